@@ -1,0 +1,67 @@
+# Everything to be done with this tree. Each target sets up what it needs in .venv, once; nothing outside the tree changes.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.complete
+PYTHON ?= $(shell for python in python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak coverage lint format types contracts check bench wheel constraints clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, as python3.11 or python3 (or: make PYTHON=...)" >&2; exit 1; }
+	@echo "setting up $(VENV) (once; again when pyproject.toml or constraints.txt change)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## an agent and its page: prints the address to open, serves until Ctrl-C
+	@exec $(BIN)/greenroom demo
+
+test: $(STAMP) ## the whole suite
+	$(BIN)/pytest
+
+soak: $(STAMP) ## the same tests with full numbers: more examples, more clients, longer histories
+	GREENROOM_SOAK=1 $(BIN)/pytest --timeout 1800
+
+coverage: $(STAMP) ## the suite, and the lines and branches that it does not reach
+	$(BIN)/pytest --cov --cov-report term-missing:skip-covered
+
+lint: $(STAMP) ## ruff: every rule, and the formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(STAMP) ## ruff: mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(STAMP) ## mypy and pyright, both strict
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+contracts: $(STAMP) ## who may import whom
+	$(BIN)/lint-imports --no-cache
+
+check: lint types contracts test ## everything that a change has to pass
+
+bench: $(STAMP) ## every measurement, written to bench/RESULTS.md
+	$(BIN)/python bench/users.py --results bench/RESULTS.md
+
+wheel: $(STAMP) ## dist/greenroom-VERSION-py3-none-any.whl
+	@rm -rf dist
+	$(BIN)/python -m hatchling build -t wheel
+
+constraints: ## constraints.txt again, with the newest of everything
+	@rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
+	@$(VENV)-constraints/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@{ echo "# Names and versions of everything that make installs: written by make constraints"; \
+		$(VENV)-constraints/bin/python -m pip freeze --disable-pip-version-check --exclude-editable; } > constraints.txt
+	@rm -rf $(VENV)-constraints
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) $(VENV)-constraints dist build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
