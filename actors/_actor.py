@@ -1,0 +1,218 @@
+"""What users subclass: an actor, and what it can do with the runtime around it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import outcome
+
+from actors._incarnation import UNHANDLED, Incarnation
+from actors._lifecycle import ExitReason, Normal, Shutdown
+from actors._mailbox import Request
+from actors._ref import ActorRef, cell_of
+from actors._restart import Restart
+from actors._spec import Overflow, mailbox_spec
+from actors._timers import Timers
+from actors.errors import StashFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    import trio
+
+    from actors._spec import SupervisorSpec
+    from actors._supervisor import SupervisorRef
+    from actors._system import ActorSystem
+
+
+NORMAL = Normal()
+
+
+class Actor:
+    """State, one mailbox, one nursery. Subclass it; the runtime makes the instance, in the actor's own task.
+
+    One message is handled at a time. A failure of any method, or of a task in the nursery, ends the incarnation;
+    whether another one is made is decided by ``restart``. :attr:`ref`, :attr:`nursery` and :attr:`context` are there
+    from ``started()`` on.
+    """
+
+    _life: Incarnation
+
+    async def started(self) -> None:
+        """Run before the first message of each incarnation; ``spawn`` returns after it."""
+
+    async def receive(self, message: object) -> object:
+        """Handle one message. What is returned answers an ask; UNHANDLED says that the message is not known here."""
+        del message
+        return UNHANDLED
+
+    async def stopping(self, reason: ExitReason) -> None:
+        """Run at the end, when the children are gone; the time for it is what is left of ``shutdown``.
+
+        After Normal and Shutdown the nursery is still open: what runs in it is cancelled when this returns. After a
+        Failure it is gone. Not run for a killed actor, and not for one whose ``started()`` failed.
+        """
+
+    def bind(self, life: Incarnation) -> None:
+        """Give a new instance its life; the runtime calls this."""
+        self._life = life
+
+    @property
+    def ref(self) -> ActorRef:
+        """The handle on this actor, to be given to others."""
+        return self._life.cell.ref
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Where this actor's tasks live. They end with it; one that fails ends it."""
+        if self._life.nursery is None:
+            raise RuntimeError(f"{self._life.cell.path} has no nursery any more: it failed")
+        return self._life.nursery
+
+    @property
+    def context(self) -> Context:
+        """What this actor can do with the runtime."""
+        return Context(self._life)
+
+
+class Context:
+    """What an actor can do with the runtime around it. Only for the actor itself and its tasks."""
+
+    __slots__ = ("_cell", "_life")
+
+    def __init__(self, life: Incarnation) -> None:
+        self._life = life
+        self._cell = life.cell
+
+    @property
+    def system(self) -> ActorSystem:
+        """The system it lives in."""
+        return self._cell.system
+
+    async def spawn(  # noqa: PLR0913  -- one keyword per documented option
+        self,
+        factory: Callable[..., Actor],
+        *args: object,
+        name: str | None = None,
+        restart: Restart = Restart.TEMPORARY,
+        shutdown: float | None = None,
+        mailbox_size: int = 64,
+        overflow: Overflow = Overflow.WAIT,
+        stash_size: int = 64,
+    ) -> ActorRef:
+        """Start a child of this actor; see :meth:`ActorSystem.spawn`. It ends before this actor does.
+
+        More than 3 restarts of its children within 5 s end this actor with RestartLimit.
+        """
+        mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
+        spec = self.system.child_spec(factory, args, name, restart, shutdown, mailbox)
+        return await self.system.start_below(self._cell, spec)
+
+    async def supervise(
+        self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
+    ) -> SupervisorRef:
+        """Start a supervisor below this actor; see :meth:`ActorSystem.supervise`."""
+        return await self.system.supervise_below(self._cell, spec, name, restart)
+
+    def stop(self, reason: Normal | Shutdown = NORMAL) -> None:
+        """End this actor after the message in hand, without draining.
+
+        Unless its restart type brings it back, messages are refused from now on. A permanent actor is restarted.
+        """
+        self._cell.leave(reason)
+
+    def watch(self, ref: ActorRef) -> None:
+        """Receive one Terminated when that actor has ended for good, at once if it has already.
+
+        Ends with the incarnation. An actor that returns UNHANDLED for a Terminated fails with DeathPact.
+        """
+        self._life.watch(cell_of(ref))
+
+    def unwatch(self, ref: ActorRef) -> None:
+        """Receive no Terminated of that actor, not even one that waits already."""
+        self._life.unwatch(cell_of(ref))
+
+    def stash(self) -> None:
+        """Put the message in hand aside, an ask with its caller. Raises StashFull; then it is still in hand.
+
+        A restart puts what is stashed back before the rest of the mailbox.
+        """
+        life = self._life
+        if life.current is None:
+            raise RuntimeError("there is no message in hand to stash")
+        stash = life.stash if life.stash is not None else []
+        if len(stash) >= self._cell.spec.mailbox.stash:
+            raise StashFull(f"the stash of {self._cell.path} is full ({len(stash)} messages)")
+        stash.append(life.current)
+        if isinstance(life.current, Request):
+            life.current.kept = True
+        life.stash, life.current = stash, None
+
+    def unstash(self) -> int:
+        """Put all that is stashed before the rest of the mailbox, oldest first; how many they were."""
+        stashed, self._life.stash = self._life.stash or [], None
+        self._cell.mailbox.put_back(stashed)
+        return len(stashed)
+
+    def defer(self) -> Reply:
+        """Answer the ask in hand later, from anywhere in this actor; what ``receive`` returns is then ignored.
+
+        If the incarnation ends before, the caller gets ActorTerminated or ActorRestarted. For a tell the reply goes
+        nowhere: it is a dead letter.
+        """
+        life = self._life
+        request = life.current
+        if not isinstance(request, Request):
+            request = Request(None)
+            request.abandon()
+        if life.deferred is None:
+            life.deferred = set()
+        life.deferred.add(request)
+        request.kept = True
+        return Reply(life, request)
+
+    @property
+    def timers(self) -> Timers:
+        """This incarnation's timers."""
+        if self._life.timers is None:
+            self._life.timers = Timers(self._life)
+        return self._life.timers
+
+    @contextlib.contextmanager
+    def lease(self) -> Generator[None]:
+        """Say that the actor is busy although nothing is in its mailbox: counted in ``statistics().leases``."""
+        self._life.leases += 1
+        try:
+            yield
+        finally:
+            self._life.leases -= 1
+
+
+class Reply:
+    """The answer to one ask, still to be given: by ``send`` or ``fail``, once."""
+
+    __slots__ = ("_life", "_request")
+
+    def __init__(self, life: Incarnation, request: Request) -> None:
+        self._life = life
+        self._request = request
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the caller still waits."""
+        return not self._request.done
+
+    def send(self, value: object) -> None:
+        """Answer. When the caller no longer waits the value is a dead letter."""
+        self._settle(outcome.Value(value), value)
+
+    def fail(self, error: Exception) -> None:
+        """Let the ask raise ``error``; this actor goes on. When the caller no longer waits it is a dead letter."""
+        self._settle(outcome.Error(error), error)
+
+    def _settle(self, result: outcome.Outcome[object], content: object) -> None:
+        if self._life.deferred is not None:
+            self._life.deferred.discard(self._request)
+        if not self._request.settle(result):
+            self._life.cell.late(content)

@@ -1,0 +1,313 @@
+"""One life of an actor: the instance, its nursery, and everything that ends with them.
+
+The control lane is made of flags and of one queue of lifecycle messages. It is looked at before every message, in the
+order kill, stop, lifecycle, data; a kill, and a stop whose time is up, also cancel the nursery.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+import outcome
+import trio
+
+from actors._cancelling import cancel_with_force
+from actors._deadletters import Undelivered
+from actors._lifecycle import KILLED, ExitReason, Failure, Killed, is_graceful
+from actors._mailbox import Request
+from actors._ref import Terminated
+from actors.errors import DeathPact
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actors._actor import Actor
+    from actors._cell import Cell
+    from actors._timers import Timers
+
+BATCH = 64
+"""Messages that one actor handles before the others get a turn."""
+
+
+class Unhandled:
+    """The type of UNHANDLED."""
+
+    def __repr__(self) -> str:
+        return "UNHANDLED"
+
+
+UNHANDLED = Unhandled()
+"""What ``receive`` returns for a message that it does not know."""
+
+
+class Incarnation:
+    """One life. Its cell makes it, runs it, and asks it to end."""
+
+    __slots__ = (
+        "_attention",
+        "_failure",
+        "_killed",
+        "_lifecycle",
+        "_watching",
+        "actor",
+        "cell",
+        "current",
+        "deferred",
+        "leases",
+        "nursery",
+        "over",
+        "scope",
+        "stash",
+        "timers",
+        "up_since",
+    )
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.actor: Actor | None = None
+        self.nursery: trio.Nursery | None = None
+        self.scope: trio.CancelScope | None = None
+        """Around what runs now: the nursery, and after a crash the cleaning up."""
+        self.current: object = None
+        """The message in hand, or the Request."""
+        self.over = False
+        """Whether it will handle nothing more: its nursery is being closed, or is."""
+        self.leases = 0
+        self.up_since = math.inf
+        """When ``started()`` returned."""
+        self.timers: Timers | None = None
+        self.stash: list[object] | None = None
+        self.deferred: set[Request] | None = None
+        self._watching: dict[Cell, None] | None = None
+        self._lifecycle: deque[object] | None = None
+        self._failure: Exception | None = None
+        self._attention = False
+        self._killed = False
+
+    # From the first breath to the last
+
+    async def run(self) -> ExitReason:
+        """Live; all that began in this life has ended when it returns. Cancelled: the same, then it is raised."""
+        reason: ExitReason = KILLED
+        failures: list[Exception] = []
+        try:
+            async with trio.open_nursery() as nursery:
+                self.nursery, self.scope = nursery, nursery.cancel_scope
+                try:
+                    if self.cell.stop_asked is not None:
+                        nursery.cancel_scope.cancel()
+                        await trio.lowlevel.checkpoint()
+                    reason = await self._live()
+                except Exception as failure:  # noqa: BLE001  -- whatever an actor raises is its exit reason
+                    failures.append(failure)
+                finally:
+                    self.over = True
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            failures += _failures_of(group)
+        finally:
+            self.nursery = None
+        reason = self._verdict(reason, failures)
+        return reason if is_graceful(reason) else await self._clean_up(reason)
+
+    async def _live(self) -> ExitReason:
+        cell = self.cell
+        actor = self.actor = cell.make()
+        actor.bind(self)
+        await actor.started()
+        self.up_since = trio.current_time()
+        cell.is_up()
+        reason = await self._serve(actor)
+        cell.is_stopping()
+        if cell.family is not None:
+            await cell.family.stop_all()
+        await actor.stopping(reason)
+        return reason
+
+    def _verdict(self, reason: ExitReason, failures: list[Exception]) -> ExitReason:
+        if self._killed:
+            return KILLED
+        if self._failure is not None and not failures:
+            return Failure(self._failure)
+        if failures:
+            return Failure(failures[0] if len(failures) == 1 else ExceptionGroup("actor and tasks failed", failures))
+        if self.up_since == math.inf and self.cell.stop_asked is not None:
+            return self.cell.stop_asked.reason
+        return reason
+
+    async def _clean_up(self, reason: ExitReason) -> ExitReason:
+        """End the children after a failure or a kill, when the nursery is gone; then an actor that failed tidies up."""
+        family, brutal = self.cell.family, isinstance(reason, Killed)
+        with trio.CancelScope(deadline=self.cell.deadline()) as scope:
+            self.scope = scope
+            try:
+                if family is not None:
+                    await family.stop_all(brutal=brutal)
+                if self.actor is not None and self.up_since < math.inf and not brutal:
+                    await self.actor.stopping(reason)
+            except Exception as failure:  # noqa: BLE001  -- it joins the failure that was the reason
+                reason = _joined(reason, failure)
+        if family is not None and scope.cancelled_caught:
+            with trio.CancelScope(shield=True):
+                await family.stop_all(brutal=True)
+        return reason
+
+    # Messages
+
+    async def _serve(self, actor: Actor) -> ExitReason:
+        """Handle messages until it is to stop."""
+        cell = self.cell
+        mailbox, items, receive = cell.mailbox, cell.mailbox.items, actor.receive
+        left = BATCH
+        while True:
+            if self._attention and (reason := await self._attend(actor)) is not None:
+                return reason
+            if not items:
+                if cell.stop_asked is not None:
+                    return cell.stop_asked.reason
+                mailbox.reader = cell.task
+                await trio.lowlevel.wait_task_rescheduled(mailbox.stop_waiting)
+                left = BATCH
+            elif not left:
+                await trio.lowlevel.checkpoint()
+                left = BATCH
+            else:
+                left -= 1
+                self.current = item = mailbox.take()
+                if type(item) is Request:
+                    await self._answer(item, receive)
+                elif await receive(item) is UNHANDLED:
+                    cell.discard(item, Undelivered.UNHANDLED)
+                cell.handled += 1
+                self.current = None
+
+    async def _answer(self, request: Request, receive: Callable[[object], Awaitable[object]]) -> None:
+        if request.done:
+            return
+        request.kept = False
+        reply: object = None
+        with trio.CancelScope() as scope:
+            request.scope = scope
+            reply = await receive(request.message)
+        request.scope = None
+        if scope.cancelled_caught or request.kept:
+            return
+        if reply is UNHANDLED:
+            self.cell.discard(request, Undelivered.UNHANDLED)
+        elif not request.settle(outcome.Value(reply)):
+            self.cell.late(reply)
+
+    async def _attend(self, actor: Actor) -> ExitReason | None:
+        """Empty the control lane; the reason when it is to stop now."""
+        for turn in itertools.count(1):
+            if not self._attention:
+                break
+            if turn % BATCH == 0:
+                await trio.lowlevel.checkpoint()
+            self._attention = False
+            if self._failure is not None:
+                raise self._failure
+            stop = self.cell.stop_asked
+            if stop is not None and not stop.drain:
+                return stop.reason
+            if self._lifecycle:
+                self._attention = True
+                await self._notify(actor, self._lifecycle.popleft())
+        return None
+
+    async def _notify(self, actor: Actor, event: object) -> None:
+        """Let the actor see one lifecycle message."""
+        if isinstance(event, Terminated):
+            if await actor.receive(event) is UNHANDLED:
+                raise DeathPact(f"{self.cell.path} does not handle the end of {event.ref.path}, which it watched")
+        elif self.timers is not None and self.timers.is_due(event):
+            await actor.receive(self.timers.collect(event))
+
+    # The control lane
+
+    def wake(self) -> None:
+        """Let the actor look at its control lane."""
+        self._attention = True
+        self.cell.mailbox.wake()
+
+    def post(self, event: object) -> None:
+        """Put a lifecycle message before all data."""
+        if self._lifecycle is None:
+            self._lifecycle = deque()
+        self._lifecycle.append(event)
+        self.wake()
+
+    def fail(self, failure: Exception) -> None:
+        """Let it fail between two messages; at once when it has not started yet."""
+        self._failure = failure
+        if self.up_since == math.inf and self.scope is not None:
+            self.scope.cancel()
+        self.wake()
+
+    def kill(self) -> None:
+        """End it now, without ``stopping()``."""
+        self._killed = True
+        self.force()
+
+    def force(self) -> None:
+        """Cancel everything in it, shielded or not."""
+        if self.scope is not None:
+            cancel_with_force(self.scope)
+
+    # Watching
+
+    def watch(self, target: Cell) -> None:
+        """Ask for one Terminated of the target; at once when it is dead already."""
+        if target.reason is not None:
+            self.post(Terminated(target.ref, target.reason))
+            return
+        if self._watching is None:
+            self._watching = {}
+        self._watching[target] = None
+        target.add_watcher(self)
+
+    def unwatch(self, target: Cell) -> None:
+        """Take no Terminated of the target from now on, not even one that waits already."""
+        if self._watching is not None:
+            self._watching.pop(target, None)
+        target.remove_watcher(self)
+        if self._lifecycle:
+            self._lifecycle = deque(
+                event for event in self._lifecycle if not (isinstance(event, Terminated) and event.ref is target.ref)
+            )
+
+    def saw_end(self, target: Cell, reason: ExitReason) -> None:
+        """Post the news that a watched actor ended."""
+        if self._watching is not None:
+            self._watching.pop(target, None)
+        self.post(Terminated(target.ref, reason))
+
+    # Afterwards
+
+    def close(self, error: Exception, cause: BaseException | None) -> None:
+        """Settle what is left: who asked gets ``error``, the message in hand is a dead letter, the watches end."""
+        if self.current is not None:
+            self.cell.drop_failed(self.current, error, cause)
+            self.current = None
+        for request in self.deferred or ():
+            request.settle(outcome.Error(error))
+        for target in self._watching or ():
+            target.remove_watcher(self)
+        self.deferred = self._watching = self._lifecycle = self.timers = None
+
+
+def _failures_of(group: BaseExceptionGroup[BaseException]) -> list[Exception]:
+    """Take what the tasks raised; what comes from outside (Cancelled, KeyboardInterrupt) goes on its way."""
+    outside, inside = group.split(lambda error: not isinstance(error, (Exception, BaseExceptionGroup)))
+    if outside is not None:
+        raise outside
+    return [error for error in inside.exceptions if isinstance(error, Exception)] if inside is not None else []
+
+
+def _joined(reason: ExitReason, failure: Exception) -> Failure:
+    if isinstance(reason, Failure) and isinstance(reason.exception, Exception):
+        return Failure(ExceptionGroup("failed, and failed again while stopping", [reason.exception, failure]))
+    return Failure(failure)

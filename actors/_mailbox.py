@@ -1,0 +1,232 @@
+"""An actor's mailbox: the bounded data lane, and the request that an ask puts into it.
+
+A deque and trio's own rescheduling: measured at 0.3 µs a message against 0.5 µs for a memory channel drained without
+waiting, and 2.8 KB against 4.5 KB for an idle actor. The control lane (kill, stop, terminated) is not here: it is never
+bounded and never behind data, see ``_incarnation.py``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+import outcome
+import trio
+
+from actors._deadletters import Undelivered
+from actors._spec import MailboxSpec, Overflow
+from actors.errors import ActorTerminated, MailboxFull
+
+if TYPE_CHECKING:
+    from actors._lifecycle import ExitReason
+
+FAIR_SENDS = 64
+"""A task that only tells passes a checkpoint once in so many messages."""
+
+
+@attrs.frozen
+class MailboxStatistics:
+    """How one mailbox stands."""
+
+    size: int
+    """Messages it holds at most."""
+    depth: int
+    """Messages in it now."""
+    senders_waiting: int
+    """Tasks that wait for room."""
+    accepted: int
+    """Messages that ever came in."""
+    dropped: int
+    """Messages that its overflow policy dropped."""
+
+
+class Owner(Protocol):
+    """Whose mailbox it is."""
+
+    @property
+    def path(self) -> str:
+        """Its place in the tree, for messages."""
+        ...
+
+    def discard(self, item: object, why: Undelivered) -> None:
+        """Take what was dropped: a message or a Request."""
+        ...
+
+
+class Request:
+    """A message whose sender waits for the answer. Answered, failed or abandoned: once, whichever comes first."""
+
+    __slots__ = ("done", "kept", "message", "result", "scope", "task")
+
+    def __init__(self, message: object) -> None:
+        self.message = message
+        self.done = False
+        self.kept = False
+        """Whether the actor answers later: it was stashed or deferred."""
+        self.result: outcome.Outcome[Any] | None = None
+        self.scope: trio.CancelScope | None = None
+        self.task: trio.lowlevel.Task | None = None
+
+    def settle(self, result: outcome.Outcome[Any]) -> bool:
+        """Give the sender its answer. False when it is no longer waiting."""
+        if self.done:
+            return False
+        self.done = True
+        self.result = result
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task)
+            self.task = None
+        return True
+
+    def abandon(self) -> None:
+        """Let the sender go: the work for it is cancelled."""
+        if not self.done:
+            self.done = True
+            if self.scope is not None:
+                self.scope.cancel()
+
+    async def wait(self) -> object:
+        """Wait for the answer. Cancelled: the request is abandoned."""
+        if self.result is None:
+            self.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        assert self.result is not None  # noqa: S101  -- only settle() reschedules the task
+        return self.result.unwrap()
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self.task = None
+        self.abandon()
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class Mailbox:
+    """First in, first out, bounded; one reader. Senders that wait are served in the order they came."""
+
+    __slots__ = ("_owner", "_refusal", "_senders", "_spec", "accepted", "dropped", "items", "reader")
+
+    def __init__(self, owner: Owner, spec: MailboxSpec) -> None:
+        self._owner = owner
+        self._spec = spec
+        self._senders: OrderedDict[trio.lowlevel.Task, object] | None = None
+        self._refusal: tuple[str, ExitReason | None] | None = None
+        self.items: deque[object] = deque()
+        self.reader: trio.lowlevel.Task | None = None
+        """The actor's task while it waits for a message."""
+        self.accepted = 0
+        self.dropped = 0
+
+    def offer(self, item: object) -> bool:
+        """Put it in if there is room and nobody waits before it. Never blocks; False when it is not in."""
+        items = self.items
+        if self._refusal is not None or len(items) >= self._spec.size:
+            return False
+        # Who waits is admitted as soon as there is room, so with room nobody waits.
+        items.append(item)
+        self.accepted += 1
+        if self.reader is not None:
+            self.wake()
+        return True
+
+    async def put(self, item: object) -> None:
+        """Put it in, as the overflow policy says when there is no room.
+
+        Raises ActorTerminated, and MailboxFull under ``reject``. Cancelled: it is not in.
+        """
+        if self.offer(item) or self._overflowed(item):
+            return
+        if self._senders is None:
+            self._senders = OrderedDict()
+        senders, task = self._senders, trio.lowlevel.current_task()
+        senders[task] = item
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            del senders[task]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def put_nowait(self, item: object) -> None:
+        """Put it in, or raise MailboxFull or ActorTerminated. The dropping policies drop."""
+        if not (self.offer(item) or self._overflowed(item)):
+            raise self._full()
+
+    def _overflowed(self, item: object) -> bool:
+        """Do what the policy says about an item for which there is no room. False: it is to wait."""
+        if self._refusal is not None:
+            raise self.refusal()
+        match self._spec.overflow:
+            case Overflow.WAIT:
+                return False
+            case Overflow.REJECT:
+                raise self._full()
+            case Overflow.DROP_NEW:
+                self._drop(item)
+            case Overflow.DROP_OLDEST:
+                # More than one may have to go: what was put back is not held up by the bound.
+                while not self.offer(item):
+                    self._drop(self.items.popleft())
+        return True
+
+    def _drop(self, item: object) -> None:
+        self.dropped += 1
+        self._owner.discard(item, Undelivered.OVERFLOW)
+
+    def _full(self) -> MailboxFull:
+        return MailboxFull(f"the mailbox of {self._owner.path} is full ({self._spec.size} messages)")
+
+    def take(self) -> object:
+        """Take the oldest item, which must exist; the first sender that waits gets its room."""
+        item = self.items.popleft()
+        if self._senders:
+            self._admit()
+        return item
+
+    def _admit(self) -> None:
+        senders = self._senders
+        while senders and len(self.items) < self._spec.size:
+            task, item = senders.popitem(last=False)
+            self.items.append(item)
+            self.accepted += 1
+            trio.lowlevel.reschedule(task)
+
+    def put_back(self, items: list[object]) -> None:
+        """Put items before all others, in their order. They were accepted once: the bound does not hold them up."""
+        self.items.extendleft(reversed(items))
+        if self.reader is not None:
+            self.wake()
+
+    def empty(self) -> list[object]:
+        """Take everything out."""
+        items = list(self.items)
+        self.items.clear()
+        return items
+
+    def wake(self) -> None:
+        """Let the reader look again."""
+        if self.reader is not None:
+            trio.lowlevel.reschedule(self.reader)
+            self.reader = None
+
+    def stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        """Be the abort function of the reader's waiting."""
+        self.reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def refuse(self, state: str, reason: ExitReason | None = None) -> None:
+        """Take nothing more. Senders that wait get ActorTerminated; what is in stays in."""
+        self._refusal = (state, reason)
+        if self._senders:
+            for task in self._senders:
+                trio.lowlevel.reschedule(task, outcome.Error(self.refusal()))
+            self._senders.clear()
+
+    def refusal(self) -> ActorTerminated:
+        """Make the error for a sender; ``reason`` is None as long as the actor has not ended."""
+        state, reason = self._refusal or ("terminated", None)
+        return ActorTerminated(f"{self._owner.path} is {state}", reason)
+
+    def statistics(self) -> MailboxStatistics:
+        """How it stands now."""
+        waiting = len(self._senders) if self._senders else 0
+        return MailboxStatistics(self._spec.size, len(self.items), waiting, self.accepted, self.dropped)

@@ -1,0 +1,82 @@
+"""Coordinated shutdown: named phases, one after the other, each with a time limit.
+
+After Pekko's ``CoordinatedShutdown``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+import trio
+
+from actors.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+logger = logging.getLogger("actors")
+
+Work: TypeAlias = "Callable[[], Awaitable[object]]"
+"""What is to be done in a phase."""
+
+
+@attrs.frozen
+class Phase:
+    """A phase of the shutdown: what is registered for it runs at once, for at most ``seconds``."""
+
+    name: str
+    seconds: float = attrs.field(default=5.0, validator=attrs.validators.ge(0))
+
+
+@attrs.frozen
+class PhaseReport:
+    """What became of a phase."""
+
+    name: str
+    """The phase."""
+    failures: tuple[Exception, ...]
+    """What its work raised; the phases after it ran all the same."""
+    timed_out: bool
+    """Whether its time was up; what still ran was cancelled."""
+
+
+class Phases:
+    """The phases of one system and what is registered for each."""
+
+    __slots__ = ("_phases", "_work")
+
+    def __init__(self, phases: Sequence[Phase]) -> None:
+        self._phases = tuple(phases)
+        self._work: dict[str, list[Work]] = {phase.name: [] for phase in phases}
+        if len(self._work) != len(self._phases):
+            raise SpecError(f"phases has a name twice: {[phase.name for phase in phases]}")
+
+    def add(self, phase: str, work: Work) -> None:
+        """Register work; raises SpecError for a phase that does not exist."""
+        if phase not in self._work:
+            raise SpecError(f"there is no phase {phase!r}: the phases are {list(self._work)}")
+        self._work[phase].append(work)
+
+    async def run(self) -> tuple[PhaseReport, ...]:
+        """Run all phases in order. Cancelled: the phase that runs is cancelled, those after it do not begin."""
+        return tuple([await self._run_one(phase) for phase in self._phases])
+
+    async def _run_one(self, phase: Phase) -> PhaseReport:
+        failures: list[Exception] = []
+        with trio.move_on_after(phase.seconds) as scope:
+            async with trio.open_nursery() as nursery:
+                for work in self._work[phase.name]:
+                    nursery.start_soon(_guarded, phase, work, failures, name=f"shutdown {phase.name}")
+        if scope.cancelled_caught:
+            logger.error("shutdown phase %s was not done within %g s", phase.name, phase.seconds)
+        return PhaseReport(phase.name, tuple(failures), scope.cancelled_caught)
+
+
+async def _guarded(phase: Phase, work: Work, failures: list[Exception]) -> None:
+    try:
+        await work()
+    except Exception as failure:
+        logger.exception("shutdown phase %s", phase.name)
+        failures.append(failure)

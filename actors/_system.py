@@ -1,0 +1,210 @@
+"""The system: the root of the tree and the nursery in which every actor's task lives."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from typing import TYPE_CHECKING, NoReturn, cast
+
+import attrs
+import trio
+
+from actors._deadletters import DeadLetterOffice, DeadLetters
+from actors._family import Family
+from actors._phases import Phase, PhaseReport, Phases
+from actors._restart import Restart
+from actors._spec import ChildSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
+from actors._supervisor import SupervisorRef, body
+from actors._tree import TreeNode, tree_of
+from actors.errors import RestartLimit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from actors._actor import Actor
+    from actors._cell import Cell
+    from actors._lifecycle import ExitReason
+    from actors._phases import Work
+    from actors._ref import ActorRef
+
+
+@attrs.frozen
+class SystemStatistics:
+    """How a system stands."""
+
+    actors: int
+    """Actors that have not ended, supervisors among them."""
+    dead_letters: int
+    """Messages that nobody handled, since the system was opened."""
+
+
+class ActorSystem:
+    """All actors of one :func:`open_system`; has no public constructor."""
+
+    path = "/"
+    life = None
+
+    def __init__(self, nursery: trio.Nursery, phases: Phases) -> None:
+        self.nursery = nursery
+        """The runtime's own; an actor's tasks belong into ``actor.nursery``."""
+        self.office = DeadLetterOffice()
+        self.living = 0
+        self.body = body
+        """Makes the cells of children."""
+        self._numbers = itertools.count(1)
+        self._phases = phases
+        self._reports: tuple[PhaseReport, ...] = ()
+        self._down: trio.Event | None = None
+        self._root = Family(self, self, SupervisorSpec(), keeps=False)
+
+    async def spawn(  # noqa: PLR0913  -- one keyword per documented option
+        self,
+        factory: Callable[..., Actor],
+        *args: object,
+        name: str | None = None,
+        restart: Restart = Restart.TEMPORARY,
+        shutdown: float | None = None,
+        mailbox_size: int = 64,
+        overflow: Overflow = Overflow.WAIT,
+        stash_size: int = 64,
+    ) -> ActorRef:
+        """Start an actor at the top of the tree; return when its ``started()`` has.
+
+        ``factory(*args)`` makes each of its incarnations. ``shutdown`` is how many seconds it has for stopping
+        (default 5; 0 is a brutal kill). More than 3 restarts of top-level actors within 5 s end the system with
+        RestartLimit.
+
+        Raises what ``factory`` or ``started()`` raised, NameTaken, SpecError. When it raises, or is cancelled, nothing
+        of the actor is left.
+        """
+        mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
+        return await self.start_below(None, self.child_spec(factory, args, name, restart, shutdown, mailbox))
+
+    async def supervise(
+        self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
+    ) -> SupervisorRef:
+        """Start a supervisor at the top of the tree; return when all its children have started.
+
+        Raises what a child's ``started()`` raised; the children before it are stopped then, and nothing is left.
+        """
+        return await self.supervise_below(None, spec, name, restart)
+
+    def dead_letters(self, size: int = 256) -> DeadLetters:
+        """Subscribe to the messages that nobody handles: ``with system.dead_letters() as letters: async for …``."""
+        return DeadLetters(self.office, size)
+
+    def find(self, path: str) -> ActorRef | None:
+        """Find the living actor at that path, such as ``/sessions/alice``; None when there is none."""
+        family: Family | None = self._root
+        cell: Cell | None = None
+        for name in path.strip("/").split("/"):
+            cell = family.cell(name) if family is not None else None
+            family = cell.family if cell is not None else None
+        return cell.ref if cell is not None else None
+
+    def tree(self) -> TreeNode:
+        """Take a picture of the whole supervision tree."""
+        return tree_of(self.path, "running" if self._down is None else "stopping", self._root, None)
+
+    def on_shutdown(self, phase: str, work: Work) -> None:
+        """Have ``await work()`` done in that phase of the shutdown. Raises SpecError for an unknown phase."""
+        self._phases.add(phase, work)
+
+    async def shutdown(self) -> tuple[PhaseReport, ...]:
+        """Run the phases, one after the other, whatever fails in them; then stop every actor, the youngest first.
+
+        Happens once, at the end of the :func:`open_system` block at the latest; later calls wait for it and return the
+        same. Cancelled: what is left is up to the end of the block.
+        """
+        if self._down is not None:
+            await self._down.wait()
+            return self._reports
+        self._down = trio.Event()
+        try:
+            self._reports = await self._phases.run()
+            await self.stop_actors()
+        finally:
+            self._down.set()
+        return self._reports
+
+    def statistics(self) -> SystemStatistics:
+        """How it stands now."""
+        return SystemStatistics(self.living, self.office.count)
+
+    # For the runtime itself
+
+    def child_spec(  # noqa: PLR0913, PLR0917  -- what spawn takes
+        self,
+        factory: Callable[..., Actor],
+        args: tuple[object, ...],
+        name: str | None,
+        restart: Restart,
+        shutdown: float | None,
+        mailbox: MailboxSpec,
+    ) -> ChildSpec:
+        """Make the spec of an actor that was spawned rather than specified."""
+        make = functools.partial(factory, *args) if args else factory
+        return ChildSpec(name or self._name(factory), make, restart, shutdown, mailbox=mailbox)
+
+    def _name(self, factory: object) -> str:
+        kind = getattr(factory, "__name__", type(factory).__name__).strip("<>").lower()
+        return f"{kind}-{next(self._numbers)}"
+
+    async def start_below(self, cell: Cell | None, spec: ChildSpec) -> ActorRef:
+        """Start a child of that actor, of the root where there is none."""
+        if cell is None:
+            return await self._root.start(spec)
+        if cell.family is None:
+            cell.family = Family(self, cell, SupervisorSpec(), keeps=False)
+        return await cell.family.start(spec)
+
+    async def supervise_below(
+        self, cell: Cell | None, spec: SupervisorSpec, name: str | None, restart: Restart
+    ) -> SupervisorRef:
+        """Start a supervisor below that actor, below the root where there is none."""
+        child = ChildSpec(name or f"supervisor-{next(self._numbers)}", spec, restart)
+        return cast("SupervisorRef", await self.start_below(cell, child))
+
+    async def stop_actors(self) -> None:
+        """Stop every actor, the youngest first; none can be started any more."""
+        await self._root.stop_all()
+
+    def leave(self, reason: ExitReason) -> None:
+        """Do nothing: no child of the root is significant."""
+
+    def crash(self, failure: Exception) -> None:
+        """End the system with this failure: the root gave up."""
+        self.nursery.start_soon(_raise, failure)
+
+
+async def _raise(failure: Exception) -> NoReturn:
+    await trio.lowlevel.checkpoint()
+    raise failure
+
+
+@contextlib.asynccontextmanager
+async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSystem]:
+    """Open an actor system. Leaving the block shuts it down: the ``phases`` in their order, then every actor stops.
+
+    Raises RestartLimit when a top-level actor failed too often; the block is cancelled then. When the block is
+    cancelled from outside all actors are, at once and together.
+    """
+    registry = Phases(phases)
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            system = ActorSystem(nursery, registry)
+            try:
+                yield system
+            except Exception as error:  # noqa: BLE001  -- raised again below, when the actors are gone
+                failure = error
+            await system.shutdown()
+            await system.stop_actors()
+    except BaseExceptionGroup as group:
+        limits, rest = group.split(RestartLimit)
+        if rest is not None or failure is not None or limits is None or len(limits.exceptions) != 1:
+            raise
+        raise limits.exceptions[0] from limits.exceptions[0].__cause__
+    if failure is not None:
+        raise failure

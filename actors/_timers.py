@@ -1,0 +1,95 @@
+"""Timers of an actor: messages it sends to itself later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from actors._incarnation import Incarnation
+
+
+@attrs.frozen(eq=False)
+class Timer:
+    """One setting of a timer; identity tells it from a later one of the same key."""
+
+    key: Hashable
+    message: object
+    period: float | None
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+
+class Timers:
+    """The timers of one incarnation: when it ends they are gone, also those that are due and not yet handled.
+
+    A due timer goes before all data, never waits for room, and is in the queue at most once: a periodic one that the
+    actor cannot keep up with skips beats.
+    """
+
+    __slots__ = ("_due", "_life", "_timers")
+
+    def __init__(self, life: Incarnation) -> None:
+        self._life = life
+        self._timers: dict[Hashable, Timer] = {}
+        self._due: set[Timer] = set()
+
+    def once(self, key: Hashable, message: object, seconds: float) -> None:
+        """Receive ``message`` in ``seconds``. Replaces a timer of the same key: its message does not come any more."""
+        self._set(Timer(key, message, None), seconds)
+
+    def every(self, key: Hashable, message: object, seconds: float) -> None:
+        """Receive ``message`` every ``seconds``, the first in ``seconds``. Replaces a timer of the same key."""
+        if seconds <= 0:
+            raise ValueError(f"a period must be more than 0 seconds, not {seconds!r}")
+        self._set(Timer(key, message, seconds), seconds)
+
+    def cancel(self, key: Hashable) -> bool:
+        """Forget a timer; its message does not come, even if it is due already. False when there is none."""
+        timer = self._timers.pop(key, None)
+        if timer is None:
+            return False
+        self._due.discard(timer)
+        timer.scope.cancel()
+        return True
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._timers
+
+    def __len__(self) -> int:
+        return len(self._timers)
+
+    def _set(self, timer: Timer, seconds: float) -> None:
+        nursery = self._life.nursery
+        if nursery is None:
+            raise RuntimeError("an actor that is stopping sets no timers")
+        self.cancel(timer.key)
+        self._timers[timer.key] = timer
+        nursery.start_soon(self._run, timer, seconds, name=f"timer {timer.key!r}")
+
+    async def _run(self, timer: Timer, seconds: float) -> None:
+        due = trio.current_time() + seconds
+        with timer.scope:
+            while True:
+                await trio.sleep_until(due)
+                if timer not in self._due:
+                    self._due.add(timer)
+                    self._life.post(timer)
+                if timer.period is None:
+                    return
+                due += timer.period
+
+    def is_due(self, event: object) -> bool:
+        """Whether the event is a timer of this incarnation that was not cancelled since."""
+        return event in self._due
+
+    def collect(self, event: object) -> object:
+        """Take a due timer's message; one that fires once is done."""
+        assert isinstance(event, Timer)  # noqa: S101  -- is_due() was asked
+        self._due.discard(event)
+        if event.period is None:
+            del self._timers[event.key]
+        return event.message

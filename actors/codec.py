@@ -1,0 +1,108 @@
+"""Payloads to bytes: encoded once, where they are emitted.
+
+What is JSON passes: dicts with string keys, lists, tuples, strings, numbers, booleans, None; and, because agents
+return them, attrs classes, dataclasses, enums, datetimes and UUIDs, which become what they hold. What is not JSON
+raises :class:`~actors.UnserialisableEvent` at the emitting line: NaN and infinities, bytes, sets, cycles, lone
+surrogates, keys that are not strings, nesting deeper than :data:`MAX_DEPTH`, anything larger than the given limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from enum import Enum
+from itertools import accumulate
+from typing import Any
+
+import attrs
+import orjson
+from cattrs import Converter
+
+from actors.errors import UnserialisableEvent
+
+MAX_DEPTH = 64
+"""Objects and lists within each other; the same bound holds for what clients send."""
+
+_converter = Converter()
+_BRACKET = ord("[")
+_DEEP_LISTS = 2 * MAX_DEPTH  # a shorter text cannot be too deep: a level takes two brackets,
+_DEEP_OBJECTS = 5 * MAX_DEPTH  # and without a list two braces, two quotes and a colon
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # one that does not end reaches to the end: linear
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NOT_BRACKETS = bytes(set(range(256)) - set(_STEPS))
+
+
+def encode(value: object, limit: int) -> bytes:
+    """Give ``value`` as JSON text in UTF-8, at most ``limit`` bytes; raises :class:`UnserialisableEvent`.
+
+    The encoder writes NaN and infinities as ``null`` and checks no depth below 254, so a text that could hide either is
+    looked at again; a text that cannot (nearly all) is not.
+    """
+    try:
+        text = orjson.dumps(value, _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = error.__cause__ or error
+        raise UnserialisableEvent(f"the payload is not JSON: {reason}") from error
+    if len(text) > limit:
+        raise UnserialisableEvent(f"the payload is {len(text)} bytes, {limit} are allowed")
+    if text.find(b"null") >= 0:
+        _refuse_nan(value)
+    if len(text) > _DEEP_LISTS and (_BRACKET in text or len(text) > _DEEP_OBJECTS) and too_deep(text):
+        raise UnserialisableEvent(f"the payload is nested deeper than {MAX_DEPTH}")
+    return text
+
+
+def encode_text(text: object, limit: int) -> bytes:
+    """Give a string as :func:`encode` does: no second look, since it can hide nothing. Anything else is refused."""
+    if not isinstance(text, str):
+        raise UnserialisableEvent(f"expected a string, got {type(text).__name__}")
+    try:
+        encoded = orjson.dumps(text)
+    except TypeError as error:
+        raise UnserialisableEvent(f"the payload is not JSON: {error}") from error
+    if len(encoded) > limit:
+        raise UnserialisableEvent(f"the payload is {len(encoded)} bytes, {limit} are allowed")
+    return encoded
+
+
+def too_deep(text: bytes) -> bool:
+    """Say whether JSON ``text`` nests deeper than :data:`MAX_DEPTH`; linear, and no recursion whatever the text is."""
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
+
+
+def _plain(value: Any) -> object:
+    """Take apart a value that the encoder does not know; the encoder calls this again for what is in it."""
+    if attrs.has(value.__class__) or _is_dataclass(value):
+        return _converter.unstructure(value)
+    raise TypeError(f"type {type(value).__name__} has no JSON form")
+
+
+def _is_dataclass(value: object) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _refuse_nan(value: object) -> None:
+    try:
+        json.dumps(value, allow_nan=False, default=_searchable)
+    except ValueError as error:
+        raise UnserialisableEvent("the payload is not JSON: NaN and infinities have no JSON form") from error
+
+
+def _searchable(value: Any) -> object:
+    """Take it apart as the encoder does, except that leaves which cannot hold a float are only stood in for."""
+    if attrs.has(value.__class__) or _is_dataclass(value):
+        return _converter.unstructure(value)
+    if isinstance(value, Enum):
+        return value.value
+    return ""
+
+
+def envelope(event: str, run_id: str | None, parent_run_id: str | None = None, call_id: str | None = None) -> bytes:
+    """Make what stands between ``ts`` and the value of ``data`` in an event's line; absent ids are left out."""
+    fields = {"type": event, "run_id": run_id, "parent_run_id": parent_run_id, "call_id": call_id}
+    present = {name: value for name, value in fields.items() if value is not None}
+    return orjson.dumps(present)[1:-1] + b',"data":'

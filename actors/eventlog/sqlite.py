@@ -1,0 +1,135 @@
+"""The log in one SQLite file: the default."""
+
+# ruff: noqa: D102 - the methods' contract is EventLog's
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import trio
+
+from actors.errors import ConfigError, LogUnavailable
+from actors.eventlog._sqlite_file import Database, open_database, translated
+from actors.eventlog._sqlite_store import Reader, Writer
+from actors.eventlog.base import EventLog, Head, LogStatistics
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from actors.eventlog.base import Batch, Retention, StreamKey
+
+T = TypeVar("T")
+
+
+class SqliteLog(EventLog):
+    """Keeps every batch as one row and every append as one transaction, in a file that one process may have open.
+
+    What :meth:`append` returned for outlives the death of the process. With ``synchronous="FULL"`` it outlives a power
+    failure too; with ``"NORMAL"`` that may take the last appends, never a part of one.
+
+    All work is done in threads: one call at a time writes, one at a time reads beside it. Where another program holds
+    the file locked (``sqlite3`` on a terminal, say) a call waits ``busy_seconds``, then it is ``LogUnavailable``.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        *,
+        busy_seconds: float = 5.0,
+    ) -> None:
+        self._path = Path(path)
+        if not self._path.name or "\0" in str(path):
+            raise ConfigError(f"not a path of a log file: {str(path)!r}")
+        if synchronous not in ("NORMAL", "FULL"):
+            raise ConfigError(f"synchronous is NORMAL or FULL, not {synchronous!r}")
+        self._synchronous = synchronous
+        self._busy_seconds = busy_seconds
+        self._writing = trio.CapacityLimiter(1)
+        self._reading = trio.CapacityLimiter(1)
+        self._database: Database | None = None
+        self._reader: Reader | None = None
+        self._writer: Writer | None = None
+        self._commits = self._batches = self._events = self._reads = self._trims = 0
+
+    async def open(self) -> None:
+        async with self._reading:
+            await trio.to_thread.run_sync(self._open, limiter=self._writing)
+
+    async def close(self) -> None:
+        with trio.CancelScope(shield=True):
+            async with self._reading:
+                await trio.to_thread.run_sync(self._close, limiter=self._writing)
+
+    async def make(self, key: StreamKey) -> Head:
+        return await self._write(lambda writer: writer.make(key))
+
+    async def head(self, key: StreamKey) -> Head | None:
+        return await self._read(lambda reader: reader.head(key))
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        events = await self._write(lambda writer: writer.append(batches))
+        self._commits += bool(batches)
+        self._batches += len(batches)
+        self._events += events
+
+    async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
+        lines = await self._read(lambda reader: reader.read(key, after, limit, size))
+        self._reads += 1
+        return lines
+
+    async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
+        head, dropped = await self._write(lambda writer: writer.trim(key, keep, now))
+        self._trims += dropped
+        return head
+
+    async def streams(self) -> Sequence[StreamKey]:
+        return await self._read(lambda reader: reader.streams())
+
+    async def remove(self, key: StreamKey) -> None:
+        await self._write(lambda writer: writer.remove(key))
+
+    def statistics(self) -> LogStatistics:
+        writer = self._writer
+        return LogStatistics(
+            engine="sqlite",
+            streams=0 if writer is None else writer.remembered,
+            commits=self._commits,
+            batches=self._batches,
+            events=self._events,
+            reads=self._reads,
+            trims=self._trims,
+        )
+
+    async def _write(self, call: Callable[[Writer], T]) -> T:
+        def work() -> T:
+            with translated(self._path):
+                return call(self._opened(self._writer))
+
+        return await trio.to_thread.run_sync(work, limiter=self._writing)
+
+    async def _read(self, call: Callable[[Reader], T]) -> T:
+        def work() -> T:
+            with translated(self._path):
+                return call(self._opened(self._reader))
+
+        return await trio.to_thread.run_sync(work, limiter=self._reading)
+
+    def _opened(self, part: T | None) -> T:
+        if part is None:
+            raise LogUnavailable(f"{self._path} is not open")
+        return part
+
+    def _open(self) -> None:
+        if self._database is not None:
+            raise RuntimeError(f"{self._path} is open already")
+        self._database = open_database(self._path, self._synchronous, self._busy_seconds)
+        self._reader, self._writer = Reader(self._database.reader), Writer(self._database.writer)
+        self._commits = self._batches = self._events = self._reads = self._trims = 0
+
+    def _close(self) -> None:
+        database, self._database, self._reader, self._writer = self._database, None, None, None
+        if database is not None:
+            database.close()

@@ -1,0 +1,106 @@
+"""Input from clients to what an agent's parameter is annotated as: strictly, with every fault and its path."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from cattrs import transform_error
+from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
+from cattrs.preconf.orjson import make_converter
+
+from actors.errors import CommandRefused, ConfigError
+from actors.events import JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MAX_FAULTS = 20
+
+
+def structurer(function: Callable[..., object], position: int) -> Callable[[JSON], object] | None:
+    """Make what turns a JSON value into the ``position``-th parameter of ``function``; None when it takes none.
+
+    A parameter without an annotation, or annotated ``object``, ``Any`` or ``JSON``, gets the value as it is. Raises
+    :class:`~actors.ConfigError` when the annotation cannot be resolved.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    if len(parameters) <= position:
+        return None
+    parameter = parameters[position]
+    if parameter.annotation in (inspect.Parameter.empty, "JSON", JSON, "object", "Any", object, Any):
+        return _as_it_is
+    try:
+        annotation = _resolved(function, parameter)
+        hook = _converter.get_structure_hook(annotation)
+    except Exception as error:
+        raise ConfigError(f"the annotation of {parameter.name} in {function!r} cannot be used: {error}") from error
+
+    def structure(value: JSON) -> object:
+        return fitted(value, lambda given: hook(given, annotation))
+
+    return structure
+
+
+def _resolved(function: Callable[..., object], parameter: inspect.Parameter) -> Any:
+    """Resolve this parameter's annotation alone: those of others may exist for type checkers only."""
+    only = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    return get_type_hints(only, inspect.unwrap(function).__globals__)[parameter.name]
+
+
+def fitted(value: JSON, structure: Callable[[JSON], object]) -> object:
+    """Return ``structure(value)``; what does not fit raises ``CommandRefused("bad_input")`` with each fault."""
+    try:
+        return structure(value)
+    except Exception as error:
+        faults = transform_error(error, path="input")
+        more = f" (and {len(faults) - _MAX_FAULTS} more)" if len(faults) > _MAX_FAULTS else ""
+        raise CommandRefused("bad_input", "; ".join(faults[:_MAX_FAULTS]) + more) from error
+
+
+def _as_it_is(value: JSON) -> object:
+    return value
+
+
+def _exactly(kind: type[Any]) -> Callable[[Any, Any], Any]:
+    """Make a hook that takes what has the type and coerces nothing: 5 is not "5", true is not 1."""
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is kind or (kind is float and type(value) is int):
+            return kind(value)
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+
+    return structure
+
+
+def _array(make: Callable[[Any, Any], Callable[[Any, Any], Any]]) -> Callable[[Any, Any], Callable[[Any, Any], Any]]:
+    """Make a factory of hooks that take a list only: the letters of "abc" are no list of strings."""
+
+    def factory(kind: Any, converter: Any) -> Callable[[Any, Any], Any]:
+        inner = make(kind, converter)
+
+        def structure(value: Any, _: Any) -> Any:
+            if not isinstance(value, list):
+                raise TypeError(f"expected list, got {type(value).__name__}")
+            return inner(value, kind)
+
+        return structure
+
+    return factory
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) in {list, Sequence}
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[-1:] == (...,)
+
+
+_converter = make_converter(forbid_extra_keys=True)
+_converter.register_structure_hook_factory(_is_list, _array(list_structure_factory))
+_converter.register_structure_hook_factory(_is_tuple, _array(homogenous_tuple_structure_factory))
+for _kind in (str, int, float, bool, dict, list):
+    _converter.register_structure_hook(_kind, _exactly(_kind))

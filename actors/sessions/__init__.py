@@ -1,0 +1,38 @@
+"""Sessions: one supervised actor for each session of each user, with its runs and its events."""
+
+from actors.sessions._agents import Agent, AgentFunction, Agents
+from actors.sessions._attachment import Attachment
+from actors.sessions._commands import Command, CommandReply
+from actors.sessions._factory import SessionFactory, Sessions, SessionsStatistics
+from actors.sessions._gate import GateStatistics
+from actors.sessions._handle import SessionHandle
+from actors.sessions._journal import Cursor, JournalStatistics, Listener
+from actors.sessions._messages import Attach
+from actors.sessions._run import Run
+from actors.sessions._session import SessionStatistics
+from actors.sessions._settings import SessionSettings, number_from, whole_from
+from actors.sessions._tools import ToolCall
+
+__all__ = [
+    "Agent",
+    "AgentFunction",
+    "Agents",
+    "Attach",
+    "Attachment",
+    "Command",
+    "CommandReply",
+    "Cursor",
+    "GateStatistics",
+    "JournalStatistics",
+    "Listener",
+    "Run",
+    "SessionFactory",
+    "SessionHandle",
+    "SessionSettings",
+    "SessionStatistics",
+    "Sessions",
+    "SessionsStatistics",
+    "ToolCall",
+    "number_from",
+    "whole_from",
+]

@@ -1,0 +1,125 @@
+"""Commands from clients, their replies, and the memory that makes a repeated command harmless."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from actors.errors import CommandRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.events import JSON
+
+
+@attrs.frozen
+class CommandReply:
+    """The answer to a command: a ``result``, or an error's ``code`` and ``message``."""
+
+    id: str
+    result: JSON = None
+    code: str | None = None
+    message: str = ""
+    duplicate: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command was done."""
+        return self.code is None
+
+
+@attrs.frozen(eq=False)
+class Command:
+    """What a client asks of its session.
+
+    ``by`` is the connection it came from; ``reply`` is called once, at once or later, and must neither wait nor raise.
+    The id of an ``internal`` one, from the server's own code, says nothing to anybody and is in no event.
+    """
+
+    id: str
+    name: str
+    args: dict[str, Any]
+    by: str
+    reply: Callable[[CommandReply], None]
+    internal: bool = False
+
+    def text(self, field: str, *, longest: int = 128) -> str:
+        """Give a required string argument, 1 to ``longest`` characters; raises ``CommandRefused("bad_args")``."""
+        value = self.args.get(field)
+        if not isinstance(value, str) or not 0 < len(value) <= longest:
+            raise CommandRefused("bad_args", f"{field} must be a string of 1 to {longest} characters")
+        return value
+
+
+class CommandMemory:
+    """The commands of the last ``seconds``, by id: a repeated one gets the first one's reply and does nothing.
+
+    A command whose reply is still to come is kept until it has one, however long that takes.
+    """
+
+    __slots__ = ("_entries", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._entries: dict[str, _Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def admit(self, command: Command, now: float) -> bool:
+        """Say whether the command is new at ``now`` (s); one that is not was answered, or will be with the first."""
+        self._forget(now)
+        entry = self._entries.get(command.id)
+        if entry is None:
+            self._entries[command.id] = _Entry(now, [command.reply])
+            return True
+        if entry.reply is None:
+            entry.waiting.append(command.reply)
+        else:
+            command.reply(attrs.evolve(entry.reply, duplicate=True))
+        return False
+
+    def answer(self, reply: CommandReply, now: float) -> None:
+        """Give the reply of an admitted command to everyone who asked; a second one of the same id is ignored.
+
+        From ``now`` (s) it is remembered: a start that waited long for its turn may still have lost its reply.
+        """
+        entry = self._entries.get(reply.id)
+        if entry is None or entry.reply is not None:
+            return
+        del self._entries[reply.id]
+        self._entries[reply.id] = entry
+        entry.since = now
+        entry.reply = reply
+        first, *repeated = entry.waiting
+        entry.waiting = []
+        first(reply)
+        for waiting in repeated:
+            waiting(attrs.evolve(reply, duplicate=True))
+
+    def recall(self, reply: CommandReply, now: float) -> None:
+        """Remember a reply that an earlier incarnation gave, or would have given."""
+        self._entries[reply.id] = _Entry(now, [], reply)
+
+    def pending(self) -> tuple[str, ...]:
+        """List the ids of the commands that have no reply yet."""
+        return tuple(id_ for id_, entry in self._entries.items() if entry.reply is None)
+
+    def _forget(self, now: float) -> None:
+        expired: list[str] = []
+        for id_, entry in self._entries.items():
+            if entry.since > now - self._seconds:
+                break
+            if entry.reply is not None:
+                expired.append(id_)
+        for id_ in expired:
+            del self._entries[id_]
+
+
+@attrs.define
+class _Entry:
+    since: float
+    waiting: list[Callable[[CommandReply], None]]
+    reply: CommandReply | None = None

@@ -1,0 +1,84 @@
+"""The pump that makes what all sessions emitted durable: while one commit runs, the next one gathers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from actors.errors import LogError, LogUnavailable
+
+if TYPE_CHECKING:
+    from actors.eventlog.base import Batch, EventLog
+
+
+class Source(Protocol):
+    """Something that has events to commit: a session's journal."""
+
+    def batch(self) -> Batch | None:
+        """Give what was emitted since the last batch, None if nothing was."""
+
+    def committed(self, batch: Batch) -> None:
+        """Hear that the batch is in the log. Called in the order of the batches."""
+
+    def failed(self, error: LogError) -> None:
+        """Hear that the batch is not in the log and will not be: the source must end."""
+
+
+class Committer:
+    """Collects the sources that have something new and commits them together.
+
+    One task runs :meth:`run`; :meth:`mark` costs no task switch. Nothing is delivered before it was committed, so a
+    failed commit takes nothing back: each batch of it is tried once more by itself, and the sources whose batch fails
+    again are told and end; the others go on.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._marked: list[Source] = []
+        self._wakeup = trio.lowlevel.ParkingLot()
+        self._barriers: list[trio.Event] = []
+
+    def mark(self, source: Source) -> None:
+        """Have ``source`` in the next commit. To be called once per batch, by its source."""
+        self._marked.append(source)
+        self._wakeup.unpark()
+
+    async def run(self) -> None:
+        """Commit for ever. Cancelled in mid-commit, the append is finished first and its sources are told."""
+        while True:
+            if not self._marked and not self._barriers:
+                await self._wakeup.park()
+            marked, self._marked = self._marked, []
+            barriers, self._barriers = self._barriers, []
+            with trio.CancelScope(shield=True):
+                await self._commit([(source, batch) for source in marked if (batch := source.batch()) is not None])
+            for barrier in barriers:
+                barrier.set()
+
+    async def barrier(self) -> None:
+        """Return when everything that was marked before the call is committed or has failed. Safe to cancel."""
+        passed = trio.Event()
+        self._barriers.append(passed)
+        self._wakeup.unpark()
+        await passed.wait()
+
+    async def _commit(self, taken: list[tuple[Source, Batch]]) -> None:
+        if not taken:
+            return
+        try:
+            await self._log.append([batch for _, batch in taken])
+        except Exception as error:  # noqa: BLE001 - whatever a log raises concerns its streams, never this pump
+            refusal = error if isinstance(error, LogError) else LogUnavailable(f"the log failed: {error!r}")
+            refusal.__cause__ = error.__cause__ if refusal is error else error
+            await self._commit_apart(taken, refusal)
+            return
+        for source, batch in taken:
+            source.committed(batch)
+
+    async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
+        if len(taken) == 1:
+            taken[0][0].failed(error)
+            return
+        for pair in taken:
+            await self._commit([pair])

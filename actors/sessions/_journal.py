@@ -1,0 +1,357 @@
+"""A session's events: numbered, kept, committed, and read through cursors.
+
+The journal is the one place where ``seq`` and ``ts`` are set. :meth:`Journal.put` is a plain call: an emit costs no
+task switch. What is put is first in the ring, then (with whatever else gathered) in the log, and only then visible to
+cursors.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from time import time_ns
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import orjson
+import trio
+
+from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
+from actors.eventlog.base import Batch
+from actors.grammar import Grammar, Open
+from actors.sessions._ring import Ring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from actors.eventlog.base import EventLog, Head, Retention, StreamKey
+    from actors.sessions._committer import Committer
+
+FAIRNESS = 16
+"""An emitter passes a checkpoint every so many events: it can be cancelled, and others get their turn."""
+
+
+def now_ms() -> int:
+    """Tell the time of day in ms since 1970."""
+    return time_ns() // 1_000_000
+
+
+class Listener(Protocol):
+    """What a cursor's owner is told. None of it may wait or raise: it is called from the middle of other work."""
+
+    def more(self) -> None:
+        """Hear that the cursor has something to take. Called once per commit, not once per event."""
+
+    def signal(self, name: str, data: bytes) -> None:
+        """Hear something ephemeral, ``data`` already JSON."""
+
+    def ended(self, reason: str) -> None:
+        """Hear that the session is over (one of :data:`ENDINGS`): there will be no more, the cursor is detached."""
+
+
+ENDINGS = ("shutdown", "crashed", "closed")
+"""Why a session tells its listeners that it ended: the server stops, it failed, or it was closed for good."""
+
+
+class Cursor:
+    """A position in a session's events: live delivery and resume are the same read.
+
+    Owned by whoever attached it, who must :meth:`detach` it. It holds no events: a slow reader costs no memory.
+    """
+
+    __slots__ = ("_journal", "listener", "position")
+
+    def __init__(self, journal: Journal, listener: Listener, position: int) -> None:
+        self._journal = journal
+        self.listener = listener
+        self.position = position
+        """The seq of the last event taken; ``position + 1`` is next."""
+
+    @property
+    def waiting(self) -> int:
+        """How many committed events were not taken yet."""
+        return self._journal.committed_seq - self.position
+
+    @property
+    def behind(self) -> bool:
+        """Whether the next event is no longer in memory: :meth:`take` has nothing then, :meth:`fetch` reads the log."""
+        return self.position + 1 < self._journal.ring.base and self.waiting > 0
+
+    def take(self, max_events: int, max_bytes: int) -> Sequence[bytes]:
+        """Give the next committed lines and move past them: none if there are none, or if the cursor is :attr:`behind`.
+
+        At most ``max_events``, at most ``max_bytes`` in all with a separator byte each; a larger first line alone.
+        """
+        journal = self._journal
+        until = min(journal.committed_seq, self.position + max_events)
+        if until <= self.position or self.position + 1 < journal.ring.base:
+            return ()
+        lines = _within(journal.ring.slice(self.position, until), max_bytes)
+        self.position += len(lines)
+        return lines
+
+    async def fetch(self, max_events: int, max_bytes: int) -> Sequence[bytes]:
+        """Do as :meth:`take`, from the log. Raises :class:`~actors.Trimmed` where the log no longer has the next event.
+
+        Cancelled: the cursor has not moved.
+        """
+        lines = await self._journal.read(self.position, max_events, max_bytes)
+        lines = _within(lines, max_bytes)
+        self.position += len(lines)
+        return lines
+
+    def detach(self) -> None:
+        """Stop being told. Idempotent."""
+        self._journal.cursors.pop(self, None)
+
+
+def _within(lines: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:
+    if sum(map(len, lines)) + len(lines) <= max_bytes:
+        return lines
+    total = 0
+    for count, text in enumerate(lines):
+        total += len(text) + 1
+        if total > max_bytes:
+            return lines[: max(1, count)]
+    return lines
+
+
+@attrs.frozen
+class JournalStatistics:
+    """Where a session's events stand."""
+
+    seq: int
+    """The newest event's seq, committed or not."""
+    committed: int
+    """The newest committed event's seq."""
+    oldest: int
+    """The oldest seq the log kept when it was last asked."""
+    in_memory: int
+    """Events in the ring."""
+    cursors: int
+    """Cursors attached."""
+    log_reads: int
+    """Reads that had to go to the log because a cursor was behind the ring."""
+
+
+class Journal:
+    """The events of one session. ``window`` bounds what is uncommitted: an emitter waits in :meth:`admit` beyond it."""
+
+    __slots__ = (
+        "_append",
+        "_commit_waits",
+        "_committer",
+        "_completed",
+        "_dirty",
+        "_failure",
+        "_head",
+        "_log",
+        "_log_reads",
+        "_lot",
+        "_oldest_ts",
+        "_on_failure",
+        "_retention",
+        "_size",
+        "_started",
+        "_taken",
+        "_window",
+        "committed_seq",
+        "cursors",
+        "grammar",
+        "key",
+        "ring",
+        "seq",
+        "ts",
+    )
+
+    def __init__(  # noqa: PLR0913 - made in one place, by name
+        self,
+        key: StreamKey,
+        head: Head,
+        *,
+        log: EventLog,
+        committer: Committer,
+        retention: Retention,
+        ring_events: int,
+        window: int,
+        on_failure: Callable[[LogError], None],
+    ) -> None:
+        self.key = key
+        self._head = head
+        self._log = log
+        self._committer = committer
+        self._retention = retention
+        self._window = window
+        self._on_failure = on_failure
+        self._size = head.size
+        self._oldest_ts = head.oldest_ts
+        self.seq = self.committed_seq = self._taken = head.latest
+        self.ts, self.grammar = _restore(head.state)
+        self.ring = Ring(ring_events, head.latest + 1)
+        self._append = self.ring.append
+        self.cursors: dict[Cursor, None] = {}
+        self._dirty = False
+        self._failure: LogError | None = None
+        self._lot: trio.lowlevel.ParkingLot | None = None
+        self._commit_waits: deque[tuple[int, Callable[[LogError | None], None]]] = deque()
+        self._started: dict[str, int] = {}
+        self._completed: dict[str, tuple[Open, int]] = {}
+        self._log_reads = 0
+
+    @property
+    def epoch(self) -> str:
+        """Names this log for ever; see :class:`~actors.Position`."""
+        return self._head.epoch
+
+    def now(self) -> int:
+        """Tell the time of day in ms, never before the newest event's: a clock set back does not reorder events."""
+        return max(now_ms(), self.ts)
+
+    def put(self, envelope: bytes, data: bytes) -> bool:
+        """Append one event, of what :func:`~actors.codec.envelope` and :func:`~actors.codec.encode` gave. Never waits.
+
+        True when an emitter should :meth:`admit` before it goes on: the window is full, or it is the others' turn.
+        Raises :class:`~actors.LogUnavailable` after the log has failed: nothing can be promised any more.
+        """
+        if self._failure is not None:
+            raise LogUnavailable("the session's log failed earlier") from self._failure
+        self.seq = seq = self.seq + 1
+        ts = time_ns() // 1_000_000
+        if ts < self.ts:
+            ts = self.ts
+        else:
+            self.ts = ts
+        # seq and ts come first, so that both are found without decoding the rest.
+        self._append(b'{"seq":%d,"ts":%d,%b%b}' % (seq, ts, envelope, data))
+        if not self._dirty:
+            self._dirty = True
+            self._oldest_ts = self._oldest_ts or ts
+            self._committer.mark(self)
+        return not seq % FAIRNESS or seq - self.committed_seq >= self._window
+
+    def remember_started(self, run_id: str) -> None:
+        """Count a run, whose start was put last, as not yet open for newcomers until that is committed."""
+        self._started[run_id] = self.seq
+
+    def remember_completed(self, run: Open) -> None:
+        """Count a run, whose completion was put last, as open for newcomers until that is committed."""
+        self._completed[run.id] = (run, self.seq)
+
+    async def admit(self) -> None:
+        """Wait until there is room in the window; a checkpoint in any case. Cancelled: what was put stays put."""
+        if self.seq - self.committed_seq < self._window or self._failure is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._lot is None:
+            self._lot = trio.lowlevel.ParkingLot()
+        while self.seq - self.committed_seq >= self._window and self._failure is None:
+            await self._lot.park()
+
+    def when_committed(self, callback: Callable[[LogError | None], None]) -> None:
+        """Call back once everything put so far is committed (None) or will never be (the error)."""
+        if self._failure is not None:
+            callback(self._failure)
+        elif self.seq == self.committed_seq:
+            callback(None)
+        else:
+            self._commit_waits.append((self.seq, callback))
+
+    async def synced(self) -> None:
+        """Wait until everything put so far is committed; raises :class:`~actors.LogError` if it never will be."""
+        done = trio.Event()
+        outcome: list[LogError | None] = []
+
+        def note(error: LogError | None) -> None:
+            outcome.append(error)
+            done.set()
+
+        self.when_committed(note)
+        await done.wait()
+        if outcome[0] is not None:
+            raise LogUnavailable("the session's events could not be committed") from outcome[0]
+
+    def batch(self) -> Batch | None:
+        """Give everything that was put since the last batch; for the committer."""
+        self._dirty = False
+        if self.seq == self._taken or self._failure is not None:
+            return None
+        first, self._taken = self._taken + 1, self.seq
+        state = b"[%d,%b]" % (self.ts, self.grammar.snapshot())
+        return Batch(self.key, first, self.ring.slice(first - 1, self.seq), state)
+
+    def committed(self, batch: Batch) -> None:
+        """Show a batch that is in the log to the cursors; for the committer."""
+        self.committed_seq = until = batch.first + len(batch.lines) - 1
+        self._size += batch.size
+        if self._completed:
+            self._completed = {id_: entry for id_, entry in self._completed.items() if entry[1] > until}
+        if self._started:
+            self._started = {id_: seq for id_, seq in self._started.items() if seq > until}
+        waits = self._commit_waits
+        while waits and waits[0][0] <= until:
+            waits.popleft()[1](None)
+        for cursor in tuple(self.cursors):
+            cursor.listener.more()
+        if self._lot is not None:
+            self._lot.unpark_all()
+        self.ring.cut(until)
+
+    def failed(self, error: LogError) -> None:
+        """Tell everyone who waits that the log refused: nothing more can be promised; for the committer."""
+        self._failure = error
+        waits, self._commit_waits = self._commit_waits, deque()
+        for _, callback in waits:
+            callback(error)
+        if self._lot is not None:
+            self._lot.unpark_all()
+        self._on_failure(error)
+
+    def open_runs(self) -> tuple[Open, ...]:
+        """List the runs that are open to someone who has read all that is committed."""
+        runs = (*(run for run, _ in self._completed.values()), *self.grammar.runs())
+        return tuple(run for run in runs if run.id not in self._started) if self._started else runs
+
+    @property
+    def overgrown(self) -> bool:
+        """Whether a limit of retention was crossed since the log was last asked: an upper bound, the log is exact."""
+        keep, kept = self._retention, self.committed_seq - self._head.oldest + 1
+        expired = now_ms() - keep.seconds * 1000
+        return kept > 0 and (kept > keep.events or self._size > keep.size or self._oldest_ts < expired)
+
+    async def oldest(self) -> int:
+        """Find the lowest seq within retention, exactly; asks the log only when a limit was crossed. Safe to cancel."""
+        if self.overgrown:
+            before = self._size
+            self._head = head = await self._log.trim(self.key, self._retention, now_ms())
+            self._size = head.size + self._size - before
+            self._oldest_ts = head.oldest_ts or self.ts
+        return self._head.oldest
+
+    async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
+        """Read committed lines above ``after`` from the log; raises :class:`~actors.Trimmed`."""
+        self._log_reads += 1
+        lines = await self._log.read(self.key, after, limit, size)
+        if not lines and after < self.committed_seq:
+            raise Trimmed(self._head.oldest)
+        return lines
+
+    def statistics(self) -> JournalStatistics:
+        """Say where the events stand."""
+        return JournalStatistics(
+            seq=self.seq,
+            committed=self.committed_seq,
+            oldest=self._head.oldest,
+            in_memory=len(self.ring),
+            cursors=len(self.cursors),
+            log_reads=self._log_reads,
+        )
+
+
+def _restore(state: bytes) -> tuple[int, Grammar]:
+    """Give the newest event's ``ts`` and what was open, from what the last batch carried."""
+    if not state:
+        return 0, Grammar()
+    try:
+        ts, items = orjson.loads(state)
+        return int(ts), Grammar.restore(items)
+    except (ValueError, TypeError) as error:
+        raise LogCorrupt(f"the record of what was open cannot be read: {error}") from error

@@ -1,0 +1,36 @@
+"""What a session's mailbox takes beside commands, and what an attachment gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from actors.events import Position
+    from actors.sessions._journal import Listener
+
+
+@attrs.frozen(eq=False)
+class Attach:
+    """Give me a cursor, placed by the resume decision; answered with an ``Attachment``. ``connection`` owns it."""
+
+    connection: str
+    listener: Listener
+    resume: Position | None = None
+    from_latest: bool = False
+
+
+@attrs.frozen
+class Typing:
+    """The user types at this connection, or stopped."""
+
+    connection: str
+    active: bool
+
+
+@attrs.frozen
+class Emit:
+    """An event of the application's own, outside of any run; ``data`` is its payload, encoded."""
+
+    data: bytes

@@ -1,0 +1,31 @@
+"""A question that an agent asked its user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from actors.events import JSON
+
+
+@attrs.define(eq=False)
+class Question:
+    """Waits in :meth:`answered` for what :meth:`answer` brings. Made and forgotten by the run that asks."""
+
+    run_id: str
+    _answered: trio.Event = attrs.field(factory=trio.Event)
+    _value: JSON = None
+
+    def answer(self, value: JSON) -> None:
+        """Give the answer; the first one counts."""
+        if not self._answered.is_set():
+            self._value = value
+            self._answered.set()
+
+    async def answered(self) -> JSON:
+        """Wait for the answer and return it. Safe to cancel."""
+        await self._answered.wait()
+        return self._value

@@ -1,0 +1,342 @@
+"""A run: what an agent's function is given to tell its user what it does."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import trio
+
+from actors.codec import encode, encode_text, envelope
+from actors.errors import RunClosed, RunFailed, UnserialisableEvent
+from actors.sessions._outcome import Outcome, ended, failed
+from actors.sessions._question import Question
+from actors.sessions._tools import ToolCall, only_cancelled, tool_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from actors.events import JSON
+    from actors.sessions._agents import AgentFunction
+    from actors.sessions._stage import Stage
+
+FINISHING_SECONDS = 5.0
+"""How long :meth:`Run.shield` holds off cancellation, unless told otherwise."""
+
+
+class Run:
+    """One run of an agent, from ``agent_started`` to ``agent_completed``. Made by Greenroom, given to the agent.
+
+    An emit is a plain call into the session: no task switch, except a checkpoint every 16 events and a wait while 64 of
+    the session's events are not committed. What it was given is encoded before it returns: later changes to the object
+    reach nobody. A cancelled emit has emitted. Every emit raises :class:`~actors.RunClosed` after the run's end,
+    :class:`~actors.UnserialisableEvent` for what is not JSON, :class:`~actors.LogUnavailable` when the log has failed.
+    """
+
+    __slots__ = (
+        "_append",
+        "_calls",
+        "_envelopes",
+        "_journal",
+        "_limit",
+        "_stage",
+        "_usage",
+        "agent",
+        "closed",
+        "id",
+        "outcome",
+        "parent",
+        "result",
+        "scope",
+        "started_at",
+        "stopped_as",
+    )
+
+    def __init__(self, stage: Stage, agent: str, parent: Run | None = None) -> None:
+        self._stage = stage
+        self._journal = stage.journal
+        self._append = stage.journal.put
+        self._limit = stage.settings.max_event_bytes
+        self._envelopes: dict[str, bytes] = {}
+        self._calls = 0
+        self.id = f"r-{secrets.token_hex(8)}"
+        """Unique, also across restarts."""
+        self.agent = agent
+        """The agent's name."""
+        self.parent = parent
+        """The run that this one is a sub-agent of, None for one that a user started."""
+        self.started_at = 0.0
+        """When it started, on trio's clock, in seconds."""
+        self.result: Any = None
+        """What ``agent_completed`` carries when the run ends well; an agent's function returns it instead."""
+        self._usage: bytes | None = None
+        self.scope = trio.CancelScope()
+        self.stopped_as: str | None = None
+        self.closed = False
+        self.outcome: Outcome | None = None
+
+    @property
+    def user(self) -> str:
+        """Whose run it is."""
+        return self._stage.key.user
+
+    @property
+    def session(self) -> str:
+        """The session's name, unique within its user."""
+        return self._stage.key.session
+
+    @property
+    def usage(self) -> JSON:
+        """Tokens or whatever else was used, for ``agent_completed``. Setting it raises what cannot be sent."""
+        return None if self._usage is None else orjson.loads(self._usage)
+
+    @usage.setter
+    def usage(self, value: object) -> None:
+        self._usage = None if value is None else self._stage.encode(value)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this run, or one that it is part of, was asked to stop or has run out of time."""
+        return self.scope.cancel_called or (self.parent is not None and self.parent.cancelled)
+
+    @property
+    def cancelled_as(self) -> str:
+        """The status of what a cancellation ends now: the nearest stopped run's, else that of the session's own end."""
+        if self.stopped_as is not None:
+            return self.stopped_as
+        if self.scope.cancel_called:
+            return "cancelled"
+        return self._stage.abandoned if self.parent is None else self.parent.cancelled_as
+
+    async def thinking(self, text: str) -> None:
+        """Tell what the agent considers."""
+        if self._put("agent_thinking", b'{"text":%b}' % encode_text(text, self._limit)):
+            await self._journal.admit()
+
+    async def output(self, text: str) -> None:
+        """Give a piece of the answer; the pieces are concatenated by whoever shows them."""
+        if self._put("agent_output", b'{"text":%b}' % encode_text(text, self._limit)):
+            await self._journal.admit()
+
+    async def custom(self, name: str, value: object = None) -> None:
+        """Emit an event of the application's own."""
+        if self._put("custom", encode({"name": _string(name), "value": value}, self._limit)):
+            await self._journal.admit()
+
+    def signal(self, name: str, data: Mapping[str, object]) -> None:
+        """Show ``data`` to whoever is attached now, without a number and without a promise. Never waits."""
+        self._require_open()
+        self._stage.signals.send(_string(name), self._stage.encode(dict(data)))
+
+    def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
+        """Show that the agent is typing, or that it stopped; its run's end also ends its typing. Never waits."""
+        self._require_open()
+        self._stage.signals.set_typing("agent", self.id, active=active)
+
+    def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
+        """Tell of a tool that runs elsewhere: ``async with run.tool("search", {"q": …}) as call: call.result = …``."""
+        return ToolCall(self, self._stage, self._next_call(), _string(name), arguments or {})
+
+    async def call_tool(
+        self,
+        function: Callable[..., Any],
+        /,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - what ends is the tool alone, with an event
+        **arguments: object,
+    ) -> Any:  # what the tool returns
+        """Call a tool, an async function or (in a thread) any other, and tell of it; returns what it returned.
+
+        Raises :class:`~actors.ToolTimeout` after ``timeout`` seconds, or what the tool raised. Cancelled: the tool is
+        cancelled (a thread is left behind) and the call completed as ``cancelled``.
+        """
+        return await self.tool(tool_name(function), arguments).perform(function, timeout)
+
+    # The wire calls it input, and so do its users.
+    async def call_agent(self, agent: str | AgentFunction, input: object = None) -> Any:  # noqa: A002 - as said
+        """Run another agent as a child of this run, here and now; returns what it returned.
+
+        Raises :class:`~actors.RunFailed` (from the agent's own exception) when it does not end ``ok``, and
+        :class:`~actors.CommandRefused` when there is no such agent or the input does not fit it.
+        """
+        found = self._stage.agents.find(agent)
+        text = self._stage.encode(input)
+        value = found.fit(orjson.loads(text))
+        child = Run(self._stage, found.name, self)
+        try:
+            async with RunScope(child, text, timeout=found.timeout):
+                child.result = await found(child, value)
+        except Exception as error:
+            if child.outcome is None:  # it never began
+                raise
+            raise _run_failed(child, child.outcome) from error
+        if child.outcome is not None and child.outcome.status != "ok":
+            raise _run_failed(child, child.outcome)
+        return child.result
+
+    def subrun(self, name: str, input: object = None) -> RunScope:  # noqa: A002 - its name on the wire
+        """Open a child run written inline: ``async with run.subrun("plan", …) as child: child.result = …``.
+
+        Several may be open at once, in the tasks of one nursery. What is raised inside completes the child and goes on.
+        """
+        self._stage.encode(_string(name))
+        return RunScope(Run(self._stage, name, self), self._stage.encode(input))
+
+    async def ask_user(
+        self,
+        prompt: str,
+        *,
+        schema: object = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - what ends is the question alone
+    ) -> Any:  # JSON
+        """Ask the user and wait for the answer, any JSON value; raises ``TimeoutError`` after ``timeout`` seconds.
+
+        Cancelled, or too late: the question is withdrawn, and an answer to it is refused as ``not_waiting``.
+        """
+        call_id = self._next_call()
+        data = {"prompt": _string(prompt)} if schema is None else {"prompt": _string(prompt), "schema": schema}
+        text = self._stage.encode(data)
+        await self.ready()
+        self._stage.record("input_requested", text, self.id, call_id)
+        question = self._stage.questions[call_id] = Question(self.id)
+        try:
+            with trio.fail_after(float("inf") if timeout is None else timeout):
+                return await question.answered()
+        except trio.TooSlowError:
+            raise TimeoutError(f"nobody answered within {timeout:g} s") from None
+        finally:
+            self._stage.questions.pop(call_id, None)
+
+    def shield(self, seconds: float = FINISHING_SECONDS) -> trio.CancelScope:
+        """Hold off cancellation for ``seconds`` at most: ``with run.shield(): …`` finishes what must be finished."""
+        return trio.move_on_after(seconds, shield=True)
+
+    def stop(self, status: str = "cancelled") -> None:
+        """Ask the run to stop: it is cancelled where it waits, and completes with ``status``. The first call counts."""
+        if self.stopped_as is None:
+            self.stopped_as = status
+            self.scope.cancel()
+
+    def abandon(self, outcome: Outcome) -> None:
+        """Note that the run was closed with its parent; what is still at work in it is cancelled."""
+        self.stop(outcome.status)
+        self.over(outcome)
+
+    def over(self, outcome: Outcome) -> None:
+        """Note that the run was closed: nothing of it may follow."""
+        self.closed = True
+        self.outcome = outcome
+        self._stage.signals.set_typing("agent", self.id, active=False)
+        del self._stage.runs[self.id]
+
+    def completed(self, outcome: Outcome, spent_ms: int) -> bytes:
+        """Encode the payload of ``agent_completed``; raises UnserialisableEvent for a result that cannot be sent."""
+        usage = {} if self._usage is None else {"usage": orjson.Fragment(self._usage)}
+        return self._stage.encode_closing(outcome, agent=self.agent, duration_ms=spent_ms, **usage)
+
+    async def ready(self) -> None:
+        """Wait until there is room to open something; raises :class:`~actors.RunClosed` after the run's end."""
+        self._require_open()
+        await self._journal.admit()
+        self._require_open()
+
+    def _put(self, event: str, data: bytes) -> bool:
+        """Put an event of this run; whether its emitter is to wait in ``admit`` before it goes on."""
+        if self.closed:
+            self._require_open()
+        head = self._envelopes.get(event)
+        if head is None:
+            parent = self.parent.id if self.parent is not None else None
+            head = self._envelopes[event] = envelope(event, self.id, parent)
+        return self._append(head, data)
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise RunClosed(f"run {self.id} of {self.agent} is over")
+
+    def _next_call(self) -> str:
+        self._calls += 1
+        return f"{self.id}.{self._calls}"
+
+
+class RunScope:
+    """Opens a run on entry and closes it on every exit. Made by :meth:`Run.subrun` and by the session; entered once."""
+
+    __slots__ = ("_command_id", "_input", "_stage", "_timeout", "run")
+
+    def __init__(self, run: Run, input_: bytes, *, timeout: float | None = None, command_id: str | None = None) -> None:
+        self.run = run
+        self._input = input_
+        self._timeout = timeout
+        self._command_id = command_id
+        self._stage = run._stage  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  two halves of one thing
+
+    def open(self) -> None:
+        """Emit ``agent_started``. Never waits."""
+        run, stage = self.run, self._stage
+        parent = run.parent.id if run.parent is not None else None
+        data = b'{"agent":%b,"input":%b' % (orjson.dumps(run.agent), self._input)
+        if self._command_id is not None:
+            data += b',"command_id":%b' % orjson.dumps(self._command_id)
+        stage.record("agent_started", data + b"}", run.id, parent_run_id=parent, name=run.agent)
+        stage.runs[run.id] = run
+        run.started_at = trio.current_time()
+
+    async def __aenter__(self) -> Run:
+        run = self.run
+        if run.parent is not None:
+            await run.parent.ready()
+            self.open()
+        if self._timeout is not None:
+            run.scope.deadline = trio.current_time() + self._timeout
+        run.scope.__enter__()
+        return run
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        outcome = self._outcome(error)
+        try:
+            self.close(outcome)
+        except UnserialisableEvent as unserialisable:
+            self.close(failed(unserialisable))
+            self.run.scope.__exit__(kind, error, traceback)
+            raise
+        return bool(self.run.scope.__exit__(kind, error, traceback))
+
+    def close(self, outcome: Outcome) -> None:
+        """Emit ``agent_completed``, after closing what the run left open. Never waits; raises UnserialisableEvent.
+
+        Nothing happens when its parent ended first and took it along.
+        """
+        run, stage = self.run, self._stage
+        if run.closed:
+            return
+        parent = run.parent.id if run.parent is not None else None
+        data = run.completed(outcome, round((trio.current_time() - run.started_at) * 1000))
+        stage.close_within(run.id)
+        stage.close("agent_completed", data, run.id, None, parent)
+        run.over(outcome)
+
+    def _outcome(self, error: BaseException | None) -> Outcome:
+        run = self.run
+        if error is None:
+            return Outcome("ok", run.result)
+        if not only_cancelled(error):
+            return failed(error)
+        if run.scope.cancel_called and run.stopped_as is None and self._timeout is not None:
+            return ended("timeout", f"the run took longer than {self._timeout:g} s")
+        return ended(run.cancelled_as, "the run was cancelled")
+
+
+def _run_failed(child: Run, outcome: Outcome) -> RunFailed:
+    error = outcome.error or {}
+    return RunFailed(child.id, child.agent, outcome.status, str(error.get("code", "")), str(error.get("message", "")))
+
+
+def _string(text: str) -> str:
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  agents need not be typed
+        raise UnserialisableEvent(f"expected a string, got {type(text).__name__}")
+    return text

@@ -1,0 +1,455 @@
+"""One session of one user, as an actor: its runs, its events, whoever is attached."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import orjson
+import trio
+
+from actors._actor import Actor
+from actors._lifecycle import Failure
+from actors.codec import encode, envelope
+from actors.errors import CommandRefused, LogError, LogUnavailable, Trimmed, UnserialisableEvent
+from actors.events import Custom, UserMessage
+from actors.grammar import interrupted
+from actors.resume import decide
+from actors.sessions._attachment import Attachment
+from actors.sessions._commands import Command, CommandMemory, CommandReply
+from actors.sessions._gate import Ticket
+from actors.sessions._journal import Cursor, Journal, JournalStatistics
+from actors.sessions._messages import Attach, Emit, Typing
+from actors.sessions._run import Run, RunScope
+from actors.sessions._signals import Signals
+from actors.sessions._stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from actors._lifecycle import ExitReason
+    from actors.eventlog.base import EventLog, StreamKey
+    from actors.events import JSON
+    from actors.redaction import Redact
+    from actors.sessions._agents import Agent, Agents
+    from actors.sessions._committer import Committer
+    from actors.sessions._gate import RunGate
+    from actors.sessions._settings import SessionSettings
+
+logger = logging.getLogger("greenroom.sessions")
+
+_PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
+
+
+@attrs.define(eq=False)
+class House:
+    """What all sessions of a server share."""
+
+    log: EventLog
+    committer: Committer
+    agents: Agents
+    settings: SessionSettings
+    redact: Redact
+    gate: RunGate
+    context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
+    """The context variables every run starts with, as they were when the server was made: none of any user's."""
+    run_over: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    """Who waits for the end of runs."""
+    draining: bool = False
+    """Whether the server is about to end: no run is started any more."""
+
+
+@attrs.frozen
+class SessionStatistics:
+    """How one session stands."""
+
+    user: str
+    """Whose it is."""
+    session: str
+    """Its name."""
+    runs: int
+    """Open runs, sub-agents included."""
+    queued: int
+    """Runs that wait for their turn."""
+    commands: int
+    """Commands whose ids are remembered."""
+    typing: int
+    """Who is typing."""
+    journal: JournalStatistics
+    """Its events."""
+
+
+class Session(Actor):
+    """Built from its log, ended by a crash, by being idle or by the server's end; the next attach builds it again."""
+
+    def __init__(self, key: StreamKey, house: House) -> None:
+        self._key = key
+        self._house = house
+        self._commands = CommandMemory(house.settings.command_memory_seconds)
+        self._tickets: dict[str, Ticket] = {}
+        self._by_command: dict[str, str] = {}
+        self._connections: set[str] = set()
+        self._stage: Stage
+        self._is_up = False
+        self._in_hand = False
+        self._active_at = 0.0
+
+    async def started(self) -> None:
+        """Read the log's head, close what an earlier incarnation left open, remember the commands that it took."""
+        house = self._house
+        await house.committer.barrier()
+        head = await house.log.make(self._key)
+        settings = house.settings
+        journal = Journal(
+            self._key,
+            head,
+            log=house.log,
+            committer=house.committer,
+            retention=settings.retention,
+            ring_events=settings.ring_events,
+            window=settings.emit_window,
+            on_failure=self._log_failed,
+        )
+        signals = Signals(journal.cursors, settings.typing_seconds)
+        self._stage = Stage(
+            self._key, journal, house.agents, settings, house.redact, signals, self.nursery.cancel_scope
+        )
+        await self._recall_commands(journal)
+        self._close_interrupted(journal)
+        self._active_at = trio.current_time()
+        self._is_up = True
+
+    async def receive(self, message: object) -> object:
+        """Commands, attachments, typing and the application's own events; what is asked for is returned."""
+        self._active_at = trio.current_time()
+        self._in_hand = True
+        try:
+            match message:
+                case Command():
+                    self._command(message)
+                case Attach():
+                    await self._answer(self._attach, message)
+                case Typing():
+                    self._typing(message)
+                case Emit():
+                    await self._answer(self._emit, message)
+                case _:
+                    return await super().receive(message)
+        finally:
+            self._in_hand = False
+        return None
+
+    async def _answer(self, handle: Callable[[Any], Awaitable[Callable[[], object]]], message: object) -> None:
+        """Do what is asked for and answer. The asker hears of a log that fails; one who left is given nothing."""
+        try:
+            finish = await handle(message)
+        except LogError as error:
+            self.context.defer().fail(error)
+        else:
+            reply = self.context.defer()
+            reply.send(finish() if reply.wanted else None)
+
+    async def stopping(self, reason: ExitReason) -> None:
+        """Stop the runs, wait until they are closed and everything is in the log."""
+        if not self._is_up:
+            return
+        stage = self._stage
+        self._is_up = False
+        stage.stopping = not isinstance(reason, Failure)
+        self._leave_queue()
+        for run in tuple(stage.runs.values()):
+            run.stop(stage.abandoned)
+        while stage.runs:
+            await self._house.run_over.park()
+        with suppress(LogError):
+            await stage.journal.synced()
+
+    def _leave_queue(self) -> None:
+        """Give up the places of runs that have not begun; those that have do so as they end."""
+        for run_id, ticket in tuple(self._tickets.items()):
+            if run_id not in self._stage.runs:
+                self._house.gate.leave(ticket)
+                del self._tickets[run_id]
+
+    def farewell(self, reason: str) -> None:
+        """Tell everyone who is still there that the session has ended; for the factory, when nothing of it runs.
+
+        Listeners first: a client whose connection ends sends its pending commands again, with the same ids.
+        """
+        self._is_up = False
+        self._leave_queue()
+        for cursor in tuple(self._stage.journal.cursors):
+            cursor.detach()
+            cursor.listener.ended(reason)
+        for command_id in self._commands.pending():
+            self._refuse(command_id, "internal", "the session ended before it could reply")
+
+    def detach(self, attachment: Attachment) -> None:
+        """Let go of a cursor; its owner no longer types. Never waits. Idempotent, also after the session's end."""
+        attachment.cursor.detach()
+        self._connections.discard(attachment.connection)
+        self._stage.signals.set_typing("user", attachment.connection, active=False)
+        self._active_at = trio.current_time()
+
+    async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
+        """Read as :meth:`Attachment.history` says."""
+        journal = self._stage.journal
+        lines: Sequence[bytes] = ()
+        while (after := max(after, await journal.oldest() - 1)) < journal.committed_seq:
+            with suppress(Trimmed):  # in this very moment, by somebody else: from the new oldest one, then
+                lines = await journal.read(after, limit, size)
+                break
+        return lines, after + len(lines) < journal.committed_seq
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when (trio's clock) nothing and nobody has needed the session; None while something does."""
+        stage = self._stage
+        busy = self._in_hand or stage.journal.cursors or stage.runs or self._tickets or self._commands.pending()
+        return None if busy else self._active_at
+
+    async def tidy(self) -> None:
+        """Let the log drop what retention no longer keeps. Safe to cancel."""
+        with suppress(LogError):
+            await self._stage.journal.oldest()
+
+    def statistics(self) -> SessionStatistics:
+        """Say how it stands."""
+        stage = self._stage
+        return SessionStatistics(
+            user=self._key.user,
+            session=self._key.session,
+            runs=len(stage.runs),
+            queued=sum(not ticket.running for ticket in self._tickets.values()),
+            commands=len(self._commands),
+            typing=len(stage.signals.typing()),
+            journal=stage.journal.statistics(),
+        )
+
+    # Coming back after a crash
+
+    def _close_interrupted(self, journal: Journal) -> None:
+        last_ts = journal.ts
+        for closing in journal.grammar.closings():
+            item = closing.item
+            call_id = None if item.id == item.run_id else item.id
+            data = encode(interrupted(closing, last_ts), self._house.settings.max_event_bytes + 1024)
+            self._stage.close(closing.type, data, item.run_id, call_id, item.parent_run_id)
+
+    async def _recall_commands(self, journal: Journal) -> None:
+        """Remember the starts in the log, within the time: one that is sent again after a crash still runs once."""
+        seconds = self._house.settings.command_memory_seconds
+        since = journal.now() - seconds * 1000
+        if journal.ts <= since:
+            return
+        position = await journal.oldest() - 1
+        while lines := await self._house.log.read(self._key, position, _PAGE_EVENTS, _PAGE_BYTES):
+            position += len(lines)
+            for line in lines:
+                if b'"command_id":' in line and b'"type":"agent_started"' in line:
+                    self._recall(orjson.loads(line), since)
+
+    def _recall(self, event: dict[str, Any], since: float) -> None:
+        command_id = event["data"].get("command_id")
+        if event["type"] == "agent_started" and command_id is not None and event["ts"] > since:
+            reply = CommandReply(command_id, {"run_id": event["run_id"]})
+            age = (self._stage.journal.now() - event["ts"]) / 1000
+            self._commands.recall(reply, trio.current_time() - age)
+
+    # Messages
+
+    async def _attach(self, attach: Attach) -> Callable[[], Attachment]:
+        oldest = await self._stage.journal.oldest()
+        return lambda: self._attached(attach, oldest)
+
+    def _attached(self, attach: Attach, oldest: int) -> Attachment:
+        journal = self._stage.journal
+        latest = journal.committed_seq
+        start = decide(
+            epoch=journal.epoch, oldest=oldest, latest=latest, resume=attach.resume, from_latest=attach.from_latest
+        )
+        cursor = Cursor(journal, attach.listener, start.after)
+        journal.cursors[cursor] = None
+        self._connections.add(attach.connection)
+        return Attachment(
+            session=self,
+            connection=attach.connection,
+            cursor=cursor,
+            epoch=journal.epoch,
+            oldest=oldest,
+            latest=latest,
+            recovered=start.recovered,
+            reset=start.reset,
+            runs=journal.open_runs(),
+            typing=self._stage.signals.typing(),
+        )
+
+    def _typing(self, typing: Typing) -> None:
+        signals = self._stage.signals
+        if typing.connection not in self._connections:
+            return  # it ended while this waited
+        signals.set_typing("user", typing.connection, active=typing.active)
+        if not signals.expiring and signals.next_expiry() is not None:
+            signals.expiring = True
+            self._start_soon(signals.expire)
+
+    async def _emit(self, emit: Emit) -> Callable[[], None]:
+        if self._stage.journal.put(envelope(Custom.type, None), emit.data):
+            await self._stage.journal.admit()
+        return lambda: None
+
+    # Commands
+
+    def _command(self, command: Command) -> None:
+        if not self._commands.admit(command, trio.current_time()):
+            return
+        handlers = {
+            "run.start": self._run_start,
+            "run.cancel": self._run_cancel,
+            "input.answer": self._input_answer,
+            "message.send": self._message_send,
+        }
+        try:
+            handlers.get(command.name, _unknown)(command)
+        except CommandRefused as refusal:
+            self._refuse(command.id, refusal.code, refusal.message)
+
+    def _refuse(self, command_id: str, code: str, message: str) -> None:
+        self._reply(CommandReply(command_id, code=code, message=message))
+
+    def _reply(self, reply: CommandReply) -> None:
+        self._commands.answer(reply, trio.current_time())
+
+    def _run_start(self, command: Command) -> None:
+        if self._house.draining:
+            raise CommandRefused("overloaded", "the server is about to end: try again after reconnecting")
+        agent = self._house.agents.find(command.text("agent"))
+        try:
+            text = self._stage.encode(command.args.get("input"))
+        except UnserialisableEvent as error:
+            raise CommandRefused("bad_args", str(error)) from error
+        value = agent.fit(orjson.loads(text))
+        run = Run(self._stage, agent.name)
+        seconds = agent.timeout if agent.timeout is not None else self._house.settings.run_seconds
+        scope = RunScope(run, text, timeout=seconds, command_id=None if command.internal else command.id)
+        ticket = Ticket(self._key.user, lambda: self._begin(scope, agent, value, command.id))
+        self._tickets[run.id] = ticket
+        self._by_command[command.id] = run.id
+        try:
+            self._house.gate.enter(ticket)
+        except CommandRefused:
+            self._forget_run(run, command.id)
+            raise
+
+    def _begin(self, scope: RunScope, agent: Agent, value: object, command_id: str) -> None:
+        """Start a run whose turn has come; called by whatever run made room for it. Never raises."""
+        if self._house.draining or not self._is_up or self._stage.scope.cancel_called:
+            self._drop(scope.run, command_id, "overloaded", "the server is about to end: try again after reconnecting")
+            return
+        try:
+            scope.open()
+        except LogUnavailable:
+            self._drop(scope.run, command_id, "internal", "the log could not be written")
+            return
+        self._reply_when_committed(command_id, {"run_id": scope.run.id})
+        self._start_soon(self._perform, scope, agent, value, command_id)
+
+    def _log_failed(self, error: LogError) -> None:
+        if self._is_up and not self._stage.scope.cancel_called:
+            self._start_soon(_fail, error)
+
+    def _start_soon(self, function: Any, *args: object) -> None:  # trio's own signature
+        """Start a task with context variables of its own: whoever happened to cause it lends it none."""
+        self._house.context.copy().run(self.nursery.start_soon, function, *args)
+
+    async def _perform(self, scope: RunScope, agent: Agent, value: object, command_id: str) -> None:
+        run = scope.run
+        try:
+            async with scope:
+                run.result = await agent(run, value)
+        except* (Exception, SystemExit):  # an agent that wants to exit exits its run, not the server
+            logger.exception("agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key)
+        finally:
+            self._house.gate.leave(self._tickets[run.id])
+            self._forget_run(run, command_id)
+            self._active_at = trio.current_time()
+            self._house.run_over.unpark_all()
+
+    def _drop(self, run: Run, command_id: str, code: str, message: str) -> None:
+        self._house.gate.leave(self._tickets[run.id])
+        self._forget_run(run, command_id)
+        self._refuse(command_id, code, message)
+
+    def _forget_run(self, run: Run, command_id: str) -> None:
+        self._tickets.pop(run.id, None)
+        self._by_command.pop(command_id, None)
+
+    def _run_cancel(self, command: Command) -> None:
+        run_id = command.args.get("run_id")
+        if "command_id" in command.args and run_id is None:
+            run_id = self._by_command.get(command.text("command_id"))
+        else:
+            run_id = command.text("run_id")
+        run = self._stage.runs.get(run_id) if run_id is not None else None
+        waiting = run is None and run_id in self._tickets
+        if run is not None:
+            run.stop()
+        elif run_id in self._tickets:
+            self._withdraw(run_id)
+        self._reply(CommandReply(command.id, {"cancelled": run is not None or waiting}))
+
+    def _withdraw(self, run_id: str) -> None:
+        """Take back a start that waits for its turn: it gets ``cancelled`` as its reply, and no events."""
+        self._house.gate.leave(self._tickets.pop(run_id))
+        command_id = next(id_ for id_, waiting in self._by_command.items() if waiting == run_id)
+        del self._by_command[command_id]
+        self._refuse(command_id, "cancelled", "the start was cancelled before its turn came")
+
+    def _input_answer(self, command: Command) -> None:
+        run_id, call_id = command.text("run_id"), command.text("call_id")
+        if run_id not in self._stage.runs:
+            raise CommandRefused("unknown_run", f"run {run_id} is unknown or over")
+        question = self._stage.questions.get(call_id)
+        if question is None or question.run_id != run_id:
+            raise CommandRefused("not_waiting", f"run {run_id} does not wait for an answer to {call_id}")
+        if "value" not in command.args:
+            raise CommandRefused("bad_args", "value is missing")
+        data = self._payload({"value": command.args["value"], "by": command.by})
+        self._stage.record("input_received", data, run_id, call_id)
+        del self._stage.questions[call_id]
+        question.answer(command.args["value"])
+        self._reply_when_committed(command.id, {})
+
+    def _message_send(self, command: Command) -> None:
+        text = command.args.get("text")
+        if not isinstance(text, str):
+            raise CommandRefused("bad_args", "text must be a string")
+        self._stage.journal.put(envelope(UserMessage.type, None), self._payload({"text": text}))
+        self._reply_when_committed(command.id, {"seq": self._stage.journal.seq})
+
+    def _payload(self, data: object) -> bytes:
+        try:
+            return self._stage.encode(data)
+        except UnserialisableEvent as error:
+            raise CommandRefused("bad_args", str(error)) from error
+
+    def _reply_when_committed(self, command_id: str, result: dict[str, JSON]) -> None:
+        def reply(error: LogError | None) -> None:
+            if error is None:
+                self._reply(CommandReply(command_id, result))
+            else:
+                self._refuse(command_id, "internal", "the log could not be written")
+
+        self._stage.journal.when_committed(reply)
+
+
+def _unknown(command: Command) -> None:
+    raise CommandRefused("unknown_command", f"there is no command {command.name[:100]!r}")
+
+
+async def _fail(error: LogError) -> None:
+    """End the session as failed: nothing it emits can be promised any more."""
+    raise LogUnavailable("the session's events could not be committed") from error

@@ -1,0 +1,78 @@
+"""The limits and times of sessions, each with a name, a default and its bounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from actors.errors import ConfigError
+from actors.eventlog.base import Retention
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def number_from(lowest: float) -> Validator:
+    """Validate a number from ``lowest`` up; what is not raises :class:`~actors.ConfigError` with the field's name."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= lowest:
+            raise ConfigError(f"{attribute.name} must be a number of at least {lowest:g}, not {value!r}")
+
+    return check
+
+
+def whole_from(lowest: int) -> Validator:
+    """Validate a whole number from ``lowest`` up; what is not raises :class:`~actors.ConfigError` with its name."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+            raise ConfigError(f"{attribute.name} must be a whole number of at least {lowest}, not {value!r}")
+
+    return check
+
+
+@attrs.frozen(kw_only=True)
+class SessionSettings:
+    """What every session obeys. Times are in seconds, sizes in bytes."""
+
+    ring_events: int = attrs.field(default=1_024, validator=whole_from(1))
+    """Events of a session kept in memory; an older one is read from the log."""
+    retain_events: int = attrs.field(default=10_000, validator=whole_from(1))
+    """Events of a session kept in the log."""
+    retain_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=whole_from(1))
+    """Bytes of a session's events kept in the log."""
+    retain_seconds: float = attrs.field(default=7 * 24 * 3600.0, validator=number_from(0))
+    """Age up to which events are kept in the log."""
+    max_event_bytes: int = attrs.field(default=1024 * 1024, validator=whole_from(64))
+    """The largest payload of one event."""
+    emit_window: int = attrs.field(default=64, validator=whole_from(1))
+    """Events of a session that may be uncommitted before whoever emits waits."""
+    mailbox_size: int = attrs.field(default=64, validator=whole_from(1))
+    """Messages that may wait for a session."""
+    runs_per_user: int = attrs.field(default=5, validator=whole_from(1))
+    """Runs of one user that run at once; sub-agents do not count."""
+    queued_runs_per_user: int = attrs.field(default=20, validator=whole_from(0))
+    """Runs of one user that wait for their turn; more are refused as overloaded."""
+    run_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))
+    """How long a run may take, unless its agent says otherwise."""
+    idle_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))
+    """How long a session may have nothing to do before it leaves memory."""
+    command_memory_seconds: float = attrs.field(default=300.0, validator=number_from(0))
+    """How long a command's id is remembered, so that a repeated one does nothing."""
+    typing_seconds: float = attrs.field(default=5.0, validator=number_from(0.001))
+    """How long a client's typing is shown without being renewed."""
+    max_sessions: int = attrs.field(default=10_000, validator=whole_from(1))
+    """Sessions in memory at once."""
+    max_sessions_per_user: int = attrs.field(default=100, validator=whole_from(1))
+    """Sessions of one user in memory at once."""
+    drain_seconds: float = attrs.field(default=30.0, validator=number_from(0))
+    """How long runs may go on after the server was asked to stop."""
+
+    @property
+    def retention(self) -> Retention:
+        """The three limits of the log, for the log."""
+        return Retention(events=self.retain_events, size=self.retain_bytes, seconds=self.retain_seconds)

@@ -1,0 +1,111 @@
+"""What the runs of one session share: where their events go, and the rules they obey."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import attrs
+import orjson
+
+from actors.codec import encode, envelope
+from actors.errors import LogUnavailable
+from actors.grammar import CALL, RUN
+from actors.sessions._outcome import ended
+
+if TYPE_CHECKING:
+    import trio
+
+    from actors.eventlog.base import StreamKey
+    from actors.grammar import Open
+    from actors.redaction import Redact
+    from actors.sessions._agents import Agents
+    from actors.sessions._journal import Journal
+    from actors.sessions._outcome import Outcome
+    from actors.sessions._question import Question
+    from actors.sessions._run import Run
+    from actors.sessions._settings import SessionSettings
+    from actors.sessions._signals import Signals
+
+
+@attrs.define(eq=False)
+class Stage:
+    """One session's inside, made by the session and handed to its runs. No other session can be reached from it."""
+
+    key: StreamKey
+    journal: Journal
+    agents: Agents
+    settings: SessionSettings
+    redact: Redact
+    signals: Signals
+    scope: trio.CancelScope
+    """Around all runs: cancelled when the session fails or is killed."""
+    runs: dict[str, Run] = attrs.Factory(dict[str, "Run"])
+    """Open runs by id, children among them: what a cancel looks in."""
+    questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
+    """Questions that wait for the user, by call id."""
+    stopping: bool = False
+    """Whether the session was asked to stop."""
+
+    @property
+    def abandoned(self) -> str:
+        """The status of what is cancelled by nobody's wish: ``interrupted`` when the session failed under it."""
+        return "interrupted" if self.scope.cancel_called and not self.stopping else "cancelled"
+
+    def encode(self, value: object) -> bytes:
+        """Encode a payload, within ``max_event_bytes``; raises :class:`~actors.UnserialisableEvent`."""
+        return encode(value, self.settings.max_event_bytes)
+
+    def record(  # noqa: PLR0913 - what an event has
+        self,
+        event: str,
+        data: bytes,
+        run_id: str,
+        call_id: str | None = None,
+        *,
+        parent_run_id: str | None = None,
+        name: str = "",
+    ) -> None:
+        """Put an event that opens or closes something, after the grammar has agreed. Never waits."""
+        journal = self.journal
+        ts = journal.now()
+        run = journal.grammar.run(run_id) if event == "agent_completed" else None
+        journal.grammar.apply(event, run_id, call_id, parent_run_id=parent_run_id, name=name, ts=ts)
+        journal.put(envelope(event, run_id, parent_run_id, call_id), data)
+        if run is not None:
+            journal.remember_completed(run)
+        elif event == "agent_started":
+            journal.remember_started(run_id)
+
+    def encode_closing(self, outcome: Outcome, **fields: object) -> bytes:
+        """Encode a closing event's payload. A result obeys ``max_event_bytes``; why something failed is always told."""
+        if outcome.error is None:
+            ending: dict[str, object] = {
+                "status": outcome.status,
+                "result": orjson.Fragment(self.encode(outcome.result)),
+            }
+        else:
+            ending = {"status": outcome.status, "error": outcome.error}
+        return orjson.dumps({**fields, **ending})
+
+    def close(
+        self, event: str, data: bytes, run_id: str, call_id: str | None = None, parent: str | None = None
+    ) -> None:
+        """Put a closing event. After the log has failed there is nothing to put it in: the next incarnation closes."""
+        with suppress(LogUnavailable):
+            self.record(event, data, run_id, call_id, parent_run_id=parent)
+
+    def close_within(self, run_id: str) -> None:
+        """Close what a run has left open (a call in a generator that nobody finished), innermost first."""
+        for item in self.journal.grammar.within(run_id):
+            if item.kind == CALL:
+                self._abandon("tool_completed", "tool", item, item.id)
+            elif item.kind == RUN:
+                self._abandon("agent_completed", "agent", item, None)
+                self.runs[item.id].abandon(ended("cancelled", "the run that it was part of is over"))
+
+    def _abandon(self, event: str, label: str, item: Open, call_id: str | None) -> None:
+        spent = max(0, self.journal.now() - item.started)
+        outcome = ended("cancelled", "the run that it was part of is over")
+        data = self.encode_closing(outcome, **{label: item.name}, duration_ms=spent)
+        self.close(event, data, item.run_id, call_id, item.parent_run_id)

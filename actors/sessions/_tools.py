@@ -1,0 +1,109 @@
+"""One tool call: the pair of events around it, on every exit."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, Self
+
+import trio
+
+from actors.errors import ToolTimeout, UnserialisableEvent
+from actors.sessions._outcome import Outcome, ended, failed, within
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from types import TracebackType
+
+    from actors.sessions._run import Run
+    from actors.sessions._stage import Stage
+
+
+class ToolCall:
+    """``async with run.tool(name, arguments) as call: call.result = …``: the pair of events, whatever happens inside.
+
+    Made by :meth:`Run.tool`, entered once. Entering raises what cannot be sent and then has emitted nothing; leaving
+    emits ``tool_completed`` and never waits, so that no cancellation comes between. A ``result`` that cannot be sent
+    completes the call as ``error`` and raises :class:`~actors.UnserialisableEvent`.
+    """
+
+    __slots__ = ("_arguments", "_run", "_stage", "_started", "_timed_out", "id", "name", "result")
+
+    def __init__(self, run: Run, stage: Stage, call_id: str, name: str, arguments: Mapping[str, object]) -> None:
+        self._run = run
+        self._stage = stage
+        self._arguments = arguments
+        self._timed_out = False
+        self._started = 0.0
+        self.id = call_id
+        """The call's id: two calls of one tool at once are told apart by it."""
+        self.name = name
+        self.result: Any = None
+        """What the call is completed with; any JSON value."""
+
+    async def __aenter__(self) -> Self:
+        stage = self._stage
+        data = stage.encode({"tool": self.name, "arguments": stage.redact(dict(self._arguments))})
+        await self._run.ready()
+        stage.record("tool_executing", data, self._run.id, self.id, name=self.name)
+        self._started = trio.current_time()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        outcome = self._outcome(error)
+        try:
+            self._complete(outcome)
+        except UnserialisableEvent as unserialisable:
+            self._complete(failed(unserialisable))
+            raise
+
+    async def perform(self, function: Callable[..., object], seconds: float | None) -> object:
+        """Call ``function`` with the arguments; raises :class:`~actors.ToolTimeout` after ``seconds``.
+
+        An async function is awaited; any other runs in a thread, which a timeout or cancellation leaves behind.
+        """
+        async with self:
+            with trio.move_on_after(float("inf") if seconds is None else seconds) as scope:
+                self.result = await _called(function, self._arguments)
+            if scope.cancelled_caught:
+                self._timed_out = True
+                raise ToolTimeout(f"{self.name} took longer than {seconds:g} s")
+        return self.result
+
+    def _complete(self, outcome: Outcome) -> None:
+        if not self._run.closed:
+            spent = round((trio.current_time() - self._started) * 1000)
+            data = self._stage.encode_closing(outcome, tool=self.name, duration_ms=spent)
+            self._stage.close("tool_completed", data, self._run.id, self.id)
+
+    def _outcome(self, error: BaseException | None) -> Outcome:
+        if error is None:
+            return Outcome("ok", self.result)
+        if self._timed_out:
+            return ended("timeout", str(error))
+        if only_cancelled(error):
+            return ended(self._run.cancelled_as, "the call was cancelled")
+        return failed(error)
+
+
+def only_cancelled(error: BaseException) -> bool:
+    """Say whether this is cancellation and nothing else: a group that also holds a failure is a failure."""
+    inner = within(error)
+    return all(map(only_cancelled, inner)) if inner else isinstance(error, trio.Cancelled)
+
+
+async def _called(function: Callable[..., object], arguments: Mapping[str, object]) -> object:
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - the method is looked at, not called
+        result: Awaitable[object] = function(**arguments)  # type: ignore[assignment] # what an async function returns
+        return await result
+    returned = await trio.to_thread.run_sync(functools.partial(function, **arguments), abandon_on_cancel=True)
+    return await returned if inspect.isawaitable(returned) else returned
+
+
+def tool_name(function: Callable[..., object]) -> str:
+    """Name a tool for its events: its function's name, also behind a partial; a callable object's class."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", type(function).__name__)
