@@ -1,0 +1,453 @@
+"""One connection: from the upgrade to the last goodbye."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+from trio_websocket import ConnectionClosed, wrap_server_stream
+
+from actors import (
+    ActorTerminated,
+    Attach,
+    Command,
+    CommandRefused,
+    CommandReply,
+    GreenroomError,
+    MailboxFull,
+    Trimmed,
+)
+from transport import closing, frames
+from transport._outbox import Outbox
+from transport.auth import Credentials, checked_user
+from transport.errors import Forbidden, NotAuthenticated, TokenExpired
+from transport.frames import Ack, BadFrame, ClientFrame, CommandFrame, Hello, HistoryFrame, TypingFrame
+from transport.handshake import Accept, Conversation, Reject, upgrade
+from transport.limits import Refusals, TokenBucket
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from trio_websocket import WebSocketConnection, WebSocketRequest
+
+    from actors import Attachment, Cursor
+    from transport.auth import User
+    from transport.endpoint import Endpoint
+
+logger = logging.getLogger("greenroom.connections")
+
+UPGRADE_SECONDS = 5.0
+"""How long a client has for its upgrade request."""
+CLOSE_SECONDS = 2.0
+"""How long a close handshake may take before the socket is closed under it."""
+MAX_SIGNALS = 64
+"""Signals kept for a connection that cannot be written to; the oldest are dropped first."""
+_DISCARD_BYTES = 4 * 1024 * 1024
+_ENDINGS = {
+    "shutdown": (closing.GOING_AWAY, "the server is going away"),
+    "crashed": (closing.INTERNAL_ERROR, "the session failed; come back"),
+    "closed": (closing.SESSION_CLOSED, "the session was closed for good"),
+}
+
+
+class Connection:
+    """A client's connection, served by :meth:`run`. What flusher, heartbeat and session call never waits."""
+
+    def __init__(self, endpoint: Endpoint, stream: trio.abc.Stream, sock: socket.socket | None, address: str) -> None:
+        self.id = f"c-{secrets.token_hex(8)}"
+        self.address = address
+        self.user: User | None = None
+        self._endpoint = endpoint
+        self._settings = endpoint.settings
+        self._stream = stream
+        self._socket = sock
+        self._scope = trio.CancelScope()
+        self._closing: tuple[int, str, int | None] | None = None
+        self._attachment: Attachment | None = None
+        self._catching_up = False
+        self._signals: deque[bytes] = deque(maxlen=MAX_SIGNALS)
+        self._greeted = False
+        self._acked = 0
+        self._expires_at = math.inf
+        self._one_history = trio.Lock()
+        self._headers: dict[str, str] = {}
+        self._cursor: Cursor
+        self._outbox: Outbox
+        self._nursery: trio.Nursery
+        now = trio.current_time()
+        self._heard_at = now
+        self._ping_at = now + self._settings.ping_seconds
+        self._bucket = TokenBucket(self._settings.commands_per_second, self._settings.commands_burst, now)
+        self._refusals = Refusals()
+
+    async def run(self) -> None:
+        """Serve the connection to its end, and close its stream. Whatever happens in it stays in it."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._outbox = Outbox(
+                    self._stream, self._socket, self._nursery, slow_seconds=self._settings.slow_seconds
+                )
+                self._outbox.before_close = self._before_close
+                try:
+                    await self._serve()
+                finally:
+                    self._let_go()
+                    await trio.aclose_forcefully(self._outbox)
+                    self._nursery.cancel_scope.cancel()
+        except* (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
+            logger.debug("connection %s has ended", self.id)
+        except* Exception:
+            # trio-websocket lets exceptions of its reader through: LocalProtocolError for a pong in mid-close, for one.
+            logger.exception("connection %s failed", self.id)
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection with ``code``, after a goodbye where it can. Never waits; the first call counts."""
+        if self._closing is None:
+            self._closing = (code, closing.truncate_reason(reason), self._endpoint.retry_ms(code))
+            self._scope.cancel()
+
+    # What others call
+
+    def more(self) -> None:
+        """Have what the session committed written."""
+        self._endpoint.flusher.mark(self)
+
+    def signal(self, name: str, data: bytes) -> None:
+        """Have a signal written, unless too many wait already."""
+        self._signals.append(frames.signal(name, data))
+        self._endpoint.flusher.mark(self)
+
+    def ended(self, reason: str) -> None:
+        """Close as the session has ended."""
+        self.close(*_ENDINGS[reason])
+
+    def flush(self) -> None:
+        """Write what there is, as few messages and in one go; the rest next time."""
+        self._take_events()
+        self._outbox.release()
+
+    def _take_events(self) -> None:
+        outbox = self._outbox
+        if outbox.blocked or not self._greeted or self._catching_up or self._closing is not None:
+            return
+        cursor = self._cursor
+        lines = cursor.take(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM)
+        if lines:
+            outbox.write(frames.text_message(frames.events(lines)))
+        elif cursor.behind:
+            self._catching_up = True
+            self._nursery.start_soon(self._catch_up)
+            return
+        while self._signals and not outbox.blocked:
+            outbox.write(frames.text_message(self._signals.popleft()))
+        if cursor.waiting and not outbox.blocked:
+            self._endpoint.flusher.mark(self)
+
+    def beat(self, now: float) -> float | None:
+        """Ping when it is time, close when nothing was heard for too long or the token's time is over."""
+        if self._closing is not None:
+            return None
+        silent_at = self._heard_at + self._settings.ping_seconds + self._settings.pong_seconds
+        if now >= silent_at:
+            self.close(closing.HEARTBEAT_LOST, "nothing was heard for too long")
+            return None
+        if now >= self._expires_at:
+            self.close(closing.TOKEN_EXPIRED, "the token has expired")
+            return None
+        if now >= self._ping_at:
+            self._ping_at = now + self._settings.ping_seconds
+            self._outbox.write(frames.text_message(frames.PING))
+        return min(silent_at, self._ping_at, self._expires_at)
+
+    # The connection's own task
+
+    async def _serve(self) -> None:
+        socket = None
+        try:
+            with self._scope:
+                socket = await self._upgrade()
+                if socket is not None:
+                    await self._converse(socket)
+        except ConnectionClosed:
+            if self._closing is not None:
+                await self._linger()
+            return
+        if socket is not None:
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self._say_goodbye(socket)
+
+    async def _upgrade(self) -> WebSocketConnection | None:
+        """Answer the upgrade request; None when it was refused, or none came in time."""
+        with trio.move_on_after(UPGRADE_SECONDS) as scope:
+            self._outbox.on_closed = scope.cancel
+            request = await wrap_server_stream(
+                self._nursery,
+                self._outbox,
+                max_message_size=self._settings.max_frame_bytes,
+                receive_buffer_size=None,
+            )
+            answer = self._endpoint.refuse(self) or self._judge(request)
+            if isinstance(answer, Reject):
+                headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Connection", b"close")]
+                await request.reject(answer.status, extra_headers=headers, body=answer.body.encode() + b"\n")
+                return None
+            self._headers = dict(_decoded(request.headers))
+            socket = await request.accept(subprotocol=answer.subprotocol)
+            self._outbox.on_closed = lambda: None
+            return socket
+        return None
+
+    def _judge(self, request: WebSocketRequest) -> Accept | Reject:
+        headers = dict(_decoded(request.headers))
+        return upgrade(
+            path=request.path,
+            offered=request.proposed_subprotocols,
+            origin=headers.get("origin"),
+            allowed=self._endpoint.allowed_origins,
+        )
+
+    async def _converse(self, socket: WebSocketConnection) -> None:
+        """Read and answer until the connection is to be closed; raises ConnectionClosed when the peer has closed it."""
+        conversation = Conversation()
+        try:
+            hello = await self._await_hello(socket, conversation)
+            await self._attach(hello, await self._authenticate(hello))
+            while True:
+                self._take(await self._next(socket, conversation))
+        except _End as end:
+            self.close(end.code, end.reason)
+
+    async def _next(self, socket: WebSocketConnection, conversation: Conversation) -> ClientFrame:
+        message = await socket.get_message()
+        self._heard_at = trio.current_time()
+        if isinstance(message, bytes):
+            raise _End(closing.UNSUPPORTED_DATA, "binary messages are not served")
+        limit = self._settings.max_frame_bytes
+        if len(message.encode()) > limit:
+            raise _End(closing.MESSAGE_TOO_BIG, f"a message may have {limit} bytes")
+        try:
+            return conversation.receive(message)
+        except BadFrame as bad:
+            raise _End(closing.BAD_FRAME, str(bad)) from None
+
+    async def _await_hello(self, socket: WebSocketConnection, conversation: Conversation) -> Hello:
+        with trio.move_on_after(self._settings.hello_seconds):
+            hello = await self._next(socket, conversation)
+            assert isinstance(hello, Hello)  # noqa: S101 - the conversation lets nothing else through
+            return hello
+        raise _End(closing.NO_HELLO, "no hello came in time")
+
+    async def _authenticate(self, hello: Hello) -> User:
+        credentials = Credentials(hello.token, hello.session, self._headers, self.address)
+        try:
+            with trio.fail_after(self._settings.hello_seconds):
+                user = checked_user(await self._endpoint.authenticate(credentials))
+        except TokenExpired as error:
+            raise _End(closing.TOKEN_EXPIRED, str(error)) from None
+        except NotAuthenticated as error:
+            raise _End(closing.NOT_AUTHENTICATED, str(error)) from None
+        except Forbidden as error:
+            raise _End(closing.FORBIDDEN, str(error)) from None
+        except Exception as error:
+            raise self._internal(error, "authentication failed") from error
+        if user.expires is not None and user.expires <= time.time():
+            raise _End(closing.TOKEN_EXPIRED, "the token has expired")
+        if not self._endpoint.admit(user.id):
+            raise _End(closing.TOO_MANY_CONNECTIONS, "this user has too many connections")
+        self.user = user
+        if user.expires is not None:
+            self._expires_at = trio.current_time() + user.expires - time.time()
+        return user
+
+    async def _attach(self, hello: Hello, user: User) -> None:
+        attach = Attach(self.id, self, hello.resume, hello.from_latest)
+        try:
+            attachment = self._attachment = await self._endpoint.sessions.attach(user.id, hello.session, attach)
+        except CommandRefused as refusal:
+            raise _End(closing.OVERLOADED, refusal.message) from None
+        except Exception as error:
+            raise self._internal(error, "the session could not be opened") from error
+        if hello.strict and attachment.reset is not None:
+            raise _End(closing.UNRECOVERABLE_POSITION, attachment.reset)
+        self._outbox.write(frames.text_message(self._welcome(hello, attachment)))
+        self._outbox.on_drained = self.more
+        self._outbox.on_stuck = lambda: self.close(closing.SLOW_CONSUMER, "nothing could be written for too long")
+        self._cursor = attachment.cursor
+        self._greeted = True
+        self._endpoint.heartbeat.add(self, min(self._ping_at, self._expires_at))
+        self.more()
+
+    def _welcome(self, hello: Hello, attachment: Attachment) -> bytes:
+        return frames.welcome(
+            {
+                "session": hello.session,
+                "connection": self.id,
+                "epoch": attachment.epoch,
+                "oldest": attachment.oldest,
+                "latest": attachment.latest,
+                "recovered": attachment.recovered,
+                "reset": attachment.reset,
+                "ping_ms": round(self._settings.ping_seconds * 1000),
+                "max_frame_bytes": self._settings.max_frame_bytes,
+                "runs": [{"run_id": run.id, "agent": run.name, "started": run.started} for run in attachment.runs],
+                "typing": [{"by": by, "id": who} for by, who in attachment.typing],
+            }
+        )
+
+    def _take(self, frame: ClientFrame) -> None:
+        match frame:
+            case Ack():
+                self._acknowledged(frame.seq)
+            case CommandFrame():
+                if self._within_rate(frame.id):
+                    self._command(frame)
+            case TypingFrame():
+                if self._within_rate(None):
+                    self._tell(lambda attachment: attachment.typing_changed(active=frame.active))
+            case HistoryFrame():
+                if self._within_rate(None):
+                    self._nursery.start_soon(self._history, frame)
+            case _:
+                pass
+
+    def _acknowledged(self, seq: int) -> None:
+        if self._acked < seq <= self._cursor.position:
+            self._acked = seq
+            self._outbox.progressed()
+
+    def _within_rate(self, command_id: str | None) -> bool:
+        """Whether the client may ask for something now; one that may not is told, one that goes on is closed."""
+        now = trio.current_time()
+        if self._bucket.take(now):
+            return True
+        message = f"more than {self._settings.commands_per_second:g} a second"
+        if command_id is None:
+            self._outbox.write(frames.text_message(frames.error("rate_limited", message)))
+        else:
+            self._reply(CommandReply(command_id, code="rate_limited", message=message))
+        if self._refusals.flooding(now):
+            raise _End(closing.FLOODING, "the rate limit was ignored")
+        return False
+
+    def _command(self, frame: CommandFrame) -> None:
+        command = Command(frame.id, frame.name, frame.args, self.id, self._reply)
+        if not self._tell(lambda attachment: attachment.command(command)):
+            self._reply(CommandReply(frame.id, code="overloaded", message="the session has too much to do"))
+
+    def _tell(self, send: Callable[[Attachment], None]) -> bool:
+        """Hand something to the session; False when its mailbox is full. One that has ended says so by itself."""
+        try:
+            if self._attachment is not None:
+                send(self._attachment)
+        except MailboxFull:
+            return False
+        except ActorTerminated:
+            logger.debug("connection %s sent something to a session that has ended", self.id)
+        return True
+
+    def _reply(self, reply: CommandReply) -> None:
+        if self._closing is None:
+            self._outbox.post(frames.text_message(frames.reply(reply)))
+            self._endpoint.flusher.mark(self)
+
+    async def _history(self, frame: HistoryFrame) -> None:
+        if frame.fault is not None or self._attachment is None:
+            self._outbox.write(frames.text_message(frames.error("bad_history", str(frame.fault))))
+            return
+        try:
+            async with self._one_history:
+                await self._outbox.drained()
+                limit = min(frame.limit, frames.MAX_BATCH_EVENTS)
+                lines, more = await self._attachment.history(frame.after, limit, frames.history_room(frame.id, limit))
+                if self._closing is None:
+                    self._outbox.write(frames.text_message(frames.history(frame.id, lines, more=more)))
+        except GreenroomError as error:
+            end = self._internal(error, "the log could not be read")
+            self.close(end.code, end.reason)
+
+    async def _catch_up(self) -> None:
+        """Send what is in the log and no longer in memory, until the cursor is back in the ring."""
+        cursor = self._cursor
+        try:
+            while cursor.behind:
+                await self._outbox.drained()
+                lines = await cursor.fetch(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM)
+                if self._closing is not None:
+                    return
+                self._outbox.write(frames.text_message(frames.events(lines)))
+        except Trimmed:
+            self.close(closing.SLOW_CONSUMER, "the position fell behind what the log keeps")
+        except GreenroomError as error:
+            end = self._internal(error, "the log could not be read")
+            self.close(end.code, end.reason)
+        finally:
+            self._catching_up = False
+        self.more()
+
+    def _internal(self, error: Exception, what: str) -> _End:
+        """Make an end that tells the client a reference, and the server's log everything else under it."""
+        reference = secrets.token_hex(4)
+        logger.error("%s on connection %s, reference %s", what, self.id, reference, exc_info=error)
+        return _End(closing.INTERNAL_ERROR, f"{what}, reference {reference}")
+
+    # The end
+
+    async def _say_goodbye(self, socket: WebSocketConnection) -> None:
+        if self._closing is None:
+            return
+        code, reason, retry_ms = self._closing
+        if self._greeted:
+            await self._send_rest()
+        self._outbox.write(frames.text_message(frames.goodbye(code, reason, retry_ms)))
+        await socket.aclose(code, reason)
+
+    async def _send_rest(self) -> None:
+        """Send what was committed before the end and is in memory: the last words of a session that was stopped."""
+        if self._outbox.blocked:
+            return
+        cursor = self._cursor
+        while lines := cursor.take(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM):
+            self._outbox.write(frames.text_message(frames.events(lines)))
+            await self._outbox.drained()
+
+    async def _linger(self) -> None:
+        """Read what the peer still sends, so that closing resets nothing before the peer has read our close."""
+        left = _DISCARD_BYTES
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            while left > 0 and (data := await self._outbox.receive_some()):
+                left -= len(data)
+
+    def _let_go(self) -> None:
+        if self._attachment is not None:
+            self._attachment.detach()
+        self._endpoint.forget(self)
+
+    def _before_close(self, data: bytes) -> bytes:
+        """Put a goodbye before the close frame that trio-websocket sends by itself for a message that is too big."""
+        code = closing.MESSAGE_TOO_BIG
+        if self._closing is not None or not data.startswith(b"\x88") or data[2:4] != code.to_bytes(2, "big"):
+            return data
+        reason = f"a message may have {self._settings.max_frame_bytes} bytes"
+        self._closing = (code, reason, None)
+        return frames.text_message(frames.goodbye(code, reason)) + data
+
+
+class _End(Exception):
+    """How the conversation ends."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+def _decoded(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
+    """Header fields as text, names in lower case; the value of a repeated one is the last."""
+    for name, value in headers:
+        yield name.decode("latin-1").lower(), value.decode("latin-1")

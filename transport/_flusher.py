@@ -1,0 +1,48 @@
+"""The pump that writes: it visits the connections whose session committed something."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+
+class Visited(Protocol):
+    """A connection, as the flusher sees it."""
+
+    def flush(self) -> None:
+        """Write what there is to write. Never waits, never raises."""
+
+
+class Flusher:
+    """One task for all connections. Whatever gathered since a connection was last visited leaves as one message.
+
+    Batches grow with load and add no delay: a connection is visited in the scheduler's next round, however few its
+    events.
+    """
+
+    def __init__(self) -> None:
+        self._marked: dict[Visited, None] = {}
+        self._wakeup = trio.lowlevel.ParkingLot()
+        self.rounds = 0
+        """How often the pump went round: visits divided by it are connections per round."""
+        self.visits = 0
+
+    def mark(self, connection: Visited) -> None:
+        """Have ``connection`` visited. Costs no task switch."""
+        if not self._marked:
+            self._wakeup.unpark()
+        self._marked[connection] = None
+
+    async def run(self) -> None:
+        """Visit for ever. Cancelled between two rounds only."""
+        while True:
+            if self._marked:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._wakeup.park()
+            marked, self._marked = self._marked, {}
+            self.rounds += 1
+            self.visits += len(marked)
+            for connection in marked:
+                connection.flush()

@@ -1,0 +1,239 @@
+"""``Greenroom``: an agent server in one object."""
+
+from __future__ import annotations
+
+import gc
+import ipaddress
+import logging
+import signal
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import attrs
+import trio
+
+from actors import (
+    Agents,
+    ConfigError,
+    EventLog,
+    Redact,
+    Sessions,
+    Strategy,
+    SupervisorSpec,
+    open_log,
+    open_system,
+    redact_keys,
+)
+from transport.auth import anonymous
+from transport.endpoint import Endpoint, listen
+from transport.settings import Settings
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+
+    from actors import ActorSystem, SessionHandle
+    from transport.auth import Authenticate
+
+logger = logging.getLogger("greenroom")
+
+DEFAULT_LOG = "sqlite:greenroom.db"
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8765
+
+_HURRY_SECONDS = 3.0
+"""How long clients are told goodbye when the server's block ends with an exception."""
+
+F = TypeVar("F", bound="Callable[..., Awaitable[object]]")
+
+
+class Greenroom:
+    """Holds the agents and the configuration of a server; :meth:`running` or :meth:`serve` runs it.
+
+    ``log`` is ``"memory:"``, ``"sqlite:PATH"`` or an :class:`~actors.EventLog`. ``auth`` is None (every user is
+    ``anonymous``, on the loopback interface only), a :class:`~transport.TokenAuth` or any async callable from
+    :class:`~transport.Credentials` to :class:`~transport.User`. ``settings`` are a :class:`~transport.Settings` or a
+    mapping of names to values; they win over the environment and ``greenroom.toml``. ``redact`` are more keys to leave
+    out of tool arguments, or a function from arguments to arguments that takes the place of leaving out keys.
+
+    Raises :class:`~actors.ConfigError` that names what cannot be used.
+    """
+
+    def __init__(
+        self,
+        log: str | EventLog = DEFAULT_LOG,
+        auth: Authenticate | None = None,
+        settings: Settings | Mapping[str, object] | None = None,
+        redact: Redact | list[str] | tuple[str, ...] | None = None,
+    ) -> None:
+        keywords = settings.explicit() if isinstance(settings, Settings) else settings
+        self.settings = Settings.load(keywords)
+        self.auth = auth
+        self._log = log
+        if isinstance(log, str):
+            open_log(log)
+        elif not isinstance(log, EventLog):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
+            raise ConfigError(f"log must be a URL or an EventLog, not {log!r}")
+        if auth is not None and not callable(auth):
+            raise ConfigError(f"auth must be None, a TokenAuth or an async function, not {auth!r}")
+        self._redact = _redaction(redact, self.settings)
+        self._agents = Agents()
+        self._server: Server | None = None
+
+    @overload
+    def agent(self, function: F, /) -> F: ...
+    @overload
+    def agent(self, /, *, name: str | None = None, timeout: float | None = None) -> Callable[[F], F]: ...
+    def agent(
+        self, function: Any = None, /, *, name: str | None = None, timeout: float | None = None
+    ) -> Any:  # see the overloads
+        """Offer an async function ``(run, input)`` as an agent; gives the function itself back.
+
+        ``name`` is the function's own unless given; ``timeout`` in seconds replaces ``run_seconds``. Raises
+        :class:`~actors.ConfigError` for what cannot be an agent.
+        """
+
+        def register(target: F) -> F:
+            self._agents.add(target, name=name, timeout=timeout)
+            return target
+
+        return register if function is None else register(function)
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """The names of the agents."""
+        return self._agents.names()
+
+    @property
+    def sessions(self) -> SessionGate:
+        """``await app.sessions.get(user, session)`` while the server runs."""
+        return SessionGate(self)
+
+    @asynccontextmanager
+    async def running(
+        self,
+        *,
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
+        log: str | EventLog | None = None,
+        origins: tuple[str, ...] = (),
+    ) -> AsyncGenerator[Server]:
+        """Run the server on trio inside the block; port 0 takes a free one.
+
+        ``log`` replaces the app's own; ``origins`` are pages served beside it, allowed unless ``allowed_origins`` is
+        set. On entry the port is bound, the log open and connections are accepted. On exit the server drains: clients
+        are told, runs may finish for ``drain_seconds``, the log is flushed; after an exception or a cancellation runs
+        are ended at once. Raises :class:`~actors.ConfigError`, ``OSError`` for the port and
+        :class:`~actors.LogError` for the log.
+        """
+        if self._server is not None:
+            raise ConfigError("this app is running already")
+        if self.auth is None and not _is_loopback(host):
+            raise ConfigError(f"auth is required to listen on {host}: without it only loopback addresses are served")
+        listeners = listen(host, port)
+        try:
+            async with self._open(listeners, host, log or self._log, origins) as server:
+                self._server = server
+                try:
+                    yield server
+                finally:
+                    self._server = None
+        finally:
+            for listener in listeners:
+                listener.close()
+
+    def serve(self, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, log: str | EventLog | None = None) -> None:
+        """Run the server until SIGTERM or SIGINT, then drain; blocks."""
+        trio.run(self._serve, host, port, log)
+
+    async def _serve(self, host: str, port: int, log: str | EventLog | None) -> None:
+        async with self.running(host=host, port=port, log=log) as server:
+            logger.info("serving at %s", server.url)
+            tune_garbage_collection(self.settings.gc_threshold)
+            await wait_for_signal()
+
+    @asynccontextmanager
+    async def _open(
+        self, listeners: list[socket.socket], host: str, log: str | EventLog, origins: tuple[str, ...]
+    ) -> AsyncGenerator[Server]:
+        engine = open_log(log) if isinstance(log, str) else log
+        sessions = Sessions(engine, self._agents, self.settings, self._redact)
+        allowed = origins if self.settings.allowed_origins is None else self.settings.allowed_origins
+        endpoint = Endpoint(sessions, self.auth or anonymous, self.settings, listeners, allowed)
+        children = [*sessions.children(), endpoint.child()]
+        async with open_system() as system:
+            await system.supervise(SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children), "greenroom")
+            server = Server(_url(host, listeners), system, sessions, endpoint)
+            try:
+                yield server
+            except BaseException:
+                with trio.move_on_after(_HURRY_SECONDS, shield=True):
+                    await server.drain(0)
+                raise
+            await server.drain(self.settings.drain_seconds)
+
+
+@attrs.frozen(eq=False)
+class Server:
+    """A running server. From :meth:`Greenroom.running`; ends with its block."""
+
+    url: str
+    """Where clients connect to."""
+    system: ActorSystem
+    sessions: Sessions
+    endpoint: Endpoint
+
+    async def drain(self, seconds: float) -> None:
+        """Send the clients away, and let runs finish for ``seconds``. The end of the block does this by itself."""
+        await self.endpoint.say_goodbye()
+        await self.sessions.drain(seconds)
+
+
+class SessionGate:
+    """The sessions of an app, for code that starts runs from elsewhere."""
+
+    def __init__(self, app: Greenroom) -> None:
+        self._app = app
+
+    async def get(self, user: str, session: str) -> SessionHandle:
+        """A handle on that session, which is made if it does not exist; see :meth:`actors.Sessions.get`."""
+        server = self._app._server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the other half of one thing
+        if server is None:
+            raise ConfigError("the app is not running: use this inside its running() block")
+        return await server.sessions.get(user, session)
+
+
+async def wait_for_signal() -> None:
+    """Return at the first SIGTERM or SIGINT; a second one ends the process as it would without us."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            logger.info("%s: draining", signal.Signals(number).name)
+            return
+
+
+def tune_garbage_collection(threshold: int) -> None:
+    """Keep what was made at start-up out of garbage collection, and collect less often: collections make the tail."""
+    if threshold:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(threshold)
+
+
+def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Settings) -> Redact:
+    if redact is None:
+        return redact_keys(settings.redact_keys)
+    if callable(redact):
+        return redact
+    return redact_keys((*settings.redact_keys, *redact))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _url(host: str, listeners: list[socket.socket]) -> str:
+    port = listeners[0].getsockname()[1]
+    return f"ws://[{host}]:{port}/" if ":" in host else f"ws://{host}:{port}/"

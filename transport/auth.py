@@ -1,0 +1,145 @@
+"""Who is there: from the credentials of a connection to a user."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from actors import ConfigError
+from transport.errors import NotAuthenticated, TokenExpired
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+MAX_USER = 256
+"""Characters of a user's name."""
+
+
+@attrs.frozen
+class Credentials:
+    """What a connection brought: its hello's token, the session it asks for, the headers of its upgrade, its address.
+
+    Header names are in lower case. The token is never logged, and not shown by ``repr``.
+    """
+
+    token: str | None = attrs.field(repr=False)
+    session: str
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    address: str = ""
+
+
+def _check_user(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_USER:
+        raise ValueError(f"{attribute.name} of a user must be a string of 1 to {MAX_USER} characters")
+    value.encode()  # a lone surrogate is a ValueError too: no log could hold the name
+
+
+def checked_user(user: object) -> User:
+    """Return what an application's own authentication gave; raises ``TypeError`` when that is no user."""
+    if not isinstance(user, User):
+        raise TypeError(f"auth must return a User, not {type(user).__name__}")
+    return user
+
+
+@attrs.frozen
+class User:
+    """Someone who was authenticated. ``id`` alone decides what may be read; ``expires`` is in s since 1970."""
+
+    id: str = attrs.field(validator=_check_user)
+    expires: float | None = None
+
+
+Authenticate: TypeAlias = "Callable[[Credentials], Awaitable[User]]"
+"""Raises :class:`~transport.NotAuthenticated` or :class:`~transport.Forbidden`; anything else is an internal error."""
+
+ANONYMOUS = User("anonymous")
+
+
+async def anonymous(_: Credentials) -> User:
+    """Everyone is the same user: for a server that only this machine reaches."""
+    return ANONYMOUS
+
+
+class TokenAuth:
+    """JSON Web Tokens (RFC 7519): ``sub`` is the user, ``exp`` is required.
+
+    ``key`` is the shared secret (HS…) or the public key in PEM (RS…, ES…, EdDSA); only ``algorithms`` are accepted,
+    never ``none``. With ``audience`` the token's ``aud`` must contain it. Raises :class:`~transport.NotAuthenticated`,
+    and :class:`~transport.TokenExpired` for a token that was good once.
+    """
+
+    def __init__(
+        self,
+        key: str | bytes,
+        algorithms: Sequence[str] = ("HS256",),
+        audience: str | None = None,
+        leeway_seconds: float = 0,
+    ) -> None:
+        self._jwt = _load_jwt()
+        if not key:
+            raise ConfigError("key of TokenAuth is empty")
+        if (
+            isinstance(algorithms, str)
+            or not algorithms
+            or not set(algorithms) <= set(self._jwt.PyJWS().get_algorithms()) - {"none"}
+        ):
+            raise ConfigError(f"algorithms of TokenAuth must be a list of signature algorithms, not {algorithms!r}")
+        if not leeway_seconds >= 0:
+            raise ConfigError(f"leeway_seconds of TokenAuth must not be negative: {leeway_seconds!r}")
+        self._key = key
+        self._algorithms = list(algorithms)
+        self._audience = audience
+        self._leeway = leeway_seconds
+
+    async def __call__(self, credentials: Credentials) -> User:
+        """Return the user that the token is for."""
+        if credentials.token is None:
+            raise NotAuthenticated("a token is required")
+        return self.user(credentials.token)
+
+    def user(self, token: str) -> User:
+        """Return the user that ``token`` is for. About 40 µs."""
+        jwt = self._jwt
+        try:
+            with warnings.catch_warnings():
+                # That the key is short is for whoever chose it to know, not for every token.
+                warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
+                claims: dict[str, Any] = jwt.decode(
+                    token,
+                    self._key,
+                    algorithms=self._algorithms,
+                    audience=self._audience,
+                    leeway=self._leeway,
+                    options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
+                )
+            return User(claims["sub"], float(claims["exp"]) + self._leeway)
+        except jwt.ExpiredSignatureError:
+            raise TokenExpired("the token has expired") from None
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError) as error:
+            raise NotAuthenticated(f"the token is not valid: {_reason(error)}") from None
+
+    def issue(self, user: str, seconds: float) -> str:
+        """Make a token for ``user`` that is good for ``seconds``; for keys that can sign."""
+        claims: dict[str, Any] = {"sub": User(user).id, "exp": time.time() + seconds, "jti": secrets.token_hex(8)}
+        if self._audience is not None:
+            claims["aud"] = self._audience
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", self._jwt.InsecureKeyLengthWarning)
+            return str(self._jwt.encode(claims, self._key, algorithm=self._algorithms[0]))
+
+
+def _reason(error: Exception) -> str:
+    """Say of a token that was refused what may be told: the library's word, which never quotes the token."""
+    return str(error)[:80].encode("utf-8", "replace").decode()
+
+
+def _load_jwt() -> Any:
+    try:
+        import jwt  # noqa: PLC0415 - an optional dependency, needed only here
+    except ImportError:
+        raise ConfigError("TokenAuth needs the extra jwt: pip install 'greenroom[jwt]'") from None
+    return jwt

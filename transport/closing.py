@@ -1,0 +1,97 @@
+"""Why a WebSocket was closed, as a table; the range of a code is what the client does next.
+
+4000-4499: come back with ``resume``. 4500-4999: do not come back. Of the standard codes (RFC 6455, section 7.4.1) only
+those that say the connection, not the conversation, is at fault are come back from: 1001, 1005, 1006, 1011 to 1015.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+MAX_REASON_BYTES = 123
+"""A close frame carries 125 bytes (RFC 6455, section 5.5), two of which are the code."""
+
+_FIRST_OWN, _FIRST_FOR_GOOD, _LAST_OWN = 4000, 4500, 4999
+
+
+@attrs.frozen
+class CloseCode:
+    """One line of the table: its number, its name, whether a client comes back, and when it is sent."""
+
+    code: int
+    name: str
+    come_back: bool
+    description: str
+
+
+GOING_AWAY = 1001
+UNSUPPORTED_DATA = 1003
+NO_STATUS = 1005
+ABNORMAL = 1006
+POLICY_VIOLATION = 1008
+MESSAGE_TOO_BIG = 1009
+SLOW_CONSUMER = 4001
+HEARTBEAT_LOST = 4002
+SESSION_MOVED = 4003
+TOKEN_EXPIRED = 4004
+OVERLOADED = 4005
+INTERNAL_ERROR = 4006
+UNRECOVERABLE_POSITION = 4410
+BAD_FRAME = 4500
+NOT_AUTHENTICATED = 4501
+FORBIDDEN = 4502
+NO_HELLO = 4503
+TOO_MANY_CONNECTIONS = 4504
+FLOODING = 4505
+SESSION_CLOSED = 4506
+
+_COME_BACK = (
+    (GOING_AWAY, "going away", "the server shuts down or drains"),
+    (NO_STATUS, "no status", "the peer closed without a code; never sent"),
+    (ABNORMAL, "abnormal", "the connection ended without a close frame; never sent"),
+    (SLOW_CONSUMER, "slow consumer", "nothing could be written for slow_seconds, or the position fell behind the log"),
+    (HEARTBEAT_LOST, "heartbeat lost", "no frame came from the client for ping_ms and 10 s more"),
+    (SESSION_MOVED, "session moved", "another node serves this session now"),
+    (TOKEN_EXPIRED, "token expired", "at hello or later; bring a fresh one"),
+    (OVERLOADED, "overloaded", "try later"),
+    (INTERNAL_ERROR, "internal error", "a fault of the server; its log has the reference"),
+    (UNRECOVERABLE_POSITION, "unrecoverable position", "a strict resume from a position that the log cannot serve"),
+)
+_FOR_GOOD = (
+    (UNSUPPORTED_DATA, "unsupported data", "a binary message"),
+    (POLICY_VIOLATION, "policy violation", "refused by something on the way"),
+    (MESSAGE_TOO_BIG, "frame too big", "a frame over max_frame_bytes"),
+    (BAD_FRAME, "bad frame", "not a frame of the protocol, or one that may not stand there"),
+    (NOT_AUTHENTICATED, "not authenticated", "anything wrong with the token but its age"),
+    (FORBIDDEN, "forbidden", "the user is known and refused"),
+    (NO_HELLO, "no hello in time", "no hello within hello_seconds of the upgrade"),
+    (TOO_MANY_CONNECTIONS, "too many connections", "for this user"),
+    (FLOODING, "flooding", "the rate limit was ignored"),
+    (SESSION_CLOSED, "session closed for good", "attaching again is refused until retention removes it"),
+)
+
+CLOSE_CODES: dict[int, CloseCode] = {
+    code: CloseCode(code, name, come_back, description)
+    for come_back, lines in ((True, _COME_BACK), (False, _FOR_GOOD))
+    for code, name, description in lines
+}
+"""Every code that the protocol gives a meaning to, by number."""
+
+
+def comes_back(code: int) -> bool:
+    """Whether a client that was closed with ``code`` connects again; unknown codes go by their range.
+
+    Of the codes outside 4000-4999 that the table does not name, 1000 (done) and the protocol errors up to 1010 end it;
+    the others (1011 to 1015: trouble on the server's side or on the way) are come back from.
+    """
+    known = CLOSE_CODES.get(code)
+    if known is not None:
+        return known.come_back
+    if _FIRST_OWN <= code <= _LAST_OWN:
+        return code < _FIRST_FOR_GOOD
+    return 1010 < code < _FIRST_OWN  # noqa: PLR2004  1010, mandatory extension, is the last that blames the client
+
+
+def truncate_reason(text: str) -> str:
+    """``text`` cut to what a close frame holds: 123 bytes of UTF-8, never within a character."""
+    return text.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")

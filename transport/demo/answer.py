@@ -1,0 +1,126 @@
+"""What was found, as an answer in Markdown; and the answer in the small pieces in which it is streamed."""
+
+from __future__ import annotations
+
+import platform
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from transport.demo.terms import stem, terms, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_SOURCE_LINES = 16
+MAX_MENTION = 160
+SURE = 0.5
+"""The share of the question below which what was found is only the closest thing there is."""
+
+
+@attrs.frozen(kw_only=True)
+class Source:
+    """A name of the standard library as the tools gave it, and how much of the question it covers."""
+
+    symbol: str
+    module: str
+    name: str
+    kind: str
+    signature: str
+    summary: str
+    at: str
+    text: str
+    relevance: float = 0.0
+    covered: float = 0.0
+
+
+def coverage(question: str, text: str) -> tuple[float, tuple[str, ...]]:
+    """Return the share of the question's words that ``text`` has, and those words; another word for one counts half."""
+    asked = terms(question)
+    has = {stem(word) for word in words(text)}
+    worth = {
+        term.word: max(
+            (1.0 if word == term.word else 0.5 for word, _ in term.variants if stem(word) in has), default=0.0
+        )
+        for term in asked
+    }
+    return sum(worth.values()) / max(len(asked), 1), tuple(word for word, share in worth.items() if share)
+
+
+def shows_something(output: str) -> bool:
+    """Whether the output of a session says something: not only the prompts, and no bare address of an object."""
+    results = [
+        line for line in output.splitlines() if not line.startswith((">>> ", "... ")) and line not in (">>>", "...")
+    ]
+    return any(results) and not re.search(r" at 0x[0-9a-f]+>", output)
+
+
+def compose(best: Source, example: str, others: tuple[Source, ...]) -> str:
+    """Return the whole answer; ``example`` is a session with its real output, or empty when there is none that runs."""
+    parts = [
+        *_opening(best),
+        *_example(example, best),
+        *_source(best),
+        *_see_also(others),
+        "### Sources\n\n" + "\n".join(f"- `{source.symbol}`: `{source.at}`" for source in (best, *others)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def nothing_found(question: str) -> str:
+    """Return the answer when nothing fits."""
+    asked = ", ".join(f"*{term.word}*" for term in terms(question)) or "nothing in particular"
+    return (
+        f"I am sorry: I found nothing in the standard library of Python {platform.python_version()} for this. I looked "
+        f"for {asked}. I only know what this Python's own modules say about themselves; try other words, or ask for "
+        "something like *walk a directory tree*.\n"
+    )
+
+
+def pieces(text: str) -> Iterator[str]:
+    """``text`` as a model would give it: some words at a time, nothing lost."""
+    yield from re.findall(r"\s*\S+(?:[^\S\n]+\S+){0,2}[^\S\n]*\n*|\s+", text)
+
+
+def _opening(best: Source) -> Iterator[str]:
+    yield f"## `{best.symbol}`"
+    closest = "" if best.covered >= SURE else "This is the closest that I found, not a sure answer. "
+    yield f"{closest}A {best.kind} of Python {platform.python_version()}, at `{best.at}`."
+    if best.kind != "module":
+        yield _fenced("python", f"{best.symbol.removeprefix('builtins.')}{best.signature}")
+    yield best.summary or "It has no docstring; its source says what it does."
+
+
+def _example(example: str, best: Source) -> Iterator[str]:
+    if example:
+        yield "### Example\n\nI ran this just now:"
+        yield _fenced("pycon", example)
+    elif best.kind != "module":
+        yield "I have no example that runs by itself for this one."
+
+
+def _source(best: Source) -> Iterator[str]:
+    lines = best.text.splitlines()
+    if lines and best.kind != "module":
+        rest = [f"    # … to be continued in {best.at}"] if len(lines) > MAX_SOURCE_LINES else []
+        yield "### Its source"
+        yield _fenced("python", "\n".join([*lines[:MAX_SOURCE_LINES], *rest]))
+
+
+def _see_also(others: tuple[Source, ...]) -> Iterator[str]:
+    if others:
+        yield "### See also\n\n" + "\n".join(_mention(source) for source in others)
+
+
+def _mention(source: Source) -> str:
+    """One line: the name and the first sentence about it."""
+    first = re.split(r"(?<=[.!?]) ", source.summary, maxsplit=1)[0]
+    said = first if len(first) <= MAX_MENTION else f"{first[: MAX_MENTION - 1]}…"
+    return f"- `{source.symbol}`: {said}" if said else f"- `{source.symbol}`"
+
+
+def _fenced(language: str, text: str) -> str:
+    """Return a code block whose fence is longer than any run of backticks in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"

@@ -1,0 +1,27 @@
+"""``python -m transport.demo.build PATH``: index the standard library of this Python into the file PATH.
+
+A process of its own: it takes two seconds of pure Python, which as a thread would keep the interpreter's lock from the
+server's loop. The file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from transport.demo.collect import collect, stdlib
+from transport.demo.index import write
+
+
+def build(path: Path) -> None:
+    """Write the index to ``path``, replacing what is there; raises OSError when the folder cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
+        unfinished = Path(folder, "index.sqlite")
+        write(collect(stdlib()), unfinished)
+        unfinished.replace(path)
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

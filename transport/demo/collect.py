@@ -1,0 +1,239 @@
+"""Every public name of the installed standard library, as entries.
+
+Files are read as text and parsed. Only modules written in C are imported, from a fixed list of those that do nothing
+when they are imported; this runs in a process of its own (``transport.demo.build``), so that the server imports none
+of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+import sysconfig
+from collections import Counter
+from pathlib import Path
+from types import ClassMethodDescriptorType, MethodType
+from typing import TYPE_CHECKING
+
+import attrs
+
+from transport.demo.entry import Entry
+from transport.demo.extract import OPERATORS, Source, extract, is_public
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_FOLDERS = """
+    test tests idlelib lib2to3 site-packages dist-packages __pycache__ ensurepip turtledemo pydoc_data encodings
+    distutils msilib lib-dynload __phello__
+"""
+SKIPPED_FOLDERS = frozenset(_FOLDERS.split())
+"""What is in the folder of the standard library and is not for its users."""
+
+_OTHER_PATHS = "ntpath" if os.name == "posix" else "posixpath"
+_MODULES = "antigravity this turtle sre_compile sre_constants sre_parse nturl2path"
+SKIPPED_MODULES = frozenset([*_MODULES.split(), _OTHER_PATHS])
+"""Jokes, drawings, deprecated names, and the paths of the other system."""
+
+_IMPORTED = """
+    builtins math cmath itertools time sys gc array zlib binascii unicodedata struct collections functools operator
+    csv io os sqlite3 re bisect heapq random threading socket select signal weakref decimal json pickle errno marshal
+    atexit queue contextvars bz2 lzma statistics hashlib datetime string secrets asyncio fcntl resource pwd mmap
+"""
+IMPORTED_MODULES = tuple(_IMPORTED.split())
+"""Modules that are, at least in part, written in C, and that do nothing when they are imported."""
+
+ALIASES = {
+    "posixpath": "os.path",
+    "ntpath": "os.path",
+    "_pydatetime": "datetime",
+    "_pydecimal": "decimal",
+    "_collections_abc": "collections.abc",
+}
+"""Files whose names belong to another module."""
+
+MAX_DOC = 20_000
+
+
+@attrs.frozen
+class Collected:
+    """All entries, and how many files of the library import each module: a hint of how much it is used."""
+
+    entries: tuple[Entry, ...]
+    importers: dict[str, int]
+
+
+def stdlib() -> Path:
+    """Return the folder of the standard library of this Python."""
+    return Path(sysconfig.get_path("stdlib"))
+
+
+def collect(root: Path) -> Collected:
+    """Read everything below ``root``; a file that cannot be read or parsed is left out."""
+    sources = dict(_sources(root))
+    importers = Counter(name for source in sources.values() for name in {item[0] for item in source.imports})
+    public = _reexports(sources)
+    found: dict[str, Entry] = {}
+    for module, source in sources.items():
+        for entry in _renamed(module, source, public):
+            _keep(found, entry)
+    for entry in built_in():
+        _keep(found, entry)
+    return Collected(tuple(found.values()), dict(importers))
+
+
+def _keep(found: dict[str, Entry], entry: Entry) -> None:
+    """One entry per name: the one that says more, but never one without its source for one with it."""
+    known = found.get(entry.symbol)
+    if known is None:
+        found[entry.symbol] = entry
+    elif not known.doc and entry.doc:
+        found[entry.symbol] = attrs.evolve(known, doc=entry.doc, signature=known.signature or entry.signature)
+
+
+def _sources(root: Path) -> Iterator[tuple[str, Source]]:
+    for path in _files(root):
+        relative = path.relative_to(root)
+        parts = [*relative.parts[:-1], *([] if path.stem == "__init__" else [path.stem])]
+        try:
+            yield ".".join(parts), extract(".".join(parts), relative.as_posix(), path.read_text(encoding="utf-8"))
+        except (OSError, SyntaxError, UnicodeDecodeError):
+            continue
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(
+            name for name in folders if name not in SKIPPED_FOLDERS and not name.startswith(("_", "config-"))
+        )
+        yield from (
+            Path(folder, name) for name in sorted(files) if name.endswith(".py") and name[:-3] not in SKIPPED_MODULES
+        )
+
+
+def _reexports(sources: dict[str, Source]) -> dict[tuple[str, str], str]:
+    """Return (module it is written in, name) → the shorter module that users import it from.
+
+    ``asyncio.locks.Lock`` is ``asyncio.Lock``, ``json.decoder.JSONDecoder`` is ``json.JSONDecoder``.
+    """
+    public: dict[tuple[str, str], str] = {}
+    for module, source in sources.items():
+        for origin, name, alias in source.imports:
+            if not _is_own(module, origin) or alias != name:
+                continue
+            exported = sources[origin].exported if origin in sources else None
+            for each in exported or () if name == "*" else (name,):
+                if source.exported is None or name == "*" or each in source.exported:
+                    public.setdefault((origin, each), module)
+        public |= {key: module for key in _lazy_exports(module, sources) if key not in public}
+    return public
+
+
+def _lazy_exports(module: str, sources: dict[str, Source]) -> Iterator[tuple[str, str]]:
+    """Return what a package names in ``__all__`` and imports when asked only, as ``concurrent.futures`` does."""
+    exported = sources[module].exported or frozenset[str]()
+    imported = {alias for _, _, alias in sources[module].imports}
+    for origin, source in sources.items():
+        if exported and origin.startswith(f"{module}."):
+            names = {entry.name for entry in source.entries} & exported
+            yield from ((origin, name) for name in names - imported)
+
+
+def _is_own(module: str, origin: str) -> bool:
+    """Whether ``origin`` is a part of ``module``: below it, or its private half."""
+    return origin.startswith(f"{module}.") or origin in (f"_{module}", f"_py{module}")
+
+
+def _renamed(module: str, source: Source, public: dict[tuple[str, str], str]) -> Iterator[Entry]:
+    """Return the entries of one file under their public names; private ones that nobody re-exports are left out."""
+    private = any(part.startswith("_") for part in module.split(".")) and module not in ALIASES
+    for entry in source.entries:
+        top = entry.name.partition(".")[0]
+        home = public.get((module, top))
+        if home is not None:
+            yield _trimmed(attrs.evolve(entry, module=home))
+        elif not private and (not top or source.exported is None or top in source.exported or _has_dynamic_all(module)):
+            yield _trimmed(attrs.evolve(entry, module=ALIASES.get(module, module)))
+
+
+def _has_dynamic_all(module: str) -> bool:
+    """``os`` builds its ``__all__`` from tables; what it defines is public all the same."""
+    return module == "os"
+
+
+def _trimmed(entry: Entry) -> Entry:
+    return attrs.evolve(entry, doc=entry.doc[:MAX_DOC])
+
+
+def built_in() -> Iterator[Entry]:
+    """Names that have no Python source, from the modules of the fixed list."""
+    for module in IMPORTED_MODULES:
+        try:
+            loaded = importlib.import_module(module)
+        except ImportError:
+            continue
+        yield Entry(module=module, name="", kind="module", doc=inspect.getdoc(loaded) or "")
+        names: Iterable[str] = getattr(loaded, "__all__", None) or [name for name in dir(loaded) if is_public(name)]
+        for name in names:
+            yield from _inspected(module, name, getattr(loaded, name, None))
+
+
+def _inspected(module: str, name: str, value: object) -> Iterator[Entry]:
+    if inspect.isfunction(value) or not callable(value) or not is_public(name) or not _belongs(module, value):
+        return
+    yield _built_in_entry(module, name, _kind(value), value)
+    if inspect.isclass(value) and not issubclass(value, BaseException):
+        for method in vars(value):
+            member = getattr(value, method, None)
+            if is_public(method) and inspect.isroutine(member) and not inspect.isfunction(member):
+                of_class = isinstance(vars(value)[method], classmethod | staticmethod | ClassMethodDescriptorType)
+                yield _built_in_entry(module, f"{name}.{method}", "class method" if of_class else "method", member)
+
+
+def _kind(value: object) -> str:
+    if not inspect.isclass(value):
+        return "function"
+    return "exception" if issubclass(value, BaseException) else "class"
+
+
+def _belongs(module: str, value: object) -> bool:
+    """Whether this is where ``value`` is to be found, not a name that was imported for the module's own use."""
+    home = getattr(value, "__module__", None) or getattr(getattr(value, "__self__", None), "__module__", None) or module
+    return (
+        home == module
+        or home.startswith("_")
+        or home in ("posix", "nt", "builtins")
+        or home not in sys.stdlib_module_names
+    )
+
+
+def _built_in_entry(module: str, name: str, kind: str, value: object) -> Entry:
+    try:
+        signature = str(inspect.signature(value))  # type: ignore[arg-type]  # not callable: the TypeError caught here
+    except (ValueError, TypeError):
+        signature = ""
+    doc = inspect.getdoc(value) or ""
+    written = re.match(rf"(?:\w+ = )?{re.escape(name.rpartition('.')[2])}(\(.*?\))(?: |$)", doc.partition("\n")[0])
+    if written and not signature:
+        signature = written[1]  # C functions write it down as the first line
+    if (
+        name.rpartition(".")[2].startswith("__")
+        and name.rpartition(".")[2].strip("_") in OPERATORS
+        and doc.startswith("Return ")
+    ):
+        doc = ""  # "Return self+value." is said of every type that has the operator
+    entry = Entry(module=module, name=name, kind=kind, signature=signature, doc=doc[:MAX_DOC])
+    return _placed(entry, value) if inspect.ismethod(value) else entry
+
+
+def _placed(entry: Entry, method: MethodType) -> Entry:
+    """``random.choice`` is a method of an object that ``random`` keeps: its source is Python after all."""
+    file = Path(method.__func__.__code__.co_filename)
+    if not file.is_relative_to(stdlib()):
+        return entry
+    lines, first = inspect.getsourcelines(method)
+    place = file.relative_to(stdlib()).as_posix()
+    return attrs.evolve(entry, file=place, line=first, end_line=first + len(lines) - 1)

@@ -1,0 +1,49 @@
+"""``greenroom demo``: the built-in agent, its page, and a user of its own for every browser."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transport.auth import TokenAuth
+from transport.demo.app import build_app
+from transport.serving import Front, serve
+
+if TYPE_CHECKING:
+    from transport.serving import Address
+
+DEFAULT_LOG = "sqlite:greenroom-demo.db"
+AGENT = "librarian"
+SUGGESTIONS = (
+    "How do I parse a csv file with a header?",
+    "How can I run a command and capture its output?",
+    "How do I count the most common words in a text?",
+    "How many days are between two dates?",
+)
+
+
+async def serve_demo(address: Address, log: str | None = None) -> None:
+    """Serve the demo until SIGTERM or SIGINT; raises as :func:`transport.serving.serve` does."""
+    log = log or DEFAULT_LOG
+    auth = TokenAuth(signing_key(log))
+    front = Front(agent=AGENT, title="Ask the standard library", suggestions=SUGGESTIONS, tokens=auth)
+    await serve(build_app(log=log, auth=auth), address, front=front)
+
+
+def signing_key(log: str) -> str:
+    """The key that signs visitors' tokens: kept beside the log, so that a visitor is who they were after a restart.
+
+    A log in memory has none beside it: its key is as short-lived as its sessions.
+    """
+    scheme, _, path = log.partition(":")
+    if scheme != "sqlite":
+        return secrets.token_hex(32)
+    file = Path(f"{path}.key")
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(secrets.token_hex(32))
+    except FileExistsError:
+        pass
+    return file.read_text().strip()

@@ -1,0 +1,244 @@
+"""The WebSocket endpoint: accepts connections, bounds them, and carries events to them."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import socket
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from actors import Actor, ChildSpec, Restart
+from transport import closing
+from transport._connection import Connection
+from transport._flusher import Flusher
+from transport._heartbeat import Heartbeat
+from transport.handshake import Reject, normal_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from actors import Sessions
+    from transport.auth import Authenticate
+    from transport.settings import Settings
+
+logger = logging.getLogger("greenroom.endpoint")
+
+BACKLOG = 4096
+_SEND_BUFFER = 128 * 1024
+_NOT_SENT = 32 * 1024
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_ACCEPTS_PER_TURN = 64
+_OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_RETRY_MS = (200, 2_000)
+_GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
+
+
+@attrs.frozen
+class EndpointStatistics:
+    """How the endpoint stands."""
+
+    connections: int
+    """Connections that are open, those in their handshake among them."""
+    users: int
+    """Users with a connection."""
+    accepted: int
+    """Connections accepted since the start."""
+    refused: int
+    """Connections refused for their number."""
+    flusher_rounds: int
+    """Rounds of the pump that writes."""
+    flusher_visits: int
+    """Connections visited in those rounds."""
+
+
+class Endpoint:
+    """Serves connections on sockets that are listening already; supervised as the actor that :meth:`child` makes.
+
+    The sockets stay their owner's: a restarted endpoint goes on with them.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        authenticate: Authenticate,
+        settings: Settings,
+        listeners: Sequence[socket.socket] = (),
+        allowed_origins: Iterable[str] = (),
+    ) -> None:
+        self.sessions = sessions
+        self.authenticate = authenticate
+        self.settings = settings
+        self.allowed_origins = frozenset(map(normal_origin, allowed_origins))
+        self.flusher = Flusher()
+        self.heartbeat = Heartbeat()
+        self._listeners = listeners
+        self._connections: dict[Connection, None] = {}
+        self._users: dict[str, int] = {}
+        self._addresses: dict[str, int] = {}
+        self._accepting: trio.CancelScope | None = None
+        self._going = False
+        self._left = trio.lowlevel.ParkingLot()
+        self._accepted = self._refused = 0
+
+    def child(self) -> ChildSpec:
+        """Make the spec of the supervised actor that runs the endpoint."""
+        return ChildSpec("endpoint", lambda: EndpointActor(self), Restart.PERMANENT)
+
+    async def run(self) -> None:
+        """Serve for ever. Cancelled: every connection is cut off; :meth:`say_goodbye` before that is kinder."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.flusher.run)
+            nursery.start_soon(self.heartbeat.run)
+            with trio.CancelScope() as self._accepting:
+                async with trio.open_nursery() as accepting:
+                    for listener in self._listeners:
+                        accepting.start_soon(self._accept, listener, nursery)
+            await trio.sleep_forever()
+
+    async def serve(self, stream: trio.abc.Stream, sock: socket.socket | None = None, address: str = "") -> None:
+        """Serve one connection on any stream, to its end. Never raises what happens in it. Closes the stream."""
+        connection = Connection(self, stream, sock, address)
+        self._connections[connection] = None
+        self._addresses[address] = self._addresses.get(address, 0) + 1
+        self._accepted += 1
+        await connection.run()
+
+    async def say_goodbye(self) -> None:
+        """Accept nobody any more, and send everyone away with 1001, in batches: they must not all come back at once.
+
+        Returns when all are gone. Cancelled: the rest stays.
+        """
+        self._going = True
+        if self._accepting is not None:
+            self._accepting.cancel()
+        for number, connection in enumerate(tuple(self._connections), 1):
+            connection.close(closing.GOING_AWAY, "the server is going away")
+            if number % _GOODBYE_BATCH == 0:
+                await trio.sleep(_GOODBYE_SECONDS)
+        while self._connections:
+            await self._left.park()
+
+    def refuse(self, connection: Connection) -> Reject | None:
+        """Why a new connection gets no upgrade, None when it does."""
+        settings = self.settings
+        if self._going:
+            reason = "the server is going away"
+        elif len(self._connections) > settings.max_connections:
+            reason = "too many connections"
+        elif self._addresses.get(connection.address, 0) > settings.max_connections_per_address:
+            reason = "too many connections from this address"
+        else:
+            return None
+        self._refused += 1
+        return Reject(503, reason)
+
+    def admit(self, user: str) -> bool:
+        """Count one more connection of that user; False when there are too many."""
+        if self._users.get(user, 0) >= self.settings.max_connections_per_user:
+            self._refused += 1
+            return False
+        self._users[user] = self._users.get(user, 0) + 1
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """Count a connection that has ended out."""
+        self._connections.pop(connection, None)
+        _count_down(self._addresses, connection.address)
+        if connection.user is not None:
+            _count_down(self._users, connection.user.id)
+        if not self._connections:
+            self._left.unpark_all()
+
+    def retry_ms(self, code: int) -> int | None:
+        """When a client that is closed with ``code`` is to come back, spread at random; None when it is not to."""
+        return random.randint(*_RETRY_MS) if closing.comes_back(code) else None  # noqa: S311 - spread, not secrecy
+
+    def statistics(self) -> EndpointStatistics:
+        """How the endpoint stands."""
+        return EndpointStatistics(
+            connections=len(self._connections),
+            users=len(self._users),
+            accepted=self._accepted,
+            refused=self._refused,
+            flusher_rounds=self.flusher.rounds,
+            flusher_visits=self.flusher.visits,
+        )
+
+    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                for _ in range(_ACCEPTS_PER_TURN):
+                    sock, address = listener.accept()
+                    nursery.start_soon(self._serve_socket, sock, str(address[0]))
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno in _OUT_OF_FILES:
+                    # No traceback: it says nothing, and this may come ten times a second.
+                    logger.error("no connection can be accepted for now: %s", error)  # noqa: TRY400 - as said
+                    await trio.sleep(0.1)
+                else:
+                    logger.info("a connection ended before it was accepted: %s", error)
+
+    async def _serve_socket(self, sock: socket.socket, address: str) -> None:
+        sock.settimeout(0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        if _NOTSENT_LOWAT is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _NOT_SENT)
+        await self.serve(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), sock, address)
+
+
+class EndpointActor(Actor):
+    """Runs an endpoint under supervision."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def started(self) -> None:
+        """Begin to serve."""
+        self.nursery.start_soon(self._endpoint.run)
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Open listening sockets for ``host`` and ``port`` (0 takes a free one, the same for all addresses of the host).
+
+    Raises ``OSError`` when the port is taken or the host is not this machine's. The caller closes them.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            chosen = (address[0], port or (listeners[0].getsockname()[1] if listeners else 0), *address[2:])
+            listeners.append(_listener(family, kind, protocol, chosen))
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return listeners
+
+
+def _listener(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.settimeout(0)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _count_down(counts: dict[str, int], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

@@ -1,0 +1,135 @@
+"""All settings: where they come from, and what they may be.
+
+The command line wins over keywords, those over the environment (``GREENROOM_`` and the name in capitals), that over
+TOML (``greenroom.toml`` in the current folder, names as they are). A name that is not known is an error in keywords and
+in TOML; in the environment, which is shared, it is one line of warning.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import attrs
+
+from actors import DEFAULT_SECRET_KEYS, ConfigError, SessionSettings, number_from, whole_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+logger = logging.getLogger("greenroom.settings")
+
+PREFIX = "GREENROOM_"
+TOML = Path("greenroom.toml")
+
+
+def _strings(value: Any) -> Any:
+    """Make a list of strings a tuple; a string is taken apart at commas, as it comes from the environment."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(cast("Iterable[object]", value)) if isinstance(value, list) else value
+
+
+def _all_strings(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    items = cast("Iterable[object]", value) if isinstance(value, tuple) else (value,)
+    if not all(isinstance(item, str) for item in items) and not (value is None and attribute.default is None):
+        raise ConfigError(f"{attribute.name} must be a list of strings, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Settings(SessionSettings):
+    """What the whole server obeys: the sessions' settings and the endpoint's. Times are in seconds, sizes in bytes."""
+
+    max_frame_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(1024))
+    """The largest message from a client, over all its fragments, inclusive."""
+    hello_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
+    """How long a client has for its hello."""
+    ping_seconds: float = attrs.field(default=25.0, validator=number_from(0.001))
+    """How often a client is pinged."""
+    pong_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
+    """How long beyond ``ping_seconds`` a client may be silent."""
+    slow_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
+    """How long a client may take nothing of what waits for it."""
+    commands_per_second: float = attrs.field(default=20.0, validator=number_from(0.001))
+    """Frames of one connection that ask for something, in the long run."""
+    commands_burst: int = attrs.field(default=40, validator=whole_from(1))
+    """Frames of one connection that ask for something, at once."""
+    max_connections: int = attrs.field(default=10_000, validator=whole_from(1))
+    """Connections in all."""
+    max_connections_per_user: int = attrs.field(default=32, validator=whole_from(1))
+    """Connections of one user."""
+    max_connections_per_address: int = attrs.field(default=256, validator=whole_from(1))
+    """Connections from one address."""
+    allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_all_strings)
+    """Origins of pages that may connect; None for those that this server serves itself."""
+    redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)
+    """Parts of keys whose values are left out of tool arguments."""
+    gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))
+    """Python's first garbage collection threshold in a server process; 0 leaves it alone."""
+
+    @classmethod
+    def load(
+        cls,
+        keywords: Mapping[str, object] | None = None,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        toml: Path = TOML,
+    ) -> Self:
+        """Gather the settings from all sources; raises :class:`~actors.ConfigError` that names the field."""
+        values: dict[str, Any] = {**_from_toml(toml), **_from_environment(environment), **(keywords or {})}
+        _refuse_unknown(values, "settings")
+        return cls(**values)
+
+    def explicit(self) -> dict[str, object]:
+        """Give the fields that differ from their defaults: what this object says as keywords."""
+        default = Settings()
+        return {name: getattr(self, name) for name in NAMES if getattr(self, name) != getattr(default, name)}
+
+
+NAMES = tuple(field.name for field in attrs.fields(Settings))
+"""The names of all settings."""
+
+
+def _refuse_unknown(values: Mapping[str, object], where: str) -> None:
+    for name in values:
+        if name not in NAMES:
+            close = difflib.get_close_matches(name, NAMES, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"unknown name in {where}: {name}{hint}")
+
+
+def _from_toml(path: Path) -> dict[str, object]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    _refuse_unknown(values, str(path))
+    return values
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for variable in sorted(environment):
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX):
+            continue
+        if name in NAMES:
+            values[name] = _number_or_text(environment[variable])
+        else:
+            logger.warning("%s is set, and there is no setting of that name", variable)
+    return values
+
+
+def _number_or_text(text: str) -> object:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
