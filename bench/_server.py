@@ -1,0 +1,61 @@
+"""The server that ``users.py`` loads: one agent that emits as many events as it is asked for.
+
+Every connection is one user's (the token is the user's name): this measures delivery, not signatures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from transport import Credentials, Greenroom, User
+
+if TYPE_CHECKING:
+    from actors import Run
+
+
+@attrs.frozen
+class Job:
+    """``events`` to be emitted, ``rate`` a second; 0 is as fast as they can be."""
+
+    events: int
+    rate: float
+
+
+async def who(credentials: Credentials) -> User:
+    """Take the client's word for who it is."""
+    return User(credentials.token or "anonymous")
+
+
+async def load(run: Run, job: Job) -> None:
+    """Emit events of about 200 bytes that carry the time of their emission.
+
+    Each session has its phase before its first event: drawn later, those that wake late would fall in step.
+    """
+    due = trio.current_time() + (random.random() / job.rate if job.rate else 0)  # noqa: S311 - a phase, not a secret
+    for step in range(job.events):
+        if job.rate:
+            await trio.sleep_until(due)
+            due += 1 / job.rate
+        await run.output(f"{time.monotonic_ns()} step {step}: searching the knowledge base for documents about it ...")
+
+
+def main() -> None:
+    """Serve on the given port until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--log", default="memory:")
+    options = parser.parse_args()
+    limits = {"max_connections": 100_000, "max_connections_per_address": 100_000, "drain_seconds": 1}
+    app = Greenroom(log=options.log, auth=who, settings=limits)
+    app.agent(load)
+    app.serve(port=options.port)
+
+
+if __name__ == "__main__":
+    main()
