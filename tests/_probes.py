@@ -1,0 +1,119 @@
+"""Actors for the runtime's tests: they do what messages say, and write down what happens to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import trio
+import trio.testing
+
+from actors import UNHANDLED, Actor, ActorRef, ChildSpec, ExitReason, Restart, Shutdown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actors import SupervisorRef
+
+
+class World:
+    """What the members of one test share: a journal, and what is to happen at their starts."""
+
+    def __init__(self) -> None:
+        self.journal: list[tuple[str, str]] = []
+        self.starts: Counter[str] = Counter()
+        self.on_start: dict[str, Callable[[Member], Awaitable[object]]] = {}
+        self.on_stop: dict[str, Callable[[Member], Awaitable[object]]] = {}
+        self.received: list[object] = []
+        self.reasons: list[ExitReason] = []
+
+    def member(self, name: str, restart: Restart = Restart.PERMANENT, **options: object) -> ChildSpec:
+        """A child spec that makes a Member of this world."""
+        return ChildSpec(name, lambda: Member(name, self), restart, **options)  # type: ignore[arg-type]  # options are ChildSpec's
+
+    def fail_start(self, name: str, times: int, error: Exception | None = None) -> None:
+        """Let the next starts of that member fail."""
+        left = [times]
+
+        async def fail(_: Member) -> None:
+            if left[0] > 0:
+                left[0] -= 1
+                raise error if error is not None else OSError(f"{name} cannot start")
+
+        self.on_start[name] = fail
+
+    def take(self) -> list[tuple[str, str]]:
+        """What happened since the last call."""
+        taken, self.journal = self.journal, []
+        return taken
+
+
+class Member(Actor):
+    """Echoes; fails with an exception it is sent; ends by itself on "normal" and "shutdown"; runs what is callable."""
+
+    def __init__(self, name: str, world: World) -> None:
+        self.name = name
+        self.world = world
+
+    async def started(self) -> None:
+        self.world.starts[self.name] += 1
+        if self.name in self.world.on_start:
+            await self.world.on_start[self.name](self)
+        self.world.journal.append(("start", self.name))
+
+    async def receive(self, message: object) -> object:
+        if isinstance(message, Exception):
+            raise message
+        if message == "normal":
+            self.context.stop()
+        elif message == "shutdown":
+            self.context.stop(Shutdown())
+        elif message == "unknown":
+            return UNHANDLED
+        elif callable(message):
+            return await message(self)
+        self.world.received.append(message)
+        return message
+
+    async def stopping(self, reason: ExitReason) -> None:
+        self.world.reasons.append(reason)
+        if self.name in self.world.on_stop:
+            await self.world.on_stop[self.name](self)
+        self.world.journal.append(("stop", self.name))
+
+
+async def hang(_: Member) -> None:
+    """Never return."""
+    await trio.sleep_forever()
+
+
+async def hang_shielded(_: Member) -> None:
+    """Never return, and do not listen to a cancellation."""
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+
+def child(supervisor: SupervisorRef, name: str) -> ActorRef:
+    """A child that must be there."""
+    ref = supervisor.child(name)
+    assert ref is not None, name
+    return ref
+
+
+async def crash(ref: ActorRef, error: Exception | None = None) -> Exception:
+    """Let an actor fail, and wait until what follows is over."""
+    failure = error if error is not None else ValueError("crash")
+    await ref.tell(failure)
+    await trio.testing.wait_all_tasks_blocked()
+    return failure
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of all tasks: work, without the noise of a clock."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        del task
+        self.count += 1

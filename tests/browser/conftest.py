@@ -1,0 +1,80 @@
+"""A real Chromium, a real server in a process of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from _requires import require
+from browser.pages import ConversationPage
+from browser.serving import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, BrowserContext
+
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for a module; no longer, since Playwright keeps an event loop in this thread meanwhile."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - after the check that there is a browser
+
+    path = require("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_user(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """A function that makes a browser without any cookies: somebody else, with a screen of their own."""
+    contexts: list[BrowserContext] = []
+
+    def make(width: int = 1280, height: int = 800, scheme: str = "light") -> BrowserContext:
+        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]  # light or dark
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def user(new_user: Callable[..., BrowserContext]) -> BrowserContext:
+    return new_user()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    require("chromium")
+    server = ServerProcess(tmp_path_factory.mktemp("demo"), "demo")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The app in stage.py, for what the demo's agent does too seldom or too quickly."""
+    require("chromium")
+    server = ServerProcess(tmp_path_factory.mktemp("stage"), "serve", "stage:app")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def open_tab(user: BrowserContext) -> Callable[[str], ConversationPage]:
+    """A function that opens a tab of the one user on an address."""
+    return lambda url: ConversationPage(user.new_page(), url)

@@ -1,0 +1,69 @@
+"""What a test sees of a page, and what it does to one, as a person would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+SLOWEST = 30_000.0
+"""ms until what should come is taken for never: the demo's first question waits for an index of the whole library."""
+
+
+class ConversationPage:
+    """A tab with a conversation in it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.set_default_timeout(SLOWEST)
+        page.goto(url)
+        self.expect_state("live")
+
+    @property
+    def url(self) -> str:
+        return self.page.url
+
+    def find(self, selector: str) -> Locator:
+        return self.page.locator(selector)
+
+    def ask(self, question: str) -> None:
+        self.page.fill("#question", question)
+        self.page.keyboard.press("Enter")
+
+    def expect_state(self, state: str) -> None:
+        expect(self.find("#state")).to_have_attribute("data-state", state, timeout=SLOWEST)
+
+    def expect_status(self, status: str, turn: int = -1) -> None:
+        """Wait until the turn's run is over (or is not), with ``status``."""
+        expect(self.turn(turn)).to_have_attribute("data-status", status, timeout=SLOWEST)
+
+    def turn(self, number: int = -1) -> Locator:
+        turns = self.find(".turn")
+        return turns.last if number == -1 else turns.nth(number)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Everything that this tab received since it was loaded, in order."""
+        found: list[dict[str, Any]] = self.page.evaluate("greenroomDemo.events")
+        return found
+
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events()]
+
+    def assert_each_event_once_in_order(self) -> None:
+        seqs = [event["seq"] for event in self.events()]
+        assert seqs == list(range(1, len(seqs) + 1))
+
+    def shown(self) -> str:
+        """The conversation as text; of ``details`` that are closed only what is in sight."""
+        return self.find("#turns").inner_text()
+
+    def overflow(self) -> int:
+        """By how many px the page is wider than its window."""
+        found: int = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        return found

@@ -1,0 +1,53 @@
+"""A greenroom server in a process of its own, to be killed and started again on the same ports and log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+class ServerProcess:
+    """``greenroom demo``, or ``greenroom serve`` of an app in this folder, with its log in ``folder``."""
+
+    def __init__(self, folder: Path, *command: str) -> None:
+        self._command = command
+        self._folder = folder
+        self._ports = ("0", "0")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, on the ports it had before; returns when both can be connected to."""
+        ws, http = self._ports
+        command = [sys.executable, "-m", "transport.cli", *self._command]
+        self._process = subprocess.Popen(
+            [*command, "--port", ws, "--http-port", http, "--log", f"sqlite:{self._folder / 'log.db'}"],
+            cwd=HERE,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(self._folder / "cache")},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout
+        ready, self.ws_url, self.url = self._process.stdout.readline().split()
+        assert ready == "ready"
+        self._ports = (self.ws_url.rstrip("/").rpartition(":")[2], self.url.rstrip("/").rpartition(":")[2])
+
+    def kill(self) -> None:
+        """End it without a chance to say or write anything."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it as an operator does, if it is still there."""
+        if self._process.poll() is None:
+            self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        self._process.send_signal(how)
+        self._process.wait(15)
+        assert self._process.stdout
+        self._process.stdout.close()

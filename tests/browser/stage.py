@@ -1,0 +1,76 @@
+"""An app for the browser tests: its one agent does what it is told, word by word, and some of it never ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from transport import Greenroom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import Run
+
+app = Greenroom()
+
+
+async def quick(number: int) -> int:
+    return number + 1
+
+
+async def broken() -> None:
+    raise LookupError("the prop is <b>gone</b>")
+
+
+async def endless(api_key: str = "sesame") -> None:
+    await trio.sleep_forever()
+
+
+@app.agent
+async def player(run: Run, script: str) -> str:
+    """Play ``script``: words of the table below; anything else is said."""
+    for word in script.split(" | "):
+        await play(run, word)
+    return script
+
+
+async def play(run: Run, word: str) -> None:
+    match word:
+        case "think":
+            await run.thinking("What is my line?")
+        case "tool":
+            await run.call_tool(quick, number=41)
+        case "fail":
+            await swallow(run, broken)
+        case "time out":
+            await swallow(run, endless, timeout=0.01)
+        case "hang":
+            await run.call_tool(endless)
+        case "extras":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(extra, run, "first")
+                nursery.start_soon(extra, run, "second")
+        case "type":
+            run.typing(active=True)
+            await run.call_tool(endless)
+        case "ask":
+            await run.output(f"You said {await run.ask_user('Which colour?', schema={'enum': ['red', 'green']})}.")
+        case "ruin":
+            raise RuntimeError("the curtain fell")
+        case _:
+            await run.output(word)
+
+
+async def swallow(run: Run, tool: Callable[..., object], timeout: float | None = None) -> None:  # noqa: ASYNC109 - the tool's
+    try:
+        await run.call_tool(tool, timeout=timeout)
+    except Exception as error:  # noqa: BLE001 - whatever the tool raised: the page shows it, the play goes on
+        await run.thinking(f"went on after {type(error).__name__}")
+
+
+async def extra(run: Run, name: str) -> None:
+    async with run.subrun("extra", name) as child:
+        await child.call_tool(quick, number=1)
+        await child.call_tool(endless)

@@ -1,0 +1,188 @@
+"""The demo in Chromium: what a person sees of it, in one tab, in two, after a refresh and a kill of the server."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+from typing import TYPE_CHECKING
+
+import pytest
+from browser.pages import SLOWEST, ConversationPage
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from browser.serving import ServerProcess
+    from playwright.sync_api import BrowserContext
+
+    OpenTab = Callable[[str], ConversationPage]
+    NewUser = Callable[..., BrowserContext]
+
+QUESTION = "How do I parse a csv file with a header?"
+
+
+def test_a_question_is_answered_with_real_code_and_everything_on_the_way_is_shown(
+    demo: ServerProcess, open_tab: OpenTab
+) -> None:
+    tab = open_tab(demo.url)
+    tab.ask(QUESTION)
+    tab.expect_status("ok")
+    tab.assert_each_event_once_in_order()
+    expected = {
+        "agent_started",
+        "agent_thinking",
+        "agent_output",
+        "tool_executing",
+        "tool_completed",
+        "agent_completed",
+    }
+    assert expected <= set(tab.types())
+    answer = tab.turn().locator(".reply .answer")
+    source = inspect.getsource(csv.DictReader)
+    shown = [line for line in answer.locator("pre").last.inner_text().splitlines() if line.strip().startswith("def ")]
+    assert shown
+    assert all(line in source for line in shown)
+    assert answer.locator("pre .h-keyword").count() > 0
+    assert answer.locator("li", has_text="csv.py:").count() > 0
+    subagents = tab.turn().locator(".cue.run")
+    assert subagents.count() == 3
+    for cue in [*subagents.all(), *tab.turn().locator(".cue.tool").all()]:
+        assert cue.get_attribute("data-status") in {"ok", "error"}
+        assert cue.locator("> details > summary .time").inner_text().endswith("s")
+    assert subagents.first.locator(".cues .cue.tool").count() > 0
+    assert tab.errors == []
+    tool = tab.turn().locator(".cue.tool").first
+    expect(tool.locator(".detail").first).to_be_hidden()
+    tool.locator("summary").click()
+    expect(tool.locator(".detail pre").first).to_contain_text(QUESTION)
+    expect(tool.locator(".detail pre").nth(1)).to_contain_text("csv")
+
+
+def test_a_refresh_in_mid_run_goes_on_without_a_gap(demo: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(demo.url)
+    tab.ask(QUESTION)
+    tab.find(".cue.run").first.wait_for()
+    tab.page.reload()
+    expect(tab.turn()).to_have_attribute("data-status", "running")
+    tab.page.reload()
+    tab.expect_status("ok")
+    tab.assert_each_event_once_in_order()
+    assert tab.types().count("agent_started") == tab.types().count("agent_completed")
+    assert tab.find(".turn").count() == 1
+
+
+def test_two_tabs_show_the_same_and_somebody_else_sees_nothing(
+    demo: ServerProcess, open_tab: OpenTab, new_user: NewUser
+) -> None:
+    first = open_tab(demo.url)
+    second = open_tab(first.url)
+    stranger = ConversationPage(new_user().new_page(), first.url)
+    first.ask(QUESTION)
+    second.find(".cue.run").first.wait_for()
+    late = open_tab(first.url)
+    for tab in (first, second, late):
+        tab.expect_status("ok")
+    assert first.events() == second.events() == late.events()
+    assert first.shown() == second.shown() == late.shown()
+    stranger.ask("What is the length of a list?")
+    stranger.expect_status("ok")
+    stranger.assert_each_event_once_in_order()
+    assert QUESTION not in stranger.page.inner_text("body")
+    assert not {event["run_id"] for event in stranger.events()} & {event["run_id"] for event in first.events()}
+
+
+def test_typing_in_one_tab_shows_in_the_others(demo: ServerProcess, open_tab: OpenTab) -> None:
+    first = open_tab(demo.url)
+    second = open_tab(first.url)
+    first.page.locator("#question").press_sequentially("How")
+    expect(second.find("#typing")).to_contain_text("another tab")
+    expect(first.find("#typing")).to_be_hidden()
+    first.page.fill("#question", "")
+    expect(second.find("#typing")).to_be_hidden()
+
+
+def test_the_keyboard_reaches_everything(demo: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(demo.url)
+    expect(tab.find("#question")).to_be_focused()
+    suggestion = tab.find("#suggestions button").first
+    for _ in range(tab.find("#suggestions button").count()):
+        tab.page.keyboard.press("Shift+Tab")
+    expect(suggestion).to_be_focused()
+    assert suggestion.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
+    text = suggestion.inner_text()
+    tab.page.keyboard.press("Enter")
+    expect(tab.find(".question")).to_have_text(text)
+    expect(tab.find("#question")).to_be_focused()
+    tab.find("#stop").wait_for()
+    tab.page.keyboard.press("Tab")
+    expect(tab.find("#stop")).to_be_focused()
+    tab.page.keyboard.press("Enter")
+    tab.expect_status("cancelled")
+    expect(tab.turn().locator(".ending")).to_contain_text("Stopped")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (360, "light"), (1280, "dark")])
+def test_the_page_fits_its_window_in_light_and_dark(
+    demo: ServerProcess, new_user: NewUser, width: int, scheme: str
+) -> None:
+    tab = ConversationPage(new_user(width, 740, scheme).new_page(), demo.url)
+    assert tab.overflow() <= 0
+    tab.ask(QUESTION)
+    tab.find(".reply .answer pre").first.wait_for()
+    assert tab.overflow() <= 0
+    for selector in ("#state", "#new", "#question", "#stop", "#send"):
+        box = tab.find(selector).bounding_box()
+        assert box, selector
+        assert box["x"] >= 0, selector
+        assert box["x"] + box["width"] <= width, selector
+        assert box["y"] + box["height"] <= 740, selector
+    for selector in ("#new", "#stop", "#send"):
+        box = tab.find(selector).bounding_box()
+        assert box, selector
+        assert min(box["width"], box["height"]) >= 40, f"{selector} is too small for a finger"
+    dark = "Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)) < 64"
+    assert tab.page.evaluate(dark) == (scheme == "dark")
+    tab.page.click("#stop")
+    tab.expect_status("cancelled")
+
+
+def test_a_new_conversation_is_empty_and_the_old_one_stays(demo: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(demo.url)
+    old = tab.url
+    tab.ask("zzzz qqqq")
+    tab.expect_status("ok")
+    tab.page.click("#new")
+    expect(tab.find(".turn")).to_have_count(0)
+    expect(tab.find("#opening")).to_be_visible()
+    assert tab.url != old
+    tab.page.go_back()
+    expect(tab.find(".question")).to_have_text("zzzz qqqq")
+
+
+def test_a_killed_server_costs_the_page_nothing_that_was_committed(demo: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(demo.url)
+    tab.ask(QUESTION)
+    tab.expect_status("ok")
+    tab.ask("How many days are between two dates?")
+    tab.turn().locator(".cue.run").first.wait_for()
+    demo.kill()
+    tab.expect_state("waiting")
+    before = tab.events()
+    demo.start()
+    tab.expect_status("interrupted")
+    after = tab.events()
+    assert after[: len(before)] == before
+    tab.assert_each_event_once_in_order()
+    assert tab.find('[data-status="running"]').count() == 0
+    expect(tab.turn().locator(".ending")).to_contain_text("Interrupted")
+    assert tab.find('.cue.run[data-status="interrupted"]').count() > 0
+    tab.ask(QUESTION)
+    tab.expect_status("ok")
+    tab.assert_each_event_once_in_order()
+    assert tab.page.evaluate("greenroomDemo.resets") == 0
+    shown = tab.shown()
+    tab.page.reload()
+    expect(tab.find(".turn")).to_have_count(3, timeout=SLOWEST)
+    tab.expect_status("ok")
+    assert tab.shown() == shown

@@ -1,0 +1,115 @@
+"""Everything that can become of a run or a tool, each told apart on the page; by an agent that does as it is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from browser.pages import ConversationPage
+    from browser.serving import ServerProcess
+
+    OpenTab = Callable[[str], ConversationPage]
+
+
+def test_each_outcome_looks_different(stage: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(stage.url)
+    tab.ask("tool | fail | time out | hang")
+    cues = tab.find(".cue.tool")
+    expect(cues).to_have_count(4)
+    expect(cues.nth(3)).to_have_attribute("data-status", "running")
+    tab.page.click("#stop")
+    tab.expect_status("cancelled")
+    statuses = [cue.get_attribute("data-status") for cue in cues.all()]
+    assert statuses == ["ok", "error", "timeout", "cancelled"]
+    words = [cue.locator(".status").text_content() for cue in cues.all()]
+    assert words == ["done", "failed", "timed out", "cancelled"]
+    look = "node => [getComputedStyle(node, '::after').content, getComputedStyle(node, '::after').color].join()"
+    assert len({cue.evaluate(look) for cue in cues.all()}) == 4
+    expect(cues.nth(1).locator(".fault")).to_contain_text("the prop is <b>gone</b>")
+    expect(tab.find("#stop")).to_be_hidden()
+    assert tab.errors == []
+
+
+def test_a_run_that_fails_says_why_and_can_be_asked_again(stage: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(stage.url)
+    tab.ask("think | ruin")
+    tab.expect_status("error")
+    expect(tab.turn().locator(".ending")).to_contain_text("Failed")
+    tab.page.click(".again")
+    expect(tab.find(".turn")).to_have_count(2)
+    tab.expect_status("error", turn=1)
+    assert tab.types().count("agent_started") == 2
+
+
+def test_what_a_kill_left_open_is_shown_as_interrupted(stage: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(stage.url)
+    tab.ask("tool | extras")
+    running = tab.find('.cue.run .cue.tool[data-status="running"]')
+    expect(running).to_have_count(2)
+    stage.kill()
+    tab.expect_state("waiting")
+    tab.ask("asked while nobody was there")
+    tab.expect_status("pending")
+    expect(tab.turn().locator(".ending")).to_have_text("Waiting to be sent")
+    stage.start()
+    tab.expect_status("ok", turn=1)
+    tab.expect_status("interrupted", turn=0)
+    assert tab.find(".cue.run .cue.tool").count() == 4
+    assert tab.find('.cue.run .cue.tool[data-status="interrupted"]').count() == 2
+    assert tab.find('.cue.run[data-status="interrupted"]').count() == 2
+    assert tab.find('[data-status="running"]').count() == 0
+    assert tab.types().count("agent_started") == 4  # the run, its two extras, and the one that waited, once
+    tab.assert_each_event_once_in_order()
+
+
+def test_a_question_to_the_user_is_answered_in_any_tab(stage: ServerProcess, open_tab: OpenTab) -> None:
+    first = open_tab(stage.url)
+    second = open_tab(first.url)
+    first.ask("ask")
+    expect(first.find(".cue.ask .hint")).to_have_text("Which colour?")
+    second.page.get_by_role("button", name="green").click()
+    for tab in (first, second):
+        tab.expect_status("ok")
+        expect(tab.find(".reply .answer")).to_contain_text("You said green.")
+        expect(tab.find(".cue.ask form")).to_have_count(0)
+
+
+def test_the_agent_is_seen_typing_until_its_run_ends(stage: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(stage.url)
+    tab.ask("type")
+    expect(tab.find("#typing")).to_contain_text("player is typing")
+    tab.page.click("#stop")
+    tab.expect_status("cancelled")
+    expect(tab.find("#typing")).to_be_hidden()
+
+
+def test_secrets_in_arguments_never_reach_the_page(stage: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(stage.url)
+    tab.ask("hang")
+    tab.find(".cue.tool").wait_for()
+    tab.page.click("#stop")
+    tab.expect_status("cancelled")
+    assert "sesame" not in tab.page.content()
+
+
+def test_markdown_is_rendered_and_markup_is_not(stage: ServerProcess, open_tab: OpenTab) -> None:
+    tab = open_tab(stage.url)
+    evil = '<img src=x onerror="document.title=1"> [a](javascript:alert(1)) [b](https://example.org/)'
+    tab.ask(f"# Title\n\n1. one\n2. **two**\n\n- `code`\n\n> said\n\n```python\ndef f(): return 'x'\n```\n\n{evil}")
+    tab.expect_status("ok")
+    answer = tab.find(".reply .answer")
+    assert answer.locator("h2").inner_text() == "Title"
+    assert answer.locator("ol li").all_inner_texts() == ["one", "two"]
+    assert answer.locator("ol strong").inner_text() == "two"
+    assert answer.locator("ul code").inner_text() == "code"
+    assert answer.locator("blockquote").inner_text() == "said"
+    assert answer.locator("pre .h-keyword").all_inner_texts() == ["def", "return"]
+    assert answer.locator("pre .h-string").inner_text() == "'x'"
+    assert answer.locator("img").count() == 0
+    assert [link.get_attribute("href") for link in answer.locator("a").all()] == ["https://example.org/"]
+    assert evil.split(" [b]", maxsplit=1)[0] in answer.locator("p").last.inner_text()
+    assert tab.errors == []

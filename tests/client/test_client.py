@@ -1,0 +1,558 @@
+"""The client's shell against a scripted server in memory, in virtual time."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+import wsproto
+import wsproto.events
+from _scripted_server import Peer, scripted
+
+from actors import Event, Position
+from transport.client import Client, Reset, connect
+from transport.errors import (
+    ConnectionClosedForGood,
+    HandshakeRejected,
+    PositionLost,
+    ServerBrokeProtocol,
+    TokenUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio.testing import MockClock
+
+
+async def take(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
+    """The next ``count`` items: the seq of an event, a reset as it is."""
+    items = [await anext(events) for _ in range(count)]
+    return [item.seq if isinstance(item, Event) else item for item in items]
+
+
+async def stay(peer: Peer) -> None:
+    await peer.welcome()
+    await peer.send("signal", name="here", data={})
+    await peer.gone()
+
+
+async def arrival(client: Client) -> None:
+    """Wait for the signal of a script that the test is about; until then the client was away."""
+    assert (await anext(client.signals())).name == "here"
+
+
+async def test_hello_says_what_connect_was_told(autojump_clock: MockClock) -> None:
+    hellos: list[dict[str, Any]] = []
+
+    async def script(peer: Peer) -> None:
+        hellos.append(await peer.welcome())
+        await peer.gone()
+
+    async with scripted(script, script) as server:
+        async with server.connect(session="a:b", token="t", from_="latest", client="me") as client:
+            await trio.testing.wait_all_tasks_blocked()
+            assert client.state == "live"
+        async with server.connect(resume=Position("e1", 7), strict=True):
+            await trio.testing.wait_all_tasks_blocked()
+    first = {"type": "hello", "session": "a:b", "token": "t", "from": "latest", "strict": False, "client": "me"}
+    assert hellos[0] == first
+    assert hellos[1]["resume"] == {"epoch": "e1", "seq": 7}
+    assert hellos[1]["strict"] is True
+    assert "token" not in hellos[1]
+
+
+@pytest.mark.parametrize(
+    ("session", "options"),
+    [
+        ("", {}),
+        ("a b", {}),
+        ("x" * 129, {}),
+        ("s1\n", {}),
+        ("s1", {"resume": Position("e", -1)}),
+        ("s1", {"resume": Position("e", 2**53)}),
+        ("s1", {"from_": "newest"}),
+    ],
+)
+async def test_arguments_that_no_server_would_take_are_refused_at_once(session: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"session|resume|from_"):
+        async with connect("ws://127.0.0.1:9", session, **options):
+            pytest.fail("it was accepted")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ws://", "127.0.0.1:9"])
+async def test_a_url_that_is_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        async with connect(url, "s1"):
+            pytest.fail("it was accepted")
+
+
+@pytest.mark.parametrize("code", [1001, 1011, 1012, 4001, 4002, 4003, 4005, 4006, 4499])
+async def test_codes_that_may_pass_are_come_back_from_with_resume(code: int, autojump_clock: MockClock) -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome(latest=2)
+        await peer.events(1, 2)
+        await peer.close(code, "for now")
+
+    async def second(peer: Peer) -> None:
+        hello = await peer.welcome(latest=3)
+        assert hello["resume"] == {"epoch": "e1", "seq": 2}
+        await peer.events(3)
+        await peer.gone()
+
+    async with scripted(first, second) as server, server.connect() as client:
+        assert await take(client.events(), 3) == [1, 2, 3]
+        assert client.position == Position("e1", 3)
+        assert client.statistics().last_failure == f"{code}: for now"
+
+
+async def test_a_cut_connection_and_a_refused_one_are_come_back_from(autojump_clock: MockClock) -> None:
+    async def cut(peer: Peer) -> None:
+        await peer.welcome(latest=1)
+        await peer.events(1)
+        await peer.abort()
+
+    async def second(peer: Peer) -> None:
+        assert (await peer.welcome(latest=2))["resume"]["seq"] == 1
+        await peer.events(2)
+        await peer.gone()
+
+    refused = ConnectionRefusedError("nobody there")
+    scripts = (refused, cut, refused, HTTPStatus.SERVICE_UNAVAILABLE, second)
+    async with scripted(*scripts) as server, server.connect() as client:
+        assert await take(client.events(), 2) == [1, 2]
+        assert client.statistics().failures == 4
+
+
+@pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4502, 4503, 4504, 4505, 4506, 4999])
+async def test_codes_that_stay_end_it_after_what_had_arrived(code: int, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=2)
+        await peer.events(1, 2)
+        await peer.send("goodbye", code=code, reason="never again")
+        await peer.close(code, "never again")
+
+    async with scripted(script) as server, server.connect() as client:
+        with pytest.raises(ConnectionClosedForGood) as refused:
+            await client.send("a command that waits for its reply hears of it")
+        assert refused.value.code == code
+        events = client.events()
+        assert await take(events, 2) == [1, 2]
+        for _ in range(2):
+            with pytest.raises(ConnectionClosedForGood, match="never again") as ended:
+                await anext(events)
+            assert (ended.value.code, ended.value.reason) == (code, "never again")
+        with pytest.raises(ConnectionClosedForGood):
+            await anext(client.signals())
+        with pytest.raises(ConnectionClosedForGood):
+            await client.start("a", None)
+        assert client.state == "closed"
+
+
+async def test_a_goodbye_counts_where_the_close_frame_got_lost(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.send("goodbye", code=4506, reason="closed")
+        await peer.abort()
+
+    async with scripted(script) as server, server.connect() as client:
+        with pytest.raises(ConnectionClosedForGood) as ended:
+            await anext(client.events())
+        assert ended.value.code == 4506
+
+
+@pytest.mark.parametrize("status", [HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND])
+async def test_a_rejected_upgrade_ends_it(status: HTTPStatus, autojump_clock: MockClock) -> None:
+    async with scripted(status) as server, server.connect() as client:
+        with pytest.raises(HandshakeRejected, match="the script says") as ended:
+            await anext(client.events())
+        assert ended.value.code == status
+
+
+async def test_delays_are_drawn_with_full_jitter_and_grow_to_their_cap(autojump_clock: MockClock) -> None:
+    attempts = 14
+    refused = [ConnectionRefusedError("nobody there") for _ in range(attempts)]
+    async with scripted(*refused, stay) as server, server.connect(rng=Random(3)) as client:
+        await arrival(client)
+        waits = [after - before for before, after in zip(server.connections, server.connections[1:], strict=False)]
+    expected = Random(3)
+    drawn = [expected.uniform(0, min(20.0, 0.2 * 2**attempt)) for attempt in range(attempts)]
+    assert waits == pytest.approx(drawn)
+
+
+async def test_retry_ms_of_a_goodbye_takes_the_place_of_the_delay(autojump_clock: MockClock) -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.send("goodbye", code=1001, reason="drain", retry_ms=45_000)
+        await peer.close(1001, "drain")
+
+    async with scripted(first, stay) as server, server.connect() as client:
+        await trio.testing.wait_all_tasks_blocked()
+        assert client.state == "waiting"
+        await arrival(client)
+        assert server.connections[1] - server.connections[0] == pytest.approx(45.0)
+
+
+async def test_an_expired_token_is_replaced_by_a_fresh_one(autojump_clock: MockClock) -> None:
+    given: list[str] = []
+    shown: list[str] = []
+
+    async def fresh() -> str:
+        await trio.sleep(0.1)
+        given.append(f"token {len(given)}")
+        return given[-1]
+
+    def ending(code: int) -> Any:
+        async def script(peer: Peer) -> None:
+            shown.append((await peer.welcome())["token"])
+            await peer.close(code)
+
+        return script
+
+    scripts = (ending(4004), ending(4001), ending(4004), stay)
+    async with scripted(*scripts) as server, server.connect(token=fresh) as client:
+        await arrival(client)
+        assert client.state == "live"
+    assert shown == ["token 0", "token 1", "token 1"]
+    assert len(given) == 3
+
+
+async def test_an_expired_token_that_cannot_be_replaced_ends_it(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.expect("hello")
+        await peer.close(4004, "token expired")
+
+    async with scripted(script) as server, server.connect(token="stale") as client:
+        with pytest.raises(ConnectionClosedForGood, match="no callable to ask") as ended:
+            await anext(client.events())
+        assert ended.value.code == 4004
+
+
+def no_token() -> str:
+    raise RuntimeError("the issuer is on fire")
+
+
+async def test_what_the_token_callable_raises_is_told_to_whoever_asks() -> None:
+    async with scripted() as server, server.connect(token=no_token) as client:
+        with pytest.raises(TokenUnavailable, match="on fire") as ended:
+            await client.send("x")
+        assert isinstance(ended.value.__cause__, RuntimeError)
+
+
+async def test_what_the_token_callable_raises_is_raised_on_leaving_if_nobody_asked() -> None:
+    async with scripted() as server:
+        with pytest.raises(TokenUnavailable, match="on fire"):
+            async with server.connect(token=no_token):
+                await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_what_the_token_callable_raises_does_not_hide_what_the_body_raises() -> None:
+    async with scripted() as server:
+        with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
+            async with server.connect(token=no_token):
+                await trio.testing.wait_all_tasks_blocked()
+                raise KeyError("mine")
+
+
+async def test_duplicates_are_dropped_and_a_gap_is_resumed(autojump_clock: MockClock) -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome(latest=6)
+        await peer.events(1, 2)
+        await peer.events(2, 3)
+        await peer.events(4, 6)
+        assert (await peer.gone())[0] == 1000
+
+    async def second(peer: Peer) -> None:
+        assert (await peer.welcome(latest=6))["resume"] == {"epoch": "e1", "seq": 4}
+        await peer.events(5, 6)
+        await peer.gone()
+
+    async with scripted(first, second) as server, server.connect() as client:
+        assert await take(client.events(), 6) == [1, 2, 3, 4, 5, 6]
+        assert client.statistics().duplicates == 1
+        assert client.statistics().last_failure == "1006: gap: 6 came after 4"
+
+
+@pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
+async def test_a_lost_position_is_marked_between_the_old_events_and_the_new(
+    reason: str, autojump_clock: MockClock
+) -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome(latest=2)
+        await peer.events(1, 2)
+        await peer.close(4003)
+
+    async def second(peer: Peer) -> None:
+        await peer.welcome(epoch="e2", oldest=5, latest=6, recovered=False, reset=reason)
+        await peer.events(5, 6)
+        await peer.send("signal", name="here", data={})
+        await peer.gone()
+
+    async with scripted(first, second) as server, server.connect(from_="latest", resume=Position("e1", 0)) as client:
+        events = client.events()
+        await arrival(client)
+        assert await take(events, 2) == [1, 2]
+        assert client.position == Position("e1", 2)
+        assert await take(events, 1) == [Reset(reason)]
+        assert client.position == Position("e2", 4)
+        assert await take(events, 2) == [5, 6]
+
+
+async def test_a_strict_client_with_a_lost_position_is_told(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.expect("hello")
+        await peer.close(4410, "trimmed")
+
+    async with scripted(script) as server, server.connect(strict=True, resume=Position("e1", 3)) as client:
+        with pytest.raises(PositionLost, match="trimmed"):
+            await anext(client.events())
+        assert client.position == Position("e1", 3)
+
+
+async def test_from_latest_has_a_position_before_the_first_event(autojump_clock: MockClock) -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome(latest=9)
+        await peer.abort()
+
+    async def second(peer: Peer) -> None:
+        assert (await peer.welcome(latest=10))["resume"] == {"epoch": "e1", "seq": 9}
+        await peer.events(10)
+        await peer.gone()
+
+    async with scripted(first, second) as server, server.connect(from_="latest") as client:
+        assert await take(client.events(), 1) == [10]
+
+
+async def test_pings_are_answered_while_nobody_takes_events(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=100)
+        await peer.events(*range(1, 51))
+        for _ in range(5):
+            await peer.events(*range(51, 101))
+            await peer.send("ping")
+            await peer.expect("pong")
+            await trio.sleep(25)
+        await peer.close(4506)
+
+    async with scripted(script) as server, server.connect(buffer_events=10) as client:
+        await trio.sleep(200)
+        assert client.state == "closed"
+        assert client.statistics().pings == 5
+
+
+async def test_a_silent_server_is_taken_for_dead_after_a_ping_and_ten_seconds(autojump_clock: MockClock) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.welcome(ping_ms=5_000)
+        await peer.gone()
+
+    async with scripted(silent, stay) as server, server.connect() as client:
+        await trio.sleep(14.9)
+        assert client.statistics().failures == 0
+        await trio.sleep(1)
+        assert client.state == "live"
+        assert client.statistics().connections == 2
+
+
+async def test_a_server_that_accepts_and_never_answers_is_given_up_after_connect_seconds(
+    autojump_clock: MockClock,
+) -> None:
+    ends: list[Any] = []
+
+    async def open_stream(*_: object) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        ours, theirs = trio.testing.memory_stream_pair()
+        ends.append(theirs)
+        return ours
+
+    async with connect("ws://memory", "s1", open_stream=open_stream, connect_seconds=3) as client:
+        await trio.sleep(2.9)
+        assert client.statistics().failures == 0
+        await trio.sleep(0.11)
+        assert client.state == "waiting"
+        assert client.statistics().last_failure == "1006: no answer to the upgrade"
+
+
+@pytest.mark.parametrize("send_too", [True, False])
+async def test_a_server_that_hangs_up_during_the_upgrade_is_noticed_at_once(
+    autojump_clock: MockClock,
+    *,
+    send_too: bool,
+) -> None:
+    ends: list[Any] = []
+
+    async def open_stream(*_: object) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        ours, theirs = trio.testing.memory_stream_pair()
+        if not send_too:
+            await theirs.send_stream.aclose()
+            ends.append(theirs)
+        else:
+            await theirs.aclose()
+        return ours
+
+    async with connect("ws://memory", "s1", open_stream=open_stream) as client:
+        await trio.sleep(1)
+        assert client.statistics().failures >= 2
+
+
+async def test_a_server_that_does_not_answer_a_close_is_left_after_two_seconds(autojump_clock: MockClock) -> None:
+    ends: list[Any] = []
+
+    async def open_stream(*_: object) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        ends.append(theirs)
+        return ours
+
+    async def upgrade(stream: trio.abc.Stream) -> None:
+        protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+        protocol.receive_data(bytes(await stream.receive_some(4096)))
+        await stream.send_all(protocol.send(wsproto.events.AcceptConnection()))
+
+    async with connect("ws://memory", "s1", open_stream=open_stream):
+        await trio.testing.wait_all_tasks_blocked()
+        await upgrade(ends[0])
+        await trio.testing.wait_all_tasks_blocked()
+        start = trio.current_time()
+    assert trio.current_time() == start + 2
+
+
+async def test_a_slow_application_stops_the_reader_for_a_while_and_nothing_is_lost(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=40)
+        for first in range(1, 41, 5):
+            await peer.events(*range(first, first + 5))
+        await peer.gone()
+
+    async with scripted(script) as server, server.connect(buffer_events=10) as client:
+        await trio.sleep(4)  # less than its patience
+        assert client.statistics().waiting == 10
+        assert await take(client.events(), 40) == list(range(1, 41))
+        assert client.statistics().skipped == 0
+        assert client.statistics().connections == 1
+
+
+async def test_what_a_very_slow_application_let_go_is_resumed_later(autojump_clock: MockClock) -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome(latest=20)
+        for seq in range(1, 21):
+            await peer.events(seq)
+        assert (await peer.gone())[0] == 1000
+
+    async def second(peer: Peer) -> None:
+        assert (await peer.welcome(latest=20))["resume"] == {"epoch": "e1", "seq": 10}
+        await peer.events(*range(11, 21))
+        await peer.gone()
+
+    async with scripted(first, second) as server, server.connect(buffer_events=10) as client:
+        events = client.events()
+        await trio.sleep(30)
+        assert client.statistics().skipped == 10
+        assert await take(events, 4) == [1, 2, 3, 4]
+        await trio.testing.wait_all_tasks_blocked()
+        assert client.statistics().catch_ups == 0
+        assert await take(events, 16) == list(range(5, 21))
+        assert client.statistics().catch_ups == 1
+        assert server.connections[1] == server.connections[0] + 30  # at once, without a delay
+
+
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_command_gets_its_reply_past_a_full_buffer(before: int, autojump_clock: MockClock) -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome(latest=20)
+        for seq in range(1, 21):
+            await peer.events(seq)
+        command = await peer.expect("command")
+        await peer.send("reply", id=command["id"], ok=True, result={"run_id": "r1"})
+        await peer.gone()
+
+    async def second(peer: Peer) -> None:
+        await peer.welcome(latest=20)
+        await peer.events(*range(11, 21))
+        await peer.gone()
+
+    async with scripted(first, second) as server, server.connect(buffer_events=10) as client:
+        start = trio.current_time()
+        await trio.sleep(before)  # within the reader's patience
+        assert await client.start("a") == "r1"
+        assert trio.current_time() == start + before
+        assert await take(client.events(), 20) == list(range(1, 21))
+
+
+async def test_signals_are_dropped_oldest_first(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        for n in range(5):
+            await peer.send("signal", name="typing", data={"n": n})
+        await peer.gone()
+
+    async with scripted(script) as server, server.connect(signals=2) as client:
+        await trio.testing.wait_all_tasks_blocked()
+        signals = client.signals()
+        assert [(await anext(signals)).data["n"] for _ in range(2)] == [3, 4]
+        assert client.statistics().signals_dropped == 3
+
+
+async def test_typing_says_the_newest_word_and_is_dropped_while_offline(autojump_clock: MockClock) -> None:
+    said: list[bool] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.send("signal", name="here", data={})
+        said.append((await peer.expect("typing"))["active"])
+        await peer.gone()
+
+    async with scripted(ConnectionRefusedError("nobody there"), script) as server, server.connect() as client:
+        await client.typing(active=True)
+        await arrival(client)
+        await client.typing(active=False)
+        await trio.testing.wait_all_tasks_blocked()
+    assert said == [False]
+
+
+async def test_fields_and_frames_that_are_not_known_are_ignored(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=1, colour="red")
+        await peer.send("weather", outlook="fine")
+        await peer.events(1)
+        await peer.gone()
+
+    async with scripted(script) as server, server.connect() as client:
+        assert await take(client.events(), 1) == [1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"no": "type"}',
+        '{"type": "events", "events": {}}',
+        '{"type": "events", "events": [7]}',
+        '{"type": "events", "events": [{"seq": "1", "ts": 1, "type": "user_message", "data": {"text": "x"}}]}',
+        '{"type": "signal", "name": 5}',
+        '{"type": "welcome"}',
+        '{"type": "goodbye"}',
+    ],
+)
+async def test_a_server_that_breaks_the_protocol_ends_it_with_what_was_wrong(
+    text: str, autojump_clock: MockClock
+) -> None:
+    closed: list[tuple[int | None, str | None]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=1)
+        await peer.send_text(text)
+        closed.append(await peer.gone())
+
+    async with scripted(script) as server, server.connect() as client:
+        with pytest.raises(ServerBrokeProtocol) as ended:
+            await anext(client.events())
+        await trio.testing.wait_all_tasks_blocked()
+        ((code, reason),) = closed
+        assert code == 1002
+        assert reason
+        assert ended.value.reason.startswith(reason)

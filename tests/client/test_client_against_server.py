@@ -1,0 +1,199 @@
+"""The client and the real server, over real sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from actors import (
+    AgentCompleted,
+    AgentOutput,
+    AgentStarted,
+    CommandRefused,
+    Event,
+    InputRequested,
+    Position,
+    Run,
+    UserMessage,
+)
+from transport import Credentials, Greenroom, NotAuthenticated, User
+from transport.client import Client, Reset, connect
+from transport.errors import ConnectionClosedForGood, HandshakeRejected, PositionLost
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+def make_app(log: str = "memory:", **options: Any) -> Greenroom:
+    app = Greenroom(log=log, **options)
+
+    @app.agent
+    async def echo(run: Run, prompt: str) -> str:
+        for word in prompt.split():
+            await run.output(word)
+        return prompt.upper()
+
+    @app.agent
+    async def patient(run: Run, _: str) -> None:
+        await run.thinking("waiting")
+        await trio.sleep_forever()
+
+    @app.agent
+    async def curious(run: Run, _: str) -> object:
+        return await run.ask_user("what?")
+
+    return app
+
+
+async def until_completed(events: AsyncIterator[Event | Reset]) -> list[Event]:
+    seen: list[Event] = []
+    async for event in events:
+        assert isinstance(event, Event)
+        seen.append(event)
+        if isinstance(event, AgentCompleted):
+            return seen
+    raise AssertionError("the stream ended before the run did")
+
+
+async def test_a_run_is_started_and_its_events_arrive_in_order() -> None:
+    async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
+        run_id = await client.start("echo", "a b c")
+        seen = await until_completed(client.events())
+        assert isinstance(seen[0], AgentStarted)
+        assert [event.text for event in seen if isinstance(event, AgentOutput)] == ["a", "b", "c"]
+        assert isinstance(seen[-1], AgentCompleted)
+        assert (seen[-1].status, seen[-1].result) == ("ok", "A B C")
+        assert {event.run_id for event in seen} == {run_id}
+        assert [event.seq for event in seen] == [1, 2, 3, 4, 5]
+        assert client.position == Position(seen_epoch(client), 5)
+
+
+def seen_epoch(client: Client) -> str:
+    assert client.welcome is not None
+    return client.welcome.epoch
+
+
+async def test_a_cancelled_run_ends_cancelled_and_a_run_that_is_over_cannot_be() -> None:
+    async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
+        run_id = await client.start("patient", "")
+        assert await client.cancel(run_id)
+        seen = await until_completed(client.events())
+        assert isinstance(seen[-1], AgentCompleted)
+        assert seen[-1].status == "cancelled"
+        assert not await client.cancel(run_id)
+
+
+async def test_a_question_is_answered() -> None:
+    async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
+        await client.start("curious", "")
+        events = client.events()
+        event = await anext(events)
+        while not isinstance(event, InputRequested):
+            event = await anext(events)
+        assert event.run_id is not None
+        assert event.call_id is not None
+        await client.answer(event.run_id, event.call_id, {"n": 42})
+        seen = await until_completed(events)
+        assert isinstance(seen[-1], AgentCompleted)
+        assert seen[-1].result == {"n": 42}
+
+
+async def test_refusals_carry_the_servers_code() -> None:
+    async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
+        with pytest.raises(CommandRefused) as refused:
+            await client.start("nobody", "x")
+        assert refused.value.code == "unknown_agent"
+
+
+async def test_history_messages_and_signals() -> None:
+    async with (
+        make_app().running(port=0) as server,
+        connect(server.url, "s1") as client,
+        connect(server.url, "s1") as other,
+    ):
+        for text in ("one", "two", "three"):
+            await client.send(text)
+        page = await client.history(1, 1)
+        assert ([event.seq for event in page.events], page.more) == ([2], True)
+        await other.history(0)  # it is attached
+        await client.typing(active=True)
+        async for signal in other.signals():
+            assert (signal.name, signal.data["active"]) == ("typing", True)
+            break
+
+
+async def test_a_restarted_server_is_resumed_where_the_client_was(tmp_path: Path, unused_port: int) -> None:
+    log = f"sqlite:{tmp_path / 'log.db'}"
+    async with connect(f"ws://127.0.0.1:{unused_port}", "s1") as client:
+        events = client.events()
+        async with make_app(log).running(port=unused_port):
+            await client.start("echo", "before the restart")
+            before = await until_completed(events)
+        async with make_app(log).running(port=unused_port):
+            await client.start("echo", "after it")
+            after = await until_completed(events)
+        assert [event.seq for event in before + after] == list(range(1, 10))
+        assert client.statistics().resets == 0
+        assert client.statistics().connections == 2
+
+
+async def test_a_kept_position_resumes_in_another_client_and_a_lost_one_is_told() -> None:
+    async with make_app().running(port=0) as server:
+        async with connect(server.url, "s1") as client:
+            await client.start("echo", "x y")
+            await until_completed(client.events())
+            await client.send("later")
+            position = client.position
+        async with connect(server.url, "s1", resume=position) as client:
+            event = await anext(client.events())
+            assert isinstance(event, UserMessage)
+            assert (event.seq, event.text) == (5, "later")
+        lost = Position("another", 3)
+        async with connect(server.url, "s1", resume=lost) as client:
+            events = client.events()
+            assert await anext(events) == Reset("epoch_changed")
+            assert [event.seq for event in await until_completed(events)] == [1, 2, 3, 4]
+        async with connect(server.url, "s1", resume=lost, strict=True) as client:
+            with pytest.raises(PositionLost):
+                await anext(client.events())
+
+
+async def test_a_wrong_token_ends_for_good() -> None:
+    async def gate(credentials: Credentials) -> User:
+        if credentials.token != "good":
+            raise NotAuthenticated("no")
+        return User("alice")
+
+    async with make_app(auth=gate).running(port=0) as server:
+        async with connect(server.url, "s1", token="bad") as client:
+            with pytest.raises(ConnectionClosedForGood) as ended:
+                await client.start("echo", "x")
+            assert ended.value.code == 4501
+            with pytest.raises(ConnectionClosedForGood):
+                await anext(client.events())
+            assert client.state == "closed"
+        async with connect(server.url, "s1", token=lambda: "good") as client:
+            assert await client.start("echo", "x")
+
+
+async def test_a_wrong_path_ends_for_good() -> None:
+    async with make_app().running(port=0) as server, connect(f"{server.url}elsewhere", "s1") as client:
+        with pytest.raises(HandshakeRejected) as ended:
+            await anext(client.events())
+        assert ended.value.code == 404
+
+
+async def test_a_log_larger_than_the_buffer_is_read_whole() -> None:
+    words = " ".join(str(n) for n in range(3000))
+    async with make_app().running(port=0) as server:
+        async with connect(server.url, "s1") as client:
+            await client.start("echo", words)
+            await until_completed(client.events())
+        async with connect(server.url, "s1", buffer_events=64) as client:
+            await client.send("a command does not wait for the application to take events")
+            seen = await until_completed(client.events())
+            assert [event.seq for event in seen] == list(range(1, 3003))
+            assert client.statistics().skipped > 0

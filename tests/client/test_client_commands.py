@@ -1,0 +1,191 @@
+"""The client's commands against a scripted server in memory, in virtual time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+import trio
+import trio.testing
+from _scripted_server import Peer, scripted
+
+from actors import CommandRefused, Event
+from transport.errors import (
+    ConnectionClosedForGood,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio.testing import MockClock
+
+    from transport.client import Client, Reset
+
+
+async def take(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
+    """The next ``count`` items: the seq of an event, a reset as it is."""
+    items = [await anext(events) for _ in range(count)]
+    return [item.seq if isinstance(item, Event) else item for item in items]
+
+
+async def stay(peer: Peer) -> None:
+    await peer.welcome()
+    await peer.send("signal", name="here", data={})
+    await peer.gone()
+
+
+async def arrival(client: Client) -> None:
+    """Wait for the signal of a script that the test is about; until then the client was away."""
+    assert (await anext(client.signals())).name == "here"
+
+
+async def test_a_start_that_lost_its_reply_is_sent_again_with_its_id(autojump_clock: MockClock) -> None:
+    commands: list[dict[str, Any]] = []
+
+    async def first(peer: Peer) -> None:
+        await peer.welcome()
+        commands.append(await peer.expect("command"))
+        await peer.abort()
+
+    async def second(peer: Peer) -> None:
+        await peer.welcome(recovered=True)
+        commands.append(await peer.expect("command"))
+        await peer.send("reply", id=commands[-1]["id"], ok=True, result={"run_id": "r1"}, duplicate=True)
+        await peer.gone()
+
+    async with scripted(first, second) as server, server.connect() as client:
+        assert await client.start("assistant", {"q": 1}) == "r1"
+        assert client.statistics().commands == 0
+        assert client.statistics().resent == 1
+    assert commands[0] == commands[1]
+    assert commands[0]["name"] == "run.start"
+    assert commands[0]["args"] == {"agent": "assistant", "input": {"q": 1}}
+
+
+async def test_an_answered_command_is_not_sent_again(autojump_clock: MockClock) -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome()
+        command = await peer.expect("command")
+        await peer.send("reply", id=command["id"], ok=True, result={"cancelled": True})
+        await peer.close(4001)
+
+    async def second(peer: Peer) -> None:
+        await peer.welcome(recovered=True)
+        with trio.move_on_after(30) as silence:
+            await peer.receive()
+        assert silence.cancelled_caught
+        await peer.close(4506)
+
+    async with scripted(first, second) as server, server.connect() as client:
+        assert await client.cancel("r1") is True
+        with pytest.raises(ConnectionClosedForGood):
+            await anext(client.events())
+
+
+async def test_a_refused_command_raises_with_its_code(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        command = await peer.expect("command")
+        await peer.send("reply", id=command["id"], ok=False, error={"code": "unknown_agent", "message": "who?"})
+        await peer.gone()
+
+    async with scripted(script) as server, server.connect() as client:
+        with pytest.raises(CommandRefused, match="who") as refused:
+            await client.start("nobody")
+        assert refused.value.code == "unknown_agent"
+
+
+async def test_commands_wait_while_offline_in_order_and_no_more_than_allowed(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        for text in ("one", "two"):
+            command = await peer.expect("command")
+            assert (command["name"], command["args"]) == ("message.send", {"text": text})
+            await peer.send("reply", id=command["id"], ok=True, result={})
+        await peer.gone()
+
+    refused = [ConnectionRefusedError("nobody there") for _ in range(3)]
+    async with (
+        scripted(*refused, script) as server,
+        server.connect(max_commands=2) as client,
+        trio.open_nursery() as nursery,
+    ):
+        for text in ("one", "two"):
+            nursery.start_soon(client.send, text)
+            await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(CommandRefused) as overloaded:
+            await client.send("three")
+        assert overloaded.value.code == "overloaded"
+
+
+async def test_a_command_that_is_cancelled_before_it_was_sent_is_withdrawn(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        assert (await peer.expect("command"))["args"] == {"text": "kept"}
+        await peer.close(4506)
+
+    async with scripted(ConnectionRefusedError("nobody there"), script) as server, server.connect() as client:
+        with trio.move_on_after(0):
+            await client.send("withdrawn")
+        with pytest.raises(ConnectionClosedForGood):
+            await client.send("kept")
+
+
+NESTED: Any = orjson.loads("[" * 70 + "]" * 70)
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1: 2}, "\ud800", b"bytes", NESTED])
+async def test_input_that_would_end_the_connection_is_refused_here(value: Any, autojump_clock: MockClock) -> None:
+    async with scripted(stay) as server, server.connect() as client:
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(CommandRefused) as refused:
+            await client.start("a", value)
+        assert refused.value.code == "bad_args"
+
+
+async def test_a_command_larger_than_the_server_takes_is_refused_here(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome(max_frame_bytes=1024)
+        await peer.gone()
+
+    async with scripted(script) as server, server.connect() as client:
+        for _ in range(2):  # submitted before the welcome said so, and after
+            with pytest.raises(CommandRefused, match="1024") as refused:
+                await client.send("x" * 2000)
+            assert refused.value.code == "bad_args"
+
+
+async def test_history_pages_and_its_refusal(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=9)
+        asked = await peer.expect("history")
+        assert (asked["after"], asked["limit"]) == (3, 2)
+        await peer.send("history", id=asked["id"], events=[{**_event(4)}, {**_event(5)}], more=True)
+        await peer.expect("history")
+        await peer.send("error", code="rate_limited", message="slowly")
+        await peer.gone()
+
+    async with scripted(script) as server, server.connect() as client:
+        page = await client.history(3, 2)
+        assert ([event.seq for event in page.events], page.more) == ([4, 5], True)
+        with pytest.raises(CommandRefused) as refused:
+            await client.history(5)
+        assert refused.value.code == "rate_limited"
+        with pytest.raises(ValueError, match="limit"):
+            await client.history(0, 501)
+
+
+def _event(seq: int) -> dict[str, Any]:
+    return {"seq": seq, "ts": 1, "type": "custom", "data": {"name": "n", "value": seq}}
+
+
+async def test_close_session_is_done_when_only_its_reply_got_lost(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        assert (await peer.expect("command"))["name"] == "session.close"
+        await peer.close(4506, "closed")
+
+    async with scripted(script) as server, server.connect() as client:
+        await client.close_session()
+        assert client.state == "closed"

@@ -1,0 +1,132 @@
+"""The end of a client's block against a scripted server in memory, in virtual time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from _scripted_server import Peer, scripted
+
+from actors import Event, Position
+from transport.client import Client, Reset, connect
+from transport.errors import (
+    ClientClosed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio.testing import MockClock
+
+
+async def take(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
+    """The next ``count`` items: the seq of an event, a reset as it is."""
+    items = [await anext(events) for _ in range(count)]
+    return [item.seq if isinstance(item, Event) else item for item in items]
+
+
+async def stay(peer: Peer) -> None:
+    await peer.welcome()
+    await peer.send("signal", name="here", data={})
+    await peer.gone()
+
+
+async def arrival(client: Client) -> None:
+    """Wait for the signal of a script that the test is about; until then the client was away."""
+    assert (await anext(client.signals())).name == "here"
+
+
+async def test_leaving_the_block_sends_a_close_frame_and_ends_every_wait(autojump_clock: MockClock) -> None:
+    closed: list[tuple[int | None, str | None]] = []
+    ended: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        closed.append(await peer.gone())
+
+    async def follow(client: Client) -> None:
+        async for _ in client.events():
+            pytest.fail("there are no events")
+        ended.append("events")
+
+    async def command(client: Client) -> None:
+        with pytest.raises(ClientClosed):
+            await client.send("x")
+        ended.append("command")
+
+    async with scripted(script) as server, trio.open_nursery() as nursery:
+        async with server.connect() as client:
+            nursery.start_soon(follow, client)
+            nursery.start_soon(command, client)
+            await trio.testing.wait_all_tasks_blocked()
+        assert client.state == "closed"
+    assert closed == [(1000, "")]
+    assert sorted(ended) == ["command", "events"]
+    with pytest.raises(ClientClosed):
+        await client.typing(active=True)
+
+
+async def test_the_block_can_be_left_while_connecting_and_while_waiting(autojump_clock: MockClock) -> None:
+    async def never(*_: object) -> trio.abc.Stream:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with connect("ws://memory", "s1", open_stream=never) as client:
+        await trio.testing.wait_all_tasks_blocked()
+        assert client.state == "connecting"
+
+    async def refuse(*_: object) -> trio.abc.Stream:
+        raise ConnectionRefusedError("nobody there")
+
+    start = trio.current_time()
+    async with connect("ws://memory", "s1", open_stream=refuse) as client:
+        await trio.testing.wait_all_tasks_blocked()
+        assert client.state == "waiting"
+    assert trio.current_time() == start
+
+
+async def test_what_the_body_raises_comes_out_as_it_is(autojump_clock: MockClock) -> None:
+    async with scripted(stay) as server:
+        with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
+            async with server.connect():
+                await trio.testing.wait_all_tasks_blocked()
+                raise KeyError("mine")
+
+
+async def test_a_cancelled_block_ends_at_once(autojump_clock: MockClock) -> None:
+    async with scripted(stay) as server:
+        with trio.move_on_after(3) as scope:
+            async with server.connect():
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+        assert trio.current_time() == server.connections[0] + 3
+
+
+async def test_a_cancelled_next_takes_nothing(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=1)
+        await trio.sleep(5)
+        await peer.events(1)
+        await peer.gone()
+
+    async with scripted(script) as server, server.connect() as client:
+        events = client.events()
+        with trio.move_on_after(1):
+            await anext(events)
+        await trio.sleep(10)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await anext(events)
+        assert client.position == Position("e1", 0)
+        assert await take(events, 1) == [1]
+
+
+async def test_two_tasks_cannot_share_the_events(autojump_clock: MockClock) -> None:
+    async with scripted(stay) as server, server.connect() as client, trio.open_nursery() as nursery:
+        nursery.start_soon(anext, client.events())
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(client.events())
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,129 @@
+"""The client's shell over real sockets, against a server on another WebSocket library."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+import trio
+from _scripted_server import Peer, event, scripted
+
+from actors import Event, UserMessage
+from transport.errors import ConnectionClosedForGood, HandshakeRejected
+
+
+async def test_a_conversation_with_a_cut_in_the_middle_of_a_message() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome(latest=4)
+        await peer.events(1, 2)
+        await peer.connection.stream.send_all(b"\x81\x7e\x10\x00half of a message")
+        await peer.abort()
+
+    async def second(peer: Peer) -> None:
+        assert (await peer.welcome(latest=4))["resume"]["seq"] == 2
+        await peer.events(3, 4)
+        await peer.gone()
+
+    async with scripted(first, second, sockets=True) as server, server.connect() as client:
+        events = client.events()
+        seen = [await anext(events) for _ in range(4)]
+        assert [event.seq for event in seen if isinstance(event, Event)] == [1, 2, 3, 4]
+
+
+async def test_an_event_of_a_mebibyte_arrives() -> None:
+    text = "ü" * 2**19
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=1)
+        await peer.send("events", events=[{**event(1), "data": {"text": text}}])
+        await peer.gone()
+
+    async with scripted(script, sockets=True) as server, server.connect() as client:
+        arrived = await anext(client.events())
+        assert isinstance(arrived, UserMessage)
+        assert arrived.text == text
+
+
+async def test_a_message_larger_than_the_client_takes_ends_it() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=1)
+        await peer.send("events", events=[{**event(1), "data": {"text": "x" * 5000}}])
+        assert (await peer.gone())[0] == 1009
+
+    async with scripted(script, sockets=True) as server, server.connect(max_message_size=4096) as client:
+        with pytest.raises(ConnectionClosedForGood) as ended:
+            await anext(client.events())
+        assert ended.value.code == 1009
+
+
+async def test_a_binary_message_ends_it() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.connection.send(orjson.dumps({"type": "ping"}))
+        await peer.gone()
+
+    async with scripted(script, sockets=True) as server, server.connect() as client:
+        with pytest.raises(ConnectionClosedForGood, match="binary"):
+            await anext(client.events())
+
+
+async def test_the_subprotocol_is_offered_and_the_path_kept() -> None:
+    upgrades: list[tuple[str, str]] = []
+
+    async def script(peer: Peer) -> None:
+        request = peer.connection.request
+        assert request is not None
+        upgrades.append((request.path, request.headers["Sec-WebSocket-Protocol"]))
+        await peer.close(4506)
+
+    async with scripted(script, sockets=True) as server:
+        server.url += "/deep?x=1"
+        async with server.connect() as client:
+            with pytest.raises(ConnectionClosedForGood):
+                await anext(client.events())
+    assert upgrades == [("/deep?x=1", "greenroom.v1")]
+
+
+async def test_a_client_leaves_a_server_that_reads_nothing() -> None:
+    """A stalled peer must not keep the block open: the close handshake has a limit, then the stream is cut."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    accepted: list[trio.SocketStream] = []
+
+    async def mute(stream: trio.SocketStream) -> None:
+        accepted.append(stream)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, mute, listeners)
+        async with scripted(sockets=True) as server:
+            server.url = f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+            with trio.fail_after(5):
+                async with server.connect():
+                    while not accepted:
+                        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+
+async def test_no_server_is_waited_for(unused_port: int) -> None:
+    async with scripted(sockets=True) as server:
+        server.url = f"ws://127.0.0.1:{unused_port}"
+        async with server.connect() as client:
+            while client.state != "waiting":
+                await trio.lowlevel.checkpoint()
+            assert client.statistics().last_failure.startswith("1006: cannot connect: ")
+
+
+async def test_a_plain_http_answer_ends_it() -> None:
+    async def page(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, page, listeners)
+        async with scripted(sockets=True) as server:
+            server.url = f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+            async with server.connect() as client:
+                with pytest.raises(HandshakeRejected) as ended:
+                    await anext(client.events())
+                assert (ended.value.code, ended.value.reason) == (200, "hi")
+        nursery.cancel_scope.cancel()

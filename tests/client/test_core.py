@@ -1,0 +1,297 @@
+"""The client's state machine against a model of the server's log: whatever happens, the application sees the log."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import hypothesis.strategies as st
+import orjson
+import pytest
+from _scripted_server import event, welcome
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from actors import CommandRefused, Event, Position
+from transport._client_buffer import EventBuffer, GapError
+from transport._client_commands import Commands
+from transport._client_core import Answer, ClientCore, Retry
+from transport._client_frames import Reset
+from transport.backoff import Backoff
+from transport.errors import ConnectionClosedForGood, PositionLost, ServerBrokeProtocol
+
+
+def make_core(
+    *, max_events: int = 1000, resume: Position | None = None, from_: str = "oldest", renewable: bool = False
+) -> ClientCore:
+    return ClientCore(
+        session="s1",
+        hello={"from": from_, "strict": False, "client": "test"},
+        buffer=EventBuffer(max_events, 10**6, received=resume, applied=resume),
+        commands=Commands(5),
+        backoff=Backoff(Random(1)),
+        renewable=renewable,
+    )
+
+
+def text(kind: str, **fields: Any) -> str:
+    return orjson.dumps({"type": kind, **fields}).decode()
+
+
+def sent(core: ClientCore) -> list[dict[str, Any]]:
+    frames: list[dict[str, Any]] = []
+    while (frame := core.next_frame()) is not None:
+        frames.append(orjson.loads(frame))
+    return frames
+
+
+class Model(RuleBasedStateMachine):
+    """A server with a log, a network that loses, repeats and skips, and an application that takes at its own pace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = make_core(max_events=6)
+        self.epoch = 1
+        self.log = 0
+        self.oldest = 1
+        self.cursor = 0
+        self.connected = False
+        self.seen: list[tuple[int, int]] = []
+        """What the application saw since the newest reset, by epoch and seq."""
+        self.resets = 0
+        self.expected_resets = 0
+        self.done: dict[str, int] = {}
+        self.asked: dict[str, bool] = {}
+        self.replies: list[str] = []
+
+    @initialize(length=st.integers(0, 5))
+    def begin(self, length: int) -> None:
+        self.log = length
+
+    @rule(count=st.integers(1, 4))
+    def log_grows(self, count: int) -> None:
+        self.log += count
+
+    @rule(count=st.integers(1, 3))
+    @precondition(lambda self: not self.connected and self.log)
+    def log_is_trimmed(self, count: int) -> None:
+        self.oldest = min(self.oldest + count, self.log + 1)
+
+    @rule(length=st.integers(0, 3))
+    @precondition(lambda self: not self.connected)
+    def log_is_rebuilt(self, length: int) -> None:
+        self.epoch, self.log, self.oldest = self.epoch + 1, length, 1
+
+    @rule()
+    @precondition(lambda self: not self.connected)
+    def connect(self) -> None:
+        self.core.opened("t")
+        (hello,) = sent(self.core)
+        resume = hello.get("resume")
+        fields: dict[str, Any] = {"recovered": False}
+        self.cursor = self.oldest - 1
+        if resume is not None and resume["epoch"] != f"e{self.epoch}":
+            fields["reset"] = "epoch_changed"
+        elif resume is not None and resume["seq"] < self.oldest - 1:
+            fields["reset"] = "trimmed"
+        elif resume is not None:
+            assert resume["seq"] <= self.log
+            fields["recovered"] = True
+            self.cursor = resume["seq"]
+        self.expected_resets += "reset" in fields
+        frame = welcome(epoch=f"e{self.epoch}", oldest=self.oldest, latest=self.log, **fields)
+        self.core.received(text("welcome", **frame))
+        self.connected = True
+        self.commands_arrive()
+
+    def deliver(self, first: int, last: int) -> None:
+        buffer = self.core.buffer
+        buffer.skipping = buffer.skipping or buffer.full  # the reader's patience is over
+        try:
+            self.core.received(text("events", events=[event(seq) for seq in range(first, last + 1)]))
+        except GapError:
+            self.disconnect()
+
+    @rule(count=st.integers(1, 5))
+    @precondition(lambda self: self.connected and self.cursor < self.log)
+    def events_arrive(self, count: int) -> None:
+        first, self.cursor = self.cursor + 1, min(self.cursor + count, self.log)
+        self.deliver(first, self.cursor)
+
+    @rule(back=st.integers(1, 4))
+    @precondition(lambda self: self.connected and self.cursor >= self.oldest)
+    def events_arrive_again(self, back: int) -> None:
+        self.deliver(max(self.oldest, self.cursor - back + 1), self.cursor)
+
+    @rule(missing=st.integers(1, 3))
+    @precondition(lambda self: self.connected and self.cursor < self.log)
+    def events_go_missing(self, missing: int) -> None:
+        self.cursor = min(self.cursor + missing, self.log)
+
+    @rule(count=st.integers(1, 10))
+    def the_application_takes(self, count: int) -> None:
+        for _ in range(count):
+            item = self.core.buffer.take()
+            if isinstance(item, Reset):
+                self.resets += 1
+                self.seen.clear()
+            elif item is not None:
+                assert isinstance(item, Event)
+                assert self.core.buffer.applied is not None
+                self.seen.append((int(self.core.buffer.applied.epoch[1:]), item.seq))
+        if self.connected and self.core.buffer.missed and self.core.buffer.roomy:
+            self.disconnect()  # to catch up
+
+    @rule()
+    @precondition(lambda self: self.connected)
+    def disconnect(self) -> None:
+        self.core.closed(1006, "", 0)
+        self.connected = False
+
+    @rule()
+    def the_application_asks(self) -> None:
+        id_ = f"c{len(self.asked)}"
+        frame = {"type": "command", "id": id_, "name": "message.send", "args": {"text": "x"}}
+        if len(self.core.commands) == 5:
+            with pytest.raises(CommandRefused, match="5 commands wait"):
+                self.core.commands.submit(frame)
+            return
+        self.core.commands.submit(frame)
+        self.asked[id_] = False
+        self.commands_arrive()
+
+    def commands_arrive(self) -> None:
+        """The server does what it was not asked to before; replies may be lost with the connection."""
+        for frame in sent(self.core):
+            self.done.setdefault(frame["id"], 0)
+            self.replies.append(frame["id"])
+
+    @rule()
+    @precondition(lambda self: self.connected and self.replies)
+    def replies_arrive(self) -> None:
+        for id_ in self.replies:
+            for output in self.core.received(text("reply", id=id_, ok=True, result={})):
+                assert isinstance(output, Answer)
+                assert not self.asked[output.id], "answered twice"
+                self.asked[output.id] = True
+        self.replies.clear()
+
+    @invariant()
+    def what_was_seen_is_the_log_in_its_order_without_a_gap(self) -> None:
+        epochs = {epoch for epoch, _ in self.seen}
+        seqs = [seq for _, seq in self.seen]
+        assert len(epochs) <= 1
+        assert seqs == list(range(seqs[0], seqs[0] + len(seqs))) if seqs else True
+
+    @invariant()
+    def the_buffer_is_bounded(self) -> None:
+        assert len(self.core.buffer) <= 6 + 5 + self.expected_resets
+
+    def teardown(self) -> None:
+        """In the end the network is kind: everything arrives, and every reset was told."""
+        for _ in range(2 + self.log):
+            if self.connected:
+                self.disconnect()
+            self.connect()
+            while self.connected and self.cursor < self.log:
+                self.the_application_takes(100)
+                self.events_arrive(3)
+            self.the_application_takes(100)
+        assert [seq for _, seq in self.seen][-1:] == [self.log][: len(self.seen)]
+        applied = self.core.buffer.applied
+        assert applied == Position(f"e{self.epoch}", self.log)
+        assert self.resets == self.expected_resets
+        self.replies_arrive()
+        assert all(self.asked.values())
+        assert self.done.keys() == self.asked.keys()
+
+
+TestModel = Model.TestCase
+
+
+def test_hello_comes_first_and_commands_wait_for_the_welcome() -> None:
+    core = make_core()
+    core.commands.submit({"type": "command", "id": "c1", "name": "message.send", "args": {"text": "x"}})
+    core.opened(None)
+    assert [frame["type"] for frame in sent(core)] == ["hello"]
+    core.received(text("ping"))
+    assert [frame["type"] for frame in sent(core)] == ["pong"]
+    core.received(text("welcome", **welcome()))
+    core.typing(active=True)
+    assert [frame["type"] for frame in sent(core)] == ["command", "typing"]
+
+
+@pytest.mark.parametrize("kind", ["events", "signal", "reply", "history", "error"])
+def test_nothing_but_a_welcome_may_follow_a_hello(kind: str) -> None:
+    core = make_core()
+    core.opened(None)
+    with pytest.raises(ServerBrokeProtocol, match="before a welcome"):
+        core.received(text(kind))
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"epoch": 5}, "welcome.epoch"),
+        ({"latest": "3"}, "welcome.latest"),
+        ({"latest": True}, "welcome.latest"),
+        ({"oldest": 0}, "cannot be"),
+        ({"oldest": 3, "latest": 1}, "cannot be"),
+        ({"ping_ms": 0}, "cannot be"),
+        ({"recovered": True}, "not asked for"),
+        ({"runs": [{"run_id": 1, "agent": "a", "started": 1}]}, "run_id"),
+    ],
+)
+def test_a_welcome_that_cannot_be_is_refused(fields: dict[str, Any], fault: str) -> None:
+    core = make_core()
+    core.opened(None)
+    with pytest.raises(ServerBrokeProtocol, match=fault):
+        core.received(text("welcome", **welcome(**fields)))
+
+
+def test_a_second_welcome_is_refused() -> None:
+    core = make_core()
+    core.opened(None)
+    core.received(text("welcome", **welcome()))
+    with pytest.raises(ServerBrokeProtocol, match="second welcome"):
+        core.received(text("welcome", **welcome()))
+
+
+def test_replies_to_nobody_are_ignored() -> None:
+    core = make_core()
+    core.opened(None)
+    core.received(text("welcome", **welcome()))
+    assert core.received(text("reply", id="who", ok=True, result={})) == []
+    assert core.received(text("error", code="rate_limited", message="")) == []
+
+
+def test_how_a_connection_ended_decides_what_follows() -> None:
+    core = make_core()
+    assert isinstance(core.closed(1001, "", 0), Retry)
+    assert isinstance(core.closed(4410, "", 0), PositionLost)
+    assert type(core.closed(4004, "", 0)) is ConnectionClosedForGood
+    renewing = make_core(renewable=True).closed(4004, "", 0)
+    assert isinstance(renewing, Retry)
+    assert renewing.renew
+    assert [type(core.rejected(status, "")) is Retry for status in (400, 401, 403, 404, 408, 425, 429, 500, 503)] == [
+        *[False] * 4,
+        *[True] * 5,
+    ]
+
+
+@pytest.mark.parametrize("retry_ms", [-1, "5", None, True, 10**9])
+def test_a_retry_ms_that_makes_no_sense_is_ignored(retry_ms: object) -> None:
+    core = make_core()
+    core.opened(None)
+    core.received(text("goodbye", code=1001, reason="", retry_ms=retry_ms))
+    decision = core.closed(1001, "", 0)
+    assert isinstance(decision, Retry)
+    assert decision.delay <= 0.2
+
+
+def test_a_reset_to_the_newest_events_is_told_from_the_oldest_kept_one() -> None:
+    core = make_core(resume=Position("e0", 5), from_="latest")
+    core.opened(None)
+    core.received(text("welcome", **welcome(oldest=3, latest=9, reset="epoch_changed")))
+    core.received(text("events", events=[event(3)]))
+    assert core.buffer.take() == Reset("epoch_changed")
+    assert core.buffer.applied == Position("e1", 2)

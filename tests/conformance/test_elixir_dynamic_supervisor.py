@@ -1,0 +1,195 @@
+"""What Elixir's DynamicSupervisor tests hold a dynamic supervisor to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from _probes import Member, World, child, crash, hang
+
+from actors import (
+    ActorTerminated,
+    Backoff,
+    ChildNotFound,
+    Failure,
+    MaxChildren,
+    NameTaken,
+    Restart,
+    RestartLimit,
+    Shutdown,
+    Strategy,
+    SupervisorSpec,
+    open_system,
+)
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+def dynamic(**options: object) -> SupervisorSpec:
+    return SupervisorSpec(strategy=Strategy.DYNAMIC, **options)  # type: ignore[arg-type]  # they are SupervisorSpec's
+
+
+async def test_max_children_counts_one_that_is_restarting(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic(max_children=1, backoff=Backoff(10, 10)))
+        ref = await supervisor.start_child(world.member("a"))
+        await crash(ref)
+        assert supervisor.counts().restarting == 1
+        with pytest.raises(MaxChildren):
+            await supervisor.start_child(world.member("b"))
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_max_children_counts_one_that_is_starting() -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        world = World()
+        world.on_start["a"] = hang
+        supervisor = await system.supervise(dynamic(max_children=1))
+        nursery.start_soon(supervisor.start_child, world.member("a"))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(MaxChildren):
+            await supervisor.start_child(world.member("b"))
+        nursery.cancel_scope.cancel()
+
+
+async def test_room_is_free_again_when_a_child_has_ended() -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic(max_children=1))
+        await supervisor.start_child(world.member("a"))
+        await supervisor.terminate_child("a")
+        await supervisor.start_child(world.member("b"))
+        assert [info.id for info in supervisor.children()] == ["b"]
+
+
+async def test_terminating_a_child_that_is_restarting_answers_at_once(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic(backoff=Backoff(1000, 1000)))
+        ref = await supervisor.start_child(world.member("a"))
+        await crash(ref)
+        begin = autojump_clock.current_time()
+        await supervisor.terminate_child("a")
+        assert trio.current_time() == pytest.approx(begin)
+        assert await ref.terminated() == Shutdown()
+        assert supervisor.counts().specs == 0
+        await trio.sleep(2000)
+        assert world.starts["a"] == 1
+
+
+async def test_a_terminated_child_is_forgotten_with_its_spec() -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic())
+        await supervisor.start_child(world.member("a"))
+        await supervisor.terminate_child("a")
+        with pytest.raises(ChildNotFound):
+            await supervisor.restart_child("a")
+        with pytest.raises(ChildNotFound):
+            await supervisor.terminate_child("a")
+
+
+async def test_a_transient_child_that_ends_normally_is_forgotten() -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic())
+        ref = await supervisor.start_child(world.member("a", Restart.TRANSIENT))
+        await ref.tell("normal")
+        await ref.terminated()
+        assert supervisor.children() == ()
+
+
+async def test_a_child_that_cannot_start_leaves_no_entry() -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic(max_children=1))
+        world.fail_start("a", 1)
+        with pytest.raises(OSError, match="cannot start"):
+            await supervisor.start_child(world.member("a"))
+        assert supervisor.counts().specs == 0
+        await supervisor.start_child(world.member("a"))
+
+
+async def test_a_cancelled_start_leaves_no_entry() -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic())
+        before = trio.lowlevel.current_statistics().tasks_living
+        world.on_start["a"] = hang
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.start_child, world.member("a"))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert supervisor.counts().specs == 0
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_two_starts_of_one_key_make_one_child() -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic())
+        outcomes: list[str] = []
+
+        async def start() -> None:
+            try:
+                await supervisor.start_child(world.member("a"))
+            except NameTaken:
+                outcomes.append("taken")
+            else:
+                outcomes.append("started")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(start)
+            nursery.start_soon(start)
+        assert sorted(outcomes) == ["started", "taken"]
+        assert world.starts["a"] == 1
+
+
+async def test_a_child_restarts_alone() -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic())
+        refs = [await supervisor.start_child(world.member(name)) for name in "abc"]
+        await crash(refs[1])
+        assert world.starts == {"a": 1, "b": 2, "c": 1}
+        assert child(supervisor, "b") is refs[1]
+
+
+async def test_its_intensity_ends_it_with_all_children() -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(dynamic(max_restarts=1))
+        refs = [await supervisor.start_child(world.member(name)) for name in "ab"]
+        await crash(refs[0])
+        await crash(refs[1])
+        reason = await supervisor.terminated()
+        assert isinstance(reason, Failure)
+        assert isinstance(reason.exception, RestartLimit)
+        assert await refs[0].terminated() == Shutdown()
+        with pytest.raises(ActorTerminated):
+            await supervisor.start_child(world.member("c"))
+
+
+async def test_no_child_is_started_while_it_stops() -> None:
+    async with open_system() as system:
+        world = World()
+        gate = trio.Event()
+
+        async def wait(_: Member) -> None:
+            await gate.wait()
+
+        world.on_stop["a"] = wait
+        supervisor = await system.supervise(dynamic())
+        await supervisor.start_child(world.member("a"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.stop)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(ActorTerminated):
+                await supervisor.start_child(world.member("b"))
+            gate.set()
+        assert world.starts == {"a": 1}
+        assert system.statistics().actors == 0

@@ -1,0 +1,225 @@
+"""The outcomes of gen_server:call, as those of an ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from _probes import Member, World, hang
+
+from actors import (
+    ActorRestarted,
+    ActorTerminated,
+    AskTimeout,
+    Failure,
+    MailboxFull,
+    MessageUnhandled,
+    Normal,
+    Overflow,
+    Restart,
+    Undelivered,
+    open_system,
+)
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+async def test_a_reply_is_what_receive_returns_also_none() -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+
+        async def nothing(_: Member) -> None:
+            return None
+
+        assert await ref.ask("x") == "x"
+        assert await ref.ask(nothing) is None
+
+
+async def test_noproc_a_dead_target() -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        await ref.stop()
+        with pytest.raises(ActorTerminated):
+            await ref.ask("x")
+
+
+async def test_the_target_fails_on_the_request() -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        error = ValueError("bad request")
+        with pytest.raises(ActorTerminated) as caught:
+            await ref.ask(error)
+        assert caught.value.reason == Failure(error)
+
+
+async def test_the_target_fails_on_the_request_and_comes_back() -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World(), restart=Restart.PERMANENT)
+        with pytest.raises(ActorRestarted):
+            await ref.ask(ValueError("bad request"))
+        assert await ref.ask("x") == "x"
+
+
+async def test_the_target_stops_normally_before_it_gets_there() -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Member, "a", World())
+
+        async def ask() -> None:
+            with pytest.raises(ActorTerminated) as caught:
+                await ref.ask("x")
+            assert caught.value.reason == Normal()
+
+        gate = trio.Event()
+
+        async def wait(_: Member) -> None:
+            await gate.wait()
+
+        await ref.tell(wait)
+        await ref.tell("normal")
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+
+
+async def test_a_stopping_target_answers_the_request_it_has_in_hand() -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        assert await ref.ask("normal") == "normal"
+        assert await ref.terminated() == Normal()
+
+
+async def test_timeout_and_the_caller_is_free_to_go_on(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        begin = autojump_clock.current_time()
+        with pytest.raises(TimeoutError) as caught:
+            await ref.ask(hang, timeout=3)
+        assert isinstance(caught.value, AskTimeout)
+        assert trio.current_time() - begin == pytest.approx(3)
+        assert await ref.ask("x", timeout=3) == "x"
+
+
+async def test_a_request_given_up_before_its_turn_is_never_handled(autojump_clock: MockClock) -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        world = World()
+        gate = trio.Event()
+
+        async def wait(_: Member) -> None:
+            await gate.wait()
+
+        ref = await system.spawn(Member, "a", world)
+        nursery.start_soon(ref.ask, wait)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(AskTimeout):
+            await ref.ask("given up", timeout=1)
+        gate.set()
+        await ref.ask("x")
+        assert "given up" not in world.received
+        assert system.statistics().dead_letters == 0
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_a_timeout_counts_the_wait_for_room(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        world = World()
+        ref = await system.spawn(Member, "a", world, mailbox_size=1)
+        await ref.tell(hang)
+        await trio.testing.wait_all_tasks_blocked()
+        await ref.tell("fills it")
+        with pytest.raises(AskTimeout):
+            await ref.ask("x", timeout=1)
+        assert ref.statistics().mailbox.senders_waiting == 0
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_a_cancelled_ask_cancels_the_work_for_it() -> None:
+    async with open_system() as system:
+        ended = trio.Event()
+
+        async def work(_: Member) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.set()
+
+        ref = await system.spawn(Member, "a", World())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.ask, work)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        await ended.wait()
+        assert await ref.ask("x") == "x"
+        assert ref.statistics().restarts == 0
+
+
+async def test_an_unknown_request_harms_nobody() -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        with system.dead_letters() as letters:
+            with pytest.raises(MessageUnhandled):
+                await ref.ask("unknown")
+            assert (await anext(letters)).why is Undelivered.UNHANDLED
+        assert await ref.ask("x") == "x"
+
+
+async def test_a_deferred_reply_that_never_comes_fails_with_the_incarnation() -> None:
+    async def defer(member: Member) -> None:
+        member.context.defer()
+
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Member, "a", World(), restart=Restart.PERMANENT)
+
+        async def ask(error: type[Exception]) -> None:
+            with pytest.raises(error):
+                await ref.ask(defer)
+
+        nursery.start_soon(ask, ActorRestarted)
+        await trio.testing.wait_all_tasks_blocked()
+        await ref.tell(ValueError("crash"))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(ask, ActorTerminated)
+        await trio.testing.wait_all_tasks_blocked()
+        await ref.stop()
+
+
+async def test_a_deferred_reply_can_be_an_error_and_one_too_many_is_a_dead_letter() -> None:
+    async def refuse(member: Member) -> None:
+        reply = member.context.defer()
+        assert reply.wanted
+        reply.fail(LookupError("no such thing"))
+        assert not reply.wanted
+        reply.send("too late")
+
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        with pytest.raises(LookupError, match="no such thing"):
+            await ref.ask(refuse)
+        assert system.statistics().dead_letters == 1
+        assert await ref.ask("x") == "x"
+
+
+@pytest.mark.parametrize("overflow", [Overflow.REJECT, Overflow.DROP_NEW, Overflow.DROP_OLDEST])
+async def test_a_request_that_is_refused_or_dropped_fails_at_once(overflow: Overflow) -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        world = World()
+        ref = await system.spawn(Member, "a", world, mailbox_size=1, overflow=overflow)
+        await ref.tell(hang)
+        await trio.testing.wait_all_tasks_blocked()
+
+        async def ask() -> None:
+            with pytest.raises(MailboxFull):
+                await ref.ask("refused")
+
+        if overflow is Overflow.DROP_OLDEST:
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            await ref.tell("newer")
+        else:
+            await ref.tell("older")
+            nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ref.statistics().mailbox.depth == 1
+        ref.kill()

@@ -1,0 +1,163 @@
+"""What Ractor's tests hold priorities to: kill before stop, stop before lifecycle, lifecycle before data."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import trio
+import trio.testing
+from _probes import Member, World, hang
+
+from actors import Killed, Restart, Shutdown, Terminated, open_system
+
+
+async def occupied(ref: object, world: World) -> trio.Event:
+    """Give the actor a message to wait on; what is sent until the event is set meets in its lanes."""
+    assert hasattr(ref, "tell")
+    gate = trio.Event()
+
+    async def wait(_: Member) -> None:
+        await gate.wait()
+
+    await ref.tell(wait)
+    await trio.testing.wait_all_tasks_blocked()
+    world.received.clear()
+    return gate
+
+
+async def test_lifecycle_goes_before_data() -> None:
+    async with open_system() as system:
+        world = World()
+        ref, target = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
+
+        async def watch(member: Member) -> None:
+            member.context.watch(target)
+
+        await ref.ask(watch)
+        gate = await occupied(ref, world)
+        await ref.tell("data")
+        await target.stop()
+        gate.set()
+        await ref.ask("last")
+        assert world.received == [Terminated(target, Shutdown()), "data", "last"]
+
+
+async def test_a_stop_goes_before_lifecycle_and_data() -> None:
+    async with open_system() as system:
+        world = World()
+        ref, target = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
+
+        async def watch(member: Member) -> None:
+            member.context.watch(target)
+
+        await ref.ask(watch)
+        gate = await occupied(ref, world)
+        await ref.tell("data")
+        await target.stop()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.stop)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+        assert world.received == []
+
+
+async def test_a_kill_goes_before_a_stop() -> None:
+    async with open_system() as system:
+        world = World()
+        ref = await system.spawn(Member, "a", world)
+        await occupied(ref, world)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.stop)
+            await trio.testing.wait_all_tasks_blocked()
+            ref.kill()
+        assert await ref.terminated() == Killed()
+        assert ("stop", "a") not in world.take()
+
+
+async def test_control_is_never_behind_a_full_mailbox() -> None:
+    async with open_system() as system:
+        world = World()
+        ref = await system.spawn(Member, "a", world, mailbox_size=1)
+        gate = await occupied(ref, world)
+        await ref.tell("data")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.stop)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+        assert await ref.terminated() == Shutdown()
+        assert world.received == []
+
+
+async def test_a_kill_ends_an_actor_that_is_starting_or_stopping() -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        world = World()
+        world.on_stop["a"] = hang
+        stopping = await system.spawn(Member, "a", world)
+        nursery.start_soon(stopping.stop)
+        await trio.testing.wait_all_tasks_blocked()
+        stopping.kill()
+        assert await stopping.terminated() == Killed()
+
+
+async def test_a_killed_permanent_actor_comes_back_and_a_stopped_one_does_not() -> None:
+    async with open_system() as system:
+        world = World()
+        ref = await system.spawn(Member, "a", world, restart=Restart.PERMANENT)
+        ref.kill()
+        assert await ref.ask("up") == "up"
+        assert world.starts["a"] == 2
+        await ref.stop()
+        assert world.starts["a"] == 2
+        assert not ref.alive
+
+
+async def test_children_are_killed_with_their_parent() -> None:
+    async with open_system() as system:
+        world = World()
+
+        async def spawn_child(member: Member) -> object:
+            return await member.context.spawn(Member, "child", world)
+
+        parent = await system.spawn(Member, "parent", world)
+        ref = await parent.ask(spawn_child)
+        parent.kill()
+        assert await parent.terminated() == Killed()
+        assert system.statistics().actors == 0
+        assert hasattr(ref, "terminated")
+        assert await ref.terminated() == Killed()
+
+
+@pytest.mark.parametrize("messages", [1, 64, 65, 1000])
+async def test_a_busy_actor_lets_others_have_their_turn(messages: int) -> None:
+    async with open_system() as system:
+        world = World()
+        ref = await system.spawn(Member, "a", world, mailbox_size=2000)
+        for number in range(messages):
+            ref.tell_nowait(number)
+        seen: list[int] = []
+        for _ in range(40):
+            await trio.lowlevel.checkpoint()
+            seen.append(len(world.received))
+        assert seen[-1] == messages
+        # 64 a turn; and the scheduler may give it two turns between two of ours, never three.
+        assert all(later - earlier <= 128 for earlier, later in pairwise([0, *seen]))
+
+
+async def test_a_flood_of_lifecycle_messages_lets_others_have_their_turn() -> None:
+    async with open_system() as system:
+        world = World()
+        ref, dead = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
+        await dead.stop()
+
+        async def watch(member: Member) -> None:
+            for _ in range(1000):
+                member.context.watch(dead)
+
+        await ref.tell(watch)
+        seen: list[int] = []
+        for _ in range(40):
+            await trio.lowlevel.checkpoint()
+            seen.append(len(world.received))
+        assert seen[-1] == 1000
+        assert all(later - earlier <= 128 for earlier, later in pairwise([0, *seen]))

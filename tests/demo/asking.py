@@ -1,0 +1,28 @@
+"""Asks the librarian the way a client does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors import JSON, AgentCompleted, Event
+from transport.client import connect
+
+if TYPE_CHECKING:
+    from transport import Greenroom
+
+
+async def asked(app: Greenroom, question: JSON) -> list[Event]:
+    """The events of one run of the librarian, from a client over a socket."""
+    events: list[Event] = []
+    async with app.running(port=0) as server, connect(server.url, "s1") as client:
+        run_id = await client.start("librarian", question)
+        async for event in client.events():
+            assert isinstance(event, Event)
+            events.append(event)
+            if isinstance(event, AgentCompleted) and event.run_id == run_id:
+                break
+    return events
+
+
+def the(kind: type[Any], events: list[Event]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]

@@ -1,0 +1,33 @@
+"""One index of the standard library for all tests of the demo, built the way the server builds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from transport.demo.build import build
+from transport.demo.index import Index
+from transport.demo.library import Library
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that has the index."""
+    folder = tmp_path_factory.mktemp("cache")
+    build(Library(folder).path)
+    return folder
+
+
+@pytest.fixture
+def library(cache: Path) -> Library:
+    """A library that has its index already."""
+    return Library(cache)
+
+
+@pytest.fixture(scope="session")
+def index(cache: Path) -> Index:
+    return Index(Library(cache).path)

@@ -1,0 +1,190 @@
+"""The librarian with a model, against a local server that speaks streamed chat completions."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+from demo.asking import asked, the
+from hypercorn.config import Config
+from hypercorn.trio import serve  # pyright: ignore[reportUnknownVariableType] # a bare Callable in its signature
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from actors import AgentCompleted, AgentOutput, AgentThinking, Event, ToolCompleted, ToolExecuting
+from transport.demo.app import build_app
+from transport.demo.model import DEFAULT_MODEL, MAX_ROUNDS, Model
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+QUESTION = "how do I read a csv file?"
+
+
+@attrs.define
+class ModelServer:
+    """Gives the ``replies`` in turn, the last one for ever; keeps what it was asked."""
+
+    replies: list[list[dict[str, Any]]]
+    url: str = ""
+    requests: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
+    keys: list[str] = attrs.field(factory=list[str])
+
+    async def complete(self, request: Request) -> Response:
+        self.requests.append(await request.json())
+        self.keys.append(request.headers["authorization"])
+        reply = self.replies[min(len(self.requests), len(self.replies)) - 1]
+        if not reply:
+            return JSONResponse({"error": {"message": "no such model", "type": "invalid_request_error"}}, 404)
+        return StreamingResponse(self._stream(reply), media_type="text/event-stream")
+
+    async def _stream(self, deltas: list[dict[str, Any]]) -> AsyncIterator[str]:
+        for delta in deltas:
+            chunk: dict[str, Any] = {
+                "id": "c1",
+                "object": "chat.completion.chunk",
+                "created": 0,
+                "model": "local",
+                "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
+            }
+            yield f"data: {json.dumps(delta if 'error' in delta else chunk)}\n\n"
+        yield "data: [DONE]\n\n"
+
+
+@asynccontextmanager
+async def model_server(*replies: list[dict[str, Any]]) -> AsyncGenerator[ModelServer]:
+    server = ModelServer(list(replies))
+    app = Starlette(routes=[Route("/v1/chat/completions", server.complete, methods=["POST"])])
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.graceful_timeout = 1
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        binds: list[str] = await nursery.start(partial(serve, app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type] # Starlette is an ASGI app
+        server.url = f"{binds[0]}/v1"
+        try:
+            yield server
+        finally:
+            stop.set()
+
+
+def call(index: int, call_id: str, name: str, arguments: str) -> list[dict[str, Any]]:
+    """One tool call, in two pieces as models send it."""
+    middle = len(arguments) // 2
+    opening = {
+        "index": index,
+        "id": call_id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments[:middle]},
+    }
+    return [
+        {"role": "assistant", "tool_calls": [opening]},
+        {"tool_calls": [{"index": index, "function": {"arguments": arguments[middle:]}}]},
+    ]
+
+
+ANSWER = [{"role": "assistant", "content": "Use "}, {"content": "`csv.reader`."}]
+
+
+async def answered(cache: Path, server: ModelServer, **environment: str) -> list[Event]:
+    settings = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k1", "OPENAI_MODEL": "local", **environment}
+    return await asked(build_app(pace=0, cache=cache, environment=settings, log="memory:"), QUESTION)
+
+
+async def test_the_model_calls_a_tool_and_answers(cache: Path) -> None:
+    async with model_server(call(0, "t1", "search", '{"query": "csv", "limit": 2}'), ANSWER) as server:
+        events = await answered(cache, server)
+    assert [event.text for event in the(AgentOutput, events)] == ["Use ", "`csv.reader`."]
+    assert the(AgentCompleted, events)[-1].result == {"answer": "Use `csv.reader`.", "model": "local"}
+    assert [(event.tool, event.arguments) for event in the(ToolExecuting, events)] == [
+        ("search", {"query": "csv", "limit": 2})
+    ]
+    first, second = server.requests
+    assert first["messages"][-1] == {"role": "user", "content": QUESTION}
+    assert {tool["function"]["name"] for tool in first["tools"]} == {"search", "read_source", "run_example"}
+    assert second["messages"][-1]["tool_call_id"] == "t1"
+    assert "csv" in json.loads(second["messages"][-1]["content"])["modules"]
+    assert server.keys == ["Bearer k1"] * 2
+
+
+async def test_tool_calls_of_one_reply_are_answered_in_their_order(cache: Path) -> None:
+    calls = [
+        *call(0, "t1", "run_example", '{"code": "print(6 * 7)"}'),
+        *call(1, "t2", "read_source", '{"module": "csv", "name": "DictReader"}'),
+    ]
+    async with model_server(calls, ANSWER) as server:
+        events = await answered(cache, server)
+    first, second = server.requests[1]["messages"][-2:]
+    assert (first["tool_call_id"], json.loads(first["content"])["output"]) == ("t1", "42")
+    assert (second["tool_call_id"], json.loads(second["content"])["symbol"]) == ("t2", "csv.DictReader")
+    assert the(AgentCompleted, events)[-1].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("read_source", '{"module": "cvs", "name": ""}', "LookupError"),
+        ("burn_the_books", "{}", "KeyError"),
+        ("search", "{not json", "JSONDecodeError"),
+        ("search", '{"quarry": "csv"}', "TypeError"),
+        ("search", '["csv"]', "TypeError"),
+    ],
+)
+async def test_a_tool_call_that_fails_is_told_to_the_model(cache: Path, tool: str, arguments: str, said: str) -> None:
+    async with model_server(call(0, "t1", tool, arguments), ANSWER) as server:
+        events = await answered(cache, server)
+    assert said in server.requests[1]["messages"][-1]["content"]
+    assert {event.status for event in the(ToolCompleted, events)} <= {"error"}
+    assert the(AgentCompleted, events)[-1].status == "ok"
+
+
+async def test_a_model_that_never_answers_ends_the_run(cache: Path) -> None:
+    async with model_server(call(0, "t1", "search", '{"query": "csv"}')) as server:
+        done = the(AgentCompleted, await answered(cache, server))[-1]
+    assert (done.status, done.error["code"]) == ("error", "NoAnswer")
+    assert len(server.requests) == MAX_ROUNDS
+
+
+async def test_an_error_within_the_stream_ends_the_run_with_its_reason(cache: Path) -> None:
+    async with model_server([{"content": "Use "}, {"error": "out of memory"}]) as server:
+        done = the(AgentCompleted, await answered(cache, server))[-1]
+    assert (done.status, done.error["code"]) == ("error", "NoAnswer")
+    assert "out of memory" in done.error["message"]
+
+
+async def test_a_server_that_refuses_ends_the_run_with_its_reason(cache: Path) -> None:
+    async with model_server([]) as server:
+        done = the(AgentCompleted, await answered(cache, server))[-1]
+    assert (done.status, done.error["code"]) == ("error", "NotFoundError")
+    assert "no such model" in done.error["message"]
+
+
+async def test_without_the_client_it_answers_by_itself(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openai", None)
+    async with model_server(ANSWER) as server:
+        events = await answered(cache, server)
+    assert any("extra openai is not installed" in event.text for event in the(AgentThinking, events))
+    assert the(AgentCompleted, events)[-1].result["symbol"] in {"csv.reader", "csv.DictReader"}
+    assert server.requests == []
+
+
+def test_the_environment_decides_whether_there_is_a_model() -> None:
+    assert Model.from_environment({}) is None
+    assert Model.from_environment({"OPENAI_MODEL": "local"}) is None
+    assert Model.from_environment({"OPENAI_API_KEY": "k1"}) == Model(DEFAULT_MODEL, "", "k1")
+    assert Model.from_environment({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}) == Model(
+        DEFAULT_MODEL, "http://127.0.0.1:1/v1"
+    )
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "k1" not in repr(Model("local", "", "k1"))

@@ -1,0 +1,82 @@
+"""Examples run apart from the server: what they print comes back, and nothing of them stays."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+import trio
+
+from transport.demo.sandbox import CUT, MAX_OUTPUT, run, run_example
+
+
+async def test_what_is_printed_comes_back() -> None:
+    assert (await run_example("print('tea')"))["output"] == "tea"
+
+
+async def test_a_session_comes_back_with_its_prompts_and_real_results() -> None:
+    outcome = await run(">>> x = 20\n>>> for i in range(2):\n...     x += i\n...\n>>> x * 2\n99\n")
+    assert outcome.output == ">>> x = 20\n>>> for i in range(2):\n...     x += i\n>>> x * 2\n42"
+    assert outcome.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("def (", "SyntaxError"),
+        (">>> 1 / 0", "ZeroDivisionError"),
+        ("raise SystemExit(3)", ""),
+    ],
+)
+async def test_an_example_that_fails_is_an_outcome(code: str, said: str) -> None:
+    outcome = await run(code)
+    assert outcome.status == "error"
+    assert said in outcome.output
+    assert "sandboxed" not in outcome.output
+
+
+async def test_it_sees_an_empty_folder_and_nothing_of_the_servers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "not for examples")
+    outcome = await run("import os; print(os.listdir(), 'OPENAI_API_KEY' in os.environ)")
+    assert outcome.output == "[] False"
+
+
+async def test_it_is_ended_after_its_time() -> None:
+    outcome = await run("print('before', flush=True)\nwhile True: pass", seconds=0.5)
+    assert (outcome.status, outcome.output) == ("timeout", "before")
+
+
+async def test_output_without_end_is_cut_and_marked() -> None:
+    outcome = await run("while True: print('x' * 1000)")
+    assert outcome.output.endswith(CUT)
+    assert len(outcome.output) <= MAX_OUTPUT + len(CUT)
+    assert outcome.status == "error"
+
+
+async def test_a_file_without_end_fails() -> None:
+    outcome = await run("open('f', 'wb').write(bytes(2 << 20))")
+    assert outcome.status == "error"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
+async def test_memory_without_end_fails() -> None:
+    assert "MemoryError" in (await run("bytearray(2 << 30)")).output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_it_started_is_gone(*, cancelled: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
+    pipe = tmp_path_factory.mktemp("pipe") / "alive"
+    os.mkfifo(pipe)
+    child = f"import signal\nf = open({str(pipe)!r}, 'w')\nf.write('here')\nf.flush()\nsignal.pause()"
+    code = f"import signal, subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\nsignal.pause()"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, code, 60 if cancelled else 1.0)
+        async with await trio.open_file(pipe, "rb", buffering=0) as reader:
+            assert await reader.read(4) == b"here"
+            if cancelled:
+                nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                assert await reader.read() == b""  # the end: no writer is left

@@ -1,0 +1,365 @@
+"""What only a file can get wrong: kill -9, another process, a file of somebody else, a disk that is full."""
+
+
+# ruff: noqa: ASYNC240 - a few small files, with nothing else to be kept waiting
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from actors.errors import ConfigError, LogCorrupt, LogError, LogSchemaTooNew, LogUnavailable
+from actors.eventlog import Batch, MemoryLog, Retention, SqliteLog, StreamKey, open_log
+from actors.testing import event_batch, event_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+KEY = StreamKey("alice", "s1")
+OTHER = StreamKey("bob", "s1")
+TS = 1_700_000_000_000
+ALL = 1 << 30
+
+WRITER = """
+import sys, trio
+from actors.eventlog import SqliteLog, StreamKey
+from actors.testing import event_batch
+
+async def main():
+    keys = [StreamKey("alice", str(i)) for i in range(3)]
+    async with SqliteLog(sys.argv[1]) as log:
+        for key in keys:
+            await log.make(key)
+        first = 1
+        while True:
+            await log.append([event_batch(key, first, 7, b"%d" % first) for key in keys])
+            first += 7
+            print(first - 1, flush=True)
+
+trio.run(main)
+"""
+
+
+@contextlib.contextmanager
+def writer_process(path: Path) -> Generator[subprocess.Popen[str]]:
+    """Another process that appends to the log and says after each append how far it is."""
+    command = [sys.executable, "-c", WRITER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+async def refusal(path: Path) -> LogError:
+    with pytest.raises(LogError) as caught:
+        await SqliteLog(path).open()
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize("appends", [1, 5, 40])
+async def test_kill_9_takes_nothing_that_was_acknowledged_and_leaves_no_part(tmp_path: Path, appends: int) -> None:
+    path = tmp_path / "x.db"
+    with writer_process(path) as process:
+        acknowledged = [said(process) for _ in range(appends)][-1]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    async with SqliteLog(path) as log:
+        heads = [await log.make(key) for key in await log.streams()]
+        assert len(heads) == 3
+        assert len({(head.latest, head.state) for head in heads}) == 1
+        assert heads[0].latest >= acknowledged
+        assert heads[0].latest % 7 == 0
+        assert heads[0].state == b"%d" % (heads[0].latest - 6)
+        for key in await log.streams():
+            lines = await log.read(key, 0, ALL, ALL)
+            assert [line.split(b",")[0] for line in lines] == [b'{"seq":%d' % i for i in range(1, heads[0].latest + 1)]
+
+
+async def test_a_log_in_use_is_refused_until_its_process_is_dead(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with writer_process(path) as process:
+        said(process)
+        error = await refusal(path)
+        assert isinstance(error, LogUnavailable)
+        assert str(process.pid) in str(error)
+        process.kill()
+        process.wait()
+        async with SqliteLog(path) as log:
+            assert await log.streams()
+
+
+async def test_one_process_cannot_open_a_log_twice_by_whatever_name(tmp_path: Path) -> None:
+    alias = tmp_path / "alias.db"
+    alias.symlink_to(tmp_path / "x.db")
+    async with SqliteLog(tmp_path / "x.db") as log:
+        assert isinstance(await refusal(alias), LogUnavailable)
+        await log.make(KEY)
+        await log.append([event_batch(KEY, 1, 1)])
+    async with SqliteLog(alias) as log:
+        assert (await log.make(KEY)).latest == 1
+
+
+async def test_everything_is_there_again_after_closing(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "x.db") as log:
+        await log.make(KEY)
+        await log.append([event_batch(KEY, 1, 5, b"open")])
+        kept = await log.trim(KEY, Retention(events=2), TS)
+        await log.make(OTHER)
+        await log.append([event_batch(OTHER, 1, 5, b"open")])
+        gone = await log.trim(OTHER, Retention(events=0), TS)
+    async with SqliteLog(tmp_path / "x.db") as log:
+        assert [await log.head(KEY), await log.head(OTHER)] == [kept, gone]
+        await log.append([event_batch(KEY, 6, 1), event_batch(OTHER, 6, 1)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.db", "x.db-lock"]
+
+
+async def test_a_trim_deletes_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    async with SqliteLog(path) as log:
+        await log.make(KEY)
+        await log.append([Batch(KEY, 1, [event_line(i, text=f"secret-{i}.") for i in range(1, 6)], b"")])
+        await log.trim(KEY, Retention(events=2), TS)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        ((body,),) = connection.execute("SELECT body FROM batches")
+    assert b"secret-3." not in body
+    assert b"secret-4." in body
+
+
+async def test_a_raw_line_feed_or_a_missing_ts_is_refused_before_anything_is_stored(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "x.db") as log:
+        before = await log.make(KEY)
+        for line in (b'{"seq":1,"ts":1,\n"a":1}', b'{"seq":1}', b"no json", b"[]", b'{"seq":1,"ts":"1"}'):
+            with pytest.raises(LogCorrupt):
+                await log.append([Batch(KEY, 1, [line], b"")])
+        assert await log.head(KEY) == before
+        await log.append([Batch(KEY, 1, [b'{"ts": 5, "seq": 1}'], b"")])
+        assert (await log.make(KEY)).oldest_ts == 5
+
+
+async def test_a_full_disk_is_unavailable_and_leaves_nothing_of_the_append(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "x.db") as log:
+        await log.make(KEY)
+        await log.make(OTHER)
+        await log.append([event_batch(KEY, 1, 1, b"1")])
+        before = [await log.head(KEY), await log.head(OTHER)]
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        large = Batch(OTHER, 1, [event_line(1, text="x" * 3_000_000)], b"")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+        try:
+            with pytest.raises(LogUnavailable) as caught:
+                await log.append([event_batch(KEY, 2, 1), large])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert isinstance(caught.value.__cause__, sqlite3.Error)
+        assert [await log.head(KEY), await log.head(OTHER)] == before
+        await log.append([event_batch(KEY, 2, 1), large])
+        assert len(await log.read(OTHER, 0, 1, 1)) == 1
+
+
+async def test_a_file_that_another_program_locks_is_unavailable_for_as_long(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "x.db", busy_seconds=0.01) as log:
+        await log.make(KEY)
+        with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(LogUnavailable, match="locked"):
+                await log.append([event_batch(KEY, 1, 1)])
+            other.execute("ROLLBACK")
+        await log.append([event_batch(KEY, 1, 1)])
+
+
+async def test_a_row_that_fails_takes_the_rows_before_it_along(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "x.db") as log:
+        before, _ = await log.make(KEY), await log.make(OTHER)
+        copy = """INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body)
+            SELECT id, 1, 1, 2, 2, 0, 0, x'', x'7b7d' FROM streams WHERE user = 'bob'"""
+        with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as other, other:
+            other.execute(copy)  # a second writer, which the lock would have refused
+        with pytest.raises(LogCorrupt):
+            await log.append([event_batch(KEY, 1, 2), event_batch(OTHER, 1, 1)])
+        assert await log.head(KEY) == before
+        await log.append([event_batch(KEY, 1, 2)])
+
+
+async def test_reads_go_on_beside_a_writer(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "x.db") as log, trio.open_nursery() as nursery:
+        await log.make(KEY)
+        for first in range(1, 200, 2):
+            nursery.start_soon(log.append, [event_batch(KEY, first, 2)])
+            lines = await log.read(KEY, 0, ALL, ALL)
+            assert len(lines) % 2 == 0
+
+
+async def test_what_was_accepted_is_finished_by_close(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "x.db")
+    await log.open()
+    await log.make(KEY)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.append, [event_batch(KEY, 1, 50)])
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await log.close()
+    async with SqliteLog(tmp_path / "x.db") as log:
+        assert (await log.make(KEY)).latest == 50
+
+
+async def test_a_damaged_row_is_corrupt_and_never_a_wrong_answer(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    async with SqliteLog(path) as log:
+        await log.make(KEY)
+        for first in (1, 4, 7):
+            await log.append([event_batch(KEY, first, 3)])
+    for damage in ("UPDATE batches SET count = 4 WHERE first = 7", "DELETE FROM batches WHERE first = 4"):
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(damage)
+        async with SqliteLog(path) as log:
+            with pytest.raises(LogCorrupt):
+                await log.read(KEY, 0, ALL, ALL)
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    async with SqliteLog(path):
+        pass
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    error = await refusal(path)
+    assert isinstance(error, LogSchemaTooNew)
+    assert "99" in str(error)
+    assert path.read_bytes() == before
+
+
+def make_text(path: Path) -> None:
+    path.write_text("notes that are no database, and long enough to be taken for a header " * 20)
+
+
+def make_foreign(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE streams (id INTEGER PRIMARY KEY)")
+
+
+@pytest.mark.parametrize("make", [make_text, make_foreign])
+async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "notes"
+    make(path)
+    before = path.read_bytes()
+    error = await refusal(path)
+    assert isinstance(error, LogCorrupt)
+    assert "not a Greenroom log" in str(error)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_a_path_that_cannot_be_a_log_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path, reason in (
+        (tmp_path, "is a directory"),
+        (tmp_path / "missing" / "x.db", "no directory"),
+        (tmp_path / "fifo", "not a file"),
+    ):
+        error = await refusal(path)
+        assert isinstance(error, LogUnavailable)
+        assert reason in str(error)
+
+
+@pytest.fixture
+def unprivileged_folder() -> Iterator[Path]:
+    """A folder, and a process that the rights of files hold for: root's own is let through everything."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "x.db").touch(0o444)
+        (folder / "x.db").chmod(0o444)
+        user = os.geteuid()
+        if user == 0:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+
+
+async def test_a_file_or_folder_that_may_not_be_written_is_named(unprivileged_folder: Path) -> None:
+    error = await refusal(unprivileged_folder / "x.db")
+    assert isinstance(error, LogUnavailable)
+    assert "may not be written" in str(error)
+    unprivileged_folder.chmod(0o555)
+    error = await refusal(unprivileged_folder / "new.db")
+    assert isinstance(error, LogUnavailable)
+    assert "Permission denied" in str(error)
+
+
+async def test_a_refused_open_leaves_the_log_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    make_text(path)
+    log = SqliteLog(path)
+    with pytest.raises(LogCorrupt):
+        await log.open()
+    path.unlink()
+    await log.open()
+    await log.make(KEY)
+    await log.close()
+
+
+async def test_urls_name_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(open_log("memory:"), MemoryLog)
+    for url, path in (("sqlite:a.db", "a.db"), (f"sqlite:{tmp_path}/b.db", "b.db"), ("sqlite::memory:", ":memory:")):
+        async with open_log(url) as log:
+            assert log.statistics().engine == "sqlite"
+        assert (tmp_path / path).exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "memory",
+        "memory:x",
+        "sqlite",
+        "sqlite:",
+        "sqlite://x.db",
+        "sqlite:a\0b",
+        "sqlite:/",
+        "SQLITE:x",
+        "x.db",
+        "redis://h",
+    ],
+)
+def test_any_other_url_is_refused_in_one_line(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_log(url)
+    assert "\n" not in str(caught.value)
+    assert repr(url.removeprefix("sqlite:") if "path" in str(caught.value).split(":")[0] else url) in str(caught.value)
+
+
+def test_valkey_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="valkey engine is not available in this version"):
+        open_log("valkey://127.0.0.1:6379/0")
+
+
+def test_an_unknown_durability_is_refused() -> None:
+    with pytest.raises(ConfigError, match="NORMAL or FULL"):
+        SqliteLog("x.db", "OFF")  # type: ignore[arg-type]  # what is tested

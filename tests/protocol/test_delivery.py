@@ -1,0 +1,295 @@
+"""Events, signals, history: what reaches a client, in which portions, and what a slow one gets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from protocol.agents import greenroom
+from protocol.wire import Client, client, greeted, greeted_in_memory, memory_client, settled
+from websockets.exceptions import ConnectionClosed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from transport import Server
+
+KIB = 1024
+OF_A_RUN = {"seq", "ts", "type", "run_id", "data"}
+OF_A_CHILD = OF_A_RUN | {"parent_run_id"}
+
+
+def sizes(messages: list[str]) -> list[tuple[int, int]]:
+    """Events and bytes of each message."""
+    return [(len(json.loads(message)["events"]), len(message.encode())) for message in messages]
+
+
+async def replayed(server: Server, latest: int, **hello: Any) -> list[str]:
+    """The messages that a new client gets until it has everything."""
+    async with greeted(server, **hello) as one:
+        messages = []
+        while not one.events() or one.events()[-1]["seq"] < latest:
+            messages.append(await one.raw())
+        return messages
+
+
+async def test_seq_is_contiguous_from_1_and_ts_and_absent_fields_are_as_promised() -> None:
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        run_id = await one.start("1", "parent", "hi")
+        await one.completed(run_id)
+        await one.say("after")
+        events = await one.until(6)
+        assert [event["seq"] for event in events] == list(range(1, 7))
+        assert [event["type"] for event in events] == [
+            "agent_started",
+            "agent_started",
+            "agent_output",
+            "agent_completed",
+            "agent_completed",
+            "user_message",
+        ]
+
+
+async def test_an_events_message_has_256_events_at_most(tmp_path: Path) -> None:
+    for ring in (1024, 16):
+        app = greenroom(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
+        async with app.running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
+            await one.completed(await one.start("1", "emit", {"count": 700, "size": 1}))
+            counts = [count for count, _ in sizes(await replayed(server, 702))]
+            assert (sum(counts), max(counts)) == (702, 256), ring
+
+
+async def test_an_events_message_has_64_kib_at_most_unless_one_event_alone_is_larger(tmp_path: Path) -> None:
+    for ring in (1024, 16):
+        app = greenroom(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
+        async with app.running(port=0) as server, greeted(server) as one:
+            seq = 0
+            for number, size in enumerate((1, 600, 5_000, 32_500, 65_000, 65_408, 65_420, 70_000, 300_000)):
+                await one.completed(await one.start(f"{number}", "emit", {"count": 9, "size": size}))
+                seq += 11
+            messages = await replayed(server, seq)
+            assert max(size for _, size in sizes(messages)) > 300_000
+            assert all(size <= 64 * KIB or count == 1 for count, size in sizes(messages)), ring
+            full = [size for count, size in sizes(messages) if count > 1]
+            assert max(full) > 60 * KIB
+
+
+async def test_replay_and_live_events_have_no_seam_while_an_agent_emits() -> None:
+    async with greenroom(ring_events=64).running(port=0) as server, greeted(server) as starter:
+        run_id = await starter.start("1", "emit", {"count": 5_000, "size": 100})
+        seen: list[list[int]] = []
+
+        async def join(number: int) -> None:
+            resume = {"epoch": starter.welcome["epoch"], "seq": 0}
+            choices: list[dict[str, Any]] = [{}, {"from": "latest"}, {"resume": resume}]
+            async with greeted(server, **choices[number % 3]) as one:
+                await one.completed(run_id)
+                first = one.welcome["latest"] + 1 if number % 3 == 1 else 1
+                assert [event["seq"] for event in one.events()] == list(range(first, 5_003))
+                seen.append([first])
+
+        async with trio.open_nursery() as nursery:
+            for number in range(9):
+                nursery.start_soon(join, number)
+            await starter.completed(run_id)
+        assert len(seen) == 9
+        assert [event["seq"] for event in starter.events()] == list(range(1, 5_003))
+
+
+async def test_what_is_sent_live_is_byte_for_byte_what_is_replayed(tmp_path: Path) -> None:
+    log = f"sqlite:{tmp_path / 'log.db'}"
+    text = '\0 \u2028 \U0001f600 é " \\ </script>'
+    async with greenroom(log).running(port=0) as server, greeted(server) as one:
+        await one.completed(await one.start("1", "echo", text))
+        live = one.events()
+    assert live[1]["data"] == {"text": text}
+    async with greenroom(log).running(port=0) as server, greeted(server) as one:
+        assert await one.until(3) == live
+
+
+async def test_typing_is_held_for_5_seconds_and_is_off_when_its_connection_ends(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with greenroom().running(port=0) as server, greeted_in_memory(server) as watcher:
+        async with greeted_in_memory(server) as typist:
+            who = typist.welcome["connection"]
+
+            async def change() -> tuple[bool, float]:
+                signal = await watcher.receive("signal")
+                assert signal == {
+                    "type": "signal",
+                    "name": "typing",
+                    "data": {"by": "user", "id": who, "active": signal["data"]["active"]},
+                }
+                return signal["data"]["active"], round(trio.current_time() - began, 3)
+
+            began = trio.current_time()
+            await typist.send("typing", active=True)
+            assert await change() == (True, 0)
+            async with greeted_in_memory(server) as late:
+                assert late.welcome["typing"] == [{"by": "user", "id": who}]
+            await trio.sleep(3)
+            await typist.send("typing", active=True)
+            assert await change() == (False, 8)
+            async with greeted_in_memory(server) as late:
+                assert late.welcome["typing"] == []
+            await typist.send("typing", active=True)
+            assert await change() == (True, 8)
+            await typist.send("typing", active=False)
+            assert await change() == (False, 8)
+            await typist.send("typing", active=True)
+            assert await change() == (True, 8)
+            await typist.socket.aclose()
+            assert await change() == (False, 8)
+
+
+async def test_an_agents_typing_ends_with_its_run() -> None:
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        run_id = await one.start("1", "typist")
+        on = await one.receive("signal")
+        assert on["data"] == {"by": "agent", "id": run_id, "active": True}
+        await one.until(2)
+        async with greeted(server) as two:
+            assert two.welcome["typing"] == [{"by": "agent", "id": run_id}]
+        await one.command("2", "run.cancel", run_id=run_id)
+        off = await one.receive("signal")
+        assert off["data"] == {"by": "agent", "id": run_id, "active": False}
+
+
+async def history(one: Client, id_: str, after: int, limit: int) -> tuple[list[int], bool]:
+    await one.send("history", id=id_, after=after, limit=limit)
+    answer = await one.receive("history")
+    assert set(answer) == {"type", "id", "events", "more"}
+    assert answer["id"] == id_
+    return [event["seq"] for event in answer["events"]], answer["more"]
+
+
+async def test_history_gives_what_is_above_after_and_says_whether_there_is_more() -> None:
+    async with greenroom(retain_events=6).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
+        assert await history(one, "h", 0, 10) == ([], False)
+        await one.say(*"abcdefgh")
+        assert await history(one, "h", 0, 500) == ([3, 4, 5, 6, 7, 8], False)
+        assert await history(one, "i" * 128, 4, 2) == ([5, 6], True)
+        assert await history(one, "é\n", 6, 2) == ([7, 8], False)
+        assert await history(one, "h", 8, 5) == ([], False)
+        assert await history(one, "h", 2**53 - 1, 5) == ([], False)
+
+
+@pytest.mark.parametrize(("after", "limit"), [(-1, 5), (2**53, 5), (0, 0), (0, 501), (0, -1), (10**30, 1), (0, 10**30)])
+async def test_history_out_of_bounds_is_refused_and_the_connection_lives(after: int, limit: int) -> None:
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        await one.send("history", id="h", after=after, limit=limit)
+        error = await one.receive("error", "history")
+        assert (error["code"], set(error)) == ("bad_history", {"type", "code", "message"})
+        await one.say("alive")
+
+
+async def test_history_is_bounded_as_events_are() -> None:
+    app = greenroom(commands_burst=10_000)
+    async with app.running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
+        await one.completed(await one.start("1", "emit", {"count": 600, "size": 1}))
+        assert len((await history(one, "h", 0, 500))[0]) == 256
+        for count, size in ((300, 60), (300, 110), (300, 150), (20, 4_000), (2, 33_000), (2, 80_000)):
+            latest = one.events()[-1]["seq"]
+            run_id = await one.start(f"{count}-{size}", "emit", {"count": count, "size": size})
+            await one.completed(run_id)
+            for id_ in ("h", "h" * 128, "\x01" * 128, "\U0001f600" * 128):
+                after = latest + 1
+                while after < latest + count + 2:
+                    await one.send("history", id=id_, after=after, limit=500)
+                    while '"type":"history"' not in (message := await one.raw())[:20]:
+                        pass
+                    ((events, bytes_),) = sizes([message])
+                    assert bytes_ <= 64 * KIB or events == 1, (count, size)
+                    after += events
+
+
+async def test_a_position_that_falls_behind_the_log_ends_with_4001_and_resets(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    app = greenroom(ring_events=8, retain_events=16, slow_seconds=1_000)
+    async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
+        for number in range(40):
+            await other.completed(await other.start(f"{number}", "emit", {"count": 5, "size": 20_000}))
+        async with greeted_in_memory(server) as third:
+            oldest = third.welcome["oldest"]
+        ended = await slow.ended()
+        assert (ended.code, "fell behind" in ended.reason) == (4001, True)
+        last = slow.events()[-1]["seq"]
+        assert [event["seq"] for event in slow.events()] == list(range(1, last + 1))
+        assert last < oldest - 1
+        async with greeted_in_memory(server, resume={"epoch": slow.welcome["epoch"], "seq": last}) as again:
+            assert again.welcome["reset"] == "trimmed"
+
+
+async def test_a_client_that_takes_nothing_for_slow_seconds_is_closed_with_4001(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with greenroom().running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
+        await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
+        await trio.sleep(9.9)
+        assert server.endpoint.statistics().connections == 2
+        await trio.sleep(0.2)
+        ended = await slow.ended()
+        assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (4001, True)
+
+
+async def test_a_client_that_never_reads_again_is_let_go_all_the_same(autojump_clock: trio.testing.MockClock) -> None:
+    async with greenroom().running(port=0) as server, greeted_in_memory(server) as other, stalled(server):
+        await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
+        await trio.sleep(12.1)
+        assert server.endpoint.statistics().connections == 1
+        await other.say("undisturbed")
+
+
+async def test_acks_that_advance_count_as_progress_and_others_do_not(autojump_clock: trio.testing.MockClock) -> None:
+    async with greenroom().running(port=0) as server, greeted_in_memory(server) as other:
+        run_id = await other.start("1", "emit", {"count": 40, "size": 10_000})
+        await other.completed(run_id)
+        for acks, connections in (((1, 2, 3, 4, 5), 2), ((1, 1, 1, 1, 1), 1), ((900, 901, 902, 903, 904), 1)):
+            async with stalled(server) as slow:
+                for seq in acks:
+                    await trio.sleep(4)
+                    with suppress(ConnectionClosed):
+                        await slow.send("ack", seq=seq)
+                assert server.endpoint.statistics().connections == connections, acks
+
+
+async def test_a_stalled_socket_costs_nobody_else_anything_and_its_resume_misses_nothing() -> None:
+    app = greenroom(slow_seconds=0.3)
+    async with app.running(port=0) as server, greeted(server) as other:
+        async with socket_that_stalls(server) as stream, client(server, stream=stream, max_queue=1) as slow:
+            await slow.hello()
+            await other.completed(await other.start("1", "emit", {"count": 200, "size": 20_000}))
+            await settled(server, 1)
+            await other.say("undisturbed")
+            await slow.ended()
+            seen = slow.events()
+        last = seen[-1]["seq"] if seen else 0
+        assert last < 200
+        async with greeted(server, resume={"epoch": slow.welcome["epoch"], "seq": last}, strict=True) as again:
+            assert [event["seq"] for event in await again.until(203)] == list(range(last + 1, 204))
+
+
+@asynccontextmanager
+async def socket_that_stalls(server: Server) -> AsyncIterator[trio.SocketStream]:
+    """A stream whose receive buffer holds next to nothing."""
+    host, port = server.url.removeprefix("ws://").rstrip("/").split(":")
+    with trio.socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await sock.connect((host, int(port)))
+        yield trio.SocketStream(sock)
+
+
+@asynccontextmanager
+async def stalled(server: Server) -> AsyncIterator[Client]:
+    """A client, welcomed, that reads no further than it is asked to; nothing on the way buffers."""
+    async with memory_client(server, trio.testing.lockstep_stream_pair(), max_queue=1) as one:
+        await one.hello()
+        yield one

@@ -1,0 +1,349 @@
+"""What hello gets, and what costs the connection."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from protocol.agents import by_name, greenroom
+from protocol.wire import Ended, client, greeted, greeted_in_memory, memory_client, settled
+
+from transport import Credentials, TokenAuth, User
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trio.testing import MockClock
+
+MAX_SEQ = 2**53 - 1
+KEY = "a key of the tests that is long enough"
+
+
+def hello(**fields: object) -> str:
+    return json.dumps({"type": "hello", "session": "s1", **fields})
+
+
+def nested(depth: int) -> str:
+    return '{"type":"command","id":"1","name":"x","args":{"a":' + "[" * (depth - 2) + "]" * (depth - 2) + "}}"
+
+
+async def end_of(server: Any, *messages: str | bytes) -> Ended:
+    async with client(server) as one:
+        for message in messages:
+            await one.text(message)
+        return await one.ended()
+
+
+BAD_AT_ONCE = {
+    "not JSON": "hello",
+    "nothing": "",
+    "half": '{"type":"hello"',
+    "NaN": '{"type":"hello","session":NaN}',
+    "a number of 5000 digits": '{"type":"hello","session":' + "1" * 5000 + "}",
+    "a list": "[]",
+    "a string": '"hello"',
+    "null": "null",
+    "no type": '{"session":"s1"}',
+    "a type of another type": '{"type":["hello"]}',
+    "unknown type": '{"type":"helo","session":"s1"}',
+    "a server's type": '{"type":"welcome"}',
+    "a frame before hello": '{"type":"pong"}',
+    "a command before hello": '{"type":"command","id":"1","name":"x","args":{}}',
+    "no session": '{"type":"hello"}',
+    "session a number": hello(session=1),
+    "session empty": hello(session=""),
+    "session of 129": hello(session="s" * 129),
+    "session with a slash": hello(session="a/b"),
+    "session with a newline": hello(session="s\n"),
+    "session beyond ASCII": hello(session="sé"),
+    "session a lone surrogate": hello(session="\ud800"),
+    "token a number": hello(token=1),
+    "token a lone surrogate": hello(token="\udfff"),
+    "strict a number": hello(strict=1),
+    "from unknown": hello(**{"from": "newest"}),
+    "from a bool": hello(**{"from": True}),
+    "resume a list": hello(resume=[]),
+    "resume empty": hello(resume={}),
+    "resume without seq": hello(resume={"epoch": "e"}),
+    "epoch a number": hello(resume={"epoch": 1, "seq": 1}),
+    "seq a bool": hello(resume={"epoch": "e", "seq": True}),
+    "seq a float": hello(resume={"epoch": "e", "seq": 1.0}),
+    "seq an exponent": '{"type":"hello","session":"s1","resume":{"epoch":"e","seq":1e3}}',
+    "seq a string": hello(resume={"epoch": "e", "seq": "1"}),
+    "seq -1": hello(resume={"epoch": "e", "seq": -1}),
+    "seq 2^53": hello(resume={"epoch": "e", "seq": MAX_SEQ + 1}),
+    "deep before all else": "[" * 65 + "]" * 65,
+    "deep and unfinished": "[" * 60_000,
+}
+BAD_AFTER_HELLO = {
+    "a second hello": hello(),
+    "65 deep": nested(65),
+    "command without an id": '{"type":"command","name":"x","args":{}}',
+    "command id empty": '{"type":"command","id":"","name":"x","args":{}}',
+    "command id of 129": json.dumps({"type": "command", "id": "i" * 129, "name": "x", "args": {}}),
+    "command id a number": '{"type":"command","id":1,"name":"x","args":{}}',
+    "command id a lone surrogate": json.dumps({"type": "command", "id": "\ud800", "name": "x", "args": {}}),
+    "command without a name": '{"type":"command","id":"1","args":{}}',
+    "command args a list": '{"type":"command","id":"1","name":"x","args":[]}',
+    "typing without active": '{"type":"typing"}',
+    "typing a number": '{"type":"typing","active":1}',
+    "ack without seq": '{"type":"ack"}',
+    "ack a float": '{"type":"ack","seq":1.5}',
+    "ack a bool": '{"type":"ack","seq":false}',
+    "ack 2^53": json.dumps({"type": "ack", "seq": MAX_SEQ + 1}),
+    "ack -1": '{"type":"ack","seq":-1}',
+    "history without an id": '{"type":"history","after":0,"limit":1}',
+    "history after a string": '{"type":"history","id":"h","after":"0","limit":1}',
+    "history limit a float": '{"type":"history","id":"h","after":0,"limit":1.0}',
+}
+
+
+async def test_what_is_no_frame_gets_4500_and_is_not_to_come_back() -> None:
+    async with greenroom().running(port=0) as server:
+        for name, message in BAD_AT_ONCE.items():
+            ended = await end_of(server, message)
+            assert ended.code == 4500, name
+            assert ended.goodbye == {"type": "goodbye", "code": 4500, "reason": ended.reason}, name
+        for name, message in BAD_AFTER_HELLO.items():
+            ended = await end_of(server, hello(), message)
+            assert (ended.code, ended.goodbye is not None) == (4500, True), name
+        await settled(server)
+
+
+ACCEPTED = {
+    "unknown fields": hello(shoe_size=43, client={"name": "test", "version": 1}),
+    "null for what is optional": '{"type":"hello","session":"s1","token":null,"resume":null,"from":null,"strict":null}',
+    "all characters": hello(session="AZaz09._~:-"),
+    "128 characters": hello(session="s" * 128),
+    "the largest seq": hello(resume={"epoch": "e", "seq": MAX_SEQ}),
+    "seq 0": hello(resume={"epoch": "e", "seq": 0}),
+    "from oldest": hello(**{"from": "oldest"}),
+}
+
+
+async def test_what_is_a_hello_gets_a_welcome() -> None:
+    async with greenroom().running(port=0) as server:
+        for name, message in ACCEPTED.items():
+            async with client(server) as one:
+                await one.text(message)
+                assert (await one.receive())["type"] == "welcome", name
+
+
+async def test_after_hello_64_deep_and_unknown_fields_pass() -> None:
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        await one.text(nested(64))
+        assert (await one.receive("reply"))["error"]["code"] == "unknown_command"
+        await one.send("ack", seq=MAX_SEQ, more="than known")
+        await one.send("pong", at=1)
+        await one.say("alive")
+
+
+async def test_a_binary_message_gets_1003() -> None:
+    async with greenroom().running(port=0) as server:
+        for messages in ([hello().encode()], [hello(), b"\x00"]):
+            ended = await end_of(server, *messages)
+            assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (1003, False)
+
+
+async def test_no_hello_in_time_gets_4503(autojump_clock: MockClock) -> None:
+    async with greenroom().running(port=0) as server, memory_client(server) as one:
+        began = trio.current_time()
+        ended = await one.ended()
+        assert (ended.code, ended.goodbye is not None, round(trio.current_time() - began)) == (4503, True, 10)
+
+
+async def test_a_hello_at_the_last_moment_is_in_time(autojump_clock: MockClock) -> None:
+    async with greenroom().running(port=0) as server, memory_client(server) as one:
+        await trio.sleep(9.9)
+        await one.hello()
+
+
+@pytest.mark.parametrize(
+    ("token", "code", "comes_back"),
+    [(None, 4501, False), ("expired", 4004, True), ("forbidden", 4502, False), ("broken", 4006, True)],
+)
+async def test_a_token_that_is_refused_says_why_by_its_code(token: str | None, code: int, comes_back: bool) -> None:
+    async with greenroom(auth=by_name).running(port=0) as server:
+        ended = await end_of(server, hello(token=token))
+        assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (code, comes_back)
+        assert "secret" not in ended.reason
+        await settled(server)
+
+
+async def test_auth_that_gives_no_user_is_an_internal_error_of_that_connection() -> None:
+    async def wrong(_: Credentials) -> Any:
+        return "alice"
+
+    async with greenroom(auth=wrong).running(port=0) as server:
+        ended = await end_of(server, hello(token="x"))
+        assert (ended.code, ended.goodbye is not None) == (4006, True)
+
+
+async def test_auth_sees_the_token_the_session_the_headers_and_the_address() -> None:
+    seen: list[Credentials] = []
+
+    async def note(credentials: Credentials) -> User:
+        seen.append(credentials)
+        return User("alice")
+
+    async with greenroom(auth=note).running(port=0) as server:
+        async with client(server, additional_headers={"X-Tenant": "acme"}) as one:
+            await one.hello("s7", token="t")
+    (only,) = seen
+    assert (only.token, only.session, only.headers["x-tenant"], only.address) == ("t", "s7", "acme", "127.0.0.1")
+    assert "t'" not in repr(only)
+
+
+async def test_a_signed_token_is_good_until_it_expires() -> None:
+    auth = TokenAuth(KEY)
+    async with greenroom(auth=auth).running(port=0) as server:
+        async with greeted(server, token=auth.issue("alice", 60)) as one:
+            await one.say("hello")
+        assert (await end_of(server, hello(token=auth.issue("alice", -1)))).code == 4004
+        assert (await end_of(server, hello(token=auth.issue("alice", 60) + "x"))).code == 4501
+        assert (await end_of(server, hello(token=TokenAuth(KEY + "!").issue("alice", 60)))).code == 4501
+
+
+async def test_a_token_that_expires_later_ends_the_connection_with_4004(
+    autojump_clock: MockClock,
+) -> None:
+    async def for_a_minute(_: Credentials) -> User:
+        return User("alice", time.time() + 60)
+
+    async with greenroom(auth=for_a_minute).running(port=0) as server, greeted_in_memory(server) as one:
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_alive, one)
+            ended = await one.ended()
+            nursery.cancel_scope.cancel()
+        assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (4004, True)
+        assert 59 < trio.current_time() - began < 61
+
+
+async def keep_alive(one: Any) -> None:
+    while True:
+        await trio.sleep(5)
+        await one.send("pong")
+
+
+async def test_welcome_has_exactly_its_fields() -> None:
+    names = {"type", "session", "connection", "epoch", "oldest", "latest", "recovered", "ping_ms"}
+    names |= {"max_frame_bytes", "runs", "typing"}
+    async with greenroom().running(port=0) as server, greeted(server) as one, greeted(server) as two:
+        welcome = one.welcome
+        assert set(welcome) == names
+        expected = {"session": "s1", "oldest": 1, "latest": 0, "recovered": False, "ping_ms": 25_000}
+        assert welcome.items() >= {**expected, "max_frame_bytes": 65_536}.items()
+        assert (welcome["runs"], welcome["typing"]) == ([], [])
+        assert welcome["connection"] != two.welcome["connection"]
+        assert welcome["epoch"] == two.welcome["epoch"]
+
+
+async def test_welcome_shows_the_open_runs() -> None:
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        run_id = await one.start("1", "wait")
+        started = (await one.until(1))[0]
+        async with greeted(server) as two:
+            assert two.welcome["runs"] == [{"run_id": run_id, "agent": "wait", "started": started["ts"]}]
+        await one.command("2", "run.cancel", run_id=run_id)
+        await one.completed(run_id)
+        async with greeted(server) as two:
+            assert two.welcome["runs"] == []
+
+
+async def test_resume_of_the_epoch_recovers_exactly_what_is_above_its_seq() -> None:
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        await one.say("a", "b", "c", "d")
+        epoch = one.welcome["epoch"]
+        for seq in range(5):
+            async with greeted(server, resume={"epoch": epoch, "seq": seq}, strict=True) as two:
+                assert two.welcome["recovered"] is True
+                assert "reset" not in two.welcome
+                await one.say(f"live {seq}")
+                events = await two.until(5 + seq)
+                assert [event["seq"] for event in events] == list(range(seq + 1, 6 + seq))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "seq", "reset"),
+    [(None, 99, "ahead"), ("another", 3, "epoch_changed"), ("another", 99, "epoch_changed"), (None, 1, "trimmed")],
+)
+async def test_a_position_that_cannot_be_recovered_resets_or_is_refused_if_strict(
+    epoch: str | None, seq: int, reset: str
+) -> None:
+    async with greenroom(retain_events=3).running(port=0) as server, greeted(server) as one:
+        await one.say("a", "b", "c", "d", "e")
+        resume = {"epoch": epoch or one.welcome["epoch"], "seq": seq}
+        async with greeted(server, resume=resume) as two:
+            assert (two.welcome["recovered"], two.welcome["reset"], two.welcome["oldest"]) == (False, reset, 3)
+            assert [event["seq"] for event in await two.until(5)] == [3, 4, 5]
+        ended = await end_of(server, hello(resume=resume, strict=True))
+        assert (ended.code, ended.reason) == (4410, reset)
+        assert ended.goodbye is not None
+        async with greeted(server, strict=True) as fresh:
+            assert "reset" not in fresh.welcome
+
+
+async def test_resume_at_latest_recovers_when_everything_was_trimmed(tmp_path: Path) -> None:
+    log = f"sqlite:{tmp_path / 'log.db'}"
+    async with greenroom(log).running(port=0) as server, greeted(server) as one:
+        await one.say("a", "b", "c")
+        position = {"epoch": one.welcome["epoch"], "seq": 3}
+    async with greenroom(log, retain_seconds=0).running(port=0) as server:
+        with trio.fail_after(10):
+            while True:
+                async with greeted(server, resume=position, strict=True) as two:
+                    assert (two.welcome["recovered"], two.welcome["latest"]) == (True, 3)
+                    if two.welcome["oldest"] == 4:
+                        break
+        assert (await end_of(server, hello(resume={**position, "seq": 2}, strict=True))).reason == "trimmed"
+        async with greeted(server, resume=position) as two:
+            await two.say("d")
+            assert [event["seq"] for event in await two.until(4)] == [4]
+
+
+async def test_from_latest_skips_what_was_and_from_oldest_does_not() -> None:
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        await one.say("a", "b")
+        async with greeted(server, **{"from": "latest"}) as late, greeted(server) as early:
+            assert (late.welcome["recovered"], late.welcome["latest"]) == (False, 2)
+            await one.say("c")
+            assert [event["seq"] for event in await late.until(3)] == [3]
+            assert [event["seq"] for event in await early.until(3)] == [1, 2, 3]
+
+
+async def test_a_log_without_an_event_has_an_epoch_and_can_be_resumed(tmp_path: Path) -> None:
+    log = f"sqlite:{tmp_path / 'log.db'}"
+    async with greenroom(log).running(port=0) as server, greeted(server) as one:
+        epoch = one.welcome["epoch"]
+    async with greenroom(log).running(port=0) as server:
+        async with greeted(server, resume={"epoch": epoch, "seq": 0}, strict=True) as one:
+            assert one.welcome["recovered"] is True
+
+
+async def test_no_client_sees_anything_of_another_user_with_the_same_session_name() -> None:
+    async with greenroom(auth=by_name).running(port=0) as server:
+        async with greeted(server, token="alice") as alice, greeted(server, token="bob") as bob:
+            assert alice.welcome["epoch"] != bob.welcome["epoch"]
+            run_id = await alice.start("1", "typist")
+            await alice.say("for alice")
+            await alice.send("typing", active=True)
+            await alice.receive("signal")
+            assert (await bob.command("1", "run.cancel", run_id=run_id))["result"] == {"cancelled": False}
+            assert (await bob.command("2", "run.cancel", command_id="1"))["result"] == {"cancelled": False}
+            await bob.send("history", id="h", after=0, limit=10)
+            assert (await bob.receive("history"))["events"] == []
+            await bob.say("for bob")
+            assert [event["data"] for event in await bob.until(1)] == [{"text": "for bob"}]
+            resume = {"epoch": alice.welcome["epoch"], "seq": 1}
+            async with greeted(server, token="bob", resume=resume) as again:
+                assert (again.welcome["reset"], again.welcome["typing"], again.welcome["runs"]) == (
+                    "epoch_changed",
+                    [],
+                    [],
+                )
+                assert [event["data"] for event in await again.until(1)] == [{"text": "for bob"}]
+            assert {frame["type"] for frame in bob.frames} == {"welcome", "reply", "history", "events"}

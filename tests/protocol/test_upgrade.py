@@ -1,0 +1,148 @@
+"""The upgrade: subprotocol, path, origin, and how many may come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from protocol.agents import by_name, greenroom
+from protocol.wire import client, greeted, settled
+from websockets.exceptions import InvalidStatus
+
+
+async def refused(server: Any, path: str = "", **options: Any) -> tuple[int, str]:
+    with pytest.raises(InvalidStatus) as caught:
+        async with client(server, path, **options):
+            pass
+    return caught.value.response.status_code, caught.value.response.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("offered", "echoed"),
+    [
+        (["greenroom.v1"], "greenroom.v1"),
+        (["greenroom.v9", "greenroom.v1"], "greenroom.v1"),
+        (["greenroom.v1", "greenroom.v0"], "greenroom.v1"),
+        (None, None),
+    ],
+)
+async def test_the_first_subprotocol_that_is_served_is_echoed_and_none_without_an_offer(
+    offered: list[str] | None, echoed: str | None
+) -> None:
+    async with greenroom().running(port=0) as server, client(server, subprotocols=offered) as one:
+        assert one.socket.subprotocol == echoed
+        await one.hello()
+
+
+async def test_only_unknown_subprotocols_get_400_with_those_served() -> None:
+    async with greenroom().running(port=0) as server:
+        status, body = await refused(server, subprotocols=["mqtt", "greenroom.v2"])
+        assert (status, "greenroom.v1" in body) == (400, True)
+
+
+@pytest.mark.parametrize("path", ["chat", "greenroom.v1", "%2f", "/", "/[", "?/../x/"])
+async def test_any_path_but_the_root_gets_404(path: str) -> None:
+    async with greenroom().running(port=0) as server:
+        if path.startswith("?"):
+            async with client(server, path) as one:
+                await one.hello()
+        else:
+            assert (await refused(server, path))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("origin", "passes"),
+    [
+        (None, True),
+        ("https://app.example", True),
+        ("https://APP.example:443", True),
+        ("https://app.example:8443", False),
+        ("http://app.example", False),
+        ("https://app.example.evil", False),
+        ("https://evil.example", False),
+        ("null", False),
+        ("://", False),
+        ("https://[", False),
+        ("forgotten.example", False),
+    ],
+)
+async def test_an_origin_that_is_not_allowed_gets_403_before_the_upgrade(origin: str | None, passes: bool) -> None:
+    app = greenroom(allowed_origins=["https://app.example", "https://forgotten.example:x"])
+    async with app.running(port=0) as server:
+        if passes:
+            async with client(server, origin=origin) as one:
+                await one.hello()
+        else:
+            assert (await refused(server, origin=origin))[0] == 403
+
+
+async def test_a_setting_without_its_scheme_lets_no_sandboxed_page_in() -> None:
+    async with greenroom(allowed_origins="app.example").running(port=0) as server:
+        assert (await refused(server, origin="null"))[0] == 403
+
+
+async def test_own_pages_are_allowed_by_default_and_no_others() -> None:
+    async with greenroom().running(port=0, origins=("http://127.0.0.1:8766",)) as server:
+        async with client(server, origin="http://127.0.0.1:8766") as one:
+            await one.hello()
+        assert (await refused(server, origin="http://127.0.0.1:8767"))[0] == 403
+
+
+def limited(limit: str) -> Any:
+    settings: dict[str, Any] = {limit: 2}
+    return greenroom(**settings)
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
+async def test_one_connection_too_many_gets_503_and_there_is_room_again_when_one_goes(limit: str) -> None:
+    async with limited(limit).running(port=0) as server:
+        async with greeted(server) as one, greeted(server) as two:
+            assert (await refused(server))[0] == 503
+            assert server.endpoint.statistics().refused == 1
+            await one.say("still here")
+            await two.until(1)
+        await settled(server)
+        async with greeted(server):
+            assert server.endpoint.statistics().connections == 1
+
+
+async def test_one_connection_too_many_of_a_user_gets_4504_and_others_none_the_wiser() -> None:
+    async with greenroom(auth=by_name, max_connections_per_user=1).running(port=0) as server:
+        async with greeted(server, token="alice"), greeted(server, token="bob"):
+            async with client(server) as second:
+                await second.send("hello", session="other", token="alice")
+                ended = await second.ended()
+            assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (4504, False)
+        await settled(server)
+        assert server.endpoint.statistics().users == 0
+        async with greeted(server, token="alice"):
+            pass
+
+
+async def request(server: Any, *lines: str) -> bytes:
+    """What a plain HTTP request gets."""
+    host, port = server.url.removeprefix("ws://").rstrip("/").split(":")
+    stream = await trio.open_tcp_stream(host, int(port))
+    async with stream:
+        await stream.send_all("\r\n".join((*lines, f"Host: {host}", "", "")).encode("latin-1"))
+        answer = b""
+        with trio.fail_after(10):
+            while chunk := await stream.receive_some():
+                answer += bytes(chunk)
+    return answer
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("GET / HTTP/1.1",),
+        ("POST / HTTP/1.1", "Content-Length: 0"),
+        ("GET / HTTP/1.1", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"),
+        ("GET / HTTP/1.1", "Upgrade: h2c", "Connection: Upgrade", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13"),
+    ],
+)
+async def test_a_request_that_is_no_upgrade_gets_an_http_error_at_once(lines: tuple[str, ...]) -> None:
+    async with greenroom().running(port=0) as server:
+        assert (await request(server, *lines)).startswith(b"HTTP/1.1 400")
+        await settled(server)

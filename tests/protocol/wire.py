@@ -1,0 +1,168 @@
+"""A raw client of ``greenroom.v1``, on a library that shares nothing with the server."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+import trio.testing
+from websockets.exceptions import ConnectionClosed
+from websockets.trio.client import ClientConnection, connect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from transport import Server
+
+PATIENCE = 10.0
+"""Seconds until something that should happen at once is taken for never."""
+
+VIRTUAL_PATIENCE = 3600.0
+"""The same on a clock that jumps: hours cost nothing there, and what is waited for may take minutes."""
+
+Frame = dict[str, Any]
+Pair = tuple[trio.abc.Stream, trio.abc.Stream]
+
+
+@attrs.frozen
+class Ended:
+    """How the server ended a connection."""
+
+    code: int
+    reason: str
+    goodbye: Frame | None
+    """The frame before the close, where there was one."""
+
+
+class Client:
+    """Speaks frames, and keeps every frame that came in :attr:`frames`."""
+
+    def __init__(self, socket: ClientConnection, patience: float = PATIENCE) -> None:
+        self.socket = socket
+        self._patience = patience
+        self.frames: list[Frame] = []
+        self.welcome: Frame = {}
+
+    async def text(self, message: str | bytes) -> None:
+        await self.socket.send(message)
+
+    async def send(self, type_: str, **fields: object) -> None:
+        await self.text(json.dumps({"type": type_, **fields}))
+
+    async def raw(self) -> str:
+        """The next message as it came."""
+        with trio.fail_after(self._patience):
+            message = await self.socket.recv()
+        assert isinstance(message, str)
+        self.frames.append(json.loads(message))
+        return message
+
+    async def receive(self, *types: str) -> Frame:
+        """The next frame, of those types if any are given; others are passed over."""
+        while True:
+            await self.raw()
+            if not types or self.frames[-1]["type"] in types:
+                return self.frames[-1]
+
+    async def hello(self, session: str = "s1", **fields: object) -> Frame:
+        """Say hello; the welcome."""
+        await self.send("hello", session=session, **fields)
+        self.welcome = await self.receive()
+        assert self.welcome["type"] == "welcome", self.welcome
+        return self.welcome
+
+    async def command(self, id_: str, name: str, **args: object) -> Frame:
+        """Give a command; its reply."""
+        await self.send("command", id=id_, name=name, args=args)
+        return await self.reply(id_)
+
+    async def reply(self, id_: str) -> Frame:
+        while (reply := await self.receive("reply"))["id"] != id_:
+            pass
+        return reply
+
+    async def start(self, id_: str, agent: str, input_: object = None) -> str:
+        """Start a run; its id."""
+        reply = await self.command(id_, "run.start", agent=agent, input=input_)
+        assert reply["ok"], reply
+        return str(reply["result"]["run_id"])
+
+    async def say(self, *texts: str) -> None:
+        """Make one event of each text."""
+        for number, text in enumerate(texts):
+            assert (await self.command(f"say-{number}-{text[:20]}", "message.send", text=text))["ok"]
+
+    def events(self) -> list[Frame]:
+        """The events that came so far."""
+        return [event for frame in self.frames if frame["type"] == "events" for event in frame["events"]]
+
+    async def until(self, seq: int) -> list[Frame]:
+        """All events that came, once that one has."""
+        while not (events := self.events()) or events[-1]["seq"] < seq:
+            await self.receive("events")
+        return events
+
+    async def completed(self, run_id: str) -> Frame:
+        """The last event of that run, once it has come."""
+        while True:
+            for event in self.events():
+                if event["type"] == "agent_completed" and event["run_id"] == run_id:
+                    return event
+            await self.receive("events")
+
+    async def ended(self) -> Ended:
+        """Read to the end; how the server ended it."""
+        try:
+            while True:
+                await self.raw()
+        except ConnectionClosed as closed:
+            last = self.frames[-1] if self.frames else {}
+            close = closed.rcvd
+            goodbye = last if last.get("type") == "goodbye" else None
+            return Ended(close.code if close else 1006, close.reason if close else "", goodbye)
+
+
+_OPTIONS: dict[str, Any] = {"compression": None, "ping_interval": None, "proxy": None, "max_size": None}
+
+
+@asynccontextmanager
+async def client(server: Server, path: str = "", **options: Any) -> AsyncIterator[Client]:
+    """A client on a real socket, which closes it on exit unless it is closed already."""
+    async with connect(server.url + path, **{**_OPTIONS, **options}) as socket:
+        yield Client(socket)
+
+
+@asynccontextmanager
+async def memory_client(server: Server, pair: Pair | None = None, **options: Any) -> AsyncIterator[Client]:
+    """A client without a socket, for virtual time; a ``pair`` of streams other than one that buffers without end."""
+    ours, theirs = pair or trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.endpoint.serve, theirs)
+        async with connect("ws://memory/", stream=ours, **{**_OPTIONS, **options}) as socket:
+            yield Client(socket, patience=VIRTUAL_PATIENCE)
+
+
+@asynccontextmanager
+async def greeted(server: Server, session: str = "s1", **fields: object) -> AsyncIterator[Client]:
+    """A client on a real socket, welcomed."""
+    async with client(server) as one:
+        await one.hello(session, **fields)
+        yield one
+
+
+@asynccontextmanager
+async def greeted_in_memory(server: Server, session: str = "s1", **fields: object) -> AsyncIterator[Client]:
+    """A client without a socket, welcomed."""
+    async with memory_client(server) as one:
+        await one.hello(session, **fields)
+        yield one
+
+
+async def settled(server: Server, connections: int = 0) -> None:
+    """Wait until the endpoint has that many connections: it lets go of one a moment after its client saw the close."""
+    with trio.fail_after(PATIENCE):
+        while server.endpoint.statistics().connections != connections:
+            await trio.lowlevel.checkpoint()

@@ -1,0 +1,152 @@
+"""What can be seen from outside: statistics, the tree, dead letters."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from _probes import Member, World, child, crash
+
+from actors import Backoff, ChildSpec, Strategy, SupervisorSpec, Undelivered, open_system
+
+
+async def test_an_actors_statistics_say_what_it_has() -> None:
+    async with open_system() as system:
+        world = World()
+        ref = await system.spawn(Member, "a", world, name="a")
+        watcher = await system.spawn(Member, "w", World())
+        leave = trio.Event()
+
+        async def take_all(member: Member) -> None:
+            member.nursery.start_soon(trio.sleep_forever)
+            member.context.timers.once("t", "t", 1000)
+            await member.context.spawn(Member, "c", world)
+
+            async def busy() -> None:
+                with member.context.lease():
+                    await leave.wait()
+
+            member.nursery.start_soon(busy)
+
+        async def watch(member: Member) -> None:
+            member.context.watch(ref)
+
+        await ref.ask(take_all)
+        await watcher.ask(watch)
+        await trio.testing.wait_all_tasks_blocked()
+        seen = ref.statistics()
+        assert (seen.path, seen.state, seen.handled, seen.failed, seen.restarts) == ("/a", "running", 1, 0, 0)
+        assert (seen.tasks, seen.children, seen.timers, seen.leases, seen.watchers) == (3, 1, 1, 1, 1)
+        leave.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert ref.statistics().leases == 0
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            seen.tasks = 0  # type: ignore[misc]  # that is the fault
+        await ref.stop()
+        over = ref.statistics()
+        assert (over.state, over.tasks, over.children, over.timers, over.watchers) == ("terminated", 0, 0, 0, 0)
+
+
+async def test_a_supervisors_statistics_say_how_its_children_fare(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(children=[world.member("a"), world.member("b")], backoff=Backoff(10, 10))
+        supervisor = await system.supervise(spec)
+        await crash(child(supervisor, "a"))
+        seen = supervisor.statistics()
+        assert (seen.strategy, seen.children, seen.restarting, seen.children_restarted) == ("one_for_one", 2, 1, 1)
+        assert child(supervisor, "a").statistics().failed == 1
+        counts = supervisor.counts()
+        assert (counts.specs, counts.active, counts.restarting, counts.workers) == (2, 1, 1, 2)
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_the_tree_shows_everything_with_states_restarts_and_depths() -> None:
+    async with open_system() as system:
+        world = World()
+        inner = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member("x"), world.member("y")])
+        top = await system.supervise(SupervisorSpec(children=[ChildSpec("inner", inner)]), "top")
+        ref = await system.spawn(Member, "a", world, name="a")
+        x = system.find("/top/inner/x")
+        assert x is not None
+        await crash(x)
+        gate = trio.Event()
+
+        async def wait(_: Member) -> None:
+            await gate.wait()
+
+        await ref.tell(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        await ref.tell(1)
+        assert system.tree().lines() == [
+            "/ running",
+            "  top running",
+            "    inner running",
+            "      x running restarts=1",
+            "      y running restarts=1",
+            "  a running depth=1",
+        ]
+        gate.set()
+        await top.stop()
+        assert system.tree().lines() == ["/ running", "  a running"]
+
+
+async def test_find_sees_the_living_only() -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World(), name="a")
+        assert system.find("/a") is ref
+        assert system.find("a") is ref
+        assert [system.find(path) for path in ("/b", "/a/b", "/", "")] == [None] * 4
+        await ref.stop()
+        assert system.find("/a") is None
+
+
+async def test_a_slow_reader_of_dead_letters_misses_the_oldest_and_knows() -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        with system.dead_letters(size=2) as letters:
+            for _ in range(3):
+                await ref.tell("unknown")
+            await ref.tell("known")
+            await ref.stop(drain=True)
+            assert letters.missed == 1
+            assert [(await anext(letters)).why for _ in range(2)] == [Undelivered.UNHANDLED] * 2
+        assert system.statistics().dead_letters == 3
+
+
+async def test_a_reader_waits_for_letters_and_sees_none_after_it_left() -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Member, "a", World())
+        seen: list[object] = []
+        letters = system.dead_letters()
+
+        async def read() -> None:
+            async for letter in letters:
+                seen.append(letter.message)
+                if len(seen) == 2:
+                    break
+
+        with letters:
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(2):
+                await ref.ask("known")
+                await ref.tell("unknown")
+                await trio.testing.wait_all_tasks_blocked()
+        await ref.tell("unknown")
+        await ref.ask("known")
+        assert seen == ["unknown", "unknown"]
+        assert system.statistics().dead_letters == 3
+
+
+async def test_a_failure_is_logged_with_its_place_in_the_tree(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_system() as system:
+        world = World()
+        top = await system.supervise(SupervisorSpec(children=[world.member("a")], max_restarts=0), "top")
+        error = await crash(child(top, "a"), ValueError("the cause"))
+        messages = [record.getMessage() for record in caplog.records]
+        assert messages[0] == "/top/a failed: ValueError('the cause')"
+        assert messages[1].startswith("/top failed: RestartLimit('/top gave up: /top/a ended once more")
+        assert caplog.records[0].exc_info is not None
+        assert caplog.records[0].exc_info[1] is error

@@ -1,0 +1,127 @@
+"""The end of a system: phases, order, failures on the way."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from _probes import Member, World, hang
+
+from actors import ActorTerminated, Phase, Shutdown, SpecError, open_system
+
+
+async def test_phases_run_in_order_before_the_actors_stop() -> None:
+    journal: list[str] = []
+
+    async def work(name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        journal.append(name)
+
+    world = World()
+    async with open_system([Phase("accepting"), Phase("clients")]) as system:
+        ref = await system.spawn(Member, "a", world)
+
+        async def clients() -> None:
+            await work("clients")
+            assert ref.alive
+
+        system.on_shutdown("clients", clients)
+        system.on_shutdown("accepting", lambda: work("accepting"))
+        system.on_shutdown("accepting", lambda: work("accepting"))
+    assert journal == ["accepting", "accepting", "clients"]
+    assert await ref.terminated() == Shutdown()
+
+
+async def test_a_phase_that_fails_or_takes_too_long_does_not_keep_the_others(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def fail() -> None:
+        raise OSError("disk")
+
+    done: list[str] = []
+
+    async def finish() -> None:
+        done.append("finish")
+
+    async with open_system([Phase("a", 1), Phase("b", 2), Phase("c", 3)]) as system:
+        ref = await system.spawn(Member, "a", World())
+        system.on_shutdown("a", fail)
+        system.on_shutdown("b", trio.sleep_forever)
+        system.on_shutdown("b", finish)
+        system.on_shutdown("c", finish)
+        begin = autojump_clock.current_time()
+        reports = await system.shutdown()
+        assert trio.current_time() - begin == pytest.approx(2)
+        assert [(report.name, len(report.failures), report.timed_out) for report in reports] == [
+            ("a", 1, False),
+            ("b", 0, True),
+            ("c", 0, False),
+        ]
+        assert done == ["finish", "finish"]
+        assert not ref.alive
+        with pytest.raises(ActorTerminated):
+            await system.spawn(Member, "b", World())
+        assert await system.shutdown() is reports
+
+
+async def test_phases_are_checked() -> None:
+    with pytest.raises(SpecError, match="twice"):
+        async with open_system([Phase("a"), Phase("a")]):
+            pass
+    async with open_system([Phase("a")]) as system:
+        with pytest.raises(SpecError, match="no phase 'b'"):
+            system.on_shutdown("b", trio.lowlevel.checkpoint)
+    with pytest.raises(ValueError, match="seconds"):
+        Phase("a", -1)
+
+
+async def test_actors_stop_youngest_first() -> None:
+    world = World()
+    async with open_system() as system:
+        for name in "abc":
+            await system.spawn(Member, name, world)
+        world.take()
+    assert world.take() == [("stop", "c"), ("stop", "b"), ("stop", "a")]
+
+
+async def test_a_failing_block_stops_the_actors_and_raises_its_own_error() -> None:
+    world = World()
+
+    async def fail() -> None:
+        async with open_system() as system:
+            await system.spawn(Member, "a", world)
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        await fail()
+    assert world.take() == [("start", "a"), ("stop", "a")]
+
+
+async def test_a_cancelled_block_ends_all_actors_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    world = World()
+    begin = autojump_clock.current_time()
+    with trio.move_on_after(1) as scope:
+        async with open_system() as system:
+            world.on_stop["a"] = hang
+            await system.spawn(Member, "a", world)
+            await system.spawn(Member, "b", world)
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert trio.current_time() - begin == pytest.approx(1)
+    assert world.take() == [("start", "a"), ("start", "b")]
+
+
+async def test_a_cancelled_shutdown_is_finished_at_the_end_of_the_block(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World()
+    async with open_system([Phase("a", 100)]) as system:
+        ref = await system.spawn(Member, "a", world)
+        system.on_shutdown("a", trio.sleep_forever)
+        with trio.move_on_after(1) as scope:
+            await system.shutdown()
+        assert scope.cancelled_caught
+        assert ref.alive
+        begin = autojump_clock.current_time()
+    assert await ref.terminated() == Shutdown()
+    assert trio.current_time() == pytest.approx(begin)

@@ -1,0 +1,252 @@
+"""The rules of the tree itself: what is shipped, what is written where, and what may not be written at all."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import _requires
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+TREE = Path(__file__).parents[1]
+PACKAGES = (TREE / "actors", TREE / "transport")
+PROJECT: dict[str, Any] = tomllib.loads((TREE / "pyproject.toml").read_text())
+CONSTRAINT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+]+)")
+
+
+def files(*suffixes: str, under: tuple[str, ...] = ("actors", "transport", "tests", "bench")) -> list[Path]:
+    """The project's files with these endings; what tools leave behind is not among them."""
+    found = (path for folder in under for path in (TREE / folder).rglob("*") if path.suffix in suffixes)
+    return sorted(path for path in found if not {"__pycache__", "node_modules"} & set(path.parts))
+
+
+def shown(path: Path, line: int) -> str:
+    return f"{path.relative_to(TREE)}:{line}"
+
+
+def lines_matching(pattern: str, paths: list[Path]) -> list[str]:
+    rule = re.compile(pattern)
+    return [
+        f"{shown(path, number)}: {line.strip()}"
+        for path in paths
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if rule.search(line)
+    ]
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """What a file imports, with the line: modules, and ``module.name`` for ``from module import name``."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
+
+
+def closure(distribution: str, extras: frozenset[str] = frozenset()) -> set[str]:
+    """The names of everything that installing ``distribution[extras]`` brings along, itself among them."""
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = [(canonicalize_name(distribution), extras)]
+    while waiting:
+        item = waiting.pop()
+        if item in seen:
+            continue
+        seen.add(item)
+        for requirement in map(Requirement, metadata.requires(item[0]) or []):
+            wanted = requirement.marker is None or any(
+                requirement.marker.evaluate({"extra": extra}) for extra in (item[1] or {""})
+            )
+            if wanted:
+                waiting.append((canonicalize_name(requirement.name), frozenset(requirement.extras)))
+    return {str(name) for name, _ in seen}
+
+
+# What is shipped
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=TREE, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_has_every_file_of_both_packages(wheel: Path) -> None:
+    everything = {
+        path.relative_to(TREE).as_posix()
+        for package in PACKAGES
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    assert everything <= shipped
+    assert {"actors/py.typed", "transport/py.typed"} <= shipped
+
+
+def test_the_wheel_has_nothing_else(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert tops == {"actors", "transport", f"greenroom-{PROJECT['project']['version']}.dist-info"}
+
+
+def test_nobody_can_upload_it_by_mistake() -> None:
+    assert "Private :: Do Not Upload" in PROJECT["project"]["classifiers"]
+
+
+# Versions and dependencies
+
+
+def test_the_version_is_written_once() -> None:
+    version = PROJECT["project"]["version"]
+    assert metadata.version("greenroom") == version
+    assert lines_matching(rf"(?i)version.*[\"']{re.escape(version)}[\"']", files(".py", ".js")) == []
+
+
+def test_constraints_name_packages_and_versions_only() -> None:
+    lines = (TREE / "constraints.txt").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#") and not CONSTRAINT.fullmatch(line)] == []
+
+
+def test_constraints_cover_everything_that_make_installs() -> None:
+    matches = map(CONSTRAINT.fullmatch, (TREE / "constraints.txt").read_text().splitlines())
+    constrained = {str(canonicalize_name(match["name"])) for match in matches if match}
+    assert closure("greenroom", frozenset({"dev"})) - {"greenroom"} - constrained == set()
+
+
+def test_each_dependency_says_why() -> None:
+    text = (TREE / "pyproject.toml").read_text().splitlines()
+    bare = [line for line in text if re.match(r"""\s+"[a-z-]+(\[[a-z]+\])?>=[^"]*",\s*$""", line)]
+    assert bare == []
+
+
+@pytest.mark.parametrize("package", ["actors", "transport"])
+def test_importing_it_needs_no_optional_dependency(package: str) -> None:
+    program = f"import sys; before = set(sys.modules); import {package}; print(*set(sys.modules) - before)"
+    run = subprocess.run([sys.executable, "-c", program], cwd=TREE, check=True, capture_output=True, text=True)
+    distributions = metadata.packages_distributions()
+    loaded = {
+        str(canonicalize_name(distribution))
+        for name in run.stdout.split()
+        for distribution in distributions.get(name, [])
+    }
+    assert loaded - closure("greenroom") == set()
+
+
+# Who may import whom
+
+
+def test_transport_uses_only_public_names_of_actors() -> None:
+    private = [
+        f"{shown(path, line)}: {name}"
+        for path in files(".py", under=("transport",))
+        for line, name in imports(path)
+        if name.startswith("actors.") and re.search(r"\._", name)
+    ]
+    assert private == []
+
+
+def test_every_module_has_its_place_in_a_layers_contract() -> None:
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    exhaustive = {name for contract in contracts if contract.get("exhaustive") for name in contract["containers"]}
+    packages = {
+        init.parent.relative_to(TREE).as_posix().replace("/", ".")
+        for package in PACKAGES
+        for init in package.rglob("__init__.py")
+        if any(path.name != "__init__.py" for path in init.parent.glob("*.py"))
+    }
+    assert packages == exhaustive
+
+
+# What is written
+
+
+def test_nothing_is_left_to_be_done() -> None:
+    assert lines_matching(r"\b(TO[D]O|FIX[M]E|XX[X]|HA[C]K)\b", files(".py", ".js", ".html", ".css")) == []
+
+
+ABOUT_600 = 640
+
+
+def test_files_are_short_enough_to_read() -> None:
+    long = {
+        str(path): count for path in files(".py", ".js") if (count := len(path.read_text().splitlines())) > ABOUT_600
+    }
+    assert long == {}
+
+
+def test_each_exception_to_a_check_has_its_reason() -> None:
+    directive = r"#\s*(noqa|type: ignore|pyright: ignore|pragma: no cover)"
+    scope = r"(:?\s*[A-Z]+[0-9]+,?)*(\[[\w-]+(,\s*[\w-]+)*\])?"
+    assert lines_matching(rf"{directive}{scope}\s*$", files(".py")) == []
+
+
+def test_tests_wait_for_the_thing_itself() -> None:
+    paths = files(".py", under=("tests",))
+    asleep = lines_matching(r"\b(time|asyncio)\.sleep\(|wait_for_[t]imeout\(", paths)
+    real_time = [path for path in paths if not re.search(r"autojump_clock|MockClock", path.read_text())]
+    assert asleep + lines_matching(r"\btrio\.sleep\(", real_time) == []
+
+
+def test_only_a_missing_program_skips_a_test() -> None:
+    paths = [path for path in files(".py", under=("tests",)) if path.name != "_requires.py"]
+    assert lines_matching(r"pytest\.(mark\.)?(skip|x[f]ail|importorskip)\b(?!\.Exception)", paths) == []
+
+
+@pytest.mark.parametrize(("mandatory", "outcome"), [(True, pytest.fail.Exception), (False, pytest.skip.Exception)])
+def test_a_missing_program_fails_where_everything_is_mandatory(
+    monkeypatch: pytest.MonkeyPatch, *, mandatory: bool, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setattr(_requires, "MANDATORY", mandatory)
+    with pytest.raises(outcome, match="needs no-such-program"):
+        _requires.require("no-such-program")
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (TREE / "Makefile").read_text(), re.MULTILINE))
+    named: set[str] = set()
+    for name in ("README.md", "CHANGELOG.md", "pyproject.toml"):
+        named |= set(re.findall(r"(?:^|`)make ([a-z]+)", (TREE / name).read_text(), re.MULTILINE))
+    for line in re.findall(r"^make (.*)$", (TREE / ".ci" / "run").read_text(), re.MULTILINE):
+        named |= set(line.split())
+    assert named - targets == set()
+
+
+def test_the_changelog_is_kept() -> None:
+    text = (TREE / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert versions[0] == "[Unreleased]"
+    assert [line for line in versions[1:] if not re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", line)] == []
+    kinds = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+# Public names
+
+
+@pytest.mark.parametrize("package", ["actors", "transport"])
+def test_every_public_name_has_a_contract(package: str) -> None:
+    module = importlib.import_module(package)
+    public = [getattr(module, name) for name in module.__all__]
+    defined = [thing for thing in public if inspect.isclass(thing) or inspect.isfunction(thing)]
+    assert [thing for thing in defined if not thing.__doc__] == []
+
+
+def test_the_public_names_are_those_that_were_agreed() -> None:
+    agreed = (TREE / "tests" / "public_names.txt").read_text().split()
+    exported = [
+        f"{package}.{name}" for package in ("actors", "transport") for name in importlib.import_module(package).__all__
+    ]
+    assert sorted(exported) == agreed

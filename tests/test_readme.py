@@ -1,0 +1,116 @@
+"""The README says what is true: its examples run as they stand, its tests exist, its settings are the settings."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from actors import SessionSettings
+from transport import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TREE = Path(__file__).parents[1]
+README = (TREE / "README.md").read_text()
+GREENROOM = Path(sys.executable).with_name("greenroom")
+
+
+def example(name: str) -> str:
+    """The example that begins with its file's name."""
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    return next(block for block in blocks if block.startswith(f"# {name}\n"))
+
+
+def settings_table() -> list[str]:
+    """The settings as the README has to show them, from the fields and the docstrings below them."""
+    rows = ["| name | default | |", "| --- | --- | --- |"]
+    for cls in (SessionSettings, Settings):
+        body = ast.parse(inspect.getsource(cls)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, doc in zip(body.body, body.body[1:], strict=False):
+            match field, doc:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    rows.append(f"| `{name}` | {shown(getattr(Settings(), name))} | {text} |")
+                case _:
+                    pass
+    return rows
+
+
+def shown(value: float | tuple[str, ...] | None) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value)
+    return f"{value:,g}" if value < 1_000 else f"{value:,.0f}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """``greenroom serve app:app`` with the README's app, in a folder of its own; its WebSocket address."""
+    (tmp_path / "app.py").write_text(example("app.py"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GREENROOM_")}
+    process = subprocess.Popen(
+        [GREENROOM, "serve", "app:app", "--port", "0", "--http-port", "0"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        ready, url, _ = process.stdout.readline().split()
+        assert ready == "ready"
+        yield url
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_server_and_the_client_run_as_they_stand(server: str, tmp_path: Path) -> None:
+    address = "ws://127.0.0.1:8765/"
+    text = example("client.py")
+    assert text.count(address) == 1
+    (tmp_path / "client.py").write_text(text.replace(address, server))
+    run = subprocess.run([sys.executable, "client.py"], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert (run.stderr, run.stdout) == ("", "Othello, act 1\nOthello, act 2\nOthello, act 3\n")
+
+
+def test_the_example_is_as_short_as_it_says() -> None:
+    lines = [line for line in example("app.py").splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) <= 20
+
+
+def test_every_test_that_it_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", README)
+    assert named
+    absent = [
+        f"{path}::{test}"
+        for path, test in named
+        if not (TREE / path).is_file()
+        or not re.search(rf"^\s*(async )?def {test}\(", (TREE / path).read_text(), re.MULTILINE)
+    ]
+    assert absent == []
+
+
+def test_every_file_that_it_links_to_exists() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert [link for link in links if not (TREE / link).exists()] == []
+
+
+def test_its_settings_are_the_settings() -> None:
+    table = settings_table()
+    assert len(table) == len(attrs.fields(Settings)) + 2
+    assert "\n".join(table) in README

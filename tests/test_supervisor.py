@@ -1,0 +1,136 @@
+"""Supervisors: children by id, restarts, intensity."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from actors import (
+    Actor,
+    ChildNotFound,
+    ChildRunning,
+    ChildSpec,
+    Failure,
+    MaxChildren,
+    Restart,
+    RestartLimit,
+    Shutdown,
+    Strategy,
+    SupervisorSpec,
+    open_system,
+)
+
+
+class Worker(Actor):
+    async def receive(self, message: object) -> object:
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+
+async def test_children_start_in_order_and_can_be_found() -> None:
+    async with open_system() as system:
+        spec = SupervisorSpec(children=[ChildSpec("a", Worker), ChildSpec("b", Worker)])
+        supervisor = await system.supervise(spec, "top")
+        assert [child.id for child in supervisor.children()] == ["a", "b"]
+        child = supervisor.child("b")
+        assert child is not None
+        assert child.path == "/top/b"
+
+
+async def test_a_child_that_failed_is_restarted_alone() -> None:
+    async with open_system() as system:
+        spec = SupervisorSpec(children=[ChildSpec("a", Worker), ChildSpec("b", Worker)])
+        supervisor = await system.supervise(spec)
+        a, b = supervisor.child("a"), supervisor.child("b")
+        assert a is not None
+        assert b is not None
+        await a.tell(ValueError("x"))
+        assert await a.ask(1) == 1
+        assert (a.statistics().restarts, b.statistics().restarts) == (1, 0)
+
+
+async def test_more_restarts_than_allowed_end_the_supervisor() -> None:
+    async with open_system() as system:
+        supervisor = await system.supervise(SupervisorSpec(children=[ChildSpec("a", Worker)], max_restarts=2))
+        child = supervisor.child("a")
+        assert child is not None
+        error = ValueError("x")
+        for _ in range(3):
+            await child.tell(error)
+        reason = await supervisor.terminated()
+        assert isinstance(reason, Failure)
+        assert isinstance(reason.exception, RestartLimit)
+        assert reason.exception.__cause__ is error
+        assert system.statistics().actors == 0
+
+
+async def test_the_root_gives_up_by_raising() -> None:
+    async def fail_too_often() -> None:
+        async with open_system() as system:
+            ref = await system.spawn(Worker, restart=Restart.PERMANENT)
+            for _ in range(4):
+                await ref.tell(ValueError("x"))
+            await trio.sleep_forever()
+
+    with pytest.raises(RestartLimit):
+        await fail_too_often()
+
+
+async def test_terminate_restart_and_delete_a_child() -> None:
+    async with open_system() as system:
+        supervisor = await system.supervise(SupervisorSpec(children=[ChildSpec("a", Worker)]))
+        first = supervisor.child("a")
+        assert first is not None
+        with pytest.raises(ChildRunning):
+            supervisor.delete_child("a")
+        await supervisor.terminate_child("a")
+        assert await first.terminated() == Shutdown()
+        assert supervisor.counts().active == 0
+        second = await supervisor.restart_child("a")
+        assert second is not first
+        await supervisor.terminate_child("a")
+        supervisor.delete_child("a")
+        with pytest.raises(ChildNotFound):
+            await supervisor.restart_child("a")
+
+
+async def test_a_dynamic_supervisor_has_many_children_by_key() -> None:
+    async with open_system() as system:
+        supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC, max_children=1000))
+
+        async def start(number: int) -> None:
+            ref = await supervisor.start_child(ChildSpec(f"k{number}", Worker, Restart.TEMPORARY))
+            assert await ref.ask(number) == number
+
+        async with trio.open_nursery() as nursery:
+            for number in range(1000):
+                nursery.start_soon(start, number)
+        with pytest.raises(MaxChildren):
+            await supervisor.start_child(ChildSpec("one more", Worker))
+        async with trio.open_nursery() as nursery:
+            for number in range(500):
+                nursery.start_soon(supervisor.terminate_child, f"k{number}")
+        assert supervisor.counts().specs == 500
+
+
+async def test_a_failing_start_of_a_child_stops_those_before_it() -> None:
+    class Bad(Worker):
+        async def started(self) -> None:
+            raise OSError("no")
+
+    async with open_system() as system:
+        with pytest.raises(OSError, match="no"):
+            await system.supervise(SupervisorSpec(children=[ChildSpec("a", Worker), ChildSpec("b", Bad)]))
+        assert system.statistics().actors == 0
+
+
+async def test_supervisors_nest() -> None:
+    async with open_system() as system:
+        inner = SupervisorSpec(children=[ChildSpec("leaf", Worker)])
+        outer = await system.supervise(SupervisorSpec(children=[ChildSpec("inner", inner)]), "outer")
+        assert outer.counts().supervisors == 1
+        assert system.statistics().actors == 3
+        await outer.stop()
+        assert system.statistics().actors == 0

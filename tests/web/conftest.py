@@ -1,0 +1,46 @@
+"""greenroom.js in Node, against a server that does what the test says."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from _requires import missing, require
+from web.node import HERE, Node
+from web.scripted import ScriptedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def node_with_ws() -> str:
+    """The path of Node, with the ``ws`` package beside the driver: installed once, kept."""
+    program = require("node")
+    if not (HERE / "node_modules" / "ws").is_dir():
+        npm = require("npm")
+        install = subprocess.run(
+            [npm, "install", "--no-package-lock", "--no-audit", "--no-fund"],
+            cwd=HERE,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if install.returncode:
+            missing(f"npm cannot install ws: {install.stderr.strip()[-200:]}")
+    return program
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    scripted = ScriptedServer()
+    yield scripted
+    scripted.shutdown()
+
+
+@pytest.fixture
+def node(node_with_ws: str, server: ScriptedServer) -> Iterator[Node]:
+    process = Node(node_with_ws, server.url)
+    yield process
+    process.end()

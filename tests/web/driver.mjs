@@ -1,0 +1,83 @@
+/**
+ * Lets a test in Python drive greenroom.js in Node: one JSON line {id, js} on stdin is one piece of code to run, one line
+ * {id, value} or {id, error} on stdout its answer.
+ *
+ * Time is virtual: timers fire when the code says `advance(ms)`, and `Math.random()` is 1 (as near as matters), so that
+ * each delay is as long as it can be. The network is real.
+ */
+import { createInterface } from "node:readline";
+import WebSocket from "ws";
+
+let now = 1_000_000;
+let timers = [];
+globalThis.setTimeout = (callback, delay = 0) => {
+  const timer = { callback, due: now + delay, unref: () => timer, ref: () => timer };
+  timers.push(timer);
+  return timer;
+};
+globalThis.clearTimeout = (timer) => {
+  timers = timers.filter((other) => other !== timer);
+};
+Date.now = () => now;
+Math.random = () => 1;
+
+function advance(ms) {
+  const end = now + ms;
+  for (;;) {
+    const due = timers.filter((timer) => timer.due <= end).sort((a, b) => a.due - b.due)[0];
+    if (!due) break;
+    now = due.due;
+    clearTimeout(due);
+    due.callback();
+  }
+  now = end;
+}
+
+const greenroom = await import(process.argv[2]);
+const noted = []; // [what, detail] of everything that a client said, in order
+let waiting = []; // who is to look again when something was noted
+
+/** Connect, and note everything that happens. */
+function open(url, options, { silent = [] } = {}) {
+  const client = greenroom.connect(url, { WebSocket, ...options });
+  for (const type of ["state", "reset", "event", "signal", "welcome", "closed", "refused"]) {
+    if (!silent.includes(type)) client.addEventListener(type, ({ detail }) => note(type, detail));
+  }
+  return client;
+}
+
+function note(type, detail) {
+  noted.push([type, detail]);
+  for (const look of waiting.splice(0)) look();
+}
+
+/** Note how a promise ends; returns nothing, so that the test goes on. */
+function watch(name, promise) {
+  promise.then((value) => note(name, value), (error) => note(name, { failed: error.code ?? error.message }));
+}
+
+/** The details of the first `count` things noted under `type`, waiting for them to happen. */
+async function first(count, type) {
+  for (;;) {
+    const found = noted.filter(([other]) => other === type).map(([, detail]) => detail);
+    if (found.length >= count) return found.slice(0, count);
+    await new Promise((resolve) => waiting.push(resolve));
+  }
+}
+
+/** Resolves when the client's state is `state`. */
+async function until(client, state) {
+  while (client.state !== state) await new Promise((resolve) => waiting.push(resolve));
+}
+
+const scope = { ...greenroom, open, watch, note, first, until, advance, noted, kept: {} };
+const AsyncFunction = (async () => {}).constructor;
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, js } = JSON.parse(line);
+  new AsyncFunction(...Object.keys(scope), js)(...Object.values(scope)).then(
+    (value) => console.log(JSON.stringify({ id, value: value ?? null })),
+    (error) => console.log(JSON.stringify({ id, error: `${error.stack}` })),
+  );
+}
+process.exit(0);

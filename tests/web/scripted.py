@@ -1,0 +1,98 @@
+"""A server that does what the test says, for clients of greenroom.v1."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
+
+PATIENCE = 10.0
+"""Seconds until something that should happen at once is taken for never."""
+
+Frame = dict[str, Any]
+
+
+class Connection:
+    """One connection, from the server's end. ``hello`` is what the client opened with."""
+
+    def __init__(self, raw: ServerConnection) -> None:
+        self._raw = raw
+        self.subprotocol = raw.subprotocol
+        self.over = threading.Event()
+        self.hello = self.receive()
+
+    def receive(self) -> Frame:
+        frame: Frame = json.loads(self._raw.recv(PATIENCE))
+        return frame
+
+    def send(self, type_: str, **fields: object) -> None:
+        self._raw.send(json.dumps({"type": type_, **fields}))
+
+    def welcome(self, *, epoch: str = "e1", oldest: int = 1, latest: int = 0, **fields: object) -> None:
+        frame: Frame = {"session": "s1", "connection": "c1", "runs": [], "typing": [], "recovered": False}
+        frame |= {"epoch": epoch, "oldest": oldest, "latest": latest, "ping_ms": 25_000, "max_frame_bytes": 65_536}
+        self.send("welcome", **(frame | fields))
+
+    def events(self, *seqs: int) -> None:
+        self.send("events", events=[{"seq": seq, "type": "custom", "ts": 0, "data": {"name": "n"}} for seq in seqs])
+
+    def close(self, code: int, reason: str = "") -> None:
+        self._raw.close(code, reason)
+        self.over.set()
+
+    def cut(self) -> None:
+        """End it as a killed process does: without a close frame."""
+        self._raw.close_socket()
+        self.over.set()
+
+    def closed_by_client(self) -> int:
+        """Wait for the client's close; return its code."""
+        try:
+            while True:
+                self._raw.recv(PATIENCE)
+        except ConnectionClosed:
+            return self._raw.close_code or 0
+
+
+class ScriptedServer:
+    """Takes connections on a free port and does nothing by itself."""
+
+    def __init__(self) -> None:
+        self._connections: queue.Queue[Connection] = queue.Queue()
+        self._all: list[Connection] = []
+        self._server = serve(self._take, "127.0.0.1", 0, subprotocols=[Subprotocol("greenroom.v1")], close_timeout=1)
+        self.url = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}/"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def _take(self, raw: ServerConnection) -> None:
+        try:
+            connection = Connection(raw)
+        except ConnectionClosed:
+            return
+        self._all.append(connection)
+        self._connections.put(connection)
+        connection.over.wait()
+
+    def accept(self, **welcome: object) -> Connection:
+        """The next connection that said hello, welcomed if there is anything to welcome it with."""
+        connection = self._connections.get(timeout=PATIENCE)
+        if welcome:
+            connection.welcome(**welcome)  # type: ignore[arg-type]  # the keywords are those of welcome()
+        return connection
+
+    @property
+    def waiting(self) -> int:
+        """How many connections came that nobody accepted."""
+        return self._connections.qsize()
+
+    def shutdown(self) -> None:
+        for connection in self._all:
+            connection.over.set()
+        self._server.shutdown()
+        self._thread.join(PATIENCE)

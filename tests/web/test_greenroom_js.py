@@ -1,0 +1,448 @@
+"""The browser's client: each rule of the protocol that falls to it, and each promise of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from web.node import Node
+    from web.scripted import Connection, ScriptedServer
+
+
+def live(node: Node, server: ScriptedServer, options: str = "", **welcome: object) -> Connection:
+    """A client that is live, and the server's end of it."""
+    node.connect(options)
+    connection = server.accept(**(welcome or {"latest": 0}))
+    node.until("live")
+    return connection
+
+
+# --- hello ------------------------------------------------------------------------------------------------------------
+
+
+def test_hello_comes_first_with_session_token_and_subprotocol(node: Node, server: ScriptedServer) -> None:
+    node.connect("token: async () => 't1', from: 'latest'")
+    connection = server.accept()
+    assert connection.subprotocol == "greenroom.v1"
+    assert connection.hello == {
+        "type": "hello", "session": "s1", "token": "t1", "from": "latest", "client": "greenroom.js"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", ["'http://127.0.0.1/', { session: 's1' }", "url, { session: 'a b' }", "url, {}"])
+def test_arguments_that_cannot_be_used_are_refused_at_once(node: Node, bad: str) -> None:
+    assert node.run(f"try {{ open({bad}) }} catch (error) {{ return error.name }}") == "TypeError"
+
+
+def test_states_are_told_in_order(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    connection.cut()
+    node.reconnect()
+    server.accept(recovered=True)
+    states = [change["state"] for change in node.first(4, "state")]
+    assert states == ["live", "waiting", "connecting", "live"]  # the first "connecting" was before anybody could listen
+
+
+# --- each event once, in order ----------------------------------------------------------------------------------------
+
+
+def test_resume_names_the_last_event_and_what_it_has_is_dropped(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    connection.events(1, 2, 3)
+    assert node.seqs(3) == [1, 2, 3]
+    connection.cut()
+    node.reconnect()
+    again = server.accept()
+    assert again.hello["resume"] == {"epoch": "e1", "seq": 3}
+    again.welcome(recovered=True, latest=5)
+    again.events(2, 3, 4)
+    again.events(4, 5)
+    assert node.seqs(5) == [1, 2, 3, 4, 5]
+
+
+def test_a_gap_ends_the_connection_and_is_filled_by_the_next(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    connection.events(1, 2)
+    connection.events(4, 5)
+    assert connection.closed_by_client()
+    node.reconnect()
+    again = server.accept()
+    assert again.hello["resume"] == {"epoch": "e1", "seq": 2}
+    again.welcome(recovered=True, latest=5)
+    again.events(3, 4, 5)
+    assert node.seqs(5) == [1, 2, 3, 4, 5]
+
+
+def test_an_event_above_the_oldest_kept_is_a_gap_too(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server, oldest=7, latest=9)
+    connection.events(8, 9)
+    assert connection.closed_by_client()
+    node.reconnect()
+    assert server.accept().hello["resume"] == {"epoch": "e1", "seq": 6}
+
+
+def test_a_client_without_any_event_resumes_too(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server, epoch="e7", latest=0)
+    connection.cut()
+    node.reconnect()
+    assert server.accept().hello["resume"] == {"epoch": "e7", "seq": 0}
+
+
+def test_from_latest_begins_after_the_latest(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server, "from: 'latest'", latest=40)
+    connection.events(41)
+    assert node.seqs(1) == [41]
+
+
+@pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
+def test_a_reset_is_told_before_what_follows_it(node: Node, server: ScriptedServer, reason: str) -> None:
+    connection = live(node, server)
+    connection.events(1, 2, 3)
+    node.seqs(3)
+    connection.cut()
+    node.reconnect()
+    again = server.accept(epoch="e2", oldest=2, latest=3, reset=reason)
+    again.events(2, 3)
+    assert node.seqs(5) == [1, 2, 3, 2, 3]
+    told = [type_ for type_ in node.run("return noted.map(([type]) => type)") if type_ in {"event", "reset"}]
+    assert told == ["event"] * 3 + ["reset"] + ["event"] * 2
+    assert node.noted("reset") == [{"type": "reset", "reason": reason}]
+    assert node.run("return kept.client.position") == {"epoch": "e2", "seq": 3}
+
+
+# --- handing out ------------------------------------------------------------------------------------------------------
+
+
+def test_events_wait_for_the_first_listener(node: Node, server: ScriptedServer) -> None:
+    node.connect(extra="{ silent: ['event'] }")
+    connection = server.accept(latest=2)
+    connection.events(1, 2)
+    connection.send("signal", name="marker", data=None)
+    node.first(1, "signal")
+    node.run("kept.client.addEventListener('event', ({ detail }) => note('event', detail))")
+    connection.events(3)
+    assert node.seqs(3) == [1, 2, 3]
+
+
+def test_an_iterator_has_each_event_and_the_resets_in_order(node: Node, server: ScriptedServer) -> None:
+    node.connect(extra="{ silent: ['event', 'reset'] }")
+    connection = server.accept(latest=2)
+    connection.events(1, 2)
+    connection.cut()
+    node.reconnect()
+    server.accept(epoch="e2", latest=1, reset="epoch_changed").events(1)
+    took = node.run("""
+        const took = [];
+        for await (const event of kept.client) if (took.push(event.seq ?? event.reason) === 4) break;
+        return took;
+    """)
+    assert took == [1, 2, "epoch_changed", 1]
+
+
+def test_an_iterator_ends_when_the_client_is_closed_here(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("kept.next = kept.client[Symbol.asyncIterator]().next(); kept.client.close()")
+    assert node.run("return kept.next") == {"done": True}
+    assert connection.closed_by_client() == 1005
+    assert node.noted("closed") == [{"code": 1000, "reason": "closed here"}]
+
+
+def test_an_iterator_throws_when_the_server_ended_it(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("watch('next', kept.client[Symbol.asyncIterator]().next())")
+    connection.close(4506, "session closed for good")
+    assert node.first(1, "next") == [{"failed": "closed"}]
+
+
+def test_signals_and_refusals_are_handed_on_and_unknown_frames_ignored(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    connection.send("of_a_newer_server", x=1)
+    connection.send("signal", name="typing", data={"by": "agent", "id": "r1", "active": True})
+    connection.send("error", code="bad_history", message="no")
+    assert node.first(1, "refused") == [{"code": "bad_history", "message": "no"}]
+    assert node.noted("signal") == [{"name": "typing", "data": {"by": "agent", "id": "r1", "active": True}}]
+
+
+# --- coming back ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [1001, 1011, 4001, 4004, 4006, 4410, 4499])
+def test_these_codes_are_come_back_from(node: Node, server: ScriptedServer, code: int) -> None:
+    connection = live(node, server, "token: () => 't'")
+    connection.close(code)
+    node.reconnect()
+    assert server.accept().hello["resume"] == {"epoch": "e1", "seq": 0}
+
+
+@pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4506, 4999])
+def test_these_codes_are_final(node: Node, server: ScriptedServer, code: int) -> None:
+    connection = live(node, server)
+    connection.close(code, "because")
+    assert node.first(1, "closed") == [{"code": code, "reason": "because"}]
+    node.advance(60_000)
+    assert node.run("return kept.client.state") == "closed"
+    assert server.waiting == 0
+
+
+def test_goodbye_speaks_for_a_close_that_never_came(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    connection.send("goodbye", code=4502, reason="forbidden")
+    connection.cut()
+    assert node.first(1, "closed") == [{"code": 4502, "reason": "forbidden"}]
+
+
+def test_retry_ms_of_goodbye_is_kept_to(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    connection.send("goodbye", code=1001, reason="going away", retry_ms=3_000)
+    connection.close(1001)
+    node.until("waiting")
+    assert node.noted("state")[-1] == {"state": "waiting", "retryInMs": 3_000, "code": 1001, "reason": ""}
+    node.advance(2_999)
+    assert node.run("return kept.client.state") == "waiting"
+    node.advance(1)
+    server.accept()
+
+
+def test_the_delay_doubles_up_to_20_s_and_is_jittered(node: Node) -> None:
+    delays = node.run("return [0, 1, 2, 6, 7, 1000].map(backoff)")
+    assert delays == [200, 400, 800, 12_800, 20_000, 20_000]
+    assert node.run("Math.random = () => 0.25; return backoff(1)") == 100
+
+
+def test_a_connection_that_lived_starts_the_delays_anew(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    delays: list[Any] = []
+    for lived_ms in (0, 0, 5_000):
+        node.advance(lived_ms)
+        connection.cut()
+        node.until("waiting")
+        delays.append(node.noted("state")[-1]["retryInMs"])
+        node.reconnect()
+        connection = server.accept(recovered=True)
+        node.until("live")
+    assert delays == [200, 400, 200]
+
+
+def test_silence_beyond_ping_ms_and_10_s_is_death(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server, ping_ms=4_000)
+    node.advance(13_999)
+    connection.send("signal", name="still here", data=None)
+    node.first(1, "signal")
+    node.advance(13_999)
+    assert node.run("return kept.client.state") == "live"
+    node.advance(1)
+    assert node.run("return kept.client.state") == "waiting"
+
+
+def test_a_server_that_never_welcomes_is_left(node: Node, server: ScriptedServer) -> None:
+    node.connect()
+    server.accept()
+    node.advance(15_000)
+    assert node.noted("state")[-1]["reason"] == "nothing heard from the server"
+    node.reconnect()
+    server.accept()
+
+
+def test_ping_is_answered_with_pong(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    connection.send("ping")
+    assert connection.receive() == {"type": "pong"}
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_expired_token_is_replaced_by_a_fresh_one(node: Node, server: ScriptedServer) -> None:
+    node.run("kept.count = 0")
+    node.connect("token: async () => `t${++kept.count}`")
+    connection = server.accept()
+    assert connection.hello["token"] == "t1"
+    connection.close(4004, "token expired")
+    node.reconnect()
+    assert server.accept().hello["token"] == "t2"
+
+
+def test_a_token_that_cannot_be_replaced_ends_it_when_expired(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server, "token: 'fixed'")
+    connection.close(4004, "token expired")
+    assert node.first(1, "closed") == [{"code": 4004, "reason": "token expired"}]
+
+
+def test_a_token_that_cannot_be_had_now_is_asked_for_again(node: Node, server: ScriptedServer) -> None:
+    node.run("kept.fail = true")
+    node.connect("token: async () => { if (kept.fail) throw new Error('offline'); return 't'; }")
+    node.until("waiting")
+    node.run("kept.fail = false")
+    node.reconnect()
+    assert server.accept().hello["token"] == "t"
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_call_is_its_command_and_resolves_with_its_result(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("""
+        watch("start", kept.client.start("assistant", { q: 1 }));
+        watch("cancel", kept.client.cancel("r1"));
+        watch("answer", kept.client.answer("r1", "c1", [true]));
+        watch("send", kept.client.send("hi"));
+    """)
+    commands = [connection.receive() for _ in range(4)]
+    assert [(command["name"], command["args"]) for command in commands] == [
+        ("run.start", {"agent": "assistant", "input": {"q": 1}}),
+        ("run.cancel", {"run_id": "r1"}),
+        ("input.answer", {"run_id": "r1", "call_id": "c1", "value": [True]}),
+        ("message.send", {"text": "hi"}),
+    ]
+    for command, result in zip(commands, ({"run_id": "r9"}, {"cancelled": False}, {}, {}), strict=True):
+        connection.send("reply", id=command["id"], ok=True, result=result)
+    node.first(1, "send")
+    assert [node.noted(name) for name in ("start", "cancel", "answer", "send")] == [["r9"], [False], [None], [None]]
+
+
+def test_a_refused_command_rejects_with_its_code(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("watch('start', kept.client.start('nobody', ''))")
+    error = {"code": "unknown_agent", "message": "no agent 'nobody'"}
+    connection.send("reply", id=connection.receive()["id"], ok=False, error=error)
+    assert node.first(1, "start") == [{"failed": "unknown_agent"}]
+
+
+def test_commands_wait_while_there_is_no_connection_and_go_in_order(node: Node, server: ScriptedServer) -> None:
+    node.connect()
+    node.run("watch('a', kept.client.send('a')); watch('b', kept.client.send('b'))")
+    connection = server.accept(latest=0)
+    assert [connection.receive()["args"]["text"] for _ in range(2)] == ["a", "b"]
+
+
+def test_a_command_without_an_answer_is_sent_again_with_the_same_id(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("watch('start', kept.client.start('assistant', 'x', { commandId: 'mine' }))")
+    sent = connection.receive()
+    assert sent["id"] == "mine"
+    connection.cut()
+    node.reconnect()
+    again = server.accept(recovered=True)
+    assert again.receive() == sent
+    again.send("reply", id=sent["id"], ok=True, result={"run_id": "r1"}, duplicate=True)
+    assert node.first(1, "start") == ["r1"]
+    again.cut()
+    node.reconnect()
+    third = server.accept(recovered=True)
+    third.send("ping")
+    assert third.receive() == {"type": "pong"}  # and not the command once more
+
+
+def test_a_command_is_not_repeated_when_the_server_may_have_forgotten_it(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("watch('sent', kept.client.send('once'))")
+    connection.receive()
+    node.run("watch('late', kept.client.send('once'))")
+    connection.receive()
+    connection.cut()
+    node.until("waiting")
+    node.advance(300_001)
+    server.accept(recovered=True)
+    assert node.first(1, "sent") == [{"failed": "outcome_unknown"}]
+
+
+def test_what_waits_is_bounded(node: Node, server: ScriptedServer) -> None:
+    node.connect()
+    node.run("for (let i = 0; i < 33; i++) watch('sent', kept.client.send(`${i}`))")
+    assert node.first(1, "sent") == [{"failed": "too_many_pending"}]
+    connection = server.accept(latest=0)
+    assert [connection.receive()["args"]["text"] for _ in range(32)] == [str(i) for i in range(32)]
+
+
+def test_a_command_that_the_server_would_close_for_is_refused_here(node: Node, server: ScriptedServer) -> None:
+    live(node, server, max_frame_bytes=1_000)
+    node.run("watch('sent', kept.client.send('ä'.repeat(500)))")
+    assert node.first(1, "sent") == [{"failed": "too_large"}]
+    assert node.run("return kept.client.state") == "live"
+
+
+def test_commands_are_rejected_when_it_is_over(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("watch('sent', kept.client.send('a'))")
+    connection.receive()
+    connection.close(4505, "flooding")
+    assert node.first(1, "sent") == [{"failed": "closed"}]
+    node.run("watch('after', kept.client.send('b'))")
+    assert node.first(1, "after") == [{"failed": "closed"}]
+
+
+def test_typing_is_refreshed_every_2_s_and_ended_once(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("for (let key = 0; key < 5; key++) { kept.client.typing(true); advance(700); }")
+    node.run("kept.client.typing(false); kept.client.typing(false)")
+    connection.send("ping")
+    sent = [connection.receive() for _ in range(4)]
+    typing = [{"type": "typing", "active": active} for active in (True, True, False)]
+    assert sent == [*typing, {"type": "pong"}]
+
+
+# --- the position over a refresh --------------------------------------------------------------------------------------
+
+STORAGE = """
+    kept.items = {}; kept.storage = {
+        getItem: (key) => kept.items[key] ?? null, setItem: (key, value) => { kept.items[key] = value; },
+        removeItem: (key) => { delete kept.items[key]; },
+    };
+"""
+PERSIST = "persist: true, storage: kept.storage"
+
+
+def test_without_persist_a_refresh_reads_everything_again(node: Node, server: ScriptedServer) -> None:
+    node.run(STORAGE)
+    connection = live(node, server, "storage: kept.storage")
+    connection.events(1, 2)
+    node.seqs(2)
+    node.run("kept.client.close()")
+    node.connect("storage: kept.storage")
+    assert "resume" not in server.accept().hello
+
+
+def test_with_persist_a_refresh_goes_on_after_the_last_event(node: Node, server: ScriptedServer) -> None:
+    node.run(STORAGE)
+    live(node, server, PERSIST).events(1, 2)
+    node.seqs(2)
+    node.run("kept.client.close()")
+    node.connect(PERSIST)
+    assert server.accept().hello["resume"] == {"epoch": "e1", "seq": 2}
+    node.connect(f"{PERSIST}, user: 'somebody else'")
+    assert "resume" not in server.accept().hello
+
+
+def test_an_event_counts_as_had_when_the_iterator_asks_for_the_next(node: Node, server: ScriptedServer) -> None:
+    node.run(STORAGE)
+    node.connect(PERSIST, extra="{ silent: ['event'] }")
+    node.run("kept.feed = kept.client[Symbol.asyncIterator]()")
+    server.accept(latest=3).events(1, 2, 3)
+    node.run("await kept.feed.next(); await kept.feed.next();")
+    assert node.run("return Object.values(kept.items)") == ['{"epoch":"e1","seq":1}']
+
+
+def test_a_reset_that_the_application_has_not_heard_of_is_told_again(node: Node, server: ScriptedServer) -> None:
+    node.run(STORAGE)
+    node.connect(PERSIST, extra="{ silent: ['event', 'reset'] }")
+    node.run("kept.feed = kept.client[Symbol.asyncIterator]()")
+    connection = server.accept(latest=1)
+    connection.events(1)
+    node.run("await kept.feed.next(); kept.next = kept.feed.next();")
+    connection.cut()
+    node.reconnect()
+    server.accept(epoch="e2", latest=1, reset="epoch_changed").events(1)
+    node.run("await kept.next")
+    assert node.run("return Object.values(kept.items)") == ['{"epoch":"e1","seq":1}']
+    node.run("await kept.feed.next(); kept.feed.next();")
+    assert node.run("return Object.values(kept.items)") == ['{"epoch":"e2","seq":1}']
+
+
+@pytest.mark.parametrize("stored", ["not JSON", "null", '{"epoch":1,"seq":2}', '{"epoch":"e","seq":-1}'])
+def test_a_stored_position_that_makes_no_sense_is_ignored(node: Node, server: ScriptedServer, stored: str) -> None:
+    node.run(f"{STORAGE} kept.storage.getItem = () => {stored!r};")
+    node.connect(PERSIST)
+    assert "resume" not in server.accept().hello
