@@ -9,6 +9,7 @@ import trio
 from protocol.agents import by_name, greenroom
 from protocol.wire import client, greeted, settled
 from websockets.exceptions import InvalidStatus
+from websockets.trio.client import ClientConnection
 
 
 async def refused(server: Any, path: str = "", **options: Any) -> tuple[int, str]:
@@ -31,6 +32,7 @@ async def test_the_first_subprotocol_that_is_served_is_echoed_and_none_without_a
     offered: list[str] | None, echoed: str | None
 ) -> None:
     async with greenroom().running(port=0) as server, client(server, subprotocols=offered) as one:
+        assert isinstance(one.socket, ClientConnection)
         assert one.socket.subprotocol == echoed
         await one.hello()
 

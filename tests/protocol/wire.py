@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import trio
 import trio.testing
 from websockets.exceptions import ConnectionClosed
-from websockets.trio.client import ClientConnection, connect
+from websockets.trio.client import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +24,14 @@ VIRTUAL_PATIENCE = 3600.0
 """The same on a clock that jumps: hours cost nothing there, and what is waited for may take minutes."""
 
 Frame = dict[str, Any]
-Pair = tuple[trio.abc.Stream, trio.abc.Stream]
+
+
+class Socket(Protocol):
+    """What a client speaks through: a connection of ``websockets``, or one that is driven by hand."""
+
+    async def send(self, message: Any) -> None: ...
+    async def recv(self) -> Any: ...
+    async def aclose(self) -> None: ...
 
 
 @attrs.frozen
@@ -40,7 +47,7 @@ class Ended:
 class Client:
     """Speaks frames, and keeps every frame that came in :attr:`frames`."""
 
-    def __init__(self, socket: ClientConnection, patience: float = PATIENCE) -> None:
+    def __init__(self, socket: Socket, patience: float = PATIENCE) -> None:
         self.socket = socket
         self._patience = patience
         self.frames: list[Frame] = []
@@ -136,9 +143,9 @@ async def client(server: Server, path: str = "", **options: Any) -> AsyncIterato
 
 
 @asynccontextmanager
-async def memory_client(server: Server, pair: Pair | None = None, **options: Any) -> AsyncIterator[Client]:
-    """A client without a socket, for virtual time; a ``pair`` of streams other than one that buffers without end."""
-    ours, theirs = pair or trio.testing.memory_stream_pair()
+async def memory_client(server: Server, **options: Any) -> AsyncIterator[Client]:
+    """A client without a socket, for virtual time."""
+    ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.endpoint.serve, theirs)
         async with connect("ws://memory/", stream=ours, **{**_OPTIONS, **options}) as socket:

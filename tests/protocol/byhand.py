@@ -1,0 +1,91 @@
+"""A WebSocket that is driven by hand: it reads nothing that it is not asked to, so it can stall."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from websockets.http11 import Request, Response
+    from websockets.protocol import Event
+
+
+class HandDriven:
+    """The sans-I/O client of ``websockets`` over a stream; without a task of its own."""
+
+    def __init__(self, stream: trio.abc.Stream, url: str = "ws://memory/") -> None:
+        self.stream = stream
+        self._protocol = ClientProtocol(parse_uri(url), max_size=None)
+        self._messages: deque[str] = deque()
+
+    async def open(self) -> None:
+        """Upgrade."""
+        self._protocol.send_request(self._protocol.connect())
+        await self._write()
+        while self._protocol.state is State.CONNECTING:
+            await self._read()
+        if self._protocol.handshake_exc is not None:
+            raise self._protocol.handshake_exc
+
+    async def send(self, message: str) -> None:
+        """Send a text message; raises BrokenResourceError when the server has gone."""
+        self._protocol.send_text(message.encode())
+        await self._write()
+
+    async def recv(self) -> str:
+        """The next message, read now unless it came together with another; ConnectionClosed at the end."""
+        while not self._messages:
+            if self._protocol.state is State.CLOSED:
+                raise self._protocol.close_exc
+            await self._read()
+        return self._messages.popleft()
+
+    async def aclose(self) -> None:
+        """Drop the connection."""
+        await trio.aclose_forcefully(self.stream)
+
+    async def _write(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                await self.stream.send_all(data)
+
+    async def _read(self) -> None:
+        try:
+            data = await self.stream.receive_some()
+        except trio.BrokenResourceError:
+            data = b""
+        if data:
+            self._protocol.receive_data(bytes(data))
+        else:
+            self._protocol.receive_eof()
+        for event in self._protocol.events_received():
+            self._note(event)
+        try:
+            await self._write()
+        except trio.BrokenResourceError:
+            self._protocol.receive_eof()
+
+    def _note(self, event: Event | Request | Response) -> None:
+        if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+            assert event.fin, "the server does not fragment"
+            self._messages.append(bytes(event.data).decode())
+
+
+@asynccontextmanager
+async def opened(stream: trio.abc.Stream) -> AsyncIterator[HandDriven]:
+    """A WebSocket over ``stream``, dropped on exit."""
+    socket = HandDriven(stream)
+    try:
+        await socket.open()
+        yield socket
+    finally:
+        await socket.aclose()
