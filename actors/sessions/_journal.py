@@ -329,7 +329,12 @@ class Journal:
     async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
         """Read committed lines above ``after`` from the log; raises :class:`~actors.Trimmed`."""
         self._log_reads += 1
-        lines = await self._log.read(self.key, after, limit, size)
+        try:
+            lines = await self._log.read(self.key, after, limit, size)
+        except Trimmed as trimmed:
+            # By somebody else: the next one who comes for that is told, instead of being let in and thrown out again.
+            self._head = attrs.evolve(self._head, oldest=max(self._head.oldest, trimmed.oldest))
+            raise
         if not lines and after < self.committed_seq:
             raise Trimmed(self._head.oldest)
         return lines

@@ -1,0 +1,141 @@
+"""The agents whose events are delivered, and what a history must be."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import orjson
+import trio
+
+from actors import (
+    AgentCompleted,
+    AgentStarted,
+    Event,
+    StreamKey,
+    decode_event,
+)
+from actors.grammar import Grammar
+from transport import Greenroom
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors import EventLog, Run
+
+KEY = StreamKey("anonymous", "s1")
+
+
+@attrs.frozen
+class Work:
+    """What a run is to do: so many steps, drawn by a seed; ``pace`` is the longest pause between two, in s."""
+
+    seed: int
+    steps: int
+    pace: float = 1.0
+
+
+def app_on(log: str | EventLog, **settings: object) -> Greenroom:
+    """A server with the agents below."""
+    app = Greenroom(log=log, settings={"drain_seconds": 0, "commands_burst": 1_000, **settings})
+    for agent in (worker, wall, patient):
+        app.agent(agent)
+    return app
+
+
+async def worker(run: Run, work: Work) -> int:
+    """Does everything that a run can do, in an order that its seed gives."""
+    rng = random.Random(work.seed)
+    for number in range(work.steps):
+        await _step(run, rng, number)
+        if rng.random() < 0.3:
+            await trio.sleep(rng.uniform(0, work.pace))
+    if rng.random() < 0.2:
+        raise ValueError("the agent failed, as its seed said")
+    return work.steps
+
+
+async def _step(run: Run, rng: random.Random, number: int) -> None:
+    kind = rng.randrange(8)
+    if kind == 0:
+        await run.thinking(f"step {number}")
+    elif kind == 1:
+        async with run.tool("look", {"number": number}) as call:
+            call.result = "x" * rng.randrange(100)
+    elif kind == 2:
+        run.typing(active=rng.random() < 0.5)
+        run.signal("progress", {"step": number})
+    elif kind == 3:
+        await _child(run, number, fails=rng.random() < 0.3)
+    else:
+        await run.output(f"{number}:" + "y" * rng.choice([0, 10, 300, 5_000]))
+
+
+async def _child(run: Run, number: int, *, fails: bool) -> None:
+    with suppress(ValueError):
+        async with run.subrun("child", number) as child:
+            await child.output(f"child of {number}")
+            if fails:
+                raise ValueError("the child failed, as its seed said")
+
+
+@attrs.frozen
+class Wall:
+    """An input that says how much to emit."""
+
+    count: int
+    size: int
+
+
+async def wall(run: Run, wall: Wall) -> int:
+    for number in range(wall.count):
+        await run.output(f"{number}:".ljust(wall.size, "x"))
+    return wall.count
+
+
+async def patient(run: Run) -> None:
+    """Goes on until it is stopped."""
+    await run.thinking("waiting")
+    await trio.sleep_forever()
+
+
+async def kept(log: EventLog, key: StreamKey = KEY) -> list[Event]:
+    """What the log has, read past the server."""
+    head = await log.head(key)
+    assert head is not None
+    lines: list[bytes] = []
+    while len(lines) < head.latest - head.oldest + 1:
+        lines += await log.read(key, head.oldest - 1 + len(lines), 10_000, 1 << 26)
+    return [decode_event(orjson.loads(line)) for line in lines]
+
+
+def check_grammar(events: Sequence[Event]) -> None:
+    """G1 to G5 of a history from its first event: no gap, everything that was opened closed once and in order."""
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    grammar = Grammar()
+    for event in events:
+        grammar.apply(
+            type_of(event),
+            event.run_id,
+            event.call_id,
+            parent_run_id=event.parent_run_id,
+            name=str(getattr(event, "agent", getattr(event, "tool", ""))),
+            ts=event.ts,
+        )
+    assert grammar.open == ()
+    started = Counter(event.run_id for event in events if isinstance(event, AgentStarted))
+    completed = Counter(event.run_id for event in events if isinstance(event, AgentCompleted))
+    assert started == completed
+    assert set(started.values()) <= {1}
+
+
+def type_of(event: Event) -> str:
+    return str(event.type)
+
+
+def starts(events: Sequence[Event]) -> Counter[Any]:
+    """How often each start command was done."""
+    return Counter(event.command_id for event in events if isinstance(event, AgentStarted) and event.command_id)

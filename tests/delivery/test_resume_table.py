@@ -1,0 +1,230 @@
+"""Where a client that comes (back) reads on: the whole table, against every log, through the real endpoint."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from delivery.agents import app_on
+from protocol.wire import Client, greeted, greeted_in_memory, memory_client
+
+from actors import MemoryLog, Retention, SqliteLog, StreamKey
+from actors.testing import FaultyLog, event_batch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from actors import EventLog
+    from transport import Server
+
+KEY = StreamKey("anonymous", "s1")
+MINE = "the log's own epoch"
+
+LOGS: dict[str, Callable[[Path], EventLog]] = {
+    "memory": lambda _: MemoryLog(),
+    "sqlite": lambda folder: SqliteLog(folder / "log.db"),
+    "sqlite, FULL": lambda folder: SqliteLog(folder / "log.db", "FULL"),
+    "faulty": lambda _: FaultyLog(MemoryLog()),
+}
+
+
+@pytest.fixture(params=LOGS)
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
+    return LOGS[request.param](tmp_path)
+
+
+@attrs.frozen
+class Row:
+    """A log of ``events``, of which the newest ``kept`` are kept; a hello; and what it gets."""
+
+    name: str
+    events: int
+    kept: int
+    hello: dict[str, Any]
+    reset: str | None
+    gets: range
+    """The seqs that are replayed."""
+
+    @property
+    def recovered(self) -> bool:
+        """Exactly what was asked for is given, so nothing is reset."""
+        return "resume" in self.hello and self.reset is None
+
+
+def at(seq: int, epoch: str = MINE) -> dict[str, Any]:
+    return {"resume": {"epoch": epoch, "seq": seq}}
+
+
+NOTHING = range(0)
+TABLE = [
+    Row("an empty log, from the start", 0, 99, {}, None, NOTHING),
+    Row("an empty log, from now on", 0, 99, {"from": "latest"}, None, NOTHING),
+    Row("an empty log, resumed at 0", 0, 99, at(0), None, NOTHING),
+    Row("an empty log, resumed ahead", 0, 99, at(1), "ahead", NOTHING),
+    Row("an empty log, another epoch", 0, 99, at(0, "x"), "epoch_changed", NOTHING),
+    Row("from the start", 9, 99, {}, None, range(1, 10)),
+    Row("from now on", 9, 99, {"from": "latest"}, None, NOTHING),
+    Row("from 0", 9, 99, at(0), None, range(1, 10)),
+    Row("from a position", 9, 99, at(4), None, range(5, 10)),
+    Row("one before the newest", 9, 99, at(8), None, range(9, 10)),
+    Row("the same position", 9, 99, at(9), None, NOTHING),
+    Row("a position ahead by one", 9, 99, at(10), "ahead", range(1, 10)),
+    Row("a position far ahead", 9, 99, at(2**53 - 1), "ahead", range(1, 10)),
+    Row("a position ahead of what is kept", 9, 3, at(10), "ahead", range(7, 10)),
+    Row("trimmed, from the start", 9, 3, {}, None, range(7, 10)),
+    Row("trimmed, from 0", 9, 3, at(0), "trimmed", range(7, 10)),
+    Row("trimmed, one too early", 9, 3, at(5), "trimmed", range(7, 10)),
+    Row("trimmed, just in time", 9, 3, at(6), None, range(7, 10)),
+    Row("trimmed, within what is kept", 9, 3, at(8), None, range(9, 10)),
+    Row("everything expired, the same position", 9, 0, at(9), None, NOTHING),
+    Row("everything expired, one before", 9, 0, at(8), "trimmed", NOTHING),
+    Row("everything expired, ahead", 9, 0, at(10), "ahead", NOTHING),
+    Row("everything expired, from the start", 9, 0, {}, None, NOTHING),
+    Row("another epoch at the same position", 9, 99, at(9, "x"), "epoch_changed", range(1, 10)),
+    Row("another epoch at 0", 9, 99, at(0, "x"), "epoch_changed", range(1, 10)),
+    Row("another epoch and ahead", 9, 99, at(99, "x"), "epoch_changed", range(1, 10)),
+    Row("another epoch and trimmed", 9, 3, at(1, "x"), "epoch_changed", range(7, 10)),
+    Row("no epoch at all", 9, 99, at(9, ""), "epoch_changed", range(1, 10)),
+    Row("an epoch in another case", 9, 99, at(9, MINE.upper()), "epoch_changed", range(1, 10)),
+    Row("a resume wins over from", 9, 99, {**at(4), "from": "latest"}, None, range(5, 10)),
+    Row("a reset wins over from", 9, 99, {**at(10), "from": "latest"}, "ahead", range(1, 10)),
+    Row("256 events", 257, 999, at(0), None, range(1, 258)),
+    Row("more than a page of the log", 1_200, 9_999, at(3), None, range(4, 1_201)),
+]
+
+
+async def filled(log: EventLog, row: Row) -> str:
+    """Give the log the row's events, past the server; the epoch."""
+    head = await log.make(KEY)
+    for first in range(1, row.events + 1, 7):
+        await log.append([event_batch(KEY, first, min(7, row.events + 1 - first))])
+    await log.trim(KEY, Retention(events=row.kept, seconds=1e12), 0)
+    return head.epoch
+
+
+@asynccontextmanager
+async def served(log: EventLog, row: Row, ring: int) -> AsyncIterator[tuple[Server, str]]:
+    app = app_on(log, ring_events=ring, retain_seconds=1e10)
+    async with app.running(port=0) as server:
+        yield server, await filled(log, row)
+
+
+def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
+    """The row's hello, with the log's epoch where it stands for that."""
+    fields: dict[str, Any] = {**row.hello, "strict": strict}
+    if "resume" in fields:
+        swapped = {MINE: epoch, MINE.upper(): epoch.upper() + "X"}
+        fields["resume"] = {**fields["resume"], "epoch": swapped.get(fields["resume"]["epoch"], "y")}
+    return fields
+
+
+@pytest.mark.parametrize("ring", [2, 1024])
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+async def test_the_table(log: EventLog, row: Row, ring: int) -> None:
+    async with served(log, row, ring) as (server, epoch):
+        async with greeted(server, **hello(row, epoch, strict=False)) as one:
+            oldest = row.events - min(row.events, row.kept) + 1
+            assert (one.welcome["epoch"], one.welcome["oldest"], one.welcome["latest"]) == (epoch, oldest, row.events)
+            assert (one.welcome["recovered"], one.welcome.get("reset")) == (row.recovered, row.reset)
+            await one.say("live")  # what follows the replay shows where it ended
+            events = await one.until(row.events + 1)
+            assert [event["seq"] for event in events] == [*row.gets, row.events + 1]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+async def test_strict_refuses_what_would_be_a_reset_and_nothing_else(log: EventLog, row: Row) -> None:
+    async with served(log, row, 1024) as (server, epoch):
+        fields = hello(row, epoch, strict=True)
+        if row.reset is None:
+            async with greeted(server, **fields) as one:
+                assert one.welcome["recovered"] == row.recovered
+                await one.say("live")
+                events = await one.until(row.events + 1)
+                assert [event["seq"] for event in events] == [*row.gets, row.events + 1]
+            return
+        async with memory_client(server) as one:
+            await one.send("hello", session="s1", **fields)
+            ended = await one.ended()
+            assert (ended.code, ended.reason, one.events()) == (4410, row.reset, [])
+
+
+@pytest.mark.parametrize("name", [name for name in LOGS if name != "faulty"])
+async def test_a_log_that_was_lost_and_rebuilt_is_another_one(name: str, tmp_path: Path) -> None:
+    async with app_on(LOGS[name](tmp_path)).running(port=0) as server, greeted(server) as one:
+        await one.say("a", "b", "c")
+        old = one.welcome["epoch"]
+    for path in tmp_path.iterdir():  # noqa: ASYNC240 - two files, and nothing else waits
+        path.unlink()
+    async with app_on(LOGS[name](tmp_path)).running(port=0) as server:
+        async with greeted(server) as one:
+            await one.say("d", "e", "f", "g")
+        async with greeted(server, resume={"epoch": old, "seq": 3}) as one:
+            assert one.welcome["epoch"] != old
+            assert (one.welcome["recovered"], one.welcome["reset"]) == (False, "epoch_changed")
+            assert [event["data"]["text"] for event in await one.until(4)] == ["d", "e", "f", "g"]
+
+
+async def test_a_removed_session_is_another_one(log: EventLog) -> None:
+    async with app_on(log).running(port=0) as server:
+        await log.make(KEY)
+        old = await log.head(KEY)
+        assert old is not None
+        await log.append([event_batch(KEY, 1, 3)])
+        await log.remove(KEY)
+        async with greeted(server, resume={"epoch": old.epoch, "seq": 3}) as one:
+            assert one.welcome["reset"] == "epoch_changed"
+            assert one.welcome["latest"] == 0
+
+
+@pytest.mark.parametrize("ring", [8, 1024])
+async def test_a_publish_during_the_replay_has_no_seam(log: EventLog, ring: int) -> None:
+    row = Row("", 3_000, 9_999, at(0), None, range(1, 3_001))
+    async with served(log, row, ring) as (server, epoch), greeted(server, **{"from": "latest"}) as other:
+        async with greeted(server, **hello(row, epoch, strict=True)) as one:
+            await one.receive("events")  # the replay has begun
+            run_id = await other.start("1", "wall", {"count": 500, "size": 20})
+            events = await one.until(3_502)
+            assert [event["seq"] for event in events] == list(range(1, 3_503))
+            assert [event["run_id"] for event in events[3_000:]] == [run_id] * 502
+        await other.until(3_502)
+
+
+async def test_a_trim_during_the_replay_is_told_and_nothing_is_skipped(log: EventLog) -> None:
+    row = Row("", 2_000, 9_999, at(0), None, NOTHING)
+    async with served(log, row, 8) as (server, epoch):
+        async with memory_client(server, trio.testing.lockstep_stream_pair(), max_queue=1) as slow:
+            await slow.hello(**hello(row, epoch, strict=False))
+            await slow.receive("events")
+            await log.trim(KEY, Retention(events=100, seconds=1e12), 0)
+            ended = await slow.ended()
+            last = slow.events()[-1]["seq"]
+            assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (4001, True)
+            assert [event["seq"] for event in slow.events()] == list(range(1, last + 1))
+            assert last < 1_900
+        async with greeted_in_memory(server, resume={"epoch": epoch, "seq": last}) as again:
+            assert again.welcome["reset"] == "trimmed"
+            assert [event["seq"] for event in await again.until(2_000)] == list(range(1_901, 2_001))
+
+
+async def test_two_clients_of_which_one_is_stalled(log: EventLog) -> None:
+    async with app_on(log, ring_events=16, slow_seconds=1e6, ping_seconds=1e6).running(port=0) as server:
+        async with greeted_in_memory(server) as quick, stalled(server) as slow:
+            for number in range(20):
+                await quick.start(f"{number}", "wall", {"count": 50, "size": 2_000})
+                await quick.until(52 * (number + 1))
+            assert [event["seq"] for event in quick.events()] == list(range(1, 1_041))
+            assert len(slow.events()) < 200
+            assert await slow.until(1_040) == quick.events()
+
+
+@asynccontextmanager
+async def stalled(server: Server) -> AsyncIterator[Client]:
+    """A client, welcomed, that reads no further than it is asked to; nothing on the way buffers."""
+    async with memory_client(server, trio.testing.lockstep_stream_pair(), max_queue=1) as one:
+        await one.hello()
+        yield one
