@@ -31,7 +31,10 @@ KEY = StreamKey("anonymous", "s1")
 
 @attrs.frozen
 class Work:
-    """What a run is to do: so many steps, drawn by a seed; ``pace`` is the longest pause between two, in s."""
+    """What a run is to do: so many steps, drawn by a seed.
+
+    ``pace`` is the longest pause between two in s, next to nothing where the clock is no ``trio.testing.MockClock``.
+    """
 
     seed: int
     steps: int

@@ -10,7 +10,8 @@ import pytest
 import trio
 import trio.testing
 from delivery.agents import app_on
-from protocol.wire import Client, greeted, greeted_in_memory, memory_client
+from protocol.byhand import opened
+from protocol.wire import VIRTUAL_PATIENCE, Client, greeted, greeted_in_memory, memory_client
 
 from actors import MemoryLog, Retention, SqliteLog, StreamKey
 from actors.testing import FaultyLog, event_batch
@@ -197,8 +198,7 @@ async def test_a_publish_during_the_replay_has_no_seam(log: EventLog, ring: int)
 async def test_a_trim_during_the_replay_is_told_and_nothing_is_skipped(log: EventLog) -> None:
     row = Row("", 2_000, 9_999, at(0), None, NOTHING)
     async with served(log, row, 8) as (server, epoch):
-        async with memory_client(server, trio.testing.lockstep_stream_pair(), max_queue=1) as slow:
-            await slow.hello(**hello(row, epoch, strict=False))
+        async with stalled(server, **hello(row, epoch, strict=False)) as slow:
             await slow.receive("events")
             await log.trim(KEY, Retention(events=100, seconds=1e12), 0)
             ended = await slow.ended()
@@ -223,8 +223,12 @@ async def test_two_clients_of_which_one_is_stalled(log: EventLog) -> None:
 
 
 @asynccontextmanager
-async def stalled(server: Server) -> AsyncIterator[Client]:
+async def stalled(server: Server, **fields: object) -> AsyncIterator[Client]:
     """A client, welcomed, that reads no further than it is asked to; nothing on the way buffers."""
-    async with memory_client(server, trio.testing.lockstep_stream_pair(), max_queue=1) as one:
-        await one.hello()
-        yield one
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.endpoint.serve, theirs)
+        async with opened(ours) as by_hand:
+            one = Client(by_hand, patience=VIRTUAL_PATIENCE)
+            await one.hello(**fields)  # type: ignore[arg-type]  # the session's name is not among them
+            yield one
