@@ -156,6 +156,19 @@ class EventLogContract:
         _same(lines, [event_line(11)])
         _same(await log.head(_KEY), Head(before.epoch, 11, 11, len(lines[0]), _TS, b"new"))
 
+    async def test_a_stream_says_how_long_it_was_left_alone(self, log: EventLog) -> None:
+        """By its newest event, also when that was dropped; one that never had any by when it was made."""
+        made = (await log.make(_OTHER)).touched
+        if made <= _TS:
+            raise AssertionError(f"made at {made}, long ago")
+        await self._fill(log)
+        newest = _TS + 9
+        _same((await log.make(_KEY)).touched, newest)
+        for kept in (3, 0):
+            _same((await log.trim(_KEY, Retention(events=kept), _TS)).touched, newest)
+        head = await log.head(_KEY)
+        _same((head and head.touched, (await log.make(_OTHER)).touched), (newest, made))
+
     async def test_below_the_oldest_is_trimmed_and_never_a_part(self, log: EventLog) -> None:
         """The error says what is the oldest, so that the reader can begin there."""
         await self._fill(log)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from actors.errors import ConfigError
 from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey
 from actors.eventlog.memory import MemoryLog
@@ -23,7 +25,8 @@ __all__ = [
 def open_log(url: str) -> EventLog:
     """Return the log that ``url`` names, not opened yet: ``memory:`` or ``sqlite:PATH``.
 
-    Anything else is a ``ConfigError``.
+    ``sqlite:PATH?synchronous=FULL`` has every commit written to the disk before it counts; without it, or with
+    ``NORMAL``, that is left to the system. Anything else is a ``ConfigError``.
     """
     scheme, colon, rest = url.partition(":")
     if scheme == "valkey" and colon:
@@ -32,5 +35,16 @@ def open_log(url: str) -> EventLog:
         return MemoryLog()
     # sqlite://logs/x.db looks like a relative path and would be one in the root directory.
     if scheme == "sqlite" and rest and (not rest.startswith("//") or rest.startswith("///")):
-        return SqliteLog(rest)
+        path, _, query = rest.partition("?")
+        return SqliteLog(path, _synchronous(url, query))
     raise ConfigError(f"log {url!r}: give memory: or sqlite:PATH")
+
+
+def _synchronous(url: str, query: str) -> Literal["NORMAL", "FULL"]:
+    match query.partition("="):
+        case "", "", "":
+            return "NORMAL"
+        case "synchronous", "=", ("NORMAL" | "FULL") as value:
+            return value
+        case _:
+            raise ConfigError(f"log {url!r}: what may follow the path is ?synchronous=NORMAL or ?synchronous=FULL")

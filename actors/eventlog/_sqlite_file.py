@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
+import logging
 import os
+import secrets
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,50 +18,63 @@ from actors.errors import LogCorrupt, LogError, LogSchemaTooNew, LogUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
+
+logger = logging.getLogger("greenroom.eventlog")
 
 APPLICATION_ID = 0x47524E52
 """``GRNR`` in the file's header: a database with another one is somebody else's."""
 
-SCHEMA = 1
+_STEPS = (
+    (
+        # What outlives the events. latest, total and state hold only while the stream has no batch: else its newest one
+        # does.
+        """
+        CREATE TABLE streams (
+            id INTEGER PRIMARY KEY,
+            user TEXT NOT NULL,
+            session TEXT NOT NULL,
+            epoch TEXT NOT NULL,
+            latest INTEGER NOT NULL,
+            total INTEGER NOT NULL,
+            state BLOB NOT NULL,
+            UNIQUE (user, session)
+        ) STRICT
+        """,
+        # One row per session and flush. total: bytes of all events of the stream up to the end of this row, dropped
+        # ones too, so that a stream's size is a difference. A table in order of arrival with an index beside it takes
+        # 200 rows of five events six times as fast as one clustered by (stream, first).
+        """
+        CREATE TABLE batches (
+            id INTEGER PRIMARY KEY,
+            stream INTEGER NOT NULL,
+            first INTEGER NOT NULL,
+            count INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            total INTEGER NOT NULL,
+            first_ts INTEGER NOT NULL,
+            last_ts INTEGER NOT NULL,
+            state BLOB NOT NULL,
+            body BLOB NOT NULL
+        ) STRICT
+        """,
+        "CREATE UNIQUE INDEX batches_in_order ON batches (stream, first)",
+        f"PRAGMA application_id = {APPLICATION_ID}",
+    ),
+    (
+        # When a stream without events was made or had its newest one (ms): by this it is forgotten some day.
+        "ALTER TABLE streams ADD COLUMN touched INTEGER NOT NULL DEFAULT 0",
+        "UPDATE streams SET touched = CAST(strftime('%s', 'now') AS INTEGER) * 1000",
+        # One row: the boot of the machine in which appends may still be lost with it, empty where none can be.
+        "CREATE TABLE risk (boot TEXT NOT NULL) STRICT",
+        "INSERT INTO risk VALUES ('')",
+    ),
+)
+"""What makes each layout out of the one before; a new file takes all of these steps."""
+
+SCHEMA = len(_STEPS)
 """The newest layout that this version reads, and the one that it writes."""
 
-_TABLES = (
-    # What outlives the events. latest, total and state hold only while the stream has no batch: else its newest one
-    # does.
-    """
-    CREATE TABLE streams (
-        id INTEGER PRIMARY KEY,
-        user TEXT NOT NULL,
-        session TEXT NOT NULL,
-        epoch TEXT NOT NULL,
-        latest INTEGER NOT NULL,
-        total INTEGER NOT NULL,
-        state BLOB NOT NULL,
-        UNIQUE (user, session)
-    ) STRICT
-    """,
-    # One row per session and flush. total: bytes of all events of the stream up to the end of this row, dropped ones
-    # too, so that a stream's size is a difference. A table in order of arrival with an index beside it takes 200 rows
-    # of five events six times as fast as one clustered by (stream, first).
-    """
-    CREATE TABLE batches (
-        id INTEGER PRIMARY KEY,
-        stream INTEGER NOT NULL,
-        first INTEGER NOT NULL,
-        count INTEGER NOT NULL,
-        size INTEGER NOT NULL,
-        total INTEGER NOT NULL,
-        first_ts INTEGER NOT NULL,
-        last_ts INTEGER NOT NULL,
-        state BLOB NOT NULL,
-        body BLOB NOT NULL
-    ) STRICT
-    """,
-    "CREATE UNIQUE INDEX batches_in_order ON batches (stream, first)",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA}",
-)
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @attrs.define
@@ -69,7 +86,9 @@ class Database:
     _owned: contextlib.ExitStack
 
     def close(self) -> None:
-        """Close both connections, then let the lock go."""
+        """Close both connections, then let the lock go. What was appended is on the disk then, if the disk takes it."""
+        with contextlib.suppress(sqlite3.Error):  # where it does not, the next one who opens it takes precautions
+            _note_risk(self.writer, "")
         self._owned.close()
 
 
@@ -84,12 +103,12 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
         owned.callback(os.close, _lock(path, target))
         writer = owned.enter_context(contextlib.closing(_connect(target, busy_seconds)))
         try:
-            new = _is_new(writer, path)
+            version = _version(writer, path)
         except (LogCorrupt, LogSchemaTooNew, sqlite3.DatabaseError) as error:
             if not isinstance(error, sqlite3.OperationalError):
                 _lock_path(target).unlink(missing_ok=True)  # nobody can use it: leave no trace beside another's file
             raise
-        _set_up(writer, path, synchronous, new=new)
+        _set_up(writer, path, synchronous, version)
         reader = owned.enter_context(contextlib.closing(_connect(target, busy_seconds)))
         return Database(writer, reader, owned.pop_all())
 
@@ -169,30 +188,62 @@ def _connect(target: Path, busy_seconds: float) -> sqlite3.Connection:
     return sqlite3.connect(target, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
 
 
-def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the database is empty; raises where it is not a log that this version reads."""
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Find the layout of the database, 0 for an empty one; raises where it is not a log that this version reads."""
     application = _value(connection, "PRAGMA application_id")
     version = _value(connection, "PRAGMA user_version")
     if (application, version, _value(connection, "SELECT count(*) FROM sqlite_master")) == (0, 0, 0):
-        return True
+        return 0
     if application != APPLICATION_ID:
         raise LogCorrupt(f"{path} is not a Greenroom log but another program's database")
     if not isinstance(version, int) or version < 1:
         raise LogCorrupt(f"{path} has schema {version}, which no Greenroom wrote")
     if version > SCHEMA:
         raise LogSchemaTooNew(f"{path} has schema {version}, this Greenroom reads up to {SCHEMA}: use a newer one")
-    return False
+    return version
 
 
-def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, *, new: bool) -> None:
+def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, version: int) -> None:
     mode = _value(connection, "PRAGMA journal_mode = WAL")
     if mode != "wal":
         raise LogUnavailable(f"{path}: its file system has no write-ahead log (journal mode {mode})")
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    if new:
+    if version < SCHEMA:
         with transaction(connection):
-            for statement in _TABLES:
+            for statement in itertools.chain(*_STEPS[version:]):
                 connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    _renew_epochs(connection, path)
+    _note_risk(connection, "" if synchronous == "FULL" else _boot())
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+
+
+def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
+    """Give every stream another epoch where the machine has ended under a log that it might not have written out.
+
+    The newest events may be gone with it, and other ones get their numbers: a client that had seen those must not go on
+    as if nothing had happened.
+    """
+    boot = _value(connection, "SELECT boot FROM risk")
+    if boot in ("", _boot()):
+        return
+    with transaction(connection):
+        count = connection.execute("UPDATE streams SET epoch = lower(hex(randomblob(8)))").rowcount
+    logger.warning("%s: the machine ended while it was open; %d sessions begin a new epoch", path, count)
+
+
+def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
+    """Note in which boot appends may be lost, and have it on the disk before the first of them; none where empty."""
+    connection.execute("PRAGMA synchronous = FULL")
+    with transaction(connection):
+        connection.execute("UPDATE risk SET boot = ?", (boot,))
+
+
+def _boot() -> str:
+    """Name this boot of the machine; where it has no name, each call gives another one, so that none is taken on."""
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return secrets.token_hex(8)
 
 
 def _value(connection: sqlite3.Connection, statement: str) -> object:

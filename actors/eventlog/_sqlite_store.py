@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
@@ -28,7 +29,8 @@ SELECT s.id, coalesce(newest.total, s.total), s.epoch,
     coalesce(newest.first + newest.count - 1, s.latest),
     coalesce(newest.total - oldest.total + oldest.size, 0),
     coalesce(oldest.first_ts, 0),
-    coalesce(newest.state, s.state)
+    coalesce(newest.state, s.state),
+    coalesce(newest.last_ts, s.touched)
 FROM streams s
 LEFT JOIN batches oldest ON oldest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first LIMIT 1)
 LEFT JOIN batches newest ON newest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first DESC LIMIT 1)
@@ -117,8 +119,9 @@ class Writer:
             check_names(key)
             with transaction(self._connection):
                 self._connection.execute(
-                    "INSERT INTO streams (user, session, epoch, latest, total, state) VALUES (?, ?, ?, 0, 0, x'')",
-                    (*key, secrets.token_hex(8)),
+                    """INSERT INTO streams (user, session, epoch, latest, total, state, touched)
+                    VALUES (?, ?, ?, 0, 0, x'', ?)""",
+                    (*key, secrets.token_hex(8), time.time_ns() // 1_000_000),
                 )
             stream = _existing(self._connection, key)
         self._remember(key, stream.end)
@@ -194,8 +197,10 @@ class Writer:
         head, end = stream.head, stream.end
         oldest = head.latest + 1 - kept
         if not kept:
-            values = (head.latest, end.total, head.state, end.id)
-            self._connection.execute("UPDATE streams SET latest = ?, total = ?, state = ? WHERE id = ?", values)
+            values = (head.latest, end.total, head.state, head.touched, end.id)
+            self._connection.execute(
+                "UPDATE streams SET latest = ?, total = ?, state = ?, touched = ? WHERE id = ?", values
+            )
         if boundary is not None:
             lines = boundary.lines
             self._connection.execute(
@@ -228,5 +233,5 @@ def _find(connection: sqlite3.Connection, key: StreamKey) -> _Stream | None:
     row = connection.execute(_FIND, key).fetchone()
     if row is None:
         return None
-    stream, total, epoch, oldest, latest, size, oldest_ts, state = row
-    return _Stream(_End(stream, latest, total), Head(epoch, oldest, latest, size, oldest_ts, state))
+    stream, total, epoch, oldest, latest, size, oldest_ts, state, touched = row
+    return _Stream(_End(stream, latest, total), Head(epoch, oldest, latest, size, oldest_ts, state, touched))

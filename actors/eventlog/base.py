@@ -38,7 +38,8 @@ class Head:
 
     ``oldest`` is the lowest seq kept, ``latest + 1`` where none is. ``size`` is the bytes of the kept lines,
     ``oldest_ts`` the ``ts`` (ms since 1970) of the oldest one, 0 where none is kept. ``state`` is what the last batch
-    carried, empty before the first.
+    carried, empty before the first. ``touched`` (ms since 1970) is the ``ts`` of the newest event there ever was, or
+    when the stream was made where there was none: how long it was left alone. Two heads that differ in it are equal.
     """
 
     epoch: str
@@ -47,6 +48,7 @@ class Head:
     size: int
     oldest_ts: int
     state: bytes
+    touched: int = attrs.field(default=0, eq=False)
 
 
 @attrs.frozen

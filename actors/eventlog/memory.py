@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 import attrs
@@ -33,6 +34,8 @@ class _Stream:
     latest: int = 0
     size: int = 0
     state: bytes = b""
+    touched: int = attrs.field(factory=lambda: time.time_ns() // 1_000_000)
+    """Only while there is no line; else the newest one says it."""
 
     @property
     def count(self) -> int:
@@ -45,7 +48,8 @@ class _Stream:
     def head(self) -> Head:
         count = self.count
         oldest_ts = timestamp(self.lines[self.gone]) if count else 0
-        return Head(self.epoch, self.latest + 1 - count, self.latest, self.size, oldest_ts, self.state)
+        touched = timestamp(self.lines[-1]) if count else self.touched
+        return Head(self.epoch, self.latest + 1 - count, self.latest, self.size, oldest_ts, self.state, touched)
 
     def add(self, batch: Batch) -> None:
         if not batch.lines:
@@ -67,6 +71,8 @@ class _Stream:
 
     def drop(self, count: int, size: int) -> None:
         """Let the ``count`` oldest lines go; ``size`` bytes remain. Moves the rest once per as many lines dropped."""
+        if count == self.count:
+            self.touched = timestamp(self.lines[-1])
         self.lines[self.gone : self.gone + count] = itertools.repeat(b"", count)
         self.gone += count
         self.size = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from actors.errors import ActorTerminated, CommandRefused
 from actors.eventlog.base import StreamKey
 from actors.redaction import redact_keys
 from actors.sessions._agents import Agents
+from actors.sessions._cleaning import Cleaner
 from actors.sessions._committer import Committer
 from actors.sessions._gate import GateStatistics, RunGate
 from actors.sessions._handle import SessionHandle
@@ -25,6 +27,8 @@ from actors.sessions._session import House, Session, SessionStatistics
 from actors.sessions._settings import SessionSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from actors._ref import ActorRef
     from actors._supervisor import SupervisorRef
     from actors.eventlog.base import EventLog, LogStatistics
@@ -90,6 +94,9 @@ class Sessions:
         self._supervisor: SupervisorRef | None = None
         self._factory: SessionFactory | None = None
         self._keys: dict[ActorRef, StreamKey] = {}
+        self._reserved: dict[StreamKey, trio.Event] = {}
+        self.cleaner = Cleaner(log, settings.retention, settings.forget_seconds, self._reserve)
+        """Takes care of the logs of sessions that are not in memory."""
         self._spawned = self._reaped = self._crashed = 0
 
     def children(self) -> tuple[ChildSpec, ChildSpec]:
@@ -117,6 +124,9 @@ class Sessions:
         """Find or make the living session of that key; callers at the same time get the same one."""
         while True:
             entry = self._entries.get(key)
+            if key in self._reserved:
+                await self._reserved[key].wait()
+                continue
             if entry is None:
                 if await self._make_room(key.user):
                     continue
@@ -196,6 +206,19 @@ class Sessions:
         if isinstance(reason, Failure):
             logger.error("session %s/%s failed", *key, exc_info=reason.exception)
         entry.session.farewell("crashed" if failed else "shutdown")
+
+    @contextmanager
+    def _reserve(self, key: StreamKey) -> Generator[bool]:
+        """Keep the session from being made inside the block; False where there is one."""
+        if key in self._entries:
+            yield False
+            return
+        self._reserved[key] = over = trio.Event()
+        try:
+            yield True
+        finally:
+            del self._reserved[key]
+            over.set()
 
     async def sweep(self) -> None:
         """Let sessions go that were idle for ``idle_seconds``, and have the logs of the others trimmed."""
@@ -304,6 +327,7 @@ class SessionFactory(Actor):
         supervisor = await self.context.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC), "all")
         self._sessions.opened(supervisor, self)
         self.nursery.start_soon(self._sweep)
+        self.nursery.start_soon(self._sessions.cleaner.run)
 
     async def receive(self, message: object) -> object:
         """Hear that a session has ended."""

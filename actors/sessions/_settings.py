@@ -47,6 +47,8 @@ class SessionSettings:
     """Bytes of a session's events kept in the log."""
     retain_seconds: float = attrs.field(default=7 * 24 * 3600.0, validator=number_from(0))
     """Age up to which events are kept in the log."""
+    forget_seconds: float = attrs.field(default=2_592_000.0, validator=number_from(0))
+    """How long after its newest event a session of which none is kept is remembered; then it begins anew."""
     max_event_bytes: int = attrs.field(default=1024 * 1024, validator=whole_from(64))
     """The largest payload of one event."""
     emit_window: int = attrs.field(default=64, validator=whole_from(1))

@@ -16,11 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 import trio
 
 from actors.errors import ConfigError, LogCorrupt, LogError, LogSchemaTooNew, LogUnavailable
-from actors.eventlog import Batch, MemoryLog, Retention, SqliteLog, StreamKey, open_log
+from actors.eventlog import Batch, Head, MemoryLog, Retention, SqliteLog, StreamKey, open_log
 from actors.testing import event_batch, event_line
 
 if TYPE_CHECKING:
@@ -249,6 +250,111 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+FIRST_SCHEMA = f"""
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    user TEXT NOT NULL,
+    session TEXT NOT NULL,
+    epoch TEXT NOT NULL,
+    latest INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    UNIQUE (user, session)
+) STRICT;
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    first_ts INTEGER NOT NULL,
+    last_ts INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX batches_in_order ON batches (stream, first);
+PRAGMA application_id = {0x47524E52};
+PRAGMA user_version = 1;
+INSERT INTO streams VALUES (1, 'alice', 's1', 'e1', 0, 0, x''), (2, 'bob', 's1', 'e2', 7, 70, x'5b5d');
+INSERT INTO batches VALUES (1, 1, 1, 1, {len(event_line(1))}, {len(event_line(1))}, {TS}, {TS}, x'5b5d',
+    CAST('{event_line(1).decode()}' AS BLOB));
+"""  # noqa: S608 - literals
+
+
+async def test_a_log_of_the_first_schema_is_brought_up_to_date_with_everything_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST_SCHEMA)
+    for _ in range(2):
+        async with SqliteLog(path) as log:
+            assert await log.head(KEY) == Head("e1", 1, 1, len(event_line(1)), TS, b"[]")
+            assert await log.head(OTHER) == Head("e2", 8, 7, 0, 0, b"[]")
+            assert list(await log.read(KEY, 0, 9, ALL)) == [event_line(1)]
+            other = await log.head(OTHER)
+            assert other is not None
+            assert other.touched > TS
+    async with SqliteLog(path) as log:
+        await log.append([event_batch(KEY, 2, 1), event_batch(OTHER, 8, 1)])
+
+
+async def test_a_log_of_the_first_schema_that_cannot_be_written_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST_SCHEMA)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LogUnavailable, match="locked"):
+            await SqliteLog(path, busy_seconds=0.01).open()
+        connection.execute("ROLLBACK")
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def image(path: Path, target: Path, boot: str | None) -> Path:
+    """What a machine that ends at this moment leaves of an open log; ``boot`` is another one where it is given."""
+    target.mkdir()
+    for part in path.parent.glob(f"{path.name}*"):
+        if not part.name.endswith(("-lock", "-shm")):
+            (target / part.name).write_bytes(part.read_bytes())
+    if boot is not None:
+        with contextlib.closing(sqlite3.connect(target / path.name)) as connection, connection:
+            connection.execute("UPDATE risk SET boot = ? WHERE boot <> ''", (boot,))
+    return target / path.name
+
+
+async def test_where_the_machine_may_have_taken_events_with_it_every_epoch_is_another_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with SqliteLog(tmp_path / "x.db") as log:
+        await log.make(KEY)
+        await log.append([event_batch(KEY, 1, 3, b"open")])
+        before = await log.make(KEY)
+        killed = image(tmp_path / "x.db", tmp_path / "killed", None)
+        ended = image(tmp_path / "x.db", tmp_path / "ended", "another boot")
+    async with SqliteLog(killed) as log:
+        assert await log.make(KEY) == before
+    async with SqliteLog(tmp_path / "x.db") as log:
+        assert await log.make(KEY) == before
+    assert caplog.messages == []
+    async with SqliteLog(ended) as log:
+        after = await log.make(KEY)
+    assert after.epoch != before.epoch
+    assert attrs.evolve(after, epoch=before.epoch) == before
+    assert "1 sessions begin a new epoch" in caplog.text
+    async with SqliteLog(ended) as log:
+        assert await log.make(KEY) == after
+
+
+async def test_with_full_durability_no_end_of_the_machine_changes_an_epoch(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "x.db", "FULL") as log:
+        await log.make(KEY)
+        await log.append([event_batch(KEY, 1, 3)])
+        before = await log.make(KEY)
+        ended = image(tmp_path / "x.db", tmp_path / "ended", "another boot")
+    async with SqliteLog(ended) as log:
+        assert await log.make(KEY) == before
+
+
 def make_text(path: Path) -> None:
     path.write_text("notes that are no database, and long enough to be taken for a header " * 20)
 
@@ -332,6 +438,15 @@ async def test_urls_name_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert (tmp_path / path).exists()
 
 
+@pytest.mark.parametrize(("query", "level"), [("", 1), ("?synchronous=NORMAL", 1), ("?synchronous=FULL", 2)])
+async def test_a_url_says_how_durable_a_commit_is(tmp_path: Path, query: str, level: int) -> None:
+    async with open_log(f"sqlite:{tmp_path}/a.db{query}"):
+        with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+            (boot,) = connection.execute("SELECT boot FROM risk").fetchone()
+    assert (boot == "") == (level == 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "a.db-lock"]
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -346,6 +461,11 @@ async def test_urls_name_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "SQLITE:x",
         "x.db",
         "redis://h",
+        "sqlite:x.db?synchronous=OFF",
+        "sqlite:x.db?synchronous=full",
+        "sqlite:x.db?synchronous",
+        "sqlite:x.db?mode=ro",
+        "memory:?synchronous=FULL",
     ],
 )
 def test_any_other_url_is_refused_in_one_line(url: str) -> None:

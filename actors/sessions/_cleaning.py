@@ -1,0 +1,74 @@
+"""Sessions that nobody comes back to: what their logs may drop, and when they are forgotten."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.errors import LogError
+from actors.sessions._journal import now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from actors.eventlog.base import EventLog, Head, Retention, StreamKey
+
+logger = logging.getLogger("greenroom.sessions")
+
+LONGEST_PAUSE = 3600.0
+"""Seconds between two rounds of cleaning; fewer where retention is shorter."""
+
+
+class Cleaner:
+    """Goes through the streams whose session is not in memory: those that are trim themselves.
+
+    ``reserve`` keeps a session from being made as long as its context lasts; it gives False where there is one.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        keep: Retention,
+        forget_seconds: float,
+        reserve: Callable[[StreamKey], AbstractContextManager[bool]],
+    ) -> None:
+        self._log = log
+        self._keep = keep
+        self._forget_seconds = forget_seconds
+        self._reserve = reserve
+
+    async def run(self) -> None:
+        """Clean for ever, a minute after the start at the earliest. A log that fails is tried again the next time."""
+        pause = min(LONGEST_PAUSE, max(60.0, self._keep.seconds / 4))
+        await trio.sleep(min(60.0, pause))
+        while True:
+            try:
+                await self.clean()
+            except LogError:
+                logger.warning("old sessions could not be cleaned up", exc_info=True)
+            await trio.sleep(pause)
+
+    async def clean(self) -> None:
+        """Drop what retention does not keep, and forget who had nothing left for long. Safe to cancel."""
+        for key in await self._log.streams():
+            await trio.lowlevel.checkpoint()
+            with self._reserve(key) as reserved:
+                head = await self._log.head(key) if reserved else None
+                if head is not None:
+                    await self._tidy(key, head)
+
+    async def _tidy(self, key: StreamKey, head: Head) -> None:
+        now = now_ms()
+        if head.oldest > head.latest:
+            if now - head.touched > self._forget_seconds * 1000:
+                await self._log.remove(key)
+        elif self._exceeds(head, now):
+            await self._log.trim(key, self._keep, now)
+
+    def _exceeds(self, head: Head, now: int) -> bool:
+        keep = self._keep
+        too_old = now - head.oldest_ts > keep.seconds * 1000
+        return too_old or head.latest - head.oldest >= keep.events or head.size > keep.size

@@ -1,0 +1,134 @@
+"""Sessions that nobody comes back to: their logs obey retention, and are forgotten in the end; those in use are not."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from delivery.agents import KEY, app_on
+from protocol.wire import greeted, greeted_in_memory
+
+from actors import MemoryLog, SqliteLog, StreamKey
+from actors.testing import FaultyLog, event_batch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from actors import EventLog
+
+OLD = StreamKey("anonymous", "old")
+DAY = 24 * 3600
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
+    return MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log.db")
+
+
+async def aged(log: EventLog, days: float, count: int = 3) -> None:
+    """Give the old session events that are so many days old."""
+    await log.make(OLD)
+    await log.append([event_batch(OLD, 1, count, ts=int((time.time() - days * DAY) * 1000))])
+
+
+@pytest.mark.parametrize(("days", "kept"), [(6.9, 3), (7.1, 0)])
+async def test_events_expire_with_nobody_there(log: EventLog, days: float, kept: int) -> None:
+    async with app_on(log).running(port=0) as server:
+        await aged(log, days)
+        before = await log.make(OLD)
+        await server.sessions.cleaner.clean()
+        head = await log.head(OLD)
+        assert head is not None
+        assert (head.epoch, head.latest, head.latest - head.oldest + 1) == (before.epoch, 3, kept)
+
+
+async def test_count_and_bytes_are_kept_with_nobody_there(log: EventLog) -> None:
+    async with app_on(log, retain_events=2).running(port=0) as server:
+        await aged(log, 0)
+        await server.sessions.cleaner.clean()
+        assert (await log.make(OLD)).oldest == 2
+
+
+@pytest.mark.parametrize(("days", "forgotten"), [(29, False), (31, True)])
+async def test_a_session_without_events_is_forgotten_after_its_time(
+    log: EventLog, days: float, *, forgotten: bool
+) -> None:
+    async with app_on(log).running(port=0) as server:
+        await aged(log, days)
+        old = await log.make(OLD)
+        await server.sessions.cleaner.clean()  # the events go
+        await server.sessions.cleaner.clean()  # what is left goes
+        assert (await log.head(OLD) is None) == forgotten
+        resume = {"epoch": old.epoch, "seq": 3}
+        async with greeted(server, "old", resume=resume) as one:
+            assert one.welcome["recovered"] == (not forgotten)
+            assert one.welcome.get("reset") == ("epoch_changed" if forgotten else None)
+
+
+async def test_a_session_that_is_in_memory_is_left_alone(log: EventLog) -> None:
+    async with app_on(log, forget_seconds=0).running(port=0) as server, greeted(server) as one:
+        head = await log.make(KEY)
+        while time.time() * 1000 <= head.touched + 1:
+            await trio.lowlevel.checkpoint()
+        await server.sessions.cleaner.clean()
+        assert await log.head(KEY) == head
+        await one.say("still here")
+
+
+async def test_a_session_that_is_wanted_while_it_is_forgotten_begins_anew(nursery: trio.Nursery) -> None:
+    class Slow(FaultyLog):
+        reached, released = trio.Event(), trio.Event()
+
+        async def remove(self, key: StreamKey) -> None:
+            self.reached.set()
+            await self.released.wait()
+            await super().remove(key)
+
+    log = Slow(MemoryLog())
+    async with app_on(log, forget_seconds=0).running(port=0) as server:
+        await aged(log, 31)
+        await server.sessions.cleaner.clean()
+        nursery.start_soon(server.sessions.cleaner.clean)
+        await log.reached.wait()
+        old = await log.make(OLD)
+        welcomes: list[str] = []
+
+        async def come() -> None:
+            async with greeted_in_memory(server, "old", resume={"epoch": old.epoch, "seq": 3}) as one:
+                welcomes.append(one.welcome["reset"])
+                await one.say("anew")
+                assert [event["seq"] for event in await one.until(1)] == [1]
+
+        async with trio.open_nursery() as comers:
+            comers.start_soon(come)
+            await trio.testing.wait_all_tasks_blocked()
+            assert welcomes == []
+            log.released.set()
+        assert welcomes == ["epoch_changed"]
+
+
+async def test_it_is_done_every_hour_and_a_log_that_fails_is_tried_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Failing(FaultyLog):
+        rounds = 0
+
+        async def streams(self) -> list[StreamKey]:
+            self.rounds += 1
+            if self.rounds == 1:
+                self.fail("read")
+                await self.read(OLD, 0, 1, 1)
+            return list(await super().streams())
+
+    log = Failing(MemoryLog())
+    async with app_on(log).running(port=0):
+        await aged(log, 8)
+        await trio.sleep(61)
+        assert log.rounds == 1
+        assert (await log.make(OLD)).oldest == 1
+        await trio.sleep(3600)
+        assert log.rounds == 2
+        assert (await log.make(OLD)).oldest == 4
