@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    import trio
+import trio
+
+GRACE = 1.0
+"""Seconds between the first cancel of a stop and the second, which ends shielded work."""
 
 
 def cancel_with_force(scope: trio.CancelScope) -> None:
@@ -22,3 +25,54 @@ def cancel_with_force(scope: trio.CancelScope) -> None:
             for inner in status.children:
                 inner._scope.shield = False  # noqa: SLF001  -- see above
                 todo.append(inner)
+
+
+class Forcible(Protocol):
+    """What can be ended by force."""
+
+    def force(self) -> None:
+        """Cancel everything in it, shielded or not."""
+        ...
+
+
+class Enforcer:
+    """Sees to it that what is to end does, also when nobody waits for it: one task for a whole system.
+
+    What was announced and not withdrawn is forced when its time has come, and again every GRACE seconds, since work
+    that was forced may shield itself anew.
+    """
+
+    __slots__ = ("_due", "_open", "_scope")
+
+    def __init__(self) -> None:
+        self._due: dict[Forcible, float] = {}
+        self._open = True
+        self._scope = trio.CancelScope(shield=True)
+
+    def at(self, target: Forcible, when: float) -> None:
+        """Force the target at that time, unless it is withdrawn; an earlier time for it holds."""
+        when = min(when, self._due.get(target, math.inf))
+        if when < math.inf:
+            self._due[target] = when
+            self._scope.deadline = min(self._scope.deadline, when)
+
+    def withdraw(self, target: Forcible) -> None:
+        """Leave it alone: it has ended."""
+        if self._due.pop(target, None) is not None and not self._due:
+            self._scope.deadline = math.inf
+
+    def close(self) -> None:
+        """End the task; nothing is forced any more."""
+        self._open = False
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Work until closed, whatever is cancelled around it."""
+        while self._open:
+            due = min(self._due.values(), default=math.inf)
+            with trio.CancelScope(shield=True, deadline=due) as self._scope:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            for target in [target for target, when in self._due.items() if when <= now]:
+                self._due[target] = now + GRACE
+                target.force()

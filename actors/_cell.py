@@ -6,15 +6,17 @@ is decided by the family (the supervisor's book-keeping) that the cell belongs t
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING
 
 import outcome
 import trio
 
+from actors._cancelling import GRACE
 from actors._deadletters import Undelivered
 from actors._incarnation import Incarnation
-from actors._lifecycle import HALT, KILLED, ExitReason, Failure, State, Stop
+from actors._lifecycle import HALT, KILLED, ExitReason, Failure, Killed, State, Stop
 from actors._mailbox import Mailbox, Request
 from actors._ref import ActorRef, ActorStatistics
 from actors._restart import should_restart
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
     from actors._spec import ChildSpec
     from actors._system import ActorSystem
 
-GRACE = 1.0
-"""Seconds between the first cancel of a stop and the second, which ends shielded work."""
+logger = logging.getLogger("actors")
 
 
 class Cell:
@@ -42,7 +43,6 @@ class Cell:
         "_resumed",
         "_starter",
         "_watchers",
-        "attempts",
         "failed",
         "family",
         "handled",
@@ -82,8 +82,6 @@ class Cell:
         self.reason: ExitReason | None = None
         """Why it ended; None until then."""
         self.handled = self.failed = self.restarts = 0
-        self.attempts = 0
-        """Restarts since it was last healthy."""
         self.stop_asked: Stop | None = None
         self.stop_at = math.inf
         """When a stop is to cancel what still runs."""
@@ -119,11 +117,14 @@ class Cell:
         except trio.Cancelled:
             self.stop_soon(Stop(KILLED), 0.0)
             with trio.CancelScope(shield=True):
-                await self.enforce()
+                await self.gone()
             raise
 
     async def begin_again(self) -> None:
-        """Begin the next incarnation of a halted cell; return when it is up, or raise why it is not."""
+        """Begin the next incarnation of a halted cell; return when it is up, or raise why it is not.
+
+        Cancelled: it goes on starting.
+        """
         if self._resumed is not None:
             self._resumed.set()
             await self._wait_up()
@@ -148,8 +149,11 @@ class Cell:
         self._tell_starter(outcome.Value(None))
 
     def is_stopping(self) -> None:
-        """Note that no message is handled any more."""
+        """Note that no message is handled any more. The time of a stop that was its own wish begins."""
         self.state = State.STOPPING
+        life, asked = self.life, self.stop_asked
+        if asked is not None and asked.own and life is not None and life.scope is not None:
+            life.scope.deadline = min(life.scope.deadline, self.begin_to_end())
 
     # The task
 
@@ -160,19 +164,29 @@ class Cell:
         try:
             while True:
                 reason = KILLED
-                self.life = Incarnation(self)
-                reason = await self.life.run()
+                self.life = life = Incarnation(self)
+                try:
+                    reason = await life.run()
+                finally:
+                    self.system.enforcer.withdraw(life)
+                self._report(reason)
                 delay = None if self.ends_for_good else self.parent.exited(self, reason)
                 if delay is None:
                     return
                 self._close_life(reason)
                 reason = KILLED
                 await self._wait(delay)
-                if self.stop_asked is not None:
+                if self.stop_asked is not None and self.stop_asked.final:
                     reason = self.stop_asked.reason
                     return
         finally:
             self._conclude(reason)
+
+    def _report(self, reason: ExitReason) -> None:
+        """Log what it raised, with its place in the tree, unless somebody waits for its start: they get it raised."""
+        error = _cause(reason)
+        if error is not None and self._starter is None:
+            logger.error("%s failed: %r", self.path, error, exc_info=error)
 
     def _close_life(self, reason: ExitReason) -> None:
         """Clear away what belonged to the incarnation; ref and mailbox stay."""
@@ -193,10 +207,11 @@ class Cell:
             if delay == math.inf:
                 self._resumed = trio.Event()
                 self._set(self._halted)
+                self._halted = None
                 await self._resumed.wait()
             else:
                 await trio.sleep(delay)
-        self._pause = self._resumed = self._halted = None
+        self._pause = self._resumed = None
         if self.stop_asked is None:
             self.state = State.STARTING
 
@@ -241,7 +256,7 @@ class Cell:
     def leave(self, reason: ExitReason) -> None:
         """Stop by its own wish after what is in hand; whether it comes back is decided by its restart type."""
         if self.stop_asked is None and self.life is not None:
-            self.stop_asked = stop = Stop(reason, final=not should_restart(self.spec.restart, reason))
+            self.stop_asked = stop = Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)
             if stop.final:
                 self.mailbox.refuse("stopping")
             self.life.wake()
@@ -271,33 +286,22 @@ class Cell:
                 life.scope.cancel()
         if self.state is State.RUNNING:
             self.state = State.STOPPING
+        self.system.enforcer.at(life, self.stop_at + GRACE)
         if seconds <= 0:
             life.kill()
         life.wake()
 
-    def deadline(self) -> float:
-        """When the cleaning up after a failure that happens now is cancelled."""
-        return min(self.stop_at, trio.current_time() + self.spec.seconds)
+    def begin_to_end(self) -> float:
+        """Let the time of an end that nobody asked for begin; when what still runs is to be cancelled."""
+        self.stop_at = min(self.stop_at, trio.current_time() + self.spec.seconds)
+        if self.life is not None:
+            self.system.enforcer.at(self.life, self.stop_at + GRACE)
+        return self.stop_at
 
     async def stop(self, stop: Stop, seconds: float) -> ExitReason:
         """Stop it and wait until nothing of it is left. Cancelled: the stop goes on, with its deadlines."""
         self.stop_soon(stop, seconds)
-        try:
-            return await self.enforce()
-        except trio.Cancelled:
-            self.system.nursery.start_soon(self.enforce, name=f"stopping {self.spec.id}")
-            raise
-
-    async def enforce(self) -> ExitReason:
-        """Wait for the end of a stop; GRACE after its deadline force it, as often as it takes."""
-        with trio.CancelScope(deadline=self.stop_at + GRACE):
-            return await self.gone()
-        while self.reason is None:
-            if self.life is not None:
-                self.life.force()
-            with trio.move_on_after(GRACE):
-                await self.gone()
-        return self.reason
+        return await self.gone()
 
     async def gone(self) -> ExitReason:
         """Wait for its end; the reason. Cancelled: nothing happened."""
@@ -311,17 +315,12 @@ class Cell:
 
     async def halt(self, seconds: float) -> None:
         """End its incarnation as a stop does; return when it waits for :meth:`begin_again`, or has ended for good."""
-        if self._resumed is not None or self.reason is not None:
+        waits = self._resumed is not None and not self._resumed.is_set()
+        if waits or self.reason is not None:
             return
         self._halted = halted = trio.Event()
         self.stop_soon(HALT, seconds)
-        with trio.CancelScope(deadline=self.stop_at + GRACE):
-            await halted.wait()
-        while not halted.is_set():
-            if self.life is not None:
-                self.life.force()
-            with trio.move_on_after(GRACE):
-                await halted.wait()
+        await halted.wait()
 
     # Messages that were not handled
 
@@ -387,4 +386,4 @@ class Cell:
 
 
 def _cause(reason: ExitReason) -> BaseException | None:
-    return reason.exception if isinstance(reason, Failure) else None
+    return reason.exception if isinstance(reason, (Failure, Killed)) else None

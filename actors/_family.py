@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
-from actors._lifecycle import ExitReason, Failure, Shutdown, State, Stop
+from actors._lifecycle import ExitReason, Failure, Killed, Shutdown, State, Stop
 from actors._restart import Restart, Window, should_restart
 from actors._spec import AutoShutdown, ChildSpec, Strategy, SupervisorSpec
 from actors.errors import ActorTerminated, ChildNotFound, ChildRunning, MaxChildren, NameTaken, RestartLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from actors._cell import Cell
     from actors._incarnation import Incarnation
@@ -65,6 +65,8 @@ class Child:
     """Whether somebody is starting it for the first time; a group restart leaves it to them."""
     dismissed: bool = False
     """Whether the supervisor was told to end it: then its end is no sign for an automatic shutdown."""
+    attempts: int = 0
+    """Restarts since it was last healthy."""
 
 
 class Family:
@@ -78,8 +80,12 @@ class Family:
         "_again",
         "_children",
         "_closing",
+        "_down",
         "_keeps",
+        "_not_before",
         "_regroup",
+        "_starting",
+        "_step",
         "_window",
         "owner",
         "restarts",
@@ -98,7 +104,17 @@ class Family:
         self._closing = False
         self._keeps = keeps and spec.strategy is not Strategy.DYNAMIC
         self._regroup: trio.CancelScope | None = None
+        """Around the restart of a group, while there is one."""
+        self._step: trio.CancelScope | None = None
+        """Around what it waits for and need not: the backoff, or the start of a child that is to be halted again."""
         self._again: Child | None = None
+        """The first child that failed since; with it the restart of the group begins again."""
+        self._down: list[Child] = []
+        """The group while it is halted: what fails there is no failure of its own."""
+        self._starting: Child | None = None
+        """The child of the group that starts now."""
+        self._not_before = -math.inf
+        """When the backoff is over."""
 
     # Looking
 
@@ -126,6 +142,14 @@ class Family:
         """Find a child that has a body."""
         child = self._children.get(key)
         return None if child is None else child.cell
+
+    def descendants(self) -> Iterator[Cell]:
+        """Go through all that have a body, in this family and those below it, parents first."""
+        for child in self._children.values():
+            if child.cell is not None:
+                yield child.cell
+                if child.cell.family is not None:
+                    yield from child.cell.family.descendants()
 
     def forget(self, key: str) -> None:
         """Drop the entry of a child that has ended."""
@@ -190,7 +214,7 @@ class Family:
         for cell in cells:
             cell.stop_soon(Stop(Shutdown()), 0.0 if brutal else cell.spec.seconds)
         for cell in cells:
-            await cell.enforce()
+            await cell.gone()
 
     def _is_ending(self) -> bool:
         life = self.owner.life
@@ -206,29 +230,27 @@ class Family:
         was_up = cell.life is not None and cell.life.up_since < math.inf
         if not (was_up or cell.restarts):
             return None  # Its first start failed: that is for who started it.
-        if isinstance(reason, Failure):
-            logger.error("%s failed: %r", cell.path, reason.exception, exc_info=reason.exception)
         held = cell.stop_asked is not None and cell.stop_asked.hold
         if held or (self._regroup is not None and not was_up):
             return math.inf
         if self._is_ending() or not should_restart(cell.spec.restart, reason):
             return None
-        return self._restart(cell, reason)
-
-    def _restart(self, cell: Cell, reason: ExitReason) -> float | None:
-        if not self._grant(cell.path, reason.exception if isinstance(reason, Failure) else None):
-            return None
-        if self.spec.strategy not in GROUPS:
-            return self._delay(cell)
         child = self._children[cell.spec.id]
+        if any(child is member for member in self._down):
+            return math.inf
+        return self._restart(child, cell, reason)
+
+    def _restart(self, child: Child, cell: Cell, reason: ExitReason) -> float | None:
+        if not self._grant(cell.path, reason.exception if isinstance(reason, (Failure, Killed)) else None):
+            return None
+        delay = self._delay(child, cell.life.up_since if cell.life is not None else math.inf)
+        if self.spec.strategy not in GROUPS:
+            return delay
+        self._go_back_to(child, delay)
         life = self.owner.life
         if self._regroup is None and life is not None and life.nursery is not None:
             self._regroup = trio.CancelScope()
-            life.nursery.start_soon(
-                self._restart_group, child, self._delay(cell), name=f"restarting with {child.spec.id}"
-            )
-        else:
-            self._go_back_to(child)
+            life.nursery.start_soon(self._restart_group, name=f"restarting with {child.spec.id}")
         return math.inf
 
     def _grant(self, path: str, cause: BaseException | None) -> bool:
@@ -244,15 +266,14 @@ class Family:
         self.owner.crash(limit)
         return False
 
-    def _delay(self, cell: Cell) -> float:
-        backoff = cell.spec.backoff or self.spec.backoff
+    def _delay(self, child: Child, up_since: float) -> float:
+        backoff = child.spec.backoff or self.spec.backoff
         if backoff is None:
             return 0.0
-        up_since = cell.life.up_since if cell.life is not None else math.inf
         if trio.current_time() - up_since >= backoff.healthy_after:
-            cell.attempts = 0
-        cell.attempts += 1
-        return backoff.delay(cell.attempts - 1, random.random())  # noqa: S311  -- spreads restarts, guards nothing
+            child.attempts = 0
+        child.attempts += 1
+        return backoff.delay(child.attempts - 1, random.random())  # noqa: S311  -- spreads restarts, guards nothing
 
     def ended(self, cell: Cell, reason: ExitReason) -> None:
         """Note that a child is gone for good."""
@@ -272,31 +293,45 @@ class Family:
 
     # Restarting a group
 
-    def _go_back_to(self, child: Child) -> None:
-        """Begin the group restart that is under way again at this child, or at an earlier one that asked for it."""
+    def _go_back_to(self, child: Child, delay: float) -> None:
+        """Have the group restarted from this child on, or from an earlier one that failed too.
+
+        What a restart that is under way waits for is cut short when that goes down again anyway: the start of a later
+        child may be waiting for the very one that failed.
+        """
         waiting = self._waiting()
-        order = list(self._children.values())
-        if waiting is None or order.index(child) < order.index(waiting):
+        if waiting is None or self._is_before(child, waiting):
             self._again = child
+        self._not_before = max(self._not_before, trio.current_time() + delay)
+        if self._step is not None and (self._starting is None or self._is_before(child, self._starting)):
+            self._step.cancel()
 
     def _waiting(self) -> Child | None:
         """Find the child that failed while its group was restarted, unless it was deleted since."""
         again = self._again
         return again if again is not None and self._children.get(again.spec.id) is again else None
 
-    async def _restart_group(self, first: Child, delay: float) -> None:
+    def _is_before(self, one: Child, other: Child) -> bool:
+        return next(child is one for child in self._children.values() if child is one or child is other)
+
+    async def _restart_group(self) -> None:
         """Halt the group from its last child to its first, then start it in order, until all of it is up."""
         scope = self._regroup
         assert scope is not None  # noqa: S101  -- set by who started this task
         with scope:
-            failed: Child | None = first
-            while failed is not None:
+            while (first := self._waiting()) is not None:
                 self._again = None
-                group = self._group(failed)
+                self._down = group = self._group(first)
                 await self._halt(group)
-                await trio.sleep(delay)
-                failed = await self._start(group)
-        self._regroup = None
+                with trio.CancelScope() as self._step:
+                    await trio.sleep_until(self._not_before)
+                self._step, self._down = None, []
+                waiting = self._waiting()
+                if waiting is None:
+                    await self._start(group)
+                elif self._is_before(first, waiting):
+                    self._again = first
+        self._regroup, self._down, self._not_before = None, [], -math.inf
 
     def _group(self, first: Child) -> list[Child]:
         children = list(self._children.values())
@@ -312,22 +347,30 @@ class Family:
             elif child.cell is not None:
                 await child.cell.halt(child.spec.seconds)
 
-    async def _start(self, group: list[Child]) -> Child | None:
-        """Start the group in order. The child with which to do it again, None when all are up."""
+    async def _start(self, group: list[Child]) -> None:
+        """Start the group in order, up to a child before which another has failed: with that one it is done again."""
         for child in group:
             if self._children.get(child.spec.id) is not child:
                 continue
-            try:
-                if child.cell is not None:
-                    await child.cell.begin_again()
-                else:
-                    await self.launch(child)
-            except Exception as failure:  # noqa: BLE001  -- whatever a child's start raises is a failed restart
-                if child.dismissed or self._children.get(child.spec.id) is not child:
-                    continue
-                self._go_back_to(child)
-                if not self._grant(f"{self.owner.path}/{child.spec.id}", failure):
-                    await trio.sleep_forever()
-            if self._waiting() is not None:
-                break
-        return self._waiting()
+            waiting = self._waiting()
+            if waiting is not None and self._is_before(waiting, child):
+                return
+            self._starting = child
+            with trio.CancelScope() as self._step:
+                await self._start_member(child)
+            self._step = self._starting = None
+
+    async def _start_member(self, child: Child) -> None:
+        try:
+            if child.cell is not None:
+                await child.cell.begin_again()
+            else:
+                await self.launch(child)
+        except Exception as failure:
+            path = f"{self.owner.path}/{child.spec.id}"
+            logger.error("%s failed: %r", path, failure, exc_info=failure)  # noqa: TRY400  -- with its own traceback
+            if child.dismissed or self._children.get(child.spec.id) is not child:
+                return
+            if not self._grant(path, failure):
+                await trio.sleep_forever()
+            self._go_back_to(child, self._delay(child, math.inf))

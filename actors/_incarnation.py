@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
-from actors._cancelling import cancel_with_force
+from actors._cancelling import GRACE, cancel_with_force
 from actors._deadletters import Undelivered
 from actors._lifecycle import KILLED, ExitReason, Failure, Killed, is_graceful
 from actors._mailbox import Request
-from actors._ref import Terminated
+from actors._ref import Terminated, cell_of
 from actors.errors import DeathPact
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Incarnation:
         "_failure",
         "_killed",
         "_lifecycle",
+        "_notice",
+        "_said_goodbye",
         "_watching",
         "actor",
         "cell",
@@ -83,6 +85,10 @@ class Incarnation:
         self.deferred: set[Request] | None = None
         self._watching: dict[Cell, None] | None = None
         self._lifecycle: deque[object] | None = None
+        self._notice: object = None
+        """The lifecycle message in hand."""
+        self._said_goodbye = False
+        """Whether ``stopping()`` was begun: it is run once."""
         self._failure: Exception | None = None
         self._attention = False
         self._killed = False
@@ -107,7 +113,7 @@ class Incarnation:
                     self.over = True
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            failures += _failures_of(group)
+            failures += _failures_of(group, failures)
         finally:
             self.nursery = None
         reason = self._verdict(reason, failures)
@@ -124,16 +130,17 @@ class Incarnation:
         cell.is_stopping()
         if cell.family is not None:
             await cell.family.stop_all()
+        self._said_goodbye = True
         await actor.stopping(reason)
         return reason
 
     def _verdict(self, reason: ExitReason, failures: list[Exception]) -> ExitReason:
+        if self._failure is not None and self._failure not in failures:
+            failures.insert(0, self._failure)
         if self._killed:
-            return KILLED
-        if self._failure is not None and not failures:
-            return Failure(self._failure)
+            return Killed(_one_of(failures)) if failures else KILLED
         if failures:
-            return Failure(failures[0] if len(failures) == 1 else ExceptionGroup("actor and tasks failed", failures))
+            return Failure(_one_of(failures))
         if self.up_since == math.inf and self.cell.stop_asked is not None:
             return self.cell.stop_asked.reason
         return reason
@@ -141,12 +148,13 @@ class Incarnation:
     async def _clean_up(self, reason: ExitReason) -> ExitReason:
         """End the children after a failure or a kill, when the nursery is gone; then an actor that failed tidies up."""
         family, brutal = self.cell.family, isinstance(reason, Killed)
-        with trio.CancelScope(deadline=self.cell.deadline()) as scope:
+        with trio.CancelScope() as scope:
             self.scope = scope
+            scope.deadline = self.cell.begin_to_end()
             try:
                 if family is not None:
                     await family.stop_all(brutal=brutal)
-                if self.actor is not None and self.up_since < math.inf and not brutal:
+                if not (brutal or self.actor is None or self.up_since == math.inf or self._said_goodbye):
                     await self.actor.stopping(reason)
             except Exception as failure:  # noqa: BLE001  -- it joins the failure that was the reason
                 reason = _joined(reason, failure)
@@ -208,6 +216,8 @@ class Incarnation:
             if turn % BATCH == 0:
                 await trio.lowlevel.checkpoint()
             self._attention = False
+            if self._killed:
+                await trio.lowlevel.checkpoint()
             if self._failure is not None:
                 raise self._failure
             stop = self.cell.stop_asked
@@ -221,10 +231,16 @@ class Incarnation:
     async def _notify(self, actor: Actor, event: object) -> None:
         """Let the actor see one lifecycle message."""
         if isinstance(event, Terminated):
+            self._notice = event
+            if self._watching is not None:
+                self._watching.pop(cell_of(event.ref), None)
             if await actor.receive(event) is UNHANDLED:
                 raise DeathPact(f"{self.cell.path} does not handle the end of {event.ref.path}, which it watched")
         elif self.timers is not None and self.timers.is_due(event):
-            await actor.receive(self.timers.collect(event))
+            self._notice = message = self.timers.collect(event)
+            if await actor.receive(message) is UNHANDLED:
+                self.cell.discard(message, Undelivered.UNHANDLED)
+        self._notice = None
 
     # The control lane
 
@@ -248,8 +264,9 @@ class Incarnation:
         self.wake()
 
     def kill(self) -> None:
-        """End it now, without ``stopping()``."""
-        self._killed = True
+        """End it now, without ``stopping()``; it handles nothing more."""
+        self._killed = self._attention = True
+        self.cell.system.enforcer.at(self, trio.current_time() + GRACE)
         self.force()
 
     def force(self) -> None:
@@ -261,13 +278,15 @@ class Incarnation:
 
     def watch(self, target: Cell) -> None:
         """Ask for one Terminated of the target; at once when it is dead already."""
-        if target.reason is not None:
-            self.post(Terminated(target.ref, target.reason))
-            return
         if self._watching is None:
             self._watching = {}
+        if target in self._watching:
+            return
         self._watching[target] = None
-        target.add_watcher(self)
+        if target.reason is None:
+            target.add_watcher(self)
+        else:
+            self.post(Terminated(target.ref, target.reason))
 
     def unwatch(self, target: Cell) -> None:
         """Take no Terminated of the target from now on, not even one that waits already."""
@@ -280,18 +299,17 @@ class Incarnation:
             )
 
     def saw_end(self, target: Cell, reason: ExitReason) -> None:
-        """Post the news that a watched actor ended."""
-        if self._watching is not None:
-            self._watching.pop(target, None)
+        """Post the news that a watched actor ended; it stays watched until they are handled."""
         self.post(Terminated(target.ref, reason))
 
     # Afterwards
 
     def close(self, error: Exception, cause: BaseException | None) -> None:
         """Settle what is left: who asked gets ``error``, the message in hand is a dead letter, the watches end."""
-        if self.current is not None:
-            self.cell.drop_failed(self.current, error, cause)
-            self.current = None
+        for item in (self._notice, self.current):
+            if item is not None:
+                self.cell.drop_failed(item, error, cause)
+        self._notice = self.current = None
         for request in self.deferred or ():
             request.settle(outcome.Error(error))
         for target in self._watching or ():
@@ -299,12 +317,18 @@ class Incarnation:
         self.deferred = self._watching = self._lifecycle = self.timers = None
 
 
-def _failures_of(group: BaseExceptionGroup[BaseException]) -> list[Exception]:
-    """Take what the tasks raised; what comes from outside (Cancelled, KeyboardInterrupt) goes on its way."""
-    outside, inside = group.split(lambda error: not isinstance(error, (Exception, BaseExceptionGroup)))
-    if outside is not None:
-        raise outside
-    return [error for error in inside.exceptions if isinstance(error, Exception)] if inside is not None else []
+def _one_of(failures: list[Exception]) -> Exception:
+    return failures[0] if len(failures) == 1 else ExceptionGroup("actor and tasks failed", failures)
+
+
+def _failures_of(group: BaseExceptionGroup[BaseException], known: list[Exception]) -> list[Exception]:
+    """Take what the tasks raised; what comes from outside (Cancelled, KeyboardInterrupt) goes on its way.
+
+    With it goes whatever else was raised: the actor has no reason to carry it any more.
+    """
+    if group.split(lambda error: not isinstance(error, (Exception, BaseExceptionGroup)))[0] is not None:
+        raise BaseExceptionGroup("ended from outside", [*known, *group.exceptions]) if known else group
+    return [error for error in group.exceptions if isinstance(error, Exception)]
 
 
 def _joined(reason: ExitReason, failure: Exception) -> Failure:

@@ -35,7 +35,12 @@ class Failure:
 
 @attrs.frozen
 class Killed:
-    """The actor was ended without being asked, or did not stop in time."""
+    """The actor was ended without being asked, or did not stop in time.
+
+    ``exception`` is what it raised on its way out, if anything: not why it ended, and no part of the comparison.
+    """
+
+    exception: BaseException | None = attrs.field(default=None, eq=False)
 
 
 KILLED = Killed()
@@ -69,6 +74,8 @@ class Stop:
     """A stop that was asked for."""
 
     reason: ExitReason
+    own: bool = attrs.field(default=False, kw_only=True)
+    """Whether it was the actor's own wish; then its time begins when the message in hand is done."""
     drain: bool = False
     """Whether what is in the mailbox is handled first."""
     final: bool = True

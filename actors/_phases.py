@@ -6,11 +6,13 @@ After Pekko's ``CoordinatedShutdown``.
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 import trio
 
+from actors._cancelling import GRACE, cancel_with_force
 from actors.errors import SpecError
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class PhaseReport:
     failures: tuple[Exception, ...]
     """What its work raised; the phases after it ran all the same."""
     timed_out: bool
-    """Whether its time was up; what still ran was cancelled."""
+    """Whether its time was up; what still ran was cancelled, a second later what shielded itself as well."""
 
 
 class Phases:
@@ -65,13 +67,25 @@ class Phases:
 
     async def _run_one(self, phase: Phase) -> PhaseReport:
         failures: list[Exception] = []
-        with trio.move_on_after(phase.seconds) as scope:
-            async with trio.open_nursery() as nursery:
-                for work in self._work[phase.name]:
-                    nursery.start_soon(_guarded, phase, work, failures, name=f"shutdown {phase.name}")
+        async with trio.open_nursery() as guard:
+            with trio.move_on_after(phase.seconds) as scope:
+                if phase.seconds < math.inf:
+                    guard.start_soon(_force, scope, phase.seconds + GRACE)
+                async with trio.open_nursery() as nursery:
+                    for work in self._work[phase.name]:
+                        nursery.start_soon(_guarded, phase, work, failures, name=f"shutdown {phase.name}")
+            guard.cancel_scope.cancel()
         if scope.cancelled_caught:
             logger.error("shutdown phase %s was not done within %g s", phase.name, phase.seconds)
         return PhaseReport(phase.name, tuple(failures), scope.cancelled_caught)
+
+
+async def _force(scope: trio.CancelScope, seconds: float) -> None:
+    """End what shields itself from the time limit, as often as it takes."""
+    while True:
+        await trio.sleep(seconds)
+        cancel_with_force(scope)
+        seconds = GRACE
 
 
 async def _guarded(phase: Phase, work: Work, failures: list[Exception]) -> None:

@@ -9,6 +9,7 @@ import trio
 
 from actors._lifecycle import ExitReason, Shutdown, Stop
 from actors._mailbox import FAIR_SENDS, MailboxStatistics, Request
+from actors._spec import check_seconds
 from actors.errors import AskTimeout
 
 if TYPE_CHECKING:
@@ -127,7 +128,9 @@ class ActorRef:
         cell = self._cell
         if trio.lowlevel.current_task() is cell.task:
             raise RuntimeError(f"{self.path} waits for its own end; use context.stop()")
-        return await cell.stop(Stop(Shutdown(), drain=drain), cell.spec.seconds if timeout is None else timeout)
+        seconds = cell.spec.seconds if timeout is None else timeout
+        check_seconds(seconds, "timeout")
+        return await cell.stop(Stop(Shutdown(), drain=drain), seconds)
 
     def kill(self) -> None:
         """End the incarnation now, shielded work too, without ``stopping()``; reason Killed.

@@ -78,15 +78,29 @@ def _restart(value: Restart | str) -> Restart:
     return _member(Restart, value)
 
 
+def _overflow(value: Overflow | str) -> Overflow:
+    return _member(Overflow, value)
+
+
 def _auto_shutdown(value: AutoShutdown | str) -> AutoShutdown:
     return _member(AutoShutdown, value)
 
 
-def _seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if value is None:
-        return
+def check_seconds(value: object, name: str = "the time") -> None:
+    """Raise SpecError for what is no time to wait: 0 seconds or more, ``math.inf`` for no limit."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
-        raise SpecError(f"{field.name} must be a number of seconds, 0 or more, not {value!r}")
+        raise SpecError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+
+
+def _seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        check_seconds(value, field.name)
+
+
+def _span(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    check_seconds(value, field.name)
+    if value == 0:
+        raise SpecError(f"{field.name} must be more than 0 seconds: within none, nothing would ever be too often")
 
 
 def _count(least: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
@@ -104,7 +118,7 @@ class MailboxSpec:
     """How much an actor's mailbox and stash hold, and what happens to more."""
 
     size: int = attrs.field(default=64, validator=_count(1))
-    overflow: Overflow = attrs.field(default=Overflow.WAIT, validator=_one_of(Overflow))
+    overflow: Overflow = attrs.field(default=Overflow.WAIT, converter=_overflow, validator=_one_of(Overflow))
     stash: int = attrs.field(default=64, validator=_count(0))
 
 
@@ -162,6 +176,8 @@ def _check_identity(name: object, factory: object) -> None:
 def _check_backoff(backoff: Backoff | None) -> None:
     if backoff is None:
         return
+    for name, value in (("minimum", backoff.minimum), ("maximum", backoff.maximum)):
+        check_seconds(value, f"{name} of a backoff")
     if not 0 <= backoff.minimum <= backoff.maximum < math.inf:
         raise SpecError(f"backoff must have 0 <= minimum <= maximum, not {backoff!r}")
     if not 0 <= backoff.random_factor <= 1:
@@ -183,7 +199,7 @@ class SupervisorSpec:
     strategy: Strategy = attrs.field(default=Strategy.ONE_FOR_ONE, converter=_strategy, validator=_one_of(Strategy))
     children: Sequence[ChildSpec] = attrs.field(default=(), converter=_tuple)
     max_restarts: int = attrs.field(default=3, kw_only=True, validator=_count(0))
-    max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_seconds)
+    max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_span)
     max_children: int | None = attrs.field(default=None, kw_only=True, validator=_count(0))
     auto_shutdown: AutoShutdown = attrs.field(
         default=AutoShutdown.NEVER, kw_only=True, converter=_auto_shutdown, validator=_one_of(AutoShutdown)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import attrs
 import trio
 
+from actors._cancelling import GRACE, Enforcer
 from actors._deadletters import DeadLetterOffice, DeadLetters
 from actors._family import Family
+from actors._lifecycle import KILLED, Stop
 from actors._phases import Phase, PhaseReport, Phases
 from actors._restart import Restart
 from actors._spec import ChildSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
@@ -49,6 +51,8 @@ class ActorSystem:
         self.nursery = nursery
         """The runtime's own; an actor's tasks belong into ``actor.nursery``."""
         self.office = DeadLetterOffice()
+        self.enforcer = Enforcer()
+        """Ends what does not end in time."""
         self.living = 0
         self.body = body
         """Makes the cells of children."""
@@ -174,13 +178,24 @@ class ActorSystem:
         """Do nothing: no child of the root is significant."""
 
     def crash(self, failure: Exception) -> None:
-        """End the system with this failure: the root gave up."""
-        self.nursery.start_soon(_raise, failure)
+        """End the system with this failure, when every actor has stopped: the root gave up."""
+        self.nursery.start_soon(self._give_up, failure)
 
+    async def _give_up(self, failure: Exception) -> NoReturn:
+        await self.stop_actors()
+        raise failure
 
-async def _raise(failure: Exception) -> NoReturn:
-    await trio.lowlevel.checkpoint()
-    raise failure
+    async def end_by_force(self) -> None:
+        """End every actor after a cancellation from outside: what shields itself is forced after GRACE."""
+        self.nursery.cancel_scope.cancel()
+        cells = list(self._root.descendants())
+        with trio.move_on_after(GRACE):
+            for cell in cells:
+                await cell.gone()
+        for cell in cells:
+            cell.stop_soon(Stop(KILLED), 0.0)
+        for cell in cells:
+            await cell.gone()
 
 
 @contextlib.asynccontextmanager
@@ -188,19 +203,27 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
     """Open an actor system. Leaving the block shuts it down: the ``phases`` in their order, then every actor stops.
 
     Raises RestartLimit when a top-level actor failed too often; the block is cancelled then. When the block is
-    cancelled from outside all actors are, at once and together.
+    cancelled from outside all actors are, at once and together; what shields itself from that has a second.
     """
     registry = Phases(phases)
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             system = ActorSystem(nursery, registry)
+            nursery.start_soon(system.enforcer.run, name="enforcer")
             try:
-                yield system
-            except Exception as error:  # noqa: BLE001  -- raised again below, when the actors are gone
-                failure = error
-            await system.shutdown()
-            await system.stop_actors()
+                try:
+                    yield system
+                except Exception as error:  # noqa: BLE001  -- raised again below, when the actors are gone
+                    failure = error
+                await system.shutdown()
+                await system.stop_actors()
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await system.end_by_force()
+                raise
+            finally:
+                system.enforcer.close()
     except BaseExceptionGroup as group:
         limits, rest = group.split(RestartLimit)
         if rest is not None or failure is not None or limits is None or len(limits.exceptions) != 1:

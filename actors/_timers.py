@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from actors._spec import check_seconds
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -39,12 +41,14 @@ class Timers:
 
     def once(self, key: Hashable, message: object, seconds: float) -> None:
         """Receive ``message`` in ``seconds``. Replaces a timer of the same key: its message does not come any more."""
+        check_seconds(seconds)
         self._set(Timer(key, message, None), seconds)
 
     def every(self, key: Hashable, message: object, seconds: float) -> None:
         """Receive ``message`` every ``seconds``, the first in ``seconds``. Replaces a timer of the same key."""
-        if seconds <= 0:
-            raise ValueError(f"a period must be more than 0 seconds, not {seconds!r}")
+        check_seconds(seconds)
+        if seconds == 0:
+            raise ValueError("a period must be more than 0 seconds")
         self._set(Timer(key, message, seconds), seconds)
 
     def cancel(self, key: Hashable) -> bool:

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from _probes import Member, World, hang
 
-from actors import ActorTerminated, Phase, Shutdown, SpecError, open_system
+from actors import ActorTerminated, Phase, Restart, RestartLimit, Shutdown, SpecError, open_system
 
 
 async def test_phases_run_in_order_before_the_actors_stop() -> None:
@@ -125,3 +125,36 @@ async def test_a_cancelled_shutdown_is_finished_at_the_end_of_the_block(
         begin = autojump_clock.current_time()
     assert await ref.terminated() == Shutdown()
     assert trio.current_time() == pytest.approx(begin)
+
+
+async def test_a_phase_ends_work_that_shields_itself_from_its_time_limit(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def stubborn() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+
+    async with open_system([Phase("a", 2)]) as system:
+        system.on_shutdown("a", stubborn)
+        begin = autojump_clock.current_time()
+        (report,) = await system.shutdown()
+        assert report.timed_out
+        assert trio.current_time() - begin == pytest.approx(3)
+
+
+async def test_a_root_that_gives_up_stops_every_actor_in_order_before_it_raises() -> None:
+    world = World()
+
+    async def give_up() -> None:
+        async with open_system() as system:
+            for name in "abc":
+                await system.spawn(Member, name, world, restart=Restart.PERMANENT)
+            ref = await system.spawn(Member, "d", world, restart=Restart.PERMANENT)
+            world.fail_start("d", 1000)
+            world.take()
+            await ref.tell(ValueError("crash"))
+            await trio.sleep_forever()
+
+    with pytest.raises(RestartLimit, match="/ gave up"):
+        await give_up()
+    assert world.take() == [("stop", name) for name in "dcba"]

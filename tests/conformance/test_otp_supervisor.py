@@ -66,32 +66,6 @@ async def test_restart_type_decides_what_follows_each_ending(restart: Restart, e
         assert [info.id for info in supervisor.children()] == ([] if follows == "nothing" else ["a"])
 
 
-@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
-async def test_a_temporary_bystander_does_not_come_back_with_its_group(strategy: Strategy) -> None:
-    async with open_system() as system:
-        world = World()
-        spec = SupervisorSpec(strategy=strategy, children=[world.member("a"), world.member("t", TEMPORARY)])
-        supervisor = await system.supervise(spec)
-        bystander = child(supervisor, "t")
-        await crash(child(supervisor, "a"))
-        assert await bystander.terminated() == Shutdown()
-        assert world.starts == {"a": 2, "t": 1}
-        assert [info.id for info in supervisor.children()] == ["a"]
-
-
-@pytest.mark.parametrize("strategy", list(Strategy)[:3])
-async def test_a_temporary_child_that_fails_restarts_nobody(strategy: Strategy) -> None:
-    async with open_system() as system:
-        world = World()
-        spec = SupervisorSpec(
-            strategy=strategy, children=[world.member("t", TEMPORARY), world.member("a")], max_restarts=0
-        )
-        supervisor = await system.supervise(spec)
-        await crash(child(supervisor, "t"))
-        assert world.starts == {"t": 1, "a": 1}
-        assert supervisor.alive
-
-
 async def test_children_start_in_order_and_stop_in_reverse() -> None:
     async with open_system() as system:
         world = World()
@@ -117,106 +91,6 @@ async def test_one_for_one_restarts_only_the_one() -> None:
         supervisor = await system.supervise(SupervisorSpec(children=[world.member(name) for name in "abc"]))
         await crash(child(supervisor, "b"))
         assert world.starts == {"a": 1, "b": 2, "c": 1}
-
-
-async def test_one_for_all_stops_in_reverse_and_starts_in_order() -> None:
-    async with open_system() as system:
-        world = World()
-        spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
-        supervisor = await system.supervise(spec)
-        refs = [child(supervisor, name) for name in "abc"]
-        world.take()
-        await crash(refs[1])
-        expected = [("stop", "b"), ("stop", "c"), ("stop", "a"), ("start", "a"), ("start", "b"), ("start", "c")]
-        assert world.take() == expected
-        assert [child(supervisor, name) for name in "abc"] == refs
-        assert [await ref.ask("up") for ref in refs] == ["up"] * 3
-
-
-async def test_rest_for_one_restarts_what_was_started_after_it() -> None:
-    async with open_system() as system:
-        world = World()
-        spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member(name) for name in "abc"])
-        supervisor = await system.supervise(spec)
-        world.take()
-        await crash(child(supervisor, "b"))
-        assert world.take() == [("stop", "b"), ("stop", "c"), ("start", "b"), ("start", "c")]
-        await crash(child(supervisor, "c"))
-        assert world.take() == [("stop", "c"), ("start", "c")]
-
-
-async def test_one_for_all_tries_again_when_another_child_fails_to_restart() -> None:
-    async with open_system() as system:
-        world = World()
-        spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
-        supervisor = await system.supervise(spec)
-        world.fail_start("b", 1)
-        world.take()
-        await crash(child(supervisor, "c"))
-        started = [name for what, name in world.take() if what == "start"]
-        assert started == ["a", "a", "b", "c"]
-        assert supervisor.statistics().children_restarted == 2
-        assert supervisor.counts().active == 3
-
-
-async def test_rest_for_one_goes_on_from_the_child_that_failed_to_restart() -> None:
-    async with open_system() as system:
-        world = World()
-        spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member(name) for name in "abcd"])
-        supervisor = await system.supervise(spec)
-        world.fail_start("c", 1)
-        world.take()
-        await crash(child(supervisor, "b"))
-        started = [name for what, name in world.take() if what == "start"]
-        assert started == ["b", "c", "d"]
-        assert world.starts == {"a": 1, "b": 2, "c": 3, "d": 2}
-
-
-@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
-async def test_a_group_whose_other_child_keeps_failing_ends_its_supervisor(strategy: Strategy) -> None:
-    async with open_system() as system:
-        world = World()
-        spec = SupervisorSpec(strategy=strategy, children=[world.member("a"), world.member("b")], max_restarts=3)
-        supervisor = await system.supervise(spec)
-        world.fail_start("b", 1000)
-        await child(supervisor, "a").tell(ValueError("first"))
-        reason = await supervisor.terminated()
-        assert isinstance(reason, Failure)
-        assert isinstance(reason.exception, RestartLimit)
-        assert isinstance(reason.exception.__cause__, OSError)
-        assert world.starts["b"] == 1 + 3
-        assert system.statistics().actors == 0
-
-
-async def test_a_member_that_crashes_while_its_group_starts_is_restarted_with_it() -> None:
-    async with open_system() as system:
-        world = World()
-        spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member("a"), world.member("b")])
-        supervisor = await system.supervise(spec)
-        first = child(supervisor, "a")
-
-        async def crash_the_other(_: Member) -> None:
-            del world.on_start["b"]
-            await first.tell(OSError("again"))
-            await trio.testing.wait_all_tasks_blocked()
-
-        world.on_start["b"] = crash_the_other
-        await crash(first)
-        await trio.testing.wait_all_tasks_blocked()
-        assert world.starts == {"a": 3, "b": 3}
-        assert supervisor.counts().active == 2
-
-
-async def test_a_group_restart_brings_back_members_that_had_ended() -> None:
-    async with open_system() as system:
-        world = World()
-        children = [world.member("a"), world.member("b", TRANSIENT)]
-        supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=children))
-        await child(supervisor, "b").ask("normal")
-        await trio.testing.wait_all_tasks_blocked()
-        assert supervisor.counts().active == 1
-        await crash(child(supervisor, "a"))
-        assert supervisor.counts().active == 2
 
 
 async def test_failed_restarts_count_and_escalate() -> None:
@@ -476,6 +350,9 @@ async def test_a_restart_by_hand_that_fails_keeps_the_spec() -> None:
         (lambda _: SupervisorSpec(max_restarts=-1), "max_restarts"),
         (lambda _: SupervisorSpec(max_seconds=-1), "max_seconds"),
         (lambda _: SupervisorSpec(max_seconds=math.nan), "max_seconds"),
+        (lambda _: SupervisorSpec(max_seconds=0), "max_seconds"),
+        (lambda _: SupervisorSpec(backoff=Backoff(2, 1)), "backoff"),
+        (lambda w: w.member("a", backoff=Backoff(-1, 1)), "minimum of a backoff"),
         (lambda _: SupervisorSpec(auto_shutdown="some"), "auto_shutdown"),
         (lambda _: SupervisorSpec(max_children=3), "max_children"),
         (lambda w: SupervisorSpec(children=[significant(w, "s")]), "auto_shutdown"),
@@ -539,52 +416,3 @@ async def test_a_child_added_by_hand_that_cannot_start_is_not_kept() -> None:
             await supervisor.start_child(world.member("a"))
         assert supervisor.children() == ()
         await supervisor.start_child(world.member("a"))
-
-
-async def test_a_group_restart_leaves_a_child_that_is_being_added_alone() -> None:
-    async with open_system() as system, trio.open_nursery() as nursery:
-        world = World()
-        gate = trio.Event()
-
-        async def wait(_: Member) -> None:
-            await gate.wait()
-
-        world.on_start["added"] = wait
-        spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member("a"), world.member("b")])
-        supervisor = await system.supervise(spec)
-        nursery.start_soon(supervisor.start_child, world.member("added"))
-        await trio.testing.wait_all_tasks_blocked()
-        await crash(child(supervisor, "a"))
-        gate.set()
-        await trio.testing.wait_all_tasks_blocked()
-        assert world.starts == {"a": 2, "b": 2, "added": 1}
-        assert supervisor.counts().active == 3
-
-
-async def test_a_member_terminated_while_its_group_starts_is_no_failed_restart() -> None:
-    async with open_system() as system:
-        world = World()
-        spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
-        supervisor = await system.supervise(spec)
-        world.on_start["b"] = hang
-        await crash(child(supervisor, "a"))
-        await supervisor.terminate_child("b")
-        await trio.testing.wait_all_tasks_blocked()
-        assert [info.state for info in supervisor.children()] == ["running", "terminated", "running"]
-        assert supervisor.statistics().children_restarted == 1
-
-
-async def test_no_member_starts_while_its_supervisor_stops(autojump_clock: MockClock) -> None:
-    async def slow(_: Member) -> None:
-        await trio.sleep(5)
-
-    async with open_system() as system:
-        world = World()
-        world.on_stop["a"] = slow
-        children = [world.member("a", shutdown=10), world.member("b"), world.member("c")]
-        spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children, backoff=Backoff(1, 1))
-        supervisor = await system.supervise(spec)
-        await crash(child(supervisor, "b"))
-        await supervisor.stop()
-        assert world.starts == {"a": 1, "b": 1, "c": 1}
-        assert autojump_clock.autojump_threshold == 0

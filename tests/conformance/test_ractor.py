@@ -112,6 +112,39 @@ async def test_a_killed_permanent_actor_comes_back_and_a_stopped_one_does_not() 
         assert not ref.alive
 
 
+async def test_nothing_is_handled_after_a_kill_even_when_the_message_in_hand_is_about_to_be_done() -> None:
+    async with open_system() as system:
+        world = World()
+        ref = await system.spawn(Member, "a", world)
+        gate = await occupied(ref, world)
+        for number in range(5):
+            await ref.tell(number)
+        gate.set()
+        ref.kill()
+        assert await ref.terminated() == Killed()
+        assert len(world.received) <= 1  # the message that was in hand
+        assert system.statistics().dead_letters >= 5
+
+
+async def test_a_kill_ends_work_that_shields_itself_again(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+
+        async def stubborn(_: Member) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep_forever()
+
+        await ref.tell(stubborn)
+        await trio.testing.wait_all_tasks_blocked()
+        begin = autojump_clock.current_time()
+        ref.kill()
+        assert await ref.terminated() == Killed()
+        assert trio.current_time() - begin == pytest.approx(1)
+
+
 async def test_children_are_killed_with_their_parent() -> None:
     async with open_system() as system:
         world = World()
@@ -147,12 +180,14 @@ async def test_a_busy_actor_lets_others_have_their_turn(messages: int) -> None:
 async def test_a_flood_of_lifecycle_messages_lets_others_have_their_turn() -> None:
     async with open_system() as system:
         world = World()
-        ref, dead = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
-        await dead.stop()
+        ref = await system.spawn(Member, "a", world)
+        dead = [await system.spawn(Member, "b", World()) for _ in range(1000)]
+        for target in dead:
+            target.kill()
 
         async def watch(member: Member) -> None:
-            for _ in range(1000):
-                member.context.watch(dead)
+            for target in dead:
+                member.context.watch(target)
 
         await ref.tell(watch)
         seen: list[int] = []

@@ -1,0 +1,375 @@
+"""What OTP's supervisor_SUITE holds the group strategies to: one_for_all and rest_for_one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from _probes import Member, World, child, crash, hang, hang_shielded
+
+from actors import (
+    Backoff,
+    Failure,
+    Killed,
+    Restart,
+    RestartLimit,
+    Shutdown,
+    Strategy,
+    SupervisorSpec,
+    open_system,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio.testing import MockClock
+
+PERMANENT, TRANSIENT, TEMPORARY = Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_a_temporary_bystander_does_not_come_back_with_its_group(strategy: Strategy) -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(strategy=strategy, children=[world.member("a"), world.member("t", TEMPORARY)])
+        supervisor = await system.supervise(spec)
+        bystander = child(supervisor, "t")
+        await crash(child(supervisor, "a"))
+        assert await bystander.terminated() == Shutdown()
+        assert world.starts == {"a": 2, "t": 1}
+        assert [info.id for info in supervisor.children()] == ["a"]
+
+
+@pytest.mark.parametrize("strategy", list(Strategy)[:3])
+async def test_a_temporary_child_that_fails_restarts_nobody(strategy: Strategy) -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(
+            strategy=strategy, children=[world.member("t", TEMPORARY), world.member("a")], max_restarts=0
+        )
+        supervisor = await system.supervise(spec)
+        await crash(child(supervisor, "t"))
+        assert world.starts == {"t": 1, "a": 1}
+        assert supervisor.alive
+
+
+async def test_one_for_all_stops_in_reverse_and_starts_in_order() -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
+        supervisor = await system.supervise(spec)
+        refs = [child(supervisor, name) for name in "abc"]
+        world.take()
+        await crash(refs[1])
+        expected = [("stop", "b"), ("stop", "c"), ("stop", "a"), ("start", "a"), ("start", "b"), ("start", "c")]
+        assert world.take() == expected
+        assert [child(supervisor, name) for name in "abc"] == refs
+        assert [await ref.ask("up") for ref in refs] == ["up"] * 3
+
+
+async def test_rest_for_one_restarts_what_was_started_after_it() -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member(name) for name in "abc"])
+        supervisor = await system.supervise(spec)
+        world.take()
+        await crash(child(supervisor, "b"))
+        assert world.take() == [("stop", "b"), ("stop", "c"), ("start", "b"), ("start", "c")]
+        await crash(child(supervisor, "c"))
+        assert world.take() == [("stop", "c"), ("start", "c")]
+
+
+async def test_one_for_all_tries_again_when_another_child_fails_to_restart() -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
+        supervisor = await system.supervise(spec)
+        world.fail_start("b", 1)
+        world.take()
+        await crash(child(supervisor, "c"))
+        started = [name for what, name in world.take() if what == "start"]
+        assert started == ["a", "a", "b", "c"]
+        assert supervisor.statistics().children_restarted == 2
+        assert supervisor.counts().active == 3
+
+
+async def test_rest_for_one_goes_on_from_the_child_that_failed_to_restart() -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member(name) for name in "abcd"])
+        supervisor = await system.supervise(spec)
+        world.fail_start("c", 1)
+        world.take()
+        await crash(child(supervisor, "b"))
+        started = [name for what, name in world.take() if what == "start"]
+        assert started == ["b", "c", "d"]
+        assert world.starts == {"a": 1, "b": 2, "c": 3, "d": 2}
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_a_group_whose_other_child_keeps_failing_ends_its_supervisor(strategy: Strategy) -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(strategy=strategy, children=[world.member("a"), world.member("b")], max_restarts=3)
+        supervisor = await system.supervise(spec)
+        world.fail_start("b", 1000)
+        await child(supervisor, "a").tell(ValueError("first"))
+        reason = await supervisor.terminated()
+        assert isinstance(reason, Failure)
+        assert isinstance(reason.exception, RestartLimit)
+        assert isinstance(reason.exception.__cause__, OSError)
+        assert world.starts["b"] == 1 + 3
+        assert system.statistics().actors == 0
+
+
+async def test_a_member_that_crashes_while_its_group_starts_is_restarted_with_it() -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member("a"), world.member("b")])
+        supervisor = await system.supervise(spec)
+        first = child(supervisor, "a")
+
+        async def crash_the_other(_: Member) -> None:
+            del world.on_start["b"]
+            await first.tell(OSError("again"))
+            await trio.testing.wait_all_tasks_blocked()
+
+        world.on_start["b"] = crash_the_other
+        await crash(first)
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.starts == {"a": 3, "b": 3}
+        assert supervisor.counts().active == 2
+
+
+async def test_a_group_restart_brings_back_members_that_had_ended() -> None:
+    async with open_system() as system:
+        world = World()
+        children = [world.member("a"), world.member("b", TRANSIENT)]
+        supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=children))
+        await child(supervisor, "b").ask("normal")
+        await trio.testing.wait_all_tasks_blocked()
+        assert supervisor.counts().active == 1
+        await crash(child(supervisor, "a"))
+        assert supervisor.counts().active == 2
+
+
+async def test_a_group_restart_leaves_a_child_that_is_being_added_alone() -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        world = World()
+        gate = trio.Event()
+
+        async def wait(_: Member) -> None:
+            await gate.wait()
+
+        world.on_start["added"] = wait
+        spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member("a"), world.member("b")])
+        supervisor = await system.supervise(spec)
+        nursery.start_soon(supervisor.start_child, world.member("added"))
+        await trio.testing.wait_all_tasks_blocked()
+        await crash(child(supervisor, "a"))
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.starts == {"a": 2, "b": 2, "added": 1}
+        assert supervisor.counts().active == 3
+
+
+async def test_a_member_terminated_while_its_group_starts_is_no_failed_restart() -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
+        supervisor = await system.supervise(spec)
+        world.on_start["b"] = hang
+        await crash(child(supervisor, "a"))
+        await supervisor.terminate_child("b")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [info.state for info in supervisor.children()] == ["running", "terminated", "running"]
+        assert supervisor.statistics().children_restarted == 1
+
+
+async def test_no_member_starts_while_its_supervisor_stops(autojump_clock: MockClock) -> None:
+    async def slow(_: Member) -> None:
+        await trio.sleep(5)
+
+    async with open_system() as system:
+        world = World()
+        world.on_stop["a"] = slow
+        children = [world.member("a", shutdown=10), world.member("b"), world.member("c")]
+        spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children, backoff=Backoff(1, 1))
+        supervisor = await system.supervise(spec)
+        await crash(child(supervisor, "b"))
+        await supervisor.stop()
+        assert world.starts == {"a": 1, "b": 1, "c": 1}
+        assert autojump_clock.autojump_threshold == 0
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_a_member_that_fails_while_a_later_one_starts_cuts_that_start_short(strategy: Strategy) -> None:
+    # The later one may be waiting for the one that failed: to wait for its start would be to wait for ever.
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(SupervisorSpec(strategy, [world.member(name) for name in "abc"]))
+        b = child(supervisor, "b")
+
+        async def ask_the_earlier_one(_: Member) -> None:
+            if world.starts["c"] == 2:
+                await b.tell(ValueError("again"))
+                await b.ask("are you there")
+
+        world.on_start["c"] = ask_the_earlier_one
+        await crash(b)
+        assert [info.state for info in supervisor.children()] == ["running"] * 3
+        assert world.starts == {"a": 3 if strategy is Strategy.ONE_FOR_ALL else 1, "b": 3, "c": 3}
+        assert supervisor.statistics().children_restarted == 2
+
+
+async def test_an_earlier_member_that_fails_while_the_rest_is_halted_is_started_before_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"]))
+        world.on_stop["c"] = sleep_for(3)
+        world.take()
+        await crash(child(supervisor, "b"))
+        await crash(child(supervisor, "a"))
+        await trio.sleep(10)
+        stops = [("stop", "b"), ("stop", "a"), ("stop", "c")]
+        assert world.take() == [*stops, ("start", "a"), ("start", "b"), ("start", "c")]
+        assert supervisor.statistics().children_restarted == 2
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_a_member_that_fails_while_its_group_is_halted_is_no_further_failure(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        world = World()
+        children = [world.member(name) for name in "abc"]
+        supervisor = await system.supervise(SupervisorSpec("one_for_all", children, max_restarts=1))
+        world.on_stop["c"] = sleep_for(3)
+        await crash(child(supervisor, "b"))
+        await crash(child(supervisor, "a"))
+        await trio.sleep(10)
+        assert world.starts == {"a": 2, "b": 2, "c": 2}
+        assert supervisor.statistics().children_restarted == 1
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_an_earlier_member_that_fails_during_the_backoff_is_started_first(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"], backoff=Backoff(4, 9))
+        supervisor = await system.supervise(spec)
+        world.take()
+        begin = autojump_clock.current_time()
+        await crash(child(supervisor, "b"))
+        await trio.sleep(1)
+        await crash(child(supervisor, "a"))
+        await child(supervisor, "c").ask("up")
+        assert trio.current_time() - begin == pytest.approx(5)
+        assert [name for what, name in world.take() if what == "start"] == ["a", "b", "c"]
+
+
+async def test_a_child_added_and_failed_during_a_group_restart_does_not_keep_the_group_from_starting() -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"]))
+        gate = trio.Event()
+
+        async def wait(_: Member) -> None:
+            await gate.wait()
+
+        world.on_start["b"] = wait
+        await crash(child(supervisor, "b"))
+        await crash(await supervisor.start_child(world.member("d")))
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [info.state for info in supervisor.children()] == ["running"] * 4
+        assert world.starts == {"a": 1, "b": 2, "c": 2, "d": 2}
+
+
+async def test_the_backoff_of_a_group_grows_while_a_member_fails_to_start(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        world = World()
+        children = [world.member("a"), world.member("b")]
+        spec = SupervisorSpec("one_for_all", children, backoff=Backoff(1, 30), max_restarts=9, max_seconds=100)
+        supervisor = await system.supervise(spec)
+        world.fail_start("b", 2)
+        begin = autojump_clock.current_time()
+        await crash(child(supervisor, "b"))
+        await child(supervisor, "b").ask("up")
+        assert trio.current_time() - begin == pytest.approx(1 + 2 + 4)
+
+
+@pytest.mark.parametrize("who", ["b", "c"])
+async def test_the_shutdown_time_ends_a_member_that_hangs_shielded_in_a_group_restart(
+    who: str, autojump_clock: MockClock
+) -> None:
+    async with open_system() as system:
+        world = World()
+        children = [world.member(name, shutdown=2) for name in "abc"]
+        supervisor = await system.supervise(SupervisorSpec("one_for_all", children))
+        world.on_stop[who] = hang_shielded
+        begin = autojump_clock.current_time()
+        again = second_start(world, "c")
+        await child(supervisor, "b").tell(ValueError("crash"))
+        await again.wait()
+        assert trio.current_time() - begin == pytest.approx(3)
+        assert world.starts == {"a": 2, "b": 2, "c": 2}
+        world.on_stop.clear()
+
+
+async def test_a_supervisor_answers_while_a_member_takes_an_infinite_time_to_stop(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        world = World()
+        children = [world.member(name, shutdown=math.inf) for name in "abc"]
+        supervisor = await system.supervise(SupervisorSpec("one_for_all", children))
+        world.on_stop["c"] = hang_shielded
+        await child(supervisor, "b").tell(ValueError("crash"))
+        await trio.sleep(1000)
+        assert [info.state for info in supervisor.children()] == ["running", "restarting", "stopping"]
+        added = await supervisor.start_child(world.member("d"))
+        assert await added.ask("up") == "up"
+        await supervisor.terminate_child("d")
+        supervisor.delete_child("d")
+        assert (supervisor.counts().active, supervisor.counts().restarting) == (2, 1)
+        await supervisor.terminate_child("b")
+        begin = autojump_clock.current_time()
+        assert await supervisor.stop(timeout=1) == Killed()
+        assert trio.current_time() - begin == pytest.approx(1)
+        assert system.statistics().actors == 0
+
+
+async def test_one_child_that_hangs_after_its_own_failure_is_ended_by_its_shutdown_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(SupervisorSpec(children=[world.member("a", shutdown=2)]))
+        world.on_stop["a"] = hang_shielded
+        begin = autojump_clock.current_time()
+        again = second_start(world, "a")
+        await child(supervisor, "a").tell(ValueError("crash"))
+        await again.wait()
+        assert trio.current_time() - begin == pytest.approx(3)
+        world.on_stop.clear()
+
+
+def sleep_for(seconds: float) -> Callable[[Member], Awaitable[None]]:
+    async def slow(_: Member) -> None:
+        await trio.sleep(seconds)
+
+    return slow
+
+
+def second_start(world: World, name: str) -> trio.Event:
+    """What is set when that member's second incarnation starts."""
+    event = trio.Event()
+
+    async def note(_: Member) -> None:
+        if world.starts[name] == 2:
+            event.set()
+
+    world.on_start[name] = note
+    return event

@@ -1,0 +1,214 @@
+"""How actors end when something is in the way: what hangs, what fails on its way out, what comes from outside."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+import trio.testing
+
+from actors import (
+    UNHANDLED,
+    Actor,
+    ExitReason,
+    Failure,
+    Killed,
+    Shutdown,
+    Terminated,
+    Undelivered,
+    open_system,
+)
+
+
+class Probe(Actor):
+    """Does what the messages say, and writes down what happens."""
+
+    def __init__(self, journal: list[object] | None = None, start: object = None) -> None:
+        self.journal: list[object] = journal if journal is not None else []
+        self.start = start
+
+    async def started(self) -> None:
+        if isinstance(self.start, Exception):
+            raise self.start
+        if callable(self.start):
+            await self.start(self)
+        self.journal.append("started")
+
+    async def receive(self, message: object) -> object:
+        if isinstance(message, Exception):
+            raise message
+        if callable(message):
+            return await message(self)
+        if message == "unknown":
+            return UNHANDLED
+        self.journal.append(message)
+        return message
+
+    async def stopping(self, reason: ExitReason) -> None:
+        self.journal.append(reason)
+
+
+async def block(_: Probe) -> None:
+    await trio.sleep_forever()
+
+
+async def block_shielded(_: Probe) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+
+async def test_an_actor_that_stops_itself_has_its_shutdown_time_and_no_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Stubborn(Probe):
+        async def stopping(self, reason: ExitReason) -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep_forever()
+
+    async with open_system() as system:
+        ref = await system.spawn(Stubborn, shutdown=2)
+
+        async def leave_slowly(probe: Probe) -> None:
+            probe.context.stop()
+            await trio.sleep(10)
+
+        begin = autojump_clock.current_time()
+        await ref.tell(leave_slowly)
+        assert await ref.terminated() == Killed()
+        assert trio.current_time() - begin == pytest.approx(10 + 2 + 1)
+
+
+async def test_stopping_is_run_once_also_when_it_fails() -> None:
+    reasons: list[ExitReason] = []
+    error = OSError("no")
+
+    class Failing(Probe):
+        async def stopping(self, reason: ExitReason) -> None:
+            reasons.append(reason)
+            raise error
+
+    async with open_system() as system:
+        ref = await system.spawn(Failing)
+        assert await ref.stop() == Failure(error)
+        assert reasons == [Shutdown()]
+
+
+async def test_what_a_killed_actor_raises_is_in_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    error = OSError("on the way out")
+
+    async def fail_on_cancel(_: Probe) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise error
+
+    async with open_system() as system:
+        ref = await system.spawn(Probe)
+        await ref.tell(fail_on_cancel)
+        await trio.testing.wait_all_tasks_blocked()
+        with system.dead_letters() as letters:
+            ref.kill()
+            reason = await ref.terminated()
+            assert (await anext(letters)).cause is error
+    assert reason == Killed()
+    assert isinstance(reason, Killed)
+    assert reason.exception is error
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]
+
+
+async def test_what_is_raised_when_everything_is_cancelled_goes_up() -> None:
+    error = OSError("on the way out")
+
+    async def fail_on_cancel(_: Probe) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise error
+
+    async def start(probe: Probe) -> None:
+        probe.nursery.start_soon(fail_on_cancel, probe)
+
+    async def run() -> None:
+        with trio.CancelScope() as scope:
+            async with open_system() as system:
+                await (await system.spawn(Probe)).ask(start)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+                await trio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run()
+    assert caught.group_contains(OSError, match="on the way out")
+
+
+async def test_a_cancellation_from_outside_ends_shielded_work_a_second_later(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begin = autojump_clock.current_time()
+    with trio.move_on_after(1):
+        async with open_system() as system:
+            parent = await system.spawn(Probe)
+
+            async def spawn(probe: Probe) -> None:
+                await (await probe.context.spawn(Probe)).tell(block_shielded)
+
+            await parent.ask(spawn)
+            await parent.tell(block_shielded)
+            await trio.sleep_forever()
+    assert trio.current_time() - begin == pytest.approx(2)
+
+
+async def test_a_timers_message_that_is_not_known_or_fails_is_a_dead_letter(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Probe)
+        error = ValueError("bad")
+
+        async def set_timers(probe: Probe) -> None:
+            probe.context.timers.once("a", "unknown", 1)
+            probe.context.timers.once("b", error, 2)
+
+        with system.dead_letters() as letters:
+            await ref.ask(set_timers)
+            assert await ref.terminated() == Failure(error)
+            seen = [await anext(letters) for _ in range(2)]
+        assert [(letter.message, letter.why, letter.cause) for letter in seen] == [
+            ("unknown", Undelivered.UNHANDLED, None),
+            (error, Undelivered.FAILED, error),
+        ]
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_the_end_of_a_dead_actor_watched_twice_is_told_once() -> None:
+    async with open_system() as system:
+        journal: list[object] = []
+        watcher, target = await system.spawn(Probe, journal), await system.spawn(Probe)
+        await target.stop()
+
+        async def watch(probe: Probe) -> None:
+            probe.context.watch(target)
+            probe.context.watch(target)
+
+        await watcher.ask(watch)
+        await watcher.ask("flush")
+        assert journal == ["started", Terminated(target, Shutdown()), "flush"]
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, "1", None])
+async def test_bad_times_are_refused_and_change_nothing(seconds: float) -> None:
+    async with open_system() as system:
+        ref = await system.spawn(Probe)
+
+        async def set_timer(probe: Probe) -> None:
+            for set_one in (probe.context.timers.once, probe.context.timers.every):
+                with pytest.raises(ValueError, match="seconds"):
+                    set_one("key", "message", seconds)
+            assert len(probe.context.timers) == 0
+
+        await ref.ask(set_timer)
+        if seconds is not None:
+            with pytest.raises(ValueError, match="seconds"):
+                await ref.stop(timeout=seconds)
+        assert await ref.ask("still there") == "still there"
