@@ -1,9 +1,8 @@
-"""Random supervision trees under random events and random scheduling, against a model of OTP's rules in plain Python."""
+"""Random supervision trees, random events, random scheduling: against a model of OTP's rules in plain Python."""
 
 from __future__ import annotations
 
 import logging
-import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -290,9 +289,9 @@ def test_the_model_itself_restarts_a_group() -> None:
     assert not root.alive
 
 
-@given(st.integers(0, 2**32 - 1))
+@given(st.random_module())
 @settings(max_examples=5)
-def test_a_seed_decides_in_which_order_tasks_run(seed: int) -> None:
+def test_a_seed_decides_in_which_order_tasks_run(seed: object) -> None:
     async def order() -> list[int]:
         seen: list[int] = []
 
@@ -305,8 +304,5 @@ def test_a_seed_decides_in_which_order_tasks_run(seed: int) -> None:
                 nursery.start_soon(note, number)
         return seen
 
-    # Nothing draws between the two runs: they differ because trio goes on with the generator that Hypothesis seeds.
-    state = random.getstate()
-    assert trio.run(order) != trio.run(order)
-    assert random.getstate() == state
-    assert seed >= 0
+    # Hypothesis seeded trio's own generator, which goes on from one run to the next: no run is like another.
+    assert trio.run(order) != trio.run(order), seed
