@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import zlib
 from typing import TYPE_CHECKING
 
 import attrs
@@ -101,6 +102,11 @@ def check_names(key: StreamKey) -> None:
             raise ValueError(f"not a name: {name!r}") from error
 
 
+def checksum(stream: int, first: int, body: bytes, state: bytes) -> int:
+    """Sum up a row and whose it is, so that a changed byte of it is noticed: SQLite itself would not notice."""
+    return zlib.crc32(body, zlib.crc32(state, zlib.crc32(b"%d %d" % (stream, first))))
+
+
 def split(body: bytes, count: int) -> list[bytes]:
     """Return the lines of a body that should have ``count`` of them; ``LogCorrupt`` otherwise."""
     lines = body.split(b"\n")
@@ -109,9 +115,14 @@ def split(body: bytes, count: int) -> list[bytes]:
     return lines
 
 
-def following(rows: Iterable[tuple[int, int, bytes]], seq: int) -> Iterator[bytes]:
-    """Lines from ``seq`` on out of consecutive rows of (first, count, body); ``LogCorrupt`` where rows leave a gap."""
-    for first, count, body in rows:
+def following(rows: Iterable[tuple[int, int, int, bytes, bytes, int | None]], seq: int) -> Iterator[bytes]:
+    """Lines from ``seq`` on out of consecutive rows of (stream, first, count, body, state, checksum).
+
+    ``LogCorrupt`` where rows leave a gap, or are not what was written.
+    """
+    for stream, first, count, body, state, total in rows:
+        if total is not None and total != checksum(stream, first, body, state):
+            raise LogCorrupt(f"the row of {count} events from {first} is damaged")
         if not first <= seq < first + count:
             raise LogCorrupt(f"event {seq} is missing: its row has {count} from {first}")
         yield from split(body, count)[seq - first :]

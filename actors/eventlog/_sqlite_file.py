@@ -64,6 +64,8 @@ _STEPS = (
         # When a stream without events was made or had its newest one (ms): by this it is forgotten some day.
         "ALTER TABLE streams ADD COLUMN touched INTEGER NOT NULL DEFAULT 0",
         "UPDATE streams SET touched = CAST(strftime('%s', 'now') AS INTEGER) * 1000",
+        # The checksum of a row's body and state; none in rows of the first layout.
+        "ALTER TABLE batches ADD COLUMN checksum INTEGER",
         # One row: the boot of the machine in which appends may still be lost with it, empty where none can be.
         "CREATE TABLE risk (boot TEXT NOT NULL) STRICT",
         "INSERT INTO risk VALUES ('')",
@@ -73,6 +75,8 @@ _STEPS = (
 
 SCHEMA = len(_STEPS)
 """The newest layout that this version reads, and the one that it writes."""
+
+_MAGIC, _HEADER_BYTES, _LARGEST_PAGE = b"SQLite format 3\0", 100, 65_536
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -101,6 +105,7 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
     with contextlib.ExitStack() as owned, translated(path):
         target = path.resolve()
         owned.callback(os.close, _lock(path, target))
+        _check_whole(path, target)
         writer = owned.enter_context(contextlib.closing(_connect(target, busy_seconds)))
         try:
             version = _version(writer, path)
@@ -154,6 +159,25 @@ def _check_kind(path: Path) -> None:
         raise LogUnavailable(f"{path} is not a file")
     if path.exists() and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         raise LogUnavailable(f"{path} may not be written")
+
+
+def _check_whole(path: Path, target: Path) -> None:
+    """Refuse a file that ends before its header says: SQLite takes what is missing of the last page for zeros.
+
+    Only where there is no write-ahead log, which may hold what is missing. The header is described in
+    https://www.sqlite.org/fileformat2.html#the_database_header.
+    """
+    log = target.with_name(f"{target.name}-wal")
+    if not target.exists() or (log.exists() and log.stat().st_size):
+        return
+    with target.open("rb") as file:
+        header, size = file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC) or header[24:28] != header[92:96]:
+        return  # no database, or one whose header does not count its pages: SQLite has the word
+    page, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
+    whole = pages * (_LARGEST_PAGE if page == 1 else page)
+    if size < whole:
+        raise LogCorrupt(f"{path} is cut short: it has {size} bytes and should have {whole}")
 
 
 def _lock_path(target: Path) -> Path:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
 from actors.errors import LogCorrupt, Trimmed
-from actors.eventlog._lines import Surplus, bounded, check_names, following, split, timestamp
+from actors.eventlog._lines import Surplus, bounded, check_names, checksum, following, split, timestamp
 from actors.eventlog._sqlite_file import transaction
 from actors.eventlog.base import Head, StreamKey
 
@@ -38,14 +38,14 @@ WHERE s.user = ? AND s.session = ?
 """
 
 _ROWS_FROM = """
-SELECT first, count, body FROM batches
+SELECT stream, first, count, body, state, checksum FROM batches
 WHERE stream = ?1 AND first >= (SELECT max(first) FROM batches WHERE stream = ?1 AND first <= ?2)
 ORDER BY first
 """
 
 _APPEND = """
-INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -69,6 +69,7 @@ class _Boundary:
 
     id: int
     lines: list[bytes]
+    state: bytes
 
 
 class Reader:
@@ -160,7 +161,7 @@ class Writer:
             self._connection.execute("DELETE FROM streams WHERE id = ?", (stream.end.id,))
         self._ends.pop(key, None)
 
-    def _row(self, batch: Batch, ends: dict[StreamKey, _End]) -> tuple[int, int, int, int, int, int, int, bytes, bytes]:
+    def _row(self, batch: Batch, ends: dict[StreamKey, _End]) -> tuple[Any, ...]:
         lines, count = batch.lines, len(batch.lines)
         end = ends.get(batch.key) or self._end(batch.key)
         if not count:
@@ -175,7 +176,8 @@ class Writer:
         ends[batch.key] = _End(end.id, end.latest + count, total)
         first_ts = timestamp(lines[0])
         last_ts = first_ts if count == 1 else timestamp(lines[-1])
-        return end.id, batch.first, count, size, total, first_ts, last_ts, batch.state, body
+        check = checksum(end.id, batch.first, body, batch.state)
+        return end.id, batch.first, count, size, total, first_ts, last_ts, batch.state, body, check
 
     def _walk(self, stream: int, surplus: Surplus) -> _Boundary | None:
         """Let ``surplus`` see the stream's rows from the oldest on; the row that is to be cut, if one is."""
@@ -186,11 +188,12 @@ class Writer:
                     break
                 if surplus.drop_whole(count, size, last_ts):
                     continue
-                (body,) = self._connection.execute("SELECT body FROM batches WHERE id = ?", (row,)).fetchone()
+                query = "SELECT body, state FROM batches WHERE id = ?"
+                body, state = self._connection.execute(query, (row,)).fetchone()
                 lines = split(body, count)
                 dropped = surplus.drop(lines)
                 if dropped < count:
-                    return _Boundary(row, lines[dropped:])
+                    return _Boundary(row, lines[dropped:], state)
         return None
 
     def _drop(self, stream: _Stream, kept: int, boundary: _Boundary | None) -> None:
@@ -202,10 +205,11 @@ class Writer:
                 "UPDATE streams SET latest = ?, total = ?, state = ?, touched = ? WHERE id = ?", values
             )
         if boundary is not None:
-            lines = boundary.lines
+            lines, body = boundary.lines, b"\n".join(boundary.lines)
+            check = checksum(end.id, oldest, body, boundary.state)
             self._connection.execute(
-                "UPDATE batches SET first = ?, count = ?, size = ?, first_ts = ?, body = ? WHERE id = ?",
-                (oldest, len(lines), sum(map(len, lines)), timestamp(lines[0]), b"\n".join(lines), boundary.id),
+                "UPDATE batches SET first = ?, count = ?, size = ?, first_ts = ?, body = ?, checksum = ? WHERE id = ?",
+                (oldest, len(lines), sum(map(len, lines)), timestamp(lines[0]), body, check, boundary.id),
             )
         self._connection.execute("DELETE FROM batches WHERE stream = ? AND first < ?", (end.id, oldest))
 

@@ -19,7 +19,7 @@ from actors import (
     decode_event,
 )
 from actors.grammar import Grammar
-from transport import Greenroom
+from transport import Credentials, Greenroom, User
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +41,15 @@ class Work:
     pace: float = 1.0
 
 
-def app_on(log: str | EventLog, **settings: object) -> Greenroom:
+async def by_name(credentials: Credentials) -> User:
+    """Takes the token for the user's name."""
+    return User(str(credentials.token))
+
+
+def app_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> Greenroom:
     """A server with the agents below."""
-    app = Greenroom(log=log, settings={"drain_seconds": 0, "commands_burst": 1_000, **settings})
-    for agent in (worker, wall, patient):
+    app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, "commands_burst": 1_000, **settings})
+    for agent in (worker, wall, patient, named):
         app.agent(agent)
     return app
 
@@ -99,6 +104,13 @@ async def wall(run: Run, wall: Wall) -> int:
     return wall.count
 
 
+async def named(run: Run, count: int) -> None:
+    """Says whose it is with every event, and does what can be interrupted."""
+    for number in range(count):
+        async with run.tool(run.user, {"number": number}), run.subrun(run.user) as child:
+            await child.output(f"{run.user} {number}")
+
+
 async def patient(run: Run) -> None:
     """Goes on until it is stopped."""
     await run.thinking("waiting")
@@ -115,28 +127,29 @@ async def kept(log: EventLog, key: StreamKey = KEY) -> list[Event]:
     return [decode_event(orjson.loads(line)) for line in lines]
 
 
-def check_grammar(events: Sequence[Event]) -> None:
-    """G1 to G5 of a history from its first event: no gap, everything that was opened closed once and in order."""
+def check_order(events: Sequence[Event]) -> Grammar:
+    """G1 to G4 of a history from its first event; what is open at its end."""
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     grammar = Grammar()
     for event in events:
         grammar.apply(
-            type_of(event),
+            event.type,
             event.run_id,
             event.call_id,
             parent_run_id=event.parent_run_id,
             name=str(getattr(event, "agent", getattr(event, "tool", ""))),
             ts=event.ts,
         )
-    assert grammar.open == ()
+    return grammar
+
+
+def check_grammar(events: Sequence[Event]) -> None:
+    """G1 to G5 of a history that is over: no gap, everything that was opened closed once and in order."""
+    assert check_order(events).open == ()
     started = Counter(event.run_id for event in events if isinstance(event, AgentStarted))
     completed = Counter(event.run_id for event in events if isinstance(event, AgentCompleted))
     assert started == completed
     assert set(started.values()) <= {1}
-
-
-def type_of(event: Event) -> str:
-    return str(event.type)
 
 
 def starts(events: Sequence[Event]) -> Counter[Any]:

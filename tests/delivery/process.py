@@ -1,0 +1,112 @@
+"""A real server process, on a log in a folder of its own, that can be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+GREENROOM = Path(sys.executable).with_name("greenroom")
+TESTS = Path(__file__).parents[1]
+APP = """
+from actors import SqliteLog
+from delivery.agents import app_on, by_name
+app = app_on(SqliteLog("log.db", busy_seconds=0.05), auth=by_name, retain_events=1_000_000, retain_bytes=1 << 34)
+"""
+
+
+class ServerProcess:
+    """``greenroom serve``. ``url`` is where it was last."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log.db"
+        self.url = ""
+        self.process: trio.Process
+        (folder / "app.py").write_text(APP)
+
+    async def start(self) -> None:
+        """Start it, and wait until it can be connected to. Its own log goes on in a file beside its events."""
+        await self.spawn()
+        said = b""
+        assert self.process.stdout is not None
+        while not said.endswith(b"\n"):
+            part = await self.process.stdout.receive_some()
+            assert part, (self.folder / "stderr").read_text()
+            said += part
+        self.url = said.split()[1].decode()
+
+    async def spawn(self) -> None:
+        """Start it, and go on at once."""
+        path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        with (self.folder / "stderr").open("a") as stderr:
+            self.process = await trio.lowlevel.open_process(
+                [str(GREENROOM), "serve", "app:app", "--port", "0", "--http-port", "0"],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": path},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
+
+    async def kill(self) -> None:
+        """End it as nothing can be prepared for."""
+        self.process.send_signal(signal.SIGKILL)
+        await self._reap()
+
+    async def stop(self) -> int:
+        """End it in order; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self._reap()
+
+    async def _reap(self) -> int:
+        status = await self.process.wait()
+        if self.process.stdout is not None:
+            await self.process.stdout.aclose()
+        return status
+
+    async def open_stream(self, *_: object) -> trio.abc.Stream:
+        """For clients: connect to wherever the server is now."""
+        return await trio.open_tcp_stream("127.0.0.1", int(self.url.rstrip("/").rpartition(":")[2]))
+
+    def image(self, target: Path) -> Path:
+        """Copy the log as the dead process has left it, so that a look at it mends nothing in the original."""
+        target.mkdir()
+        for part in self.folder.glob("log.db*"):
+            if not part.name.endswith(("-lock", "-shm")):
+                (target / part.name).write_bytes(part.read_bytes())
+        return target / self.log.name
+
+
+@asynccontextmanager
+async def server_process(folder: Path) -> AsyncIterator[ServerProcess]:
+    """Run a server for the time of the block."""
+    server = ServerProcess(folder)
+    await server.start()
+    try:
+        yield server
+    finally:
+        with trio.CancelScope(shield=True):
+            if server.process.returncode is None:
+                await server.kill()
+
+
+class Hasty(Random):
+    """Jitter for clients that are to come back at once, however often they had to."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return super().uniform(a, min(b, a + 0.03))
+
+
+def options(server: ServerProcess, user: str, seed: int = 0) -> dict[str, Any]:
+    """What ``connect`` is told to follow that user's session."""
+    return {"token": user, "open_stream": server.open_stream, "rng": Hasty(seed)}

@@ -1,0 +1,136 @@
+"""A server process dies at random moments under load: nothing that a client saw is lost, and everybody goes on."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trio
+from _scale import scaled
+from delivery.agents import check_grammar, check_order, kept, starts
+from delivery.process import ServerProcess, options, server_process
+
+from actors import CommandRefused, Event, SqliteLog, StreamKey
+from transport import Reset, connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transport import Client
+
+KILLS = scaled(4, 200)
+
+
+@attrs.define(eq=False)
+class Tab:
+    """A client of ``user`` that reads all the time, and starts one run after another until it is told to stop."""
+
+    user: str
+    name: str
+    seen: list[Event] = attrs.Factory(list[Event])
+    answered: set[str] = attrs.Factory(set[str])
+    more: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
+    started: trio.Event = attrs.Factory(trio.Event)
+    """Set when it starts no more."""
+    client: Client | None = None
+
+    async def run(self, server: ServerProcess, stop: trio.Event) -> None:
+        async with connect("ws://server/", "s1", **options(server, self.user, len(self.name))) as self.client:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._start_runs, self.client, stop)
+                nursery.start_soon(self._read, self.client)
+
+    async def _read(self, client: Client) -> None:
+        async for event in client.events():
+            assert not isinstance(event, Reset)
+            self.seen.append(event)
+            self.more.unpark_all()
+            if event.type == "user_message":
+                return
+
+    async def _start_runs(self, client: Client, stop: trio.Event) -> None:
+        number = 0
+        while not stop.is_set():
+            command_id = f"{self.name}-{number}"
+            try:
+                await client.start("named", 5, command_id=command_id)
+            except CommandRefused as refusal:
+                assert refusal.code in ("internal", "overloaded"), refusal  # noqa: PT017 - any other is a failure
+                continue
+            self.answered.add(command_id)
+            number += 1
+        self.started.set()
+
+    async def until(self, count: int) -> None:
+        while len(self.seen) < count:
+            await self.more.park()
+
+
+@pytest.mark.timeout(scaled(60, 1800))
+async def test_nothing_that_was_seen_is_lost_and_everybody_goes_on(tmp_path: Path) -> None:
+    rng = random.Random(9)
+    tabs = [Tab("alice", "alice-1"), Tab("alice", "alice-2"), Tab("bob", "bob-1")]
+    stop = trio.Event()
+    (tmp_path / "server").mkdir()
+    async with server_process(tmp_path / "server") as server, trio.open_nursery() as nursery:
+        for tab in tabs:
+            nursery.start_soon(tab.run, server, stop)
+        for number in range(KILLS):
+            tab = rng.choice(tabs)
+            await tab.until(len(tab.seen) + rng.randrange(1, 200))
+            await server.kill()
+            if rng.random() < 0.1:
+                await server.spawn()  # and once more before it is up
+                await server.kill()
+            await check_log(server.image(tmp_path / f"{number}"), tabs)
+            await server.start()
+        stop.set()
+        for tab in tabs:
+            await tab.started.wait()
+        for tab in (tabs[0], tabs[2]):
+            assert tab.client is not None
+            await finish(tab, tab.client)
+        for tab in tabs:
+            await tab.until(tab.seen[-1].seq)
+    async with SqliteLog(server.log) as log:
+        assert len(await log.streams()) == 2
+        for tab in tabs:
+            events = await kept(log, StreamKey(tab.user, "s1"))
+            assert tab.seen == events
+            check_grammar(events)
+            check_owner(events, tab.user)
+            assert tab.answered <= set(starts(events))
+            assert set(starts(events).values()) == {1}
+            closed = Counter(str(getattr(event, "status", "")) for event in events)
+            assert closed["interrupted"] > 0
+
+
+async def finish(tab: Tab, client: Client) -> None:
+    """Wait until no run of the user's is open, then say the last word."""
+    while True:
+        count = len(tab.seen)
+        begun = sum(event.type == "agent_started" for event in tab.seen)
+        ended = sum(event.type == "agent_completed" for event in tab.seen)
+        if begun == ended > 0:
+            await client.send("the end")
+            return
+        await tab.until(count + 1)
+
+
+async def check_log(path: Path, tabs: list[Tab]) -> None:
+    """What a dead process has left: no gap, nothing out of order, all that was seen, and nobody else's."""
+    async with SqliteLog(path) as log:
+        for tab in tabs:
+            events = await kept(log, StreamKey(tab.user, "s1"))
+            check_order(events)
+            check_owner(events, tab.user)
+            assert tab.seen == events[: len(tab.seen)]
+
+
+def check_owner(events: list[Event], user: str) -> None:
+    """G6: every text says whose it is."""
+    texts = [event.data["text"] for event in events if event.type == "agent_output"]
+    assert {str(text).split()[0] for text in texts} <= {user}

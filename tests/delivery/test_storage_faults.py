@@ -1,0 +1,251 @@
+"""What a log cannot store is told, nothing of it is half there, and the server goes on where it can."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import sqlite3
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from _scale import scaled
+from delivery.agents import app_on, check_grammar, kept, starts
+from delivery.process import GREENROOM, ServerProcess, options, server_process
+from protocol.wire import greeted
+
+from actors import CommandRefused, LogError, SqliteLog, StreamKey
+from actors.testing import event_batch, event_line
+from transport import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actors import Event
+    from transport import Client, Reset
+
+KEY = StreamKey("alice", "s1")
+ALL = 1 << 30
+
+
+@contextlib.contextmanager
+def full_disk(server: ServerProcess) -> Iterator[None]:
+    """Let no file of the server's grow any further."""
+    pid = server.process.pid
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    size = max(path.stat().st_size for path in server.folder.glob("log.db*"))
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+
+@contextlib.contextmanager
+def locked(server: ServerProcess) -> Iterator[None]:
+    """Hold the file as another program would."""
+    with contextlib.closing(sqlite3.connect(server.log, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+async def start(client: Client, agent: str, input_: object, command_id: str) -> str:
+    """Start a run; as often as it takes, with the one id."""
+    while True:
+        try:
+            return await client.start(agent, input_, command_id=command_id)  # type: ignore[arg-type]  # JSON
+        except CommandRefused as refusal:
+            assert refusal.code == "internal", refusal  # noqa: PT017 - any other is a failure
+
+
+async def write_on(client: Client) -> None:
+    while True:
+        await client.start("wall", {"count": 500, "size": 20_000})
+
+
+async def completed(client: Client, seen: list[Event | Reset], run_id: str) -> None:
+    async for event in client.events():
+        seen.append(event)
+        if getattr(event, "type", "") == "agent_completed" and getattr(event, "run_id", "") == run_id:
+            return
+
+
+@pytest.mark.parametrize("fault", [full_disk, locked])
+async def test_the_server_outlives_a_log_that_takes_nothing_and_no_client_sees_what_is_not_kept(
+    tmp_path: Path, fault: Callable[[ServerProcess], contextlib.AbstractContextManager[None]]
+) -> None:
+    async with server_process(tmp_path) as server:
+        async with connect("ws://server/", "s1", **options(server, "alice")) as client:
+            seen: list[Event | Reset] = []
+            await completed(client, seen, await start(client, "wall", {"count": 20, "size": 2_000}, "before"))
+            before = client.statistics().connections
+            with fault(server):
+                with pytest.raises(CommandRefused) as refusal:
+                    await write_on(client)
+                assert refusal.value.code in ("internal", "overloaded")
+            await completed(client, seen, await start(client, "wall", {"count": 20, "size": 2_000}, "after"))
+            assert client.statistics().connections > before
+        assert await server.stop() == 0
+    async with SqliteLog(server.log) as log:
+        events = await kept(log, KEY)
+        assert seen == events
+        check_grammar(events)
+        assert {"before": 1, "after": 1}.items() <= dict(starts(events)).items()
+
+
+async def small_log(path: Path) -> list[bytes]:
+    """A log of one stream in many rows, closed in order; its lines."""
+    async with SqliteLog(path) as log:
+        await log.make(KEY)
+        for first in range(1, 61, 3):
+            await log.append([event_batch(KEY, first, 3, ts=1_700_000_000_000)])
+        return list(await log.read(KEY, 0, ALL, ALL))
+
+
+async def read_all(path: Path) -> list[bytes]:
+    async with SqliteLog(path) as log:
+        head = await log.head(KEY)
+        lines = [] if head is None else list(await log.read(KEY, 0, ALL, ALL))
+        assert len(lines) == (0 if head is None else head.latest)
+        return lines
+
+
+async def test_a_log_cut_short_anywhere_in_its_last_page_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    await small_log(path)
+    whole = path.read_bytes()
+    page = int.from_bytes(whole[16:18], "big")
+    for cut in range(1, page + 1, scaled(97, 1)):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(LogError) as refused:
+            await read_all(path)
+        assert str(path) in str(refused.value)
+        assert "\n" not in str(refused.value)
+        assert path.read_bytes() == whole[:-cut]
+    path.write_bytes(whole)
+    assert len(await read_all(path)) == 60
+
+
+async def test_a_changed_byte_of_what_was_stored_is_never_read_as_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    lines = await small_log(path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(100, len(whole), scaled(211, 3)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :])
+        try:
+            assert await read_all(path) == lines, place
+        except LogError:
+            refused += 1
+    assert refused > 5
+
+
+async def test_a_write_ahead_log_cut_short_anywhere_loses_whole_appends_from_its_end_and_no_more(
+    tmp_path: Path,
+) -> None:
+    async with SqliteLog(tmp_path / "log.db") as log:
+        await log.make(KEY)
+        for first in range(1, 31, 3):
+            await log.append([event_batch(KEY, first, 3, b"%d" % first)])
+        parts = {name: (tmp_path / name).read_bytes() for name in ("log.db", "log.db-wal")}
+    wal = parts["log.db-wal"]
+    frame = 24 + int.from_bytes(wal[8:12], "big")
+    before = 30
+    for cut in range(0, 4 * frame, scaled(397, 1)):
+        with tempfile.TemporaryDirectory(dir=tmp_path) as name:
+            (Path(name) / "log.db").write_bytes(parts["log.db"])
+            (Path(name) / "log.db-wal").write_bytes(wal[: len(wal) - cut])
+            lines = await read_all(Path(name) / "log.db")
+        assert lines == [event_line(seq, 1_700_000_000_000 + (seq - 1) % 3) for seq in range(1, len(lines) + 1)]
+        assert len(lines) % 3 == 0
+        assert before - 3 <= len(lines) <= before
+        before = len(lines)
+    assert before < 30
+
+
+def serve(folder: Path) -> tuple[int, str]:
+    """Run the command on the log in that folder; its exit status and what it said."""
+    (folder / "app.py").write_text("from transport import Greenroom\napp = Greenroom(log='sqlite:log.db')\n")
+    run = subprocess.run(
+        [GREENROOM, "serve", "app:app", "--port", "0", "--http-port", "0"],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert run.stdout == ""
+    return run.returncode, run.stderr
+
+
+def newer(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def foreign(path: Path) -> None:
+    path.write_text("no log at all, and long enough to have a header, as one would expect of a file " * 20)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"), [(newer, "has schema 99"), (cut, "is cut short"), (foreign, "not a Greenroom log")]
+)
+async def test_a_server_that_cannot_use_its_log_says_so_in_one_line_and_touches_nothing(
+    tmp_path: Path, damage: Callable[[Path], None], says: str
+) -> None:
+    await small_log(tmp_path / "log.db")
+    damage(tmp_path / "log.db")
+    before = (tmp_path / "log.db").read_bytes()
+    status, error = await trio.to_thread.run_sync(serve, tmp_path)
+    assert (status, error.count("\n")) == (2, 1), error
+    assert says in error
+    assert "log.db" in error
+    assert (tmp_path / "log.db").read_bytes() == before
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of somebody for whom the rights of files hold: root is let through everything."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, user = Path(name), os.geteuid()
+        folder.chmod(0o755)
+        if user == 0:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+
+
+async def test_a_log_that_may_only_be_read_starts_no_server_and_serves_again_once_it_may_be_written(
+    unprivileged: Path,
+) -> None:
+    path = unprivileged / "log.db"
+    lines = await small_log(path)
+    path.chmod(0o444)
+    before = path.read_bytes()
+    with pytest.raises((LogError, ExceptionGroup)) as refused:
+        async with app_on(SqliteLog(path)).running(port=0):
+            pass
+    assert "may not be written" in str(first_of(refused.value))
+    assert path.read_bytes() == before
+    path.chmod(0o644)
+    async with app_on(SqliteLog(path)).running(port=0) as server, greeted(server):
+        assert server.sessions.statistics().log.engine == "sqlite"
+    assert await read_all(path) == lines
+
+
+def first_of(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
