@@ -314,10 +314,9 @@ class RunScope:
         run, stage = self.run, self._stage
         if run.closed:
             return
-        parent = run.parent.id if run.parent is not None else None
         data = run.completed(outcome, round((trio.current_time() - run.started_at) * 1000))
         stage.close_within(run.id)
-        stage.close("agent_completed", data, run.id, None, parent)
+        stage.close("agent_completed", data, run.id)
         run.over(outcome)
 
     def _outcome(self, error: BaseException | None) -> Outcome:

@@ -237,7 +237,7 @@ class Session(Actor):
             item = closing.item
             call_id = None if item.id == item.run_id else item.id
             data = encode(interrupted(closing, last_ts), self._house.settings.max_event_bytes + 1024)
-            self._stage.close(closing.type, data, item.run_id, call_id, item.parent_run_id)
+            self._stage.close(closing.type, data, item.run_id, call_id)
 
     async def _recall_commands(self, journal: Journal) -> None:
         """Remember the starts in the log, within the time: one that is sent again after a crash still runs once."""

@@ -66,16 +66,20 @@ class Stage:
         parent_run_id: str | None = None,
         name: str = "",
     ) -> None:
-        """Put an event that opens or closes something, after the grammar has agreed. Never waits."""
+        """Put an event that opens or closes something, after the grammar has agreed. Never waits.
+
+        The parent need only be said where a run starts: from then on it is the run's.
+        """
         journal = self.journal
         ts = journal.now()
-        run = journal.grammar.run(run_id) if event == "agent_completed" else None
-        journal.grammar.apply(event, run_id, call_id, parent_run_id=parent_run_id, name=name, ts=ts)
-        journal.put(envelope(event, run_id, parent_run_id, call_id), data)
-        if run is not None:
-            journal.remember_completed(run)
-        elif event == "agent_started":
+        run = journal.grammar.run(run_id)
+        parent = parent_run_id if run is None else run.parent_run_id
+        journal.grammar.apply(event, run_id, call_id, parent_run_id=parent, name=name, ts=ts)
+        journal.put(envelope(event, run_id, parent, call_id), data)
+        if run is None:
             journal.remember_started(run_id)
+        elif event == "agent_completed":
+            journal.remember_completed(run)
 
     def encode_closing(self, outcome: Outcome, **fields: object) -> bytes:
         """Encode a closing event's payload. A result obeys ``max_event_bytes``; why something failed is always told."""
@@ -88,12 +92,10 @@ class Stage:
             ending = {"status": outcome.status, "error": outcome.error}
         return orjson.dumps({**fields, **ending})
 
-    def close(
-        self, event: str, data: bytes, run_id: str, call_id: str | None = None, parent: str | None = None
-    ) -> None:
+    def close(self, event: str, data: bytes, run_id: str, call_id: str | None = None) -> None:
         """Put a closing event. After the log has failed there is nothing to put it in: the next incarnation closes."""
         with suppress(LogUnavailable):
-            self.record(event, data, run_id, call_id, parent_run_id=parent)
+            self.record(event, data, run_id, call_id)
 
     def close_within(self, run_id: str) -> None:
         """Close what a run has left open (a call in a generator that nobody finished), innermost first."""
@@ -108,4 +110,4 @@ class Stage:
         spent = max(0, self.journal.now() - item.started)
         outcome = ended("cancelled", "the run that it was part of is over")
         data = self.encode_closing(outcome, **{label: item.name}, duration_ms=spent)
-        self.close(event, data, item.run_id, call_id, item.parent_run_id)
+        self.close(event, data, item.run_id, call_id)

@@ -1,0 +1,221 @@
+"""What the suites share: servers with a test's own agents, crowds of users, the protocol's rules written once more.
+
+:func:`well_formed` and :func:`in_order` know the protocol from its tables alone: they share no code with the product,
+so that a rule which the product forgets is not forgotten here.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+from protocol.agents import by_name
+from protocol.wire import Client, Frame, client, greeted
+from websockets.trio.client import connect
+
+from transport import Greenroom
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+
+    from actors import EventLog
+    from transport import Server
+
+REQUIRED = ("agent_started", "agent_thinking", "tool_executing", "tool_completed", "agent_completed")
+"""The five events that every page of an agent server lives on."""
+STATUSES = {"ok", "error", "timeout", "cancelled", "interrupted"}
+CONNECTING = 32
+"""Upgrades at once: a crowd is there together, but does not have to come through the door in one second."""
+CROWDED = {"max_connections_per_address": 10_000, "max_sessions": 10_000}
+
+
+def house(*agents: Any, log: str | EventLog = "memory:", auth: Any = by_name, **settings: object) -> Greenroom:
+    """A server with these agents; the token is the user's name unless ``auth`` says otherwise."""
+    app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, **CROWDED, **settings})
+    for agent in agents:
+        app.agent(agent)
+    return app
+
+
+async def crowd(
+    server: Server,
+    users: Iterable[tuple[str, str | None]],
+    talk: Callable[[str, Client], Awaitable[object]],
+    session: str = "s1",
+) -> None:
+    """Let users, (name, token) each, talk at once, each on a socket of its own. All stay until the last is done."""
+    everyone = list(users)
+    door = trio.CapacityLimiter(CONNECTING)
+    arrived, done = _Together(len(everyone)), _Together(len(everyone))
+
+    async def come(name: str, token: str | None) -> None:
+        async with AsyncExitStack() as stack:
+            async with door:
+                one = await stack.enter_async_context(client(server))
+                await one.hello(session, token=token)
+            await arrived.wait()
+            await talk(name, one)
+            await done.wait()
+
+    async with trio.open_nursery() as nursery:
+        for name, token in everyone:
+            nursery.start_soon(come, name, token)
+
+
+class _Together:
+    """Lets the first one on when the last has come."""
+
+    def __init__(self, count: int) -> None:
+        self._missing = count
+        self._all = trio.Event()
+
+    async def wait(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self._all.set()
+        await self._all.wait()
+
+
+def names(count: int) -> list[tuple[str, str]]:
+    """Users for a :func:`crowd`, where the token is the name."""
+    return [(f"user-{number}", f"user-{number}") for number in range(count)]
+
+
+@asynccontextmanager
+async def joined(url: str, session: str = "s1", **hello: object) -> AsyncIterator[Client]:
+    """A client of a server in another process, welcomed."""
+    async with connect(url, compression=None, ping_interval=None, proxy=None, max_size=None) as socket:
+        one = Client(socket)
+        await one.hello(session, **hello)
+        yield one
+
+
+async def everything(server: Server, session: str = "s1", **hello: object) -> list[Frame]:
+    """All events that a session's log has, as a new client gets them."""
+    async with greeted(server, session, **hello) as one:
+        return await one.until(one.welcome["latest"]) if one.welcome["latest"] else []
+
+
+# The rules, once more
+
+
+Fields = dict[str, Any]
+"""Names of fields, with the types that they may have."""
+
+
+@attrs.frozen
+class _Shape:
+    """The fields of an event's data that must and that may be there, and its ids."""
+
+    must: Fields
+    may: Fields = attrs.Factory(dict[str, Any])
+    ids: frozenset[str] = frozenset({"run_id"})
+    may_ids: frozenset[str] = frozenset({"parent_run_id"})
+
+
+_JSON = (dict, list, str, int, float, bool, type(None))
+_ENDING: Fields = {"status": str, "duration_ms": int}
+_ENDED: Fields = {"result": _JSON, "error": dict}
+_CALL = frozenset({"run_id", "call_id"})
+_SHAPES = {
+    "agent_started": _Shape({"agent": str, "input": _JSON}, {"command_id": str}),
+    "agent_thinking": _Shape({"text": str}),
+    "agent_output": _Shape({"text": str}),
+    "tool_executing": _Shape({"tool": str, "arguments": dict}, ids=_CALL),
+    "tool_completed": _Shape({"tool": str, **_ENDING}, _ENDED, ids=_CALL),
+    "input_requested": _Shape({"prompt": str}, {"schema": _JSON}, ids=_CALL),
+    "input_received": _Shape({"value": _JSON, "by": str}, ids=_CALL),
+    "agent_completed": _Shape({"agent": str, **_ENDING}, {**_ENDED, "usage": _JSON}),
+    "user_message": _Shape({"text": str}, ids=frozenset(), may_ids=frozenset()),
+    "custom": _Shape({"name": str, "value": _JSON}, ids=frozenset(), may_ids=frozenset({"run_id", "parent_run_id"})),
+}
+
+
+def well_formed(event: Frame) -> None:
+    """Check one event against the protocol's table: its ids, its fields and their types, nothing beside them."""
+    shape = _SHAPES[event["type"]]
+    ids = event.keys() - {"seq", "type", "ts", "data"}
+    assert shape.ids <= ids <= shape.ids | shape.may_ids, event
+    assert all(isinstance(event[id_], str) and event[id_] for id_ in ids), event
+    assert type(event["seq"]) is int, event
+    assert type(event["ts"]) is int, event
+    data = event["data"]
+    assert shape.must.keys() <= data.keys() <= shape.must.keys() | shape.may.keys(), event
+    assert all(isinstance(data[field], kind) for field, kind in (shape.must | shape.may).items() if field in data), (
+        event
+    )
+    if "status" in data:
+        _well_ended(event)
+
+
+def _well_ended(event: Frame) -> None:
+    data = event["data"]
+    assert data["status"] in STATUSES, event
+    assert ("result" in data, "error" in data) == ((data["status"] == "ok"), data["status"] != "ok"), event
+    assert data["duration_ms"] >= 0, event
+    if "error" in data:
+        assert data["error"].keys() == {"code", "message"}, event
+        assert all(isinstance(text, str) for text in data["error"].values()), event
+
+
+def in_order(events: Sequence[Frame], first: int = 1, *, open_at_end: bool = False) -> None:
+    """Check a session's events from seq ``first`` on: each well formed, G1 to G5, times that never go back.
+
+    ``open_at_end`` says that runs may still go on. Meant for events from 1 on: what was opened before is not known.
+    """
+    assert [event["seq"] for event in events] == list(range(first, first + len(events)))
+    assert [event["ts"] for event in events] == sorted(event["ts"] for event in events)
+    runs: dict[str, str | None] = {}
+    over: set[str] = set()
+    calls: dict[str, str] = {}
+    for event in events:
+        well_formed(event)
+        _stands(event, runs, over, calls)
+    assert open_at_end or not runs, runs
+    assert open_at_end or not calls, calls
+
+
+def _stands(event: Frame, runs: dict[str, str | None], over: set[str], calls: dict[str, str]) -> None:
+    kind, run_id, parent = event["type"], event.get("run_id"), event.get("parent_run_id")
+    if kind == "agent_started":
+        assert run_id not in runs.keys() | over, event
+        assert parent is None or parent in runs, event
+        runs[str(run_id)] = parent
+        return
+    if run_id is None:
+        return
+    assert run_id in runs, event
+    assert parent == runs[run_id], event
+    if kind == "tool_executing":
+        assert event["call_id"] not in calls, event
+        calls[event["call_id"]] = run_id
+    elif kind == "tool_completed":
+        assert calls.pop(event["call_id"]) == run_id, event
+    elif kind == "agent_completed":
+        assert run_id not in runs.values(), event
+        assert run_id not in calls.values(), event
+        del runs[run_id]
+        over.add(run_id)
+
+
+def of_run(events: Iterable[Frame], run_id: str) -> list[Frame]:
+    """The events of one run."""
+    return [event for event in events if event.get("run_id") == run_id]
+
+
+def of_type(events: Iterable[Frame], *types: str) -> list[Frame]:
+    """The events of those types."""
+    return [event for event in events if event["type"] in types]
+
+
+def types(events: Iterable[Frame]) -> list[str]:
+    """Their types, in order."""
+    return [event["type"] for event in events]
+
+
+async def gone(server: Server) -> None:
+    """Wait until no run of any user goes on."""
+    await server.sessions.drain(math.inf)

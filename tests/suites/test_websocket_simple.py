@@ -1,0 +1,283 @@
+"""Does a user's emitter, as the factory makes it, give the five events that a page lives on?
+
+The emitter is the ``Run`` that an agent is given; the factory is ``app.sessions``, which makes one session for each
+(user, session) and hands out runs in it. The rules held here:
+
+- one run gives agent_started, agent_thinking, tool_executing, tool_completed, agent_completed: in that order, once;
+- each is one object with exactly the fields of the protocol's table, times are of now, durations are true;
+- JSON both ways: what a client sent as input is what the agent got, what the agent gave is what the client got, and
+  every message is text that any JSON parser reads to the same thing, with no key twice and no number out of range;
+- an emitter reaches its own user, whoever holds it, with a tab or without one, and nobody after its run's end.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from _scale import scaled
+from protocol.wire import Client, Frame, greeted, greeted_in_memory
+from suites.stage import REQUIRED, crowd, everything, gone, house, in_order, names, of_run, types
+
+from actors import Run, RunClosed
+
+USERS = scaled(100, 1_000)
+
+
+async def lookup(key: object) -> dict[str, object]:
+    return {"found": key}
+
+
+async def simple(run: Run, key: Any) -> object:
+    """The agent of this suite: each of the five events once."""
+    await run.thinking(f"{run.user} asks {run.session}")
+    return await run.call_tool(lookup, key=key)
+
+
+def parsed(message: str) -> Frame:
+    """Read a message as a strict reader does: no key twice, no NaN, whole numbers that JavaScript can hold."""
+
+    def no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        assert len({key for key, _ in pairs}) == len(pairs), message
+        return dict(pairs)
+
+    def exact(digits: str) -> int:
+        assert abs(int(digits)) < 2**53, message
+        return int(digits)
+
+    def refused(constant: str) -> None:
+        raise AssertionError(constant)
+
+    frame = json.loads(message, object_pairs_hook=no_key_twice, parse_int=exact, parse_constant=refused)
+    assert isinstance(frame, dict)
+    return frame
+
+
+async def five(one: Client, run_id: str) -> list[Frame]:
+    """The events of that run, once it is over."""
+    await one.completed(run_id)
+    return of_run(one.events(), run_id)
+
+
+async def test_the_factorys_emitter_gives_the_five_events_in_order_and_nothing_else() -> None:
+    app = house(simple)
+    async with app.running(port=0) as server, greeted(server, token="ann") as one:
+        handle = await app.sessions.get("ann", "s1")
+        run_id = await handle.start("simple", "?")
+        events = await five(one, run_id)
+        assert tuple(types(events)) == REQUIRED
+        assert events == one.events()
+        in_order(events)
+
+
+async def test_each_of_the_five_has_exactly_its_fields_and_values() -> None:
+    began = time.time()
+    async with house(simple).running(port=0) as server, greeted(server, token="ann") as one:
+        run_id = await one.start("c-1", "simple", {"q": [1, None]})
+        events = await five(one, run_id)
+        (call_id,) = {event["call_id"] for event in events[2:4]}
+        datas = [event.pop("data") for event in events]
+        durations = [data.pop("duration_ms") for data in datas[3:]]
+        assert datas == [
+            {"agent": "simple", "input": {"q": [1, None]}, "command_id": "c-1"},
+            {"text": "ann asks s1"},
+            {"tool": "lookup", "arguments": {"key": {"q": [1, None]}}},
+            {"tool": "lookup", "status": "ok", "result": {"found": {"q": [1, None]}}},
+            {"agent": "simple", "status": "ok", "result": {"found": {"q": [1, None]}}},
+        ]
+        for event in events:
+            assert int(began * 1000) <= event.pop("ts") <= time.time() * 1000
+        ids = [
+            {"run_id": run_id},
+            {"run_id": run_id},
+            *[{"run_id": run_id, "call_id": call_id}] * 2,
+            {"run_id": run_id},
+        ]
+        expected = [{"seq": number + 1, "type": REQUIRED[number], **ids[number]} for number in range(5)]
+        assert events == expected
+        assert all(0 <= spent <= (time.time() - began) * 1000 for spent in durations)
+
+
+async def test_durations_are_those_of_the_run_and_of_the_call(autojump_clock: trio.testing.MockClock) -> None:
+    async def slow(run: Run) -> None:
+        await trio.sleep(2)
+        await run.call_tool(trio.sleep, seconds=3)
+        await trio.sleep(4)
+
+    async with house(slow).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        events = await five(one, await one.start("1", "slow"))
+        assert [event["data"]["duration_ms"] for event in events if "duration_ms" in event["data"]] == [3_000, 9_000]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, 0, -1, 2**53 - 1, 0.1, -1e300, "", 'a"b\\c/\n', [], {}, [[[]]], {"": {"a.b": [None]}}],
+    ids=repr,
+)
+async def test_json_comes_through_in_both_directions_as_it_was(value: object) -> None:
+    got: list[object] = []
+
+    async def mirror(run: Run, value: Any) -> object:
+        got.append(value)
+        await run.custom("value", value)
+        return value
+
+    async with house(mirror).running(port=0) as server, greeted(server, token="ann") as one:
+        events = await five(one, await one.start("1", "mirror", value))
+        seen = [events[0]["data"]["input"], events[1]["data"]["value"], events[2]["data"]["result"]]
+        assert [json.dumps(each) for each in [*got, *seen]] == [json.dumps(value)] * 4
+
+
+async def test_every_message_is_text_that_a_strict_parser_reads_to_the_same_thing() -> None:
+    async with house(simple).running(port=0) as server, greeted(server, token="ann") as one:
+        run_id = await one.start("1", "simple", {"a": 1})
+        messages = []
+        while not any(event["type"] == "agent_completed" for event in one.events()):
+            messages.append(await one.raw())
+        frames = [parsed(message) for message in messages]
+        assert frames == one.frames[-len(frames) :]
+        assert all(parsed(json.dumps(frame)) == frame for frame in frames)
+        assert tuple(types(of_run(one.events(), run_id))) == REQUIRED
+
+
+async def test_each_user_of_a_crowd_gets_its_own_five_and_no_other() -> None:
+    async def talk(name: str, one: Client) -> None:
+        run_id = await one.start("1", "simple", name)
+        events = await five(one, run_id)
+        assert events == one.events()
+        assert tuple(types(events)) == REQUIRED
+        in_order(events)
+        assert events[1]["data"]["text"] == f"{name} asks s1"
+        assert events[4]["data"]["result"] == {"found": name}
+        finished.append(run_id)
+
+    finished: list[str] = []
+    async with house(simple).running(port=0) as server:
+        await crowd(server, names(USERS), talk)
+        statistics = server.sessions.statistics()
+    assert len(set(finished)) == USERS
+    assert (statistics.spawned, statistics.log.events) == (USERS, 5 * USERS)
+
+
+async def test_callers_at_once_get_emitters_of_one_and_the_same_session() -> None:
+    app = house(simple)
+    async with app.running(port=0) as server:
+
+        async def start(number: int) -> None:
+            handle = await app.sessions.get("ann", "s1")
+            await handle.start("simple", number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(start, number)
+        await gone(server)
+        assert server.sessions.statistics().spawned == 1
+        events = await everything(server, token="ann")
+        in_order(events)
+        assert sorted(event["data"]["input"] for event in events if event["type"] == "agent_started") == list(range(20))
+
+
+async def test_every_tab_of_the_session_gets_the_five_and_no_other_session_does() -> None:
+    async with house(simple).running(port=0) as server:
+        async with (
+            greeted(server, token="ann") as first,
+            greeted(server, token="ann") as second,
+            greeted(server, "s2", token="ann") as elsewhere,
+            greeted(server, token="bob") as other,
+        ):
+            run_id = await first.start("1", "simple", 1)
+            assert await five(first, run_id) == await five(second, run_id)
+            for stranger in (elsewhere, other):
+                await stranger.say("mine")
+                assert types(await stranger.until(1)) == ["user_message"]
+
+
+async def test_an_emitter_without_a_tab_loses_nothing_and_says_so_to_the_tab_that_comes() -> None:
+    app = house(simple)
+    async with app.running(port=0) as server:
+        handle = await app.sessions.get("ann", "s1")
+        await handle.start("simple", "alone")
+        await gone(server)
+        events = await everything(server, token="ann")
+        assert tuple(types(events)) == REQUIRED
+        assert events[0]["data"] == {"agent": "simple", "input": "alone"}
+
+
+async def test_an_emitter_in_the_hands_of_another_users_agent_still_reaches_its_own_user_only() -> None:
+    lent: list[Run] = []
+    returned = trio.Event()
+
+    async def lender(run: Run) -> None:
+        lent.append(run)
+        await returned.wait()
+
+    async def borrower(run: Run) -> None:
+        await lent[0].thinking("whose am I?")
+        await lent[0].call_tool(lookup, key=run.user)
+        returned.set()
+
+    app = house(lender, borrower)
+    async with app.running(port=0) as server, greeted(server, token="ann") as ann, greeted(server, token="bob") as bob:
+        hers = await ann.start("1", "lender")
+        his = await bob.start("1", "borrower")
+        assert tuple(types(await five(ann, hers))) == REQUIRED
+        assert types(await five(bob, his)) == ["agent_started", "agent_completed"]
+        assert {event["run_id"] for event in ann.events()} == {hers}
+        assert {event["run_id"] for event in bob.events()} == {his}
+
+
+async def test_an_emitter_that_outlives_its_run_raises_and_reaches_nobody() -> None:
+    kept: list[Run] = []
+
+    async def leaves(run: Run) -> None:
+        kept.append(run)
+
+    async with house(leaves).running(port=0) as server, greeted(server, token="ann") as one:
+        await one.completed(await one.start("1", "leaves"))
+        run = kept[0]
+        for emit in (run.thinking, run.output, run.custom):
+            with pytest.raises(RunClosed):
+                await emit("too late")
+        with pytest.raises(RunClosed):
+            await run.call_tool(lookup, key=1)
+        with pytest.raises(RunClosed):
+            await run.ask_user("too late?")
+        with pytest.raises(RunClosed):
+            run.signal("late", {})
+        with pytest.raises(RunClosed):
+            run.typing(active=True)
+        with pytest.raises(RunClosed):
+            async with run.subrun("late"):
+                pass
+        await one.say("after")
+        assert types(await one.until(3)) == ["agent_started", "agent_completed", "user_message"]
+        assert not any(frame["type"] == "signal" for frame in one.frames)
+
+
+async def test_an_emitter_knows_whose_it_is() -> None:
+    seen: list[tuple[object, ...]] = []
+
+    async def who(run: Run) -> None:
+        seen.append((run.id, run.agent, run.user, run.session, run.parent))
+
+    async with house(who).running(port=0) as server, greeted(server, "s:~.9", token="ann") as one:
+        run_id = await one.start("1", "who")
+        await one.completed(run_id)
+    assert seen == [(run_id, "who", "ann", "s:~.9", None)]
+
+
+async def test_two_runs_of_one_session_at_once_keep_their_own_order() -> None:
+    async def counts(run: Run, name: str) -> None:
+        for number in range(100):
+            await run.output(f"{name}{number}")
+
+    async with house(counts).running(port=0) as server, greeted(server, token="ann") as one:
+        runs = {name: await one.start(name, "counts", name) for name in "abcde"}
+        for name, run_id in runs.items():
+            events = await five(one, run_id)
+            assert [event["data"].get("text") for event in events[1:-1]] == [f"{name}{n}" for n in range(100)]
+        in_order(one.events())
