@@ -1,7 +1,7 @@
 """The actor runtime and the sessions on it: public names only."""
 
 from actors._actor import Actor, Context, Reply
-from actors._deadletters import DeadLetter, DeadLetters, Undelivered
+from actors._deadletters import DeadLetter, DeadLetters, DeadLettersStatistics, Undelivered
 from actors._incarnation import UNHANDLED
 from actors._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
 from actors._mailbox import MailboxStatistics
@@ -128,6 +128,7 @@ __all__ = [
     "Custom",
     "DeadLetter",
     "DeadLetters",
+    "DeadLettersStatistics",
     "DeathPact",
     "Event",
     "EventError",

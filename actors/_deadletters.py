@@ -38,6 +38,18 @@ class DeadLetter:
     cause: BaseException | None = None
 
 
+@attrs.frozen
+class DeadLettersStatistics:
+    """How one subscriber's stream stands."""
+
+    size: int
+    """Letters it holds at most."""
+    depth: int
+    """Letters in it now."""
+    missed: int
+    """Letters that were dropped because the reader was slow."""
+
+
 class DeadLetters:
     """The stream of one subscriber. ``async for`` gives the letters since it was entered; leaving it unsubscribes.
 
@@ -46,6 +58,9 @@ class DeadLetters:
     """
 
     def __init__(self, office: DeadLetterOffice, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"a stream of dead letters holds 1 or more, not {size!r}")
+        self._size = size
         self._office = office
         self._letters: deque[DeadLetter] = deque(maxlen=size)
         self._more = trio.Event()
@@ -58,6 +73,10 @@ class DeadLetters:
             self.missed += 1
         self._letters.append(letter)
         self._more.set()
+
+    def statistics(self) -> DeadLettersStatistics:
+        """How it stands now."""
+        return DeadLettersStatistics(self._size, len(self._letters), self.missed)
 
     def __enter__(self) -> Self:
         self._office.readers.append(self)

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from _probes import Member, World, child, crash
 
-from actors import Backoff, ChildSpec, Strategy, SupervisorSpec, Undelivered, open_system
+from actors import Backoff, ChildSpec, DeadLettersStatistics, Strategy, SupervisorSpec, Undelivered, open_system
 
 
 async def test_an_actors_statistics_say_what_it_has() -> None:
@@ -110,9 +110,16 @@ async def test_a_slow_reader_of_dead_letters_misses_the_oldest_and_knows() -> No
                 await ref.tell("unknown")
             await ref.tell("known")
             await ref.stop(drain=True)
+            assert letters.statistics() == DeadLettersStatistics(size=2, depth=2, missed=1)
             assert letters.missed == 1
             assert [(await anext(letters)).why for _ in range(2)] == [Undelivered.UNHANDLED] * 2
         assert system.statistics().dead_letters == 3
+
+
+async def test_a_stream_of_dead_letters_has_room_for_one_at_least() -> None:
+    async with open_system() as system:
+        with pytest.raises(ValueError, match="1 or more"):
+            system.dead_letters(size=0)
 
 
 async def test_a_reader_waits_for_letters_and_sees_none_after_it_left() -> None:

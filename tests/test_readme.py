@@ -88,6 +88,15 @@ def test_the_server_and_the_client_run_as_they_stand(server: str, tmp_path: Path
     assert (run.stderr, run.stdout) == ("", "Othello, act 1\nOthello, act 2\nOthello, act 3\n")
 
 
+@pytest.mark.parametrize("name", ["counter.py", "tree.py"])
+def test_the_programs_on_the_runtime_print_what_it_says(name: str, tmp_path: Path) -> None:
+    program = example(name)
+    expected = README[README.index(program) :].split("```text\n")[1].split("```")[0]
+    (tmp_path / name).write_text(program)
+    run = subprocess.run([sys.executable, name], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert run.stdout == expected
+
+
 def test_the_example_is_as_short_as_it_says() -> None:
     lines = [line for line in example("app.py").splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 20
