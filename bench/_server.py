@@ -45,6 +45,23 @@ async def load(run: Run, job: Job) -> None:
         await run.output(f"{time.monotonic_ns()} step {step}: searching the knowledge base for documents about it ...")
 
 
+async def custom(run: Run, job: Job) -> None:
+    """Emit nested values of the same size, as :func:`load` emits text."""
+    due = trio.current_time() + (random.random() / job.rate if job.rate else 0)  # noqa: S311 - as above
+    for step in range(job.events):
+        if job.rate:
+            await trio.sleep_until(due)
+            due += 1 / job.rate
+        value = {
+            "agent": "researcher",
+            "tool": "web_search",
+            "step": step,
+            "at": [time.monotonic_ns()],
+            "text": "a" * 40,
+        }
+        await run.custom("progress", value)
+
+
 def main() -> None:
     """Serve on the given port until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -54,6 +71,7 @@ def main() -> None:
     limits = {"max_connections": 100_000, "max_connections_per_address": 100_000, "drain_seconds": 1}
     app = Greenroom(log=options.log, auth=who, settings=limits)
     app.agent(load)
+    app.agent(custom)
     app.serve(port=options.port)
 
 

@@ -1,34 +1,28 @@
 """Concurrent users over real sockets: how many events a second one server process delivers, and at what cost.
 
-A server process on one core, the users' process on another; each user has a session, a connection and a run. Medians of
-the rounds, with their range. ``--results FILE`` writes the tables there, with the machine and the command.
+The server runs on one core, all its users in the load generator on another; each user has a session, a connection and
+a run. Loads are interleaved: every repetition runs each of them once against a fresh server. Figures are medians over
+the repetitions, with their range. ``--results FILE`` writes the table into its section of that file.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
-import os
-import platform
-import shlex
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import _generator
+import _process
+import _results
 import attrs
-from _generator import Generator, Round
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HERE = Path(__file__).parent
-TICKS = os.sysconf("SC_CLK_TCK")
+    from _generator import Report
 
 
 @attrs.frozen
@@ -39,203 +33,132 @@ class Load:
     users: int
     events: int
     rate: float = 0
+    agent: str = "load"
+    stalled: int = 0
+    ramp: int = 0
+    storms: int = 0
 
     @property
-    def label(self) -> str:
+    def label(self) -> tuple[str, ...]:
         """What the line is called."""
         pace = f"{self.rate:g}/s each" if self.rate else "burst"
-        return f"{self.log} | {self.users} | {self.events} | {pace}"
+        return (self.log, self.agent, str(self.users), str(self.events), pace)
 
 
 STANDARD = (
     Load("memory", 200, 200),
     Load("sqlite", 200, 200),
+    Load("memory", 200, 200, agent="custom"),
     Load("memory", 1000, 200),
     Load("sqlite", 1000, 200),
     Load("memory", 500, 100, 20),
     Load("sqlite", 500, 100, 20),
 )
-HEADER = (
-    "| log | users | events each | pace | events/s | CPU s per 100k | p50 ms | p99 ms "
-    "| KB per user | events per frame | users' process busy |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-)
+HEADER = ("log", "events", "users", "each", "pace", "events/s", "CPU s per 100k", "p50 ms", "p99 ms", "longest ms")
+HEADER_REST = ("KB per user", "events per frame", "generator busy")
 
 
-class Server:
-    """The server under load: its own process, pinned to a core of its own where there are two."""
+@attrs.define
+class Measured:
+    """What the repetitions of one load brought."""
 
-    def __init__(self, log: str, folder: str) -> None:
-        self.port = _free_port()
-        url = "memory:" if log == "memory" else f"sqlite:{folder}/bench-{self.port}.db"
-        command = [sys.executable, str(HERE / "_server.py"), "--port", str(self.port), "--log", url]
-        self._process = subprocess.Popen(command)  # noqa: S603 - our own script
-        _pin(self._process.pid, 0)
-        self._wait()
+    load: Load
+    connected: list[Report] = attrs.Factory(list["Report"])
+    rounds: list[Report] = attrs.Factory(list["Report"])
+    storms: list[Report] = attrs.Factory(list["Report"])
 
-    def cpu(self) -> float:
-        """CPU seconds so far, user and system, all threads."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def resident_kb(self) -> int:
-        """Resident memory."""
-        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-        return 0
-
-    def stop(self) -> None:
-        """End it, and wait for its end."""
-        self._process.terminate()
-        self._process.wait(30)
-
-    def _wait(self) -> None:
-        for _ in range(200):
-            if self._process.poll() is not None:
-                raise SystemExit("the server did not start")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        raise SystemExit("the server did not start in time")
+    def row(self) -> list[str]:
+        """The cells of its line."""
+        rounds = self.rounds
+        rates = [one["events"] / one["seconds"] for one in rounds]
+        costs = [one["server_cpu"] * 100_000 / one["events"] for one in rounds]
+        delays = [_results.spread([one[key] / 1000 for one in rounds], 2) for key in ("p50", "p99", "longest")]
+        kb = statistics.median(one["kb_per_user"] for one in self.connected)
+        batch = statistics.median(one["events"] / one["frames"] for one in rounds)
+        busy = max(one["busy"] for one in rounds)
+        first = [*self.load.label, _results.spread(rates, 0), _results.spread(costs, 3), *delays]
+        return [*first, f"{kb:.1f}", f"{batch:.1f}", f"{busy:.0%}"]
 
 
-def measure(load: Load, rounds: int) -> str:
-    """Run one load and return its line of the table."""
+def measure(program: Path, measured: Measured, rounds: int) -> None:
+    """Run one load once against a fresh server."""
+    load, port = measured.load, _process.free_port()
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(load.log, folder)
-        try:
-            return _measured(load, rounds, server)
-        finally:
-            server.stop()
+        log = "memory:" if load.log == "memory" else f"sqlite:{folder}/bench.db"
+        with _process.serving(_process.greenroom(port, log), port) as pid:
+            options = attrs.asdict(load, filter=attrs.filters.exclude("log", "storms"))
+            options |= {"port": port, "pid": pid, "rounds": rounds, "storm": load.storms}
+            for report in _generator.reports(program, _process.GENERATOR_CORE, **options):
+                _take(measured, report)
 
 
-def _measured(load: Load, rounds: int, server: Server) -> str:
-    generator = Generator(server.port, load.users)
-    before = server.resident_kb()
-    generator.connect(lambda done: _progress(f"{load.label}: {done} of {load.users} connected"))
-    time.sleep(0.5)
-    each_kb = (server.resident_kb() - before) / load.users
-    lines: list[tuple[Round, float]] = []
-    for number in range(1, rounds + 1):
-        cpu = server.cpu()
-        progress = functools.partial(_progress_of, f"{load.label}: round {number} of {rounds}")
-        outcome = generator.round(load.events, load.rate, progress)
-        lines.append((outcome, server.cpu() - cpu))
-    generator.close()
-    if faults := sum(outcome.faults for outcome, _ in lines):
-        raise SystemExit(f"{faults} frames were out of order or had a gap")
-    return _line(load, lines, each_kb)
-
-
-def _line(load: Load, lines: Sequence[tuple[Round, float]], each_kb: float) -> str:
-    rates = [outcome.events / outcome.seconds for outcome, _ in lines]
-    costs = [cpu * 100_000 / outcome.events for outcome, cpu in lines]
-    p50, p99 = (_spread([_quantile(outcome.latencies, q) / 1e6 for outcome, _ in lines], 2) for q in (0.5, 0.99))
-    batch = statistics.median(outcome.events / outcome.frames for outcome, _ in lines)
-    busy = statistics.median(outcome.busy for outcome, _ in lines)
-    cells = (
-        load.label,
-        _spread(rates, 0),
-        _spread(costs, 3),
-        p50,
-        p99,
-        f"{each_kb:.1f}",
-        f"{batch:.1f}",
-        f"{busy:.0%}",
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    """The median, and the range of all."""
-    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
-
-
-def _quantile(values: list[int], share: float) -> float:
-    return sorted(values)[int(share * (len(values) - 1))]
+def _take(measured: Measured, report: Report) -> None:
+    kept = {"connected": measured.connected, "round": measured.rounds, "storm": measured.storms}
+    if report["kind"] == "progress":
+        _progress(f"{' '.join(measured.load.label)}: {report['events']:,} of {report['wanted']:,} events")
+        return
+    if report.get("faults"):
+        raise SystemExit(f"{report['faults']} events were missing, doubled or out of order")
+    kept[report["kind"]].append(report)
 
 
 def _progress(text: str) -> None:
-    now = time.monotonic()
-    if sys.stderr.isatty() and now - _shown[0] > 0.1:
-        _shown[0] = now
+    if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def _progress_of(title: str, done: int) -> None:
-    _progress(f"{title}, {done} events")
-
-
-_shown = [0.0]
-
-
-def _pin(pid: int, core: int) -> None:
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        os.sched_setaffinity(pid, {cores[core]})
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def machine() -> str:
-    """What this ran on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "unknown processor")
-    packages = ", ".join(f"{name} {version(name)}" for name in ("trio", "trio-websocket", "orjson"))
-    python = f"Python {platform.python_version()}"
-    return f"{os.cpu_count()} cores ({model}), {platform.system()} {platform.release()}, {python}, {packages}"
 
 
 def main() -> None:
     """Measure the standard loads, or the one that was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, help="one load only: how many users at once")
-    parser.add_argument("--events", type=int, default=200, help="events of each user's run (default: %(default)s)")
-    parser.add_argument(
-        "--rate", type=float, default=0, help="events a second of each user, 0 for a burst (default: %(default)s)"
-    )
-    parser.add_argument("--log", choices=["memory", "sqlite"], default="memory", help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--results", type=Path, help="write the tables to this file")
-    options = parser.parse_args()
-    loads = STANDARD if options.users is None else (Load(options.log, options.users, options.events, options.rate),)
-    _pin(0, 1)
-    lines: list[str] = []
-    for load in loads:
-        lines.append(measure(load, options.rounds))
-        if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr)
-        print("\n".join([HEADER, lines[0]]) if len(lines) == 1 else lines[-1], flush=True)
+    options = _parser().parse_args()
+    loads: Sequence[Load] = STANDARD
+    if options.users is not None:
+        names = ("log", "users", "events", "rate", "agent", "stalled", "ramp", "storms")
+        loads = (Load(**{name: getattr(options, name) for name in names}),)
+    results = [Measured(load) for load in loads]
+    with _generator.compiled() as program:
+        for _ in range(options.repetitions):
+            for measured in results:
+                measure(program, measured, options.rounds)
+    _progress("")
+    text = _results.table((*HEADER, *HEADER_REST), [measured.row() for measured in results])
+    print(text)
+    for storm in (storm for measured in results for storm in measured.storms):
+        print(f"reconnect storm: {storm['users']} users live in {storm['seconds']:.2f} s, {storm['resets']} reset")
     if options.results is not None:
-        command = f"python bench/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}"
-        text = RESULTS.format(
-            machine=machine(), command=command, table="\n".join([HEADER, *lines]), rounds=options.rounds
-        )
-        options.results.write_text(text)
+        repetitions, rounds = options.repetitions, options.rounds
+        said = EXPLAINED.format(repetitions=repetitions, rounds=rounds)
+        _results.write(options.results, "users", "Concurrent users", f"{said}\n{text}")
 
 
-RESULTS = """# Measured
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--users", type=int, help="one load only: how many users at once")
+    add("--events", type=int, default=200, help="events of each user's run (default: %(default)s)")
+    add("--rate", type=float, default=0, help="events a second of each user, 0 for a burst (default: %(default)s)")
+    add("--log", choices=["memory", "sqlite"], default="memory", help="(default: %(default)s)")
+    add(
+        "--agent",
+        choices=["load", "custom"],
+        default="load",
+        help="text events, or nested values (default: %(default)s)",
+    )
+    add("--stalled", type=int, default=0, help="users that never read (default: %(default)s)")
+    add("--ramp", type=int, default=0, help="users that connect in a second, 0 for all at once (default: %(default)s)")
+    add("--storms", type=int, default=0, help="how often all are cut off and come back (default: %(default)s)")
+    add("--rounds", type=int, default=3, help="runs of each user in a repetition (default: %(default)s)")
+    add("--repetitions", type=int, default=5, help="(default: %(default)s)")
+    add("--results", type=Path, help="write the table into this file")
+    return parser
 
-Generated by `{command}` on {machine}.
 
-## Concurrent users
-
-One server process on one core, all users in another process on another core. A user is a session, a connection and a
-run; events are about 200 bytes; every user checks that no event is missing, doubled or out of order. Medians of
-{rounds} rounds, with their range. The whole product is in the path: session actor, grammar, ring, log (with sqlite:
-committed before it is delivered), resume. *KB per user* is what a connected, idle session with its connection adds to
-the process. *p50* and *p99* are from the emit to the arrival, in a burst of the last event of each frame. Where the
-users' process is busy near 100 %, it and not the server is the limit.
-
-{table}
+EXPLAINED = """
+A user is a session, a connection and a run; events are about 200 bytes: *load* emits text, *custom* a nested value.
+Every user checks that no event is missing, doubled or out of order. Medians of {repetitions} interleaved repetitions
+of {rounds} rounds, with their range. The whole product is in the path: session actor, grammar, ring, log (with sqlite:
+committed before it is delivered), resume. Delays are from the emit to the arrival, of every event. *KB per user* is
+what a connected, idle session with its connection adds to the process. Where the generator is busy near 100 %, it and
+not the server is the limit.
 """
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""``RESULTS.md``: each script writes its own section, between two marks, and leaves the others as they are."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import statistics
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TITLE = (
+    "# Measured\n\nEach section was written by the command that stands in it; ratios travel, absolute figures do not.\n"
+)
+ORDER = ("users", "peers", "actors", "log", "resume", "scale", "stall", "cores")
+
+
+def write(results: Path, section: str, title: str, text: str, packages: Sequence[str] = ()) -> None:
+    """Put a section, whose name is one of ``ORDER``, into ``results``; ``packages`` are named with their versions."""
+    sections = _sections(results.read_text() if results.exists() else "")
+    said = f"`{command()}`, on {machine(packages)}"
+    sections[section] = f"## {title}\n\n{said}\n\n{text.strip()}\n"
+    parts = [f"<!-- {name} -->\n{sections[name]}<!-- /{name} -->\n" for name in ORDER if name in sections]
+    results.write_text("\n".join([TITLE, *parts]))
+
+
+def command() -> str:
+    """How this script was called, as a reader would type it."""
+    return f"python bench/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}".strip()
+
+
+def machine(packages: Sequence[str] = ()) -> str:
+    """What this runs on, with the versions of what is measured."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "unknown processor")
+    versions = [f"{name} {_version(name)}" for name in ("trio", "trio-websocket", "orjson", *packages)]
+    python = f"Python {platform.python_version()}"
+    return ", ".join(
+        [f"{os.cpu_count()} cores ({model})", f"{platform.system()} {platform.release()}", python, *versions]
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """The median, and the range of all."""
+    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
+def _sections(text: str) -> dict[str, str]:
+    return dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.DOTALL))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"
