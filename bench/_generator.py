@@ -11,7 +11,7 @@ from shutil import which
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 SOURCE = Path(__file__).with_name("_loadgen.c")
 Report = dict[str, Any]
@@ -19,7 +19,7 @@ Report = dict[str, Any]
 
 
 @contextmanager
-def compiled() -> Iterator[Path]:
+def compiled() -> Generator[Path]:
     """The generator's program, for as long as the block runs. SystemExit with one line where there is no compiler."""
     compiler = which("cc")
     if compiler is None:
@@ -37,7 +37,7 @@ def reports(program: Path, core: int | None, **options: object) -> Iterator[Repo
         command += [f"--{name}", str(value)]
     if core is not None:
         command = ["taskset", "-c", str(core), *command]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:  # noqa: S603 - our own program
         assert running.stdout is not None
         assert running.stderr is not None
         for line in running.stdout:

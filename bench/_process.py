@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
 HERE = Path(__file__).parent
 _CORES = sorted(os.sched_getaffinity(0))
@@ -22,7 +22,7 @@ _PATIENCE_SECONDS = 20.0
 
 
 @contextmanager
-def serving(command: Sequence[str], port: int, core: int = SERVER_CORE) -> Iterator[int]:
+def serving(command: Sequence[str], port: int, core: int = SERVER_CORE) -> Generator[int]:
     """Run a server on ``core`` until the block is left; its pid, once its ``port`` takes connections.
 
     SystemExit when it ends, or does not listen in time.
