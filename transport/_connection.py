@@ -6,7 +6,6 @@ import logging
 import math
 import secrets
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
@@ -24,6 +23,7 @@ from actors import (
 )
 from transport import closing, frames
 from transport._outbox import Outbox
+from transport._waiting import WaitingSignals
 from transport.auth import Credentials, checked_user
 from transport.errors import Forbidden, NotAuthenticated, TokenExpired
 from transport.frames import Ack, BadFrame, ClientFrame, CommandFrame, Hello, HistoryFrame, TypingFrame
@@ -46,8 +46,6 @@ UPGRADE_SECONDS = 5.0
 """How long a client has for its upgrade request."""
 CLOSE_SECONDS = 2.0
 """How long a close handshake may take before the socket is closed under it."""
-MAX_SIGNALS = 64
-"""Signals kept for a connection that cannot be written to; the oldest are dropped first."""
 _DISCARD_BYTES = 4 * 1024 * 1024
 _ENDINGS = {
     "shutdown": (closing.GOING_AWAY, "the server is going away"),
@@ -71,7 +69,7 @@ class Connection:
         self._closing: tuple[int, str, int | None] | None = None
         self._attachment: Attachment | None = None
         self._catching_up = False
-        self._signals: deque[bytes] = deque(maxlen=MAX_SIGNALS)
+        self._signals = WaitingSignals()
         self._greeted = False
         self._acked = 0
         self._expires_at = math.inf
@@ -120,7 +118,7 @@ class Connection:
 
     def signal(self, name: str, data: bytes) -> None:
         """Have a signal written, unless too many wait already."""
-        self._signals.append(frames.signal(name, data))
+        self._signals.put(name, data, frames.signal(name, data))
         self._endpoint.flusher.mark(self)
 
     def ended(self, reason: str) -> None:
@@ -145,7 +143,7 @@ class Connection:
             self._nursery.start_soon(self._catch_up)
             return
         while self._signals and not outbox.blocked:
-            outbox.write(frames.text_message(self._signals.popleft()))
+            outbox.write(frames.text_message(self._signals.take()))
         if cursor.waiting and not outbox.blocked:
             self._endpoint.flusher.mark(self)
 

@@ -132,7 +132,13 @@ class Client:
             return Ended(close.code if close else 1006, close.reason if close else "", goodbye)
 
 
-_OPTIONS: dict[str, Any] = {"compression": None, "ping_interval": None, "proxy": None, "max_size": None}
+_OPTIONS: dict[str, Any] = {
+    "compression": None,
+    "ping_interval": None,
+    "proxy": None,
+    "max_size": None,
+    "max_queue": None,  # it takes what comes, also while its test looks elsewhere
+}
 
 
 @asynccontextmanager

@@ -1,0 +1,589 @@
+"""Does "is typing" always tell the truth, and nothing but to its own session?
+
+A stuck indicator is worse than none, so the rules held here are mostly about its end:
+
+- on and off are told once each, to every tab of that session; what changes nothing is not told;
+- a user's typing ends 5 s after its last renewal, with an off, or with its connection, however that ends: by a close,
+  a cut, a refresh, a refusal, a lost heartbeat; an agent's ends with its run, however that ends, and not before;
+- each typist is one of their own: tabs, users, agents and sub-agents end none but themselves;
+- a newcomer's welcome says who is typing now; what it then hears goes on from there;
+- a tab that cannot be written to may miss what is out of date, never the newest state of anybody;
+- typing has no seq: whatever is typed, the log and every position stay as they are;
+- nothing is left of anybody who has gone: no typist, no task, no reason for the session to stay.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import pytest
+import trio
+import trio.testing
+from _scale import scaled
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from protocol.byhand import opened
+from protocol.wire import VIRTUAL_PATIENCE, Client, client, greeted, greeted_in_memory, memory_client, settled
+from suites.stage import everything, gone, house, in_order
+from websockets.exceptions import ConnectionClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actors import Run
+    from transport import Greenroom, Server
+
+USERS, TOGGLES = 50, 20
+REFRESHES = scaled(20, 200)
+
+Change = tuple[str, str, bool]
+"""Who (user or agent), which (connection or run), and whether they type now."""
+
+
+async def typist(run: Run, ending: str) -> str:
+    """Types, waits to be told, ends as it is told."""
+    run.typing(active=True)
+    await run.thinking("typing")
+    if ending == "wait":
+        await trio.sleep_forever()
+    await run.ask_user("Shall I end?")
+    if ending == "error":
+        raise ValueError(ending)
+    return ending
+
+
+async def chorus(run: Run) -> None:
+    """It types, and so does its sub-agent, which ends first."""
+    run.typing(active=True)
+    async with run.subrun("second voice") as child:
+        child.typing(active=True)
+        await run.ask_user("Shall the child end?")
+    await run.ask_user("Shall I end?")
+
+
+async def runaway(run: Run) -> None:
+    """A sub-agent that is still typing when its parent returns."""
+    child = run.subrun("left behind")
+    (await child.__aenter__()).typing(active=True)
+
+
+async def fidget(run: Run, toggles: int) -> None:
+    """Toggles without a pause."""
+    for number in range(toggles):
+        run.typing(active=number % 2 == 0)
+    await run.output("done")
+
+
+def typing_house(**settings_: Any) -> Greenroom:
+    """A server whose clients may be silent for a long time: nothing here is about that."""
+    return house(typist, chorus, runaway, fidget, **{"ping_seconds": 10_000, **settings_})
+
+
+def changes(one: Client) -> list[Change]:
+    """All that this tab was told about typing."""
+    told = [frame["data"] for frame in one.frames if frame["type"] == "signal" and frame["name"] == "typing"]
+    assert all(data.keys() == {"by", "id", "active"} for data in told)
+    return [(data["by"], data["id"], data["active"]) for data in told]
+
+
+_HEARD: WeakKeyDictionary[Client, int] = WeakKeyDictionary()
+
+
+async def heard(one: Client) -> list[Change]:
+    """What this tab was told about typing since it was last asked; for virtual time, which waits for nobody."""
+    with trio.move_on_after(0.001):
+        while True:
+            await one.raw()
+    told = changes(one)
+    known, _HEARD[one] = _HEARD.get(one, 0), len(told)
+    return told[known:]
+
+
+def me(one: Client) -> str:
+    return str(one.welcome["connection"])
+
+
+def on(one: Client) -> Change:
+    return ("user", me(one), True)
+
+
+def off(one: Client) -> Change:
+    return ("user", me(one), False)
+
+
+def who_types(server: Server) -> int:
+    return sum(session.typing for session in server.sessions.of())
+
+
+# On, off, and time
+
+
+async def test_on_and_off_are_told_once_to_every_tab(autojump_clock: trio.testing.MockClock) -> None:
+    async with typing_house().running(port=0) as server, AsyncExitStack() as stack:
+        tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(4)]
+        for active, expected in ((True, on), (False, off), (True, on), (False, off)):
+            await tabs[0].send("typing", active=active)
+            for tab in tabs[1:]:
+                assert await heard(tab) == [expected(tabs[0])]
+        await tabs[0].send("typing", active=False)
+        assert [await heard(tab) for tab in tabs[1:]] == [[], [], []]
+
+
+async def test_typing_ends_5_seconds_after_its_last_renewal_to_the_moment(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        typing_house().running(port=0) as server,
+        greeted_in_memory(server, token="ada") as watcher,
+        greeted_in_memory(server, token="ada") as one,
+    ):
+        for pauses in ((), (4.99,), (1, 1, 1), (4.5,) * 20):
+            began = trio.current_time()
+            await one.send("typing", active=True)
+            assert (await watcher.receive("signal"))["data"]["active"]
+            for pause in pauses:
+                await trio.sleep(pause)
+                await one.send("typing", active=True)
+            assert not (await watcher.receive("signal"))["data"]["active"]
+            assert trio.current_time() - began == pytest.approx(sum(pauses) + 5, abs=0.001)
+        assert who_types(server) == 0
+
+
+async def test_typing_seconds_is_a_setting(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        typing_house(typing_seconds=0.5).running(port=0) as server,
+        greeted_in_memory(server, token="ada") as one,
+    ):
+        await one.send("typing", active=True)
+        await trio.sleep(0.49)
+        assert await heard(one) == [on(one)]
+        await trio.sleep(0.02)
+        assert await heard(one) == [off(one)]
+
+
+async def test_each_typist_has_time_of_their_own(autojump_clock: trio.testing.MockClock) -> None:
+    async with typing_house().running(port=0) as server, AsyncExitStack() as stack:
+        watcher = await stack.enter_async_context(greeted_in_memory(server, token="ada"))
+        tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(6)]
+        began = trio.current_time()
+        for tab in tabs:
+            await tab.send("typing", active=True)
+            await trio.sleep(0.5)
+        await tabs[2].send("typing", active=True)  # at 3 s: it goes last
+        ends: list[tuple[str, float]] = []
+        while len(ends) < len(tabs):
+            signal = (await watcher.receive("signal"))["data"]
+            if not signal["active"]:
+                ends.append((signal["id"], round(trio.current_time() - began, 3)))
+        order = [tabs[number] for number in (0, 1, 3, 4, 5, 2)]
+        assert ends == [(me(tab), at) for tab, at in zip(order, (5, 5.5, 6.5, 7, 7.5, 8), strict=True)]
+
+
+@settings(max_examples=scaled(30, 300))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from([True, False]), st.sampled_from([0, 0.1, 2, 4.9, 5, 7])),
+        max_size=25,
+    )
+)
+def test_what_a_tab_is_told_is_what_a_model_says(steps: list[tuple[int, bool, float]]) -> None:
+    """A model of three tabs: each types until it stops, or until 5 s have passed."""
+
+    async def played() -> None:
+        async with typing_house(commands_burst=100).running(port=0) as server, AsyncExitStack() as stack:
+            watcher = await stack.enter_async_context(greeted_in_memory(server, token="ada"))
+            tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(3)]
+            until: dict[str, float] = {}
+            for which, active, pause in steps:
+                tab, expected = tabs[which], [("user", who, False) for who in _expired(until)]
+                if active != (me(tab) in until):
+                    expected.append(("user", me(tab), active))
+                until.pop(me(tab), None)
+                await tab.send("typing", active=active)
+                if active:
+                    until[me(tab)] = trio.current_time() + 5
+                assert await heard(watcher) == expected
+                await trio.sleep(pause)
+
+    trio.run(played, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def _expired(until: dict[str, float]) -> list[str]:
+    """Who stopped by now, in that order; they are taken out."""
+    over = sorted((at, who) for who, at in until.items() if at <= trio.current_time())
+    for _, who in over:
+        del until[who]
+    return [who for _, who in sorted(over, key=lambda pair: pair[0])]
+
+
+# The connection's end
+
+
+async def closed(one: Client) -> None:
+    await one.socket.aclose()
+
+
+async def refused(one: Client) -> None:
+    await one.text("not JSON")
+    assert (await one.ended()).code == 4500
+
+
+async def flooded(one: Client) -> None:
+    with suppress(ConnectionClosed):
+        for _ in range(200):
+            await one.send("typing", active=True)
+    assert (await one.ended()).code == 4505
+
+
+async def silent(one: Client) -> None:
+    """Says nothing more; it is closed long after its typing has ended, which must not be told again."""
+    assert (await one.ended()).code == 4002
+
+
+@pytest.mark.parametrize("end", [closed, refused, flooded])
+async def test_typing_ends_at_once_when_its_connection_does(
+    end: Callable[[Client], Awaitable[None]], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+        async with greeted_in_memory(server, token="ada") as one:
+            await one.send("typing", active=True)
+            assert await heard(watcher) == [on(one)]
+            began = trio.current_time()
+            await end(one)
+            assert await heard(watcher) == [off(one)]
+            assert trio.current_time() - began < 0.1
+        assert who_types(server) == 0
+
+
+async def test_a_cut_without_a_close_ends_typing_too(autojump_clock: trio.testing.MockClock) -> None:
+    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.endpoint.serve, theirs)
+            async with opened(ours) as by_hand:
+                one = Client(by_hand, patience=VIRTUAL_PATIENCE)
+                await one.hello(token="ada")
+                await one.send("typing", active=True)
+                assert await heard(watcher) == [on(one)]
+            assert await heard(watcher) == [off(one)]
+
+
+async def test_typing_that_ended_by_time_is_not_told_again_when_its_connection_ends(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        typing_house(ping_seconds=25, pong_seconds=10).running(port=0) as server,
+        greeted_in_memory(server, token="ada") as one,
+    ):
+        await one.send("typing", active=True)
+        async with memory_client(server) as watcher:
+            await watcher.hello(token="ada")
+            assert watcher.welcome["typing"] == [{"by": "user", "id": me(one)}]
+            await trio.sleep(20)
+            await watcher.send("pong")
+            await silent(one)
+            assert await heard(watcher) == [off(one)]
+
+
+async def test_a_refresh_leaves_nothing_of_the_tab_before_it(autojump_clock: trio.testing.MockClock) -> None:
+    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+        seen: set[str] = set()
+        for _ in range(REFRESHES):
+            async with greeted_in_memory(server, token="ada") as one:
+                assert one.welcome["typing"] == []
+                assert me(one) not in seen
+                seen.add(me(one))
+                await one.send("typing", active=True)
+                assert await heard(watcher) == [on(one)]
+            assert await heard(watcher) == [off(one)]
+        await trio.sleep(60)
+        assert await heard(watcher) == []
+        assert who_types(server) == 0
+
+
+async def test_typing_sent_in_the_last_breath_of_a_connection_is_never_stuck(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The frame may still lie in the session's mailbox when its connection is gone."""
+    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+        for _ in range(REFRESHES):
+            async with greeted_in_memory(server, token="ada") as one:
+                for active in (True, False, True):
+                    await one.send("typing", active=active)
+                await one.socket.aclose()
+            told = await heard(watcher)
+            assert not told or told[-1] == off(one)
+            assert [active for *_, active in told] == [number % 2 == 0 for number in range(len(told))]
+            assert who_types(server) == 0
+
+
+async def test_a_connection_that_is_not_greeted_types_to_nobody(autojump_clock: trio.testing.MockClock) -> None:
+    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+        async with memory_client(server) as one:
+            await one.send("typing", active=True)
+            assert (await one.ended()).code == 4500
+        assert await heard(watcher) == []
+
+
+@pytest.mark.parametrize("active", [None, 1, "true", [], {}])
+async def test_typing_that_is_neither_true_nor_false_is_a_bad_frame(
+    active: object, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        typing_house().running(port=0) as server,
+        greeted_in_memory(server, token="ada") as watcher,
+        greeted_in_memory(server, token="ada") as one,
+    ):
+        await one.send("typing", active=active)
+        assert (await one.ended()).code == 4500
+        assert await heard(watcher) == []
+
+
+# Agents
+
+
+@pytest.mark.parametrize("ending", ["ok", "error", "timeout", "cancelled"])
+async def test_an_agents_typing_ends_with_its_run_however_that_ends(
+    ending: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        typing_house(run_seconds=60).running(port=0) as server,
+        greeted_in_memory(server, token="ada") as one,
+        greeted_in_memory(server, token="ada") as other,
+    ):
+        run_id = await one.start("1", "typist", ending)
+        await other.send("typing", active=True)
+        assert sorted(await heard(one)) == sorted([("agent", run_id, True), on(other)])
+        if ending == "cancelled":
+            await one.command("2", "run.cancel", run_id=run_id)
+        elif ending != "timeout":
+            await one.command("2", "input.answer", run_id=run_id, call_id=f"{run_id}.1", value="yes")
+        else:
+            await trio.sleep(10)  # far beyond what a user's typing is held
+            assert await heard(one) == [off(other)]
+            await other.send("typing", active=True)
+            assert await heard(one) == [on(other)]
+            await trio.sleep(4.9)
+            await other.send("typing", active=True)
+        assert (await one.completed(run_id))["data"]["status"] == ending
+        told = await heard(one)
+        assert ("agent", run_id, False) in changes(one)
+        if ending != "timeout":
+            assert off(other) not in told, "a run's end ended the user's own typing"
+
+
+async def test_a_sub_agents_typing_ends_with_itself_and_its_parents_goes_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
+        run_id = await one.start("1", "chorus")
+        (_, first, _), (_, child, _) = await heard(one)
+        assert (first, child != run_id) == (run_id, True)
+        async with greeted_in_memory(server, token="ada") as late:
+            assert late.welcome["typing"] == [{"by": "agent", "id": run_id}, {"by": "agent", "id": child}]
+        await one.command("2", "input.answer", run_id=run_id, call_id=f"{run_id}.1", value=1)
+        assert await heard(one) == [("agent", child, False)]
+        await one.command("3", "input.answer", run_id=run_id, call_id=f"{run_id}.2", value=1)
+        assert await heard(one) == [("agent", run_id, False)]
+        assert who_types(server) == 0
+
+
+async def test_a_sub_agent_that_was_left_open_types_no_longer_than_its_parent_lives(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
+        await one.completed(await one.start("1", "runaway"))
+        await heard(one)
+        assert [active for _, _, active in changes(one)] == [True, False]
+        assert who_types(server) == 0
+
+
+async def test_a_crash_of_the_session_leaves_nobody_typing(autojump_clock: trio.testing.MockClock) -> None:
+    async with typing_house().running(port=0) as server:
+        async with greeted_in_memory(server, token="ada") as one:
+            await one.send("typing", active=True)
+            run_id = await one.start("1", "typist", "wait")
+            async with greeted_in_memory(server, token="ada") as late:
+                assert {who["id"] for who in late.welcome["typing"]} == {me(one), run_id}
+            session = server.system.find("greenroom/sessions/all/ada:s1")
+            assert session is not None
+            session.kill()
+            assert (await one.ended()).code == 4006
+        async with greeted_in_memory(server, token="ada") as again:
+            assert again.welcome["typing"] == []
+            assert [event["type"] for event in await again.until(3)][-1] == "agent_completed"
+            assert await heard(again) == []
+
+
+# Who else
+
+
+async def test_typing_reaches_no_other_user_and_no_other_session(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        typing_house().running(port=0) as server,
+        greeted_in_memory(server, token="ada") as ada,
+        greeted_in_memory(server, token="bob") as bob,
+        greeted_in_memory(server, "s2", token="ada") as elsewhere,
+    ):
+        for one in (ada, bob, elsewhere):
+            await one.send("typing", active=True)
+            run_id = await one.start("1", "typist", "wait")
+            assert sorted(await heard(one)) == sorted([on(one), ("agent", run_id, True)])
+        async with greeted_in_memory(server, token="bob") as late:
+            assert len(late.welcome["typing"]) == 2
+            assert me(bob) in {who["id"] for who in late.welcome["typing"]}
+        for one, others in ((ada, (bob, elsewhere)), (bob, (ada, elsewhere)), (elsewhere, (ada, bob))):
+            assert not {who for _, who, _ in changes(one)} & {who for other in others for _, who, _ in changes(other)}
+
+
+async def test_a_newcomers_welcome_and_what_follows_make_one_story(autojump_clock: trio.testing.MockClock) -> None:
+    """Whoever joins while others toggle hears of each from the state that the welcome said."""
+    async with typing_house(commands_burst=10_000).running(port=0) as server, AsyncExitStack() as stack:
+        tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(3)]
+
+        async def toggle(tab: Client) -> None:
+            for number in range(20):  # 60 in all, so that none is left out
+                await tab.send("typing", active=number % 2 == 0)
+                await trio.lowlevel.checkpoint()
+
+        async def join() -> None:
+            async with greeted_in_memory(server, token="ada") as late:
+                state = {who["id"] for who in late.welcome["typing"]}
+                await heard(late)
+                for _, who, active in changes(late):
+                    assert (who in state) != active, "told what it knew"
+                    state ^= {who}
+                assert not state & set(map(me, tabs))
+
+        async with trio.open_nursery() as nursery:
+            for tab in tabs:
+                nursery.start_soon(toggle, tab)
+            for _ in range(8):
+                nursery.start_soon(join)
+                await trio.lowlevel.checkpoint()
+
+
+async def test_50_users_toggle_20_times_each_and_every_tab_sees_its_own_in_order() -> None:
+    async with typing_house().running(port=0) as server, trio.open_nursery() as nursery:
+
+        async def toggle(name: str) -> None:
+            async with greeted(server, token=name) as tab, greeted(server, token=name) as watcher:
+                for number in range(TOGGLES):
+                    await tab.send("typing", active=True)
+                    await tab.send("typing", active=False)
+                    if number == TOGGLES // 2:
+                        await watcher.say("between")
+                while len(changes(watcher)) < 2 * TOGGLES:
+                    await watcher.receive("signal")
+                assert changes(watcher) == [on(tab), off(tab)] * TOGGLES
+                assert [event["seq"] for event in await watcher.until(1)] == [1]
+
+        for number in range(USERS):
+            nursery.start_soon(toggle, f"user-{number}")
+    assert who_types(server) == 0
+
+
+# A tab that is slow
+
+
+async def test_a_tab_that_cannot_be_written_to_misses_nobodys_newest_state(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Ada's off must not be pushed out by what an agent fidgets behind it: she would be seen typing for ever."""
+    async with typing_house(slow_seconds=100).running(port=0) as server, greeted_in_memory(server, token="ada") as ada:
+        ours, theirs = trio.testing.lockstep_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.endpoint.serve, theirs)
+            async with opened(ours) as by_hand:
+                slow = Client(by_hand, patience=VIRTUAL_PATIENCE)
+                await slow.hello(token="ada")
+                await ada.send("typing", active=True)
+                assert (await slow.receive("signal"))["data"] == {"by": "user", "id": me(ada), "active": True}
+                await ada.say("x" * 20_000)  # it does not read this yet: from here on everything is kept for it
+                await ada.send("typing", active=False)
+                for number in range(3):
+                    await ada.completed(await ada.start(f"{number}", "fidget", 101))
+                await heard(slow)
+                assert off(ada) in changes(slow)
+                assert len(changes(slow)) < 3 * 102, "nothing had to be left out: this shows nothing"
+                newest = {who: active for _, who, active in changes(slow)}
+                assert len(newest) == 4
+                assert not any(newest.values())
+                nursery.cancel_scope.cancel()
+
+
+# Nothing of it stays
+
+
+async def test_typing_has_no_seq_and_moves_no_position(autojump_clock: trio.testing.MockClock) -> None:
+    async with typing_house(commands_burst=10_000).running(port=0) as server:
+        async with greeted_in_memory(server, token="ada") as one, greeted_in_memory(server, token="ada") as watcher:
+            for number in range(30):
+                await one.send("typing", active=True)
+                await one.say(f"message {number}")
+                await one.send("typing", active=False)
+            await one.completed(await one.start("run", "fidget", 50))
+            await heard(watcher)
+            in_order(watcher.events())
+            position = watcher.events()[-1]["seq"]
+            assert position == 33
+            for number in range(100):
+                await one.send("typing", active=number % 2 == 0)
+            await heard(watcher)
+        resume = {"epoch": one.welcome["epoch"], "seq": position}
+        async with greeted_in_memory(server, token="ada", resume=resume) as again:
+            assert (again.welcome["recovered"], again.welcome["latest"]) == (True, position)
+            await heard(again)
+            assert again.events() == []
+            assert changes(again) == []
+        assert {event["type"] for event in await everything(server, token="ada")} == {
+            "user_message",
+            "agent_started",
+            "agent_output",
+            "agent_completed",
+        }
+
+
+async def test_whoever_typed_and_left_keeps_no_session_in_memory(autojump_clock: trio.testing.MockClock) -> None:
+    async with typing_house(idle_seconds=20).running(port=0) as server:
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.lowlevel.current_statistics().tasks_living
+        for number in range(10):
+            async with greeted_in_memory(server, token=f"user-{number}") as one:
+                await one.send("typing", active=True)
+                await trio.sleep(0.5)
+        assert server.sessions.statistics().sessions == 10
+        await trio.sleep(60)
+        assert server.sessions.statistics().sessions == 0
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_no_task_watches_the_time_when_nobody_types(autojump_clock: trio.testing.MockClock) -> None:
+    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.lowlevel.current_statistics().tasks_living
+        for _ in range(20):
+            await one.send("typing", active=True)
+            await heard(one)
+            assert trio.lowlevel.current_statistics().tasks_living <= before + 1
+            await one.send("typing", active=False)
+            await heard(one)
+        await trio.sleep(6)
+        assert trio.lowlevel.current_statistics().tasks_living == before
+        await gone(server)
+
+
+async def test_real_sockets_that_are_cut_in_mid_typing_leave_nobody_typing() -> None:
+    async with typing_house().running(port=0) as server, greeted(server, token="ada") as watcher:
+        for _ in range(20):
+            async with client(server) as one:
+                await one.hello(token="ada")
+                await one.send("typing", active=True)
+                while changes(watcher)[-1:] != [on(one)]:
+                    await watcher.receive("signal")
+            while changes(watcher)[-1:] != [off(one)]:
+                await watcher.receive("signal")
+        await settled(server, 1)
+        assert who_types(server) == 0

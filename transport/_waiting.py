@@ -1,0 +1,51 @@
+"""The signals that a connection has not been able to write yet."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import orjson
+
+MAX_SIGNALS = 64
+"""Signals kept for a connection that cannot be written to; beyond it the oldest that matter least are dropped."""
+
+
+class WaitingSignals:
+    """Signals in their order, ``MAX_SIGNALS`` at most.
+
+    What is dropped is first what a later signal has made out of date: typing of somebody whose typing changed since.
+    *If simply the oldest went, one agent's fidgeting could push out another's off: who would be seen typing for ever.*
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[str, bytes, bytes]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def put(self, name: str, data: bytes, frame: bytes) -> None:
+        """Keep ``frame``, the signal ``name`` with ``data`` (a JSON object)."""
+        self._entries.append((name, data, frame))
+        if len(self._entries) > MAX_SIGNALS:
+            del self._entries[self._least()]
+
+    def take(self) -> bytes:
+        """Give the next frame; IndexError when there is none."""
+        return self._entries.popleft()[2]
+
+    def _least(self) -> int:
+        """Which one to drop: the oldest out of date, else the oldest that is no typing, else the oldest."""
+        newer: set[str] = set()
+        outdated, other = -1, -1
+        for index in range(len(self._entries) - 1, -1, -1):
+            name, data, _ = self._entries[index]
+            if name != "typing":
+                other = index
+                continue
+            who = str(orjson.loads(data).get("id"))
+            if who in newer:
+                outdated = index
+            newer.add(who)
+        return next((index for index in (outdated, other) if index >= 0), 0)
