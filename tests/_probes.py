@@ -26,10 +26,15 @@ class World:
         self.on_stop: dict[str, Callable[[Member], Awaitable[object]]] = {}
         self.received: list[object] = []
         self.reasons: list[ExitReason] = []
+        self.refs: list[ActorRef] = []
+        """The handles of all that was pointed."""
+        self.on_point: Callable[[str], None] = lambda _: None
+        """What happens at the points of Pointed members: their name says where they are."""
+        self.kind: type[Member] = Member
 
     def member(self, name: str, restart: Restart = Restart.PERMANENT, **options: object) -> ChildSpec:
         """A child spec that makes a Member of this world."""
-        return ChildSpec(name, lambda: Member(name, self), restart, **options)  # type: ignore[arg-type]  # options are ChildSpec's
+        return ChildSpec(name, lambda: self.kind(name, self), restart, **options)  # type: ignore[arg-type]  # options are ChildSpec's
 
     def fail_start(self, name: str, times: int, error: Exception | None = None) -> None:
         """Let the next starts of that member fail."""
@@ -80,6 +85,34 @@ class Member(Actor):
         if self.name in self.world.on_stop:
             await self.world.on_stop[self.name](self)
         self.world.journal.append(("stop", self.name))
+
+
+class Pointed(Member):
+    """A member that passes a point before and after a checkpoint in everything that an actor's author writes."""
+
+    def __init__(self, name: str, world: World) -> None:
+        super().__init__(name, world)
+        world.on_point(f"factory {name}")
+
+    async def point(self, where: str) -> None:
+        self.world.on_point(f"{where} {self.name}")
+        await trio.lowlevel.checkpoint()
+        self.world.on_point(f"{where} {self.name}")
+
+    async def started(self) -> None:
+        if self.ref not in self.world.refs:
+            self.world.refs.append(self.ref)
+        await self.point("started")
+        await super().started()
+
+    async def receive(self, message: object) -> object:
+        await self.point("receive")
+        return await super().receive(message)
+
+    async def stopping(self, reason: ExitReason) -> None:
+        self.world.reasons.append(reason)
+        await self.point("stopping")
+        await super().stopping(reason)
 
 
 async def hang(_: Member) -> None:

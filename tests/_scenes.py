@@ -1,0 +1,267 @@
+"""Everything that the runtime lets people do, each in a small scene: what the tests of leaks and of faults play."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import trio
+import trio.testing
+from _probes import Member, Pointed, World, hang
+
+from actors import ActorSystem, Backoff, Restart, Strategy, SupervisorRef, SupervisorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+async def breathe(member: Member) -> None:
+    for _ in range(2):
+        member.world.on_point(f"work {member.name}")
+        await trio.lowlevel.checkpoint()
+
+
+async def start_slowly(member: Member) -> None:
+    member.world.on_point(f"started {member.name}")
+    await trio.lowlevel.checkpoint()
+    member.world.on_point(f"started {member.name}")
+
+
+async def spawn(system: ActorSystem, world: World) -> None:
+    world.on_start["a"] = start_slowly
+    await system.spawn(Pointed, "a", world, restart=Restart.PERMANENT)
+
+
+async def spawn_that_fails(system: ActorSystem, world: World) -> None:
+    world.fail_start("a", 1)
+    with contextlib.suppress(OSError):
+        await system.spawn(Pointed, "a", world)
+
+
+async def ask(system: ActorSystem, world: World) -> None:
+    ref = await system.spawn(Pointed, "a", world, mailbox_size=1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ref.ask, breathe)
+        nursery.start_soon(ref.ask, breathe)
+        nursery.start_soon(ref.ask, breathe, 10)
+        nursery.start_soon(ref.tell, breathe)
+    assert ref.statistics().mailbox.senders_waiting == 0
+
+
+async def tell_to_a_full_mailbox(system: ActorSystem, world: World) -> None:
+    ref = await system.spawn(Pointed, "a", world, mailbox_size=1)
+    for _ in range(4):
+        await ref.tell(breathe)
+    await ref.ask("last")
+
+
+async def stop(system: ActorSystem, world: World) -> None:
+    world.on_stop["a"] = breathe
+    ref = await system.spawn(Pointed, "a", world)
+    await ref.tell(breathe)
+    await ref.stop()
+
+
+async def stop_with_draining(system: ActorSystem, world: World) -> None:
+    ref = await system.spawn(Pointed, "a", world)
+    await ref.tell(breathe)
+    await ref.tell(breathe)
+    await ref.stop(drain=True)
+
+
+async def stop_what_hangs(system: ActorSystem, world: World) -> None:
+    ref = await system.spawn(Pointed, "a", world)
+    await ref.tell(hang)
+    await ref.stop(timeout=2)
+
+
+async def children_and_tasks(system: ActorSystem, world: World) -> None:
+    async def take_all(member: Member) -> None:
+        member.nursery.start_soon(trio.sleep_forever)
+        member.context.timers.every("t", "t", 1)
+        other = await member.context.spawn(Pointed, "child", world)
+        member.context.watch(other)
+
+    ref = await system.spawn(Pointed, "a", world, restart=Restart.TRANSIENT)
+    await ref.ask(take_all)
+    await ref.tell(ValueError("crash"))
+    await ref.ask(take_all)
+
+
+async def supervise_a_group(system: ActorSystem, world: World) -> None:
+    world.on_start["b"] = start_slowly
+    children = [world.member(name) for name in "abc"]
+    supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=children))
+    ref = supervisor.child("b")
+    if ref is not None:
+        await ref.tell(ValueError("crash"))
+    await trio.sleep(1)
+    await supervisor.stop()
+
+
+async def back_off(system: ActorSystem, world: World) -> None:
+    supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 2)))
+    ref = supervisor.child("a")
+    if ref is not None:
+        await ref.tell(ValueError("crash"))
+        await ref.ask("up")
+
+
+async def add_and_remove_children(system: ActorSystem, world: World) -> None:
+    supervisor = await system.supervise(SupervisorSpec())
+    await supervisor.start_child(world.member("a"))
+    await supervisor.terminate_child("a")
+    await supervisor.restart_child("a")
+    await supervisor.terminate_child("a")
+    supervisor.delete_child("a")
+
+
+async def many_children_by_key(system: ActorSystem, world: World) -> None:
+    supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC))
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(supervisor.start_child, world.member(str(number)))
+    await supervisor.stop()
+
+
+async def shut_down(system: ActorSystem, world: World) -> None:
+    async def work() -> None:
+        world.on_point("phase")
+        await trio.sleep(1)
+        world.on_point("phase")
+
+    await system.spawn(Pointed, "a", world)
+    system.on_shutdown("phase", work)
+    for report in await system.shutdown():
+        for failure in report.failures:
+            raise failure
+
+
+async def kill_and_wait(system: ActorSystem, world: World) -> None:
+    ref = await system.spawn(Pointed, "a", world)
+    watcher = await system.spawn(Pointed, "w", world)
+
+    async def watch(member: Member) -> None:
+        member.context.watch(ref)
+        member.context.unwatch(watcher)
+
+    await watcher.ask(watch)
+    ref.tell_nowait(hang)
+    await trio.lowlevel.checkpoint()
+    ref.kill()
+    await ref.terminated()
+    await watcher.ask("flush")
+
+
+async def put_aside_and_answer_later(system: ActorSystem, world: World) -> None:
+    async def put_aside(member: Member) -> None:
+        if len(world.received) == 0:
+            member.context.stash()
+
+    async def take_back(member: Member) -> None:
+        world.received.append("taken back")
+        member.context.unstash()
+
+    async def later(member: Member) -> None:
+        reply = member.context.defer()
+
+        async def answer() -> None:
+            with member.context.lease():
+                await breathe(member)
+            if reply.wanted:
+                reply.send("answer")
+
+        member.nursery.start_soon(answer)
+
+    async def refuse(member: Member) -> None:
+        member.context.defer().fail(LookupError("refused"))
+
+    ref = await system.spawn(Pointed, "a", world, restart=Restart.TRANSIENT)
+    with system.dead_letters():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.ask, put_aside, 10)
+            nursery.start_soon(ref.ask, take_back, 10)
+            nursery.start_soon(ref.ask, later, 10)
+        with contextlib.suppress(LookupError):
+            await ref.ask(refuse)
+
+
+async def set_timers(system: ActorSystem, world: World) -> None:
+    async def start(member: Member) -> None:
+        member.context.timers.once("once", breathe, 1)
+        member.context.timers.every("every", breathe, 1)
+        member.context.timers.once("never", breathe, 1)
+        member.context.timers.cancel("never")
+
+    ref = await system.spawn(Pointed, "a", world, restart=Restart.PERMANENT)
+    await ref.ask(start)
+    await trio.sleep(2.5)
+    await ref.stop()
+
+
+async def supervise_below_an_actor(system: ActorSystem, world: World) -> None:
+    async def supervise(member: Member) -> None:
+        spec = SupervisorSpec(Strategy.REST_FOR_ONE, [world.member(name) for name in "bcd"])
+        supervisor = await member.context.supervise(spec, "below")
+        middle = supervisor.child("c")
+        if middle is not None:
+            await middle.tell(breathe)
+            await middle.tell(ValueError("crash"))
+
+    ref = await system.spawn(Pointed, "a", world, restart=Restart.TRANSIENT)
+    await ref.ask(supervise)
+    await trio.sleep(1)
+    found = system.find(f"{ref.path}/below")
+    if isinstance(found, SupervisorRef):
+        assert len(found.children()) == found.counts().specs
+        found.statistics()
+    await ref.ask("normal")
+    await ref.terminated()
+
+
+SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
+    spawn,
+    spawn_that_fails,
+    ask,
+    tell_to_a_full_mailbox,
+    stop,
+    stop_with_draining,
+    stop_what_hangs,
+    children_and_tasks,
+    supervise_a_group,
+    back_off,
+    add_and_remove_children,
+    many_children_by_key,
+    shut_down,
+    kill_and_wait,
+    put_aside_and_answer_later,
+    set_timers,
+    supervise_below_an_actor,
+]
+
+
+def scene() -> World:
+    """A world whose members pass points."""
+    world = World()
+    world.kind = Pointed
+    return world
+
+
+def living() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+async def quiet() -> None:
+    """Let everything that is under way come to its end."""
+    await trio.sleep(20)
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def stop_the_rest(system: ActorSystem) -> None:
+    """Stop what is still there, and check that nobody waits for it."""
+    for node in system.tree().children:
+        ref = system.find(node.path)
+        if ref is not None:
+            assert ref.statistics().mailbox.senders_waiting == 0
+            assert ref.statistics().mailbox.depth == 0
+            await ref.stop()
