@@ -25,6 +25,7 @@
     │   ├── RunFailed                 a child run did not end ok
     │   └── ToolTimeout               a tool took longer than allowed (also a TimeoutError)
     ├── CommandRefused                what a client's command may be answered with, by code
+    ├── SessionClosed                 the session was closed for good
     ├── LogError
     │   ├── LogUnavailable            the log cannot be reached or written
     │   ├── LogCorrupt                what is stored contradicts itself
@@ -147,6 +148,10 @@ class CommandRefused(GreenroomError):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class SessionClosed(GreenroomError):
+    """The session was closed for good: nobody attaches to it and nothing starts in it, until retention removes it."""
 
 
 class LogError(GreenroomError):

@@ -169,6 +169,22 @@ class EventLogContract:
         head = await log.head(_KEY)
         _same((head and head.touched, (await log.make(_OTHER)).touched), (newest, made))
 
+    async def test_a_mark_takes_the_place_of_the_state_and_moves_nothing_else(self, log: EventLog) -> None:
+        """With events and without; the next batch carries its own again."""
+        empty = await log.make(_OTHER)
+        await log.mark(_OTHER, b"closed")
+        _same(await log.head(_OTHER), attrs.evolve(empty, state=b"closed"))
+        await self._fill(log)
+        before = await log.make(_KEY)
+        await log.mark(_KEY, b"closed")
+        _same(await log.head(_KEY), attrs.evolve(before, state=b"closed"))
+        _same(len(await log.read(_KEY, 0, 99, _ALL)), 10)
+        head = await log.trim(_KEY, Retention(events=0), _TS)
+        _same((head.latest, head.state), (10, b"closed"))
+        await log.mark(_KEY, b"again")
+        await log.append([event_batch(_KEY, 11, 1, b"new")])
+        _same((await log.make(_KEY)).state, b"new")
+
     async def test_below_the_oldest_is_trimmed_and_never_a_part(self, log: EventLog) -> None:
         """The error says what is the oldest, so that the reader can begin there."""
         await self._fill(log)
@@ -195,6 +211,7 @@ class EventLogContract:
         await _refused(log.append([event_batch(_KEY, 1, 1)]), KeyError)
         await _refused(log.read(_KEY, 0, 1, 1), KeyError)
         await _refused(log.trim(_KEY, Retention(), _TS), KeyError)
+        await _refused(log.mark(_KEY, b""), KeyError)
 
     async def test_names_are_any_text_that_utf8_can_hold(self, log: EventLog) -> None:
         """NUL, quotes and other scripts are names; a lone surrogate is none."""
@@ -294,6 +311,10 @@ class FaultyLog(EventLog):
         """As ``inner``, after the fault that is due."""
         await self._fault("append")
         await self._inner.append(batches)
+
+    async def mark(self, key: StreamKey, state: bytes) -> None:
+        """As ``inner``."""
+        await self._inner.mark(key, state)
 
     async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
         """As ``inner``, after the fault that is due."""

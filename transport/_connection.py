@@ -19,6 +19,7 @@ from actors import (
     CommandReply,
     GreenroomError,
     MailboxFull,
+    SessionClosed,
     Trimmed,
 )
 from transport import closing, frames
@@ -269,6 +270,8 @@ class Connection:
             attachment = self._attachment = await self._endpoint.sessions.attach(user.id, hello.session, attach)
         except CommandRefused as refusal:
             raise _End(closing.OVERLOADED, refusal.message) from None
+        except SessionClosed as closed:
+            raise _End(closing.SESSION_CLOSED, str(closed)) from None
         except Exception as error:
             raise self._internal(error, "the session could not be opened") from error
         if hello.strict and attachment.reset is not None:

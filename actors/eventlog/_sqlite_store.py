@@ -140,6 +140,18 @@ class Writer:
             self._remember(key, end)
         return sum([row[2] for row in rows])
 
+    def mark(self, key: StreamKey, state: bytes) -> None:
+        """Put the state where it is looked for: into the newest row, or into the stream's own where there is none."""
+        stream = _existing(self._connection, key).end.id
+        newest = "SELECT id, first, body FROM batches WHERE stream = ? ORDER BY first DESC LIMIT 1"
+        with transaction(self._connection):
+            self._connection.execute("UPDATE streams SET state = ? WHERE id = ?", (state, stream))
+            row = self._connection.execute(newest, (stream,)).fetchone()
+            if row is not None:
+                id_, first, body = row
+                values = (state, checksum(stream, first, body, state), id_)
+                self._connection.execute("UPDATE batches SET state = ?, checksum = ? WHERE id = ?", values)
+
     def trim(self, key: StreamKey, keep: Retention, now: int) -> tuple[Head, bool]:
         """Drop what is not to be kept; the head, and whether anything was dropped."""
         stream = _existing(self._connection, key)

@@ -141,6 +141,10 @@ class EventLog(ABC):
         """
 
     @abstractmethod
+    async def mark(self, key: StreamKey, state: bytes) -> None:
+        """Put ``state`` in place of what the last batch carried, as durably as a batch, without an event."""
+
+    @abstractmethod
     async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
         """Return lines with seq ``after + 1`` and up, ascending, contiguous: at most ``limit``, at most ``size`` bytes.
 

@@ -134,6 +134,10 @@ class MemoryLog(EventLog):
         self._batches += len(done)
         self._events += sum([len(batch.lines) for batch in batches])
 
+    async def mark(self, key: StreamKey, state: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self._opened()[key].state = state
+
     async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
         await trio.lowlevel.checkpoint()
         stream = self._opened()[key]

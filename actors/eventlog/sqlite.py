@@ -75,6 +75,9 @@ class SqliteLog(EventLog):
         self._batches += len(batches)
         self._events += events
 
+    async def mark(self, key: StreamKey, state: bytes) -> None:
+        await self._write(lambda writer: writer.mark(key, state))
+
     async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
         lines = await self._read(lambda reader: reader.read(key, after, limit, size))
         self._reads += 1

@@ -3,6 +3,7 @@
 from actors.sessions._agents import Agent, AgentFunction, Agents
 from actors.sessions._attachment import Attachment
 from actors.sessions._commands import Command, CommandReply
+from actors.sessions._context import RunContext, current_run
 from actors.sessions._factory import SessionFactory, Sessions, SessionsStatistics
 from actors.sessions._gate import GateStatistics
 from actors.sessions._handle import SessionHandle
@@ -26,6 +27,7 @@ __all__ = [
     "JournalStatistics",
     "Listener",
     "Run",
+    "RunContext",
     "SessionFactory",
     "SessionHandle",
     "SessionSettings",
@@ -33,6 +35,7 @@ __all__ = [
     "Sessions",
     "SessionsStatistics",
     "ToolCall",
+    "current_run",
     "number_from",
     "whole_from",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
@@ -27,7 +27,7 @@ from actors.sessions._session import House, Session, SessionStatistics
 from actors.sessions._settings import SessionSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncGenerator, Generator
 
     from actors._ref import ActorRef
     from actors._supervisor import SupervisorRef
@@ -109,8 +109,8 @@ class Sessions:
     async def get(self, user: str, session: str) -> SessionHandle:
         """Get a handle on the session, which is made if it does not exist.
 
-        Raises ``CommandRefused("overloaded")`` when there are too many, and what its log raises. Cancelled: a session
-        that was being made is not.
+        Raises ``CommandRefused("overloaded")`` when there are too many, :class:`~actors.SessionClosed` when it was
+        closed for good, and what its log raises. Cancelled: a session that was being made is not.
         """
         key = StreamKey(user, session)
         await self.get_or_spawn(key)
@@ -119,6 +119,21 @@ class Sessions:
     async def attach(self, user: str, session: str, attach: Attach) -> Attachment:
         """Attach to the session, which is made if it does not exist; raises as :meth:`get` does."""
         return cast("Attachment", await self.ask(StreamKey(user, session), attach))
+
+    @asynccontextmanager
+    async def lease(self, key: StreamKey) -> AsyncGenerator[None]:
+        """Keep the session in memory inside the block, however idle it is; raises as :meth:`get` does."""
+        leases = self._house.leases
+        leases[key] = leases.get(key, 0) + 1
+        try:
+            await self.get_or_spawn(key)
+            yield
+        finally:
+            leases[key] -= 1
+            if not leases[key]:
+                del leases[key]
+            if (entry := self._entries.get(key)) is not None:
+                entry.session.touch()
 
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
         """Find or make the living session of that key; callers at the same time get the same one."""
@@ -132,7 +147,7 @@ class Sessions:
                     continue
                 return await self._spawn(key)
             await entry.made.wait()
-            if entry.ref is not None and entry.ref.alive:
+            if entry.ref is not None and entry.ref.alive and not entry.session.is_closed:
                 return entry.ref
             if entry.ref is not None:
                 self.gone(entry.key, await entry.ref.terminated())
@@ -201,11 +216,11 @@ class Sessions:
         if entry is None or entry.ref is None or entry.ref.alive:
             return
         self._remove(entry)
-        failed = isinstance(reason, (Failure, Killed))
+        failed = isinstance(reason, (Failure, Killed)) and not entry.session.is_closed
         self._crashed += failed
         if isinstance(reason, Failure):
             logger.error("session %s/%s failed", *key, exc_info=reason.exception)
-        entry.session.farewell("crashed" if failed else "shutdown")
+        entry.session.farewell("closed" if entry.session.is_closed else "crashed" if failed else "shutdown")
 
     @contextmanager
     def _reserve(self, key: StreamKey) -> Generator[bool]:

@@ -14,6 +14,8 @@ from actors.sessions._commands import Command, CommandReply
 from actors.sessions._messages import Emit
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from actors.eventlog.base import StreamKey
     from actors.sessions._factory import Sessions
     from actors.sessions._session import SessionStatistics
@@ -61,6 +63,22 @@ class SessionHandle:
         """
         data = encode({"name": name, "value": value}, self._sessions.settings.max_event_bytes)
         await self._sessions.ask(self._key, Emit(data))
+
+    async def close(self) -> None:
+        """Close the session for good: its runs end ``cancelled``, its clients are sent away and do not come back.
+
+        Returns once that is in the log. From then on everything of the session raises
+        :class:`~actors.SessionClosed`, until retention removes it. Cancelled: it is closed or not.
+        """
+        await self._command("session.close", {})
+
+    def lease(self) -> AbstractAsyncContextManager[None]:
+        """``async with handle.lease(): …`` keeps the session in memory, whoever else needs it or not.
+
+        It says that something outside goes on for it: a webhook that will come, a job elsewhere. A lease outlives a
+        crash of the session, which is then made again by whoever needs it; it does not hold up the server's end.
+        """
+        return self._sessions.lease(self._key)
 
     def statistics(self) -> SessionStatistics | None:
         """Say how the session stands; None while it is not in memory."""

@@ -154,6 +154,7 @@ class Journal:
         "_started",
         "_taken",
         "_window",
+        "closed_at",
         "committed_seq",
         "cursors",
         "grammar",
@@ -185,7 +186,7 @@ class Journal:
         self._size = head.size
         self._oldest_ts = head.oldest_ts
         self.seq = self.committed_seq = self._taken = head.latest
-        self.ts, self.grammar = _restore(head.state)
+        self.ts, self.grammar, self.closed_at = _restore(head.state)
         self.ring = Ring(ring_events, head.latest + 1)
         self._append = self.ring.append
         self.cursors: dict[Cursor, None] = {}
@@ -196,6 +197,13 @@ class Journal:
         self._started: dict[str, int] = {}
         self._completed: dict[str, tuple[Open, int]] = {}
         self._log_reads = 0
+
+    @property
+    def outlived(self) -> bool:
+        """Whether the session was closed, and retention keeps neither an event of it nor the memory of its end."""
+        if self.closed_at is None or self._head.oldest <= self._head.latest:
+            return False
+        return self.closed_at < now_ms() - self._retention.seconds * 1000
 
     @property
     def epoch(self) -> str:
@@ -269,14 +277,19 @@ class Journal:
         if outcome[0] is not None:
             raise LogUnavailable("the session's events could not be committed") from outcome[0]
 
+    def record(self) -> bytes:
+        """Give what the log keeps beside the events: the newest one's ``ts``, what is open, whether all is over."""
+        if self.closed_at is not None:
+            return b"[%d,%b,%d]" % (self.ts, self.grammar.snapshot(), self.closed_at)
+        return b"[%d,%b]" % (self.ts, self.grammar.snapshot())
+
     def batch(self) -> Batch | None:
         """Give everything that was put since the last batch; for the committer."""
         self._dirty = False
         if self.seq == self._taken or self._failure is not None:
             return None
         first, self._taken = self._taken + 1, self.seq
-        state = b"[%d,%b]" % (self.ts, self.grammar.snapshot())
-        return Batch(self.key, first, self.ring.slice(first - 1, self.seq), state)
+        return Batch(self.key, first, self.ring.slice(first - 1, self.seq), self.record())
 
     def committed(self, batch: Batch) -> None:
         """Show a batch that is in the log to the cursors; for the committer."""
@@ -351,12 +364,12 @@ class Journal:
         )
 
 
-def _restore(state: bytes) -> tuple[int, Grammar]:
-    """Give the newest event's ``ts`` and what was open, from what the last batch carried."""
+def _restore(state: bytes) -> tuple[int, Grammar, int | None]:
+    """Read what :meth:`Journal.record` gave."""
     if not state:
-        return 0, Grammar()
+        return 0, Grammar(), None
     try:
-        ts, items = orjson.loads(state)
-        return int(ts), Grammar.restore(items)
+        ts, items, *closed_at = orjson.loads(state)
+        return int(ts), Grammar.restore(items), int(closed_at[0]) if closed_at else None
     except (ValueError, TypeError) as error:
         raise LogCorrupt(f"the record of what was open cannot be read: {error}") from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import orjson
 import trio
 
 from actors.codec import encode, encode_text, envelope
 from actors.errors import RunClosed, RunFailed, UnserialisableEvent
+from actors.sessions._context import RUN_CONTEXT, RunContext
 from actors.sessions._outcome import Outcome, ended, failed
 from actors.sessions._question import Question
 from actors.sessions._tools import ToolCall, only_cancelled, tool_name
@@ -45,6 +47,7 @@ class Run:
         "_usage",
         "agent",
         "closed",
+        "context",
         "id",
         "outcome",
         "parent",
@@ -69,6 +72,15 @@ class Run:
         """The run that this one is a sub-agent of, None for one that a user started."""
         self.started_at = 0.0
         """When it started, on trio's clock, in seconds."""
+        self.context: RunContext = RunContext(
+            user=stage.key.user,
+            session=stage.key.session,
+            run_id=self.id,
+            agent=agent,
+            parent_run_id=parent.id if parent is not None else None,
+            depth=parent.context.depth + 1 if parent is not None else 0,
+        )
+        """All of this as values, with its deadline; what :func:`~actors.current_run` gives inside the run."""
         self.result: Any = None
         """What ``agent_completed`` carries when the run ends well; an agent's function returns it instead."""
         self._usage: bytes | None = None
@@ -264,7 +276,7 @@ class Run:
 class RunScope:
     """Opens a run on entry and closes it on every exit. Made by :meth:`Run.subrun` and by the session; entered once."""
 
-    __slots__ = ("_command_id", "_input", "_stage", "_timeout", "run")
+    __slots__ = ("_command_id", "_input", "_outer", "_stage", "_timeout", "run")
 
     def __init__(self, run: Run, input_: bytes, *, timeout: float | None = None, command_id: str | None = None) -> None:
         self.run = run
@@ -291,12 +303,19 @@ class RunScope:
             self.open()
         if self._timeout is not None:
             run.scope.deadline = trio.current_time() + self._timeout
+        limit = run.parent.context.deadline if run.parent is not None else float("inf")
+        run.context = attrs.evolve(run.context, deadline=min(run.scope.deadline, limit))
+        self._outer = RUN_CONTEXT.get()
+        RUN_CONTEXT.set(run.context)
         run.scope.__enter__()
         return run
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
+        # Not by token: a generator that nobody finished may be closed in another context than it was begun in.
+        if RUN_CONTEXT.get() is self.run.context:
+            RUN_CONTEXT.set(self._outer)
         outcome = self._outcome(error)
         try:
             self.close(outcome)

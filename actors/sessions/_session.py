@@ -14,7 +14,7 @@ import trio
 from actors._actor import Actor
 from actors._lifecycle import Failure
 from actors.codec import encode, envelope
-from actors.errors import CommandRefused, LogError, LogUnavailable, Trimmed, UnserialisableEvent
+from actors.errors import CommandRefused, LogError, LogUnavailable, SessionClosed, Trimmed, UnserialisableEvent
 from actors.events import Custom, UserMessage
 from actors.grammar import interrupted
 from actors.resume import decide
@@ -43,6 +43,9 @@ logger = logging.getLogger("greenroom.sessions")
 
 _PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
 
+CLOSING_SECONDS = 10.0
+"""How long runs may take to end when their session is closed for good; then they are closed over their heads."""
+
 
 @attrs.define(eq=False)
 class House:
@@ -58,6 +61,8 @@ class House:
     """The context variables every run starts with, as they were when the server was made: none of any user's."""
     run_over: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     """Who waits for the end of runs."""
+    leases: dict[StreamKey, int] = attrs.field(factory=dict["StreamKey", int])
+    """How often each session is held in memory by code of the server, over its incarnations."""
     draining: bool = False
     """Whether the server is about to end: no run is started any more."""
 
@@ -78,6 +83,8 @@ class SessionStatistics:
     """Commands whose ids are remembered."""
     typing: int
     """Who is typing."""
+    leases: int
+    """How often code of the server holds it in memory."""
     journal: JournalStatistics
     """Its events."""
 
@@ -96,13 +103,34 @@ class Session(Actor):
         self._is_up = False
         self._in_hand = False
         self._active_at = 0.0
+        self._closers: list[str] = []
+        self.is_closed = False
+        """Whether it ended because it was closed for good."""
 
     async def started(self) -> None:
-        """Read the log's head, close what an earlier incarnation left open, remember the commands that it took."""
-        house = self._house
-        await house.committer.barrier()
+        """Read the log's head, close what an earlier incarnation left open, remember the commands that it took.
+
+        Raises SessionClosed when it was closed for good; one that retention has removed since begins anew.
+        """
+        await self._house.committer.barrier()
+        journal = await self._open()
+        if journal.closed_at is not None:
+            await journal.oldest()
+            if not journal.outlived:
+                self._close_interrupted(journal)
+                await journal.synced()
+                raise SessionClosed(f"session {self._key.session} was closed for good")
+            await self._house.log.remove(self._key)
+            journal = await self._open()
+        await self._recall_commands(journal)
+        self._close_interrupted(journal)
+        self._active_at = trio.current_time()
+        self._is_up = True
+
+    async def _open(self) -> Journal:
+        """Take up the events where the log has them."""
+        house, settings = self._house, self._house.settings
         head = await house.log.make(self._key)
-        settings = house.settings
         journal = Journal(
             self._key,
             head,
@@ -117,10 +145,7 @@ class Session(Actor):
         self._stage = Stage(
             self._key, journal, house.agents, settings, house.redact, signals, self.nursery.cancel_scope
         )
-        await self._recall_commands(journal)
-        self._close_interrupted(journal)
-        self._active_at = trio.current_time()
-        self._is_up = True
+        return journal
 
     async def receive(self, message: object) -> object:
         """Commands, attachments, typing and the application's own events; what is asked for is returned."""
@@ -143,7 +168,10 @@ class Session(Actor):
         return None
 
     async def _answer(self, handle: Callable[[Any], Awaitable[Callable[[], object]]], message: object) -> None:
-        """Do what is asked for and answer. The asker hears of a log that fails; one who left is given nothing."""
+        """Do what is asked for and answer. The asker hears why it cannot be done; one who left is given nothing."""
+        if self._closers:
+            self.context.defer().fail(SessionClosed(f"session {self._key.session} is being closed for good"))
+            return
         try:
             finish = await handle(message)
         except LogError as error:
@@ -170,9 +198,14 @@ class Session(Actor):
     def _leave_queue(self) -> None:
         """Give up the places of runs that have not begun; those that have do so as they end."""
         for run_id, ticket in tuple(self._tickets.items()):
-            if run_id not in self._stage.runs:
-                self._house.gate.leave(ticket)
-                del self._tickets[run_id]
+            if not ticket.running:
+                self._leave(run_id)
+
+    def _leave(self, run_id: str) -> None:
+        """Give up the run's place, once."""
+        ticket = self._tickets.pop(run_id, None)
+        if ticket is not None:
+            self._house.gate.leave(ticket)
 
     def farewell(self, reason: str) -> None:
         """Tell everyone who is still there that the session has ended; for the factory, when nothing of it runs.
@@ -209,7 +242,11 @@ class Session(Actor):
         """Since when (trio's clock) nothing and nobody has needed the session; None while something does."""
         stage = self._stage
         busy = self._in_hand or stage.journal.cursors or stage.runs or self._tickets or self._commands.pending()
-        return None if busy else self._active_at
+        return None if busy or self._key in self._house.leases else self._active_at
+
+    def touch(self) -> None:
+        """Begin the time of being idle anew."""
+        self._active_at = trio.current_time()
 
     async def tidy(self) -> None:
         """Let the log drop what retention no longer keeps. Safe to cancel."""
@@ -226,6 +263,7 @@ class Session(Actor):
             queued=sum(not ticket.running for ticket in self._tickets.values()),
             commands=len(self._commands),
             typing=len(stage.signals.typing()),
+            leases=self._house.leases.get(self._key, 0),
             journal=stage.journal.statistics(),
         )
 
@@ -306,11 +344,15 @@ class Session(Actor):
     def _command(self, command: Command) -> None:
         if not self._commands.admit(command, trio.current_time()):
             return
+        if self._closers and command.name != "session.close":
+            self._refuse(command.id, "cancelled", "the session is being closed for good")
+            return
         handlers = {
             "run.start": self._run_start,
             "run.cancel": self._run_cancel,
             "input.answer": self._input_answer,
             "message.send": self._message_send,
+            "session.close": self._session_close,
         }
         try:
             handlers.get(command.name, _unknown)(command)
@@ -373,13 +415,13 @@ class Session(Actor):
         except* (Exception, SystemExit):  # an agent that wants to exit exits its run, not the server
             logger.exception("agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key)
         finally:
-            self._house.gate.leave(self._tickets[run.id])
+            self._leave(run.id)
             self._forget_run(run, command_id)
             self._active_at = trio.current_time()
             self._house.run_over.unpark_all()
 
     def _drop(self, run: Run, command_id: str, code: str, message: str) -> None:
-        self._house.gate.leave(self._tickets[run.id])
+        self._leave(run.id)
         self._forget_run(run, command_id)
         self._refuse(command_id, code, message)
 
@@ -403,7 +445,7 @@ class Session(Actor):
 
     def _withdraw(self, run_id: str) -> None:
         """Take back a start that waits for its turn: it gets ``cancelled`` as its reply, and no events."""
-        self._house.gate.leave(self._tickets.pop(run_id))
+        self._leave(run_id)
         command_id = next(id_ for id_, waiting in self._by_command.items() if waiting == run_id)
         del self._by_command[command_id]
         self._refuse(command_id, "cancelled", "the start was cancelled before its turn came")
@@ -429,6 +471,37 @@ class Session(Actor):
             raise CommandRefused("bad_args", "text must be a string")
         self._stage.journal.put(envelope(UserMessage.type, None), self._payload({"text": text}))
         self._reply_when_committed(command.id, {"seq": self._stage.journal.seq})
+
+    def _session_close(self, command: Command) -> None:
+        """Begin to close for good: from now on the log knows, and nothing else is taken."""
+        self._closers.append(command.id)
+        if len(self._closers) > 1:
+            return
+        stage = self._stage
+        stage.journal.closed_at = stage.journal.now()
+        for run_id in [run_id for run_id in self._tickets if run_id not in stage.runs]:
+            self._withdraw(run_id)
+        for run in tuple(stage.runs.values()):
+            if run.parent is None:
+                run.stop()
+        self._start_soon(self._close)
+
+    async def _close(self) -> None:
+        """Wait for the end of the runs, have it in the log that all is over, reply, and end."""
+        stage = self._stage
+        with trio.move_on_after(CLOSING_SECONDS):
+            while stage.runs:
+                await self._house.run_over.park()
+        stage.close_all()
+        try:
+            await stage.journal.synced()
+        except LogError:
+            return  # the session ends with it: the next one finishes this
+        await self._house.log.mark(self._key, stage.journal.record())
+        self.is_closed = True
+        for command_id in self._closers:
+            self._reply(CommandReply(command_id, {}))
+        await self.ref.stop()  # which cancels this very task, and then goes on by itself
 
     def _payload(self, data: object) -> bytes:
         try:

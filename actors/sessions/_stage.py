@@ -106,6 +106,15 @@ class Stage:
                 self._abandon("agent_completed", "agent", item, None)
                 self.runs[item.id].abandon(ended("cancelled", "the run that it was part of is over"))
 
+    def close_all(self) -> None:
+        """Close all runs, innermost first: those that did not end although they were cancelled."""
+        for run in [run for run in self.runs.values() if run.parent is None]:
+            self.close_within(run.id)
+            item = self.journal.grammar.run(run.id)
+            if item is not None:
+                self._abandon("agent_completed", "agent", item, None)
+            run.abandon(ended("cancelled", "the run did not end when it was cancelled"))
+
     def _abandon(self, event: str, label: str, item: Open, call_id: str | None) -> None:
         spent = max(0, self.journal.now() - item.started)
         outcome = ended("cancelled", "the run that it was part of is over")

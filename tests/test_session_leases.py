@@ -1,0 +1,48 @@
+"""A lease keeps a session in memory; without one, an idle session leaves it after its time."""
+
+from __future__ import annotations
+
+import trio
+import trio.testing
+
+from actors import Agents, MemoryLog, Sessions, SessionSettings, SupervisorSpec, open_system
+
+
+async def test_a_leased_session_stays_and_one_that_was_leased_goes_its_time_later(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sessions = Sessions(MemoryLog(), Agents(), SessionSettings(idle_seconds=100))
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        handle = await sessions.get("alice", "s1")
+        async with handle.lease(), handle.lease():
+            await trio.sleep(1000)
+            statistics = handle.statistics()
+            assert statistics is not None
+            assert statistics.leases == 2
+        await trio.sleep(99)
+        assert sessions.statistics().sessions == 1
+        await trio.sleep(50)
+        assert (sessions.statistics().sessions, sessions.statistics().reaped) == (0, 1)
+
+
+async def test_a_lease_makes_the_session_and_keeps_it_under_pressure(autojump_clock: trio.testing.MockClock) -> None:
+    sessions = Sessions(MemoryLog(), Agents(), SessionSettings(max_sessions=2))
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        leased = await sessions.get("alice", "s1")
+        async with leased.lease():
+            for number in range(2, 6):
+                await sessions.get("alice", f"s{number}")
+            assert [each.session for each in sessions.of()] == ["s1", "s5"]
+
+
+async def test_a_lease_does_not_hold_up_the_end_of_the_server(autojump_clock: trio.testing.MockClock) -> None:
+    sessions = Sessions(MemoryLog(), Agents())
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        handle = await sessions.get("alice", "s1")
+        async with handle.lease():
+            await sessions.drain(1000)
+            await system.shutdown()
+    assert trio.current_time() < 1000
