@@ -1,4 +1,7 @@
-"""Everything that the runtime lets people do, each in a small scene: what the tests of leaks and of faults play."""
+"""Everything that the runtime lets people do, each in a small scene: what the tests of leaks and of faults play.
+
+Under an ``autojump_clock``: the scenes sleep.
+"""
 
 from __future__ import annotations
 
