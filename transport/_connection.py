@@ -111,6 +111,11 @@ class Connection:
             self._closing = (code, closing.truncate_reason(reason), self._endpoint.retry_ms(code))
             self._scope.cancel()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much is kept for the peer beside the session's events: what its socket did not take, and signals."""
+        return self._signals.size + (self._outbox.pending if self._greeted else 0)
+
     # What others call
 
     def more(self) -> None:
@@ -119,7 +124,7 @@ class Connection:
 
     def signal(self, name: str, data: bytes) -> None:
         """Have a signal written, unless too many wait already."""
-        self._signals.put(name, data, frames.signal(name, data))
+        self._endpoint.signals_dropped += self._signals.put(name, data, frames.signal(name, data))
         self._endpoint.flusher.mark(self)
 
     def ended(self, reason: str) -> None:

@@ -9,31 +9,44 @@ import orjson
 MAX_SIGNALS = 64
 """Signals kept for a connection that cannot be written to; beyond it the oldest that matter least are dropped."""
 
+MAX_SIGNAL_BYTES = 64 * 1024
+"""Bytes of them, of which the newest is kept in any case."""
+
 
 class WaitingSignals:
-    """Signals in their order, ``MAX_SIGNALS`` at most.
+    """Signals in their order, ``MAX_SIGNALS`` and ``MAX_SIGNAL_BYTES`` at most.
 
     What is dropped is first what a later signal has made out of date: typing of somebody whose typing changed since.
     *If simply the oldest went, one agent's fidgeting could push out another's off: who would be seen typing for ever.*
     """
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "size")
 
     def __init__(self) -> None:
+        self.size = 0
+        """Bytes of the frames that wait."""
         self._entries: deque[tuple[str, bytes, bytes]] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._entries)
 
-    def put(self, name: str, data: bytes, frame: bytes) -> None:
-        """Keep ``frame``, the signal ``name`` with ``data`` (a JSON object)."""
-        self._entries.append((name, data, frame))
-        if len(self._entries) > MAX_SIGNALS:
-            del self._entries[self._least()]
+    def put(self, name: str, data: bytes, frame: bytes) -> int:
+        """Keep ``frame``, the signal ``name`` with ``data`` (a JSON object); how many were dropped for it."""
+        entries = self._entries
+        entries.append((name, data, frame))
+        self.size += len(frame)
+        before = len(entries)
+        while len(entries) > MAX_SIGNALS or (self.size > MAX_SIGNAL_BYTES and len(entries) > 1):
+            least = self._least()
+            self.size -= len(entries[least][2])
+            del entries[least]
+        return before - len(entries)
 
     def take(self) -> bytes:
         """Give the next frame; IndexError when there is none."""
-        return self._entries.popleft()[2]
+        frame = self._entries.popleft()[2]
+        self.size -= len(frame)
+        return frame
 
     def _least(self) -> int:
         """Which one to drop: the oldest out of date, else the oldest that is no typing, else the oldest."""
@@ -48,4 +61,5 @@ class WaitingSignals:
             if who in newer:
                 outdated = index
             newer.add(who)
-        return next((index for index in (outdated, other) if index >= 0), 0)
+        newest = len(self._entries) - 1
+        return next((index for index in (outdated, other) if 0 <= index < newest), 0)

@@ -53,6 +53,10 @@ class EndpointStatistics:
     """Rounds of the pump that writes."""
     flusher_visits: int
     """Connections visited in those rounds."""
+    waiting_bytes: int
+    """Bytes kept for clients that their sockets did not take yet, and signals; events wait in their session's ring."""
+    signals_dropped: int
+    """Signals dropped because newer ones came before they could be written."""
 
 
 class Endpoint:
@@ -83,6 +87,8 @@ class Endpoint:
         self._going = False
         self._left = trio.lowlevel.ParkingLot()
         self._accepted = self._refused = 0
+        self.signals_dropped = 0
+        """Signals that connections let go because newer ones came; counted by them."""
 
     def child(self) -> ChildSpec:
         """Make the spec of the supervised actor that runs the endpoint."""
@@ -166,6 +172,8 @@ class Endpoint:
             refused=self._refused,
             flusher_rounds=self.flusher.rounds,
             flusher_visits=self.flusher.visits,
+            waiting_bytes=sum(connection.waiting_bytes for connection in self._connections),
+            signals_dropped=self.signals_dropped,
         )
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:

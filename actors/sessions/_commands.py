@@ -73,7 +73,7 @@ class CommandMemory:
         self._forget(now)
         entry = self._entries.get(command.id)
         if entry is None:
-            self._entries[command.id] = _Entry(now, [command.reply])
+            self._entries[command.id] = _Entry(now, [command.reply], internal=command.internal)
             return True
         if entry.reply is None:
             entry.waiting.append(command.reply)
@@ -90,7 +90,8 @@ class CommandMemory:
         if entry is None or entry.reply is not None:
             return
         del self._entries[reply.id]
-        self._entries[reply.id] = entry
+        if not entry.internal:
+            self._entries[reply.id] = entry
         entry.since = now
         entry.reply = reply
         first, *repeated = entry.waiting
@@ -123,3 +124,5 @@ class _Entry:
     since: float
     waiting: list[Callable[[CommandReply], None]]
     reply: CommandReply | None = None
+    internal: bool = False
+    """Of the server's own code, which sends none twice: nothing is to be remembered once it is answered."""

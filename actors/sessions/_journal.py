@@ -127,6 +127,8 @@ class JournalStatistics:
     """The oldest seq the log kept when it was last asked."""
     in_memory: int
     """Events in the ring."""
+    bytes_in_memory: int
+    """Bytes of those of them that are committed."""
     cursors: int
     """Cursors attached."""
     log_reads: int
@@ -173,6 +175,7 @@ class Journal:
         committer: Committer,
         retention: Retention,
         ring_events: int,
+        ring_bytes: int,
         window: int,
         on_failure: Callable[[LogError], None],
     ) -> None:
@@ -187,7 +190,7 @@ class Journal:
         self._oldest_ts = head.oldest_ts
         self.seq = self.committed_seq = self._taken = head.latest
         self.ts, self.grammar, self.closed_at = _restore(head.state)
-        self.ring = Ring(ring_events, head.latest + 1)
+        self.ring = Ring(ring_events, ring_bytes, head.latest + 1)
         self._append = self.ring.append
         self.cursors: dict[Cursor, None] = {}
         self._dirty = False
@@ -306,7 +309,7 @@ class Journal:
             cursor.listener.more()
         if self._lot is not None:
             self._lot.unpark_all()
-        self.ring.cut(until)
+        self.ring.committed(until, batch.size)
 
     def failed(self, error: LogError) -> None:
         """Tell everyone who waits that the log refused: nothing more can be promised; for the committer."""
@@ -359,6 +362,7 @@ class Journal:
             committed=self.committed_seq,
             oldest=self._head.oldest,
             in_memory=len(self.ring),
+            bytes_in_memory=self.ring.size,
             cursors=len(self.cursors),
             log_reads=self._log_reads,
         )

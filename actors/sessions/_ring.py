@@ -11,22 +11,26 @@ _SLACK = 4
 
 
 class Ring:
-    """Consecutive lines, of which the newest ``capacity`` at least are kept; what is not yet committed always is.
+    """Consecutive lines: the newest ``capacity`` of them within ``room`` bytes; what is not yet committed always is.
 
     A plain list with the seq of its first line, since a deque cannot be sliced. It is cut back when it has grown a
-    quarter over ``capacity``, so that the cost of cutting is spread.
+    quarter over either bound, so that the cost of cutting is spread.
     """
 
-    __slots__ = ("_lines", "_threshold", "append", "base", "capacity")
+    __slots__ = ("_lines", "_most", "_most_bytes", "append", "base", "capacity", "room", "size")
 
-    def __init__(self, capacity: int, base: int) -> None:
+    def __init__(self, capacity: int, room: int, base: int) -> None:
         self.capacity = capacity
+        self.room = room
         self.base = base
         """The seq of the oldest line here; one above the newest seq where there is none."""
+        self.size = 0
+        """Bytes of the committed lines here."""
         self._lines: list[bytes] = []
         self.append = self._lines.append
         """Add the line with the next seq."""
-        self._threshold = capacity + capacity // _SLACK
+        self._most = capacity + capacity // _SLACK
+        self._most_bytes = room + room // _SLACK
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -35,11 +39,22 @@ class Ring:
         """Give the lines with seq in ``after + 1 … until``, all of which must be here."""
         return self._lines[after + 1 - self.base : until + 1 - self.base]
 
-    def cut(self, committed: int) -> None:
-        """Let go of the oldest lines if there are too many; never of one above ``committed``."""
-        if len(self._lines) <= self._threshold:
-            return
-        excess = min(len(self._lines) - self.capacity, committed + 1 - self.base)
-        if excess > 0:
-            del self._lines[:excess]
-            self.base += excess
+    def committed(self, until: int, size: int) -> None:
+        """Note that ``size`` more bytes of lines are committed, up to seq ``until``; let the oldest go if too many are.
+
+        One that is not committed never goes.
+        """
+        self.size += size
+        if len(self._lines) > self._most or self.size > self._most_bytes:
+            self._cut(until + 1 - self.base)
+
+    def _cut(self, limit: int) -> None:
+        lines = self._lines
+        excess = max(0, min(len(lines) - self.capacity, limit))
+        size = self.size - sum(map(len, lines[:excess]))
+        while size > self.room and excess < limit:
+            size -= len(lines[excess])
+            excess += 1
+        del lines[:excess]
+        self.base += excess
+        self.size = size

@@ -138,6 +138,7 @@ class Session(Actor):
             committer=house.committer,
             retention=settings.retention,
             ring_events=settings.ring_events,
+            ring_bytes=settings.ring_bytes,
             window=settings.emit_window,
             on_failure=self._log_failed,
         )

@@ -41,6 +41,8 @@ class SessionSettings:
 
     ring_events: int = attrs.field(default=1_024, validator=whole_from(1))
     """Events of a session kept in memory; an older one is read from the log."""
+    ring_bytes: int = attrs.field(default=4 * 1024 * 1024, validator=whole_from(0))
+    """Bytes of those events, give or take a quarter."""
     retain_events: int = attrs.field(default=10_000, validator=whole_from(1))
     """Events of a session kept in the log."""
     retain_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=whole_from(1))

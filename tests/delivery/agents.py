@@ -49,7 +49,7 @@ async def by_name(credentials: Credentials) -> User:
 def app_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> Greenroom:
     """A server with the agents below."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, "commands_burst": 1_000, **settings})
-    for agent in (worker, wall, patient, named):
+    for agent in (worker, wall, patient, named, chatter, signaller):
         app.agent(agent)
     return app
 
@@ -109,6 +109,18 @@ async def named(run: Run, count: int) -> None:
     for number in range(count):
         async with run.tool(run.user, {"number": number}), run.subrun(run.user) as child:
             await child.output(f"{run.user} {number}")
+
+
+async def chatter(run: Run, count: int) -> None:
+    """Emits without end, as it were."""
+    for _ in range(count):
+        await run.output("z" * 500)
+
+
+async def signaller(run: Run, wall: Wall) -> None:
+    """Sends signals, and no event but its first and its last."""
+    for number in range(wall.count):
+        run.signal("progress", {"number": number, "text": "s" * wall.size})
 
 
 async def patient(run: Run) -> None:

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-import trio
-import trio.testing
 from delivery.agents import app_on
-from protocol.byhand import opened
-from protocol.wire import VIRTUAL_PATIENCE, Client, greeted, greeted_in_memory, memory_client
+from delivery.stalling import stalled
+from protocol.wire import greeted, greeted_in_memory, memory_client
 
 from actors import MemoryLog, Retention, SqliteLog, StreamKey
 from actors.testing import FaultyLog, event_batch
@@ -220,15 +218,3 @@ async def test_two_clients_of_which_one_is_stalled(log: EventLog) -> None:
             assert [event["seq"] for event in quick.events()] == list(range(1, 1_041))
             assert len(slow.events()) < 200
             assert await slow.until(1_040) == quick.events()
-
-
-@asynccontextmanager
-async def stalled(server: Server, **fields: object) -> AsyncIterator[Client]:
-    """A client, welcomed, that reads no further than it is asked to; nothing on the way buffers."""
-    ours, theirs = trio.testing.lockstep_stream_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.endpoint.serve, theirs)
-        async with opened(ours) as by_hand:
-            one = Client(by_hand, patience=VIRTUAL_PATIENCE)
-            await one.hello(**fields)  # type: ignore[arg-type]  # the session's name is not among them
-            yield one

@@ -1,0 +1,89 @@
+"""A server under load in a process of its own: says its address, then how it stands for every line that it is given.
+
+The load is made inside it: ``users`` sessions, each with runs one after another for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from delivery.agents import app_on, by_name
+
+from actors import CommandRefused
+
+if TYPE_CHECKING:
+    from transport import Server
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def bound(server: Server) -> int:
+    """The most that what a server keeps may be, out of its statistics and its settings: the README's sum."""
+    settings, sessions, endpoint = (
+        server.endpoint.settings,
+        server.sessions.statistics(),
+        server.endpoint.statistics(),
+    )
+    per_session = settings.ring_bytes * 5 // 4 + settings.emit_window * settings.max_event_bytes
+    return sessions.sessions * per_session + endpoint.connections * PER_CONNECTION
+
+
+PER_CONNECTION = (1024 + 64 + 64 + 64) * 1024
+"""Replies and pings, one message of events, signals, what was received: README, "What it costs in memory"."""
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+async def load(server: Server, user: str) -> None:
+    handle = await server.sessions.get(user, "s1")
+    while True:
+        try:
+            await handle.start("chatter", 200)
+        except CommandRefused:
+            await trio.lowlevel.checkpoint()
+
+
+async def main(folder: str, users: int) -> None:
+    app = app_on(
+        f"sqlite:{folder}/log.db",
+        auth=by_name,
+        ring_bytes=256 * 1024,
+        max_event_bytes=4096,
+        retain_events=5_000,
+        slow_seconds=2,
+        max_connections_per_address=100_000,
+        idle_seconds=4,
+    )
+    async with app.running(port=0) as server, trio.open_nursery() as nursery:
+        before = resident()
+        say(server.url)
+        for number in range(users):
+            nursery.start_soon(load, server, f"user-{number}")
+        async for _ in trio.lowlevel.FdStream(0):
+            sessions = server.sessions.of()
+            standing = {
+                "resident": resident() - before,
+                "bound": bound(server),
+                "rings": [session.journal.bytes_in_memory for session in sessions],
+                "commands": max((session.commands for session in sessions), default=0),
+                "events": server.sessions.statistics().log.events,
+                **attrs.asdict(server.endpoint.statistics()),
+            }
+            say(json.dumps(standing))
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,28 @@
+"""A client that reads no further than it is asked to."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+import trio.testing
+from protocol.byhand import opened
+from protocol.wire import VIRTUAL_PATIENCE, Client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from transport import Server
+
+
+@asynccontextmanager
+async def stalled(server: Server, **fields: object) -> AsyncIterator[Client]:
+    """A client, welcomed, that reads no further than it is asked to; nothing on the way buffers."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.endpoint.serve, theirs)
+        async with opened(ours) as by_hand:
+            one = Client(by_hand, patience=VIRTUAL_PATIENCE)
+            await one.hello(**fields)  # type: ignore[arg-type]  # the session's name is not among them
+            yield one

@@ -1,0 +1,163 @@
+"""What a server keeps is bounded, whoever reads and whoever does not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from _scale import scaled
+from delivery.agents import app_on
+from delivery.stalling import stalled
+from protocol.wire import greeted_in_memory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CLIENTS, STALLED, USERS = scaled(60, 1_000), scaled(6, 100), scaled(6, 50)
+LOOKS, SECONDS = scaled(12, 60), scaled(0.4, 1.0)
+KIB = 1024
+log = logging.getLogger("tests.memory")
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def frame(**fields: str) -> bytes:
+    """Make a short frame of a client, with a mask of zeros, which changes nothing."""
+    text = json.dumps(fields).encode()
+    return b"\x81%c\0\0\0\0%b" % (0x80 | len(text), text)
+
+
+PONG = frame(type="pong")
+
+
+async def client(port: int, user: str, *, reads: bool) -> None:
+    """Connect, and come back whenever it is over; take all there is, or nothing at all."""
+    while True:
+        with suppress(OSError, trio.BrokenResourceError):
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            async with stream:
+                await stream.send_all(UPGRADE)
+                await stream.receive_some(KIB)
+                await stream.send_all(frame(type="hello", session="s1", token=user))
+                if reads:
+                    while data := await stream.receive_some(256 * KIB):
+                        if b'"ping"' in data:
+                            await stream.send_all(PONG)
+                with trio.move_on_after(5):  # longer than the server waits for it
+                    await trio.sleep_forever()
+
+
+class Loaded:
+    """The server's process."""
+
+    def __init__(self, process: trio.Process, port: int) -> None:
+        self.process = process
+        self.port = port
+
+    async def look(self) -> dict[str, Any]:
+        """How it stands now."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(b"\n")
+        standing: dict[str, Any] = json.loads(await line(self.process))
+        return standing
+
+
+async def line(process: trio.Process) -> bytes:
+    said = b""
+    assert process.stdout is not None
+    while not said.endswith(b"\n"):
+        part = await process.stdout.receive_some()
+        assert part, "the server has ended"
+        said += part
+    return said
+
+
+@asynccontextmanager
+async def loaded(folder: Path) -> AsyncIterator[Loaded]:
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join([str(tests), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = await trio.lowlevel.open_process(
+        [sys.executable, str(tests / "delivery" / "loaded_server.py"), str(folder), str(USERS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    try:
+        url = (await line(process)).decode().strip()
+        yield Loaded(process, int(url.rstrip("/").rpartition(":")[2]))
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                await trio.aclose_forcefully(stream)
+
+
+@pytest.mark.timeout(scaled(60, 600))
+async def test_resident_memory_levels_off_below_the_sum_of_its_bounds(tmp_path: Path) -> None:
+    looks: list[dict[str, Any]] = []
+    async with loaded(tmp_path) as server, trio.open_nursery() as nursery:
+        for number in range(CLIENTS):
+            user = f"user-{number % USERS}"
+            nursery.start_soon(lambda user, reads: client(server.port, user, reads=reads), user, number >= STALLED)
+        for _ in range(LOOKS):
+            with trio.move_on_after(SECONDS):
+                await trio.sleep_forever()
+            looks.append(await server.look())
+        nursery.cancel_scope.cancel()
+    log.info("%s", [{**look, "rings": max(look["rings"])} for look in looks[:: max(1, LOOKS // 6)]])
+    assert looks[-1]["events"] > looks[0]["events"]
+    assert max(look["connections"] for look in looks) >= CLIENTS - STALLED
+    for look in looks:
+        assert max(look["rings"]) <= 256 * KIB * 5 // 4
+        assert look["commands"] <= 1  # the one that waits; those of the server's own code are not remembered
+    assert max(look["resident"] for look in looks) < max(look["bound"] for look in looks)
+    settled = max(look["resident"] for look in looks[LOOKS // 3 : 2 * LOOKS // 3])
+    assert max(look["resident"] for look in looks[2 * LOOKS // 3 :]) < settled * 1.15
+
+
+async def test_a_ring_is_bounded_by_bytes_and_what_left_it_is_read_from_the_log() -> None:
+    app = app_on("memory:", ring_bytes=64 * KIB)
+    async with app.running(port=0) as server, greeted_in_memory(server) as one:
+        for number, size in enumerate((100, 5_000, 30_000, 200_000)):
+            await one.completed(await one.start(f"{number}", "wall", {"count": 20, "size": size}))
+            (session,) = server.sessions.of()
+            assert session.journal.bytes_in_memory <= 80 * KIB
+        assert session.journal.in_memory < 20
+        events = one.events()
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        async with greeted_in_memory(server) as two:
+            assert await two.until(len(events)) == events
+
+
+@pytest.mark.parametrize(("size", "kept"), [(10, 64), (4_000, 16), (100_000, 1)])
+async def test_signals_are_dropped_first_and_the_oldest_first_by_number_and_by_bytes(size: int, kept: int) -> None:
+    app = app_on("memory:", slow_seconds=1e6, ping_seconds=1e6)
+    async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
+        await other.completed(await other.start("1", "wall", {"count": 3, "size": 100_000}))  # the way is blocked
+        await other.completed(await other.start("2", "signaller", {"count": 200, "size": size}))
+        assert server.endpoint.statistics().signals_dropped >= 200 - kept
+        assert server.endpoint.statistics().waiting_bytes <= 300 * KIB
+        await other.say("after the signals")
+        events = await slow.until(8)
+        assert [event["seq"] for event in events] == list(range(1, 9))
+        while not (signals := [frame for frame in slow.frames if frame["type"] == "signal"]):
+            await slow.receive("signal")
+        while signals[-1]["data"]["number"] < 199:
+            signals.append(await slow.receive("signal"))
+        assert [signal["data"]["number"] for signal in signals] == list(range(200 - len(signals), 200))
+        assert kept - 2 <= len(signals) <= kept
+        while not any(frame["type"] == "signal" and frame["data"]["number"] == 199 for frame in other.frames):
+            await other.receive("signal")
