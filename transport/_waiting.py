@@ -10,7 +10,7 @@ MAX_SIGNALS = 64
 """Signals kept for a connection that cannot be written to; beyond it the oldest that matter least are dropped."""
 
 MAX_SIGNAL_BYTES = 64 * 1024
-"""Bytes of them, of which the newest is kept in any case."""
+"""Bytes of them; one alone may be larger."""
 
 
 class WaitingSignals:
@@ -61,5 +61,4 @@ class WaitingSignals:
             if who in newer:
                 outdated = index
             newer.add(who)
-        newest = len(self._entries) - 1
-        return next((index for index in (outdated, other) if 0 <= index < newest), 0)
+        return next((index for index in (outdated, other) if index >= 0), 0)
