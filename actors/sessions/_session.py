@@ -413,7 +413,11 @@ class Session(Actor):
         try:
             async with scope:
                 run.result = await agent(run, value)
-        except* (Exception, SystemExit):  # an agent that wants to exit exits its run, not the server
+        except* (trio.Cancelled, KeyboardInterrupt):
+            raise
+        except* (
+            BaseException
+        ):  # an agent that wants to exit, or fails oddly, ends its run, not the session or the server
             logger.exception("agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key)
         finally:
             self._leave(run.id)

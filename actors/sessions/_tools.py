@@ -27,13 +27,13 @@ class ToolCall:
     completes the call as ``error`` and raises :class:`~actors.UnserialisableEvent`.
     """
 
-    __slots__ = ("_arguments", "_run", "_stage", "_started", "_timed_out", "id", "name", "result")
+    __slots__ = ("_arguments", "_entered", "_run", "_stage", "_started", "_timed_out", "id", "name", "result")
 
     def __init__(self, run: Run, stage: Stage, call_id: str, name: str, arguments: Mapping[str, object]) -> None:
         self._run = run
         self._stage = stage
         self._arguments = arguments
-        self._timed_out = False
+        self._entered = self._timed_out = False
         self._started = 0.0
         self.id = call_id
         """The call's id: two calls of one tool at once are told apart by it."""
@@ -43,8 +43,13 @@ class ToolCall:
 
     async def __aenter__(self) -> Self:
         stage = self._stage
-        data = stage.encode({"tool": self.name, "arguments": stage.redact(dict(self._arguments))})
+        if self._entered:
+            raise RuntimeError(
+                f"call {self.id} of {self.name} was entered already: its id stands for one pair of events"
+            )
+        data = stage.encode({"tool": self.name, "arguments": self._redacted()})
         await self._run.ready()
+        self._entered = True
         stage.record("tool_executing", data, self._run.id, self.id, name=self.name)
         self._started = trio.current_time()
         return self
@@ -72,6 +77,12 @@ class ToolCall:
                 raise ToolTimeout(f"{self.name} took longer than {seconds:g} s")
         return self.result
 
+    def _redacted(self) -> object:
+        try:
+            return self._stage.redact(dict(self._arguments))
+        except RecursionError as error:
+            raise UnserialisableEvent("the arguments are nested too deeply, or in a cycle") from error
+
     def _complete(self, outcome: Outcome) -> None:
         if not self._run.closed:
             spent = round((trio.current_time() - self._started) * 1000)
@@ -98,7 +109,8 @@ async def _called(function: Callable[..., object], arguments: Mapping[str, objec
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - the method is looked at, not called
         result: Awaitable[object] = function(**arguments)  # type: ignore[assignment] # what an async function returns
         return await result
-    returned = await trio.to_thread.run_sync(functools.partial(function, **arguments), abandon_on_cancel=True)
+    # In a list: trio refuses a coroutine as what a thread gives back, and here it is only still to be awaited.
+    (returned,) = await trio.to_thread.run_sync(lambda: [function(**arguments)], abandon_on_cancel=True)
     return await returned if inspect.isawaitable(returned) else returned
 
 

@@ -13,10 +13,11 @@ ROOT = HERE.parents[1]
 
 
 class ServerProcess:
-    """``greenroom demo``, or ``greenroom serve`` of an app in this folder, with its log in ``folder``."""
+    """``greenroom demo``, or ``greenroom serve`` of an app in the folder ``apps``, with its log in ``folder``."""
 
-    def __init__(self, folder: Path, *command: str) -> None:
+    def __init__(self, folder: Path, *command: str, apps: Path = HERE) -> None:
         self._command = command
+        self._apps = apps
         self._folder = folder
         self._ports = ("0", "0")
         self.start()
@@ -27,7 +28,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "transport.cli", *self._command]
         self._process = subprocess.Popen(
             [*command, "--port", ws, "--http-port", http, "--log", f"sqlite:{self._folder / 'log.db'}"],
-            cwd=HERE,
+            cwd=self._apps,
             env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(self._folder / "cache")},
             stdout=subprocess.PIPE,
             text=True,

@@ -16,6 +16,8 @@ from protocol.agents import by_name
 from protocol.wire import Client, Frame, client, greeted
 from websockets.trio.client import connect
 
+from actors import MemoryLog
+from actors.testing import FaultyLog
 from transport import Greenroom
 
 if TYPE_CHECKING:
@@ -91,6 +93,22 @@ async def joined(url: str, session: str = "s1", **hello: object) -> AsyncIterato
         one = Client(socket)
         await one.hello(session, **hello)
         yield one
+
+
+class KeptLog(FaultyLog):
+    """A log in memory that outlives its server, for a clock that jumps: no thread works on it."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryLog())
+        self._open = False
+
+    async def open(self) -> None:
+        if not self._open:
+            self._open = True
+            await super().open()
+
+    async def close(self) -> None:
+        """Stay as it is."""
 
 
 async def everything(server: Server, session: str = "s1", **hello: object) -> list[Frame]:

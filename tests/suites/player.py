@@ -1,0 +1,31 @@
+"""An app for a server process that is to be killed: one agent whose tools never end, one whose tools do."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from actors import Run  # noqa: TC001 - an agent's first parameter, as its author writes it
+from transport import Greenroom
+
+HERE = Path(__file__).parent
+app = Greenroom()
+
+
+async def finish(number: int) -> int:
+    return number
+
+
+@app.agent
+async def hangs(run: Run, count: int) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(partial(run.call_tool, trio.sleep_forever))
+
+
+@app.agent
+async def finishes(run: Run, count: int) -> None:
+    for number in range(count):
+        await run.call_tool(finish, number=number)

@@ -1,0 +1,577 @@
+"""Does every tool call give exactly one pair of events, whatever becomes of it?
+
+The rules held here, as a client on its socket sees them:
+
+- one tool_executing and one tool_completed with its call_id, before the run completes, in every outcome: return, each
+  family of exceptions, a timeout, a cancel, a tool that ignores either, a crash of the session, a kill of the process;
+- the status tells the outcome, and what the agent gets is what its tool returned or raised;
+- arguments and results are serialised as they were at that moment, secrets redacted; what cannot be is refused at the
+  line of the call, and the pair is still whole;
+- two calls of one tool at once are told apart, and so are a thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from _scale import scaled
+from browser.serving import ServerProcess
+from protocol.wire import Client, Frame, greeted, greeted_in_memory
+from suites import player
+from suites.stage import KeptLog, crowd, house, in_order, joined, names, of_type
+
+from actors import MemoryLog, Run, StreamKey, ToolTimeout, UnserialisableEvent
+from actors.testing import FaultyLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TOOLS = scaled(300, 1_000)
+FOREVER = 1e6
+
+
+def pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
+    """The two events of each call; fails unless each call has its two, in order."""
+    in_order(events)
+    opened = {event["call_id"]: event for event in of_type(events, "tool_executing")}
+    closed = {event["call_id"]: event for event in of_type(events, "tool_completed")}
+    assert opened.keys() == closed.keys()
+    assert len(opened) + len(closed) == len(of_type(events, "tool_executing", "tool_completed"))
+    assert all(opened[id_]["data"]["tool"] == closed[id_]["data"]["tool"] for id_ in opened)
+    return {id_: (opened[id_], closed[id_]) for id_ in opened}
+
+
+def ending(events: list[Frame]) -> dict[str, Any]:
+    """How the only call ended."""
+    ((_, completed),) = pairs(events).values()
+    return {name: value for name, value in completed["data"].items() if name not in ("tool", "duration_ms")}
+
+
+async def outcome(one: Client, agent: str, input_: object = None) -> dict[str, Any]:
+    """Run an agent that makes one call; how that ended."""
+    await one.completed(await one.start("1", agent, input_))
+    return ending(one.events())
+
+
+class Odd(BaseException):
+    """Neither an Exception nor anything that Python knows."""
+
+
+class Mute(Exception):
+    """Cannot even be printed."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+FAILURES: list[tuple[BaseException, str, str]] = [
+    (ValueError("no"), "ValueError", "no"),
+    (OSError(5, "I/O error"), "OSError", "[Errno 5] I/O error"),
+    (KeyError("k"), "KeyError", "'k'"),
+    (TimeoutError("the tool's own"), "TimeoutError", "the tool's own"),
+    (trio.TooSlowError(), "TooSlowError", ""),
+    (asyncio.CancelledError("another loop's"), "CancelledError", "another loop's"),
+    (StopIteration(1), "RuntimeError", "coroutine raised StopIteration"),
+    (StopAsyncIteration("2"), "StopAsyncIteration", "2"),
+    (RecursionError("deep"), "RecursionError", "deep"),
+    (MemoryError(), "MemoryError", ""),
+    (SystemExit(3), "SystemExit", "3"),
+    (GeneratorExit("g"), "GeneratorExit", "g"),
+    (Odd("odd"), "Odd", "odd"),
+    (Mute(), "Mute", ""),
+    (ValueError("\ud800 \0 \u2028"), "ValueError", "? \0 \u2028"),
+    (ExceptionGroup("one", [ExceptionGroup("in one", [LookupError("leaf")])]), "LookupError", "leaf"),
+    (
+        ExceptionGroup("two", [ValueError("a"), KeyError("b")]),
+        "ExceptionGroup",
+        "two (2 sub-exceptions); ValueError: a; KeyError: 'b'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "message"), FAILURES, ids=lambda value: type(value).__name__)
+async def test_a_tool_that_raises_completes_as_error_and_the_agent_gets_what_it_raised(
+    error: BaseException, code: str, message: str
+) -> None:
+    caught: list[BaseException] = []
+
+    async def raises() -> None:
+        raise error
+
+    async def agent(run: Run) -> str:
+        try:
+            await run.call_tool(raises)
+        except BaseException as got:  # noqa: BLE001 - whatever it is
+            caught.append(got)
+        return "went on"
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        ended = await outcome(one, "agent")
+        assert ended == {"status": "error", "error": {"code": code, "message": message}}
+        assert caught == [error] or isinstance(caught[0], RuntimeError)
+        assert one.events()[-1]["data"]["result"] == "went on"
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), Odd("odd"), GeneratorExit()], ids=repr)
+async def test_what_nobody_catches_ends_its_run_alone_and_every_pair_is_whole(error: BaseException) -> None:
+    async def raises() -> None:
+        raise error
+
+    async def fails(run: Run) -> None:
+        async with run.tool("outer"):
+            await run.call_tool(raises)
+
+    async def lives(run: Run) -> object:
+        await run.call_tool(trio.sleep, seconds=0.01)
+        return await run.ask_user("still there?")
+
+    async with (
+        house(fails, lives).running(port=0) as server,
+        greeted(server, token="ann") as ann,
+        greeted(server, token="bob") as bob,
+    ):
+        waits = await bob.start("1", "lives")
+        ended = await ann.completed(await ann.start("1", "fails"))
+        assert ended["data"]["status"] == "error"
+        assert ended["data"]["error"]["code"] == type(error).__name__
+        assert [completed["data"]["status"] for _, completed in pairs(ann.events()).values()] == ["error", "error"]
+        while not (asked := of_type(bob.events(), "input_requested")):
+            await bob.receive("events")
+        assert (await bob.command("2", "input.answer", run_id=waits, call_id=asked[0]["call_id"], value="yes"))["ok"]
+        assert (await bob.completed(waits))["data"]["result"] == "yes"
+        await ann.say("and the session lives")
+
+
+async def test_a_timeout_completes_as_timeout_and_raises_tool_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    async def agent(run: Run) -> str:
+        with pytest.raises(ToolTimeout):
+            await run.call_tool(trio.sleep, timeout=3, seconds=FOREVER)
+        return "went on"
+
+    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        ended = await outcome(one, "agent")
+        assert (ended["status"], ended["error"]["code"]) == ("timeout", "timeout")
+        completed = of_type(one.events(), "tool_completed")[0]
+        assert completed["data"]["duration_ms"] == 3_000
+        assert one.events()[-1]["data"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("how", ["cancel", "run timeout", "shutdown"])
+async def test_a_run_that_is_ended_completes_its_calls_first_innermost_first(
+    autojump_clock: trio.testing.MockClock, how: str
+) -> None:
+    async def agent(run: Run) -> None:
+        async with run.tool("outer"):
+            await run.call_tool(trio.sleep, seconds=FOREVER)
+
+    app = house(agent, log=KeptLog(), run_seconds=9)
+    async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        run_id = await one.start("1", "agent")
+        if how == "cancel":
+            await one.command("2", "run.cancel", run_id=run_id)
+        if how != "shutdown":
+            await one.completed(run_id)
+    async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        events = await one.until(one.welcome["latest"])
+        assert [completed["data"]["status"] for _, completed in pairs(events).values()] == ["cancelled"] * 2
+        assert [event["data"].get("tool") for event in events[-3:]] == ["sleep", "outer", None]
+        assert events[-1]["data"]["status"] == ("timeout" if how == "run timeout" else "cancelled")
+
+
+async def stubborn() -> str:
+    """Hears of its cancellation and goes on for a while all the same."""
+    with trio.CancelScope(shield=True):
+        await trio.sleep(20)
+    return "finished"
+
+
+async def deaf() -> None:
+    """Never ends, whatever happens around it."""
+    while True:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(FOREVER)
+
+
+async def test_a_tool_that_ignores_its_cancellation_completes_when_it_ends_and_its_run_is_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def agent(run: Run) -> None:
+        await run.call_tool(stubborn)
+        await run.thinking("after it")
+        await trio.sleep(FOREVER)
+
+    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        run_id = await one.start("1", "agent")
+        assert (await one.command("2", "run.cancel", run_id=run_id))["result"] == {"cancelled": True}
+        completed = await one.completed(run_id)
+        assert completed["data"]["status"] == "cancelled"
+        assert completed["data"]["duration_ms"] == 20_000
+        assert ending(one.events()) == {"status": "ok", "result": "finished"}
+
+
+async def test_a_tool_that_can_never_be_cancelled_is_ended_with_its_server_and_its_pair_is_whole(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def agent(run: Run) -> None:
+        await run.call_tool(deaf)
+
+    app = house(agent, log=KeptLog(), drain_seconds=5)
+    async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        run_id = await one.start("1", "agent")
+        assert (await one.command("2", "run.cancel", run_id=run_id))["ok"]
+    assert trio.current_time() < 1_000
+    async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        events = await one.until(one.welcome["latest"])
+        assert ending(events)["status"] in {"cancelled", "interrupted"}
+        assert events[-1]["data"]["status"] in {"cancelled", "interrupted"}
+
+
+async def test_a_thread_that_cannot_be_stopped_is_left_behind_and_its_late_result_reaches_nobody() -> None:
+    released, ended = threading.Event(), threading.Event()
+
+    def blocks() -> str:
+        released.wait(30)
+        ended.set()
+        return "late"
+
+    async def agent(run: Run) -> str:
+        with pytest.raises(ToolTimeout):
+            await run.call_tool(blocks, timeout=0.01)
+        return "went on"
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        assert (await outcome(one, "agent"))["status"] == "timeout"
+        released.set()
+        assert await trio.to_thread.run_sync(ended.wait, 30)
+        await one.say("after")
+        assert len(of_type(await one.until(5), "tool_completed")) == 1
+        assert "late" not in str(one.events())
+
+
+async def test_every_kind_of_callable_is_a_tool() -> None:
+    class Adder:
+        async def __call__(self, x: int) -> int:
+            return x + 1
+
+    class Tools:
+        def method(self, x: int) -> int:
+            return x + 1
+
+        @staticmethod
+        async def static(x: int) -> int:
+            return x + 1
+
+    async def plain(x: int) -> int:
+        return x + 1
+
+    tools: list[Callable[..., object]] = [
+        plain,
+        partial(plain),
+        Adder(),
+        Tools().method,
+        Tools.static,
+        lambda x: x + 1,
+        lambda *, x: plain(x),  # not async itself, but what it gives must be awaited
+    ]
+
+    async def agent(run: Run) -> list[int]:
+        return [await run.call_tool(tool, x=number) for number, tool in enumerate(tools)]
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        completed = await one.completed(await one.start("1", "agent"))
+        assert completed["data"]["result"] == list(range(1, len(tools) + 1))
+        expected = ["plain", "plain", "Adder", "method", "static", "<lambda>", "<lambda>"]
+        calls = pairs(one.events()).values()
+        assert [executing["data"]["tool"] for executing, _ in calls] == expected
+        assert [each["data"]["result"] for _, each in calls] == completed["data"]["result"]
+
+
+async def test_arguments_and_results_are_what_they_were_at_that_moment() -> None:
+    @attrs.define
+    class Query:
+        text: str
+        limits: list[int]
+        api_key: str = "sesame"
+
+    async def changes(query: Query, seen: list[int]) -> Query:
+        query.limits.append(99)
+        seen.append(99)
+        return query
+
+    async def agent(run: Run) -> None:
+        query = Query("q", [1])
+        result = await run.call_tool(changes, query=query, seen=[])
+        assert result is query
+        query.text = "later"
+        await run.thinking("after")
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        await one.completed(await one.start("1", "agent"))
+        ((executing, completed),) = pairs(one.events()).values()
+        arguments = {"query": {"text": "q", "limits": [1], "api_key": "[redacted]"}, "seen": []}
+        assert executing["data"]["arguments"] == arguments
+        assert completed["data"]["result"] == {"text": "q", "limits": [1, 99], "api_key": "sesame"}
+
+
+def cycle() -> list[object]:
+    loop: list[object] = []
+    loop.append(loop)
+    return loop
+
+
+def nested(depth: int) -> list[object]:
+    value: list[object] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+UNSENDABLE: list[tuple[str, Callable[[], object]]] = [
+    ("bytes", lambda: b"x"),
+    ("NaN", lambda: float("nan")),
+    ("infinity", lambda: [{"x": float("-inf")}]),
+    ("cycle", cycle),
+    ("depth", lambda: nested(100_000)),
+    ("set", lambda: {1}),
+    ("object", object),
+    ("surrogate", lambda: "\ud800"),
+    ("key", lambda: {1: 2}),
+    ("size", lambda: "x" * (1024 * 1024 + 1)),
+]
+
+
+@pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
+async def test_arguments_that_cannot_be_sent_are_refused_at_the_call_and_nothing_is_emitted(
+    name: str, make: Callable[[], object]
+) -> None:
+    called: list[object] = []
+
+    async def agent(run: Run) -> None:
+        with pytest.raises(UnserialisableEvent):
+            await run.call_tool(called.append, value=make())
+        with pytest.raises(UnserialisableEvent):
+            async with run.tool("by hand", {"value": make()}):
+                called.append("entered")
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        completed = await one.completed(await one.start("1", "agent"))
+        assert completed["data"]["status"] == "ok", completed
+        assert pairs(one.events()) == {}
+        assert called == []
+
+
+@pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
+async def test_a_result_that_cannot_be_sent_completes_as_error_and_raises_at_the_call(
+    name: str, make: Callable[[], object]
+) -> None:
+    async def returns() -> object:
+        return make()
+
+    async def agent(run: Run) -> None:
+        with pytest.raises(UnserialisableEvent):
+            await run.call_tool(returns)
+        with pytest.raises(UnserialisableEvent):
+            async with run.tool("by hand") as call:
+                call.result = make()
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        completed = await one.completed(await one.start("1", "agent"))
+        assert completed["data"]["status"] == "ok", completed
+        errors = [each["data"]["error"]["code"] for _, each in pairs(one.events()).values()]
+        assert errors == ["UnserialisableEvent"] * 2
+
+
+async def test_a_call_is_entered_once() -> None:
+    async def agent(run: Run) -> None:
+        call = run.tool("twice")
+        async with call:
+            with pytest.raises(RuntimeError):
+                await call.__aenter__()
+        with pytest.raises(RuntimeError):
+            async with call:
+                pass
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        completed = await one.completed(await one.start("1", "agent"))
+        assert completed["data"]["status"] == "ok", completed
+        assert len(pairs(one.events())) == 1
+
+
+async def test_two_calls_of_one_tool_at_once_are_told_apart() -> None:
+    both_in, turns = trio.Event(), {"first": trio.Event(), "second": trio.Event()}
+
+    async def tool(name: str) -> str:
+        await turns[name].wait()
+        return name
+
+    async def agent(run: Run) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(run.call_tool, tool, name="first"))
+            nursery.start_soon(partial(run.call_tool, tool, name="second"))
+            await both_in.wait()
+            turns["second"].set()
+            await trio.testing.wait_all_tasks_blocked()
+            turns["first"].set()
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        run_id = await one.start("1", "agent")
+        while len(of_type(one.events(), "tool_executing")) < 2:
+            await one.receive("events")
+        both_in.set()
+        await one.completed(run_id)
+        calls = pairs(one.events()).values()
+        assert all(opened["data"]["arguments"]["name"] == closed["data"]["result"] for opened, closed in calls)
+        results = [event["data"]["result"] for event in of_type(one.events(), "tool_completed")]
+        assert results == ["second", "first"]
+
+
+async def test_a_thousand_tools_at_once_each_have_their_pair() -> None:
+    async def tool(number: int) -> int:
+        if number % 5 == 4:
+            raise LookupError(number)
+        if number % 5 == 3:
+            await trio.sleep_forever()
+        await trio.sleep(number % 7 / 1000)
+        return number
+
+    async def call(run: Run, number: int) -> None:
+        with suppress(LookupError, ToolTimeout):
+            await run.call_tool(tool, timeout=0.2 if number % 5 == 3 else None, number=number)
+
+    async def agent(run: Run) -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(TOOLS):
+                nursery.start_soon(call, run, number)
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        await one.completed(await one.start("1", "agent"))
+        calls = pairs(one.events())
+        assert len(calls) == TOOLS
+        for executing, completed in calls.values():
+            number = executing["data"]["arguments"]["number"]
+            status = {3: "timeout", 4: "error"}.get(number % 5, "ok")
+            assert completed["data"]["status"] == status
+            assert completed["data"].get("result") == (number if status == "ok" else None)
+
+
+async def test_a_thousand_tools_cancelled_at_once_each_have_their_pair() -> None:
+    async def agent(run: Run) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(TOOLS):
+                nursery.start_soon(partial(run.call_tool, trio.sleep_forever))
+
+    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        run_id = await one.start("1", "agent")
+        await one.until(TOOLS + 1)
+        await one.command("2", "run.cancel", run_id=run_id)
+        assert (await one.completed(run_id))["data"]["status"] == "cancelled"
+        calls = pairs(one.events())
+        assert {completed["data"]["status"] for _, completed in calls.values()} == {"cancelled"}
+        assert len(calls) == TOOLS
+
+
+async def test_tools_of_many_users_at_once_reach_only_their_own_user() -> None:
+    async def tool(owner: str, number: int) -> str:
+        await trio.lowlevel.checkpoint()
+        return f"{owner}/{number}"
+
+    async def agent(run: Run) -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(partial(run.call_tool, tool, owner=run.user, number=number))
+
+    async def talk(name: str, one: Client) -> None:
+        await one.completed(await one.start("1", "agent"))
+        results = sorted(completed["data"]["result"] for _, completed in pairs(one.events()).values())
+        assert results == [f"{name}/{number}" for number in range(5)]
+
+    async with house(agent).running(port=0) as server:
+        await crowd(server, names(scaled(50, 500)), talk)
+
+
+async def test_a_crash_of_the_session_interrupts_its_calls_and_the_next_incarnation_says_so() -> None:
+    async def agent(run: Run) -> None:
+        async with run.tool("outer"):
+            await run.call_tool(trio.sleep_forever)
+
+    async with house(agent).running(port=0) as server:
+        async with greeted(server, token="ann") as one:
+            run_id = await one.start("1", "agent")
+            before = await one.until(3)
+            (await server.sessions.get_or_spawn(StreamKey("ann", "s1"))).kill()
+            assert (await one.ended()).code == 4006
+        async with greeted(server, token="ann") as one:
+            await one.completed(run_id)
+            events = one.events()
+        assert events[: len(before)] == before
+        assert [completed["data"]["status"] for _, completed in pairs(events).values()] == ["interrupted"] * 2
+        assert [event["data"].get("tool") for event in events[-3:]] == ["sleep_forever", "outer", None]
+
+
+@pytest.mark.parametrize("append", [1, 2, 3, 4])
+async def test_a_log_that_fails_in_the_middle_of_a_call_leaves_no_half_pair(append: int) -> None:
+    async def agent(run: Run) -> None:
+        for number in range(3):
+            await run.call_tool(lookup, number=number)
+            await trio.testing.wait_all_tasks_blocked()
+
+    async def lookup(number: int) -> int:
+        await trio.testing.wait_all_tasks_blocked()
+        return number
+
+    log = FaultyLog(MemoryLog())
+    async with house(agent, log=log).running(port=0) as server:
+        async with greeted(server, token="ann") as one:
+            for _ in range(append - 1):
+                log.hold("append").released.set()
+            log.fail("append")
+            await one.send("command", id="1", name="run.start", args={"agent": "agent"})
+            assert (await one.ended()).code == 4006
+            before = one.events()
+        async with greeted(server, token="ann") as one:
+            await one.say("after")
+            while not of_type(one.events(), "user_message"):
+                await one.receive("events")
+            events = one.events()
+        assert events[: len(before)] == before
+        statuses = [completed["data"]["status"] for _, completed in pairs(events).values()]
+        assert set(statuses[:-1]) <= {"ok"}
+        assert of_type(events, "agent_completed")[-1:] == events[-2:-1] or append == 1
+
+
+async def test_a_kill_of_the_process_interrupts_every_call_and_each_still_has_exactly_one_pair(tmp_path: Path) -> None:
+    process = ServerProcess(tmp_path, "serve", "player:app", apps=player.HERE)
+    try:
+        async with joined(process.ws_url) as one:
+            run_id = await one.start("1", "hangs", 20)
+            done = await one.start("2", "finishes", 3)
+            await one.completed(done)
+            while len(of_type(one.events(), "tool_executing")) < 23:
+                await one.receive("events")
+            process.kill()
+            before = one.events()
+        process.start()
+        position = {"epoch": one.welcome["epoch"], "seq": before[-1]["seq"]}
+        async with joined(process.ws_url, resume=position) as one:
+            assert one.welcome["recovered"]
+            await one.completed(run_id)
+            events = before + one.events()
+            calls = pairs(events)
+            assert len(calls) == 23
+            ends = [closed["data"]["status"] for opened, closed in calls.values() if opened["run_id"] == run_id]
+            assert ends == ["interrupted"] * 20
+            last = events[-1]
+            assert (last["type"], last["run_id"], last["data"]["status"]) == ("agent_completed", run_id, "interrupted")
+            assert (await one.command("1", "run.start", agent="hangs", input=20))["result"] == {"run_id": run_id}
+            assert (await one.completed(await one.start("3", "finishes", 1)))["data"]["status"] == "ok"
+    finally:
+        process.stop()
