@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from actors import Run
 
 
+TEXT = " Searching the knowledge base for documents that say something about the question of the user ..."
+
+
 @attrs.frozen
 class Job:
     """``events`` to be emitted, ``rate`` a second; 0 is as fast as they can be."""
@@ -38,11 +41,11 @@ async def load(run: Run, job: Job) -> None:
     Each session has its phase before its first event: drawn later, those that wake late would fall in step.
     """
     due = trio.current_time() + (random.random() / job.rate if job.rate else 0)  # noqa: S311 - a phase, not a secret
-    for step in range(job.events):
+    for _ in range(job.events):
         if job.rate:
             await trio.sleep_until(due)
             due += 1 / job.rate
-        await run.output(f"{time.monotonic_ns()} step {step}: searching the knowledge base for documents about it ...")
+        await run.output(f"{time.monotonic_ns()}{TEXT}")
 
 
 async def custom(run: Run, job: Job) -> None:

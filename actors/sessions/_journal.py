@@ -217,9 +217,10 @@ class Journal:
         """Tell the time of day in ms, never before the newest event's: a clock set back does not reorder events."""
         return max(now_ms(), self.ts)
 
-    def put(self, envelope: bytes, data: bytes) -> bool:
+    def put(self, envelope: bytes, data: bytes, end: bytes = b"}") -> bool:
         """Append one event, of what :func:`~actors.codec.envelope` and :func:`~actors.codec.encode` gave. Never waits.
 
+        ``end`` closes what the two left open: the event, and its data where the envelope began them.
         True when an emitter should :meth:`admit` before it goes on: the window is full, or it is the others' turn.
         Raises :class:`~actors.LogUnavailable` after the log has failed: nothing can be promised any more.
         """
@@ -232,7 +233,7 @@ class Journal:
         else:
             self.ts = ts
         # seq and ts come first, so that both are found without decoding the rest.
-        self._append(b'{"seq":%d,"ts":%d,%b%b}' % (seq, ts, envelope, data))
+        self._append(b'{"seq":%d,"ts":%d,%b%b%b' % (seq, ts, envelope, data, end))
         if not self._dirty:
             self._dirty = True
             self._oldest_ts = self._oldest_ts or ts

@@ -124,17 +124,20 @@ class Run:
 
     async def thinking(self, text: str) -> None:
         """Tell what the agent considers."""
-        if self._put("agent_thinking", b'{"text":%b}' % encode_text(text, self._limit)):
+        if self._put_text("agent_thinking", text):
             await self._journal.admit()
 
     async def output(self, text: str) -> None:
         """Give a piece of the answer; the pieces are concatenated by whoever shows them."""
-        if self._put("agent_output", b'{"text":%b}' % encode_text(text, self._limit)):
+        if self._put_text("agent_output", text):
             await self._journal.admit()
 
     async def custom(self, name: str, value: object = None) -> None:
         """Emit an event of the application's own."""
-        if self._put("custom", encode({"name": _string(name), "value": value}, self._limit)):
+        data = encode({"name": _string(name), "value": value}, self._limit)
+        if self.closed:
+            self._require_open()
+        if self._append(self._envelopes.get("custom") or self._envelope("custom"), data):
             await self._journal.admit()
 
     def signal(self, name: str, data: Mapping[str, object]) -> None:
@@ -254,15 +257,18 @@ class Run:
         await self._journal.admit()
         self._require_open()
 
-    def _put(self, event: str, data: bytes) -> bool:
-        """Put an event of this run; whether its emitter is to wait in ``admit`` before it goes on."""
+    def _put_text(self, event: str, text: str) -> bool:
+        """Put an event whose data is one text; whether its emitter is to wait in ``admit`` before it goes on."""
         if self.closed:
             self._require_open()
-        head = self._envelopes.get(event)
-        if head is None:
-            parent = self.parent.id if self.parent is not None else None
-            head = self._envelopes[event] = envelope(event, self.id, parent)
-        return self._append(head, data)
+        head = self._envelopes.get(event) or self._envelope(event, b'{"text":')
+        return self._append(head, encode_text(text, self._limit), b"}}")
+
+    def _envelope(self, event: str, begun: bytes = b"") -> bytes:
+        """Make what all events of that type have in common, ``begun`` being the beginning of their data; once a run."""
+        parent = self.parent.id if self.parent is not None else None
+        head = self._envelopes[event] = envelope(event, self.id, parent) + begun
+        return head
 
     def _require_open(self) -> None:
         if self.closed:
