@@ -90,6 +90,7 @@ from actors.sessions import (
     number_from,
     whole_from,
 )
+from actors.verifying import LogFault, LogReport, verify_log
 
 __all__ = [
     "DEFAULT_SECRET_KEYS",
@@ -149,6 +150,8 @@ __all__ = [
     "Listener",
     "LogCorrupt",
     "LogError",
+    "LogFault",
+    "LogReport",
     "LogSchemaTooNew",
     "LogStatistics",
     "LogUnavailable",
@@ -211,5 +214,6 @@ __all__ = [
     "open_system",
     "redact_keys",
     "too_deep",
+    "verify_log",
     "whole_from",
 ]

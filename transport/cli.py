@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import trio
 
 from actors import ConfigError, GreenroomError
+from transport import logs, tail
 from transport.app import DEFAULT_HOST, DEFAULT_PORT, Greenroom
 from transport.auth import TokenAuth
 
@@ -34,13 +35,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the process's exit status: 0, or 2 after one line about what is wrong."""
+    """Run the command line; the process's exit status: 0, 1 for a log with faults, 2 after a line on what is wrong."""
     options = _parser().parse_args(arguments)
     level = options.log_level.upper()
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
     status = 0
     try:
-        options.run(options)
+        status = options.run(options) or 0
     except* (GreenroomError, OSError) as group:
         print(f"greenroom: {_one_line(group)}", file=sys.stderr)
         status = USAGE_ERROR
@@ -61,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser)
     _add_demo(commands.add_parser)
     _add_token(commands.add_parser)
+    _add_verify(commands.add_parser)
+    _add_export(commands.add_parser)
+    _add_tail(commands.add_parser)
     return parser
 
 
@@ -108,6 +112,64 @@ def _add_token(add_parser: AddParser) -> None:
     token.add_argument("--seconds", type=float, default=3600.0, help="how long it is good for (default: %(default)s)")
     token.add_argument("--audience", help="the audience that the server's TokenAuth asks for")
     token.set_defaults(run=_token)
+
+
+def _add_verify(add_parser: AddParser) -> None:
+    verify = add_parser(
+        "verify",
+        help="check every session in a log",
+        description="Check the grammar of every session in a log, also while a server has it open; changes nothing. "
+        "Ends with 1 and a line for each fault where it is broken.",
+        epilog="example: greenroom verify greenroom.db",
+    )
+    verify.add_argument("log", metavar="LOG", help="a file, or sqlite:PATH")
+    verify.set_defaults(run=_verify)
+
+
+def _add_export(add_parser: AddParser) -> None:
+    export = add_parser(
+        "export",
+        help="print a log's events as JSON lines",
+        description="Print every event in a log as one JSON object a line, with its user, session and epoch.",
+        epilog="example: greenroom export greenroom.db --user alice --session s1 > s1.jsonl",
+    )
+    export.add_argument("log", metavar="LOG", help="a file, or sqlite:PATH")
+    export.add_argument("--user", help="only this user's")
+    export.add_argument("--session", help="only sessions of this name")
+    export.set_defaults(run=_export)
+
+
+def _add_tail(add_parser: AddParser) -> None:
+    tail = add_parser(
+        "tail",
+        help="follow a session in the terminal",
+        description="Print a session's events as they come, one a line, until Ctrl-C; comes back after a lost network.",
+        epilog="example: greenroom tail s1 --url ws://127.0.0.1:8765/ --latest",
+    )
+    tail.add_argument("session", metavar="SESSION")
+    url = "the server's address (default: %(default)s)"
+    tail.add_argument("--url", default=f"ws://{DEFAULT_HOST}:{DEFAULT_PORT}/", help=url)
+    tail.add_argument("--token", help="who asks")
+    tail.add_argument("--latest", action="store_true", help="only what comes from now on")
+    tail.add_argument("--json", action="store_true", help="each event as a JSON object")
+    tail.set_defaults(run=_tail)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    return trio.run(logs.verify, options.log)
+
+
+def _export(options: argparse.Namespace) -> None:
+    trio.run(logs.export, options.log, options.user, options.session)
+
+
+def _tail(options: argparse.Namespace) -> None:
+    try:
+        trio.run(tail.follow, options.url, options.session, options.token, options.latest, options.json)
+    except KeyboardInterrupt:
+        return
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _port(text: str) -> int:

@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import attrs
 
@@ -116,6 +117,47 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
         _set_up(writer, path, synchronous, version)
         reader = owned.enter_context(contextlib.closing(_connect(target, busy_seconds)))
         return Database(writer, reader, owned.pop_all())
+
+
+def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """Open the log at ``path`` to read, also beside a server that has it open; nothing in it changes.
+
+    Raises as :func:`open_database` does; a log of an older layout is refused, since it would have to be changed.
+    """
+    if not path.is_file():
+        raise LogUnavailable(f"{path}: there is no such log")
+    target = path.resolve()
+    with contextlib.ExitStack() as owned, translated(path):
+        if not _is_locked(target):  # else it is whole, or its owner has said so; and its locks are not to be touched
+            _check_whole(path, target)
+        uri = f"file:{quote(str(target))}?mode=ro"
+        if not os.access(target.parent, os.W_OK) and not target.with_name(f"{target.name}-shm").exists():
+            uri += "&immutable=1"  # nobody can be writing there, and SQLite has no place for its own files
+        connection = owned.enter_context(
+            contextlib.closing(
+                sqlite3.connect(uri, timeout=busy_seconds, isolation_level=None, check_same_thread=False, uri=True)
+            )
+        )
+        version = _version(connection, path)
+        if version < SCHEMA:
+            raise LogUnavailable(f"{path} has schema {version}: have a server of this version open it once")
+        owned.pop_all()
+        return connection
+
+
+def _is_locked(target: Path) -> bool:
+    """Whether a server has the log open."""
+    try:
+        descriptor = os.open(_lock_path(target), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextlib.contextmanager

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import trio
 
 from actors.errors import ConfigError, LogUnavailable
-from actors.eventlog._sqlite_file import Database, open_database, translated
+from actors.eventlog._sqlite_file import Database, open_database, open_for_reading, translated
 from actors.eventlog._sqlite_store import Reader, Writer
 from actors.eventlog.base import EventLog, Head, LogStatistics
 
 if TYPE_CHECKING:
     import os
+    import sqlite3
     from collections.abc import Callable, Sequence
 
     from actors.eventlog.base import Batch, Retention, StreamKey
@@ -29,6 +30,8 @@ class SqliteLog(EventLog):
     What :meth:`append` returned for outlives the death of the process. With ``synchronous="FULL"`` it outlives a power
     failure too; with ``"NORMAL"`` that may take the last appends, never a part of one.
 
+    With ``read_only`` it is read beside whoever has it open, and whatever would change it is ``LogUnavailable``.
+
     All work is done in threads: one call at a time writes, one at a time reads beside it. Where another program holds
     the file locked (``sqlite3`` on a terminal, say) a call waits ``busy_seconds``, then it is ``LogUnavailable``.
     """
@@ -39,6 +42,7 @@ class SqliteLog(EventLog):
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         *,
         busy_seconds: float = 5.0,
+        read_only: bool = False,
     ) -> None:
         self._path = Path(path)
         if not self._path.name or "\0" in str(path):
@@ -47,9 +51,10 @@ class SqliteLog(EventLog):
             raise ConfigError(f"synchronous is NORMAL or FULL, not {synchronous!r}")
         self._synchronous = synchronous
         self._busy_seconds = busy_seconds
+        self._read_only = read_only
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
-        self._database: Database | None = None
+        self._database: Database | sqlite3.Connection | None = None
         self._reader: Reader | None = None
         self._writer: Writer | None = None
         self._commits = self._batches = self._events = self._reads = self._trims = 0
@@ -122,14 +127,19 @@ class SqliteLog(EventLog):
 
     def _opened(self, part: T | None) -> T:
         if part is None:
-            raise LogUnavailable(f"{self._path} is not open")
+            is_open = self._database is not None
+            raise LogUnavailable(f"{self._path} is {'open for reading only' if is_open else 'not open'}")
         return part
 
     def _open(self) -> None:
         if self._database is not None:
             raise RuntimeError(f"{self._path} is open already")
-        self._database = open_database(self._path, self._synchronous, self._busy_seconds)
-        self._reader, self._writer = Reader(self._database.reader), Writer(self._database.writer)
+        if self._read_only:
+            self._database = connection = open_for_reading(self._path, self._busy_seconds)
+            self._reader = Reader(connection)
+        else:
+            self._database = database = open_database(self._path, self._synchronous, self._busy_seconds)
+            self._reader, self._writer = Reader(database.reader), Writer(database.writer)
         self._commits = self._batches = self._events = self._reads = self._trims = 0
 
     def _close(self) -> None:
