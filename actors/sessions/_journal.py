@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from time import time_ns
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import orjson
@@ -24,10 +24,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from actors.eventlog.base import EventLog, Head, Retention, StreamKey
+    from actors.events import JSON
     from actors.sessions._committer import Committer
 
 FAIRNESS = 16
 """An emitter passes a checkpoint every so many events: it can be cancelled, and others get their turn."""
+
+
+MAX_DONE = 64
+"""Commands that did something beside starting a run, and are known after a crash: the newest within their time."""
+
+
+@attrs.frozen
+class Done:
+    """A command that was done at ``ts`` (ms), and what it returned."""
+
+    command_id: str
+    ts: int
+    result: JSON
 
 
 def now_ms() -> int:
@@ -140,6 +154,7 @@ class Journal:
 
     __slots__ = (
         "_append",
+        "_command_seconds",
         "_commit_waits",
         "_committer",
         "_completed",
@@ -159,6 +174,7 @@ class Journal:
         "closed_at",
         "committed_seq",
         "cursors",
+        "done",
         "grammar",
         "key",
         "ring",
@@ -177,6 +193,7 @@ class Journal:
         ring_events: int,
         ring_bytes: int,
         window: int,
+        command_seconds: float,
         on_failure: Callable[[LogError], None],
     ) -> None:
         self.key = key
@@ -185,11 +202,12 @@ class Journal:
         self._committer = committer
         self._retention = retention
         self._window = window
+        self._command_seconds = command_seconds
         self._on_failure = on_failure
         self._size = head.size
         self._oldest_ts = head.oldest_ts
         self.seq = self.committed_seq = self._taken = head.latest
-        self.ts, self.grammar, self.closed_at = _restore(head.state)
+        self.ts, self.grammar, self.closed_at, self.done = _restore(head.state)
         self.ring = Ring(ring_events, ring_bytes, head.latest + 1)
         self._append = self.ring.append
         self.cursors: dict[Cursor, None] = {}
@@ -283,9 +301,16 @@ class Journal:
 
     def record(self) -> bytes:
         """Give what the log keeps beside the events: the newest one's ``ts``, what is open, whether all is over."""
-        if self.closed_at is not None:
-            return b"[%d,%b,%d]" % (self.ts, self.grammar.snapshot(), self.closed_at)
-        return b"[%d,%b]" % (self.ts, self.grammar.snapshot())
+        while self.done and self.done[0].ts < self.ts - self._command_seconds * 1000:
+            self.done.popleft()
+        if not self.done and self.closed_at is None:
+            return b"[%d,%b]" % (self.ts, self.grammar.snapshot())
+        done = [(one.command_id, one.ts, one.result) for one in self.done]
+        return b"[%d,%b,%b]" % (self.ts, self.grammar.snapshot(), orjson.dumps([self.closed_at, done])[1:-1])
+
+    def remember_done(self, command_id: str, result: JSON) -> None:
+        """Commit with what was put last that this command was done: sent again after a crash, it is not done again."""
+        self.done.append(Done(command_id, self.ts, result))
 
     def batch(self) -> Batch | None:
         """Give everything that was put since the last batch; for the committer."""
@@ -369,12 +394,14 @@ class Journal:
         )
 
 
-def _restore(state: bytes) -> tuple[int, Grammar, int | None]:
+def _restore(state: bytes) -> tuple[int, Grammar, int | None, deque[Done]]:
     """Read what :meth:`Journal.record` gave."""
     if not state:
-        return 0, Grammar(), None
+        return 0, Grammar(), None, deque(maxlen=MAX_DONE)
     try:
-        ts, items, *closed_at = orjson.loads(state)
-        return int(ts), Grammar.restore(items), int(closed_at[0]) if closed_at else None
+        ts, items, *rest = orjson.loads(state)
+        closed_at = int(rest[0]) if rest and rest[0] is not None else None
+        done: list[Any] = rest[1] if len(rest) > 1 else []
+        return int(ts), Grammar.restore(items), closed_at, deque((Done(*one) for one in done), MAX_DONE)
     except (ValueError, TypeError) as error:
         raise LogCorrupt(f"the record of what was open cannot be read: {error}") from error

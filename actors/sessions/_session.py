@@ -140,6 +140,7 @@ class Session(Actor):
             ring_events=settings.ring_events,
             ring_bytes=settings.ring_bytes,
             window=settings.emit_window,
+            command_seconds=settings.command_memory_seconds,
             on_failure=self._log_failed,
         )
         signals = Signals(journal.cursors, settings.typing_seconds)
@@ -279,11 +280,13 @@ class Session(Actor):
             self._stage.close(closing.type, data, item.run_id, call_id)
 
     async def _recall_commands(self, journal: Journal) -> None:
-        """Remember the starts in the log, within the time: one that is sent again after a crash still runs once."""
+        """Remember the commands in the log, within the time: one that is sent again after a crash is done once."""
         seconds = self._house.settings.command_memory_seconds
         since = journal.now() - seconds * 1000
         if journal.ts <= since:
             return
+        for done in journal.done:
+            self._recall_reply(CommandReply(done.command_id, done.result), done.ts)
         position = await journal.oldest() - 1
         while lines := await self._house.log.read(self._key, position, _PAGE_EVENTS, _PAGE_BYTES):
             position += len(lines)
@@ -295,8 +298,11 @@ class Session(Actor):
         command_id = event["data"].get("command_id")
         if event["type"] == "agent_started" and command_id is not None and event["ts"] > since:
             reply = CommandReply(command_id, {"run_id": event["run_id"]})
-            age = (self._stage.journal.now() - event["ts"]) / 1000
-            self._commands.recall(reply, trio.current_time() - age)
+            self._recall_reply(reply, event["ts"])
+
+    def _recall_reply(self, reply: CommandReply, ts: int) -> None:
+        age = (self._stage.journal.now() - ts) / 1000
+        self._commands.recall(reply, trio.current_time() - age)
 
     # Messages
 
@@ -468,14 +474,14 @@ class Session(Actor):
         self._stage.record("input_received", data, run_id, call_id)
         del self._stage.questions[call_id]
         question.answer(command.args["value"])
-        self._reply_when_committed(command.id, {})
+        self._reply_when_done(command, {})
 
     def _message_send(self, command: Command) -> None:
         text = command.args.get("text")
         if not isinstance(text, str):
             raise CommandRefused("bad_args", "text must be a string")
         self._stage.journal.put(envelope(UserMessage.type, None), self._payload({"text": text}))
-        self._reply_when_committed(command.id, {"seq": self._stage.journal.seq})
+        self._reply_when_done(command, {"seq": self._stage.journal.seq})
 
     def _session_close(self, command: Command) -> None:
         """Begin to close for good: from now on the log knows, and nothing else is taken."""
@@ -513,6 +519,12 @@ class Session(Actor):
             return self._stage.encode(data)
         except UnserialisableEvent as error:
             raise CommandRefused("bad_args", str(error)) from error
+
+    def _reply_when_done(self, command: Command, result: dict[str, JSON]) -> None:
+        """Reply once the event put last, which is all that the command does, is committed; remember it beside that."""
+        if not command.internal:
+            self._stage.journal.remember_done(command.id, result)
+        self._reply_when_committed(command.id, result)
 
     def _reply_when_committed(self, command_id: str, result: dict[str, JSON]) -> None:
         def reply(error: LogError | None) -> None:
