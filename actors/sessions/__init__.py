@@ -2,6 +2,7 @@
 
 from actors.sessions._agents import Agent, AgentFunction, Agents
 from actors.sessions._attachment import Attachment
+from actors.sessions._audit import SessionAudit
 from actors.sessions._commands import Command, CommandReply
 from actors.sessions._context import RunContext, current_run
 from actors.sessions._factory import SessionFactory, Sessions, SessionsStatistics
@@ -28,6 +29,7 @@ __all__ = [
     "Listener",
     "Run",
     "RunContext",
+    "SessionAudit",
     "SessionFactory",
     "SessionHandle",
     "SessionSettings",

@@ -19,6 +19,7 @@ from actors.events import Custom, UserMessage
 from actors.grammar import interrupted
 from actors.resume import decide
 from actors.sessions._attachment import Attachment
+from actors.sessions._audit import SessionAudit, audit
 from actors.sessions._commands import Command, CommandMemory, CommandReply
 from actors.sessions._gate import Ticket
 from actors.sessions._journal import Cursor, Journal, JournalStatistics
@@ -87,6 +88,8 @@ class SessionStatistics:
     """How often code of the server holds it in memory."""
     journal: JournalStatistics
     """Its events."""
+    audit: SessionAudit
+    """What should not be."""
 
 
 class Session(Actor):
@@ -267,6 +270,7 @@ class Session(Actor):
             typing=len(stage.signals.typing()),
             leases=self._house.leases.get(self._key, 0),
             journal=stage.journal.statistics(),
+            audit=audit(stage),
         )
 
     # Coming back after a crash
