@@ -292,8 +292,10 @@ class RunScope:
         self._stage = run._stage  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  two halves of one thing
 
     def open(self) -> None:
-        """Emit ``agent_started``. Never waits."""
+        """Emit ``agent_started``. Never waits; raises :class:`~actors.RunClosed` for a run that is over."""
         run, stage = self.run, self._stage
+        if run.closed:
+            raise RunClosed(f"run {run.id} of {run.agent} is over: a run begins once")
         parent = run.parent.id if run.parent is not None else None
         data = b'{"agent":%b,"input":%b' % (orjson.dumps(run.agent), self._input)
         if self._command_id is not None:

@@ -1,0 +1,247 @@
+"""From a token to the last event, through the real endpoint: does each user get everything of its own, and only that?
+
+The rules held here, with up to 1,000 users at once on real sockets:
+
+- a user is whom its signed token names, whatever session name it shares with others, whatever else its hello says;
+- each gets exactly its own events, in order, without a gap, none of them twice; so does each of its tabs, and so does a
+  tab that left in the middle and came back with its position;
+- an epoch and a position of somebody else's log open nothing; neither do its run ids in commands;
+- a token that is missing, forged, of another key, without an end, or over gets the protocol's code and no event.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+import trio
+from _scale import scaled
+from protocol.wire import Client, client, greeted, settled
+from suites.stage import REQUIRED, crowd, gone, house, in_order, of_run, of_type, types
+
+from transport import TokenAuth
+
+if TYPE_CHECKING:
+    from actors import Run
+    from transport import Greenroom, Server
+
+KEY = "a key of these tests that is long enough for HS256"
+USERS = scaled(150, 1_000)
+TABS = scaled(20, 100)
+AUTH = TokenAuth(KEY)
+
+
+async def look(what: str) -> str:
+    await trio.lowlevel.checkpoint()
+    return f"seen {what}"
+
+
+async def proof(run: Run, rounds: int) -> str:
+    """All five required events, some of them ``rounds`` times, and words that only this user's agent says."""
+    for number in range(rounds):
+        await run.thinking(f"{run.user} thinks {number}")
+        await run.call_tool(look, what=f"{run.user} {number}")
+        await run.output(f"{run.user} says {number}")
+    return run.user
+
+
+async def asks(run: Run) -> object:
+    return await run.ask_user(f"{run.user}?")
+
+
+def stage() -> Greenroom:
+    return house(proof, asks, auth=AUTH)
+
+
+def signed(count: int) -> list[tuple[str, str]]:
+    return [(f"user-{number}", AUTH.issue(f"user-{number}", 600)) for number in range(count)]
+
+
+def owned(one: Client, user: str, rounds: int, run_id: str) -> None:
+    """Check that everything this client ever got is of that one run of that user, and that nothing is missing."""
+    events = one.events()
+    in_order(events)
+    assert of_run(events, run_id) == events
+    assert types(events) == [
+        "agent_started",
+        *["agent_thinking", "tool_executing", "tool_completed", "agent_output"] * rounds,
+        "agent_completed",
+    ]
+    assert set(REQUIRED) <= set(types(events))
+    assert [event["data"]["text"] for event in of_type(events, "agent_thinking")] == [
+        f"{user} thinks {number}" for number in range(rounds)
+    ]
+    assert [event["data"]["result"] for event in of_type(events, "tool_completed")] == [
+        f"seen {user} {number}" for number in range(rounds)
+    ]
+    assert events[-1]["data"]["result"] == user
+
+
+async def test_from_a_token_to_the_last_event_each_user_of_a_crowd_gets_exactly_its_own() -> None:
+    done: set[str] = set()
+
+    async def talk(name: str, one: Client) -> None:
+        run_id = await one.start("the same id for all", "proof", 5)
+        await one.completed(run_id)
+        owned(one, name, 5, run_id)
+        done.add(run_id)
+
+    async with stage().running(port=0) as server:
+        await crowd(server, signed(USERS), talk)
+        await settled(server)
+        statistics = server.sessions.statistics()
+        assert (statistics.sessions, statistics.crashed, statistics.log.events) == (USERS, 0, USERS * 22)
+    assert len(done) == USERS
+
+
+async def test_every_tab_of_each_user_gets_the_same_and_all_of_it() -> None:
+    async def talk(name: str, one: Client) -> None:
+        async with greeted(server, token=AUTH.issue(name, 60)) as second:
+            run_id = await one.start("1", "proof", 3)
+            for tab in (one, second):
+                await tab.completed(run_id)
+                owned(tab, name, 3, run_id)
+            assert one.events() == second.events()
+
+    async with stage().running(port=0) as server:
+        await crowd(server, signed(TABS), talk)
+
+
+async def test_a_crowd_that_leaves_in_the_middle_and_comes_back_misses_nothing_and_gets_nothing_twice() -> None:
+    async def user(server: Server, name: str, token: str) -> None:
+        async with greeted(server, token=token) as one:
+            run_id = await one.start("1", "proof", 30)
+            events = (await one.until(20))[:20]  # what it got beyond, it did not apply
+        for _ in range(3):
+            position = {"epoch": one.welcome["epoch"], "seq": events[-1]["seq"]}
+            async with greeted(server, token=token, resume=position) as one:
+                assert one.welcome["recovered"]
+                assert "reset" not in one.welcome
+                events += (await one.until(events[-1]["seq"] + 25))[:25]
+        position["seq"] = events[-1]["seq"]
+        async with greeted(server, token=token, resume=position) as one:
+            events += await one.until(122)
+        in_order(events)
+        assert len(events) == 122
+        assert {event["run_id"] for event in events} == {run_id}
+        assert {event["data"]["text"].split()[0] for event in of_type(events, "agent_output")} == {name}
+
+    async with stage().running(port=0) as server, trio.open_nursery() as nursery:
+        for name, token in signed(TABS):
+            nursery.start_soon(user, server, name, token)
+
+
+async def test_what_happened_while_no_tab_was_there_is_all_there_for_the_one_that_comes() -> None:
+    app = stage()
+    async with app.running(port=0) as server:
+        for name, _ in signed(TABS):
+            await (await app.sessions.get(name, "s1")).start("proof", 2)
+        await gone(server)
+
+        async def talk(name: str, one: Client) -> None:
+            events = await one.until(10)
+            owned(one, name, 2, events[0]["run_id"])
+
+        await crowd(server, signed(TABS), talk)
+
+
+async def test_the_position_of_another_users_log_opens_nothing() -> None:
+    async with stage().running(port=0) as server:
+        async with greeted(server, token=AUTH.issue("ann", 60)) as ann:
+            await ann.completed(await ann.start("1", "proof", 3))
+        stolen = {"epoch": ann.welcome["epoch"], "seq": 1}
+        async with greeted(server, token=AUTH.issue("eve", 60), resume=stolen, user="ann", sub="ann") as eve:
+            assert (eve.welcome["recovered"], eve.welcome["reset"]) == (False, "epoch_changed")
+            assert (eve.welcome["latest"], eve.welcome["runs"], eve.welcome["typing"]) == (0, [], [])
+            await eve.send("history", id="h", after=0, limit=500)
+            assert (await eve.receive("history"))["events"] == []
+            await eve.say("alone")
+            assert types(await eve.until(1)) == ["user_message"]
+
+
+async def test_the_ids_of_another_users_run_and_question_are_unknown() -> None:
+    async with (
+        stage().running(port=0) as server,
+        greeted(server, token=AUTH.issue("ann", 60)) as ann,
+        greeted(server, token=AUTH.issue("eve", 60)) as eve,
+    ):
+        run_id = await ann.start("c", "asks")
+        call_id = (await ann.until(2))[1]["call_id"]
+        assert (await eve.command("1", "run.cancel", run_id=run_id))["result"] == {"cancelled": False}
+        assert (await eve.command("2", "run.cancel", command_id="c"))["result"] == {"cancelled": False}
+        refused = await eve.command("3", "input.answer", run_id=run_id, call_id=call_id, value="mine")
+        assert refused["error"]["code"] == "unknown_run"
+        assert (await eve.command("c", "message.send", text="the same id"))["result"] == {"seq": 1}
+        answered = await ann.command("d", "input.answer", run_id=run_id, call_id=call_id, value="hers")
+        assert answered["ok"]
+        assert (await ann.completed(run_id))["data"]["result"] == "hers"
+        assert not of_type(eve.events(), *REQUIRED)
+
+
+def unsigned(claims: dict[str, Any]) -> str:
+    def part(value: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}."
+
+
+def token_of(key: str = KEY, **claims: object) -> str:
+    return jwt.encode({"sub": "ann", "exp": time.time() + 60, **claims}, key, algorithm="HS256")
+
+
+GOOD = token_of()
+BAD: dict[str, tuple[object, int]] = {
+    "none": (None, 4501),
+    "empty": ("", 4501),
+    "no token at all": ("ann", 4501),
+    "another key": (token_of("b" * 50), 4501),
+    "unsigned": (unsigned({"sub": "ann", "exp": time.time() + 60}), 4501),
+    "signature cut": (GOOD[:-4], 4501),
+    "claims of another": (".".join([GOOD.split(".")[0], token_of(sub="eve").split(".")[1], GOOD.split(".")[2]]), 4501),
+    "no user": (jwt.encode({"exp": time.time() + 60}, KEY, algorithm="HS256"), 4501),
+    "user of another type": (token_of(sub=5), 4501),
+    "an empty user": (token_of(sub=""), 4501),
+    "a user too long": (token_of(sub="u" * 257), 4501),
+    "no end": (jwt.encode({"sub": "ann"}, KEY, algorithm="HS256"), 4501),
+    "an end that is no time": (token_of(exp="tomorrow"), 4501),
+    "not yet": (token_of(nbf=time.time() + 600), 4501),
+    "over": (token_of(exp=time.time() - 1), 4004),
+    "a number": (5, 4500),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_token_gets_its_code_and_no_event(name: str) -> None:
+    token, code = BAD[name]
+    app = stage()
+    async with app.running(port=0) as server:
+        handle = await app.sessions.get("ann", "s1")
+        await handle.start("proof", 1)
+        async with client(server) as one:
+            await one.send("hello", session="s1", token=token)
+            ended = await one.ended()
+        assert ended.code == code
+        assert [frame["type"] for frame in one.frames] == ["goodbye"]
+        assert KEY not in ended.reason
+        assert len(server.sessions.of()) == 1
+
+
+async def test_a_crowd_in_which_every_other_token_is_forged_serves_only_the_honest() -> None:
+    async def honest(name: str, one: Client) -> None:
+        run_id = await one.start("1", "proof", 2)
+        await one.completed(run_id)
+        owned(one, name, 2, run_id)
+
+    async def forged(server: Server, name: str) -> None:
+        async with client(server) as one:
+            await one.send("hello", session="s1", token=token_of("b" * 50, sub=name))
+            assert (await one.ended()).code == 4501
+
+    async with stage().running(port=0) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(crowd, server, signed(TABS), honest)
+        for name, _ in signed(TABS):
+            nursery.start_soon(forged, server, name)

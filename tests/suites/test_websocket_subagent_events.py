@@ -1,0 +1,387 @@
+"""Are the events of sub-agents whole, however deep, however many, however they end?
+
+The rules held here, as a client on its socket sees them:
+
+- G4: a child starts and completes within its parent, to a depth of 10 and with 50 at once; each event of a child names
+  its parent, so that a page can draw the tree from any one of them;
+- a child that fails, times out or is cancelled from above is closed before its parent, innermost first, with the status
+  that tells how, and its parent may go on; what a child gives reaches its parent, and what its parent gives reaches it;
+- nested states of any shape come through unchanged;
+- a child's events survive a rejoin in the middle of it, and a crash closes children before parents.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from _scale import scaled
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from protocol.wire import Client, Frame, greeted, greeted_in_memory
+from suites.stage import crowd, house, in_order, names, of_run, of_type
+
+from actors import Run, RunClosed, RunFailed, StreamKey
+
+DEPTH, WIDTH = 10, 50
+
+
+def parents(events: list[Frame]) -> dict[str, str | None]:
+    """Each run's parent, after checking that every event of the run says the same."""
+    in_order(events)
+    tree = {event["run_id"]: event.get("parent_run_id") for event in of_type(events, "agent_started")}
+    for event in events:
+        assert event.get("run_id") is None or event.get("parent_run_id") == tree[event["run_id"]]
+    return tree
+
+
+def statuses(events: list[Frame]) -> dict[str, str]:
+    """How each agent ended, by name, in the order of their ends."""
+    return {event["data"]["agent"]: event["data"]["status"] for event in of_type(events, "agent_completed")}
+
+
+async def quick(number: int) -> int:
+    return number
+
+
+async def dive(run: Run, left: int) -> int:
+    """Call itself until nothing is left; every kind of event on each level."""
+    await run.thinking(f"down {left}")
+    await run.call_tool(quick, number=left)
+    below = 0 if left == 0 else await run.call_agent(dive, left - 1)
+    await run.custom("up", left)
+    await run.output(str(left))
+    return int(below) + 1
+
+
+async def played(agent: Any, input_: object = None, *more: Any) -> list[Frame]:
+    """The events of one run of the agent, on a real socket."""
+    async with house(agent, *more).running(port=0) as server, greeted(server, token="ann") as one:
+        await one.completed(await one.start("1", agent.__name__, input_))
+        return one.events()
+
+
+async def test_ten_levels_are_a_chain_in_which_each_lies_within_the_one_above() -> None:
+    events = await played(dive, DEPTH)
+    tree = parents(events)
+    started = [event["run_id"] for event in of_type(events, "agent_started")]
+    assert [tree[run_id] for run_id in started] == [None, *started[:-1]]
+    assert [event["run_id"] for event in of_type(events, "agent_completed")] == started[::-1]
+    assert [event["data"]["result"] for event in of_type(events, "agent_completed")] == list(range(1, DEPTH + 2))
+    assert [event["data"]["input"] for event in of_type(events, "agent_started")] == list(range(DEPTH, -1, -1))
+
+
+async def test_fifty_children_at_once_are_each_whole_and_their_parent_ends_last() -> None:
+    async def leaf(run: Run, number: int) -> int:
+        for step in range(3):
+            await run.output(f"{number}.{step}")
+            await run.call_tool(quick, number=step)
+        return number * number
+
+    async def root(run: Run) -> list[int]:
+        results: dict[int, int] = {}
+
+        async def one(number: int) -> None:
+            results[number] = await run.call_agent("leaf", number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(WIDTH):
+                nursery.start_soon(one, number)
+        return [results[number] for number in range(WIDTH)]
+
+    events = await played(root, None, leaf)
+    tree = parents(events)
+    root_id = events[0]["run_id"]
+    assert sorted(map(str, tree.values())) == sorted(["None", *[root_id] * WIDTH])
+    assert events[-1]["run_id"] == root_id
+    assert events[-1]["data"]["result"] == [number * number for number in range(WIDTH)]
+    for child in tree.keys() - {root_id}:
+        own = of_run(events, child)
+        number = own[0]["data"]["input"]
+        assert [each["data"]["text"] for each in of_type(own, "agent_output")] == [f"{number}.{n}" for n in range(3)]
+
+
+async def test_a_child_that_fails_is_closed_with_its_error_and_its_parent_may_go_on() -> None:
+    async def fails(run: Run) -> None:
+        async with run.tool("open"):
+            raise LookupError("nothing there")
+
+    async def root(run: Run) -> str:
+        with pytest.raises(RunFailed) as failed:
+            await run.call_agent("fails")
+        assert isinstance(failed.value.__cause__, LookupError)
+        return f"{failed.value.status} {failed.value.code}"
+
+    events = await played(root, None, fails)
+    assert parents(events)
+    assert statuses(events) == {"fails": "error", "root": "ok"}
+    assert events[-1]["data"]["result"] == "error LookupError"
+    assert events[-2]["data"]["error"] == {"code": "LookupError", "message": "nothing there"}
+
+
+async def test_a_failure_ten_levels_down_climbs_through_every_level_and_each_is_closed() -> None:
+    async def falls(run: Run, left: int) -> None:
+        if left == 0:
+            raise LookupError("bottom")
+        async with run.subrun(f"level {left}", {"left": left}) as child:
+            await falls(child, left - 1)
+
+    events = await played(falls, DEPTH)
+    assert parents(events)
+    ended = of_type(events, "agent_completed")
+    assert [event["data"]["agent"] for event in ended] == [*(f"level {n + 1}" for n in range(DEPTH)), "falls"]
+    assert {str(event["data"]["error"]) for event in ended} == {str({"code": "LookupError", "message": "bottom"})}
+
+
+async def test_one_failing_child_cancels_its_siblings_and_all_are_closed_before_their_parent() -> None:
+    async def root(run: Run) -> None:
+        async def waits(number: int) -> None:
+            async with run.subrun(f"waits {number}") as child:
+                await child.call_tool(trio.sleep_forever)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(WIDTH):
+                nursery.start_soon(waits, number)
+            await trio.testing.wait_all_tasks_blocked()
+            async with run.subrun("fails"):
+                raise LookupError("no")
+
+    events = await played(root)
+    assert parents(events)
+    ended = statuses(events)
+    assert (ended.pop("fails"), ended.pop("root")) == ("error", "error")
+    assert list(ended.values()) == ["cancelled"] * WIDTH
+    assert {event["data"]["status"] for event in of_type(events, "tool_completed")} == {"cancelled"}
+
+
+async def waits(run: Run) -> None:
+    async with run.tool("outer"):
+        await run.call_agent(hangs)
+
+
+async def hangs(run: Run) -> None:
+    run.typing(active=True)
+    await run.call_tool(trio.sleep_forever)
+
+
+async def test_a_child_that_takes_too_long_ends_as_timeout_and_its_parent_hears_of_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def root(run: Run) -> str:
+        with pytest.raises(RunFailed) as failed:
+            await run.call_agent("short")
+        return failed.value.status
+
+    app = house(root)
+    app.agent(name="short", timeout=2)(hangs)
+    async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        await one.completed(await one.start("1", "root"))
+        events = one.events()
+    assert parents(events)
+    assert statuses(events) == {"short": "timeout", "root": "ok"}
+    assert events[-2]["data"]["duration_ms"] == 2_000
+    assert events[-1]["data"]["result"] == "timeout"
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+async def test_what_ends_a_parent_ends_its_children_first_innermost_first(
+    autojump_clock: trio.testing.MockClock, how: str
+) -> None:
+    async with house(waits, hangs, run_seconds=20).running(port=0) as server:
+        async with greeted_in_memory(server, token="ann") as one:
+            run_id = await one.start("1", "waits")
+            await one.until(4)
+            if how == "cancel":
+                assert (await one.command("2", "run.cancel", run_id=run_id))["result"] == {"cancelled": True}
+            await one.completed(run_id)
+            events = one.events()
+            assert parents(events)
+            ended = of_type(events, "tool_completed", "agent_completed")
+            labels = [event["data"].get("tool") or event["data"]["agent"] for event in ended]
+            assert labels == ["sleep_forever", "hangs", "outer", "waits"]
+            assert [event["data"]["status"] for event in ended[:3]] == ["cancelled"] * 3
+            assert ended[3]["data"]["status"] == ("cancelled" if how == "cancel" else "timeout")
+            while len(signals := [frame["data"]["active"] for frame in one.frames if frame["type"] == "signal"]) < 2:
+                await one.receive("signal")
+            assert signals == [True, False]
+
+
+async def test_a_child_can_be_cancelled_by_its_own_id_and_its_parent_goes_on() -> None:
+    async def root(run: Run) -> str:
+        with pytest.raises(RunFailed) as failed:
+            await run.call_agent("hangs")
+        await run.output("on it goes")
+        return failed.value.status
+
+    async with house(root, hangs).running(port=0) as server, greeted(server, token="ann") as one:
+        run_id = await one.start("1", "root")
+        child = (await one.until(3))[1]["run_id"]
+        assert (await one.command("2", "run.cancel", run_id=child))["result"] == {"cancelled": True}
+        assert (await one.completed(run_id))["data"]["result"] == "cancelled"
+        assert statuses(one.events()) == {"hangs": "cancelled", "root": "ok"}
+        assert parents(one.events())
+        assert (await one.command("3", "run.cancel", run_id=child))["result"] == {"cancelled": False}
+
+
+async def test_a_child_left_open_by_its_parent_is_closed_before_it_and_says_no_more() -> None:
+    left: list[Any] = []
+
+    async def root(run: Run) -> str:
+        scope = run.subrun("left open")
+        child = await scope.__aenter__()
+        call = child.tool("left open too")
+        await call.__aenter__()
+        left.extend([scope, child, call])
+        return "done"
+
+    async with house(root).running(port=0) as server, greeted(server, token="ann") as one:
+        await one.completed(await one.start("1", "root"))
+        assert parents(one.events())
+        assert statuses(one.events()) == {"left open": "cancelled", "root": "ok"}
+        with pytest.raises(RunClosed):
+            await left[1].output("late")
+        with pytest.raises(RunClosed):
+            async with left[1].subrun("later"):
+                pass
+        await one.say("after")
+        assert (await one.until(7))[-1]["type"] == "user_message"
+
+
+async def test_a_child_run_is_entered_once() -> None:
+    async def root(run: Run) -> None:
+        scope = run.subrun("twice")
+        async with scope:
+            pass
+        with pytest.raises(RunClosed):
+            async with scope:
+                pass
+
+    events = await played(root)
+    assert parents(events)
+    assert statuses(events) == {"twice": "ok", "root": "ok"}
+
+
+async def test_a_child_that_is_no_agent_or_whose_input_does_not_fit_leaves_nothing_behind() -> None:
+    async def typed(run: Run, number: int) -> int:
+        return number
+
+    async def root(run: Run) -> list[str]:
+        codes = []
+        for agent, value in (("nobody", 1), ("typed", "one"), ("typed", None)):
+            try:
+                await run.call_agent(agent, value)
+            except Exception as error:  # noqa: BLE001 - which it is is looked at
+                codes.append(str(getattr(error, "code", error)))
+        return codes
+
+    events = await played(root, None, typed)
+    assert events[-1]["data"]["result"] == ["unknown_agent", "bad_input", "bad_input"]
+    assert [event["type"] for event in events] == ["agent_started", "agent_completed"]
+
+
+_json: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(state=_json)
+@settings(max_examples=scaled(25, 300))
+def test_states_of_any_shape_go_down_and_come_up_unchanged(state: object) -> None:
+    async def middle(run: Run, value: Any) -> Any:
+        return await run.call_agent("leaf", value)
+
+    async def leaf(run: Run, value: Any) -> Any:
+        await run.custom("state", value)
+        return value
+
+    async def main() -> None:
+        async with house(middle, leaf).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+            # A command carries it: what a client may send is bounded, and so are these states.
+            await one.completed(await one.start("1", "middle", state))
+            seen = [
+                event["data"][name]
+                for event in one.events()
+                for name in ("input", "value", "result")
+                if name in event["data"]
+            ]
+            assert seen == [state] * 5
+
+    trio.run(main)
+
+
+async def test_a_rejoin_in_the_middle_of_a_child_gives_its_other_half_and_no_event_twice() -> None:
+    go_on = trio.Event()
+
+    async def child(run: Run) -> None:
+        await run.output("before")
+        async with run.tool("over the gap") as call:
+            await go_on.wait()
+            call.result = "crossed"
+        await run.output("after")
+
+    async def root(run: Run) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(partial(run.call_agent, "child"))
+
+    async with house(root, child).running(port=0) as server:
+        async with greeted(server, token="ann") as one:
+            run_id = await one.start("1", "root")
+            before = list(await one.until(10))
+        go_on.set()
+        position = {"epoch": one.welcome["epoch"], "seq": before[-1]["seq"]}
+        async with greeted(server, token="ann", resume=position) as one:
+            assert one.welcome["recovered"]
+            await one.completed(run_id)
+            after = one.events()
+        events = before + after
+        tree = parents(events)
+        assert len(tree) == 4
+        assert [event["data"]["result"] for event in of_type(after, "tool_completed")] == ["crossed"] * 3
+        async with greeted(server, token="ann") as one:
+            assert await one.until(events[-1]["seq"]) == events
+
+
+async def test_who_comes_in_the_middle_is_told_of_every_open_run_children_too() -> None:
+    async with house(waits, hangs).running(port=0) as server, greeted(server, token="ann") as one:
+        await one.start("1", "waits")
+        started = of_type(await one.until(4), "agent_started")
+        async with greeted(server, token="ann") as late:
+            assert late.welcome["runs"] == [
+                {"run_id": event["run_id"], "agent": event["data"]["agent"], "started": event["ts"]}
+                for event in started
+            ]
+
+
+async def test_a_crash_closes_children_before_parents_and_each_still_names_its_parent() -> None:
+    async with house(waits, hangs).running(port=0) as server:
+        async with greeted(server, token="ann") as one:
+            run_id = await one.start("1", "waits")
+            before = list(await one.until(4))
+            (await server.sessions.get_or_spawn(StreamKey("ann", "s1"))).kill()
+            await one.ended()
+        async with greeted(server, token="ann") as one:
+            await one.completed(run_id)
+            events = one.events()
+        assert events[:4] == before
+        assert parents(events)
+        ended = events[4:]
+        labels = [event["data"].get("tool") or event["data"]["agent"] for event in ended]
+        assert labels == ["sleep_forever", "hangs", "outer", "waits"]
+        assert {event["data"]["status"] for event in ended} == {"interrupted"}
+
+
+async def test_trees_of_many_users_at_once_never_mix() -> None:
+    async def talk(name: str, one: Client) -> None:
+        await one.completed(await one.start("1", "dive", 5))
+        assert len(parents(one.events())) == 6
+
+    async with house(dive).running(port=0) as server:
+        await crowd(server, names(scaled(40, 400)), talk)
