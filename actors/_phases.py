@@ -41,16 +41,21 @@ class PhaseReport:
     failures: tuple[Exception, ...]
     """What its work raised; the phases after it ran all the same."""
     timed_out: bool
-    """Whether its time was up; what still ran was cancelled, a second later what shielded itself as well."""
+    """Whether its time was up, or the shutdown was cancelled in it; what still ran was cancelled.
+
+    When its time is up, what shields itself has a second more.
+    """
 
 
 class Phases:
     """The phases of one system and what is registered for each."""
 
-    __slots__ = ("_phases", "_work")
+    __slots__ = ("_phases", "_work", "reports")
 
     def __init__(self, phases: Sequence[Phase]) -> None:
         self._phases = tuple(phases)
+        self.reports: tuple[PhaseReport, ...] = ()
+        """What became of the phases that are over."""
         self._work: dict[str, list[Work]] = {phase.name: [] for phase in phases}
         if len(self._work) != len(self._phases):
             raise SpecError(f"phases has a name twice: {[phase.name for phase in phases]}")
@@ -61,12 +66,17 @@ class Phases:
             raise SpecError(f"there is no phase {phase!r}: the phases are {list(self._work)}")
         self._work[phase].append(work)
 
-    async def run(self) -> tuple[PhaseReport, ...]:
-        """Run all phases in order. Cancelled: the phase that runs is cancelled, those after it do not begin."""
-        return tuple([await self._run_one(phase) for phase in self._phases])
+    async def run(self) -> None:
+        """Run all phases in order. Cancelled: the phase that runs is over; the next call goes on after it."""
+        for phase in self._phases[len(self.reports) :]:
+            failures: list[Exception] = []
+            timed_out = True
+            try:
+                timed_out = await self._run_one(phase, failures)
+            finally:
+                self.reports += (PhaseReport(phase.name, tuple(failures), timed_out),)
 
-    async def _run_one(self, phase: Phase) -> PhaseReport:
-        failures: list[Exception] = []
+    async def _run_one(self, phase: Phase, failures: list[Exception]) -> bool:
         async with trio.open_nursery() as guard:
             with trio.move_on_after(phase.seconds) as scope:
                 if phase.seconds < math.inf:
@@ -77,7 +87,7 @@ class Phases:
             guard.cancel_scope.cancel()
         if scope.cancelled_caught:
             logger.error("shutdown phase %s was not done within %g s", phase.name, phase.seconds)
-        return PhaseReport(phase.name, tuple(failures), scope.cancelled_caught)
+        return scope.cancelled_caught
 
 
 async def _force(scope: trio.CancelScope, seconds: float) -> None:

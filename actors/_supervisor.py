@@ -109,7 +109,11 @@ class SupervisorRef(ActorRef):
         await self._family().terminate(id)
 
     async def restart_child(self, id: str) -> ActorRef:  # noqa: A002  -- the field's name
-        """Start a child that has ended again, from its spec; a new handle. Raises ChildNotFound, ChildRunning."""
+        """Start a child that has ended again, from its spec; a new handle.
+
+        Raises ChildNotFound, ChildRunning, what ``started()`` raised. When it raises, or is cancelled, the child is not
+        up, and its spec is kept.
+        """
         family = self._family()
         return await family.launch(family.entry(id))
 

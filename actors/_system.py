@@ -58,8 +58,8 @@ class ActorSystem:
         """Makes the cells of children."""
         self._numbers = itertools.count(1)
         self._phases = phases
-        self._reports: tuple[PhaseReport, ...] = ()
-        self._down: trio.Event | None = None
+        self._going_down = self._is_down = False
+        self._shutdown = trio.Lock()
         self._root = Family(self, self, SupervisorSpec(), keeps=False)
 
     async def spawn(  # noqa: PLR0913  -- one keyword per documented option
@@ -90,7 +90,8 @@ class ActorSystem:
     ) -> SupervisorRef:
         """Start a supervisor at the top of the tree; return when all its children have started.
 
-        Raises what a child's ``started()`` raised; the children before it are stopped then, and nothing is left.
+        Raises what a child's ``started()`` raised. When it raises, or is cancelled, the children before it are stopped,
+        and nothing is left.
         """
         return await self.supervise_below(None, spec, name, restart)
 
@@ -109,7 +110,7 @@ class ActorSystem:
 
     def tree(self) -> TreeNode:
         """Take a picture of the whole supervision tree."""
-        return tree_of(self.path, "running" if self._down is None else "stopping", self._root, None)
+        return tree_of(self.path, "stopping" if self._going_down else "running", self._root, None)
 
     def on_shutdown(self, phase: str, work: Work) -> None:
         """Have ``await work()`` done in that phase of the shutdown. Raises SpecError for an unknown phase."""
@@ -119,18 +120,15 @@ class ActorSystem:
         """Run the phases, one after the other, whatever fails in them; then stop every actor, the youngest first.
 
         Happens once, at the end of the :func:`open_system` block at the latest; later calls wait for it and return the
-        same. Cancelled: what is left is up to the end of the block.
+        same. Cancelled: the phase that runs is over; the rest is up to the next call, or the end of the block.
         """
-        if self._down is not None:
-            await self._down.wait()
-            return self._reports
-        self._down = trio.Event()
-        try:
-            self._reports = await self._phases.run()
-            await self.stop_actors()
-        finally:
-            self._down.set()
-        return self._reports
+        self._going_down = True
+        async with self._shutdown:
+            if not self._is_down:
+                await self._phases.run()
+                await self.stop_actors()
+                self._is_down = True
+        return self._phases.reports
 
     def statistics(self) -> SystemStatistics:
         """How it stands now."""

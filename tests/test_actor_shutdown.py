@@ -115,14 +115,24 @@ async def test_a_cancelled_shutdown_is_finished_at_the_end_of_the_block(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     world = World()
-    async with open_system([Phase("a", 100)]) as system:
+    done: list[str] = []
+
+    async def finish() -> None:
+        done.append("b")
+
+    async with open_system([Phase("a", 100), Phase("b")]) as system:
         ref = await system.spawn(Member, "a", world)
         system.on_shutdown("a", trio.sleep_forever)
+        system.on_shutdown("b", finish)
         with trio.move_on_after(1) as scope:
             await system.shutdown()
         assert scope.cancelled_caught
         assert ref.alive
+        assert system.tree().state == "stopping"
+        assert done == []
         begin = autojump_clock.current_time()
+    assert done == ["b"]
+    assert [(report.name, report.timed_out) for report in await system.shutdown()] == [("a", True), ("b", False)]
     assert await ref.terminated() == Shutdown()
     assert trio.current_time() == pytest.approx(begin)
 

@@ -146,9 +146,10 @@ async def test_what_a_policy_drops_is_a_dead_letter(overflow: Overflow, kept: li
         assert world.received == kept
 
 
-async def test_reject_raises_for_every_way_of_sending() -> None:
+@pytest.mark.parametrize("overflow", [Overflow.REJECT, "reject"])
+async def test_reject_raises_for_every_way_of_sending(overflow: Overflow) -> None:
     async with open_system() as system:
-        ref = await system.spawn(Member, "a", World(), mailbox_size=1, overflow=Overflow.REJECT)
+        ref = await system.spawn(Member, "a", World(), mailbox_size=1, overflow=overflow)
         await ref.tell(hang)
         await trio.testing.wait_all_tasks_blocked()
         await ref.tell(1)

@@ -180,10 +180,11 @@ async def test_a_supervisor_answers_while_a_restart_hangs() -> None:
         assert supervisor.children()[0].state == "terminated"
 
 
-async def test_a_supervisor_answers_while_restarts_fail_without_end() -> None:
+@pytest.mark.parametrize("strategy", list(Strategy))
+async def test_a_supervisor_answers_while_restarts_fail_without_end(strategy: Strategy) -> None:
     async with open_system() as system:
         world = World()
-        supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")], max_restarts=10**9))
+        supervisor = await system.supervise(SupervisorSpec(strategy, [world.member("a")], max_restarts=10**9))
         world.fail_start("a", 10**9)
         await child(supervisor, "a").tell(ValueError("x"))
         while world.starts["a"] < 50:
