@@ -67,6 +67,8 @@ class Child:
     """Whether the supervisor was told to end it: then its end is no sign for an automatic shutdown."""
     attempts: int = 0
     """Restarts since it was last healthy."""
+    left_out: bool = False
+    """Whether it was terminated while its group was restarted: then that restart does not bring it back."""
 
 
 class Family:
@@ -183,7 +185,7 @@ class Family:
         if child.cell is not None:
             raise ChildRunning(f"{child.cell.path} is {child.cell.state}")
         cell = child.cell = self.system.body(self, child.spec)
-        child.dismissed = False
+        child.dismissed = child.left_out = False
         child.starting = True
         try:
             await cell.start()
@@ -195,6 +197,7 @@ class Family:
         """End a child as its spec says; the entry stays if the family keeps it. Cancelled: the stop goes on."""
         child = self.entry(key)
         child.dismissed = True
+        child.left_out = self._regroup is not None
         if child.cell is not None:
             await child.cell.stop(Stop(Shutdown()), child.spec.seconds)
 
@@ -332,6 +335,8 @@ class Family:
                 elif self._is_before(first, waiting):
                     self._again = first
         self._regroup, self._down, self._not_before = None, [], -math.inf
+        for child in self._children.values():
+            child.left_out = False
 
     def _group(self, first: Child) -> list[Child]:
         children = list(self._children.values())
@@ -350,7 +355,7 @@ class Family:
     async def _start(self, group: list[Child]) -> None:
         """Start the group in order, up to a child before which another has failed: with that one it is done again."""
         for child in group:
-            if self._children.get(child.spec.id) is not child:
+            if self._children.get(child.spec.id) is not child or (child.left_out and child.cell is None):
                 continue
             waiting = self._waiting()
             if waiting is not None and self._is_before(waiting, child):

@@ -189,6 +189,28 @@ async def test_a_member_terminated_while_its_group_starts_is_no_failed_restart()
         assert supervisor.statistics().children_restarted == 1
 
 
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_a_member_terminated_during_the_backoff_of_its_group_stays_down(
+    strategy: Strategy, autojump_clock: MockClock
+) -> None:
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(strategy, [world.member(name) for name in "abc"], backoff=Backoff(5, 5))
+        supervisor = await system.supervise(spec)
+        await crash(child(supervisor, "a"))
+        begin = autojump_clock.current_time()
+        await supervisor.terminate_child("a")
+        await supervisor.terminate_child("b")
+        assert trio.current_time() == pytest.approx(begin)
+        await trio.sleep(10)
+        assert [info.state for info in supervisor.children()] == ["terminated", "terminated", "running"]
+        assert world.starts == {"a": 1, "b": 1, "c": 2}
+        await supervisor.restart_child("a")
+        await crash(child(supervisor, "a"))
+        await trio.sleep(10)
+        assert [info.state for info in supervisor.children()] == ["running"] * 3
+
+
 async def test_no_member_starts_while_its_supervisor_stops(autojump_clock: MockClock) -> None:
     async def slow(_: Member) -> None:
         await trio.sleep(5)
