@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -166,6 +167,24 @@ async def test_a_log_that_was_lost_and_rebuilt_is_another_one(name: str, tmp_pat
             assert one.welcome["epoch"] != old
             assert (one.welcome["recovered"], one.welcome["reset"]) == (False, "epoch_changed")
             assert [event["data"]["text"] for event in await one.until(4)] == ["d", "e", "f", "g"]
+
+
+@pytest.mark.parametrize(("query", "reset"), [("", "epoch_changed"), ("?synchronous=FULL", None)])
+async def test_after_the_end_of_a_machine_that_may_have_taken_events_a_client_is_told(
+    tmp_path: Path, query: str, reset: str | None
+) -> None:
+    after = tmp_path / "after"
+    after.mkdir()
+    async with app_on(f"sqlite:{tmp_path}/log.db{query}").running(port=0) as server, greeted(server) as one:
+        await one.say("a", "b", "c")
+        for name in ("log.db", "log.db-wal"):
+            (after / name).write_bytes((tmp_path / name).read_bytes())
+        position = {"epoch": one.welcome["epoch"], "seq": 3}
+    with closing(sqlite3.connect(after / "log.db")) as connection, connection:
+        connection.execute("UPDATE risk SET boot = 'an earlier boot' WHERE boot <> ''")
+    async with app_on(f"sqlite:{after}/log.db{query}").running(port=0) as server:
+        async with greeted(server, resume=position) as one:
+            assert (one.welcome.get("reset"), one.welcome["latest"]) == (reset, 3)
 
 
 async def test_a_removed_session_is_another_one(log: EventLog) -> None:
