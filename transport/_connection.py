@@ -432,6 +432,7 @@ class Connection:
     def _let_go(self) -> None:
         if self._attachment is not None:
             self._attachment.detach()
+        self._endpoint.heartbeat.remove(self)
         self._endpoint.forget(self)
 
     def _before_close(self, data: bytes) -> bytes:

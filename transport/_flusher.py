@@ -41,8 +41,12 @@ class Flusher:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._wakeup.park()
-            marked, self._marked = self._marked, {}
-            self.rounds += 1
-            self.visits += len(marked)
-            for connection in marked:
-                connection.flush()
+            self._visit()
+
+    def _visit(self) -> None:
+        """Visit who is marked; nothing of it is held afterwards, since the next round may be long in coming."""
+        marked, self._marked = self._marked, {}
+        self.rounds += 1
+        self.visits += len(marked)
+        for connection in marked:
+            connection.flush()

@@ -20,15 +20,29 @@ class Heartbeat:
     """One task, and one entry a connection: timers do not scale with sessions."""
 
     def __init__(self) -> None:
-        self._queue: list[tuple[float, int, Timed]] = []
+        self._queue: list[tuple[float, int]] = []
+        self._timed: dict[int, Timed] = {}
+        self._entries: dict[Timed, int] = {}
         self._numbers = itertools.count()
         self._wakeup = trio.Event()
 
     def add(self, connection: Timed, when: float) -> None:
-        """Call ``connection`` at ``when`` (trio's clock), and on as it says."""
+        """Call ``connection`` at ``when`` (trio's clock), and on as it says, until :meth:`remove`."""
         if not self._queue or when < self._queue[0][0]:
             self._wakeup.set()
-        heapq.heappush(self._queue, (when, next(self._numbers), connection))
+        number = self._entries[connection] = next(self._numbers)
+        self._timed[number] = connection
+        heapq.heappush(self._queue, (when, number))
+
+    def remove(self, connection: Timed) -> None:
+        """Call it no more, and hold it no longer. Idempotent.
+
+        Two numbers stay until its time would have come. *The connection itself, and with it its session and all that is
+        in memory of that, would stay for half a minute after every end: a wave of refreshes would be kept many times.*
+        """
+        number = self._entries.pop(connection, None)
+        if number is not None:
+            del self._timed[number]
 
     async def run(self) -> None:
         """Keep time for ever. Safe to cancel."""
@@ -41,7 +55,12 @@ class Heartbeat:
 
     def _beat(self, now: float) -> None:
         while self._queue and self._queue[0][0] <= now:
-            _, _, connection = heapq.heappop(self._queue)
+            _, number = heapq.heappop(self._queue)
+            connection = self._timed.get(number)
+            if connection is None:
+                continue
             again = connection.beat(now)
-            if again is not None:
-                heapq.heappush(self._queue, (again, next(self._numbers), connection))
+            if again is None:
+                self.remove(connection)
+            else:
+                heapq.heappush(self._queue, (again, number))

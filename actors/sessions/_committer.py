@@ -49,12 +49,16 @@ class Committer:
         while True:
             if not self._marked and not self._barriers:
                 await self._wakeup.park()
-            marked, self._marked = self._marked, []
-            barriers, self._barriers = self._barriers, []
-            with trio.CancelScope(shield=True):
-                await self._commit([(source, batch) for source in marked if (batch := source.batch()) is not None])
-            for barrier in barriers:
-                barrier.set()
+            await self._commit_marked()
+
+    async def _commit_marked(self) -> None:
+        """Commit what is marked; nothing of it is held afterwards: sessions that ended must not wait for the next."""
+        marked, self._marked = self._marked, []
+        barriers, self._barriers = self._barriers, []
+        with trio.CancelScope(shield=True):
+            await self._commit([(source, batch) for source in marked if (batch := source.batch()) is not None])
+        for barrier in barriers:
+            barrier.set()
 
     async def barrier(self) -> None:
         """Return when everything that was marked before the call is committed or has failed. Safe to cancel."""

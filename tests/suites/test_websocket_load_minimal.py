@@ -1,0 +1,267 @@
+"""Do a thousand users at once, on one process, each get their five events, and is nothing left when they have gone?
+
+The rules held here:
+
+- a thousand users are connected at the same moment, and a thousand runs are open at the same moment;
+- each gets agent_started, agent_thinking, tool_executing, tool_completed and agent_completed of their own run: each
+  once, in order, with what they themselves had asked; nobody gets anything else;
+- when they have gone, after their run or in the middle of it, so have their connections, sessions, runs, tasks and
+  open files, and memory is within 2 % of what it was; a run goes on without its user, who misses nothing of it.
+
+How fast it goes is printed (``pytest -s``) and not asserted: that is what the bench is for.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+import pytest
+import trio
+from _scale import scaled
+from suites.light import PATIENCE, LightClient, light_client
+from suites.stage import REQUIRED, everything, house, in_order, types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from protocol.wire import Frame
+
+    from actors import Run
+    from transport import Greenroom, Server
+
+USERS = scaled(1_000, 1_000)
+VANISHING = scaled(200, 1_000)
+WAVES = scaled(1, 5)
+"""Waves after the first, which warms up."""
+GROWTH = 1.02
+FILES = 4 * USERS
+"""Both ends of every socket are in this process."""
+IDLE_SECONDS = 0.2
+LAST_ONES = 10
+"""Objects of a class that may be held by whoever worked with the last user: none grows with a crowd."""
+
+
+@pytest.fixture(autouse=True)
+def enough_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FILES:
+        pytest.fail(f"this machine allows {hard} open files, and {FILES} are needed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class Meeting:
+    """Agents that wait for each other in their tools: no run is over before all are open."""
+
+    def __init__(self, count: int) -> None:
+        self._missing = count
+        self._complete = trio.Event()
+
+    async def attend(self, key: str) -> str:
+        self._missing -= 1
+        if not self._missing:
+            self._complete.set()
+        with trio.fail_after(PATIENCE):
+            await self._complete.wait()
+        return f"found {key}"
+
+
+def serving(meetings: list[Meeting], log: Path) -> Greenroom:
+    async def five(run: Run, key: str) -> str:
+        await run.thinking(f"thought of {key}")
+        return str(await run.call_tool(meetings[-1].attend, key=key))
+
+    return house(five, log=f"sqlite:{log}", idle_seconds=IDLE_SECONDS)
+
+
+def expected(name: str, wave: int) -> list[dict[str, Any]]:
+    """What that user's five events say, without what is nobody's to foretell."""
+    key = f"{name} in wave {wave}"
+    return [
+        {"agent": "five", "input": key, "command_id": f"start-{wave}"},
+        {"text": f"thought of {key}"},
+        {"tool": "attend", "arguments": {"key": key}},
+        {"tool": "attend", "status": "ok", "result": f"found {key}"},
+        {"agent": "five", "status": "ok", "result": f"found {key}"},
+    ]
+
+
+async def start(one: LightClient, name: str, wave: int) -> None:
+    args = {"agent": "five", "input": f"{name} in wave {wave}"}
+    await one.send("command", id=f"start-{wave}", name="run.start", args=args)
+
+
+async def five_events(one: LightClient, name: str, wave: int) -> list[Frame]:
+    """Start a run and read all that comes until it is over; the events, after a look at every one."""
+    await start(one, name, wave)
+    events: list[Frame] = []
+    replies: list[Frame] = []
+    while not replies or types(events)[-1:] != ["agent_completed"]:
+        frame = await one.receive()
+        assert frame["type"] in {"events", "reply", "ping"}, frame
+        events += frame.get("events", ())
+        replies += [frame] * (frame["type"] == "reply")
+    assert [reply["result"]["run_id"] for reply in replies] == [events[0]["run_id"]]
+    assert types(events) == list(REQUIRED)
+    in_order(events, 1 + 5 * wave)
+    assert {event["run_id"] for event in events} == {events[0]["run_id"]}
+    for event in events:
+        event["data"].pop("duration_ms", None)
+    assert [event["data"] for event in events] == expected(name, wave)
+    return events
+
+
+async def wave_of(server: Server, wave: int, users: int, leave: trio.Event | None = None) -> None:
+    """Everyone comes, then everyone starts a run, then everyone goes. With ``leave``: they go when that is set."""
+    door = trio.CapacityLimiter(64)
+    arrived, done = Meeting(users), Meeting(users)
+
+    async def come(name: str) -> None:
+        await door.acquire()
+        async with light_client(server, token=name, **{"from": "latest"}) as one:
+            welcome = await one.receive()
+            assert (welcome["type"], welcome["latest"], welcome["runs"]) == ("welcome", 5 * wave, [])
+            door.release_on_behalf_of(trio.lowlevel.current_task())
+            await arrived.attend(name)
+            assert server.endpoint.statistics().connections == users
+            assert server.endpoint.statistics().users == users
+            if leave is None:
+                await five_events(one, name, wave)
+                await done.attend(name)
+            else:
+                await start(one, name, wave)
+                await leave.wait()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(users):
+            nursery.start_soon(come, f"user-{number}")
+
+
+def _target(link: Path) -> str:
+    """What a file descriptor is open on; an empty string for the one that was open for looking."""
+    try:
+        target = str(link.readlink())
+    except FileNotFoundError:
+        return ""
+    return target.partition(":[")[0]
+
+
+@attrs.frozen
+class Left:
+    """What a process has."""
+
+    tasks: int
+    files: tuple[str, ...]
+    blocks: int
+    """Pieces of memory that Python has given out: like bytes, without what the allocator keeps for itself."""
+    own: Counter[str]
+    """Objects of the server's own classes."""
+
+    @classmethod
+    def now(cls) -> Self:
+        gc.collect()
+        return cls(
+            tasks=trio.lowlevel.current_statistics().tasks_living,
+            files=tuple(sorted(filter(None, map(_target, Path("/proc/self/fd").iterdir())))),
+            blocks=sys.getallocatedblocks(),
+            own=Counter(
+                f"{type(each).__module__}.{type(each).__qualname__}"
+                for each in gc.get_objects()
+                if type(each).__module__.partition(".")[0] in {"actors", "transport"}
+            ),
+        )
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until the server's statistics say so."""
+    with trio.fail_after(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - a count has nothing to wait on
+            await trio.sleep(0.02)
+
+
+async def everyone_gone(server: Server) -> None:
+    """Wait until nobody is connected and the idle sessions have left memory."""
+    await until(lambda: not server.endpoint.statistics().connections and not server.sessions.statistics().sessions)
+    statistics = server.sessions.statistics()
+    assert (statistics.runs.running, statistics.runs.queued, statistics.runs.users) == (0, 0, 0)
+    assert statistics.crashed == 0
+    assert server.endpoint.statistics().users == 0
+
+
+async def warmed_up(server: Server) -> None:
+    """Wait until everyone has gone, and have the log read once: its reader opens a file at its first read."""
+    await everyone_gone(server)
+    assert await everything(server, token="user-0")
+    await everyone_gone(server)
+
+
+def assert_nothing_left(before: Left, after: Left) -> None:
+    assert after.tasks == before.tasks
+    assert after.files == before.files
+    assert not {name: more for name, more in (after.own - before.own).items() if more > LAST_ONES}
+    assert after.blocks <= before.blocks * GROWTH
+
+
+@contextmanager
+def timed(what: str, events: int) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    spent = time.perf_counter() - began
+    print(f"\n{what}: {events / spent:,.0f} events/s over {spent:.1f} s")  # noqa: T201 - for pytest -s
+
+
+@pytest.mark.timeout(240)
+async def test_a_thousand_users_at_once_get_their_five_events_and_leave_nothing(tmp_path: Path) -> None:
+    meetings: list[Meeting] = []
+    async with serving(meetings, tmp_path / "log.db").running(port=0) as server:
+        lefts: list[Left] = []
+        for wave in range(WAVES + 1):
+            meetings.append(Meeting(USERS))
+            with timed(f"wave {wave}", 5 * USERS):
+                await wave_of(server, wave, USERS)
+            await warmed_up(server)
+            lefts.append(Left.now())
+        warm, *later = lefts
+        for left in later:
+            assert_nothing_left(warm, left)
+        statistics = server.sessions.statistics()
+        assert statistics.spawned == statistics.reaped == (USERS + 1) * (WAVES + 1)
+        assert server.endpoint.statistics().refused == 0
+
+
+@pytest.mark.timeout(240)
+async def test_users_who_vanish_in_mid_run_leave_nothing_and_miss_nothing(tmp_path: Path) -> None:
+    meetings: list[Meeting] = []
+    async with serving(meetings, tmp_path / "log.db").running(port=0) as server:
+        meetings.append(Meeting(VANISHING))
+        await wave_of(server, 0, VANISHING)
+        await warmed_up(server)
+        before = Left.now()
+        meetings.append(Meeting(VANISHING + 1))  # the last one to come is the test
+        leave = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wave_of, server, 1, VANISHING, leave)
+            await until(lambda: server.sessions.statistics().runs.running == VANISHING)
+            leave.set()
+        await until(lambda: not server.endpoint.statistics().connections)
+        assert server.sessions.statistics().runs.running == VANISHING, "a run ended with its connection"
+        await meetings[-1].attend("the test")
+        await everyone_gone(server)
+        assert_nothing_left(before, Left.now())
+        for number in range(0, VANISHING, VANISHING // 20):
+            async with light_client(server, token=f"user-{number}") as one:
+                welcome = await one.receive()
+                events: list[Frame] = []
+                while len(events) < welcome["latest"]:
+                    events += (await one.receive()).get("events", ())
+                assert types(events) == list(REQUIRED) * 2
+                in_order(events)
