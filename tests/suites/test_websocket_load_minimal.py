@@ -184,8 +184,8 @@ class Left:
 async def until(holds: Callable[[], bool]) -> None:
     """Wait until the server's statistics say so."""
     with trio.fail_after(PATIENCE):
-        while not holds():  # noqa: ASYNC110 - a count has nothing to wait on
-            await trio.sleep(0.02)
+        while not holds():
+            await trio.lowlevel.checkpoint()
 
 
 async def everyone_gone(server: Server) -> None:
