@@ -213,11 +213,12 @@ async def test_a_server_that_cannot_use_its_log_says_so_in_one_line_and_touches_
 
 
 @pytest.fixture
-def unprivileged() -> Iterator[Path]:
-    """A folder of somebody for whom the rights of files hold: root is let through everything."""
+def unprivileged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of somebody for whom the rights of files hold: root is let through everything. It is the current one."""
     with tempfile.TemporaryDirectory() as name:
         folder, user = Path(name), os.geteuid()
         folder.chmod(0o755)
+        monkeypatch.chdir(folder)
         if user == 0:
             os.chown(folder, 65534, 65534)
             os.seteuid(65534)
