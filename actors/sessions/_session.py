@@ -425,9 +425,7 @@ class Session(Actor):
                 run.result = await agent(run, value)
         except* (trio.Cancelled, KeyboardInterrupt):
             raise
-        except* (
-            BaseException
-        ):  # an agent that wants to exit, or fails oddly, ends its run, not the session or the server
+        except* BaseException:  # an agent that wants to exit, or fails oddly, ends its run and nothing else
             logger.exception("agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key)
         finally:
             self._leave(run.id)

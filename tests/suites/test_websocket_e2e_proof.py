@@ -125,6 +125,11 @@ async def test_a_crowd_that_leaves_in_the_middle_and_comes_back_misses_nothing_a
         position["seq"] = events[-1]["seq"]
         async with greeted(server, token=token, resume=position) as one:
             events += await one.until(122)
+        position["seq"] = 122
+        async with greeted(server, token=token, resume=position) as one:
+            assert one.welcome["recovered"]
+            await one.say("nothing was missed")
+            assert types(await one.until(123)) == ["user_message"]
         in_order(events)
         assert len(events) == 122
         assert {event["run_id"] for event in events} == {run_id}

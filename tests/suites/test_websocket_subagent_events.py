@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from protocol.wire import Client, Frame, greeted, greeted_in_memory
 from suites.stage import crowd, house, in_order, names, of_run, of_type
 
-from actors import Run, RunClosed, RunFailed, StreamKey
+from actors import MemoryLog, Run, RunClosed, RunFailed, StreamKey
+from actors.testing import FaultyLog
 
 DEPTH, WIDTH = 10, 50
 
@@ -360,13 +361,19 @@ async def test_who_comes_in_the_middle_is_told_of_every_open_run_children_too() 
             ]
 
 
-async def test_a_crash_closes_children_before_parents_and_each_still_names_its_parent() -> None:
-    async with house(waits, hangs).running(port=0) as server:
+@pytest.mark.parametrize("how", ["killed", "the log fails"])
+async def test_a_crash_closes_children_before_parents_and_each_still_names_its_parent(how: str) -> None:
+    log = FaultyLog(MemoryLog())
+    async with house(waits, hangs, log=log).running(port=0) as server:
         async with greeted(server, token="ann") as one:
             run_id = await one.start("1", "waits")
             before = list(await one.until(4))
-            (await server.sessions.get_or_spawn(StreamKey("ann", "s1"))).kill()
-            await one.ended()
+            if how == "killed":  # what is open closes itself on its way out
+                (await server.sessions.get_or_spawn(StreamKey("ann", "s1"))).kill()
+            else:  # nothing can be written any more: the next incarnation closes it
+                log.fail("append")
+                await one.send("command", id="2", name="message.send", args={"text": "lost"})
+            assert (await one.ended()).code == 4006
         async with greeted(server, token="ann") as one:
             await one.completed(run_id)
             events = one.events()
