@@ -1,0 +1,190 @@
+"""Does each run work in a context of its own, and can nothing of one user be reached from another?
+
+The rules held here:
+
+- a run's context says whose it is, in its tasks, threads, tools and sub-agents, and cannot be changed;
+- after a run, a crash or a reaping no context is left behind, and the next run has one of its own;
+- no object that can change is reachable from the runs of two users, beside the services that all sessions share;
+- no frame and no log record that concerns one user carries a word of another.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import types
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from _scale import scaled
+from protocol.wire import greeted, greeted_in_memory
+from suites.stage import crowd, house, names
+
+from actors import RunContext, current_run
+
+if TYPE_CHECKING:
+    from actors import Run
+
+USERS = scaled(50, 300)
+SERVICES = {
+    *("House", "Committer", "MemoryLog", "Agents", "SessionSettings", "Settings", "RunGate", "Endpoint"),
+    *("Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory"),
+}
+"""What all sessions share, by class: the walk ends there. Trio's own objects end it too."""
+IMMUTABLE = (str, bytes, int, float, bool, type(None), type, types.ModuleType, types.CodeType, types.FunctionType)
+
+
+def reached(start: object) -> dict[int, object]:
+    """Everything that can be reached from there, up to the shared services."""
+    found: dict[int, object] = {}
+    left = [start]
+    while left:
+        each = left.pop()
+        if id(each) in found or isinstance(each, (*IMMUTABLE, types.BuiltinFunctionType, types.FrameType)):
+            continue
+        kind = type(each)
+        if kind.__name__ in SERVICES or kind.__module__.partition(".")[0] in {"trio", "outcome", "logging"}:
+            continue
+        found[id(each)] = each
+        left += gc.get_referents(each)
+    return found
+
+
+def can_change(each: object) -> bool:
+    """Whether it is a container or one of the server's own objects that is not frozen."""
+    if isinstance(each, (list, dict, set, bytearray)):
+        return True
+    kind = type(each)
+    frozen = attrs.has(kind) and kind.__setattr__ is not object.__setattr__
+    return kind.__module__.partition(".")[0] in {"actors", "transport"} and not frozen
+
+
+async def secretive(run: Run, secret: str) -> str:
+    await run.thinking(secret)
+    return secret
+
+
+async def test_each_run_sees_its_own_context_wherever_its_code_runs() -> None:
+    async def looks(run: Run, secret: str) -> str:
+        seen: list[RunContext | None] = [current_run(), await trio.to_thread.run_sync(current_run)]
+
+        async def look() -> RunContext | None:
+            await trio.lowlevel.checkpoint()
+            seen.append(current_run())
+            return current_run()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            nursery.start_soon(look)
+        seen += [await look()]
+        assert all(each is run.context for each in seen)
+        assert (run.context.user, run.context.session, run.context.run_id) == (secret, "s1", run.id)
+        async with run.subrun("below") as child:
+            below = current_run()
+            assert below is child.context
+            assert (below.user, below.parent_run_id, below.depth) == (secret, run.id, 1)
+            assert below.deadline <= run.context.deadline
+        assert current_run() is run.context
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            run.context.user = "somebody else"  # type: ignore[misc]  # what is refused
+        return secret
+
+    async with house(looks).running(port=0) as server:
+
+        async def talk(name: str, one: Any) -> None:
+            run_id = await one.start("1", "looks", name)
+            assert (await one.completed(run_id))["data"]["result"] == name
+            assert all(other not in str(one.frames) for other, _ in names(10) if other != name and name[-2] == "-")
+
+        await crowd(server, names(USERS), talk)
+        assert current_run() is None
+
+
+async def test_nothing_that_can_change_is_reachable_from_the_runs_of_two_users() -> None:
+    live: dict[str, Run] = {}
+
+    async def stays(run: Run, secret: str) -> None:
+        live[run.user] = run
+        async with run.tool("vault", {"word": secret}):
+            await run.ask_user("And now?")
+
+    async with (
+        house(stays).running(port=0) as server,
+        greeted(server, token="ada") as ada,
+        greeted(server, token="bob") as bob,
+    ):
+        for one, secret in ((ada, "ada's word"), (bob, "bob's word")):
+            await one.start("1", "stays", secret)
+            await one.until(3)
+        mine, theirs = reached(live["ada"]), reached(live["bob"])
+        assert len(mine) > 50, "the walk ended before it had begun"
+        assert live["ada"].context in mine.values()
+        shared = [mine[each] for each in mine.keys() & theirs.keys() if can_change(mine[each])]
+        assert [type(each) for each in shared if len(str(each)) > 2] == []
+        assert id(live["bob"]) not in mine
+        assert id(live["ada"]) not in theirs
+
+
+async def test_a_crash_leaves_no_context_and_harms_no_other_user(autojump_clock: trio.testing.MockClock) -> None:
+    contexts: list[RunContext | None] = []
+
+    async def waits(run: Run) -> None:
+        contexts.append(current_run())
+        await run.ask_user("And now?")
+
+    async with (
+        house(waits).running(port=0) as server,
+        greeted_in_memory(server, token="ada") as ada,
+        greeted_in_memory(server, token="bob") as bob,
+    ):
+        for one in (ada, bob):
+            await one.start("1", "waits")
+        run_id = (await bob.until(2))[0]["run_id"]
+        session = server.system.find("greenroom/sessions/all/ada:s1")
+        assert session is not None
+        session.kill()
+        assert (await ada.ended()).code == 4006
+        async with greeted_in_memory(server, token="ada") as again:
+            await again.start("2", "waits")
+        await bob.command("2", "input.answer", run_id=run_id, call_id=f"{run_id}.1", value=1)
+        assert (await bob.completed(run_id))["data"]["status"] == "ok"
+        assert current_run() is None
+        assert [each.user for each in contexts if each] == ["ada", "bob", "ada"]
+        assert len({each.run_id for each in contexts if each}) == 3
+
+
+async def test_a_reaped_session_is_held_by_nobody_and_comes_back(autojump_clock: trio.testing.MockClock) -> None:
+    async with house(secretive, idle_seconds=10).running(port=0) as server:
+        for _ in range(3):
+            async with greeted_in_memory(server, token="ada") as one:
+                await one.completed(await one.start("1", "secretive", "word"))
+            await trio.sleep(30)
+            gc.collect()
+            assert server.sessions.statistics().sessions == 0
+            assert not [each for each in gc.get_objects() if type(each).__qualname__ == "Run"]
+            async with greeted_in_memory(server, token="ada") as one:
+                assert len(await one.until(3)) % 3 == 0
+
+
+async def test_no_log_record_of_one_user_carries_a_word_of_another(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(run: Run, secret: str) -> None:
+        raise ValueError(f"{secret} of {run.user}")
+
+    async with house(fails).running(port=0) as server:
+        with caplog.at_level(logging.DEBUG, logger="greenroom"):
+
+            async def talk(name: str, one: Any) -> None:
+                await one.completed(await one.start("1", "fails", f"word-{name}-end"))
+                assert "word-" in str(one.frames)
+                assert str(one.frames).count("word-") == str(one.frames).count(f"word-{name}-end")
+
+            await crowd(server, names(20), talk)
+    lines = [record for record in caplog.records if "failed in run" in record.getMessage()]
+    assert len(lines) == 20
+    for record in lines:
+        text = logging.Formatter().format(record)
+        (owner,) = {name for name, _ in names(20) if f" {name}/" in record.getMessage() or f"of {name}/" in text}
+        assert text.count("word-") == text.count(f"word-{owner}-end")
