@@ -1,4 +1,13 @@
-"""Where code runs: the run that it works for, for logging and for tools that must know their user."""
+"""Where code runs: the run that it works for, for logging and for tools that must know their user.
+
+A logging filter on a handler gets at it wherever a line is written, in tasks and threads of the run too::
+
+    class RunFields(logging.Filter):
+        def filter(self, record):
+            run = current_run()
+            record.run = run.log_fields() if run is not None else {}
+            return True
+"""
 
 from __future__ import annotations
 
