@@ -167,7 +167,9 @@ async def test_a_slow_commit_shows_nothing_early_and_loses_nothing(autojump_cloc
         hold = log.hold("append")
         await one.send("command", id="1", name="run.start", args={"agent": "talk", "input": EVENTS})
         await hold.reached.wait()
-        await trio.testing.wait_all_tasks_blocked()
+        await one.send("typing", active=True)  # so that its connection is written to meanwhile
+        await one.receive("signal")
+        assert one.events() == []
         async with greeted_in_memory(server, token="ada") as other:
             assert (other.welcome["latest"], other.welcome["runs"], other.events()) == (0, [], [])
             hold.released.set()
