@@ -49,7 +49,9 @@ contracts: $(STAMP) ## who may import whom
 check: lint types contracts test ## everything that a change has to pass
 
 bench: $(STAMP) ## every measurement, written to bench/RESULTS.md
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python bench/users.py --results bench/RESULTS.md
+	$(BIN)/python bench/actor_costs.py --results bench/RESULTS.md
 
 wheel: $(STAMP) ## dist/greenroom-VERSION-py3-none-any.whl
 	@rm -rf dist
@@ -57,7 +59,7 @@ wheel: $(STAMP) ## dist/greenroom-VERSION-py3-none-any.whl
 
 constraints: ## constraints.txt again, with the newest of everything
 	@rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
-	@$(VENV)-constraints/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(VENV)-constraints/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@{ echo "# Names and versions of everything that make installs: written by make constraints"; \
 		$(VENV)-constraints/bin/python -m pip freeze --disable-pip-version-check --exclude-editable; } > constraints.txt
 	@rm -rf $(VENV)-constraints
