@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
 import json
 import re
@@ -17,7 +16,8 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from transport.http import WEB, bind, pages, serve_http, url_of
+from transport.endpoint import listen
+from transport.http import WEB, pages, serve_http, url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,9 +75,9 @@ def make_pages(**changes: Any) -> Starlette:
 
 
 async def open_site(nursery: trio.Nursery, **changes: Any) -> Site:
-    listener = bind(HOST, 0)
-    site = Site(listener.getsockname()[1])
-    await nursery.start(partial(serve_http, make_pages(**changes), listener))
+    listeners = listen(HOST, 0)
+    site = Site(listeners[0].getsockname()[1])
+    await nursery.start(partial(serve_http, make_pages(**changes), listeners))
     return site
 
 
@@ -181,16 +181,13 @@ async def test_health_tells_what_the_server_says_of_itself(site: Site) -> None:
     assert (await site.get("/health")).json == {"status": "ok", "sessions": 3}
 
 
-async def test_the_port_is_known_before_anything_is_served_and_taken_once() -> None:
-    listener = bind(HOST, 0)
-    with listener:
-        port = listener.getsockname()[1]
-        assert url_of(listener) == f"http://127.0.0.1:{port}/"
-        assert url_of(listener, "localhost") == f"http://localhost:{port}/"
-        assert url_of(listener, "::1") == f"http://[::1]:{port}/"
-        with pytest.raises(OSError, match=r".") as caught:
-            bind(HOST, port)
-        assert caught.value.errno == errno.EADDRINUSE
+async def test_the_port_is_known_before_anything_is_served() -> None:
+    listeners = listen(HOST, 0)
+    with listeners[0]:
+        port = listeners[0].getsockname()[1]
+        assert url_of(listeners) == f"http://127.0.0.1:{port}/"
+        assert url_of(listeners, "localhost") == f"http://localhost:{port}/"
+        assert url_of(listeners, "::1") == f"http://[::1]:{port}/"
 
 
 async def test_a_cancelled_server_finishes_its_answer_and_frees_its_port(nursery: trio.Nursery) -> None:
@@ -204,21 +201,22 @@ async def test_a_cancelled_server_finishes_its_answer_and_frees_its_port(nursery
     async def run_server() -> None:
         with trio.CancelScope() as scope:
             nursery.start_soon(cancel_while_answering, scope)
-            await serve_http(Starlette(routes=[Route("/", slow)]), listener)
+            await serve_http(Starlette(routes=[Route("/", slow)]), listeners)
 
     async def cancel_while_answering(scope: trio.CancelScope) -> None:
         await answering.wait()
         scope.cancel()
         cancelled.set()
 
-    listener = bind(HOST, 0)
-    site = Site(listener.getsockname()[1])
+    listeners = listen(HOST, 0)
+    site = Site(listeners[0].getsockname()[1])
     async with trio.open_nursery() as both:
         both.start_soon(run_server)
         both.start_soon(release_after, cancelled, go_on)
         answer = await site.get("/")
     assert answer.body == b"whole"
-    bind(HOST, site.port).close()
+    for listener in listen(HOST, site.port):
+        listener.close()
 
 
 async def release_after(cancelled: trio.Event, go_on: trio.Event) -> None:

@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _one_line(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return " ".join(str(error).split()) or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """The pages beside the WebSocket endpoint: the demo, who its visitors are, health. Needs the extra ``http``.
 
-In the order of a server's start: :func:`bind` takes the port, so that the origin of the pages is known before anything
-is served; :func:`pages` makes the application; :func:`serve_http` serves it until it is cancelled.
+In the order of a server's start: :func:`transport.endpoint.listen` takes the port, so that the origin of the pages is
+known before anything is served; :func:`pages` makes the application; :func:`serve_http` serves it until cancelled.
 
 A visitor is known by a cookie that scripts cannot read: a token for a long time, signed by the application. What the
 page gets from ``/token`` is one for a short time, for the WebSocket's hello. The cookie is SameSite=Strict and set by
@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -36,6 +35,7 @@ except ImportError:
     raise ConfigError("the pages need the extra http: pip install 'greenroom[http]'") from None
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,7 +46,6 @@ VISITOR_SECONDS = 90 * 86_400.0
 SHUTDOWN_SECONDS = 2.0
 """How long requests that were being answered may take once the server is asked to stop."""
 
-_BACKLOG = 128
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, never bound
 _HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")  # what may come from a request's Host into a header of the answer
 
@@ -157,37 +156,22 @@ def _as_seen_by(host: str | None, ws_url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{name}:{parts.port}"))
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket for :func:`serve_http`; port 0 takes a free one. Raises ``OSError`` for a taken one."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def url_of(listener: socket.socket, host: str | None = None) -> str:
+def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
     """Return where the pages are, by the name ``host`` or else by address; without its slash it is their origin."""
-    address, port = listener.getsockname()[:2]
+    address, port = listeners[0].getsockname()[:2]
     name = host or address
     return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
 
 
 async def serve_http(
-    app: ASGIApp, listener: socket.socket, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    app: ASGIApp, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Serve until cancelled; what is being answered then may take ``SHUTDOWN_SECONDS`` more.
 
-    Takes ``listener`` over and closes it. Started once connections are accepted.
+    Takes ``listeners`` over and closes them. Started once connections are accepted.
     """
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
+    config.bind = [f"fd://{listener.detach()}" for listener in listeners]
     config.graceful_timeout = SHUTDOWN_SECONDS
     config.accesslog = None
     config.errorlog = logging.getLogger("greenroom.http")

@@ -9,8 +9,9 @@ import attrs
 import trio
 
 from transport.app import tune_garbage_collection, wait_for_signal
+from transport.endpoint import listen
 from transport.errors import NotAuthenticated
-from transport.http import bind, pages, serve_http, url_of
+from transport.http import pages, serve_http, url_of
 
 if TYPE_CHECKING:
     import socket
@@ -51,16 +52,19 @@ async def serve(
     Raises as :meth:`Greenroom.running` does, and ``OSError`` when the port of the pages is taken.
     """
     front = front or Front(agent=next(iter(app.agents), ""))
-    listener = bind(address.host, address.http_port)
+    listeners = listen(address.host, address.http_port)
     try:
-        origins = own_origins(url_of(listener, address.host))
+        origins = own_origins(url_of(listeners, address.host))
         async with app.running(host=address.host, port=address.port, log=log, origins=origins) as server:
-            await _serve_pages(app, server, front, listener, address.host)
+            await _serve_pages(app, server, front, listeners, address.host)
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
 
 
-async def _serve_pages(app: Greenroom, server: Server, front: Front, listener: socket.socket, host: str) -> None:
+async def _serve_pages(
+    app: Greenroom, server: Server, front: Front, listeners: Sequence[socket.socket], host: str
+) -> None:
     tokens = front.tokens
     site = pages(
         ws_url=server.url,
@@ -71,9 +75,9 @@ async def _serve_pages(app: Greenroom, server: Server, front: Front, listener: s
         title=front.title,
         suggestions=front.suggestions,
     )
-    url = url_of(listener, host)
+    url = url_of(listeners, host)
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve_http, site, listener)
+        await nursery.start(serve_http, site, listeners)
         for_a_person = bool(front.title) and sys.stdout.isatty()
         print(f"{front.title}: {url}" if for_a_person else f"ready {server.url} {url}", flush=True)
         tune_garbage_collection(app.settings.gc_threshold)

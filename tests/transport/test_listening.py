@@ -1,0 +1,57 @@
+"""Ports: the one way in which the WebSocket endpoint and the pages take theirs."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import pytest
+from protocol.agents import greenroom
+
+from transport.endpoint import listen
+
+if TYPE_CHECKING:
+    import socket
+
+
+def close(listeners: list[socket.socket]) -> None:
+    for listener in listeners:
+        listener.close()
+
+
+def test_port_0_takes_a_free_one_the_same_for_every_address_of_the_host() -> None:
+    listeners = listen("localhost", 0)
+    try:
+        assert len({listener.getsockname()[1] for listener in listeners}) == 1
+        assert listeners[0].getsockname()[1] > 0
+    finally:
+        close(listeners)
+
+
+def test_a_taken_port_is_one_line_that_names_host_and_port_and_leaves_nothing_open() -> None:
+    (listener,) = listen("127.0.0.1", 0)
+    with listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use$") as caught:
+            listen("127.0.0.1", port)
+    assert caught.value.errno == errno.EADDRINUSE
+    close(listen("127.0.0.1", port))
+
+
+def test_a_host_that_is_not_known_is_one_line_that_names_it() -> None:
+    with pytest.raises(OSError, match=r"cannot listen on no\.such\.host\.invalid port 0: "):
+        listen("no.such.host.invalid", 0)
+
+
+async def test_a_server_whose_port_is_taken_says_so_and_can_be_run_elsewhere() -> None:
+    app = greenroom()
+    (listener,) = listen("127.0.0.1", 0)
+    with listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}"):
+            async with app.running(port=port):
+                pass
+        async with app.running(port=0) as server:
+            assert server.url != f"ws://127.0.0.1:{port}/"
+    async with app.running(port=port) as server:
+        assert server.url == f"ws://127.0.0.1:{port}/"
