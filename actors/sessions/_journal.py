@@ -235,17 +235,18 @@ class Journal:
         """Tell the time of day in ms, never before the newest event's: a clock set back does not reorder events."""
         return max(now_ms(), self.ts)
 
-    def put(self, envelope: bytes, data: bytes, end: bytes = b"}") -> bool:
+    def put(self, envelope: bytes, data: bytes, end: bytes = b"}", at: int = 0) -> bool:
         """Append one event, of what :func:`~actors.codec.envelope` and :func:`~actors.codec.encode` gave. Never waits.
 
-        ``end`` closes what the two left open: the event, and its data where the envelope began them.
+        ``end`` closes what the two left open: the event, and its data where the envelope began them. ``at`` is its
+        ``ts`` where :meth:`now` was asked already, in the same breath, by whoever keeps that time elsewhere too.
         True when an emitter should :meth:`admit` before it goes on: the window is full, or it is the others' turn.
         Raises :class:`~actors.LogUnavailable` after the log has failed: nothing can be promised any more.
         """
         if self._failure is not None:
             raise LogUnavailable("the session's log failed earlier") from self._failure
         self.seq = seq = self.seq + 1
-        ts = time_ns() // 1_000_000
+        ts = at or time_ns() // 1_000_000
         if ts < self.ts:
             ts = self.ts
         else:

@@ -75,7 +75,7 @@ class Stage:
         run = journal.grammar.run(run_id)
         parent = parent_run_id if run is None else run.parent_run_id
         journal.grammar.apply(event, run_id, call_id, parent_run_id=parent, name=name, ts=ts)
-        journal.put(envelope(event, run_id, parent, call_id), data)
+        journal.put(envelope(event, run_id, parent, call_id), data, at=ts)
         if run is None:
             journal.remember_started(run_id)
         elif event == "agent_completed":

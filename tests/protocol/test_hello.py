@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -252,6 +253,16 @@ async def test_welcome_shows_the_open_runs() -> None:
         await one.completed(run_id)
         async with greeted(server) as two:
             assert two.welcome["runs"] == []
+
+
+async def test_welcome_says_of_an_open_run_the_very_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count(int(time.time()))
+    monkeypatch.setattr("actors.sessions._journal.time_ns", lambda: next(seconds) * 1_000_000_000)
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        await one.start("1", "wait")
+        started = (await one.until(1))[0]
+        async with greeted(server) as two:
+            assert [run["started"] for run in two.welcome["runs"]] == [started["ts"]]
 
 
 async def test_resume_of_the_epoch_recovers_exactly_what_is_above_its_seq() -> None:
