@@ -71,6 +71,14 @@ class Settings(SessionSettings):
     gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))
     """Python's first garbage collection threshold in a server process; 0 leaves it alone."""
 
+    _given: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+
+    def __new__(cls, **given: object) -> Self:
+        """Remember which fields are given: a value that equals its default is still the caller's choice."""
+        self = super().__new__(cls)
+        object.__setattr__(self, "_given", frozenset(given))  # before the object exists for anybody; frozen from then
+        return self
+
     @classmethod
     def load(
         cls,
@@ -85,12 +93,11 @@ class Settings(SessionSettings):
         return cls(**values)
 
     def explicit(self) -> dict[str, object]:
-        """Give the fields that differ from their defaults: what this object says as keywords."""
-        default = Settings()
-        return {name: getattr(self, name) for name in NAMES if getattr(self, name) != getattr(default, name)}
+        """Give the fields that this object was made with, as keywords, whether or not they equal their defaults."""
+        return {name: getattr(self, name) for name in NAMES if name in self._given}
 
 
-NAMES = tuple(field.name for field in attrs.fields(Settings))
+NAMES = tuple(field.name for field in attrs.fields(Settings) if field.init)
 """The names of all settings."""
 
 
