@@ -1,0 +1,151 @@
+"""TokenAuth: which tokens show who somebody is. The tokens are made by the JWT library, not by what is tested."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from actors import ConfigError
+from transport import Credentials, NotAuthenticated, TokenAuth, TokenExpired, User
+
+KEY = "a key that is long enough " * 4
+OTHER_KEY = "another key that is long enough " * 4
+NEVER = 4e9  # s since 1970: in the year 2096
+
+
+def token(*, key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
+    """Make a good token, but for ``claims``; one that is None is left out."""
+    present = {"sub": "alice", "exp": NEVER, **claims}
+    kept = {name: value for name, value in present.items() if value is not None}
+    return jwt.api_jws.encode(json.dumps(kept).encode(), key, algorithm)
+
+
+def unsigned() -> str:
+    return jwt.encode({"sub": "alice", "exp": NEVER}, "", algorithm="none")
+
+
+def changed(good: str) -> str:
+    """Another user's claims under the signature of this one's."""
+    head, _, signature = good.split(".")
+    return ".".join((head, token(sub="mallory").split(".")[1], signature))
+
+
+def seen(answer: str | None) -> Credentials:
+    return Credentials(token=answer, session="s")
+
+
+async def test_a_good_token_shows_its_user_and_until_when() -> None:
+    assert await TokenAuth(KEY)(seen(token())) == User("alice", NEVER)
+
+
+async def test_what_is_issued_is_good_for_the_same_key_and_audience_only() -> None:
+    issued = TokenAuth(KEY, audience="chat").issue("alice", 60)
+    user = await TokenAuth(KEY, audience="chat")(seen(issued))
+    assert user.id == "alice"
+    for auth in (TokenAuth(OTHER_KEY, audience="chat"), TokenAuth(KEY, audience="mail")):
+        with pytest.raises(NotAuthenticated):
+            await auth(seen(issued))
+
+
+WRONG: dict[str, str | None] = {
+    "absent": None,
+    "empty": "",
+    "no token": "alice",
+    "not text of a token": "\ud800.\u20ac.x",
+    "unsigned": unsigned(),
+    "another key": token(key=OTHER_KEY),
+    "another algorithm": token(algorithm="HS512"),
+    "changed": changed(token()),
+    "cut": token()[:-4],
+    "no user": token(sub=None),
+    "an empty user": token(sub=""),
+    "a user that is no string": token(sub=7),
+    "a user that is too long": token(sub="x" * 257),
+    "a user that no log could hold": token(sub="\ud800"),
+    "no end": token(exp=None),
+    "an end that is no number": token(exp="tomorrow"),
+    "an end that is no time": token(exp=float("inf")),
+    "an end that is not a number": token(exp=float("nan")),
+    "not yet": token(nbf=NEVER - 1),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+async def test_a_wrong_token_shows_nobody_and_is_not_repeated(wrong: str | None) -> None:
+    with pytest.raises(NotAuthenticated) as caught:
+        await TokenAuth(KEY)(seen(wrong))
+    assert type(caught.value) is NotAuthenticated  # expired ones are told apart: their clients come back
+    assert not wrong or wrong not in str(caught.value)
+    str(caught.value).encode()
+
+
+async def test_a_user_may_have_256_characters() -> None:
+    assert (await TokenAuth(KEY)(seen(token(sub="x" * 256)))).id == "x" * 256
+
+
+async def test_a_token_that_was_good_once_has_expired() -> None:
+    with pytest.raises(TokenExpired):
+        await TokenAuth(KEY)(seen(token(exp=1)))
+
+
+async def test_an_expired_token_of_another_key_is_wrong_and_not_expired() -> None:
+    with pytest.raises(NotAuthenticated) as caught:
+        await TokenAuth(KEY)(seen(token(exp=1, key=OTHER_KEY)))
+    assert type(caught.value) is NotAuthenticated
+
+
+async def test_leeway_is_added_to_the_end_of_a_token() -> None:
+    ended = int(time.time()) - 1_000
+    assert await TokenAuth(KEY, leeway_seconds=100_000)(seen(token(exp=ended))) == User("alice", ended + 100_000)
+    with pytest.raises(TokenExpired):
+        await TokenAuth(KEY, leeway_seconds=10)(seen(token(exp=ended)))
+
+
+AUDIENCES = [("chat", True), (["mail", "chat"], True), ("mail", False), (["mail"], False), (None, False), (7, False)]
+
+
+@pytest.mark.parametrize(("audience", "good"), AUDIENCES)
+async def test_the_audience_must_be_in_the_token_where_one_is_asked_for(audience: Any, good: bool) -> None:
+    credentials = seen(token(aud=audience))
+    if good:
+        assert (await TokenAuth(KEY, audience="chat")(credentials)).id == "alice"
+    else:
+        with pytest.raises(NotAuthenticated):
+            await TokenAuth(KEY, audience="chat")(credentials)
+
+
+async def test_every_algorithm_that_is_listed_is_accepted() -> None:
+    auth = TokenAuth(KEY, algorithms=["HS256", "HS384"])
+    for algorithm in ("HS256", "HS384"):
+        assert (await auth(seen(token(algorithm=algorithm)))).id == "alice"
+
+
+async def test_a_short_key_is_no_warning_for_every_token() -> None:
+    auth = TokenAuth("short")
+    assert (await auth(seen(auth.issue("alice", 60)))).id == "alice"
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("key", {"key": ""}),
+        ("algorithms", {"key": KEY, "algorithms": []}),
+        ("algorithms", {"key": KEY, "algorithms": "HS256"}),
+        ("algorithms", {"key": KEY, "algorithms": ["none"]}),
+        ("algorithms", {"key": KEY, "algorithms": ["HS256", "HS257"]}),
+        ("leeway_seconds", {"key": KEY, "leeway_seconds": -1}),
+        ("leeway_seconds", {"key": KEY, "leeway_seconds": float("nan")}),
+    ],
+)
+def test_what_no_token_can_be_checked_with_is_refused_by_name(field: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"^{field} of TokenAuth "):
+        TokenAuth(**arguments)
+
+
+def test_a_token_and_headers_are_not_shown() -> None:
+    credentials = Credentials(token="secret-token", session="s", headers={"cookie": "secret-cookie"})
+    assert "secret" not in repr(credentials)

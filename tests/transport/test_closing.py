@@ -1,0 +1,58 @@
+"""Close codes: which of them a client comes back from, and how much a reason may hold."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transport.closing import CLOSE_CODES, MAX_REASON_BYTES, comes_back, truncate_reason
+
+COMES_BACK = {
+    **dict.fromkeys((1000, 1002, 1003, 1007, 1008, 1009, 1010), False),
+    **dict.fromkeys((1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015), True),
+    **dict.fromkeys((4000, 4001, 4002, 4003, 4004, 4005, 4006, 4007, 4410, 4499), True),
+    **dict.fromkeys((4500, 4501, 4502, 4503, 4504, 4505, 4506, 4507, 4999), False),
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), COMES_BACK.items())
+def test_a_client_comes_back_by_the_table_and_else_by_the_range(code: int, expected: bool) -> None:
+    assert comes_back(code) is expected
+
+
+def test_every_own_code_in_the_table_lies_in_the_range_of_what_it_asks_for() -> None:
+    own = [line for line in CLOSE_CODES.values() if line.code >= 4000]
+    assert own
+    assert [line for line in own if line.come_back != (line.code < 4500)] == []
+    assert [line for line in CLOSE_CODES.values() if line.code not in COMES_BACK] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", 0),
+        ("x" * 123, 123),
+        ("x" * 124, 123),
+        ("x" * 121 + "é", 123),
+        ("x" * 122 + "é", 122),
+        ("x" * 120 + "€", 123),
+        ("x" * 121 + "€", 121),
+        ("x" * 122 + "€", 122),
+        ("x" * 119 + "😀", 123),
+        ("x" * 120 + "😀", 120),
+    ],
+)
+def test_a_reason_is_cut_to_123_bytes_between_two_characters(text: str, kept: int) -> None:
+    cut = truncate_reason(text)
+    assert text.startswith(cut)
+    assert len(cut.encode()) == kept
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=200))
+def test_any_reason_fits_a_close_frame_and_loses_no_more_than_it_must(text: str) -> None:
+    sendable = text.encode(errors="replace").decode()
+    cut = truncate_reason(text)
+    assert sendable.startswith(cut)
+    assert len(cut.encode()) <= MAX_REASON_BYTES
+    assert cut == sendable or len(sendable[: len(cut) + 1].encode()) > MAX_REASON_BYTES
