@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 import warnings
@@ -123,7 +124,12 @@ class TokenAuth:
             raise NotAuthenticated(f"the token is not valid: {_reason(error)}") from None
 
     def issue(self, user: str, seconds: float) -> str:
-        """Make a token for ``user`` that is good for ``seconds``; for keys that can sign."""
+        """Make a token for ``user`` that is good for ``seconds``; for keys that can sign.
+
+        Raises ``ValueError`` for a name that no user can have and for a time without an end.
+        """
+        if not math.isfinite(seconds):
+            raise ValueError(f"seconds must be a finite number, not {seconds!r}")
         claims: dict[str, Any] = {"sub": User(user).id, "exp": time.time() + seconds, "jti": secrets.token_hex(8)}
         if self._audience is not None:
             claims["aud"] = self._audience

@@ -212,7 +212,7 @@ def _token(options: argparse.Namespace) -> None:
 def load_app(path: str) -> Greenroom:
     """The app at ``module:name``; raises :class:`~actors.ConfigError`. What the module itself raises goes through."""
     module_name, colon, name = path.partition(":")
-    if not colon or not module_name or not name:
+    if not colon or not module_name or module_name.startswith(".") or not name:
         raise ConfigError(f"{path!r} is not MODULE:APP")
     sys.path.insert(0, "")
     try:

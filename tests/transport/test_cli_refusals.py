@@ -1,0 +1,95 @@
+"""Wrong input to the command: one line on standard error, exit status 2, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from transport.endpoint import listen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APP = 'from transport import Greenroom\napp = Greenroom(log="memory:")\nnumber = 7\n'
+SERVE = ("serve", "good:app", "--port", "0", "--http-port", "0")
+TOKEN = ("token", "alice", "--key", "a key that is long enough for HS256")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "good.py").write_text(APP)
+    return tmp_path
+
+
+def refusal(folder: Path, *arguments: str) -> str:
+    """Run the command, which must refuse; gives its one line."""
+    command = [sys.executable, "-m", "transport.cli", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(("greenroom: ", f"greenroom {arguments[0]}: "))
+    return line
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("good", "'good' is not MODULE:APP"),
+        (":app", "':app' is not MODULE:APP"),
+        ("good:", "'good:' is not MODULE:APP"),
+        (".good:app", "'.good:app' is not MODULE:APP"),
+        ("absent:app", "there is no module 'absent'"),
+        ("good.inner:app", "there is no module 'good.inner'"),
+        ("good:absent", "module good has no 'absent'"),
+        ("good:number", "good:number is not a Greenroom"),
+    ],
+)
+def test_an_app_that_is_not_there_is_named(folder: Path, app: str, said: str) -> None:
+    assert refusal(folder, "serve", app) == f"greenroom: {said}"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"ping_seconds = ", "greenroom.toml cannot be read: "),
+        (b'name = "\xff"', "greenroom.toml cannot be read: "),
+        (b"ping_second = 1", "unknown name in greenroom.toml: ping_second; did you mean ping_seconds?"),
+        (b"ping_seconds = -1", "ping_seconds must be a number of at least 0.001, not -1"),
+    ],
+)
+def test_a_settings_file_of_no_use_is_refused_with_what_is_wrong(folder: Path, content: bytes, said: str) -> None:
+    (folder / "greenroom.toml").write_bytes(content)
+    assert said in refusal(folder, *SERVE)
+
+
+@pytest.mark.parametrize("log", ["nonsense", "redis:x", "sqlite:", "sqlite:absent/folder/x.db", "sqlite:x.db?a=1"])
+def test_a_log_that_cannot_be_opened_is_refused(folder: Path, log: str) -> None:
+    refusal(folder, *SERVE, "--log", log)
+    assert not (folder / "absent").exists()
+
+
+@pytest.mark.parametrize("option", ["--port", "--http-port"])
+def test_a_taken_port_is_refused_by_host_and_port(folder: Path, option: str) -> None:
+    (listener,) = listen("127.0.0.1", 0)
+    with listener:
+        port = listener.getsockname()[1]
+        line = refusal(folder, *SERVE, option, str(port))
+    assert line == f"greenroom: cannot listen on 127.0.0.1 port {port}: Address already in use"
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http", ""])
+def test_what_is_no_port_is_refused(folder: Path, port: str) -> None:
+    assert "a port is a number from 0 to 65535" in refusal(folder, *SERVE, f"--port={port}")
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf"])
+def test_a_token_without_an_end_is_refused(folder: Path, seconds: str) -> None:
+    assert "seconds must be a finite number" in refusal(folder, *TOKEN, f"--seconds={seconds}")
+
+
+def test_a_token_for_nobody_or_by_no_key_is_refused(folder: Path) -> None:
+    assert "id of a user must be a string of 1 to 256 characters" in refusal(folder, "token", "", "--key", "k")
+    assert "key of TokenAuth is empty" in refusal(folder, "token", "alice", "--key", "")
