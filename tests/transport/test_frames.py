@@ -1,0 +1,129 @@
+"""Frames of clients: whatever comes in is a frame or a BadFrame, and never anything else."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.events import MAX_SEQ, Position
+from transport.frames import MAX_HISTORY, MAX_ID, Ack, BadFrame, CommandFrame, Hello, HistoryFrame, Pong, parse
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
+ANY_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4),
+    max_leaves=8,
+)
+TYPES = ("hello", "command", "typing", "ack", "history", "pong")
+FIELDS = ("session", "token", "resume", "from", "strict", "id", "name", "args", "active", "seq", "after", "limit")
+NEARLY = st.fixed_dictionaries(
+    {"type": st.sampled_from(TYPES)},
+    optional={name: ANY_VALUE | st.fixed_dictionaries({"epoch": ANY_VALUE, "seq": ANY_VALUE}) for name in FIELDS},
+)
+
+
+@given(ANY_TEXT)
+def test_any_text_is_a_frame_or_a_bad_frame(text: str) -> None:
+    with suppress(BadFrame):
+        parse(text)
+
+
+@given(ANY_VALUE)
+def test_any_json_is_a_frame_or_a_bad_frame(value: Any) -> None:
+    with suppress(BadFrame):
+        parse(json.dumps(value))
+
+
+@given(NEARLY, st.booleans())
+def test_a_frame_with_any_value_in_any_field_is_a_frame_or_a_bad_frame(frame: dict[str, Any], ascii_only: bool) -> None:
+    with suppress(BadFrame):
+        parse(json.dumps(frame, ensure_ascii=ascii_only))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{",
+        '{"type":"pong"} x',
+        '{"type":NaN}',
+        '{"type":"pong","x":Infinity}',
+        '{"type":"nonsense"}',
+        '{"type":["pong"]}',
+        '{"type":"ack","seq":' + "9" * 5_000 + "}",
+        "[" * 100_000,
+        '{"a":' * 65 + "1" + "}" * 65,
+    ],
+)
+def test_what_is_no_frame_is_a_bad_frame(text: str) -> None:
+    with pytest.raises(BadFrame):
+        parse(text)
+
+
+def sent(**fields: Any) -> Any:
+    return parse(json.dumps(fields))
+
+
+def test_null_is_an_absent_field_and_unknown_fields_are_ignored() -> None:
+    bare = Hello("s", None, None, from_latest=False, strict=False)
+    assert sent(type="hello", session="s") == bare
+    assert sent(type="hello", session="s", token=None, resume=None, strict=None, new={"x": 1}, **{"from": None}) == bare
+    assert sent(type="pong", new=1) == Pong()
+    assert sent(type="command", id="1", name="n", args=None) == CommandFrame("1", "n", {})
+
+
+def test_a_hello_says_where_to_read_on() -> None:
+    hello = sent(type="hello", session="s", resume={"epoch": "e", "seq": MAX_SEQ}, strict=True, **{"from": "latest"})
+    assert hello == Hello("s", None, Position("e", MAX_SEQ), from_latest=True, strict=True)
+
+
+@pytest.mark.parametrize("session", ["a", "x" * 128, "A.z_0~:-"])
+def test_a_session_has_1_to_128_characters_of_those_allowed(session: str) -> None:
+    assert sent(type="hello", session=session).session == session
+
+
+@pytest.mark.parametrize("session", ["", "x" * 129, "a b", "a/b", "é", "a\n"])
+def test_any_other_session_is_a_bad_frame(session: str) -> None:
+    with pytest.raises(BadFrame, match="session must be 1 to 128 characters"):
+        sent(type="hello", session=session)
+
+
+def test_bounds_of_an_id_and_a_seq_are_inclusive() -> None:
+    assert sent(type="command", id="x" * MAX_ID, name="n").id == "x" * MAX_ID
+    assert [sent(type="ack", seq=seq) for seq in (0, MAX_SEQ)] == [Ack(0), Ack(MAX_SEQ)]
+    for frame in (
+        {"type": "command", "id": "x" * (MAX_ID + 1), "name": "n"},
+        {"type": "command", "id": "", "name": "n"},
+        {"type": "ack", "seq": -1},
+        {"type": "ack", "seq": MAX_SEQ + 1},
+        {"type": "ack", "seq": True},
+        {"type": "ack", "seq": 1.0},
+    ):
+        with pytest.raises(BadFrame):
+            sent(**frame)
+
+
+@pytest.mark.parametrize(
+    ("after", "limit", "fault"),
+    [
+        (0, 1, None),
+        (MAX_SEQ, MAX_HISTORY, None),
+        (-1, 1, "after must be"),
+        (MAX_SEQ + 1, 1, "after must be"),
+        (0, 0, "limit must be"),
+        (0, MAX_HISTORY + 1, "limit must be"),
+    ],
+)
+def test_a_history_beyond_its_bounds_is_refused_and_costs_no_connection(
+    after: int, limit: int, fault: str | None
+) -> None:
+    frame = sent(type="history", id="1", after=after, limit=limit)
+    assert frame == HistoryFrame("1", after, limit)
+    assert frame.fault is None if fault is None else frame.fault.startswith(fault)

@@ -1,0 +1,66 @@
+"""The beginning of a connection: which upgrades are accepted, and which frame may come first."""
+
+from __future__ import annotations
+
+import pytest
+
+from transport.frames import BadFrame, Hello, Pong
+from transport.handshake import SUBPROTOCOL, Accept, Conversation, normal_origin, upgrade
+
+PAGE = "https://chat.example"
+HELLO, PONG = '{"type":"hello","session":"s"}', '{"type":"pong"}'
+
+
+@pytest.mark.parametrize(
+    ("path", "offered", "origin", "expected"),
+    [
+        ("/", [], None, None),
+        ("/?token=x", [SUBPROTOCOL], None, SUBPROTOCOL),
+        ("/", ["other", SUBPROTOCOL], PAGE, SUBPROTOCOL),
+        ("/", [SUBPROTOCOL], "HTTPS://Chat.Example:443", SUBPROTOCOL),
+        ("/other", [SUBPROTOCOL], None, 404),
+        ("", [SUBPROTOCOL], None, 404),
+        ("//", [SUBPROTOCOL], None, 404),
+        ("/", ["other"], None, 400),
+        ("/", ["GREENROOM.V1"], None, 400),
+        ("/", [SUBPROTOCOL], "https://evil.example", 403),
+        ("/", [SUBPROTOCOL], "http://chat.example", 403),
+        ("/", [SUBPROTOCOL], "https://chat.example:8443", 403),
+        ("/", [SUBPROTOCOL], "https://chat.example.evil.example", 403),
+        ("/", [SUBPROTOCOL], "null", 403),
+        ("/", [SUBPROTOCOL], "", 403),
+        ("/", [SUBPROTOCOL], "https://[", 403),
+    ],
+)
+def test_an_upgrade_is_answered_by_its_path_origin_and_subprotocols(
+    path: str, offered: list[str], origin: str | None, expected: str | int | None
+) -> None:
+    answer = upgrade(path=path, offered=offered, origin=origin, allowed={PAGE})
+    assert (answer.subprotocol if isinstance(answer, Accept) else answer.status) == expected
+
+
+@pytest.mark.parametrize(
+    ("origin", "written"),
+    [
+        ("HTTP://A.Example:80", "http://a.example"),
+        ("http://a.example:443", "http://a.example:443"),
+        ("https://a.example:443/", "https://a.example"),
+        ("http://[::1]:8766", "http://[::1]:8766"),
+        ("null", "null"),
+        ("a.example", "a.example"),
+        ("http://a.example:port", "http://a.example:port"),
+    ],
+)
+def test_origins_are_compared_in_lower_case_without_a_default_port(origin: str, written: str) -> None:
+    assert normal_origin(origin) == written
+
+
+def test_a_hello_comes_first_and_once() -> None:
+    conversation = Conversation()
+    with pytest.raises(BadFrame, match="before hello"):
+        conversation.receive(PONG)
+    assert not conversation.greeted
+    assert isinstance(conversation.receive(HELLO), Hello)
+    assert conversation.receive(PONG) == Pong()
+    with pytest.raises(BadFrame, match="second hello"):
+        conversation.receive(HELLO)
