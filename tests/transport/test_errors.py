@@ -1,0 +1,34 @@
+"""Errors of connections: what they say, and by which class they can be caught."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors import GreenroomError
+from transport.errors import (
+    ConnectionClosedForGood,
+    HandshakeRejected,
+    NotAuthenticated,
+    PositionLost,
+    ServerBrokeProtocol,
+    TokenExpired,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionClosedForGood(4505, "flooding"), "closed for good with 4505: flooding"),
+        (ConnectionClosedForGood(4505, ""), "closed for good with 4505: no reason given"),
+        (HandshakeRejected(403, ""), "the server answered HTTP 403: no reason given"),
+        (PositionLost(), "closed for good with 4410: unrecoverable position"),
+        (ServerBrokeProtocol(), "closed for good with 1002: the server broke the protocol"),
+    ],
+)
+def test_an_ended_connection_says_its_code_and_its_reason(error: ConnectionClosedForGood, said: str) -> None:
+    assert str(error) == said
+    assert isinstance(error, GreenroomError)
+
+
+def test_who_catches_what_is_not_authenticated_catches_what_has_expired() -> None:
+    assert issubclass(TokenExpired, NotAuthenticated)
