@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import logging
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import pytest
@@ -23,10 +23,7 @@ from _scale import scaled
 from protocol.wire import greeted, greeted_in_memory
 from suites.stage import crowd, house, names
 
-from actors import RunContext, current_run
-
-if TYPE_CHECKING:
-    from actors import Run
+from actors import Run, RunContext, current_run
 
 USERS = scaled(50, 300)
 SERVICES = {
@@ -156,7 +153,12 @@ async def test_a_crash_leaves_no_context_and_harms_no_other_user(autojump_clock:
         assert len({each.run_id for each in contexts if each}) == 3
 
 
+def live_runs() -> list[Run]:
+    return [each for each in gc.get_objects() if type(each) is Run]
+
+
 async def test_a_reaped_session_is_held_by_nobody_and_comes_back(autojump_clock: trio.testing.MockClock) -> None:
+    others = live_runs()  # whatever other tests still hold
     async with house(secretive, idle_seconds=10).running(port=0) as server:
         for _ in range(3):
             async with greeted_in_memory(server, token="ada") as one:
@@ -164,7 +166,7 @@ async def test_a_reaped_session_is_held_by_nobody_and_comes_back(autojump_clock:
             await trio.sleep(30)
             gc.collect()
             assert server.sessions.statistics().sessions == 0
-            assert not [each for each in gc.get_objects() if type(each).__qualname__ == "Run"]
+            assert not [run for run in live_runs() if all(run is not other for other in others)]
             async with greeted_in_memory(server, token="ada") as one:
                 assert len(await one.until(3)) % 3 == 0
 

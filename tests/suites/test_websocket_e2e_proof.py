@@ -194,8 +194,12 @@ def unsigned(claims: dict[str, Any]) -> str:
     return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}."
 
 
+DAY = 86_400
+"""Seconds: tokens are made when tests are collected, and used whenever their test has its turn."""
+
+
 def token_of(key: str = KEY, **claims: object) -> str:
-    return jwt.encode({"sub": "ann", "exp": time.time() + 60, **claims}, key, algorithm="HS256")
+    return jwt.encode({"sub": "ann", "exp": time.time() + DAY, **claims}, key, algorithm="HS256")
 
 
 GOOD = token_of()
@@ -204,16 +208,16 @@ BAD: dict[str, tuple[object, int]] = {
     "empty": ("", 4501),
     "no token at all": ("ann", 4501),
     "another key": (token_of("b" * 50), 4501),
-    "unsigned": (unsigned({"sub": "ann", "exp": time.time() + 60}), 4501),
+    "unsigned": (unsigned({"sub": "ann", "exp": time.time() + DAY}), 4501),
     "signature cut": (GOOD[:-4], 4501),
     "claims of another": (".".join([GOOD.split(".")[0], token_of(sub="eve").split(".")[1], GOOD.split(".")[2]]), 4501),
-    "no user": (jwt.encode({"exp": time.time() + 60}, KEY, algorithm="HS256"), 4501),
+    "no user": (jwt.encode({"exp": time.time() + DAY}, KEY, algorithm="HS256"), 4501),
     "user of another type": (token_of(sub=5), 4501),
     "an empty user": (token_of(sub=""), 4501),
     "a user too long": (token_of(sub="u" * 257), 4501),
     "no end": (jwt.encode({"sub": "ann"}, KEY, algorithm="HS256"), 4501),
     "an end that is no time": (token_of(exp="tomorrow"), 4501),
-    "not yet": (token_of(nbf=time.time() + 600), 4501),
+    "not yet": (token_of(nbf=time.time() + DAY), 4501),
     "over": (token_of(exp=time.time() - 1), 4004),
     "a number": (5, 4500),
 }
