@@ -71,11 +71,11 @@ def test_ten_refreshes_in_a_row_cost_nothing(stage: ServerProcess, open_tab: Ope
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
     for number in range(REFRESHES):
-        tab.page.reload(wait_until="commit" if number % 2 else "load")
+        tab.page.reload(wait_until="domcontentloaded" if number % 2 else "load")
     wait_for_events(tab, BEFORE_THE_QUESTION)
     answer(tab)
     for number in range(REFRESHES):
-        tab.page.reload(wait_until="commit" if number % 2 else "load")
+        tab.page.reload(wait_until="domcontentloaded" if number % 2 else "load")
     wait_for_events(tab, IN_ALL)
     expect(tab.find(".turn")).to_have_count(1)
 
