@@ -124,7 +124,12 @@ class Grammar:
     def snapshot(self) -> bytes:
         """Give what is open, as bytes for :meth:`restore`; the same object until something opens or closes."""
         if self._text is None:
-            self._text = orjson.dumps([attrs.astuple(item) for item in self._items.values()])
+            self._text = orjson.dumps(
+                [
+                    (item.kind, item.id, item.run_id, item.parent_run_id, item.name, item.started)
+                    for item in self._items.values()
+                ]
+            )
         return self._text
 
     @classmethod

@@ -43,7 +43,8 @@ class Outbox(trio.abc.Stream):
         self._sending = False
         self._broken = False
         self._drained = trio.lowlevel.ParkingLot()
-        self._reading = trio.Lock()
+        self._reading = False
+        self._unread = trio.lowlevel.ParkingLot()
         self.progressed_at = trio.current_time()
         """When something last left, or the peer showed otherwise that it takes what it gets."""
         self.on_drained: Callable[[], None] = _nothing
@@ -117,14 +118,33 @@ class Outbox(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """For trio-websocket, and for whoever reads on after it; one at a time."""
-        async with self._reading:
-            return await self._stream.receive_some(RECEIVE_BYTES if max_bytes is None else max_bytes)
+        while self._reading:
+            await self._unread.park()
+        self._reading = True
+        try:
+            return await self._receive(RECEIVE_BYTES if max_bytes is None else max_bytes)
+        finally:
+            self._reading = False
+            self._unread.unpark()
 
     async def aclose(self) -> None:
         """Close the stream; what is kept is lost. Idempotent."""
         self._break()
         self.on_closed()
         await self._stream.aclose()
+
+    async def _receive(self, max_bytes: int) -> bytes | bytearray:
+        """Read from the socket once it has something: trio's own way asks it twice and yields twice for a message."""
+        if self._socket is None or self._broken:
+            return await self._stream.receive_some(max_bytes)
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return self._socket.recv(max_bytes)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
 
     def _try(self, data: bytes) -> int:
         """How much of ``data`` the kernel takes now."""

@@ -110,7 +110,7 @@ def parse(text: str) -> ClientFrame:
     if too_deep(text.encode(errors="surrogatepass")):
         raise BadFrame(f"nested deeper than {MAX_DEPTH}")
     try:
-        frame = json.loads(text, parse_constant=_refuse_constant)
+        frame = _DECODER.decode(text)
     except ValueError as error:
         raise BadFrame("not JSON") from error
     if not isinstance(frame, dict):
@@ -213,6 +213,9 @@ _JSON_NAMES: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _sendable(text: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import orjson
 import trio
 
@@ -72,14 +71,7 @@ class Run:
         """The run that this one is a sub-agent of, None for one that a user started."""
         self.started_at = 0.0
         """When it started, on trio's clock, in seconds."""
-        self.context: RunContext = RunContext(
-            user=stage.key.user,
-            session=stage.key.session,
-            run_id=self.id,
-            agent=agent,
-            parent_run_id=parent.id if parent is not None else None,
-            depth=parent.context.depth + 1 if parent is not None else 0,
-        )
+        self.context = self.context_until(float("inf"))
         """All of this as values, with its deadline; what :func:`~actors.current_run` gives inside the run."""
         self.result: Any = None
         """What ``agent_completed`` carries when the run ends well; an agent's function returns it instead."""
@@ -239,6 +231,19 @@ class Run:
         self.stop(outcome.status)
         self.over(outcome)
 
+    def context_until(self, deadline: float) -> RunContext:
+        """Make the run's context, its time being over at ``deadline`` or with the run above it."""
+        key, parent = self._stage.key, self.parent
+        return RunContext(
+            user=key.user,
+            session=key.session,
+            run_id=self.id,
+            agent=self.agent,
+            parent_run_id=None if parent is None else parent.id,
+            depth=0 if parent is None else parent.context.depth + 1,
+            deadline=deadline if parent is None else min(deadline, parent.context.deadline),
+        )
+
     def over(self, outcome: Outcome) -> None:
         """Note that the run was closed: nothing of it may follow."""
         self.closed = True
@@ -311,8 +316,7 @@ class RunScope:
             self.open()
         if self._timeout is not None:
             run.scope.deadline = trio.current_time() + self._timeout
-        limit = run.parent.context.deadline if run.parent is not None else float("inf")
-        run.context = attrs.evolve(run.context, deadline=min(run.scope.deadline, limit))
+        run.context = run.context_until(run.scope.deadline)
         self._outer = RUN_CONTEXT.get()
         RUN_CONTEXT.set(run.context)
         run.scope.__enter__()

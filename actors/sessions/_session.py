@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import orjson
@@ -29,7 +29,7 @@ from actors.sessions._signals import Signals
 from actors.sessions._stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from actors._lifecycle import ExitReason
     from actors.eventlog.base import EventLog, StreamKey
@@ -358,15 +358,8 @@ class Session(Actor):
         if self._closers and command.name != "session.close":
             self._refuse(command.id, "cancelled", "the session is being closed for good")
             return
-        handlers = {
-            "run.start": self._run_start,
-            "run.cancel": self._run_cancel,
-            "input.answer": self._input_answer,
-            "message.send": self._message_send,
-            "session.close": self._session_close,
-        }
         try:
-            handlers.get(command.name, _unknown)(command)
+            self._HANDLERS.get(command.name, _unknown)(self, command)
         except CommandRefused as refusal:
             self._refuse(command.id, refusal.code, refusal.message)
 
@@ -537,8 +530,16 @@ class Session(Actor):
 
         self._stage.journal.when_committed(reply)
 
+    _HANDLERS: ClassVar[Mapping[str, Callable[[Session, Command], None]]] = {
+        "run.start": _run_start,
+        "run.cancel": _run_cancel,
+        "input.answer": _input_answer,
+        "message.send": _message_send,
+        "session.close": _session_close,
+    }
 
-def _unknown(command: Command) -> None:
+
+def _unknown(_: Session, command: Command) -> None:
     raise CommandRefused("unknown_command", f"there is no command {command.name[:100]!r}")
 
 
