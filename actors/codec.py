@@ -46,7 +46,7 @@ def encode(value: object, limit: int) -> bytes:
         raise UnserialisableEvent(f"the payload is not JSON: {reason}") from error
     if len(text) > limit:
         raise UnserialisableEvent(f"the payload is {len(text)} bytes, {limit} are allowed")
-    if b"null" in text:
+    if b"null" in text and value is not None:
         _refuse_nan(value)
     if len(text) > _DEEP_LISTS and (_BRACKET in text or len(text) > _DEEP_OBJECTS) and too_deep(text):
         raise UnserialisableEvent(f"the payload is nested deeper than {MAX_DEPTH}")

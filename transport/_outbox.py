@@ -44,7 +44,7 @@ class Outbox(trio.abc.Stream):
         self._broken = False
         self._drained = trio.lowlevel.ParkingLot()
         self._reading = False
-        self._unread = trio.lowlevel.ParkingLot()
+        self._unread: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = trio.current_time()
         """When something last left, or the peer showed otherwise that it takes what it gets."""
         self.on_drained: Callable[[], None] = _nothing
@@ -119,13 +119,15 @@ class Outbox(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """For trio-websocket, and for whoever reads on after it; one at a time."""
         while self._reading:
+            self._unread = self._unread or trio.lowlevel.ParkingLot()
             await self._unread.park()
         self._reading = True
         try:
             return await self._receive(RECEIVE_BYTES if max_bytes is None else max_bytes)
         finally:
             self._reading = False
-            self._unread.unpark()
+            if self._unread:
+                self._unread.unpark()
 
     async def aclose(self) -> None:
         """Close the stream; what is kept is lost. Idempotent."""

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Batch, EventLog
 
 
+CROWD = 32
+"""Sources with something new from which on a commit waits one round of the scheduler more: under such a load a round
+takes milliseconds and brings each of them another lot of events, for which commit and write are then paid once."""
+
+
 class Source(Protocol):
     """Something that has events to commit: a session's journal."""
 
@@ -41,14 +46,17 @@ class Committer:
 
     def mark(self, source: Source) -> None:
         """Have ``source`` in the next commit. To be called once per batch, by its source."""
+        if not self._marked:
+            self._wakeup.unpark()
         self._marked.append(source)
-        self._wakeup.unpark()
 
     async def run(self) -> None:
         """Commit for ever. Cancelled in mid-commit, the append is finished first and its sources are told."""
         while True:
             if not self._marked and not self._barriers:
                 await self._wakeup.park()
+            if len(self._marked) >= CROWD:
+                await trio.lowlevel.checkpoint()
             await self._commit_marked()
 
     async def _commit_marked(self) -> None:

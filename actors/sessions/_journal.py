@@ -334,7 +334,7 @@ class Journal:
             waits.popleft()[1](None)
         for cursor in tuple(self.cursors):
             cursor.listener.more()
-        if self._lot is not None:
+        if self._lot:
             self._lot.unpark_all()
         self.ring.committed(until, batch.size)
 

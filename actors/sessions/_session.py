@@ -424,7 +424,8 @@ class Session(Actor):
             self._leave(run.id)
             self._forget_run(run, command_id)
             self._active_at = trio.current_time()
-            self._house.run_over.unpark_all()
+            if self._house.run_over:
+                self._house.run_over.unpark_all()
 
     def _drop(self, run: Run, command_id: str, code: str, message: str) -> None:
         self._leave(run.id)
