@@ -56,7 +56,38 @@ _ENDINGS = {
 
 
 class Connection:
-    """A client's connection, served by :meth:`run`. What flusher, heartbeat and session call never waits."""
+    """A client's connection, served by :meth:`run`. What flusher, heartbeat and session call never waits.
+
+    There are as many of these as clients, most of them idle: what only some connections need is made when they need it,
+    and what only the beginning needs is not held beyond it.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_attachment",
+        "_bucket",
+        "_catching_up",
+        "_closing",
+        "_cursor",
+        "_endpoint",
+        "_expires_at",
+        "_greeted",
+        "_headers",
+        "_heard_at",
+        "_nursery",
+        "_one_history",
+        "_outbox",
+        "_ping_at",
+        "_refusals",
+        "_scope",
+        "_settings",
+        "_signals",
+        "_socket",
+        "_stream",
+        "address",
+        "id",
+        "user",
+    )
 
     def __init__(self, endpoint: Endpoint, stream: trio.abc.Stream, sock: socket.socket | None, address: str) -> None:
         self.id = f"c-{secrets.token_hex(8)}"
@@ -74,16 +105,17 @@ class Connection:
         self._greeted = False
         self._acked = 0
         self._expires_at = math.inf
-        self._one_history = trio.Lock()
-        self._headers: dict[str, str] = {}
+        self._one_history: trio.Lock | None = None
+        self._headers: dict[str, str] | None = None
+        """Of the upgrade request, until the hello was answered."""
         self._cursor: Cursor
         self._outbox: Outbox
         self._nursery: trio.Nursery
         now = trio.current_time()
         self._heard_at = now
         self._ping_at = now + self._settings.ping_seconds
-        self._bucket = TokenBucket(self._settings.commands_per_second, self._settings.commands_burst, now)
-        self._refusals = Refusals()
+        self._bucket: TokenBucket | None = None
+        self._refusals: Refusals | None = None
 
     async def run(self) -> None:
         """Serve the connection to its end, and close its stream. Whatever happens in it stays in it."""
@@ -177,7 +209,11 @@ class Connection:
             with self._scope:
                 socket = await self._upgrade()
                 if socket is not None:
-                    await self._converse(socket)
+                    conversation = Conversation()
+                    going = await self._greet(socket, conversation)
+                    while going:
+                        # Here, and not a coroutine deeper: this is where an idle connection waits.
+                        going = self._receive(await socket.get_message(), conversation)
         except ConnectionClosed:
             if self._closing is not None:
                 await self._linger()
@@ -203,7 +239,7 @@ class Connection:
                 return None
             self._headers = dict(_decoded(request.headers))
             socket = await request.accept(subprotocol=answer.subprotocol)
-            self._outbox.on_closed = lambda: None
+            self._outbox.on_closed = _nothing
             return socket
         return None
 
@@ -216,19 +252,26 @@ class Connection:
             allowed=self._endpoint.allowed_origins,
         )
 
-    async def _converse(self, socket: WebSocketConnection) -> None:
-        """Read and answer until the connection is to be closed; raises ConnectionClosed when the peer has closed it."""
-        conversation = Conversation()
+    async def _greet(self, socket: WebSocketConnection, conversation: Conversation) -> bool:
+        """Answer the hello; False: the connection is to be closed. Raises ConnectionClosed when the peer has."""
         try:
             hello = await self._await_hello(socket, conversation)
             await self._attach(hello, await self._authenticate(hello))
-            while True:
-                self._take(await self._next(socket, conversation))
         except _End as end:
             self.close(end.code, end.reason)
+            return False
+        return True
 
-    async def _next(self, socket: WebSocketConnection, conversation: Conversation) -> ClientFrame:
-        message = await socket.get_message()
+    def _receive(self, message: str | bytes, conversation: Conversation) -> bool:
+        """Do what a message asks for; False: the connection is to be closed."""
+        try:
+            self._take(self._frame(message, conversation))
+        except _End as end:
+            self.close(end.code, end.reason)
+            return False
+        return True
+
+    def _frame(self, message: str | bytes, conversation: Conversation) -> ClientFrame:
         self._heard_at = trio.current_time()
         if isinstance(message, bytes):
             raise _End(closing.UNSUPPORTED_DATA, "binary messages are not served")
@@ -242,13 +285,14 @@ class Connection:
 
     async def _await_hello(self, socket: WebSocketConnection, conversation: Conversation) -> Hello:
         with trio.move_on_after(self._settings.hello_seconds):
-            hello = await self._next(socket, conversation)
+            hello = self._frame(await socket.get_message(), conversation)
             assert isinstance(hello, Hello)  # noqa: S101 - the conversation lets nothing else through
             return hello
         raise _End(closing.NO_HELLO, "no hello came in time")
 
     async def _authenticate(self, hello: Hello) -> User:
-        credentials = Credentials(hello.token, hello.session, self._headers, self.address)
+        headers, self._headers = self._headers, None
+        credentials = Credentials(hello.token, hello.session, headers or {}, self.address)
         try:
             with trio.fail_after(self._settings.hello_seconds):
                 user = checked_user(await self._endpoint.authenticate(credentials))
@@ -283,7 +327,7 @@ class Connection:
             raise _End(closing.UNRECOVERABLE_POSITION, attachment.reset)
         self._outbox.write(frames.text_message(self._welcome(hello, attachment)))
         self._outbox.on_drained = self.more
-        self._outbox.on_stuck = lambda: self.close(closing.SLOW_CONSUMER, "nothing could be written for too long")
+        self._outbox.on_stuck = self._stuck
         self._cursor = attachment.cursor
         self._greeted = True
         self._endpoint.heartbeat.add(self, min(self._ping_at, self._expires_at))
@@ -329,14 +373,18 @@ class Connection:
 
     def _within_rate(self, command_id: str | None) -> bool:
         """Whether the client may ask for something now; one that may not is told, one that goes on is closed."""
-        now = trio.current_time()
+        now, settings = trio.current_time(), self._settings
+        if self._bucket is None:
+            self._bucket = TokenBucket(settings.commands_per_second, settings.commands_burst, now)
         if self._bucket.take(now):
             return True
-        message = f"more than {self._settings.commands_per_second:g} a second"
+        message = f"more than {settings.commands_per_second:g} a second"
         if command_id is None:
             self._outbox.write(frames.text_message(frames.error("rate_limited", message)))
         else:
             self._reply(CommandReply(command_id, code="rate_limited", message=message))
+        if self._refusals is None:
+            self._refusals = Refusals()
         if self._refusals.flooding(now):
             raise _End(closing.FLOODING, "the rate limit was ignored")
         return False
@@ -366,6 +414,8 @@ class Connection:
         if frame.fault is not None or self._attachment is None:
             self._outbox.write(frames.text_message(frames.error("bad_history", str(frame.fault))))
             return
+        if self._one_history is None:
+            self._one_history = trio.Lock()
         try:
             async with self._one_history:
                 await self._outbox.drained()
@@ -429,6 +479,9 @@ class Connection:
             while left > 0 and (data := await self._outbox.receive_some()):
                 left -= len(data)
 
+    def _stuck(self) -> None:
+        self.close(closing.SLOW_CONSUMER, "nothing could be written for too long")
+
     def _let_go(self) -> None:
         if self._attachment is not None:
             self._attachment.detach()
@@ -458,3 +511,7 @@ def _decoded(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
     """Header fields as text, names in lower case; the value of a repeated one is the last."""
     for name, value in headers:
         yield name.decode("latin-1").lower(), value.decode("latin-1")
+
+
+def _nothing() -> None:
+    """Nothing is to be done any more."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import orjson
 
 MAX_SIGNALS = 64
@@ -25,7 +23,7 @@ class WaitingSignals:
     def __init__(self) -> None:
         self.size = 0
         """Bytes of the frames that wait."""
-        self._entries: deque[tuple[str, bytes, bytes]] = deque()
+        self._entries: list[tuple[str, bytes, bytes]] = []
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -44,7 +42,7 @@ class WaitingSignals:
 
     def take(self) -> bytes:
         """Give the next frame; IndexError when there is none."""
-        frame = self._entries.popleft()[2]
+        frame = self._entries.pop(0)[2]
         self.size -= len(frame)
         return frame
 

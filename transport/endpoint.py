@@ -107,11 +107,7 @@ class Endpoint:
 
     async def serve(self, stream: trio.abc.Stream, sock: socket.socket | None = None, address: str = "") -> None:
         """Serve one connection on any stream, to its end. Never raises what happens in it. Closes the stream."""
-        connection = Connection(self, stream, sock, address)
-        self._connections[connection] = None
-        self._addresses[address] = self._addresses.get(address, 0) + 1
-        self._accepted += 1
-        await connection.run()
+        await self._connection(stream, sock, address).run()
 
     async def say_goodbye(self) -> None:
         """Accept nobody any more, and send everyone away with 1001, in batches: they must not all come back at once.
@@ -182,7 +178,8 @@ class Endpoint:
             try:
                 for _ in range(_ACCEPTS_PER_TURN):
                     sock, address = listener.accept()
-                    nursery.start_soon(self._serve_socket, sock, str(address[0]))
+                    # The connection's own coroutine is the task: each one above it would be held for as long.
+                    nursery.start_soon(self._connection(_prepared(sock), sock, str(address[0])).run)
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -193,12 +190,26 @@ class Endpoint:
                 else:
                     logger.info("a connection ended before it was accepted: %s", error)
 
-    async def _serve_socket(self, sock: socket.socket, address: str) -> None:
+    def _connection(self, stream: trio.abc.Stream, sock: socket.socket | None, address: str) -> Connection:
+        """Count one more connection; it is to be run."""
+        connection = Connection(self, stream, sock, address)
+        self._connections[connection] = None
+        self._addresses[address] = self._addresses.get(address, 0) + 1
+        self._accepted += 1
+        return connection
+
+
+def _prepared(sock: socket.socket) -> trio.SocketStream:
+    """Set the options of an accepted socket; its stream. Raises OSError, and the socket is closed."""
+    try:
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         if _NOTSENT_LOWAT is not None:
             sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _NOT_SENT)
-        await self.serve(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), sock, address)
+        return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    except OSError:
+        sock.close()
+        raise
 
 
 class EndpointActor(Actor):
