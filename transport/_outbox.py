@@ -25,6 +25,26 @@ class Outbox(trio.abc.Stream):
     written to by that task alone. Owns ``stream``.
     """
 
+    __slots__ = (
+        "_broken",
+        "_drained",
+        "_nursery",
+        "_pending",
+        "_posted",
+        "_queued",
+        "_reading",
+        "_sending",
+        "_slow_seconds",
+        "_socket",
+        "_stream",
+        "_unread",
+        "before_close",
+        "on_closed",
+        "on_drained",
+        "on_stuck",
+        "progressed_at",
+    )
+
     def __init__(
         self,
         stream: trio.abc.Stream,
@@ -42,7 +62,7 @@ class Outbox(trio.abc.Stream):
         self._queued = 0
         self._sending = False
         self._broken = False
-        self._drained = trio.lowlevel.ParkingLot()
+        self._drained: trio.lowlevel.ParkingLot | None = None
         self._reading = False
         self._unread: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = trio.current_time()
@@ -99,6 +119,8 @@ class Outbox(trio.abc.Stream):
     async def drained(self) -> None:
         """Return when nothing is kept. Raises BrokenResourceError when the stream has ended. Safe to cancel."""
         while self._sending and not self._broken:
+            if self._drained is None:
+                self._drained = trio.lowlevel.ParkingLot()
             await self._drained.park()
         if self._broken:
             raise trio.BrokenResourceError
@@ -119,11 +141,19 @@ class Outbox(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """For trio-websocket, and for whoever reads on after it; one at a time."""
         while self._reading:
-            self._unread = self._unread or trio.lowlevel.ParkingLot()
+            if self._unread is None:
+                self._unread = trio.lowlevel.ParkingLot()
             await self._unread.park()
         self._reading = True
+        size = RECEIVE_BYTES if max_bytes is None else max_bytes
         try:
-            return await self._receive(RECEIVE_BYTES if max_bytes is None else max_bytes)
+            # Every idle connection waits here, no coroutine deeper than it must. Trio's own way, five deeper, also asks
+            # the socket twice and yields twice for a message.
+            while self._socket is not None and not self._broken:
+                await trio.lowlevel.wait_readable(self._socket)
+                if (data := _received(self._socket, size)) is not None:
+                    return data
+            return await self._stream.receive_some(size)
         finally:
             self._reading = False
             if self._unread:
@@ -134,19 +164,6 @@ class Outbox(trio.abc.Stream):
         self._break()
         self.on_closed()
         await self._stream.aclose()
-
-    async def _receive(self, max_bytes: int) -> bytes | bytearray:
-        """Read from the socket once it has something: trio's own way asks it twice and yields twice for a message."""
-        if self._socket is None or self._broken:
-            return await self._stream.receive_some(max_bytes)
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return self._socket.recv(max_bytes)
-            except (BlockingIOError, InterruptedError):
-                continue
-            except OSError as error:
-                raise trio.BrokenResourceError(str(error)) from error
 
     def _try(self, data: bytes) -> int:
         """How much of ``data`` the kernel takes now."""
@@ -178,7 +195,7 @@ class Outbox(trio.abc.Stream):
     def _drain(self) -> None:
         if not self._broken:
             self._sending = False
-            self._drained.unpark_all()
+            self._unpark()
             self.on_drained()
 
     async def _send_some(self) -> int:
@@ -198,8 +215,22 @@ class Outbox(trio.abc.Stream):
     def _break(self) -> None:
         self._broken = True
         self._pending.clear()
-        self._drained.unpark_all()
+        self._unpark()
+
+    def _unpark(self) -> None:
+        if self._drained is not None:
+            self._drained.unpark_all()
 
 
 def _nothing() -> None:
     """Nobody wants to know."""
+
+
+def _received(sock: socket.socket, size: int) -> bytes | None:
+    """Read what is there, None where nothing is. Raises BrokenResourceError when the connection was lost."""
+    try:
+        return sock.recv(size)
+    except (BlockingIOError, InterruptedError):
+        return None
+    except OSError as error:
+        raise trio.BrokenResourceError(str(error)) from error
