@@ -44,12 +44,30 @@ _SWEEPS_PER_IDLE = 4
 
 @attrs.define(eq=False)
 class _Entry:
-    """One session that is being made, lives, or has just ended. ``made`` is set once it is one of the latter two."""
+    """One session that is being made, lives, or has just ended."""
 
     key: StreamKey
     session: Session
-    made: trio.Event = attrs.field(factory=trio.Event)
+    making: trio.Event | None = attrs.field(factory=trio.Event)
+    """Set once it is made or could not be; None from then on."""
     ref: ActorRef | None = None
+
+    def incarnate(self) -> Session:
+        """Give the session: it has one incarnation."""
+        return self.session
+
+    async def made(self) -> None:
+        """Wait until it is made or could not be; a checkpoint in any case."""
+        if self.making is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.making.wait()
+
+    def is_made(self) -> None:
+        """Let those go on who wait for it."""
+        if self.making is not None:
+            self.making.set()
+            self.making = None
 
 
 @attrs.frozen
@@ -87,15 +105,18 @@ class Sessions:
         self.settings = settings
         self._log = log
         self._committer = Committer(log)
-        gate = RunGate(settings.runs_per_user, settings.queued_runs_per_user)
-        self._house = House(log, self._committer, agents or Agents(), settings, redact or redact_keys(), gate)
+        gate, retention = RunGate(settings.runs_per_user, settings.queued_runs_per_user), settings.retention
+        self._house = House(
+            log, self._committer, agents or Agents(), settings, redact or redact_keys(), gate, retention
+        )
+        self._mailbox = MailboxSpec(size=settings.mailbox_size)
         self._entries: dict[StreamKey, _Entry] = {}
         self._per_user: dict[str, int] = {}
         self._supervisor: SupervisorRef | None = None
         self._factory: SessionFactory | None = None
         self._keys: dict[ActorRef, StreamKey] = {}
         self._reserved: dict[StreamKey, trio.Event] = {}
-        self.cleaner = Cleaner(log, settings.retention, settings.forget_seconds, self._reserve)
+        self.cleaner = Cleaner(log, retention, settings.forget_seconds, self._reserve)
         """Takes care of the logs of sessions that are not in memory."""
         self._spawned = self._reaped = self._crashed = 0
 
@@ -146,7 +167,7 @@ class Sessions:
                 if await self._make_room(key.user):
                     continue
                 return await self._spawn(key)
-            await entry.made.wait()
+            await entry.made()
             if entry.ref is not None and entry.ref.alive and not entry.session.is_closed:
                 return entry.ref
             if entry.ref is not None:
@@ -261,9 +282,9 @@ class Sessions:
             entry.ref = await supervisor.start_child(
                 ChildSpec(
                     f"{quote(key.user, safe='')}:{quote(key.session, safe=':~')}",
-                    lambda: entry.session,
+                    entry.incarnate,
                     Restart.TEMPORARY,
-                    mailbox=MailboxSpec(size=self.settings.mailbox_size),
+                    mailbox=self._mailbox,
                 )
             )
             self._keys[entry.ref] = key
@@ -275,7 +296,7 @@ class Sessions:
             self._remove(entry)
             raise
         finally:
-            entry.made.set()
+            entry.is_made()
         self._spawned += 1
         return entry.ref
 

@@ -7,7 +7,6 @@ cursors.
 
 from __future__ import annotations
 
-from collections import deque
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -214,9 +213,9 @@ class Journal:
         self._dirty = False
         self._failure: LogError | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None
-        self._commit_waits: deque[tuple[int, Callable[[LogError | None], None]]] = deque()
-        self._started: dict[str, int] = {}
-        self._completed: dict[str, tuple[Open, int]] = {}
+        self._commit_waits: list[tuple[int, Callable[[LogError | None], None]]] = []
+        self._started: dict[str, int] | None = None
+        self._completed: dict[str, tuple[Open, int]] | None = None
         self._log_reads = 0
 
     @property
@@ -261,10 +260,14 @@ class Journal:
 
     def remember_started(self, run_id: str) -> None:
         """Count a run, whose start was put last, as not yet open for newcomers until that is committed."""
+        if self._started is None:
+            self._started = {}
         self._started[run_id] = self.seq
 
     def remember_completed(self, run: Open) -> None:
         """Count a run, whose completion was put last, as open for newcomers until that is committed."""
+        if self._completed is None:
+            self._completed = {}
         self._completed[run.id] = (run, self.seq)
 
     async def admit(self) -> None:
@@ -303,7 +306,7 @@ class Journal:
     def record(self) -> bytes:
         """Give what the log keeps beside the events: the newest one's ``ts``, what is open, whether all is over."""
         while self.done and self.done[0].ts < self.ts - self._command_seconds * 1000:
-            self.done.popleft()
+            del self.done[0]
         if not self.done and self.closed_at is None:
             return b"[%d,%b]" % (self.ts, self.grammar.snapshot())
         done = [(one.command_id, one.ts, one.result) for one in self.done]
@@ -312,6 +315,7 @@ class Journal:
     def remember_done(self, command_id: str, result: JSON) -> None:
         """Commit with what was put last that this command was done: sent again after a crash, it is not done again."""
         self.done.append(Done(command_id, self.ts, result))
+        del self.done[:-MAX_DONE]
 
     def batch(self) -> Batch | None:
         """Give everything that was put since the last batch; for the committer."""
@@ -326,12 +330,12 @@ class Journal:
         self.committed_seq = until = batch.first + len(batch.lines) - 1
         self._size += batch.size
         if self._completed:
-            self._completed = {id_: entry for id_, entry in self._completed.items() if entry[1] > until}
+            self._completed = {id_: entry for id_, entry in self._completed.items() if entry[1] > until} or None
         if self._started:
-            self._started = {id_: seq for id_, seq in self._started.items() if seq > until}
+            self._started = {id_: seq for id_, seq in self._started.items() if seq > until} or None
         waits = self._commit_waits
         while waits and waits[0][0] <= until:
-            waits.popleft()[1](None)
+            waits.pop(0)[1](None)
         for cursor in tuple(self.cursors):
             cursor.listener.more()
         if self._lot:
@@ -341,7 +345,7 @@ class Journal:
     def failed(self, error: LogError) -> None:
         """Tell everyone who waits that the log refused: nothing more can be promised; for the committer."""
         self._failure = error
-        waits, self._commit_waits = self._commit_waits, deque()
+        waits, self._commit_waits = self._commit_waits, []
         for _, callback in waits:
             callback(error)
         if self._lot is not None:
@@ -350,7 +354,7 @@ class Journal:
 
     def open_runs(self) -> tuple[Open, ...]:
         """List the runs that are open to someone who has read all that is committed."""
-        runs = (*(run for run, _ in self._completed.values()), *self.grammar.runs())
+        runs = (*(run for run, _ in (self._completed or {}).values()), *self.grammar.runs())
         return tuple(run for run in runs if run.id not in self._started) if self._started else runs
 
     @property
@@ -395,14 +399,14 @@ class Journal:
         )
 
 
-def _restore(state: bytes) -> tuple[int, Grammar, int | None, deque[Done]]:
+def _restore(state: bytes) -> tuple[int, Grammar, int | None, list[Done]]:
     """Read what :meth:`Journal.record` gave."""
     if not state:
-        return 0, Grammar(), None, deque(maxlen=MAX_DONE)
+        return 0, Grammar(), None, []
     try:
         ts, items, *rest = orjson.loads(state)
         closed_at = int(rest[0]) if rest and rest[0] is not None else None
         done: list[Any] = rest[1] if len(rest) > 1 else []
-        return int(ts), Grammar.restore(items), closed_at, deque((Done(*one) for one in done), MAX_DONE)
+        return int(ts), Grammar.restore(items), closed_at, [Done(*one) for one in done][-MAX_DONE:]
     except (ValueError, TypeError) as error:
         raise LogCorrupt(f"the record of what was open cannot be read: {error}") from error

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from actors._lifecycle import ExitReason
-    from actors.eventlog.base import EventLog, StreamKey
+    from actors.eventlog.base import EventLog, Retention, StreamKey
     from actors.events import JSON
     from actors.redaction import Redact
     from actors.sessions._agents import Agent, Agents
@@ -58,6 +58,7 @@ class House:
     settings: SessionSettings
     redact: Redact
     gate: RunGate
+    retention: Retention
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
     """The context variables every run starts with, as they were when the server was made: none of any user's."""
     run_over: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
@@ -101,7 +102,7 @@ class Session(Actor):
         self._commands = CommandMemory(house.settings.command_memory_seconds)
         self._tickets: dict[str, Ticket] = {}
         self._by_command: dict[str, str] = {}
-        self._connections: set[str] = set()
+        self._connections: list[str] = []
         self._stage: Stage
         self._is_up = False
         self._in_hand = False
@@ -139,7 +140,7 @@ class Session(Actor):
             head,
             log=house.log,
             committer=house.committer,
-            retention=settings.retention,
+            retention=house.retention,
             ring_events=settings.ring_events,
             ring_bytes=settings.ring_bytes,
             window=settings.emit_window,
@@ -228,7 +229,8 @@ class Session(Actor):
     def detach(self, attachment: Attachment) -> None:
         """Let go of a cursor; its owner no longer types. Never waits. Idempotent, also after the session's end."""
         attachment.cursor.detach()
-        self._connections.discard(attachment.connection)
+        if attachment.connection in self._connections:
+            self._connections.remove(attachment.connection)
         self._stage.signals.set_typing("user", attachment.connection, active=False)
         self._active_at = trio.current_time()
 
@@ -322,7 +324,8 @@ class Session(Actor):
         )
         cursor = Cursor(journal, attach.listener, start.after)
         journal.cursors[cursor] = None
-        self._connections.add(attach.connection)
+        if attach.connection not in self._connections:
+            self._connections.append(attach.connection)
         return Attachment(
             session=self,
             connection=attach.connection,
