@@ -212,7 +212,10 @@ class Reply:
         self._settle(outcome.Error(error), error)
 
     def _settle(self, result: outcome.Outcome[object], content: object) -> None:
-        if self._life.deferred is not None:
-            self._life.deferred.discard(self._request)
+        deferred = self._life.deferred
+        if deferred is not None:
+            deferred.discard(self._request)
+            if not deferred:
+                self._life.deferred = None
         if not self._request.settle(result):
             self._life.cell.late(content)

@@ -190,7 +190,7 @@ class Incarnation:
                 elif await receive(item) is UNHANDLED:
                     cell.discard(item, Undelivered.UNHANDLED)
                 cell.handled += 1
-                self.current = None
+                self.current = item = None  # an actor at rest does not hold its last message
 
     async def _answer(self, request: Request, receive: Callable[[object], Awaitable[object]]) -> None:
         if request.done:
