@@ -24,6 +24,7 @@ from actors import (
 )
 from transport import closing, frames
 from transport._outbox import Outbox
+from transport._upgraded import forget_handshake
 from transport._waiting import WaitingSignals
 from transport.auth import Credentials, checked_user
 from transport.errors import Forbidden, NotAuthenticated, TokenExpired
@@ -240,6 +241,7 @@ class Connection:
             self._headers = dict(_decoded(request.headers))
             socket = await request.accept(subprotocol=answer.subprotocol)
             self._outbox.on_closed = _nothing
+            forget_handshake(socket)
             return socket
         return None
 
