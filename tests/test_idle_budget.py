@@ -1,0 +1,147 @@
+"""What one idle session with its connection holds, counted without a clock: what is added to all of them fails here.
+
+Bytes are what Python's allocator was asked for, the same in every run. Figures are the difference between few sessions
+and many, by session. The clients are bare sockets in this process; their 100 bytes each are in the sum of all.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import socket
+import sys
+import tracemalloc
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import actors
+import transport
+from transport import Credentials, Greenroom, User
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator
+
+FEW, MANY = 20, 120
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Safari/537.36\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+OWN = tuple(
+    prefix
+    for name, file in (("actors", actors.__file__), ("transport", transport.__file__))
+    for prefix in (str(Path(file).parent), f"<attrs generated methods {name}.")
+)
+
+
+@attrs.frozen
+class Held:
+    """What the process holds, or one session of it."""
+
+    tasks: float
+    nurseries: float
+    scopes: float
+    timers: float
+    """Cancel scopes with a deadline."""
+    own: float
+    """Bytes that our own code asked for."""
+    bytes: float
+    """All bytes."""
+
+    @classmethod
+    def now(cls) -> Held:
+        gc.collect()
+        size, _ = tracemalloc.get_traced_memory()
+        traces = tracemalloc.take_snapshot().traces
+        scopes = [each for each in gc.get_objects() if isinstance(each, trio.CancelScope)]
+        return cls(
+            tasks=trio.lowlevel.current_statistics().tasks_living,
+            nurseries=sum(isinstance(each, trio.Nursery) for each in gc.get_objects()),
+            scopes=len(scopes),
+            timers=sum(each.deadline < math.inf for each in scopes),
+            own=sum(trace.size for trace in traces if trace.traceback[0].filename.startswith(OWN)),
+            bytes=size,
+        )
+
+    def since(self, before: Held, sessions: int) -> Held:
+        """What each of so many sessions added."""
+        pairs = zip(attrs.astuple(self), attrs.astuple(before), strict=True)
+        return Held(*((now - then) / sessions for now, then in pairs))
+
+
+async def who(credentials: Credentials) -> User:
+    return User(credentials.token or "anonymous")
+
+
+async def welcomed(port: int, user: str) -> socket.socket:
+    """A client that says nothing after its hello."""
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.settimeout(0)
+    hello = json.dumps({"type": "hello", "session": "s1", "token": user}).encode()
+    for sent in (UPGRADE, b"\x81%c\0\0\0\0%b" % (0x80 | len(hello), hello)):
+        sock.send(sent)
+        await trio.lowlevel.wait_readable(sock)
+        assert sock.recv(4096)
+    return sock
+
+
+@contextmanager
+def untraced() -> Generator[None]:
+    """Measure no coverage inside the block: each coroutine would hold a frame for it."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def idle(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Held]:
+    """One idle session with its connection."""
+    log = "memory:" if request.param == "memory" else f"sqlite:{tmp_path}/idle.db"
+    with untraced():
+        async with measured(log) as held:
+            yield held
+
+
+@asynccontextmanager
+async def measured(log: str) -> AsyncGenerator[Held]:
+    limits = {"max_connections_per_address": MANY, "ping_seconds": 1e6}
+    clients: list[socket.socket] = []
+    async with Greenroom(log=log, auth=who, settings=limits).running(port=0) as server:
+        port = int(server.url.rstrip("/").rpartition(":")[2])
+        tracemalloc.start()
+        try:
+            held: list[Held] = []
+            for count in (FEW, MANY):
+                clients += [await welcomed(port, f"user-{number}") for number in range(len(clients), count)]
+                await trio.testing.wait_all_tasks_blocked()
+                held.append(Held.now())
+            assert len(server.sessions.of()) == MANY
+            yield held[1].since(held[0], MANY - FEW)
+        finally:
+            tracemalloc.stop()
+            for client in clients:
+                client.close()
+
+
+async def test_an_idle_session_holds_the_tasks_that_it_needs_and_no_timer(idle: Held) -> None:
+    # The session's task; the connection's, and that of trio-websocket, which reads. A nursery for either of ours, with
+    # its scope; the connection's other scope is left by its end; the session's is around the work for an ask.
+    assert idle.tasks == 3
+    assert 1 <= idle.nurseries <= 2
+    assert 2 <= idle.scopes <= 4
+    assert idle.timers == 0
+
+
+async def test_an_idle_session_holds_no_more_bytes_than_its_budget(idle: Held) -> None:
+    assert 4_000 <= idle.own <= 8_400
+    assert 12_000 <= idle.bytes <= 26_000
