@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+import socket
+from typing import Any
 
 import pytest
+import trio
 from protocol.agents import greenroom
 
+from transport import connect
 from transport.endpoint import listen
 
-if TYPE_CHECKING:
-    import socket
+
+class Lost(socket.socket):
+    """Was lost before it was served: some systems take no option for it then."""
+
+    def setsockopt(self, *_: Any) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
 
 
 def close(listeners: list[socket.socket]) -> None:
@@ -55,3 +62,22 @@ async def test_a_server_whose_port_is_taken_says_so_and_can_be_run_elsewhere() -
             assert server.url != f"ws://127.0.0.1:{port}/"
     async with app.running(port=port) as server:
         assert server.url == f"ws://127.0.0.1:{port}/"
+
+
+async def test_a_connection_that_is_lost_before_it_is_served_is_closed_and_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accept, losses = socket.socket.accept, iter([True])
+
+    def accepting(listener: socket.socket) -> tuple[socket.socket, Any]:
+        sock, address = accept(listener)
+        return (Lost(fileno=sock.detach()) if next(losses, False) else sock), address
+
+    monkeypatch.setattr(socket.socket, "accept", accepting)
+    async with greenroom().running(port=0) as server:
+        lost = await trio.open_tcp_stream("127.0.0.1", int(server.url.rstrip("/").rpartition(":")[2]))
+        async with lost:
+            assert not await lost.receive_some()
+        async with connect(server.url, session="s1") as client:
+            await client.start("echo", "hello")
+        assert server.endpoint.statistics().accepted == 1
