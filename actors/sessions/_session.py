@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import orjson
@@ -29,7 +29,7 @@ from actors.sessions._signals import Signals
 from actors.sessions._stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from actors._lifecycle import ExitReason
     from actors.eventlog.base import EventLog, Retention, StreamKey
@@ -362,9 +362,24 @@ class Session(Actor):
             self._refuse(command.id, "cancelled", "the session is being closed for good")
             return
         try:
-            self._HANDLERS.get(command.name, _unknown)(self, command)
+            self._obey(command)
         except CommandRefused as refusal:
             self._refuse(command.id, refusal.code, refusal.message)
+
+    def _obey(self, command: Command) -> None:
+        match command.name:
+            case "run.start":
+                self._run_start(command)
+            case "run.cancel":
+                self._run_cancel(command)
+            case "input.answer":
+                self._input_answer(command)
+            case "message.send":
+                self._message_send(command)
+            case "session.close":
+                self._session_close(command)
+            case _:
+                raise CommandRefused("unknown_command", f"there is no command {command.name[:100]!r}")
 
     def _refuse(self, command_id: str, code: str, message: str) -> None:
         self._reply(CommandReply(command_id, code=code, message=message))
@@ -533,18 +548,6 @@ class Session(Actor):
                 self._refuse(command_id, "internal", "the log could not be written")
 
         self._stage.journal.when_committed(reply)
-
-    _HANDLERS: ClassVar[Mapping[str, Callable[[Session, Command], None]]] = {
-        "run.start": _run_start,
-        "run.cancel": _run_cancel,
-        "input.answer": _input_answer,
-        "message.send": _message_send,
-        "session.close": _session_close,
-    }
-
-
-def _unknown(_: Session, command: Command) -> None:
-    raise CommandRefused("unknown_command", f"there is no command {command.name[:100]!r}")
 
 
 async def _fail(error: LogError) -> None:
