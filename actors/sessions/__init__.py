@@ -4,6 +4,7 @@ from actors.sessions._agents import Agent, AgentFunction, Agents
 from actors.sessions._attachment import Attachment
 from actors.sessions._audit import SessionAudit
 from actors.sessions._commands import Command, CommandReply
+from actors.sessions._committer import CommitterStatistics
 from actors.sessions._context import RunContext, current_run
 from actors.sessions._factory import SessionFactory, Sessions, SessionsStatistics
 from actors.sessions._gate import GateStatistics
@@ -23,6 +24,7 @@ __all__ = [
     "Attachment",
     "Command",
     "CommandReply",
+    "CommitterStatistics",
     "Cursor",
     "GateStatistics",
     "JournalStatistics",

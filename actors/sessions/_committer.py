@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import attrs
 import trio
 
 from actors.errors import LogError, LogUnavailable
@@ -30,6 +31,22 @@ class Source(Protocol):
         """Hear that the batch is not in the log and will not be: the source must end."""
 
 
+WAIT_STEP_SECONDS, WAIT_STEPS = 0.000_25, 64
+"""How finely :attr:`CommitterStatistics.waits` counts, and up to where: 16 ms."""
+
+
+@attrs.frozen
+class CommitterStatistics:
+    """How the pump stands."""
+
+    waiting: int
+    """Sessions that have something to commit and are not in the commit that runs."""
+    waits: tuple[int, ...]
+    """Batches by their time from the first emit to the end of their commit, in steps; the last is of all above."""
+    wait_step_seconds: float = WAIT_STEP_SECONDS
+    """How long a step of ``waits`` is."""
+
+
 class Committer:
     """Collects the sources that have something new and commits them together.
 
@@ -41,6 +58,8 @@ class Committer:
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._marked: list[Source] = []
+        self._marked_at: list[float] = []
+        self._waits = [0] * (WAIT_STEPS + 1)
         self._wakeup = trio.lowlevel.ParkingLot()
         self._barriers: list[trio.Event] = []
 
@@ -49,6 +68,7 @@ class Committer:
         if not self._marked:
             self._wakeup.unpark()
         self._marked.append(source)
+        self._marked_at.append(trio.current_time())
 
     async def run(self) -> None:
         """Commit for ever. Cancelled in mid-commit, the append is finished first and its sources are told."""
@@ -62,11 +82,19 @@ class Committer:
     async def _commit_marked(self) -> None:
         """Commit what is marked; nothing of it is held afterwards: sessions that ended must not wait for the next."""
         marked, self._marked = self._marked, []
+        marked_at, self._marked_at = self._marked_at, []
         barriers, self._barriers = self._barriers, []
         with trio.CancelScope(shield=True):
             await self._commit([(source, batch) for source in marked if (batch := source.batch()) is not None])
+        now, waits = trio.current_time(), self._waits
+        for at in marked_at:
+            waits[min(int((now - at) / WAIT_STEP_SECONDS), WAIT_STEPS)] += 1
         for barrier in barriers:
             barrier.set()
+
+    def statistics(self) -> CommitterStatistics:
+        """Say how it stands."""
+        return CommitterStatistics(len(self._marked), tuple(self._waits))
 
     async def barrier(self) -> None:
         """Return when everything that was marked before the call is committed or has failed. Safe to cancel."""

@@ -20,7 +20,7 @@ from actors.eventlog.base import StreamKey
 from actors.redaction import redact_keys
 from actors.sessions._agents import Agents
 from actors.sessions._cleaning import Cleaner
-from actors.sessions._committer import Committer
+from actors.sessions._committer import Committer, CommitterStatistics
 from actors.sessions._gate import GateStatistics, RunGate
 from actors.sessions._handle import SessionHandle
 from actors.sessions._session import House, Session, SessionStatistics
@@ -84,6 +84,8 @@ class SessionsStatistics:
     """Sessions that ended with a failure."""
     runs: GateStatistics
     """Runs that go on or wait."""
+    committer: CommitterStatistics
+    """What is on its way into the log."""
     log: LogStatistics
     """The log."""
 
@@ -193,6 +195,7 @@ class Sessions:
             reaped=self._reaped,
             crashed=self._crashed,
             runs=self._house.gate.statistics(),
+            committer=self._committer.statistics(),
             log=self._log.statistics(),
         )
 
