@@ -109,6 +109,9 @@ class EventLog(ABC):
     waited for and returns as if it were not; the cancellation then comes at the caller's next checkpoint.
     """
 
+    gather_seconds: float = 0.0
+    """How long after an append began small ones had better gather for the next: what a transaction of its own costs."""
+
     @abstractmethod
     async def open(self) -> None:
         """Make the log usable. Raises when it cannot be; then, as when it is cancelled, nothing stays open.

@@ -36,6 +36,8 @@ class SqliteLog(EventLog):
     the file locked (``sqlite3`` on a terminal, say) a call waits ``busy_seconds``, then it is ``LogUnavailable``.
     """
 
+    gather_seconds = 0.002
+
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -53,6 +53,9 @@ class Committer:
     One task runs :meth:`run`; :meth:`mark` costs no task switch. Nothing is delivered before it was committed, so a
     failed commit takes nothing back: each batch of it is tried once more by itself, and the sources whose batch fails
     again are told and end; the others go on.
+
+    A commit begins at once where the log has had none for ``gather_seconds``; else what comes meanwhile gathers for
+    one transaction, until that time is over or somebody cannot go on without it (:meth:`hurry`, :meth:`barrier`).
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -62,6 +65,8 @@ class Committer:
         self._waits = [0] * (WAIT_STEPS + 1)
         self._wakeup = trio.lowlevel.ParkingLot()
         self._barriers: list[trio.Event] = []
+        self._next_at = 0.0
+        self._hurried = False
 
     def mark(self, source: Source) -> None:
         """Have ``source`` in the next commit. To be called once per batch, by its source."""
@@ -70,14 +75,28 @@ class Committer:
         self._marked.append(source)
         self._marked_at.append(trio.current_time())
 
+    def hurry(self) -> None:
+        """Have what is marked committed without gathering more: it is much, or somebody waits for it."""
+        self._hurried = True
+        if self._wakeup:
+            self._wakeup.unpark()
+
     async def run(self) -> None:
         """Commit for ever. Cancelled in mid-commit, the append is finished first and its sources are told."""
         while True:
-            if not self._marked and not self._barriers:
+            while not self._marked and not self._barriers:
                 await self._wakeup.park()
-            if len(self._marked) >= CROWD:
-                await trio.lowlevel.checkpoint()
+            await self._gather()
             await self._commit_marked()
+
+    async def _gather(self) -> None:
+        if self._next_at > trio.current_time() and not self._hurried and not self._barriers:
+            with trio.move_on_at(self._next_at):
+                await self._wakeup.park()
+        elif len(self._marked) >= CROWD:
+            await trio.lowlevel.checkpoint()
+        self._hurried = False
+        self._next_at = trio.current_time() + self._log.gather_seconds
 
     async def _commit_marked(self) -> None:
         """Commit what is marked; nothing of it is held afterwards: sessions that ended must not wait for the next."""

@@ -272,7 +272,10 @@ class Journal:
 
     async def admit(self) -> None:
         """Wait until there is room in the window; a checkpoint in any case. Cancelled: what was put stays put."""
-        if self.seq - self.committed_seq < self._window or self._failure is not None:
+        uncommitted = self.seq - self.committed_seq
+        if 2 * uncommitted >= self._window:  # before the emitter has to wait for it
+            self._committer.hurry()
+        if uncommitted < self._window or self._failure is not None:
             await trio.lowlevel.checkpoint()
             return
         if self._lot is None:

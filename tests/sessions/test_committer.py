@@ -1,4 +1,4 @@
-"""The pump that commits: how long what it commits has waited."""
+"""The pump that commits: how long what it commits has waited, and when it lets more gather first."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from actors import Batch, MemoryLog, StreamKey
+from actors import Batch, MemoryLog, Retention, StreamKey
 from actors.sessions._committer import WAIT_STEP_SECONDS, WAIT_STEPS, Committer
+from actors.sessions._journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +26,10 @@ COMMIT_SECONDS = 0.001
 class SlowLog(MemoryLog):
     """Takes a while for each commit, as a disk does."""
 
-    def __init__(self, seconds: float = COMMIT_SECONDS) -> None:
+    def __init__(self, seconds: float = COMMIT_SECONDS, gather_seconds: float = 0.0) -> None:
         super().__init__()
         self.seconds = seconds
+        self.gather_seconds = gather_seconds
         self.commits: list[tuple[float, int]] = []
         """When each commit began, and how many sessions were in it."""
 
@@ -87,3 +89,121 @@ async def test_what_comes_during_a_commit_waits_for_its_end_too(
     await committer.barrier()
     waits = committer.statistics().waits
     assert [at for at, count in enumerate(waits) if count] == [10, 16]
+
+
+GATHER_SECONDS = 0.002
+
+
+@pytest.fixture
+def gathering_log() -> SlowLog:
+    return SlowLog(gather_seconds=GATHER_SECONDS)
+
+
+@pytest.fixture
+def gathering(nursery: trio.Nursery, gathering_log: SlowLog) -> Committer:
+    committer = Committer(gathering_log)
+    nursery.start_soon(committer.run)
+    return committer
+
+
+def begun(log: SlowLog, since: float) -> list[tuple[float, int]]:
+    """When commits began, in ms since then, and how many batches each had."""
+    return [(round((at - since) * 1000, 6), count) for at, count in log.commits]
+
+
+async def test_what_comes_alone_is_committed_at_once(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    start = trio.current_time()
+    for number in range(3):
+        gathering.mark(Talker(number))
+        await trio.sleep(1.01 * GATHER_SECONDS)
+    assert begun(gathering_log, start) == [(0, 1), (2.02, 1), (4.04, 1)]
+
+
+async def test_under_load_a_commit_begins_every_gather_seconds_and_takes_all(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    start = trio.current_time()
+    for number in range(64):
+        gathering.mark(Talker(number))
+        await trio.sleep(GATHER_SECONDS / 16 * 1.001)
+    await trio.testing.wait_all_tasks_blocked()
+    assert begun(gathering_log, start) == [(0, 1), (2, 15), (4, 16), (6, 16), (8, 16)]
+
+
+async def test_a_commit_that_takes_longer_is_followed_by_the_next_at_once(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    gathering_log.seconds = 3 * GATHER_SECONDS
+    start = trio.current_time()
+    for number in range(3):
+        gathering.mark(Talker(number))
+        await trio.sleep(GATHER_SECONDS)
+    await gathering.barrier()
+    assert begun(gathering_log, start) == [(0, 1), (6, 2)]
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_who_cannot_wait_is_not_made_to_gather(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, *, before: bool
+) -> None:
+    start = trio.current_time()
+    gathering.mark(Talker(1))
+    await trio.sleep(0.6 * GATHER_SECONDS)
+    if before:
+        gathering.hurry()
+    gathering.mark(Talker(2))
+    await trio.testing.wait_all_tasks_blocked()
+    if not before:
+        gathering.hurry()
+    await trio.sleep(0.1 * GATHER_SECONDS)
+    gathering.mark(Talker(3))
+    await trio.sleep(0.9 * GATHER_SECONDS)
+    await gathering.barrier()
+    assert begun(gathering_log, start) == [(0, 1), (1.2, 1), (3.2, 1)]
+
+
+async def test_a_barrier_ends_the_gathering(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    start = trio.current_time()
+    gathering.mark(Talker(1))
+    await trio.sleep(0.6 * GATHER_SECONDS)
+    gathering.mark(Talker(2))
+    await gathering.barrier()
+    assert begun(gathering_log, start) == [(0, 1), (1.2, 1)]
+
+
+@pytest.mark.parametrize(("events", "begun_at"), [(31, 2.0), (32, 0.5)])
+async def test_half_a_window_of_one_session_is_not_made_to_gather(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, events: int, begun_at: float
+) -> None:
+    gathering_log.seconds = 0.0
+    async with gathering_log as log:
+        key = StreamKey("alice", "s1")
+        journal = Journal(
+            key,
+            await log.make(key),
+            log=log,
+            committer=gathering,
+            retention=Retention(),
+            ring_events=1024,
+            ring_bytes=1 << 20,
+            window=64,
+            command_seconds=300,
+            on_failure=raise_it,
+        )
+        start = trio.current_time()
+        gathering.mark(Talker(1))
+        await trio.sleep(0.000_5)
+        for _ in range(events):
+            journal.put(b'"type":"custom","data":', b"{}")
+        await journal.admit()
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(GATHER_SECONDS)
+    assert begun(gathering_log, start) == [(0, 1), (begun_at, 1)]
+
+
+def raise_it(error: LogError) -> None:
+    raise error
