@@ -51,6 +51,11 @@ check: lint types contracts test ## everything that a change has to pass
 bench: $(STAMP) ## every measurement, written to bench/RESULTS.md
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python bench/users.py --results bench/RESULTS.md
+	$(BIN)/python bench/log.py --results bench/RESULTS.md
+	$(BIN)/python bench/resume.py --repetitions 2 --results bench/RESULTS.md
+	$(BIN)/python bench/scale.py --repetitions 2 --seconds 6 --results bench/RESULTS.md
+	$(BIN)/python bench/stall.py --results bench/RESULTS.md
+	$(BIN)/python bench/cores.py --results bench/RESULTS.md
 	$(BIN)/python bench/actor_costs.py --results bench/RESULTS.md
 
 wheel: $(STAMP) ## dist/greenroom-VERSION-py3-none-any.whl

@@ -26,15 +26,21 @@ def compiled() -> Generator[Path]:
         raise SystemExit("the load generator is written in C: a C compiler is needed, as cc")
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "loadgen"
-        subprocess.run([compiler, "-O2", "-o", program, SOURCE], check=True)  # noqa: S603 - our own source
+        subprocess.run([compiler, "-O2", "-o", program, SOURCE, "-lm"], check=True)  # noqa: S603 - our own source
         yield program
 
 
-def reports(program: Path, core: int | None, **options: object) -> Iterator[Report]:
-    """Run the generator on ``core`` and give its lines as they come. SystemExit with what it says when it fails."""
+def reports(program: Path, core: int | str | None, **options: object) -> Iterator[Report]:
+    """Run the generator on ``core`` (several as ``0,1``) and give its lines as they come.
+
+    ``options`` are those at the top of its source; one that is True is a flag, and one that is False is left out.
+    SystemExit with what it says when it fails.
+    """
     command = [str(program)]
     for name, value in options.items():
-        command += [f"--{name}", str(value)]
+        word = f"--{name.replace('_', '-')}"
+        if value is not False:
+            command += [word] if value is True else [word, str(value)]
     if core is not None:
         command = ["taskset", "-c", str(core), *command]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:  # noqa: S603 - our own program

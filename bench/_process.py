@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -35,6 +41,65 @@ def serving(command: Sequence[str], port: int, core: int = SERVER_CORE) -> Gener
     finally:
         process.terminate()
         process.wait(30)
+
+
+@attrs.frozen(eq=False)
+class Server:
+    """Our own server in a process of its own, from :func:`measured`."""
+
+    port: int
+    _process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def statistics(self) -> dict[str, Any]:
+        """What it says of itself now: ``at`` (its clock, s), ``sessions`` and ``endpoint``."""
+        self._process.send_signal(signal.SIGUSR1)
+        return cast("dict[str, Any]", json.loads(self._line()))
+
+    def wait(self) -> None:
+        """Return when it can be asked. SystemExit when it ends before."""
+        if self._line() != b"ready\n":
+            raise SystemExit("the server ended before it was ready")
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+@contextmanager
+def measured(log: str = "memory:", core: int = SERVER_CORE) -> Generator[Server]:
+    """Run our own server on ``core`` until the block is left; then it is killed, since nobody is to be told goodbye."""
+    port = free_port()
+    with subprocess.Popen(greenroom(port, log), stdout=subprocess.PIPE) as process:  # noqa: S603 - a script of ours
+        try:
+            os.sched_setaffinity(process.pid, {core})
+            server = Server(port, process)
+            server.wait()
+            yield server
+        finally:
+            process.kill()
+
+
+@contextmanager
+def log_url(log: str) -> Generator[str]:
+    """Make a log for a server to use inside the block: ``memory``, ``sqlite`` or ``sqlite FULL``."""
+    engine, _, synchronous = log.partition(" ")
+    if engine == "memory":
+        yield "memory:"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"sqlite:{folder}/bench.db{synchronous and f'?synchronous={synchronous}'}"
+
+
+def allow_files() -> int:
+    """Let this process and those that it starts have as many files open as the system allows; how many that is."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def greenroom(port: int, log: str = "memory:", **options: object) -> list[str]:

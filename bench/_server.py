@@ -1,12 +1,15 @@
-"""The server that ``users.py`` loads: one agent that emits as many events as it is asked for.
+"""The server that is loaded: one agent that emits as many events as it is asked for.
 
-Every connection is one user's (the token is the user's name): this measures delivery, not signatures.
+Every connection is one user's (the token is the user's name): this measures delivery, not signatures. At SIGUSR1 it
+prints its statistics, as one JSON object a line.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -14,12 +17,16 @@ import attrs
 import trio
 
 from transport import Credentials, Greenroom, User
+from transport.app import tune_garbage_collection, wait_for_signal
 
 if TYPE_CHECKING:
     from actors import Run
+    from transport import Server
 
 
 TEXT = " Searching the knowledge base for documents that say something about the question of the user ..."
+MOST = 100_000
+"""Connections and sessions that are let in: more than are measured."""
 
 
 @attrs.frozen
@@ -65,17 +72,39 @@ async def custom(run: Run, job: Job) -> None:
         await run.custom("progress", value)
 
 
+async def tell(server: Server) -> None:
+    """Print the statistics whenever they are asked for."""
+    with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+        print("ready", flush=True)
+        async for _ in signals:
+            said = {
+                "at": time.monotonic(),
+                "sessions": attrs.asdict(server.sessions.statistics()),
+                "endpoint": attrs.asdict(server.endpoint.statistics()),
+            }
+            print(json.dumps(said), flush=True)
+
+
+async def serve(app: Greenroom, port: int) -> None:
+    """Serve until SIGTERM."""
+    async with app.running(port=port) as server, trio.open_nursery() as nursery:
+        tune_garbage_collection(app.settings.gc_threshold)
+        nursery.start_soon(tell, server)
+        await wait_for_signal()
+        nursery.cancel_scope.cancel()
+
+
 def main() -> None:
     """Serve on the given port until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", default="memory:")
     options = parser.parse_args()
-    limits = {"max_connections": 100_000, "max_connections_per_address": 100_000, "drain_seconds": 1}
+    limits = {"max_connections": MOST, "max_connections_per_address": MOST, "max_sessions": MOST, "drain_seconds": 1}
     app = Greenroom(log=options.log, auth=who, settings=limits)
     app.agent(load)
     app.agent(custom)
-    app.serve(port=options.port)
+    trio.run(serve, app, options.port)
 
 
 if __name__ == "__main__":

@@ -1,164 +1,216 @@
-"""Concurrent users over real sockets: how many events a second one server process delivers, and at what cost.
+"""Concurrent users over real sockets: what one server delivers to them, how late, and at what cost.
 
-The server runs on one core, all its users in the load generator on another; each user has a session, a connection and
-a run. Loads are interleaved: every repetition runs each of them once against a fresh server. Figures are medians over
-the repetitions, with their range. ``--results FILE`` writes the table into its section of that file.
+Without --users: the standard loads, each against a fresh server of its own on one core, with the users on another.
+With --users: one load, against a fresh server or, with --url, any that speaks greenroom.v1:
+
+  users.py --users 2000 --rate 5 --events 100 --ramp 200 --log sqlite
+  users.py --users 500 --storms 3 --slow 20 --slow-bytes 1000
+  users.py --users 50 --url ws://127.0.0.1:8765/ --token-key SECRET --agent assistant --input '"Othello"' --pid 4711
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import sys
+import socket
 import tempfile
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import _generator
+import _live
+import _loading
 import _process
-import _results
-import attrs
+import _running
+import _users_report
+import _verdicts
+from _loading import Load, Target
+from _users_report import Measured
+
+from transport import TokenAuth
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from collections.abc import Generator, Sequence
 
-    from _generator import Report
+    from _live import Live
 
-
-@attrs.frozen
-class Load:
-    """One line of the table: ``rate`` events a second for each of ``users``, 0 for as fast as they come."""
-
-    log: str
-    users: int
-    events: int
-    rate: float = 0
-    agent: str = "load"
-    stalled: int = 0
-    ramp: int = 0
-    storms: int = 0
-
-    @property
-    def label(self) -> tuple[str, ...]:
-        """What the line is called."""
-        pace = f"{self.rate:g}/s each" if self.rate else "burst"
-        return (self.log, self.agent, str(self.users), str(self.events), pace)
-
-
+TOKEN_SECONDS = 3600.0
 STANDARD = (
-    Load("memory", 200, 200),
-    Load("sqlite", 200, 200),
-    Load("memory", 200, 200, agent="custom"),
-    Load("memory", 1000, 200),
-    Load("sqlite", 1000, 200),
-    Load("memory", 500, 100, 20),
-    Load("sqlite", 500, 100, 20),
+    ("memory", Load(users=200, events=200, rounds=3)),
+    ("sqlite", Load(users=200, events=200, rounds=3)),
+    ("memory", Load(users=200, events=200, rounds=3, agent="custom")),
+    ("memory", Load(users=1000, events=200, rounds=2)),
+    ("sqlite", Load(users=1000, events=200, rounds=2)),
+    ("memory", Load(users=1000, events=110, rate=20, warm=1, window=3)),
+    ("sqlite", Load(users=1000, events=110, rate=20, warm=1, window=3)),
 )
-HEADER = ("log", "events", "users", "each", "pace", "events/s", "CPU s per 100k", "p50 ms", "p99 ms", "longest ms")
-HEADER_REST = ("KB per user", "events per frame", "generator busy")
 
 
-@attrs.define
-class Measured:
-    """What the repetitions of one load brought."""
-
-    load: Load
-    connected: list[Report] = attrs.Factory(list["Report"])
-    rounds: list[Report] = attrs.Factory(list["Report"])
-    storms: list[Report] = attrs.Factory(list["Report"])
-
-    def row(self) -> list[str]:
-        """The cells of its line."""
-        rounds = self.rounds
-        rates = [one["events"] / one["seconds"] for one in rounds]
-        costs = [one["server_cpu"] * 100_000 / one["events"] for one in rounds]
-        delays = [_results.spread([one[key] / 1000 for one in rounds], 2) for key in ("p50", "p99", "longest")]
-        kb = statistics.median(one["kb_per_user"] for one in self.connected)
-        batch = statistics.median(one["events"] / one["frames"] for one in rounds)
-        busy = max(one["busy"] for one in rounds)
-        first = [*self.load.label, _results.spread(rates, 0), _results.spread(costs, 3), *delays]
-        return [*first, f"{kb:.1f}", f"{batch:.1f}", f"{busy:.0%}"]
+def standard(program: Path, repetitions: int, live: Live) -> list[Measured]:
+    """Measure the standard loads, interleaved, each against a fresh server."""
+    results = [Measured(log, load) for log, load in STANDARD]
+    for repetition in range(repetitions):
+        for one in results:
+            live.begin(f"{one.title}, {repetition + 1} of {repetitions}")
+            with _process.log_url(one.log) as url, _process.measured(url) as server:
+                _run(program, one, Target.of(server), live)
+    return results
 
 
-def measure(program: Path, measured: Measured, rounds: int) -> None:
-    """Run one load once against a fresh server."""
-    load, port = measured.load, _process.free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        log = "memory:" if load.log == "memory" else f"sqlite:{folder}/bench.db"
-        with _process.serving(_process.greenroom(port, log), port) as pid:
-            options = attrs.asdict(load, filter=attrs.filters.exclude("log", "storms"))
-            options |= {"port": port, "pid": pid, "rounds": rounds, "storm": load.storms}
-            for report in _generator.reports(program, _process.GENERATOR_CORE, **options):
-                _take(measured, report)
+def single(program: Path, options: argparse.Namespace, load: Load, live: Live) -> Measured:
+    """Measure one load: against a fresh server each time, or again and again the one that is there."""
+    measured = Measured(options.url or options.log, load, is_local=not options.url or bool(options.pid))
+    for repetition in range(options.repetitions):
+        live.begin(f"{measured.title}, {repetition + 1} of {options.repetitions}")
+        with ExitStack() as stack:
+            if options.url:
+                target = remote(options.url, options.pid)
+            else:
+                url = stack.enter_context(_process.log_url(options.log))
+                target = Target.of(stack.enter_context(_process.measured(url)))
+            _run(program, measured, target, live)
+    return measured
 
 
-def _take(measured: Measured, report: Report) -> None:
-    kept = {"connected": measured.connected, "round": measured.rounds, "storm": measured.storms}
-    if report["kind"] == "progress":
-        _progress(f"{' '.join(measured.load.label)}: {report['events']:,} of {report['wanted']:,} events")
+def _run(program: Path, measured: Measured, target: Target, live: Live) -> None:
+    def tell(report: _generator.Report) -> None:
+        live.tell(report)
+        measured.tell(report)
+
+    _loading.run(program, measured.load, target, tell)
+
+
+def remote(url: str, pids: Sequence[int]) -> Target:
+    """Where a server is. SystemExit with one line for a URL that the generator cannot use."""
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as error:
+        raise SystemExit(f"{url}: {error}") from None
+    if parts.scheme != "ws" or not host:
+        raise SystemExit(f"{url}: a ws:// URL is needed; the generator speaks no TLS")
+    try:
+        addresses = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:
+        raise SystemExit(f"{url}: {error.strerror}") from None
+    path = f"{parts.path or '/'}{parts.query and f'?{parts.query}'}"
+    return Target((port,), tuple(pids), str(addresses[0][4][0]), path)
+
+
+@contextmanager
+def tokens(options: argparse.Namespace) -> Generator[Path | None]:
+    """A file with a token for each user, as the options have them; None where each is the user's name."""
+    if options.token is None and options.token_key is None:
+        yield options.token_file
         return
-    if report.get("faults"):
-        raise SystemExit(f"{report['faults']} events were missing, doubled or out of order")
-    kept[report["kind"]].append(report)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "tokens"
+        if options.token is not None:
+            words = [options.token] * options.users
+        else:
+            issuer = TokenAuth(str(options.token_key))
+            words = [issuer.issue(f"user-{number}", TOKEN_SECONDS) for number in range(options.users)]
+        target.write_text("\n".join([*words, ""]))
+        yield target
 
 
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+def one_load(options: argparse.Namespace, token_file: Path | None) -> Load:
+    """The load that was asked for. SystemExit with one line where its parts do not fit."""
+    if options.slow >= options.users:
+        raise SystemExit(f"--slow {options.slow}: fewer than the {options.users} users are to be slow")
+    lasting = options.events / options.rate if options.rate else 0.0
+    if options.window and options.input is None and lasting <= options.warm + options.window:
+        raise SystemExit(f"--window: a run lasts {lasting:g} s, which is less than the measured part of it")
+    return Load(
+        users=options.users,
+        events=options.events,
+        rate=options.rate,
+        agent=options.agent,
+        rounds=options.rounds,
+        warm=options.warm,
+        window=options.window,
+        ramp=options.ramp,
+        storm=options.storms,
+        away=round(options.away * 1000),
+        apart=options.slow,
+        apart_bytes=options.slow_bytes,
+        input=options.input,
+        tokens=token_file,
+        tolerant=True,
+    )
 
 
 def main() -> None:
     """Measure the standard loads, or the one that was asked for."""
-    options = _parser().parse_args()
-    loads: Sequence[Load] = STANDARD
-    if options.users is not None:
-        names = ("log", "users", "events", "rate", "agent", "stalled", "ramp", "storms")
-        loads = (Load(**{name: getattr(options, name) for name in names}),)
-    results = [Measured(load) for load in loads]
-    with _generator.compiled() as program:
-        for _ in range(options.repetitions):
-            for measured in results:
-                measure(program, measured, options.rounds)
-    _progress("")
-    text = _results.table((*HEADER, *HEADER_REST), [measured.row() for measured in results])
-    print(text)
-    for storm in (storm for measured in results for storm in measured.storms):
-        print(f"reconnect storm: {storm['users']} users live in {storm['seconds']:.2f} s, {storm['resets']} reset")
-    if options.results is not None:
-        repetitions, rounds = options.repetitions, options.rounds
-        said = EXPLAINED.format(repetitions=repetitions, rounds=rounds)
-        _results.write(options.results, "users", "Concurrent users", f"{said}\n{text}")
+    parser = _parser()
+    options = parser.parse_args()
+    if options.users is None and options.url:
+        parser.error("--url needs --users")
+    _process.allow_files()
+    with _generator.compiled() as program, _live.shown() as live:
+        if options.users is None:
+            measured = standard(program, options.repetitions, live)
+        else:
+            with tokens(options) as file:
+                measured = [single(program, options, one_load(options, file), live)]
+    busy = [one["busy"] for load in measured for one in (*load.rounds, *load.storms)]
+    if not busy:
+        raise SystemExit(f"nobody was served; {_users_report.faults(measured[0])}")
+    parts = [_users_report.table(measured)] if measured[0].rounds else []
+    if options.users is None:
+        parts = [EXPLAINED.format(repetitions=options.repetitions), *parts, _users_report.goals(measured)]
+    else:
+        parts += [_users_report.storms(measured[0]), _users_report.details(measured[0])]
+    parts.append(_verdicts.note_on_generator(busy))
+    if options.plot is not None:
+        _users_report.plot(measured, options.plot)
+    _running.publish(
+        options.results,
+        "users",
+        "Concurrent users",
+        [part for part in parts if part],
+        lambda image: _users_report.plot(measured, image),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _running.parser(__doc__, 3)
     add = parser.add_argument
-    add("--users", type=int, help="one load only: how many users at once")
-    add("--events", type=int, default=200, help="events of each user's run (default: %(default)s)")
-    add("--rate", type=float, default=0, help="events a second of each user, 0 for a burst (default: %(default)s)")
-    add("--log", choices=["memory", "sqlite"], default="memory", help="(default: %(default)s)")
-    add(
-        "--agent",
-        choices=["load", "custom"],
-        default="load",
-        help="text events, or nested values (default: %(default)s)",
+    add("--plot", type=Path, metavar="FILE.svg", help="draw the ages of events and the server's CPU time and memory")
+    load = parser.add_argument_group("one load").add_argument
+    load("--users", type=int, help="how many users at once, each with a session, a connection and a run")
+    load("--events", type=int, default=200, help="events of each user's run (default: %(default)s)")
+    load("--rate", type=float, default=0, help="events a second of each, 0 for a burst (default: %(default)s)")
+    load("--log", choices=["memory", "sqlite", "sqlite FULL"], default="memory", help="(default: %(default)s)")
+    load("--agent", default="load", help="load (text), custom (nested values), or one of --url (default: %(default)s)")
+    load("--rounds", type=int, default=3, help="runs of each user in a repetition (default: %(default)s)")
+    load("--ramp", type=int, default=0, help="users that connect in a second, 0 for all at once (default: %(default)s)")
+    load("--warm", type=float, default=0, help="s before the window, once all have begun (default: %(default)s)")
+    load("--window", type=float, default=0, help="measure s of each round, 0 for all (default: %(default)s)")
+    load(
+        "--storms", type=int, default=0, help="how often all are cut off in a run and come back (default: %(default)s)"
     )
-    add("--stalled", type=int, default=0, help="users that never read (default: %(default)s)")
-    add("--ramp", type=int, default=0, help="users that connect in a second, 0 for all at once (default: %(default)s)")
-    add("--storms", type=int, default=0, help="how often all are cut off and come back (default: %(default)s)")
-    add("--rounds", type=int, default=3, help="runs of each user in a repetition (default: %(default)s)")
-    add("--repetitions", type=int, default=5, help="(default: %(default)s)")
-    add("--results", type=Path, help="write the table into this file")
+    load("--away", type=float, default=1, help="s that they stay away (default: %(default)s)")
+    load("--slow", type=int, default=0, help="users that read slowly, and are not measured (default: %(default)s)")
+    load("--slow-bytes", type=int, default=0, help="bytes a second that they read (default: %(default)s, never)")
+    there = parser.add_argument_group("a server that is there, instead of one of our own").add_argument
+    there("--url", help="ws://HOST:PORT/ of any server that speaks greenroom.v1")
+    there("--input", help="the agent's input, JSON; then a round ends with every user's run, whatever it emits")
+    there("--token", help="the token of all users")
+    there("--token-key", help="the key with which each user's token is signed (HS256)")
+    there("--token-file", type=Path, help="a file with a token a line, one for each user")
+    there("--pid", type=int, nargs="+", default=[], help="its processes, to tell their CPU time and memory")
     return parser
 
 
 EXPLAINED = """
 A user is a session, a connection and a run; events are about 200 bytes: *load* emits text, *custom* a nested value.
-Every user checks that no event is missing, doubled or out of order. Medians of {repetitions} interleaved repetitions
-of {rounds} rounds, with their range. The whole product is in the path: session actor, grammar, ring, log (with sqlite:
-committed before it is delivered), resume. Delays are from the emit to the arrival, of every event. *KB per user* is
-what a connected, idle session with its connection adds to the process. Where the generator is busy near 100 %, it and
-not the server is the limit.
+Every user checks that no event is missing, doubled or out of order. Medians of all rounds of {repetitions} interleaved
+repetitions, with their range. The whole product is in the path: session actor, grammar, ring, log (with sqlite:
+committed before it is delivered), resume. Delays are from the emit to the arrival, of every event; paced rounds are
+measured for 3 s, from 1 s after the last run has begun. *KB per user* is what a connected, idle session with its
+connection adds to the process: its ring of newest events is empty then, and full of events of this size it is 250 KB.
 """
 
 if __name__ == "__main__":
