@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from actors import Batch, MemoryLog, Retention, StreamKey
-from actors.sessions._committer import WAIT_STEP_SECONDS, WAIT_STEPS, Committer
+from actors.sessions._committer import CROWD, WAIT_STEP_SECONDS, WAIT_STEPS, Committer
 from actors.sessions._journal import Journal
 
 if TYPE_CHECKING:
@@ -207,3 +207,27 @@ async def test_half_a_window_of_one_session_is_not_made_to_gather(
 
 def raise_it(error: LogError) -> None:
     raise error
+
+
+class InstantLog(SlowLog):
+    """Takes no time and no turn, as the memory log does."""
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        self.commits.append((trio.current_time(), len(batches)))
+
+
+@pytest.mark.parametrize(("sources", "rounds"), [(CROWD - 1, 1), (CROWD, 2)])
+async def test_a_crowd_is_committed_one_round_later(nursery: trio.Nursery, sources: int, rounds: int) -> None:
+    log = InstantLog()
+    committer = Committer(log)
+    nursery.start_soon(committer.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(20):  # who comes first in a round is drawn by the scheduler
+        log.commits.clear()
+        for number in range(sources):
+            committer.mark(Talker(number))
+        for _ in range(rounds):
+            assert rounds == 1 or not log.commits
+            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        assert [count for _, count in log.commits] == [sources]
