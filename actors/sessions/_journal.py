@@ -165,8 +165,10 @@ class Journal:
         "_lot",
         "_oldest_ts",
         "_on_failure",
+        "_pause_at",
         "_retention",
         "_size",
+        "_stamp",
         "_started",
         "_taken",
         "_window",
@@ -209,6 +211,9 @@ class Journal:
         self.ts, self.grammar, self.closed_at, self.done = _restore(head.state)
         self.ring = Ring(ring_events, ring_bytes, head.latest + 1)
         self._append = self.ring.append
+        self._stamp = b',"ts":%d,' % self.ts
+        self._pause_at: int
+        self._set_pause()
         self.cursors: dict[Cursor, None] = {}
         self._dirty = False
         self._failure: LogError | None = None
@@ -246,17 +251,25 @@ class Journal:
             raise LogUnavailable("the session's log failed earlier") from self._failure
         self.seq = seq = self.seq + 1
         ts = at or time_ns() // 1_000_000
-        if ts < self.ts:
-            ts = self.ts
-        else:
+        if ts > self.ts:
             self.ts = ts
+            self._stamp = b',"ts":%d,' % ts
         # seq and ts come first, so that both are found without decoding the rest.
-        self._append(b'{"seq":%d,"ts":%d,%b%b%b' % (seq, ts, envelope, data, end))
+        self._append(b'{"seq":%d%b%b%b%b' % (seq, self._stamp, envelope, data, end))
         if not self._dirty:
             self._dirty = True
-            self._oldest_ts = self._oldest_ts or ts
+            self._oldest_ts = self._oldest_ts or self.ts
             self._committer.mark(self)
-        return not seq % FAIRNESS or seq - self.committed_seq >= self._window
+        if seq < self._pause_at:
+            return False
+        self._set_pause()
+        return True
+
+    def _set_pause(self) -> None:
+        """Find the next seq at which an emitter pauses: a multiple of FAIRNESS, or the one that fills the window."""
+        seq = self.seq
+        full = max(seq + 1, self.committed_seq + self._window)
+        self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
 
     def remember_started(self, run_id: str) -> None:
         """Count a run, whose start was put last, as not yet open for newcomers until that is committed."""
@@ -331,6 +344,7 @@ class Journal:
     def committed(self, batch: Batch) -> None:
         """Show a batch that is in the log to the cursors; for the committer."""
         self.committed_seq = until = batch.first + len(batch.lines) - 1
+        self._set_pause()
         self._size += batch.size
         if self._completed:
             self._completed = {id_: entry for id_, entry in self._completed.items() if entry[1] > until} or None
