@@ -7,7 +7,7 @@ cursors.
 
 from __future__ import annotations
 
-from time import time_ns
+from time import time, time_ns
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -163,6 +163,7 @@ class Journal:
         "_log",
         "_log_reads",
         "_lot",
+        "_next_ts",
         "_oldest_ts",
         "_on_failure",
         "_pause_at",
@@ -211,7 +212,9 @@ class Journal:
         self.ts, self.grammar, self.closed_at, self.done = _restore(head.state)
         self.ring = Ring(ring_events, ring_bytes, head.latest + 1)
         self._append = self.ring.append
-        self._stamp = b',"ts":%d,' % self.ts
+        self._stamp: bytes
+        self._next_ts: float
+        self._set_ts(self.ts)
         self._pause_at: int
         self._set_pause()
         self.cursors: dict[Cursor, None] = {}
@@ -250,10 +253,8 @@ class Journal:
         if self._failure is not None:
             raise LogUnavailable("the session's log failed earlier") from self._failure
         self.seq = seq = self.seq + 1
-        ts = at or time_ns() // 1_000_000
-        if ts > self.ts:
-            self.ts = ts
-            self._stamp = b',"ts":%d,' % ts
+        if at or time() >= self._next_ts:
+            self._set_ts(at or now_ms())
         # seq and ts come first, so that both are found without decoding the rest.
         self._append(b'{"seq":%d%b%b%b%b' % (seq, self._stamp, envelope, data, end))
         if not self._dirty:
@@ -264,6 +265,12 @@ class Journal:
             return False
         self._set_pause()
         return True
+
+    def _set_ts(self, ts: int) -> None:
+        """Let events have this ``ts`` until it is over; it never falls, whatever the clock does."""
+        self.ts = ts = max(ts, self.ts)
+        self._stamp = b',"ts":%d,' % ts
+        self._next_ts = (ts + 1) / 1000
 
     def _set_pause(self) -> None:
         """Find the next seq at which an emitter pauses: a multiple of FAIRNESS, or the one that fills the window."""
