@@ -49,6 +49,8 @@ UPGRADE_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 """How long a close handshake may take before the socket is closed under it."""
 _DISCARD_BYTES = 4 * 1024 * 1024
+_TOO_BIG = b"Exceeded maximum message size"
+"""How trio-websocket begins its reason: a peer's own 1009 is echoed with the peer's reason."""
 _ENDINGS = {
     "shutdown": (closing.GOING_AWAY, "the server is going away"),
     "crashed": (closing.INTERNAL_ERROR, "the session failed; come back"),
@@ -85,6 +87,7 @@ class Connection:
         "_signals",
         "_socket",
         "_stream",
+        "_websocket",
         "address",
         "id",
         "user",
@@ -100,6 +103,8 @@ class Connection:
         self._socket = sock
         self._scope = trio.CancelScope()
         self._closing: tuple[int, str, int | None] | None = None
+        self._websocket: WebSocketConnection | None = None
+        """Once there is one, until a close frame was sent on it."""
         self._attachment: Attachment | None = None
         self._catching_up = False
         self._signals = WaitingSignals()
@@ -242,6 +247,7 @@ class Connection:
             socket = await request.accept(subprotocol=answer.subprotocol)
             self._outbox.on_closed = _nothing
             forget_handshake(socket)
+            self._websocket = socket
             return socket
         return None
 
@@ -492,12 +498,26 @@ class Connection:
 
     def _before_close(self, data: bytes) -> bytes:
         """Put a goodbye before the close frame that trio-websocket sends by itself for a message that is too big."""
+        if not data:
+            return self._last_words()
+        if not data.startswith(b"\x88"):
+            return data
+        self._websocket = None
         code = closing.MESSAGE_TOO_BIG
-        if self._closing is not None or not data.startswith(b"\x88") or data[2:4] != code.to_bytes(2, "big"):
+        if self._closing is not None or data[2:4] != code.to_bytes(2, "big") or not data.startswith(_TOO_BIG, 4):
             return data
         reason = f"a message may have {self._settings.max_frame_bytes} bytes"
         self._closing = (code, reason, None)
         return frames.text_message(frames.goodbye(code, reason)) + data
+
+    def _last_words(self) -> bytes:
+        """Say goodbye to a peer that sent what is no WebSocket frame: trio-websocket hangs up on it without a word."""
+        end = self._websocket.closed if self._websocket is not None else None
+        if end is None or end.code not in closing.NO_WEBSOCKET:
+            return b""
+        self._websocket = None
+        code, reason = int(end.code), closing.truncate_reason(end.reason or "")
+        return frames.text_message(frames.goodbye(code, reason)) + frames.close_message(code, reason)
 
 
 class _End(Exception):

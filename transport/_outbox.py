@@ -74,7 +74,7 @@ class Outbox(trio.abc.Stream):
         self.on_closed: Callable[[], None] = _nothing
         """Called when the stream was closed."""
         self.before_close: Callable[[bytes], bytes] = bytes
-        """What is written in place of a close frame that trio-websocket sends by itself."""
+        """What is written in place of what trio-websocket sends by itself; asked with nothing before the stream is closed."""
 
     @property
     def blocked(self) -> bool:
@@ -161,6 +161,8 @@ class Outbox(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """Close the stream; what is kept is lost. Idempotent."""
+        if last_words := self.before_close(b""):
+            self.write(last_words)
         self._break()
         self.on_closed()
         await self._stream.aclose()

@@ -25,9 +25,11 @@ class CloseCode:
 
 
 GOING_AWAY = 1001
+PROTOCOL_ERROR = 1002
 UNSUPPORTED_DATA = 1003
 NO_STATUS = 1005
 ABNORMAL = 1006
+NOT_UTF_8 = 1007
 POLICY_VIOLATION = 1008
 MESSAGE_TOO_BIG = 1009
 SLOW_CONSUMER = 4001
@@ -58,7 +60,9 @@ _COME_BACK = (
     (UNRECOVERABLE_POSITION, "unrecoverable position", "a strict resume from a position that the log cannot serve"),
 )
 _FOR_GOOD = (
+    (PROTOCOL_ERROR, "protocol error", "what came is no WebSocket frame"),
     (UNSUPPORTED_DATA, "unsupported data", "a binary message"),
+    (NOT_UTF_8, "not UTF-8", "a text message that is not UTF-8"),
     (POLICY_VIOLATION, "policy violation", "refused by something on the way"),
     (MESSAGE_TOO_BIG, "frame too big", "a frame over max_frame_bytes"),
     (BAD_FRAME, "bad frame", "not a frame of the protocol, or one that may not stand there"),
@@ -76,6 +80,9 @@ CLOSE_CODES: dict[int, CloseCode] = {
     for code, name, description in lines
 }
 """Every code that the protocol gives a meaning to, by number."""
+
+NO_WEBSOCKET = (PROTOCOL_ERROR, NOT_UTF_8)
+"""How a connection ends on which something came that RFC 6455 does not allow."""
 
 
 def comes_back(code: int) -> bool:

@@ -292,3 +292,9 @@ def text_message(payload: bytes) -> bytes:
     if size < 1 << 16:
         return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
     return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
+
+
+def close_message(code: int, reason: str) -> bytes:
+    """Frame a close with ``code`` and a ``reason`` of 123 bytes at most (RFC 6455, section 5.5.1)."""
+    payload = code.to_bytes(2, "big") + reason.encode()
+    return b"\x88%c%b" % (len(payload), payload)

@@ -1,0 +1,62 @@
+"""What is no WebSocket at all: said before hanging up, and told from what a peer says of its own accord."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from protocol.agents import greenroom
+from protocol.byhand import opened
+from protocol.wire import Client, Ended, settled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from transport import Server
+
+MASK = b"\0\0\0\0"
+NO_FRAMES = {
+    "text that is not UTF-8": (b"\x81\x82" + MASK + b"\xff\xff", 1007),
+    "half a character at the end": (b"\x81\x81" + MASK + b"\xe2", 1007),
+    "no mask": (b"\x81\x02{}", 1002),
+    "a reserved bit": (b"\xc1\x82" + MASK + b"{}", 1002),
+    "an opcode of nothing": (b"\x83\x82" + MASK + b"{}", 1002),
+    "a continuation of nothing": (b"\x80\x82" + MASK + b"{}", 1002),
+    "a ping in two fragments": (b"\x09\x80" + MASK, 1002),
+    "a close code that nobody may send": (b"\x88\x82" + MASK + b"\x03\xed", 1002),
+}
+
+
+@asynccontextmanager
+async def raw_client(server: Server) -> AsyncIterator[tuple[Client, trio.abc.Stream]]:
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, opened(stream) as socket:
+        yield Client(socket), stream
+
+
+async def end_after(server: Server, data: bytes, *, greeted: bool) -> Ended:
+    async with raw_client(server) as (one, stream):
+        if greeted:
+            await one.hello()
+        await stream.send_all(data)
+        return await one.ended()
+
+
+@pytest.mark.parametrize("greeted", [False, True], ids=["before hello", "after hello"])
+async def test_what_is_no_websocket_frame_gets_a_goodbye_and_1002_or_1007(greeted: bool) -> None:
+    async with greenroom().running(port=0) as server:
+        for name, (data, code) in NO_FRAMES.items():
+            ended = await end_after(server, data, greeted=greeted)
+            assert ended.code == code, name
+            assert ended.goodbye == {"type": "goodbye", "code": code, "reason": ended.reason}, name
+        await settled(server)
+
+
+async def test_a_close_that_the_client_starts_is_echoed_without_a_goodbye() -> None:
+    async with greenroom().running(port=0) as server:
+        for code in (1000, 1001, 1002, 1007, 1009, 4500):
+            data = b"\x88\x84" + MASK + code.to_bytes(2, "big") + b"me"
+            assert await end_after(server, data, greeted=True) == Ended(code, "me", None)
+        await settled(server)
