@@ -66,6 +66,15 @@ def encode_text(text: object, limit: int) -> bytes:
     return encoded
 
 
+def is_text(value: str) -> bool:
+    """Say whether a string can be written as UTF-8: one with a lone surrogate cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def too_deep(text: bytes) -> bool:
     """Say whether JSON ``text`` nests deeper than :data:`MAX_DEPTH`; linear, and no recursion whatever the text is."""
     if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:

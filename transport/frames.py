@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 import attrs
 import orjson
 
-from actors.codec import MAX_DEPTH, too_deep
+from actors.codec import MAX_DEPTH, is_text, too_deep
 from actors.events import MAX_SEQ, Position
 from transport.closing import truncate_reason
 
@@ -128,18 +128,18 @@ class _Fields:
     def __init__(self, frame: dict[str, Any]) -> None:
         self._frame = frame
 
-    def optional(self, name: str, kind: type, default: Any = None) -> Any:
+    def optional(self, name: str, kind: type, default: Any = None, *, surrogates: bool = False) -> Any:
         value: Any = self._frame.get(name)
         if value is None:
             return default
         if type(value) is not kind:
             raise BadFrame(f"{name} must be of type {_JSON_NAMES[kind]}")
-        if isinstance(value, str) and not _sendable(value):
+        if isinstance(value, str) and not surrogates and not is_text(value):
             raise BadFrame(f"{name} has a lone surrogate")
         return value
 
-    def required(self, name: str, kind: type) -> Any:
-        value = self.optional(name, kind)
+    def required(self, name: str, kind: type, *, surrogates: bool = False) -> Any:
+        value = self.optional(name, kind, surrogates=surrogates)
         if value is None:
             raise BadFrame(f"{name} is missing")
         return value
@@ -178,7 +178,7 @@ def _hello(fields: _Fields) -> Hello:
 
 
 def _command(fields: _Fields) -> CommandFrame:
-    return CommandFrame(fields.id(), fields.required("name", str), fields.optional("args", dict, {}))
+    return CommandFrame(fields.id(), fields.required("name", str, surrogates=True), fields.optional("args", dict, {}))
 
 
 def _history(fields: _Fields) -> HistoryFrame:
@@ -216,14 +216,6 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def _sendable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def welcome(fields: Mapping[str, object]) -> bytes:

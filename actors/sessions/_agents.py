@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from actors.codec import is_text
 from actors.errors import CommandRefused, ConfigError
 from actors.inputs import structurer
 
@@ -59,13 +60,6 @@ def _check_parameters(label: str, function: AgentFunction) -> None:
         raise ConfigError(f"agent {label}: its second parameter is the input, and must be positional")
 
 
-def _is_text(label: str) -> bool:
-    try:
-        return bool(label.encode())
-    except UnicodeEncodeError:
-        return False
-
-
 class Agents:
     """A registry of agents: names are unique; a function is found by itself too."""
 
@@ -75,7 +69,7 @@ class Agents:
     def add(self, function: AgentFunction, *, name: str | None = None, timeout: float | None = None) -> Agent:
         """Offer ``function``; raises :class:`~actors.ConfigError` for what cannot be an agent."""
         label = name or str(getattr(function, "__name__", ""))
-        if not 0 < len(label) <= _LONGEST or not _is_text(label):
+        if not 0 < len(label) <= _LONGEST or not is_text(label):
             raise ConfigError(f"agent {function!r} needs a name of 1 to {_LONGEST} characters, not {label!r}")
         if not inspect.iscoroutinefunction(function):
             raise ConfigError(f"agent {label} is not an async function")

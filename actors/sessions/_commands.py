@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from actors.codec import is_text
 from actors.errors import CommandRefused
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Command:
         value = self.args.get(field)
         if not isinstance(value, str) or not 0 < len(value) <= longest:
             raise CommandRefused("bad_args", f"{field} must be a string of 1 to {longest} characters")
+        if not is_text(value):
+            raise CommandRefused("bad_args", f"{field} has a lone surrogate")
         return value
 
 

@@ -13,7 +13,7 @@ import trio
 
 from actors._actor import Actor
 from actors._lifecycle import Failure
-from actors.codec import encode, envelope
+from actors.codec import encode, envelope, is_text
 from actors.errors import CommandRefused, LogError, LogUnavailable, SessionClosed, Trimmed, UnserialisableEvent
 from actors.events import Custom, UserMessage
 from actors.grammar import interrupted
@@ -379,7 +379,7 @@ class Session(Actor):
             case "session.close":
                 self._session_close(command)
             case _:
-                raise CommandRefused("unknown_command", f"there is no command {command.name[:100]!r}")
+                raise _unknown(command)
 
     def _refuse(self, command_id: str, code: str, message: str) -> None:
         self._reply(CommandReply(command_id, code=code, message=message))
@@ -548,6 +548,12 @@ class Session(Actor):
                 self._refuse(command_id, "internal", "the log could not be written")
 
         self._stage.journal.when_committed(reply)
+
+
+def _unknown(command: Command) -> CommandRefused:
+    if not is_text(command.name):
+        return CommandRefused("bad_args", "the command's name has a lone surrogate")
+    return CommandRefused("unknown_command", f"there is no command {command.name[:100]!r}")
 
 
 async def _fail(error: LogError) -> None:

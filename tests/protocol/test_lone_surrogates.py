@@ -1,0 +1,39 @@
+"""Lone surrogates, which JSON can escape and no UTF-8 can hold: refused in a command, which has an answer."""
+
+from __future__ import annotations
+
+import pytest
+from protocol.agents import greenroom
+from protocol.wire import greeted
+
+HALF = "half \ud800"
+COMMANDS = {
+    "its name": (HALF, {}),
+    "the text of a message": ("message.send", {"text": HALF}),
+    "an agent's name": ("run.start", {"agent": HALF}),
+    "an input": ("run.start", {"agent": "echo", "input": HALF}),
+    "a key within an input": ("run.start", {"agent": "echo", "input": {HALF: 1}}),
+    "a run to cancel": ("run.cancel", {"run_id": HALF}),
+    "a command to cancel": ("run.cancel", {"command_id": HALF}),
+    "a run to answer": ("input.answer", {"run_id": HALF, "call_id": "c", "value": 1}),
+    "a call to answer": ("input.answer", {"run_id": "r", "call_id": HALF, "value": 1}),
+}
+
+
+@pytest.mark.parametrize("where", COMMANDS)
+async def test_a_lone_surrogate_in_a_command_is_bad_args_and_the_connection_lives(where: str) -> None:
+    name, args = COMMANDS[where]
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        reply = await one.command("c1", name, **args)
+        assert (reply["ok"], reply["error"]["code"]) == (False, "bad_args")
+        assert await one.command("c1", name, **args) == {**reply, "duplicate": True}
+
+
+async def test_a_lone_surrogate_in_an_answer_is_bad_args_and_the_question_still_waits() -> None:
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        run_id = await one.start("s", "ask")
+        call_id = (await one.until(2))[-1]["call_id"]
+        for command_id, value, code in (("c1", [HALF], "bad_args"), ("c2", "whole \0\u2028", None)):
+            reply = await one.command(command_id, "input.answer", run_id=run_id, call_id=call_id, value=value)
+            assert reply.get("error", {}).get("code") == code
+        assert (await one.completed(run_id))["data"]["result"] == "whole \0\u2028"
