@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -387,6 +388,12 @@ class Session(Actor):
     def _reply(self, reply: CommandReply) -> None:
         self._commands.answer(reply, trio.current_time())
 
+    def _reference(self, command_id: str, error: Exception) -> str:
+        """Log what failed, and make what the client is told of it: where to find it, nothing else."""
+        reference = secrets.token_hex(4)
+        logger.error("command %r of %s/%s, reference %s", command_id, *self._key, reference, exc_info=error)
+        return f"reference {reference}"
+
     def _run_start(self, command: Command) -> None:
         if self._house.draining:
             raise CommandRefused("overloaded", "the server is about to end: try again after reconnecting")
@@ -415,8 +422,8 @@ class Session(Actor):
             return
         try:
             scope.open()
-        except LogUnavailable:
-            self._drop(scope.run, command_id, "internal", "the log could not be written")
+        except LogUnavailable as error:
+            self._drop(scope.run, command_id, "internal", self._reference(command_id, error))
             return
         self._reply_when_committed(command_id, {"run_id": scope.run.id})
         self._start_soon(self._perform, scope, agent, value, command_id)
@@ -545,7 +552,7 @@ class Session(Actor):
             if error is None:
                 self._reply(CommandReply(command_id, result))
             else:
-                self._refuse(command_id, "internal", "the log could not be written")
+                self._refuse(command_id, "internal", self._reference(command_id, error))
 
         self._stage.journal.when_committed(reply)
 
