@@ -89,8 +89,8 @@ class TokenAuth:
             or not set(algorithms) <= set(self._jwt.PyJWS().get_algorithms()) - {"none"}
         ):
             raise ConfigError(f"algorithms of TokenAuth must be a list of signature algorithms, not {algorithms!r}")
-        if not leeway_seconds >= 0:
-            raise ConfigError(f"leeway_seconds of TokenAuth must not be negative: {leeway_seconds!r}")
+        if not isinstance(leeway_seconds, (int, float)) or not 0 <= leeway_seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
+            raise ConfigError(f"leeway_seconds of TokenAuth must be a finite number from 0 on, not {leeway_seconds!r}")
         self._key = key
         self._algorithms = list(algorithms)
         self._audience = audience
@@ -115,13 +115,15 @@ class TokenAuth:
                     algorithms=self._algorithms,
                     audience=self._audience,
                     leeway=self._leeway,
-                    options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
+                    # Its age is looked at last: only a token with nothing else wrong is worth coming back with afresh.
+                    options={"require": ["exp", "sub"], "verify_aud": self._audience is not None, "verify_exp": False},
                 )
-            return User(claims["sub"], float(claims["exp"]) + self._leeway)
-        except jwt.ExpiredSignatureError:
-            raise TokenExpired("the token has expired") from None
+            user = User(claims["sub"], _time(claims["exp"]) + self._leeway)
         except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError) as error:
             raise NotAuthenticated(f"the token is not valid: {_reason(error)}") from None
+        if user.expires is not None and user.expires <= time.time():
+            raise TokenExpired("the token has expired")
+        return user
 
     def issue(self, user: str, seconds: float) -> str:
         """Make a token for ``user`` that is good for ``seconds``; for keys that can sign.
@@ -136,6 +138,13 @@ class TokenAuth:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", self._jwt.InsecureKeyLengthWarning)
             return str(self._jwt.encode(claims, self._key, algorithm=self._algorithms[0]))
+
+
+def _time(value: Any) -> float:
+    """Give a NumericDate (RFC 7519, section 2), fractions too; raises ``ValueError`` or ``TypeError`` for none."""
+    if isinstance(value, (bool, str)) or not math.isfinite(value):
+        raise ValueError("exp must be a number")
+    return float(value)
 
 
 def _reason(error: Exception) -> str:

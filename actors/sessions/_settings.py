@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
-def number_from(lowest: float) -> Validator:
-    """Validate a number from ``lowest`` up; what is not raises :class:`~actors.ConfigError` with the field's name."""
+def number_from(lowest: float, highest: float = math.inf) -> Validator:
+    """Validate a number from ``lowest`` to ``highest``; what is not raises :class:`~actors.ConfigError` with its name."""
+    bounds = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:g}"
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= lowest:
-            raise ConfigError(f"{attribute.name} must be a number of at least {lowest:g}, not {value!r}")
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not lowest <= value <= highest:
+            raise ConfigError(f"{attribute.name} must be a number {bounds}, not {value!r}")
 
     return check
 

@@ -68,6 +68,8 @@ WRONG: dict[str, str | None] = {
     "a user that no log could hold": token(sub="\ud800"),
     "no end": token(exp=None),
     "an end that is no number": token(exp="tomorrow"),
+    "an end in a string": token(exp="4000000000"),
+    "an end that is a bool": token(exp=True),
     "an end that is no time": token(exp=float("inf")),
     "an end that is not a number": token(exp=float("nan")),
     "not yet": token(nbf=NEVER - 1),
@@ -92,10 +94,16 @@ async def test_a_token_that_was_good_once_has_expired() -> None:
         await TokenAuth(KEY)(seen(token(exp=1)))
 
 
-async def test_an_expired_token_of_another_key_is_wrong_and_not_expired() -> None:
+@pytest.mark.parametrize("wrong", [{"key": OTHER_KEY}, {"sub": ""}, {"aud": "mail"}, {"nbf": NEVER - 1}], ids=str)
+async def test_an_expired_token_with_anything_else_wrong_is_wrong_and_not_expired(wrong: dict[str, Any]) -> None:
     with pytest.raises(NotAuthenticated) as caught:
-        await TokenAuth(KEY)(seen(token(exp=1, key=OTHER_KEY)))
+        await TokenAuth(KEY, audience="chat")(seen(token(**{"exp": 1, "aud": "chat", **wrong})))
     assert type(caught.value) is NotAuthenticated
+
+
+async def test_the_end_of_a_token_is_a_number_and_a_fraction_counts() -> None:
+    soon = int(time.time()) + 1_000.5
+    assert await TokenAuth(KEY)(seen(token(exp=soon))) == User("alice", soon)
 
 
 async def test_leeway_is_added_to_the_end_of_a_token() -> None:
@@ -139,6 +147,8 @@ async def test_a_short_key_is_no_warning_for_every_token() -> None:
         ("algorithms", {"key": KEY, "algorithms": ["HS256", "HS257"]}),
         ("leeway_seconds", {"key": KEY, "leeway_seconds": -1}),
         ("leeway_seconds", {"key": KEY, "leeway_seconds": float("nan")}),
+        ("leeway_seconds", {"key": KEY, "leeway_seconds": float("inf")}),
+        ("leeway_seconds", {"key": KEY, "leeway_seconds": "10"}),
     ],
 )
 def test_what_no_token_can_be_checked_with_is_refused_by_name(field: str, arguments: dict[str, Any]) -> None:

@@ -80,9 +80,17 @@ def test_a_value_of_no_use_is_an_error_that_names_its_field(toml: Path, name: st
 
 @pytest.mark.parametrize("value", [float("nan"), -1, 0, True, "5", None])
 def test_a_time_is_a_positive_number(toml: Path, value: object) -> None:
-    with pytest.raises(ConfigError, match=r"^ping_seconds must be a number of at least 0\.001, not "):
+    with pytest.raises(ConfigError, match=r"^slow_seconds must be a number of at least 0\.001, not "):
+        load(toml, {"slow_seconds": value})
+    assert load(toml, {"slow_seconds": 0.001}).slow_seconds == 0.001
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e300, 86_400.001, 0])
+def test_a_ping_comes_once_a_day_at_least(toml: Path, value: float) -> None:
+    """*A client that is told of a longer time has no timer for it, and takes the connection for dead at once.*"""
+    with pytest.raises(ConfigError, match=r"^ping_seconds must be a number from 0\.001 to 86400, not "):
         load(toml, {"ping_seconds": value})
-    assert load(toml, {"ping_seconds": 0.001}).ping_seconds == 0.001
+    assert load(toml, {"ping_seconds": 86_400}).ping_seconds == 86_400
 
 
 @pytest.mark.parametrize("value", [1023, 1024.0, True, "1024", None])
