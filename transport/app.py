@@ -6,7 +6,7 @@ import gc
 import ipaddress
 import logging
 import signal
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import attrs
@@ -30,7 +30,7 @@ from transport.settings import Settings
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 
     from actors import ActorSystem, SessionHandle
     from transport.auth import Authenticate
@@ -147,9 +147,10 @@ class Greenroom:
 
     async def _serve(self, host: str, port: int, log: str | EventLog | None) -> None:
         async with self.running(host=host, port=port, log=log) as server:
-            logger.info("serving at %s", server.url)
-            tune_garbage_collection(self.settings.gc_threshold)
-            await wait_for_signal()
+            with end_by_signal() as end:
+                logger.info("serving at %s", server.url)
+                tune_garbage_collection(self.settings.gc_threshold)
+                await end()
 
     @asynccontextmanager
     async def _open(
@@ -202,12 +203,19 @@ class SessionGate:
         return await server.sessions.get(user, session)
 
 
-async def wait_for_signal() -> None:
-    """Return at the first SIGTERM or SIGINT; a second one ends the process as it would without us."""
+@contextmanager
+def end_by_signal() -> Generator[Callable[[], Awaitable[None]]]:
+    """Catch SIGTERM and SIGINT inside the block; what it gives returns at the first, however early that came.
+
+    After the block another one ends the process as it would without us.
+    """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
+
+        async def end() -> None:
+            number = await anext(signals)
             logger.info("%s: draining", signal.Signals(number).name)
-            return
+
+        yield end
 
 
 def tune_garbage_collection(threshold: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HTTP_PORT = 8766
 USAGE_ERROR = 2
+INTERRUPTED, UNREAD = 128 + signal.SIGINT, 128 + signal.SIGPIPE  # as a shell tells of a program that a signal ended
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,13 +38,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the process's exit status: 0, 1 for a log with faults, 2 after a line on what is wrong."""
+    """Run the command line; the process's exit status: 0, 1 for a log with faults, 2 after a line on what is wrong.
+
+    130 after Ctrl-C, where that is not the way to end it, and 141 where nobody reads what it prints.
+    """
     options = _parser().parse_args(arguments)
     level = options.log_level.upper()
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
     status = 0
     try:
         status = options.run(options) or 0
+    except* KeyboardInterrupt:
+        status = INTERRUPTED
+    except* BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in its buffer goes nowhere
+        status = UNREAD
     except* (GreenroomError, OSError) as group:
         print(f"greenroom: {_one_line(group)}", file=sys.stderr)
         status = USAGE_ERROR
@@ -56,7 +67,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="greenroom", description="Every user session a supervised actor.")
+    epilog = "example: greenroom demo; what a command takes: greenroom serve --help"
+    parser = _Parser(prog="greenroom", description="Every user session a supervised actor.", epilog=epilog)
     levels = ["debug", "info", "warning", "error"]
     parser.add_argument("--log-level", default="warning", choices=levels, help="on stderr (default: %(default)s)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -167,10 +179,10 @@ def _export(options: argparse.Namespace) -> None:
 def _tail(options: argparse.Namespace) -> None:
     try:
         trio.run(tail.follow, options.url, options.session, options.token, options.latest, options.json)
-    except KeyboardInterrupt:
-        return
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    except* KeyboardInterrupt:
+        pass
+    except* ValueError as group:
+        raise ConfigError(_one_line(group)) from group
 
 
 def _port(text: str) -> int:

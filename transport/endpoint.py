@@ -6,6 +6,7 @@ import errno
 import logging
 import random
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -112,11 +113,16 @@ class Endpoint:
     async def say_goodbye(self) -> None:
         """Accept nobody any more, and send everyone away with 1001, in batches: they must not all come back at once.
 
-        Returns when all are gone. Cancelled: the rest stays.
+        Who comes from now on is refused by the system. *In a queue that nobody empties it would wait for its time-out,
+        and whoever balances load would take this server for one that serves.* Returns when all are gone. Cancelled: the
+        rest stays.
         """
         self._going = True
         if self._accepting is not None:
             self._accepting.cancel()
+        for listener in self._listeners:
+            with suppress(OSError):  # it listens no more, or never did
+                listener.shutdown(socket.SHUT_RDWR)
         for number, connection in enumerate(tuple(self._connections), 1):
             connection.close(closing.GOING_AWAY, "the server is going away")
             if number % _GOODBYE_BATCH == 0:

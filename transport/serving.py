@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from transport.app import tune_garbage_collection, wait_for_signal
+from transport.app import end_by_signal, tune_garbage_collection
 from transport.endpoint import listen
 from transport.errors import NotAuthenticated
 from transport.http import pages, serve_http, url_of
@@ -78,10 +78,11 @@ async def _serve_pages(
     url = url_of(listeners, host)
     async with trio.open_nursery() as nursery:
         await nursery.start(serve_http, site, listeners)
-        for_a_person = bool(front.title) and sys.stdout.isatty()
-        print(f"{front.title}: {url}" if for_a_person else f"ready {server.url} {url}", flush=True)
-        tune_garbage_collection(app.settings.gc_threshold)
-        await wait_for_signal()
+        with end_by_signal() as end:  # before anybody is told: who reads "ready" may send one at once
+            for_a_person = bool(front.title) and sys.stdout.isatty()
+            print(f"{front.title}: {url}" if for_a_person else f"ready {server.url} {url}", flush=True)
+            tune_garbage_collection(app.settings.gc_threshold)
+            await end()
         nursery.cancel_scope.cancel()
 
 

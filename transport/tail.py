@@ -18,9 +18,10 @@ async def follow(url: str, session: str, token: str | None, latest: bool, as_jso
     async with connect(url, session, token, from_="latest" if latest else "oldest", client="greenroom-tail") as client:
         async for event in client.events():
             if isinstance(event, Reset):
-                print(orjson.dumps({"reset": event.reason}).decode() if as_json else f"-- reset: {event.reason}")
+                line = orjson.dumps({"reset": event.reason}).decode() if as_json else f"-- reset: {event.reason}"
             else:
-                print(_json(event) if as_json else _line(event), flush=True)
+                line = _json(event) if as_json else _line(event)
+            print(line, flush=True)
 
 
 def _json(event: Event) -> str:

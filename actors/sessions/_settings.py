@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def number_from(lowest: float, highest: float = math.inf) -> Validator:
-    """Validate a number from ``lowest`` to ``highest``; what is not raises :class:`~actors.ConfigError` with its name."""
+    """Validate a number within bounds; what is not raises :class:`~actors.ConfigError` with the field's name."""
     bounds = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:g}"
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:

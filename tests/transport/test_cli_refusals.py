@@ -57,7 +57,7 @@ def test_an_app_that_is_not_there_is_named(folder: Path, app: str, said: str) ->
         (b"ping_seconds = ", "greenroom.toml cannot be read: "),
         (b'name = "\xff"', "greenroom.toml cannot be read: "),
         (b"ping_second = 1", "unknown name in greenroom.toml: ping_second; did you mean ping_seconds?"),
-        (b"ping_seconds = -1", "ping_seconds must be a number of at least 0.001, not -1"),
+        (b"slow_seconds = -1", "slow_seconds must be a number of at least 0.001, not -1"),
     ],
 )
 def test_a_settings_file_of_no_use_is_refused_with_what_is_wrong(folder: Path, content: bytes, said: str) -> None:

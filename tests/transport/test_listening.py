@@ -81,3 +81,14 @@ async def test_a_connection_that_is_lost_before_it_is_served_is_closed_and_ends_
         async with connect(server.url, session="s1") as client:
             await client.start("echo", "hello")
         assert server.endpoint.statistics().accepted == 1
+
+
+async def test_a_server_that_drains_refuses_who_comes_and_serves_again_when_it_is_run_again() -> None:
+    app = greenroom()
+    async with app.running(port=0) as server:
+        port = int(server.url.rstrip("/").rpartition(":")[2])
+        await server.drain(0)
+        with pytest.raises(OSError, match="connect"):
+            await trio.open_tcp_stream("127.0.0.1", port)
+    async with app.running(port=port):
+        await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()

@@ -1,0 +1,83 @@
+"""The command as a process: what ends it, how it ends, and what it leaves on the terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from actors import SqliteLog, StreamKey
+from actors.testing import event_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+APP = 'from transport import Greenroom\napp = Greenroom(log="memory:")\n'
+SERVE = ("serve", "good:app", "--port", "0", "--http-port", "0")
+PATIENCE = 50
+KEY = StreamKey("anonymous", "s1")
+
+
+@contextmanager
+def process(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    (folder / "good.py").write_text(APP)
+    command = [sys.executable, "-m", "transport.cli", *arguments]
+    running = subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_in_the_very_moment_of_ready_ends_it_with_0(tmp_path: Path, number: signal.Signals) -> None:
+    with process(tmp_path, *SERVE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("ready ws://")
+        server.send_signal(number)
+        assert server.communicate(timeout=PATIENCE) == ("", "")
+        assert server.returncode == 0
+
+
+def test_ctrl_c_is_the_way_to_end_tail(tmp_path: Path) -> None:
+    with process(tmp_path, *SERVE) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[1]
+        with process(tmp_path, "tail", "s1", "--url", url, "--json") as tail:
+            assert tail.stdout is not None
+            subprocess.run([sys.executable, "-c", SAY, url], check=True, timeout=PATIENCE)
+            assert '"type":"user_message"' in tail.stdout.readline()
+            tail.send_signal(signal.SIGINT)
+            assert tail.communicate(timeout=PATIENCE) == ("", "")
+            assert tail.returncode == 0
+
+
+SAY = """
+import sys, trio
+from transport import connect
+
+async def say():
+    async with connect(sys.argv[1], "s1") as client:
+        await client.send("hello")
+
+trio.run(say)
+"""
+
+
+async def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "log.db") as log:
+        await log.make(KEY)
+        await log.append([event_batch(KEY, 1, 3)])
+    reading, writing = os.pipe()
+    os.close(reading)
+    with process(tmp_path, "export", "log.db", stdout=writing) as export:
+        os.close(writing)
+        assert export.communicate(timeout=PATIENCE) == (None, "")
+        assert export.returncode == 128 + signal.SIGPIPE
