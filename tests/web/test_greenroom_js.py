@@ -141,6 +141,32 @@ def test_an_iterator_has_each_event_and_the_resets_in_order(node: Node, server: 
     assert took == [1, 2, "epoch_changed", 1]
 
 
+def test_an_iterator_goes_on_where_the_last_one_was_left(node: Node, server: ScriptedServer) -> None:
+    node.connect(extra="{ silent: ['event'] }")
+    connection = server.accept(latest=3)
+    connection.events(1, 2, 3)
+    assert node.run("for await (const event of kept.client) return event.seq") == 1
+    connection.events(4)
+    connection.send("signal", name="marker", data=None)
+    node.first(1, "signal")
+    took = node.run("""
+        const took = [];
+        for await (const event of kept.client) if (took.push(event.seq) === 3) break;
+        return took;
+    """)
+    assert took == [2, 3, 4]
+
+
+def test_nothing_is_kept_for_an_iterator_while_somebody_listens(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("kept.feed = kept.client[Symbol.asyncIterator](); kept.feed.return();")
+    connection.events(1, 2)
+    assert node.seqs(2) == [1, 2]
+    node.run("kept.feed = kept.client[Symbol.asyncIterator]()")
+    connection.events(3)
+    assert node.run("return (await kept.feed.next()).value.seq") == 3
+
+
 def test_an_iterator_ends_when_the_client_is_closed_here(node: Node, server: ScriptedServer) -> None:
     connection = live(node, server)
     node.run("kept.next = kept.client[Symbol.asyncIterator]().next(); kept.client.close()")
@@ -423,6 +449,14 @@ def test_an_event_counts_as_had_when_the_iterator_asks_for_the_next(node: Node, 
     server.accept(latest=3).events(1, 2, 3)
     node.run("await kept.feed.next(); await kept.feed.next();")
     assert node.run("return Object.values(kept.items)") == ['{"epoch":"e1","seq":1}']
+
+
+def test_an_iterator_that_is_left_had_what_it_was_given_and_no_more(node: Node, server: ScriptedServer) -> None:
+    node.run(STORAGE)
+    node.connect(PERSIST, extra="{ silent: ['event'] }")
+    server.accept(latest=3).events(1, 2, 3)
+    assert node.run("for await (const event of kept.client) if (event.seq === 2) return event.seq") == 2
+    assert node.run("return Object.values(kept.items)") == ['{"epoch":"e1","seq":2}']
 
 
 def test_a_reset_that_the_application_has_not_heard_of_is_told_again(node: Node, server: ScriptedServer) -> None:

@@ -11,7 +11,7 @@
  * What an application can rely on:
  *
  * - It gets every event once, in order, over any number of reconnects. Nothing is handed out before somebody listens:
- *   what came earlier waits for the first "event" listener or iterator.
+ *   what came earlier waits for the first "event" listener or iterator. An iterator goes on where the last one was left.
  * - Where that cannot be kept (the log was rebuilt, or trimmed beyond this position), it is told by a "reset" before
  *   the next event, and drops what it has: the events that follow begin at the oldest one kept.
  * - A command is sent until it is answered, with the same id: a start runs once, however often the network fails.
@@ -126,7 +126,8 @@ export class Client extends EventTarget {
   /** @type {any} */ #socket;
   /** @type {Map<string, Pending>} */ #pending = new Map();
   /** @type {Set<Feed>} */ #feeds = new Set();
-  /** @type {Item[] | undefined} */ #unclaimed = [];
+  /** @type {Item[] | undefined} */ #unclaimed = []; // what nobody has been there for
+  #listened = false;
   /** @type {{ code: number, reason: string, retry_ms?: number } | undefined} */ #goodbye;
   /** @type {Closed | undefined} */ #closed;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
@@ -222,13 +223,14 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Every event from now on, and `{ type: "reset" }` where the position was lost. Ends after `close()`; throws
-   * GreenroomError when the server ended it. With `persist`, an event counts as had when the next one is asked for.
+   * Every event from now on, and `{ type: "reset" }` where the position was lost; where nobody listens and every other
+   * iterator was left (`break`), those that came meanwhile first. Ends after `close()`; throws GreenroomError when the
+   * server ended it. With `persist`, an event counts as had when the next one is asked for, or the iterator is left.
    *
    * @returns {AsyncIterableIterator<Event | Reset>}
    */
   [Symbol.asyncIterator]() {
-    const feed = new Feed(() => this.#feeds.delete(feed), () => this.#save());
+    const feed = new Feed((rest) => this.#left(feed, rest), () => this.#save());
     for (const item of this.#claim()) feed.push(item);
     if (this.#closed) feed.end(this.#closed);
     else this.#feeds.add(feed);
@@ -249,7 +251,9 @@ export class Client extends EventTarget {
   /** @param {string} type @param {any} listener @param {boolean | AddEventListenerOptions} [options] */
   addEventListener(type, listener, options) {
     super.addEventListener(type, listener, options);
-    if (type !== "event" || !this.#unclaimed) return;
+    if (type !== "event") return;
+    this.#listened = true;
+    if (!this.#unclaimed) return;
     queueMicrotask(() => { // so that a listener for "reset" that is added next gets its share
       for (const { value } of this.#claim()) this.#announce(value);
       this.#save();
@@ -473,6 +477,11 @@ export class Client extends EventTarget {
     this.#announce(value);
   }
 
+  /** An iterator was left: what it had not come to is for whoever comes next. @param {Feed} feed @param {Item[]} rest */
+  #left(feed, rest) {
+    if (this.#feeds.delete(feed) && !this.#feeds.size && !this.#listened) this.#unclaimed = rest;
+  }
+
   /** What arrived while nobody was there; from the first call on, items go straight out. */
   #claim() {
     const items = this.#unclaimed ?? [];
@@ -496,9 +505,9 @@ export class Client extends EventTarget {
    * has not come to a reset the old position stays: after a refresh the page has to hear of the reset again.
    */
   #save() {
-    if (!this.#store || !this.#position || this.#unclaimed?.length) return;
+    if (!this.#store || !this.#position) return;
     let { epoch, seq } = this.#position;
-    for (const { before } of this.#feeds) {
+    for (const { before } of [...(this.#unclaimed ?? []).slice(0, 1), ...this.#feeds]) {
       if (!before) continue;
       if (before.epoch !== epoch) return;
       seq = Math.min(seq, before.seq);
@@ -523,7 +532,7 @@ class Feed {
   #left;
   #progressed;
 
-  /** @param {() => void} left @param {() => void} progressed */
+  /** @param {(rest: Item[]) => void} left @param {() => void} progressed */
   constructor(left, progressed) {
     this.#left = left;
     this.#progressed = progressed;
@@ -562,8 +571,7 @@ class Feed {
 
   /** @returns {Promise<Result>} */
   return() {
-    this.#left();
-    this.#items = [];
+    this.#left(this.#items.splice(0));
     this.#closed = { code: 1000, reason: "left" };
     this.#applied();
     return this.#over(this.#closed);
