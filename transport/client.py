@@ -209,7 +209,7 @@ class Client:
             if error.code != SESSION_CLOSED:  # else it was done, only the reply got lost
                 raise
 
-    async def typing(self, *, active: bool) -> None:
+    async def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
         """Say whether the user is typing. Dropped while offline; the server lets it lapse after a few seconds."""
         self._check()
         self._core.typing(active=active)
@@ -405,7 +405,7 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     - ``resume``: a :attr:`Client.position` that was kept; the first event is the one after it, or a :class:`Reset`.
     - ``from_``: without one, begin at the oldest event that is kept, or with what is new.
     - ``strict``: a position that cannot be recovered ends the client with :class:`~transport.errors.PositionLost`.
-    - ``client``: what to call this client in the server's log.
+    - ``client``: what the program calls itself; for whoever reads the frames.
     - ``buffer_events``, ``buffer_bytes``, ``patience``, ``max_commands``: see the module.
     - ``signals``: how many signals wait to be taken.
     - ``connect_seconds``: for the TCP, TLS and WebSocket handshakes together.

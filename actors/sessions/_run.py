@@ -200,6 +200,7 @@ class Run:
     ) -> Any:  # JSON
         """Ask the user and wait for the answer, any JSON value; raises ``TimeoutError`` after ``timeout`` seconds.
 
+        ``schema`` (a JSON Schema, say) tells whoever shows the question what is wanted; no answer is checked by it.
         Cancelled, or too late: the question is withdrawn, and an answer to it is refused as ``not_waiting``.
         """
         call_id = self._next_call()

@@ -128,7 +128,9 @@ class Session(Actor):
             await self._house.log.remove(self._key)
             journal = await self._open()
         await self._recall_commands(journal)
-        self._close_interrupted(journal)
+        if journal.open_runs():
+            self._close_interrupted(journal)
+            await journal.synced()
         self._active_at = trio.current_time()
         self._is_up = True
 

@@ -508,7 +508,7 @@ async def test_typing_says_the_newest_word_and_is_dropped_while_offline(autojump
     async with scripted(ConnectionRefusedError("nobody there"), script) as server, server.connect() as client:
         await client.typing(active=True)
         await arrival(client)
-        await client.typing(active=False)
+        await client.typing(False)  # noqa: FBT003 - as in a page
         await trio.testing.wait_all_tasks_blocked()
     assert said == [False]
 

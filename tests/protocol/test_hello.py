@@ -12,6 +12,8 @@ import trio
 from protocol.agents import by_name, greenroom
 from protocol.wire import Ended, client, greeted, greeted_in_memory, memory_client, settled
 
+from actors import MemoryLog
+from actors.testing import FaultyLog
 from transport import Credentials, TokenAuth, User
 
 if TYPE_CHECKING:
@@ -253,6 +255,22 @@ async def test_welcome_shows_the_open_runs() -> None:
         await one.completed(run_id)
         async with greeted(server) as two:
             assert two.welcome["runs"] == []
+
+
+async def test_what_a_crash_left_open_is_closed_before_anybody_is_welcomed() -> None:
+    """*A page that is shown a run as open, which nobody will ever go on with, spins until the next event comes.*"""
+    log = FaultyLog(MemoryLog())
+    async with greenroom(log).running(port=0) as server:
+        async with greeted(server) as one:
+            run_id = await one.start("1", "wait")
+            await one.until(2)
+            log.fail("append")
+            await one.send("command", id="2", name="message.send", args={"text": "lost"})
+            assert (await one.ended()).code == 4006
+        async with greeted(server) as two:
+            assert (two.welcome["runs"], two.welcome["latest"]) == ([], 3)
+            last = (await two.until(3))[-1]
+            assert (last["run_id"], last["type"], last["data"]["status"]) == (run_id, "agent_completed", "interrupted")
 
 
 async def test_welcome_says_of_an_open_run_the_very_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
