@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 from protocol.agents import by_name, greenroom
 from protocol.wire import Ended, client, greeted, greeted_in_memory, memory_client, settled
 
@@ -267,8 +268,14 @@ async def test_what_a_crash_left_open_is_closed_before_anybody_is_welcomed() -> 
             log.fail("append")
             await one.send("command", id="2", name="message.send", args={"text": "lost"})
             assert (await one.ended()).code == 4006
-        async with greeted(server) as two:
-            assert (two.welcome["runs"], two.welcome["latest"]) == ([], 3)
+        closing = log.hold("append")
+        async with memory_client(server) as two:
+            await two.send("hello", session="s1")
+            await closing.reached.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            closing.released.set()
+            welcome = await two.receive("welcome")
+            assert (welcome["runs"], welcome["latest"]) == ([], 3)
             last = (await two.until(3))[-1]
             assert (last["run_id"], last["type"], last["data"]["status"]) == (run_id, "agent_completed", "interrupted")
 
