@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import operator
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ForwardRef, cast, get_args, get_origin, get_type_hints
 
+import attrs
 from cattrs import transform_error
 from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
 from cattrs.preconf.orjson import make_converter
@@ -99,8 +103,36 @@ def _is_tuple(kind: Any) -> bool:
     return get_origin(kind) is tuple and get_args(kind)[-1:] == (...,)
 
 
+_JSON = get_type_hints(SimpleNamespace(__annotations__={"value": "JSON"}), {"JSON": JSON})["value"]
+"""What an annotation with ``JSON`` is, once it is resolved; within it, it is a forward reference for ever."""
+
+
+def _is_any_json(kind: Any) -> bool:
+    return kind is object or kind == _JSON or (isinstance(kind, ForwardRef) and kind.__forward_arg__ == str(JSON))
+
+
+def _is_class(kind: Any) -> bool:
+    return attrs.has(kind) or (isinstance(kind, type) and dataclasses.is_dataclass(kind))
+
+
+def _class(kind: Any) -> Callable[[Any, Any], Any]:
+    """Make a hook that says what was expected, where there is no object to look for fields in."""
+    inner = _converter.gen_structure_attrs_fromdict(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError(f"expected object, got {type(value).__name__}")
+        return inner(cast("Any", value), kind)
+
+    return structure
+
+
 _converter = make_converter(forbid_extra_keys=True)
+_converter.register_structure_hook_factory(_is_class, _class)
 _converter.register_structure_hook_factory(_is_list, _array(list_structure_factory))
 _converter.register_structure_hook_factory(_is_tuple, _array(homogenous_tuple_structure_factory))
-for _kind in (str, int, float, bool, dict, list):
+for _kind in (str, int, float, bool):
     _converter.register_structure_hook(_kind, _exactly(_kind))
+for _alone in (dict, list):  # these alone: a typed dict, which is a dict, has fields to look at
+    _converter.register_structure_hook_func(partial(operator.is_, _alone), _exactly(_alone))
+_converter.register_structure_hook_func(_is_any_json, lambda value, _: value)
