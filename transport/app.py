@@ -6,6 +6,7 @@ import gc
 import ipaddress
 import logging
 import signal
+from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -30,7 +31,7 @@ from transport.settings import Settings
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from actors import ActorSystem, SessionHandle
     from transport.auth import Authenticate
@@ -66,6 +67,8 @@ class Greenroom:
         redact: Redact | list[str] | tuple[str, ...] | None = None,
     ) -> None:
         keywords = settings.explicit() if isinstance(settings, Settings) else settings
+        if keywords is not None and not isinstance(keywords, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # as below
+            raise ConfigError(f"settings must be Settings or a mapping of names to values, not {settings!r}")
         self.settings = Settings.load(keywords)
         self.auth = auth
         self._log = log
@@ -231,6 +234,9 @@ def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Se
         return redact_keys(settings.redact_keys)
     if callable(redact):
         return redact
+    # A string is a list of letters, one of which is in nearly every key.
+    if not isinstance(redact, (list, tuple)) or not all(isinstance(key, str) for key in redact):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
+        raise ConfigError(f"redact must be a list of strings or a function, not {redact!r}")
     return redact_keys((*settings.redact_keys, *redact))
 
 

@@ -74,8 +74,13 @@ class Settings(SessionSettings):
     _given: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
 
     def __new__(cls, **given: object) -> Self:
-        """Remember which fields are given: a value that equals its default is still the caller's choice."""
+        """Remember which fields are given: a value that equals its default is still the caller's choice.
+
+        Unless every field is given, as ``attrs.evolve`` does: then those that differ from their defaults were chosen.
+        """
         self = super().__new__(cls)
+        if len(given) == len(NAMES):
+            given = {name: value for name, value in given.items() if value != attrs.fields_dict(cls)[name].default}
         object.__setattr__(self, "_given", frozenset(given))  # before the object exists for anybody; frozen from then
         return self
 

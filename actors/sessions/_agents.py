@@ -68,13 +68,13 @@ class Agents:
 
     def add(self, function: AgentFunction, *, name: str | None = None, timeout: float | None = None) -> Agent:
         """Offer ``function``; raises :class:`~actors.ConfigError` for what cannot be an agent."""
-        label = name or str(getattr(function, "__name__", ""))
-        if not 0 < len(label) <= _LONGEST or not is_text(label):
+        label: Any = getattr(function, "__name__", "") if name is None else name
+        if not isinstance(label, str) or not 0 < len(label) <= _LONGEST or not is_text(label):
             raise ConfigError(f"agent {function!r} needs a name of 1 to {_LONGEST} characters, not {label!r}")
         if not inspect.iscoroutinefunction(function):
             raise ConfigError(f"agent {label} is not an async function")
         _check_parameters(label, function)
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
             raise ConfigError(f"agent {label}: timeout must be above 0 seconds, not {timeout!r}")
         if label in self._by_name:
             raise ConfigError(f"there is an agent {label} already")

@@ -57,6 +57,13 @@ def test_an_object_says_what_it_was_made_with_and_so_does_its_copy() -> None:
         settings.ring_events = 8  # type: ignore[misc]  # that it cannot be set is the rule
 
 
+def test_an_evolved_object_says_what_differs_from_the_defaults() -> None:
+    """*Else an object that was changed in one field would silence the environment in all of them.*"""
+    evolved = attrs.evolve(Settings(ring_events=7), ping_seconds=3.0)
+    assert evolved.explicit() == {"ring_events": 7, "ping_seconds": 3.0}
+    assert attrs.evolve(evolved, ring_events=8).explicit() == {"ring_events": 8, "ping_seconds": 3.0}
+
+
 @pytest.mark.parametrize("where", ["keywords", "toml"])
 def test_an_unknown_name_is_an_error_that_names_it_and_the_nearest(toml: Path, where: str) -> None:
     if where == "toml":
