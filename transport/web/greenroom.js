@@ -223,9 +223,8 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Every event from now on, and `{ type: "reset" }` where the position was lost; where nobody listens and every other
-   * iterator was left (`break`), those that came meanwhile first. Ends after `close()`; throws GreenroomError when the
-   * server ended it. With `persist`, an event counts as had when the next one is asked for, or the iterator is left.
+   * Every event that nobody had yet, and `{ type: "reset" }` where the position was lost. Ends after `close()`; throws
+   * GreenroomError when the server ended it. An event counts as had when the next one is asked for, or the loop is left.
    *
    * @returns {AsyncIterableIterator<Event | Reset>}
    */
@@ -251,9 +250,8 @@ export class Client extends EventTarget {
   /** @param {string} type @param {any} listener @param {boolean | AddEventListenerOptions} [options] */
   addEventListener(type, listener, options) {
     super.addEventListener(type, listener, options);
-    if (type !== "event") return;
-    this.#listened = true;
-    if (!this.#unclaimed) return;
+    this.#listened ||= type === "event";
+    if (type !== "event" || !this.#unclaimed) return;
     queueMicrotask(() => { // so that a listener for "reset" that is added next gets its share
       for (const { value } of this.#claim()) this.#announce(value);
       this.#save();
