@@ -17,7 +17,8 @@ client drops the connection, resumes after the last event it kept, and nothing w
 
 **Commands.** Each has an id. It is queued while offline, and sent again on the next connection until its reply comes:
 the server does a command with one id once. At most ``max_commands`` may be without a reply; one more is refused with
-``overloaded``.
+``overloaded``. By default they are fewer than a server takes at once, so that none of those that waited while offline
+is refused for their number.
 
 **The end.** The client comes back from everything that coming back may cure. From the rest it does not:
 :meth:`Client.events` hands out what had arrived and raises :class:`~transport.errors.ConnectionClosedForGood`, as do
@@ -390,7 +391,7 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     client: str = "greenroom-python",
     buffer_events: int = 1024,
     buffer_bytes: int = 16 * 1024 * 1024,
-    max_commands: int = 100,
+    max_commands: int = 32,
     signals: int = 64,
     patience: float = 5.0,
     connect_seconds: float = 10.0,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 from actors import (
     AgentCompleted,
@@ -138,6 +139,21 @@ async def test_a_restarted_server_is_resumed_where_the_client_was(tmp_path: Path
         assert [event.seq for event in before + after] == list(range(1, 10))
         assert client.statistics().resets == 0
         assert client.statistics().connections == 2
+
+
+async def test_as_many_commands_as_may_wait_while_offline_are_all_done(unused_port: int) -> None:
+    texts = [str(number) for number in range(32)]
+    async with connect(f"ws://127.0.0.1:{unused_port}", "s1") as client, trio.open_nursery() as nursery:
+        for text in texts:
+            nursery.start_soon(client.send, text)
+            await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(CommandRefused) as refused:
+            await client.send("one too many")
+        assert refused.value.code == "overloaded"
+        async with make_app().running(port=unused_port):
+            events = client.events()
+            sent = [await anext(events) for _ in texts]
+            assert [event.text for event in sent if isinstance(event, UserMessage)] == texts
 
 
 async def test_a_kept_position_resumes_in_another_client_and_a_lost_one_is_told() -> None:
