@@ -74,7 +74,7 @@ class Outbox(trio.abc.Stream):
         self.on_closed: Callable[[], None] = _nothing
         """Called when the stream was closed."""
         self.before_close: Callable[[bytes], bytes] = bytes
-        """What is written in place of what trio-websocket sends by itself; asked with nothing before the stream is closed."""
+        """What is written in place of what trio-websocket sends; asked once more, with nothing, before the end."""
 
     @property
     def blocked(self) -> bool:
