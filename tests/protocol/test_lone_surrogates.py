@@ -7,7 +7,7 @@ from protocol.agents import greenroom
 from protocol.wire import greeted
 
 HALF = "half \ud800"
-COMMANDS = {
+COMMANDS: dict[str, tuple[str, dict[str, object]]] = {
     "its name": (HALF, {}),
     "the text of a message": ("message.send", {"text": HALF}),
     "an agent's name": ("run.start", {"agent": HALF}),
