@@ -92,9 +92,19 @@ class TokenAuth:
         if not isinstance(leeway_seconds, (int, float)) or not 0 <= leeway_seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
             raise ConfigError(f"leeway_seconds of TokenAuth must be a finite number from 0 on, not {leeway_seconds!r}")
         self._key = key
-        self._algorithms = list(algorithms)
+        self._algorithms = [algorithm for algorithm in algorithms if self._fits(algorithm)]
+        if not self._algorithms:
+            raise ConfigError(f"key of TokenAuth cannot be used with {' or '.join(algorithms)}")
         self._audience = audience
         self._leeway = leeway_seconds
+
+    def _fits(self, algorithm: str) -> bool:
+        """Say whether the key is one for that algorithm: a client that names another must meet no fault of ours."""
+        try:
+            self._jwt.PyJWS().get_algorithm_by_name(algorithm).prepare_key(self._key)
+        except (self._jwt.PyJWTError, ValueError, TypeError):
+            return False
+        return True
 
     async def __call__(self, credentials: Credentials) -> User:
         """Return the user that the token is for."""
@@ -119,7 +129,7 @@ class TokenAuth:
                     options={"require": ["exp", "sub"], "verify_aud": self._audience is not None, "verify_exp": False},
                 )
             user = User(claims["sub"], _time(claims["exp"]) + self._leeway)
-        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise NotAuthenticated(f"the token is not valid: {_reason(error)}") from None
         if user.expires is not None and user.expires <= time.time():
             raise TokenExpired("the token has expired")

@@ -8,6 +8,8 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from actors import ConfigError
 from transport import Credentials, NotAuthenticated, TokenAuth, TokenExpired, User
@@ -132,6 +134,35 @@ async def test_every_algorithm_that_is_listed_is_accepted() -> None:
         assert (await auth(seen(token(algorithm=algorithm)))).id == "alice"
 
 
+def pair(private: Any) -> tuple[bytes, bytes]:
+    """A private and its public key, in PEM."""
+    hidden = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return hidden, private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+CURVE = pair(ec.generate_private_key(ec.SECP256R1()))
+EDWARDS = pair(ed25519.Ed25519PrivateKey.generate())
+
+
+@pytest.mark.parametrize(("algorithm", "keys"), [("ES256", CURVE), ("EdDSA", EDWARDS)])
+async def test_a_public_key_is_enough_to_check_what_the_private_one_signed(
+    algorithm: str, keys: tuple[bytes, bytes]
+) -> None:
+    private, public = keys
+    signed = seen(jwt.encode({"sub": "alice", "exp": NEVER}, private, algorithm))
+    for key in (public, public.decode()):
+        assert (await TokenAuth(key, algorithms=(algorithm,))(signed)).id == "alice"
+
+
+async def test_an_algorithm_that_the_key_is_not_for_is_not_accepted() -> None:
+    """*The public key, taken for a shared secret, would let anybody sign; a fault would let anybody fill the log.*"""
+    auth = TokenAuth(CURVE[1], algorithms=("ES256", "HS256", "EdDSA"))
+    for private, algorithm in ((KEY, "HS256"), (EDWARDS[0], "EdDSA")):
+        with pytest.raises(NotAuthenticated):
+            await auth(seen(jwt.encode({"sub": "alice", "exp": NEVER}, private, algorithm)))
+    assert (await auth(seen(jwt.encode({"sub": "alice", "exp": NEVER}, CURVE[0], "ES256")))).id == "alice"
+
+
 async def test_a_short_key_is_no_warning_for_every_token() -> None:
     auth = TokenAuth("short")
     assert (await auth(seen(auth.issue("alice", 60)))).id == "alice"
@@ -141,6 +172,9 @@ async def test_a_short_key_is_no_warning_for_every_token() -> None:
     ("field", "arguments"),
     [
         ("key", {"key": ""}),
+        ("key", {"key": CURVE[1]}),
+        ("key", {"key": EDWARDS[1], "algorithms": ["ES256", "HS256"]}),
+        ("key", {"key": "no PEM", "algorithms": ["ES256"]}),
         ("algorithms", {"key": KEY, "algorithms": []}),
         ("algorithms", {"key": KEY, "algorithms": "HS256"}),
         ("algorithms", {"key": KEY, "algorithms": ["none"]}),
