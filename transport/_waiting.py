@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import orjson
 
 MAX_SIGNALS = 64
@@ -29,7 +31,7 @@ class WaitingSignals:
         return bool(self._entries)
 
     def put(self, name: str, data: bytes, frame: bytes) -> int:
-        """Keep ``frame``, the signal ``name`` with ``data`` (a JSON object); how many were dropped for it."""
+        """Keep ``frame``, the signal ``name`` with ``data`` (JSON); how many were dropped for it."""
         entries = self._entries
         entries.append((name, data, frame))
         self.size += len(frame)
@@ -55,8 +57,14 @@ class WaitingSignals:
             if name != "typing":
                 other = index
                 continue
-            who = str(orjson.loads(data).get("id"))
+            who = _who(data)
             if who in newer:
                 outdated = index
             newer.add(who)
         return next((index for index in (outdated, other) if index >= 0), 0)
+
+
+def _who(data: bytes) -> str:
+    """Tell whose typing that is: nobody's, where an agent chose the name for a signal of its own."""
+    value = orjson.loads(data)
+    return str(cast("dict[str, object]", value).get("id")) if isinstance(value, dict) else ""

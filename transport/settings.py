@@ -48,8 +48,8 @@ class Settings(SessionSettings):
     """The largest message from a client, over all its fragments, inclusive."""
     hello_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long a client has for its hello."""
-    ping_seconds: float = attrs.field(default=25.0, validator=number_from(0.001, 86_400))
-    """How often a client is pinged; at least once a day, so that every client's timers can hold it."""
+    ping_seconds: float = attrs.field(default=25.0, validator=number_from(0.001, 2_000_000))
+    """How often a client is pinged; 2,000,000 at most, so that a browser's timers can hold it."""
     pong_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long beyond ``ping_seconds`` a client may be silent."""
     slow_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))

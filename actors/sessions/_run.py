@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import trio
 
-from actors.codec import encode, encode_text, envelope
+from actors.codec import encode, encode_text, envelope, is_text
 from actors.errors import RunClosed, RunFailed, UnserialisableEvent
 from actors.sessions._context import RUN_CONTEXT, RunContext
 from actors.sessions._outcome import Outcome, ended, failed
@@ -132,10 +132,10 @@ class Run:
         if self._append(self._envelopes.get("custom") or self._envelope("custom"), data):
             await self._journal.admit()
 
-    def signal(self, name: str, data: Mapping[str, object]) -> None:
-        """Show ``data`` to whoever is attached now, without a number and without a promise. Never waits."""
+    def signal(self, name: str, data: object = None) -> None:
+        """Show ``data``, any JSON value, to whoever is attached now: without a number and a promise. Never waits."""
         self._require_open()
-        self._stage.signals.send(_string(name), self._stage.encode(dict(data)))
+        self._stage.signals.send(_string(name), self._stage.encode(data))
 
     def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
         """Show that the agent is typing, or that it stopped; its run's end also ends its typing. Never waits."""
@@ -370,4 +370,6 @@ def _run_failed(child: Run, outcome: Outcome) -> RunFailed:
 def _string(text: str) -> str:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  agents need not be typed
         raise UnserialisableEvent(f"expected a string, got {type(text).__name__}")
+    if not is_text(text):
+        raise UnserialisableEvent("a name or a prompt has a lone surrogate")
     return text

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def number_from(lowest: float, highest: float = math.inf) -> Validator:
     """Validate a number within bounds; what is not raises :class:`~actors.ConfigError` with the field's name."""
-    bounds = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:g}"
+    bounds = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:.15g}"
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not lowest <= value <= highest:

@@ -1,0 +1,67 @@
+"""Signals of agents: any JSON value under any name, and nothing that an agent signals harms who is attached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from protocol.wire import greeted
+
+from actors import UnserialisableEvent
+from transport import Greenroom
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actors import Run
+
+
+def house(agent: Callable[[Run], Awaitable[None]]) -> Greenroom:
+    app = Greenroom(log="memory:")
+    app.agent(name="agent")(agent)
+    return app
+
+
+VALUES: list[object] = [{"step": 1}, 0.5, "half", [1, None], True, None]
+
+
+async def test_a_signal_carries_any_json_value() -> None:
+    async def agent(run: Run) -> None:
+        for value in VALUES:
+            run.signal("progress", value)
+        run.signal("done")
+
+    async with house(agent).running(port=0) as server, greeted(server) as one:
+        await one.start("1", "agent")
+        signals = [await one.receive("signal") for _ in range(len(VALUES) + 1)]
+        assert signals == [
+            *({"type": "signal", "name": "progress", "data": value} for value in VALUES),
+            {"type": "signal", "name": "done", "data": None},
+        ]
+
+
+async def test_a_name_with_a_lone_surrogate_is_refused_whether_or_not_anybody_is_attached() -> None:
+    refused: list[str] = []
+
+    async def agent(run: Run) -> None:
+        with pytest.raises(UnserialisableEvent) as caught:
+            run.signal("half \ud800", {})
+        refused.append(str(caught.value))
+
+    app = house(agent)
+    async with app.running(port=0) as server:
+        await (await app.sessions.get("anonymous", "s1")).start("agent")
+        async with greeted(server) as one:
+            await one.completed(await one.start("1", "agent"))
+    assert len(refused) == 2
+
+
+async def test_signals_that_only_are_named_typing_are_dropped_as_any_others_are() -> None:
+    async def agent(run: Run) -> None:
+        for number in range(100):
+            run.signal("typing", number)
+
+    async with house(agent).running(port=0) as server, greeted(server) as one:
+        await one.completed(await one.start("1", "agent"))
+        await one.say("alive")
+        assert [frame["data"] for frame in one.frames if frame["type"] == "signal"] == list(range(36, 100))
