@@ -27,13 +27,21 @@ _MAX_FAULTS = 20
 def structurer(function: Callable[..., object], position: int) -> Callable[[JSON], object] | None:
     """Make what turns a JSON value into the ``position``-th parameter of ``function``; None when it takes none.
 
-    A parameter without an annotation, or annotated ``object``, ``Any`` or ``JSON``, gets the value as it is. Raises
-    :class:`~actors.ConfigError` when the annotation cannot be resolved.
+    A parameter without an annotation, or annotated ``object``, ``Any`` or ``JSON``, gets the value as it is; one with a
+    default gets that for ``null``, which is also what an absent input is. Raises :class:`~actors.ConfigError` when the
+    annotation cannot be resolved.
     """
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) <= position:
         return None
     parameter = parameters[position]
+    structure = _structure(function, parameter)
+    if parameter.default is parameter.empty:
+        return structure
+    return lambda value: parameter.default if value is None else structure(value)
+
+
+def _structure(function: Callable[..., object], parameter: inspect.Parameter) -> Callable[[JSON], object]:
     if parameter.annotation in (inspect.Parameter.empty, "JSON", JSON, "object", "Any", object, Any):
         return _as_it_is
     try:

@@ -53,6 +53,9 @@ async def takes_point(run: object, value: Point) -> None: ...
 async def takes_note(run: object, value: Note) -> None: ...
 async def takes_items(run: object, value: list[Item]) -> None: ...
 async def takes_objects(run: object, value: dict[str, object]) -> None: ...
+async def takes_order_or_none(run: object, value: Order | None = None) -> None: ...
+async def takes_number_or_five(run: object, value: int = 5) -> None: ...
+async def takes_any_or_five(run: object, value=5) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001 - as agents may be
 async def takes_unknown(run: object, value: Nobody) -> None: ...  # type: ignore[name-defined]  # noqa: F821 - as said
 
 
@@ -75,6 +78,12 @@ FITS = [
     (takes_note, {"text": "t"}, {"text": "t"}),
     (takes_items, [{"name": "tea", "count": 2}], [Item("tea", 2)]),
     (takes_objects, {"a": NESTED}, {"a": NESTED}),
+    (takes_order_or_none, None, None),
+    (takes_order_or_none, {"items": []}, Order([])),
+    (takes_number_or_five, None, 5),
+    (takes_number_or_five, 0, 0),
+    (takes_any_or_five, None, 5),
+    (takes_any_or_five, False, False),
 ]
 
 
@@ -85,6 +94,8 @@ def test_what_fits_is_given_as_it_is_annotated(agent: Any, value: Any, expected:
 
 FAULTS = [
     (takes_text, 5, ["input"]),
+    (takes_text, None, ["input"]),
+    (takes_number_or_five, "5", ["input"]),
     (takes_order, 5, ["input"]),
     (takes_order, None, ["input"]),
     (takes_order, {}, ["input.items"]),
