@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from transport import Credentials, Greenroom, User
-from transport.app import tune_garbage_collection, wait_for_signal
+from transport.app import end_by_signal, tune_garbage_collection
 
 if TYPE_CHECKING:
     from actors import Run
@@ -88,9 +88,10 @@ async def tell(server: Server) -> None:
 async def serve(app: Greenroom, port: int) -> None:
     """Serve until SIGTERM."""
     async with app.running(port=port) as server, trio.open_nursery() as nursery:
-        tune_garbage_collection(app.settings.gc_threshold)
-        nursery.start_soon(tell, server)
-        await wait_for_signal()
+        with end_by_signal() as end:
+            tune_garbage_collection(app.settings.gc_threshold)
+            nursery.start_soon(tell, server)
+            await end()
         nursery.cancel_scope.cancel()
 
 
