@@ -135,7 +135,9 @@ class Run:
     def signal(self, name: str, data: object = None) -> None:
         """Show ``data``, any JSON value, to whoever is attached now: without a number and a promise. Never waits."""
         self._require_open()
-        self._stage.signals.send(_string(name), self._stage.encode(data))
+        if not is_text(_string(name)):  # elsewhere a name is encoded with the rest
+            raise UnserialisableEvent("the signal's name has a lone surrogate")
+        self._stage.signals.send(name, self._stage.encode(data))
 
     def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
         """Show that the agent is typing, or that it stopped; its run's end also ends its typing. Never waits."""
@@ -370,6 +372,4 @@ def _run_failed(child: Run, outcome: Outcome) -> RunFailed:
 def _string(text: str) -> str:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  agents need not be typed
         raise UnserialisableEvent(f"expected a string, got {type(text).__name__}")
-    if not is_text(text):
-        raise UnserialisableEvent("a name or a prompt has a lone surrogate")
     return text
