@@ -5,14 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection
 
 
+@attrs.frozen
 class _Over:
     """Stands where the handshake was: wsproto asks it for events, of which there are no more."""
-
-    __slots__ = ()
 
     @staticmethod
     def events() -> tuple[()]:
