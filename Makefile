@@ -50,7 +50,9 @@ check: lint types contracts test ## everything that a change has to pass
 
 bench: $(STAMP) ## every measurement, written to bench/RESULTS.md
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@cd bench/peer_servers && { npm install --silent || echo "without npm: the peers on Node are reported as not installed" >&2; }
 	$(BIN)/python bench/users.py --results bench/RESULTS.md
+	$(BIN)/python bench/peers.py --repetitions 2 --seconds 1 --results bench/RESULTS.md
 	$(BIN)/python bench/log.py --results bench/RESULTS.md
 	$(BIN)/python bench/resume.py --repetitions 2 --results bench/RESULTS.md
 	$(BIN)/python bench/scale.py --repetitions 2 --seconds 6 --results bench/RESULTS.md
@@ -71,4 +73,5 @@ constraints: ## constraints.txt again, with the newest of everything
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) $(VENV)-constraints dist build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf bench/peer_servers/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

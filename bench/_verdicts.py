@@ -50,9 +50,9 @@ class Goal:
         met = "yes" if self.met(statistics.median(within)) else "no"
         return [self._said(" times"), self._spread(figures), self._spread(base), spread(within, 3), met]
 
-    def undecided(self, why: str) -> list[str]:
-        """The line of a goal that cannot be decided here."""
-        return [self._said(" times"), why, "", "", "not decided"]
+    def undecided(self, why: str, *, by_itself: bool = False) -> list[str]:
+        """The line of a goal that cannot be decided here, for a ratio or for the figure itself."""
+        return [self._said(f" {self.unit}".rstrip() if by_itself else " times"), why, "", "", "not decided"]
 
     def _said(self, unit: str) -> str:
         return f"{self.what}: {'≥' if self.at_least else '≤'} {self.bound:g}{unit}"

@@ -1,0 +1,206 @@
+"""The servers that ``peers.py`` compares: how each is started, what it needs, and what it leaves to the application."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING
+
+import _loading
+import _process
+import attrs
+from _goals import MEMORY, SQLITE
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+FOLDER = Path(__file__).with_name("peer_servers")
+NODE = which("node") or which("nodejs")
+PACKAGES = ("picows", "aiofastnet", "websockets", "uvloop", "uvicorn", "httptools", "fastapi", "python-socketio")
+_SOCKET_IO = "/socket.io/?EIO=4&transport=websocket"
+_MESSAGES = "Messages only: no sessions, no order across reconnects, nothing stored, no resume."
+_UNBOUNDED = "`send` never waits: what a client does not read gathers in memory, without a bound."
+_HELD_UP = "A client that does not read holds up whoever sends to it."
+_QUEUED = "As above; a client that does not read holds its agent up once 64 events wait."
+
+
+@attrs.frozen(kw_only=True)
+class Server:
+    """One line of the tables: ``runtime`` is whose pacing loop it has, ``needs`` what it imports."""
+
+    name: str
+    title: str
+    runtime: str
+    script: str = ""
+    lacks: str = ""
+    needs: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    dialect: str = "plain"
+    path: str = "/"
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is Greenroom."""
+        return not self.script
+
+    @property
+    def variant(self) -> bool:
+        """Whether it is another server with a queue."""
+        return bool(self.options)
+
+    def missing(self) -> list[str]:
+        """What it needs and does not find here."""
+        if self.runtime != "node":
+            return [name for name in self.needs if find_spec(name) is None]
+        absent = [name for name in self.needs if not (FOLDER / "node_modules" / name).exists()]
+        return absent if NODE else ["node", *absent]
+
+    @contextmanager
+    def running(self) -> Generator[_loading.Target]:
+        """Run it until the block is left, on a core and a log of its own."""
+        if self.ours:
+            with (
+                _process.log_url("memory" if self.name == MEMORY else "sqlite") as url,
+                _process.measured(url) as found,
+            ):
+                yield _loading.Target.of(found)
+            return
+        port = _process.free_port()
+        program = NODE or "node" if self.runtime == "node" else sys.executable
+        command = [program, str(FOLDER / self.script), "--port", str(port), *self.options]
+        with _process.serving(command, port) as pid:
+            yield _loading.Target((port,), (pid,), path=self.path)
+
+
+SERVERS = (
+    Server(name=MEMORY, title="**Greenroom, memory**", runtime="trio", dialect="greenroom"),
+    Server(name=SQLITE, title="**Greenroom, sqlite**", runtime="trio", dialect="greenroom"),
+    Server(
+        name="picows",
+        title="picows, uvloop",
+        runtime="uvloop",
+        script="with_picows.py",
+        needs=("picows", "uvloop"),
+        lacks=f"{_MESSAGES} {_UNBOUNDED}",
+    ),
+    Server(
+        name="picows-queued",
+        title="picows, uvloop, a queue for each user",
+        runtime="uvloop",
+        script="with_picows.py",
+        needs=("picows", "uvloop"),
+        options=("--queued",),
+        lacks=_QUEUED,
+    ),
+    Server(
+        name="websockets",
+        title="websockets, uvloop",
+        runtime="uvloop",
+        script="with_websockets.py",
+        needs=("websockets", "uvloop"),
+        lacks=f"{_MESSAGES} {_HELD_UP}",
+    ),
+    Server(
+        name="websockets-queued",
+        title="websockets, uvloop, a queue for each user",
+        runtime="uvloop",
+        script="with_websockets.py",
+        needs=("websockets", "uvloop"),
+        options=("--queued",),
+        lacks=_QUEUED,
+    ),
+    Server(
+        name="websockets-trio",
+        title="websockets, trio",
+        runtime="trio",
+        script="with_websockets_trio.py",
+        needs=("websockets",),
+        lacks=f"{_MESSAGES} {_HELD_UP} Its interface for trio is experimental.",
+    ),
+    Server(
+        name="fastapi",
+        title="FastAPI, uvicorn",
+        runtime="uvloop",
+        script="with_fastapi.py",
+        needs=("fastapi", "uvicorn", "uvloop", "httptools", "websockets"),
+        lacks=f"{_MESSAGES} {_HELD_UP}",
+    ),
+    Server(
+        name="fastapi-queued",
+        title="FastAPI, uvicorn, a queue for each user",
+        runtime="uvloop",
+        script="with_fastapi.py",
+        needs=("fastapi", "uvicorn", "uvloop", "httptools", "websockets"),
+        options=("--queued",),
+        lacks=_QUEUED,
+    ),
+    Server(
+        name="python-socketio",
+        title="python-socketio, uvicorn",
+        runtime="uvloop",
+        script="with_socketio.py",
+        needs=("socketio", "uvicorn", "uvloop", "httptools", "websockets"),
+        dialect="sio",
+        path=_SOCKET_IO,
+        lacks="Rooms and acknowledgements: nothing stored, and no connection state recovery, so what is sent while a "
+        "client is away is lost. Its queue for each client has no bound.",
+    ),
+    Server(
+        name="ws",
+        title="Node ws",
+        runtime="node",
+        script="with_ws.mjs",
+        needs=("ws",),
+        lacks=f"{_MESSAGES} {_UNBOUNDED}",
+    ),
+    Server(
+        name="ws-queued",
+        title="Node ws, its bounded stream for each user",
+        runtime="node",
+        script="with_ws.mjs",
+        needs=("ws",),
+        options=("--queued",),
+        lacks="As above; a client that does not read holds its agent up once 16 KiB wait.",
+    ),
+    Server(
+        name="socket.io",
+        title="Node socket.io, recovery on",
+        runtime="node",
+        script="with_socketio.mjs",
+        needs=("socket.io",),
+        dialect="sio",
+        path=_SOCKET_IO,
+        lacks="Keeps what was missed for two minutes in the memory of one process, gone with it; its documentation "
+        "says that recovery does not always succeed. What a client does not read gathers in memory, without a bound.",
+    ),
+)
+
+
+def versions() -> list[str]:
+    """The peers, what they run on and what makes them fast, with their versions, as far as they are there."""
+    found: list[str] = []
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    if NODE is not None:
+        said = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - found in PATH
+        found.append(f"Node {said.stdout.strip().removeprefix('v')}")
+    manifests = [FOLDER / "node_modules" / name / "package.json" for name in ("ws", "socket.io", "bufferutil")]
+    read = [json.loads(manifest.read_text()) for manifest in manifests if manifest.exists()]
+    return found + [f"{one['name']} {one['version']}" for one in read]
+
+
+def pacing(runtime: str, **options: object) -> list[str]:
+    """The command that measures the empty pacing loop of a runtime."""
+    words = [sys.executable, str(FOLDER / "pacing.py"), runtime]
+    if runtime == "node":
+        words = [NODE or "node", str(FOLDER / "pacing.mjs")]
+    for name, value in options.items():
+        words += [f"--{name}", str(value)]
+    return words

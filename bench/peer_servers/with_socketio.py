@@ -1,0 +1,53 @@
+"""python-socketio on uvicorn: WebSocket only, orjson, uvloop, httptools; no compression, no log."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import Any
+
+import _work
+import orjson
+
+socketio: Any = import_module("socketio")
+uvicorn: Any = import_module("uvicorn")
+SETTINGS = {"loop": "uvloop", "http": "httptools", "ws": "websockets-sansio", "ws_per_message_deflate": False}
+
+
+class Json:
+    """orjson, with the interface of the standard library's module that python-socketio asks for."""
+
+    @staticmethod
+    def dumps(value: Any, **_: Any) -> str:
+        """``value`` as compact JSON."""
+        return orjson.dumps(value).decode()
+
+    @staticmethod
+    def loads(text: str, **_: Any) -> Any:
+        """What ``text`` says."""
+        return orjson.loads(text)
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    options = _work.options(__doc__)
+    server = socketio.AsyncServer(async_mode="asgi", transports=["websocket"], json=Json, http_compression=False)
+    seqs: dict[str, int] = {}
+
+    async def run(sid: str, asked: dict[str, Any]) -> None:
+        async def send(event: dict[str, Any]) -> None:
+            await server.emit("event", event, to=sid)
+
+        seqs[sid] = await _work.run(_work.job(asked), seqs.get(sid, 0), send)
+
+    def forget(sid: str, _reason: str) -> None:
+        seqs.pop(sid, None)
+
+    server.on("run", run)
+    server.on("disconnect", forget)
+    quiet = {"access_log": False, "log_level": logging.ERROR, "ws_ping_interval": None, "timeout_graceful_shutdown": 1}
+    uvicorn.run(socketio.ASGIApp(server), host="127.0.0.1", port=options.port, **SETTINGS, **quiet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What bench/peers.py makes of its figures: ratios within repetitions, goals, and a line for every server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import _peer_tables
+import peers
+import pytest
+from _goals import AIMS, Aim, paired
+from _peer_loads import BURST, PACED, figures
+from _peer_subjects import FOLDER, SERVERS, Server
+from _verdicts import Goal
+
+AT_LEAST = Aim(Goal("rate", 2, at_least=True), "rate", "ours", "theirs")
+AT_MOST = Aim(Goal("cost", 1), "cost", "ours", "theirs")
+
+
+def series(figure: str, values: list[float]) -> list[dict[str, float]]:
+    return [{figure: value} for value in values]
+
+
+def test_a_ratio_is_the_median_of_the_ratios_within_each_repetition() -> None:
+    measured = {"ours": series("rate", [100, 200, 300]), "theirs": series("rate", [50, 400, 10])}
+    assert AT_LEAST.line(measured)[-2:] == ["2.000 (0.500 to 30.000)", "yes"]
+    # The ratio of the medians and the mean of the ratios are still above the bound; the median of the ratios is not.
+    assert AT_LEAST.line(measured | {"theirs": series("rate", [51, 400, 10])})[-1] == "no"
+
+
+@pytest.mark.parametrize(("value", "met"), [(200, "yes"), (199.9, "no")])
+def test_at_least_includes_its_bound(value: float, met: str) -> None:
+    measured = {"ours": series("rate", [value]), "theirs": series("rate", [100])}
+    assert AT_LEAST.line(measured)[-1] == met
+
+
+@pytest.mark.parametrize(("value", "met"), [(4, "yes"), (4.01, "no")])
+def test_at_most_includes_its_bound(value: float, met: str) -> None:
+    measured = {"ours": series("cost", [value]), "theirs": series("cost", [4])}
+    assert AT_MOST.line(measured)[-1] == met
+
+
+def test_without_a_peer_the_figure_itself_is_judged_by_its_median() -> None:
+    aim = Aim(Goal("p99", 5, "ms"), "p99", "ours")
+    assert aim.line({"ours": series("p99", [1, 5, 99])})[-1] == "yes"
+    assert aim.line({"ours": series("p99", [1, 5.1, 99])})[-1] == "no"
+
+
+def test_a_goal_that_always_holds_is_judged_by_the_worst_repetition() -> None:
+    aim = Aim(Goal("longest", 50, "ms"), "longest", "ours", always=True)
+    assert aim.line({"ours": series("longest", [1, 50])})[-1] == "yes"
+    assert aim.line({"ours": series("longest", [1, 1, 51])})[-1] == "no"
+
+
+@pytest.mark.parametrize("measured", [{}, {"ours": series("rate", [1])}, {"theirs": series("rate", [1])}])
+def test_a_goal_whose_side_is_missing_is_neither_met_nor_missed(measured: dict[str, list[dict[str, float]]]) -> None:
+    assert AT_LEAST.line(measured) == ["rate: ≥ 2 times", "not measured", "", "", "not decided"]
+
+
+def test_a_goal_without_a_peer_says_its_unit_also_where_it_was_not_measured() -> None:
+    assert Aim(Goal("p99", 5, "ms"), "p99", "ours").line({})[0] == "p99: ≤ 5 ms"
+
+
+def test_only_repetitions_with_both_figures_are_paired() -> None:
+    measured = {"ours": [{"rate": 1.0}, {}, {"rate": 3.0}], "theirs": [{}, {"rate": 2.0}, {"rate": 6.0}]}
+    assert paired(measured, "rate", "ours", "theirs") == [(3, 6)]
+
+
+def a_round(**figures: float) -> dict[str, Any]:
+    usual = {"events": 100, "seconds": 1.0, "server_cpu": 1.0, "busy": 0.1, "p50": 1000, "p99": 2000, "longest": 3000}
+    return usual | figures
+
+
+def test_rounds_are_added_up_and_the_worst_delay_stays() -> None:
+    rounds = [a_round(), a_round(seconds=3.0, server_cpu=2.0, busy=0.5, p99=4000, longest=9000)]
+    assert figures(rounds) == {
+        "rate": 50,
+        "cpu": 1500,
+        "server": 75,
+        "busy": 50,
+        "p50": 1,
+        "p99": 3,
+        "longest": 9,
+    }
+
+
+def test_a_paced_load_has_as_many_events_as_fill_its_time() -> None:
+    assert PACED.events(2) == 40
+    assert PACED.events(0.01) == 1
+    assert BURST.events(2) == 200
+
+
+def test_every_goal_is_about_servers_and_figures_that_are_measured() -> None:
+    names = {server.name for server in SERVERS}
+    columns = (*_peer_tables.BURST, *_peer_tables.PACED, *_peer_tables.TAIL)
+    assert {aim.server for aim in AIMS} | {aim.peer for aim in AIMS if aim.peer} <= names
+    assert {aim.figure for aim in AIMS} <= {column.figure for column in columns}
+
+
+def test_every_peer_has_its_script_and_says_what_it_leaves_to_the_application() -> None:
+    others = [server for server in SERVERS if not server.ours]
+    assert all((FOLDER / server.script).is_file() and server.lacks for server in others)
+
+
+def test_a_server_that_is_not_installed_has_its_line_in_every_table() -> None:
+    text = _peer_tables.report(SERVERS, {}, {server.name: "not installed (it)" for server in SERVERS})
+    variants = sum(server.variant for server in SERVERS)
+    assert text.count("not installed (it)") == 3 * len(SERVERS) - variants
+    assert text.count("not decided") == len(AIMS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--repetitions", "0"],
+        ["--repetitions", "x"],
+        ["--seconds", "nan"],
+        ["--seconds", "0"],
+        ["--seconds", "x"],
+        ["--only", "x"],
+    ],
+)
+def test_wrong_options_are_one_clear_error(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["peers.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        peers.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"argument {words[0]}: " in said
+    assert words[1] in said
+
+
+def test_asking_only_for_what_is_not_installed_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_server: Server) -> list[str]:
+        return ["it"]
+
+    monkeypatch.setattr(Server, "missing", missing)
+    monkeypatch.setattr("sys.argv", ["peers.py", "--only", "ws"])
+    with pytest.raises(SystemExit, match=r"nothing to measure: ws is not installed \(it\)"):
+        peers.main()
