@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import outcome
 
-from actors._incarnation import UNHANDLED, Incarnation
+from actors._incarnation import UNHANDLED, Incarnation, does_nothing
 from actors._lifecycle import ExitReason, Normal, Shutdown
 from actors._mailbox import Request
 from actors._ref import ActorRef, cell_of
@@ -30,8 +30,9 @@ NORMAL = Normal()
 
 
 class Actor:
-    """State, one mailbox, one nursery. Subclass it; the runtime makes the instance, in the actor's own task.
+    """State, one mailbox, one nursery. Subclass it; the runtime makes the instance of each incarnation.
 
+    The first is made by the task that spawns the actor, in a copy of its context, the others by the actor's own.
     One message is handled at a time. A failure of any method, or of a task in the nursery, ends the incarnation;
     whether another one is made is decided by ``restart``. :attr:`ref`, :attr:`nursery` and :attr:`context` are there
     from ``started()`` on.
@@ -39,6 +40,7 @@ class Actor:
 
     _life: Incarnation
 
+    @does_nothing
     async def started(self) -> None:
         """Run before the first message of each incarnation; ``spawn`` returns after it."""
 
@@ -47,6 +49,7 @@ class Actor:
         del message
         return UNHANDLED
 
+    @does_nothing
     async def stopping(self, reason: ExitReason) -> None:
         """Run at the end, when the children are gone; the time for it is what is left of ``shutdown``.
 
@@ -66,9 +69,10 @@ class Actor:
     @property
     def nursery(self) -> trio.Nursery:
         """Where this actor's tasks live. They end with it; one that fails ends it."""
-        if self._life.nursery is None:
-            raise RuntimeError(f"{self._life.cell.path} has no nursery any more: it failed")
-        return self._life.nursery
+        nursery = self._life.room()
+        if nursery is None:
+            raise RuntimeError(f"{self._life.cell.path} has no nursery: it failed, or this is none of its tasks")
+        return nursery
 
     @property
     def context(self) -> Context:

@@ -6,6 +6,7 @@ is decided by the family (the supervisor's book-keeping) that the cell belongs t
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 from typing import TYPE_CHECKING
@@ -15,8 +16,8 @@ import trio
 
 from actors._cancelling import GRACE
 from actors._deadletters import Undelivered
-from actors._incarnation import Incarnation
-from actors._lifecycle import HALT, KILLED, ExitReason, Failure, Killed, State, Stop
+from actors._incarnation import Incarnation, is_overridden
+from actors._lifecycle import HALT, KILL, KILLED, ExitReason, Failure, Killed, State, Stop
 from actors._mailbox import Mailbox, Request
 from actors._ref import ActorRef, ActorStatistics
 from actors._restart import should_restart
@@ -110,15 +111,35 @@ class Cell:
 
         Cancelled: it is killed, and is gone when Cancelled is raised.
         """
-        self.system.nursery.start_soon(self._run, name=self.spec.id)
         self.system.living += 1
+        if self._begin():
+            return
         try:
             await self._wait_up()
         except trio.Cancelled:
-            self.stop_soon(Stop(KILLED), 0.0)
+            self.stop_soon(KILL, 0.0)
             with trio.CancelScope(shield=True):
                 await self.gone()
             raise
+
+    def _begin(self) -> bool:
+        """Make the first instance and start the task. Whether it is up, since there is no ``started()`` to wait for."""
+        context = contextvars.copy_context()
+        try:
+            actor = context.run(self.make)
+            self.life = life = Incarnation(self, actor)
+            actor.bind(life)
+        except BaseException as failure:
+            self._conclude(Failure(failure) if isinstance(failure, Exception) else KILLED)
+            raise
+        context.run(self._start_task)
+        if is_overridden(actor.started):
+            return False
+        life.is_up()
+        return True
+
+    def _start_task(self) -> None:
+        self.system.nursery.start_soon(self._run, name=self.spec.id)
 
     async def begin_again(self) -> None:
         """Begin the next incarnation of a halted cell; return when it is up, or raise why it is not.
@@ -146,14 +167,23 @@ class Cell:
         """Note that ``started()`` has returned."""
         if self.stop_asked is None:
             self.state = State.RUNNING
-        self._tell_starter(outcome.Value(None))
+        if self._starter is not None:
+            self._tell_starter(outcome.Value(None))
 
-    def is_stopping(self) -> None:
-        """Note that no message is handled any more. The time of a stop that was its own wish begins."""
+    def is_stopping(self, *, busy: bool) -> None:
+        """Note that no message is handled any more; if it is ``busy`` still, that is timed from now on."""
         self.state = State.STOPPING
-        life, asked = self.life, self.stop_asked
-        if asked is not None and asked.own and life is not None and life.scope is not None:
-            life.scope.deadline = min(life.scope.deadline, self.begin_to_end())
+        if busy and self.stop_asked is not None and self.stop_asked.own:
+            self.begin_to_end()
+        if busy:
+            self.time()
+
+    def time(self) -> None:
+        """Have what still runs cancelled when a stop's time is up."""
+        life = self.life
+        if life is not None and life.scope is not None:
+            life.scope.deadline = min(life.scope.deadline, self.stop_at)
+            self.system.enforcer.at(life, self.stop_at + GRACE)
 
     # The task
 
@@ -164,7 +194,9 @@ class Cell:
         try:
             while True:
                 reason = KILLED
-                self.life = life = Incarnation(self)
+                life = self.life
+                if life is None:
+                    life = self.life = Incarnation(self)
                 try:
                     reason = await life.run()
                 finally:
@@ -195,11 +227,17 @@ class Cell:
         self.family = None
         life, self.life = self.life, None
         if life is not None:
-            life.close(ActorRestarted(f"{self.path} ended while it handled this and is restarted"), _cause(reason))
-            self.mailbox.put_back(life.stash or [])
+            life.close(self._restarted, _cause(reason))
+            if life.stash:
+                self.mailbox.put_back(life.stash)
         if not self.ends_for_good:
             self.stop_asked, self.stop_at = None, math.inf
-        self._tell_starter(outcome.Error(_cause(reason) or ActorRestarted(f"{self.path} did not start: {reason}")))
+        if self._starter is not None:
+            error = _cause(reason) or ActorRestarted(f"{self.path} did not start: {reason}")
+            self._tell_starter(outcome.Error(error))
+
+    def _restarted(self) -> ActorRestarted:
+        return ActorRestarted(f"{self.path} ended while it handled this and is restarted")
 
     async def _wait(self, delay: float) -> None:
         """Wait before the next incarnation; until :meth:`begin_again` when the delay is infinite."""
@@ -222,18 +260,22 @@ class Cell:
         self.mailbox.refuse("terminated", reason)
         life, self.life = self.life, None
         if life is not None:
-            life.close(self.mailbox.refusal(), cause)
-            self.mailbox.put_back(life.stash or [])
-        for item in self.mailbox.empty():
-            self.discard(item, Undelivered.TERMINATED)
+            life.close(self.mailbox.refusal, cause)
+            if life.stash:
+                self.mailbox.put_back(life.stash)
+        if self.mailbox.items:
+            for item in self.mailbox.empty():
+                self.discard(item, Undelivered.TERMINATED)
         watchers, self._watchers = self._watchers, None
         for watcher in watchers or ():
             watcher.saw_end(self, reason)
         self.system.living -= 1
         self.parent.ended(self, reason)
-        self._tell_starter(outcome.Error(cause or self.mailbox.refusal()))
+        if self._starter is not None:
+            self._tell_starter(outcome.Error(cause or self.mailbox.refusal()))
         self._set(self._gone)
         self._set(self._halted)
+        self.mailbox.wake()
         self.task = self.family = None
 
     @staticmethod
@@ -280,13 +322,13 @@ class Cell:
             self._hurry(self.life, seconds)
 
     def _hurry(self, life: Incarnation, seconds: float) -> None:
-        if life.scope is not None:
-            life.scope.deadline = min(life.scope.deadline, self.stop_at)
-            if self.state is State.STARTING:
-                life.scope.cancel()
+        if self.state is State.STARTING and life.scope is not None:
+            life.scope.cancel()
         if self.state is State.RUNNING:
             self.state = State.STOPPING
-        self.system.enforcer.at(life, self.stop_at + GRACE)
+        # One that waits for a message looks at its control lane next; most have nothing more to do then.
+        if life.scope is not None and not self.mailbox.is_awaited:
+            self.time()
         if seconds <= 0:
             life.kill()
         life.wake()

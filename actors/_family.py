@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
-from actors._lifecycle import ExitReason, Failure, Killed, Shutdown, State, Stop
+from actors._lifecycle import STOP, ExitReason, Failure, Killed, Shutdown, State
 from actors._restart import Restart, Window, should_restart
 from actors._spec import AutoShutdown, ChildSpec, Strategy, SupervisorSpec
 from actors.errors import ActorTerminated, ChildNotFound, ChildRunning, MaxChildren, NameTaken, RestartLimit
@@ -179,7 +179,7 @@ class Family:
 
     async def launch(self, child: Child) -> ActorRef:
         """Give an entry a body and start it. Raises ChildRunning when it has one."""
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await self.system.let_others_run()
         if self._is_ending():
             raise ActorTerminated(f"{self.owner.path} is stopping")
         if child.cell is not None:
@@ -199,7 +199,7 @@ class Family:
         child.dismissed = True
         child.left_out = self._regroup is not None
         if child.cell is not None:
-            await child.cell.stop(Stop(Shutdown()), child.spec.seconds)
+            await child.cell.stop(STOP, child.spec.seconds)
 
     async def stop_all(self, *, brutal: bool = False) -> None:
         """End all children: in reverse order, a dynamic supervisor's in parallel. ``brutal`` kills them.
@@ -212,10 +212,10 @@ class Family:
         cells = [child.cell for child in reversed(self._children.values()) if child.cell is not None]
         if not (brutal or self.spec.strategy is Strategy.DYNAMIC):
             for cell in cells:
-                await cell.stop(Stop(Shutdown()), cell.spec.seconds)
+                await cell.stop(STOP, cell.spec.seconds)
             return
         for cell in cells:
-            cell.stop_soon(Stop(Shutdown()), 0.0 if brutal else cell.spec.seconds)
+            cell.stop_soon(STOP, 0.0 if brutal else cell.spec.seconds)
         for cell in cells:
             await cell.gone()
 
@@ -251,9 +251,10 @@ class Family:
             return delay
         self._go_back_to(child, delay)
         life = self.owner.life
-        if self._regroup is None and life is not None and life.nursery is not None:
+        nursery = life.room() if self._regroup is None and life is not None else None
+        if nursery is not None:
             self._regroup = trio.CancelScope()
-            life.nursery.start_soon(self._restart_group, name=f"restarting with {child.spec.id}")
+            nursery.start_soon(self._restart_group, name=f"restarting with {child.spec.id}")
         return math.inf
 
     def _grant(self, path: str, cause: BaseException | None) -> bool:
@@ -348,7 +349,7 @@ class Family:
         for child in reversed(group):
             if child.cell is not None and child.spec.restart is Restart.TEMPORARY:
                 child.dismissed = True
-                await child.cell.stop(Stop(Shutdown()), child.spec.seconds)
+                await child.cell.stop(STOP, child.spec.seconds)
             elif child.cell is not None:
                 await child.cell.halt(child.spec.seconds)
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import outcome
 import trio
 
-from actors._cancelling import GRACE, cancel_with_force
+from actors._cancelling import GRACE, cancel_with_force, close_late, open_late
 from actors._deadletters import Undelivered
-from actors._lifecycle import KILLED, ExitReason, Failure, Killed, is_graceful
+from actors._lifecycle import KILLED, ExitReason, Failure, Killed, Stop, is_graceful
 from actors._mailbox import Request
 from actors._ref import Terminated, cell_of
 from actors.errors import DeathPact
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from actors._actor import Actor
     from actors._cell import Cell
@@ -41,6 +41,19 @@ class Unhandled:
 
 UNHANDLED = Unhandled()
 """What ``receive`` returns for a message that it does not know."""
+
+Method = TypeVar("Method", bound="Callable[..., object]")
+
+
+def does_nothing(method: Method) -> Method:
+    """Mark a method that is there to be overridden: where it was not, nobody needs to wait for it."""
+    method.__dict__["does_nothing"] = True
+    return method
+
+
+def is_overridden(method: object) -> bool:
+    """Whether there is anything to wait for."""
+    return getattr(method, "does_nothing", False) is not True
 
 
 class Incarnation:
@@ -67,12 +80,14 @@ class Incarnation:
         "up_since",
     )
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, actor: Actor | None = None) -> None:
         self.cell = cell
-        self.actor: Actor | None = None
+        self.actor = actor
+        """Made by who starts it for the first time, later in its own task."""
         self.nursery: trio.Nursery | None = None
+        """Where its tasks are, since it was asked for: see :meth:`room`."""
         self.scope: trio.CancelScope | None = None
-        """Around what runs now: the nursery, and after a crash the cleaning up."""
+        """Around what runs now: the life with its nursery, and after a crash the cleaning up."""
         self.current: object = None
         """The message in hand, or the Request."""
         self.over = False
@@ -99,40 +114,83 @@ class Incarnation:
         """Live; all that began in this life has ended when it returns. Cancelled: the same, then it is raised."""
         reason: ExitReason = KILLED
         failures: list[Exception] = []
+        if self.up_since < math.inf:
+            # Up without having run, since there is no started(): what follows is made when there is something to do.
+            if not (self._attention or self.cell.mailbox.items):
+                await self.cell.mailbox.wait(trio.lowlevel.current_task())
+            if (stop := self._ends_at_once()) is not None:
+                self.over = True
+                self.cell.is_stopping(busy=False)
+                return stop.reason
         try:
-            async with trio.open_nursery() as nursery:
-                self.nursery, self.scope = nursery, nursery.cancel_scope
+            with trio.CancelScope() as self.scope:
                 try:
-                    if self.cell.stop_asked is not None:
-                        nursery.cancel_scope.cancel()
-                        await trio.lowlevel.checkpoint()
-                    reason = await self._live()
+                    actor = await self._begin(self.scope)
+                    wish = await self._handle(actor, None) or await self._serve(actor)
+                    reason = await self._say_goodbye(actor, wish)
                 except Exception as failure:  # noqa: BLE001  -- whatever an actor raises is its exit reason
                     failures.append(failure)
-                finally:
+                except BaseException as outside:
                     self.over = True
-                nursery.cancel_scope.cancel()
+                    if self.nursery is not None:
+                        await close_late(self.nursery, outside)
+                    raise
+                self.over = True
+                if self.nursery is not None:
+                    self.scope.cancel()
+                    await close_late(self.nursery, None)
         except BaseExceptionGroup as group:
-            failures += _failures_of(group, failures)
+            raised = group if self.nursery is not None else BaseExceptionGroup("actor failed", [group])
+            failures += _failures_of(raised, failures)
         finally:
             self.nursery = None
         reason = self._verdict(reason, failures)
         return reason if is_graceful(reason) else await self._clean_up(reason)
 
-    async def _live(self) -> ExitReason:
+    async def _begin(self, scope: trio.CancelScope) -> Actor:
         cell = self.cell
-        actor = self.actor = cell.make()
-        actor.bind(self)
-        await actor.started()
-        self.up_since = trio.current_time()
-        cell.is_up()
-        reason = await self._serve(actor)
-        cell.is_stopping()
-        if cell.family is not None:
-            await cell.family.stop_all()
+        if self._killed or (cell.stop_asked is not None and self.up_since == math.inf):
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+        actor = self.actor
+        if actor is None:
+            actor = self.actor = cell.make()
+            actor.bind(self)
+        if self.up_since == math.inf:
+            await actor.started()
+            self.is_up()
+        return actor
+
+    async def _say_goodbye(self, actor: Actor, reason: ExitReason) -> ExitReason:
+        self.cell.is_stopping(busy=self._has_more_to_do(actor))
+        if self.cell.family is not None:
+            await self.cell.family.stop_all()
         self._said_goodbye = True
         await actor.stopping(reason)
         return reason
+
+    def is_up(self) -> None:
+        """Note that ``started()`` has returned, or that there is none."""
+        self.up_since = trio.current_time()
+        self.cell.is_up()
+
+    def _has_more_to_do(self, actor: Actor) -> bool:
+        """Whether it does not end at once when it is to."""
+        tasks = self.nursery is not None and self.nursery.child_tasks
+        return bool(tasks) or self.cell.family is not None or is_overridden(actor.stopping)
+
+    def _ends_at_once(self) -> Stop | None:
+        """Find the stop that it was asked for, if that is all that there is to do."""
+        stop, quiet = self.cell.stop_asked, self._failure is None and not (self._killed or self._lifecycle)
+        if stop is None or not quiet or self.actor is None or self._has_more_to_do(self.actor):
+            return None
+        return None if stop.drain and self.cell.mailbox.items else stop
+
+    def room(self) -> trio.Nursery | None:
+        """Open the nursery, if this is the first to ask for it; None when the life has none any more."""
+        if self.nursery is None and not self.over and self.scope is not None and self.cell.task is not None:
+            self.nursery = open_late(self.cell.task, self.scope)
+        return self.nursery
 
     def _verdict(self, reason: ExitReason, failures: list[Exception]) -> ExitReason:
         if self._failure is not None and self._failure not in failures:
@@ -166,47 +224,70 @@ class Incarnation:
     # Messages
 
     async def _serve(self, actor: Actor) -> ExitReason:
-        """Handle messages until it is to stop."""
+        """Handle messages in a scope in which the work for an ask can be cancelled; then another one is needed."""
+        reason = None
+        while reason is None:
+            with trio.CancelScope() as scope:
+                reason = await self._handle(actor, scope)
+            if scope.cancel_called:
+                self.cell.handled += 1
+                self.current = None
+        return reason
+
+    async def _handle(self, actor: Actor, scope: trio.CancelScope | None) -> ExitReason | None:
+        """Handle messages until it is to stop; None when another scope is needed to go on."""
         cell = self.cell
-        mailbox, items, receive = cell.mailbox, cell.mailbox.items, actor.receive
+        mailbox, task = cell.mailbox, cell.task
+        assert task is not None  # noqa: S101  -- it is the one that runs this
         left = BATCH
         while True:
             if self._attention and (reason := await self._attend(actor)) is not None:
-                return reason
+                break
+            items = mailbox.items
             if not items:
-                if cell.stop_asked is not None:
-                    return cell.stop_asked.reason
-                mailbox.reader = cell.task
-                await trio.lowlevel.wait_task_rescheduled(mailbox.stop_waiting)
+                if (stop := cell.stop_asked) is not None:
+                    reason = stop.reason
+                    break
+                await mailbox.wait(task)
                 left = BATCH
-            elif not left:
+                continue
+            if not left:
                 await trio.lowlevel.checkpoint()
                 left = BATCH
-            else:
-                left -= 1
-                self.current = item = mailbox.take()
-                if type(item) is Request:
-                    await self._answer(item, receive)
-                elif await receive(item) is UNHANDLED:
+                continue
+            left -= 1
+            item = items[0]
+            if type(item) is not Request:
+                self.current = mailbox.take()
+                if await actor.receive(item) is UNHANDLED:
                     cell.discard(item, Undelivered.UNHANDLED)
-                cell.handled += 1
-                self.current = item = None  # an actor at rest does not hold its last message
+            elif scope is None or await self._answer(actor, item, scope):
+                return None
+            cell.handled += 1
+            self.current = None
+        if left < BATCH:  # who was answered just now is to know it before anybody knows of the end
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return reason
 
-    async def _answer(self, request: Request, receive: Callable[[object], Awaitable[object]]) -> None:
+    async def _answer(self, actor: Actor, request: Request, scope: trio.CancelScope) -> bool:
+        """Handle a request, which is next in the mailbox. Whether its caller gave up: then the scope is cancelled."""
+        self.current = self.cell.mailbox.take()
         if request.done:
-            return
+            return False
         request.kept = False
-        reply: object = None
-        with trio.CancelScope() as scope:
-            request.scope = scope
-            reply = await receive(request.message)
-        request.scope = None
-        if scope.cancelled_caught or request.kept:
-            return
+        request.scope = scope
+        try:
+            reply = await actor.receive(request.message)
+        finally:
+            request.scope = None
+        gave_up = request.done and request.result is None
+        if request.kept:
+            return gave_up
         if reply is UNHANDLED:
             self.cell.discard(request, Undelivered.UNHANDLED)
         elif not request.settle(outcome.Value(reply)):
             self.cell.late(reply)
+        return gave_up
 
     async def _attend(self, actor: Actor) -> ExitReason | None:
         """Empty the control lane; the reason when it is to stop now."""
@@ -221,8 +302,10 @@ class Incarnation:
             if self._failure is not None:
                 raise self._failure
             stop = self.cell.stop_asked
-            if stop is not None and not stop.drain:
-                return stop.reason
+            if stop is not None:
+                if not stop.drain:
+                    return stop.reason
+                self.cell.time()
             if self._lifecycle:
                 self._attention = True
                 await self._notify(actor, self._lifecycle.popleft())
@@ -273,6 +356,8 @@ class Incarnation:
         """Cancel everything in it, shielded or not."""
         if self.scope is not None:
             cancel_with_force(self.scope)
+        else:
+            self.wake()
 
     # Watching
 
@@ -304,14 +389,14 @@ class Incarnation:
 
     # Afterwards
 
-    def close(self, error: Exception, cause: BaseException | None) -> None:
-        """Settle what is left: who asked gets ``error``, the message in hand is a dead letter, the watches end."""
+    def close(self, error: Callable[[], Exception], cause: BaseException | None) -> None:
+        """Settle what is left: who asked gets an ``error``, the message in hand is a dead letter, the watches end."""
         for item in (self._notice, self.current):
             if item is not None:
-                self.cell.drop_failed(item, error, cause)
+                self.cell.drop_failed(item, error(), cause)
         self._notice = self.current = None
         for request in self.deferred or ():
-            request.settle(outcome.Error(error))
+            request.settle(outcome.Error(error()))
         for target in self._watching or ():
             target.remove_watcher(self)
         self.deferred = self._watching = self._lifecycle = self.timers = None

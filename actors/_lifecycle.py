@@ -84,5 +84,8 @@ class Stop:
     """Whether the supervisor will say itself when the next incarnation begins."""
 
 
+STOP, DRAIN, KILL = Stop(Shutdown()), Stop(Shutdown(), drain=True), Stop(KILLED)
+"""What is asked for from outside."""
+
 HALT = Stop(Shutdown(), final=False, hold=True)
 """How a supervisor ends the incarnations of a group before it starts them again."""

@@ -19,6 +19,8 @@ from actors._spec import MailboxSpec, Overflow
 from actors.errors import ActorTerminated, MailboxFull
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from actors._lifecycle import ExitReason
 
 FAIR_SENDS = 64
@@ -100,19 +102,28 @@ class Request:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+def _succeeded(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.SUCCEEDED
+
+
+NOTHING: deque[object] = deque(maxlen=0)
+"""What is in a mailbox that nothing ever came into: most of the memory of one is its first message's."""
+
+
 class Mailbox:
     """First in, first out, bounded; one reader. Senders that wait are served in the order they came."""
 
-    __slots__ = ("_owner", "_refusal", "_senders", "_spec", "accepted", "dropped", "items", "reader")
+    __slots__ = ("_owner", "_reader", "_refusal", "_senders", "_spec", "accepted", "dropped", "items")
 
     def __init__(self, owner: Owner, spec: MailboxSpec) -> None:
         self._owner = owner
         self._spec = spec
         self._senders: OrderedDict[trio.lowlevel.Task, object] | None = None
         self._refusal: tuple[str, ExitReason | None] | None = None
-        self.items: deque[object] = deque()
-        self.reader: trio.lowlevel.Task | None = None
-        """The actor's task while it waits for a message."""
+        self.items: deque[object] = NOTHING
+        """What is in it; another object from the first message on."""
+        self._reader: trio.lowlevel.Task | None = None
+        """The actor's task, if it waited for a message and nobody woke it."""
         self.accepted = 0
         self.dropped = 0
 
@@ -122,9 +133,11 @@ class Mailbox:
         if self._refusal is not None or len(items) >= self._spec.size:
             return False
         # Who waits is admitted as soon as there is room, so with room nobody waits.
+        if items is NOTHING:
+            items = self.items = deque()
         items.append(item)
         self.accepted += 1
-        if self.reader is not None:
+        if self._reader is not None:
             self.wake()
         return True
 
@@ -192,8 +205,10 @@ class Mailbox:
 
     def put_back(self, items: list[object]) -> None:
         """Put items before all others, in their order. They were accepted once: the bound does not hold them up."""
-        self.items.extendleft(reversed(items))
-        if self.reader is not None:
+        if items:
+            if self.items is NOTHING:
+                self.items = deque()
+            self.items.extendleft(reversed(items))
             self.wake()
 
     def empty(self) -> list[object]:
@@ -202,16 +217,23 @@ class Mailbox:
         self.items.clear()
         return items
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the reader waits at this moment."""
+        return self._reader is not None and self._reader.custom_sleep_data is self
+
+    def wait(self, reader: trio.lowlevel.Task) -> Awaitable[object]:
+        """Wait in the reader's task until it is woken: to be awaited at once. Cancelled: nothing happened."""
+        self._reader = reader
+        reader.custom_sleep_data = self  # trio clears it whenever the task goes on, for whatever reason
+        return trio.lowlevel.wait_task_rescheduled(_succeeded)  # noqa: ASYNC105  -- the caller awaits it
+
     def wake(self) -> None:
         """Let the reader look again."""
-        if self.reader is not None:
-            trio.lowlevel.reschedule(self.reader)
-            self.reader = None
-
-    def stop_waiting(self, _: object) -> trio.lowlevel.Abort:
-        """Be the abort function of the reader's waiting."""
-        self.reader = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        if self.is_awaited:
+            assert self._reader is not None  # noqa: S101  -- it waits
+            trio.lowlevel.reschedule(self._reader)
+        self._reader = None
 
     def refuse(self, state: str, reason: ExitReason | None = None) -> None:
         """Take nothing more. Senders that wait get ActorTerminated; what is in stays in."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from actors._lifecycle import ExitReason, Shutdown, Stop
+from actors._lifecycle import DRAIN, STOP, ExitReason
 from actors._mailbox import FAIR_SENDS, MailboxStatistics, Request
 from actors._spec import check_seconds
 from actors.errors import AskTimeout
@@ -130,7 +130,7 @@ class ActorRef:
             raise RuntimeError(f"{self.path} waits for its own end; use context.stop()")
         seconds = cell.spec.seconds if timeout is None else timeout
         check_seconds(seconds, "timeout")
-        return await cell.stop(Stop(Shutdown(), drain=drain), seconds)
+        return await cell.stop(DRAIN if drain else STOP, seconds)
 
     def kill(self) -> None:
         """End the incarnation now, shielded work too, without ``stopping()``; reason Killed.

@@ -67,6 +67,8 @@ K = TypeVar("K", bound=enum.StrEnum)
 
 def _member(kind: type[K], value: K | str) -> K:
     """Take the value's text for the value; what is neither is left to the validator."""
+    if isinstance(value, kind):
+        return value
     return kind(value) if value in tuple(kind) else cast("K", value)
 
 

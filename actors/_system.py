@@ -13,7 +13,7 @@ import trio
 from actors._cancelling import GRACE, Enforcer
 from actors._deadletters import DeadLetterOffice, DeadLetters
 from actors._family import Family
-from actors._lifecycle import KILLED, Stop
+from actors._lifecycle import KILL
 from actors._phases import Phase, PhaseReport, Phases
 from actors._restart import Restart
 from actors._spec import ChildSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from actors._lifecycle import ExitReason
     from actors._phases import Work
     from actors._ref import ActorRef
+
+
+FAIR_SPAWNS = 16
+"""A task that only spawns lets others run once in so many actors."""
 
 
 @attrs.frozen
@@ -54,6 +58,7 @@ class ActorSystem:
         self.enforcer = Enforcer()
         """Ends what does not end in time."""
         self.living = 0
+        self._spawned = 0
         self.body = body
         """Makes the cells of children."""
         self._numbers = itertools.count(1)
@@ -136,6 +141,14 @@ class ActorSystem:
 
     # For the runtime itself
 
+    async def let_others_run(self) -> None:
+        """Be a checkpoint; others have a turn on every FAIR_SPAWNS-th call, so that many spawns hold up nobody."""
+        self._spawned += 1
+        if self._spawned % FAIR_SPAWNS:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
+
     def child_spec(  # noqa: PLR0913, PLR0917  -- what spawn takes
         self,
         factory: Callable[..., Actor],
@@ -191,7 +204,7 @@ class ActorSystem:
             for cell in cells:
                 await cell.gone()
         for cell in cells:
-            cell.stop_soon(Stop(KILLED), 0.0)
+            cell.stop_soon(KILL, 0.0)
         for cell in cells:
             await cell.gone()
 

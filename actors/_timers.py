@@ -67,7 +67,7 @@ class Timers:
         return len(self._timers)
 
     def _set(self, timer: Timer, seconds: float) -> None:
-        nursery = self._life.nursery
+        nursery = self._life.room()
         if nursery is None:
             raise RuntimeError("an actor that is stopping sets no timers")
         self.cancel(timer.key)

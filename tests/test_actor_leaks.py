@@ -122,7 +122,16 @@ async def test_a_system_cancelled_at_any_step_leaves_nothing(
         pytest.fail("the scenario never came to its end")
 
 
-RUNTIME_ITSELF = {"child_spec", "start_below", "supervise_below", "stop_actors", "end_by_force", "leave", "crash"}
+RUNTIME_ITSELF = {
+    "child_spec",
+    "crash",
+    "end_by_force",
+    "leave",
+    "let_others_run",
+    "start_below",
+    "stop_actors",
+    "supervise_below",
+}
 
 
 @pytest.mark.parametrize("cls", [ActorSystem, ActorRef, SupervisorRef, Context, Reply])
