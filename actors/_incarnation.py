@@ -17,7 +17,7 @@ import trio
 from actors._cancelling import GRACE, cancel_with_force, close_late, open_late
 from actors._deadletters import Undelivered
 from actors._lifecycle import KILLED, ExitReason, Failure, Killed, Stop, is_graceful
-from actors._mailbox import Request
+from actors._mailbox import NOTHING, Request
 from actors._ref import Terminated, cell_of
 from actors.errors import DeathPact
 
@@ -126,7 +126,11 @@ class Incarnation:
             with trio.CancelScope() as self.scope:
                 try:
                     actor = await self._begin(self.scope)
-                    wish = await self._handle(actor, None) or await self._serve(actor)
+                    wish = await self._handle(actor, None)
+                    while wish is None:
+                        with trio.CancelScope() as scope:
+                            wish = await self._handle(actor, scope)
+                        self._go_on_after(scope)
                     reason = await self._say_goodbye(actor, wish)
                 except Exception as failure:  # noqa: BLE001  -- whatever an actor raises is its exit reason
                     failures.append(failure)
@@ -223,22 +227,15 @@ class Incarnation:
 
     # Messages
 
-    async def _serve(self, actor: Actor) -> ExitReason:
-        """Handle messages in a scope in which the work for an ask can be cancelled; then another one is needed."""
-        reason = None
-        while reason is None:
-            with trio.CancelScope() as scope:
-                reason = await self._handle(actor, scope)
-            if scope.cancel_called:
-                self.cell.handled += 1
-                self.current = None
-        return reason
-
     async def _handle(self, actor: Actor, scope: trio.CancelScope | None) -> ExitReason | None:
-        """Handle messages until it is to stop; None when another scope is needed to go on."""
+        """Handle messages until it is to stop.
+
+        None when another scope is needed to go on: that in which the work for asks is cancelled when they are given up.
+        """
         cell = self.cell
         mailbox, task = cell.mailbox, cell.task
         assert task is not None  # noqa: S101  -- it is the one that runs this
+        item: object = None
         left = BATCH
         while True:
             if self._attention and (reason := await self._attend(actor)) is not None:
@@ -248,6 +245,7 @@ class Incarnation:
                 if (stop := cell.stop_asked) is not None:
                     reason = stop.reason
                     break
+                items, item = NOTHING, None  # held by nobody while it waits
                 await mailbox.wait(task)
                 left = BATCH
                 continue
@@ -288,6 +286,12 @@ class Incarnation:
         elif not request.settle(outcome.Value(reply)):
             self.cell.late(reply)
         return gave_up
+
+    def _go_on_after(self, scope: trio.CancelScope) -> None:
+        """Be done with the ask that was given up in that scope, if one was."""
+        if scope.cancel_called:
+            self.cell.handled += 1
+            self.current = None
 
     async def _attend(self, actor: Actor) -> ExitReason | None:
         """Empty the control lane; the reason when it is to stop now."""

@@ -107,7 +107,7 @@ def _succeeded(_: object) -> trio.lowlevel.Abort:
 
 
 NOTHING: deque[object] = deque(maxlen=0)
-"""What is in a mailbox that nothing ever came into: most of the memory of one is its first message's."""
+"""What is in a mailbox while its actor waits: a queue of one message is as large as one of 64."""
 
 
 class Mailbox:
@@ -121,7 +121,7 @@ class Mailbox:
         self._senders: OrderedDict[trio.lowlevel.Task, object] | None = None
         self._refusal: tuple[str, ExitReason | None] | None = None
         self.items: deque[object] = NOTHING
-        """What is in it; another object from the first message on."""
+        """What is in it; another object after each wait."""
         self._reader: trio.lowlevel.Task | None = None
         """The actor's task, if it waited for a message and nobody woke it."""
         self.accepted = 0
@@ -224,6 +224,7 @@ class Mailbox:
 
     def wait(self, reader: trio.lowlevel.Task) -> Awaitable[object]:
         """Wait in the reader's task until it is woken: to be awaited at once. Cancelled: nothing happened."""
+        self.items = NOTHING
         self._reader = reader
         reader.custom_sleep_data = self  # trio clears it whenever the task goes on, for whatever reason
         return trio.lowlevel.wait_task_rescheduled(_succeeded)  # noqa: ASYNC105  -- the caller awaits it
