@@ -38,8 +38,8 @@ class Cell:
     """One actor's body: its task, its mailbox, and its life while it has one."""
 
     __slots__ = (
-        "_gone",
         "_halted",
+        "_mourners",
         "_pause",
         "_resumed",
         "_starter",
@@ -89,7 +89,8 @@ class Cell:
         self._pause: trio.CancelScope | None = None
         self._starter: trio.lowlevel.Task | None = None
         self._watchers: dict[Incarnation, None] | None = None
-        self._gone: trio.Event | None = None
+        self._mourners: dict[trio.lowlevel.Task, None] | None = None
+        """The tasks that wait for its end."""
         self._halted: trio.Event | None = None
         self._resumed: trio.Event | None = None
 
@@ -273,7 +274,9 @@ class Cell:
         self.parent.ended(self, reason)
         if self._starter is not None:
             self._tell_starter(outcome.Error(cause or self.mailbox.refusal()))
-        self._set(self._gone)
+        mourners, self._mourners = self._mourners, None
+        for task in mourners or ():
+            trio.lowlevel.reschedule(task)
         self._set(self._halted)
         self.mailbox.wake()
         self.task = self.family = None
@@ -347,12 +350,19 @@ class Cell:
 
     async def gone(self) -> ExitReason:
         """Wait for its end; the reason. Cancelled: nothing happened."""
-        if self._gone is None:
-            self._gone = trio.Event()
-            if self.reason is not None:
-                self._gone.set()
-        await self._gone.wait()
-        assert self.reason is not None  # noqa: S101  -- set before the event
+        if self.reason is not None:
+            await trio.lowlevel.checkpoint()
+            return self.reason
+        mourners = self._mourners = {} if self._mourners is None else self._mourners
+        task = trio.lowlevel.current_task()
+        mourners[task] = None
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            del mourners[task]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        assert self.reason is not None  # noqa: S101  -- it ended, or this was left by raising
         return self.reason
 
     async def halt(self, seconds: float) -> None:

@@ -130,7 +130,8 @@ class ActorRef:
             raise RuntimeError(f"{self.path} waits for its own end; use context.stop()")
         seconds = cell.spec.seconds if timeout is None else timeout
         check_seconds(seconds, "timeout")
-        return await cell.stop(DRAIN if drain else STOP, seconds)
+        cell.stop_soon(DRAIN if drain else STOP, seconds)
+        return await cell.gone()
 
     def kill(self) -> None:
         """End the incarnation now, shielded work too, without ``stopping()``; reason Killed.
