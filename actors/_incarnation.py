@@ -404,6 +404,7 @@ class Incarnation:
         for target in self._watching or ():
             target.remove_watcher(self)
         self.deferred = self._watching = self._lifecycle = self.timers = None
+        self.actor = None  # it holds this life: what it has is freed at once, not when Python finds the cycle
 
 
 def _one_of(failures: list[Exception]) -> Exception:

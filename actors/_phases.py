@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from actors._cancelling import GRACE, cancel_with_force
+from actors._spec import check_seconds
 from actors.errors import SpecError
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ class Phase:
     """A phase of the shutdown: what is registered for it runs at once, for at most ``seconds``."""
 
     name: str
-    seconds: float = attrs.field(default=5.0, validator=attrs.validators.ge(0))
+    seconds: float = attrs.field(default=5.0)
+
+    def __attrs_post_init__(self) -> None:
+        """Raise SpecError for what is no time."""
+        check_seconds(self.seconds, f"seconds of the phase {self.name!r}")
 
 
 @attrs.frozen

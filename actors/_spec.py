@@ -115,6 +115,14 @@ def _count(least: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     return check
 
 
+def _is(kind: type, name: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, kind):
+            raise SpecError(f"{field.name} must be {name}, not {value!r}")
+
+    return check
+
+
 @attrs.frozen(kw_only=True)
 class MailboxSpec:
     """How much an actor's mailbox and stash hold, and what happens to more."""
@@ -148,9 +156,9 @@ class ChildSpec:
     factory: Callable[[], Actor] | SupervisorSpec
     restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart, validator=_one_of(Restart))
     shutdown: float | None = attrs.field(default=None, validator=_seconds)
-    significant: bool = False
+    significant: bool = attrs.field(default=False, validator=_is(bool, "True or False"))
     backoff: Backoff | None = None
-    mailbox: MailboxSpec = DEFAULT_MAILBOX
+    mailbox: MailboxSpec = attrs.field(default=DEFAULT_MAILBOX, validator=_is(MailboxSpec, "a MailboxSpec"))
 
     def __attrs_post_init__(self) -> None:
         """Check what concerns more than one field."""
@@ -178,6 +186,8 @@ def _check_identity(name: object, factory: object) -> None:
 def _check_backoff(backoff: Backoff | None) -> None:
     if backoff is None:
         return
+    if not isinstance(backoff, Backoff):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
+        raise SpecError(f"backoff must be a Backoff, not {backoff!r}")
     for name, value in (("minimum", backoff.minimum), ("maximum", backoff.maximum)):
         check_seconds(value, f"{name} of a backoff")
     if not 0 <= backoff.minimum <= backoff.maximum < math.inf:
@@ -187,6 +197,9 @@ def _check_backoff(backoff: Backoff | None) -> None:
 
 
 def _tuple(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
+    for child in children:
+        if not isinstance(child, ChildSpec):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
+            raise SpecError(f"children must be ChildSpecs, not {child!r}")
     return tuple(children)
 
 

@@ -160,7 +160,7 @@ class ActorSystem:
     ) -> ChildSpec:
         """Make the spec of an actor that was spawned rather than specified."""
         make = functools.partial(factory, *args) if args else factory
-        return ChildSpec(name or self._name(factory), make, restart, shutdown, mailbox=mailbox)
+        return ChildSpec(self._name(factory) if name is None else name, make, restart, shutdown, mailbox=mailbox)
 
     def _name(self, factory: object) -> str:
         kind = getattr(factory, "__name__", type(factory).__name__).strip("<>").lower()
@@ -178,7 +178,7 @@ class ActorSystem:
         self, cell: Cell | None, spec: SupervisorSpec, name: str | None, restart: Restart
     ) -> SupervisorRef:
         """Start a supervisor below that actor, below the root where there is none."""
-        child = ChildSpec(name or f"supervisor-{next(self._numbers)}", spec, restart)
+        child = ChildSpec(f"supervisor-{next(self._numbers)}" if name is None else name, spec, restart)
         return cast("SupervisorRef", await self.start_below(cell, child))
 
     async def stop_actors(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
-from actors import Actor, Failure, Killed, Shutdown, open_system
+from actors import Actor, Failure, Killed, Shutdown, SpecError, SupervisorSpec, open_system
 
 if TYPE_CHECKING:
     from actors import ExitReason
@@ -208,3 +209,36 @@ async def test_many_spawns_in_a_row_hold_up_nobody() -> None:
                 await system.spawn(Plain)
             nursery.cancel_scope.cancel()
         assert turns >= 9
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_what_an_actor_has_is_freed_with_its_end_and_a_message_when_it_was_handled(*, asked: bool) -> None:
+    class Thing:
+        pass
+
+    class Holder(Plain):
+        def __init__(self) -> None:
+            self.thing = Thing()
+            held.append(weakref.ref(self.thing))
+
+    held: list[weakref.ref[Thing]] = []
+    async with open_system() as system:
+        ref = await system.spawn(Holder)
+        if asked:
+            message = Thing()
+            held.append(weakref.ref(message))
+            await ref.ask(message)
+            del message
+            await trio.testing.wait_all_tasks_blocked()
+            assert held[1]() is None
+        await ref.stop()
+        assert held[0]() is None
+
+
+async def test_an_empty_name_is_an_error_and_none_is_made_up() -> None:
+    async with open_system() as system:
+        with pytest.raises(SpecError, match="id must be a text"):
+            await system.spawn(Plain, name="")
+        with pytest.raises(SpecError, match="id must be a text"):
+            await system.supervise(SupervisorSpec(), name="")
+        assert (await system.spawn(Plain)).name.startswith("plain-")

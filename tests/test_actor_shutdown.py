@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 import trio.testing
@@ -71,8 +73,9 @@ async def test_phases_are_checked() -> None:
     async with open_system([Phase("a")]) as system:
         with pytest.raises(SpecError, match="no phase 'b'"):
             system.on_shutdown("b", trio.lowlevel.checkpoint)
-    with pytest.raises(ValueError, match="seconds"):
-        Phase("a", -1)
+    for seconds in (-1, math.nan, "1"):
+        with pytest.raises(SpecError, match="seconds of the phase 'a'"):
+            Phase("a", seconds)  # type: ignore[arg-type]  # that is the fault
 
 
 async def test_actors_stop_youngest_first() -> None:

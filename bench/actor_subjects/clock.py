@@ -7,8 +7,8 @@
 - ``turn``: an actor spawned, stopped, and its end known, before the next is spawned,
 - ``life``: the same, with one answered message in between;
 
-``... many COUNT`` prints, for one of so many actors, ``spawn``: µs until all of them run; ``stop``: µs until all of them
-have ended, told at once; ``bytes`` of memory when it was spawned, and ``used`` when it has answered.
+``... many COUNT`` prints, for one of so many actors, ``spawn``: µs until all of them run; ``stop``: µs until all of
+them have ended, told at once; ``bytes`` of memory when it was spawned, and ``used`` when it has answered.
 """
 
 from __future__ import annotations

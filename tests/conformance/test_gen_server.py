@@ -14,6 +14,7 @@ from actors import (
     ActorTerminated,
     AskTimeout,
     Failure,
+    Killed,
     MailboxFull,
     MessageUnhandled,
     Normal,
@@ -223,3 +224,47 @@ async def test_a_request_that_is_refused_or_dropped_fails_at_once(overflow: Over
         await trio.testing.wait_all_tasks_blocked()
         assert ref.statistics().mailbox.depth == 1
         ref.kill()
+
+
+async def test_calling_itself_is_refused_at_once() -> None:
+    async def ask_itself(member: Member) -> object:
+        return await member.ref.ask("x")
+
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        with pytest.raises(ActorTerminated) as caught:
+            await ref.ask(ask_itself)
+        assert isinstance(caught.value.reason, Failure)
+        assert "asks itself" in str(caught.value.reason.exception)
+
+
+@pytest.mark.parametrize("restart", list(Restart))
+async def test_killed_while_it_handles_the_request(restart: Restart) -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Member, "a", World(), restart=restart)
+
+        async def ask() -> None:
+            error = ActorTerminated if restart is Restart.TEMPORARY else ActorRestarted
+            with pytest.raises(error) as caught:
+                await ref.ask(hang)
+            if isinstance(caught.value, ActorTerminated):
+                assert caught.value.reason == Killed()
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        ref.kill()
+
+
+async def test_the_target_is_shut_down_while_it_handles_the_request(autojump_clock: MockClock) -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Member, "a", World())
+
+        async def ask() -> None:
+            with pytest.raises(ActorTerminated) as caught:
+                await ref.ask(hang)
+            assert caught.value.reason == Killed()
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await ref.stop(timeout=3) == Killed()
+        assert autojump_clock.current_time() == pytest.approx(3)

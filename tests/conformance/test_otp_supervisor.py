@@ -363,6 +363,11 @@ async def test_a_restart_by_hand_that_fails_keeps_the_spec() -> None:
         (lambda w: w.member(""), "id"),
         (lambda w: w.member("a", "always"), "restart"),
         (lambda _: ChildSpec("a", 3), "factory"),  # type: ignore[arg-type]  # that is the fault
+        (lambda w: w.member("a", mailbox=3), "mailbox must be a MailboxSpec"),
+        (lambda w: w.member("a", backoff=3), "backoff must be a Backoff"),
+        (lambda w: w.member("a", significant="no"), "significant must be True or False"),
+        (lambda _: SupervisorSpec(backoff=3), "backoff must be a Backoff"),  # type: ignore[arg-type]  # as above
+        (lambda _: SupervisorSpec(children=[3]), "children must be ChildSpecs"),  # type: ignore[list-item]  # as above
     ],
 )
 def test_a_spec_that_cannot_be_run_is_refused_by_name(build: object, field: str) -> None:

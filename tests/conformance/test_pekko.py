@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ from actors import (
     DeathPact,
     ExitReason,
     Failure,
+    MailboxFull,
+    MailboxSpec,
+    Overflow,
     Restart,
     RestartLimit,
     Shutdown,
@@ -108,6 +112,34 @@ async def test_a_sender_waits_while_the_mailbox_is_full_during_a_backoff(autojum
         await waiting.tell("one more")
         assert trio.current_time() - begin == pytest.approx(5)
         assert ref.alive
+
+
+@pytest.mark.parametrize(
+    ("overflow", "handled"), [(Overflow.REJECT, [0, 1]), (Overflow.DROP_NEW, [0, 1]), (Overflow.DROP_OLDEST, [2, 3])]
+)
+async def test_a_mailbox_that_is_full_during_a_backoff_does_what_its_policy_says_and_no_less(
+    overflow: Overflow, handled: list[int], autojump_clock: MockClock
+) -> None:
+    async with open_system() as system:
+        world = World()
+        spec = world.member("a", mailbox=MailboxSpec(size=2, overflow=overflow))
+        supervisor = await system.supervise(SupervisorSpec(children=[spec], backoff=Backoff(5, 5)))
+        ref = child(supervisor, "a")
+        await crash(ref)
+        lost = 0
+        with system.dead_letters() as letters:
+            for number in range(4):
+                with contextlib.suppress(MailboxFull):
+                    await ref.tell(number)
+                    continue
+                lost += 1
+            dropped = [(await anext(letters)).message for _ in range(letters.statistics().depth)]
+        await trio.sleep(6)
+        assert world.received == handled
+        assert lost + len(dropped) == 2
+        assert (lost == 2) == (overflow is Overflow.REJECT)
+        assert {*handled, *dropped} == ({0, 1} if lost else {0, 1, 2, 3})
+        assert autojump_clock.autojump_threshold == 0
 
 
 async def test_repeated_failures_within_the_limit_end_the_supervisor(autojump_clock: MockClock) -> None:
