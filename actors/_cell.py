@@ -108,13 +108,10 @@ class Cell:
     # Starting
 
     async def start(self) -> None:
-        """Run it; return when ``started()`` has returned, or raise what it raised, when nothing of it is left.
+        """Return when ``started()`` has returned, or raise what it raised, when nothing of it is left.
 
         Cancelled: it is killed, and is gone when Cancelled is raised.
         """
-        self.system.living += 1
-        if self._begin():
-            return
         try:
             await self._wait_up()
         except trio.Cancelled:
@@ -123,8 +120,12 @@ class Cell:
                 await self.gone()
             raise
 
-    def _begin(self) -> bool:
-        """Make the first instance and start the task. Whether it is up, since there is no ``started()`` to wait for."""
+    def begin(self) -> bool:
+        """Make the first instance and start the task. Whether it is up, since there is no ``started()`` to wait for.
+
+        Raises what making it raised; then nothing of it is left.
+        """
+        self.system.living += 1
         context = contextvars.copy_context()
         try:
             actor = context.run(self.make)

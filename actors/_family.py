@@ -179,18 +179,22 @@ class Family:
 
     async def launch(self, child: Child) -> ActorRef:
         """Give an entry a body and start it. Raises ChildRunning when it has one."""
-        await self.system.let_others_run()
+        if self.system.has_had_its_turn():
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_ending():
             raise ActorTerminated(f"{self.owner.path} is stopping")
         if child.cell is not None:
             raise ChildRunning(f"{child.cell.path} is {child.cell.state}")
         cell = child.cell = self.system.body(self, child.spec)
         child.dismissed = child.left_out = False
-        child.starting = True
-        try:
-            await cell.start()
-        finally:
-            child.starting = False
+        if not cell.begin():
+            child.starting = True
+            try:
+                await cell.start()
+            finally:
+                child.starting = False
         return cell.ref
 
     async def terminate(self, key: str) -> None:

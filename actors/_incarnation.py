@@ -112,8 +112,6 @@ class Incarnation:
 
     async def run(self) -> ExitReason:
         """Live; all that began in this life has ended when it returns. Cancelled: the same, then it is raised."""
-        reason: ExitReason = KILLED
-        failures: list[Exception] = []
         if self.up_since < math.inf:
             # Up without having run, since there is no started(): what follows is made when there is something to do.
             if not (self._attention or self.cell.mailbox.items):
@@ -122,6 +120,8 @@ class Incarnation:
                 self.over = True
                 self.cell.is_stopping(busy=False)
                 return stop.reason
+        reason: ExitReason = KILLED
+        failures: list[Exception] = []
         try:
             with trio.CancelScope() as self.scope:
                 try:

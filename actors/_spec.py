@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from actors._actor import Actor
 
+RESTARTS = f"one of {', '.join(Restart)}"
 DEFAULT_SHUTDOWN = 5.0
 """Seconds that an actor has for stopping before it is cancelled."""
 
@@ -77,7 +78,7 @@ def _strategy(value: Strategy | str) -> Strategy:
 
 
 def _restart(value: Restart | str) -> Restart:
-    return _member(Restart, value)
+    return value if isinstance(value, Restart) else _member(Restart, value)
 
 
 def _overflow(value: Overflow | str) -> Overflow:
@@ -92,11 +93,6 @@ def check_seconds(value: object, name: str = "the time") -> None:
     """Raise SpecError for what is no time to wait: 0 seconds or more, ``math.inf`` for no limit."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
         raise SpecError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
-
-
-def _seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if value is not None:
-        check_seconds(value, field.name)
 
 
 def _span(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -115,12 +111,9 @@ def _count(least: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     return check
 
 
-def _is(kind: type, name: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, kind):
-            raise SpecError(f"{field.name} must be {name}, not {value!r}")
-
-    return check
+def _check_kind(name: str, value: object, kind: type, what: str) -> None:
+    if not isinstance(value, kind):
+        raise SpecError(f"{name} must be {what}, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -154,18 +147,24 @@ class ChildSpec:
 
     id: str
     factory: Callable[[], Actor] | SupervisorSpec
-    restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart, validator=_one_of(Restart))
-    shutdown: float | None = attrs.field(default=None, validator=_seconds)
-    significant: bool = attrs.field(default=False, validator=_is(bool, "True or False"))
+    restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart)
+    shutdown: float | None = None
+    significant: bool = False
     backoff: Backoff | None = None
-    mailbox: MailboxSpec = attrs.field(default=DEFAULT_MAILBOX, validator=_is(MailboxSpec, "a MailboxSpec"))
+    mailbox: MailboxSpec = DEFAULT_MAILBOX
 
     def __attrs_post_init__(self) -> None:
-        """Check what concerns more than one field."""
+        """Check it, in one place: an actor is spawned with one of these."""
         _check_identity(self.id, self.factory)
+        _check_kind("restart", self.restart, Restart, RESTARTS)
+        _check_kind("significant", self.significant, bool, "True or False")
+        _check_kind("mailbox", self.mailbox, MailboxSpec, "a MailboxSpec")
+        if self.shutdown is not None:
+            check_seconds(self.shutdown, "shutdown")
         if self.significant and self.restart is Restart.PERMANENT:
             raise SpecError(f"significant child {self.id} must be transient or temporary: a permanent one never ends")
-        _check_backoff(self.backoff)
+        if self.backoff is not None:
+            _check_backoff(self.backoff)
 
     @property
     def seconds(self) -> float:
@@ -186,8 +185,7 @@ def _check_identity(name: object, factory: object) -> None:
 def _check_backoff(backoff: Backoff | None) -> None:
     if backoff is None:
         return
-    if not isinstance(backoff, Backoff):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
-        raise SpecError(f"backoff must be a Backoff, not {backoff!r}")
+    _check_kind("backoff", backoff, Backoff, "a Backoff")
     for name, value in (("minimum", backoff.minimum), ("maximum", backoff.maximum)):
         check_seconds(value, f"{name} of a backoff")
     if not 0 <= backoff.minimum <= backoff.maximum < math.inf:
@@ -198,8 +196,7 @@ def _check_backoff(backoff: Backoff | None) -> None:
 
 def _tuple(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
     for child in children:
-        if not isinstance(child, ChildSpec):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
-            raise SpecError(f"children must be ChildSpecs, not {child!r}")
+        _check_kind("children", child, ChildSpec, "ChildSpecs")
     return tuple(children)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from actors._ref import ActorRef
 
 
-FAIR_SPAWNS = 16
+FAIR_SPAWNS = 32
 """A task that only spawns lets others run once in so many actors."""
 
 
@@ -88,7 +88,7 @@ class ActorSystem:
         of the actor is left.
         """
         mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
-        return await self.start_below(None, self.child_spec(factory, args, name, restart, shutdown, mailbox))
+        return await self._root.start(self.child_spec(factory, args, name, restart, shutdown, mailbox))
 
     async def supervise(
         self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
@@ -141,13 +141,10 @@ class ActorSystem:
 
     # For the runtime itself
 
-    async def let_others_run(self) -> None:
-        """Be a checkpoint; others have a turn on every FAIR_SPAWNS-th call, so that many spawns hold up nobody."""
+    def has_had_its_turn(self) -> bool:
+        """Whether who spawns is to let others run first: once in FAIR_SPAWNS, so that many spawns hold up nobody."""
         self._spawned += 1
-        if self._spawned % FAIR_SPAWNS:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        else:
-            await trio.lowlevel.checkpoint()
+        return self._spawned % FAIR_SPAWNS == 0
 
     def child_spec(  # noqa: PLR0913, PLR0917  -- what spawn takes
         self,

@@ -127,7 +127,7 @@ RUNTIME_ITSELF = {
     "crash",
     "end_by_force",
     "leave",
-    "let_others_run",
+    "has_had_its_turn",
     "start_below",
     "stop_actors",
     "supervise_below",
