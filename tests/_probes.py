@@ -115,6 +115,16 @@ class Pointed(Member):
         await super().stopping(reason)
 
 
+class Ready(Pointed):
+    """One that has nothing to do before its first message."""
+
+    started = Actor.started
+
+    def __init__(self, name: str, world: World) -> None:
+        super().__init__(name, world)
+        world.starts[name] += 1
+
+
 async def hang(_: Member) -> None:
     """Never return."""
     await trio.sleep_forever()

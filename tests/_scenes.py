@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
-from _probes import Member, Pointed, World, hang
+from _probes import Member, Pointed, Ready, World, hang
 
 from actors import ActorSystem, Backoff, Restart, Strategy, SupervisorRef, SupervisorSpec
 
@@ -222,6 +222,27 @@ async def supervise_below_an_actor(system: ActorSystem, world: World) -> None:
     await ref.terminated()
 
 
+async def ready_at_once(system: ActorSystem, world: World) -> None:
+    idle, ref = await system.spawn(Ready, "a", world), await system.spawn(Ready, "b", world)
+    world.refs += [idle, ref]
+
+    async def start_work(member: Member) -> None:
+        with trio.move_on_after(1):
+            member.nursery.start_soon(breathe, member)
+            await hang(member)
+
+    await ref.tell(breathe)
+    await ref.ask(start_work)
+    with trio.move_on_after(1):
+        await ref.ask(hang)
+    await ref.ask(breathe)
+    await idle.stop()
+    never_ran = await system.spawn(Ready, "c", world)
+    world.refs.append(never_ran)
+    await never_ran.stop(drain=True)
+    await ref.stop(drain=True)
+
+
 SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     spawn,
     spawn_that_fails,
@@ -240,6 +261,7 @@ SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     put_aside_and_answer_later,
     set_timers,
     supervise_below_an_actor,
+    ready_at_once,
 ]
 
 
