@@ -126,22 +126,21 @@ class Cell:
         Raises what making it raised; then nothing of it is left.
         """
         self.system.living += 1
-        context = contextvars.copy_context()
+        return contextvars.copy_context().run(self._begin)
+
+    def _begin(self) -> bool:
         try:
-            actor = context.run(self.make)
+            actor = self.make()
             self.life = life = Incarnation(self, actor)
             actor.bind(life)
         except BaseException as failure:
             self._conclude(Failure(failure) if isinstance(failure, Exception) else KILLED)
             raise
-        context.run(self._start_task)
+        self.system.nursery.start_soon(self._run, name=self.spec.id)
         if is_overridden(actor.started):
             return False
         life.is_up()
         return True
-
-    def _start_task(self) -> None:
-        self.system.nursery.start_soon(self._run, name=self.spec.id)
 
     async def begin_again(self) -> None:
         """Begin the next incarnation of a halted cell; return when it is up, or raise why it is not.
@@ -191,7 +190,7 @@ class Cell:
 
     async def _run(self) -> None:
         """Live, incarnation after incarnation. Only what comes from outside leaves it: Cancelled, KeyboardInterrupt."""
-        self.task = trio.lowlevel.current_task()
+        self.task = task = trio.lowlevel.current_task()
         reason: ExitReason = KILLED
         try:
             while True:
@@ -200,7 +199,10 @@ class Cell:
                 if life is None:
                     life = self.life = Incarnation(self)
                 try:
-                    reason = await life.run()
+                    # Most of what a life needs is made when there is something to do.
+                    if life.is_idle:
+                        await self.mailbox.wait(task)
+                    reason = life.end_at_once() or await life.run()
                 finally:
                     self.system.enforcer.withdraw(life)
                 self._report(reason)

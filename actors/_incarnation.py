@@ -16,7 +16,7 @@ import trio
 
 from actors._cancelling import GRACE, cancel_with_force, close_late, open_late
 from actors._deadletters import Undelivered
-from actors._lifecycle import KILLED, ExitReason, Failure, Killed, Stop, is_graceful
+from actors._lifecycle import KILLED, ExitReason, Failure, Killed, is_graceful
 from actors._mailbox import NOTHING, Request
 from actors._ref import Terminated, cell_of
 from actors.errors import DeathPact
@@ -112,14 +112,6 @@ class Incarnation:
 
     async def run(self) -> ExitReason:
         """Live; all that began in this life has ended when it returns. Cancelled: the same, then it is raised."""
-        if self.up_since < math.inf:
-            # Up without having run, since there is no started(): what follows is made when there is something to do.
-            if not (self._attention or self.cell.mailbox.items):
-                await self.cell.mailbox.wait(trio.lowlevel.current_task())
-            if (stop := self._ends_at_once()) is not None:
-                self.over = True
-                self.cell.is_stopping(busy=False)
-                return stop.reason
         reason: ExitReason = KILLED
         failures: list[Exception] = []
         try:
@@ -183,12 +175,21 @@ class Incarnation:
         tasks = self.nursery is not None and self.nursery.child_tasks
         return bool(tasks) or self.cell.family is not None or is_overridden(actor.stopping)
 
-    def _ends_at_once(self) -> Stop | None:
-        """Find the stop that it was asked for, if that is all that there is to do."""
-        stop, quiet = self.cell.stop_asked, self._failure is None and not (self._killed or self._lifecycle)
-        if stop is None or not quiet or self.actor is None or self._has_more_to_do(self.actor):
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is up without having run, since there is no ``started()``, and has nothing to do yet."""
+        return self.up_since < math.inf and not (self._attention or self.cell.mailbox.items)
+
+    def end_at_once(self) -> ExitReason | None:
+        """End without having run; the reason, or None when there is more to do than that."""
+        stop = self.cell.stop_asked
+        if stop is None or self.up_since == math.inf or self._killed or self._failure is not None or self._lifecycle:
             return None
-        return None if stop.drain and self.cell.mailbox.items else stop
+        if self.actor is None or self._has_more_to_do(self.actor) or (stop.drain and self.cell.mailbox.items):
+            return None
+        self.over = True
+        self.cell.is_stopping(busy=False)
+        return stop.reason
 
     def room(self) -> trio.Nursery | None:
         """Open the nursery, if this is the first to ask for it; None when the life has none any more."""

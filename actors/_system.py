@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from actors._ref import ActorRef
 
 
-FAIR_SPAWNS = 32
+FAIR_SPAWNS = 64
 """A task that only spawns lets others run once in so many actors."""
 
 
