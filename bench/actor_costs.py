@@ -14,13 +14,15 @@ import os
 import statistics
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import _plots
 import _process
 import _results
+import _verdicts
 import attrs
+from _verdicts import Goal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,74 +112,46 @@ MANY_DIGITS = {"spawn": 1, "stop": 1, "bytes": 0, "used": 0}
 
 def goals(measured: Measured, sizes: Sequence[int]) -> str:
     """Each goal, what was measured, and whether it is met."""
-    rows: list[list[str]] = []
-    compared = [(key, 0, key) for key in ("tell", "ask")]
+    compared = [("tell", 0, "tell"), ("ask", 0, "ask")]
     compared += [("spawn", size, f"spawn of {size:,}") for size in sizes if size <= SUBJECTS[BETTER].sizes]
     compared.append(("turn", 0, "spawn and stop, one after the other"))
+    rows: list[list[str]] = []
     for key, count, what in compared:
-        within = _within(measured, COSTS if count == 0 else MANY, count, key)
-        text = f"{_results.spread(within, 2)} times as fast as {BETTER}"
-        rows.append(
-            [f"{what}: 2 times as fast as tapio-py, its better variant", text, _verdict(statistics.median(within), 2)]
-        )
-    for key, what in (("bytes", "as it was spawned"), ("used", "with a nursery, after an ask")):
-        most = {size: _median(measured, OURS, MANY, size, key) for size in sizes}
-        rows.append([f"idle actor {what}: 6 KB at most", _of(most, "bytes"), _verdict(-max(most.values()), -6_144)])
-    flat = {size: _median(measured, OURS, MANY, size, "bytes") for size in sizes}
-    growth = max(flat.values()) / min(flat.values())
-    rows.append(["flat: the most within 1.25 times the least", f"{growth:.2f} times", _verdict(-growth, -1.25)])
-    stops = {size: _median(measured, OURS, MANY, size, "stop") for size in sizes}
-    growth = stops[max(sizes)] / stops[min(sizes)]
-    text = f"{_of(stops, 'µs each')}: {growth:.2f} times"
-    rows.append(
-        ["stopping is linear: each of the most within 1.25 times each of the fewest", text, _verdict(-growth, -1.25)]
-    )
-    return _results.table(["goal", "measured", "met"], rows)
-
-
-def _verdict(value: float, least: float) -> str:
-    return "yes" if value >= least else "**no**"
-
-
-def _of(by_size: dict[int, float], unit: str) -> str:
-    values, sizes = (", ".join(f"{number:,.0f}" for number in numbers) for numbers in (by_size.values(), by_size))
-    return f"{values} {unit} for {sizes}"
-
-
-def _within(measured: Measured, what: str, count: int, key: str) -> list[float]:
-    ours, theirs = (_values(measured, name, what, count, key) for name in (OURS, BETTER))
-    checked = _values(measured, "tapio-py", what, count, key)
-    if checked:
-        assert statistics.median(theirs) <= statistics.median(checked), (
-            f"{key}: the other variant of tapio-py is better"
-        )
-    return [their / our for our, their in zip(ours, theirs, strict=True)]
+        ours, theirs = (_values(measured, name, MANY if count else COSTS, count, key) for name in (OURS, BETTER))
+        rows.append(Goal(f"{what}, CPU beside {BETTER}", 0.5, "µs").beside(ours, theirs))
+    for size in sizes:
+        for key, what in (("bytes", "an idle actor"), ("used", "one with a nursery, after an ask")):
+            goal = Goal(f"memory of {what}, of {size:,}", 6_144, "bytes", 0)
+            rows.append(goal.by_itself(_values(measured, OURS, MANY, size, key)))
+    for key, what in (("bytes", "memory of an idle actor"), ("stop", "CPU of a stop")):
+        medians = [_median(measured, OURS, MANY, size, key) for size in (max(sizes), min(sizes))]
+        goal = Goal(f"{what}, one of {max(sizes):,} beside one of {min(sizes):,}", 1.25, "times")
+        rows.append(goal.by_itself([medians[0] / medians[1]]))
+    return _results.table(_verdicts.HEADER, rows)
 
 
 def plot(measured: Measured, sizes: Sequence[int], target: Path) -> None:
-    """Draw costs and memory as an SVG without a background, in greys that show on white and on black."""
-    matplotlib: Any = import_module("matplotlib")
-    matplotlib.use("svg")
-    grey, green = "#808080", "#2a9d5c"
-    names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    matplotlib.rcParams.update(dict.fromkeys(names, grey) | {"svg.hashsalt": "greenroom"})
-    pyplot: Any = import_module("matplotlib.pyplot")
-    figure, axes = pyplot.subplots(1, 4, figsize=(12, 3), layout="constrained")
-    for axis, key in zip(axes, ("tell", "ask", "turn"), strict=False):
-        medians = [_median(measured, name, COSTS, 0, key) for name in SUBJECTS]
-        axis.barh(list(SUBJECTS), medians, color=[green if name == OURS else grey for name in SUBJECTS])
-        axis.invert_yaxis()
-        axis.set_title({"turn": "spawn and stop"}.get(key, key) + ", µs of CPU")
-    for name, style in ((OURS, "o-"), (BETTER, "s--"), ("trio", "^:")):
-        known = [size for size in sizes if size <= SUBJECTS[name].sizes]
-        values = [_median(measured, name, MANY, size, "bytes") / 1024 for size in known]
-        axes[3].semilogx(known, values, style, color=green if name == OURS else grey, label=name)
-    axes[3].set_ylim(bottom=0)
-    axes[3].set_title("KB per idle actor, by their number")
-    axes[3].legend(frameon=False, fontsize="small")
-    for axis in axes:
-        axis.patch.set_alpha(0)
-    figure.savefig(target, transparent=True, metadata={"Date": None})
+    """Draw what things cost, and the memory of an actor by their number."""
+    with _plots.figure(target, 4) as axes:
+        for axis, (key, title) in zip(axes, PLOTTED.items(), strict=False):
+            medians = [_median(measured, name, COSTS, 0, key) for name in SUBJECTS]
+            colours = [_plots.OURS if name == OURS else _plots.GREY for name in SUBJECTS]
+            axis.barh(list(SUBJECTS), medians, color=colours)
+            axis.invert_yaxis()
+            axis.set_title(f"{title}, µs of CPU")
+            if key != "tell":
+                axis.set_yticks([])
+        for name, colour in zip((OURS, BETTER, "trio"), _plots.COLOURS, strict=False):
+            known = [size for size in sizes if size <= SUBJECTS[name].sizes]
+            for key, style in (("bytes", "o-"), ("used", "o:")):
+                values = [_median(measured, name, MANY, size, key) / 1024 for size in known]
+                axes[3].semilogx(known, values, style, color=colour, label=name if key == "bytes" else None)
+        axes[3].set_ylim(bottom=0)
+        axes[3].set_title("KB each, idle (dotted: used)")
+        axes[3].legend(fontsize="small")
+
+
+PLOTTED = {"tell": "tell", "ask": "ask", "turn": "spawn and stop"}
 
 
 def _values(measured: Measured, library: str, what: str, count: int, key: str) -> list[float]:
