@@ -156,9 +156,12 @@ class ChildSpec:
     def __attrs_post_init__(self) -> None:
         """Check it, in one place: an actor is spawned with one of these."""
         _check_identity(self.id, self.factory)
-        _check_kind("restart", self.restart, Restart, RESTARTS)
-        _check_kind("significant", self.significant, bool, "True or False")
-        _check_kind("mailbox", self.mailbox, MailboxSpec, "a MailboxSpec")
+        if not isinstance(self.restart, Restart):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
+            _check_kind("restart", self.restart, Restart, RESTARTS)
+        if self.significant is not False:
+            _check_kind("significant", self.significant, bool, "True or False")
+        if self.mailbox is not DEFAULT_MAILBOX:
+            _check_kind("mailbox", self.mailbox, MailboxSpec, "a MailboxSpec")
         if self.shutdown is not None:
             check_seconds(self.shutdown, "shutdown")
         if self.significant and self.restart is Restart.PERMANENT:

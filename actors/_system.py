@@ -160,7 +160,8 @@ class ActorSystem:
         return ChildSpec(self._name(factory) if name is None else name, make, restart, shutdown, mailbox=mailbox)
 
     def _name(self, factory: object) -> str:
-        kind = getattr(factory, "__name__", type(factory).__name__).strip("<>").lower()
+        kind: str = getattr(factory, "__name__", None) or type(factory).__name__
+        kind = kind.strip("<>").lower()
         return f"{kind}-{next(self._numbers)}"
 
     async def start_below(self, cell: Cell | None, spec: ChildSpec) -> ActorRef:
