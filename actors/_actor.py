@@ -68,7 +68,7 @@ class Actor:
 
     @property
     def nursery(self) -> trio.Nursery:
-        """Where this actor's tasks live, opened when it is first asked for. They end with it; one that fails ends it."""
+        """Where this actor's tasks live, opened when first asked for. They end with it; one that fails ends it."""
         nursery = self._life.room()
         if nursery is None:
             raise RuntimeError(f"{self._life.cell.path} has no nursery: it failed, or this is none of its tasks")
