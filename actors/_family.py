@@ -347,7 +347,7 @@ class Family:
         children = list(self._children.values())
         if self.spec.strategy is Strategy.REST_FOR_ONE:
             children = children[children.index(first) :]
-        return [child for child in children if not child.starting]
+        return [child for child in children if not _is_left_to_its_starter(child)]
 
     async def _halt(self, group: list[Child]) -> None:
         for child in reversed(group):
@@ -384,3 +384,10 @@ class Family:
             if not self._grant(path, failure):
                 await trio.sleep_forever()
             self._go_back_to(child, self._delay(child, math.inf))
+
+
+def _is_left_to_its_starter(child: Child) -> bool:
+    """Whether its first start is not over. One that failed as soon as it was up is not: its starter has yet to hear."""
+    cell = child.cell
+    was_up = cell is not None and (cell.restarts > 0 or (cell.life is not None and cell.life.up_since < math.inf))
+    return child.starting and not was_up

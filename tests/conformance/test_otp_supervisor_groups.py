@@ -395,3 +395,20 @@ def second_start(world: World, name: str) -> trio.Event:
 
     world.on_start[name] = note
     return event
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_a_member_started_by_hand_that_fails_as_soon_as_it_is_up_comes_back(strategy: Strategy) -> None:
+    async def fail_at_once(member: Member) -> None:
+        if world.starts["a"] % 2 == 0:
+            member.ref.tell_nowait(ValueError("at once"))
+
+    async with open_system() as system:
+        world = World()
+        world.on_start["a"] = fail_at_once
+        supervisor = await system.supervise(SupervisorSpec(strategy, [world.member("a")], max_restarts=100), "top")
+        for _ in range(20):  # in whatever order those who hear of it go on
+            await supervisor.terminate_child("a")
+            await supervisor.restart_child("a")
+            await trio.testing.wait_all_tasks_blocked()
+            assert [info.state for info in supervisor.children()] == ["running"]
