@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -77,6 +78,10 @@ _STEPS = (
 SCHEMA = len(_STEPS)
 """The newest layout that this version reads, and the one that it writes."""
 
+CHECK_SECONDS = 5.0
+"""How long the check of a file may hold up its opening: some GiB on a machine of today. More is not checked."""
+_STEPS_PER_LOOK = 1_000
+
 _MAGIC, _HEADER_BYTES, _LARGEST_PAGE = b"SQLite format 3\0", 100, 65_536
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -114,6 +119,7 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
             if not isinstance(error, sqlite3.OperationalError):
                 _lock_path(target).unlink(missing_ok=True)  # nobody can use it: leave no trace beside another's file
             raise
+        _check_sound(writer, path)
         _set_up(writer, path, synchronous, version)
         reader = owned.enter_context(contextlib.closing(_connect(target, busy_seconds)))
         return Database(writer, reader, owned.pop_all())
@@ -141,6 +147,7 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
         version = _version(connection, path)
         if version < SCHEMA:
             raise LogUnavailable(f"{path} has schema {version}: have a server of this version open it once")
+        _check_sound(connection, path)
         owned.pop_all()
         return connection
 
@@ -220,6 +227,27 @@ def _check_whole(path: Path, target: Path) -> None:
     whole = pages * (_LARGEST_PAGE if page == 1 else page)
     if size < whole:
         raise LogCorrupt(f"{path} is cut short: it has {size} bytes and should have {whole}")
+
+
+def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file whose index does not say what its table says: a hit in an index page would hide a stream's end.
+
+    Events below would then be taken for the newest, and others get the numbers of those that are hidden. Rows have
+    checksums and are looked at whenever they are read; an index can only be held against its table, all at once.
+    """
+    until = time.monotonic() + CHECK_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_PER_LOOK)
+    try:
+        finding = _value(connection, "PRAGMA integrity_check(1)")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        logger.info("%s is too large to be checked in %g s; it is taken as it is", path, CHECK_SECONDS)
+        return
+    finally:
+        connection.set_progress_handler(None, 0)
+    if finding != "ok":
+        raise LogCorrupt(f"{path} is damaged: {' '.join(str(finding).split())}")
 
 
 def _lock_path(target: Path) -> Path:
@@ -313,4 +341,5 @@ def _boot() -> str:
 
 
 def _value(connection: sqlite3.Connection, statement: str) -> object:
-    return connection.execute(statement).fetchone()[0]
+    row = connection.execute(statement).fetchone()
+    return None if row is None else row[0]

@@ -136,7 +136,7 @@ async def test_a_changed_byte_of_what_was_stored_is_never_read_as_something_else
     lines = await small_log(path)
     whole = path.read_bytes()
     refused = 0
-    for place in range(100, len(whole), scaled(211, 19)):
+    for place in range(100, len(whole), scaled(211, 7)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :])
         try:
             # Nothing at all is a session whose name was hit: who comes back to it finds another epoch, and is told.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import resource
 import signal
@@ -21,7 +22,7 @@ import pytest
 import trio
 
 from actors.errors import ConfigError, LogCorrupt, LogError, LogSchemaTooNew, LogUnavailable
-from actors.eventlog import Batch, Head, MemoryLog, Retention, SqliteLog, StreamKey, open_log
+from actors.eventlog import Batch, Head, MemoryLog, Retention, SqliteLog, StreamKey, _sqlite_file, open_log
 from actors.testing import event_batch, event_line
 
 if TYPE_CHECKING:
@@ -235,6 +236,48 @@ async def test_a_damaged_row_is_corrupt_and_never_a_wrong_answer(tmp_path: Path)
         async with SqliteLog(path) as log:
             with pytest.raises(LogCorrupt):
                 await log.read(KEY, 0, ALL, ALL)
+
+
+async def log_with_an_index(path: Path, batches: int) -> tuple[bytes, range]:
+    """A log of so many rows: what its file holds, and where in it the pointers of the index of rows are."""
+    async with SqliteLog(path) as log:
+        await log.make(KEY)
+        for first in range(1, batches + 1):
+            await log.append([event_batch(KEY, first, 1)])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'batches_in_order'").fetchone()
+    whole = path.read_bytes()
+    start = (root - 1) * int.from_bytes(whole[16:18], "big")
+    assert whole[start] == 0x0A, "a leaf, as the file format calls it"
+    return whole, range(start + 8, start + 8 + 2 * batches)
+
+
+async def test_a_hit_in_the_index_hides_no_event(tmp_path: Path) -> None:
+    """It would make an older event the newest, under the same epoch, and no row's checksum could tell."""
+    path = tmp_path / "x.db"
+    whole, pointers = await log_with_an_index(path, 20)
+    for place in pointers:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :])
+        error = await refusal(path)
+        assert isinstance(error, LogCorrupt), place
+        assert str(path) in str(error)
+    path.write_bytes(whole)
+    async with SqliteLog(path) as log:
+        assert len(await log.read(KEY, 0, ALL, ALL)) == 20
+
+
+async def test_the_check_of_a_large_log_holds_up_nobody_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.db"
+    await log_with_an_index(path, 200)
+    with caplog.at_level(logging.INFO, "greenroom.eventlog"):
+        async with SqliteLog(path):
+            assert caplog.messages == []
+        monkeypatch.setattr(_sqlite_file, "CHECK_SECONDS", -1.0)
+        async with SqliteLog(path) as log:
+            assert len(await log.read(KEY, 0, ALL, ALL)) == 200
+    assert [message for message in caplog.messages if "too large to be checked" in message]
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
