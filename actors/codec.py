@@ -4,6 +4,9 @@ What is JSON passes: dicts with string keys, lists, tuples, strings, numbers, bo
 return them, attrs classes, dataclasses, enums, datetimes and UUIDs, which become what they hold. What is not JSON
 raises :class:`~actors.UnserialisableEvent` at the emitting line: NaN and infinities, bytes, sets, cycles, lone
 surrogates, keys that are not strings, nesting deeper than :data:`MAX_DEPTH`, anything larger than the given limit.
+
+Integers beyond ±(2^53-1) too: JSON allows them, and every browser rounds them without a word, so that a page would show
+and send back another number (RFC 7493, section 2.2). What needs more digits, such as a 64-bit id, is a string.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ MAX_DEPTH = 64
 """Objects and lists within each other; the same bound holds for what clients send."""
 
 _converter = Converter()
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_STRICT_INTEGER
+_TOO_LONG = "an integer is beyond ±(2^53-1), and browsers would round it: give it as a string"
 _BRACKET = ord("[")
 _DEEP_LISTS = 2 * MAX_DEPTH  # a shorter text cannot be too deep: a level takes two brackets,
 _DEEP_OBJECTS = 5 * MAX_DEPTH  # and without a list two braces, two quotes and a colon
@@ -40,9 +45,9 @@ def encode(value: object, limit: int) -> bytes:
     looked at again; a text that cannot (nearly all) is not.
     """
     try:
-        text = orjson.dumps(value, _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
+        text = orjson.dumps(value, _plain, _OPTIONS)
     except (TypeError, ValueError, RecursionError) as error:
-        reason = error.__cause__ or error
+        reason = _TOO_LONG if str(error).startswith("Integer exceeds") else error.__cause__ or error
         raise UnserialisableEvent(f"the payload is not JSON: {reason}") from error
     if len(text) > limit:
         raise UnserialisableEvent(f"the payload is {len(text)} bytes, {limit} are allowed")

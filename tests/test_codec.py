@@ -17,7 +17,7 @@ LIMIT = 1024 * 1024
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**63)
+    | st.integers(-(2**53) + 1, 2**53 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
@@ -60,6 +60,21 @@ def test_a_json_value_comes_back_as_it_was(value: Any) -> None:
 )
 def test_what_is_not_json_is_refused(value: object) -> None:
     with pytest.raises(UnserialisableEvent):
+        encode(value, LIMIT)
+
+
+EXACT = 2**53 - 1
+"""The largest integer that every reader of JSON takes for what it is."""
+
+
+@pytest.mark.parametrize("value", [EXACT, -EXACT, [EXACT], Box(-EXACT), float(2**60), str(2**60)], ids=repr)
+def test_a_number_that_browsers_read_exactly_passes(value: object) -> None:
+    assert encode(value, LIMIT)
+
+
+@pytest.mark.parametrize("value", [2**53, -(2**53), 2**63 - 1, 2**64, {"id": [2**53]}, Box(2**53)], ids=repr)
+def test_an_integer_that_browsers_would_round_is_refused_and_told_what_to_do(value: object) -> None:
+    with pytest.raises(UnserialisableEvent, match="give it as a string"):
         encode(value, LIMIT)
 
 
