@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors import SessionSettings
-from transport import Settings
+from actors import Run, SessionSettings
+from transport import Greenroom, Settings
 from transport.settings import NAMES
 
 if TYPE_CHECKING:
@@ -95,6 +95,25 @@ def test_the_programs_on_the_runtime_print_what_it_says(name: str, tmp_path: Pat
     (tmp_path / name).write_text(program)
     run = subprocess.run([sys.executable, name], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert run.stdout == expected
+
+
+async def test_its_way_to_try_a_tool_again_works() -> None:
+    calls: list[str] = []
+
+    async def search(query: str) -> list[str]:
+        calls.append(query)
+        if len(calls) < 3:
+            raise ConnectionError
+        return [query]
+
+    blocks = re.findall(r"```python\n(from tenacity.*?)```", README, re.DOTALL)
+    (block,) = (text.replace("wait_random_exponential(max=10)", "wait_random_exponential(max=0)") for text in blocks)
+    names = {"app": Greenroom(log="memory:", settings={"drain_seconds": 30}), "Run": Run, "search": search}
+    exec(compile(block, "README.md", "exec", dont_inherit=True), names)  # noqa: S102 - the reader's own copy of it
+    app: Any = names["app"]
+    async with app.running(port=0):
+        await (await app.sessions.get("ann", "s1")).start("patient", "q")
+    assert calls == ["q"] * 3
 
 
 def test_the_example_is_as_short_as_it_says() -> None:

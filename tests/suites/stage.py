@@ -234,6 +234,23 @@ def types(events: Iterable[Frame]) -> list[str]:
     return [event["type"] for event in events]
 
 
+def pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
+    """The two events of each call; fails unless each call has its two, in order."""
+    in_order(events)
+    opened = {event["call_id"]: event for event in of_type(events, "tool_executing")}
+    closed = {event["call_id"]: event for event in of_type(events, "tool_completed")}
+    assert opened.keys() == closed.keys()
+    assert len(opened) + len(closed) == len(of_type(events, "tool_executing", "tool_completed"))
+    assert all(opened[id_]["data"]["tool"] == closed[id_]["data"]["tool"] for id_ in opened)
+    return {id_: (opened[id_], closed[id_]) for id_ in opened}
+
+
+def ending(events: list[Frame]) -> dict[str, Any]:
+    """How the only call ended."""
+    ((_, completed),) = pairs(events).values()
+    return {name: value for name, value in completed["data"].items() if name not in ("tool", "duration_ms")}
+
+
 async def gone(server: Server) -> None:
     """Wait until no run of any user goes on."""
     await server.sessions.drain(math.inf)

@@ -8,6 +8,8 @@ The rules held here, as a client on its socket sees them:
 - arguments and results are serialised as they were at that moment, secrets redacted; what cannot be is refused at the
   line of the call, and the pair is still whole;
 - two calls of one tool at once are told apart, and so are a thousand.
+
+Calls that are tried again are in ``test_tool_retries.py``.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ import trio
 import trio.testing
 from _scale import scaled
 from browser.serving import ServerProcess
-from protocol.wire import Client, Frame, greeted, greeted_in_memory
+from protocol.wire import Client, greeted, greeted_in_memory
 from suites import player
-from suites.stage import KeptLog, crowd, house, in_order, joined, names, of_type
+from suites.stage import KeptLog, crowd, ending, house, joined, names, of_type, pairs
 
 from actors import MemoryLog, Run, StreamKey, ToolTimeout, UnserialisableEvent
 from actors.testing import FaultyLog
@@ -37,23 +39,6 @@ if TYPE_CHECKING:
 
 TOOLS = scaled(300, 1_000)
 FOREVER = 1e6
-
-
-def pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
-    """The two events of each call; fails unless each call has its two, in order."""
-    in_order(events)
-    opened = {event["call_id"]: event for event in of_type(events, "tool_executing")}
-    closed = {event["call_id"]: event for event in of_type(events, "tool_completed")}
-    assert opened.keys() == closed.keys()
-    assert len(opened) + len(closed) == len(of_type(events, "tool_executing", "tool_completed"))
-    assert all(opened[id_]["data"]["tool"] == closed[id_]["data"]["tool"] for id_ in opened)
-    return {id_: (opened[id_], closed[id_]) for id_ in opened}
-
-
-def ending(events: list[Frame]) -> dict[str, Any]:
-    """How the only call ended."""
-    ((_, completed),) = pairs(events).values()
-    return {name: value for name, value in completed["data"].items() if name not in ("tool", "duration_ms")}
 
 
 async def outcome(one: Client, agent: str, input_: object = None) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""Is each attempt of a tool that is tried again a call of its own?
+
+The rules held here, as a client sees them, with retries by hand and by a library that agents' authors use:
+
+- each attempt has its pair of events, its call_id and its outcome, one after the other;
+- the last failure is the run's; a run that was cancelled or has run out of time is not tried again;
+- retries inside a tool are one call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import tenacity
+import trio
+import trio.testing
+from protocol.wire import greeted_in_memory
+from suites.stage import ending, house, of_type, pairs
+
+from actors import ToolTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actors import Run
+
+FOREVER = 1e6
+
+
+class Flaky:
+    """A tool that fails, then takes too long, then gives what was asked for."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def lookup(self, query: str) -> str:
+        self.calls += 1
+        if self.calls == 1:
+            raise ConnectionError("busy")
+        if self.calls == 2:
+            await trio.sleep(FOREVER)
+        return f"found {query}"
+
+
+async def retried_by_hand(run: Run, tool: Flaky) -> str:
+    for pause in (1, 2):
+        try:
+            return str(await run.call_tool(tool.lookup, query="q", timeout=5))
+        except (ConnectionError, ToolTimeout):
+            await trio.sleep(pause)
+    return str(await run.call_tool(tool.lookup, query="q", timeout=5))
+
+
+async def retried_by_a_library(run: Run, tool: Flaky) -> str:
+    retrying = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(1), reraise=True)
+    return str(await retrying(run.call_tool, tool.lookup, query="q", timeout=5))
+
+
+@pytest.mark.parametrize("retried", [retried_by_hand, retried_by_a_library])
+async def test_each_attempt_of_a_retried_call_is_a_pair_of_its_own(
+    retried: Callable[[Run, Flaky], Awaitable[str]], autojump_clock: trio.testing.MockClock
+) -> None:
+    async def agent(run: Run) -> str:
+        return await retried(run, Flaky())
+
+    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        run_id = await one.start("1", "agent")
+        assert (await one.completed(run_id))["data"]["result"] == "found q"
+        calls = list(pairs(one.events()).values())
+        assert [executing["data"] for executing, _ in calls] == [{"tool": "lookup", "arguments": {"query": "q"}}] * 3
+        assert [completed["data"]["status"] for _, completed in calls] == ["error", "timeout", "ok"]
+        assert len({executing["call_id"] for executing, _ in calls}) == 3
+        # One after the other: an attempt begins when the one before is over.
+        order = [event["call_id"] for event in of_type(one.events(), "tool_executing", "tool_completed")]
+        assert order == [id_ for executing, _ in calls for id_ in [executing["call_id"]] * 2]
+
+
+async def test_the_last_failure_of_a_retried_call_is_the_runs(autojump_clock: trio.testing.MockClock) -> None:
+    async def fails() -> None:
+        raise ConnectionError("busy")
+
+    async def agent(run: Run) -> None:
+        retrying = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(4), reraise=True)
+        await retrying(run.call_tool, fails)
+
+    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        completed = await one.completed(await one.start("1", "agent"))
+        assert completed["data"]["error"] == {"code": "ConnectionError", "message": "busy"}
+        assert [each["data"]["status"] for _, each in pairs(one.events()).values()] == ["error"] * 4
+
+
+async def test_retries_inside_a_tool_are_one_call(autojump_clock: trio.testing.MockClock) -> None:
+    """With the library's decorator on the tool: one pair over all attempts, under the tool's own name."""
+    tool = Flaky()
+
+    @tenacity.retry(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(1))
+    async def lookup(query: str) -> str:
+        with trio.fail_after(5):
+            return await tool.lookup(query)
+
+    async def agent(run: Run) -> object:
+        return await run.call_tool(lookup, query="q", timeout=60)
+
+    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        await one.completed(await one.start("1", "agent"))
+        assert ending(one.events()) == {"status": "ok", "result": "found q"}
+        assert of_type(one.events(), "tool_executing")[0]["data"]["tool"] == "lookup"
+        assert tool.calls == 3
+
+
+@pytest.mark.parametrize("how", ["cancel", "run timeout"])
+async def test_a_run_that_is_ended_is_not_retried(autojump_clock: trio.testing.MockClock, how: str) -> None:
+    async def agent(run: Run) -> None:
+        await tenacity.AsyncRetrying(wait=tenacity.wait_fixed(1))(run.call_tool, trio.sleep, seconds=FOREVER)
+
+    async with (
+        house(agent, run_seconds=30).running(port=0) as server,
+        greeted_in_memory(server, token="ann") as one,
+    ):
+        run_id = await one.start("1", "agent")
+        if how == "cancel":
+            await one.command("2", "run.cancel", run_id=run_id)
+        await one.completed(run_id)
+        assert ending(one.events())["status"] == "cancelled"
