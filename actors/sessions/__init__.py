@@ -14,6 +14,7 @@ from actors.sessions._messages import Attach
 from actors.sessions._run import Run
 from actors.sessions._session import SessionStatistics
 from actors.sessions._settings import SessionSettings, number_from, whole_from
+from actors.sessions._threads import ToolThreadsStatistics
 from actors.sessions._tools import ToolCall
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Sessions",
     "SessionsStatistics",
     "ToolCall",
+    "ToolThreadsStatistics",
     "current_run",
     "number_from",
     "whole_from",

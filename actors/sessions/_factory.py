@@ -25,6 +25,7 @@ from actors.sessions._gate import GateStatistics, RunGate
 from actors.sessions._handle import SessionHandle
 from actors.sessions._session import House, Session, SessionStatistics
 from actors.sessions._settings import SessionSettings
+from actors.sessions._threads import ToolThreads, ToolThreadsStatistics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -86,6 +87,8 @@ class SessionsStatistics:
     """Runs that go on or wait."""
     committer: CommitterStatistics
     """What is on its way into the log."""
+    threads: ToolThreadsStatistics
+    """Threads of sync tools."""
     log: LogStatistics
     """The log."""
 
@@ -108,8 +111,9 @@ class Sessions:
         self._log = log
         self._committer = Committer(log)
         gate, retention = RunGate(settings.runs_per_user, settings.queued_runs_per_user), settings.retention
+        threads = ToolThreads(settings.tool_threads_per_user, settings.tool_threads)
         self._house = House(
-            log, self._committer, agents or Agents(), settings, redact or redact_keys(), gate, retention
+            log, self._committer, agents or Agents(), settings, redact or redact_keys(), gate, retention, threads
         )
         self._mailbox = MailboxSpec(size=settings.mailbox_size)
         self._entries: dict[StreamKey, _Entry] = {}
@@ -196,6 +200,7 @@ class Sessions:
             crashed=self._crashed,
             runs=self._house.gate.statistics(),
             committer=self._committer.statistics(),
+            threads=self._house.threads.statistics(),
             log=self._log.statistics(),
         )
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from actors.sessions._committer import Committer
     from actors.sessions._gate import RunGate
     from actors.sessions._settings import SessionSettings
+    from actors.sessions._threads import ToolThreads
 
 logger = logging.getLogger("greenroom.sessions")
 
@@ -60,6 +61,7 @@ class House:
     redact: Redact
     gate: RunGate
     retention: Retention
+    threads: ToolThreads
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
     """The context variables every run starts with, as they were when the server was made: none of any user's."""
     run_over: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
@@ -152,7 +154,14 @@ class Session(Actor):
         )
         signals = Signals(journal.cursors, settings.typing_seconds)
         self._stage = Stage(
-            self._key, journal, house.agents, settings, house.redact, signals, self.nursery.cancel_scope
+            self._key,
+            journal,
+            house.agents,
+            settings,
+            house.redact,
+            signals,
+            self.nursery.cancel_scope,
+            house.threads,
         )
         return journal
 

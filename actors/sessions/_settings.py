@@ -63,6 +63,10 @@ class SessionSettings:
     """Runs of one user that run at once; sub-agents do not count."""
     queued_runs_per_user: int = attrs.field(default=20, validator=whole_from(0))
     """Runs of one user that wait for their turn; more are refused as overloaded."""
+    tool_threads: int = attrs.field(default=256, validator=whole_from(1))
+    """Threads for the sync tools of all users; a tool that has to wait for one does so within its own timeout."""
+    tool_threads_per_user: int = attrs.field(default=8, validator=whole_from(1))
+    """Threads for the sync tools of one user, those that a timeout left behind among them until they return."""
     run_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))
     """How long a run may take, unless its agent says otherwise."""
     idle_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))

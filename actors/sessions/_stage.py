@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from actors.sessions._run import Run
     from actors.sessions._settings import SessionSettings
     from actors.sessions._signals import Signals
+    from actors.sessions._threads import ToolThreads
 
 
 @attrs.define(eq=False)
@@ -40,6 +41,7 @@ class Stage:
     signals: Signals
     scope: trio.CancelScope
     """Around all runs: cancelled when the session fails or is killed."""
+    threads: ToolThreads
     runs: dict[str, Run] = attrs.Factory(dict[str, "Run"])
     """Open runs by id, children among them: what a cancel looks in."""
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])

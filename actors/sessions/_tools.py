@@ -27,13 +27,13 @@ class ToolCall:
     completes the call as ``error`` and raises :class:`~actors.UnserialisableEvent`.
     """
 
-    __slots__ = ("_arguments", "_entered", "_run", "_stage", "_started", "_timed_out", "id", "name", "result")
+    __slots__ = ("_arguments", "_begun", "_entered", "_run", "_stage", "_started", "_timed_out", "id", "name", "result")
 
     def __init__(self, run: Run, stage: Stage, call_id: str, name: str, arguments: Mapping[str, object]) -> None:
         self._run = run
         self._stage = stage
         self._arguments = arguments
-        self._entered = self._timed_out = False
+        self._entered = self._timed_out = self._begun = False
         self._started = 0.0
         self.id = call_id
         """The call's id: two calls of one tool at once are told apart by it."""
@@ -67,15 +67,30 @@ class ToolCall:
     async def perform(self, function: Callable[..., object], seconds: float | None) -> object:
         """Call ``function`` with the arguments; raises :class:`~actors.ToolTimeout` after ``seconds``.
 
-        An async function is awaited; any other runs in a thread, which a timeout or cancellation leaves behind.
+        An async function is awaited; any other runs in a thread of its user's (``tool_threads_per_user``), which a
+        timeout or cancellation leaves behind. Waiting for one counts: what then got none in time was not called.
         """
         async with self:
             with trio.move_on_after(float("inf") if seconds is None else seconds) as scope:
-                self.result = await _called(function, self._arguments)
+                self.result = await self._called(function)
             if scope.cancelled_caught:
                 self._timed_out = True
-                raise ToolTimeout(f"{self.name} took longer than {seconds:g} s")
+                late = "took longer than" if self._begun else "was not called: no thread was free within"
+                raise ToolTimeout(f"{self.name} {late} {seconds:g} s")
         return self.result
+
+    async def _called(self, function: Callable[..., object]) -> object:
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - the method is looked at, not called
+            self._begun = True
+            result: Awaitable[object] = function(**self._arguments)  # type: ignore[assignment] # what an async function returns
+            return await result
+
+        def begun() -> None:
+            self._begun = True
+
+        # In a list: trio refuses a coroutine as what a thread gives back, and here it is only still to be awaited.
+        (returned,) = await self._stage.threads.run(self._run.user, lambda: [function(**self._arguments)], begun)
+        return await returned if inspect.isawaitable(returned) else returned
 
     def _redacted(self) -> object:
         try:
@@ -103,15 +118,6 @@ def only_cancelled(error: BaseException) -> bool:
     """Say whether this is cancellation and nothing else: a group that also holds a failure is a failure."""
     inner = within(error)
     return all(map(only_cancelled, inner)) if inner else isinstance(error, trio.Cancelled)
-
-
-async def _called(function: Callable[..., object], arguments: Mapping[str, object]) -> object:
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - the method is looked at, not called
-        result: Awaitable[object] = function(**arguments)  # type: ignore[assignment] # what an async function returns
-        return await result
-    # In a list: trio refuses a coroutine as what a thread gives back, and here it is only still to be awaited.
-    (returned,) = await trio.to_thread.run_sync(lambda: [function(**arguments)], abandon_on_cancel=True)
-    return await returned if inspect.isawaitable(returned) else returned
 
 
 def tool_name(function: Callable[..., object]) -> str:

@@ -230,7 +230,7 @@ async def test_a_thread_that_cannot_be_stopped_is_left_behind_and_its_late_resul
 
     async def agent(run: Run) -> str:
         with pytest.raises(ToolTimeout):
-            await run.call_tool(blocks, timeout=0.01)
+            await run.call_tool(blocks, timeout=0.2)
         return "went on"
 
     async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
