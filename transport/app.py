@@ -187,9 +187,14 @@ class Server:
     endpoint: Endpoint
 
     async def drain(self, seconds: float) -> None:
-        """Send the clients away, and let runs finish for ``seconds``. The end of the block does this by itself."""
-        await self.endpoint.say_goodbye()
-        await self.sessions.drain(seconds)
+        """Start nothing more, send the clients away, let runs finish for ``seconds`` from now, at the same time.
+
+        The end of the block does this by itself, and closes as ``cancelled`` what goes on then. Cancelled: neither the
+        clients nor the runs are all gone.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.endpoint.say_goodbye)
+            await self.sessions.drain(seconds)
 
 
 class SessionGate:

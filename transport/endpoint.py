@@ -102,7 +102,7 @@ class Endpoint:
             nursery.start_soon(self.heartbeat.run)
             with trio.CancelScope() as self._accepting:
                 async with trio.open_nursery() as accepting:
-                    for listener in self._listeners:
+                    for listener in () if self._going else self._listeners:
                         accepting.start_soon(self._accept, listener, nursery)
             await trio.sleep_forever()
 

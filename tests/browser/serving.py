@@ -47,8 +47,16 @@ class ServerProcess:
         if self._process.poll() is None:
             self._end(signal.SIGTERM)
 
-    def _end(self, how: signal.Signals) -> None:
-        self._process.send_signal(how)
-        self._process.wait(15)
+    def ask_to_stop(self) -> None:
+        """Say what an operator says, and do not wait for it."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def status(self) -> int:
+        """How it ended; waits for that."""
         assert self._process.stdout
         self._process.stdout.close()
+        return self._process.wait(15)
+
+    def _end(self, how: signal.Signals) -> None:
+        self._process.send_signal(how)
+        self.status()

@@ -26,6 +26,12 @@ async def hangs(run: Run, count: int) -> None:
 
 
 @app.agent
+async def waits_for(run: Run, pipe: str) -> str:
+    """Goes on until somebody writes into the pipe."""
+    return str(await run.call_tool(Path(pipe).read_text))
+
+
+@app.agent
 async def finishes(run: Run, count: int) -> None:
     for number in range(count):
         await run.call_tool(finish, number=number)
