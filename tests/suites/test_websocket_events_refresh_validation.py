@@ -3,7 +3,9 @@
 The rules held here, in Chromium, with no duplicate allowed:
 
 - a refresh before, during and after a run, and ten in a row, leave the page with every event once, in order;
-- so do connections that are cut by a server which dies and comes back, a second tab, and going back to the page;
+- so do connections that are cut, by a server which dies and comes back or by a network that is gone for a while, and a
+  second tab;
+- so does going back to the page, which the browser loads again or restores as it was from its back/forward cache;
 - the page is never told to begin again (a reset) where nothing was lost.
 
 What a run does is held back by questions that the test answers, so that "during" is no matter of time.
@@ -14,14 +16,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from browser.conftest import chromium, new_user, open_tab, stage, user
+from _requires import require
+from browser.conftest import QUIET, chromium, new_user, open_tab, stage, user
+from browser.pages import ConversationPage
+from browser.wire import Wire
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from browser.pages import ConversationPage
     from browser.serving import ServerProcess
+    from playwright.sync_api import Browser, BrowserContext
 
     OpenTab = Callable[[str], ConversationPage]
 
@@ -128,3 +133,144 @@ def test_back_and_forward_cost_nothing(stage: ServerProcess, open_tab: OpenTab, 
     if during:
         answer(tab)
         wait_for_events(tab, IN_ALL)
+
+
+# The network
+
+
+@pytest.fixture
+def wire(stage: ServerProcess) -> Iterator[Wire]:
+    made = Wire(int(stage.ws_url.rstrip("/").rpartition(":")[2]))
+    yield made
+    made.cut()
+
+
+@pytest.fixture
+def far_away(chromium: Browser, wire: Wire) -> Iterator[BrowserContext]:
+    """A browser whose WebSockets go over the wire."""
+    context = chromium.new_context(bypass_csp=True)  # the page's policy knows the server's own port alone
+    context.add_init_script(wire.script())
+    yield context
+    context.close()
+
+
+def set_offline(tab: ConversationPage, wire: Wire, *, offline: bool) -> None:
+    """Cut the network under a tab, or mend it: its page is told, its connection is gone, nothing gets through."""
+    if offline:
+        wire.cut()
+    else:
+        wire.mend()
+    tab.page.context.set_offline(offline)
+    assert tab.page.evaluate("navigator.onLine") is not offline
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_network_that_is_gone_for_a_while_costs_nothing(
+    stage: ServerProcess, far_away: BrowserContext, user: BrowserContext, wire: Wire, times: int
+) -> None:
+    """What happened meanwhile is there afterwards, and what was asked meanwhile is asked, once."""
+    tab = ConversationPage(far_away.new_page(), stage.url)
+    assert wire.carried == 1
+    tab.ask(SCRIPT)
+    wait_for_events(tab, BEFORE_THE_QUESTION)
+    beside = ConversationPage(user.new_page(), tab.url)
+    for number in range(times):
+        set_offline(tab, wire, offline=True)
+        tab.expect_state("waiting")
+        if number == 0:
+            answer(beside)
+        tab.ask(f"asked offline {number}")
+        assert "asked offline" not in str(beside.shown().splitlines()[:number])
+        set_offline(tab, wire, offline=False)
+        tab.expect_state("live")
+        wait_for_events(tab, IN_ALL + 3 * (number + 1))
+    wait_for_events(beside, IN_ALL + 3 * times)
+    assert tab.events() == beside.events()
+    assert wire.carried == 1 + times
+    expect(tab.find(".turn")).to_have_count(1 + times)
+
+
+def test_a_refresh_without_a_network_costs_nothing_once_it_is_back(
+    stage: ServerProcess, far_away: BrowserContext, wire: Wire
+) -> None:
+    """The page itself comes, from a cache or a server that is still reached; its WebSocket does not."""
+    tab = ConversationPage(far_away.new_page(), stage.url)
+    tab.ask(SCRIPT)
+    wait_for_events(tab, BEFORE_THE_QUESTION)
+    wire.cut()
+    tab.page.reload()
+    tab.expect_state("waiting")
+    assert tab.events() == []
+    wire.mend()
+    wait_for_events(tab, BEFORE_THE_QUESTION)
+    answer(tab)
+    wait_for_events(tab, IN_ALL)
+
+
+# The back/forward cache
+
+
+@pytest.fixture(scope="module")
+def caching(chromium: Browser) -> Iterator[Browser]:
+    """The same browser as people have it: Playwright's has no back/forward cache."""
+    browser = chromium.browser_type.launch(
+        executable_path=require("chromium"), args=QUIET, ignore_default_args=["--disable-back-forward-cache"]
+    )
+    yield browser
+    browser.close()
+
+
+WATCH = """() => {
+    window.seen = { hidden: [], shown: [], states: [] };
+    addEventListener("pagehide", ({ persisted }) => seen.hidden.push(persisted));
+    addEventListener("pageshow", ({ persisted }) => seen.shown.push(persisted));
+    greenroomDemo.client.addEventListener("state", ({ detail }) => seen.states.push(detail.state));
+}"""
+RESTORED = {"hidden": [True], "shown": [True], "states": ["waiting", "connecting", "live"]}
+"""The page is the one that was left (it still has what it saw), and its client left and came back with it."""
+
+
+def go_away(tab: ConversationPage, stage: ServerProcess) -> None:
+    """To another page of the same server."""
+    tab.page.goto(f"{stage.url}icon.svg")
+
+
+def come_back(tab: ConversationPage) -> dict[str, list[object]]:
+    """To the page that was left; what it saw since it was last looked at."""
+    # Not go_back(): it waits for a page that is loaded, and this one is not.
+    tab.page.evaluate("history.back()")
+    tab.page.wait_for_function("() => window.seen?.states.at(-1) === 'live'")
+    seen: dict[str, list[object]] = tab.page.evaluate(
+        "Object.fromEntries(Object.entries(seen).map(([name, values]) => [name, values.splice(0)]))"
+    )
+    return seen
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "the end of the run", "another run"])
+def test_a_page_that_is_restored_from_the_back_forward_cache_goes_on_where_it_was(
+    stage: ServerProcess, caching: Browser, user: BrowserContext, meanwhile: str
+) -> None:
+    context = caching.new_context()
+    tab = ConversationPage(context.new_page(), stage.url)
+    tab.ask(SCRIPT)
+    wait_for_events(tab, BEFORE_THE_QUESTION)
+    beside = ConversationPage(user.new_page(), tab.url)
+    tab.page.evaluate(WATCH)
+    expected = BEFORE_THE_QUESTION
+    for time in range(3):
+        go_away(tab, stage)
+        if meanwhile != "nothing" and time == 0:
+            answer(beside)
+            expected = IN_ALL
+        if meanwhile == "another run":
+            beside.ask("one | two")
+            expected += 4
+            wait_for_events(beside, expected)
+        assert come_back(tab) == RESTORED
+        wait_for_events(tab, expected)
+        assert tab.events() == beside.events()
+    if meanwhile == "nothing":
+        answer(tab)
+        wait_for_events(tab, IN_ALL)
+    assert [error for error in tab.errors if "404" not in error] == []  # the other page has no icon
+    context.close()

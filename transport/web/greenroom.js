@@ -14,6 +14,7 @@
  *   what came earlier waits for the first "event" listener or iterator. An iterator goes on where the last one was left.
  * - Where that cannot be kept (the log was rebuilt, or trimmed beyond this position), it is told by a "reset" before
  *   the next event, and drops what it has: the events that follow begin at the oldest one kept.
+ * - A page that is left lets go of its connection; one that comes back from the back/forward cache goes on.
  * - A command is sent until it is answered, with the same id: a start runs once, however often the network fails.
  *
  * A page that is reloaded has lost what it had rendered, so by default a new client reads from the oldest event: no gap
@@ -137,7 +138,12 @@ export class Client extends EventTarget {
   #attempt = 0;
   #liveSince = 0;
   #typingSent = 0;
-  #online = () => this.#retryNow();
+  #listeners = Object.entries({
+    online: () => this.#retryNow(),
+    // Most browsers keep a page for going back to it only where it has no open connection.
+    pagehide: () => void (this.#lost(1001, "the page was left"), clearTimeout(this.#retryTimer)),
+    pageshow: (/** @type {any} */ { persisted }) => void (persisted && this.#retryNow()),
+  });
 
   /** @param {URL} url @param {Options} options */
   constructor(url, options) {
@@ -150,7 +156,7 @@ export class Client extends EventTarget {
     this.#options = options;
     if (options.persist) this.#store = new Store(options, this.#url);
     this.#position = options.resume ?? this.#store?.load();
-    globalThis.addEventListener?.("online", this.#online);
+    for (const [type, listener] of this.#listeners) globalThis.addEventListener?.(type, listener);
     void this.#open();
   }
 
@@ -335,7 +341,7 @@ export class Client extends EventTarget {
     if (this.#closed) return;
     this.#closed = closed;
     clearTimeout(this.#retryTimer);
-    globalThis.removeEventListener?.("online", this.#online);
+    for (const [type, listener] of this.#listeners) globalThis.removeEventListener?.(type, listener);
     this.#detach();
     for (const { reject } of this.#pending.values()) {
       reject(new GreenroomError("closed", `${closed.reason || "the connection was closed"} (${closed.code})`));

@@ -1,0 +1,72 @@
+"""The wire between a browser and a server: it can be cut, and then nobody gets through until it is mended."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from contextlib import suppress
+from typing import Any
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: the peer gets RST, as from a network that is gone
+
+
+class Wire:
+    """Carries TCP connections to ``port``, in threads of its own: a test drives its browser meanwhile."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self.port = 0
+        self.carried = 0
+        """How many connections came through."""
+        self.mend()
+
+    def mend(self) -> None:
+        """Let connections through, on the port that it had before."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def cut(self) -> None:
+        """Cut every connection and refuse new ones."""
+        with self._lock:
+            with suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            ends, self._open = self._open, set()
+        for end in ends:
+            with suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def script(self) -> str:
+        """What a page has to run first, so that its WebSockets go over this wire."""
+        return f"""window.WebSocket = class extends WebSocket {{
+            constructor(url, protocols) {{ super(url.replace(":{self._target}", ":{self.port}"), protocols); }}
+        }};"""
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                with self._lock:
+                    if listener.fileno() < 0:
+                        near.close()
+                        far.close()
+                        return
+                    self._open |= {near, far}
+                    self.carried += 1
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=_carry, args=ends, daemon=True).start()
+
+
+def _carry(source: Any, target: Any) -> None:
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
