@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
@@ -41,6 +43,9 @@ logger = logging.getLogger("greenroom.sessions")
 
 _RETRIES = 5
 _SWEEPS_PER_IDLE = 4
+
+LOOK_AGAIN_SECONDS = 0.1
+"""How soon all sessions are looked at again where none was idle: who finds no room must not cost the others much."""
 
 
 @attrs.define(eq=False)
@@ -125,6 +130,8 @@ class Sessions:
         self.cleaner = Cleaner(log, retention, settings.forget_seconds, self._reserve)
         """Takes care of the logs of sessions that are not in memory."""
         self._spawned = self._reaped = self._crashed = 0
+        self._idle_ones: deque[tuple[float, StreamKey]] = deque()
+        self._look_again_at = -math.inf
 
     def children(self) -> tuple[ChildSpec, ChildSpec]:
         """Specify the log's actor and the factory, in the order of their start; both are permanent."""
@@ -266,6 +273,7 @@ class Sessions:
 
     async def sweep(self) -> None:
         """Let sessions go that were idle for ``idle_seconds``, and have the logs of the others trimmed."""
+        self._idle_ones.clear()
         for entry in tuple(self._entries.values()):
             await trio.lowlevel.checkpoint()
             since = _idle_since(entry)
@@ -321,16 +329,44 @@ class Sessions:
         """Let the least recently used idle session go where there are too many; whether that took a while."""
         limits = self.settings
         if self._per_user.get(user, 0) >= limits.max_sessions_per_user:
-            crowd = [entry for entry in self._entries.values() if entry.key.user == user]
+            crowd = limits.max_sessions_per_user
+            own = [entry for entry in self._entries.values() if entry.key.user == user]
+            idle = [(since, entry) for entry in own if (since := _idle_since(entry)) is not None]
+            last = min(idle, key=lambda pair: pair[0])[1] if idle else None
         elif len(self._entries) >= limits.max_sessions:
-            crowd = list(self._entries.values())
+            crowd = limits.max_sessions
+            last = self._longest_idle()
         else:
             return False
-        idle = [(since, entry) for entry in crowd if (since := _idle_since(entry)) is not None]
-        if not idle:
-            raise CommandRefused("overloaded", f"{len(crowd)} sessions are in use: try again later")
-        await self._reap(min(idle, key=lambda pair: pair[0])[1])
+        if last is None:
+            raise CommandRefused("overloaded", f"{crowd} sessions are in use: try again later")
+        await self._reap(last)
         return True
+
+    def _longest_idle(self) -> _Entry | None:
+        """Find the least recently used idle session of all; None where there was none a moment ago.
+
+        All are looked at together, once for many that go: whoever is used later goes behind those that were found.
+        """
+        if (found := self._next_idle()) is not None:
+            return found
+        now = trio.current_time()
+        if now < self._look_again_at:
+            return None
+        idle = ((entry.session.idle_since, key) for key, entry in self._entries.items() if entry.ref is not None)
+        self._idle_ones.extend(sorted((since, key) for since, key in idle if since is not None))
+        found = self._next_idle()
+        self._look_again_at = now + LOOK_AGAIN_SECONDS if found is None else now
+        return found
+
+    def _next_idle(self) -> _Entry | None:
+        """Take the next of those that were found, unless it was used since, or has gone."""
+        while self._idle_ones:
+            since, key = self._idle_ones.popleft()
+            entry = self._entries.get(key)
+            if entry is not None and _idle_since(entry) == since:
+                return entry
+        return None
 
 
 def _idle_since(entry: _Entry) -> float | None:

@@ -1,0 +1,278 @@
+"""The factory: one actor for a session, so many in all and of a user, the least recently used idle one goes first."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+import trio
+import trio.testing
+from _scale import scaled
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from protocol.wire import greeted_in_memory, memory_client
+from suites.stage import house
+
+from actors import (
+    Agents,
+    Attach,
+    CommandRefused,
+    LogUnavailable,
+    MemoryLog,
+    Sessions,
+    SessionSettings,
+    StreamKey,
+    SupervisorSpec,
+    open_system,
+)
+from actors.testing import FaultyLog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from actors import EventLog, Run
+
+
+class Watcher:
+    """Attached to a session, and interested in nothing."""
+
+    def more(self) -> None: ...
+    def signal(self, name: str, data: bytes) -> None: ...
+    def ended(self, reason: str) -> None: ...
+
+
+async def waits(run: Run) -> None:
+    await trio.sleep(50)
+
+
+@asynccontextmanager
+async def serving(log: EventLog | None = None, **limits: Any) -> AsyncIterator[Sessions]:
+    agents = Agents()
+    agents.add(waits)
+    sessions = Sessions(log or MemoryLog(), agents, SessionSettings(**{"idle_seconds": 1e6, **limits}))
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        yield sessions
+
+
+def in_memory(sessions: Sessions) -> list[str]:
+    return sorted(f"{each.user}/{each.session}" for each in sessions.of())
+
+
+async def refused(sessions: Sessions, user: str, session: str) -> bool:
+    """Whether there is no room for that session."""
+    try:
+        await sessions.get(user, session)
+    except CommandRefused as refusal:
+        return refusal.code == "overloaded"
+    return False
+
+
+async def busy(sessions: Sessions, user: str, session: str) -> Any:
+    """Attach to the session, so that it cannot go; what is to be detached."""
+    return await sessions.attach(user, session, Attach("c1", Watcher()))
+
+
+# The limits, on both sides
+
+
+async def test_so_many_sessions_in_all_and_no_more(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving(max_sessions=3) as sessions:
+        attached = [await busy(sessions, f"user-{number}", "s") for number in range(3)]
+        assert sessions.statistics().sessions == 3
+        assert await refused(sessions, "user-3", "s")
+        assert not await refused(sessions, "user-0", "s")  # it is there already
+        attached[1].detach()
+        await trio.sleep(0.1)  # so soon all are looked at again
+        assert not await refused(sessions, "user-3", "s")
+        assert in_memory(sessions) == ["user-0/s", "user-2/s", "user-3/s"]
+
+
+async def test_so_many_sessions_of_a_user_and_no_more_and_others_have_room(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with serving(max_sessions_per_user=2, max_sessions=5) as sessions:
+        attached = [await busy(sessions, "ann", f"s{number}") for number in range(2)]
+        assert await refused(sessions, "ann", "s2")
+        assert not await refused(sessions, "bob", "s0")
+        attached[0].detach()
+        assert not await refused(sessions, "ann", "s2")
+        assert in_memory(sessions) == ["ann/s1", "ann/s2", "bob/s0"]
+
+
+async def test_a_user_at_the_limit_makes_room_among_its_own_sessions_only(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """However long those of others were idle."""
+    async with serving(max_sessions_per_user=2, max_sessions=5) as sessions:
+        await sessions.get("bob", "old")
+        await trio.sleep(10)
+        for number in range(4):
+            await sessions.get("ann", f"s{number}")
+        assert in_memory(sessions) == ["ann/s2", "ann/s3", "bob/old"]
+
+
+async def test_a_client_that_finds_no_room_is_told_to_come_back_and_then_gets_in(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with house(max_sessions=1).running(port=0) as server:
+        async with greeted_in_memory(server, token="ann"), memory_client(server) as one:
+            await one.send("hello", session="s1", token="bob")
+            ended = await one.ended()
+            assert ended.code == 4005
+            assert ended.goodbye is not None
+            assert ended.goodbye["retry_ms"] >= 100
+        await trio.sleep(0.1)
+        async with greeted_in_memory(server, token="bob") as one:
+            await one.say("let in")
+
+
+# Who goes
+
+
+@pytest.mark.parametrize("need", ["attached", "run", "queued run", "lease"])
+async def test_a_session_that_somebody_needs_never_goes(need: str, autojump_clock: trio.testing.MockClock) -> None:
+    async with serving(max_sessions=2, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
+        async with AsyncExitStack() as stack:
+            handle = await sessions.get("ann", "needed")
+            if need == "attached":
+                stack.callback((await busy(sessions, "ann", "needed")).detach)
+            elif need == "lease":
+                await stack.enter_async_context(handle.lease())
+            elif need == "run":
+                await handle.start("waits")
+            else:
+                await (await sessions.get("ann", "first")).start("waits")
+                nursery.start_soon(handle.start, "waits")
+                await trio.testing.wait_all_tasks_blocked()
+            for number in range(3):
+                await refused(sessions, "bob", f"s{number}")
+                assert "ann/needed" in in_memory(sessions)
+        await trio.sleep(200)
+        for number in range(3):
+            assert not await refused(sessions, "bob", f"s{number}")
+        assert in_memory(sessions) == ["bob/s1", "bob/s2"]
+
+
+async def test_the_least_recently_used_goes_first_however_long_ago_it_was_made(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with serving(max_sessions=3) as sessions:
+        handles = []
+        for number in range(3):
+            handles.append(await sessions.get("ann", f"s{number}"))
+            await trio.sleep(1)
+        await handles[0].emit("used again")
+        for number, expected in ((3, "s0 s2 s3"), (4, "s0 s3 s4"), (5, "s3 s4 s5")):
+            await trio.sleep(1)
+            await sessions.get("ann", f"s{number}")
+            assert in_memory(sessions) == [f"ann/{name}" for name in expected.split()]
+
+
+async def test_a_run_that_ends_counts_as_use(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving(max_sessions=2) as sessions:
+        await (await sessions.get("ann", "ran")).start("waits")
+        await trio.sleep(40)
+        await sessions.get("ann", "idle since")
+        await trio.sleep(20)  # the run has ended 10 s ago
+        await sessions.get("ann", "new")
+        assert in_memory(sessions) == ["ann/new", "ann/ran"]
+
+
+async def test_who_went_comes_back_with_everything(autojump_clock: trio.testing.MockClock) -> None:
+    log = MemoryLog()
+    async with serving(log, max_sessions=2) as sessions:
+        for turn in range(3):
+            for number in range(5):
+                await (await sessions.get("ann", f"s{number}")).emit("turn", turn)
+        for number in range(5):
+            lines = await log.read(StreamKey("ann", f"s{number}"), 0, 100, 10**6)
+            events = [orjson.loads(line) for line in lines]
+            assert [(event["seq"], event["data"]["value"]) for event in events] == [(1, 0), (2, 1), (3, 2)]
+        assert sessions.statistics().crashed == 0
+
+
+Step = tuple[str, int]
+steps = st.lists(st.tuples(st.sampled_from(["use", "use", "attach", "detach"]), st.integers(0, 7)), max_size=40)
+
+
+@settings(max_examples=scaled(40, 500))
+@given(script=steps, limit=st.integers(1, 4))
+def test_who_is_in_memory_is_what_a_list_says(script: list[Step], limit: int) -> None:
+    """The model is a list, the least recently used first, and who is attached."""
+
+    async def main() -> None:
+        order: list[int] = []
+        attached: dict[int, Any] = {}
+        async with serving(max_sessions=limit) as sessions:
+            for what, number in script:
+                await trio.sleep(1)
+                if what == "detach":
+                    if number in attached:
+                        attached.pop(number).detach()
+                        order.remove(number)
+                        order.append(number)
+                    continue
+                idle = [each for each in order if each not in attached]
+                full = number not in order and len(order) == limit
+                if full and not idle:
+                    assert await refused(sessions, "ann", f"s{number}")
+                    continue
+                if full:
+                    order.remove(idle[0])
+                order = [each for each in order if each != number] + [number]
+                if what == "attach" and number not in attached:
+                    attached[number] = await busy(sessions, "ann", f"s{number}")
+                else:
+                    await (await sessions.get("ann", f"s{number}")).emit("used")
+                assert in_memory(sessions) == sorted(f"ann/s{each}" for each in order)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+# Callers at once
+
+
+async def test_callers_at_once_get_one_and_the_same_actor(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving() as sessions:
+        refs: set[object] = set()
+
+        async def call() -> None:
+            refs.add(await sessions.get_or_spawn(StreamKey("ann", "s1")))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(call)
+        assert (len(refs), sessions.statistics().spawned) == (1, 1)
+
+
+async def test_callers_at_once_never_make_more_than_the_limit(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving(max_sessions=5, max_sessions_per_user=2) as sessions:
+        most = 0
+
+        async def call(number: int) -> None:
+            nonlocal most
+            await refused(sessions, f"user-{number % 4}", f"s{number % 7}")
+            most = max(most, sessions.statistics().sessions)
+
+        for _ in range(5):
+            async with trio.open_nursery() as nursery:
+                for number in range(60):
+                    nursery.start_soon(call, number)
+        assert most == 5
+        users = [name.partition("/")[0] for name in in_memory(sessions)]
+        assert max(users.count(user) for user in users) <= 2
+
+
+async def test_a_session_that_cannot_be_made_takes_no_place(autojump_clock: trio.testing.MockClock) -> None:
+    log = FaultyLog(MemoryLog())
+    async with serving(log, max_sessions=1) as sessions:
+        await (await sessions.get("ann", "s1")).emit("so that there is something to be read")
+        await (await sessions.get("bob", "s1")).emit("pressed out")
+        log.fail("read", 1)
+        with pytest.raises(LogUnavailable):
+            await sessions.get("ann", "s1")
+        assert sessions.statistics().sessions == 0
+        assert not await refused(sessions, "cid", "s1")
