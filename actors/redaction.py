@@ -34,12 +34,14 @@ DEFAULT_SECRET_KEYS = (
 def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
     """Make a function that gives its argument back with the value of every secret key, at any depth, redacted.
 
-    Dicts, lists, tuples, attrs classes and dataclasses are looked into, and come back as dicts and lists.
+    Dicts, lists, tuples, attrs classes and dataclasses are looked into, and come back as dicts and lists. A word's
+    underscores stand for hyphens too, and for nothing: ``private_key`` names ``Private-Key`` and ``privateKey``.
     """
-    words = tuple(key.lower() for key in keys)
+    lowered = {_plain(key) for key in keys}
+    words = tuple(sorted(lowered | {word.replace("_", "") for word in lowered}))
 
     def secret(key: object) -> bool:
-        return isinstance(key, str) and any(word in key.lower() for word in words)
+        return isinstance(key, str) and any(word in _plain(key) for word in words)
 
     def redact(value: Any) -> Any:  # any JSON, or what a tool takes instead
         if issubclass(value.__class__, dict):
@@ -51,6 +53,10 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
         return value
 
     return redact
+
+
+def _plain(key: str) -> str:
+    return key.lower().replace("-", "_")
 
 
 def _fields(value: Any) -> list[str] | None:
