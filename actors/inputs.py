@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import operator
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import is_dataclass
+from enum import Enum, EnumType
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ForwardRef, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ForwardRef,
+    Literal,
+    TypeAlias,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import attrs
 from cattrs import transform_error
-from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
+from cattrs.cols import homogenous_tuple_structure_factory, is_frozenset, list_structure_factory
+from cattrs.cols import mapping_structure_factory as _mapping  # pyright: ignore[reportUnknownVariableType]  # a bare type
+from cattrs.errors import ForbiddenExtraKeysError, IterableValidationError, IterableValidationNote
 from cattrs.preconf.orjson import make_converter
+from cattrs.v import format_exception
 
 from actors.errors import CommandRefused, ConfigError
 from actors.events import JSON
@@ -21,7 +35,14 @@ from actors.events import JSON
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_Hook: TypeAlias = "Callable[[Any, Any], Any]"
+_Factory: TypeAlias = "Callable[[Any, Any], _Hook]"
+
+_NOTE: Any = IterableValidationNote  # made by __new__, which pyright does not see
+_FAULTS: Any = IterableValidationError
+
 _MAX_FAULTS = 20
+_LONGEST_FAULT = 200
 
 
 def structurer(function: Callable[..., object], position: int) -> Callable[[JSON], object] | None:
@@ -67,7 +88,7 @@ def fitted(value: JSON, structure: Callable[[JSON], object]) -> object:
     try:
         return structure(value)
     except Exception as error:
-        faults = transform_error(error, path="input")
+        faults = transform_error(error, path="input", format_exception=_fault)
         more = f" (and {len(faults) - _MAX_FAULTS} more)" if len(faults) > _MAX_FAULTS else ""
         raise CommandRefused("bad_input", "; ".join(faults[:_MAX_FAULTS]) + more) from error
 
@@ -76,26 +97,38 @@ def _as_it_is(value: JSON) -> object:
     return value
 
 
-def _exactly(kind: type[Any]) -> Callable[[Any, Any], Any]:
+def _fault(error: BaseException, _: Any) -> str:
+    """Say what is wrong in one line, in the words of JSON; what an author's own check says goes to the client too."""
+    if isinstance(error, (KeyError, ForbiddenExtraKeysError)):
+        return format_exception(error, None)
+    text = str(error).partition("\n")[0] or type(error).__name__
+    return text if len(text) <= _LONGEST_FAULT else text[:_LONGEST_FAULT] + " … (truncated)"
+
+
+def _expect(value: Any, kind: type[Any]) -> None:
+    if type(value) is not kind:
+        raise TypeError(f"expected {_IN_JSON[kind]}, got {_IN_JSON.get(value.__class__, value.__class__.__name__)}")
+
+
+def _exactly(kind: type[Any]) -> _Hook:
     """Make a hook that takes what has the type and coerces nothing: 5 is not "5", true is not 1."""
 
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is kind or (kind is float and type(value) is int):
-            return kind(value)
-        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+    def structure(value: Any, wanted: Any) -> Any:
+        if not (kind is float and type(value) is int):
+            _expect(value, kind)
+        return value if type(value) is wanted else wanted(value)  # a class of the author's own: an IntEnum, a UserId
 
     return structure
 
 
-def _array(make: Callable[[Any, Any], Callable[[Any, Any], Any]]) -> Callable[[Any, Any], Callable[[Any, Any], Any]]:
-    """Make a factory of hooks that take a list only: the letters of "abc" are no list of strings."""
+def _only(json: type[Any], make: _Factory) -> _Factory:
+    """Make a factory of hooks that take an object or a list only: the letters of "abc" are no list of strings."""
 
-    def factory(kind: Any, converter: Any) -> Callable[[Any, Any], Any]:
+    def factory(kind: Any, converter: Any) -> _Hook:
         inner = make(kind, converter)
 
         def structure(value: Any, _: Any) -> Any:
-            if not isinstance(value, list):
-                raise TypeError(f"expected list, got {type(value).__name__}")
+            _expect(value, json)
             return inner(value, kind)
 
         return structure
@@ -103,12 +136,85 @@ def _array(make: Callable[[Any, Any], Callable[[Any, Any], Any]]) -> Callable[[A
     return factory
 
 
-def _is_list(kind: Any) -> bool:
-    return get_origin(kind) in {list, Sequence}
+def _set(kind: Any, converter: Any) -> _Hook:
+    inner: Any = list_structure_factory(kind, converter)
+    make: Any = frozenset if is_frozenset(kind) else set
+    return lambda value, _: make(inner(value, kind))
+
+
+def _bare(kind: Any, _: Any) -> _Hook:
+    return lambda value, _: kind(value)
+
+
+def _fixed_tuple(kind: Any, converter: Any) -> _Hook:
+    kinds = get_args(kind)
+    hooks = [converter.get_structure_hook(each) for each in kinds]
+
+    def structure(value: Any, _: Any) -> Any:
+        if len(value) != len(kinds):
+            raise ValueError(f"expected {len(kinds)} items, got {len(value)}")
+        items: list[Any] = []
+        faults: list[Exception] = []
+        for index, (item, hook, each) in enumerate(zip(value, hooks, kinds, strict=True)):
+            try:
+                items.append(hook(item, each))
+            except Exception as error:  # noqa: BLE001 - every fault is told
+                error.add_note(_NOTE(f"@ index {index}", index, each))
+                faults.append(error)
+        if faults:
+            raise _FAULTS(f"While structuring {kind}", faults, kind)
+        return tuple(items)
+
+    return structure
+
+
+def _enum(kind: Any, _: Any) -> _Hook:
+    def structure(value: Any, _: Any) -> Any:
+        member = kind(value)
+        if type(value) is bool and type(member.value) is not bool:  # true == 1
+            raise ValueError(f"{value!r} is not a valid {kind.__name__}")
+        return member
+
+    return structure
+
+
+def _literal(kind: Any, _: Any) -> _Hook:
+    allowed = get_args(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not any(type(each) is type(value) and each == value for each in allowed):
+            raise ValueError(f"expected {' or '.join(map(repr, allowed))}, got {value!r}")
+        return value
+
+    return structure
+
+
+def _is(*kinds: Any) -> Callable[[Any], bool]:
+    return lambda kind: any(kind is each for each in kinds)
+
+
+def _of(*origins: Any) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) in origins
 
 
 def _is_tuple(kind: Any) -> bool:
     return get_origin(kind) is tuple and get_args(kind)[-1:] == (...,)
+
+
+def _is_fixed_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple and not _is_tuple(kind)
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, EnumType)
+
+
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal and not any(isinstance(each, Enum) for each in get_args(kind))
+
+
+def _has_fields(kind: Any) -> bool:
+    return isinstance(kind, type) and (attrs.has(kind) or is_dataclass(kind))
 
 
 _JSON = get_type_hints(SimpleNamespace(__annotations__={"value": "JSON"}), {"JSON": JSON})["value"]
@@ -119,28 +225,33 @@ def _is_any_json(kind: Any) -> bool:
     return kind is object or kind == _JSON or (isinstance(kind, ForwardRef) and kind.__forward_arg__ == str(JSON))
 
 
-def _is_class(kind: Any) -> bool:
-    return attrs.has(kind) or (isinstance(kind, type) and dataclasses.is_dataclass(kind))
-
-
-def _class(kind: Any) -> Callable[[Any, Any], Any]:
-    """Make a hook that says what was expected, where there is no object to look for fields in."""
-    inner = _converter.gen_structure_attrs_fromdict(kind)
-
-    def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, dict):
-            raise TypeError(f"expected object, got {type(value).__name__}")
-        return inner(cast("Any", value), kind)
-
-    return structure
-
-
+_IN_JSON: dict[type[Any], str] = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
 _converter = make_converter(forbid_extra_keys=True)
-_converter.register_structure_hook_factory(_is_class, _class)
-_converter.register_structure_hook_factory(_is_list, _array(list_structure_factory))
-_converter.register_structure_hook_factory(_is_tuple, _array(homogenous_tuple_structure_factory))
+_FACTORIES: tuple[tuple[Callable[[Any], bool], _Factory], ...] = (
+    (_has_fields, _only(dict, lambda kind, converter: converter.gen_structure_attrs_fromdict(kind))),
+    (is_typeddict, _only(dict, lambda kind, converter: converter.gen_structure_typeddict(kind))),
+    (_of(dict, Mapping, MutableMapping), _only(dict, cast("_Factory", _mapping))),
+    (_of(list, Sequence, MutableSequence), _only(list, list_structure_factory)),
+    (_of(set, frozenset, AbstractSet, MutableSet), _only(list, _set)),
+    (_is(set, frozenset, tuple), _only(list, _bare)),
+    (_is_tuple, _only(list, homogenous_tuple_structure_factory)),
+    (_is_fixed_tuple, _only(list, _fixed_tuple)),
+    (_is_enum, _enum),
+    (_is_literal, _literal),
+)
+for _applies, _make in _FACTORIES:
+    _converter.register_structure_hook_factory(_applies, _make)
+for _container in (dict, list):
+    # By identity: a TypedDict is a dict by its class.
+    _converter.register_structure_hook_func(_is(_container), _exactly(_container))
 for _kind in (str, int, float, bool):
     _converter.register_structure_hook(_kind, _exactly(_kind))
-for _alone in (dict, list):  # these alone: a typed dict, which is a dict, has fields to look at
-    _converter.register_structure_hook_func(partial(operator.is_, _alone), _exactly(_alone))
 _converter.register_structure_hook_func(_is_any_json, lambda value, _: value)

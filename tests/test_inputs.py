@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_bad_input_with_every_fault_and_its_path(agent: Any
 
 
 def test_what_is_no_object_is_told_what_was_expected() -> None:
-    with pytest.raises(CommandRefused, match=r"^invalid type \(expected object, got int\) @ input$"):
+    with pytest.raises(CommandRefused, match=r"^expected object, got integer @ input$"):
         fitted(takes_order, 5)
 
 

@@ -132,7 +132,9 @@ async def test_the_tool_gets_what_the_events_do_not_say(autojump_clock: trio.tes
     assert completed["result"] == arguments
 
 
-async def test_a_list_extends_the_words_and_a_function_takes_their_place(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_list_extends_the_words_and_a_function_takes_their_place(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     arguments = {"query": "q", "token": "s", "iban": "DE02"}
     said, _ = await told(with_hook(["iban"]), arguments)
     assert said == {"query": "q", "token": GONE, "iban": GONE}
