@@ -1,0 +1,252 @@
+"""Commands: what each does, what each refuses and by which code, and what a limit does on both of its sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from protocol.agents import nothing, order
+from protocol.wire import greeted_in_memory
+from suites.stage import house, in_order, of_run, of_type
+
+if TYPE_CHECKING:
+    from protocol.wire import Client
+
+    from actors import Run
+
+
+async def waits(run: Run) -> None:
+    await trio.sleep(20)
+
+
+async def asks(run: Run, timeout: float | None) -> Any:  # noqa: ASYNC109 - the question's
+    try:
+        return await run.ask_user("Which one?", schema={"type": "string"}, timeout=timeout)
+    except TimeoutError:
+        await run.output("nobody answered")
+        return await run.ask_user("And now?")
+
+
+async def question(one: Client) -> dict[str, Any]:
+    """The newest question, once there is one: its ids."""
+    while not (asked := of_type(one.events(), "input_requested")):
+        await one.receive("events")
+    return {name: asked[-1][name] for name in ("run_id", "call_id")}
+
+
+def error(reply: dict[str, Any]) -> str | None:
+    """The code that a command was refused with, None where it was done."""
+    assert reply["ok"] is ("error" not in reply)
+    return None if reply["ok"] else str(reply["error"]["code"])
+
+
+# Refusals
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("run.begin", {}, "unknown_command"),
+    ("", {}, "unknown_command"),
+    ("run.start", {}, "bad_args"),
+    ("run.start", {"agent": 5}, "bad_args"),
+    ("run.start", {"agent": ""}, "bad_args"),
+    ("run.start", {"agent": "a" * 129}, "bad_args"),
+    ("run.start", {"agent": "nobody"}, "unknown_agent"),
+    ("run.start", {"agent": "nothing", "input": 1}, "bad_input"),
+    ("run.start", {"agent": "order", "input": {"item": "tea"}}, "bad_input"),
+    ("run.start", {"agent": "nothing", "input": "\ud800"}, "bad_args"),
+    ("run.start", {"agent": "nothing", "input": 2**53}, "bad_args"),
+    ("run.cancel", {}, "bad_args"),
+    ("run.cancel", {"run_id": 5}, "bad_args"),
+    ("run.cancel", {"command_id": 5}, "bad_args"),
+    ("input.answer", {}, "bad_args"),
+    ("input.answer", {"run_id": "r", "call_id": "c", "value": 1}, "unknown_run"),
+    ("message.send", {}, "bad_args"),
+    ("message.send", {"text": 5}, "bad_args"),
+    ("message.send", {"text": "\ud800"}, "bad_args"),
+    ("message.send", {"text": "x" * 200}, "bad_args"),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "code"), REFUSED, ids=str)
+async def test_what_cannot_be_done_is_refused_by_its_code_and_leaves_nothing(
+    name: str, args: dict[str, Any], code: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    app = house(nothing, order, max_event_bytes=200)
+    async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        assert error(await one.command("1", name, **args)) == code
+        await one.say("the connection lives")
+        assert [event["type"] for event in await one.until(1)] == ["user_message"]
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize("by", ["run_id", "command_id"])
+async def test_a_cancel_ends_the_run_it_names_and_says_whether_there_was_one(
+    by: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with house(waits).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        runs = {id_: await one.start(id_, "waits") for id_ in ("first", "second")}
+        name = {by: runs["first"] if by == "run_id" else "first"}
+        assert (await one.command("c1", "run.cancel", **name))["result"] == {"cancelled": True}
+        assert (await one.completed(runs["first"]))["data"]["status"] == "cancelled"
+        assert (await one.command("c2", "run.cancel", **name))["result"] == {"cancelled": False}
+        assert of_type(of_run(one.events(), runs["second"]), "agent_completed") == []
+        assert (await one.command("c3", "run.cancel", **{by: "unknown"}))["result"] == {"cancelled": False}
+        assert (await one.completed(runs["second"]))["data"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("when", ["running", "waiting"])
+async def test_a_start_that_is_cancelled_before_its_turn_is_answered_so_and_makes_no_event(
+    when: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        house(waits, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
+        greeted_in_memory(server, token="ann") as one,
+    ):
+        await one.start("first", "waits")
+        for id_ in ("second", "third"):
+            await one.send("command", id=id_, name="run.start", args={"agent": "waits"})
+        target = {"running": "first", "waiting": "second"}[when]
+        assert (await one.command("c", "run.cancel", command_id=target))["result"] == {"cancelled": True}
+        begun = ["first", "third"] if when == "waiting" else ["first", "second", "third"]
+        while len(of_type(one.events(), "agent_completed")) < len(begun):
+            await one.receive("events")
+        in_order(one.events())
+        assert [event["data"]["command_id"] for event in of_type(one.events(), "agent_started")] == begun
+        replies = {frame["id"]: error(frame) for frame in one.frames if frame["type"] == "reply"}
+        assert replies["second"] == ("cancelled" if when == "waiting" else None)
+        assert replies["third"] is None
+
+
+# Limits
+
+
+async def test_so_many_runs_of_a_user_go_on_so_many_wait_and_the_next_is_refused(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Over all sessions of the user; another user has places of their own."""
+    app = house(waits, runs_per_user=2, queued_runs_per_user=2)
+    async with (
+        app.running(port=0) as server,
+        greeted_in_memory(server, "s1", token="ann") as one,
+        greeted_in_memory(server, "s2", token="ann") as two,
+        greeted_in_memory(server, "s1", token="bob") as bob,
+    ):
+        await one.start("1", "waits")
+        await two.start("2", "waits")
+        for client, id_ in ((one, "3"), (two, "4")):
+            await client.send("command", id=id_, name="run.start", args={"agent": "waits"})
+            await trio.testing.wait_all_tasks_blocked()
+        runs = server.sessions.statistics().runs
+        assert (runs.running, runs.queued) == (2, 2)
+        assert error(await one.command("5", "run.start", agent="waits")) == "overloaded"
+        assert error(await bob.command("1", "run.start", agent="waits")) is None
+        await one.reply("3")
+        await two.reply("4")
+        assert trio.current_time() == 20
+        runs = server.sessions.statistics().runs
+        assert (runs.running, runs.queued) == (2, 0)
+
+
+@pytest.mark.parametrize(("own", "seconds"), [(None, 9), (3, 3), (15, 15)])
+async def test_a_run_that_takes_longer_than_it_may_ends_as_timeout(
+    own: float | None, seconds: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    app = house(run_seconds=9)
+    app.agent(name="waits", timeout=own)(waits)
+    async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        completed = await one.completed(await one.start("1", "waits"))
+        assert (completed["data"]["status"], completed["data"]["duration_ms"]) == ("timeout", seconds * 1_000)
+        assert completed["data"]["error"]["code"] == "timeout"
+
+
+async def test_a_run_that_ends_just_in_time_is_ok(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        house(waits, run_seconds=20.001).running(port=0) as server,
+        greeted_in_memory(server, token="ann") as one,
+    ):
+        assert (await one.completed(await one.start("1", "waits")))["data"]["status"] == "ok"
+
+
+# Questions
+
+
+@pytest.mark.parametrize("value", ["red", "", 0, False, None, [], {"a": [1]}], ids=repr)
+async def test_an_answer_reaches_the_agent_and_every_tab_with_who_gave_it(
+    value: object, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        house(asks).running(port=0) as server,
+        greeted_in_memory(server, token="ann") as one,
+        greeted_in_memory(server, token="ann") as other,
+    ):
+        run_id = await one.start("1", "asks")
+        ids = await question(other)
+        assert error(await other.command("2", "input.answer", **ids, value=value)) is None
+        assert (await one.completed(run_id))["data"]["result"] == value
+        requested, received = of_type(one.events(), "input_requested", "input_received")
+        assert requested["data"] == {"prompt": "Which one?", "schema": {"type": "string"}}
+        assert received["data"] == {"value": value, "by": other.welcome["connection"]}
+        assert received["call_id"] == requested["call_id"]
+        in_order(one.events())
+
+
+async def test_the_first_answer_counts_and_others_are_refused(autojump_clock: trio.testing.MockClock) -> None:
+    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        run_id = await one.start("1", "asks", 5)
+        ids = await question(one)
+        other = await one.start("2", "asks")
+        assert error(await one.command("a", "input.answer", **{**ids, "run_id": other}, value=1)) == "not_waiting"
+        assert error(await one.command("b", "input.answer", **{**ids, "call_id": "x"}, value=1)) == "not_waiting"
+        assert error(await one.command("c", "input.answer", **ids)) == "bad_args"
+        assert error(await one.command("d", "input.answer", **ids, value="first")) is None
+        assert error(await one.command("e", "input.answer", **ids, value="second")) in {"not_waiting", "unknown_run"}
+        assert (await one.completed(run_id))["data"]["result"] == "first"
+        assert error(await one.command("f", "input.answer", **ids, value="third")) == "unknown_run"
+        assert len(of_type(one.events(), "input_received")) == 1
+
+
+async def test_a_question_that_nobody_answers_in_time_is_withdrawn(autojump_clock: trio.testing.MockClock) -> None:
+    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        run_id = await one.start("1", "asks", 5)
+        late = await question(one)
+        while not of_type(one.events(), "agent_output"):
+            await one.receive("events")
+        assert trio.current_time() == 5
+        assert error(await one.command("2", "input.answer", **late, value="late")) == "not_waiting"
+        assert error(await one.command("3", "input.answer", **await question(one), value="in time")) is None
+        assert (await one.completed(run_id))["data"]["result"] == "in time"
+
+
+async def test_a_question_outlives_its_tab_and_is_answered_from_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with house(asks, run_seconds=10_000).running(port=0) as server:
+        async with greeted_in_memory(server, token="ann") as one:
+            run_id = await one.start("1", "asks")
+            await question(one)
+        await trio.sleep(1_000)
+        async with greeted_in_memory(server, token="ann") as one:
+            assert error(await one.command("2", "input.answer", **await question(one), value="back")) is None
+            assert (await one.completed(run_id))["data"]["result"] == "back"
+
+
+# Signals
+
+
+async def test_a_signal_reaches_who_is_there_and_is_no_event(autojump_clock: trio.testing.MockClock) -> None:
+    async def signals(run: Run) -> None:
+        run.signal("progress", {"percent": 50})
+        await run.output("half")
+
+    async with house(signals).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        await one.completed(await one.start("1", "signals"))
+        await one.receive("signal")
+        sent = [frame for frame in one.frames if frame["type"] == "signal"]
+        assert sent == [{"type": "signal", "name": "progress", "data": {"percent": 50}}]
+        assert len(one.events()) == 3
+        async with greeted_in_memory(server, token="ann") as late:
+            await late.until(3)
+            assert not [frame for frame in late.frames if frame["type"] == "signal"]
