@@ -19,6 +19,7 @@ import pytest
 import trio
 import trio.testing
 from _scale import scaled
+from delivery.stalling import stalled
 from protocol.wire import VIRTUAL_PATIENCE, Client, Frame, greeted_in_memory
 from suites.stage import gone, house, in_order, types
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -132,6 +133,82 @@ async def test_a_cut_at_any_byte_costs_no_event(step: int, autojump_clock: trio.
         in_order(tab.events)
         assert (len(tab.events), tab.resets) == (EVENTS, [])
         assert tab.connections > 3
+
+
+# The reader
+
+
+async def pour(run: Run, count: int) -> int:
+    """A run of so many events that a slow reader cannot keep up with."""
+    for number in range(count - 2):
+        await run.output(f"{number}:".ljust(5_000, "."))
+    return count
+
+
+async def taken(one: Client) -> None:
+    """Read one message, and show that there is life: a ping would come behind everything that waits."""
+    await one.receive()
+    await one.send("pong")
+
+
+@pytest.mark.parametrize("pause", [0.5, 4, 9])
+async def test_a_slow_reader_that_goes_on_gets_every_event_once_and_costs_no_memory(
+    pause: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It falls far behind what is in memory: what it needs is read from the log, and nobody waits for it."""
+    async with (
+        house(pour, ring_events=8).running(port=0) as server,
+        stalled(server, token="ada") as slow,
+        greeted_in_memory(server, token="ada") as quick,
+    ):
+        await quick.completed(await quick.start("1", "pour", 300))
+        assert trio.current_time() == 0
+        while not slow.events() or slow.events()[-1]["type"] != "agent_completed":
+            await trio.sleep(pause)
+            await taken(slow)
+        assert slow.events() == quick.events()
+        in_order(slow.events())
+        (session,) = server.sessions.of("ada")
+        assert session.journal.log_reads > 0
+        assert session.journal.in_memory <= 2 * 8
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+async def test_a_reader_that_stops_is_told_and_has_the_rest_when_it_comes_back(
+    after: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        house(pour).running(port=0) as server,
+        greeted_in_memory(server, token="ada") as quick,
+        stalled(server, token="ada") as slow,
+    ):
+        await quick.completed(await quick.start("1", "pour", 300))
+        for _ in range(after):
+            await taken(slow)
+        await trio.sleep(11)
+        ended = await slow.ended()
+        assert (ended.code, ended.goodbye is not None) == (4001, True)
+        first = slow.events()
+        position = {"epoch": slow.welcome["epoch"], "seq": first[-1]["seq"] if first else 0}
+        async with greeted_in_memory(server, token="ada", resume=position) as again:
+            assert again.welcome["recovered"]
+            rest = await again.until(300)
+        assert first + rest == quick.events()
+        assert len(first) < 300
+
+
+async def test_a_reader_that_stopped_for_longer_than_events_are_kept_is_told_what_it_missed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with house(pour, ring_events=8, retain_events=20).running(port=0) as server:
+        async with stalled(server, token="ada") as slow, greeted_in_memory(server, token="ada") as quick:
+            await quick.completed(await quick.start("1", "pour", 300))
+            await trio.sleep(11)
+            assert (await slow.ended()).code == 4001
+            position = {"epoch": slow.welcome["epoch"], "seq": len(slow.events())}
+        async with greeted_in_memory(server, token="ada", resume=position) as again:
+            assert (again.welcome["recovered"], again.welcome["reset"]) == (False, "trimmed")
+            assert (await again.until(300))[0]["seq"] == again.welcome["oldest"] == 281
 
 
 # The log
