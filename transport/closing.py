@@ -10,6 +10,7 @@ import attrs
 
 MAX_REASON_BYTES = 123
 """A close frame carries 125 bytes (RFC 6455, section 5.5), two of which are the code."""
+_CUT = "…"
 
 _FIRST_OWN, _FIRST_FOR_GOOD, _LAST_OWN = 4000, 4500, 4999
 
@@ -100,5 +101,8 @@ def comes_back(code: int) -> bool:
 
 
 def truncate_reason(text: str) -> str:
-    """``text`` cut to what a close frame holds: 123 bytes of UTF-8, never within a character."""
-    return text.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
+    """``text`` as a close frame holds it: 123 bytes of UTF-8; more is cut between two characters, and ends in ``…``."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= MAX_REASON_BYTES:
+        return encoded.decode()
+    return encoded[: MAX_REASON_BYTES - len(_CUT.encode())].decode(errors="ignore") + _CUT

@@ -88,8 +88,9 @@ class Agents:
         else:
             found = next((known for known in self._by_name.values() if known.function == agent), None)
         if found is None:
-            label: Any = agent if isinstance(agent, str) else getattr(agent, "__name__", agent)
-            raise CommandRefused("unknown_agent", f"there is no agent {str(label)[:100]!r}")
+            label = str(agent if isinstance(agent, str) else getattr(agent, "__name__", agent))
+            label = label if len(label) <= _LONGEST else label[:_LONGEST] + "…"
+            raise CommandRefused("unknown_agent", f"there is no agent {label!r}")
         return found
 
     def names(self) -> tuple[str, ...]:

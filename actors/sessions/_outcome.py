@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from actors.events import JSON
 
 MAX_CODE = 128
-"""Characters of an exception's class name that reach the client."""
+"""Characters of an exception's class name that reach the client; a longer one is cut and ends in ``…``."""
 
 MAX_MESSAGE = 2_000
 """Characters of an error's message that reach the client; a longer one is cut and says so."""
@@ -28,7 +28,9 @@ class Outcome:
 def failed(error: BaseException) -> Outcome:
     """Make the outcome of an exception: its class name as code, its text as message."""
     leaf = _leaf(error)
-    return Outcome("error", error={"code": type(leaf).__name__[:MAX_CODE], "message": _message(leaf)})
+    name = type(leaf).__name__
+    code = name if len(name) <= MAX_CODE else name[:MAX_CODE] + "…"
+    return Outcome("error", error={"code": code, "message": _message(leaf)})
 
 
 def ended(status: str, message: str) -> Outcome:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.sessions")
 
 _PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
+_SHOWN = 100
 
 CLOSING_SECONDS = 10.0
 """How long runs may take to end when their session is closed for good; then they are closed over their heads."""
@@ -571,7 +572,8 @@ class Session(Actor):
 def _unknown(command: Command) -> CommandRefused:
     if not is_text(command.name):
         return CommandRefused("bad_args", "the command's name has a lone surrogate")
-    return CommandRefused("unknown_command", f"there is no command {command.name[:100]!r}")
+    name = command.name if len(command.name) <= _SHOWN else command.name[:_SHOWN] + "…"
+    return CommandRefused("unknown_command", f"there is no command {name!r}")
 
 
 async def _fail(error: LogError) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transport.backoff import Backoff
-from transport.closing import CLOSE_CODES, comes_back, truncate_reason
+from transport.closing import CLOSE_CODES, comes_back
 
 PROTOCOL = {
     1001: True,
@@ -46,15 +46,6 @@ def test_the_range_decides_for_codes_of_our_own(code: int) -> None:
 @pytest.mark.parametrize(("code", "back"), [(1000, False), (1002, False), (1006, True), (1010, False), (1011, True)])
 def test_standard_codes_are_come_back_from_where_the_connection_is_to_blame(code: int, *, back: bool) -> None:
     assert comes_back(code) is back
-
-
-@given(st.text(max_size=200))
-def test_a_reason_fits_a_close_frame_and_is_a_prefix(text: str) -> None:
-    cut = truncate_reason(text)
-    readable = text.encode(errors="replace").decode()
-    assert readable.startswith(cut)
-    assert len(cut.encode()) <= 123
-    assert cut == readable or len(readable[: len(cut) + 1].encode()) > 123
 
 
 @given(st.integers(), st.lists(st.floats(0, 30), max_size=40))

@@ -79,6 +79,15 @@ async def test_what_cannot_be_done_is_refused_by_its_code_and_leaves_nothing(
         assert [event["type"] for event in await one.until(1)] == ["user_message"]
 
 
+async def test_a_name_that_is_long_is_told_in_part_and_says_so(autojump_clock: trio.testing.MockClock) -> None:
+    async with house(nothing).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        for length, shown in ((100, "x" * 100), (101, "x" * 100 + "…")):
+            reply = await one.command(f"{length}", "x" * length)
+            assert reply["error"]["message"] == f"there is no command '{shown}'"
+        reply = await one.command("agent", "run.start", agent="y" * 128)
+        assert reply["error"]["message"] == f"there is no agent '{'y' * 128}'"
+
+
 # Cancelling
 
 

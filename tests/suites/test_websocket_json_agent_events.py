@@ -379,11 +379,13 @@ async def test_a_later_change_to_an_object_reaches_nobody() -> None:
     [
         (ValueError('"\0\u2028\ud800</script>'), "ValueError", '"\0\u2028?</script>'),
         (KeyError(b"x", 1j), "KeyError", "(b'x', 1j)"),
+        (ValueError("x" * 2_000), "ValueError", "x" * 2_000),
         (ValueError("x" * 5_000), "ValueError", "x" * 2_000 + " … (truncated)"),
+        (type("E" * 128, (Exception,), {})("no"), "E" * 128, "no"),
         (type("😀ñ", (Exception,), {})("named oddly"), "😀ñ", "named oddly"),
-        (type("N" * 500, (Exception,), {})(), "N" * 128, ""),
+        (type("N" * 129, (Exception,), {})(), "N" * 128 + "…", ""),
     ],
-    ids=["text", "arguments", "long", "name", "long name"],
+    ids=["text", "arguments", "all of it", "long", "longest name", "name", "long name"],
 )
 async def test_errors_are_json_whatever_they_say(error: Exception, code: str, message: str) -> None:
     async def agent(run: Run) -> None:

@@ -105,6 +105,29 @@ async def test_fifty_children_at_once_are_each_whole_and_their_parent_ends_last(
         assert [each["data"]["text"] for each in of_type(own, "agent_output")] == [f"{number}.{n}" for n in range(3)]
 
 
+async def test_children_in_sequence_each_end_before_the_next_begins_and_hand_on_what_they_gave() -> None:
+    async def adds(run: Run, number: int) -> int:
+        async with run.subrun("inline", number) as inline:
+            await inline.call_tool(quick, number=number)
+            inline.result = number
+        return number + 1
+
+    async def root(run: Run) -> object:
+        number: object = 0
+        for _ in range(WIDTH):
+            number = await run.call_agent("adds", number)
+        return number
+
+    events = await played(root, None, adds)
+    tree = parents(events)
+    assert len(tree) == 1 + 2 * WIDTH
+    assert events[-1]["data"]["result"] == WIDTH
+    children = [event for event in events if event.get("parent_run_id") == events[0]["run_id"]]
+    assert [event["type"] for event in children] == ["agent_started", "agent_completed"] * WIDTH
+    assert [event["data"]["input"] for event in children[::2]] == list(range(WIDTH))
+    assert [event["data"]["result"] for event in children[1::2]] == list(range(1, WIDTH + 1))
+
+
 async def test_a_child_that_fails_is_closed_with_its_error_and_its_parent_may_go_on() -> None:
     async def fails(run: Run) -> None:
         async with run.tool("open"):

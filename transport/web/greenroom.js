@@ -14,7 +14,6 @@
  *   what came earlier waits for the first "event" listener or iterator. An iterator goes on where the last one was left.
  * - Where that cannot be kept (the log was rebuilt, or trimmed beyond this position), it is told by a "reset" before
  *   the next event, and drops what it has: the events that follow begin at the oldest one kept.
- * - A page that is left lets go of its connection; one that comes back from the back/forward cache goes on.
  * - A command is sent until it is answered, with the same id: a start runs once, however often the network fails.
  *
  * A page that is reloaded has lost what it had rendered, so by default a new client reads from the oldest event: no gap
@@ -140,8 +139,7 @@ export class Client extends EventTarget {
   #typingSent = 0;
   #listeners = Object.entries({
     online: () => this.#retryNow(),
-    // Most browsers keep a page for going back to it only where it has no open connection.
-    pagehide: () => void (this.#lost(1001, "the page was left"), clearTimeout(this.#retryTimer)),
+    pagehide: () => void (this.#lost(1001, "the page was left"), clearTimeout(this.#retryTimer)), // else few browsers keep it
     pageshow: (/** @type {any} */ { persisted }) => void (persisted && this.#retryNow()),
   });
 
@@ -388,8 +386,7 @@ export class Client extends EventTarget {
       case "ping":
         return this.#transmit({ type: "pong" });
       case "goodbye":
-        this.#goodbye = frame;
-        return;
+        return void (this.#goodbye = frame);
       case "error":
         return this.#announceAs("refused", { code: frame.code, message: frame.message });
       default: // of a newer server
