@@ -13,7 +13,8 @@
  * follows, or the round counts a fault.
  *
  * A round is measured whole, or with --window SECONDS for so long, from --warm seconds after every user had its first
- * event; it is an error when a run ends before that. With --input JSON the agent may be anybody's: a round lasts until
+ * event; it is an error when a run ends before that. With
+ * --cut the round is over then, and not when the runs are. With --input JSON the agent may be anybody's: a round lasts until
  * every user's run is completed, and without a stamp in its events their ages are those of their "ts".
  *
  * The first --apart users run, but are not measured: --apart-events at --apart-rate, of which they read --apart-bytes a
@@ -70,7 +71,7 @@ static int epoll;
 static user *all;
 static uint32_t *latencies;
 static long counted, measured, stamped, room, faults, frames, live, recovered, resets, begun, done, lost, gone, retried;
-static int measuring, tolerant;
+static int measuring, tolerant, cut;
 
 static void die(const char *format, ...) {
   va_list arguments;
@@ -430,17 +431,28 @@ static void start_text(char *text, size_t size, const char *id, long how_many, d
              how_fast);
 }
 
-/* Start everybody's run; nothing of it is measured until `measuring` is set. */
-static void start_runs(const char *id) {
-  char start[8192], start_apart[8192];
+static char start_all[8192], start_apart[8192];
+static int started;
+
+/* Start the next runs: everybody's, or no more than `most` that have not begun yet. */
+static void start_more(int most) {
+  for (; started < users && started - begun - gone < most; started++) {
+    user *u = all + started;
+    if (u->state == LIVE) send_text(u, u->apart ? start_apart : start_all);
+  }
+}
+
+/* Begin with everybody's run, all at once or as they come off; nothing is measured until `measuring` is set. */
+static void start_runs(const char *id, int most) {
   counted = measured = stamped = faults = frames = begun = done = 0;
-  start_text(start, sizeof start, id, events, rate);
+  start_text(start_all, sizeof start_all, id, events, rate);
   start_text(start_apart, sizeof start_apart, id, apart_events ? apart_events : events, apart_events ? apart_rate : rate);
   for (user *u = all; u < all + users; u++) {
     u->first = u->last;
     u->begun = u->done = 0;
-    if (u->state == LIVE) send_text(u, u->apart ? start_apart : start);
   }
+  started = 0;
+  start_more(most);
 }
 
 static long wanted(void) { /* started and completed come on top */
@@ -490,9 +502,11 @@ static void run_round(int number) {
   moment start = now(), open = start, end = {0};
   int64_t all_began = 0;
   measuring = !window;
-  start_runs(id);
+  int most = window ? opening_at_once + apart : users; /* what is measured later need not begin at once */
+  start_runs(id, most);
   int64_t heard = start.at;
-  while (!all_done()) {
+  while (!all_done() && !(cut && end.at)) {
+    start_more(most);
     if (pump(window || holding ? TICK_MS : SILENCE_MS)) heard = now_ns();
     if (now_ns() - heard > SILENCE_MS * 1000000LL)
       die("%ld of %ld events came, then nothing for %d s", counted, wanted(), SILENCE_MS / 1000);
@@ -530,7 +544,7 @@ static void run_round(int number) {
 static void run_storm(int number) {
   char id[16];
   snprintf(id, sizeof id, "s%d", number);
-  start_runs(id);
+  start_runs(id, users);
   while (begun + gone < users - apart)
     if (!pump(SILENCE_MS)) die("%ld of %d runs began, then nothing", begun, users - apart);
   long seen = counted;
@@ -573,7 +587,7 @@ static void read_options(int count, char **words) {
       {"path", 1, 0, 'w'},       {"dialect", 1, 0, 'd'},    {"ramp", 1, 0, 'R'},        {"storm", 1, 0, 'x'},
       {"host", 1, 0, 'h'},       {"input", 1, 0, 'I'},      {"tokens", 1, 0, 'T'},      {"warm", 1, 0, 'W'},
       {"window", 1, 0, 'V'},     {"apart", 1, 0, 'A'},      {"apart-events", 1, 0, 'E'}, {"apart-rate", 1, 0, 'F'},
-      {"apart-bytes", 1, 0, 'B'}, {"alternate", 0, 0, 'L'}, {"tolerant", 0, 0, 't'}, {"away", 1, 0, 'y'},        {"opening", 1, 0, 'o'},
+      {"apart-bytes", 1, 0, 'B'}, {"alternate", 0, 0, 'L'}, {"tolerant", 0, 0, 't'}, {"cut", 0, 0, 'C'}, {"away", 1, 0, 'y'},        {"opening", 1, 0, 'o'},
       {0, 0, 0, 0}};
   for (int letter; (letter = getopt_long(count, words, "", known, NULL)) != -1;) switch (letter) {
       case 'p':
@@ -598,6 +612,7 @@ static void read_options(int count, char **words) {
       case 'B': apart_bytes = atol(optarg); break;
       case 'L': alternate = 1; break;
       case 't': tolerant = 1; break;
+      case 'C': cut = 1; break;
       case 'y': away_ms = atol(optarg); break;
       case 'o': opening_at_once = atoi(optarg); break;
       case 'x': storm = atoi(optarg); break;

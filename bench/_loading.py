@@ -42,6 +42,7 @@ class Load:
     input: str | None = None
     tokens: Path | None = None
     tolerant: bool = False
+    cut: bool = False
     dialect: str = "greenroom"
 
 

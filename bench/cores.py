@@ -46,8 +46,8 @@ class Case:
         """The load on all of them: ``users`` for each."""
         if not self.paced:
             return _loading.Load(users=users * self.servers, events=200, rounds=3)
-        events = round(rate * (seconds + 3))
-        return _loading.Load(users=users * self.servers, events=events, rate=rate, warm=1, window=seconds)
+        events = round(rate * (seconds + 6))
+        return _loading.Load(users=users * self.servers, events=events, rate=rate, warm=1, window=seconds, cut=True)
 
 
 def measure(program: Path, case: Case, load: _loading.Load, live: Live) -> list[Report]:

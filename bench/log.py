@@ -147,8 +147,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20, help="events a second of each (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=4, help="paced for so long (default: %(default)s)")
     options = parser.parse_args()
-    events = round(options.rate * (options.seconds + 3))
-    load = _loading.Load(users=options.users, events=events, rate=options.rate, warm=1, window=options.seconds)
+    events = round(options.rate * (options.seconds + 6))
+    load = _loading.Load(
+        users=options.users, events=events, rate=options.rate, warm=1, window=options.seconds, cut=True
+    )
     cells: Cells = {}
     served: dict[str, list[Paced]] = {log: [] for log in LOGS[1:]}
     with _generator.compiled() as program, _live.shown() as live:

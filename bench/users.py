@@ -42,8 +42,8 @@ STANDARD = (
     ("memory", Load(users=200, events=200, rounds=3, agent="custom")),
     ("memory", Load(users=1000, events=200, rounds=2)),
     ("sqlite", Load(users=1000, events=200, rounds=2)),
-    ("memory", Load(users=1000, events=110, rate=20, warm=1, window=3)),
-    ("sqlite", Load(users=1000, events=110, rate=20, warm=1, window=3)),
+    ("memory", Load(users=1000, events=200, rate=20, warm=1, window=3, cut=True)),
+    ("sqlite", Load(users=1000, events=200, rate=20, warm=1, window=3, cut=True)),
 )
 
 
