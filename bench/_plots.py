@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GREY, OURS = "#808080", "#2a9d5c"
-COLOURS = (OURS, "#c1666b", "#5b8fd6", "#d69e2e", "#8f6fc1", GREY)
+YOUNGEST_MS = 0.05
+"""Where axes of ages begin: fewer events are younger than can be seen."""
+COLOURS = (OURS, "#c1666b", "#5b8fd6", "#d69e2e", "#8f6fc1", "#3aa6a6", GREY)
 
 
 @contextmanager

@@ -72,7 +72,8 @@ class Measured:
     def title(self) -> str:
         """What the load is called in a plot."""
         pace = f"{self.load.rate:g}/s" if self.load.rate else "burst"
-        return f"{self.log}, {self.load.users:,} × {pace}"  # noqa: RUF001 - times
+        agent = "" if self.load.agent == "load" else f", {self.load.agent}"
+        return f"{self.log}, {self.load.users:,} × {pace}{agent}"  # noqa: RUF001 - times
 
     def row(self) -> list[str]:
         """The cells of its line."""
@@ -198,6 +199,7 @@ def plot(measured: list[Measured], target: Path) -> None:
         ages.set_xscale("log")
         ages.set_yscale("log")
         ages.set_ylim(bottom=1e-5)
+        ages.set_xlim(left=_plots.YOUNGEST_MS)
         ages.set_xlabel("age at arrival, ms")
         ages.set_ylabel("share of events older than that")
         for axis, title in ((cpu, "CPU of the server, %"), (memory, "memory of the server, MB")):

@@ -78,8 +78,8 @@ def plot(measured: dict[Case, list[Report]], target: Path) -> None:
                 name = f"{case.servers} process{'es' if case.servers > 1 else ''}"
                 costs = [_loading.cost(one) for one in rounds]
                 axis.plot(costs, [name] * len(costs), "o", color=_plots.COLOURS[case.servers - 1])
+        axis.margins(x=0.1, y=0.5)
         axis.set_xlim(left=0)
-        axis.margins(y=0.5)
         axis.set_xlabel("CPU s per 100k events, paced, each repetition")
 
 

@@ -134,7 +134,7 @@ def plot(cells: Cells, target: Path) -> None:
                 axis.plot(*zip(*points, strict=True), color=colour, marker="o", label=log)
             axis.set_xscale("log")
             axis.set_yscale("log")
-            axis.set_title(f"{sessions} batches in a commit")
+            axis.set_title(f"batches of a commit: {sessions}")
             axis.set_xlabel("events of a batch")
         axes[0].set_ylabel("µs of CPU per event")
         axes[0].legend()

@@ -64,6 +64,7 @@ def plot(reading: list[Report], stalled: list[Report], target: Path) -> None:
             axis.plot(ages, shares, color=colour, label=f"the one client {title}")
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.set_xlim(left=_plots.YOUNGEST_MS)
         axis.set_xlabel("age of an event at its arrival, ms")
         axis.set_ylabel("share of events older than that")
         axis.legend()
