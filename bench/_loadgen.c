@@ -13,9 +13,9 @@
  * follows, or the round counts a fault.
  *
  * A round is measured whole, or with --window SECONDS for so long, from --warm seconds after every user had its first
- * event; it is an error when a run ends before that. With
- * --cut the round is over then, and not when the runs are. With --input JSON the agent may be anybody's: a round lasts until
- * every user's run is completed, and without a stamp in its events their ages are those of their "ts".
+ * event; it is an error when a run ends before that. With --cut the round is over then, and not when the runs are. With
+ * --input JSON the agent may be anybody's: a round lasts until every user's run is completed, and without a stamp in its
+ * events their ages are those of their "ts".
  *
  * The first --apart users run, but are not measured: --apart-events at --apart-rate, of which they read --apart-bytes a
  * second (-1: like everybody, 0: never, into a receive buffer of 4 KB). With --alternate they do so in one of two
@@ -587,8 +587,8 @@ static void read_options(int count, char **words) {
       {"path", 1, 0, 'w'},       {"dialect", 1, 0, 'd'},    {"ramp", 1, 0, 'R'},        {"storm", 1, 0, 'x'},
       {"host", 1, 0, 'h'},       {"input", 1, 0, 'I'},      {"tokens", 1, 0, 'T'},      {"warm", 1, 0, 'W'},
       {"window", 1, 0, 'V'},     {"apart", 1, 0, 'A'},      {"apart-events", 1, 0, 'E'}, {"apart-rate", 1, 0, 'F'},
-      {"apart-bytes", 1, 0, 'B'}, {"alternate", 0, 0, 'L'}, {"tolerant", 0, 0, 't'}, {"cut", 0, 0, 'C'}, {"away", 1, 0, 'y'},        {"opening", 1, 0, 'o'},
-      {0, 0, 0, 0}};
+      {"apart-bytes", 1, 0, 'B'}, {"alternate", 0, 0, 'L'}, {"tolerant", 0, 0, 't'},    {"cut", 0, 0, 'C'},
+      {"away", 1, 0, 'y'},       {"opening", 1, 0, 'o'},    {0, 0, 0, 0}};
   for (int letter; (letter = getopt_long(count, words, "", known, NULL)) != -1;) switch (letter) {
       case 'p':
         for (char *one = strtok(optarg, ","); one && ports < MAX_PIDS; one = strtok(NULL, ",")) port[ports++] = atoi(one);
