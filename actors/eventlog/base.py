@@ -110,7 +110,7 @@ class EventLog(ABC):
     """
 
     gather_seconds: float = 0.0
-    """How long after an append began small ones had better gather for the next: what a transaction of its own costs."""
+    """How long after an append was due small ones had better gather for the next: what one of its own costs."""
 
     @abstractmethod
     async def open(self) -> None:

@@ -90,13 +90,16 @@ class Committer:
             await self._commit_marked()
 
     async def _gather(self) -> None:
-        if self._next_at > trio.current_time() and not self._hurried and not self._barriers:
+        begun = trio.current_time()
+        if self._next_at > begun and not self._hurried and not self._barriers:
             with trio.move_on_at(self._next_at):
                 await self._wakeup.park()
+            # Timers are late by up to a millisecond: counted from when it was due, those delays do not add up.
+            begun = min(trio.current_time(), self._next_at)
         elif len(self._marked) >= CROWD:
             await trio.lowlevel.checkpoint()
         self._hurried = False
-        self._next_at = trio.current_time() + self._log.gather_seconds
+        self._next_at = begun + self._log.gather_seconds
 
     async def _commit_marked(self) -> None:
         """Commit what is marked; nothing of it is held afterwards: sessions that ended must not wait for the next."""

@@ -132,6 +132,21 @@ async def test_under_load_a_commit_begins_every_gather_seconds_and_takes_all(
     assert begun(gathering_log, start) == [(0, 1), (2, 15), (4, 16), (6, 16), (8, 16)]
 
 
+async def test_a_timer_that_is_late_does_not_delay_the_commits_after_it(
+    nursery: trio.Nursery, mock_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    gathering_log.seconds = 0.0
+    start = trio.current_time()
+    gathering.mark(Talker(1))
+    await trio.testing.wait_all_tasks_blocked()
+    for late in (0.5, 0.5, 0.0):
+        gathering.mark(Talker(2))
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(start + (len(gathering_log.commits) + late) * GATHER_SECONDS - trio.current_time())
+        await trio.testing.wait_all_tasks_blocked()
+    assert begun(gathering_log, start) == [(0, 1), (3, 1), (5, 1), (6, 1)]
+
+
 async def test_a_commit_that_takes_longer_is_followed_by_the_next_at_once(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
