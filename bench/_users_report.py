@@ -31,8 +31,6 @@ STORM_HEADER = (
     "reset",
 )
 IDLE = Goal("idle session with its connection", 28, "KB", 1)
-TAILS = {"memory": Goal("1,000 users at 20/s, p99, memory", 5, "ms"), "sqlite": Goal("the same, sqlite", 15, "ms")}
-LONGEST = Goal("the same, the longest of all, both", 50, "ms")
 _BAR = 40
 _UNKNOWN = "not known"
 
@@ -94,10 +92,6 @@ class Measured:
             f"{max(one['busy'] for one in rounds):.0%}",
         ]
 
-    def tails(self) -> list[float]:
-        """The p99 of each round, in ms."""
-        return [one["p99"] / 1000 for one in self.rounds]
-
 
 def table(measured: list[Measured]) -> str:
     """A line for each load."""
@@ -106,11 +100,8 @@ def table(measured: list[Measured]) -> str:
 
 def goals(measured: list[Measured]) -> str:
     """What the standard loads decide."""
-    tails = {one.log: one for one in measured if (one.load.users, one.load.rate) == (1000, 20)}
-    idle = [one["kb_per_user"] for load in tails.values() if load.log == "memory" for one in load.connected]
-    longest = [one["longest"] / 1000 for load in tails.values() for one in load.rounds]
-    lines = [goal.by_itself(tails[log].tails()) for log, goal in TAILS.items()]
-    return _results.table(_verdicts.HEADER, [IDLE.by_itself(idle), *lines, LONGEST.by_itself(longest, always=True)])
+    idle = [one["kb_per_user"] for load in measured if load.log == "memory" for one in load.connected]
+    return _results.table(_verdicts.HEADER, [IDLE.by_itself(idle)])
 
 
 def storms(measured: Measured) -> str:
