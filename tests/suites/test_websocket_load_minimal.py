@@ -255,7 +255,7 @@ async def test_users_who_vanish_in_mid_run_leave_nothing_and_miss_nothing(tmp_pa
         await until(lambda: not server.endpoint.statistics().connections)
         assert server.sessions.statistics().runs.running == VANISHING, "a run ended with its connection"
         await meetings[-1].attend("the test")
-        await everyone_gone(server)
+        await warmed_up(server)
         assert_nothing_left(before, Left.now())
         for number in range(0, VANISHING, VANISHING // 20):
             async with light_client(server, token=f"user-{number}") as one:
