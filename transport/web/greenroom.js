@@ -9,7 +9,6 @@
  *     for await (const event of client) console.log(event.seq, event.type, event.data);
  *
  * What an application can rely on:
- *
  * - It gets every event once, in order, over any number of reconnects. Nothing is handed out before somebody listens:
  *   what came earlier waits for the first "event" listener or iterator. An iterator goes on where the last one was left.
  * - Where that cannot be kept (the log was rebuilt, or trimmed beyond this position), it is told by a "reset" before
@@ -20,7 +19,6 @@
  * and no duplicate, at the price of reading again. `persist: true` is for pages that keep their own state: the position
  * goes to `sessionStorage` once the application has an event, and a refresh goes on after it. (Each tab has its own
  * storage; a duplicated tab starts with a copy of the position and of the state, and from there the two do not touch.)
- *
  * In Node, hand over a WebSocket class: `connect(url, { session, WebSocket })` with `import WebSocket from "ws"`.
  */
 
@@ -41,7 +39,6 @@
  *   removeItem(key: string): void }} PositionStorage
  * @typedef {{ event: Event, reset: Reset, signal: Signal, welcome: Welcome, state: StateChange, closed: Closed,
  *   refused: { code: string, message: string } }} Details
- *
  * @typedef {object} Options
  * @property {string} session                  1 to 128 characters of A–Z a–z 0–9 . _ ~ : -
  * @property {string | (() => string | Promise<string>)} [token]
