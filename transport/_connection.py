@@ -158,6 +158,9 @@ class Connection:
 
     def more(self) -> None:
         """Have what the session committed written."""
+        self._endpoint.flusher.gather(self)
+
+    def _mark(self) -> None:
         self._endpoint.flusher.mark(self)
 
     def signal(self, name: str, data: bytes) -> None:
@@ -181,12 +184,12 @@ class Connection:
         cursor = self._cursor
         lines = cursor.take(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM)
         if lines:
-            outbox.write(frames.text_message(frames.events(lines)))
+            outbox.write(frames.events_message(lines))
         elif cursor.behind:
             self._catching_up = True
             self._nursery.start_soon(self._catch_up)
             return
-        while self._signals and not outbox.blocked:
+        while self._signals.size and not outbox.blocked:
             outbox.write(frames.text_message(self._signals.take()))
         if cursor.waiting and not outbox.blocked:
             self._endpoint.flusher.mark(self)
@@ -334,12 +337,12 @@ class Connection:
         if hello.strict and attachment.reset is not None:
             raise _End(closing.UNRECOVERABLE_POSITION, attachment.reset)
         self._outbox.write(frames.text_message(self._welcome(hello, attachment)))
-        self._outbox.on_drained = self.more
+        self._outbox.on_drained = self._mark
         self._outbox.on_stuck = self._stuck
         self._cursor = attachment.cursor
         self._greeted = True
         self._endpoint.heartbeat.add(self, min(self._ping_at, self._expires_at))
-        self.more()
+        self._mark()
 
     def _welcome(self, hello: Hello, attachment: Attachment) -> bytes:
         return frames.welcome(
@@ -444,7 +447,7 @@ class Connection:
                 lines = await cursor.fetch(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM)
                 if self._closing is not None:
                     return
-                self._outbox.write(frames.text_message(frames.events(lines)))
+                self._outbox.write(frames.events_message(lines))
         except Trimmed:
             self.close(closing.SLOW_CONSUMER, "the position fell behind what the log keeps")
         except GreenroomError as error:
@@ -452,7 +455,7 @@ class Connection:
             self.close(end.code, end.reason)
         finally:
             self._catching_up = False
-        self.more()
+        self._mark()
 
     def _internal(self, error: Exception, what: str) -> _End:
         """Make an end that tells the client a reference, and the server's log everything else under it."""
@@ -477,7 +480,7 @@ class Connection:
             return
         cursor = self._cursor
         while lines := cursor.take(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM):
-            self._outbox.write(frames.text_message(frames.events(lines)))
+            self._outbox.write(frames.events_message(lines))
             await self._outbox.drained()
 
     async def _linger(self) -> None:

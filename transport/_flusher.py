@@ -15,10 +15,10 @@ class Visited(Protocol):
 
 
 class Flusher:
-    """One task for all connections. Whatever gathered since a connection was last visited leaves as one message.
+    """One for all connections. Whatever gathered since a connection was last visited leaves as one message.
 
-    Batches grow with load and add no delay: a connection is visited in the scheduler's next round, however few its
-    events.
+    Batches grow with load and add no delay: what a commit made visible is written in the commit's own turn
+    (:meth:`gather`, then :meth:`visit`), anything else in the scheduler's next round (:meth:`mark`, :meth:`run`).
     """
 
     def __init__(self) -> None:
@@ -34,6 +34,10 @@ class Flusher:
             self._wakeup.unpark()
         self._marked[connection] = None
 
+    def gather(self, connection: Visited) -> None:
+        """Have ``connection`` visited by the :meth:`visit` that ends this turn, with all others of its commit."""
+        self._marked[connection] = None
+
     async def run(self) -> None:
         """Visit for ever. Cancelled between two rounds only."""
         while True:
@@ -41,10 +45,12 @@ class Flusher:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._wakeup.park()
-            self._visit()
+            self.visit()
 
-    def _visit(self) -> None:
+    def visit(self) -> None:
         """Visit who is marked; nothing of it is held afterwards, since the next round may be long in coming."""
+        if not self._marked:
+            return
         marked, self._marked = self._marked, {}
         self.rounds += 1
         self.visits += len(marked)

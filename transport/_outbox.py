@@ -33,12 +33,12 @@ class Outbox(trio.abc.Stream):
         "_posted",
         "_queued",
         "_reading",
-        "_sending",
         "_slow_seconds",
         "_socket",
         "_stream",
         "_unread",
         "before_close",
+        "blocked",
         "on_closed",
         "on_drained",
         "on_stuck",
@@ -60,7 +60,8 @@ class Outbox(trio.abc.Stream):
         self._pending = bytearray()
         self._posted: list[bytes] = []
         self._queued = 0
-        self._sending = False
+        self.blocked = False
+        """Whether something is kept that the network did not take yet."""
         self._broken = False
         self._drained: trio.lowlevel.ParkingLot | None = None
         self._reading = False
@@ -77,11 +78,6 @@ class Outbox(trio.abc.Stream):
         """What is written in place of what trio-websocket sends; asked once more, with nothing, before the end."""
 
     @property
-    def blocked(self) -> bool:
-        """Whether something is kept that the network did not take yet."""
-        return self._sending
-
-    @property
     def pending(self) -> int:
         """How many bytes are kept."""
         return len(self._pending)
@@ -93,7 +89,7 @@ class Outbox(trio.abc.Stream):
         if self._posted:
             data = b"".join((*self._posted, data))
             self._posted.clear()
-        if self._sending:
+        if self.blocked:
             self._pending += data
             self._queued += len(data)
             if self._queued > MAX_QUEUED:
@@ -102,7 +98,7 @@ class Outbox(trio.abc.Stream):
         sent = self._try(data)
         if sent < len(data):
             self._pending += data[sent:] if sent else data
-            self._sending = True
+            self.blocked = True
             self._queued = 0
             self.progressed_at = trio.current_time()
             self._nursery.start_soon(self._send_pending)
@@ -118,7 +114,7 @@ class Outbox(trio.abc.Stream):
 
     async def drained(self) -> None:
         """Return when nothing is kept. Raises BrokenResourceError when the stream has ended. Safe to cancel."""
-        while self._sending and not self._broken:
+        while self.blocked and not self._broken:
             if self._drained is None:
                 self._drained = trio.lowlevel.ParkingLot()
             await self._drained.park()
@@ -196,7 +192,7 @@ class Outbox(trio.abc.Stream):
 
     def _drain(self) -> None:
         if not self._broken:
-            self._sending = False
+            self.blocked = False
             self._unpark()
             self.on_drained()
 

@@ -97,6 +97,10 @@ class Endpoint:
 
     async def run(self) -> None:
         """Serve for ever. Cancelled: every connection is cut off; :meth:`say_goodbye` before that is kinder."""
+        with self.sessions.calling_after_commits(self.flusher.visit):
+            await self._run()
+
+    async def _run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.flusher.run)
             nursery.start_soon(self.heartbeat.run)

@@ -51,7 +51,7 @@ class Head:
     touched: int = attrs.field(default=0, eq=False)
 
 
-@attrs.frozen
+@attrs.define
 class Batch:
     """Consecutive events of one stream to be appended: ``lines[i]`` has seq ``first + i``. Never empty."""
 
@@ -59,10 +59,11 @@ class Batch:
     first: int
     lines: Sequence[bytes]
     state: bytes
-    size: int = attrs.field(
-        init=False, default=attrs.Factory(lambda batch: sum(map(len, batch.lines)), takes_self=True)
-    )
+    size: int = attrs.field(init=False)
     """Bytes of the lines, counted once."""
+
+    def __attrs_post_init__(self) -> None:
+        self.size = sum(map(len, self.lines))
 
 
 @attrs.frozen

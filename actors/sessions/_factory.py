@@ -30,7 +30,7 @@ from actors.sessions._settings import SessionSettings
 from actors.sessions._threads import ToolThreads, ToolThreadsStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from actors._ref import ActorRef
     from actors._supervisor import SupervisorRef
@@ -197,6 +197,16 @@ class Sessions:
                     raise
                 await ref.terminated()
         raise AssertionError
+
+    @contextmanager
+    def calling_after_commits(self, callback: Callable[[], None]) -> Generator[None]:
+        """Call ``callback`` in the turn of every commit, once all listeners were told. It may not wait or raise."""
+        callbacks = self._committer.after_commits
+        callbacks[callback] = None
+        try:
+            yield
+        finally:
+            del callbacks[callback]
 
     def statistics(self) -> SessionsStatistics:
         """Say how all sessions stand."""

@@ -253,8 +253,8 @@ class Journal:
         if self._failure is not None:
             raise LogUnavailable("the session's log failed earlier") from self._failure
         self.seq = seq = self.seq + 1
-        if at or time() >= self._next_ts:
-            self._set_ts(at or now_ms())
+        if at or (now := time()) >= self._next_ts:
+            self._set_ts(at or int(now * 1000))
         # seq and ts come first, so that both are found without decoding the rest.
         self._append(b'{"seq":%d%b%b%b%b' % (seq, self._stamp, envelope, data, end))
         if not self._dirty:
@@ -293,7 +293,7 @@ class Journal:
     async def admit(self) -> None:
         """Wait until there is room in the window; a checkpoint in any case. Cancelled: what was put stays put."""
         uncommitted = self.seq - self.committed_seq
-        if 2 * uncommitted >= self._window:  # before the emitter has to wait for it
+        if 4 * uncommitted >= 3 * self._window:  # before the emitter has to wait for it
             self._committer.hurry()
         if uncommitted < self._window or self._failure is not None:
             await trio.lowlevel.checkpoint()
@@ -351,7 +351,8 @@ class Journal:
     def committed(self, batch: Batch) -> None:
         """Show a batch that is in the log to the cursors; for the committer."""
         self.committed_seq = until = batch.first + len(batch.lines) - 1
-        self._set_pause()
+        if self._pause_at % FAIRNESS:  # there for the window, which has room again
+            self._set_pause()
         self._size += batch.size
         if self._completed:
             self._completed = {id_: entry for id_, entry in self._completed.items() if entry[1] > until} or None

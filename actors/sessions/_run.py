@@ -116,12 +116,18 @@ class Run:
 
     async def thinking(self, text: str) -> None:
         """Tell what the agent considers."""
-        if self._put_text("agent_thinking", text):
+        if self.closed:
+            self._require_open()
+        head = self._envelopes.get("agent_thinking") or self._envelope("agent_thinking", b'{"text":')
+        if self._append(head, encode_text(text, self._limit), b"}}"):
             await self._journal.admit()
 
     async def output(self, text: str) -> None:
         """Give a piece of the answer; the pieces are concatenated by whoever shows them."""
-        if self._put_text("agent_output", text):
+        if self.closed:
+            self._require_open()
+        head = self._envelopes.get("agent_output") or self._envelope("agent_output", b'{"text":')
+        if self._append(head, encode_text(text, self._limit), b"}}"):
             await self._journal.admit()
 
     async def custom(self, name: str, value: object = None) -> None:
@@ -264,13 +270,6 @@ class Run:
         self._require_open()
         await self._journal.admit()
         self._require_open()
-
-    def _put_text(self, event: str, text: str) -> bool:
-        """Put an event whose data is one text; whether its emitter is to wait in ``admit`` before it goes on."""
-        if self.closed:
-            self._require_open()
-        head = self._envelopes.get(event) or self._envelope(event, b'{"text":')
-        return self._append(head, encode_text(text, self._limit), b"}}")
 
     def _envelope(self, event: str, begun: bytes = b"") -> bytes:
         """Make what all events of that type have in common, ``begun`` being the beginning of their data; once a run."""

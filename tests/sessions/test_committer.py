@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from actors import Batch, MemoryLog, Retention, StreamKey
-from actors.sessions._committer import CROWD, WAIT_STEP_SECONDS, WAIT_STEPS, Committer
+from actors.sessions._committer import CROWD, CROWD_ROUNDS, WAIT_STEP_SECONDS, WAIT_STEPS, Committer
 from actors.sessions._journal import Journal
 
 if TYPE_CHECKING:
@@ -190,8 +190,8 @@ async def test_a_barrier_ends_the_gathering(
     assert begun(gathering_log, start) == [(0, 1), (1.2, 1)]
 
 
-@pytest.mark.parametrize(("events", "begun_at"), [(31, 2.0), (32, 0.5)])
-async def test_half_a_window_of_one_session_is_not_made_to_gather(
+@pytest.mark.parametrize(("events", "begun_at"), [(47, 2.0), (48, 0.5)])
+async def test_three_quarters_of_a_window_of_one_session_are_not_made_to_gather(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, events: int, begun_at: float
 ) -> None:
     gathering_log.seconds = 0.0
@@ -231,8 +231,8 @@ class InstantLog(SlowLog):
         self.commits.append((trio.current_time(), len(batches)))
 
 
-@pytest.mark.parametrize(("sources", "rounds"), [(CROWD - 1, 1), (CROWD, 2)])
-async def test_a_crowd_is_committed_one_round_later(nursery: trio.Nursery, sources: int, rounds: int) -> None:
+@pytest.mark.parametrize(("sources", "rounds"), [(CROWD - 1, 1), (CROWD, 1 + CROWD_ROUNDS)])
+async def test_a_crowd_is_committed_a_few_rounds_later(nursery: trio.Nursery, sources: int, rounds: int) -> None:
     log = InstantLog()
     committer = Committer(log)
     nursery.start_soon(committer.run)
@@ -246,3 +246,23 @@ async def test_a_crowd_is_committed_one_round_later(nursery: trio.Nursery, sourc
             await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
         assert [count for _, count in log.commits] == [sources]
+
+
+async def test_what_is_called_after_commits_is_called_once_for_each_in_its_turn(nursery: trio.Nursery) -> None:
+    told: list[str] = []
+
+    @attrs.define(eq=False)
+    class Told(Talker):
+        def committed(self, batch: Batch) -> None:
+            told.append(f"s{self.number}")
+
+    committer = Committer(InstantLog())
+    committer.after_commits[lambda: told.append("all")] = None
+    nursery.start_soon(committer.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(2):
+        committer.mark(Told(1))
+        committer.mark(Told(2))
+        await committer.barrier()
+        assert told == ["s1", "s2", "all"]
+        told.clear()
