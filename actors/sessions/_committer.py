@@ -71,7 +71,7 @@ class Committer:
         self._wakeup = trio.lowlevel.ParkingLot()
         self._barriers: list[trio.Event] = []
         self._now = trio.current_time
-        self._next_at = 0.0
+        self._done_at = self._next_at = 0.0
         self._hurried = False
         self.after_commits: dict[Callable[[], None], None] = {}
         """Called in the turn of each commit, once its sources were told. None of it may wait or raise."""
@@ -105,12 +105,12 @@ class Committer:
         if not self._log.gather_seconds:
             await self._gather_crowd()
             return
-        begun = trio.current_time()
+        begun = self._now()
         if self._next_at > begun and not self._hurried and not self._barriers:
             with trio.move_on_at(self._next_at):
                 await self._wakeup.park()
             # Timers are late by up to a millisecond: counted from when it was due, those delays do not add up.
-            begun = min(trio.current_time(), self._next_at)
+            begun = min(self._now(), self._next_at)
         else:
             await self._gather_crowd()
         self._hurried = False
@@ -125,10 +125,12 @@ class Committer:
         marked, self._marked = self._marked, []
         marked_at, self._marked_at = self._marked_at, []
         barriers, self._barriers = self._barriers, []
-        await self._commit([(source, batch) for source in marked if (batch := source.batch()) is not None])
-        now, waits = self._now(), self._waits
-        for at in marked_at:
-            waits[min(int((now - at) / WAIT_STEP_SECONDS), WAIT_STEPS)] += 1
+        taken = [(source, batch) for source in marked if (batch := source.batch()) is not None]
+        if taken:
+            await self._commit(taken)
+            waits, done_at = self._waits, self._done_at
+            for at in marked_at:
+                waits[min(int((done_at - at) / WAIT_STEP_SECONDS), WAIT_STEPS)] += 1
         for barrier in barriers:
             barrier.set()
 
@@ -144,8 +146,6 @@ class Committer:
         await passed.wait()
 
     async def _commit(self, taken: list[tuple[Source, Batch]]) -> None:
-        if not taken:
-            return
         try:
             await self._log.append([batch for _, batch in taken])
         except Exception as error:  # noqa: BLE001 - whatever a log raises concerns its streams, never this pump
@@ -153,6 +153,8 @@ class Committer:
             refusal.__cause__ = error.__cause__ if refusal is error else error
             await self._commit_apart(taken, refusal)
             return
+        finally:
+            self._done_at = self._now()
         for source, batch in taken:
             source.committed(batch)
         for callback in self.after_commits:
