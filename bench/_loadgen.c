@@ -13,7 +13,8 @@
  * follows, or the round counts a fault.
  *
  * A round is measured whole, or with --window SECONDS for so long, from --warm seconds after every user had its first
- * event; it is an error when a run ends before that. With --cut the round is over then, and not when the runs are. With
+ * event; it is an error when a run ends before that. With --cut the round is over then, and not when the runs are. After
+ * --rounds come more, until --lasting SECONDS were measured in all but the first, if that is longer. With
  * --input JSON the agent may be anybody's: a round lasts until every user's run is completed, and without a stamp in its
  * events their ages are those of their "ts".
  *
@@ -62,7 +63,7 @@ typedef struct {
 static enum dialect dialect = GREENROOM;
 static int port[MAX_PIDS], ports, users, rounds = 1, apart, alternate, storm, pids, ramp, opening_at_once = 256;
 static long server[MAX_PIDS], events = 200, apart_events, apart_bytes = -1, away_ms = 1000;
-static double rate, apart_rate, warm, window;
+static double rate, apart_rate, warm, window, lasting, lasted;
 static const char *host = "127.0.0.1", *path = "/", *agent = "load", *stamp = "", *input, *tokens;
 static char run_tag[32];
 static int holding, incarnation;
@@ -122,20 +123,12 @@ static double own_cpu(void) {
   return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-static double server_cpu(void) { /* seconds, user and system, all threads */
+static double server_cpu(void) { /* seconds, user and system, all threads; to the ns, where /proc counts in 10 ms */
   double sum = 0;
   for (int i = 0; i < pids; i++) {
-    char name[64], text[1024];
-    unsigned long user_ticks, system_ticks;
-    snprintf(name, sizeof name, "/proc/%ld/stat", server[i]);
-    FILE *file = fopen(name, "r");
-    if (!file) continue;
-    size_t size = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[size] = 0;
-    char *rest = strrchr(text, ')');
-    if (rest && sscanf(rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user_ticks, &system_ticks) == 2)
-      sum += (double)(user_ticks + system_ticks) / sysconf(_SC_CLK_TCK);
+    clockid_t clock;
+    struct timespec t;
+    if (!clock_getcpuclockid(server[i], &clock) && !clock_gettime(clock, &t)) sum += t.tv_sec + t.tv_nsec / 1e9;
   }
   return sum;
 }
@@ -473,7 +466,7 @@ static void print_progress(void) {
   if (!began) began = now_ns();
   if (now_ns() - told < 200000000) return;
   told = now_ns();
-  printf("{\"kind\":\"progress\",\"events\":%ld,\"wanted\":%ld,\"done\":%ld,\"seconds\":%.3f,\"server_cpu\":%.2f,"
+  printf("{\"kind\":\"progress\",\"events\":%ld,\"wanted\":%ld,\"done\":%ld,\"seconds\":%.3f,\"server_cpu\":%.6f,"
          "\"own_cpu\":%.3f,\"resident_kb\":%ld}\n", counted, wanted(), done, (told - began) / 1e9, server_cpu(), own_cpu(),
          resident_kb());
 }
@@ -530,8 +523,9 @@ static void run_round(int number) {
   if (!measured) die("no event came in the time that is measured");
   measuring = 0;
   double seconds = (end.at - open.at) / 1e9, own = end.own - open.own;
+  if (number > 1) lasted += seconds;
   qsort(latencies, stamped, sizeof *latencies, by_size);
-  printf("{\"kind\":\"round\",\"number\":%d,\"events\":%ld,\"seconds\":%.6f,\"server_cpu\":%.2f,\"busy\":%.3f,\"faults\":%ld,"
+  printf("{\"kind\":\"round\",\"number\":%d,\"events\":%ld,\"seconds\":%.6f,\"server_cpu\":%.6f,\"busy\":%.3f,\"faults\":%ld,"
          "\"frames\":%ld,\"p50\":%u,\"p90\":%u,\"p99\":%u,\"p999\":%u,\"longest\":%u,\"resident_kb\":%ld,\"held\":%d,"
          "\"lost\":%ld,\"gone\":%ld,\"histogram\":", number, window || input || gone ? measured : (users - apart) * events, seconds,
          end.server - open.server, own / seconds, faults, frames, quantile(.5), quantile(.9), quantile(.99), quantile(.999),
@@ -560,7 +554,7 @@ static void run_storm(int number) {
   while (!all_done())
     if (!pump(SILENCE_MS)) die("%ld of %ld events came after the storm, then nothing", counted, wanted());
   moment end = now();
-  printf("{\"kind\":\"storm\",\"users\":%d,\"seconds\":%.6f,\"caught_up\":%.6f,\"server_cpu\":%.2f,\"busy\":%.3f,"
+  printf("{\"kind\":\"storm\",\"users\":%d,\"seconds\":%.6f,\"caught_up\":%.6f,\"server_cpu\":%.6f,\"busy\":%.3f,"
          "\"missed\":%ld,\"retried\":%ld,\"recovered\":%ld,\"resets\":%ld,\"faults\":%ld}\n", users, seconds, (end.at - start.at) / 1e9,
          all_live.server - start.server, (all_live.own - start.own) / seconds, counted - seen, retried, recovered, resets, faults);
 }
@@ -588,7 +582,7 @@ static void read_options(int count, char **words) {
       {"host", 1, 0, 'h'},       {"input", 1, 0, 'I'},      {"tokens", 1, 0, 'T'},      {"warm", 1, 0, 'W'},
       {"window", 1, 0, 'V'},     {"apart", 1, 0, 'A'},      {"apart-events", 1, 0, 'E'}, {"apart-rate", 1, 0, 'F'},
       {"apart-bytes", 1, 0, 'B'}, {"alternate", 0, 0, 'L'}, {"tolerant", 0, 0, 't'},    {"cut", 0, 0, 'C'},
-      {"away", 1, 0, 'y'},       {"opening", 1, 0, 'o'},    {0, 0, 0, 0}};
+      {"away", 1, 0, 'y'},       {"opening", 1, 0, 'o'},    {"lasting", 1, 0, 'l'},   {0, 0, 0, 0}};
   for (int letter; (letter = getopt_long(count, words, "", known, NULL)) != -1;) switch (letter) {
       case 'p':
         for (char *one = strtok(optarg, ","); one && ports < MAX_PIDS; one = strtok(NULL, ",")) port[ports++] = atoi(one);
@@ -604,6 +598,7 @@ static void read_options(int count, char **words) {
       case 'R': ramp = atoi(optarg); break;
       case 'I': input = optarg; break;
       case 'T': tokens = optarg; break;
+      case 'l': lasting = atof(optarg); break;
       case 'W': warm = atof(optarg); break;
       case 'V': window = atof(optarg); break;
       case 'A': apart = atoi(optarg); break;
@@ -640,11 +635,11 @@ int main(int count, char **words) {
   double cpu = server_cpu();
   double seconds = connect_all();
   usleep(400000); /* until the server has done what it does after a welcome */
-  printf("{\"kind\":\"connected\",\"users\":%d,\"seconds\":%.6f,\"retried\":%ld,\"server_cpu\":%.2f,\"kb_per_user\":%.2f}\n", users, seconds,
+  printf("{\"kind\":\"connected\",\"users\":%d,\"seconds\":%.6f,\"retried\":%ld,\"server_cpu\":%.6f,\"kb_per_user\":%.2f}\n", users, seconds,
          retried, server_cpu() - cpu, (double)(resident_kb() - before) / users);
-  for (int number = 1; number <= rounds && gone < users - apart; number++) {
+  for (int number = 1; (number <= rounds || lasted < lasting) && gone < users - apart; number++) {
     run_round(number);
-    usleep(300000);
+    usleep(100000);
   }
   for (int number = 0; number < storm && gone < users - apart; number++) {
     run_storm(number);

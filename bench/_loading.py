@@ -20,7 +20,8 @@ class Load:
     """``users``, each with a session, a connection and a run of ``events`` in each round.
 
     ``rate`` is events a second of each, 0 for as fast as they come. The rest is as the top of the generator's source
-    has it: ``window`` and ``warm`` are the measured part of a round in s, ``apart`` the users that are not measured.
+    has it: ``window`` and ``warm`` are the measured part of a round in s, ``lasting`` how long rounds go on beyond
+    ``rounds``, ``apart`` the users that are not measured.
     """
 
     users: int
@@ -28,6 +29,7 @@ class Load:
     rate: float = 0.0
     agent: str = "load"
     rounds: int = 1
+    lasting: float = 0.0
     warm: float = 0.0
     window: float = 0.0
     ramp: int = 0

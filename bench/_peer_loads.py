@@ -5,12 +5,19 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
+import _loading
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from _generator import Report
+
+
+WARM_SECONDS = 0.4
+"""How long everybody's run has gone on before a paced load is measured."""
+_SPARE_SECONDS = 10
+"""Runs are that much longer than what is measured of them: they may begin late, and are cut off at its end."""
 
 
 @attrs.frozen
@@ -20,18 +27,28 @@ class Load:
     name: str
     users: int
     rate: int = 0
-    rounds: int = 1
     uncounted: int = 0
 
-    def events(self, seconds: float) -> int:
-        """The events of each user in a round: 200 in a burst, else as many as make ``seconds``."""
-        return max(1, round(self.rate * seconds)) if self.rate else 200
+    def words(self, seconds: float, dialect: str) -> _loading.Load:
+        """Say it to the generator: 200 events to each user, again and again for ``seconds``, or a window of as long."""
+        if not self.rate:
+            return _loading.Load(users=self.users, rounds=1 + self.uncounted, lasting=seconds, dialect=dialect)
+        events = max(1, round(self.rate * (WARM_SECONDS + seconds + _SPARE_SECONDS)))
+        return _loading.Load(
+            users=self.users,
+            events=events,
+            rate=self.rate,
+            warm=WARM_SECONDS,
+            window=seconds,
+            cut=True,
+            dialect=dialect,
+        )
 
 
 PACED = Load("paced", 500, 20)
-BURST = Load("burst", 200, rounds=3, uncounted=1)
+BURST = Load("burst", 200, uncounted=1)
 TAIL = Load("tail", 1000, 20)
-FIRST = Load("first", 20)
+FIRST = _loading.Load(users=20)
 """What comes before a paced load: what is loaded and compiled for the first connections is no part of it."""
 
 

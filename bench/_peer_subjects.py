@@ -50,9 +50,9 @@ class Server:
         return not self.script
 
     @property
-    def variant(self) -> bool:
-        """Whether it is another server with a queue."""
-        return bool(self.options)
+    def in_tail(self) -> bool:
+        """Whether it is also loaded until a core is nearly full: ours, and whom the goals for a paced load name."""
+        return self.ours or self.name in {"websockets", "ws", "socket.io"}
 
     def missing(self) -> list[str]:
         """What it needs and does not find here."""

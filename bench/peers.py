@@ -1,8 +1,8 @@
 """Greenroom beside its peers: the same events, at the same pace, to the same clients, from one core each.
 
-Every repetition takes each server once through three loads, each with a fresh process: 500 users at 20 events a second
-each, a burst of 200 events to each of 200 users, and 1000 users at 20 a second. All users check that no event is
-missing, doubled or out of order. Ratios are medians of those within each repetition. ``--results FILE`` writes the
+Every repetition takes each server once through its loads, each with a fresh process: 500 users at 20 events a second
+each, a burst of 200 events to each of 200 users, and for some 1000 users at 20 a second. All users check that no event
+is missing, doubled or out of order. Ratios are medians of those within each repetition. ``--results FILE`` writes the
 tables into their section of that file and a plot beside it. The peers come with the ``bench`` extra and with
 ``npm install`` in bench/peer_servers.
 """
@@ -23,7 +23,7 @@ import _plots
 import _process
 import _running
 import attrs
-from _peer_loads import BURST, FIRST, PACED, TAIL, Load, figures
+from _peer_loads import BURST, FIRST, PACED, TAIL, WARM_SECONDS, figures
 from _peer_subjects import SERVERS, Server, pacing, versions
 
 if TYPE_CHECKING:
@@ -59,25 +59,20 @@ class Bench:
 
     def _measure(self, server: Server, said: str) -> dict[str, float]:
         found: dict[str, float] = {}
-        for load in (PACED, BURST) if server.variant else (PACED, BURST, TAIL):
+        for load in (PACED, BURST, TAIL) if server.in_tail else (PACED, BURST):
             self.live.begin(f"{said}, {load.name}")
             with server.running() as target:
                 if load.rate:
-                    _loading.run(self.program, self._words(FIRST, server), target)
-                outcome = _loading.run(self.program, self._words(load, server), target, self.live.tell)
+                    _loading.run(self.program, attrs.evolve(FIRST, dialect=server.dialect), target)
+                words = load.words(self.seconds, server.dialect)
+                outcome = _loading.run(self.program, words, target, self.live.tell)
             brought = figures(outcome.rounds[load.uncounted :]) | {"kb": outcome.connected["kb_per_user"]}
             found |= {f"{load.name} {name}": value for name, value in brought.items()}
         return found
 
-    def _words(self, load: Load, server: Server) -> _loading.Load:
-        events = load.events(self.seconds)
-        return _loading.Load(
-            users=load.users, events=events, rate=load.rate, rounds=load.rounds, dialect=server.dialect
-        )
-
     def _pacing(self, runtime: str, said: str) -> float:
         self.live.begin(f"{said}: the pacing loop of {runtime}")
-        events = PACED.events(self.seconds)
+        events = max(1, round(PACED.rate * self.seconds))
         command = pacing(runtime, users=PACED.users, events=events, rate=PACED.rate)
         command = ["taskset", "-c", str(_process.SERVER_CORE), *command]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own script
@@ -121,7 +116,7 @@ def main() -> None:
         for repetition in range(options.repetitions):
             bench.repeat(servers, f"{repetition + 1} of {options.repetitions}")
     parts = [
-        EXPLAINED.format(repetitions=options.repetitions, seconds=options.seconds),
+        EXPLAINED.format(repetitions=options.repetitions, seconds=options.seconds, warm=WARM_SECONDS),
         f"Versions: {', '.join(versions())}.",
         _peer_tables.report(SERVERS, bench.measured, absent),
     ]
@@ -142,18 +137,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = _running.parser(__doc__, 5)
     names = [server.name for server in SERVERS]
     add = parser.add_argument
-    add("--seconds", type=_seconds, default=5, help="how long a paced load takes (default: %(default)s)")
+    add("--seconds", type=_seconds, default=2, help="how long a load is measured (default: %(default)s)")
     add("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     return parser
 
 
 EXPLAINED = """
 Medians of {repetitions} interleaved repetitions with their range. Each repetition takes each server once through every
-load, with a fresh process on one core and all users in a process on another; paced loads take {seconds:g} s after a
-first small run, a burst is two rounds after one that is not counted. Every user checks that no event is missing,
-doubled or out of order. An event is the same JSON object everywhere, about 210 bytes. Greenroom has the whole product
-in the path (session actor, grammar, ring, log, resume; with sqlite it is committed before it is delivered) and pays for
-a start and an end of each run that are not counted. The peers send straight from the agent, each set up as its
+load, with a fresh process on one core and all users in a process on another. Paced loads are measured for {seconds:g}
+s, from {warm:g} s after the last run has begun; a burst is as many rounds as make {seconds:g} s, after one that is not
+counted and with the start and the end of every run in it. Every user checks that no event is missing, doubled or out of
+order. An event is the same JSON object everywhere, about 210 bytes. Greenroom has the whole product in the path
+(session actor, grammar, ring, log, resume; with sqlite it is committed before it is delivered) and pays, in a burst,
+for two more events of each run, which are not counted. The peers send straight from the agent, each set up as its
 documentation advises for speed, and with the same setting of the garbage collector where it is Python's. *A queue for
 each user* is a bounded queue and a task that sends what is in it. Delays are from the emit to the arrival; who cannot
 keep the pace emits late, and shows it in events/s. *Net of pacing* is without the CPU time of the runtime's empty

@@ -83,10 +83,15 @@ def test_rounds_are_added_up_and_the_worst_delay_stays() -> None:
     }
 
 
-def test_a_paced_load_has_as_many_events_as_fill_its_time() -> None:
-    assert PACED.events(2) == 40
-    assert PACED.events(0.01) == 1
-    assert BURST.events(2) == 200
+def test_a_paced_load_has_more_events_than_fill_its_time_and_is_cut_off_after_it() -> None:
+    paced = PACED.words(2, "plain")
+    assert (paced.window, paced.cut, paced.dialect) == (2, True, "plain")
+    assert paced.events >= paced.rate * (paced.warm + paced.window)
+
+
+def test_a_burst_is_repeated_for_its_time_after_a_round_that_is_not_counted() -> None:
+    burst = BURST.words(2, "plain")
+    assert (burst.events, burst.rate, burst.rounds, burst.lasting) == (200, 0, 1 + BURST.uncounted, 2)
 
 
 def test_every_goal_is_about_servers_and_figures_that_are_measured() -> None:
@@ -103,8 +108,7 @@ def test_every_peer_has_its_script_and_says_what_it_leaves_to_the_application() 
 
 def test_a_server_that_is_not_installed_has_its_line_in_every_table() -> None:
     text = _peer_tables.report(SERVERS, {}, {server.name: "not installed (it)" for server in SERVERS})
-    variants = sum(server.variant for server in SERVERS)
-    assert text.count("not installed (it)") == 3 * len(SERVERS) - variants
+    assert text.count("not installed (it)") == 2 * len(SERVERS) + sum(server.in_tail for server in SERVERS)
     assert text.count("not decided") == len(AIMS)
 
 
@@ -139,3 +143,20 @@ def test_asking_only_for_what_is_not_installed_is_one_clear_error(monkeypatch: p
     monkeypatch.setattr("sys.argv", ["peers.py", "--only", "ws"])
     with pytest.raises(SystemExit, match=r"nothing to measure: ws is not installed \(it\)"):
         peers.main()
+
+
+def test_the_arithmetic_of_the_paced_goals_is_told_where_all_its_servers_were_measured() -> None:
+    def one(cpu: float, net: float) -> list[dict[str, float]]:
+        return [{"paced cpu": cpu, "paced net": net, "tail cpu": cpu - 1}]
+
+    measured = {
+        "greenroom-memory": one(6, 3),
+        "greenroom-sqlite": one(8, 5),
+        "picows": one(2, 1),
+        "socket.io": one(5, 4),
+    }
+    text = " ".join(_peer_tables.limits(measured).split())
+    assert "pacing loop takes 3.00 and socket.io altogether 5.00, so that 2.00 are left" in text
+    assert "3.00 from memory and 5.00 through sqlite: 2.00 and 4.00 for actor" in text
+    assert "took 5.00 from memory and 7.00 through sqlite" in text
+    assert not _peer_tables.limits({name: measured[name] for name in measured if name != "picows"})

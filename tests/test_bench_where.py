@@ -1,0 +1,36 @@
+"""What bench/where.py makes of samples: each is part of what its innermost known function belongs to."""
+
+from __future__ import annotations
+
+import pytest
+import where
+
+RUN = "main (_server.py:1);unrolled_run (trio/_core/_run.py:2)"
+
+
+@pytest.mark.parametrize(
+    ("stack", "part"),
+    [
+        (f"{RUN}", where.REST),
+        (f"{RUN};Session._perform (s.py:1);load (_server.py:3);sleep_until (t.py:9)", "the agent, and its timers"),
+        (
+            f"{RUN};Session._perform (s.py:1);load (l.py:3);Run.output (r.py:1);dumps (o.py)",
+            "emit: encode, number, keep",
+        ),
+        (f"{RUN};Committer.run (c.py:1);Flusher.visit (f.py:1);Outbox.write (o.py:1)", "frames and their sending"),
+        (f"{RUN};Committer.run (c.py:1);Flusher.visit (f.py:1);Outbox._try (o.py:1)", "system call: send"),
+        (f"{RUN};Committer.run (c.py:1);Journal.batch (j.py:1);Ring.slice (r.py:1)", "commit"),
+    ],
+)
+def test_a_sample_is_part_of_what_its_innermost_known_function_belongs_to(stack: str, part: str) -> None:
+    assert where.part_of(stack) == part
+
+
+def test_shares_are_of_all_samples() -> None:
+    found = where.shares([f"{RUN};Committer.run (c.py:1) 3", f"{RUN} 1"])
+    assert found == {"commit": 0.75, where.REST: 0.25}
+
+
+def test_no_samples_are_an_error() -> None:
+    with pytest.raises(SystemExit, match="saw nothing"):
+        where.shares([])
