@@ -89,6 +89,10 @@ does beside its own loop, is {send:.2f} of it. Greenroom's net is {memory:.2f} f
 sqlite: {own:.2f} and {own_sqlite:.2f} for actor, grammar, numbering, ring, commit and framing. 1,000 users at 20/s are
 20,000 events/s, for which a core has 5.0 s for 100,000; Greenroom took {full:.2f} from memory and {full_sqlite:.2f}
 through sqlite. The nearer that is to 5, the more its delays are those of a full core's queue, and not of the path.
+
+In a burst an event takes {burst:.2f} µs from memory and {burst_sqlite:.2f} through sqlite. The narrowest goals leave it
+{times_pysio:.2f} µs (20 times python-socketio), {times_ws:.2f} (3.5 times ws) and, through sqlite,
+{times_ws_sqlite:.2f} (2.5 times ws). What these microseconds are is in the next section.
 """
 
 
@@ -98,7 +102,7 @@ def limits(measured: Measured) -> str:
     def median(server: str, figure: str) -> float:
         return statistics.median(one[figure] for one in measured[server])
 
-    if not {MEMORY, SQLITE, "picows", "socket.io"} <= measured.keys():
+    if not {MEMORY, SQLITE, "picows", "socket.io", "ws", "python-socketio"} <= measured.keys():
         return ""
     memory, sqlite, send = (median(server, "paced net") for server in (MEMORY, SQLITE, "picows"))
     loop, socketio = median(MEMORY, "paced cpu") - memory, median("socket.io", "paced cpu")
@@ -113,8 +117,13 @@ def limits(measured: Measured) -> str:
         own_sqlite=sqlite - send,
         full=median(MEMORY, "tail cpu"),
         full_sqlite=median(SQLITE, "tail cpu"),
+        burst=10 * median(MEMORY, "burst cpu"),
+        burst_sqlite=10 * median(SQLITE, "burst cpu"),
+        times_pysio=1e6 / median("python-socketio", "burst rate") / 20,
+        times_ws=1e6 / median("ws", "burst rate") / 3.5,
+        times_ws_sqlite=1e6 / median("ws", "burst rate") / 2.5,
     )
-    return f"### What limits the paced figures\n{text}"
+    return f"### What limits the figures\n{text}"
 
 
 def lacking(servers: Sequence[Server]) -> str:

@@ -25,22 +25,28 @@ _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _CORES[0]
 GENERATOR_CORE = _CORES[-1]
 _PATIENCE_SECONDS = 20.0
+_SHOWN = 2000
+"""Bytes of what a server said last that are shown when it fails."""
 
 
 @contextmanager
 def serving(command: Sequence[str], port: int, core: int = SERVER_CORE) -> Generator[int]:
     """Run a server on ``core`` until the block is left; its pid, once its ``port`` takes connections.
 
-    SystemExit when it ends, or does not listen in time.
+    SystemExit, with the last that it said, when it ends or does not listen in time. What it says later is nobody's:
+    that its clients were cut off, for most.
     """
-    process = subprocess.Popen(command)  # noqa: S603 - a script of ours
-    try:
-        os.sched_setaffinity(process.pid, {core})
-        _wait(process, port)
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait(30)
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said)  # noqa: S603 - a script of ours
+        try:
+            os.sched_setaffinity(process.pid, {core})
+            if complaint := _wait(process, port):
+                said.seek(0)
+                raise SystemExit(f"{complaint}: {said.read()[-_SHOWN:].decode(errors='replace').strip()}")
+            yield process.pid
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 @attrs.frozen(eq=False)
@@ -117,15 +123,16 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int) -> str:
+    """Return when it listens; else what became of it."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise SystemExit(f"the server ended with {process.returncode} before it listened")
+            return f"the server ended with {process.returncode} before it listened"
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             time.sleep(0.05)
         else:
-            return
-    raise SystemExit(f"the server did not listen within {_PATIENCE_SECONDS:g} s")
+            return ""
+    return f"the server did not listen within {_PATIENCE_SECONDS:g} s"

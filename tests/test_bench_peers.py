@@ -145,18 +145,22 @@ def test_asking_only_for_what_is_not_installed_is_one_clear_error(monkeypatch: p
         peers.main()
 
 
-def test_the_arithmetic_of_the_paced_goals_is_told_where_all_its_servers_were_measured() -> None:
+def test_the_arithmetic_of_the_goals_is_told_where_all_its_servers_were_measured() -> None:
     def one(cpu: float, net: float) -> list[dict[str, float]]:
-        return [{"paced cpu": cpu, "paced net": net, "tail cpu": cpu - 1}]
+        return [{"paced cpu": cpu, "paced net": net, "tail cpu": cpu - 1, "burst cpu": net, "burst rate": 1e5 * cpu}]
 
     measured = {
         "greenroom-memory": one(6, 3),
         "greenroom-sqlite": one(8, 5),
         "picows": one(2, 1),
         "socket.io": one(5, 4),
+        "ws": one(2, 1),
+        "python-socketio": one(0.2, 0.1),
     }
     text = " ".join(_peer_tables.limits(measured).split())
     assert "pacing loop takes 3.00 and socket.io altogether 5.00, so that 2.00 are left" in text
     assert "3.00 from memory and 5.00 through sqlite: 2.00 and 4.00 for actor" in text
     assert "took 5.00 from memory and 7.00 through sqlite" in text
+    assert "takes 30.00 µs from memory and 50.00 through sqlite" in text
+    assert "2.50 µs (20 times python-socketio), 1.43 (3.5 times ws)" in text
     assert not _peer_tables.limits({name: measured[name] for name in measured if name != "picows"})

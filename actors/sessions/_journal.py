@@ -253,8 +253,10 @@ class Journal:
         if self._failure is not None:
             raise LogUnavailable("the session's log failed earlier") from self._failure
         self.seq = seq = self.seq + 1
-        if at or (now := time()) >= self._next_ts:
-            self._set_ts(at or int(now * 1000))
+        if at:
+            self._set_ts(at)
+        elif (now := time()) >= self._next_ts:
+            self._set_ts(int(now * 1000))
         # seq and ts come first, so that both are found without decoding the rest.
         self._append(b'{"seq":%d%b%b%b%b' % (seq, self._stamp, envelope, data, end))
         if not self._dirty:
