@@ -157,7 +157,7 @@ class Connection:
     # What others call
 
     def more(self) -> None:
-        """Have what the session committed written."""
+        """Have what the session committed written, when the commit has told everybody."""
         self._endpoint.flusher.gather(self)
 
     def _mark(self) -> None:
