@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TREE = Path(__file__).parents[1]
 README = (TREE / "README.md").read_text()
+RESULTS = (TREE / "bench" / "RESULTS.md").read_text()
 GREENROOM = Path(sys.executable).with_name("greenroom")
 
 
@@ -142,3 +143,35 @@ def test_its_settings_are_the_settings() -> None:
     table = settings_table()
     assert len(table) == len(NAMES) + 2
     assert "\n".join(table) in README
+
+
+def medians(section: str, title: str) -> dict[str, float]:
+    """The first figure of each line of a table of RESULTS.md, by the line's name."""
+    part = RESULTS.partition(f"<!-- {section} -->")[2].partition(title)[2]
+    lines: list[tuple[str, str]] = re.findall(r"^\| ([^|]+) \| ([\d,]+)[^|]* \|", part, re.MULTILINE)
+    found: dict[str, float] = {}
+    for name, figure in lines:
+        found.setdefault(name.strip("* "), float(figure.replace(",", "")))
+    return found
+
+
+def test_what_it_says_of_peers_is_what_was_measured() -> None:
+    measured = medians("peers", "### Burst")
+    rows: list[tuple[str, str, str, str]] = re.findall(
+        r"^\| ([^|]+) \| ([\d,]+) \| ([\d.]+) \S \| ([\d.]+) \S \|", README, re.MULTILINE
+    )
+    assert len(rows) == 5
+    for name, figure, memory, sqlite in rows:
+        assert float(figure.replace(",", "")) == round(measured[name], -3)
+        # The ratio of two medians, where RESULTS has the median of the ratios: they differ by a little.
+        assert float(memory) == pytest.approx(measured["Greenroom, memory"] / measured[name], rel=0.05)
+        assert float(sqlite) == pytest.approx(measured["Greenroom, sqlite"] / measured[name], rel=0.05)
+
+
+def test_what_it_says_of_users_is_what_was_measured() -> None:
+    users = RESULTS.partition("<!-- users -->")[2]
+    for log, text in (("memory", "from memory"), ("sqlite", "through\nSQLite")):
+        found = re.search(rf"^\| {log} \| load \| 200 \| 200 \| burst \| ([\d,]+)", users, re.MULTILINE)
+        assert found is not None
+        said = f"{round(int(found[1].replace(',', '')), -3):,}"
+        assert re.search(rf"about {said} [^.]*{text}", README)
