@@ -8,6 +8,9 @@ from typing import Protocol
 
 import trio
 
+FORGOTTEN = 64
+"""Entries of connections that have ended, beside as many as there are living ones, that are not worth a clearing."""
+
 
 class Timed(Protocol):
     """A connection, as the heartbeat sees it."""
@@ -37,12 +40,17 @@ class Heartbeat:
     def remove(self, connection: Timed) -> None:
         """Call it no more, and hold it no longer. Idempotent.
 
-        Two numbers stay until its time would have come. *The connection itself, and with it its session and all that is
-        in memory of that, would stay for half a minute after every end: a wave of refreshes would be kept many times.*
+        Two numbers may stay until its time would have come, while those of the living are as many. *The connection
+        itself, and with it its session and all that is in memory of that, would stay for half a minute after every end:
+        a wave of refreshes would be kept many times.*
         """
         number = self._entries.pop(connection, None)
-        if number is not None:
-            del self._timed[number]
+        if number is None:
+            return
+        del self._timed[number]
+        if len(self._queue) > 2 * len(self._timed) + FORGOTTEN:
+            self._queue = [entry for entry in self._queue if entry[1] in self._timed]
+            heapq.heapify(self._queue)
 
     async def run(self) -> None:
         """Keep time for ever. Safe to cancel."""

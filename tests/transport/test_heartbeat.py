@@ -1,0 +1,65 @@
+"""The clock of all connections: who is called when, and what is left of those that ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trio
+
+from transport._heartbeat import FORGOTTEN, Heartbeat
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+@attrs.define(eq=False)
+class Ticking:
+    """Notes when it was called, and wants to be called again ``every`` that many seconds."""
+
+    every: float
+    beats: list[float] = attrs.Factory(list[float])
+
+    def beat(self, now: float) -> float:
+        self.beats.append(now)
+        return now + self.every
+
+
+def left_in(heartbeat: Heartbeat) -> int:
+    return len(heartbeat._queue)  # noqa: SLF001 - nothing else shows it
+
+
+@pytest.mark.parametrize("staying", [0, 10, 1_000])
+async def test_what_ended_leaves_no_more_entries_than_the_living_have_and_a_few(staying: int) -> None:
+    heartbeat = Heartbeat()
+    for _ in range(staying):
+        heartbeat.add(Ticking(1), 20.0)
+    for wave in range(5):
+        crowd = [Ticking(1) for _ in range(1_000)]
+        for one in crowd:
+            heartbeat.add(one, 20.0 + wave)
+        for one in crowd:
+            heartbeat.remove(one)
+            heartbeat.remove(one)
+        assert left_in(heartbeat) <= 2 * staying + FORGOTTEN
+
+
+async def test_who_stays_is_called_in_time_after_a_crowd_has_gone(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    heartbeat = Heartbeat()
+    nursery.start_soon(heartbeat.run)
+    start = trio.current_time()
+    early, late = Ticking(2.0), Ticking(3.0)
+    crowd = [Ticking(1.0) for _ in range(1_000)]
+    heartbeat.add(late, start + 3.0)
+    for one in crowd:
+        heartbeat.add(one, start + 1.0)
+    heartbeat.add(early, start + 2.0)
+    for one in crowd:
+        heartbeat.remove(one)
+    await trio.sleep(6.5)
+    assert [at - start for at in early.beats] == pytest.approx([2.0, 4.0, 6.0])
+    assert [at - start for at in late.beats] == pytest.approx([3.0, 6.0])
+    assert not any(one.beats for one in crowd)
