@@ -53,13 +53,13 @@ bench: $(STAMP) ## every measurement, written to bench/RESULTS.md: a quarter of 
 	@cd bench/peer_servers && { npm install --silent || echo "without npm: the peers on Node are reported as not installed" >&2; }
 	$(BIN)/python bench/users.py --repetitions 2 --results bench/RESULTS.md
 	$(BIN)/python bench/peers.py --repetitions 5 --seconds 1 --results bench/RESULTS.md
-	$(BIN)/python bench/where.py --repetitions 1 --results bench/RESULTS.md
 	$(BIN)/python bench/log.py --repetitions 2 --results bench/RESULTS.md
 	$(BIN)/python bench/resume.py --repetitions 1 --results bench/RESULTS.md
 	$(BIN)/python bench/scale.py --repetitions 1 --seconds 5 --results bench/RESULTS.md
 	$(BIN)/python bench/stall.py --results bench/RESULTS.md
 	$(BIN)/python bench/cores.py --repetitions 2 --results bench/RESULTS.md
 	$(BIN)/python bench/actor_costs.py --results bench/RESULTS.md
+	$(BIN)/python bench/where.py --repetitions 1 --results bench/RESULTS.md
 
 wheel: $(STAMP) ## dist/greenroom-VERSION-py3-none-any.whl
 	@rm -rf dist

@@ -97,7 +97,7 @@ In a burst an event takes {burst:.2f} µs from memory and {burst_sqlite:.2f} thr
 
 
 def limits(measured: Measured) -> str:
-    """The arithmetic of the paced goals; nothing where one of the servers in it was not measured."""
+    """The arithmetic of the goals that are hardest to meet; nothing where one of the servers in it was not measured."""
 
     def median(server: str, figure: str) -> float:
         return statistics.median(one[figure] for one in measured[server])

@@ -2,8 +2,7 @@
 
 The product of a part's share of the samples and the CPU time of an event is what that part costs an event. With
 ``--before DIR``, another checkout of Greenroom, that one is measured beside this one. py-spy comes with the ``bench``
-extra, and must be allowed to look into other processes of its user (where it is not, Linux has a setting for it:
-kernel.yama.ptrace_scope).
+extra, and must be allowed to look into other processes of its user: on Linux kernel.yama.ptrace_scope is to be 0.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from _live import Live
 
 HERE = _process.HERE.parent
+SPY = Path(sys.executable).with_name("py-spy")
 LOGS = ("memory", "sqlite")
 LOADS = {
     "500 users, 20 events/s each": _loading.Load(users=500, events=400, rate=20, warm=0.5, window=4.0, cut=True),
@@ -89,7 +90,7 @@ def look(program: Path, load: _loading.Load, log: str, tree: Path, live: Live) -
     begins = "window" if load.window else "connected"
     port = _process.free_port()
     looking: list[subprocess.Popen[str]] = []
-    with tempfile.TemporaryDirectory() as folder, _process.log_url(log) as url:
+    with tempfile.TemporaryDirectory() as folder, _process.log_url(log) as url, ExitStack() as owned:
         seen = Path(folder) / "samples"
         words = ["env", f"PYTHONPATH={tree}", sys.executable, str(tree / "bench" / "_server.py"), "--port", str(port)]
         with _process.serving([*words, "--log", url], port) as pid:
@@ -97,7 +98,7 @@ def look(program: Path, load: _loading.Load, log: str, tree: Path, live: Live) -
             def tell(report: Report) -> None:
                 live.tell(report)
                 if report["kind"] == begins:
-                    looking.append(_spy(pid, seen))
+                    looking.append(owned.enter_context(_spy(pid, seen)))
 
             rounds = _loading.run(program, load, _loading.Target((port,), (pid,)), tell).rounds
             _, complaint = looking[0].communicate()
@@ -108,7 +109,7 @@ def look(program: Path, load: _loading.Load, log: str, tree: Path, live: Live) -
 
 
 def _spy(pid: int, seen: Path) -> subprocess.Popen[str]:
-    words = [str(Path(sys.executable).with_name("py-spy")), "record", "--nonblocking", "--format", "raw"]
+    words = [str(SPY), "record", "--nonblocking", "--format", "raw"]
     words += ["--rate", str(SAMPLES_PER_SECOND), "--duration", str(SAMPLING_SECONDS)]
     words += ["--output", str(seen), "--pid", str(pid)]
     return subprocess.Popen(words, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603 - as named
@@ -133,6 +134,8 @@ def main() -> None:
     parser = _running.parser(__doc__, 3)
     parser.add_argument("--before", type=Path, metavar="DIR", help="another checkout, to be looked at beside this one")
     options = parser.parse_args()
+    if not SPY.exists():
+        raise SystemExit(f"there is no {SPY.name} beside {sys.executable}: it comes with the extra `bench`")
     trees = {"": HERE} if options.before is None else {" before": options.before.resolve(), "": HERE}
     found: dict[str, dict[str, list[Cost]]] = {name: {} for name in LOADS}
     with _generator.compiled() as program, _live.shown() as live:

@@ -9,7 +9,7 @@ from typing import Protocol
 import trio
 
 FORGOTTEN = 64
-"""Entries of connections that have ended, beside as many as there are living ones, that are not worth a clearing."""
+"""Entries of connections that have ended, above the number of living ones, that are not worth a clearing."""
 
 
 class Timed(Protocol):
@@ -40,9 +40,9 @@ class Heartbeat:
     def remove(self, connection: Timed) -> None:
         """Call it no more, and hold it no longer. Idempotent.
 
-        Two numbers may stay until its time would have come, while those of the living are as many. *The connection
-        itself, and with it its session and all that is in memory of that, would stay for half a minute after every end:
-        a wave of refreshes would be kept many times.*
+        Two numbers may stay until its time would have come, but never for more connections than live and a few. *The
+        connection itself, and with it its session and all that is in memory of that, would stay for half a minute after
+        every end: a wave of refreshes would be kept many times.*
         """
         number = self._entries.pop(connection, None)
         if number is None:

@@ -116,6 +116,7 @@ class Run:
 
     async def thinking(self, text: str) -> None:
         """Tell what the agent considers."""
+        # As in output(), both written out: a call less for every event.
         if self.closed:
             self._require_open()
         head = self._envelopes.get("agent_thinking") or self._envelope("agent_thinking", b'{"text":')
