@@ -22,6 +22,7 @@ from actors._mailbox import Mailbox, Request
 from actors._ref import ActorRef, ActorStatistics
 from actors._restart import should_restart
 from actors.errors import ActorRestarted, MailboxFull, MessageUnhandled
+from actors.failures import log_failure, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,7 +223,7 @@ class Cell:
         """Log what it raised, with its place in the tree, unless somebody waits for its start: they get it raised."""
         error = _cause(reason)
         if error is not None and self._starter is None:
-            logger.error("%s failed: %r", self.path, error, exc_info=error)
+            log_failure(logger, "%s failed: %s", self.path, shown(error), error=error)
 
     def _close_life(self, reason: ExitReason) -> None:
         """Clear away what belonged to the incarnation; ref and mailbox stay."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self
 import attrs
 import trio
 
+from actors.failures import shown
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -59,7 +61,7 @@ class DeadLetters:
 
     def __init__(self, office: DeadLetterOffice, size: int) -> None:
         if size < 1:
-            raise ValueError(f"a stream of dead letters holds 1 or more, not {size!r}")
+            raise ValueError(f"a stream of dead letters holds 1 or more, not {shown(size)}")
         self._size = size
         self._office = office
         self._letters: deque[DeadLetter] = deque(maxlen=size)

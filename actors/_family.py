@@ -19,6 +19,7 @@ from actors._lifecycle import STOP, ExitReason, Failure, Killed, Shutdown, State
 from actors._restart import Restart, Window, should_restart
 from actors._spec import AutoShutdown, ChildSpec, Strategy, SupervisorSpec
 from actors.errors import ActorTerminated, ChildNotFound, ChildRunning, MaxChildren, NameTaken, RestartLimit
+from actors.failures import log_failure, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,7 +139,7 @@ class Family:
         try:
             return self._children[key]
         except KeyError:
-            raise ChildNotFound(f"{self.owner.path} has no child {key!r}") from None
+            raise ChildNotFound(f"{self.owner.path} has no child {shown(key)}") from None
 
     def cell(self, key: str) -> Cell | None:
         """Find a child that has a body."""
@@ -376,9 +377,9 @@ class Family:
                 await child.cell.begin_again()
             else:
                 await self.launch(child)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 - logged with its traceback
             path = f"{self.owner.path}/{child.spec.id}"
-            logger.error("%s failed: %r", path, failure, exc_info=failure)  # noqa: TRY400  -- with its own traceback
+            log_failure(logger, "%s failed: %s", path, shown(failure), error=failure)
             if child.dismissed or self._children.get(child.spec.id) is not child:
                 return
             if not self._grant(path, failure):

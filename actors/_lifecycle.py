@@ -15,6 +15,8 @@ from typing import TypeAlias
 
 import attrs
 
+from actors.failures import shown
+
 
 @attrs.frozen
 class Normal:
@@ -30,7 +32,7 @@ class Shutdown:
 class Failure:
     """The actor ended with an exception."""
 
-    exception: BaseException
+    exception: BaseException = attrs.field(repr=shown)
 
 
 @attrs.frozen
@@ -40,7 +42,7 @@ class Killed:
     ``exception`` is what it raised on its way out, if anything: not why it ended, and no part of the comparison.
     """
 
-    exception: BaseException | None = attrs.field(default=None, eq=False)
+    exception: BaseException | None = attrs.field(default=None, eq=False, repr=shown)
 
 
 KILLED = Killed()

@@ -15,6 +15,7 @@ import trio
 from actors._cancelling import GRACE, cancel_with_force
 from actors._spec import check_seconds
 from actors.errors import SpecError
+from actors.failures import log_failure, shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -68,7 +69,7 @@ class Phases:
     def add(self, phase: str, work: Work) -> None:
         """Register work; raises SpecError for a phase that does not exist."""
         if phase not in self._work:
-            raise SpecError(f"there is no phase {phase!r}: the phases are {list(self._work)}")
+            raise SpecError(f"there is no phase {shown(phase)}: the phases are {list(self._work)}")
         self._work[phase].append(work)
 
     async def run(self) -> None:
@@ -106,6 +107,6 @@ async def _force(scope: trio.CancelScope, seconds: float) -> None:
 async def _guarded(phase: Phase, work: Work, failures: list[Exception]) -> None:
     try:
         await work()
-    except Exception as failure:
-        logger.exception("shutdown phase %s", phase.name)
+    except Exception as failure:  # noqa: BLE001 - logged with its traceback
+        log_failure(logger, "shutdown phase %s", phase.name, error=failure)
         failures.append(failure)

@@ -10,6 +10,7 @@ import attrs
 
 from actors._restart import Backoff, Restart
 from actors.errors import SpecError
+from actors.failures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +59,7 @@ class AutoShutdown(enum.StrEnum):
 def _one_of(kind: type[enum.StrEnum]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, kind):
-            raise SpecError(f"{field.name} must be one of {', '.join(kind)}, not {value!r}")
+            raise SpecError(f"{field.name} must be one of {', '.join(kind)}, not {shown(value)}")
 
     return check
 
@@ -92,7 +93,7 @@ def _auto_shutdown(value: AutoShutdown | str) -> AutoShutdown:
 def check_seconds(value: object, name: str = "the time") -> None:
     """Raise SpecError for what is no time to wait: 0 seconds or more, ``math.inf`` for no limit."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
-        raise SpecError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+        raise SpecError(f"{name} must be a number of seconds, 0 or more, not {shown(value)}")
 
 
 def _span(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -106,14 +107,14 @@ def _count(least: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
         if value is None:
             return
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise SpecError(f"{field.name} must be a whole number, {least} or more, not {value!r}")
+            raise SpecError(f"{field.name} must be a whole number, {least} or more, not {shown(value)}")
 
     return check
 
 
 def _check_kind(name: str, value: object, kind: type, what: str) -> None:
     if not isinstance(value, kind):
-        raise SpecError(f"{name} must be {what}, not {value!r}")
+        raise SpecError(f"{name} must be {what}, not {shown(value)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -180,9 +181,9 @@ class ChildSpec:
 def _check_identity(name: object, factory: object) -> None:
     # Annotations hold nobody back at run time, and a spec is where a wrong type is still easy to explain.
     if not isinstance(name, str) or not name or "/" in name:
-        raise SpecError(f"id must be a text without '/', not {name!r}")
+        raise SpecError(f"id must be a text without '/', not {shown(name)}")
     if not callable(factory) and not isinstance(factory, SupervisorSpec):
-        raise SpecError(f"factory of {name} must be callable or a SupervisorSpec, not {factory!r}")
+        raise SpecError(f"factory of {name} must be callable or a SupervisorSpec, not {shown(factory)}")
 
 
 def _check_backoff(backoff: Backoff | None) -> None:
@@ -192,9 +193,9 @@ def _check_backoff(backoff: Backoff | None) -> None:
     for name, value in (("minimum", backoff.minimum), ("maximum", backoff.maximum)):
         check_seconds(value, f"{name} of a backoff")
     if not 0 <= backoff.minimum <= backoff.maximum < math.inf:
-        raise SpecError(f"backoff must have 0 <= minimum <= maximum, not {backoff!r}")
+        raise SpecError(f"backoff must have 0 <= minimum <= maximum, not {shown(backoff)}")
     if not 0 <= backoff.random_factor <= 1:
-        raise SpecError(f"random_factor of a backoff must be from 0 to 1, not {backoff.random_factor!r}")
+        raise SpecError(f"random_factor of a backoff must be from 0 to 1, not {shown(backoff.random_factor)}")
 
 
 def _tuple(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:

@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from actors._spec import check_seconds
+from actors.failures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -72,7 +73,7 @@ class Timers:
             raise RuntimeError("an actor that is stopping sets no timers")
         self.cancel(timer.key)
         self._timers[timer.key] = timer
-        nursery.start_soon(self._run, timer, seconds, name=f"timer {timer.key!r}")
+        nursery.start_soon(self._run, timer, seconds, name=f"timer {shown(timer.key)}")
 
     async def _run(self, timer: Timer, seconds: float) -> None:
         due = trio.current_time() + seconds

@@ -23,6 +23,7 @@ import orjson
 from cattrs import Converter
 
 from actors.errors import UnserialisableEvent
+from actors.failures import text_of
 
 MAX_DEPTH = 64
 """Objects and lists within each other; the same bound holds for what clients send."""
@@ -47,7 +48,8 @@ def encode(value: object, limit: int) -> bytes:
     try:
         text = orjson.dumps(value, _plain, _OPTIONS)
     except (TypeError, ValueError, RecursionError) as error:
-        reason = _TOO_LONG if str(error).startswith("Integer exceeds") else error.__cause__ or error
+        too_long = text_of(error).startswith("Integer exceeds")
+        reason = _TOO_LONG if too_long else text_of(error.__cause__ or error)
         raise UnserialisableEvent(f"the payload is not JSON: {reason}") from error
     if len(text) > limit:
         raise UnserialisableEvent(f"the payload is {len(text)} bytes, {limit} are allowed")

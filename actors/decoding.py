@@ -14,6 +14,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import format_exception
 
 from actors.events import EVENT_TYPES, MAX_SEQ, Event, UnknownEvent
+from actors.failures import shown, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +50,11 @@ def decode_event(obj: dict[str, Any]) -> Event:
 
 def _told(error: BaseException, kind: type | None) -> str:
     """Say what the hooks below said as it is, and what cattrs itself found (a missing field) as cattrs says it."""
-    return str(error) if isinstance(error, TypeError) else format_exception(error, kind)
+    return text_of(error) if isinstance(error, TypeError) else format_exception(error, kind)
 
 
 def _shortened(obj: object) -> str:
-    text = repr(obj)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004  what fits a line of a log
+    return shown(obj, 80)
 
 
 def _exactly(kind: type) -> Callable[[Any, Any], Any]:

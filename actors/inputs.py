@@ -31,6 +31,7 @@ from cattrs.v import format_exception
 
 from actors.errors import CommandRefused, ConfigError
 from actors.events import JSON
+from actors.failures import class_name, shown, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,8 @@ def _structure(function: Callable[..., object], parameter: inspect.Parameter) ->
         annotation = _resolved(function, parameter)
         hook = _converter.get_structure_hook(annotation)
     except Exception as error:
-        raise ConfigError(f"the annotation of {parameter.name} in {function!r} cannot be used: {error}") from error
+        where = f"the annotation of {parameter.name} in {shown(function)}"
+        raise ConfigError(f"{where} cannot be used: {text_of(error)}") from error
 
     def structure(value: JSON) -> object:
         return fitted(value, lambda given: hook(given, annotation))
@@ -101,8 +103,7 @@ def _fault(error: BaseException, _: Any) -> str:
     """Say what is wrong in one line, in the words of JSON; what an author's own check says goes to the client too."""
     if isinstance(error, (KeyError, ForbiddenExtraKeysError)):
         return format_exception(error, None)
-    text = str(error).partition("\n")[0] or type(error).__name__
-    return text if len(text) <= _LONGEST_FAULT else text[:_LONGEST_FAULT] + " … (truncated)"
+    return text_of((text_of(error) or class_name(error)).partition("\n")[0], _LONGEST_FAULT)
 
 
 def _expect(value: Any, kind: type[Any]) -> None:
@@ -172,7 +173,7 @@ def _enum(kind: Any, _: Any) -> _Hook:
     def structure(value: Any, _: Any) -> Any:
         member = kind(value)
         if type(value) is bool and type(member.value) is not bool:  # true == 1
-            raise ValueError(f"{value!r} is not a valid {kind.__name__}")
+            raise ValueError(f"{shown(value)} is not a valid {kind.__name__}")
         return member
 
     return structure
@@ -183,7 +184,7 @@ def _literal(kind: Any, _: Any) -> _Hook:
 
     def structure(value: Any, _: Any) -> Any:
         if not any(type(each) is type(value) and each == value for each in allowed):
-            raise ValueError(f"expected {' or '.join(map(repr, allowed))}, got {value!r}")
+            raise ValueError(f"expected {' or '.join(map(repr, allowed))}, got {shown(value)}")
         return value
 
     return structure

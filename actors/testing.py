@@ -19,6 +19,7 @@ import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey
+from actors.failures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -43,7 +44,7 @@ def event_batch(key: StreamKey, first: int, count: int, state: bytes = b"", ts: 
 
 def _same(actual: object, expected: object) -> None:
     if actual != expected:
-        raise AssertionError(f"{actual!r} where the contract wants {expected!r}")
+        raise AssertionError(f"{shown(actual)} where the contract wants {shown(expected)}")
 
 
 async def _refused(call: Awaitable[object], *kinds: type[Exception]) -> Exception:
@@ -51,7 +52,7 @@ async def _refused(call: Awaitable[object], *kinds: type[Exception]) -> Exceptio
         got = await call
     except kinds as error:
         return error
-    raise AssertionError(f"got {got!r} where the contract wants {kinds}")
+    raise AssertionError(f"got {shown(got)} where the contract wants {kinds}")
 
 
 class EventLogContract:

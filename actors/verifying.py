@@ -13,6 +13,7 @@ import orjson
 
 from actors.decoding import decode_event
 from actors.errors import GrammarError, LogCorrupt, Trimmed
+from actors.failures import text_of
 from actors.grammar import CALL, INPUT, RUN, Grammar
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ async def _verify_stream(log: EventLog, key: StreamKey, faults: list[LogFault]) 
         except KeyError:
             return None, 0  # or all of it
         except LogCorrupt as error:
-            found.append(LogFault(*key, check.seq + 1, "log", str(error)))
+            found.append(LogFault(*key, check.seq + 1, "log", text_of(error)))
         faults += found
         return head, check.count
 

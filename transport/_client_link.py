@@ -15,6 +15,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import LocalProtocolError
 
+from actors.failures import text_of
 from transport._client_buffer import GapError
 from transport.closing import ABNORMAL, NO_STATUS, truncate_reason
 from transport.errors import ServerBrokeProtocol
@@ -176,7 +177,7 @@ class Link:
             try:
                 stream = await self.open_stream(self.target.host, self.target.port, self.target.tls)
             except (OSError, trio.BrokenResourceError) as error:
-                return Ended(ABNORMAL, f"cannot connect: {error.__cause__ or error}")
+                return Ended(ABNORMAL, f"cannot connect: {text_of(error.__cause__ or error)}")
         if stream is None:
             return Ended(ABNORMAL, "cannot connect: no answer in time")
         return await self._with(stream, token, deadline)

@@ -22,6 +22,7 @@ from actors import (
     SessionClosed,
     Trimmed,
 )
+from actors.failures import log_failure, text_of
 from transport import closing, frames
 from transport._outbox import Outbox
 from transport._upgraded import forget_handshake
@@ -139,9 +140,9 @@ class Connection:
                     self._nursery.cancel_scope.cancel()
         except* (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
             logger.debug("connection %s has ended", self.id)
-        except* Exception:
+        except* Exception as error:  # noqa: BLE001 - logged with its traceback
             # trio-websocket lets exceptions of its reader through: LocalProtocolError for a pong in mid-close, for one.
-            logger.exception("connection %s failed", self.id)
+            log_failure(logger, "connection %s failed", self.id, error=error)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with ``code``, after a goodbye where it can. Never waits; the first call counts."""
@@ -308,11 +309,11 @@ class Connection:
             with trio.fail_after(self._settings.hello_seconds):
                 user = checked_user(await self._endpoint.authenticate(credentials))
         except TokenExpired as error:
-            raise _End(closing.TOKEN_EXPIRED, str(error)) from None
+            raise _End(closing.TOKEN_EXPIRED, text_of(error)) from None
         except NotAuthenticated as error:
-            raise _End(closing.NOT_AUTHENTICATED, str(error)) from None
+            raise _End(closing.NOT_AUTHENTICATED, text_of(error)) from None
         except Forbidden as error:
-            raise _End(closing.FORBIDDEN, str(error)) from None
+            raise _End(closing.FORBIDDEN, text_of(error)) from None
         except Exception as error:
             raise self._internal(error, "authentication failed") from error
         if user.expires is not None and user.expires <= time.time():
@@ -460,7 +461,7 @@ class Connection:
     def _internal(self, error: Exception, what: str) -> _End:
         """Make an end that tells the client a reference, and the server's log everything else under it."""
         reference = secrets.token_hex(4)
-        logger.error("%s on connection %s, reference %s", what, self.id, reference, exc_info=error)
+        log_failure(logger, "%s on connection %s, reference %s", what, self.id, reference, error=error)
         return _End(closing.INTERNAL_ERROR, f"{what}, reference {reference}")
 
     # The end

@@ -25,6 +25,7 @@ from actors import (
     open_system,
     redact_keys,
 )
+from actors.failures import shown
 from transport.auth import anonymous
 from transport.endpoint import Endpoint, listen
 from transport.settings import Settings
@@ -68,16 +69,16 @@ class Greenroom:
     ) -> None:
         keywords = settings.explicit() if isinstance(settings, Settings) else settings
         if keywords is not None and not isinstance(keywords, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # as below
-            raise ConfigError(f"settings must be Settings or a mapping of names to values, not {settings!r}")
+            raise ConfigError(f"settings must be Settings or a mapping of names to values, not {shown(settings)}")
         self.settings = Settings.load(keywords)
         self.auth = auth
         self._log = log
         if isinstance(log, str):
             open_log(log)
         elif not isinstance(log, EventLog):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
-            raise ConfigError(f"log must be a URL or an EventLog, not {log!r}")
+            raise ConfigError(f"log must be a URL or an EventLog, not {shown(log)}")
         if auth is not None and not callable(auth):
-            raise ConfigError(f"auth must be None, a TokenAuth or an async function, not {auth!r}")
+            raise ConfigError(f"auth must be None, a TokenAuth or an async function, not {shown(auth)}")
         self._redact = _redaction(redact, self.settings)
         self._agents = Agents()
         self._server: Server | None = None
@@ -241,7 +242,7 @@ def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Se
         return redact
     # A string is a list of letters, one of which is in nearly every key.
     if not isinstance(redact, (list, tuple)) or not all(isinstance(key, str) for key in redact):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
-        raise ConfigError(f"redact must be a list of strings or a function, not {redact!r}")
+        raise ConfigError(f"redact must be a list of strings or a function, not {shown(redact)}")
     return redact_keys((*settings.redact_keys, *redact))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from actors import ConfigError
+from actors.failures import shown, text_of
 from transport.errors import NotAuthenticated, TokenExpired
 
 if TYPE_CHECKING:
@@ -88,9 +89,13 @@ class TokenAuth:
             or not algorithms
             or not set(algorithms) <= set(self._jwt.PyJWS().get_algorithms()) - {"none"}
         ):
-            raise ConfigError(f"algorithms of TokenAuth must be a list of signature algorithms, not {algorithms!r}")
+            raise ConfigError(
+                f"algorithms of TokenAuth must be a list of signature algorithms, not {shown(algorithms)}"
+            )
         if not isinstance(leeway_seconds, (int, float)) or not 0 <= leeway_seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
-            raise ConfigError(f"leeway_seconds of TokenAuth must be a finite number from 0 on, not {leeway_seconds!r}")
+            raise ConfigError(
+                f"leeway_seconds of TokenAuth must be a finite number from 0 on, not {shown(leeway_seconds)}"
+            )
         self._key = key
         self._algorithms = [algorithm for algorithm in algorithms if self._fits(algorithm)]
         if not self._algorithms:
@@ -141,7 +146,7 @@ class TokenAuth:
         Raises ``ValueError`` for a name that no user can have and for a time without an end.
         """
         if not math.isfinite(seconds):
-            raise ValueError(f"seconds must be a finite number, not {seconds!r}")
+            raise ValueError(f"seconds must be a finite number, not {shown(seconds)}")
         claims: dict[str, Any] = {"sub": User(user).id, "exp": time.time() + seconds, "jti": secrets.token_hex(8)}
         if self._audience is not None:
             claims["aud"] = self._audience
@@ -159,7 +164,7 @@ def _time(value: Any) -> float:
 
 def _reason(error: Exception) -> str:
     """Say of a token that was refused what may be told: the library's word, which never quotes the token."""
-    return str(error)[:80].encode("utf-8", "replace").decode()
+    return text_of(error)[:80]
 
 
 def _load_jwt() -> Any:

@@ -42,6 +42,7 @@ import attrs
 import trio
 
 from actors.events import MAX_SEQ, Event, Position
+from actors.failures import shown
 from transport import _client_link as links
 from transport._client_buffer import EventBuffer
 from transport._client_commands import Commands
@@ -350,7 +351,7 @@ class Client:
                 token = self._token()
                 return await token if inspect.isawaitable(token) else token
         except Exception as error:  # noqa: BLE001  the application's own code: whatever it raises is handed back to it
-            unavailable = TokenUnavailable(f"the token callable raised {error!r}")
+            unavailable = TokenUnavailable(f"the token callable raised {shown(error)}")
             unavailable.__cause__ = error
             self._end(unavailable)
         return None
@@ -455,11 +456,11 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
 
 def _check_arguments(session: str, resume: Position | None, from_: str) -> None:
     if not _SESSION.fullmatch(session):
-        raise ValueError(f"a session's name is 1 to 128 characters of A-Z a-z 0-9 . _ ~ : -, not {session!r}")
+        raise ValueError(f"a session's name is 1 to 128 characters of A-Z a-z 0-9 . _ ~ : -, not {shown(session)}")
     if resume is not None and not 0 <= resume.seq <= MAX_SEQ:
         raise ValueError(f"resume.seq must be from 0 to 2^53-1, not {resume.seq}")
     if from_ not in {"oldest", "latest"}:
-        raise ValueError(f"from_ must be 'oldest' or 'latest', not {from_!r}")
+        raise ValueError(f"from_ must be 'oldest' or 'latest', not {shown(from_)}")
 
 
 def _new_id() -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import attrs
 
 from actors import DEFAULT_SECRET_KEYS, ConfigError, SessionSettings, number_from, whole_from
+from actors.failures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +38,7 @@ def _strings(value: Any) -> Any:
 def _all_strings(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     items = cast("Iterable[object]", value) if isinstance(value, tuple) else (value,)
     if not all(isinstance(item, str) for item in items) and not (value is None and attribute.default is None):
-        raise ConfigError(f"{attribute.name} must be a list of strings, not {value!r}")
+        raise ConfigError(f"{attribute.name} must be a list of strings, not {shown(cast('object', value))}")
 
 
 @attrs.frozen(kw_only=True)

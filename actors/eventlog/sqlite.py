@@ -13,6 +13,7 @@ from actors.errors import ConfigError, LogUnavailable
 from actors.eventlog._sqlite_file import Database, open_database, open_for_reading, translated
 from actors.eventlog._sqlite_store import Reader, Writer
 from actors.eventlog.base import EventLog, Head, LogStatistics
+from actors.failures import shown, text_of
 
 if TYPE_CHECKING:
     import os
@@ -48,9 +49,9 @@ class SqliteLog(EventLog):
     ) -> None:
         self._path = Path(path)
         if not self._path.name or "\0" in str(path):
-            raise ConfigError(f"not a path of a log file: {str(path)!r}")
+            raise ConfigError(f"not a path of a log file: {shown(text_of(path))}")
         if synchronous not in ("NORMAL", "FULL"):
-            raise ConfigError(f"synchronous is NORMAL or FULL, not {synchronous!r}")
+            raise ConfigError(f"synchronous is NORMAL or FULL, not {shown(synchronous)}")
         self._synchronous = synchronous
         self._busy_seconds = busy_seconds
         self._read_only = read_only

@@ -10,6 +10,7 @@ import attrs
 
 from actors.codec import is_text
 from actors.errors import CommandRefused, ConfigError
+from actors.failures import shown
 from actors.inputs import structurer
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ class Agents:
         """Offer ``function``; raises :class:`~actors.ConfigError` for what cannot be an agent."""
         label: Any = getattr(function, "__name__", "") if name is None else name
         if not isinstance(label, str) or not 0 < len(label) <= _LONGEST or not is_text(label):
-            raise ConfigError(f"agent {function!r} needs a name of 1 to {_LONGEST} characters, not {label!r}")
+            raise ConfigError(f"agent {shown(function)} needs a name of 1 to {_LONGEST} characters, not {shown(label)}")
         if not inspect.iscoroutinefunction(function):
             raise ConfigError(f"agent {label} is not an async function")
         _check_parameters(label, function)
         if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
-            raise ConfigError(f"agent {label}: timeout must be above 0 seconds, not {timeout!r}")
+            raise ConfigError(f"agent {label}: timeout must be above 0 seconds, not {shown(timeout)}")
         if label in self._by_name:
             raise ConfigError(f"there is an agent {label} already")
         agent = self._by_name[label] = Agent(label, function, timeout, structurer(function, 1))

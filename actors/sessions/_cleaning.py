@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from actors.errors import LogError
+from actors.failures import log_failure
 from actors.sessions._journal import now_ms
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Cleaner:
         while True:
             try:
                 await self.clean()
-            except LogError:
-                logger.warning("old sessions could not be cleaned up", exc_info=True)
+            except LogError as error:
+                log_failure(logger, "old sessions could not be cleaned up", error=error, level=logging.WARNING)
             await trio.sleep(pause)
 
     async def clean(self) -> None:

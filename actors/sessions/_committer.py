@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from actors.errors import LogError, LogUnavailable
+from actors.failures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +150,7 @@ class Committer:
         try:
             await self._log.append([batch for _, batch in taken])
         except Exception as error:  # noqa: BLE001 - whatever a log raises concerns its streams, never this pump
-            refusal = error if isinstance(error, LogError) else LogUnavailable(f"the log failed: {error!r}")
+            refusal = error if isinstance(error, LogError) else LogUnavailable(f"the log failed: {shown(error)}")
             refusal.__cause__ = error.__cause__ if refusal is error else error
             await self._commit_apart(taken, refusal)
             return

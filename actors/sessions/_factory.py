@@ -19,6 +19,7 @@ from actors._restart import Restart
 from actors._spec import ChildSpec, MailboxSpec, Strategy, SupervisorSpec
 from actors.errors import ActorTerminated, CommandRefused
 from actors.eventlog.base import StreamKey
+from actors.failures import log_failure
 from actors.redaction import redact_keys
 from actors.sessions._agents import Agents
 from actors.sessions._cleaning import Cleaner
@@ -265,7 +266,7 @@ class Sessions:
         failed = isinstance(reason, (Failure, Killed)) and not entry.session.is_closed
         self._crashed += failed
         if isinstance(reason, Failure):
-            logger.error("session %s/%s failed", *key, exc_info=reason.exception)
+            log_failure(logger, "session %s/%s failed", *key, error=reason.exception)
         entry.session.farewell("closed" if entry.session.is_closed else "crashed" if failed else "shutdown")
 
     @contextmanager

@@ -17,6 +17,7 @@ from actors._lifecycle import Failure
 from actors.codec import encode, envelope, is_text
 from actors.errors import CommandRefused, LogError, LogUnavailable, SessionClosed, Trimmed, UnserialisableEvent
 from actors.events import Custom, UserMessage
+from actors.failures import log_failure
 from actors.grammar import interrupted
 from actors.resume import decide
 from actors.sessions._attachment import Attachment
@@ -403,7 +404,7 @@ class Session(Actor):
     def _reference(self, command_id: str, error: Exception) -> str:
         """Log what failed, and make what the client is told of it: where to find it, nothing else."""
         reference = secrets.token_hex(4)
-        logger.error("command %r of %s/%s, reference %s", command_id, *self._key, reference, exc_info=error)
+        log_failure(logger, "command %r of %s/%s, reference %s", command_id, *self._key, reference, error=error)
         return f"reference {reference}"
 
     def _run_start(self, command: Command) -> None:
@@ -455,8 +456,9 @@ class Session(Actor):
                 run.result = await agent(run, value)
         except* (trio.Cancelled, KeyboardInterrupt):
             raise
-        except* BaseException:  # an agent that wants to exit, or fails oddly, ends its run and nothing else
-            logger.exception("agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key)
+        # An agent that wants to exit, or fails oddly, ends its run and nothing else.
+        except* BaseException as error:  # noqa: BLE001 - as said, and logged
+            log_failure(logger, "agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key, error=error)
         finally:
             self._leave(run.id)
             self._forget_run(run, command_id)

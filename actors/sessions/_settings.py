@@ -9,6 +9,7 @@ import attrs
 
 from actors.errors import ConfigError
 from actors.eventlog.base import Retention
+from actors.failures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ def number_from(lowest: float, highest: float = math.inf) -> Validator:
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not lowest <= value <= highest:
-            raise ConfigError(f"{attribute.name} must be a number {bounds}, not {value!r}")
+            raise ConfigError(f"{attribute.name} must be a number {bounds}, not {shown(value)}")
 
     return check
 
@@ -32,7 +33,7 @@ def whole_from(lowest: int) -> Validator:
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-            raise ConfigError(f"{attribute.name} must be a whole number of at least {lowest}, not {value!r}")
+            raise ConfigError(f"{attribute.name} must be a whole number of at least {lowest}, not {shown(value)}")
 
     return check
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import trio
 
 from actors.errors import ToolTimeout, UnserialisableEvent
-from actors.sessions._outcome import Outcome, ended, failed, within
+from actors.failures import members, text_of
+from actors.sessions._outcome import Outcome, ended, failed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -108,7 +109,7 @@ class ToolCall:
         if error is None:
             return Outcome("ok", self.result)
         if self._timed_out:
-            return ended("timeout", str(error))
+            return ended("timeout", text_of(error))
         if only_cancelled(error):
             return ended(self._run.cancelled_as, "the call was cancelled")
         return failed(error)
@@ -116,8 +117,15 @@ class ToolCall:
 
 def only_cancelled(error: BaseException) -> bool:
     """Say whether this is cancellation and nothing else: a group that also holds a failure is a failure."""
-    inner = within(error)
-    return all(map(only_cancelled, inner)) if inner else isinstance(error, trio.Cancelled)
+    todo, seen = [error], {id(error)}
+    while todo:
+        one = todo.pop()
+        inner = members(one)
+        if not inner and not isinstance(one, trio.Cancelled):
+            return False
+        todo += [each for each in inner if id(each) not in seen]
+        seen.update(map(id, inner))
+    return True
 
 
 def tool_name(function: Callable[..., object]) -> str:
