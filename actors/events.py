@@ -126,6 +126,18 @@ class InputReceived(Event):
 
 
 @attrs.frozen(kw_only=True)
+class InputWithdrawn(Event):
+    """The agent no longer waits for that answer, and its run goes on: ``reason`` is timeout or cancelled.
+
+    Without this a page would go on to offer a question whose answer is refused. One that is open when its run completes
+    is over with it, and gets no event of its own.
+    """
+
+    type: ClassVar[str] = "input_withdrawn"
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class AgentCompleted(Event):
     """The one end of a run: ``status`` is ok, error, timeout, cancelled or interrupted."""
 
@@ -179,6 +191,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         ToolCompleted,
         InputRequested,
         InputReceived,
+        InputWithdrawn,
         AgentCompleted,
         UserMessage,
         Custom,

@@ -8,6 +8,9 @@ G4        a child run starts and completes within its parent's run
 G5        every exit closes what is open, innermost first; a crash is closed by the next incarnation
 ========  ==========================================================================================
 
+A question opens with input_requested and closes with the one input_received or input_withdrawn of its ``call_id``; one
+that is still open when its run completes is closed by that.
+
 Pure: no clock, no storage. Times are ms since 1970, given by the caller. What is open is kept in order of opening, so
 that closing it in reverse order is closing it innermost first.
 """
@@ -99,7 +102,7 @@ class Grammar:
             self._close_call(CALL, run_id, call_id)
         elif event == "input_requested":
             self._open_call(INPUT, run_id, call_id, name, ts)
-        elif event == "input_received":
+        elif event in ("input_received", "input_withdrawn"):
             self._close_call(INPUT, run_id, call_id)
         elif run_id is not None:
             self._require_run(run_id, event)

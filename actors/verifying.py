@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from actors.events import Event
 
 _PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
-_OPENING = {"tool_completed": ("tool_executing", CALL), "input_received": ("input_requested", INPUT)}
+_OPENING = {
+    "tool_completed": ("tool_executing", CALL),
+    "input_received": ("input_requested", INPUT),
+    "input_withdrawn": ("input_requested", INPUT),
+}
 
 
 @attrs.frozen

@@ -32,6 +32,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "tool_completed": {"tool": "t", "status": "ok"},
     "input_requested": {"prompt": "p"},
     "input_received": {},
+    "input_withdrawn": {"reason": "timeout"},
     "agent_completed": {"agent": "a", "status": "ok"},
     "user_message": {"text": "t"},
     "custom": {"name": "n"},

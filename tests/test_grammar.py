@@ -34,6 +34,8 @@ def take(grammar: Grammar, event: str, run: str, call: str | None = None, parent
         ([("agent_started", "r1")], ("tool_completed", "r1", "c1"), "G3"),
         ([("agent_started", "r1"), ("tool_executing", "r1", "c1")], ("agent_completed", "r1"), "G3"),
         ([("agent_started", "r1"), ("tool_executing", "r1", "c1")], ("tool_executing", "r1", "c1"), "G3"),
+        ([("agent_started", "r1")], ("input_withdrawn", "r1", "q1"), "G2"),
+        ([("agent_started", "r1"), ("input_requested", "r1", "q1")], ("input_requested", "r1", "q1"), "G2"),
         ([], ("agent_started", "r2", None, "r1"), "G4"),
         ([("agent_started", "r1"), ("agent_started", "r2", None, "r1")], ("agent_completed", "r1"), "G4"),
     ],
@@ -48,6 +50,20 @@ def test_an_event_that_may_not_stand_there_names_its_rule_and_changes_nothing(
     with pytest.raises(GrammarError) as refused:
         take(grammar, *event)
     assert (refused.value.rule, grammar.open) == (rule, was)
+
+
+@pytest.mark.parametrize("closing", ["input_received", "input_withdrawn", "agent_completed"])
+def test_a_question_is_closed_once(closing: str) -> None:
+    """An answer, a withdrawal or its run's end closes it: it is no longer remembered, and closes no second time."""
+    grammar = Grammar()
+    take(grammar, "agent_started", "r1")
+    before = grammar.snapshot()
+    take(grammar, "input_requested", "r1", "q1")
+    take(grammar, closing, "r1", "q1")
+    assert grammar.snapshot() == (before if closing != "agent_completed" else b"[]")
+    for late in ("input_received", "input_withdrawn"):
+        with pytest.raises(GrammarError):
+            take(grammar, late, "r1", "q1")
 
 
 @given(STEPS)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("alice", "s1")
 STARTED, COMPLETED, EXECUTING, DONE = "agent_started", "agent_completed", "tool_executing", "tool_completed"
+ASKED, ANSWERED, WITHDRAWN = "input_requested", "input_received", "input_withdrawn"
 DATA: dict[str, dict[str, object]] = {
     STARTED: {"agent": "a"},
     COMPLETED: {"agent": "a", "status": "ok"},
@@ -43,6 +44,9 @@ DATA: dict[str, dict[str, object]] = {
     DONE: {"tool": "t", "status": "ok"},
     "agent_output": {"text": "x"},
     "user_message": {"text": "x"},
+    ASKED: {"prompt": "x"},
+    ANSWERED: {"value": "x", "by": "c"},
+    WITHDRAWN: {"reason": "timeout"},
 }
 
 
@@ -90,6 +94,23 @@ async def test_a_whole_session_has_no_fault_wherever_retention_cut_it(keep: int 
     assert await faults(WHOLE, b"[1,[]]", keep) == []
 
 
+@pytest.mark.parametrize("keep", [None, *range(10)])
+@pytest.mark.parametrize("answered", [[ANSWERED], [WITHDRAWN], []], ids=["answered", "withdrawn", "as older versions"])
+async def test_a_question_is_whole_however_it_was_closed(answered: list[str], keep: int | None) -> None:
+    """Older versions wrote nothing when an agent gave a question up: it ended with its run, and still does."""
+    events = lines(
+        (STARTED, "r1"),
+        (ASKED, "r1", "q1"),
+        ("user_message",),
+        *((event, "r1", "q1") for event in answered),
+        (ASKED, "r1", "q2"),
+        ("agent_output", "r1"),
+        *((event, "r1", "q2") for event in answered),
+        (COMPLETED, "r1"),
+    )
+    assert await faults(events, b"[1,[]]", keep) == []
+
+
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
@@ -102,6 +123,13 @@ async def test_a_whole_session_has_no_fault_wherever_retention_cut_it(keep: int 
         (lines((STARTED, "r1"), (COMPLETED, "r1"), (STARTED, "r1"), (COMPLETED, "r1")), [(3, "G2")]),
         (lines((STARTED, "r1"), (EXECUTING, "r1", "c"), (COMPLETED, "r1")), [(3, "G3"), (3, "G5"), (3, "G5")]),
         (lines((STARTED, "r1"), (DONE, "r1", "c"), (COMPLETED, "r1")), [(2, "G3")]),
+        (lines((STARTED, "r1"), (WITHDRAWN, "r1", "q"), (COMPLETED, "r1")), [(2, "G2")]),
+        (
+            lines(
+                (STARTED, "r1"), (ASKED, "r1", "q"), (WITHDRAWN, "r1", "q"), (ANSWERED, "r1", "q"), (COMPLETED, "r1")
+            ),
+            [(4, "G2")],
+        ),
         (lines((STARTED, "r2", None, "r1")), [(1, "G4")]),
         (lines((STARTED, "r1")), [(1, "G5")]),
     ],

@@ -196,7 +196,11 @@ class Client:
         return cast("bool", _field(await self._command("run.cancel", args), "cancelled", bool))
 
     async def answer(self, run_id: str, call_id: str, value: JSON) -> None:
-        """Answer an ``input_requested`` event. Raises :class:`~actors.CommandRefused`: ``not_waiting`` if late."""
+        """Answer an ``input_requested`` event.
+
+        Raises :class:`~actors.CommandRefused`: ``not_waiting`` once the question was answered or withdrawn
+        (``input_withdrawn``), ``unknown_run`` after the end of its run, which ends its questions too.
+        """
         await self._command("input.answer", {"run_id": run_id, "call_id": call_id, "value": value})
 
     async def send(self, text: str) -> None:

@@ -13,19 +13,24 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Question:
-    """Waits in :meth:`answered` for what :meth:`answer` brings. Made and forgotten by the run that asks."""
+    """Wait in :meth:`answered` for what :meth:`answer` brings. Made and forgotten by the run that asks."""
 
     run_id: str
     _answered: trio.Event = attrs.field(factory=trio.Event)
-    _value: JSON = None
+    value: JSON = None
+    """The answer, once there is one."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether an answer was taken."""
+        return self._answered.is_set()
 
     def answer(self, value: JSON) -> None:
         """Give the answer; the first one counts."""
         if not self._answered.is_set():
-            self._value = value
+            self.value = value
             self._answered.set()
 
-    async def answered(self) -> JSON:
-        """Wait for the answer and return it. Safe to cancel."""
+    async def answered(self) -> None:
+        """Wait until there is an answer. Safe to cancel."""
         await self._answered.wait()
-        return self._value

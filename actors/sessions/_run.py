@@ -209,20 +209,31 @@ class Run:
     ) -> Any:  # JSON
         """Ask the user and wait for the answer, any JSON value; raises ``TimeoutError`` after ``timeout`` seconds.
 
-        ``schema`` (a JSON Schema, say) tells whoever shows the question what is wanted; no answer is checked by it.
-        Cancelled, or too late: the question is withdrawn, and an answer to it is refused as ``not_waiting``.
+        ``schema`` (a JSON Schema, say) tells the pages that show the question what is wanted; no answer is checked by
+        it. Cancelled, or too late: the question is withdrawn (``input_withdrawn``, unless the whole run was asked to
+        stop and so ends with it), and an answer to it is refused as ``not_waiting``.
         """
+        waiting = trio.move_on_after(float("inf") if timeout is None else timeout)  # raises what is no time, first
         call_id = self._next_call()
         data = {"prompt": _string(prompt)} if schema is None else {"prompt": _string(prompt), "schema": schema}
         text = self._stage.encode(data)
         await self.ready()
         self._stage.record("input_requested", text, self.id, call_id)
         question = self._stage.questions[call_id] = Question(self.id)
+        stopping = self.cancelled
         try:
-            with trio.fail_after(float("inf") if timeout is None else timeout):
-                return await question.answered()
-        except trio.TooSlowError:
-            raise TimeoutError(f"nobody answered within {timeout:g} s") from None
+            with waiting:
+                await question.answered()
+            # An answer that was taken in the moment in which the time was over counts: its sender was told so.
+            if question.is_answered:
+                return question.value
+            self._stage.withdraw(self.id, call_id, "timeout")
+            raise TimeoutError(f"nobody answered within {timeout:g} s")
+        except trio.Cancelled:
+            # A run that is told to stop meanwhile ends soon, and its question with it: one event says so, not two.
+            if self.cancelled == stopping:
+                self._stage.withdraw(self.id, call_id, "cancelled")
+            raise
         finally:
             self._stage.questions.pop(call_id, None)
 

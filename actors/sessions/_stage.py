@@ -99,6 +99,14 @@ class Stage:
         with suppress(LogUnavailable):
             self.record(event, data, run_id, call_id)
 
+    def withdraw(self, run_id: str, call_id: str, reason: str) -> None:
+        """Emit ``input_withdrawn`` for a question that is open. Never waits.
+
+        Nothing happens where the question was answered, or its run is over and took it along.
+        """
+        if self.questions.pop(call_id, None) is not None and run_id in self.runs:
+            self.close("input_withdrawn", orjson.dumps({"reason": reason}), run_id, call_id)
+
     def close_within(self, run_id: str) -> None:
         """Close what a run has left open (a call in a generator that nobody finished), innermost first."""
         for item in self.journal.grammar.within(run_id):

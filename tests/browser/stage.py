@@ -55,12 +55,20 @@ async def play(run: Run, word: str) -> None:
         case "type":
             run.typing(active=True)
             await run.call_tool(endless)
-        case "ask":
-            await run.output(f"You said {await run.ask_user('Which colour?', schema={'enum': ['red', 'green']})}.")
+        case "ask" | "ask in vain":
+            await ask(run, timeout=None if word == "ask" else 0.01)
         case "ruin":
             raise RuntimeError("the curtain fell")
         case _:
             await run.output(word)
+
+
+async def ask(run: Run, timeout: float | None) -> None:  # noqa: ASYNC109 - the question's
+    try:
+        answer = await run.ask_user("Which colour?", schema={"enum": ["red", "green"]}, timeout=timeout)
+        await run.output(f"You said {answer}.")
+    except TimeoutError:
+        await run.call_tool(endless)
 
 
 async def swallow(run: Run, tool: Callable[..., object], timeout: float | None = None) -> None:  # noqa: ASYNC109 - the tool's

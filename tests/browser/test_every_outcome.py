@@ -78,6 +78,25 @@ def test_a_question_to_the_user_is_answered_in_any_tab(stage: ServerProcess, ope
         expect(tab.find(".cue.ask form")).to_have_count(0)
 
 
+def test_a_question_that_is_over_can_no_longer_be_answered(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """Its form goes away in every tab, also after a refresh: when it was withdrawn, and when its run has ended."""
+    tab = open_tab(stage.url)
+    tab.ask("ask in vain")
+    withdrawn = tab.find('.cue.ask[data-status="timeout"]')
+    expect(withdrawn).to_have_count(1)
+    expect(withdrawn.locator("form")).to_have_count(0)
+    tab.page.reload()
+    expect(withdrawn).to_have_count(1)
+    expect(withdrawn.locator("form")).to_have_count(0)
+    tab.page.click("#stop")
+    tab.expect_status("cancelled")
+    tab.ask("ask")
+    expect(tab.find(".cue.ask form")).to_have_count(1)
+    tab.page.click("#stop")
+    expect(tab.find('.cue.ask[data-status="cancelled"]')).to_have_count(1)
+    expect(tab.find(".cue.ask form")).to_have_count(0)
+
+
 def test_the_agent_is_seen_typing_until_its_run_ends(stage: ServerProcess, open_tab: OpenTab) -> None:
     tab = open_tab(stage.url)
     tab.ask("type")

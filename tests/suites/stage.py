@@ -146,6 +146,7 @@ _SHAPES = {
     "tool_completed": _Shape({"tool": str, **_ENDING}, _ENDED, ids=_CALL),
     "input_requested": _Shape({"prompt": str}, {"schema": _JSON}, ids=_CALL),
     "input_received": _Shape({"value": _JSON, "by": str}, ids=_CALL),
+    "input_withdrawn": _Shape({"reason": str}, ids=_CALL),
     "agent_completed": _Shape({"agent": str, **_ENDING}, {**_ENDED, "usage": _JSON}),
     "user_message": _Shape({"text": str}, ids=frozenset(), may_ids=frozenset()),
     "custom": _Shape({"name": str, "value": _JSON}, ids=frozenset(), may_ids=frozenset({"run_id", "parent_run_id"})),
@@ -189,9 +190,11 @@ def in_order(events: Sequence[Frame], first: int = 1, *, open_at_end: bool = Fal
     runs: dict[str, str | None] = {}
     over: set[str] = set()
     calls: dict[str, str] = {}
+    questions: dict[str, str | None] = {}
     for event in events:
         well_formed(event)
         _stands(event, runs, over, calls)
+        _asked_once(event, questions)
     assert open_at_end or not runs, runs
     assert open_at_end or not calls, calls
 
@@ -217,6 +220,18 @@ def _stands(event: Frame, runs: dict[str, str | None], over: set[str], calls: di
         assert run_id not in calls.values(), event
         del runs[run_id]
         over.add(run_id)
+
+
+def _asked_once(event: Frame, questions: dict[str, str | None]) -> None:
+    """Check that a question is answered or withdrawn once at most, and no more once its run is over (None)."""
+    kind, run_id = event["type"], event.get("run_id")
+    if kind == "input_requested":
+        assert event["call_id"] not in questions, event
+        questions[event["call_id"]] = run_id
+    elif kind in {"input_received", "input_withdrawn"}:
+        assert questions[event["call_id"]] == run_id, event
+        questions[event["call_id"]] = None
+        assert kind == "input_received" or event["data"]["reason"] in {"timeout", "cancelled"}, event
 
 
 def of_run(events: Iterable[Frame], run_id: str) -> list[Frame]:

@@ -95,6 +95,8 @@ export class Conversation {
         return this.#calls.get(event.call_id ?? "")?.toolEnded(event);
       case "input_received":
         return this.#calls.get(event.call_id ?? "")?.answered(event);
+      case "input_withdrawn":
+        return this.#calls.get(event.call_id ?? "")?.withdrawn(event.data.reason);
       case "agent_output":
         return this.#said(event);
       case "agent_thinking":
@@ -152,6 +154,7 @@ export class Conversation {
     const run = this.#runs.get(event.run_id ?? "");
     if (!run) return;
     run.render();
+    for (const question of run.questions) question.withdrawn(event.data.status); // nobody waits for an answer any more
     this.#open.delete(run.id);
     run.shown.completed(event);
     if (run.turn) run.turn.offerAgain(event.data.status, this.#actions.askAgain);
@@ -159,9 +162,11 @@ export class Conversation {
 
   /** @param {Event} event */
   #opened(event) {
+    const run = this.#runs.get(event.run_id ?? "");
     const cue = event.type === "tool_executing" ? Cue.forTool(event) : Cue.forQuestion(event, this.#actions);
     this.#calls.set(event.call_id ?? "", cue);
-    this.#runs.get(event.run_id ?? "")?.cues.append(cue.item);
+    run?.cues.append(cue.item);
+    if (event.type === "input_requested") run?.questions.push(cue);
   }
 }
 
@@ -169,6 +174,7 @@ export class Conversation {
 class Run {
   #view;
   said = "";
+  /** @type {Cue[]} */ questions = [];
 
   /**
    * @param {string} id @param {HTMLElement} cues @param {HTMLElement} output
@@ -313,6 +319,13 @@ class Cue {
     this.#form.remove();
     this.#show("ok");
     this.#detail("Answer", event.data.value);
+  }
+
+  /** A question is over without an answer, if it had none. @param {string} reason */
+  withdrawn(reason) {
+    if (this.item.dataset.status !== "running") return;
+    this.#form.remove();
+    this.#show(reason === "ok" ? "cancelled" : reason); // the run ended well, and left its question behind
   }
 
   /** @param {Event} event @param {HTMLElement} place */

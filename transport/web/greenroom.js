@@ -188,7 +188,8 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Answer what an agent asked (`input_requested`).
+   * Answer what an agent asked (`input_requested`). Rejects with `not_waiting` once it was answered, or withdrawn
+   * (`input_withdrawn`), and with `unknown_run` after the end of its run, which ends its questions too.
    *
    * @param {string} runId @param {string} callId @param {JSONValue} value
    */

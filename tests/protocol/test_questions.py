@@ -1,0 +1,177 @@
+"""Questions to the user: each is closed once, by an answer, by its withdrawal or by the end of its run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+import trio
+import trio.testing
+from protocol.wire import greeted_in_memory
+from suites.stage import house, in_order, of_type
+
+from actors import Attach, Command, CommandReply, MemoryLog, StreamKey, verify_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from protocol.wire import Client
+
+    from actors import Run
+
+ANN = StreamKey("ann", "s1")
+
+
+async def asked(one: Client) -> dict[str, Any]:
+    """Wait for the first question; return its ids."""
+    while not (found := of_type(one.events(), "input_requested")):
+        await one.receive("events")
+    return {name: found[0][name] for name in ("run_id", "call_id")}
+
+
+async def gives_up(run: Run, seconds: float | None) -> str:
+    """Ask; by a timeout of the question's own, or from a scope that the agent itself cancels."""
+    try:
+        if seconds is not None:
+            return str(await run.ask_user("Well?", timeout=seconds))
+        with trio.move_on_after(3):
+            return str(await run.ask_user("Well?"))
+    except TimeoutError:
+        await run.output("too late")
+    await trio.sleep(10)
+    return "went on"
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(3, "timeout"), (None, "cancelled")])
+async def test_question_given_up_is_withdrawn(
+    seconds: float | None, reason: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Every tab hears that the agent no longer waits, a tab that comes later too; the run goes on."""
+    async with house(gives_up).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        run_id = await one.start("1", "gives_up", seconds)
+        ids = await asked(one)
+        while not (withdrawn := of_type(one.events(), "input_withdrawn")):
+            await one.receive("events")
+        assert trio.current_time() == 3
+        assert [(event["call_id"], event["data"]) for event in withdrawn] == [(ids["call_id"], {"reason": reason})]
+        late = await one.command("2", "input.answer", **ids, value="late")
+        assert late["error"]["code"] == "not_waiting"
+        assert (await one.completed(run_id))["data"]["result"] == "went on"
+        in_order(one.events())
+        async with greeted_in_memory(server, token="ann") as late_tab:
+            assert await late_tab.until(len(one.events())) == one.events()
+
+
+async def test_question_ends_with_its_run(autojump_clock: trio.testing.MockClock) -> None:
+    """A run that is stopped while it asks completes: that closes the question, with no event of its own."""
+
+    async def asks(run: Run) -> None:
+        await run.ask_user("Well?")
+
+    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        run_id = await one.start("1", "asks")
+        ids = await asked(one)
+        await one.command("2", "run.cancel", run_id=run_id)
+        await one.completed(run_id)
+        assert [event["type"] for event in one.events()] == ["agent_started", "input_requested", "agent_completed"]
+        late = await one.command("3", "input.answer", **ids, value="late")
+        assert late["error"]["code"] == "unknown_run"
+
+
+async def test_question_given_up_while_the_run_is_being_stopped_is_withdrawn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """An agent that finishes behind a shield may ask there, and give up: its run is still there to hear of it."""
+
+    async def asks(run: Run) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with run.shield(), trio.move_on_after(1):
+                await run.ask_user("Keep the draft?")
+
+    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        run_id = await one.start("1", "asks")
+        await one.command("2", "run.cancel", run_id=run_id)
+        await one.completed(run_id)
+        assert [event["data"] for event in of_type(one.events(), "input_withdrawn")] == [{"reason": "cancelled"}]
+        in_order(one.events())
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "5"])
+async def test_a_timeout_that_is_no_time_asks_nothing(seconds: Any, autojump_clock: trio.testing.MockClock) -> None:
+    """The agent gets the error before anybody sees a question."""
+
+    async def asks(run: Run) -> None:
+        await run.ask_user("Well?", timeout=seconds)
+
+    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        completed = await one.completed(await one.start("1", "asks"))
+        assert completed["data"]["error"]["code"] in {"ValueError", "TypeError"}
+        assert [event["type"] for event in one.events()] == ["agent_started", "agent_completed"]
+
+
+class Deaf:
+    """A listener that needs nothing."""
+
+    def more(self) -> None: ...
+    def signal(self, name: str, data: bytes) -> None: ...
+    def ended(self, reason: str) -> None: ...
+
+
+async def test_answer_and_end_of_time_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """An answer that is taken reaches the agent; one that does not reach it is refused. The scheduler draws which."""
+    questions, outcomes, replies = 24, list[object](), list[CommandReply]()
+    send: Callable[[Command], None] = print
+
+    async def asks(run: Run) -> None:
+        for number in range(questions):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, run)
+                await trio.testing.wait_all_tasks_blocked()
+                args = {"run_id": run.id, "call_id": f"{run.id}.{number + 1}", "value": number}
+                send(Command(f"a{number}", "input.answer", args, "c-1", replies.append))
+                autojump_clock.jump(1)  # both are due in the next turn: the answer, and the end of the time for it
+
+    async def ask(run: Run) -> None:
+        try:
+            outcomes.append(await run.ask_user("?", timeout=1))
+        except TimeoutError:
+            outcomes.append(None)
+
+    log = MemoryLog()
+    async with house(asks, log=log).running(port=0) as server:
+        send = (await server.sessions.attach(*ANN, Attach("c-1", Deaf()))).command
+        await (await server.sessions.get(*ANN)).start("asks")
+        await trio.sleep(2 * questions)
+        events = [orjson.loads(line) for line in await log.read(ANN, 0, 1_000, 1 << 20)]
+        assert (events[-1]["type"], events[-1]["data"]["status"]) == ("agent_completed", "ok")
+        assert [int(reply.id[1:]) for reply in replies if reply.ok] == [each for each in outcomes if each is not None]
+        assert {reply.code for reply in replies if not reply.ok} <= {"not_waiting"}
+        closed = [event for event in events if event["type"] in {"input_received", "input_withdrawn"}]
+        assert len(closed) == len(outcomes) == len(replies) == questions
+        assert (await verify_log(log)).faults == ()
+
+
+async def test_only_open_questions_are_remembered(autojump_clock: trio.testing.MockClock) -> None:
+    """What the log keeps beside the events does not grow with questions that nobody answered."""
+
+    async def polls(run: Run, times: int) -> None:
+        for _ in range(times):
+            try:
+                await run.ask_user("Are you there?", timeout=1)
+            except TimeoutError:
+                continue
+        await trio.sleep(5_000)
+
+    sizes: list[int] = []
+    for times in (1, 100):
+        log = MemoryLog()
+        async with house(polls, log=log, run_seconds=10_000).running(port=0) as server:
+            await (await server.sessions.get(*ANN)).start("polls", times)
+            await trio.sleep(1_000)
+            head = await log.head(ANN)
+            assert head is not None
+            sizes.append(len(head.state))
+    assert sizes[0] == sizes[1]
