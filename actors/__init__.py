@@ -1,6 +1,7 @@
 """The actor runtime and the sessions on it: public names only."""
 
 from actors._actor import Actor, Context, Reply
+from actors._cancelling import cancel_with_force
 from actors._deadletters import DeadLetter, DeadLetters, DeadLettersStatistics, Undelivered
 from actors._incarnation import UNHANDLED
 from actors._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
@@ -214,6 +215,7 @@ __all__ = [
     "UnknownEvent",
     "UnserialisableEvent",
     "UserMessage",
+    "cancel_with_force",
     "current_run",
     "decode_event",
     "encode",

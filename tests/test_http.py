@@ -59,6 +59,13 @@ class Site:
         return await trio.to_thread.run_sync(_ask, self.port, path, named)
 
 
+class Unshowable(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(5)
+
+    __repr__ = __str__
+
+
 def issue(user: str, seconds: float) -> str:
     return f"signed.{user}.{round(seconds)}"
 
@@ -175,6 +182,22 @@ async def test_without_authentication_there_is_no_token_and_no_cookie(nursery: t
     assert answer.json == {"token": None}
     assert "set-cookie" not in answer.headers
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, Unshowable])
+@pytest.mark.parametrize(("hook", "path"), [("health", "/health"), ("issue_token", "/token"), ("read_token", "/token")])
+async def test_a_hook_that_fails_is_one_answer_500(
+    nursery: trio.Nursery, hook: str, path: str, raised: type[BaseException]
+) -> None:
+    """Whatever a function that the pages were given raises, the site goes on, and a client is told a reference only."""
+
+    def fail(*_: object) -> None:
+        raise raised("a secret of the server")
+
+    site = await open_site(nursery, **{hook: fail})
+    answer = await site.get(path, Cookie=f"greenroom_{site.port}=signed.alice.1")
+    assert (answer.status, b"secret" in answer.body) == (500, False)
+    assert (await site.get("/config")).status == 200
 
 
 async def test_health_tells_what_the_server_says_of_itself(site: Site) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 import secrets
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -21,26 +22,27 @@ from actors import (
     MailboxFull,
     SessionClosed,
     Trimmed,
+    cancel_with_force,
 )
-from actors.failures import log_failure, text_of
+from actors.failures import log_failure
 from transport import closing, frames
+from transport._border import called, leaves, passed_on, refusal_in
 from transport._outbox import Outbox
 from transport._upgraded import forget_handshake
 from transport._waiting import WaitingSignals
-from transport.auth import Credentials, checked_user
-from transport.errors import Forbidden, NotAuthenticated, TokenExpired
+from transport.auth import Credentials, User, checked_user
 from transport.frames import Ack, BadFrame, ClientFrame, CommandFrame, Hello, HistoryFrame, TypingFrame
 from transport.handshake import Accept, Conversation, Reject, upgrade
 from transport.limits import Refusals, TokenBucket
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from trio_websocket import WebSocketConnection, WebSocketRequest
 
     from actors import Attachment, Cursor
-    from transport.auth import User
+    from transport.auth import Authenticate
     from transport.endpoint import Endpoint
 
 logger = logging.getLogger("greenroom.connections")
@@ -49,6 +51,10 @@ UPGRADE_SECONDS = 5.0
 """How long a client has for its upgrade request."""
 CLOSE_SECONDS = 2.0
 """How long a close handshake may take before the socket is closed under it."""
+FORCE_SECONDS = 1.0
+"""How long after its time was up work that shields itself is ended by force; again in the same intervals."""
+_ENDS = (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What is raised where the peer or the network ended a connection."""
 _DISCARD_BYTES = 4 * 1024 * 1024
 _TOO_BIG = b"Exceeded maximum message size"
 """How trio-websocket begins its reason: a peer's own 1009 is echoed with the peer's reason."""
@@ -78,6 +84,8 @@ class Connection:
         "_greeted",
         "_headers",
         "_heard_at",
+        "_limit_at",
+        "_limited",
         "_nursery",
         "_one_history",
         "_outbox",
@@ -112,6 +120,9 @@ class Connection:
         self._greeted = False
         self._acked = 0
         self._expires_at = math.inf
+        self._limited: trio.CancelScope | None = None
+        """Around a step of the greeting, which has until ``_limit_at``."""
+        self._limit_at = math.inf
         self._one_history: trio.Lock | None = None
         self._headers: dict[str, str] | None = None
         """Of the upgrade request, until the hello was answered."""
@@ -124,8 +135,12 @@ class Connection:
         self._bucket: TokenBucket | None = None
         self._refusals: Refusals | None = None
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Serve the connection to its end, and close its stream. Whatever happens in it stays in it."""
+        """Serve the connection to its end, and close its stream. Whatever happens in it stays in it.
+
+        Raises nothing but ``trio.Cancelled``, when the endpoint is cancelled. A Ctrl-C is the main task's.
+        """
         try:
             async with trio.open_nursery() as self._nursery:
                 self._outbox = Outbox(
@@ -138,11 +153,16 @@ class Connection:
                     self._let_go()
                     await trio.aclose_forcefully(self._outbox)
                     self._nursery.cancel_scope.cancel()
-        except* (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
+        except BaseException as raised:  # noqa: BLE001 - the border: nothing of a connection passes
+            self._note_end(passed_on(raised))
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _note_end(self, raised: BaseException) -> None:
+        # trio-websocket lets exceptions of its reader through: LocalProtocolError for a pong in mid-close, for one.
+        if all(isinstance(error, (*_ENDS, trio.Cancelled)) for error in leaves(raised)):
             logger.debug("connection %s has ended", self.id)
-        except* Exception as error:  # noqa: BLE001 - logged with its traceback
-            # trio-websocket lets exceptions of its reader through: LocalProtocolError for a pong in mid-close, for one.
-            log_failure(logger, "connection %s failed", self.id, error=error)
+        else:
+            log_failure(logger, "connection %s failed", self.id, error=raised)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with ``code``, after a goodbye where it can. Never waits; the first call counts."""
@@ -196,7 +216,12 @@ class Connection:
             self._endpoint.flusher.mark(self)
 
     def beat(self, now: float) -> float | None:
-        """Ping when it is time, close when nothing was heard for too long or the token's time is over."""
+        """Ping when it is time, close when nothing was heard for too long or the token's time is over.
+
+        Before the welcome: end the step of the greeting whose time is up.
+        """
+        if self._limited is not None:
+            return self._beat_limit(self._limited, now)
         if self._closing is not None:
             return None
         silent_at = self._heard_at + self._settings.ping_seconds + self._settings.pong_seconds
@@ -210,6 +235,14 @@ class Connection:
             self._ping_at = now + self._settings.ping_seconds
             self._outbox.write(frames.text_message(frames.PING))
         return min(silent_at, self._ping_at, self._expires_at)
+
+    def _beat_limit(self, scope: trio.CancelScope, now: float) -> float:
+        if now < self._limit_at:
+            return self._limit_at
+        if scope.cancel_called:
+            cancel_with_force(scope)
+        scope.cancel()
+        return now + FORCE_SECONDS
 
     # The connection's own task
 
@@ -234,7 +267,7 @@ class Connection:
 
     async def _upgrade(self) -> WebSocketConnection | None:
         """Answer the upgrade request; None when it was refused, or none came in time."""
-        with trio.move_on_after(UPGRADE_SECONDS) as scope:
+        with self._within(UPGRADE_SECONDS) as scope:
             self._outbox.on_closed = scope.cancel
             request = await wrap_server_stream(
                 self._nursery,
@@ -296,26 +329,14 @@ class Connection:
             raise _End(closing.BAD_FRAME, str(bad)) from None
 
     async def _await_hello(self, socket: WebSocketConnection, conversation: Conversation) -> Hello:
-        with trio.move_on_after(self._settings.hello_seconds):
+        with self._within(self._settings.hello_seconds):
             hello = self._frame(await socket.get_message(), conversation)
             assert isinstance(hello, Hello)  # noqa: S101 - the conversation lets nothing else through
             return hello
         raise _End(closing.NO_HELLO, "no hello came in time")
 
     async def _authenticate(self, hello: Hello) -> User:
-        headers, self._headers = self._headers, None
-        credentials = Credentials(hello.token, hello.session, headers or {}, self.address)
-        try:
-            with trio.fail_after(self._settings.hello_seconds):
-                user = checked_user(await self._endpoint.authenticate(credentials))
-        except TokenExpired as error:
-            raise _End(closing.TOKEN_EXPIRED, text_of(error)) from None
-        except NotAuthenticated as error:
-            raise _End(closing.NOT_AUTHENTICATED, text_of(error)) from None
-        except Forbidden as error:
-            raise _End(closing.FORBIDDEN, text_of(error)) from None
-        except Exception as error:
-            raise self._internal(error, "authentication failed") from error
+        user = await self._ask_who(hello)
         if user.expires is not None and user.expires <= time.time():
             raise _End(closing.TOKEN_EXPIRED, "the token has expired")
         if not self._endpoint.admit(user.id):
@@ -324,6 +345,32 @@ class Connection:
         if user.expires is not None:
             self._expires_at = trio.current_time() + user.expires - time.time()
         return user
+
+    async def _ask_who(self, hello: Hello) -> User:
+        """Return the user, as the application's auth function says. Whatever it raises instead ends this connection."""
+        headers, self._headers = self._headers, None
+        credentials = Credentials(hello.token, hello.session, headers or {}, self.address)
+        answer: object = TimeoutError(f"no answer within auth_seconds, {self._settings.auth_seconds:g} s")
+        with self._within(self._settings.auth_seconds):
+            answer = await called(_checked, self._endpoint.authenticate, credentials)
+        if isinstance(answer, User):
+            return answer
+        assert isinstance(answer, BaseException)  # noqa: S101 - all that a border returns beside the result
+        refused = refusal_in(answer)
+        raise self._internal(answer, "authentication failed") if refused is None else _End(*refused)
+
+    @contextmanager
+    def _within(self, seconds: float) -> Generator[trio.CancelScope]:
+        """Cancel the block after so many seconds, and end it by force where it shields itself."""
+        heartbeat = self._endpoint.heartbeat
+        with trio.CancelScope() as scope:
+            self._limited, self._limit_at = scope, trio.current_time() + seconds
+            heartbeat.add(self, self._limit_at)
+            try:
+                yield scope
+            finally:
+                self._limited = None
+                heartbeat.remove(self)
 
     async def _attach(self, hello: Hello, user: User) -> None:
         attach = Attach(self.id, self, hello.resume, hello.from_latest)
@@ -458,7 +505,7 @@ class Connection:
             self._catching_up = False
         self._mark()
 
-    def _internal(self, error: Exception, what: str) -> _End:
+    def _internal(self, error: BaseException, what: str) -> _End:
         """Make an end that tells the client a reference, and the server's log everything else under it."""
         reference = secrets.token_hex(4)
         log_failure(logger, "%s on connection %s, reference %s", what, self.id, reference, error=error)
@@ -537,6 +584,10 @@ def _decoded(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
     """Header fields as text, names in lower case; the value of a repeated one is the last."""
     for name, value in headers:
         yield name.decode("latin-1").lower(), value.decode("latin-1")
+
+
+async def _checked(authenticate: Authenticate, credentials: Credentials) -> User:
+    return checked_user(await authenticate(credentials))
 
 
 def _nothing() -> None:

@@ -40,11 +40,19 @@ def _check_user(_: object, attribute: attrs.Attribute[str], value: object) -> No
     value.encode()  # a lone surrogate is a ValueError too: no log could hold the name
 
 
+def _check_expires(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise ValueError(f"{attribute.name} of a user must be a time in s since 1970 or None")
+    float(value)  # an integer that no float holds is an OverflowError
+
+
 def checked_user(user: object) -> User:
-    """Return what an application's own authentication gave; raises ``TypeError`` when that is no user."""
+    """Return ``user`` as a plain :class:`User`; raises ``TypeError`` or ``ValueError`` for what is none."""
     if not isinstance(user, User):
         raise TypeError(f"auth must return a User, not {type(user).__name__}")
-    return user
+    return User(user.id, user.expires)  # again, since a subclass may hold values that were not checked
 
 
 @attrs.frozen
@@ -52,11 +60,15 @@ class User:
     """Someone who was authenticated. ``id`` alone decides what may be read; ``expires`` is in s since 1970."""
 
     id: str = attrs.field(validator=_check_user)
-    expires: float | None = None
+    expires: float | None = attrs.field(default=None, validator=_check_expires)
 
 
 Authenticate: TypeAlias = "Callable[[Credentials], Awaitable[User]]"
-"""Raises :class:`~transport.NotAuthenticated` or :class:`~transport.Forbidden`; anything else is an internal error."""
+"""Raises :class:`~transport.NotAuthenticated` or :class:`~transport.Forbidden`, alone or in an exception group.
+
+Anything else that is raised or returned is an internal error (4006) of that one connection. The function is cancelled
+after ``auth_seconds``.
+"""
 
 ANONYMOUS = User("anonymous")
 

@@ -20,12 +20,15 @@ from urllib.parse import urlsplit, urlunsplit
 import trio
 
 from actors import ConfigError
+from actors.failures import log_failure
+from transport._border import called_at_once
 
 try:
     from hypercorn.config import Config
     from hypercorn.trio import serve  # pyright: ignore[reportUnknownVariableType]  # a bare dict in its WSGI type
     from starlette.applications import Starlette
     from starlette.datastructures import MutableHeaders
+    from starlette.exceptions import HTTPException
     from starlette.middleware import Middleware
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("greenroom.http")
 
 WEB = Path(__file__).parent / "web"
 TOKEN_SECONDS = 600.0
@@ -65,7 +70,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     ``agent`` is asked at ``ws_url``; ``title`` heads the page and ``suggestions`` are questions that it offers.
     ``health()`` gives what ``/health`` tells besides ``status``. With ``issue_token(user, seconds)`` and
     ``read_token(token)`` (the user, or None where the token is no good) every new browser is a user of its own; without
-    both the page needs no token.
+    both the page needs no token. Whatever one of these functions raises is a 500 with a reference to the log.
     """
     visitors = _Visitors(issue_token, read_token) if issue_token and read_token else None
 
@@ -78,7 +83,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=_NEVER_STORED)
 
     async def is_healthy(_: Request) -> Response:
-        return JSONResponse({"status": "ok", **health()}, headers=_NEVER_STORED)
+        return JSONResponse({"status": "ok", **_asked("health", health)}, headers=_NEVER_STORED)
 
     routes = [
         Route("/config", config),
@@ -103,17 +108,30 @@ class _Visitors:
         """Answer with a fresh token for the browser's user, who is new if it brought no cookie that is good."""
         cookie = f"greenroom_{request.url.port or request.url.scheme}"  # cookies do not keep the ports of a host apart
         known = request.cookies.get(cookie)
-        user = (self._read(known) if known else None) or f"visitor-{secrets.token_hex(8)}"
-        response = JSONResponse({"token": self._issue(user, TOKEN_SECONDS)}, headers=_NEVER_STORED)
+        user = (_asked("read_token", self._read, known) if known else None) or f"visitor-{secrets.token_hex(8)}"
+        response = JSONResponse({"token": self._token(user, TOKEN_SECONDS)}, headers=_NEVER_STORED)
         response.set_cookie(
             cookie,
-            self._issue(user, VISITOR_SECONDS),
+            self._token(user, VISITOR_SECONDS),
             max_age=int(VISITOR_SECONDS),
             secure=request.url.scheme == "https",
             httponly=True,
             samesite="strict",
         )
         return response
+
+    def _token(self, user: str, seconds: float) -> str:
+        return cast("str", _asked("issue_token", self._issue, user, seconds))
+
+
+def _asked(name: str, function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a function that the pages were given. Raises nothing but the answer 500, whatever the function does."""
+    result = called_at_once(function, *arguments)
+    if not isinstance(result, BaseException):
+        return result
+    reference = secrets.token_hex(4)
+    log_failure(logger, "%s of the pages failed, reference %s", name, reference, error=result)
+    raise HTTPException(500, f"internal error, reference {reference}")
 
 
 class _SafeHeaders:
@@ -174,7 +192,7 @@ async def serve_http(
     config.bind = [f"fd://{listener.detach()}" for listener in listeners]
     config.graceful_timeout = SHUTDOWN_SECONDS
     config.accesslog = None
-    config.errorlog = logging.getLogger("greenroom.http")
+    config.errorlog = logger
     config.include_server_header = False
     stop = trio.Event()
 

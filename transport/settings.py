@@ -49,6 +49,8 @@ class Settings(SessionSettings):
     """The largest message from a client, over all its fragments, inclusive."""
     hello_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long a client has for its hello."""
+    auth_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
+    """How long the auth function may take for one connection, before it is cancelled and the client gets 4006."""
     ping_seconds: float = attrs.field(default=25.0, validator=number_from(0.001, 2_000_000))
     """How often a client is pinged; 2,000,000 at most, so that a browser's timers can hold it."""
     pong_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))

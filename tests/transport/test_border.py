@@ -1,0 +1,206 @@
+"""The border around an application's own functions: which close code their exceptions mean, and that nothing passes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transport import Forbidden, NotAuthenticated, TokenExpired
+from transport._border import called, leaves, refusal_in
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Unshowable(Exception):
+    """Has no text: both ways to get one raise."""
+
+    def __str__(self) -> str:
+        raise SystemExit(5)
+
+    __repr__ = __str__
+
+
+def a_cancelled() -> trio.Cancelled:
+    """A ``Cancelled`` that belongs to no scope that is open."""
+
+    async def make() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as cancelled:
+                made.append(cancelled)
+
+    made: list[trio.Cancelled] = []
+    trio.run(make)
+    return made[0]
+
+
+LEAKED = a_cancelled()
+REFUSALS: dict[type[Exception], int] = {NotAuthenticated: 4501, Forbidden: 4502, TokenExpired: 4004}
+OTHERS: list[Callable[[], BaseException]] = [
+    lambda: ValueError("x"),
+    lambda: SystemExit(3),
+    KeyboardInterrupt,
+    GeneratorExit,
+    asyncio.CancelledError,
+    lambda: LEAKED,
+    Unshowable,
+]
+
+
+def nested(error: BaseException, depth: int, beside: BaseException | None = None) -> BaseException:
+    for _ in range(depth):
+        error = BaseExceptionGroup("group", [error] if beside is None else [beside, error])
+    return error
+
+
+trees = st.recursive(
+    st.sampled_from([*REFUSALS, *range(len(OTHERS))]),
+    lambda inner: st.lists(inner, min_size=1, max_size=4),
+    max_leaves=12,
+)
+
+
+def built(tree: Any) -> BaseException:
+    if isinstance(tree, list):
+        return BaseExceptionGroup("group", [built(each) for each in tree])
+    return OTHERS[tree]() if isinstance(tree, int) else tree("said so")
+
+
+def kinds(tree: Any) -> set[Any]:
+    return set().union(*map(kinds, tree)) if isinstance(tree, list) else {tree}
+
+
+@given(trees)
+def test_a_refusal_counts_wherever_it_stands(tree: Any) -> None:
+    """NotAuthenticated wins over Forbidden, that over TokenExpired, and each over faults and cancellations."""
+    expected = next((code for kind, code in REFUSALS.items() if kind in kinds(tree)), None)
+    assert refusal_in(built(tree)) == (None if expected is None else (expected, "said so"))
+
+
+def test_groups_may_be_deep_and_shared() -> None:
+    """Neither the depth of a group nor a group that stands in it many times costs more than its objects."""
+    assert refusal_in(nested(Forbidden("no"), 5_000, ValueError())) == (4502, "no")
+    shared: BaseException = NotAuthenticated("no")
+    for _ in range(60):
+        shared = BaseExceptionGroup("twice", [shared, shared])
+    assert len(list(leaves(shared))) == 1
+
+
+def test_a_refusal_without_a_text_is_told_by_its_class() -> None:
+    class Shy(NotAuthenticated):
+        def __str__(self) -> str:
+            raise SystemExit(1)
+
+    assert refusal_in(Shy()) == (4501, "Shy")
+    assert refusal_in(Forbidden()) == (4502, "Forbidden")
+
+
+@pytest.mark.parametrize("make", OTHERS)
+@pytest.mark.parametrize("depth", [0, 1, 400])
+async def test_what_a_function_raises_is_returned(make: Callable[[], BaseException], depth: int) -> None:
+    """Any BaseException, alone or in groups, becomes a value; the caller is not cancelled by it."""
+    raised = nested(make(), depth)
+
+    async def function() -> None:
+        raise raised
+
+    assert await called(function) is raised
+    await trio.lowlevel.checkpoint()
+
+
+async def test_a_failure_in_a_nursery_of_the_function_is_returned() -> None:
+    async def function() -> None:
+        async def fail() -> None:
+            raise NotAuthenticated("no")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(fail)
+
+    assert refusal_in(await called(function)) == (4501, "no")
+
+
+async def test_what_a_function_starts_beside_itself_ends_with_it() -> None:
+    """A task in the nursery around the function is cancelled when it returns; its failure is the function's."""
+    ended: list[str] = []
+
+    async def linger() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append("lingering")
+
+    async def beside(work: Callable[[], Awaitable[None]]) -> str:
+        nursery = trio.lowlevel.current_task().parent_nursery
+        assert nursery is not None
+        nursery.start_soon(work)
+        await trio.testing.wait_all_tasks_blocked()
+        return "user"
+
+    async def fail() -> None:
+        raise Forbidden("no")
+
+    assert await called(beside, linger) == "user"
+    assert ended == ["lingering"]
+    assert refusal_in(await called(beside, fail)) == (4502, "no")
+
+
+async def test_a_cancellation_from_outside_passes() -> None:
+    """Also where the function answers it with an exception of its own, or with a result."""
+
+    async def stubborn(answer: object) -> object:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer  # noqa: B012 - it swallows its cancellation
+
+    for answer in (NotAuthenticated("no"), "user"):
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(called, stubborn, answer)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_real_ctrl_c_is_the_main_tasks(deep: bool) -> None:
+    """It never surfaces in the function; where it hits a task of the function's own, it is passed on."""
+    results: list[object] = []
+
+    async def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await trio.lowlevel.checkpoint()
+
+    async def function() -> str:
+        if not deep:
+            await interrupt()
+        else:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(interrupt)
+        return "user"
+
+    async def call() -> None:
+        results.append(await called(function))
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await trio.sleep_forever()
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - its leaves are looked at
+        trio.run(main)
+    assert {type(error) for error in leaves(caught.value)} == {KeyboardInterrupt}
