@@ -1,16 +1,22 @@
 """The commands that were not answered yet: queued while offline, sent again with their id until a reply comes.
 
-The id makes that safe: the server answers a repeated one with its first reply and does nothing.
+The id makes that safe: the server answers a repeated one with its first reply and does nothing. It remembers ids only
+for so long (``command_memory_ms``), so a command that was first sent longer ago is not sent again.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from actors.errors import CommandRefused
 from transport._client_frames import command
+from transport._client_stopwatch import Stopwatch, awake_or_asleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @attrs.define
@@ -18,6 +24,17 @@ class _Pending:
     frame: dict[str, Any]
     encoded: bytes
     sent: bool = False
+    """Whether it was sent on the present connection."""
+    first_sent: Stopwatch | None = None
+    memory: float = math.inf
+    """The shortest time, in seconds, that a server to which it was sent remembers its id."""
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the server may have forgotten its id. A request for history has no effect: it may be repeated."""
+        if self.first_sent is None or self.frame["type"] != "command":
+            return False
+        return self.first_sent.seconds() > self.memory
 
 
 @attrs.define
@@ -25,8 +42,12 @@ class Commands:
     """Frames that want an answer, by id, in order of submission; at most ``limit`` of them."""
 
     limit: int
+    clocks: tuple[Callable[[], float], ...] = (awake_or_asleep,)
+    """What the age of a command is measured by; the one that went furthest counts."""
     frame_bytes: int | None = attrs.field(default=None, init=False)
     """``max_frame_bytes`` of the newest welcome; None before the first."""
+    memory: float = attrs.field(default=math.inf, init=False)
+    """``command_memory_ms`` of the newest welcome, in seconds."""
     resent: int = attrs.field(default=0, init=False)
     _pending: dict[str, _Pending] = attrs.field(factory=dict[str, _Pending], init=False)
 
@@ -58,24 +79,49 @@ class Commands:
         sent = (id_ for id_, one in self._pending.items() if one.sent and one.frame["type"] == "history")
         return next(sent, None)
 
-    def attached(self, frame_bytes: int) -> list[str]:
-        """Begin a connection that takes frames of ``frame_bytes``: all are to be sent again; ids that are too large.
+    def attached(self, frame_bytes: int, memory: float) -> list[str]:
+        """Begin a connection to a server that takes frames of ``frame_bytes`` and remembers ids for ``memory`` seconds.
 
-        Those are forgotten: the server would end the connection for good over one.
+        All commands are to be sent again. Return the ids of those that are too large, which are dropped: the server
+        would end the connection for good over one.
         """
-        self.frame_bytes = frame_bytes
-        large = [id_ for id_, one in self._pending.items() if len(one.encoded) > frame_bytes]
-        for id_ in large:
-            del self._pending[id_]
-        self.resent += sum(one.sent for one in self._pending.values())
+        self.frame_bytes, self.memory = frame_bytes, memory
+        self.detached()
+        return self._drop(lambda one: len(one.encoded) > frame_bytes)
+
+    def detached(self) -> None:
+        """Note that the connection is over: no reply comes to what was sent on it."""
         for one in self._pending.values():
             one.sent = False
-        return large
+
+    def drop_forgotten(self) -> list[str]:
+        """Drop the commands that may not be sent again, and return their ids.
+
+        These are the ones that were sent on an earlier connection, so long ago that the server may do them once more.
+        """
+        for one in self._pending.values():
+            if not one.sent and one.first_sent is not None:
+                one.memory = min(one.memory, self.memory)
+        return self._drop(lambda one: not one.sent and one.forgotten)
+
+    def _drop(self, condition: Callable[[_Pending], bool]) -> list[str]:
+        dropped = [id_ for id_, one in self._pending.items() if condition(one)]
+        for id_ in dropped:
+            del self._pending[id_]
+        return dropped
 
     def next_frame(self) -> bytes | None:
-        """Take the first frame that was not sent on this connection."""
+        """Return the first frame that was not sent on this connection, and count it as sent."""
         for one in self._pending.values():
             if not one.sent:
-                one.sent = True
+                self._note_sent(one)
                 return one.encoded
         return None
+
+    def _note_sent(self, one: _Pending) -> None:
+        one.sent = True
+        one.memory = min(one.memory, self.memory)
+        if one.first_sent is None:
+            one.first_sent = Stopwatch(*self.clocks)
+        else:
+            self.resent += 1

@@ -22,7 +22,13 @@ from transport import _client_frames as frames
 from transport._client_buffer import EventBuffer, decode_all
 from transport._client_frames import History, Signal, Welcome
 from transport.closing import ABNORMAL, NO_STATUS, TOKEN_EXPIRED, UNRECOVERABLE_POSITION, comes_back
-from transport.errors import ConnectionClosedForGood, HandshakeRejected, PositionLost, ServerBrokeProtocol
+from transport.errors import (
+    ConnectionClosedForGood,
+    HandshakeRejected,
+    OutcomeUnknown,
+    PositionLost,
+    ServerBrokeProtocol,
+)
 
 if TYPE_CHECKING:
     from transport._client_commands import Commands
@@ -57,6 +63,18 @@ Output: TypeAlias = Welcome | Answer | Signal
 
 
 @attrs.define
+class _Attempt:
+    """What belongs to one connection, and is gone with it: nothing of an old one can reach the next."""
+
+    hello_due: bytes | None = None
+    live: bool = False
+    pong_due: bool = False
+    typing_due: bool | None = None
+    goodbye: tuple[int, str] | None = None
+    retry_ms: int | None = None
+
+
+@attrs.define
 class ClientCore:
     """The state of one client across all its connections.
 
@@ -71,16 +89,16 @@ class ClientCore:
     backoff: Backoff
     renewable: bool
     welcome: Welcome | None = attrs.field(default=None, init=False)
-    live: bool = attrs.field(default=False, init=False)
     pings: int = attrs.field(default=0, init=False)
     resets: int = attrs.field(default=0, init=False)
     errors: int = attrs.field(default=0, init=False)
     unknown_frames: int = attrs.field(default=0, init=False)
-    _hello_due: bytes | None = attrs.field(default=None, init=False)
-    _pong_due: bool = attrs.field(default=False, init=False)
-    _typing_due: bool | None = attrs.field(default=None, init=False)
-    _goodbye: tuple[int, str] | None = attrs.field(default=None, init=False)
-    _retry_ms: int | None = attrs.field(default=None, init=False)
+    _now: _Attempt = attrs.field(factory=_Attempt, init=False)
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a connection that was welcomed."""
+        return self._now.live
 
     @property
     def ping_ms(self) -> int:
@@ -89,9 +107,7 @@ class ClientCore:
 
     def opened(self, token: str | None) -> None:
         """Begin a connection: ``hello`` is the next frame."""
-        self._hello_due = frames.hello(self.session, token, self.buffer.received, self.hello)
-        self._pong_due, self._typing_due = False, None
-        self._goodbye = self._retry_ms = None
+        self._now = _Attempt(frames.hello(self.session, token, self.buffer.received, self.hello))
 
     def next_frame(self) -> str | None:
         """Take the next frame to send, None if there is none now."""
@@ -99,24 +115,29 @@ class ClientCore:
         return None if frame is None else frame.decode()
 
     def _take_frame(self) -> bytes | None:
-        if self._hello_due is not None:
-            frame, self._hello_due = self._hello_due, None
+        now = self._now
+        if now.hello_due is not None:
+            frame, now.hello_due = now.hello_due, None
             return frame
-        if self._pong_due:
-            self._pong_due = False
+        if now.pong_due:
+            now.pong_due = False
             return _PONG
-        if not self.live:
+        if not now.live:
             return None
         return self.commands.next_frame() or self._take_typing()
 
+    def forgotten(self) -> list[Output]:
+        """Answer the commands that may not be sent again. To be called before frames are taken, and while offline."""
+        return [Answer(id_, OutcomeUnknown()) for id_ in self.commands.drop_forgotten()]
+
     def _take_typing(self) -> bytes | None:
-        active, self._typing_due = self._typing_due, None
+        active, self._now.typing_due = self._now.typing_due, None
         return None if active is None else b'{"type":"typing","active":%s}' % (b"true" if active else b"false")
 
     def typing(self, *, active: bool) -> None:
         """Say whether the user types: the newest word only, and only while there is a connection."""
         if self.live:
-            self._typing_due = active
+            self._now.typing_due = active
 
     def received(self, message: str | bytes) -> list[Output]:
         """Take in one message. Raises :class:`~transport._client_buffer.GapError` or :class:`ServerBrokeProtocol`."""
@@ -124,7 +145,7 @@ class ClientCore:
         kind = frame["type"]
         if kind == "ping":
             self.pings += 1
-            self._pong_due = True
+            self._now.pong_due = True
         elif kind == "goodbye":
             self._part(frame)
         elif kind == "welcome":
@@ -153,19 +174,20 @@ class ClientCore:
                 return self._error(frame)
 
     def _part(self, frame: dict[str, Any]) -> None:
-        self._goodbye = (frames.field(frame, "code", int), frames.field(frame, "reason", str))
+        self._now.goodbye = (frames.field(frame, "code", int), frames.field(frame, "reason", str))
         retry_ms = frame.get("retry_ms")
         if type(retry_ms) is int and 0 <= retry_ms <= _MAX_RETRY_MS:
-            self._retry_ms = retry_ms
+            self._now.retry_ms = retry_ms
 
     def _attach(self, welcome: Welcome) -> list[Output]:
         if self.live:
             raise ServerBrokeProtocol(reason="a second welcome")
         reset = self.buffer.attach(welcome, latest=self.hello.get("from") == "latest")
         self.resets += reset is not None
-        self.welcome, self.live = welcome, True
+        self.welcome, self._now.live = welcome, True
         refused = CommandRefused("bad_args", f"larger than the {welcome.max_frame_bytes} bytes that the server takes")
-        return [welcome, *(Answer(id_, refused) for id_ in self.commands.attached(welcome.max_frame_bytes))]
+        large = self.commands.attached(welcome.max_frame_bytes, welcome.command_memory_ms / 1000)
+        return [welcome, *(Answer(id_, refused) for id_ in large), *self.forgotten()]
 
     def _reply(self, frame: dict[str, Any]) -> list[Output]:
         if frames.field(frame, "ok", bool):
@@ -190,9 +212,9 @@ class ClientCore:
 
         Where the close frame got lost, the goodbye before it counts.
         """
-        if code in (NO_STATUS, ABNORMAL) and self._goodbye is not None:
-            code, reason = self._goodbye
-        self.live = False
+        ended = self.left()
+        if code in (NO_STATUS, ABNORMAL) and ended.goodbye is not None:
+            code, reason = ended.goodbye
         self.backoff.lived(lived)
         if code == UNRECOVERABLE_POSITION:
             return PositionLost(code, reason)
@@ -200,17 +222,21 @@ class ClientCore:
             return ConnectionClosedForGood(code, reason)
         if code == TOKEN_EXPIRED and not self.renewable:
             return ConnectionClosedForGood(code, f"{reason or 'token expired'} (and no callable to ask for another)")
-        return Retry(self._delay(), renew=code == TOKEN_EXPIRED)
+        delay = self.backoff.delay() if ended.retry_ms is None else ended.retry_ms / 1000
+        return Retry(delay, renew=code == TOKEN_EXPIRED)
 
-    def left(self) -> None:
-        """Note that the client itself ended the connection, to come back at once or never."""
-        self.live = False
+    def left(self) -> _Attempt:
+        """Note that the connection, or the attempt, is over, and return what belonged to it.
+
+        Nothing of it counts for the next: a goodbye was said once, whatever becomes of the attempts after it.
+        """
+        ended, self._now = self._now, _Attempt()
+        self.commands.detached()
+        return ended
 
     def rejected(self, status: int, reason: str) -> Retry | ConnectionClosedForGood:
         """Decide what follows an upgrade that got HTTP ``status``: only what may pass by itself is tried again."""
+        self.left()
         if status in _TEMPORARY_STATUS or status in _SERVER_ERRORS:
             return Retry(self.backoff.delay())
         return HandshakeRejected(status, reason)
-
-    def _delay(self) -> float:
-        return self.backoff.delay() if self._retry_ms is None else self._retry_ms / 1000

@@ -45,6 +45,8 @@ class Welcome:
     recovered: bool
     ping_ms: int
     max_frame_bytes: int
+    command_memory_ms: int = 300_000
+    """A server that does not say it remembers ids for 300 s."""
     reset: str | None = None
     runs: tuple[OpenRun, ...] = ()
     typing: tuple[Typist, ...] = ()
@@ -95,9 +97,14 @@ def parse_welcome(frame: dict[str, Any]) -> Welcome:
         welcome = _converter.structure(frame, Welcome)
     except BaseValidationError as error:
         raise ServerBrokeProtocol(reason="; ".join(transform_error(error, path="welcome"))) from error
-    if not (1 <= welcome.oldest <= welcome.latest + 1 <= MAX_SEQ + 1) or welcome.ping_ms < 1:
+    if not (1 <= welcome.oldest <= welcome.latest + 1 <= MAX_SEQ + 1) or not _usable(welcome):
         raise ServerBrokeProtocol(reason=f"a welcome that cannot be: {welcome}")
     return welcome
+
+
+def _usable(welcome: Welcome) -> bool:
+    """Return whether the numbers that the client works with can be meant."""
+    return welcome.ping_ms >= 1 and welcome.command_memory_ms >= 0
 
 
 def field(frame: dict[str, Any], name: str, kind: type[Any]) -> Any:

@@ -1,35 +1,50 @@
 """One connection of a client: dial, upgrade, read, write, close. Nothing of it outlives :meth:`Link.run`.
 
+Whatever is raised in it, by the network, by the WebSocket library, by the application's ``open_stream``, becomes a way
+to end (:class:`Ended`): :meth:`Link.run` is the one boundary, and no ``Exception`` passes it.
+
 What trio-websocket leaves to its user is done here: a time limit on the upgrade and an end to it where the peer hangs
 up, one writer, no message after a send that was cut off, and the raw stream closed by force at the end.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 import ssl
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import attrs
+import h11
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
-from wsproto.utilities import LocalProtocolError
+from wsproto.utilities import ProtocolError
 
-from actors.failures import text_of
+from actors.failures import describe, log_failure, members, text_of
 from transport._client_buffer import GapError
 from transport.closing import ABNORMAL, NO_STATUS, truncate_reason
 from transport.errors import ServerBrokeProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from transport._client_core import ClientCore, Output
+
+logger = logging.getLogger("greenroom.client")
 
 SUBPROTOCOL = "greenroom.v1"
 _NORMAL = 1000
 _CLOSE_SECONDS = 2.0
 _GRACE_SECONDS = 10.0
 _RECEIVE_BYTES = 64 * 1024
+_UPGRADE_BYTES = 1024 * 1024
+"""The largest answer to an upgrade, in bytes: the library keeps the body of a refusal as long as it comes."""
+_PATH = re.compile(r"[\x21-\x7e]+")
+_MAX_PORT = 65_535
+_EXPECTED = (ConnectionRejected, ConnectionClosed, ProtocolError, h11.ProtocolError, OSError, trio.BrokenResourceError)
+"""What a network, or a peer that is no server of this protocol, makes of an attempt. Anything else is a fault in code,
+of the application's ``open_stream`` or in here, and is logged with its traceback."""
 
 StreamFactory: TypeAlias = "Callable[[str, int, ssl.SSLContext | None], Awaitable[trio.abc.Stream]]"
 """Opens the byte stream to (host, port), with TLS where there is a context. Raises ``OSError`` when it cannot."""
@@ -53,14 +68,28 @@ class Target:
 
 def parse_url(url: str, context: ssl.SSLContext | None) -> Target:
     """Take ``url`` apart; ``context`` replaces the default one of ``wss:``. Raises ``ValueError``."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"ws", "wss"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        host, port = _checked_host(parts.hostname or ""), parts.port
+    except ValueError as error:
+        raise ValueError(f"not a URL: {url!r} ({error})") from error
+    if parts.scheme not in {"ws", "wss"} or not host or port == 0:
         raise ValueError(f"the URL must be ws://HOST… or wss://HOST…, not {url!r}")
     if parts.scheme == "ws" and context is not None:
         raise ValueError("an ssl_context needs a wss: URL")
-    tls = (context or ssl.create_default_context()) if parts.scheme == "wss" else None
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(parts.hostname, parts.port or _default_port(tls), path, tls)
+    if not _PATH.fullmatch(path):
+        raise ValueError(f"the path of a URL is printable ASCII, the rest percent-encoded: {path!r}")
+    tls = (context or ssl.create_default_context()) if parts.scheme == "wss" else None
+    return Target(host, port or _default_port(tls), path, tls)
+
+
+def _checked_host(host: str) -> str:
+    """Return ``host``. Raise ``ValueError`` for a name that no resolver takes: they fail in ways of their own."""
+    if not all(character.isprintable() and character not in " /\\" for character in host):
+        raise ValueError("a host has no spaces")
+    host.encode("idna")
+    return host
 
 
 def _default_port(tls: ssl.SSLContext | None) -> int:
@@ -88,6 +117,8 @@ class Ended:
     reason: str
     status: int | None = None
     lived: float = 0.0
+    catching_up: bool = False
+    """Whether the client itself ended it, to come back with a resume at once."""
 
 
 @attrs.define(eq=False)
@@ -117,11 +148,19 @@ class Interrupt:
 
 
 class _WatchedStream(trio.abc.Stream):
-    """A stream that says when its peer hung up: trio-websocket's upgrade would wait for ever."""
+    """A stream that tells when its peer hung up, or sends more than an upgrade takes.
+
+    trio-websocket's upgrade would wait for ever after the one, and keep everything of the other.
+    """
 
     def __init__(self, inner: trio.abc.Stream, hung_up: Callable[[], None]) -> None:
         self._inner = inner
         self._hung_up = hung_up
+        self._left: int | None = _UPGRADE_BYTES
+
+    def upgraded(self) -> None:
+        """Let everything pass from now on."""
+        self._left = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         try:
@@ -129,7 +168,9 @@ class _WatchedStream(trio.abc.Stream):
         except trio.BrokenResourceError:
             self._hung_up()
             raise
-        if not data:
+        if self._left is not None:
+            self._left -= len(data)
+        if not data or (self._left is not None and self._left < 0):
             self._hung_up()
         return data
 
@@ -165,39 +206,48 @@ class Link:
     connect_seconds: float
     patience: float
     max_message_size: int
-    _ended: Ended | ServerBrokeProtocol = attrs.field(default=Ended(ABNORMAL, "no answer to the upgrade"), init=False)
+    _ended: Ended | ServerBrokeProtocol | None = attrs.field(default=None, init=False)
+    """How it ended, as far as its own reader knows: what crossed that in other tasks does not count."""
     _live_since: float | None = attrs.field(default=None, init=False)
+    _upgraded: bool = attrs.field(default=False, init=False)
     _sending: bool = attrs.field(default=False, init=False)
 
     async def run(self, token: str | None) -> Ended | ServerBrokeProtocol:
-        """Connect and converse until it ends; how it did. Cancelled: the stream is closed without a close frame."""
+        """Connect and converse until it ends, and return how. No ``Exception`` passes.
+
+        Cancelled: the stream is closed without a close frame.
+        """
+        failure: Ended | None = None
+        try:
+            await self._attempt(token)
+        except* Exception as group:  # noqa: BLE001  the boundary: the library's tasks may raise anything
+            failure = _failure(group, upgraded=self._upgraded)
+        return self._with_life(self._ended or failure or Ended(ABNORMAL, "no answer to the upgrade"))
+
+    async def _attempt(self, token: str | None) -> None:
         deadline = trio.current_time() + self.connect_seconds
         stream = None
         with self.interrupt.begin(deadline=deadline):
             try:
                 stream = await self.open_stream(self.target.host, self.target.port, self.target.tls)
             except (OSError, trio.BrokenResourceError) as error:
-                return Ended(ABNORMAL, f"cannot connect: {text_of(error.__cause__ or error)}")
+                self._ended = Ended(ABNORMAL, f"cannot connect: {text_of(error.__cause__ or error)}")
+                return
         if stream is None:
-            return Ended(ABNORMAL, "cannot connect: no answer in time")
-        return await self._with(stream, token, deadline)
-
-    async def _with(self, stream: trio.abc.Stream, token: str | None, deadline: float) -> Ended | ServerBrokeProtocol:
-        """Converse over ``stream``; whatever trio-websocket's tasks raise becomes a way to end."""
+            self._ended = Ended(ABNORMAL, "cannot connect: no answer in time")
+            return
         try:
-            async with trio.open_nursery() as nursery:
-                websocket = await self._upgrade(nursery, stream, deadline)
-                if websocket is not None:
-                    await self._converse(nursery, websocket, token)
-                nursery.cancel_scope.cancel()
-        except* ConnectionRejected as group:
-            self._ended = _rejection(group)
-        except* LocalProtocolError:
-            # The peer's close crossed something of ours. That it ended is noted already, or is what the default says.
-            pass
+            await self._with(stream, token, deadline)
         finally:
             await trio.aclose_forcefully(stream)
-        return self._with_life(self._ended)
+
+    async def _with(self, stream: trio.abc.Stream, token: str | None, deadline: float) -> None:
+        async with trio.open_nursery() as nursery:
+            websocket = await self._upgrade(nursery, stream, deadline)
+            if websocket is not None:
+                self._upgraded = True
+                await self._converse(nursery, websocket, token)
+            nursery.cancel_scope.cancel()
 
     def _with_life(self, ended: Ended | ServerBrokeProtocol) -> Ended | ServerBrokeProtocol:
         if isinstance(ended, ServerBrokeProtocol) or self._live_since is None:
@@ -218,21 +268,23 @@ class Link:
     ) -> WebSocketConnection | None:
         with self.interrupt.begin(deadline=deadline) as scope:
             # Any stream does; the annotation names only the two that the library opens itself.
-            watched = cast("trio.SocketStream", _WatchedStream(stream, scope.cancel))
-            return await wrap_client_stream(
+            watched = _WatchedStream(stream, scope.cancel)
+            websocket = await wrap_client_stream(
                 nursery,
-                watched,
+                cast("trio.SocketStream", watched),
                 self.target.authority,
                 self.target.path,
                 subprotocols=[SUBPROTOCOL],
                 max_message_size=self.max_message_size,
                 receive_buffer_size=_RECEIVE_BYTES,
             )
+            watched.upgraded()
+            return websocket
         return None
 
     async def _write(self, websocket: WebSocketConnection) -> None:
         while True:
-            while (frame := self.core.next_frame()) is not None:
+            while (frame := self._next_frame()) is not None:
                 self._sending = True
                 try:
                     await websocket.send_message(frame)
@@ -240,6 +292,11 @@ class Link:
                     return  # the reader hears of it too, with the code
                 self._sending = False
             await self.outgoing.park()
+
+    def _next_frame(self) -> str | None:
+        """Return the next frame to send, once the commands are answered whose time passed while they waited here."""
+        self.deliver(self.core.forgotten())
+        return self.core.next_frame()
 
     async def _read(self, websocket: WebSocketConnection) -> Ended | ServerBrokeProtocol:
         with self.interrupt.begin() as scope:
@@ -257,7 +314,7 @@ class Link:
         if self.interrupt.leaving:
             return Ended(_NORMAL, "")
         if self.interrupt.catching_up:
-            return Ended(ABNORMAL, "catching up")
+            return Ended(ABNORMAL, "catching up", catching_up=True)
         return Ended(ABNORMAL, "nothing heard for longer than a ping takes")
 
     def _take_in(self, message: str | bytes) -> None:
@@ -285,8 +342,34 @@ class Link:
         buffer.skipping = buffer.full
 
 
-def _rejection(group: BaseExceptionGroup[ConnectionRejected]) -> Ended:
-    rejection = cast("ConnectionRejected", group.exceptions[0])
+def _failure(group: BaseExceptionGroup[Exception], *, upgraded: bool) -> Ended:
+    """Return the end that an attempt came to by what its tasks raised."""
+    errors = list(_leaves(group))
+    rejection = next((error for error in errors if isinstance(error, ConnectionRejected)), None)
+    if rejection is not None:
+        return _rejection(rejection)
+    if not all(isinstance(error, _EXPECTED) for error in errors):
+        log_failure(logger, "a connection attempt failed in code, and is tried again", error=group)
+    told = "; ".join(describe(_original(error)) for error in errors)
+    return Ended(ABNORMAL, truncate_reason(f"the connection failed: {told}" if upgraded else f"no WebSocket: {told}"))
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+    waiting: list[BaseException] = [group]
+    while waiting:  # and no recursion: groups may be nested deeper than Python's stack
+        error = waiting.pop()
+        inner = members(error)
+        waiting += reversed(inner)
+        if not inner:
+            yield error
+
+
+def _original(error: BaseException) -> BaseException:
+    """Return what was wrong with the peer's bytes, where the library raised because it could not answer them."""
+    return error.__context__ if isinstance(error.__context__, ProtocolError) else error
+
+
+def _rejection(rejection: ConnectionRejected) -> Ended:
     body = (rejection.body or b"").decode(errors="replace").strip()
     return Ended(ABNORMAL, truncate_reason(body), status=rejection.status_code)
 

@@ -404,6 +404,7 @@ class Connection:
                 "reset": attachment.reset,
                 "ping_ms": round(self._settings.ping_seconds * 1000),
                 "max_frame_bytes": self._settings.max_frame_bytes,
+                "command_memory_ms": frames.milliseconds(self._settings.command_memory_seconds),
                 "runs": [{"run_id": run.id, "agent": run.name, "started": run.started} for run in attachment.runs],
                 "typing": [{"by": by, "id": who} for by, who in attachment.typing],
             }

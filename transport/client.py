@@ -16,7 +16,9 @@ see replies, and lets events go; they are in the server's log. Once the applicat
 client drops the connection, resumes after the last event it kept, and nothing was lost.
 
 **Commands.** Each has an id. It is queued while offline, and sent again on the next connection until its reply comes:
-the server does a command with one id once. At most ``max_commands`` may be without a reply; one more is refused with
+the server does a command with one id once. The server remembers ids only for so long (``Welcome.command_memory_ms``): a
+command that was first sent longer ago, by a clock that goes on while the machine sleeps, is not sent again, and raises
+:class:`~transport.errors.OutcomeUnknown`. At most ``max_commands`` may be without a reply; one more is refused with
 ``overloaded``. By default they are fewer than a server takes at once, so that none of those that waited while offline
 is refused for their number.
 
@@ -31,7 +33,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import re
 import secrets
 from collections import deque
 from contextlib import asynccontextmanager
@@ -43,15 +44,17 @@ import trio
 
 from actors.events import MAX_SEQ, Event, Position
 from actors.failures import shown
+from transport import _client_arguments as arguments
 from transport import _client_link as links
 from transport._client_buffer import EventBuffer
 from transport._client_commands import Commands
 from transport._client_core import Answer, ClientCore, Retry
 from transport._client_frames import History, OpenRun, Reset, Signal, Typist, Welcome
 from transport._client_statistics import ClientStatistics
+from transport._client_stopwatch import awake_or_asleep
 from transport._client_waiting import Items, Slot
 from transport.backoff import Backoff
-from transport.closing import SESSION_CLOSED
+from transport.closing import ABNORMAL, SESSION_CLOSED
 from transport.errors import (
     ClientClosed,
     ConnectionClosedForGood,
@@ -83,7 +86,6 @@ Token: TypeAlias = "str | Callable[[], str | Awaitable[str]] | None"  # noqa: S1
 """A token, or what to call for one: at the first connection, and again whenever the server says that it expired."""
 State: TypeAlias = Literal["connecting", "live", "waiting", "closed"]
 
-_SESSION = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
 _COMMAND_ID_LENGTH = 128
 _HISTORY_LIMIT = 500
 
@@ -98,6 +100,7 @@ class _Options:
     signals: int
     patience: float
     connect_seconds: float
+    token_seconds: float
     max_message_size: int
 
 
@@ -105,7 +108,7 @@ class Client:
     """A session, followed by :func:`connect`, which is the way to get one. Its methods may be called by any task.
 
     A command that is cancelled while it waits for its reply is withdrawn if it was not sent yet; if it was, it may or
-    may not have been done, and is not sent again.
+    may not have been done, and is not sent again. A command that raises at the call leaves nothing behind.
     """
 
     def __init__(
@@ -227,8 +230,8 @@ class Client:
 
         Where those were trimmed it begins at the oldest kept one. Raises :class:`~actors.CommandRefused`.
         """
-        if not 0 <= after <= MAX_SEQ or not 1 <= limit <= _HISTORY_LIMIT:
-            raise ValueError(f"after must be from 0 to 2^53-1 and limit from 1 to {_HISTORY_LIMIT}")
+        if not (arguments.whole(after, 0, MAX_SEQ) and arguments.whole(limit, 1, _HISTORY_LIMIT)):
+            raise ValueError(f"after must be an integer from 0 to 2^53-1 and limit one from 1 to {_HISTORY_LIMIT}")
         page = await self._ask({"type": "history", "id": _new_id(), "after": after, "limit": limit})
         if not isinstance(page, History):
             raise ServerBrokeProtocol(reason="a reply to a history request that is no history")
@@ -301,10 +304,17 @@ class Client:
 
     async def run(self) -> None:
         """Connect, converse and come back, until it is left or ended for good. Called by :func:`connect`."""
-        token = await self._fetch_token()
+        token: str | None = None
+        fetch = True
         while self._error is None and not self._interrupt.leaving:
             self._state = "connecting"
-            decision = self._decide(await self._link().run(token))
+            ended: links.Ended | ServerBrokeProtocol | None = None
+            if fetch:
+                token, ended = await self._fetch_token()
+                fetch = ended is not None
+            if self._error is not None or self._interrupt.leaving:
+                return
+            decision = self._decide(ended or await self._link().run(token))
             if self._interrupt.leaving:
                 return
             if isinstance(decision, TransportError):
@@ -313,8 +323,7 @@ class Client:
             self._state = "waiting"
             with self._interrupt.begin(deadline=trio.current_time() + decision.delay):
                 await trio.sleep_forever()
-            if decision.renew and not self._interrupt.leaving:
-                token = await self._fetch_token()
+            fetch = fetch or decision.renew
 
     def _link(self) -> links.Link:
         self._interrupt.catching_up = False
@@ -332,7 +341,12 @@ class Client:
         )
 
     def _decide(self, ended: links.Ended | ServerBrokeProtocol) -> Retry | TransportError:
-        if self._interrupt.catching_up:
+        decision = self._judge(ended)
+        self._deliver(self._core.forgotten())
+        return decision
+
+    def _judge(self, ended: links.Ended | ServerBrokeProtocol) -> Retry | TransportError:
+        if isinstance(ended, links.Ended) and ended.catching_up:
             self._catch_ups += 1
             self._core.left()
             return Retry(0)
@@ -346,19 +360,26 @@ class Client:
             return self._core.rejected(ended.status, ended.reason)
         return self._core.closed(ended.code, ended.reason, ended.lived)
 
-    async def _fetch_token(self) -> str | None:
-        """Get a token from the application; what it raises ends the client, and is told to whoever asks."""
+    async def _fetch_token(self) -> tuple[str | None, links.Ended | None]:
+        """Get a token from the application, or return how the attempt ended because there was none in time.
+
+        What the callable raises ends the client, and is raised to the tasks that use it. A callable that hangs is
+        cancelled, so that nothing of it comes late, and called again with the next attempt.
+        """
         if not callable(self._token):
-            return self._token
+            return self._token, None
+        seconds = self._options.token_seconds
         try:
-            with self._interrupt.begin():
+            with self._interrupt.begin(deadline=trio.current_time() + seconds):
                 token = self._token()
-                return await token if inspect.isawaitable(token) else token
+                return arguments.checked_token(await token if inspect.isawaitable(token) else token), None
+        except TokenUnavailable as error:
+            self._end(error)
         except Exception as error:  # noqa: BLE001  the application's own code: whatever it raises is handed back to it
             unavailable = TokenUnavailable(f"the token callable raised {shown(error)}")
             unavailable.__cause__ = error
             self._end(unavailable)
-        return None
+        return None, links.Ended(ABNORMAL, f"no token within {seconds:g} s")
 
     def leave(self) -> None:
         """End the client, with a close frame if it is connected. Called by :func:`connect`."""
@@ -400,6 +421,7 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     signals: int = 64,
     patience: float = 5.0,
     connect_seconds: float = 10.0,
+    token_seconds: float = 15.0,
     max_message_size: int = 4 * 1024 * 1024,
     ssl_context: ssl.SSLContext | None = None,
     open_stream: links.StreamFactory | None = None,
@@ -407,7 +429,8 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
 ) -> AsyncGenerator[Client]:
     """Follow ``session`` at ``url`` until the block is left. Returns at once: the first connection is made meanwhile.
 
-    - ``token``: a string, or a callable, sync or async, that is asked for one at first and whenever it expired.
+    - ``token``: a string, or a callable, sync or async, that is asked for one at first and whenever it expired. What it
+      raises ends the client (:class:`~transport.errors.TokenUnavailable`).
     - ``resume``: a :attr:`Client.position` that was kept; the first event is the one after it, or a :class:`Reset`.
     - ``from_``: without one, begin at the oldest event that is kept, or with what is new.
     - ``strict``: a position that cannot be recovered ends the client with :class:`~transport.errors.PositionLost`.
@@ -415,14 +438,27 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     - ``buffer_events``, ``buffer_bytes``, ``patience``, ``max_commands``: see the module.
     - ``signals``: how many signals wait to be taken.
     - ``connect_seconds``: for the TCP, TLS and WebSocket handshakes together.
+    - ``token_seconds``: for one call of the token callable; then it is cancelled, and called again after a delay.
     - ``max_message_size``: in characters; above the server's ``max_event_bytes``, or a larger event ends the client.
-    - ``open_stream``: opens the byte stream: through a proxy, over a Unix socket, in memory.
+    - ``open_stream``: opens the byte stream: through a proxy, over a Unix socket, in memory. What it raises is an
+      attempt that failed; anything but ``OSError`` and ``trio.BrokenResourceError`` is logged with its traceback.
     - ``rng``: draws the jitter of the delays.
 
     Raises ``ValueError`` for arguments that no server would take. Leaving the block sends a close frame; cancelling it
     closes the connection without one. If the token callable failed and nobody was told, leaving raises it.
     """
-    _check_arguments(session, resume, from_)
+    arguments.check_session(session, resume, from_)
+    arguments.check_strings(client=client, token=None if callable(token) else token)
+    arguments.check_numbers(
+        buffer_events=buffer_events,
+        buffer_bytes=buffer_bytes,
+        max_commands=max_commands,
+        max_message_size=max_message_size,
+        signals=signals,
+        patience=patience,
+        connect_seconds=connect_seconds,
+        token_seconds=token_seconds,
+    )
     options = _Options(
         buffer_events=buffer_events,
         buffer_bytes=buffer_bytes,
@@ -430,25 +466,26 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
         signals=signals,
         patience=patience,
         connect_seconds=connect_seconds,
+        token_seconds=token_seconds,
         max_message_size=max_message_size,
     )
     core = ClientCore(
         session=session,
-        hello={"from": from_, "strict": strict, "client": client},
+        hello={"from": from_, "strict": bool(strict), "client": client},
         buffer=EventBuffer(buffer_events, buffer_bytes, received=resume, applied=resume),
-        commands=Commands(max_commands),
+        commands=Commands(max_commands, (awake_or_asleep, trio.current_time)),
         backoff=Backoff(rng or SystemRandom()),
         renewable=callable(token),
     )
     target = links.parse_url(url, ssl_context)
     one = Client(target, core, token, open_stream or links.open_stream, options)
-    failure = None
+    failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(one.run)
             try:
                 yield one
-            except Exception as error:  # noqa: BLE001  raised again below, without the nursery's group around it
+            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  raised again below, ungrouped
                 failure = error
             one.leave()
     finally:
@@ -456,15 +493,6 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     if failure is not None:
         raise failure
     one.tell()
-
-
-def _check_arguments(session: str, resume: Position | None, from_: str) -> None:
-    if not _SESSION.fullmatch(session):
-        raise ValueError(f"a session's name is 1 to 128 characters of A-Z a-z 0-9 . _ ~ : -, not {shown(session)}")
-    if resume is not None and not 0 <= resume.seq <= MAX_SEQ:
-        raise ValueError(f"resume.seq must be from 0 to 2^53-1, not {resume.seq}")
-    if from_ not in {"oldest", "latest"}:
-        raise ValueError(f"from_ must be 'oldest' or 'latest', not {shown(from_)}")
 
 
 def _new_id() -> str:

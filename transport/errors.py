@@ -3,6 +3,8 @@
 ::
 
     GreenroomError
+    ├── CommandRefused                    (of actors)
+    │   └── OutcomeUnknown                a command that was sent, and may not be sent again to learn its outcome
     └── TransportError
         ├── NotAuthenticated              who is there is not known
         │   └── TokenExpired              it was known until the token's time was over
@@ -17,7 +19,7 @@
 
 from __future__ import annotations
 
-from actors.errors import GreenroomError
+from actors.errors import CommandRefused, GreenroomError
 from transport.closing import UNRECOVERABLE_POSITION
 
 _PROTOCOL_ERROR = 1002
@@ -33,6 +35,17 @@ class ClientClosed(TransportError):
 
 class TokenUnavailable(TransportError):
     """The token callable raised (its exception is the cause) or returned something that is no string."""
+
+
+class OutcomeUnknown(CommandRefused):
+    """A command was sent and its reply got lost, and the server may have forgotten the command's id by now.
+
+    Sending it again might do it twice, so the client does not. Its ``code`` is ``outcome_unknown``: the command may or
+    may not have been done. Unlike other refusals it is no reason to try again unseen.
+    """
+
+    def __init__(self, code: str = "outcome_unknown", message: str = "the reply was lost and its time is over") -> None:
+        super().__init__(code, message)
 
 
 class ConnectionClosedForGood(TransportError):

@@ -225,6 +225,11 @@ def welcome(fields: Mapping[str, object]) -> bytes:
     return orjson.dumps({"type": "welcome", **present})
 
 
+def milliseconds(seconds: float) -> int:
+    """Return a time as a frame holds it: in whole ms, rounded down, at most 2^53-1 however long it is."""
+    return int(min(seconds * 1000, MAX_SEQ))
+
+
 def events_message(lines: Sequence[bytes]) -> bytes:
     """Frame an ``events`` message of lines as they are in the log, as :func:`text_message` does; copied once."""
     joined = b",".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -235,15 +236,22 @@ async def keep_alive(one: Any) -> None:
 
 async def test_welcome_has_exactly_its_fields() -> None:
     names = {"type", "session", "connection", "epoch", "oldest", "latest", "recovered", "ping_ms"}
-    names |= {"max_frame_bytes", "runs", "typing"}
+    names |= {"max_frame_bytes", "command_memory_ms", "runs", "typing"}
     async with greenroom().running(port=0) as server, greeted(server) as one, greeted(server) as two:
         welcome = one.welcome
         assert set(welcome) == names
         expected = {"session": "s1", "oldest": 1, "latest": 0, "recovered": False, "ping_ms": 25_000}
-        assert welcome.items() >= {**expected, "max_frame_bytes": 65_536}.items()
+        assert welcome.items() >= {**expected, "max_frame_bytes": 65_536, "command_memory_ms": 300_000}.items()
         assert (welcome["runs"], welcome["typing"]) == ([], [])
         assert welcome["connection"] != two.welcome["connection"]
         assert welcome["epoch"] == two.welcome["epoch"]
+
+
+@pytest.mark.parametrize(("seconds", "ms"), [(0, 0), (1.9999, 1999), (math.inf, 2**53 - 1)])
+async def test_welcome_says_how_long_commands_are_remembered(seconds: float, ms: int) -> None:
+    """It is the setting, rounded down, so that no client repeats a command too late."""
+    async with greenroom(command_memory_seconds=seconds).running(port=0) as server, greeted(server) as one:
+        assert one.welcome["command_memory_ms"] == ms
 
 
 async def test_welcome_shows_the_open_runs() -> None:

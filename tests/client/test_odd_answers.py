@@ -1,0 +1,320 @@
+"""A peer that is no server of this protocol, or breaks it: the client comes back, or ends with one error of its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ssl
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import hypothesis.strategies as st
+import pytest
+import trio
+import trio.testing
+from _scale import scaled
+from _scripted_server import Peer, scripted
+from hypothesis import given, settings
+from trio.testing import MockClock
+
+from transport.client import Client, connect
+from transport.errors import ConnectionClosedForGood, HandshakeRejected, ServerBrokeProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Answer: TypeAlias = "Callable[[bytes], list[bytes]]"
+"""Makes what the peer sends, in parts, of the upgrade request that it got."""
+
+
+def accepting(request: bytes, *, subprotocol: bytes = b"greenroom.v1", extra: bytes = b"") -> bytes:
+    """The right answer to an upgrade request."""
+    key = request.lower().split(b"sec-websocket-key:")[0]
+    value = request[len(key) :].split(b":", 1)[1].split(b"\r\n")[0].strip()
+    accept = base64.b64encode(hashlib.sha1(value + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324  RFC 6455
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    return head + b"Sec-WebSocket-Accept: %b\r\nSec-WebSocket-Protocol: %b\r\n%b\r\n" % (accept, subprotocol, extra)
+
+
+def raw(data: bytes) -> Answer:
+    return lambda _request: [data]
+
+
+async def meet(answer: Answer, *, stays: bool = False, seconds: float = 120.0, drip: float = 0.0) -> Client:
+    """Have a client meet a peer with this answer, again and again for two minutes; return the client.
+
+    Raises what the client's block raises. ``stays``: the peer keeps the connection open, and says nothing more.
+    """
+
+    async def peer(stream: trio.StapledStream[Any, Any]) -> None:
+        try:
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += bytes(await stream.receive_some())
+            for part in answer(request):
+                await stream.send_all(part)
+                await trio.sleep(drip)
+            while stays and await stream.receive_some():
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async with trio.open_nursery() as nursery:
+
+        async def open_stream(*_: object) -> trio.abc.Stream:
+            await trio.lowlevel.checkpoint()
+            mine, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(peer, theirs)
+            return mine
+
+        failure: ConnectionClosedForGood | None = None
+        with trio.move_on_after(seconds):
+            try:
+                async with connect("ws://memory", "s1", open_stream=open_stream) as client:
+                    async for _ in client.events():
+                        pass
+            except ConnectionClosedForGood as error:
+                failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return client
+
+
+WELCOME = (
+    b'{"type":"welcome","session":"s","connection":"c","epoch":"e","oldest":1,"latest":0,"recovered":false,'
+    b'"ping_ms":25000,"max_frame_bytes":65536,"runs":[],"typing":[]}'
+)
+
+
+def message(payload: bytes, opcode: int = 0x81) -> bytes:
+    size = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + len(payload).to_bytes(2, "big")
+    return bytes([opcode]) + size + payload
+
+
+COMES_BACK: dict[str, Answer] = {
+    "nothing": raw(b""),
+    "another protocol": raw(b"SSH-2.0-OpenSSH_9.0\r\n"),
+    "no HTTP": raw(b"\x00\x01\x02\xff" * 100),
+    "a TLS alert": raw(b"\x15\x03\x01\x00\x02\x02\x46"),
+    "a header of 200 KB": raw(b"HTTP/1.1 502 Bad\r\nX: " + b"a" * 200_000 + b"\r\n\r\n"),
+    "half an answer": raw(b"HTTP/1.1 101 Switching Pro"),
+    "a body that was cut": raw(b"HTTP/1.1 404 Gone\r\nContent-Length: 500\r\n\r\nhel"),
+    "a busy server": raw(b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    "a wrong accept": lambda request: [accepting(request).replace(b"Accept: ", b"Accept: x")],
+    "a subprotocol not offered": lambda request: [accepting(request, subprotocol=b"other.v1")],
+    "an extension": lambda request: [accepting(request, extra=b"Sec-WebSocket-Extensions: permessage-deflate\r\n")],
+    "a close at once": lambda request: [accepting(request)],
+    "half a message": lambda request: [accepting(request), message(WELCOME), b"\x81\x7e\x10\x00half"],
+    "a goodbye of another server": lambda request: [
+        accepting(request) + message(WELCOME),
+        message(b'{"type":"goodbye","code":4005,"reason":"x","retry_ms":"soon"}') + b"\x88\x02\x0f\xa5",
+    ],
+}
+ENDS: dict[str, Answer] = {
+    "a page": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+    "a redirect": raw(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"),
+    "a masked frame": lambda request: [accepting(request) + b"\x81\x82\x00\x00\x00\x00{}"],
+    "reserved bits": lambda request: [accepting(request) + b"\xf1\x02{}"],
+    "no UTF-8": lambda request: [accepting(request) + b"\x81\x02\xff\xff"],
+    "a close code that is none": lambda request: [accepting(request) + message(WELCOME) + b"\x88\x02\x03\xe7"],
+    "no JSON": lambda request: [accepting(request) + message(b"hello")],
+    "a binary message": lambda request: [accepting(request) + message(WELCOME) + message(b"x", 0x82)],
+}
+
+
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("name", COMES_BACK)
+async def test_an_answer_that_may_be_another_next_time_is_come_back_from(
+    name: str, stays: bool, autojump_clock: MockClock
+) -> None:
+    """The client waits and tries again, whether the peer hangs up or says nothing more."""
+    client = await meet(COMES_BACK[name], stays=stays)
+    assert client.statistics().failures >= 2
+    assert client.statistics().last_failure
+
+
+@pytest.mark.parametrize("name", ENDS)
+async def test_an_answer_that_stays_ends_it_with_one_error(name: str, autojump_clock: MockClock) -> None:
+    """An HTTP refusal and a broken frame end the client with an error of this library, in no group."""
+    with pytest.raises(ConnectionClosedForGood):
+        await meet(ENDS[name])
+
+
+async def test_an_answer_in_drips_has_the_time_of_one_upgrade(autojump_clock: MockClock) -> None:
+    """A peer that sends a byte a second is left after ``connect_seconds``, each time."""
+    client = await meet(lambda _: [b"H"] * 100, drip=1.0, seconds=100.0)
+    assert 4 <= client.statistics().failures <= 12
+
+
+async def test_a_refusal_without_end_is_not_kept(autojump_clock: MockClock) -> None:
+    """The client hangs up on an answer of more than a mebibyte, however soon it arrives."""
+    taken = 0
+
+    def endless(_: bytes) -> list[bytes]:
+        nonlocal taken
+        taken += 1
+        return [b"HTTP/1.1 500 No\r\nContent-Length: 99999999\r\n\r\n", *[b"x" * 65_536] * 100]
+
+    client = await meet(endless, seconds=5.0, drip=0.001)
+    assert client.statistics().failures == taken > 3
+
+
+ANSWERS = st.one_of(
+    st.binary(max_size=300).map(lambda data: (b"", data)),
+    st.tuples(st.just(b"accept"), st.binary(max_size=100)),
+    st.tuples(st.just(b"welcome"), st.binary(max_size=100)),
+    st.tuples(
+        st.sampled_from(
+            [b"HTTP/1.1 101 X\r\n", b"HTTP/1.1 200 X\r\n", b"HTTP/1.0 503 X\r\n", b"HTTP/1.1 100 X\r\n\r\n"]
+        ),
+        st.binary(max_size=100),
+    ),
+)
+
+
+@given(answer=ANSWERS, cut=st.integers(0, 400), stays=st.booleans())
+@settings(max_examples=scaled(150, 20_000), deadline=None)
+def test_no_answer_ends_the_client_with_a_foreign_exception(
+    answer: tuple[bytes, bytes], cut: int, *, stays: bool
+) -> None:
+    """Whatever bytes a peer answers, before or after the upgrade: retries, or one error that is ours."""
+    begin, rest = answer
+
+    def made(request: bytes) -> list[bytes]:
+        heads = {b"accept": accepting(request), b"welcome": accepting(request) + message(WELCOME)}
+        whole = heads.get(begin, begin) + rest
+        return [part for part in (whole[:cut], whole[cut:]) if part]
+
+    async def main() -> None:
+        try:
+            client = await meet(made, stays=stays, seconds=50.0)
+        except (HandshakeRejected, ServerBrokeProtocol, ConnectionClosedForGood):
+            return
+        assert client.statistics().failures >= 1
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+# --- what opens the stream --------------------------------------------------------------------------------------------
+
+
+class Unshowable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even that")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no route"), ssl.SSLError("no TLS"), trio.BrokenResourceError(), ValueError("mine"), Unshowable()]
+)
+async def test_what_open_stream_raises_is_an_attempt_that_failed(
+    error: Exception, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception of the application's code is tried again after too, and is logged where it is no network error."""
+    attempts = 0
+
+    async def fails(*_: object) -> trio.abc.Stream:
+        nonlocal attempts
+        attempts += 1
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    with trio.move_on_after(30):
+        async with connect("ws://memory", "s1", open_stream=fails) as client:
+            await anext(client.events())
+    assert attempts > 2
+    assert client.statistics().failures == attempts
+    assert bool(caplog.records) is not isinstance(error, (OSError, trio.BrokenResourceError))
+
+
+async def test_what_is_no_stream_is_an_attempt_that_failed(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An ``open_stream`` that returns something else breaks its attempt, not the client."""
+
+    async def nothing(*_: object) -> Any:
+        await trio.lowlevel.checkpoint()
+        return object()
+
+    with trio.move_on_after(5):
+        async with connect("ws://memory", "s1", open_stream=nothing) as client:
+            await anext(client.events())
+    assert client.statistics().failures > 1
+    assert "failed in code" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ws://a..b:1/", "ws://.a/", f"ws://{'a' * 70}.com/", "ws://[::1/", "ws://a:99999/", "ws://a:0/", "ws://ho st/",
+     "ws:///x", "ws://a/b c", "ws://a/ü"],
+)  # fmt: skip
+async def test_a_url_that_nothing_can_connect_to_is_refused_at_the_call(url: str) -> None:
+    """No name that a resolver chokes on, and no path that HTTP does not allow, gets as far as an attempt."""
+    with pytest.raises(ValueError, match=r"URL|path"):
+        async with connect(url, "s1"):
+            pytest.fail("it was accepted")
+
+
+async def test_a_plain_server_behind_wss_is_come_back_from() -> None:
+    """A TLS handshake with what speaks no TLS is an attempt that failed."""
+
+    async def plain(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, plain, listeners)
+        async with connect(f"wss://127.0.0.1:{listeners[0].socket.getsockname()[1]}", "s1") as client:
+            while client.statistics().failures < 2:
+                await trio.lowlevel.checkpoint()
+            assert "cannot connect" in client.statistics().last_failure
+        nursery.cancel_scope.cancel()
+
+
+# --- nothing of an old attempt ----------------------------------------------------------------------------------------
+
+
+async def test_a_goodbye_counts_for_its_own_connection_only(autojump_clock: MockClock) -> None:
+    """Attempts after the one that was said goodbye to wait by the backoff, not by its ``retry_ms``."""
+
+    async def parting(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.send("goodbye", code=1001, reason="drain", retry_ms=0)
+        await peer.close(1001)
+
+    async def back(peer: Peer) -> None:
+        await peer.welcome(recovered=True)
+        await peer.close(4506)
+
+    refused = [ConnectionRefusedError("nobody there") for _ in range(8)]
+    async with scripted(parting, *refused, back) as server, server.connect() as client:
+        with pytest.raises(ConnectionClosedForGood):
+            await anext(client.events())
+    assert server.connections[-1] - server.connections[1] > 1
+
+
+async def test_a_lost_final_goodbye_is_not_told_twice(autojump_clock: MockClock) -> None:
+    """An expired token is fetched again once for the goodbye that said so, not once for each later failure."""
+    fetched = 0
+
+    def fresh() -> str:
+        nonlocal fetched
+        fetched += 1
+        return "t"
+
+    async def expired(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.send("goodbye", code=4004, reason="token expired")
+        await peer.abort()
+
+    async def back(peer: Peer) -> None:
+        await peer.welcome(recovered=True)
+        await peer.close(4506)
+
+    refused = [ConnectionRefusedError("nobody there") for _ in range(3)]
+    async with scripted(expired, *refused, back) as server, server.connect(token=fresh) as client:
+        with pytest.raises(ConnectionClosedForGood):
+            await anext(client.events())
+    assert fetched == 2
