@@ -148,7 +148,8 @@ def test_a_command_on_a_living_connection_waits_as_long_as_it_takes() -> None:
     time.now += 100
     assert line.core.forgotten() == []
     line.core.left()
-    assert [answer.id for answer in line.core.forgotten()] == ["a"]
+    assert line.sent() == []
+    assert [answer.id for answer in line.answers] == ["a"]
 
 
 def test_a_request_for_history_is_repeated_at_any_age() -> None:
