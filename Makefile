@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak coverage lint format types contracts check bench wheel constraints clean
+.PHONY: help demo test pythons soak coverage lint format types contracts check bench wheel constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,16 @@ demo: $(STAMP) ## an agent and its page: prints the address to open, serves unti
 
 test: $(STAMP) ## the whole suite
 	$(BIN)/pytest
+
+# Newer Pythons than the one that everything else runs on. `pyenv prefix` finds those that are installed but not selected.
+NEWER := 3.12 3.13
+
+pythons: ## the whole suite on each newer Python that this machine has, with an environment for each
+	@for version in $(NEWER); do \
+		python=$$(command -v python$$version) && $$python -c pass 2>/dev/null \
+			|| python=$$(pyenv prefix $$version 2>/dev/null)/bin/python$$version; \
+		if $$python -c pass 2>/dev/null; then $(MAKE) test VENV=.venv-$$version PYTHON=$$python || exit 1; \
+		else echo "no Python $$version on this machine: nothing to test there"; fi; done
 
 soak: $(STAMP) ## the same tests with full numbers: more examples, more clients, longer histories
 	GREENROOM_SOAK=1 $(BIN)/pytest --timeout 1800

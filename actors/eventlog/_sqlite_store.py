@@ -39,7 +39,7 @@ WHERE s.user = ? AND s.session = ?
 
 _ROWS_FROM = """
 SELECT stream, first, count, body, state, checksum FROM batches
-WHERE stream = ?1 AND first >= (SELECT max(first) FROM batches WHERE stream = ?1 AND first <= ?2)
+WHERE stream = :stream AND first >= (SELECT max(first) FROM batches WHERE stream = :stream AND first <= :first)
 ORDER BY first
 """
 
@@ -95,7 +95,8 @@ class Reader:
             raise Trimmed(stream.head.oldest)
         if after >= stream.head.latest:
             return []
-        with contextlib.closing(self._connection.execute(_ROWS_FROM, (stream.end.id, after + 1))) as rows:
+        wanted = {"stream": stream.end.id, "first": after + 1}
+        with contextlib.closing(self._connection.execute(_ROWS_FROM, wanted)) as rows:
             return bounded(following(rows, after + 1), limit, size)
 
     def streams(self) -> list[StreamKey]:
