@@ -7,11 +7,11 @@ from actors.sessions._commands import Command, CommandReply
 from actors.sessions._committer import CommitterStatistics
 from actors.sessions._context import RunContext, current_run
 from actors.sessions._factory import SessionFactory, Sessions, SessionsStatistics
-from actors.sessions._gate import GateStatistics
 from actors.sessions._handle import SessionHandle
 from actors.sessions._journal import Cursor, JournalStatistics, Listener
 from actors.sessions._messages import Attach
 from actors.sessions._run import Run
+from actors.sessions._run_limiter import GateStatistics
 from actors.sessions._session import SessionStatistics
 from actors.sessions._settings import SessionSettings, number_from, whole_from
 from actors.sessions._threads import ToolThreadsStatistics

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from actors.grammar import Open
     from actors.sessions._commands import Command
     from actors.sessions._journal import Cursor
+    from actors.sessions._messages import Queued
     from actors.sessions._session import Session
 
 
@@ -32,6 +33,8 @@ class Attachment:
     reset: str | None
     runs: tuple[Open, ...]
     """The runs that are open to someone who has read everything up to ``latest``."""
+    queued: tuple[Queued, ...]
+    """The starts that wait for their turn, in order."""
     typing: tuple[tuple[str, str], ...]
     """Who is typing: (``user`` or ``agent``, connection or run)."""
 

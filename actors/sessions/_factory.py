@@ -24,8 +24,8 @@ from actors.redaction import redact_keys
 from actors.sessions._agents import Agents
 from actors.sessions._cleaning import Cleaner
 from actors.sessions._committer import Committer, CommitterStatistics
-from actors.sessions._gate import GateStatistics, RunGate
 from actors.sessions._handle import SessionHandle
+from actors.sessions._run_limiter import GateStatistics, RunLimiter
 from actors.sessions._session import House, Session, SessionStatistics
 from actors.sessions._settings import SessionSettings
 from actors.sessions._threads import ToolThreads, ToolThreadsStatistics
@@ -116,10 +116,10 @@ class Sessions:
         self.settings = settings
         self._log = log
         self._committer = Committer(log)
-        gate, retention = RunGate(settings.runs_per_user, settings.queued_runs_per_user), settings.retention
+        limiter, retention = RunLimiter(settings.runs_per_user, settings.queued_runs_per_user), settings.retention
         threads = ToolThreads(settings.tool_threads_per_user, settings.tool_threads)
         self._house = House(
-            log, self._committer, agents or Agents(), settings, redact or redact_keys(), gate, retention, threads
+            log, self._committer, agents or Agents(), settings, redact or redact_keys(), limiter, retention, threads
         )
         self._mailbox = MailboxSpec(size=settings.mailbox_size)
         self._entries: dict[StreamKey, _Entry] = {}
@@ -216,7 +216,7 @@ class Sessions:
             spawned=self._spawned,
             reaped=self._reaped,
             crashed=self._crashed,
-            runs=self._house.gate.statistics(),
+            runs=self._house.limiter.statistics(),
             committer=self._committer.statistics(),
             threads=self._house.threads.statistics(),
             log=self._log.statistics(),
@@ -234,7 +234,7 @@ class Sessions:
         """Start no more runs, wait until those that go on are over, ``seconds`` at most. Cancelled: still draining."""
         self._house.draining = True
         with trio.move_on_after(seconds):
-            while self._house.gate.statistics().running:
+            while self._house.limiter.statistics().running:
                 await self._house.run_over.park()
 
     # For the factory

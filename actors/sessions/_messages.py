@@ -30,6 +30,15 @@ class Typing:
 
 
 @attrs.frozen
+class Queued:
+    """A start that waits for its turn, ``since`` then (ms since 1970); its ``command_id`` is what cancels it."""
+
+    command_id: str
+    agent: str
+    since: int
+
+
+@attrs.frozen
 class Emit:
     """An event of the application's own, outside of any run; ``data`` is its payload, encoded."""
 

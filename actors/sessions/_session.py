@@ -23,12 +23,12 @@ from actors.resume import decide
 from actors.sessions._attachment import Attachment
 from actors.sessions._audit import SessionAudit, audit
 from actors.sessions._commands import Command, CommandMemory, CommandReply
-from actors.sessions._gate import Ticket
 from actors.sessions._journal import Cursor, Journal, JournalStatistics
 from actors.sessions._messages import Attach, Emit, Typing
 from actors.sessions._run import Run, RunScope
 from actors.sessions._signals import Signals
 from actors.sessions._stage import Stage
+from actors.sessions._start import Start
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from actors.eventlog.base import EventLog, Retention, StreamKey
     from actors.events import JSON
     from actors.redaction import Redact
-    from actors.sessions._agents import Agent, Agents
+    from actors.sessions._agents import Agents
     from actors.sessions._committer import Committer
-    from actors.sessions._gate import RunGate
+    from actors.sessions._run_limiter import RunLimiter
     from actors.sessions._settings import SessionSettings
     from actors.sessions._threads import ToolThreads
 
@@ -61,7 +61,7 @@ class House:
     agents: Agents
     settings: SessionSettings
     redact: Redact
-    gate: RunGate
+    limiter: RunLimiter
     retention: Retention
     threads: ToolThreads
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
@@ -105,8 +105,8 @@ class Session(Actor):
         self._key = key
         self._house = house
         self._commands = CommandMemory(house.settings.command_memory_seconds)
-        self._tickets: dict[str, Ticket] = {}
-        self._by_command: dict[str, str] = {}
+        self._starts: dict[str, Start] = {}
+        """Starts whose task is not over, by the id of their run, in order."""
         self._connections: list[str] = []
         self._stage: Stage
         self._is_up = False
@@ -207,7 +207,8 @@ class Session(Actor):
         stage = self._stage
         self._is_up = False
         stage.stopping = not isinstance(reason, Failure)
-        self._leave_queue()
+        for start in self._waiting():
+            start.place.leave()  # its task ends; what is still without a reply then gets it from farewell()
         for run in tuple(stage.runs.values()):
             run.stop(stage.abandoned)
         while stage.runs:
@@ -215,17 +216,9 @@ class Session(Actor):
         with suppress(LogError):
             await stage.journal.synced()
 
-    def _leave_queue(self) -> None:
-        """Give up the places of runs that have not begun; those that have do so as they end."""
-        for run_id, ticket in tuple(self._tickets.items()):
-            if not ticket.running:
-                self._leave(run_id)
-
-    def _leave(self, run_id: str) -> None:
-        """Give up the run's place, once."""
-        ticket = self._tickets.pop(run_id, None)
-        if ticket is not None:
-            self._house.gate.leave(ticket)
+    def _waiting(self) -> tuple[Start, ...]:
+        """List the starts that wait for their turn, in order."""
+        return tuple(start for start in self._starts.values() if not start.begun)
 
     def farewell(self, reason: str) -> None:
         """Tell everyone who is still there that the session has ended; for the factory, when nothing of it runs.
@@ -233,7 +226,6 @@ class Session(Actor):
         Listeners first: a client whose connection ends sends its pending commands again, with the same ids.
         """
         self._is_up = False
-        self._leave_queue()
         for cursor in tuple(self._stage.journal.cursors):
             cursor.detach()
             cursor.listener.ended(reason)
@@ -262,7 +254,7 @@ class Session(Actor):
     def idle_since(self) -> float | None:
         """Since when (trio's clock) nothing and nobody has needed the session; None while something does."""
         stage = self._stage
-        busy = self._in_hand or stage.journal.cursors or stage.runs or self._tickets or self._commands.pending()
+        busy = self._in_hand or stage.journal.cursors or stage.runs or self._starts or self._commands.pending()
         return None if busy or self._key in self._house.leases else self._active_at
 
     def touch(self) -> None:
@@ -281,7 +273,7 @@ class Session(Actor):
             user=self._key.user,
             session=self._key.session,
             runs=len(stage.runs),
-            queued=sum(not ticket.running for ticket in self._tickets.values()),
+            queued=len(self._waiting()),
             commands=len(self._commands),
             typing=len(stage.signals.typing()),
             leases=self._house.leases.get(self._key, 0),
@@ -350,6 +342,7 @@ class Session(Actor):
             recovered=start.recovered,
             reset=start.reset,
             runs=journal.open_runs(),
+            queued=tuple(start.queued for start in self._waiting()),
             typing=self._stage.signals.typing(),
         )
 
@@ -419,27 +412,41 @@ class Session(Actor):
         run = Run(self._stage, agent.name)
         seconds = agent.timeout if agent.timeout is not None else self._house.settings.run_seconds
         scope = RunScope(run, text, timeout=seconds, command_id=None if command.internal else command.id)
-        ticket = Ticket(self._key.user, lambda: self._begin(scope, agent, value, command.id))
-        self._tickets[run.id] = ticket
-        self._by_command[command.id] = run.id
-        try:
-            self._house.gate.enter(ticket)
-        except CommandRefused:
-            self._forget_run(run, command.id)
-            raise
+        place = self._house.limiter.enter(self._key.user)
+        start = self._starts[run.id] = Start(command.id, agent, value, scope, place, self._stage.journal.now())
+        self._start_soon(self._perform, start)  # first: from here on the place is left, whatever happens
+        if place.held:
+            self._begin(start)
+        else:
+            self._show_queued(start, waiting=True)
 
-    def _begin(self, scope: RunScope, agent: Agent, value: object, command_id: str) -> None:
-        """Start a run whose turn has come; called by whatever run made room for it. Never raises."""
+    def _show_queued(self, start: Start, *, waiting: bool) -> None:
+        """Tell everyone attached that a start begins to wait, or no longer does. Nothing where it never had to."""
+        if start.place.waited:
+            data = {"command_id": start.command_id, "agent": start.agent.name, "waiting": waiting}
+            self._stage.signals.send("queued", orjson.dumps(data))
+
+    def _begin(self, start: Start) -> bool:
+        """Emit ``agent_started`` of a run that has its place; False where it cannot begin: the start was refused."""
         if self._house.draining or not self._is_up or self._stage.scope.cancel_called:
-            self._drop(scope.run, command_id, "overloaded", "the server is about to end: try again after reconnecting")
-            return
+            self._drop(start, "overloaded", "the server is about to end: try again after reconnecting")
+            return False
         try:
-            scope.open()
+            start.scope.open()
         except LogUnavailable as error:
-            self._drop(scope.run, command_id, "internal", self._reference(command_id, error))
-            return
-        self._reply_when_committed(command_id, {"run_id": scope.run.id})
-        self._start_soon(self._perform, scope, agent, value, command_id)
+            self._drop(start, "internal", self._reference(start.command_id, error))
+            return False
+        start.begun = True
+        self._reply_when_committed(start.command_id, {"run_id": start.run.id})
+        self._show_queued(start, waiting=False)
+        return True
+
+    def _drop(self, start: Start, code: str, message: str) -> None:
+        """Refuse a start that has not begun, and never will."""
+        del self._starts[start.run.id]
+        start.place.leave()
+        self._refuse(start.command_id, code, message)
+        self._show_queued(start, waiting=False)
 
     def _log_failed(self, error: LogError) -> None:
         if self._is_up and not self._stage.scope.cancel_called:
@@ -449,52 +456,50 @@ class Session(Actor):
         """Start a task with context variables of its own: whoever happened to cause it lends it none."""
         self._house.context.copy().run(self.nursery.start_soon, function, *args)
 
-    async def _perform(self, scope: RunScope, agent: Agent, value: object, command_id: str) -> None:
-        run = scope.run
+    async def _perform(self, start: Start) -> None:
+        """Wait for the place, perform the run, leave the place: the one task of a start."""
         try:
-            async with scope:
-                run.result = await agent(run, value)
+            if await start.place.taken() and (start.begun or self._begin(start)):
+                await self._conduct(start)
+        finally:
+            start.place.leave()
+            self._starts.pop(start.run.id, None)
+            self._active_at = trio.current_time()
+            if self._house.run_over:
+                self._house.run_over.unpark_all()
+
+    async def _conduct(self, start: Start) -> None:
+        """Perform a run that has begun. An agent that fails, however oddly, ends its run and nothing else."""
+        run, agent = start.run, start.agent
+        try:
+            async with start.scope:
+                run.result = await agent(run, start.value)
         except* (trio.Cancelled, KeyboardInterrupt):
             raise
         # An agent that wants to exit, or fails oddly, ends its run and nothing else.
         except* BaseException as error:  # noqa: BLE001 - as said, and logged
             log_failure(logger, "agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key, error=error)
-        finally:
-            self._leave(run.id)
-            self._forget_run(run, command_id)
-            self._active_at = trio.current_time()
-            if self._house.run_over:
-                self._house.run_over.unpark_all()
-
-    def _drop(self, run: Run, command_id: str, code: str, message: str) -> None:
-        self._leave(run.id)
-        self._forget_run(run, command_id)
-        self._refuse(command_id, code, message)
-
-    def _forget_run(self, run: Run, command_id: str) -> None:
-        self._tickets.pop(run.id, None)
-        self._by_command.pop(command_id, None)
 
     def _run_cancel(self, command: Command) -> None:
-        run_id = command.args.get("run_id")
-        if "command_id" in command.args and run_id is None:
-            run_id = self._by_command.get(command.text("command_id"))
-        else:
-            run_id = command.text("run_id")
-        run = self._stage.runs.get(run_id) if run_id is not None else None
-        waiting = run is None and run_id in self._tickets
+        run_id = self._run_named(command)
+        run, start = self._stage.runs.get(run_id), self._starts.get(run_id)
+        waits = start is not None and not start.begun
         if run is not None:
             run.stop()
-        elif run_id in self._tickets:
-            self._withdraw(run_id)
-        self._reply(CommandReply(command.id, {"cancelled": run is not None or waiting}))
+        elif start is not None and waits:
+            self._withdraw(start)
+        self._reply(CommandReply(command.id, {"cancelled": run is not None or waits}))
 
-    def _withdraw(self, run_id: str) -> None:
+    def _run_named(self, command: Command) -> str:
+        """Return the id of the run that the command names by itself, or by the command that started it."""
+        if "command_id" not in command.args or command.args.get("run_id") is not None:
+            return command.text("run_id")
+        started_by = command.text("command_id")
+        return next((id_ for id_, start in reversed(self._starts.items()) if start.command_id == started_by), "")
+
+    def _withdraw(self, start: Start) -> None:
         """Take back a start that waits for its turn: it gets ``cancelled`` as its reply, and no events."""
-        self._leave(run_id)
-        command_id = next(id_ for id_, waiting in self._by_command.items() if waiting == run_id)
-        del self._by_command[command_id]
-        self._refuse(command_id, "cancelled", "the start was cancelled before its turn came")
+        self._drop(start, "cancelled", "the start was cancelled before its turn came")
 
     def _input_answer(self, command: Command) -> None:
         run_id, call_id = command.text("run_id"), command.text("call_id")
@@ -525,8 +530,8 @@ class Session(Actor):
             return
         stage = self._stage
         stage.journal.closed_at = stage.journal.now()
-        for run_id in [run_id for run_id in self._tickets if run_id not in stage.runs]:
-            self._withdraw(run_id)
+        for start in self._waiting():
+            self._withdraw(start)
         for run in tuple(stage.runs.values()):
             if run.parent is None:
                 run.stop()

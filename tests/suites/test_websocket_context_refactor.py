@@ -27,8 +27,8 @@ from actors import Run, RunContext, current_run
 
 USERS = scaled(50, 300)
 SERVICES = {
-    *("House", "Committer", "MemoryLog", "Agents", "SessionSettings", "Settings", "RunGate", "ToolThreads", "Endpoint"),
-    *("Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory"),
+    *("House", "Committer", "MemoryLog", "Agents", "SessionSettings", "Settings", "RunLimiter", "ToolThreads"),
+    *("Endpoint", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory"),
 }
 """What all sessions share, by class: the walk ends there. Trio's own objects end it too."""
 IMMUTABLE = (str, bytes, int, float, bool, type(None), type, types.ModuleType, types.CodeType, types.FunctionType)
