@@ -6,8 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import outcome
+import trio
 
-from actors._incarnation import UNHANDLED, Incarnation, does_nothing
+from actors._incarnation import NO_MESSAGE, UNHANDLED, Incarnation, does_nothing
+from actors._instance import Instance, life_of
 from actors._lifecycle import ExitReason, Normal, Shutdown
 from actors._mailbox import Request
 from actors._ref import ActorRef, cell_of
@@ -19,8 +21,6 @@ from actors.errors import StashFull
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    import trio
-
     from actors._spec import SupervisorSpec
     from actors._supervisor import SupervisorRef
     from actors._system import ActorSystem
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NORMAL = Normal()
 
 
-class Actor:
+class Actor(Instance):
     """State, one mailbox, one nursery. Subclass it; the runtime makes the instance of each incarnation.
 
     The first is made by the task that spawns the actor, in a copy of its context, the others by the actor's own.
@@ -37,8 +37,6 @@ class Actor:
     whether another one is made is decided by ``restart``. :attr:`ref`, :attr:`nursery` and :attr:`context` are there
     from ``started()`` on.
     """
-
-    _life: Incarnation
 
     @does_nothing
     async def started(self) -> None:
@@ -57,27 +55,24 @@ class Actor:
         Failure it is gone. Not run for a killed actor, and not for one whose ``started()`` failed.
         """
 
-    def bind(self, life: Incarnation) -> None:
-        """Give a new instance its life; the runtime calls this."""
-        self._life = life
-
     @property
     def ref(self) -> ActorRef:
         """The handle on this actor, to be given to others."""
-        return self._life.cell.ref
+        return life_of(self).cell.ref
 
     @property
     def nursery(self) -> trio.Nursery:
         """Where this actor's tasks live, opened when first asked for. They end with it; one that fails ends it."""
-        nursery = self._life.room()
+        life = life_of(self)
+        nursery = life.room()
         if nursery is None:
-            raise RuntimeError(f"{self._life.cell.path} has no nursery: it failed, or this is none of its tasks")
+            raise RuntimeError(f"{life.cell.path} has no nursery: it failed, or this is none of its tasks")
         return nursery
 
     @property
     def context(self) -> Context:
         """What this actor can do with the runtime."""
-        return Context(self._life)
+        return Context(life_of(self))
 
 
 class Context:
@@ -143,15 +138,15 @@ class Context:
         A restart puts what is stashed back before the rest of the mailbox.
         """
         life = self._life
-        if life.current is None:
+        if life.current is NO_MESSAGE:
             raise RuntimeError("there is no message in hand to stash")
         stash = life.stash if life.stash is not None else []
         if len(stash) >= self._cell.spec.mailbox.stash:
             raise StashFull(f"the stash of {self._cell.path} is full ({len(stash)} messages)")
         stash.append(life.current)
         if isinstance(life.current, Request):
-            life.current.kept = True
-        life.stash, life.current = stash, None
+            life.keep(life.current)
+        life.stash, life.current = stash, NO_MESSAGE
 
     def unstash(self) -> int:
         """Put all that is stashed before the rest of the mailbox, oldest first; how many they were."""
@@ -162,18 +157,16 @@ class Context:
     def defer(self) -> Reply:
         """Answer the ask in hand later, from anywhere in this actor; what ``receive`` returns is then ignored.
 
-        If the incarnation ends before, the caller gets ActorTerminated or ActorRestarted. For a tell the reply goes
-        nowhere: it is a dead letter.
+        If the incarnation ends before, the caller gets ActorTerminated or ActorRestarted; if Python frees the reply
+        unused, ReplyDropped. For a tell the reply goes nowhere: it is a dead letter.
         """
         life = self._life
         request = life.current
         if not isinstance(request, Request):
             request = Request(None)
             request.abandon()
-        if life.deferred is None:
-            life.deferred = set()
-        life.deferred.add(request)
-        request.kept = True
+        else:
+            life.defer(request)
         return Reply(life, request)
 
     @property
@@ -194,7 +187,10 @@ class Context:
 
 
 class Reply:
-    """The answer to one ask, still to be given: by ``send`` or ``fail``, once."""
+    """The answer to one ask, still to be given: by ``send`` or ``fail``, once.
+
+    When the last reply to an ask is freed without either, the ask raises ReplyDropped: nothing can answer it any more.
+    """
 
     __slots__ = ("_life", "_request")
 
@@ -216,10 +212,12 @@ class Reply:
         self._settle(outcome.Error(error), error)
 
     def _settle(self, result: outcome.Outcome[object], content: object) -> None:
-        deferred = self._life.deferred
-        if deferred is not None:
-            deferred.discard(self._request)
-            if not deferred:
-                self._life.deferred = None
+        self._life.forget(self._request)
         if not self._request.settle(result):
             self._life.cell.late(content)
+
+    def __del__(self) -> None:
+        # Python may free it anywhere: in another thread, and between any two steps of this one.
+        if not self._request.done:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._life.cell.system.token.run_sync_soon(self._life.lost_reply, self._request)

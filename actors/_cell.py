@@ -17,6 +17,7 @@ import trio
 from actors._cancelling import GRACE
 from actors._deadletters import Undelivered
 from actors._incarnation import Incarnation, is_overridden
+from actors._instance import make_instance
 from actors._lifecycle import HALT, KILL, KILLED, ExitReason, Failure, Killed, State, Stop
 from actors._mailbox import Mailbox, Request
 from actors._ref import ActorRef, ActorStatistics
@@ -131,9 +132,8 @@ class Cell:
 
     def _begin(self) -> bool:
         try:
-            actor = self.make()
-            self.life = life = Incarnation(self, actor)
-            actor.bind(life)
+            self.life = life = Incarnation(self)
+            life.actor = actor = make_instance(self.make, life)
         except BaseException as failure:
             self._conclude(Failure(failure) if isinstance(failure, Exception) else KILLED)
             raise

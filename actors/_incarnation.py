@@ -9,17 +9,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import outcome
 import trio
 
 from actors._cancelling import GRACE, cancel_with_force, close_late, open_late
 from actors._deadletters import Undelivered
+from actors._instance import make_instance
 from actors._lifecycle import KILLED, ExitReason, Failure, Killed, is_graceful
 from actors._mailbox import NOTHING, Request
 from actors._ref import Terminated, cell_of
-from actors.errors import DeathPact
+from actors.errors import DeathPact, ReplyDropped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,9 @@ class Unhandled:
 UNHANDLED = Unhandled()
 """What ``receive`` returns for a message that it does not know."""
 
+NO_MESSAGE: Final = object()
+"""What is in hand between two messages."""
+
 Method = TypeVar("Method", bound="Callable[..., object]")
 
 
@@ -62,10 +66,10 @@ class Incarnation:
     __slots__ = (
         "_attention",
         "_failure",
+        "_handled_at_tick",
         "_killed",
         "_lifecycle",
         "_notice",
-        "_said_goodbye",
         "_watching",
         "actor",
         "cell",
@@ -74,22 +78,23 @@ class Incarnation:
         "leases",
         "nursery",
         "over",
+        "said_goodbye",
         "scope",
         "stash",
         "timers",
         "up_since",
     )
 
-    def __init__(self, cell: Cell, actor: Actor | None = None) -> None:
+    def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self.actor = actor
+        self.actor: Actor | None = None
         """Made by who starts it for the first time, later in its own task."""
         self.nursery: trio.Nursery | None = None
         """Where its tasks are, since it was asked for: see :meth:`room`."""
         self.scope: trio.CancelScope | None = None
         """Around what runs now: the life with its nursery, and after a crash the cleaning up."""
-        self.current: object = None
-        """The message in hand, or the Request."""
+        self.current: object = NO_MESSAGE
+        """The message in hand, or the Request; None is a message too."""
         self.over = False
         """Whether it will handle nothing more: its nursery is being closed, or is."""
         self.leases = 0
@@ -97,16 +102,19 @@ class Incarnation:
         """When ``started()`` returned."""
         self.timers: Timers | None = None
         self.stash: list[object] | None = None
-        self.deferred: set[Request] | None = None
+        self.deferred: dict[Request, int] | None = None
+        """The asks that are answered later, with the number of their replies."""
         self._watching: dict[Cell, None] | None = None
-        self._lifecycle: deque[object] | None = None
-        self._notice: object = None
+        self._lifecycle: deque[Terminated] | None = None
+        self._notice: object = NO_MESSAGE
         """The lifecycle message in hand."""
-        self._said_goodbye = False
+        self.said_goodbye = False
         """Whether ``stopping()`` was begun: it is run once."""
         self._failure: Exception | None = None
         self._attention = False
         self._killed = False
+        self._handled_at_tick = -1
+        """How many messages the actor had handled when it saw its last timer."""
 
     # From the first breath to the last
 
@@ -150,8 +158,7 @@ class Incarnation:
             await trio.lowlevel.checkpoint()
         actor = self.actor
         if actor is None:
-            actor = self.actor = cell.make()
-            actor.bind(self)
+            actor = self.actor = make_instance(cell.make, self)
         if self.up_since == math.inf:
             await actor.started()
             self.is_up()
@@ -161,7 +168,7 @@ class Incarnation:
         self.cell.is_stopping(busy=self._has_more_to_do(actor))
         if self.cell.family is not None:
             await self.cell.family.stop_all()
-        self._said_goodbye = True
+        self.said_goodbye = True
         await actor.stopping(reason)
         return reason
 
@@ -217,7 +224,7 @@ class Incarnation:
             try:
                 if family is not None:
                     await family.stop_all(brutal=brutal)
-                if not (brutal or self.actor is None or self.up_since == math.inf or self._said_goodbye):
+                if not (brutal or self.actor is None or self.up_since == math.inf or self.said_goodbye):
                     await self.actor.stopping(reason)
             except Exception as failure:  # noqa: BLE001  -- it joins the failure that was the reason
                 reason = _joined(reason, failure)
@@ -243,7 +250,7 @@ class Incarnation:
                 break
             items = mailbox.items
             if not items:
-                if (stop := cell.stop_asked) is not None:
+                if (stop := cell.stop_asked) is not None and not (stop.drain and self.deferred):
                     reason = stop.reason
                     break
                 items, item = NOTHING, None  # held by nobody while it waits
@@ -263,7 +270,7 @@ class Incarnation:
             elif scope is None or await self._answer(actor, item, scope):
                 return None
             cell.handled += 1
-            self.current = None
+            self.current = NO_MESSAGE
         if left < BATCH:  # who was answered just now is to know it before anybody knows of the end
             await trio.lowlevel.cancel_shielded_checkpoint()
         return reason
@@ -271,9 +278,7 @@ class Incarnation:
     async def _answer(self, actor: Actor, request: Request, scope: trio.CancelScope) -> bool:
         """Handle a request, which is next in the mailbox. Whether its caller gave up: then the scope is cancelled."""
         self.current = self.cell.mailbox.take()
-        if request.done:
-            return False
-        request.kept = False
+        request.keeper, request.kept = None, False
         request.scope = scope
         try:
             reply = await actor.receive(request.message)
@@ -281,6 +286,8 @@ class Incarnation:
             request.scope = None
         gave_up = request.done and request.result is None
         if request.kept:
+            if self.current is request:  # it was deferred: what is left to do for it is the actor's own
+                request.message = None
             return gave_up
         if reply is UNHANDLED:
             self.cell.discard(request, Undelivered.UNHANDLED)
@@ -292,18 +299,16 @@ class Incarnation:
         """Be done with the ask that was given up in that scope, if one was."""
         if scope.cancel_called:
             self.cell.handled += 1
-            self.current = None
+            self.current = NO_MESSAGE
 
     async def _attend(self, actor: Actor) -> ExitReason | None:
         """Empty the control lane; the reason when it is to stop now."""
         for turn in itertools.count(1):
             if not self._attention:
                 break
-            if turn % BATCH == 0:
+            if self._killed or turn % BATCH == 0:
                 await trio.lowlevel.checkpoint()
             self._attention = False
-            if self._killed:
-                await trio.lowlevel.checkpoint()
             if self._failure is not None:
                 raise self._failure
             stop = self.cell.stop_asked
@@ -314,21 +319,73 @@ class Incarnation:
             if self._lifecycle:
                 self._attention = True
                 await self._notify(actor, self._lifecycle.popleft())
+            elif self.timers is not None and self.timers.are_due:
+                self._attention = True
+                if self._is_turn_of_data():
+                    break
+                await self._tick(actor, self.timers)
         return None
 
-    async def _notify(self, actor: Actor, event: object) -> None:
-        """Let the actor see one lifecycle message."""
-        if isinstance(event, Terminated):
-            self._notice = event
-            if self._watching is not None:
-                self._watching.pop(cell_of(event.ref), None)
-            if await actor.receive(event) is UNHANDLED:
-                raise DeathPact(f"{self.cell.path} does not handle the end of {event.ref.path}, which it watched")
-        elif self.timers is not None and self.timers.is_due(event):
-            self._notice = message = self.timers.collect(event)
-            if await actor.receive(message) is UNHANDLED:
-                self.cell.discard(message, Undelivered.UNHANDLED)
-        self._notice = None
+    def _is_turn_of_data(self) -> bool:
+        """Whether a message waits and none was handled since the last timer: timers never starve the mailbox."""
+        return bool(self.cell.mailbox.items) and self._handled_at_tick == self.cell.handled
+
+    async def _notify(self, actor: Actor, event: Terminated) -> None:
+        """Let the actor see the end of an actor that it watches."""
+        self._notice = event
+        if self._watching is not None:
+            self._watching.pop(cell_of(event.ref), None)
+        if await actor.receive(event) is UNHANDLED:
+            raise DeathPact(f"{self.cell.path} does not handle the end of {event.ref.path}, which it watched")
+        self._notice = NO_MESSAGE
+
+    async def _tick(self, actor: Actor, timers: Timers) -> None:
+        """Let the actor see the message of the timer that is due longest."""
+        self._handled_at_tick = self.cell.handled
+        self._notice = message = timers.collect()
+        if await actor.receive(message) is UNHANDLED:
+            self.cell.discard(message, Undelivered.UNHANDLED)
+        self._notice = NO_MESSAGE
+
+    # Asks that are answered later
+
+    def keep(self, request: Request) -> None:
+        """Note that the request in hand is answered later than by what ``receive`` returns."""
+        request.kept = True
+        request.keeper = self
+
+    def defer(self, request: Request) -> None:
+        """Note that the request in hand has one reply more."""
+        self.keep(request)
+        if self.deferred is None:
+            self.deferred = {}
+        self.deferred[request] = self.deferred.get(request, 0) + 1
+
+    def forget(self, request: Request) -> None:
+        """Hold a deferred request no longer; a draining stop that waited for the last one goes on."""
+        if self.deferred is not None and self.deferred.pop(request, None) is not None and not self.deferred:
+            self.deferred = None
+            if self.cell.stop_asked is not None:
+                self.wake()
+
+    def give_up(self, request: Request) -> None:
+        """Hold a request whose caller gave up no longer, in the stash or deferred."""
+        self.forget(request)
+        if self.stash:
+            self.stash = [item for item in self.stash if item is not request]
+        if self.current is not request:
+            request.message = None
+
+    def lost_reply(self, request: Request) -> None:
+        """Answer a request with ReplyDropped if the reply that was lost was its last."""
+        deferred = self.deferred
+        if request.done or deferred is None or request not in deferred:
+            return
+        deferred[request] -= 1
+        if deferred[request] == 0:
+            self.forget(request)
+            if not any(item is request for item in self.stash or ()):
+                request.settle(outcome.Error(ReplyDropped(f"{self.cell.path} lost its reply to this message")))
 
     # The control lane
 
@@ -337,7 +394,7 @@ class Incarnation:
         self._attention = True
         self.cell.mailbox.wake()
 
-    def post(self, event: object) -> None:
+    def post(self, event: Terminated) -> None:
         """Put a lifecycle message before all data."""
         if self._lifecycle is None:
             self._lifecycle = deque()
@@ -384,9 +441,7 @@ class Incarnation:
             self._watching.pop(target, None)
         target.remove_watcher(self)
         if self._lifecycle:
-            self._lifecycle = deque(
-                event for event in self._lifecycle if not (isinstance(event, Terminated) and event.ref is target.ref)
-            )
+            self._lifecycle = deque(event for event in self._lifecycle if event.ref is not target.ref)
 
     def saw_end(self, target: Cell, reason: ExitReason) -> None:
         """Post the news that a watched actor ended; it stays watched until they are handled."""
@@ -397,9 +452,9 @@ class Incarnation:
     def close(self, error: Callable[[], Exception], cause: BaseException | None) -> None:
         """Settle what is left: who asked gets an ``error``, the message in hand is a dead letter, the watches end."""
         for item in (self._notice, self.current):
-            if item is not None:
+            if item is not NO_MESSAGE:
                 self.cell.drop_failed(item, error(), cause)
-        self._notice = self.current = None
+        self._notice = self.current = NO_MESSAGE
         for request in self.deferred or ():
             request.settle(outcome.Error(error()))
         for target in self._watching or ():

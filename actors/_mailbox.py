@@ -56,14 +56,24 @@ class Owner(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """What holds a request that nobody works for at the moment: the mailbox, or the actor's stash."""
+
+    def give_up(self, request: Request) -> None:
+        """Hold it no longer: its caller gave up."""
+        ...
+
+
 class Request:
     """A message whose sender waits for the answer. Answered, failed or abandoned: once, whichever comes first."""
 
-    __slots__ = ("done", "kept", "message", "result", "scope", "task")
+    __slots__ = ("done", "keeper", "kept", "message", "result", "scope", "task")
 
-    def __init__(self, message: object) -> None:
+    def __init__(self, message: object, keeper: Keeper | None = None) -> None:
         self.message = message
         self.done = False
+        self.keeper = keeper
+        """What is to let go of it when its caller gives up; None while it is in hand."""
         self.kept = False
         """Whether the actor answers later: it was stashed or deferred."""
         self.result: outcome.Outcome[Any] | None = None
@@ -82,11 +92,13 @@ class Request:
         return True
 
     def abandon(self) -> None:
-        """Let the sender go: the work for it is cancelled."""
+        """Let the sender go: the work for it is cancelled, and the request is held no longer."""
         if not self.done:
             self.done = True
             if self.scope is not None:
                 self.scope.cancel()
+            if self.keeper is not None:
+                self.keeper.give_up(self)
 
     async def wait(self) -> object:
         """Wait for the answer. Cancelled: the request is abandoned."""
@@ -102,6 +114,10 @@ class Request:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+def _is_given_up(item: object) -> bool:
+    return type(item) is Request and item.done
+
+
 def _succeeded(_: object) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.SUCCEEDED
 
@@ -113,7 +129,7 @@ NOTHING: deque[object] = deque(maxlen=0)
 class Mailbox:
     """First in, first out, bounded; one reader. Senders that wait are served in the order they came."""
 
-    __slots__ = ("_owner", "_reader", "_refusal", "_senders", "_spec", "accepted", "dropped", "items")
+    __slots__ = ("_given_up", "_owner", "_reader", "_refusal", "_senders", "_spec", "accepted", "dropped", "items")
 
     def __init__(self, owner: Owner, spec: MailboxSpec) -> None:
         self._owner = owner
@@ -126,11 +142,13 @@ class Mailbox:
         """The actor's task, if it waited for a message and nobody woke it."""
         self.accepted = 0
         self.dropped = 0
+        self._given_up = 0
+        """Requests in it whose callers gave up. They hold nothing, take no room, and are never the oldest item."""
 
     def offer(self, item: object) -> bool:
         """Put it in if there is room and nobody waits before it. Never blocks; False when it is not in."""
         items = self.items
-        if self._refusal is not None or len(items) >= self._spec.size:
+        if self._refusal is not None or (len(items) >= self._spec.size and self._is_full()):
             return False
         # Who waits is admitted as soon as there is room, so with room nobody waits.
         if items is NOTHING:
@@ -140,6 +158,9 @@ class Mailbox:
         if self._reader is not None:
             self.wake()
         return True
+
+    def _is_full(self) -> bool:
+        return len(self.items) - self._given_up >= self._spec.size
 
     async def put(self, item: object) -> None:
         """Put it in, as the overflow policy says when there is no room.
@@ -179,6 +200,7 @@ class Mailbox:
                 # More than one may have to go: what was put back is not held up by the bound.
                 while not self.offer(item):
                     self._drop(self.items.popleft())
+                    self._trim()
         return True
 
     def _drop(self, item: object) -> None:
@@ -191,20 +213,42 @@ class Mailbox:
     def take(self) -> object:
         """Take the oldest item, which must exist; the first sender that waits gets its room."""
         item = self.items.popleft()
+        if self._given_up:
+            self._trim()
         if self._senders:
             self._admit()
         return item
 
     def _admit(self) -> None:
         senders = self._senders
-        while senders and len(self.items) < self._spec.size:
+        while senders and not self._is_full():
             task, item = senders.popitem(last=False)
             self.items.append(item)
             self.accepted += 1
             trio.lowlevel.reschedule(task)
 
+    def _trim(self) -> None:
+        """Let the oldest item be one that is to be handled."""
+        while self.items and _is_given_up(self.items[0]):
+            self.items.popleft()
+            self._given_up -= 1
+
+    def give_up(self, request: Request) -> None:
+        """Make room: the caller of a request in it gave up."""
+        request.message = None
+        self._given_up += 1
+        # Only when most of the items are such requests: each is then looked at about twice, however many there are.
+        if self._given_up * 2 > len(self.items):
+            self.items = deque(item for item in self.items if not _is_given_up(item))
+            self._given_up = 0
+        self._trim()
+        self._admit()
+
     def put_back(self, items: list[object]) -> None:
         """Put items before all others, in their order. They were accepted once: the bound does not hold them up."""
+        for item in items:
+            if isinstance(item, Request):
+                item.keeper = self
         if items:
             if self.items is NOTHING:
                 self.items = deque()
@@ -215,6 +259,7 @@ class Mailbox:
         """Take everything out."""
         items = list(self.items)
         self.items.clear()
+        self._given_up = 0
         return items
 
     @property
@@ -252,4 +297,5 @@ class Mailbox:
     def statistics(self) -> MailboxStatistics:
         """How it stands now."""
         waiting = len(self._senders) if self._senders else 0
-        return MailboxStatistics(self._spec.size, len(self.items), waiting, self.accepted, self.dropped)
+        depth = len(self.items) - self._given_up
+        return MailboxStatistics(self._spec.size, depth, waiting, self.accepted, self.dropped)

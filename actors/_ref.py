@@ -109,7 +109,7 @@ class ActorRef:
         raise AskTimeout(f"{self.path} did not reply within {timeout} s")
 
     async def _ask(self, message: object) -> object:
-        request = Request(message)
+        request = Request(message, self._mailbox)
         if not self._mailbox.offer(request):
             await self._mailbox.put(request)
         return await request.wait()

@@ -10,6 +10,7 @@ import attrs
 from actors._actor import Actor
 from actors._cell import Cell
 from actors._family import Family
+from actors._instance import life_of
 from actors._lifecycle import State
 from actors._ref import ActorRef, ActorStatistics
 from actors._spec import SupervisorSpec
@@ -29,7 +30,7 @@ class Supervisor(Actor):
 
     async def started(self) -> None:
         """Start the children, in order; the first that fails fails the supervisor."""
-        cell = self._life.cell
+        cell = life_of(self).cell
         cell.family = family = Family(cell.system, cell, self._spec, keeps=True)
         for child in self._spec.children:
             await family.start(child)

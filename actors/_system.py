@@ -55,6 +55,8 @@ class ActorSystem:
         self.nursery = nursery
         """The runtime's own; an actor's tasks belong into ``actor.nursery``."""
         self.office = DeadLetterOffice()
+        self.token = trio.lowlevel.current_trio_token()
+        """For what happens outside the tasks of trio, such as an object that Python frees."""
         self.enforcer = Enforcer()
         """Ends what does not end in time."""
         self.living = 0

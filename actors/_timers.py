@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,8 +30,8 @@ class Timer:
 class Timers:
     """The timers of one incarnation: when it ends they are gone, also those that are due and not yet handled.
 
-    A due timer goes before all data, never waits for room, and is in the queue at most once: a periodic one that the
-    actor cannot keep up with skips beats.
+    A due timer goes before data and never waits for room, but after each a message that waits in the mailbox has its
+    turn. It is in the queue at most once: a periodic one that the actor cannot keep up with skips beats.
     """
 
     __slots__ = ("_due", "_life", "_timers")
@@ -38,7 +39,8 @@ class Timers:
     def __init__(self, life: Incarnation) -> None:
         self._life = life
         self._timers: dict[Hashable, Timer] = {}
-        self._due: set[Timer] = set()
+        self._due: dict[Timer, None] = {}
+        """Those whose message has not been handled, the oldest first."""
 
     def once(self, key: Hashable, message: object, seconds: float) -> None:
         """Receive ``message`` in ``seconds``. Replaces a timer of the same key: its message does not come any more."""
@@ -57,7 +59,7 @@ class Timers:
         timer = self._timers.pop(key, None)
         if timer is None:
             return False
-        self._due.discard(timer)
+        self._due.pop(timer, None)
         timer.scope.cancel()
         return True
 
@@ -69,7 +71,7 @@ class Timers:
 
     def _set(self, timer: Timer, seconds: float) -> None:
         nursery = self._life.room()
-        if nursery is None:
+        if nursery is None or self._life.said_goodbye:
             raise RuntimeError("an actor that is stopping sets no timers")
         self.cancel(timer.key)
         self._timers[timer.key] = timer
@@ -81,20 +83,27 @@ class Timers:
             while True:
                 await trio.sleep_until(due)
                 if timer not in self._due:
-                    self._due.add(timer)
-                    self._life.post(timer)
+                    self._due[timer] = None
+                    self._life.wake()
                 if timer.period is None:
                     return
-                due += timer.period
+                due = next_beat(due, timer.period, trio.current_time())
 
-    def is_due(self, event: object) -> bool:
-        """Whether the event is a timer of this incarnation that was not cancelled since."""
-        return event in self._due
+    @property
+    def are_due(self) -> bool:
+        """Whether there are timers whose message is to be handled."""
+        return bool(self._due)
 
-    def collect(self, event: object) -> object:
-        """Take a due timer's message; one that fires once is done."""
-        assert isinstance(event, Timer)  # noqa: S101  -- is_due() was asked
-        self._due.discard(event)
-        if event.period is None:
-            del self._timers[event.key]
-        return event.message
+    def collect(self) -> object:
+        """Take the message of the timer that is due longest; one that fires once is done."""
+        timer = next(iter(self._due))
+        del self._due[timer]
+        if timer.period is None:
+            del self._timers[timer.key]
+        return timer.message
+
+
+def next_beat(due: float, period: float, now: float) -> float:
+    """Return the first beat after ``due`` that is still to come: those that were missed are not made up for."""
+    beat = due + period
+    return beat if beat > now else now + period - math.fmod(now - due, period)

@@ -7,6 +7,7 @@
     │   ├── MailboxFull               tell_nowait on a full mailbox
     │   ├── ActorTerminated           the target is, or became, terminated before it answered
     │   ├── ActorRestarted            the target failed on this very message and was restarted
+    │   ├── ReplyDropped              the target lost its reply to this very message
     │   ├── AskTimeout                no reply in time (also a TimeoutError)
     │   ├── NameTaken                 a living actor has that name already (also a ValueError)
     │   ├── SpecError                 a supervisor or child spec that cannot be run (also a ValueError)
@@ -59,6 +60,10 @@ class ActorTerminated(ActorError):
 
 class ActorRestarted(ActorError):
     """The target failed while it handled this message; the message is a dead letter, the actor goes on."""
+
+
+class ReplyDropped(ActorError):
+    """The target deferred its reply to this message and lost it: it was freed without an answer."""
 
 
 class AskTimeout(ActorError, TimeoutError):

@@ -19,6 +19,7 @@ from actors import (
     MessageUnhandled,
     Normal,
     Overflow,
+    Reply,
     Restart,
     Undelivered,
     open_system,
@@ -167,8 +168,10 @@ async def test_an_unknown_request_harms_nobody() -> None:
 
 
 async def test_a_deferred_reply_that_never_comes_fails_with_the_incarnation() -> None:
+    kept: list[Reply] = []
+
     async def defer(member: Member) -> None:
-        member.context.defer()
+        kept.append(member.context.defer())
 
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World(), restart=Restart.PERMANENT)

@@ -1,0 +1,158 @@
+"""What the class of an actor may be: the runtime needs no name in it, and takes nothing else for an actor."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, NoReturn, cast
+
+import attrs
+import pytest
+
+from actors import Actor, ActorRef, Restart, SpecError, open_system
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Named(Actor):
+    """Has the names that a runtime is likely to use for itself."""
+
+    def __init__(self) -> None:
+        self._life = self._cell = self.life = self.cell = self.actor = self.mailbox = 3
+
+    async def bind(self, port: int) -> None: ...
+    async def run(self) -> None: ...
+    async def stop(self) -> None: ...
+    async def receive(self, message: object) -> object:
+        return self.ref
+
+
+class Guarded(Actor):
+    """Lets no attribute be set or read that it does not know."""
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise TypeError(name)
+
+    def __getattr__(self, name: str) -> object:
+        return f"something for {name}"
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError
+
+    __hash__ = None  # type: ignore[assignment]  # as of a class with __eq__ alone
+
+    async def receive(self, message: object) -> object:
+        return self.ref
+
+
+class Slotted(Actor):
+    """Has slots."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    async def receive(self, message: object) -> object:
+        return self.ref
+
+
+@attrs.define
+class Defined(Actor):
+    """An attrs class with slots."""
+
+    number: int = 1
+
+    async def receive(self, message: object) -> object:
+        return self.ref
+
+
+@attrs.frozen
+class Frozen(Defined):
+    """A frozen one."""
+
+
+@attrs.define(slots=False, order=True)
+class Ordered(Actor):
+    """One that has its values in its dictionary."""
+
+    number: int = 1
+
+    async def receive(self, message: object) -> object:
+        return self.ref
+
+
+@dataclasses.dataclass(frozen=True)
+class Data(Actor):
+    """A frozen dataclass."""
+
+    number: int = 1
+
+    async def receive(self, message: object) -> object:
+        return self.ref
+
+
+@dataclasses.dataclass(slots=True)
+class SlottedData(Actor):
+    """A dataclass with slots."""
+
+    number: int = 1
+
+    async def receive(self, message: object) -> object:
+        return self.ref
+
+
+KINDS: list[type[Actor]] = [Named, Guarded, Slotted, Defined, Frozen, Ordered, Data, SlottedData]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_class_may_have_any_names_and_be_made_by_any_tool(kind: type[Actor]) -> None:
+    """It lives, answers, is restarted and stops, whatever its attributes are called and however they are set."""
+    async with open_system() as system:
+        ref = await system.spawn(kind, restart=Restart.PERMANENT)
+        assert await ref.ask("hello") is ref
+        ref.kill()
+        assert await ref.ask("hello") is ref
+        assert ref.statistics().restarts == 1
+        await ref.stop()
+
+
+@pytest.mark.parametrize("name", ["ref", "nursery", "context"])
+async def test_what_an_actor_gets_from_the_runtime_is_not_there_when_it_is_made(name: str) -> None:
+    """Reading ``ref``, ``nursery`` or ``context`` too early says when they are there."""
+    with pytest.raises(RuntimeError, match="from started"):
+        getattr(Actor(), name)
+
+
+async def make_later() -> Actor:
+    return Actor()
+
+
+FACTORIES: list[Callable[[], object]] = [lambda: 5, lambda: None, make_later, lambda: Actor, object]
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+async def test_a_factory_makes_an_actor(factory: Callable[[], object]) -> None:
+    """Whatever else it returns is refused at once, and nothing of the actor is left."""
+    async with open_system() as system:
+        with pytest.raises(SpecError, match="factory of /a must make an Actor"):
+            await system.spawn(cast("Callable[[], Actor]", factory), name="a")
+        assert system.statistics().actors == 0
+
+
+async def test_an_instance_lives_one_life_at_a_time() -> None:
+    """A factory that returns the instance of a living actor is refused; after the end it may return it again."""
+    shared = Actor()
+    async with open_system() as system:
+        ref = await system.spawn(lambda: shared, name="a", restart=Restart.PERMANENT)
+        with pytest.raises(SpecError, match="factory of /b made an actor that lives already, as /a"):
+            await system.spawn(lambda: shared, name="b")
+        assert shared.ref is ref
+        ref.kill()
+        await ref.tell("a message")
+        await ref.stop()
+        other: ActorRef = await system.spawn(lambda: shared, name="b")
+        assert shared.ref is other
