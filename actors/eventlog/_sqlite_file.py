@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import logging
 import os
 import secrets
@@ -17,66 +16,12 @@ from urllib.parse import quote
 import attrs
 
 from actors.errors import LogCorrupt, LogError, LogSchemaTooNew, LogUnavailable
+from actors.eventlog._sqlite_layout import APPLICATION_ID, SCHEMA, bring_up_to_date, show_as_new
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 logger = logging.getLogger("greenroom.eventlog")
-
-APPLICATION_ID = 0x47524E52
-"""``GRNR`` in the file's header: a database with another one is somebody else's."""
-
-_STEPS = (
-    (
-        # What outlives the events. latest, total and state hold only while the stream has no batch: else its newest one
-        # does.
-        """
-        CREATE TABLE streams (
-            id INTEGER PRIMARY KEY,
-            user TEXT NOT NULL,
-            session TEXT NOT NULL,
-            epoch TEXT NOT NULL,
-            latest INTEGER NOT NULL,
-            total INTEGER NOT NULL,
-            state BLOB NOT NULL,
-            UNIQUE (user, session)
-        ) STRICT
-        """,
-        # One row per session and flush. total: bytes of all events of the stream up to the end of this row, dropped
-        # ones too, so that a stream's size is a difference. A table in order of arrival with an index beside it takes
-        # 200 rows of five events six times as fast as one clustered by (stream, first).
-        """
-        CREATE TABLE batches (
-            id INTEGER PRIMARY KEY,
-            stream INTEGER NOT NULL,
-            first INTEGER NOT NULL,
-            count INTEGER NOT NULL,
-            size INTEGER NOT NULL,
-            total INTEGER NOT NULL,
-            first_ts INTEGER NOT NULL,
-            last_ts INTEGER NOT NULL,
-            state BLOB NOT NULL,
-            body BLOB NOT NULL
-        ) STRICT
-        """,
-        "CREATE UNIQUE INDEX batches_in_order ON batches (stream, first)",
-        f"PRAGMA application_id = {APPLICATION_ID}",
-    ),
-    (
-        # When a stream without events was made or had its newest one (ms): by this it is forgotten some day.
-        "ALTER TABLE streams ADD COLUMN touched INTEGER NOT NULL DEFAULT 0",
-        "UPDATE streams SET touched = CAST(strftime('%s', 'now') AS INTEGER) * 1000",
-        # The checksum of a row's body and state; none in rows of the first layout.
-        "ALTER TABLE batches ADD COLUMN checksum INTEGER",
-        # One row: the boot of the machine in which appends may still be lost with it, empty where none can be.
-        "CREATE TABLE risk (boot TEXT NOT NULL) STRICT",
-        "INSERT INTO risk VALUES ('')",
-    ),
-)
-"""What makes each layout out of the one before; a new file takes all of these steps."""
-
-SCHEMA = len(_STEPS)
-"""The newest layout that this version reads, and the one that it writes."""
 
 CHECK_SECONDS = 5.0
 """How long the check of a file may hold up its opening: some GiB on a machine of today. More is not checked."""
@@ -128,7 +73,7 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
 def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
     """Open the log at ``path`` to read, also beside a server that has it open; nothing in it changes.
 
-    Raises as :func:`open_database` does; a log of an older layout is refused, since it would have to be changed.
+    A log of an older layout is shown in the newest one. Raises as :func:`open_database` does.
     """
     if not path.is_file():
         raise LogUnavailable(f"{path}: there is no such log")
@@ -145,9 +90,8 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
             )
         )
         version = _version(connection, path)
-        if version < SCHEMA:
-            raise LogUnavailable(f"{path} has schema {version}: have a server of this version open it once")
         _check_sound(connection, path)
+        show_as_new(connection, version)
         owned.pop_all()
         return connection
 
@@ -303,9 +247,7 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
         raise LogUnavailable(f"{path}: its file system has no write-ahead log (journal mode {mode})")
     if version < SCHEMA:
         with transaction(connection):
-            for statement in itertools.chain(*_STEPS[version:]):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA}")
+            bring_up_to_date(connection, version)
     _renew_epochs(connection, path)
     _note_risk(connection, "" if synchronous == "FULL" else _boot())
     connection.execute(f"PRAGMA synchronous = {synchronous}")

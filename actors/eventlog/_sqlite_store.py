@@ -16,7 +16,7 @@ from actors.eventlog.base import Head, StreamKey
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from actors.eventlog.base import Batch, Retention
 
@@ -29,7 +29,6 @@ SELECT s.id, coalesce(newest.total, s.total), s.epoch,
     coalesce(newest.first + newest.count - 1, s.latest),
     coalesce(newest.total - oldest.total + oldest.size, 0),
     coalesce(oldest.first_ts, 0),
-    coalesce(newest.state, s.state),
     coalesce(newest.last_ts, s.touched)
 FROM streams s
 LEFT JOIN batches oldest ON oldest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first LIMIT 1)
@@ -45,22 +44,44 @@ ORDER BY first
 
 _APPEND = """
 INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, x'', ?, ?)
 """
+
+_SET_STATE = "UPDATE streams SET state = ?, checksum = ? WHERE id = ?"
 
 
 class _End(NamedTuple):
-    """Where a stream ends: all that an append must know of it."""
+    """Where a stream ends: all that an append must know of it.
+
+    ``state`` is the hash of its state, by which one that did not change is not written again. The bytes themselves
+    would be kept for each stream. Python draws the key of these 64 bits for each process, so nobody can make two
+    states that share one.
+    """
 
     id: int
     latest: int
     total: int
+    state: int
 
 
 @attrs.frozen
-class _Stream:
-    end: _End
-    head: Head
+class _Position:
+    """Where a stream stands: its head without the state, which may be large and is mostly not asked for."""
+
+    id: int
+    total: int
+    epoch: str
+    oldest: int
+    latest: int
+    size: int
+    oldest_ts: int
+    touched: int
+
+    def head(self, state: bytes) -> Head:
+        return Head(self.epoch, self.oldest, self.latest, self.size, self.oldest_ts, state, self.touched)
+
+    def end(self, state: bytes) -> _End:
+        return _End(self.id, self.latest, self.total, hash(state))
 
 
 @attrs.frozen
@@ -79,23 +100,30 @@ class Reader:
         self._connection = connection
 
     def head(self, key: StreamKey) -> Head | None:
-        stream = _find(self._connection, key)
-        return None if stream is None else stream.head
+        with self._snapshot():
+            stream = _find(self._connection, key)
+            return None if stream is None else stream.head(_state(self._connection, key, stream.id))
 
     def read(self, key: StreamKey, after: int, limit: int, size: int) -> list[bytes]:
+        with self._snapshot():
+            return self._read(key, after, limit, size)
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Generator[None]:
+        """Read one state of the file in the block."""
         self._connection.execute("BEGIN")
         try:
-            return self._read(key, after, limit, size)
+            yield
         finally:
             self._connection.execute("ROLLBACK")
 
     def _read(self, key: StreamKey, after: int, limit: int, size: int) -> list[bytes]:
         stream = _existing(self._connection, key)
-        if after + 1 < stream.head.oldest:
-            raise Trimmed(stream.head.oldest)
-        if after >= stream.head.latest:
+        if after + 1 < stream.oldest:
+            raise Trimmed(stream.oldest)
+        if after >= stream.latest:
             return []
-        wanted = {"stream": stream.end.id, "first": after + 1}
+        wanted = {"stream": stream.id, "first": after + 1}
         with contextlib.closing(self._connection.execute(_ROWS_FROM, wanted)) as rows:
             return bounded(following(rows, after + 1), limit, size)
 
@@ -126,55 +154,56 @@ class Writer:
                     (*key, secrets.token_hex(8), time.time_ns() // 1_000_000),
                 )
             stream = _existing(self._connection, key)
-        self._remember(key, stream.end)
-        return stream.head
+        state = _state(self._connection, key, stream.id)
+        self._remember(key, stream.end(state))
+        return stream.head(state)
 
     def append(self, batches: Sequence[Batch]) -> int:
         """Append the batches; the number of events in them."""
         ends: dict[StreamKey, _End] = {}
-        rows = [self._row(batch, ends) for batch in batches]
+        states: dict[int, bytes] = {}
+        rows = [self._row(batch, ends, states) for batch in batches]
         if not rows:
             return 0
         with transaction(self._connection):
             self._connection.executemany(_APPEND, rows)
+            if states:
+                values = [(state, checksum(id_, 0, b"", state), id_) for id_, state in states.items()]
+                self._connection.executemany(_SET_STATE, values)
         for key, end in ends.items():
             self._remember(key, end)
         return sum([row[2] for row in rows])
 
     def mark(self, key: StreamKey, state: bytes) -> None:
-        """Put the state where it is looked for: into the newest row, or into the stream's own where there is none."""
-        stream = _existing(self._connection, key).end.id
-        newest = "SELECT id, first, body FROM batches WHERE stream = ? ORDER BY first DESC LIMIT 1"
+        stream = _existing(self._connection, key)
         with transaction(self._connection):
-            self._connection.execute("UPDATE streams SET state = ? WHERE id = ?", (state, stream))
-            row = self._connection.execute(newest, (stream,)).fetchone()
-            if row is not None:
-                id_, first, body = row
-                values = (state, checksum(stream, first, body, state), id_)
-                self._connection.execute("UPDATE batches SET state = ?, checksum = ? WHERE id = ?", values)
+            self._connection.execute(_SET_STATE, (state, checksum(stream.id, 0, b"", state), stream.id))
+        self._remember(key, stream.end(state))
 
     def trim(self, key: StreamKey, keep: Retention, now: int) -> tuple[Head, bool]:
         """Drop what is not to be kept; the head, and whether anything was dropped."""
         stream = _existing(self._connection, key)
-        count = stream.head.latest + 1 - stream.head.oldest
-        surplus = Surplus.of(keep, now, count, stream.head.size)
-        boundary = self._walk(stream.end.id, surplus)
+        state = _state(self._connection, key, stream.id)
+        count = stream.latest + 1 - stream.oldest
+        surplus = Surplus.of(keep, now, count, stream.size)
+        boundary = self._walk(stream.id, surplus)
         if surplus.count == count:
-            return stream.head, False
+            return stream.head(state), False
         with transaction(self._connection):
             self._drop(stream, surplus.count, boundary)
-        return _existing(self._connection, key).head, True
+        return _existing(self._connection, key).head(state), True
 
     def remove(self, key: StreamKey) -> None:
         stream = _find(self._connection, key)
         if stream is None:
             return
         with transaction(self._connection):
-            self._connection.execute("DELETE FROM batches WHERE stream = ?", (stream.end.id,))
-            self._connection.execute("DELETE FROM streams WHERE id = ?", (stream.end.id,))
+            self._connection.execute("DELETE FROM batches WHERE stream = ?", (stream.id,))
+            self._connection.execute("DELETE FROM streams WHERE id = ?", (stream.id,))
         self._ends.pop(key, None)
 
-    def _row(self, batch: Batch, ends: dict[StreamKey, _End]) -> tuple[Any, ...]:
+    def _row(self, batch: Batch, ends: dict[StreamKey, _End], states: dict[int, bytes]) -> tuple[Any, ...]:
+        """Make the batch's row; note the stream's new end, and its state where that changed."""
         lines, count = batch.lines, len(batch.lines)
         end = ends.get(batch.key) or self._end(batch.key)
         if not count:
@@ -186,11 +215,14 @@ class Writer:
             raise LogCorrupt(f"a raw line feed in a line of {batch.key} from {batch.first}")
         size = len(body) - count + 1
         total = end.total + size
-        ends[batch.key] = _End(end.id, end.latest + count, total)
+        state = hash(batch.state)
+        if state != end.state:
+            states[end.id] = batch.state
+        ends[batch.key] = _End(end.id, end.latest + count, total, state)
         first_ts = timestamp(lines[0])
         last_ts = first_ts if count == 1 else timestamp(lines[-1])
-        check = checksum(end.id, batch.first, body, batch.state)
-        return end.id, batch.first, count, size, total, first_ts, last_ts, batch.state, body, check
+        check = checksum(end.id, batch.first, body, b"")
+        return end.id, batch.first, count, size, total, first_ts, last_ts, body, check
 
     def _walk(self, stream: int, surplus: Surplus) -> _Boundary | None:
         """Let ``surplus`` see the stream's rows from the oldest on; the row that is to be cut, if one is."""
@@ -209,27 +241,25 @@ class Writer:
                     return _Boundary(row, lines[dropped:], state)
         return None
 
-    def _drop(self, stream: _Stream, kept: int, boundary: _Boundary | None) -> None:
-        head, end = stream.head, stream.end
-        oldest = head.latest + 1 - kept
+    def _drop(self, stream: _Position, kept: int, boundary: _Boundary | None) -> None:
+        oldest = stream.latest + 1 - kept
         if not kept:
-            values = (head.latest, end.total, head.state, head.touched, end.id)
-            self._connection.execute(
-                "UPDATE streams SET latest = ?, total = ?, state = ?, touched = ? WHERE id = ?", values
-            )
+            values = (stream.latest, stream.total, stream.touched, stream.id)
+            self._connection.execute("UPDATE streams SET latest = ?, total = ?, touched = ? WHERE id = ?", values)
         if boundary is not None:
             lines, body = boundary.lines, b"\n".join(boundary.lines)
-            check = checksum(end.id, oldest, body, boundary.state)
+            check = checksum(stream.id, oldest, body, boundary.state)
             self._connection.execute(
                 "UPDATE batches SET first = ?, count = ?, size = ?, first_ts = ?, body = ?, checksum = ? WHERE id = ?",
                 (oldest, len(lines), sum(map(len, lines)), timestamp(lines[0]), body, check, boundary.id),
             )
-        self._connection.execute("DELETE FROM batches WHERE stream = ? AND first < ?", (end.id, oldest))
+        self._connection.execute("DELETE FROM batches WHERE stream = ? AND first < ?", (stream.id, oldest))
 
     def _end(self, key: StreamKey) -> _End:
         end = self._ends.get(key)
         if end is None:
-            end = _existing(self._connection, key).end
+            stream = _existing(self._connection, key)
+            end = stream.end(_state(self._connection, key, stream.id))
             self._remember(key, end)
         return end
 
@@ -239,16 +269,22 @@ class Writer:
         self._ends[key] = end
 
 
-def _existing(connection: sqlite3.Connection, key: StreamKey) -> _Stream:
+def _existing(connection: sqlite3.Connection, key: StreamKey) -> _Position:
     stream = _find(connection, key)
     if stream is None:
         raise KeyError(key)
     return stream
 
 
-def _find(connection: sqlite3.Connection, key: StreamKey) -> _Stream | None:
+def _find(connection: sqlite3.Connection, key: StreamKey) -> _Position | None:
     row = connection.execute(_FIND, key).fetchone()
-    if row is None:
-        return None
-    stream, total, epoch, oldest, latest, size, oldest_ts, state, touched = row
-    return _Stream(_End(stream, latest, total), Head(epoch, oldest, latest, size, oldest_ts, state, touched))
+    return None if row is None else _Position(*row)
+
+
+def _state(connection: sqlite3.Connection, key: StreamKey, stream: int) -> bytes:
+    """Return the stream's state; ``LogCorrupt`` where it is not what was written."""
+    state, total = connection.execute("SELECT state, checksum FROM streams WHERE id = ?", (stream,)).fetchone()
+    # A damaged row may hold anything.
+    if not isinstance(state, bytes) or (total is not None and total != checksum(stream, 0, b"", state)):
+        raise LogCorrupt(f"the state of {key} is damaged")
+    return state

@@ -6,8 +6,9 @@ looks into a line, with one exception: for retention by age it reads ``ts``, whi
 its writer's care. A line that breaks this raises ``LogCorrupt``, at the latest where it is read.
 
 Beside its events a stream has an ``epoch``, drawn when it is made, and a ``state``: opaque bytes that its writer gives
-with every batch (what was open after that batch). Epoch, ``latest`` and ``state`` outlive the events: a stream whose
-events were all trimmed still knows where it was and what it had open.
+with every batch (what was open after that batch). The log keeps the newest state of a stream once, and need not write
+one that did not change. Epoch, ``latest`` and ``state`` outlive the events: a stream whose events were all trimmed
+still knows where it was and what it had open.
 
 One process has one writer per stream; the log does not arbitrate between two. User and session are text that UTF-8 can
 hold.
@@ -77,6 +78,13 @@ class Retention:
     events: int = 10_000
     size: int = 16 * 1024 * 1024
     seconds: float = 7 * 24 * 3600.0
+
+    def beside(self, state: int) -> Retention:
+        """Return the limits for the events of a stream whose state has so many bytes.
+
+        A log counts the bytes of lines alone. Its user counts the state in, so that ``size`` bounds both together.
+        """
+        return attrs.evolve(self, size=max(0, self.size - state))
 
 
 @attrs.frozen

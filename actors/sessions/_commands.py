@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import orjson
 
 from actors.codec import is_text
 from actors.errors import CommandRefused
@@ -59,14 +60,18 @@ class Command:
 class CommandMemory:
     """The commands of the last ``seconds``, by id: a repeated one gets the first one's reply and does nothing.
 
-    A command whose reply is still to come is kept until it has one, however long that takes.
+    Where their ids and replies have more than ``room`` bytes, the oldest replies are forgotten first. A command whose
+    reply is still to come is kept until it has one, however long that takes.
     """
 
-    __slots__ = ("_entries", "_seconds")
+    __slots__ = ("_entries", "_room", "_seconds", "size")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, room: int = 64 * 1024) -> None:
         self._seconds = seconds
+        self._room = room
         self._entries: dict[str, _Entry] = {}
+        self.size = 0
+        """Bytes of the ids and replies that are remembered, as JSON text."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -93,10 +98,10 @@ class CommandMemory:
         if entry is None or entry.reply is not None:
             return
         del self._entries[reply.id]
-        if not entry.internal:
-            self._entries[reply.id] = entry
         entry.since = now
         entry.reply = reply
+        if not entry.internal:
+            self._remember(entry, reply)
         first, *repeated = entry.waiting
         entry.waiting = []
         first(reply)
@@ -105,11 +110,30 @@ class CommandMemory:
 
     def recall(self, reply: CommandReply, now: float) -> None:
         """Remember a reply that an earlier incarnation gave, or would have given."""
-        self._entries[reply.id] = _Entry(now, [], reply)
+        self._drop(reply.id)
+        self._remember(_Entry(now, [], reply), reply)
 
     def pending(self) -> tuple[str, ...]:
         """List the ids of the commands that have no reply yet."""
         return tuple(id_ for id_, entry in self._entries.items() if entry.reply is None)
+
+    def _remember(self, entry: _Entry, reply: CommandReply) -> None:
+        entry.size = _size(reply)
+        self.size += entry.size
+        self._entries[reply.id] = entry
+        if self.size > self._room:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        excess, oldest = self.size - self._room, list[str]()
+        for id_, entry in self._entries.items():
+            if excess <= 0:
+                break
+            if entry.reply is not None:
+                oldest.append(id_)
+                excess -= entry.size
+        for id_ in oldest:
+            self._drop(id_)
 
     def _forget(self, now: float) -> None:
         expired: list[str] = []
@@ -119,7 +143,16 @@ class CommandMemory:
             if entry.reply is not None:
                 expired.append(id_)
         for id_ in expired:
-            del self._entries[id_]
+            self._drop(id_)
+
+    def _drop(self, id_: str) -> None:
+        entry = self._entries.pop(id_, None)
+        if entry is not None:
+            self.size -= entry.size
+
+
+def _size(reply: CommandReply) -> int:
+    return len(orjson.dumps([reply.id, reply.result, reply.code, reply.message]))
 
 
 @attrs.define
@@ -129,3 +162,5 @@ class _Entry:
     reply: CommandReply | None = None
     internal: bool = False
     """Of the server's own code, which sends none twice: nothing is to be remembered once it is answered."""
+    size: int = 0
+    """Bytes of its id and reply, 0 while it has none."""

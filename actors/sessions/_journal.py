@@ -8,15 +8,14 @@ cursors.
 from __future__ import annotations
 
 from time import time, time_ns
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
-import orjson
 import trio
 
-from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
+from actors.errors import LogError, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch
-from actors.grammar import Grammar, Open
+from actors.sessions._done import DoneCommands, decode_record, encode_record
 from actors.sessions._ring import Ring
 
 if TYPE_CHECKING:
@@ -24,23 +23,11 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import EventLog, Head, Retention, StreamKey
     from actors.events import JSON
+    from actors.grammar import Open
     from actors.sessions._committer import Committer
 
 FAIRNESS = 16
 """An emitter passes a checkpoint every so many events: it can be cancelled, and others get their turn."""
-
-
-MAX_DONE = 64
-"""Commands that did something beside starting a run, and are known after a crash: the newest within their time."""
-
-
-@attrs.frozen
-class Done:
-    """A command that was done at ``ts`` (ms), and what it returned."""
-
-    command_id: str
-    ts: int
-    result: JSON
 
 
 def now_ms() -> int:
@@ -153,7 +140,6 @@ class Journal:
 
     __slots__ = (
         "_append",
-        "_command_seconds",
         "_commit_waits",
         "_committer",
         "_completed",
@@ -167,6 +153,8 @@ class Journal:
         "_oldest_ts",
         "_on_failure",
         "_pause_at",
+        "_record",
+        "_recorded",
         "_retention",
         "_size",
         "_stamp",
@@ -197,6 +185,7 @@ class Journal:
         window: int,
         command_seconds: float,
         on_failure: Callable[[LogError], None],
+        command_bytes: int = 64 * 1024,
     ) -> None:
         self.key = key
         self._head = head
@@ -204,12 +193,18 @@ class Journal:
         self._committer = committer
         self._retention = retention
         self._window = window
-        self._command_seconds = command_seconds
         self._on_failure = on_failure
         self._size = head.size
         self._oldest_ts = head.oldest_ts
         self.seq = self.committed_seq = self._taken = head.latest
-        self.ts, self.grammar, self.closed_at, self.done = _restore(head.state)
+        record = decode_record(head.state)
+        # The record is written when it changes, not with each event: the newest event may be younger than it.
+        self.ts = max(record.ts, head.touched) if head.latest else record.ts
+        self.grammar, self.closed_at = record.grammar, record.closed_at
+        self.done = DoneCommands(command_bytes, command_seconds, record.done)
+        """The commands that the log remembers as done."""
+        self._record = head.state
+        self._recorded: tuple[object, ...] | None = None
         self.ring = Ring(ring_events, ring_bytes, head.latest + 1)
         self._append = self.ring.append
         self._stamp: bytes
@@ -329,18 +324,21 @@ class Journal:
             raise LogUnavailable("the session's events could not be committed") from outcome[0]
 
     def record(self) -> bytes:
-        """Give what the log keeps beside the events: the newest one's ``ts``, what is open, whether all is over."""
-        while self.done and self.done[0].ts < self.ts - self._command_seconds * 1000:
-            del self.done[0]
-        if not self.done and self.closed_at is None:
-            return b"[%d,%b]" % (self.ts, self.grammar.snapshot())
-        done = [(one.command_id, one.ts, one.result) for one in self.done]
-        return b"[%d,%b,%b]" % (self.ts, self.grammar.snapshot(), orjson.dumps([self.closed_at, done])[1:-1])
+        """Return what the log keeps beside the events: the same bytes until something of it changes.
+
+        The ``ts`` in it is the one at the time of that change: with each event's own, it would be written with each.
+        """
+        opened = self.grammar.snapshot()
+        if self._recorded is None or self._recorded[0] is not opened or self._recorded[1] != self.closed_at:
+            self.done.forget(self.ts)
+            self._record = encode_record(self.ts, opened, self.closed_at, self.done)
+            self._recorded = opened, self.closed_at
+        return self._record
 
     def remember_done(self, command_id: str, result: JSON) -> None:
         """Commit with what was put last that this command was done: sent again after a crash, it is not done again."""
-        self.done.append(Done(command_id, self.ts, result))
-        del self.done[:-MAX_DONE]
+        self.done.remember(command_id, self.ts, result)
+        self._recorded = None
 
     def batch(self) -> Batch | None:
         """Give everything that was put since the last batch; for the committer."""
@@ -389,13 +387,15 @@ class Journal:
         """Whether a limit of retention was crossed since the log was last asked: an upper bound, the log is exact."""
         keep, kept = self._retention, self.committed_seq - self._head.oldest + 1
         expired = now_ms() - keep.seconds * 1000
-        return kept > 0 and (kept > keep.events or self._size > keep.size or self._oldest_ts < expired)
+        size = self._size + len(self._record)
+        return kept > 0 and (kept > keep.events or size > keep.size or self._oldest_ts < expired)
 
     async def oldest(self) -> int:
         """Find the lowest seq within retention, exactly; asks the log only when a limit was crossed. Safe to cancel."""
         if self.overgrown:
             before = self._size
-            self._head = head = await self._log.trim(self.key, self._retention, now_ms())
+            keep = self._retention.beside(len(self._record))
+            self._head = head = await self._log.trim(self.key, keep, now_ms())
             self._size = head.size + self._size - before
             self._oldest_ts = head.oldest_ts or self.ts
         return self._head.oldest
@@ -424,16 +424,3 @@ class Journal:
             cursors=len(self.cursors),
             log_reads=self._log_reads,
         )
-
-
-def _restore(state: bytes) -> tuple[int, Grammar, int | None, list[Done]]:
-    """Read what :meth:`Journal.record` gave."""
-    if not state:
-        return 0, Grammar(), None, []
-    try:
-        ts, items, *rest = orjson.loads(state)
-        closed_at = int(rest[0]) if rest and rest[0] is not None else None
-        done: list[Any] = rest[1] if len(rest) > 1 else []
-        return int(ts), Grammar.restore(items), closed_at, [Done(*one) for one in done][-MAX_DONE:]
-    except (ValueError, TypeError) as error:
-        raise LogCorrupt(f"the record of what was open cannot be read: {error}") from error

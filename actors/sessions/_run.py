@@ -320,6 +320,8 @@ class RunScope:
         if self._command_id is not None:
             data += b',"command_id":%b' % orjson.dumps(self._command_id)
         stage.record("agent_started", data + b"}", run.id, parent_run_id=parent, name=run.agent)
+        if self._command_id is not None:
+            stage.journal.remember_done(self._command_id, {"run_id": run.id})
         stage.runs[run.id] = run
         run.started_at = trio.current_time()
 

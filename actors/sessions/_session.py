@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("greenroom.sessions")
 
-_PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
 _SHOWN = 100
 
 CLOSING_SECONDS = 10.0
@@ -104,7 +103,7 @@ class Session(Actor):
     def __init__(self, key: StreamKey, house: House) -> None:
         self._key = key
         self._house = house
-        self._commands = CommandMemory(house.settings.command_memory_seconds)
+        self._commands = CommandMemory(house.settings.command_memory_seconds, house.settings.command_memory_bytes)
         self._starts: dict[str, Start] = {}
         """Starts whose task is not over, by the id of their run, in order."""
         self._connections: list[str] = []
@@ -131,7 +130,7 @@ class Session(Actor):
                 raise SessionClosed(f"session {self._key.session} was closed for good")
             await self._house.log.remove(self._key)
             journal = await self._open()
-        await self._recall_commands(journal)
+        self._recall_commands(journal)
         if journal.open_runs():
             self._close_interrupted(journal)
             await journal.synced()
@@ -152,6 +151,7 @@ class Session(Actor):
             ring_bytes=settings.ring_bytes,
             window=settings.emit_window,
             command_seconds=settings.command_memory_seconds,
+            command_bytes=settings.command_memory_bytes,
             on_failure=self._log_failed,
         )
         signals = Signals(journal.cursors, settings.typing_seconds)
@@ -291,30 +291,12 @@ class Session(Actor):
             data = encode(interrupted(closing, last_ts), self._house.settings.max_event_bytes + 1024)
             self._stage.close(closing.type, data, item.run_id, call_id)
 
-    async def _recall_commands(self, journal: Journal) -> None:
-        """Remember the commands in the log, within the time: one that is sent again after a crash is done once."""
-        seconds = self._house.settings.command_memory_seconds
-        since = journal.now() - seconds * 1000
-        if journal.ts <= since:
-            return
+    def _recall_commands(self, journal: Journal) -> None:
+        """Remember the commands of earlier incarnations within the time: one that is sent again is done once."""
+        now, at = journal.now(), trio.current_time()
+        journal.done.forget(now)
         for done in journal.done:
-            self._recall_reply(CommandReply(done.command_id, done.result), done.ts)
-        position = await journal.oldest() - 1
-        while lines := await self._house.log.read(self._key, position, _PAGE_EVENTS, _PAGE_BYTES):
-            position += len(lines)
-            for line in lines:
-                if b'"command_id":' in line and b'"type":"agent_started"' in line:
-                    self._recall(orjson.loads(line), since)
-
-    def _recall(self, event: dict[str, Any], since: float) -> None:
-        command_id = event["data"].get("command_id")
-        if event["type"] == "agent_started" and command_id is not None and event["ts"] > since:
-            reply = CommandReply(command_id, {"run_id": event["run_id"]})
-            self._recall_reply(reply, event["ts"])
-
-    def _recall_reply(self, reply: CommandReply, ts: int) -> None:
-        age = (self._stage.journal.now() - ts) / 1000
-        self._commands.recall(reply, trio.current_time() - age)
+            self._commands.recall(CommandReply(done.command_id, done.result), at - (now - done.ts) / 1000)
 
     # Messages
 

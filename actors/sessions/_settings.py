@@ -49,7 +49,7 @@ class SessionSettings:
     retain_events: int = attrs.field(default=10_000, validator=whole_from(1))
     """Events of a session kept in the log."""
     retain_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=whole_from(1))
-    """Bytes of a session's events kept in the log."""
+    """Bytes of a session's events kept in the log, and of what is remembered beside them."""
     retain_seconds: float = attrs.field(default=7 * 24 * 3600.0, validator=number_from(0))
     """Age up to which events are kept in the log."""
     forget_seconds: float = attrs.field(default=2_592_000.0, validator=number_from(0))
@@ -74,6 +74,8 @@ class SessionSettings:
     """How long a session may have nothing to do before it leaves memory."""
     command_memory_seconds: float = attrs.field(default=300.0, validator=number_from(0))
     """How long a command's id is remembered, so that a repeated one does nothing."""
+    command_memory_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(0))
+    """Bytes of the commands so remembered, of one session; beyond it the oldest are forgotten first."""
     typing_seconds: float = attrs.field(default=5.0, validator=number_from(0.001))
     """How long a client's typing is shown without being renewed."""
     max_sessions: int = attrs.field(default=10_000, validator=whole_from(1))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from _scale import scaled
-from delivery.agents import app_on
+from delivery.agents import KEY, app_on
 from delivery.process import options, server_process
 from protocol.wire import Client, greeted
 
-from actors import MemoryLog
+from actors import MemoryLog, SqliteLog
 from actors.testing import FaultyLog
 from transport import Greenroom, connect
 
@@ -51,14 +51,35 @@ async def test_a_message_is_said_once_on_whatever_connection_and_after_a_restart
         assert [event["data"]["text"] for event in await one.until(3)] == [f"text of {id_}" for id_ in "abc"]
 
 
-async def test_the_newest_64_are_known_after_a_restart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("room", "first_is_known"), [(4_000, True), (3_000, False)])
+async def test_a_restart_forgets_the_oldest_commands_beyond_their_bytes(
+    tmp_path: Path, room: int, *, first_is_known: bool
+) -> None:
+    """An entry of the 100 has some 35 bytes; the newest are known in either case."""
     log = f"sqlite:{tmp_path / 'log.db'}"
-    async with quiet(log).running(port=0) as server, greeted(server) as one:
-        for number in range(65):
+    settings = {"commands_burst": 10_000, "command_memory_bytes": room}
+    async with app_on(log, **settings).running(port=0) as server, greeted(server) as one:
+        for number in range(100):
             await say(one, f"{number}")
-    async with quiet(log).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
-        assert [await say(one, f"{number}") for number in range(1, 65)] == [(n + 1, True) for n in range(1, 65)]
-        assert await say(one, "0") == (66, False)
+    async with app_on(log, **settings).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
+        assert [await say(one, f"{number}") for number in range(50, 100)] == [(n + 1, True) for n in range(50, 100)]
+        assert await say(one, "0") == ((1, True) if first_is_known else (101, False))
+
+
+async def test_a_start_is_known_after_a_restart_although_its_event_was_trimmed(tmp_path: Path) -> None:
+    """The run is not run again; nothing but the head of the log was read to know that."""
+    log = SqliteLog(tmp_path / "log.db")
+    async with app_on(log, retain_events=5).running(port=0) as server, greeted(server) as one:
+        first = await one.command("once", "run.start", agent="chatter", input=20)
+        await one.until(22)
+    async with app_on(log, retain_events=5).running(port=0) as server:
+        async with greeted(server, **{"from": "latest"}) as one:
+            again = await one.command("once", "run.start", agent="chatter", input=20)
+        head = await log.head(KEY)
+        assert head is not None
+        assert (head.oldest, head.latest) == (18, 22)
+        assert log.statistics().reads == 0
+    assert (again["result"], again["duplicate"]) == (first["result"], True)
 
 
 async def test_after_its_time_a_command_is_a_new_one(tmp_path: Path) -> None:

@@ -106,3 +106,34 @@ def test_of_an_internal_command_nothing_is_kept_once_it_is_answered() -> None:
     assert len(memory) == 1
     memory.answer(CommandReply("a"), 0)
     assert (len(memory), replies) == (0, [CommandReply("a")])
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=40)), max_size=30), st.integers(0, 400))
+def test_replies_have_no_more_bytes_than_their_room_and_the_oldest_go_first(
+    replies: list[tuple[str, str]], room: int
+) -> None:
+    """A command that has no reply yet stays, whatever is remembered."""
+    memory, heard = CommandMemory(SECONDS, room), list[CommandReply]()
+    memory.admit(command("pending", heard), 0)
+    answered: list[str] = []
+    for id_, result in replies:
+        if memory.admit(command(id_, heard), 0):
+            memory.answer(CommandReply(id_, result), 0)
+            answered.append(id_)
+        assert memory.size <= room
+    known = [id_ for id_ in dict.fromkeys(reversed(answered)) if not memory.admit(command(id_, heard), 0)]
+    assert known == answered[::-1][: len(known)]
+    assert "pending" in memory.pending()
+
+
+@pytest.mark.parametrize("expires", [False, True])
+def test_what_is_forgotten_frees_its_bytes(*, expires: bool) -> None:
+    """However it goes, by its age or for a repeated recall."""
+    memory, heard = CommandMemory(SECONDS), list[CommandReply]()
+    memory.recall(CommandReply("a", "r"), 0)
+    size = memory.size
+    memory.recall(CommandReply("a", "r"), 0)
+    assert memory.size == size > 0
+    if expires:
+        memory.admit(command("b", heard), SECONDS)
+        assert memory.size == 0

@@ -27,12 +27,11 @@ from actors import (
     SupervisorSpec,
     open_system,
 )
-from actors.testing import FaultyLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from actors import EventLog, Run
+    from actors import EventLog, Head, Run
 
 
 class Watcher:
@@ -266,13 +265,24 @@ async def test_callers_at_once_never_make_more_than_the_limit(autojump_clock: tr
         assert max(users.count(user) for user in users) <= 2
 
 
+class Unreadable(MemoryLog):
+    """A log that finds no stream while it fails."""
+
+    fails = False
+
+    async def make(self, key: StreamKey) -> Head:
+        if self.fails:
+            raise LogUnavailable("told to fail")
+        return await super().make(key)
+
+
 async def test_a_session_that_cannot_be_made_takes_no_place(autojump_clock: trio.testing.MockClock) -> None:
-    log = FaultyLog(MemoryLog())
+    log = Unreadable()
     async with serving(log, max_sessions=1) as sessions:
-        await (await sessions.get("ann", "s1")).emit("so that there is something to be read")
         await (await sessions.get("bob", "s1")).emit("pressed out")
-        log.fail("read", 1)
+        log.fails = True
         with pytest.raises(LogUnavailable):
             await sessions.get("ann", "s1")
+        log.fails = False
         assert sessions.statistics().sessions == 0
         assert not await refused(sessions, "cid", "s1")

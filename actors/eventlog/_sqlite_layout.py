@@ -1,0 +1,163 @@
+"""The layouts of a SQLite log: how each is made out of the one before, and how an older one is read as it is."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import orjson
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator
+
+    Step: TypeAlias = "str | Callable[[sqlite3.Connection], None]"
+
+APPLICATION_ID = 0x47524E52
+"""``GRNR`` in the file's header: a database with another one is somebody else's."""
+
+RECENT_SECONDS = 3600.0
+"""Age up to which a start in a log of schema 2 is remembered as done: far longer than clients repeat one."""
+
+
+def remember_starts(connection: sqlite3.Connection) -> None:
+    """Add the recent starts of each stream to the commands that its state remembers as done.
+
+    Until schema 2 a server that came back looked for them among the events. Since schema 3 the state alone is read.
+    """
+    since = time.time_ns() // 1_000_000 - int(RECENT_SECONDS * 1000)
+    for stream, state in connection.execute("SELECT id, state FROM streams").fetchall():
+        starts = list(_starts(connection, stream, since))
+        if starts and (more := _with_starts(state, starts)) is not None:
+            connection.execute("UPDATE streams SET state = ? WHERE id = ?", (more, stream))
+
+
+def _starts(connection: sqlite3.Connection, stream: int, since: int) -> Iterator[list[Any]]:
+    rows = connection.execute("SELECT last_ts, body FROM batches WHERE stream = ? ORDER BY first DESC", (stream,))
+    for last_ts, body in rows:
+        if last_ts < since:
+            break
+        # The texts are looked for first: few lines have them, and to decode each would take minutes in a large log.
+        for line in body.split(b"\n"):
+            if b'"command_id":' in line and b'"type":"agent_started"' in line:
+                yield from _start(line, since)
+
+
+def _start(line: bytes, since: int) -> Iterator[list[Any]]:
+    try:
+        event = orjson.loads(line)
+        command_id = event["data"].get("command_id")
+        # The same words may stand in the text of any other event.
+        if event["type"] == "agent_started" and isinstance(command_id, str) and event["ts"] >= since:
+            yield [command_id, event["ts"], {"run_id": event["run_id"]}]
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return  # a damaged line: it is told where the events are read
+
+
+def _with_starts(state: bytes, starts: list[list[Any]]) -> bytes | None:
+    try:
+        ts, items, *rest = orjson.loads(state)
+        closed_at: int | None = rest[0] if rest else None
+        done: list[list[Any]] = rest[1] if rest else []
+        return orjson.dumps([ts, items, closed_at, sorted(done + starts, key=_ts)])
+    except (ValueError, TypeError, LookupError):
+        return None  # a damaged state: the session that reads it says so
+
+
+def _ts(done: list[Any]) -> int:
+    return int(done[1])
+
+
+STEPS: tuple[tuple[Step, ...], ...] = (
+    (
+        # What outlives the events. latest and total hold only while the stream has no batch: else its newest one says
+        # them.
+        """
+        CREATE TABLE streams (
+            id INTEGER PRIMARY KEY,
+            user TEXT NOT NULL,
+            session TEXT NOT NULL,
+            epoch TEXT NOT NULL,
+            latest INTEGER NOT NULL,
+            total INTEGER NOT NULL,
+            state BLOB NOT NULL,
+            UNIQUE (user, session)
+        ) STRICT
+        """,
+        # One row per session and flush. total: bytes of all events of the stream up to the end of this row, dropped
+        # ones too, so that a stream's size is a difference. A table in order of arrival with an index beside it takes
+        # 200 rows of five events six times as fast as one clustered by (stream, first).
+        """
+        CREATE TABLE batches (
+            id INTEGER PRIMARY KEY,
+            stream INTEGER NOT NULL,
+            first INTEGER NOT NULL,
+            count INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            total INTEGER NOT NULL,
+            first_ts INTEGER NOT NULL,
+            last_ts INTEGER NOT NULL,
+            state BLOB NOT NULL,
+            body BLOB NOT NULL
+        ) STRICT
+        """,
+        "CREATE UNIQUE INDEX batches_in_order ON batches (stream, first)",
+        f"PRAGMA application_id = {APPLICATION_ID}",
+    ),
+    (
+        # When a stream without events was made or had its newest one (ms): by this it is forgotten some day.
+        "ALTER TABLE streams ADD COLUMN touched INTEGER NOT NULL DEFAULT 0",
+        "UPDATE streams SET touched = CAST(strftime('%s', 'now') AS INTEGER) * 1000",
+        # The checksum of a row's body and state; none in rows of the first layout.
+        "ALTER TABLE batches ADD COLUMN checksum INTEGER",
+        # One row: the boot of the machine in which appends may still be lost with it, empty where none can be.
+        "CREATE TABLE risk (boot TEXT NOT NULL) STRICT",
+        "INSERT INTO risk VALUES ('')",
+    ),
+    (
+        # The state is kept once for each stream, and written only when it changed. Rows of the layouts before keep
+        # the one that they were written with, which their checksums cover; in rows written since it is empty.
+        """
+        UPDATE streams SET state = coalesce(
+            (SELECT state FROM batches WHERE stream = streams.id ORDER BY first DESC LIMIT 1), state
+        )
+        """,
+        remember_starts,
+        # Of the state; none where it was not written since.
+        "ALTER TABLE streams ADD COLUMN checksum INTEGER",
+    ),
+)
+"""What makes each layout out of the one before; a new file takes all of these steps."""
+
+SCHEMA = len(STEPS)
+"""The newest layout that this version reads, and the one that it writes."""
+
+_STREAMS_OF_OLD = """
+CREATE TEMP VIEW streams AS SELECT id, user, session, epoch, latest, total, {touched} AS touched, NULL AS checksum,
+    coalesce(
+        nullif((SELECT state FROM main.batches WHERE stream = s.id ORDER BY first DESC LIMIT 1), x''), s.state
+    ) AS state
+FROM main.streams s
+"""
+_VIEWS = {
+    1: (_STREAMS_OF_OLD.format(touched=0), "CREATE TEMP VIEW batches AS SELECT *, NULL AS checksum FROM main.batches"),
+    2: (_STREAMS_OF_OLD.format(touched="touched"),),
+}
+
+
+def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Take the steps that a log of schema ``version`` lacks, within the caller's transaction: all of them or none."""
+    for step in STEPS[version:]:
+        for each in step:
+            if isinstance(each, str):
+                connection.execute(each)
+            else:
+                each(connection)
+    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def show_as_new(connection: sqlite3.Connection, version: int) -> None:
+    """Let a connection that only reads see a log of schema ``version`` in the newest layout."""
+    connection.execute("PRAGMA temp_store = MEMORY")
+    for view in _VIEWS.get(version, ()):
+        connection.execute(view)

@@ -1,0 +1,270 @@
+"""Logs of older versions open with everything in them; the state of a stream is kept once, and checked."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+import trio
+from delivery.agents import app_on
+from protocol.wire import greeted
+
+from actors import verify_log
+from actors.errors import LogCorrupt, SessionClosed
+from actors.eventlog import SqliteLog, StreamKey, _sqlite_layout
+from actors.eventlog._lines import checksum
+from actors.testing import event_batch
+from transport import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KEY = StreamKey("anonymous", "s1")
+ALL = 1 << 30
+OLD = Path(__file__).with_name("schema_2.sql")
+"""What version 0.1 wrote, killed in the middle of a run."""
+
+OPEN_RUN = "r-b6e1e86c0dd6ef79"
+HEADS = {
+    "closed": (1, 1, b"[1795704457149,[],1795704457153,["),
+    "never used": (1, 0, b""),
+    "s1": (1, 12, b'[1795704457145,[["run","%b"' % OPEN_RUN.encode()),
+    "trimmed": (2, 1, b'[1795704457156,[],null,[["message-3",'),
+}
+"""Of each session: the oldest event kept, the newest, and how the state begins."""
+
+
+def old_log(path: Path, schema: int = 2) -> Path:
+    """Make the log of an older version; schema 1 lacks the columns and the table that 2 added."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OLD.read_text())
+        if schema == 1:
+            connection.executescript(
+                """ALTER TABLE streams DROP COLUMN touched; ALTER TABLE batches DROP COLUMN checksum;
+                DROP TABLE risk; PRAGMA user_version = 1"""
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+    return path
+
+
+async def check(log: SqliteLog) -> None:
+    """Everything of the old log is there."""
+    assert [key.session for key in await log.streams()] == sorted(HEADS)
+    for key in await log.streams():
+        head = await log.head(key)
+        assert head is not None
+        oldest, latest, state = HEADS[key.session]
+        assert (head.oldest, head.latest, head.state[: len(state)]) == (oldest, latest, state)
+        lines = await log.read(key, oldest - 1, ALL, ALL)
+        assert [orjson.loads(line)["seq"] for line in lines] == list(range(oldest, latest + 1))
+        assert sum(map(len, lines)) == head.size
+    report = await verify_log(log)
+    assert (report.sessions, report.events, report.faults) == (4, 13, ())
+
+
+async def check_after_opening(path: Path) -> None:
+    async with SqliteLog(path) as log:
+        await check(log)
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+async def test_an_old_log_opens_with_everything_in_it_and_goes_on(tmp_path: Path, schema: int) -> None:
+    """Twice, since the second opening finds the newest layout; old rows and new ones follow each other."""
+    path = old_log(tmp_path / "x.db", schema)
+    for _ in range(2):
+        async with SqliteLog(path) as log:
+            await check(log)
+    async with SqliteLog(path) as log:
+        await log.append([event_batch(KEY, 13, 2, b"[5,[]]", ts=1_800_000_000_000)])
+        assert len(await log.read(KEY, 0, ALL, ALL)) == 14
+        head = await log.head(KEY)
+        assert head is not None
+        assert head.state == b"[5,[]]"
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+async def test_an_old_log_is_read_as_it_is(
+    tmp_path: Path, schema: int, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """``greenroom verify`` and ``export`` find everything, and change nothing."""
+    path = old_log(tmp_path / "x.db", schema)
+    before = path.read_bytes()
+    async with SqliteLog(path, read_only=True) as log:
+        await check(log)
+    assert await logs.verify(str(path)) == 0
+    capsysbinary.readouterr()
+    await logs.export(str(path), None, None)
+    assert len(capsysbinary.readouterr().out.splitlines()) == 13
+    assert path.read_bytes() == before
+
+
+async def test_a_server_takes_up_the_sessions_of_an_old_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The open run is closed, done commands and starts are known, the closed session stays closed."""
+    monkeypatch.setattr(_sqlite_layout, "RECENT_SECONDS", 1e9)
+    log = SqliteLog(old_log(tmp_path / "x.db"))
+    settings = {"command_memory_seconds": 1e9, "retain_seconds": 1e9}
+    async with app_on(log, **settings).running(port=0) as server, greeted(server, "s1") as one:
+        events = await one.until(14)
+        assert [event["type"] for event in events[-2:]] == ["tool_completed", "agent_completed"]
+        assert events[-1]["run_id"] == OPEN_RUN
+        for id_, result in (("message-1", {"seq": 9}), ("start-2", {"run_id": OPEN_RUN})):
+            reply = await one.command(id_, "run.cancel", run_id="none")
+            assert (reply["result"], reply["duplicate"]) == (result, True)
+        with pytest.raises(SessionClosed):
+            await server.sessions.get("anonymous", "closed")
+
+
+def started(seq: int, ts: int, command_id: str, kind: str = "agent_started") -> bytes:
+    """A line as sessions write it, with a command's id in it."""
+    data = {"agent": "a", "input": None, "command_id": command_id}
+    return orjson.dumps({"seq": seq, "ts": ts, "type": kind, "run_id": f"r{seq}", "data": data})
+
+
+def fill(path: Path, lines: Iterable[bytes], state: bytes) -> None:
+    """Add the lines to the session that has none, a row for each, as schema 2 kept them."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        total = 0
+        for seq, line in enumerate(lines, 1):
+            total, ts = total + len(line), orjson.loads(line)["ts"] if line.startswith(b"{") else 0
+            connection.execute(
+                "INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body, checksum)"
+                " VALUES (4, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
+                (seq, len(line), total, ts, ts, state, line, checksum(4, seq, line, state)),
+            )
+
+
+async def state_of(path: Path) -> bytes:
+    async with SqliteLog(path) as log:
+        head = await log.head(StreamKey("anonymous", "never used"))
+        assert head is not None
+        return head.state
+
+
+async def test_recent_starts_of_an_old_log_are_among_the_done_commands(tmp_path: Path) -> None:
+    """Older ones and events that only quote a start are not."""
+    path, now = old_log(tmp_path / "x.db"), time.time_ns() // 1_000_000
+    quoted = orjson.dumps(
+        {"seq": 4, "ts": now - 8, "type": "user_message", "data": {"text": started(1, 1, "d").decode()}}
+    )
+    lines = [
+        started(1, now - 4_000_000, "too old"),
+        started(2, now - 3_000_000, "a"),
+        started(3, now - 9, "b", kind="custom"),
+        quoted,
+        started(5, now - 7, "c"),
+    ]
+    fill(path, lines, orjson.dumps([now - 7, [], None, [["m", now - 8, {"seq": 4}]]]))
+    wanted = [["a", now - 3_000_000, {"run_id": "r2"}], ["m", now - 8, {"seq": 4}], ["c", now - 7, {"run_id": "r5"}]]
+    assert orjson.loads(await state_of(path)) == [now - 7, [], None, wanted]
+
+
+@pytest.mark.parametrize("state", [b"", b"no json", b"[]", b"[1,[]]"])
+async def test_a_state_that_cannot_be_read_does_not_keep_an_old_log_from_opening(tmp_path: Path, state: bytes) -> None:
+    """It stays as it is, for its session to say so; a sound one beside it takes the start in."""
+    path, now = old_log(tmp_path / "x.db"), time.time_ns() // 1_000_000
+    fill(path, [started(1, now, "a"), b'no json but "command_id": and "type":"agent_started"'], state)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE batches SET last_ts = ? WHERE stream = 4", (now,))
+    sound = orjson.dumps([1, [], None, [["a", now, {"run_id": "r1"}]]])
+    assert await state_of(path) == (sound if state == b"[1,[]]" else state)
+
+
+KILLER = """
+import os, signal, sqlite3, sys, trio
+from actors.eventlog import SqliteLog, _sqlite_file
+
+def killing(left):
+    connect = _sqlite_file._connect
+    def traced(*args):
+        connection = connect(*args)
+        def count(statement):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        connection.set_trace_callback(count)
+        return connection
+    _sqlite_file._connect = traced
+
+for number, path in enumerate(sys.argv[1:], 1):
+    child = os.fork()
+    if not child:
+        killing(number)
+        trio.run(SqliteLog(path).open)
+        os._exit(0)
+    print(os.WIFSIGNALED(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_kill_9_at_any_statement_of_a_migration_leaves_either_layout_whole(tmp_path: Path) -> None:
+    """Whatever was done of it, the next opening finds everything."""
+    paths = [old_log(tmp_path / f"{number}.db") for number in range(40)]
+    done = subprocess.run([sys.executable, "-c", KILLER, *map(str, paths)], capture_output=True, text=True, check=True)
+    killed = done.stdout.splitlines()
+    assert killed[:15] == ["True"] * 15
+    assert killed[-1] == "False"
+    layouts: set[int] = set()
+    for path in paths:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            layouts.add(connection.execute("PRAGMA user_version").fetchone()[0])
+        trio.run(check_after_opening, path)
+    assert layouts == {2, 3}
+
+
+async def test_a_state_is_written_only_when_it_changed(tmp_path: Path) -> None:
+    """Rows hold none; what another writer put in its place stays until it changes."""
+    path = tmp_path / "x.db"
+    async with SqliteLog(path) as log:
+        await log.make(KEY)
+        await log.append([event_batch(KEY, 1, 1, b"one")])
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE streams SET state = CAST('other' AS BLOB), checksum = NULL")
+        await log.append([event_batch(KEY, 2, 1, b"one"), event_batch(KEY, 3, 1, b"one")])
+        head = await log.head(KEY)
+        assert head is not None
+        assert head.state == b"other"
+        await log.append([event_batch(KEY, 4, 1, b"one"), event_batch(KEY, 5, 1, b"two")])
+        head = await log.head(KEY)
+        assert head is not None
+        assert head.state == b"two"
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT sum(length(state)) FROM batches").fetchone() == (0,)
+
+
+async def test_a_state_that_fails_to_commit_is_written_with_the_next_append(tmp_path: Path) -> None:
+    """What the writer remembers of a stream moves with the commit, not before it."""
+    async with SqliteLog(tmp_path / "x.db", busy_seconds=0.01) as log:
+        await log.make(KEY)
+        with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Exception, match="locked"):
+                await log.append([event_batch(KEY, 1, 1, b"one")])
+        await log.append([event_batch(KEY, 1, 1, b"one")])
+        head = await log.head(KEY)
+        assert head is not None
+        assert head.state == b"one"
+
+
+@pytest.mark.parametrize("damage", ["CAST('onf' AS BLOB)", "x''"])
+async def test_a_damaged_state_is_corrupt_and_never_a_wrong_answer(tmp_path: Path, damage: str) -> None:
+    """The events can be read all the same."""
+    path = tmp_path / "x.db"
+    async with SqliteLog(path) as log:
+        await log.make(KEY)
+        await log.append([event_batch(KEY, 1, 3, b"one")])
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE streams SET state = {damage}")  # noqa: S608 - a literal
+    async with SqliteLog(path) as log:
+        for call in (log.head(KEY), log.make(KEY), log.append([event_batch(KEY, 4, 1, b"one")])):
+            with pytest.raises(LogCorrupt, match="state"):
+                await call
+        assert len(await log.read(KEY, 0, ALL, ALL)) == 3
+        await log.mark(KEY, b"mended")
+        assert (await log.make(KEY)).state == b"mended"
