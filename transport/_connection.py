@@ -73,6 +73,7 @@ class Connection:
     """
 
     __slots__ = (
+        "__weakref__",
         "_acked",
         "_attachment",
         "_bucket",
@@ -89,6 +90,7 @@ class Connection:
         "_nursery",
         "_one_history",
         "_outbox",
+        "_over",
         "_ping_at",
         "_refusals",
         "_scope",
@@ -112,6 +114,8 @@ class Connection:
         self._socket = sock
         self._scope = trio.CancelScope()
         self._closing: tuple[int, str, int | None] | None = None
+        self._over = False
+        """Whether :meth:`run` has let go of everything: from then on nothing that others call has any effect."""
         self._websocket: WebSocketConnection | None = None
         """Once there is one, until a close frame was sent on it."""
         self._attachment: Attachment | None = None
@@ -152,6 +156,7 @@ class Connection:
                 finally:
                     self._let_go()
                     await trio.aclose_forcefully(self._outbox)
+                    self._outbox.forget()
                     self._nursery.cancel_scope.cancel()
         except BaseException as raised:  # noqa: BLE001 - the border: nothing of a connection passes
             self._note_end(passed_on(raised))
@@ -177,15 +182,22 @@ class Connection:
 
     # What others call
 
+    # Each of these may come after the end: from a session that had it on its list, a reply that was long in coming, a
+    # pump in mid-round. There is nothing left then that it could do, and much that it could break.
+
     def more(self) -> None:
         """Have what the session committed written, when the commit has told everybody."""
-        self._endpoint.flusher.gather(self)
+        if not self._over:
+            self._endpoint.flusher.gather(self)
 
     def _mark(self) -> None:
-        self._endpoint.flusher.mark(self)
+        if not self._over:
+            self._endpoint.flusher.mark(self)
 
     def signal(self, name: str, data: bytes) -> None:
         """Have a signal written, unless too many wait already."""
+        if self._over or self._closing is not None:
+            return
         self._endpoint.signals_dropped += self._signals.put(name, data, frames.signal(name, data))
         self._endpoint.flusher.mark(self)
 
@@ -195,8 +207,17 @@ class Connection:
 
     def flush(self) -> None:
         """Write what there is, as few messages and in one go; the rest next time."""
+        if self._over:
+            return
         self._take_events()
         self._outbox.release()
+
+    def failed(self, error: BaseException) -> None:
+        """Close as what was to be done for this connection has failed."""
+        if self._over:
+            return
+        end = self._internal(error, "the delivery failed")
+        self.close(end.code, end.reason)
 
     def _take_events(self) -> None:
         outbox = self._outbox
@@ -220,6 +241,8 @@ class Connection:
 
         Before the welcome: end the step of the greeting whose time is up.
         """
+        if self._over:
+            return None
         if self._limited is not None:
             return self._beat_limit(self._limited, now)
         if self._closing is not None:
@@ -466,12 +489,18 @@ class Connection:
         return True
 
     def _reply(self, reply: CommandReply) -> None:
-        if self._closing is None:
+        """Have a reply written; called by the session, whose business it is not where this fails."""
+        if self._over or self._closing is not None:
+            return
+        try:
             self._outbox.post(frames.text_message(frames.reply(reply)))
             self._endpoint.flusher.mark(self)
+        except BaseException as error:  # noqa: BLE001 - as said
+            self.failed(error)
 
     async def _history(self, frame: HistoryFrame) -> None:
-        if frame.fault is not None or self._attachment is None:
+        attachment = self._attachment
+        if frame.fault is not None or attachment is None:
             self._outbox.write(frames.text_message(frames.error("bad_history", str(frame.fault))))
             return
         if self._one_history is None:
@@ -480,7 +509,7 @@ class Connection:
             async with self._one_history:
                 await self._outbox.drained()
                 limit = min(frame.limit, frames.MAX_BATCH_EVENTS)
-                lines, more = await self._attachment.history(frame.after, limit, frames.history_room(frame.id, limit))
+                lines, more = await attachment.history(frame.after, limit, frames.history_room(frame.id, limit))
                 if self._closing is None:
                     self._outbox.write(frames.text_message(frames.history(frame.id, lines, more=more)))
         except GreenroomError as error:
@@ -543,10 +572,20 @@ class Connection:
         self.close(closing.SLOW_CONSUMER, "nothing could be written for too long")
 
     def _let_go(self) -> None:
-        if self._attachment is not None:
-            self._attachment.detach()
+        """Be on nobody's list any more, and hold nothing. Never raises: the count of connections hangs on it."""
+        self._over = True
+        attachment, self._attachment = self._attachment, None
+        if self._greeted:
+            self._greeted = False
+            del self._cursor
         self._endpoint.heartbeat.remove(self)
+        self._endpoint.flusher.forget(self)
         self._endpoint.forget(self)
+        try:
+            if attachment is not None:
+                attachment.detach()
+        except Exception as error:  # noqa: BLE001 - the session's failure: nothing is left here that could end by it
+            log_failure(logger, "connection %s could not be detached", self.id, error=error)
 
     def _before_close(self, data: bytes) -> bytes:
         """Put a goodbye before the close frame that trio-websocket sends by itself for a message that is too big."""

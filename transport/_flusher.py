@@ -6,12 +6,14 @@ from typing import Protocol
 
 import trio
 
+from transport._pumped import Pumped, end_failed
 
-class Visited(Protocol):
+
+class Visited(Pumped, Protocol):
     """A connection, as the flusher sees it."""
 
     def flush(self) -> None:
-        """Write what there is to write. Never waits, never raises."""
+        """Write what there is to write. Never waits; where it raises, this connection is closed."""
 
 
 class Flusher:
@@ -38,6 +40,11 @@ class Flusher:
         """Have ``connection`` visited by the :meth:`visit` that ends this turn, with all others of its commit."""
         self._marked[connection] = None
 
+    def forget(self, connection: Visited) -> None:
+        """Hold a connection that has ended no longer. Idempotent."""
+        self._marked.pop(connection, None)
+
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Visit for ever. Cancelled between two rounds only."""
         while True:
@@ -55,4 +62,7 @@ class Flusher:
         self.rounds += 1
         self.visits += len(marked)
         for connection in marked:
-            connection.flush()
+            try:
+                connection.flush()
+            except BaseException as error:  # noqa: BLE001 - the failure of one connection, whatever it is
+                end_failed(connection, error)

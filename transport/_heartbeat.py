@@ -8,15 +8,20 @@ from typing import Protocol
 
 import trio
 
+from transport._pumped import Pumped, end_failed
+
 FORGOTTEN = 64
 """Entries of connections that have ended, above the number of living ones, that are not worth a clearing."""
 
 
-class Timed(Protocol):
+class Timed(Pumped, Protocol):
     """A connection, as the heartbeat sees it."""
 
     def beat(self, now: float) -> float | None:
-        """Do what is due at ``now`` (trio's clock); when to be called next, None for never. Must not wait or raise."""
+        """Do what is due at ``now`` (trio's clock); when to be called next, None for never. Must not wait.
+
+        Where it raises, this connection is closed, and called no more.
+        """
 
 
 class Heartbeat:
@@ -52,6 +57,7 @@ class Heartbeat:
             self._queue = [entry for entry in self._queue if entry[1] in self._timed]
             heapq.heapify(self._queue)
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Keep time for ever. Safe to cancel."""
         while True:
@@ -67,7 +73,11 @@ class Heartbeat:
             connection = self._timed.get(number)
             if connection is None:
                 continue
-            again = connection.beat(now)
+            try:
+                again = connection.beat(now)
+            except BaseException as error:  # noqa: BLE001 - the failure of one connection, whatever it is
+                again = None
+                end_failed(connection, error)
             if again is None:
                 self.remove(connection)
             else:

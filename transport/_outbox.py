@@ -163,6 +163,11 @@ class Outbox(trio.abc.Stream):
         self.on_closed()
         await self._stream.aclose()
 
+    def forget(self) -> None:
+        """Call nobody any more, nor hold who was to be called: the owner would hold itself through this."""
+        self.on_drained = self.on_stuck = self.on_closed = _nothing
+        self.before_close = bytes
+
     def _try(self, data: bytes) -> int:
         """How much of ``data`` the kernel takes now."""
         if self._socket is None:

@@ -9,6 +9,7 @@ import trio
 
 from actors.errors import LogError
 from actors.failures import log_failure
+from actors.sessions._boundary import report
 from actors.sessions._journal import now_ms
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Cleaner:
         self._reserve = reserve
 
     async def run(self) -> None:
-        """Clean for ever, a minute after the start at the earliest. A log that fails is tried again the next time."""
+        """Clean for ever, a minute after the start at the earliest. What fails is logged, and tried the next time."""
         pause = min(LONGEST_PAUSE, max(60.0, self._keep.seconds / 4))
         await trio.sleep(min(60.0, pause))
         while True:
@@ -50,6 +51,8 @@ class Cleaner:
                 await self.clean()
             except LogError as error:
                 log_failure(logger, "old sessions could not be cleaned up", error=error, level=logging.WARNING)
+            except Exception as error:  # noqa: BLE001 - an engine's own failure must not end the sessions that live
+                report("the cleaning of old sessions", error)
             await trio.sleep(pause)
 
     async def clean(self) -> None:

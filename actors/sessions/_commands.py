@@ -9,6 +9,7 @@ import orjson
 
 from actors.codec import is_text
 from actors.errors import CommandRefused
+from actors.sessions._boundary import contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,8 @@ class CommandReply:
 class Command:
     """What a client asks of its session.
 
-    ``by`` is the connection it came from; ``reply`` is called once, at once or later, and must neither wait nor raise.
+    ``by`` is the connection it came from; ``reply`` is called once, at once or later, and must not wait. Where it
+    raises, that is logged and concerns nobody else.
     The id of an ``internal`` one, from the server's own code, says nothing to anybody and is in no event.
     """
 
@@ -86,7 +88,7 @@ class CommandMemory:
         if entry.reply is None:
             entry.waiting.append(command.reply)
         else:
-            command.reply(attrs.evolve(entry.reply, duplicate=True))
+            _give(command.reply, attrs.evolve(entry.reply, duplicate=True))
         return False
 
     def answer(self, reply: CommandReply, now: float) -> None:
@@ -104,9 +106,9 @@ class CommandMemory:
             self._remember(entry, reply)
         first, *repeated = entry.waiting
         entry.waiting = []
-        first(reply)
+        _give(first, reply)
         for waiting in repeated:
-            waiting(attrs.evolve(reply, duplicate=True))
+            _give(waiting, attrs.evolve(reply, duplicate=True))
 
     def recall(self, reply: CommandReply, now: float) -> None:
         """Remember a reply that an earlier incarnation gave, or would have given."""
@@ -153,6 +155,11 @@ class CommandMemory:
 
 def _size(reply: CommandReply) -> int:
     return len(orjson.dumps([reply.id, reply.result, reply.code, reply.message]))
+
+
+def _give(asked: Callable[[CommandReply], None], reply: CommandReply) -> None:
+    """Hand a reply over the border to whoever asked."""
+    contained("who asked for a command's reply", asked, reply)
 
 
 @attrs.define

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
 
+from actors._wakeup import Wakeup
 from actors.errors import LogError, LogUnavailable
 from actors.failures import shown
+from actors.sessions._boundary import contained, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +28,7 @@ CROWD_ROUNDS = 2
 
 
 class Source(Protocol):
-    """Something that has events to commit: a session's journal."""
+    """Something that has events to commit: a session's journal. A method that raises ends this source alone."""
 
     def batch(self) -> Batch | None:
         """Give what was emitted since the last batch, None if nothing was."""
@@ -58,7 +61,7 @@ class Committer:
 
     One task runs :meth:`run`; :meth:`mark` costs no task switch. Nothing is delivered before it was committed, so a
     failed commit takes nothing back: each batch of it is tried once more by itself, and the sources whose batch fails
-    again are told and end; the others go on.
+    again are told and end; the others go on. So do they where a source, or a callback, fails as it is told.
 
     A commit begins at once where the log has had none for ``gather_seconds``; else what comes meanwhile gathers for
     one transaction, until that time is over or somebody cannot go on without it (:meth:`hurry`, :meth:`barrier`).
@@ -66,37 +69,41 @@ class Committer:
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
-        self._marked: list[Source] = []
-        self._marked_at: list[float] = []
+        self._marked: list[tuple[Source, float]] = []
         self._waits = [0] * (WAIT_STEPS + 1)
-        self._wakeup = trio.lowlevel.ParkingLot()
+        self._wakeup = Wakeup()
         self._barriers: list[trio.Event] = []
         self._now = trio.current_time
         self._done_at = self._next_at = 0.0
         self._hurried = False
         self.after_commits: dict[Callable[[], None], None] = {}
-        """Called in the turn of each commit, once its sources were told. None of it may wait or raise."""
+        """Called in the turn of each commit, once its sources were told. None may wait; one that raises is removed."""
 
     def mark(self, source: Source) -> None:
-        """Have ``source`` in the next commit. To be called once per batch, by its source."""
+        """Have ``source`` in the next commit. To be called once per batch, by its source.
+
+        Where it raises (``RecursionError``: it is called from the depth of an agent) nothing has happened.
+        """
+        now = self._now()
+        # First, since a pump that is woken for nothing waits again: it must never sleep while something is marked.
         if not self._marked:
-            self._wakeup.unpark()
-        self._marked.append(source)
-        self._marked_at.append(self._now())
+            self._wakeup.wake()
+        self._marked.append((source, now))
 
     def hurry(self) -> None:
         """Have what is marked committed without gathering more: it is much, or somebody waits for it."""
         self._hurried = True
         if self._wakeup:
-            self._wakeup.unpark()
+            self._wakeup.wake()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Commit for ever. Cancelled in mid-commit, the append is finished first and its sources are told."""
         self._now = trio.lowlevel.current_clock().current_time  # the same, two calls nearer
         with trio.CancelScope() as scope:
             while True:
                 while not self._marked and not self._barriers:
-                    await self._wakeup.park()
+                    await self._wakeup.wait()
                 await self._gather()
                 scope.shield = True
                 await self._commit_marked()
@@ -109,7 +116,7 @@ class Committer:
         begun = self._now()
         if self._next_at > begun and not self._hurried and not self._barriers:
             with trio.move_on_at(self._next_at):
-                await self._wakeup.park()
+                await self._wakeup.wait()
             # Timers are late by up to a millisecond: counted from when it was due, those delays do not add up.
             begun = min(self._now(), self._next_at)
         else:
@@ -124,13 +131,20 @@ class Committer:
     async def _commit_marked(self) -> None:
         """Commit what is marked; nothing of it is held afterwards: sessions that ended must not wait for the next."""
         marked, self._marked = self._marked, []
-        marked_at, self._marked_at = self._marked_at, []
         barriers, self._barriers = self._barriers, []
-        taken = [(source, batch) for source in marked if (batch := source.batch()) is not None]
+        taken: list[tuple[Source, Batch]] = []
+        for source, _ in marked:
+            try:
+                batch = source.batch()
+            except BaseException as error:  # noqa: BLE001 - a failure of the source, which ends alone
+                _end(source, error)
+            else:
+                if batch is not None:
+                    taken.append((source, batch))
         if taken:
             await self._commit(taken)
             waits, done_at = self._waits, self._done_at
-            for at in marked_at:
+            for _, at in marked:
                 waits[min(int((done_at - at) / WAIT_STEP_SECONDS), WAIT_STEPS)] += 1
         for barrier in barriers:
             barrier.set()
@@ -143,27 +157,50 @@ class Committer:
         """Return when everything that was marked before the call is committed or has failed. Safe to cancel."""
         passed = trio.Event()
         self._barriers.append(passed)
-        self._wakeup.unpark()
+        self._wakeup.wake()
         await passed.wait()
 
     async def _commit(self, taken: list[tuple[Source, Batch]]) -> None:
         try:
             await self._log.append([batch for _, batch in taken])
-        except Exception as error:  # noqa: BLE001 - whatever a log raises concerns its streams, never this pump
-            refusal = error if isinstance(error, LogError) else LogUnavailable(f"the log failed: {shown(error)}")
-            refusal.__cause__ = error.__cause__ if refusal is error else error
-            await self._commit_apart(taken, refusal)
+        except BaseException as error:
+            # Whatever a log raises concerns its streams, never this pump. Only its own end does, when it is forced.
+            if isinstance(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+                raise
+            await self._commit_apart(taken, _refusal("the log", error))
             return
         finally:
             self._done_at = self._now()
         for source, batch in taken:
-            source.committed(batch)
-        for callback in self.after_commits:
-            callback()
+            try:
+                source.committed(batch)
+            except BaseException as error:  # noqa: BLE001 - a failure of the source, which ends alone
+                _end(source, error)
+        for callback in tuple(self.after_commits):
+            try:
+                callback()
+            except BaseException as error:  # noqa: BLE001 - a failure of whoever asked to be called
+                self.after_commits.pop(callback, None)
+                report("what is called after commits", error)
 
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
         if len(taken) == 1:
-            taken[0][0].failed(error)
+            contained("a session whose log refused", taken[0][0].failed, error)
             return
         for pair in taken:
             await self._commit([pair])
+
+
+def _refusal(what: str, error: BaseException) -> LogError:
+    """Make the error that a source is told, of what was raised."""
+    if isinstance(error, LogError):
+        return error
+    refusal = LogUnavailable(f"{what} failed: {shown(error)}")
+    refusal.__cause__ = error
+    return refusal
+
+
+def _end(source: Source, error: BaseException) -> None:
+    """End a source that failed as its events were taken, or as it was told of them."""
+    report("a session's commit", error)
+    contained("a session that failed", source.failed, _refusal("the session's commit", error))

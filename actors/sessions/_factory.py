@@ -6,6 +6,7 @@ import logging
 import math
 from collections import deque
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from actors.eventlog.base import StreamKey
 from actors.failures import log_failure
 from actors.redaction import redact_keys
 from actors.sessions._agents import Agents
+from actors.sessions._boundary import contained
 from actors.sessions._cleaning import Cleaner
 from actors.sessions._committer import Committer, CommitterStatistics
 from actors.sessions._handle import SessionHandle
@@ -201,13 +203,16 @@ class Sessions:
 
     @contextmanager
     def calling_after_commits(self, callback: Callable[[], None]) -> Generator[None]:
-        """Call ``callback`` in the turn of every commit, once all listeners were told. It may not wait or raise."""
-        callbacks = self._committer.after_commits
-        callbacks[callback] = None
+        """Call ``callback`` in the turn of every commit, once all listeners were told. It may not wait.
+
+        One that raises is logged and called no more; the commits go on.
+        """
+        callbacks, registered = self._committer.after_commits, partial(callback)
+        callbacks[registered] = None
         try:
             yield
         finally:
-            del callbacks[callback]
+            callbacks.pop(registered, None)
 
     def statistics(self) -> SessionsStatistics:
         """Say how all sessions stand."""
@@ -267,7 +272,8 @@ class Sessions:
         self._crashed += failed
         if isinstance(reason, Failure):
             log_failure(logger, "session %s/%s failed", *key, error=reason.exception)
-        entry.session.farewell("closed" if entry.session.is_closed else "crashed" if failed else "shutdown")
+        ending = "closed" if entry.session.is_closed else "crashed" if failed else "shutdown"
+        contained("the farewell of a session", entry.session.farewell, ending)
 
     @contextmanager
     def _reserve(self, key: StreamKey) -> Generator[bool]:

@@ -15,7 +15,9 @@ import trio
 
 from actors.errors import LogError, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch
+from actors.sessions._boundary import contained
 from actors.sessions._done import DoneCommands, decode_record, encode_record
+from actors.sessions._listeners import tell_more
 from actors.sessions._ring import Ring
 
 if TYPE_CHECKING:
@@ -36,7 +38,10 @@ def now_ms() -> int:
 
 
 class Listener(Protocol):
-    """What a cursor's owner is told. None of it may wait or raise: it is called from the middle of other work."""
+    """What a cursor's owner is told. None of it may wait: it is called from the middle of other work.
+
+    A listener that raises is detached, told that it ``ended`` as ``crashed``, and called no more. Nobody else notices.
+    """
 
     def more(self) -> None:
         """Hear that the cursor has something to take. Called once per commit, not once per event."""
@@ -49,7 +54,8 @@ class Listener(Protocol):
 
 
 ENDINGS = ("shutdown", "crashed", "closed")
-"""Why a session tells its listeners that it ended: the server stops, it failed, or it was closed for good."""
+"""Why a session tells its listeners that it ended: the server stops, it or this listener failed, or it was closed for
+good."""
 
 
 class Cursor:
@@ -58,7 +64,7 @@ class Cursor:
     Owned by whoever attached it, who must :meth:`detach` it. It holds no events: a slow reader costs no memory.
     """
 
-    __slots__ = ("_journal", "listener", "position")
+    __slots__ = ("__weakref__", "_journal", "listener", "position")
 
     def __init__(self, journal: Journal, listener: Listener, position: int) -> None:
         self._journal = journal
@@ -139,6 +145,7 @@ class Journal:
     """The events of one session. ``window`` bounds what is uncommitted: an emitter waits in :meth:`admit` beyond it."""
 
     __slots__ = (
+        "__weakref__",
         "_append",
         "_commit_waits",
         "_committer",
@@ -358,24 +365,32 @@ class Journal:
             self._completed = {id_: entry for id_, entry in self._completed.items() if entry[1] > until} or None
         if self._started:
             self._started = {id_: seq for id_, seq in self._started.items() if seq > until} or None
-        waits = self._commit_waits
-        while waits and waits[0][0] <= until:
-            waits.pop(0)[1](None)
-        for cursor in tuple(self.cursors):
-            cursor.listener.more()
+        self.ring.committed(until, batch.size)
+        # From here on others are told, and all of the journal is as they may find it.
         if self._lot:
             self._lot.unpark_all()
-        self.ring.committed(until, batch.size)
+        waits = self._commit_waits
+        if waits and waits[0][0] <= until:
+            self._commit_waits = [wait for wait in waits if wait[0] > until]
+            self._call_back([wait for wait in waits if wait[0] <= until], None)
+        tell_more(self.cursors)
 
     def failed(self, error: LogError) -> None:
         """Tell everyone who waits that the log refused: nothing more can be promised; for the committer."""
+        if self._failure is not None:
+            return
         self._failure = error
         waits, self._commit_waits = self._commit_waits, []
-        for _, callback in waits:
-            callback(error)
         if self._lot is not None:
             self._lot.unpark_all()
-        self._on_failure(error)
+        self._call_back(waits, error)
+        contained("the end of a session whose log refused", self._on_failure, error)
+
+    def _call_back(self, waits: list[tuple[int, Callable[[LogError | None], None]]], outcome: LogError | None) -> None:
+        """Tell those who wait for a commit what came of it. The session fails where one of these fails."""
+        for _, callback in waits:
+            if not contained("what waits for a commit", callback, outcome):
+                self.failed(LogUnavailable("what waited for a commit of the session failed"))
 
     def open_runs(self) -> tuple[Open, ...]:
         """List the runs that are open to someone who has read all that is committed."""

@@ -22,8 +22,10 @@ from actors.grammar import interrupted
 from actors.resume import decide
 from actors.sessions._attachment import Attachment
 from actors.sessions._audit import SessionAudit, audit
+from actors.sessions._boundary import report
 from actors.sessions._commands import Command, CommandMemory, CommandReply
 from actors.sessions._journal import Cursor, Journal, JournalStatistics
+from actors.sessions._listeners import tell_ended
 from actors.sessions._messages import Attach, Emit, Typing
 from actors.sessions._run import Run, RunScope
 from actors.sessions._signals import Signals
@@ -226,9 +228,7 @@ class Session(Actor):
         Listeners first: a client whose connection ends sends its pending commands again, with the same ids.
         """
         self._is_up = False
-        for cursor in tuple(self._stage.journal.cursors):
-            cursor.detach()
-            cursor.listener.ended(reason)
+        tell_ended(self._stage.journal.cursors, reason)
         for command_id in self._commands.pending():
             self._refuse(command_id, "internal", "the session ended before it could reply")
 
@@ -262,9 +262,13 @@ class Session(Actor):
         self._active_at = trio.current_time()
 
     async def tidy(self) -> None:
-        """Let the log drop what retention no longer keeps. Safe to cancel."""
-        with suppress(LogError):
+        """Let the log drop what retention no longer keeps; a log that cannot is asked again later. Safe to cancel."""
+        try:
             await self._stage.journal.oldest()
+        except LogError:
+            pass
+        except Exception as error:  # noqa: BLE001 - the log's failure with this session is nothing to the others
+            report("the trimming of a session's log", error)
 
     def statistics(self) -> SessionStatistics:
         """Say how it stands."""

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import orjson
 import trio
 
+from actors.sessions._boundary import require_room
+from actors.sessions._listeners import tell_signal
+
 if TYPE_CHECKING:
     from actors.sessions._journal import Cursor
 
@@ -28,9 +31,10 @@ class Signals:
         """Whether a task is in :meth:`expire`."""
 
     def send(self, name: str, data: bytes) -> None:
-        """Signal everyone attached; ``data`` is a JSON object."""
-        for cursor in tuple(self.cursors):
-            cursor.listener.signal(name, data)
+        """Signal everyone attached; ``data`` is a JSON object. Raises ``RecursionError`` before anybody is told."""
+        if self.cursors:
+            require_room()
+            tell_signal(self.cursors, name, data)
 
     def typing(self) -> tuple[tuple[str, str], ...]:
         """List who is typing: (``user`` or ``agent``, connection or run), in order of beginning."""
@@ -39,6 +43,8 @@ class Signals:
     def set_typing(self, by: str, who: str, *, active: bool) -> None:
         """Begin, renew or end someone's typing; only a change is signalled."""
         known = (by, who) in self._typing
+        if active != known:
+            require_room()
         if active:
             self._typing[by, who] = trio.current_time() + self._hold if by == "user" else float("inf")
         elif known:

@@ -25,6 +25,9 @@ class Ticking:
         self.beats.append(now)
         return now + self.every
 
+    def failed(self, error: BaseException) -> None:
+        raise error
+
 
 def left_in(heartbeat: Heartbeat) -> int:
     return len(heartbeat._queue)  # noqa: SLF001 - nothing else shows it

@@ -1,0 +1,155 @@
+"""A connection that has ended, or fails, is nothing to anybody else."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from protocol.wire import greeted_in_memory, memory_client, settled
+from suites.stage import house
+
+from actors import CommandReply
+from transport._connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import Run
+    from transport import Server
+
+
+async def patient(run: Run, seconds: float) -> str:
+    for _ in range(3):
+        await run.output("…")
+        run.signal("progress")
+        await trio.sleep(seconds)
+    return "done"
+
+
+def restarts(server: Server) -> set[int]:
+    def walk(node: Any) -> set[int]:
+        return {node.restarts}.union(*map(walk, node.children))
+
+    return walk(server.system.tree())
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
+    """All connections that the server has made, in order."""
+    connections: list[Connection] = []
+    made_as = Connection.__init__
+
+    def note(self: Connection, *args: Any) -> None:
+        made_as(self, *args)
+        connections.append(self)
+
+    monkeypatch.setattr(Connection, "__init__", note)
+    return connections
+
+
+async def test_a_start_that_waited_for_its_turn_is_answered_to_a_tab_that_has_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The run goes on for the tabs that stay, and nothing of the server is restarted."""
+    async with house(patient, runs_per_user=1).running(port=0) as server:
+        async with greeted_in_memory(server, token="alice") as first, greeted_in_memory(server, token="bob") as other:
+            await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 2})
+            await first.receive("reply")
+            async with greeted_in_memory(server, token="alice") as tab:
+                await tab.send("command", id="k2", name="run.start", args={"agent": "patient", "input": 2})
+                await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(20)
+            await other.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 0})
+            assert (await other.receive("reply"))["ok"]
+            await first.send("command", id="k3", name="message.send", args={"text": "x"})
+            assert (await first.receive("reply"))["result"] == {"seq": 11}
+        assert restarts(server) == {0}
+        assert server.sessions.statistics().crashed == 0
+
+
+@pytest.mark.parametrize("left", ["by itself", "sent away"])
+async def test_nothing_that_is_called_of_an_ended_connection_has_an_effect(
+    autojump_clock: trio.testing.MockClock, made: list[Connection], left: str
+) -> None:
+    async with house(patient).running(port=0) as server:
+        async with greeted_in_memory(server, token="alice"):
+            if left == "sent away":
+                made[0].close(4005, "enough")
+        await settled(server)
+        ended = made[0]
+        visits = server.endpoint.statistics()
+        calls: list[Callable[[], object]] = [
+            ended.more,
+            lambda: ended.signal("typing", b"{}"),
+            lambda: ended._reply(CommandReply("k1", {})),  # noqa: SLF001 - what a session keeps of a connection
+            ended._mark,  # noqa: SLF001 - what an outbox keeps of it
+            ended.flush,
+            lambda: ended.failed(ValueError()),
+            lambda: ended.ended("crashed"),
+            lambda: ended.close(4005, "again"),
+        ]
+        for call in calls:
+            call()
+            await trio.testing.wait_all_tasks_blocked()
+        assert ended.beat(trio.current_time()) is None
+        assert server.endpoint.statistics() == visits
+        assert (ended.waiting_bytes, restarts(server)) == (0, {0})
+
+
+@pytest.mark.parametrize("method", ["more", "signal", "flush", "_take_events", "_reply", "beat"])
+@pytest.mark.parametrize("error", [ValueError(), SystemExit(), RecursionError()])
+async def test_a_connection_that_fails_is_closed_with_4006_and_the_others_go_on(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException
+) -> None:
+    inner: Any = getattr(Connection, method)
+
+    def fail(self: Connection, *args: Any) -> Any:
+        if self.user is not None and self.user.id == "mallory":
+            raise error
+        return inner(self, *args)
+
+    monkeypatch.setattr(Connection, method, fail)
+    async with house(patient).running(port=0) as server, memory_client(server) as bad:
+        async with greeted_in_memory(server, token="alice") as good:
+            await good.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 3})
+            await bad.send("hello", session="s1", token="mallory")
+            await bad.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 3})
+            if method != "_reply":  # which a session hands over to whoever it is, and forgets
+                assert (await bad.ended()).code == 4006
+            while (await good.receive("events"))["events"][-1]["type"] != "agent_completed":
+                pass
+            assert restarts(server) == {0}
+
+
+@pytest.mark.parametrize("left", ["by itself", "sent away", "lost", "before its hello"])
+async def test_a_connection_that_ended_is_freed_without_a_collector(made: list[Connection], left: str) -> None:
+    """Its cursor and its attachment too, while session, endpoint and server live on."""
+    async with house(patient).running(port=0) as server:
+        gc.collect()
+        gc.disable()
+        try:
+            await come_and_leave(server, made, left)
+            await settled(server)
+            await trio.testing.wait_all_tasks_blocked()
+            connection = weakref.ref(made.pop())
+            assert connection() is None
+        finally:
+            gc.enable()
+
+
+async def come_and_leave(server: Server, made: list[Connection], left: str) -> None:
+    async with memory_client(server) as one:
+        if left == "before its hello":
+            return
+        await one.hello(token="alice")
+        await one.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 0})
+        await one.receive("reply")
+        if left == "sent away":
+            made[0].close(4005, "enough")
+            await one.ended()
+        elif left == "lost":
+            await trio.aclose_forcefully(one.socket.stream)  # type: ignore[attr-defined] # the library's

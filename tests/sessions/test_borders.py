@@ -1,0 +1,363 @@
+"""A failure of what somebody gave stays with its giver: listeners, replies, callbacks, logs, connections."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from actors import (
+    Agents,
+    Attach,
+    Attachment,
+    Batch,
+    Command,
+    CommandReply,
+    LogUnavailable,
+    MemoryLog,
+    Sessions,
+    StreamKey,
+    SupervisorSpec,
+    open_system,
+)
+from actors.sessions._committer import Committer
+from transport._flusher import Flusher
+from transport._heartbeat import Heartbeat
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from actors import EventLog, LogError, Run
+
+
+class Hidden(Exception):
+    """Cannot be shown."""
+
+    def __str__(self) -> str:
+        raise SystemExit("not even this")
+
+    __repr__ = __str__
+
+
+def recursion() -> None:
+    recursion()
+
+
+def raiser(error: BaseException) -> Callable[..., None]:
+    def fail(*args: object) -> None:
+        raise error
+
+    return fail
+
+
+FAILURES: dict[str, Callable[..., None]] = {
+    "an exception": raiser(ValueError("odd")),
+    "an exit": raiser(SystemExit(3)),
+    "an interrupt": raiser(KeyboardInterrupt()),
+    "a cancellation": raiser(trio.Cancelled._create(source="unknown")),  # noqa: SLF001 - there is no other way to one
+    "a group": raiser(BaseExceptionGroup("g", [SystemExit(1), ValueError()])),
+    "what cannot be shown": raiser(Hidden()),
+    "recursion": lambda *_: recursion(),
+}
+
+
+@pytest.fixture(params=FAILURES)
+def failure(request: pytest.FixtureRequest) -> Callable[..., None]:
+    return FAILURES[request.param]
+
+
+def nothing(*args: object) -> None: ...
+
+
+@attrs.define(eq=False)
+class Tab:
+    """Attached to a session: reads what there is, and does what a test asks for beside that."""
+
+    on_more: Callable[..., None] = nothing
+    on_signal: Callable[..., None] = nothing
+    on_ended: Callable[..., None] = nothing
+    attachment: Attachment | None = None
+    lines: list[bytes] = attrs.Factory(list[bytes])
+    signals: list[str] = attrs.Factory(list[str])
+    endings: list[str] = attrs.Factory(list[str])
+
+    def more(self) -> None:
+        self.on_more()
+        assert self.attachment is not None
+        self.lines += self.attachment.cursor.take(1_000, 1 << 20)
+
+    def signal(self, name: str, data: bytes) -> None:
+        self.signals.append(name)
+        self.on_signal()
+
+    def ended(self, reason: str) -> None:
+        self.endings.append(reason)
+        self.on_ended()
+
+    async def attach(self, sessions: Sessions, session: str = "s1") -> Attachment:
+        self.attachment = await sessions.attach("alice", session, Attach(f"c-{id(self)}", self))
+        return self.attachment
+
+
+async def talker(run: Run, count: int) -> str:
+    for number in range(count):
+        await run.output(f"{number} ")
+        run.signal("progress", number)
+    return "done"
+
+
+@asynccontextmanager
+async def serving(log: EventLog | None = None) -> AsyncIterator[Sessions]:
+    agents = Agents()
+    agents.add(talker)
+    sessions = Sessions(log or MemoryLog(), agents)
+    async with open_system() as system:
+        supervisor = await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        yield sessions
+        children = {child.path: child.restarts for child in system.tree().children[0].children}
+        assert set(children.values()) == {0}, (children, supervisor)
+
+
+async def talk(sessions: Sessions, session: str = "s1", count: int = 40) -> None:
+    """Let the agent talk, and see that the one after it can."""
+    handle = await sessions.get("alice", session)
+    for _ in range(2):
+        await handle.start("talker", count)
+        await trio.testing.wait_all_tasks_blocked()
+
+
+EVENTS = 2 * (40 + 2)
+
+
+@pytest.mark.parametrize("place", ["on_more", "on_signal"])
+@pytest.mark.parametrize("also_at_the_end", [False, True])
+async def test_a_listener_that_fails_is_detached_alone(
+    failure: Callable[..., None], place: str, *, also_at_the_end: bool
+) -> None:
+    """It is told that it ended, once; the others of its session and of others get everything."""
+    async with serving() as sessions:
+        before, bad, after, elsewhere = Tab(), Tab(), Tab(), Tab()
+        setattr(bad, place, failure)
+        if also_at_the_end:
+            bad.on_ended = failure
+        for tab in (before, bad, after):
+            await tab.attach(sessions)
+        await elsewhere.attach(sessions, "s2")
+        await talk(sessions)
+        await talk(sessions, "s2")
+        assert [len(tab.lines) for tab in (before, after, elsewhere)] == [EVENTS] * 3
+        assert [len(tab.signals) for tab in (before, after, elsewhere)] == [80] * 3
+        assert (bad.lines if place == "on_more" else bad.signals[1:]) == []
+        assert bad.endings == ["crashed"]
+        assert [before.endings, after.endings, elsewhere.endings] == [[], [], []]
+        assert [each.journal.cursors for each in sessions.of("alice")] == [2, 1]
+
+
+async def test_the_end_of_a_session_reaches_every_listener(failure: Callable[..., None]) -> None:
+    """Also where the first of them fails as it is told; the factory goes on."""
+    async with serving() as sessions:
+        tabs = [Tab(on_ended=failure), Tab(), Tab(on_ended=failure), Tab()]
+        for tab in tabs:
+            await tab.attach(sessions)
+        await (await sessions.get("alice", "s1")).close()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [tab.endings for tab in tabs] == [["closed"]] * 4
+        await talk(sessions, "s2")
+
+
+async def test_listeners_may_detach_each_other_as_they_are_told() -> None:
+    """One that was detached is told nothing any more, also in the same turn."""
+    async with serving() as sessions:
+        first, second, third = Tab(), Tab(), Tab()
+        for tab in (first, second, third):
+            await tab.attach(sessions)
+
+        def detach_others() -> None:
+            for tab in (first, second):
+                assert tab.attachment is not None
+                tab.attachment.detach()
+
+        first.on_more = detach_others
+        await talk(sessions)
+        assert (len(second.lines), len(third.lines)) == (0, EVENTS)
+        assert [tab.endings for tab in (first, second, third)] == [[]] * 3
+
+
+async def test_a_listener_may_command_its_session_as_it_is_told() -> None:
+    """What it causes is told in a turn of its own."""
+    async with serving() as sessions:
+        tab, replies, asked = Tab(), list[CommandReply](), list[str]()
+
+        def say() -> None:
+            if len(asked) < 5:
+                asked.append(f"k{len(asked)}")
+                assert tab.attachment is not None
+                tab.attachment.command(Command(asked[-1], "message.send", {"text": "x"}, "c", replies.append))
+
+        tab.on_more = tab.on_signal = say
+        await tab.attach(sessions)
+        await talk(sessions, count=3)
+        assert ([reply.id for reply in replies], len(tab.lines)) == (asked, 2 * (3 + 2) + 5)
+
+
+async def test_a_reply_that_fails_concerns_nobody_else(failure: Callable[..., None]) -> None:
+    """Neither the session, nor who sent the same command, nor later ones."""
+    async with serving() as sessions:
+        tab, replies = Tab(), list[CommandReply]()
+        attachment = await tab.attach(sessions)
+        for reply in (failure, replies.append, failure):
+            attachment.command(Command("k1", "message.send", {"text": "x"}, "c", reply))
+            attachment.command(Command("k2", "no.such", {}, "c", reply))
+        await trio.testing.wait_all_tasks_blocked()
+        for reply in (failure, replies.append):
+            attachment.command(Command("k1", "message.send", {"text": "x"}, "c", reply))
+        await talk(sessions)
+        assert [(reply.id, reply.ok, reply.duplicate) for reply in replies] == [
+            ("k2", False, True),
+            ("k1", True, True),
+            ("k1", True, True),
+        ]
+        assert (len(tab.lines), tab.endings) == (EVENTS + 1, [])
+
+
+async def test_a_callback_after_commits_that_fails_is_called_no_more(failure: Callable[..., None]) -> None:
+    """Those registered before and after it are called for every commit, also one that is registered twice."""
+    async with serving() as sessions:
+        calls: list[str] = []
+
+        def bad() -> None:
+            calls.append("bad")
+            failure()
+
+        def good() -> None:
+            calls.append("good")
+
+        with (
+            sessions.calling_after_commits(good),
+            sessions.calling_after_commits(bad),
+            sessions.calling_after_commits(good),
+        ):
+            await talk(sessions)
+        assert calls[:3] == ["good", "bad", "good"]
+        assert calls.count("bad") == 1
+        assert calls.count("good") == sessions.statistics().log.commits * 2
+        await talk(sessions)
+
+
+@attrs.define(eq=False)
+class Origin:
+    """A source that has one event whenever it is marked, and does at each step what a test asks for."""
+
+    key: StreamKey
+    steps: dict[str, Callable[..., None]] = attrs.Factory(dict[str, "Callable[..., None]"])
+    next: int = 1
+    told: list[str] = attrs.Factory(list[str])
+
+    def batch(self) -> Batch | None:
+        self.steps.get("batch", nothing)()
+        self.next += 1
+        return Batch(self.key, self.next - 1, [b'{"seq":%d,"ts":1}' % (self.next - 1)], b"")
+
+    def committed(self, batch: Batch) -> None:
+        self.told.append("committed")
+        self.steps.get("committed", nothing)()
+
+    def failed(self, error: LogError) -> None:
+        self.told.append("failed")
+        self.steps.get("failed", nothing)()
+
+
+@pytest.mark.parametrize("places", [("batch",), ("committed",), ("batch", "failed"), ("committed", "failed")])
+async def test_a_source_that_fails_ends_alone(
+    nursery: trio.Nursery, failure: Callable[..., None], places: tuple[str, ...]
+) -> None:
+    async with MemoryLog() as log:
+        committer = Committer(log)
+        nursery.start_soon(committer.run)
+        sources = [Origin(StreamKey("alice", f"s{number}")) for number in range(3)]
+        sources[1].steps = dict.fromkeys(places, failure)
+        for source in sources:
+            await log.make(source.key)
+            committer.mark(source)
+        await committer.barrier()
+        assert sources[1].told[-1] == "failed"
+        for source in (sources[0], sources[2]):
+            committer.mark(source)
+        await committer.barrier()
+        assert [sources[0].told, sources[2].told] == [["committed"] * 2] * 2
+
+
+class BadLog(MemoryLog):
+    """Fails in a way of its own where one session's events are appended."""
+
+    def __init__(self, failure: Callable[..., None]) -> None:
+        super().__init__()
+        self.failure = failure
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        if any(batch.key.session == "bad" for batch in batches):
+            self.failure()
+        await super().append(batches)
+
+
+async def test_what_a_log_raises_ends_only_the_session_of_the_batch(failure: Callable[..., None]) -> None:
+    async with serving(BadLog(failure)) as sessions:
+        good, bad = Tab(), Tab()
+        await good.attach(sessions)
+        await bad.attach(sessions, "bad")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(talk, sessions)
+            with suppress(LogUnavailable):
+                await (await sessions.get("alice", "bad")).emit("x")
+        assert (len(good.lines), good.endings, bad.endings) == (EVENTS, [], ["crashed"])
+
+
+@attrs.define(eq=False)
+class Visitor:
+    """A connection as the pumps know it."""
+
+    on_turn: Callable[..., None] = nothing
+    on_failed: Callable[..., None] = nothing
+    turns: int = 0
+    failures: int = 0
+
+    def flush(self) -> None:
+        self.turns += 1
+        self.on_turn()
+
+    def beat(self, now: float) -> float:
+        self.flush()
+        return now + 1
+
+    def failed(self, error: BaseException) -> None:
+        self.failures += 1
+        self.on_failed()
+
+
+@pytest.mark.parametrize("also_when_told", [False, True])
+async def test_a_pump_ends_the_connection_that_fails_and_visits_the_others(
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    failure: Callable[..., None],
+    *,
+    also_when_told: bool,
+) -> None:
+    flusher, heartbeat = Flusher(), Heartbeat()
+    nursery.start_soon(flusher.run)
+    nursery.start_soon(heartbeat.run)
+    on_failed = failure if also_when_told else nothing
+    for pump in ("flusher", "heartbeat"):
+        visitors: list[Any] = [Visitor(), Visitor(failure, on_failed), Visitor()]
+        for _ in range(2):
+            for visitor in visitors:
+                if pump == "flusher":
+                    flusher.mark(visitor)
+                elif not visitor.turns:
+                    heartbeat.add(visitor, trio.current_time() + 1)
+            await trio.sleep(1.2)
+        assert [visitor.turns for visitor in (visitors[0], visitors[2])] == [2, 2]
+        assert (visitors[1].failures, visitors[1].turns) == ((2, 2) if pump == "flusher" else (1, 1))
