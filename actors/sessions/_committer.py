@@ -104,7 +104,8 @@ class Committer:
             while True:
                 while not self._marked and not self._barriers:
                     await self._wakeup.wait()
-                await self._gather()
+                if self._log.gather_seconds or len(self._marked) >= CROWD:
+                    await self._gather()
                 scope.shield = True
                 await self._commit_marked()
                 scope.shield = False
