@@ -96,7 +96,13 @@ async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("/", "text/html"), ("/greenroom.js", "javascript"), ("/demo.css", "text/css"), ("/icon.svg", "image/svg+xml")],
+    [
+        ("/", "text/html"),
+        ("/greenroom.js", "javascript"),
+        ("/greenroom/attempt.js", "javascript"),
+        ("/demo.css", "text/css"),
+        ("/icon.svg", "image/svg+xml"),
+    ],
 )
 async def test_files_come_with_their_type_and_are_asked_for_again(site: Site, path: str, kind: str) -> None:
     answer = await site.get(path)

@@ -7,8 +7,10 @@
  */
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
+import { Socket, fire, turn } from "./sockets.mjs";
 
 let now = 1_000_000;
+let wall = 1_700_000_000_000; // what the clock on the wall is ahead of the one that only goes forward
 let timers = [];
 globalThis.setTimeout = (callback, delay = 0) => {
   const timer = { callback, due: now + delay, unref: () => timer, ref: () => timer };
@@ -18,7 +20,8 @@ globalThis.setTimeout = (callback, delay = 0) => {
 globalThis.clearTimeout = (timer) => {
   timers = timers.filter((other) => other !== timer);
 };
-Date.now = () => now;
+performance.now = () => now;
+Date.now = () => wall + now;
 Math.random = () => 1;
 
 function advance(ms) {
@@ -31,6 +34,21 @@ function advance(ms) {
     due.callback();
   }
   now = end;
+}
+
+/** Set the clock on the wall forward, or back. */
+function setClock(ms) {
+  wall += ms;
+}
+
+/** Let time pass in which nothing runs, and then what was due: the page was frozen. */
+function freeze(ms) {
+  now += ms;
+  const due = timers.filter((timer) => timer.due <= now);
+  for (const timer of due) {
+    clearTimeout(timer);
+    timer.callback();
+  }
 }
 
 const greenroom = await import(process.argv[2]);
@@ -70,12 +88,24 @@ async function until(client, state) {
   while (client.state !== state) await new Promise((resolve) => waiting.push(resolve));
 }
 
-const scope = { ...greenroom, open, watch, note, first, until, advance, noted, kept: {} };
+globalThis.reportError = (error) => note("reported", `${error?.message ?? error}`);
+
+/** A client over scripted sockets, with everything that was noted before forgotten. */
+function begin(options = {}, { silent = [] } = {}) {
+  kept.client?.close();
+  Socket.all = [];
+  noted.length = 0;
+  kept.client = open("ws://x/", { session: "s1", WebSocket: Socket, ...options }, { silent });
+  return kept.client;
+}
+
+const kept = {};
+const scope = { ...greenroom, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, Socket, fire, turn };
 const AsyncFunction = (async () => {}).constructor;
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, js } = JSON.parse(line);
-  new AsyncFunction(...Object.keys(scope), js)(...Object.values(scope)).then(
+  Promise.resolve().then(() => new AsyncFunction(...Object.keys(scope), js)(...Object.values(scope))).then(
     (value) => console.log(JSON.stringify({ id, value: value ?? null })),
     (error) => console.log(JSON.stringify({ id, error: `${error.stack}` })),
   );

@@ -1,4 +1,12 @@
 // @ts-check
+import { Attempt } from "./greenroom/attempt.js";
+import { Commands } from "./greenroom/commands.js";
+import { Feed } from "./greenroom/feed.js";
+import { StoredPosition, sessionStorageIfAllowed } from "./greenroom/position.js";
+import { GreenroomError, isSeq, isText, report } from "./greenroom/values.js";
+
+export { GreenroomError };
+
 /**
  * The browser's end of greenroom.v1: one session of one user, over one WebSocket that comes back by itself.
  *
@@ -13,12 +21,19 @@
  *   what came earlier waits for the first "event" listener or iterator. An iterator goes on where the last one was left.
  * - Where that cannot be kept (the log was rebuilt, or trimmed beyond this position), it is told by a "reset" before
  *   the next event, and drops what it has: the events that follow begin at the oldest one kept.
- * - A command is sent until it is answered, with the same id: a start runs once, however often the network fails.
+ * - A command is sent until it is answered, with the same id: a start runs once, however often the network fails. Beyond
+ *   the time for which the server remembers ids it is not sent again, and rejects with `outcome_unknown`.
+ * - What its own code throws (a listener, the token function, a storage, a WebSocket class, an input that JSON cannot hold)
+ *   stays there: a listener's error is reported, an attempt that failed is followed by the next, a call rejects.
+ * - A page that wakes up (shown again, focus, resume, online) has its connection looked at: one that is dead is replaced
+ *   within 5 s, one that is well is kept.
  *
  * A page that is reloaded has lost what it had rendered, so by default a new client reads from the oldest event: no gap
  * and no duplicate, at the price of reading again. `persist: true` is for pages that keep their own state: the position
  * goes to `sessionStorage` once the application has an event, and a refresh goes on after it. (Each tab has its own
  * storage; a duplicated tab starts with a copy of the position and of the state, and from there the two do not touch.)
+ * Two clients of one session in one page have a position each: the first that a page makes finds that of the first after a
+ * refresh, the second that of the second. A page that makes them in another order each time gives them a `name`.
  * In Node, hand over a WebSocket class: `connect(url, { session, WebSocket })` with `import WebSocket from "ws"`.
  */
 
@@ -29,7 +44,7 @@
  *   data: { [key: string]: any } }} Event  `ts` is in ms since 1970
  * @typedef {{ type: "reset", reason: "epoch_changed" | "trimmed" | "ahead" | string }} Reset
  * @typedef {{ session: string, connection: string, epoch: string, oldest: number, latest: number, recovered: boolean,
- *   reset?: string, ping_ms: number, max_frame_bytes: number, typing: { by: "user" | "agent", id: string }[],
+ *   reset?: string, ping_ms: number, max_frame_bytes: number, command_memory_ms?: number, typing: { by: "user" | "agent", id: string }[],
  *   runs: { run_id: string, agent: string, started: number }[] }} Welcome
  * @typedef {{ name: string, data: any }} Signal  ephemeral, never replayed; `typing`: { by, id, active }
  * @typedef {"connecting" | "live" | "waiting" | "closed"} State
@@ -43,38 +58,27 @@
  * @property {string} session                  1 to 128 characters of A–Z a–z 0–9 . _ ~ : -
  * @property {string | (() => string | Promise<string>)} [token]
  *   A function is called for every connection, so that a token that expired (4004) is followed by a fresh one; where it
- *   throws, the client waits and tries again. With a string, 4004 is final.
+ *   throws or takes too long, the client waits and tries again. With a string, 4004 is final.
  * @property {Position} [resume]               from an earlier `client.position`; goes before what `persist` finds
  * @property {"oldest" | "latest"} [from]      where to begin without a position
+ * @property {boolean} [strict]                a position that cannot be had ends the client (4410) instead of a reset
  * @property {boolean} [persist]               keep the position in `storage`; see above
  * @property {PositionStorage} [storage]       `sessionStorage` unless told otherwise
+ * @property {string} [name]                   tells clients of one session in one page apart, for `persist`
  * @property {string} [user]                   keeps the stored positions of several users of one page apart
  * @property {any} [WebSocket]                 the class to use where there is no global one
  */
 
-const SUBPROTOCOL = "greenroom.v1";
 const BACKOFF_MS = { first: 200, longest: 20_000 };
-const OPENING_MS = 15_000; // from the first packet to welcome
-const SILENCE_GRACE_MS = 10_000; // beyond ping_ms
-const STEADY_MS = 5_000; // a connection that lived this long starts the backoff anew
-const COMMAND_MEMORY_MS = 300_000; // how long the server answers a repeated id with the first reply
 const TYPING_REFRESH_MS = 2_000; // the server forgets after 5 s
-const MAX_PENDING = 32; // fewer than the server takes in one burst after a reconnect
+const UNRECOVERABLE = 4410;
+const TOKEN_EXPIRED = 4004;
 const SESSION_NAME = /^[A-Za-z0-9._~:-]{1,128}$/;
 
-/**
- * A command that was not carried out, or a conversation that is over. `code` is an error code of the protocol
- * (`bad_input`, `unknown_run`, …), `too_many_pending`, `too_large`, `closed`, or `outcome_unknown`: the command was sent,
- * and so much time passed before the server could be reached again that repeating it might do it twice.
- */
-export class GreenroomError extends Error {
-  /** @param {string} code @param {string} message */
-  constructor(code, message) {
-    super(message);
-    this.name = "GreenroomError";
-    this.code = code;
-  }
-}
+/** Which places of each storage are taken by clients of this page, by key. @type {WeakMap<object, Map<string, Set<number>>>} */
+const taken = new WeakMap();
+
+/** @typedef {import("./greenroom/feed.js").Item} Item */
 
 /**
  * Attach to a session and stay attached until `close()`, or until the server says not to come back.
@@ -117,42 +121,43 @@ export class Client extends EventTarget {
   #url;
   #options;
   #WebSocket;
-  /** @type {Store | undefined} */ #store;
+  /** @type {StoredPosition | undefined} */ #stored;
+  #release = () => {};
   /** @type {State} */ #state = "connecting";
   /** @type {Position | undefined} */ #position;
-  /** @type {any} */ #socket;
-  /** @type {Map<string, Pending>} */ #pending = new Map();
+  /** @type {Attempt | undefined} */ #attempt;
+  #commands = new Commands();
   /** @type {Set<Feed>} */ #feeds = new Set();
   /** @type {Item[] | undefined} */ #unclaimed = []; // what nobody has been there for
   #listened = false;
-  /** @type {{ code: number, reason: string, retry_ms?: number } | undefined} */ #goodbye;
+  /** @type {WeakMap<object, (event: any) => void>} */ #guarded = new WeakMap();
   /** @type {Closed | undefined} */ #closed;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #silenceTimer;
-  #silenceMs = OPENING_MS;
-  #maxFrameBytes = Infinity;
-  #attempt = 0;
-  #liveSince = 0;
-  #typingSent = 0;
-  #listeners = Object.entries({
-    online: () => this.#retryNow(),
-    pagehide: () => void (this.#lost(1001, "the page was left"), clearTimeout(this.#retryTimer)), // else few browsers keep it
-    pageshow: (/** @type {any} */ { persisted }) => void (persisted && this.#retryNow()),
-  });
+  #toldToWait = false; // by the server
+  #failures = 0; // in a row
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #typingTimer;
+  #typing = false;
+  /** @type {[any, string, (event: any) => void][]} */ #watches = [
+    [globalThis, "online", () => this.#woke(true)],
+    [globalThis, "focus", () => this.#woke()],
+    [globalThis, "pagehide", () => this.#leave()], // else few browsers keep the page for "back"
+    [globalThis, "pageshow", ({ persisted }) => void (persisted && this.#woke(true))],
+    [globalThis.document, "resume", () => this.#woke()],
+    [globalThis.document, "visibilitychange", () => void (globalThis.document.visibilityState !== "hidden" && this.#woke())],
+  ];
 
   /** @param {URL} url @param {Options} options */
   constructor(url, options) {
     super();
-    if (url.protocol !== "ws:" && url.protocol !== "wss:") throw new TypeError(`not a WebSocket URL: ${url}`);
-    if (!SESSION_NAME.test(options.session ?? "")) throw new TypeError(`not a session's name: ${options.session}`);
+    check(url, options);
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     if (!this.#WebSocket) throw new TypeError("there is no global WebSocket here: hand one over as an option");
     this.#url = url.href;
-    this.#options = options;
-    if (options.persist) this.#store = new Store(options, this.#url);
-    this.#position = options.resume ?? this.#store?.load();
-    for (const [type, listener] of this.#listeners) globalThis.addEventListener?.(type, listener);
-    void this.#open();
+    this.#options = { ...options };
+    if (options.persist) this.#take(options);
+    this.#position = options.resume ? { epoch: options.resume.epoch, seq: options.resume.seq } : this.#stored?.load();
+    for (const [target, type, listener] of this.#watches) target?.addEventListener?.(type, listener);
+    this.#open();
   }
 
   /** Where the connection is: `connecting`, `live`, `waiting` (for the next try) or `closed` (for good). */
@@ -174,7 +179,7 @@ export class Client extends EventTarget {
    * @param {string} agent @param {JSONValue} input @param {{ commandId?: string }} [options]
    * @returns {Promise<string>}
    */
-  async start(agent, input, { commandId = newId() } = {}) {
+  async start(agent, input, { commandId } = {}) {
     return (await this.#command("run.start", { agent, input }, commandId)).run_id;
   }
 
@@ -212,11 +217,11 @@ export class Client extends EventTarget {
    * @param {boolean} active
    */
   typing(active) {
-    if (this.#state !== "live") return;
-    const due = active ? Date.now() - this.#typingSent >= TYPING_REFRESH_MS : this.#typingSent > 0;
-    if (!due) return;
-    this.#typingSent = active ? Date.now() : 0;
-    this.#transmit({ type: "typing", active });
+    if (this.#state !== "live" || (active ? this.#typingTimer : !this.#typing)) return;
+    this.#typing = Boolean(active);
+    clearTimeout(this.#typingTimer);
+    this.#typingTimer = active ? setTimeout(() => (this.#typingTimer = undefined), TYPING_REFRESH_MS) : undefined;
+    this.#attempt?.send(JSON.stringify({ type: "typing", active: this.#typing }));
   }
 
   /** Detach for good. Runs go on; commands without an answer are rejected with `closed`; iterators end. */
@@ -251,7 +256,7 @@ export class Client extends EventTarget {
    */
   /** @param {string} type @param {any} listener @param {boolean | AddEventListenerOptions} [options] */
   addEventListener(type, listener, options) {
-    super.addEventListener(type, listener, options);
+    super.addEventListener(type, this.#guard(listener), options);
     this.#listened ||= type === "event";
     if (type !== "event" || !this.#unclaimed) return;
     queueMicrotask(() => { // so that a listener for "reset" that is added next gets its share
@@ -260,76 +265,97 @@ export class Client extends EventTarget {
     });
   }
 
+  /** @param {string} type @param {any} listener @param {boolean | EventListenerOptions} [options] */
+  removeEventListener(type, listener, options) {
+    super.removeEventListener(type, this.#guard(listener), options);
+  }
+
+  /**
+   * What stands for a listener: it reports what that throws, or rejects with. Node would end the process for it.
+   *
+   * @param {any} listener
+   */
+  #guard(listener) {
+    if (typeof listener !== "function" && (typeof listener !== "object" || !listener)) return listener;
+    const known = this.#guarded.get(listener);
+    if (known) return known;
+    const client = this;
+    const guarded = (/** @type {Event} */ event) => {
+      try {
+        const result = typeof listener === "function" ? listener.call(client, event) : listener.handleEvent(event);
+        if (typeof result?.then === "function") result.then(undefined, report);
+      } catch (error) {
+        report(error);
+      }
+    };
+    this.#guarded.set(listener, guarded);
+    return guarded;
+  }
+
   // --- the connection ---------------------------------------------------------------------------------------------
 
-  async #open() {
+  #open() {
+    const { token } = this.#options;
+    const attempt = this.#attempt = new Attempt({
+      url: this.#url,
+      WebSocket: this.#WebSocket,
+      token,
+      seq: () => this.#position?.seq ?? 0,
+      hello: (fetched) => this.#hello(fetched),
+      received: (frame) => this.#received(attempt, frame),
+      steady: () => void (this.#failures = 0),
+      lost: (ended) => this.#lost(ended),
+    });
     this.#enter({ state: "connecting" });
-    this.#listenFor(OPENING_MS);
-    let token;
-    try {
-      token = await (typeof this.#options.token === "function" ? this.#options.token() : this.#options.token);
-    } catch (error) {
-      return this.#lost(1006, `no token: ${error instanceof Error ? error.message : error}`);
-    }
-    if (this.#state !== "connecting" || this.#socket) return; // closed, or given up, while the token was fetched
-    let socket;
-    try {
-      socket = this.#socket = new this.#WebSocket(this.#url, [SUBPROTOCOL]);
-    } catch (error) {
-      return this.#finish({ code: 1008, reason: `refused here: ${error}` }); // such as ws: from a page behind https:
-    }
-    socket.onopen = () => this.#hello(token);
-    socket.onmessage = (/** @type {any} */ message) => this.#received(message.data);
-    socket.onclose = (/** @type {any} */ event) => this.#lost(event.code, event.reason);
-    socket.onerror = () => {}; // close follows, and knows more; Node's ws throws where nobody listens
+    attempt.start(); // which does nothing when a listener has closed the client meanwhile
   }
 
   /** @param {string | undefined} token */
   #hello(token) {
-    const { session, from } = this.#options;
-    this.#transmit({ type: "hello", session, token, resume: this.#position, from, client: "greenroom.js" });
+    const { session, from, strict } = this.#options;
+    return { type: "hello", session, token, resume: this.#position, from, strict, client: "greenroom.js" };
   }
 
-  /** @param {object} frame */
-  #transmit(frame) {
-    this.#socket?.send(JSON.stringify(frame));
-  }
-
-  /** Give up without waiting for the close: a peer that is gone never answers one. @param {string} reason */
-  #drop(reason) {
-    this.#lost(1006, reason);
-  }
-
-  #detach() {
-    clearTimeout(this.#silenceTimer);
-    const socket = this.#socket;
-    this.#socket = undefined;
-    if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
-  }
-
-  /** The connection is over: come back or not, as its code says. @param {number} code @param {string} reason */
-  #lost(code, reason) {
-    if (this.#closed) return;
-    const goodbye = this.#goodbye;
-    this.#goodbye = undefined;
-    if (goodbye && (code === 1005 || code === 1006)) ({ code, reason } = goodbye);
+  /** The attempt is over: come back or not, as its code says. @param {import("./greenroom/attempt.js").Ended} ended */
+  #lost({ code, reason, retryMs }) {
     this.#detach();
-    if (this.#liveSince && Date.now() - this.#liveSince >= STEADY_MS) this.#attempt = 0;
-    this.#liveSince = this.#typingSent = 0;
-    const expired = code === 4004 && typeof this.#options.token !== "function";
-    if (expired || !comesBack(code)) return this.#finish({ code, reason });
-    const retryInMs = goodbye?.retry_ms ?? backoff(this.#attempt);
-    this.#attempt += 1;
-    this.#enter({ state: "waiting", retryInMs, code, reason });
+    const expired = code === TOKEN_EXPIRED && typeof this.#options.token !== "function";
+    const unrecoverable = code === UNRECOVERABLE && this.#options.strict;
+    if (expired || unrecoverable || !comesBack(code)) return this.#finish({ code, reason });
+    const retryInMs = retryMs ?? backoff(this.#failures);
+    this.#failures += 1;
+    this.#toldToWait = retryMs !== undefined;
     this.#retryTimer = setTimeout(() => this.#retryNow(), retryInMs);
+    this.#enter({ state: "waiting", retryInMs, code, reason });
   }
 
   #retryNow() {
     if (this.#state !== "waiting") return;
     clearTimeout(this.#retryTimer);
-    void this.#open();
+    this.#open();
+  }
+
+  /** The page may have slept. @param {boolean} [network]  what the server said of the time to wait counts no more */
+  #woke(network = false) {
+    this.#commands.woke();
+    if (this.#state === "live") this.#attempt?.probe();
+    else if (network || !this.#toldToWait) this.#retryNow();
+  }
+
+  /** The page is left, perhaps to come back as it is: no connection, and no timer for one. */
+  #leave() {
+    this.#attempt?.lose(1001, "the page was left");
+    clearTimeout(this.#retryTimer);
+  }
+
+  /** Nothing of the attempt is left, and what was sent on it gets no answer. */
+  #detach() {
+    this.#attempt?.end();
+    this.#attempt = undefined;
+    clearTimeout(this.#typingTimer);
+    this.#typingTimer = undefined;
+    this.#typing = false;
+    this.#commands.detached();
   }
 
   /** @param {Closed} closed */
@@ -337,12 +363,10 @@ export class Client extends EventTarget {
     if (this.#closed) return;
     this.#closed = closed;
     clearTimeout(this.#retryTimer);
-    for (const [type, listener] of this.#listeners) globalThis.removeEventListener?.(type, listener);
+    for (const [target, type, listener] of this.#watches) target?.removeEventListener?.(type, listener);
+    this.#release();
     this.#detach();
-    for (const { reject } of this.#pending.values()) {
-      reject(new GreenroomError("closed", `${closed.reason || "the connection was closed"} (${closed.code})`));
-    }
-    this.#pending.clear();
+    this.#commands.rejectAll(new GreenroomError("closed", `${closed.reason || "the connection was closed"} (${closed.code})`));
     for (const feed of this.#feeds) feed.end(closed);
     this.#enter({ state: "closed", ...closed });
     this.#announceAs("closed", closed);
@@ -354,67 +378,55 @@ export class Client extends EventTarget {
     this.#announceAs("state", change);
   }
 
-  /** Take the connection for dead when nothing at all arrives for this long. @param {number} ms */
-  #listenFor(ms) {
-    this.#silenceMs = ms;
-    clearTimeout(this.#silenceTimer);
-    this.#silenceTimer = setTimeout(() => this.#drop("nothing heard from the server"), ms);
-  }
-
   // --- frames -----------------------------------------------------------------------------------------------------
 
-  /** @param {any} text */
-  #received(text) {
-    this.#listenFor(this.#silenceMs);
-    let frame;
-    try {
-      frame = JSON.parse(text);
-    } catch {
-      return this.#drop("a frame that is not JSON");
-    }
+  /** @param {Attempt} attempt @param {any} frame */
+  #received(attempt, frame) {
     switch (frame?.type) {
       case "welcome":
-        return this.#welcome(frame);
+        return this.#welcome(attempt, frame);
       case "events":
-        return this.#events(frame.events);
+        return this.#events(attempt, frame.events);
       case "signal":
         return this.#announceAs("signal", { name: frame.name, data: frame.data });
       case "reply":
-        return this.#reply(frame);
-      case "ping":
-        return this.#transmit({ type: "pong" });
-      case "goodbye":
-        return void (this.#goodbye = frame);
+        return this.#commands.answered(frame);
       case "error":
         return this.#announceAs("refused", { code: frame.code, message: frame.message });
-      default: // of a newer server
+      default: // of a newer server, or the answer to a probe
     }
   }
 
-  /** @param {Welcome & { type: string }} frame */
-  #welcome(frame) {
+  /** @param {Attempt} attempt @param {Welcome & { type: string }} frame */
+  #welcome(attempt, frame) {
     const before = this.#position;
-    if (!frame.recovered) {
-      const latest = !before && this.#options.from === "latest";
-      this.#position = { epoch: frame.epoch, seq: latest ? frame.latest : frame.oldest - 1 };
-      if (before) this.#deliver({ type: "reset", reason: frame.reset ?? "unknown" }, before);
-    }
-    this.#liveSince = Date.now();
-    this.#maxFrameBytes = frame.max_frame_bytes;
-    this.#listenFor(frame.ping_ms + SILENCE_GRACE_MS);
-    for (const [id, pending] of this.#pending) this.#submit(id, pending);
+    const place = frame.recovered ? (before?.epoch === frame.epoch ? before : undefined) : this.#begin(frame);
+    if (attempt.live || !place) return attempt.lose(1006, "a welcome that cannot be");
+    this.#position = place;
+    attempt.welcomed(frame.ping_ms);
+    if (!frame.recovered && before) this.#deliver({ type: "reset", reason: frame.reset ?? "unknown" }, before);
+    this.#commands.attached(frame.max_frame_bytes, frame.command_memory_ms);
+    this.#commands.flush((text) => attempt.send(text));
     this.#save();
+    if (attempt.over) return; // a listener closed the client, or nothing could be sent
     this.#enter({ state: "live" });
-    this.#announceAs("welcome", frame);
+    if (!attempt.over) this.#announceAs("welcome", frame);
   }
 
-  /** @param {Event[]} events */
-  #events(events) {
+  /** Where a stream that is no resume begins; undefined for a welcome that does not say. @param {Welcome} frame */
+  #begin({ epoch, oldest, latest }) {
+    const seq = !this.#position && this.#options.from === "latest" ? latest : oldest - 1;
+    return typeof epoch === "string" && isSeq(seq) ? { epoch, seq } : undefined;
+  }
+
+  /** @param {Attempt} attempt @param {Event[]} events */
+  #events(attempt, events) {
     for (const event of events) {
       const before = this.#position;
-      if (!before || this.#closed) return; // an application may close while it handles one
+      if (attempt.over) return; // an application may close while it handles one
+      if (!before || !attempt.live || !isSeq(event?.seq)) return attempt.lose(1006, "events that cannot be");
       if (event.seq <= before.seq) continue;
-      if (event.seq > before.seq + 1) return this.#drop(`a gap: ${event.seq} after ${before.seq}`);
+      if (event.seq > before.seq + 1) return attempt.lose(1006, `a gap: ${event.seq} after ${before.seq}`);
       this.#position = { epoch: before.epoch, seq: event.seq };
       this.#deliver(event, before);
     }
@@ -424,44 +436,12 @@ export class Client extends EventTarget {
   // --- commands ---------------------------------------------------------------------------------------------------
 
   /** @param {string} name @param {object} args @param {string} [id] @returns {Promise<any>} */
-  #command(name, args, id = newId()) {
-    return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(new GreenroomError("closed", "the client is closed"));
-      if (this.#pending.size >= MAX_PENDING) {
-        return reject(new GreenroomError("too_many_pending", `${MAX_PENDING} commands have no answer yet`));
-      }
-      /** @type {Pending} */
-      const pending = { frame: { type: "command", id, name, args }, sentAt: 0, resolve, reject };
-      this.#pending.set(id, pending);
-      if (this.#state === "live") this.#submit(id, pending);
-    });
-  }
-
-  /**
-   * Send a command, or send it again, unless the server may have forgotten that it had it.
-   *
-   * @param {string} id @param {Pending} pending
-   */
-  #submit(id, pending) {
-    if (pending.sentAt && Date.now() - pending.sentAt > COMMAND_MEMORY_MS) {
-      this.#pending.delete(id);
-      return pending.reject(new GreenroomError("outcome_unknown", "the server could not be reached for its answer"));
-    }
-    if (new TextEncoder().encode(JSON.stringify(pending.frame)).length > this.#maxFrameBytes) {
-      this.#pending.delete(id); // the server would close the connection for good
-      return pending.reject(new GreenroomError("too_large", `more than ${this.#maxFrameBytes} bytes`));
-    }
-    pending.sentAt ||= Date.now();
-    this.#transmit(pending.frame);
-  }
-
-  /** @param {{ id: string, ok: boolean, result?: any, error?: { code: string, message: string } }} frame */
-  #reply({ id, ok, result, error }) {
-    const pending = this.#pending.get(id);
-    if (!pending) return;
-    this.#pending.delete(id);
-    if (ok) pending.resolve(result ?? {});
-    else pending.reject(new GreenroomError(error?.code ?? "internal", error?.message ?? "refused"));
+  async #command(name, args, id) {
+    if (this.#closed) throw new GreenroomError("closed", "the client is closed");
+    const answer = this.#commands.add(name, args, id);
+    const attempt = this.#attempt;
+    if (attempt && this.#state === "live") this.#commands.flush((text) => attempt.send(text));
+    return answer;
   }
 
   // --- handing out ------------------------------------------------------------------------------------------------
@@ -504,138 +484,43 @@ export class Client extends EventTarget {
    * has not come to a reset the old position stays: after a refresh the page has to hear of the reset again.
    */
   #save() {
-    if (!this.#store || !this.#position) return;
+    if (!this.#stored || !this.#position) return;
     let { epoch, seq } = this.#position;
     for (const { before } of [...(this.#unclaimed ?? []).slice(0, 1), ...this.#feeds]) {
       if (!before) continue;
       if (before.epoch !== epoch) return;
       seq = Math.min(seq, before.seq);
     }
-    this.#store.save({ epoch, seq });
+    this.#stored.save({ epoch, seq });
+  }
+
+  /**
+   * Take a place for the position that no other client of this page has. The first free one: a page that makes its
+   * clients in the same order after a refresh finds each position again, and so does one that makes a client anew.
+   *
+   * @param {Options} options
+   */
+  #take({ storage = sessionStorageIfAllowed(), session, name, user = "" }) {
+    const key = `greenroom:${JSON.stringify([this.#url, user, session, ...(name === undefined ? [] : [name])])}`;
+    if (typeof storage !== "object" || !storage) return; // none is allowed here
+    const byKey = taken.get(storage) ?? new Map();
+    const places = byKey.get(key) ?? new Set();
+    taken.set(storage, byKey.set(key, places));
+    let place = 0;
+    while (places.has(place)) place += 1;
+    places.add(place);
+    this.#release = () => void places.delete(place);
+    this.#stored = new StoredPosition(storage, place ? `${key}#${place}` : key);
   }
 }
 
-/**
- * @typedef {{ frame: object, sentAt: number, resolve: (result: any) => void, reject: (error: Error) => void }} Pending
- * A command without an answer; `sentAt` is 0 until it was sent once.
- * @typedef {{ value: Event | Reset, before: Position }} Item  something to hand out, and the position without it
- * @typedef {IteratorResult<Event | Reset>} Result
- */
-
-/** One iterator, and what it has not come to yet. */
-class Feed {
-  /** @type {Item[]} */ #items = [];
-  /** @type {Item | undefined} */ #current; // handed out; its reader may still be at work on it
-  /** @type {{ resolve: (result: Result) => void, reject: (error: Error) => void }[]} */ #readers = [];
-  /** @type {Closed | undefined} */ #closed;
-  #left;
-  #progressed;
-
-  /** @param {(rest: Item[]) => void} left @param {() => void} progressed */
-  constructor(left, progressed) {
-    this.#left = left;
-    this.#progressed = progressed;
-  }
-
-  [Symbol.asyncIterator]() {
-    return this;
-  }
-
-  /** The position that its reader has; undefined when it has everything. */
-  get before() {
-    return (this.#current ?? this.#items[0])?.before;
-  }
-
-  /** @param {Item} item */
-  push(item) {
-    const reader = this.#readers.shift();
-    if (reader) reader.resolve(this.#hand(item));
-    else this.#items.push(item);
-  }
-
-  /** @param {Closed} closed */
-  end(closed) {
-    this.#closed = closed;
-    for (const { resolve, reject } of this.#readers.splice(0)) this.#over(closed).then(resolve, reject);
-  }
-
-  /** @returns {Promise<Result>} */
-  next() {
-    this.#applied();
-    const item = this.#items.shift();
-    if (item) return Promise.resolve(this.#hand(item));
-    if (this.#closed) return this.#over(this.#closed);
-    return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
-  }
-
-  /** @returns {Promise<Result>} */
-  return() {
-    this.#left(this.#items.splice(0));
-    this.#closed = { code: 1000, reason: "left" };
-    this.#applied();
-    return this.#over(this.#closed);
-  }
-
-  /** @param {Item} item @returns {Result} */
-  #hand(item) {
-    this.#current = item;
-    return { done: false, value: item.value };
-  }
-
-  #applied() {
-    if (!this.#current) return;
-    this.#current = undefined;
-    this.#progressed();
-  }
-
-  /** @param {Closed} closed @returns {Promise<Result>} */
-  async #over({ code, reason }) {
-    if (code !== 1000) throw new GreenroomError("closed", `${reason || "closed by the server"} (${code})`);
-    return { done: true, value: undefined };
-  }
-}
-
-/** Where a position is kept; a storage that is full, forbidden or changed by hand costs a replay, nothing else. */
-class Store {
-  #storage;
-  #key;
-
-  /** @param {Options} options @param {string} url */
-  constructor({ storage, session, user = "" }, url) {
-    this.#storage = storage ?? sessionStorageIfAllowed();
-    this.#key = `greenroom:${JSON.stringify([url, user, session])}`;
-  }
-
-  /** @returns {Position | undefined} */
-  load() {
-    try {
-      const { epoch, seq } = JSON.parse(this.#storage?.getItem(this.#key) ?? "{}");
-      return typeof epoch === "string" && Number.isSafeInteger(seq) && seq >= 0 ? { epoch, seq } : undefined;
-    } catch {
-      return undefined;
-    }
-  }
-
-  /** @param {Position} position */
-  save(position) {
-    try {
-      this.#storage?.setItem(this.#key, JSON.stringify(position));
-    } catch {
-      this.#storage?.removeItem(this.#key); // an old position with newer state would hand out events twice
-    }
-  }
-}
-
-/** @returns {PositionStorage | undefined} */
-function sessionStorageIfAllowed() {
-  try {
-    return globalThis.sessionStorage; // reading the property throws where site data are blocked
-  } catch {
-    return undefined;
-  }
-}
-
-/** A random id; `crypto.randomUUID` is missing on pages that came over plain http. */
-function newId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+/** Throw TypeError for what the server would end the conversation for. @param {URL} url @param {Options} options */
+function check(url, options) {
+  const { session, token, resume, from = "oldest", strict = false } = options;
+  if (url.protocol !== "ws:" && url.protocol !== "wss:") throw new TypeError(`not a WebSocket URL: ${url}`);
+  if (typeof session !== "string" || !SESSION_NAME.test(session)) throw new TypeError("not a session's name");
+  if (token != null && typeof token !== "function" && !isText(token)) throw new TypeError("not a token");
+  if (resume != null && !(isText(resume.epoch) && isSeq(resume.seq))) throw new TypeError("not a position");
+  if (from !== "oldest" && from !== "latest") throw new TypeError("from is oldest or latest");
+  if (typeof strict !== "boolean") throw new TypeError("strict is a boolean");
 }
