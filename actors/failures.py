@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import reprlib
+import sys
 import traceback
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ MAX_DEPTH = 16
 
 MAX_RELATED = 100
 """Exceptions (members of groups, causes, contexts) that are looked at to describe one."""
+
+MAX_HELD = 50
+"""Exceptions that a group has which takes the place of one that is too deep or too large."""
 
 _FRAMES, _TRACEBACKS = 20, 10
 _CUT = " … (truncated)"
@@ -115,6 +119,85 @@ def is_plain(error: BaseException) -> bool:
     return not level
 
 
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions in a group that are no groups, each once; of any other exception that itself."""
+    return (each for each in _walk(error, members, limit=sys.maxsize) if not members(each))
+
+
+def is_presentable(error: BaseException) -> bool:
+    """Return whether ``repr`` of the exception is short work and does not raise: trio asks for it outside of tasks."""
+    count, level = 0, [error]
+    for _ in range(MAX_DEPTH):
+        count += len(level)
+        if count > MAX_RELATED or not all(map(_has_repr, level)):
+            return False
+        level = [one for each in level for one in _shown_with(each)]
+    return not level
+
+
+def presentable(error: BaseException) -> BaseException:
+    """Return the exception if it :func:`is_presentable`, else one that is and that the same ``except`` clauses catch.
+
+    A group that is too deep or too large comes back as one group of its leaves; what cannot be shown as an instance of
+    a subclass, which shows what could be said. Never raises.
+    """
+    if is_presentable(error):
+        return error
+    return flat(error) if members(error) else _stand_in(error)
+
+
+def flat(error: BaseException, *first: BaseException) -> BaseException:
+    """Return a group of ``first`` and of the leaves of the group, at most :data:`MAX_HELD`, all presentable."""
+    known = set(map(id, first))
+    found = [*first, *(leaf for leaf in leaves(error) if id(leaf) not in known)]
+    message = text_of(error, MAX_SHOWN)
+    if len(found) > MAX_HELD:
+        message += f", {len(found) - MAX_HELD} of all left out"
+    held = [each if is_presentable(each) else _stand_in(each) for each in found[:MAX_HELD]]
+    group = BaseExceptionGroup(message, held)
+    if not is_presentable(group):  # each is, but not all of them together
+        group = BaseExceptionGroup(message, list(map(_stand_in, held)))
+    return group.with_traceback(error.__traceback__)
+
+
+def _shown_with(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the exceptions whose ``repr`` is part of the exception's."""
+    args = cast("tuple[object, ...]", BaseException.args.__get__(error))  # type: ignore[attr-defined]  # a descriptor
+    held = (cast("BaseException", each) for each in args if issubclass(type(each), BaseException))
+    return members(error) or tuple(held)
+
+
+def _has_repr(error: BaseException) -> bool:
+    if type(error).__repr__ is BaseException.__repr__ and _shown_with(error):
+        return True  # as far as these have one
+    try:
+        repr(error)
+    except BaseException:  # noqa: BLE001 - that is the question
+        return False
+    return True
+
+
+def _stand_in(error: BaseException) -> BaseException:
+    """Return an exception of a subclass that shows what could be said; of another class where there cannot be one."""
+    kind, name, text = type(error), class_name(error), message_of(error)
+
+    def shows(_: BaseException) -> str:
+        return text
+
+    def represents(_: BaseException) -> str:
+        return f"{name}({text!r})"
+
+    try:
+        names = {"__str__": shows, "__repr__": represents, "__module__": kind.__module__}
+        # What makes an instance is the built-in class's: a class of somebody's own may want arguments.
+        built_in: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+        made: BaseException = built_in.__new__(type(kind.__name__, (kind,), names), text)
+        made.__dict__.update(error.__dict__)
+    except BaseException:  # noqa: BLE001 - the class may be anything
+        made = RuntimeError(f"{name}: {text}" if text else name)
+    return made.with_traceback(error.__traceback__)
+
+
 def log_failure(
     logger: logging.Logger, message: str, *args: object, error: BaseException, level: int = logging.ERROR
 ) -> None:
@@ -174,15 +257,17 @@ def _related(error: BaseException) -> Iterator[BaseException]:
     return _walk(error, around)
 
 
-def _walk(error: BaseException, inner: Callable[[BaseException], tuple[BaseException, ...]]) -> Iterator[BaseException]:
+def _walk(
+    error: BaseException, inner: Callable[[BaseException], tuple[BaseException, ...]], limit: int = MAX_RELATED
+) -> Iterator[BaseException]:
     seen: set[int] = set()
     todo = [error]
-    while todo and len(seen) < MAX_RELATED:
+    while todo and len(seen) < limit:
         each = todo.pop()
         if id(each) not in seen:
             seen.add(id(each))
             yield each
-            todo += reversed(inner(each)[:MAX_RELATED])
+            todo += reversed(inner(each)[:limit])
 
 
 def _before(error: BaseException) -> BaseException | None:

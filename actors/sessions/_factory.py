@@ -7,6 +7,7 @@ import math
 from collections import deque
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
@@ -27,6 +28,7 @@ from actors.sessions._boundary import contained
 from actors.sessions._cleaning import Cleaner
 from actors.sessions._committer import Committer, CommitterStatistics
 from actors.sessions._handle import SessionHandle
+from actors.sessions._home import defer_interrupts, require_task
 from actors.sessions._run_limiter import GateStatistics, RunLimiter
 from actors.sessions._session import House, Session, SessionStatistics
 from actors.sessions._settings import SessionSettings
@@ -126,6 +128,8 @@ class Sessions:
         self._mailbox = MailboxSpec(size=settings.mailbox_size)
         self._entries: dict[StreamKey, _Entry] = {}
         self._per_user: dict[str, int] = {}
+        self.thread = 0
+        """Whose loop runs the sessions; 0 until it does."""
         self._supervisor: SupervisorRef | None = None
         self._factory: SessionFactory | None = None
         self._keys: dict[ActorRef, StreamKey] = {}
@@ -160,6 +164,7 @@ class Sessions:
     @asynccontextmanager
     async def lease(self, key: StreamKey) -> AsyncGenerator[None]:
         """Keep the session in memory inside the block, however idle it is; raises as :meth:`get` does."""
+        self.require_task("lease()")
         leases = self._house.leases
         leases[key] = leases.get(key, 0) + 1
         try:
@@ -172,8 +177,14 @@ class Sessions:
             if (entry := self._entries.get(key)) is not None:
                 entry.session.touch()
 
+    def require_task(self, what: str) -> None:
+        """Raise RuntimeError unless a task of the loop that runs the sessions calls this."""
+        if self.thread:
+            require_task(self.thread, what)
+
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
         """Find or make the living session of that key; callers at the same time get the same one."""
+        self.require_task("a call to a session")
         while True:
             entry = self._entries.get(key)
             if key in self._reserved:
@@ -249,6 +260,7 @@ class Sessions:
         for entry in tuple(self._entries.values()):
             self.gone(entry.key, Killed())
         self._supervisor, self._factory = supervisor, factory
+        self.thread = get_ident()
 
     def closed(self) -> None:
         """Make no more sessions."""
@@ -423,6 +435,7 @@ class SessionFactory(Actor):
         """Start the supervisor of the sessions."""
         supervisor = await self.context.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC), "all")
         self._sessions.opened(supervisor, self)
+        self.nursery.start_soon(defer_interrupts)
         self.nursery.start_soon(self._sweep)
         self.nursery.start_soon(self._sessions.cleaner.run)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 import orjson
@@ -11,6 +12,7 @@ import trio
 from actors.codec import encode
 from actors.errors import ActorTerminated, CommandRefused
 from actors.sessions._commands import Command, CommandReply
+from actors.sessions._home import hop
 from actors.sessions._messages import Emit
 
 if TYPE_CHECKING:
@@ -81,10 +83,13 @@ class SessionHandle:
         return self._sessions.lease(self._key)
 
     def statistics(self) -> SessionStatistics | None:
-        """Say how the session stands; None while it is not in memory."""
+        """Say how the session stands; None while it is not in memory. Works in a thread of the loop too."""
+        if self._sessions.thread not in (0, get_ident()):
+            return hop("statistics()", self.statistics)
         return next((each for each in self._sessions.of(self.user) if each.session == self.session), None)
 
     async def _command(self, name: str, args: dict[str, object]) -> dict[str, object]:
+        self._sessions.require_task(name)
         replied = trio.Event()
         replies: list[CommandReply] = []
 

@@ -7,6 +7,7 @@ cursors.
 
 from __future__ import annotations
 
+from threading import get_ident
 from time import time, time_ns
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,7 @@ from actors.errors import LogError, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch
 from actors.sessions._boundary import contained
 from actors.sessions._done import DoneCommands, decode_record, encode_record
+from actors.sessions._home import wrong_place
 from actors.sessions._listeners import tell_more
 from actors.sessions._ring import Ring
 
@@ -176,6 +178,7 @@ class Journal:
         "key",
         "ring",
         "seq",
+        "thread",
         "ts",
     )
 
@@ -227,6 +230,8 @@ class Journal:
         self._started: dict[str, int] | None = None
         self._completed: dict[str, tuple[Open, int]] | None = None
         self._log_reads = 0
+        self.thread = get_ident()
+        """Which alone may put events: the session's loop runs in it."""
 
     @property
     def outlived(self) -> bool:
@@ -250,8 +255,11 @@ class Journal:
         ``end`` closes what the two left open: the event, and its data where the envelope began them. ``at`` is its
         ``ts`` where :meth:`now` was asked already, in the same breath, by whoever keeps that time elsewhere too.
         True when an emitter should :meth:`admit` before it goes on: the window is full, or it is the others' turn.
-        Raises :class:`~actors.LogUnavailable` after the log has failed: nothing can be promised any more.
+        Raises :class:`~actors.LogUnavailable` after the log has failed: nothing can be promised any more; and
+        RuntimeError in any other thread than the session's, before anything has changed.
         """
+        if get_ident() != self.thread:
+            raise wrong_place("an emit")
         if self._failure is not None:
             raise LogUnavailable("the session's log failed earlier") from self._failure
         self.seq = seq = self.seq + 1

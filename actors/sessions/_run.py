@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,13 +11,16 @@ import trio
 
 from actors.codec import encode, encode_text, envelope, is_text
 from actors.errors import RunClosed, RunFailed, UnserialisableEvent
+from actors.sessions._boundary import ROOM_FRAMES, require_room
 from actors.sessions._context import RUN_CONTEXT, RunContext
+from actors.sessions._home import hop, require_task
 from actors.sessions._outcome import Outcome, ended, failed
 from actors.sessions._question import Question
-from actors.sessions._tools import ToolCall, only_cancelled, tool_name
+from actors.sessions._raised import has_cancelled, only_cancelled, settled
+from actors.sessions._tools import ToolCall, tool_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from actors.events import JSON
@@ -34,6 +38,9 @@ class Run:
     the session's events are not committed. What it was given is encoded before it returns: later changes to the object
     reach nobody. A cancelled emit has emitted. Every emit raises :class:`~actors.RunClosed` after the run's end,
     :class:`~actors.UnserialisableEvent` for what is not JSON, :class:`~actors.LogUnavailable` when the log has failed.
+
+    A run belongs to the loop of its session. In a thread of that loop (a sync tool's) what is not async works as it is,
+    and what is async through ``trio.from_thread.run``; anywhere else all of it raises RuntimeError and does nothing.
     """
 
     __slots__ = (
@@ -51,9 +58,12 @@ class Run:
         "outcome",
         "parent",
         "result",
+        "root",
         "scope",
         "started_at",
         "stopped_as",
+        "subruns",
+        "waits",
     )
 
     def __init__(self, stage: Stage, agent: str, parent: Run | None = None) -> None:
@@ -78,6 +88,11 @@ class Run:
         self._usage: bytes | None = None
         self.scope = trio.CancelScope()
         self.stopped_as: str | None = None
+        self.root: Run = self if parent is None else parent.root
+        self.subruns = 0
+        """Of a root run: the runs below it that are open."""
+        self.waits: set[trio.CancelScope] = set()
+        """Around calls and questions that are open: one that a tool's thread awaits is in no scope of the run's."""
         self.closed = False
         self.outcome: Outcome | None = None
 
@@ -98,21 +113,27 @@ class Run:
 
     @usage.setter
     def usage(self, value: object) -> None:
+        if get_ident() != self._journal.thread:
+            hop("usage", setattr, self, "usage", value)
+            return
         self._usage = None if value is None else self._stage.encode(value)
 
     @property
     def cancelled(self) -> bool:
         """Whether this run, or one that it is part of, was asked to stop or has run out of time."""
-        return self.scope.cancel_called or (self.parent is not None and self.parent.cancelled)
+        if get_ident() != self._journal.thread:
+            return hop("cancelled", lambda: self.cancelled)
+        return any(run.scope.cancel_called for run in self._lineage())
 
     @property
     def cancelled_as(self) -> str:
         """The status of what a cancellation ends now: the nearest stopped run's, else that of the session's own end."""
-        if self.stopped_as is not None:
-            return self.stopped_as
-        if self.scope.cancel_called:
-            return "cancelled"
-        return self._stage.abandoned if self.parent is None else self.parent.cancelled_as
+        for run in self._lineage():
+            if run.stopped_as is not None:
+                return run.stopped_as
+            if run.scope.cancel_called:
+                return "cancelled"
+        return self._stage.abandoned
 
     async def thinking(self, text: str) -> None:
         """Tell what the agent considers."""
@@ -141,6 +162,9 @@ class Run:
 
     def signal(self, name: str, data: object = None) -> None:
         """Show ``data``, any JSON value, to whoever is attached now: without a number and a promise. Never waits."""
+        if get_ident() != self._journal.thread:
+            hop("signal()", self.signal, name, data)
+            return
         self._require_open()
         if not is_text(_string(name)):  # elsewhere a name is encoded with the rest
             raise UnserialisableEvent("the signal's name has a lone surrogate")
@@ -148,11 +172,16 @@ class Run:
 
     def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
         """Show that the agent is typing, or that it stopped; its run's end also ends its typing. Never waits."""
+        if get_ident() != self._journal.thread:
+            hop("typing()", self.typing, active)
+            return
         self._require_open()
         self._stage.signals.set_typing("agent", self.id, active=active)
 
     def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
         """Tell of a tool that runs elsewhere: ``async with run.tool("search", {"q": …}) as call: call.result = …``."""
+        if get_ident() != self._journal.thread:
+            return hop("tool()", self.tool, name, arguments)
         return ToolCall(self, self._stage, self._next_call(), _string(name), arguments or {})
 
     async def call_tool(
@@ -174,18 +203,23 @@ class Run:
     async def call_agent(self, agent: str | AgentFunction, input: object = None) -> Any:  # noqa: A002 - as said
         """Run another agent as a child of this run, here and now; returns what it returned.
 
-        Raises :class:`~actors.RunFailed` (from the agent's own exception) when it does not end ``ok``, and
+        Raises :class:`~actors.RunFailed` (from the agent's own exception) when it does not end ``ok``, with the code
+        ``too_deep`` or ``overloaded`` when there are too many runs above or beside it, and
         :class:`~actors.CommandRefused` when there is no such agent or the input does not fit it.
         """
+        require_task(self._journal.thread, "call_agent()")
         found = self._stage.agents.find(agent)
+        self.require_place(found.name)
         text = self._stage.encode(input)
         value = found.fit(orjson.loads(text))
         child = Run(self._stage, found.name, self)
         try:
             async with RunScope(child, text, timeout=found.timeout):
                 child.result = await found(child, value)
-        except Exception as error:
-            if child.outcome is None:  # it never began
+        except GeneratorExit:  # somebody closes this coroutine
+            raise
+        except BaseException as error:
+            if child.outcome is None or has_cancelled(error):  # it never began, or this run is cancelled
                 raise
             raise _run_failed(child, child.outcome) from error
         if child.outcome is not None and child.outcome.status != "ok":
@@ -196,9 +230,14 @@ class Run:
         """Open a child run written inline: ``async with run.subrun("plan", …) as child: child.result = …``.
 
         Several may be open at once, in the tasks of one nursery. What is raised inside completes the child and goes on.
+        Raises :class:`~actors.RunFailed`, here or on entry, with the code ``too_deep`` or ``overloaded``.
         """
+        if get_ident() != self._journal.thread:
+            return hop("subrun()", self.subrun, name, input)
         self._stage.encode(_string(name))
-        return RunScope(Run(self._stage, name, self), self._stage.encode(input))
+        text = self._stage.encode(input)
+        self.require_place(name)
+        return RunScope(Run(self._stage, name, self), text)
 
     async def ask_user(
         self,
@@ -214,6 +253,7 @@ class Run:
         stop and so ends with it), and an answer to it is refused as ``not_waiting``.
         """
         waiting = trio.move_on_after(float("inf") if timeout is None else timeout)  # raises what is no time, first
+        require_task(self._journal.thread, "ask_user()")
         call_id = self._next_call()
         data = {"prompt": _string(prompt)} if schema is None else {"prompt": _string(prompt), "schema": schema}
         text = self._stage.encode(data)
@@ -221,12 +261,14 @@ class Run:
         self._stage.record("input_requested", text, self.id, call_id)
         question = self._stage.questions[call_id] = Question(self.id)
         stopping = self.cancelled
+        self.waits.add(waiting)
         try:
             with waiting:
                 await question.answered()
             # An answer that was taken in the moment in which the time was over counts: its sender was told so.
             if question.is_answered:
                 return question.value
+            self._require_open()
             self._stage.withdraw(self.id, call_id, "timeout")
             raise TimeoutError(f"nobody answered within {timeout:g} s")
         except trio.Cancelled:
@@ -235,6 +277,7 @@ class Run:
                 self._stage.withdraw(self.id, call_id, "cancelled")
             raise
         finally:
+            self.waits.discard(waiting)
             self._stage.questions.pop(call_id, None)
 
     def shield(self, seconds: float = FINISHING_SECONDS) -> trio.CancelScope:
@@ -243,6 +286,9 @@ class Run:
 
     def stop(self, status: str = "cancelled") -> None:
         """Ask the run to stop: it is cancelled where it waits, and completes with ``status``. The first call counts."""
+        if get_ident() != self._journal.thread:
+            hop("stop()", self.stop, status)
+            return
         if self.stopped_as is None:
             self.stopped_as = status
             self.scope.cancel()
@@ -266,11 +312,16 @@ class Run:
         )
 
     def over(self, outcome: Outcome) -> None:
-        """Note that the run was closed: nothing of it may follow."""
+        """Note that the run was closed: nothing of it may follow. Idempotent."""
+        if self.closed:
+            return
         self.closed = True
         self.outcome = outcome
-        self._stage.signals.set_typing("agent", self.id, active=False)
+        self.root.subruns -= self is not self.root
         del self._stage.runs[self.id]
+        for scope in self.waits:
+            scope.cancel()
+        self._stage.signals.set_typing("agent", self.id, active=False)
 
     def completed(self, outcome: Outcome, spent_ms: int) -> bytes:
         """Encode the payload of ``agent_completed``; raises UnserialisableEvent for a result that cannot be sent."""
@@ -278,10 +329,32 @@ class Run:
         return self._stage.encode_closing(outcome, agent=self.agent, duration_ms=spent_ms, **usage)
 
     async def ready(self) -> None:
-        """Wait until there is room to open something; raises :class:`~actors.RunClosed` after the run's end."""
+        """Wait until there is room to open something; raises :class:`~actors.RunClosed` after the run's end.
+
+        Raises RuntimeError outside of the session's loop, and RecursionError where the stack is about to end.
+        """
+        require_task(self._journal.thread, "this")
+        require_room(2 * ROOM_FRAMES)  # what is opened is closed with as much below it
         self._require_open()
         await self._journal.admit()
         self._require_open()
+
+    def require_place(self, name: str) -> None:
+        """Raise :class:`~actors.RunFailed` where a run called ``name`` may not be opened below this one."""
+        settings = self._stage.settings
+        if self.context.depth >= settings.max_run_depth:
+            deep = f"{settings.max_run_depth} runs are within each other already"
+            raise RunFailed(self.id, name, "error", "too_deep", deep)
+        if self.root.subruns >= settings.max_subruns:
+            many = f"{settings.max_subruns} runs are open below {self.root.id} already"
+            raise RunFailed(self.id, name, "error", "overloaded", many)
+
+    def _lineage(self) -> Iterator[Run]:
+        """Yield this run and those that it is part of, innermost first."""
+        run: Run | None = self
+        while run is not None:
+            yield run
+            run = run.parent
 
     def _envelope(self, event: str, begun: bytes = b"") -> bytes:
         """Make what all events of that type have in common, ``begun`` being the beginning of their data; once a run."""
@@ -323,12 +396,14 @@ class RunScope:
         if self._command_id is not None:
             stage.journal.remember_done(self._command_id, {"run_id": run.id})
         stage.runs[run.id] = run
+        run.root.subruns += run is not run.root
         run.started_at = trio.current_time()
 
     async def __aenter__(self) -> Run:
         run = self.run
         if run.parent is not None:
             await run.parent.ready()
+            run.parent.require_place(run.agent)
             self.open()
         if self._timeout is not None:
             run.scope.deadline = trio.current_time() + self._timeout
@@ -344,14 +419,28 @@ class RunScope:
         # Not by token: a generator that nobody finished may be closed in another context than it was begun in.
         if RUN_CONTEXT.get() is self.run.context:
             RUN_CONTEXT.set(self._outer)
-        outcome = self._outcome(error)
+        raised = None if error is None else settled(error)
+        try:
+            self._close_as(self._outcome(raised))
+        except BaseException as failure:
+            self.run.scope.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        if self.run.scope.__exit__(None if raised is None else type(raised), raised, traceback):
+            return True
+        if raised is None or raised is error:
+            return False
+        try:
+            raise raised
+        finally:
+            del raised  # its traceback holds this frame
+
+    def _close_as(self, outcome: Outcome) -> None:
+        """Close the run; one whose result cannot be sent ends as ``error``, and raises UnserialisableEvent."""
         try:
             self.close(outcome)
         except UnserialisableEvent as unserialisable:
             self.close(failed(unserialisable))
-            self.run.scope.__exit__(kind, error, traceback)
             raise
-        return bool(self.run.scope.__exit__(kind, error, traceback))
 
     def close(self, outcome: Outcome) -> None:
         """Emit ``agent_completed``, after closing what the run left open. Never waits; raises UnserialisableEvent.

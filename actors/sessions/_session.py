@@ -27,6 +27,7 @@ from actors.sessions._commands import Command, CommandMemory, CommandReply
 from actors.sessions._journal import Cursor, Journal, JournalStatistics
 from actors.sessions._listeners import tell_ended
 from actors.sessions._messages import Attach, Emit, Typing
+from actors.sessions._raised import only_cancelled
 from actors.sessions._run import Run, RunScope
 from actors.sessions._signals import Signals
 from actors.sessions._stage import Stage
@@ -460,11 +461,11 @@ class Session(Actor):
         try:
             async with start.scope:
                 run.result = await agent(run, start.value)
-        except* (trio.Cancelled, KeyboardInterrupt):
-            raise
-        # An agent that wants to exit, or fails oddly, ends its run and nothing else.
-        except* BaseException as error:  # noqa: BLE001 - as said, and logged
-            log_failure(logger, "agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key, error=error)
+        # Nor does a cancellation go on from here: nothing follows in this task. A Ctrl-C is not among these, see
+        # interrupts_deferred().
+        except BaseException as error:  # noqa: BLE001 - as said
+            if not only_cancelled(error):
+                log_failure(logger, "agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key, error=error)
 
     def _run_cancel(self, command: Command) -> None:
         run_id = self._run_named(command)

@@ -68,6 +68,10 @@ class SessionSettings:
     """Threads for the sync tools of all users; a tool that has to wait for one does so within its own timeout."""
     tool_threads_per_user: int = attrs.field(default=8, validator=whole_from(1))
     """Threads for the sync tools of one user, those that a timeout left behind among them until they return."""
+    max_run_depth: int = attrs.field(default=64, validator=whole_from(0))
+    """Runs that a sub-agent may have above it, and sync tools that call each other."""
+    max_subruns: int = attrs.field(default=1_000, validator=whole_from(0))
+    """Sub-agents of one run, those of sub-agents among them, that are open at once."""
     run_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))
     """How long a run may take, unless its agent says otherwise."""
     idle_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))

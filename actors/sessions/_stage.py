@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 import attrs
@@ -11,6 +12,8 @@ import orjson
 from actors.codec import encode, envelope
 from actors.errors import LogUnavailable
 from actors.grammar import CALL, RUN
+from actors.sessions._boundary import require_room
+from actors.sessions._home import wrong_place
 from actors.sessions._outcome import ended
 
 if TYPE_CHECKING:
@@ -70,9 +73,15 @@ class Stage:
     ) -> None:
         """Put an event that opens or closes something, after the grammar has agreed. Never waits.
 
+        Raises RecursionError where the stack is about to end, and RuntimeError in another thread than the session's;
+        then nothing has changed.
+
         The parent need only be said where a run starts: from then on it is the run's.
         """
         journal = self.journal
+        if get_ident() != journal.thread:
+            raise wrong_place("an emit")
+        require_room()
         ts = journal.now()
         run = journal.grammar.run(run_id)
         parent = parent_run_id if run is None else run.parent_run_id

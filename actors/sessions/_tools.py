@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import trio
 
-from actors.errors import ToolTimeout, UnserialisableEvent
-from actors.failures import members, text_of
+from actors.errors import RunClosed, RunFailed, ToolTimeout, UnserialisableEvent
+from actors.failures import text_of
 from actors.sessions._outcome import Outcome, ended, failed
+from actors.sessions._raised import only_cancelled, settling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -73,7 +74,13 @@ class ToolCall:
         """
         async with self:
             with trio.move_on_after(float("inf") if seconds is None else seconds) as scope:
-                self.result = await self._called(function)
+                self._run.waits.add(scope)
+                try:
+                    self.result = await settling(self._called(function))
+                finally:
+                    self._run.waits.discard(scope)
+            if scope.cancelled_caught and self._run.closed:
+                raise RunClosed(f"run {self._run.id} of {self._run.agent} is over")
             if scope.cancelled_caught:
                 self._timed_out = True
                 late = "took longer than" if self._begun else "was not called: no thread was free within"
@@ -86,11 +93,16 @@ class ToolCall:
             result: Awaitable[object] = function(**self._arguments)  # type: ignore[assignment] # what an async function returns
             return await result
 
+        threads, deepest = self._stage.threads, self._stage.settings.max_run_depth
+        if threads.depth() > deepest:
+            run, deep = self._run, f"{deepest} sync tools wait for each other already"
+            raise RunFailed(run.id, self.name, "error", "too_deep", deep)
+
         def begun() -> None:
             self._begun = True
 
         # In a list: trio refuses a coroutine as what a thread gives back, and here it is only still to be awaited.
-        (returned,) = await self._stage.threads.run(self._run.user, lambda: [function(**self._arguments)], begun)
+        (returned,) = await threads.run(self._run.user, lambda: [function(**self._arguments)], begun)
         return await returned if inspect.isawaitable(returned) else returned
 
     def _redacted(self) -> object:
@@ -113,19 +125,6 @@ class ToolCall:
         if only_cancelled(error):
             return ended(self._run.cancelled_as, "the call was cancelled")
         return failed(error)
-
-
-def only_cancelled(error: BaseException) -> bool:
-    """Say whether this is cancellation and nothing else: a group that also holds a failure is a failure."""
-    todo, seen = [error], {id(error)}
-    while todo:
-        one = todo.pop()
-        inner = members(one)
-        if not inner and not isinstance(one, trio.Cancelled):
-            return False
-        todo += [each for each in inner if id(each) not in seen]
-        seen.update(map(id, inner))
-    return True
 
 
 def tool_name(function: Callable[..., object]) -> str:

@@ -1,0 +1,245 @@
+"""A call into a run or a session works in its loop and in the threads of that loop; elsewhere it changes nothing.
+
+On the real clock, which a virtual one would not leave to threads; nothing is timed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from sessions._one_run import ends, events_of
+
+from actors import Agents, MemoryLog, Run, RunClosed, Sessions, SupervisorSpec, open_system
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actors import SessionHandle
+
+
+def drive(awaitable: Any) -> None:
+    """Drive a coroutine by hand, as far as it goes."""
+    try:
+        awaitable.send(None)
+    finally:
+        awaitable.close()
+
+
+async def enter(manager: Any) -> None:
+    async with manager:
+        pass
+
+
+async def awaited(make: Callable[[], Awaitable[object]]) -> object:
+    return await make()
+
+
+def set_usage(run: Run) -> None:
+    run.usage = {"tokens": 1}
+
+
+SYNC: dict[str, Callable[[Run], object]] = {
+    "signal": lambda run: run.signal("progress", 1),
+    "typing": lambda run: run.typing(active=True),
+    "usage": set_usage,
+    "cancelled": lambda run: run.cancelled,
+    "stop": lambda run: run.stop(),
+    "tool": lambda run: run.tool("t"),
+    "subrun": lambda run: run.subrun("s"),
+}
+
+ASYNC: dict[str, Callable[[Run], Awaitable[object]]] = {
+    "thinking": lambda run: run.thinking("t"),
+    "output": lambda run: run.output("o"),
+    "custom": lambda run: run.custom("c"),
+    "call_tool": lambda run: awaited(lambda: run.call_tool(trio.lowlevel.checkpoint)),
+    "tool": lambda run: awaited(lambda: enter(run.tool("t"))),
+    "subrun": lambda run: awaited(lambda: enter(run.subrun("s"))),
+    "call_agent": lambda run: run.call_agent("fine"),
+    "ask_user": lambda run: run.ask_user("well?", timeout=0),
+}
+
+
+def in_a_thread(function: Callable[[], object]) -> object:
+    """Call it in a thread that trio knows nothing of; return what it raised, or "nothing"."""
+    raised: list[object] = ["nothing"]
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - returned
+            raised.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    return raised[-1]
+
+
+ELSEWHERE: dict[str, Callable[[Callable[[], Awaitable[object]]], object]] = {
+    "by hand": lambda call: in_a_thread(lambda: drive(call())),
+    "asyncio": lambda call: in_a_thread(lambda: asyncio.run(awaited(call))),
+    "trio": lambda call: in_a_thread(lambda: trio.run(call)),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in SYNC if name not in ("tool", "subrun")])
+async def test_what_is_not_async_works_in_a_tools_thread(name: str) -> None:
+    """A sync tool calls what is not async as it is, and its run goes on."""
+
+    async def agent(run: Run) -> None:
+        with run.shield():  # stop() is among the calls
+            await run.call_tool(partial(SYNC[name], run))
+
+    events = await events_of(agent)
+    assert ends(events, "tool_completed") == [("ok", None)]
+    assert len(ends(events)) == 2
+
+
+@pytest.mark.parametrize("name", ASYNC)
+async def test_what_is_async_works_in_a_tools_thread_through_trio(name: str) -> None:
+    """A sync tool awaits what is async with trio.from_thread.run."""
+
+    async def agent(run: Run) -> str:
+        def tool() -> str:
+            try:
+                trio.from_thread.run(ASYNC[name], run)
+            except TimeoutError:  # the user's answer
+                return "late"
+            return "done"
+
+        return str(await run.call_tool(tool))
+
+    events = await events_of(agent)
+    assert ends(events, "agent_completed")[-2:] == [("ok", None)] * 2
+    assert ends(events, "tool_completed")[-1] == ("ok", None)
+
+
+@pytest.mark.parametrize("place", ["thread", *ELSEWHERE])
+@pytest.mark.parametrize("name", SYNC)
+async def test_what_is_not_async_does_nothing_anywhere_else(name: str, place: str) -> None:
+    """Another thread, and a loop in one, gets a RuntimeError that says what to do, and nothing has changed."""
+    raised: list[object] = []
+
+    async def agent(run: Run) -> None:
+        async def call() -> None:
+            SYNC[name](run)
+
+        raised.append(in_a_thread(lambda: SYNC[name](run)) if place == "thread" else ELSEWHERE[place](call))
+        assert run.usage is None
+        assert not run.cancelled
+
+    events = await events_of(agent)
+    assert isinstance(raised[0], RuntimeError)
+    assert "trio.from_thread.run" in str(raised[0])
+    assert [event["type"] for event in events[:2]] == ["agent_started", "agent_completed"]
+    assert ends(events) == [("ok", None)] * 2
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
+@pytest.mark.parametrize("name", ASYNC)
+async def test_what_is_async_does_nothing_anywhere_else(name: str, place: str) -> None:
+    """Another thread's loop, and a coroutine driven by hand in one, gets a RuntimeError and no event has a number."""
+    raised: list[object] = []
+
+    async def agent(run: Run) -> None:
+        raised.append(ELSEWHERE[place](lambda: ASYNC[name](run)))
+
+    events = await events_of(agent)
+    assert isinstance(raised[0], RuntimeError)
+    assert "trio.from_thread.run" in str(raised[0])
+    assert [event["type"] for event in events[:2]] == ["agent_started", "agent_completed"]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+async def test_a_loop_of_a_tools_own_is_another_place() -> None:
+    """A tool that runs a loop in its thread cannot emit from that, and gets a RuntimeError."""
+
+    async def agent(run: Run) -> list[str]:
+        def tool(run_loop: Callable[..., object]) -> str:
+            try:
+                run_loop()
+            except RuntimeError as error:
+                return str(error)
+            return "emitted"
+
+        loops: list[Callable[[], object]] = [partial(trio.run, run.output, "o"), lambda: asyncio.run(run.output("o"))]
+        return [await run.call_tool(partial(tool, loop)) for loop in loops]
+
+    events = await events_of(agent)
+    ended = next(event for event in events if event["type"] == "agent_completed")
+    assert all("outside of the trio loop" in text for text in ended["data"]["result"])
+    assert sum(event["type"] == "agent_output" for event in events) == 1  # that of the one that is fine
+
+
+HANDLE: dict[str, Callable[[Sessions, SessionHandle], Awaitable[object]]] = {
+    "start": lambda _, handle: handle.start("fine"),
+    "cancel": lambda _, handle: handle.cancel("r-1"),
+    "emit": lambda _, handle: handle.emit("c"),
+    "close": lambda _, handle: handle.close(),
+    "lease": lambda _, handle: awaited(lambda: enter(handle.lease())),
+    "get": lambda sessions, _: sessions.get("alice", "another"),
+}
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
+async def test_a_handle_does_nothing_in_another_loop(place: str) -> None:
+    """Handles are of the loop that runs their session, too; statistics() is, and works in that loop's threads."""
+
+    async def fine(_: Run) -> None: ...
+
+    agents = Agents()
+    agents.add(fine)
+    sessions = Sessions(MemoryLog(), agents)
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        handle = await sessions.get("alice", "s1")
+        before = handle.statistics(), sessions.statistics()
+        for call in HANDLE.values():
+            raised = ELSEWHERE[place](partial(call, sessions, handle))
+            assert isinstance(raised, RuntimeError)
+            assert "trio.from_thread.run" in str(raised)
+        assert isinstance(in_a_thread(handle.statistics), RuntimeError)
+        assert (handle.statistics(), sessions.statistics()) == before
+        assert await trio.to_thread.run_sync(handle.statistics) == before[0]
+        await trio.to_thread.run_sync(lambda: trio.from_thread.run(handle.emit, "c"))
+
+
+@pytest.mark.parametrize("name", ["call_tool", "ask_user"])
+async def test_what_a_tools_thread_awaits_ends_with_the_run(name: str) -> None:
+    """What a sync tool awaits through trio is in no scope of the run, and is cancelled all the same when that ends."""
+    waits, told = trio.Event(), threading.Event()
+    raised: list[BaseException] = []
+
+    async def hang() -> None:
+        waits.set()
+        await trio.sleep_forever()
+
+    async def ask(run: Run) -> None:
+        waits.set()
+        await run.ask_user("well?")
+
+    async def agent(run: Run) -> None:
+        def tool() -> None:
+            call = (lambda: run.call_tool(hang)) if name == "call_tool" else (lambda: ask(run))
+            try:
+                trio.from_thread.run(call)
+            except BaseException as error:  # noqa: BLE001 - looked at below
+                raised.append(error)
+            told.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.call_tool, tool)
+            await waits.wait()
+            run.stop()
+
+    events = await events_of(agent)
+    assert ends(events)[0] == ("cancelled", "cancelled")
+    await trio.to_thread.run_sync(told.wait)
+    assert isinstance(raised[0], (RunClosed, trio.Cancelled))
