@@ -178,15 +178,11 @@ def test_nothing_is_left_to_be_done() -> None:
 
 
 ABOUT_600 = 640
-ONE_MODULE = {Path("transport/web/greenroom.js"): 900}
-"""What a page imports in one piece, since there is no build step."""
 
 
 def test_files_are_short_enough_to_read() -> None:
     long = {
-        str(path): count
-        for path in files(".py", ".js")
-        if (count := len(path.read_text().splitlines())) > ONE_MODULE.get(path.relative_to(TREE), ABOUT_600)
+        str(path): count for path in files(".py", ".js") if (count := len(path.read_text().splitlines())) > ABOUT_600
     }
     assert long == {}
 

@@ -20,7 +20,7 @@ import attrs
 from actors.errors import CommandRefused
 from transport import _client_frames as frames
 from transport._client_buffer import EventBuffer, decode_all
-from transport._client_frames import History, Signal, Welcome
+from transport._client_frames import History, QueuedStart, Signal, Welcome
 from transport.closing import ABNORMAL, NO_STATUS, TOKEN_EXPIRED, UNRECOVERABLE_POSITION, comes_back
 from transport.errors import (
     ConnectionClosedForGood,
@@ -89,6 +89,8 @@ class ClientCore:
     backoff: Backoff
     renewable: bool
     welcome: Welcome | None = attrs.field(default=None, init=False)
+    queued: dict[str, QueuedStart] = attrs.field(factory=dict[str, QueuedStart], init=False)
+    """Starts that wait for their turn, by command id: as the newest connection had them."""
     pings: int = attrs.field(default=0, init=False)
     resets: int = attrs.field(default=0, init=False)
     errors: int = attrs.field(default=0, init=False)
@@ -164,7 +166,7 @@ class ClientCore:
                 self.buffer.add(frames.field(frame, "events", list), size)
                 return []
             case "signal":
-                return [Signal(frames.field(frame, "name", str), frame.get("data"))]
+                return [self._signal(Signal(frames.field(frame, "name", str), frame.get("data")))]
             case "reply":
                 return self._reply(frame)
             case "history":
@@ -172,6 +174,16 @@ class ClientCore:
                 return self._answer(frame, History(events, frames.field(frame, "more", bool)))
             case _:
                 return self._error(frame)
+
+    def _signal(self, signal: Signal) -> Signal:
+        match signal:
+            case Signal("queued", {"command_id": str(id_), "agent": str(agent), "waiting": True}):
+                self.queued.setdefault(id_, QueuedStart(id_, agent))
+            case Signal("queued", {"command_id": str(id_)}):
+                self.queued.pop(id_, None)
+            case _:  # not of the server: an agent may choose any name and data
+                pass
+        return signal
 
     def _part(self, frame: dict[str, Any]) -> None:
         self._now.goodbye = (frames.field(frame, "code", int), frames.field(frame, "reason", str))
@@ -185,6 +197,7 @@ class ClientCore:
         reset = self.buffer.attach(welcome, latest=self.hello.get("from") == "latest")
         self.resets += reset is not None
         self.welcome, self._now.live = welcome, True
+        self.queued = {start.command_id: start for start in welcome.queued}
         refused = CommandRefused("bad_args", f"larger than the {welcome.max_frame_bytes} bytes that the server takes")
         large = self.commands.attached(welcome.max_frame_bytes, welcome.command_memory_ms / 1000)
         return [welcome, *(Answer(id_, refused) for id_ in large), *self.forgotten()]

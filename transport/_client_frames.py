@@ -26,6 +26,18 @@ class OpenRun:
 
 
 @attrs.frozen
+class QueuedStart:
+    """A start that waits for its turn; its ``command_id`` cancels it.
+
+    ``since`` is in ms since 1970, by the server's clock; None where it began to wait while this client was there.
+    """
+
+    command_id: str
+    agent: str
+    since: int | None = None
+
+
+@attrs.frozen
 class Typist:
     """Who is typing: ``by`` is user or agent, ``id`` the connection or run."""
 
@@ -49,6 +61,7 @@ class Welcome:
     """A server that does not say it remembers ids for 300 s."""
     reset: str | None = None
     runs: tuple[OpenRun, ...] = ()
+    queued: tuple[QueuedStart, ...] = ()
     typing: tuple[Typist, ...] = ()
 
 

@@ -429,6 +429,10 @@ class Connection:
                 "max_frame_bytes": self._settings.max_frame_bytes,
                 "command_memory_ms": frames.milliseconds(self._settings.command_memory_seconds),
                 "runs": [{"run_id": run.id, "agent": run.name, "started": run.started} for run in attachment.runs],
+                "queued": [
+                    {"command_id": start.command_id, "agent": start.agent, "since": start.since}
+                    for start in attachment.queued
+                ],
                 "typing": [{"by": by, "id": who} for by, who in attachment.typing],
             }
         )

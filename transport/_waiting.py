@@ -6,6 +6,9 @@ from typing import cast
 
 import orjson
 
+_STATES = {"typing": "id", "queued": "command_id"}
+"""Signals that tell a state, and the field of their data that says of what: only the newest of each matters."""
+
 MAX_SIGNALS = 64
 """Signals kept for a connection that cannot be written to; beyond it the oldest that matter least are dropped."""
 
@@ -16,8 +19,9 @@ MAX_SIGNAL_BYTES = 64 * 1024
 class WaitingSignals:
     """Signals in their order, ``MAX_SIGNALS`` and ``MAX_SIGNAL_BYTES`` at most.
 
-    What is dropped is first what a later signal has made out of date: typing of somebody whose typing changed since.
-    *If simply the oldest went, one agent's fidgeting could push out another's off: who would be seen typing for ever.*
+    What is dropped is first what a later signal has made out of date: typing of somebody whose typing changed since, a
+    start that was queued and no longer is. *If simply the oldest went, one agent's fidgeting could push out another's
+    off, which would be seen typing for ever.*
     """
 
     __slots__ = ("_entries", "size")
@@ -49,22 +53,22 @@ class WaitingSignals:
         return frame
 
     def _least(self) -> int:
-        """Which one to drop: the oldest out of date, else the oldest that is no typing, else the oldest."""
-        newer: set[str] = set()
+        """Which one to drop: the oldest out of date, else the oldest that tells no state, else the oldest."""
+        newer: set[tuple[str, str]] = set()
         outdated, other = -1, -1
         for index in range(len(self._entries) - 1, -1, -1):
             name, data, _ = self._entries[index]
-            if name != "typing":
+            if name not in _STATES:
                 other = index
                 continue
-            who = _who(data)
-            if who in newer:
+            state = (name, _subject(data, _STATES[name]))
+            if state in newer:
                 outdated = index
-            newer.add(who)
+            newer.add(state)
         return next((index for index in (outdated, other) if index >= 0), 0)
 
 
-def _who(data: bytes) -> str:
-    """Tell whose typing that is: nobody's, where an agent chose the name for a signal of its own."""
+def _subject(data: bytes, field: str) -> str:
+    """Return whose state that is: the empty string where an agent chose the name for a signal of its own."""
     value = orjson.loads(data)
-    return str(cast("dict[str, object]", value).get("id")) if isinstance(value, dict) else ""
+    return str(cast("dict[str, object]", value).get(field)) if isinstance(value, dict) else ""

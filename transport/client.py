@@ -49,7 +49,7 @@ from transport import _client_link as links
 from transport._client_buffer import EventBuffer
 from transport._client_commands import Commands
 from transport._client_core import Answer, ClientCore, Retry
-from transport._client_frames import History, OpenRun, Reset, Signal, Typist, Welcome
+from transport._client_frames import History, OpenRun, QueuedStart, Reset, Signal, Typist, Welcome
 from transport._client_statistics import ClientStatistics
 from transport._client_stopwatch import awake_or_asleep
 from transport._client_waiting import Items, Slot
@@ -75,6 +75,7 @@ __all__ = [
     "ClientStatistics",
     "History",
     "OpenRun",
+    "QueuedStart",
     "Reset",
     "Signal",
     "Typist",
@@ -150,6 +151,14 @@ class Client:
         """The newest welcome: the runs that were open then, who was typing, what the server allows."""
         return self._core.welcome
 
+    @property
+    def queued(self) -> tuple[QueuedStart, ...]:
+        """The session's starts that wait for their turn, as far as is known; :meth:`cancel` takes their command id.
+
+        Kept up to date by the ``queued`` signals, which go on to :meth:`signals` too.
+        """
+        return tuple(self._core.queued.values())
+
     def statistics(self) -> ClientStatistics:
         """Count what happened since the client was made."""
         core = self._core
@@ -192,7 +201,10 @@ class Client:
         return cast("str", _field(result, "run_id", str))
 
     async def cancel(self, run_id: str | None = None, *, command_id: str | None = None) -> bool:
-        """Ask a run to stop, by its id or by that of the command which started it; False if it is unknown or over."""
+        """Ask a run to stop, by its id or by that of the command which started it; False if it is unknown or over.
+
+        A start that still waits for its turn is refused as ``cancelled``, and makes no event.
+        """
         if (run_id is None) == (command_id is None):
             raise ValueError("give either a run_id or a command_id")
         args: dict[str, JSON] = {"run_id": run_id} if run_id is not None else {"command_id": command_id}

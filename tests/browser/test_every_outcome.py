@@ -97,6 +97,33 @@ def test_a_question_that_is_over_can_no_longer_be_answered(stage: ServerProcess,
     expect(tab.find(".cue.ask form")).to_have_count(0)
 
 
+def test_a_start_that_waits_for_its_turn_is_seen_and_can_be_stopped(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """Five runs are all that a user may have at once. The sixth is shown in every tab, also after a refresh."""
+    tab = open_tab(stage.url)
+    for number in range(5):
+        tab.ask("hang")
+        expect(tab.turn(number)).to_have_attribute("data-status", "running")
+    for text in ("sixth", "seventh"):
+        tab.ask(text)
+    expect(tab.turn(6).locator(".ending")).to_have_text("Waiting for its turn")
+    other = open_tab(tab.url)
+    tab.page.reload()
+    for each in (tab, other):
+        expect(each.find('.turn[data-status="queued"] .ending')).to_have_text(["Waiting for its turn"] * 2)
+        expect(each.turn(6).locator(".question")).to_have_text("A question to the player")
+    other.page.click("#stop")
+    for each in (tab, other):
+        expect(each.find('.turn[data-status="queued"]')).to_have_count(1)
+    assert other.page.evaluate("greenroomDemo.client.cancel(greenroomDemo.events[0].run_id)")
+    for each in (tab, other):
+        each.expect_status("ok", turn=5)
+        expect(each.turn(5).locator(".question")).to_have_text("sixth")
+        expect(each.find('.turn[data-status="queued"]')).to_have_count(0)
+        expect(each.find(".turn")).to_have_count(6)
+    begun = "greenroomDemo.events.filter((event) => event.type === 'agent_started')"
+    tab.page.evaluate(f"Promise.all({begun}.map((event) => greenroomDemo.client.cancel(event.run_id)))")
+
+
 def test_the_agent_is_seen_typing_until_its_run_ends(stage: ServerProcess, open_tab: OpenTab) -> None:
     tab = open_tab(stage.url)
     tab.ask("type")

@@ -20,7 +20,7 @@ from actors import (
     UserMessage,
 )
 from transport import Credentials, Greenroom, NotAuthenticated, User
-from transport.client import Client, Reset, connect
+from transport.client import Client, QueuedStart, Reset, connect
 from transport.errors import ConnectionClosedForGood, HandshakeRejected, PositionLost
 
 if TYPE_CHECKING:
@@ -85,6 +85,38 @@ async def test_a_cancelled_run_ends_cancelled_and_a_run_that_is_over_cannot_be()
         assert isinstance(seen[-1], AgentCompleted)
         assert seen[-1].status == "cancelled"
         assert not await client.cancel(run_id)
+
+
+async def test_a_start_that_waits_is_known_and_can_be_cancelled() -> None:
+    """``client.queued`` follows welcome and signals; a start is cancelled by its command before it has a run."""
+    settings = {"runs_per_user": 1}
+    async with (
+        make_app(settings=settings).running(port=0) as server,
+        connect(server.url, "s1") as first,
+        trio.open_nursery() as nursery,
+    ):
+        running = await first.start("patient", "")
+        refused: list[str] = []
+
+        async def start() -> None:
+            with pytest.raises(CommandRefused) as caught:
+                await first.start("patient", "", command_id="mine")
+            refused.append(caught.value.code)
+
+        nursery.start_soon(start)
+        assert (await anext(first.signals())).name == "queued"
+        assert list(first.queued) == [QueuedStart("mine", "patient")]
+        async with connect(server.url, "s1") as second:
+            await anext(second.events())
+            ((id_, since),) = [(start.command_id, start.since) for start in second.queued]
+            assert (id_, type(since)) == ("mine", int)
+            assert await second.cancel(command_id="mine")
+            await anext(second.signals())
+            assert not second.queued
+        await anext(first.signals())
+        assert not first.queued
+        assert await first.cancel(running)
+    assert refused == ["cancelled"]
 
 
 async def test_a_question_is_answered() -> None:

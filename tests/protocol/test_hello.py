@@ -236,13 +236,13 @@ async def keep_alive(one: Any) -> None:
 
 async def test_welcome_has_exactly_its_fields() -> None:
     names = {"type", "session", "connection", "epoch", "oldest", "latest", "recovered", "ping_ms"}
-    names |= {"max_frame_bytes", "command_memory_ms", "runs", "typing"}
+    names |= {"max_frame_bytes", "command_memory_ms", "runs", "queued", "typing"}
     async with greenroom().running(port=0) as server, greeted(server) as one, greeted(server) as two:
         welcome = one.welcome
         assert set(welcome) == names
         expected = {"session": "s1", "oldest": 1, "latest": 0, "recovered": False, "ping_ms": 25_000}
         assert welcome.items() >= {**expected, "max_frame_bytes": 65_536, "command_memory_ms": 300_000}.items()
-        assert (welcome["runs"], welcome["typing"]) == ([], [])
+        assert (welcome["runs"], welcome["queued"], welcome["typing"]) == ([], [], [])
         assert welcome["connection"] != two.welcome["connection"]
         assert welcome["epoch"] == two.welcome["epoch"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,8 @@ from actors import CommandRefused, StreamKey, verify_log
 from actors.sessions._run import RunScope
 
 if TYPE_CHECKING:
+    from protocol.wire import Client
+
     from actors import Run
 
 
@@ -116,3 +119,99 @@ async def test_a_session_that_ends_lets_the_queue_of_the_others_go_on(autojump_c
         assert two.events() == []
         assert (await three.reply("b"))["ok"]
         assert trio.current_time() == 5
+
+
+def shown(one: Client) -> list[tuple[str, bool]]:
+    """Return what the ``queued`` signals said so far: command ids, and whether they wait."""
+    signals = [frame["data"] for frame in one.frames if frame["type"] == "signal" and frame["name"] == "queued"]
+    assert all(data.keys() == {"command_id", "agent", "waiting"} and data["agent"] == "lasts" for data in signals)
+    return [(data["command_id"], data["waiting"]) for data in signals]
+
+
+async def test_a_queued_start_is_seen_by_every_tab(autojump_clock: trio.testing.MockClock) -> None:
+    """By a signal where a tab is there, in the welcome of one that comes; no longer when its turn has come."""
+    async with (
+        house(lasts, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
+        greeted_in_memory(server, token="ann") as one,
+        greeted_in_memory(server, token="ann") as other,
+        greeted_in_memory(server, "elsewhere", token="ann") as elsewhere,
+    ):
+        assert one.welcome["queued"] == []
+        await elsewhere.start("a", "lasts", 5)
+        before = time.time() * 1_000
+        for id_ in ("b", "c"):
+            await one.send("command", id=id_, name="run.start", args={"agent": "lasts", "input": 5})
+            await one.receive("signal")
+        await other.receive("signal")
+        assert shown(one) == [("b", True), ("c", True)]
+        async with greeted_in_memory(server, token="ann") as late:
+            queued = late.welcome["queued"]
+            assert [(start["command_id"], start["agent"]) for start in queued] == [("b", "lasts"), ("c", "lasts")]
+            assert all(before - 1 <= start["since"] <= time.time() * 1_000 for start in queued)
+        await one.reply("b")
+        await one.completed((await one.reply("c"))["result"]["run_id"])
+        await other.until(one.events()[-1]["seq"])
+        for tab in (one, other):
+            assert shown(tab) == [("b", True), ("c", True), ("b", False), ("c", False)]
+        assert shown(elsewhere) == []
+        async with greeted_in_memory(server, token="ann") as late:
+            assert late.welcome["queued"] == []
+
+
+@pytest.mark.parametrize("by", ["tab", "close"])
+async def test_a_queued_start_that_is_withdrawn_is_seen_no_more(
+    by: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Another tab may cancel it by its command's id, which the welcome has."""
+    async with (
+        house(lasts, runs_per_user=1).running(port=0) as server,
+        greeted_in_memory(server, token="ann") as one,
+    ):
+        await one.start("a", "lasts", 5)
+        await one.send("command", id="b", name="run.start", args={"agent": "lasts", "input": 5})
+        await one.receive("signal")
+        async with greeted_in_memory(server, token="ann") as other:
+            (start,) = other.welcome["queued"]
+            if by == "tab":
+                reply = await other.command("c", "run.cancel", command_id=start["command_id"])
+                assert reply["result"] == {"cancelled": True}
+                again = await other.command("d", "run.cancel", command_id=start["command_id"])
+                assert again["result"] == {"cancelled": False}
+            else:
+                await other.command("c", "session.close")
+        assert (await one.reply("b"))["error"]["code"] == "cancelled"
+        if by == "tab":
+            await one.receive("signal")
+            assert shown(one) == [("b", True), ("b", False)]
+            await one.completed(one.events()[0]["run_id"])
+            assert len(of_type(one.events(), "agent_started")) == 1
+
+
+async def test_a_start_from_the_servers_own_code_is_seen_and_can_be_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It waits in the same queue: its user sees it there, by an id that is in no event."""
+    async with (
+        house(lasts, runs_per_user=1).running(port=0) as server,
+        greeted_in_memory(server, token="ann") as one,
+        trio.open_nursery() as nursery,
+    ):
+        await one.start("a", "lasts", 5)
+        handle = await server.sessions.get("ann", "s1")
+
+        async def start() -> None:
+            with pytest.raises(CommandRefused) as refused:
+                await handle.start("lasts", 5)
+            assert refused.value.code == "cancelled"
+
+        nursery.start_soon(start)
+        await one.receive("signal")
+        ((command_id, waiting),) = shown(one)
+        assert waiting
+        assert (await one.command("b", "run.cancel", command_id=command_id))["result"] == {"cancelled": True}
+
+
+async def test_starts_that_begin_at_once_send_no_signal(autojump_clock: trio.testing.MockClock) -> None:
+    async with house(lasts).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        await one.completed(await one.start("a", "lasts", 1))
+        assert shown(one) == []

@@ -191,6 +191,37 @@ def test_signals_and_refusals_are_handed_on_and_unknown_frames_ignored(node: Nod
     assert node.noted("signal") == [{"name": "typing", "data": {"by": "agent", "id": "r1", "active": True}}]
 
 
+def test_the_starts_that_wait_are_known_from_welcome_and_signals(node: Node, server: ScriptedServer) -> None:
+    """Each newer welcome has all of them; odd signals of an agent's own, under the same name, change nothing."""
+    node.connect()
+    first = {"command_id": "a", "agent": "x", "since": 5}
+    connection = server.accept(latest=0, queued=[first])
+    for data in ({"command_id": "b", "agent": "y", "waiting": True}, None, 7, {"waiting": True}):
+        connection.send("signal", name="queued", data=data)
+    node.first(4, "signal")
+    assert node.run("return kept.client.queued") == [first, {"command_id": "b", "agent": "y"}]
+    connection.send("signal", name="queued", data={"command_id": "a", "agent": "x", "waiting": False})
+    node.first(5, "signal")
+    assert node.run("return kept.client.queued.map((start) => start.command_id)") == ["b"]
+    connection.cut()
+    node.reconnect()
+    server.accept(recovered=True)
+    node.first(2, "welcome")
+    assert node.run("return kept.client.queued") == []
+
+
+def test_a_start_is_cancelled_by_its_command_before_it_has_a_run(node: Node, server: ScriptedServer) -> None:
+    connection = live(node, server)
+    node.run("watch('start', kept.client.start('x', null, { commandId: 'mine' }))")
+    node.run("watch('cancel', kept.client.cancel({ commandId: 'mine' }))")
+    start, cancel = connection.receive(), connection.receive()
+    assert (cancel["name"], cancel["args"]) == ("run.cancel", {"command_id": "mine"})
+    connection.send("reply", id=start["id"], ok=False, error={"code": "cancelled", "message": "before its turn"})
+    connection.send("reply", id=cancel["id"], ok=True, result={"cancelled": True})
+    assert node.first(1, "cancel") == [True]
+    assert node.noted("start") == [{"failed": "cancelled"}]
+
+
 # --- coming back ------------------------------------------------------------------------------------------------------
 
 

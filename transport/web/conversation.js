@@ -24,6 +24,8 @@ const STATUS_WORDS = /** @type {Record<string, string>} */ ({
   refused: "refused",
 });
 const ENDINGS = /** @type {Record<string, string>} */ ({
+  pending: "Waiting to be sent",
+  queued: "Waiting for its turn",
   ok: "Done",
   error: "Failed",
   timeout: "Timed out",
@@ -56,6 +58,11 @@ export class Conversation {
     return [...this.#open];
   }
 
+  /** The command ids of the starts that wait for their turn, oldest first. */
+  get queued() {
+    return [...this.#pending].flatMap(([commandId, turn]) => (turn.isQueued ? commandId : []));
+  }
+
   /** Everything is gone, but for questions that are still to be sent. */
   clear() {
     for (const { article } of [...this.#runs.values()].flatMap((run) => run.turn ?? [])) article.remove();
@@ -73,10 +80,32 @@ export class Conversation {
     this.#target.append(turn.article);
   }
 
-  /** The question was not accepted. @param {string} commandId @param {string} reason */
-  refuse(commandId, reason) {
-    this.#pending.get(commandId)?.end("refused", reason);
+  /** The question was not accepted. @param {string} commandId @param {{ code?: string, message: string }} error */
+  refuse(commandId, { code, message }) {
+    this.#pending.get(commandId)?.end(code === "cancelled" ? "cancelled" : "refused", message);
     this.#pending.delete(commandId);
+  }
+
+  /**
+   * Show which starts wait for their turn. Those of other tabs, and of this one before its refresh, are known by their
+   * agent alone: what was asked comes with their first event.
+   *
+   * @param {{ command_id: string, agent: string }[]} starts  all that wait now, oldest first
+   */
+  queue(starts) {
+    const waiting = new Map(starts.map((start) => [start.command_id, start.agent]));
+    for (const [commandId, turn] of this.#pending) {
+      if (turn.isPlaceholder && !waiting.has(commandId)) {
+        turn.article.remove();
+        this.#pending.delete(commandId);
+      }
+    }
+    for (const [commandId, agent] of waiting) {
+      if (this.#pending.has(commandId)) continue;
+      this.expect(commandId, `A question to the ${agent}`);
+      /** @type {Turn} */ (this.#pending.get(commandId)).isPlaceholder = true;
+    }
+    for (const [commandId, turn] of this.#pending) turn.queue(waiting.has(commandId));
   }
 
   /** @param {Event} event */
@@ -143,9 +172,8 @@ export class Conversation {
     const commandId = event.data.command_id ?? "";
     const turn = this.#pending.get(commandId) ?? new Turn(inputAsText(event.data.input));
     this.#pending.delete(commandId);
-    for (const waiting of this.#pending.values()) this.#target.append(waiting.article); // in the order of the log
-    if (!this.#pending.size || !turn.article.isConnected) this.#target.append(turn.article);
-    else this.#target.insertBefore(turn.article, [...this.#pending.values()][0].article);
+    // In the order of the log: what has not begun comes after it.
+    this.#target.append(turn.article, ...[...this.#pending.values()].map((waiting) => waiting.article));
     return turn;
   }
 
@@ -198,6 +226,8 @@ class Turn {
   /** @type {any} */ input;
   cues = element("ol", "cues");
   answer = element("div", "answer");
+  isPlaceholder = false; // whether the question is not known yet
+  #heading = element("h2", "question");
   #following = true; // whether the reader is at the end of the cues
   #ending = element("p", "ending");
 
@@ -209,7 +239,8 @@ class Turn {
     this.cues.addEventListener("scroll", () => {
       this.#following = this.cues.scrollTop + this.cues.clientHeight >= this.cues.scrollHeight - 40;
     });
-    this.article = element("article", "turn", element("h2", "question", question));
+    this.#heading.textContent = question;
+    this.article = element("article", "turn", this.#heading);
     this.article.append(element("div", "stage", element("div", "reply", this.answer, this.#ending), backstage));
     this.#status("pending");
   }
@@ -217,12 +248,22 @@ class Turn {
   /** @param {string} status */
   #status(status) {
     this.article.dataset.status = status;
-    this.#ending.textContent = status in ENDINGS ? ENDINGS[status] : status === "pending" ? "Waiting to be sent" : "";
+    this.#ending.textContent = ENDINGS[status] ?? "";
+  }
+
+  get isQueued() {
+    return this.article.dataset.status === "queued";
+  }
+
+  /** @param {boolean} waits  whether it waits for its turn: it was sent, and is not refused */
+  queue(waits) {
+    if (waits !== this.isQueued) this.#status(waits ? "queued" : "pending");
   }
 
   /** @param {Event} event */
   started(event) {
     this.input = event.data.input;
+    if (this.isPlaceholder) this.#heading.textContent = inputAsText(this.input);
     this.article.dataset.run = event.run_id;
     this.#status("running");
     marked(this.article, event);

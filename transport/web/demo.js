@@ -68,7 +68,7 @@ function start(config) {
     const commandId = newName("ask");
     conversation.expect(commandId, typeof input === "string" ? input : JSON.stringify(input));
     client.start(config.agent, input, { commandId }).catch((error) => {
-      conversation.refuse(commandId, error.message);
+      conversation.refuse(commandId, error);
       update();
     });
     update({ follow: true });
@@ -92,7 +92,7 @@ function start(config) {
       planned = false;
       conversation.render();
       page.opening.hidden = !conversation.isEmpty;
-      page.stop.hidden = conversation.open.length === 0;
+      page.stop.hidden = conversation.open.length + conversation.queued.length === 0;
       showTypists();
       if (following) showNewest();
     });
@@ -122,9 +122,14 @@ function start(config) {
     typists.clear();
     for (const { by, id } of welcome.typing) if (id !== welcome.connection) typists.set(id, by);
     own = welcome.connection;
+    conversation.queue(client.queued);
     update();
   });
   client.addEventListener("signal", ({ detail: { name, data } }) => {
+    if (name === "queued") {
+      conversation.queue(client.queued);
+      return update();
+    }
     if (name !== "typing" || data.id === own) return;
     if (data.active) typists.set(data.id, data.by);
     else typists.delete(data.id);
@@ -156,7 +161,8 @@ function start(config) {
   });
   page.question.addEventListener("blur", () => client.typing(false));
   page.stop.addEventListener("click", () => {
-    const newest = conversation.open.at(-1);
+    const commandId = conversation.queued.at(-1); // asked later than all that have begun
+    const newest = commandId ? { commandId } : conversation.open.at(-1);
     if (newest) client.cancel(newest).catch(() => {}); // over by now, or the connection is: the events tell
     page.question.focus();
   });

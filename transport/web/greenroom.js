@@ -45,8 +45,11 @@ export { GreenroomError };
  * @typedef {{ type: "reset", reason: "epoch_changed" | "trimmed" | "ahead" | string }} Reset
  * @typedef {{ session: string, connection: string, epoch: string, oldest: number, latest: number, recovered: boolean,
  *   reset?: string, ping_ms: number, max_frame_bytes: number, command_memory_ms?: number, typing: { by: "user" | "agent", id: string }[],
- *   runs: { run_id: string, agent: string, started: number }[] }} Welcome
- * @typedef {{ name: string, data: any }} Signal  ephemeral, never replayed; `typing`: { by, id, active }
+ *   runs: { run_id: string, agent: string, started: number }[], queued: QueuedStart[] }} Welcome
+ * @typedef {{ command_id: string, agent: string, since?: number }} QueuedStart  a start that waits for its turn; `since`
+ *   (ms since 1970, the server's clock) is missing where it began to wait while this client was there
+ * @typedef {{ name: string, data: any }} Signal  ephemeral, never replayed; `typing`: { by, id, active };
+ *   `queued`: { command_id, agent, waiting }
  * @typedef {"connecting" | "live" | "waiting" | "closed"} State
  * @typedef {{ state: State, retryInMs?: number, code?: number, reason?: string }} StateChange
  * @typedef {{ code: number, reason: string }} Closed  a close code of the protocol; 1000 after `close()`
@@ -127,6 +130,7 @@ export class Client extends EventTarget {
   /** @type {Position | undefined} */ #position;
   /** @type {Attempt | undefined} */ #attempt;
   #commands = new Commands();
+  /** @type {Map<string, QueuedStart>} */ #queued = new Map();
   /** @type {Set<Feed>} */ #feeds = new Set();
   /** @type {Item[] | undefined} */ #unclaimed = []; // what nobody has been there for
   #listened = false;
@@ -170,6 +174,11 @@ export class Client extends EventTarget {
     return this.#position && { ...this.#position };
   }
 
+  /** The session's starts that wait for their turn, oldest first; kept up to date by the "signal" named `queued`. */
+  get queued() {
+    return [...this.#queued.values()];
+  }
+
   /**
    * Start a run; resolves with its id when it is committed. Waits while there is no connection.
    *
@@ -184,12 +193,14 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Ask a run to stop; resolves with false when it is unknown or over.
+   * Ask a run to stop, by its id or by that of the command that started it; resolves with false when it is unknown or
+   * over. A start that still waits for its turn is known by its command alone; it rejects with `cancelled` then.
    *
-   * @param {string} runId @returns {Promise<boolean>}
+   * @param {string | { commandId: string }} run @returns {Promise<boolean>}
    */
-  async cancel(runId) {
-    return (await this.#command("run.cancel", { run_id: runId })).cancelled;
+  async cancel(run) {
+    const args = typeof run === "string" ? { run_id: run } : { command_id: run.commandId };
+    return (await this.#command("run.cancel", args)).cancelled;
   }
 
   /**
@@ -388,7 +399,7 @@ export class Client extends EventTarget {
       case "events":
         return this.#events(attempt, frame.events);
       case "signal":
-        return this.#announceAs("signal", { name: frame.name, data: frame.data });
+        return this.#signal(frame);
       case "reply":
         return this.#commands.answered(frame);
       case "error":
@@ -404,6 +415,8 @@ export class Client extends EventTarget {
     if (attempt.live || !place) return attempt.lose(1006, "a welcome that cannot be");
     this.#position = place;
     attempt.welcomed(frame.ping_ms);
+    const queued = Array.isArray(frame.queued) ? frame.queued : []; // an older server has none
+    this.#queued = new Map(queued.map((start) => [start?.command_id, start]));
     if (!frame.recovered && before) this.#deliver({ type: "reset", reason: frame.reset ?? "unknown" }, before);
     this.#commands.attached(frame.max_frame_bytes, frame.command_memory_ms);
     this.#commands.flush((text) => attempt.send(text));
@@ -411,6 +424,14 @@ export class Client extends EventTarget {
     if (attempt.over) return; // a listener closed the client, or nothing could be sent
     this.#enter({ state: "live" });
     if (!attempt.over) this.#announceAs("welcome", frame);
+  }
+
+  /** @param {Signal} frame */
+  #signal({ name, data }) {
+    const id = name === "queued" && data?.command_id;
+    if (id && !data.waiting) this.#queued.delete(id);
+    else if (id && !this.#queued.has(id)) this.#queued.set(id, { command_id: id, agent: data.agent });
+    this.#announceAs("signal", { name, data });
   }
 
   /** Where a stream that is no resume begins; undefined for a welcome that does not say. @param {Welcome} frame */

@@ -1,0 +1,34 @@
+"""Signals that a connection could not write yet: what is dropped when there are too many."""
+
+from __future__ import annotations
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transport._waiting import MAX_SIGNALS, WaitingSignals
+
+SIGNALS = st.lists(
+    st.tuples(st.sampled_from(["typing", "queued", "progress"]), st.integers(0, 9), st.booleans()), max_size=300
+)
+
+
+@given(SIGNALS)
+def test_the_newest_state_of_each_is_kept(signals: list[tuple[str, int, bool]]) -> None:
+    """A peer that was away hears who types and which starts wait as it is now, however much else was signalled."""
+    waiting, dropped = WaitingSignals(), 0
+    newest: dict[tuple[str, int], bool] = {}
+    for name, number, value in signals:
+        field, flag = ("id", "active") if name == "typing" else ("command_id", "waiting")
+        data = orjson.dumps({field: str(number), flag: value})
+        dropped += waiting.put(name, data, orjson.dumps([name, number, value]))
+        newest.pop((name, number), None)
+        if name != "progress":
+            newest[name, number] = value
+    kept: list[tuple[str, int, bool]] = []
+    while waiting:
+        kept.append(orjson.loads(waiting.take()))
+    assert len(kept) + dropped == len(signals)
+    assert len(kept) <= MAX_SIGNALS
+    assert {(name, number): value for name, number, value in kept if name != "progress"} == newest
+    assert waiting.size == 0
