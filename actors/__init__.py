@@ -48,7 +48,18 @@ from actors.errors import (
     Trimmed,
     UnserialisableEvent,
 )
-from actors.eventlog import Batch, EventLog, Head, LogStatistics, MemoryLog, Retention, SqliteLog, StreamKey, open_log
+from actors.eventlog import (
+    Batch,
+    EventLog,
+    Head,
+    LogStatistics,
+    MemoryLog,
+    Retention,
+    SqliteLog,
+    StreamKey,
+    StreamWalk,
+    open_log,
+)
 from actors.events import (
     JSON,
     MAX_SEQ,
@@ -201,6 +212,7 @@ __all__ = [
     "State",
     "Strategy",
     "StreamKey",
+    "StreamWalk",
     "SupervisorRef",
     "SupervisorSpec",
     "SupervisorStatistics",

@@ -12,8 +12,8 @@ import attrs
 import orjson
 
 from actors.decoding import decode_event
-from actors.errors import GrammarError, LogCorrupt, Trimmed
-from actors.failures import text_of
+from actors.errors import GrammarError, LogCorrupt
+from actors.eventlog._walk import StreamWalk
 from actors.grammar import CALL, INPUT, RUN, Grammar
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from actors.eventlog.base import EventLog, Head, StreamKey
     from actors.events import Event
 
-_PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
+_ATTEMPTS = 3
+"""How often a session is read that is forgotten and begins anew while it is read."""
 _OPENING = {
     "tool_completed": ("tool_executing", CALL),
     "input_received": ("input_requested", INPUT),
@@ -69,30 +70,44 @@ async def verify_log(log: EventLog) -> LogReport:
 
 
 async def _verify_stream(log: EventLog, key: StreamKey, faults: list[LogFault]) -> tuple[Head | None, int]:
-    while True:
-        found: list[LogFault] = []
-        head: Head | None = None
-        check = StreamCheck(1)
-        try:
-            head = await log.head(key)
-            if head is None:
-                return None, 0
-            check = StreamCheck(head.oldest)
-            position = head.oldest - 1
-            while position < head.latest:
-                lines = await log.read(key, position, min(_PAGE_EVENTS, head.latest - position), _PAGE_BYTES)
-                for line in lines:
-                    found += [LogFault(*key, check.seq, rule, message) for rule, message in check.take(line)]
-                position += len(lines)
-            found += [LogFault(*key, head.latest, rule, message) for rule, message in check.end(head)]
-        except Trimmed:
-            continue  # the server dropped what we were about to read: from the new oldest one, then
-        except KeyError:
-            return None, 0  # or all of it
-        except LogCorrupt as error:
-            found.append(LogFault(*key, check.seq + 1, "log", text_of(error)))
-        faults += found
-        return head, check.count
+    for _ in range(_ATTEMPTS):
+        walk = await _begin(log, key, faults)
+        if walk is None:
+            return None, 0
+        found, count = await _check(key, walk)
+        if not walk.gone:
+            faults += found
+            return walk.head, count
+    message = f"it began anew {_ATTEMPTS} times while it was read: it was not checked"
+    faults.append(LogFault(*key, 0, "log", message))
+    return None, 0
+
+
+async def _begin(log: EventLog, key: StreamKey, faults: list[LogFault]) -> StreamWalk | None:
+    try:
+        return await StreamWalk.of(log, key)
+    except LogCorrupt as error:
+        faults.append(LogFault(*key, 0, "log", str(error)))
+        return None
+
+
+async def _check(key: StreamKey, walk: StreamWalk) -> tuple[list[LogFault], int]:
+    """Return the faults of what is kept of the stream, and how many events were checked."""
+    found: list[LogFault] = []
+    check = StreamCheck(walk.head.oldest)
+    try:
+        while lines := await walk.page():
+            first = walk.position - len(lines) + 1
+            if first != check.expected:  # the server dropped what was to be read, and what was checked
+                found, check = [], StreamCheck(first)
+            for line in lines:
+                found += [LogFault(*key, check.seq, rule, message) for rule, message in check.take(line)]
+    except LogCorrupt as error:
+        return [*found, LogFault(*key, check.seq + 1, "log", str(error))], check.count
+    if walk.position >= check.expected:
+        return [], 0  # it dropped all of it
+    found += [LogFault(*key, walk.head.latest, rule, message) for rule, message in check.end(walk.head)]
+    return found, check.count
 
 
 class StreamCheck:
@@ -101,6 +116,8 @@ class StreamCheck:
     def __init__(self, oldest: int) -> None:
         self.seq = oldest - 1
         """The event taken last."""
+        self.expected = oldest
+        """The place of the next line."""
         self.count = 0
         self._trimmed = oldest > 1
         self._grammar = Grammar()
@@ -111,6 +128,7 @@ class StreamCheck:
         """Take the next line; yield the rules that it breaks, and how."""
         expected = self.seq + 1
         self.seq = expected
+        self.expected += 1
         self.count += 1
         try:
             event = decode_event(orjson.loads(line))

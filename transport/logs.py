@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from actors import Trimmed, open_log, verify_log
+from actors import StreamWalk, open_log, verify_log
 
 if TYPE_CHECKING:
     from actors import EventLog, StreamKey
 
-_PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
+_ATTEMPTS = 3
+"""How often a session is exported that is forgotten and begins anew meanwhile."""
 FAULTY = 1
 
 
@@ -43,18 +44,15 @@ async def export(log: str, user: str | None, session: str | None) -> None:
 
 
 async def _export(log: EventLog, key: StreamKey) -> None:
-    head = await log.head(key)
-    if head is None:
-        return
-    whose = orjson.dumps({"user": key.user, "session": key.session, "epoch": head.epoch})[:-1]
-    position = head.oldest - 1
-    while position < head.latest:
-        try:
-            lines = await log.read(key, position, _PAGE_EVENTS, _PAGE_BYTES)
-        except Trimmed as trimmed:  # by the server, in this very moment
-            position = trimmed.oldest - 1
-            continue
-        except KeyError:
+    """Print the events of one session. Where it is forgotten meanwhile say so on stderr, and go on with the new one."""
+    for _ in range(_ATTEMPTS):
+        walk = await StreamWalk.of(log, key)
+        if walk is None:
             return
-        sys.stdout.buffer.writelines(whose + b"," + line[1:] + b"\n" for line in lines)
-        position += len(lines)
+        whose = orjson.dumps({"user": key.user, "session": key.session, "epoch": walk.head.epoch})[:-1]
+        while lines := await walk.page():
+            sys.stdout.buffer.writelines(whose + b"," + line[1:] + b"\n" for line in lines)
+        if not walk.gone:
+            return
+        text = f"epoch {walk.head.epoch} was forgotten after event {walk.position} was exported"
+        print(f"{key.user!r} {key.session}: {text}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from actors.errors import ConfigError
+from actors.eventlog._walk import StreamWalk
 from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey
 from actors.eventlog.memory import MemoryLog
 from actors.eventlog.sqlite import SqliteLog
@@ -18,6 +19,7 @@ __all__ = [
     "Retention",
     "SqliteLog",
     "StreamKey",
+    "StreamWalk",
     "open_log",
 ]
 

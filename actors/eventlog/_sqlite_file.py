@@ -27,9 +27,46 @@ CHECK_SECONDS = 5.0
 """How long the check of a file may hold up its opening: some GiB on a machine of today. More is not checked."""
 _STEPS_PER_LOOK = 1_000
 
+WAL_BYTES = 16 * 1024 * 1024
+"""Size to which the write-ahead log is cut back once all of it is in the file: four times what it grows to where no
+other program reads for long. SQLite itself never makes it smaller while the log is open."""
+
 _MAGIC, _HEADER_BYTES, _LARGEST_PAGE = b"SQLite format 3\0", 100, 65_536
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+LOOK_SECONDS = 1.0
+"""How often the size of the write-ahead log is looked at, while something is written."""
+LARGE_WAL_BYTES = 256 * 1024 * 1024
+"""A write-ahead log of this size is told as a warning, once: another program must be reading for long."""
+
+
+@attrs.define
+class WalWatch:
+    """Watches the size of the write-ahead log of the file at ``path``; for one caller at a time."""
+
+    _path: Path
+    size: int = 0
+    """In bytes, when it was last looked at; 0 where there is none."""
+    _next_at: float = 0.0
+    _told: bool = False
+
+    def look(self) -> None:
+        """Look at the size, unless that was done a moment ago; warn where it is large."""
+        now = time.monotonic()
+        if now < self._next_at:
+            return
+        self._next_at = now + LOOK_SECONDS
+        try:
+            self.size = _beside(self._path.resolve(), "-wal").stat().st_size
+        except OSError:
+            self.size = 0
+        is_large = self.size >= LARGE_WAL_BYTES
+        if is_large and not self._told:
+            text = "%s: the write-ahead log has %d MiB, and cannot shrink while another program goes on reading"
+            logger.warning(text, self._path, self.size >> 20)
+        self._told = is_large
 
 
 @attrs.define
@@ -82,7 +119,8 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
         if not _is_locked(target):  # else it is whole, or its owner has said so; and its locks are not to be touched
             _check_whole(path, target)
         uri = f"file:{quote(str(target))}?mode=ro"
-        if not os.access(target.parent, os.W_OK) and not target.with_name(f"{target.name}-shm").exists():
+        if _is_beyond_writing(target):
+            _check_alone(path, target)
             uri += "&immutable=1"  # nobody can be writing there, and SQLite has no place for its own files
         connection = owned.enter_context(
             contextlib.closing(
@@ -94,6 +132,25 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
         show_as_new(connection, version)
         owned.pop_all()
         return connection
+
+
+def _is_beyond_writing(target: Path) -> bool:
+    """Whether SQLite can neither make the index of a write-ahead log beside the file, nor finds one there."""
+    return not os.access(target.parent, os.W_OK, effective_ids=True) and not _beside(target, "-shm").exists()
+
+
+def _check_alone(path: Path, target: Path) -> None:
+    """Refuse a file with a write-ahead log: opened as one that cannot change, SQLite would leave out what is in it."""
+    log = _beside(target, "-wal")
+    if log.exists() and log.stat().st_size:
+        raise LogUnavailable(
+            f"{path}: its newest events are in {log.name}, which cannot be read in a folder that may not be written:"
+            " copy both files to one that may"
+        )
+
+
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(f"{target.name}{ending}")
 
 
 def _is_locked(target: Path) -> bool:
@@ -160,7 +217,7 @@ def _check_whole(path: Path, target: Path) -> None:
     Only where there is no write-ahead log, which may hold what is missing. The header is described in
     https://www.sqlite.org/fileformat2.html#the_database_header.
     """
-    log = target.with_name(f"{target.name}-wal")
+    log = _beside(target, "-wal")
     if not target.exists() or (log.exists() and log.stat().st_size):
         return
     with target.open("rb") as file:
@@ -195,7 +252,7 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _lock_path(target: Path) -> Path:
-    return target.with_name(f"{target.name}-lock")
+    return _beside(target, "-lock")
 
 
 def _lock(path: Path, target: Path) -> int:
@@ -251,6 +308,7 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
     _renew_epochs(connection, path)
     _note_risk(connection, "" if synchronous == "FULL" else _boot())
     connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
 
 
 def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:

@@ -105,6 +105,11 @@ class LogStatistics:
     """Calls of ``read``: 0 while every client finds what it wants in its session's ring."""
     trims: int
     """Calls of ``trim`` that dropped something."""
+    wal_bytes: int = attrs.field(default=0, eq=False)
+    """Size of the write-ahead log's file, as it was at most a second before the newest write; 0 where there is none.
+
+    It grows for as long as another program goes on with one read of the log, and is cut back after that.
+    """
 
 
 class EventLog(ABC):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import trio
 
 from actors.errors import ConfigError, LogUnavailable
-from actors.eventlog._sqlite_file import Database, open_database, open_for_reading, translated
+from actors.eventlog._sqlite_file import Database, WalWatch, open_database, open_for_reading, translated
 from actors.eventlog._sqlite_store import Reader, Writer
 from actors.eventlog.base import EventLog, Head, LogStatistics
 from actors.failures import shown, text_of
@@ -61,6 +61,7 @@ class SqliteLog(EventLog):
         self._reader: Reader | None = None
         self._writer: Writer | None = None
         self._commits = self._batches = self._events = self._reads = self._trims = 0
+        self._wal = WalWatch(self._path)
 
     async def open(self) -> None:
         async with self._reading:
@@ -112,12 +113,15 @@ class SqliteLog(EventLog):
             events=self._events,
             reads=self._reads,
             trims=self._trims,
+            wal_bytes=self._wal.size,
         )
 
     async def _write(self, call: Callable[[Writer], T]) -> T:
         def work() -> T:
             with translated(self._path):
-                return call(self._opened(self._writer))
+                result = call(self._opened(self._writer))
+            self._wal.look()
+            return result
 
         return await trio.to_thread.run_sync(work, limiter=self._writing)
 

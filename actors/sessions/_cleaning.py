@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 import trio
 
-from actors.errors import LogError
+from actors.errors import LogCorrupt, LogError
 from actors.failures import log_failure
 from actors.sessions._boundary import report
+from actors.sessions._done import DoneCommands, decode_record, encode_record
 from actors.sessions._journal import now_ms
 
 if TYPE_CHECKING:
@@ -36,11 +38,14 @@ class Cleaner:
         keep: Retention,
         forget_seconds: float,
         reserve: Callable[[StreamKey], AbstractContextManager[bool]],
+        *,
+        command_seconds: float = 0.0,
     ) -> None:
         self._log = log
         self._keep = keep
         self._forget_seconds = forget_seconds
         self._reserve = reserve
+        self._command_seconds = command_seconds
 
     async def run(self) -> None:
         """Clean for ever, a minute after the start at the earliest. What fails is logged, and tried the next time."""
@@ -56,23 +61,39 @@ class Cleaner:
             await trio.sleep(pause)
 
     async def clean(self) -> None:
-        """Drop what retention does not keep, and forget who had nothing left for long. Safe to cancel."""
+        """Drop what retention does not keep, and forget the sessions that had nothing left for long. Safe to cancel.
+
+        Raises what the log raises, except for a session that is damaged: that is logged, and the others are cleaned.
+        """
         for key in await self._log.streams():
             await trio.lowlevel.checkpoint()
-            with self._reserve(key) as reserved:
-                head = await self._log.head(key) if reserved else None
-                if head is not None:
-                    await self._tidy(key, head)
+            try:
+                with self._reserve(key) as reserved:
+                    head = await self._log.head(key) if reserved else None
+                    if head is not None:
+                        await self._tidy(key, head)
+            except LogCorrupt as error:
+                text = "session %r of %r could not be cleaned up"
+                log_failure(logger, text, key.session, key.user, level=logging.WARNING, error=error)
 
     async def _tidy(self, key: StreamKey, head: Head) -> None:
         now = now_ms()
-        if head.oldest > head.latest:
-            if now - head.touched > self._forget_seconds * 1000:
+        record = decode_record(head.state)
+        done = DoneCommands(sys.maxsize, self._command_seconds, record.done)
+        done.forget(now)
+        if head.oldest > head.latest and not len(done):
+            # Its events may be older than the close, which is remembered as long as they would be.
+            if now - max(head.touched, record.closed_at or 0) > self._forget_seconds * 1000:
                 await self._log.remove(key)
+                return
         elif self._exceeds(head, now):
-            await self._log.trim(key, self._keep, now)
+            await self._log.trim(key, self._keep.beside(len(head.state)), now)
+        if len(done) < len(record.done):
+            await self._log.mark(key, encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done))
 
     def _exceeds(self, head: Head, now: int) -> bool:
         keep = self._keep
+        if head.oldest > head.latest:
+            return False
         too_old = now - head.oldest_ts > keep.seconds * 1000
-        return too_old or head.latest - head.oldest >= keep.events or head.size > keep.size
+        return too_old or head.latest - head.oldest >= keep.events or head.size + len(head.state) > keep.size

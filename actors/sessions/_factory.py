@@ -134,7 +134,13 @@ class Sessions:
         self._factory: SessionFactory | None = None
         self._keys: dict[ActorRef, StreamKey] = {}
         self._reserved: dict[StreamKey, trio.Event] = {}
-        self.cleaner = Cleaner(log, retention, settings.forget_seconds, self._reserve)
+        self.cleaner = Cleaner(
+            log,
+            retention,
+            settings.forget_seconds,
+            self._reserve,
+            command_seconds=settings.command_memory_seconds,
+        )
         """Takes care of the logs of sessions that are not in memory."""
         self._spawned = self._reaped = self._crashed = 0
         self._idle_ones: deque[tuple[float, StreamKey]] = deque()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
-from actors.errors import LogError, LogUnavailable, Trimmed
+from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch
 from actors.sessions._boundary import contained
 from actors.sessions._done import DoneCommands, decode_record, encode_record
@@ -148,6 +148,7 @@ class Journal:
 
     __slots__ = (
         "__weakref__",
+        "_added",
         "_append",
         "_commit_waits",
         "_committer",
@@ -205,6 +206,7 @@ class Journal:
         self._window = window
         self._on_failure = on_failure
         self._size = head.size
+        self._added = 0
         self._oldest_ts = head.oldest_ts
         self.seq = self.committed_seq = self._taken = head.latest
         record = decode_record(head.state)
@@ -368,7 +370,7 @@ class Journal:
         self.committed_seq = until = batch.first + len(batch.lines) - 1
         if self._pause_at % FAIRNESS:  # there for the window, which has room again
             self._set_pause()
-        self._size += batch.size
+        self._added += batch.size
         if self._completed:
             self._completed = {id_: entry for id_, entry in self._completed.items() if entry[1] > until} or None
         if self._started:
@@ -410,21 +412,25 @@ class Journal:
         """Whether a limit of retention was crossed since the log was last asked: an upper bound, the log is exact."""
         keep, kept = self._retention, self.committed_seq - self._head.oldest + 1
         expired = now_ms() - keep.seconds * 1000
-        size = self._size + len(self._record)
+        size = self._size + self._added + len(self._record)
         return kept > 0 and (kept > keep.events or size > keep.size or self._oldest_ts < expired)
 
     async def oldest(self) -> int:
         """Find the lowest seq within retention, exactly; asks the log only when a limit was crossed. Safe to cancel."""
         if self.overgrown:
-            before = self._size
+            before = self._added
             keep = self._retention.beside(len(self._record))
             self._head = head = await self._log.trim(self.key, keep, now_ms())
-            self._size = head.size + self._size - before
+            # What was added before the log was asked is in its answer, whoever else asked meanwhile.
+            self._size = head.size - before
             self._oldest_ts = head.oldest_ts or self.ts
         return self._head.oldest
 
     async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
-        """Read committed lines above ``after`` from the log; raises :class:`~actors.Trimmed`."""
+        """Read committed lines above ``after`` from the log.
+
+        Raises :class:`~actors.Trimmed`, and :class:`~actors.LogCorrupt` where the log lacks what was committed.
+        """
         self._log_reads += 1
         try:
             lines = await self._log.read(self.key, after, limit, size)
@@ -433,7 +439,7 @@ class Journal:
             self._head = attrs.evolve(self._head, oldest=max(self._head.oldest, trimmed.oldest))
             raise
         if not lines and after < self.committed_seq:
-            raise Trimmed(self._head.oldest)
+            raise LogCorrupt(f"event {after + 1} is missing")
         return lines
 
     def statistics(self) -> JournalStatistics:

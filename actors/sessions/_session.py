@@ -15,7 +15,15 @@ import trio
 from actors._actor import Actor
 from actors._lifecycle import Failure
 from actors.codec import encode, envelope, is_text
-from actors.errors import CommandRefused, LogError, LogUnavailable, SessionClosed, Trimmed, UnserialisableEvent
+from actors.errors import (
+    CommandRefused,
+    LogCorrupt,
+    LogError,
+    LogUnavailable,
+    SessionClosed,
+    Trimmed,
+    UnserialisableEvent,
+)
 from actors.events import Custom, UserMessage
 from actors.failures import log_failure
 from actors.grammar import interrupted
@@ -245,10 +253,14 @@ class Session(Actor):
         """Read as :meth:`Attachment.history` says."""
         journal = self._stage.journal
         lines: Sequence[bytes] = ()
-        while (after := max(after, await journal.oldest() - 1)) < journal.committed_seq:
-            with suppress(Trimmed):  # in this very moment, by somebody else: from the new oldest one, then
+        after = max(after, await journal.oldest() - 1)
+        while after < journal.committed_seq and not lines:
+            try:
                 lines = await journal.read(after, limit, size)
-                break
+            except Trimmed as trimmed:  # in this very moment, by somebody else: from the new oldest one, then
+                if trimmed.oldest <= after + 1:  # the same again and again
+                    raise LogCorrupt(f"event {after + 1} is missing") from trimmed
+                after = trimmed.oldest - 1
         return lines, after + len(lines) < journal.committed_seq
 
     @property

@@ -11,7 +11,7 @@ import trio.testing
 from delivery.agents import KEY, app_on
 from protocol.wire import greeted, greeted_in_memory
 
-from actors import MemoryLog, SqliteLog, StreamKey
+from actors import Head, MemoryLog, Retention, SqliteLog, StreamKey
 from actors.testing import FaultyLog, event_batch
 
 if TYPE_CHECKING:
@@ -66,6 +66,91 @@ async def test_a_session_without_events_is_forgotten_after_its_time(
         async with greeted(server, "old", resume=resume) as one:
             assert one.welcome["recovered"] == (not forgotten)
             assert one.welcome.get("reset") == ("epoch_changed" if forgotten else None)
+
+
+async def cleaned_twice(log: EventLog, **settings: object) -> Head | None:
+    """Clean once for the events and once for what is left then; what is left after that."""
+    async with app_on(log, **settings).running(port=0) as server:
+        await server.sessions.cleaner.clean()
+        await server.sessions.cleaner.clean()
+        return await log.head(OLD)
+
+
+@pytest.mark.parametrize(("days", "forgotten"), [(29, False), (31, True)])
+async def test_a_close_is_remembered_for_its_time_however_old_the_events_are(
+    tmp_path: Path, days: float, *, forgotten: bool
+) -> None:
+    """The time counts from the close, not from the newest event."""
+    async with SqliteLog(tmp_path / "log.db") as log:
+        await aged(log, 60)
+        closed_at = int((time.time() - days * DAY) * 1000)
+        await log.mark(OLD, b"[%d,[],%d,[]]" % (closed_at, closed_at))
+    assert (await cleaned_twice(SqliteLog(tmp_path / "log.db")) is None) == forgotten
+
+
+@pytest.mark.parametrize(("seconds", "forgotten"), [(299, False), (301, True)])
+async def test_a_session_is_not_forgotten_while_a_command_of_it_is_remembered(
+    tmp_path: Path, seconds: float, *, forgotten: bool
+) -> None:
+    """Else a start that is sent again would run again."""
+    async with SqliteLog(tmp_path / "log.db") as log:
+        await aged(log, 60)
+        at = int((time.time() - seconds) * 1000)
+        await log.mark(OLD, b'[1,[],null,[["a",%d,{"run_id":"r"}]]]' % at)
+    assert (await cleaned_twice(SqliteLog(tmp_path / "log.db"), forget_seconds=0) is None) == forgotten
+
+
+async def test_commands_whose_time_is_over_leave_the_log(tmp_path: Path) -> None:
+    """What is open and the close stay."""
+    async with SqliteLog(tmp_path / "log.db") as log:
+        await aged(log, 1)
+        now = time.time_ns() // 1_000_000
+        opened = b'["run","r","r",null,"a",5]'
+        done = b'["old",%d,{}],["new",%d,{}]' % (now - 400_000, now)
+        await log.mark(OLD, b"[7,[%b],9,[%b]]" % (opened, done))
+    head = await cleaned_twice(SqliteLog(tmp_path / "log.db"))
+    assert head is not None
+    assert head.state == b'[7,[%b],9,[["new",%d,{}]]]' % (opened, now)
+
+
+async def test_a_damaged_session_does_not_keep_the_others_from_being_cleaned(
+    log: EventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named in the log, and left as it is."""
+    damaged = StreamKey("anonymous", "damaged")
+    async with app_on(log).running(port=0) as server:
+        await log.make(damaged)
+        await log.mark(damaged, b"no json")
+        await aged(log, 8)
+        await server.sessions.cleaner.clean()
+        head, left = await log.head(OLD), await log.head(damaged)
+        assert (head and head.oldest, left and left.state) == (4, b"no json")
+    assert "session 'damaged' of 'anonymous' could not be cleaned up" in caplog.text
+
+
+async def test_a_log_that_fails_oddly_ends_no_session(autojump_clock: trio.testing.MockClock) -> None:
+    """Neither by the cleaning of old ones nor by the sweep of those in memory."""
+
+    class Odd(MemoryLog):
+        rounds = trims = 0
+
+        async def streams(self) -> list[StreamKey]:
+            self.rounds += 1
+            raise RuntimeError("odd")
+
+        async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
+            self.trims += 1
+            raise KeyError(key)
+
+    log = Odd()
+    async with app_on(log, retain_events=2, idle_seconds=1000).running(port=0) as server:
+        async with (await server.sessions.get("anonymous", "s1")).lease():
+            for _ in range(4):
+                await (await server.sessions.get("anonymous", "s1")).emit("x")
+            await trio.sleep(8000)
+            assert log.rounds > 1
+            assert log.trims > 1
+            assert (server.sessions.statistics().spawned, server.sessions.statistics().crashed) == (1, 0)
 
 
 async def test_a_session_that_is_in_memory_is_left_alone(log: EventLog) -> None:

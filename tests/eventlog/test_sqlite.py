@@ -526,3 +526,76 @@ def test_valkey_is_refused_by_name() -> None:
 def test_an_unknown_durability_is_refused() -> None:
     with pytest.raises(ConfigError, match="NORMAL or FULL"):
         SqliteLog("x.db", "OFF")  # type: ignore[arg-type]  # what is tested
+
+
+async def grow(log: SqliteLog, first: int, count: int) -> int:
+    """Append so many rows of 100 kB; the next event's number."""
+    for seq in range(first, first + count):
+        await log.append([Batch(KEY, seq, [event_line(seq, text="x" * 100_000)], b"")])
+    return first + count
+
+
+async def test_the_write_ahead_log_shrinks_once_nobody_reads_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It grows beside a reader, which is told in the statistics and once as a warning; then it is cut back."""
+    monkeypatch.setattr(_sqlite_file, "WAL_BYTES", 100_000)
+    monkeypatch.setattr(_sqlite_file, "LARGE_WAL_BYTES", 5_000_000)
+    monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 0.0)
+    path, wal = tmp_path / "x.db", tmp_path / "x.db-wal"
+    async with SqliteLog(path) as log:
+        await log.make(KEY)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM batches").fetchone()
+            following = await grow(log, 1, 60)
+            assert log.statistics().wal_bytes == wal.stat().st_size > 6_000_000
+        assert [message for message in caplog.messages if "write-ahead log has" in message] == caplog.messages != []
+        assert len(caplog.messages) == 1
+        await grow(log, following, 2)
+        assert log.statistics().wal_bytes == wal.stat().st_size < 500_000
+        assert len(await log.read(KEY, 0, ALL, ALL)) == 62
+
+
+async def test_an_idle_write_ahead_log_is_not_looked_at_for_each_append(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look is a system call; between two of them the size stays as it was."""
+    monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 1e9)
+    async with SqliteLog(tmp_path / "x.db") as log:
+        await log.make(KEY)
+        before = log.statistics().wal_bytes
+        await grow(log, 1, 2)
+        assert log.statistics().wal_bytes == before > 0
+
+
+@pytest.mark.parametrize("index", [False, True])
+async def test_a_copy_that_may_not_be_written_is_read_whole_or_refused(
+    tmp_path: Path, unprivileged_folder: Path, *, index: bool
+) -> None:
+    """What is in a write-ahead log is never left out: SQLite reads it where the log's index was copied too."""
+    del tmp_path
+    source = unprivileged_folder / "source"
+    source.mkdir()
+    copy = unprivileged_folder / "copy"
+    copy.mkdir()
+    async with SqliteLog(source / "x.db") as log:
+        await log.make(KEY)
+        await log.append([event_batch(KEY, 1, 3)])
+        for ending in ("", "-wal", *(["-shm"] if index else [])):
+            target = copy / f"x.db{ending}"
+            target.write_bytes((source / f"x.db{ending}").read_bytes())
+            target.chmod(0o444)
+    copy.chmod(0o555)
+    try:
+        log = SqliteLog(copy / "x.db", read_only=True)
+        if index:
+            async with log:
+                assert len(await log.read(KEY, 0, ALL, ALL)) == 3
+        else:
+            with pytest.raises(LogUnavailable, match="which cannot be read"):
+                await log.open()
+    finally:
+        copy.chmod(0o755)
+        for path in (*copy.iterdir(), *source.iterdir()):
+            path.unlink()
