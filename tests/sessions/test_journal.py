@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 from _scale import scaled
@@ -11,6 +13,9 @@ from hypothesis import strategies as st
 from actors.eventlog import MemoryLog, Retention, StreamKey
 from actors.sessions._committer import Committer
 from actors.sessions._journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEY = StreamKey("alice", "s1")
 SIZE = 2_000
@@ -75,7 +80,7 @@ async def test_the_state_is_the_same_object_until_something_of_it_changes() -> N
         seen = [journal.record()]
         journal.put(b'"type":"custom","data":', b"{}", at=journal.now() + 5)
         assert journal.record() is seen[-1]
-        changes = [
+        changes: list[Callable[[], object]] = [
             lambda: journal.grammar.apply("agent_started", "r", name="a"),
             lambda: journal.remember_done("a", {}),
             lambda: journal.grammar.apply("tool_executing", "r", "c", name="t"),
