@@ -107,6 +107,10 @@ class Grammar:
         elif run_id is not None:
             self._require_run(run_id, event)
 
+    def copy(self) -> Grammar:
+        """Return a grammar with the same things open, which goes its own way from here."""
+        return Grammar(tuple(self._items.values()))
+
     def within(self, run_id: str) -> tuple[Open, ...]:
         """List what is open within a run (its calls, its children and theirs), innermost first, without the run."""
         runs = {run_id}

@@ -92,6 +92,21 @@ class EventLogContract:
         await _refused(log.append([event_batch(_OTHER, 1, 2)]), LogCorrupt)
         _same(list(await log.read(_OTHER, 0, 9, _ALL)), [event_line(1, _TS), event_line(2, _TS + 1)])
 
+    async def test_a_batch_whose_lines_do_not_match_its_numbers_is_refused(self, log: EventLog) -> None:
+        """Each line has its own number, wherever in the batch it stands; all or nothing, as for any fault."""
+        await log.make(_OTHER)
+        await log.make(_KEY)
+        for first in (1, 8, 98):  # where numbers have one digit, come to have two, and three
+            before = first - 1 - (await log.make(_KEY)).latest
+            await log.append([event_batch(_KEY, first - before, before)] if before else [])
+            right = [event_line(first + i) for i in range(5)]
+            for i, line in enumerate(right):
+                for wrong in (right[i - 1], event_line(first + i + 1), line[1:], b"[]", b""):
+                    lines = [*right[:i], wrong, *right[i + 1 :]]
+                    await _refused(log.append([event_batch(_OTHER, 1, 2), Batch(_KEY, first, lines, b"")]), LogCorrupt)
+            _same(((await log.make(_KEY)).latest, (await log.make(_OTHER)).latest), (first - 1, 0))
+            await log.append([Batch(_KEY, first, right, b"")])
+
     async def test_a_cancelled_append_that_raised_did_nothing(self, log: EventLog) -> None:
         """Raised: nothing is there. Returned: all of it is."""
         await log.make(_KEY)

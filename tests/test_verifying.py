@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 import trio
+from _damaged import DamagedLog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from actors import (
     ConfigError,
     LogReport,
     LogUnavailable,
-    MemoryLog,
     Retention,
     Run,
     Sessions,
@@ -61,9 +61,8 @@ def lines(*events: tuple[str | None, ...]) -> list[bytes]:
 
 
 async def report(events: list[bytes], state: bytes = b"", keep: int | None = None) -> LogReport:
-    async with MemoryLog() as log:
-        await log.make(KEY)
-        await log.append([Batch(KEY, 1, events, state)])
+    async with DamagedLog() as log:
+        await log.stored(KEY, events, state)
         if keep is not None:
             await log.trim(KEY, Retention(events=keep), 0)
         return await verify_log(log)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from actors.errors import LogCorrupt, Trimmed
-from actors.eventlog._lines import Surplus, bounded, check_names, checksum, following, split, timestamp
+from actors.eventlog._lines import Surplus, bounded, check_names, check_numbers, checksum, following, split, timestamp
 from actors.eventlog._sqlite_file import transaction
 from actors.eventlog.base import Head, StreamKey
 
@@ -210,6 +210,7 @@ class Writer:
             raise ValueError(f"an empty batch for {batch.key}")
         if batch.first != end.latest + 1:
             raise LogCorrupt(f"{batch.key} is at {end.latest}: {batch.first} cannot follow")
+        check_numbers(batch)
         body = b"\n".join(lines)
         if body.count(b"\n") != count - 1:
             raise LogCorrupt(f"a raw line feed in a line of {batch.key} from {batch.first}")

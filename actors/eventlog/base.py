@@ -2,8 +2,9 @@
 
 A log holds *streams*, one per session of a user. A stream is a sequence of encoded events (*lines*: one JSON object
 each, no raw line feed in it, beginning ``{"seq":12,"ts":1700000000000``) numbered from 1 without a gap. The log never
-looks into a line, with one exception: for retention by age it reads ``ts``, which never falls within a stream; that is
-its writer's care. A line that breaks this raises ``LogCorrupt``, at the latest where it is read.
+looks into a line, with two exceptions: as it appends a line it compares the ``seq``, and for retention by age it reads
+``ts``, which never falls within a stream; that is its writer's care. A line without a ``ts`` raises ``LogCorrupt``, at
+the latest where it is read.
 
 Beside its events a stream has an ``epoch``, drawn when it is made, and a ``state``: opaque bytes that its writer gives
 with every batch (what was open after that batch). The log keeps the newest state of a stream once, and need not write
@@ -153,8 +154,9 @@ class EventLog(ABC):
         """Append all batches in one commit: when it returns they are as durable as the engine is set to make them.
 
         All or nothing: when it raises, none of them is in the log. Each batch's ``first`` must be its stream's
-        ``latest + 1`` (``LogCorrupt`` otherwise); several of one stream follow each other. An empty batch is a
-        ``ValueError``. Until it returns, the batches and their lists of lines must not be changed.
+        ``latest + 1``, and each line's ``seq`` must follow from it (``LogCorrupt`` otherwise); several batches of one
+        stream follow each other. An empty batch is a ``ValueError``. Until it returns, the batches and
+        their lists of lines must not be changed.
         """
 
     @abstractmethod

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
-from actors.eventlog._lines import Surplus, bounded, check_names, timestamp
+from actors.eventlog._lines import Surplus, bounded, check_names, check_numbers, timestamp
 from actors.eventlog.base import EventLog, Head, LogStatistics
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class _Stream:
             raise ValueError(f"an empty batch for {batch.key}")
         if batch.first != self.latest + 1:
             raise LogCorrupt(f"{batch.key} is at {self.latest}: {batch.first} cannot follow")
+        check_numbers(batch)
         self.lines.extend(batch.lines)
         self.latest += len(batch.lines)
         self.size += batch.size
@@ -132,7 +133,8 @@ class MemoryLog(EventLog):
             raise
         self._commits += bool(done)
         self._batches += len(done)
-        self._events += sum([len(batch.lines) for batch in batches])
+        for _, batch, _ in done:
+            self._events += len(batch.lines)
 
     async def mark(self, key: StreamKey, state: bytes) -> None:
         await trio.lowlevel.checkpoint()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
+from actors._wakeup import Wakeup
 from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch
 from actors.sessions._boundary import contained
@@ -152,13 +153,13 @@ class Journal:
         "_append",
         "_commit_waits",
         "_committer",
-        "_completed",
         "_dirty",
         "_failure",
+        "_has_room",
         "_head",
+        "_in_batch",
         "_log",
         "_log_reads",
-        "_lot",
         "_next_ts",
         "_oldest_ts",
         "_on_failure",
@@ -166,9 +167,9 @@ class Journal:
         "_record",
         "_recorded",
         "_retention",
+        "_shown",
         "_size",
         "_stamp",
-        "_started",
         "_taken",
         "_window",
         "closed_at",
@@ -213,6 +214,8 @@ class Journal:
         # The record is written when it changes, not with each event: the newest event may be younger than it.
         self.ts = max(record.ts, head.touched) if head.latest else record.ts
         self.grammar, self.closed_at = record.grammar, record.closed_at
+        self._in_batch = self._shown = record.grammar
+        """The grammar after the events of the last batch, and after the newest committed event."""
         self.done = DoneCommands(command_bytes, command_seconds, record.done)
         """The commands that the log remembers as done."""
         self._record = head.state
@@ -223,14 +226,12 @@ class Journal:
         self._next_ts: float
         self._set_ts(self.ts)
         self._pause_at: int
-        self._set_pause()
+        self._set_pause(self.seq)
         self.cursors: dict[Cursor, None] = {}
         self._dirty = False
         self._failure: LogError | None = None
-        self._lot: trio.lowlevel.ParkingLot | None = None
+        self._has_room: Wakeup | None = None
         self._commit_waits: list[tuple[int, Callable[[LogError | None], None]]] = []
-        self._started: dict[str, int] | None = None
-        self._completed: dict[str, tuple[Open, int]] | None = None
         self._log_reads = 0
         self.thread = get_ident()
         """Which alone may put events: the session's loop runs in it."""
@@ -251,6 +252,7 @@ class Journal:
         """Tell the time of day in ms, never before the newest event's: a clock set back does not reorder events."""
         return max(now_ms(), self.ts)
 
+    @trio.lowlevel.enable_ki_protection
     def put(self, envelope: bytes, data: bytes, end: bytes = b"}", at: int = 0) -> bool:
         """Append one event, of what :func:`~actors.codec.envelope` and :func:`~actors.codec.encode` gave. Never waits.
 
@@ -258,51 +260,46 @@ class Journal:
         ``ts`` where :meth:`now` was asked already, in the same breath, by whoever keeps that time elsewhere too.
         True when an emitter should :meth:`admit` before it goes on: the window is full, or it is the others' turn.
         Raises :class:`~actors.LogUnavailable` after the log has failed: nothing can be promised any more; and
-        RuntimeError in any other thread than the session's, before anything has changed.
+        RuntimeError in any other thread than the session's. Where this or anything else is raised (``RecursionError``:
+        an agent may be as deep as it likes) nothing was appended.
         """
         if get_ident() != self.thread:
             raise wrong_place("an emit")
         if self._failure is not None:
-            raise LogUnavailable("the session's log failed earlier") from self._failure
-        self.seq = seq = self.seq + 1
+            self.require_log()
+        seq = self.seq + 1
         if at:
             self._set_ts(at)
         elif (now := time()) >= self._next_ts:
             self._set_ts(int(now * 1000))
         # seq and ts come first, so that both are found without decoding the rest.
-        self._append(b'{"seq":%d%b%b%b%b' % (seq, self._stamp, envelope, data, end))
+        line = b'{"seq":%d%b%b%b%b' % (seq, self._stamp, envelope, data, end)
+        pause = seq >= self._pause_at
+        if pause:
+            self._set_pause(seq)
         if not self._dirty:
+            self._committer.mark(self)  # with nothing new yet, which costs it a look if it comes to nothing
             self._dirty = True
             self._oldest_ts = self._oldest_ts or self.ts
-            self._committer.mark(self)
-        if seq < self._pause_at:
-            return False
-        self._set_pause()
-        return True
+        # A seq exists when its line is in the ring: whatever can raise is above, and nothing comes between these two.
+        self._append(line)
+        self.seq = seq
+        return pause
+
+    def require_log(self) -> None:
+        """Raise :class:`~actors.LogUnavailable` after the log has failed."""
+        if self._failure is not None:
+            raise LogUnavailable("the session's log failed earlier") from self._failure
 
     def _set_ts(self, ts: int) -> None:
         """Let events have this ``ts`` until it is over; it never falls, whatever the clock does."""
-        self.ts = ts = max(ts, self.ts)
-        self._stamp = b',"ts":%d,' % ts
-        self._next_ts = (ts + 1) / 1000
+        ts = max(ts, self.ts)
+        self._stamp, self._next_ts, self.ts = b',"ts":%d,' % ts, (ts + 1) / 1000, ts
 
-    def _set_pause(self) -> None:
-        """Find the next seq at which an emitter pauses: a multiple of FAIRNESS, or the one that fills the window."""
-        seq = self.seq
+    def _set_pause(self, seq: int) -> None:
+        """Find where an emitter pauses next, above ``seq``: at a multiple of FAIRNESS, or where the window is full."""
         full = max(seq + 1, self.committed_seq + self._window)
         self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
-
-    def remember_started(self, run_id: str) -> None:
-        """Count a run, whose start was put last, as not yet open for newcomers until that is committed."""
-        if self._started is None:
-            self._started = {}
-        self._started[run_id] = self.seq
-
-    def remember_completed(self, run: Open) -> None:
-        """Count a run, whose completion was put last, as open for newcomers until that is committed."""
-        if self._completed is None:
-            self._completed = {}
-        self._completed[run.id] = (run, self.seq)
 
     async def admit(self) -> None:
         """Wait until there is room in the window; a checkpoint in any case. Cancelled: what was put stays put."""
@@ -312,10 +309,10 @@ class Journal:
         if uncommitted < self._window or self._failure is not None:
             await trio.lowlevel.checkpoint()
             return
-        if self._lot is None:
-            self._lot = trio.lowlevel.ParkingLot()
+        if self._has_room is None:
+            self._has_room = Wakeup()
         while self.seq - self.committed_seq >= self._window and self._failure is None:
-            await self._lot.park()
+            await self._has_room.wait()
 
     def when_committed(self, callback: Callable[[LogError | None], None]) -> None:
         """Call back once everything put so far is committed (None) or will never be (the error)."""
@@ -362,23 +359,22 @@ class Journal:
         self._dirty = False
         if self.seq == self._taken or self._failure is not None:
             return None
-        first, self._taken = self._taken + 1, self.seq
-        return Batch(self.key, first, self.ring.slice(first - 1, self.seq), self.record())
+        first = self._taken + 1
+        batch = Batch(self.key, first, self.ring.slice(first - 1, self.seq), self.record())
+        self._taken, self._in_batch = self.seq, self.grammar
+        return batch
 
     def committed(self, batch: Batch) -> None:
         """Show a batch that is in the log to the cursors; for the committer."""
         self.committed_seq = until = batch.first + len(batch.lines) - 1
         if self._pause_at % FAIRNESS:  # there for the window, which has room again
-            self._set_pause()
+            self._set_pause(self.seq)
         self._added += batch.size
-        if self._completed:
-            self._completed = {id_: entry for id_, entry in self._completed.items() if entry[1] > until} or None
-        if self._started:
-            self._started = {id_: seq for id_, seq in self._started.items() if seq > until} or None
+        self._shown = self._in_batch
         self.ring.committed(until, batch.size)
         # From here on others are told, and all of the journal is as they may find it.
-        if self._lot:
-            self._lot.unpark_all()
+        if self._has_room:
+            self._has_room.wake()
         waits = self._commit_waits
         if waits and waits[0][0] <= until:
             self._commit_waits = [wait for wait in waits if wait[0] > until]
@@ -391,8 +387,8 @@ class Journal:
             return
         self._failure = error
         waits, self._commit_waits = self._commit_waits, []
-        if self._lot is not None:
-            self._lot.unpark_all()
+        if self._has_room:
+            self._has_room.wake()
         self._call_back(waits, error)
         contained("the end of a session whose log refused", self._on_failure, error)
 
@@ -404,8 +400,7 @@ class Journal:
 
     def open_runs(self) -> tuple[Open, ...]:
         """List the runs that are open to someone who has read all that is committed."""
-        runs = (*(run for run, _ in (self._completed or {}).values()), *self.grammar.runs())
-        return tuple(run for run in runs if run.id not in self._started) if self._started else runs
+        return self._shown.runs()
 
     @property
     def overgrown(self) -> bool:

@@ -258,8 +258,9 @@ class Run:
         data = {"prompt": _string(prompt)} if schema is None else {"prompt": _string(prompt), "schema": schema}
         text = self._stage.encode(data)
         await self.ready()
+        question = Question(self.id)
         self._stage.record("input_requested", text, self.id, call_id)
-        question = self._stage.questions[call_id] = Question(self.id)
+        self._stage.questions[call_id] = question
         stopping = self.cancelled
         self.waits.add(waiting)
         try:
@@ -392,12 +393,12 @@ class RunScope:
         data = b'{"agent":%b,"input":%b' % (orjson.dumps(run.agent), self._input)
         if self._command_id is not None:
             data += b',"command_id":%b' % orjson.dumps(self._command_id)
+        run.started_at = trio.current_time()
         stage.record("agent_started", data + b"}", run.id, parent_run_id=parent, name=run.agent)
+        stage.runs[run.id] = run  # before any call: what has begun is found by what closes it
         if self._command_id is not None:
             stage.journal.remember_done(self._command_id, {"run_id": run.id})
-        stage.runs[run.id] = run
         run.root.subruns += run is not run.root
-        run.started_at = trio.current_time()
 
     async def __aenter__(self) -> Run:
         run = self.run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import orjson
+import trio
 
 from actors.codec import encode, envelope
 from actors.errors import LogUnavailable
@@ -17,8 +18,6 @@ from actors.sessions._home import wrong_place
 from actors.sessions._outcome import ended
 
 if TYPE_CHECKING:
-    import trio
-
     from actors.eventlog.base import StreamKey
     from actors.grammar import Open
     from actors.redaction import Redact
@@ -61,6 +60,7 @@ class Stage:
         """Encode a payload, within ``max_event_bytes``; raises :class:`~actors.UnserialisableEvent`."""
         return encode(value, self.settings.max_event_bytes)
 
+    @trio.lowlevel.enable_ki_protection
     def record(  # noqa: PLR0913 - what an event has
         self,
         event: str,
@@ -82,15 +82,16 @@ class Stage:
         if get_ident() != journal.thread:
             raise wrong_place("an emit")
         require_room()
+        # Before the grammar is asked: it stands still once nothing can be put, and no longer knows what is closed.
+        journal.require_log()
         ts = journal.now()
         run = journal.grammar.run(run_id)
         parent = parent_run_id if run is None else run.parent_run_id
-        journal.grammar.apply(event, run_id, call_id, parent_run_id=parent, name=name, ts=ts)
+        # Beside the one that counts, which it replaces once the event is there: no call is left then that could fail.
+        grammar = journal.grammar.copy()
+        grammar.apply(event, run_id, call_id, parent_run_id=parent, name=name, ts=ts)
         journal.put(envelope(event, run_id, parent, call_id), data, at=ts)
-        if run is None:
-            journal.remember_started(run_id)
-        elif event == "agent_completed":
-            journal.remember_completed(run)
+        journal.grammar = grammar
 
     def encode_closing(self, outcome: Outcome, **fields: object) -> bytes:
         """Encode a closing event's payload. A result obeys ``max_event_bytes``; why something failed is always told."""
@@ -123,7 +124,9 @@ class Stage:
                 self._abandon("tool_completed", "tool", item, item.id)
             elif item.kind == RUN:
                 self._abandon("agent_completed", "agent", item, None)
-                self.runs[item.id].abandon(ended("cancelled", "the run that it was part of is over"))
+                # Not there where it ended after the log had failed: then no event closed it.
+                if (run := self.runs.get(item.id)) is not None:
+                    run.abandon(ended("cancelled", "the run that it was part of is over"))
 
     def close_all(self) -> None:
         """Close all runs, innermost first: those that did not end although they were cancelled."""

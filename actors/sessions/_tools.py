@@ -52,8 +52,8 @@ class ToolCall:
         data = stage.encode({"tool": self.name, "arguments": self._redacted()})
         await self._run.ready()
         self._entered = True
-        stage.record("tool_executing", data, self._run.id, self.id, name=self.name)
         self._started = trio.current_time()
+        stage.record("tool_executing", data, self._run.id, self.id, name=self.name)
         return self
 
     async def __aexit__(

@@ -16,15 +16,18 @@ from actors import (
     Attachment,
     Batch,
     Command,
+    CommandRefused,
     CommandReply,
     LogUnavailable,
     MemoryLog,
     Sessions,
+    SessionSettings,
     StreamKey,
     SupervisorSpec,
     open_system,
 )
 from actors.sessions._committer import Committer
+from actors.testing import FaultyLog
 from transport._flusher import Flusher
 from transport._heartbeat import Heartbeat
 
@@ -314,6 +317,57 @@ async def test_what_a_log_raises_ends_only_the_session_of_the_batch(failure: Cal
             with suppress(LogUnavailable):
                 await (await sessions.get("alice", "bad")).emit("x")
         assert (len(good.lines), good.endings, bad.endings) == (EVENTS, [], ["crashed"])
+
+
+async def subruns(run: Run, count: int) -> None:
+    async with run.subrun("outer") as outer:
+        while True:
+            async with outer.subrun("inner"):
+                pass
+
+
+async def tools(run: Run, count: int) -> None:
+    while True:
+        async with run.subrun("outer") as outer, outer.tool("t"):
+            await outer.output("x")
+
+
+async def outputs(run: Run, count: int) -> None:
+    while True:
+        await run.output("x")
+
+
+@pytest.mark.parametrize("agent", [outputs, subruns, tools])
+@pytest.mark.parametrize("after", range(6))
+async def test_a_session_ends_at_once_when_its_log_refuses(
+    autojump_clock: trio.testing.MockClock, agent: Callable[..., Any], after: int
+) -> None:
+    """Whatever its agent is about to open or to close: what no event could close keeps nobody waiting."""
+    log = FaultyLog(MemoryLog())
+    agents = Agents()
+    agents.add(agent)
+    sessions = Sessions(log, agents, SessionSettings(emit_window=2))
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        tab = Tab()
+        await tab.attach(sessions)
+        for _ in range(after):
+            log.hold("append").released.set()
+        held = log.hold("append")
+        start = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(start_one, sessions, agent.__name__)
+            await held.reached.wait()
+            log.fail("append", 1)
+            held.released.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (tab.endings, trio.current_time() - start) == (["crashed"], 0)
+        assert sessions.statistics().runs.running == 0
+
+
+async def start_one(sessions: Sessions, agent: str) -> None:
+    with suppress(CommandRefused):
+        await (await sessions.get("alice", "s1")).start(agent, 1)
 
 
 @attrs.define(eq=False)

@@ -18,6 +18,7 @@ import orjson
 import pytest
 import trio
 import trio.testing
+from _damaged import DamagedLog
 from _scale import scaled
 from delivery.stalling import stalled
 from protocol.wire import VIRTUAL_PATIENCE, Client, Frame, greeted_in_memory
@@ -25,7 +26,7 @@ from suites.stage import gone, house, in_order, types
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.trio.client import connect
 
-from actors import Batch, MemoryLog, StreamKey, verify_log
+from actors import MemoryLog, StreamKey, verify_log
 from actors.testing import FaultyLog
 
 if TYPE_CHECKING:
@@ -358,10 +359,9 @@ async def logs() -> dict[StreamKey, tuple[list[bytes], bytes]]:
 
 async def audited(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tuple[str, str], set[str]]:
     """The rules that the audit says are broken, by user and session."""
-    async with MemoryLog() as log:
+    async with DamagedLog() as log:
         for key, (lines, state) in found.items():
-            await log.make(key)
-            await log.append([Batch(key, 1, lines, state)])
+            await log.stored(key, lines, state)
         report = await verify_log(log)
         assert (report.sessions, report.events) == (len(found), sum(len(lines) for lines, _ in found.values()))
     broken: dict[tuple[str, str], set[str]] = {}

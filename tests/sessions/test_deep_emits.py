@@ -1,0 +1,141 @@
+"""An agent that emits at the end of the stack harms nothing but its own run."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from sessions.test_borders import Tab
+
+from actors import (
+    Agents,
+    MemoryLog,
+    Run,
+    Sessions,
+    SessionSettings,
+    StreamKey,
+    SupervisorSpec,
+    UnserialisableEvent,
+    open_system,
+    verify_log,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+async def output(run: Run) -> None:
+    await run.output("x")
+
+
+async def custom(run: Run) -> None:
+    await run.custom("name", {"a": [1, 2, {"b": None}]})
+
+
+async def signal(run: Run) -> None:
+    run.signal("progress", {"step": 1})
+
+
+async def typing(run: Run) -> None:
+    run.typing(active=True)
+    run.typing(active=False)
+
+
+async def tool(run: Run) -> None:
+    async with run.tool("t", {"a": 1}) as call:
+        call.result = 1
+
+
+async def subrun(run: Run) -> None:
+    async with run.subrun("below") as child:
+        await child.output("x")
+
+
+STEPS = [output, custom, signal, typing, tool, subrun]
+
+
+@attrs.define
+class Dive:
+    """Does ``step`` at every depth of the stack, from here to where it ends."""
+
+    step: Callable[[Run], Awaitable[None]]
+    done: int = 0
+    failed: int = 0
+
+    async def go(self, run: Run, count: int) -> str:
+        try:
+            await self.walk(run)
+        except RecursionError:
+            return "too deep"
+        raise AssertionError
+
+    async def walk(self, run: Run) -> None:
+        try:
+            await self.step(run)
+            self.done += 1
+        except (RecursionError, UnserialisableEvent):
+            self.failed += 1
+        await self.walk(run)
+
+
+async def fine(run: Run, count: int) -> str:
+    for _ in range(count):
+        await run.output("y")
+    return "fine"
+
+
+class Busy(Tab):
+    """Nests a few calls of its own when it is told."""
+
+    def signal(self, name: str, data: bytes) -> None:
+        def nest(levels: int) -> None:
+            if levels:
+                nest(levels - 1)
+
+        nest(30)
+        super().signal(name, data)
+
+
+@pytest.fixture
+def shallow_stack() -> object:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(400)
+    yield
+    sys.setrecursionlimit(limit)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("window", [1, 3, 64])
+async def test_an_emit_at_any_depth_is_there_or_changes_nothing(
+    shallow_stack: None, step: Callable[[Run], Awaitable[None]], window: int
+) -> None:
+    dive, agents, log = Dive(step), Agents(), MemoryLog()
+    agents.add(dive.go, name="dive")
+    agents.add(fine)
+    sessions = Sessions(log, agents, SessionSettings(emit_window=window))
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        tab, other = Busy(), Tab()
+        await tab.attach(sessions)
+        await other.attach(sessions, "s2")
+        for agent in ("dive", "fine", "dive"):
+            for session in ("s1", "s2") if agent == "fine" else ("s1",):
+                await (await sessions.get("alice", session)).start(agent, 100)
+            await trio.testing.wait_all_tasks_blocked()
+        assert dive.done > 100
+        assert dive.failed > 3
+        assert [tab.endings, other.endings] == [[], []]
+        assert len(other.lines) == 102
+        lines = b"".join(tab.lines)
+        assert lines.count(b'"status":"ok"') >= 3
+        head = await log.head(StreamKey("alice", "s1"))
+        assert head is not None
+        assert len(tab.lines) == head.latest
+        report = await verify_log(log)
+        assert report.faults == ()
+        assert sessions.statistics().committer.waiting == 0
+        assert system.tree().children[0].restarts == 0
