@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
+from actors._checks import check_kind
 from actors._incarnation import NO_MESSAGE, UNHANDLED, Incarnation, does_nothing
 from actors._instance import Instance, life_of
 from actors._lifecycle import ExitReason, Normal, Shutdown
@@ -64,6 +65,7 @@ class Actor(Instance):
     def nursery(self) -> trio.Nursery:
         """Where this actor's tasks live, opened when first asked for. They end with it; one that fails ends it."""
         life = life_of(self)
+        life.cell.system.home.check()
         nursery = life.room()
         if nursery is None:
             raise RuntimeError(f"{life.cell.path} has no nursery: it failed, or this is none of its tasks")
@@ -76,7 +78,10 @@ class Actor(Instance):
 
 
 class Context:
-    """What an actor can do with the runtime around it. Only for the actor itself and its tasks."""
+    """What an actor can do with the runtime around it. Only for the actor itself and its tasks.
+
+    Elsewhere, as in a thread, its methods raise RuntimeError and change nothing; see ``trio.from_thread``.
+    """
 
     __slots__ = ("_cell", "_life")
 
@@ -104,6 +109,8 @@ class Context:
 
         More than 3 restarts of its children within 5 s end this actor with RestartLimit.
         """
+        if self.system.home.is_turn_after():
+            await trio.lowlevel.checkpoint()
         mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
         spec = self.system.child_spec(factory, args, name, restart, shutdown, mailbox)
         return await self.system.start_below(self._cell, spec)
@@ -112,6 +119,8 @@ class Context:
         self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
     ) -> SupervisorRef:
         """Start a supervisor below this actor; see :meth:`ActorSystem.supervise`."""
+        if self.system.home.is_turn_after():
+            await trio.lowlevel.checkpoint()
         return await self.system.supervise_below(self._cell, spec, name, restart)
 
     def stop(self, reason: Normal | Shutdown = NORMAL) -> None:
@@ -119,6 +128,8 @@ class Context:
 
         Unless its restart type brings it back, messages are refused from now on. A permanent actor is restarted.
         """
+        check_kind("reason", reason, (Normal, Shutdown), "Normal or Shutdown")
+        self.system.home.check()
         self._cell.leave(reason)
 
     def watch(self, ref: ActorRef) -> None:
@@ -126,10 +137,12 @@ class Context:
 
         Ends with the incarnation. An actor that returns UNHANDLED for a Terminated fails with DeathPact.
         """
+        self.system.home.check()
         self._life.watch(cell_of(ref))
 
     def unwatch(self, ref: ActorRef) -> None:
         """Receive no Terminated of that actor, not even one that waits already."""
+        self.system.home.check()
         self._life.unwatch(cell_of(ref))
 
     def stash(self) -> None:
@@ -137,6 +150,7 @@ class Context:
 
         A restart puts what is stashed back before the rest of the mailbox.
         """
+        self.system.home.check()
         life = self._life
         if life.current is NO_MESSAGE:
             raise RuntimeError("there is no message in hand to stash")
@@ -150,6 +164,7 @@ class Context:
 
     def unstash(self) -> int:
         """Put all that is stashed before the rest of the mailbox, oldest first; how many they were."""
+        self.system.home.check()
         stashed, self._life.stash = self._life.stash or [], None
         self._cell.mailbox.put_back(stashed)
         return len(stashed)
@@ -160,6 +175,7 @@ class Context:
         If the incarnation ends before, the caller gets ActorTerminated or ActorRestarted; if Python frees the reply
         unused, ReplyDropped. For a tell the reply goes nowhere: it is a dead letter.
         """
+        self.system.home.check()
         life = self._life
         request = life.current
         if not isinstance(request, Request):
@@ -204,14 +220,19 @@ class Reply:
         return not self._request.done
 
     def send(self, value: object) -> None:
-        """Answer. When the caller no longer waits the value is a dead letter."""
+        """Answer. When the caller no longer waits the value is a dead letter.
+
+        Raises RuntimeError outside the trio run of the system; a thread that trio runs calls by ``from_thread``.
+        """
         self._settle(outcome.Value(value), value)
 
     def fail(self, error: Exception) -> None:
         """Let the ask raise ``error``; this actor goes on. When the caller no longer waits it is a dead letter."""
+        check_kind("error", error, Exception, "an Exception")
         self._settle(outcome.Error(error), error)
 
     def _settle(self, result: outcome.Outcome[object], content: object) -> None:
+        self._life.cell.system.home.check()
         self._life.forget(self._request)
         if not self._request.settle(result):
             self._life.cell.late(content)

@@ -76,7 +76,7 @@ class Cell:
         self.spec = spec
         self.make = make
         """Makes the instance of each incarnation."""
-        self.mailbox = Mailbox(self, spec.mailbox)
+        self.mailbox = Mailbox(self, spec.mailbox, self.system.home)
         self.ref = ref(self)
         self.state = State.STARTING
         self.life: Incarnation | None = None
@@ -421,6 +421,22 @@ class Cell:
         """Forget who was to hear of its end."""
         if self._watchers is not None:
             self._watchers.pop(watcher, None)
+
+    def tells_itself(self) -> bool:
+        """Whether the current task is the actor's or lives in its nursery, and others asked the actor to stop.
+
+        After its own ``context.stop()`` it knows that it takes no messages; a stop from outside may come at any time.
+        """
+        if self.stop_asked is None or self.stop_asked.own:
+            return False
+        task = trio.lowlevel.current_task()
+        if task is self.task:
+            return True
+        own = None if self.life is None else self.life.nursery
+        nursery = None if own is None else task.parent_nursery
+        while nursery is not None and nursery is not own:
+            nursery = nursery.parent_task.parent_nursery
+        return nursery is not None
 
     def statistics(self) -> ActorStatistics:
         """How it stands now."""

@@ -8,6 +8,7 @@ bounded and never behind data, see ``_incarnation.py``.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -15,6 +16,7 @@ import outcome
 import trio
 
 from actors._deadletters import Undelivered
+from actors._home import Home
 from actors._spec import MailboxSpec, Overflow
 from actors.errors import ActorTerminated, MailboxFull
 
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from actors._lifecycle import ExitReason
-
-FAIR_SENDS = 64
-"""A task that only tells passes a checkpoint once in so many messages."""
 
 
 @attrs.frozen
@@ -129,9 +128,22 @@ NOTHING: deque[object] = deque(maxlen=0)
 class Mailbox:
     """First in, first out, bounded; one reader. Senders that wait are served in the order they came."""
 
-    __slots__ = ("_given_up", "_owner", "_reader", "_refusal", "_senders", "_spec", "accepted", "dropped", "items")
+    __slots__ = (
+        "_given_up",
+        "_owner",
+        "_reader",
+        "_refusal",
+        "_senders",
+        "_spec",
+        "accepted",
+        "dropped",
+        "home",
+        "items",
+    )
 
-    def __init__(self, owner: Owner, spec: MailboxSpec) -> None:
+    def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
+        self.home = Home() if home is None else home
+        """Where its reader lives."""
         self._owner = owner
         self._spec = spec
         self._senders: OrderedDict[trio.lowlevel.Task, object] | None = None
@@ -153,9 +165,31 @@ class Mailbox:
         # Who waits is admitted as soon as there is room, so with room nobody waits.
         if items is NOTHING:
             items = self.items = deque()
+        if self._reader is not None:
+            self.wake()  # first: where it raises, nothing is changed
         items.append(item)
         self.accepted += 1
-        if self._reader is not None:
+        return True
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it refuses messages, and its actor has not ended."""
+        return self._refusal is not None and self._refusal[1] is None
+
+    @property
+    def holds_up(self) -> bool:
+        """Whether a sender would wait for room now."""
+        return self._refusal is None and self._spec.overflow is Overflow.WAIT and self._is_full()
+
+    def put_own(self, item: object) -> bool:
+        """Put in what a stopping actor tells itself; a dead letter when there is no room. Return True."""
+        if self._is_full():
+            self._owner.discard(item, Undelivered.TERMINATED)
+        else:
+            if self.items is NOTHING:
+                self.items = deque()
+            self.items.append(item)
+            self.accepted += 1
             self.wake()
         return True
 
@@ -278,6 +312,9 @@ class Mailbox:
         """Let the reader look again."""
         if self.is_awaited:
             assert self._reader is not None  # noqa: S101  -- it waits
+            # Here, not at each message: trio would take the task into the run of another thread without a word.
+            if get_ident() != self.home.thread:
+                raise Home.elsewhere()
             trio.lowlevel.reschedule(self._reader)
         self._reader = None
 

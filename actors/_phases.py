@@ -6,19 +6,20 @@ After Pekko's ``CoordinatedShutdown``.
 from __future__ import annotations
 
 import logging
-import math
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 import trio
 
 from actors._cancelling import GRACE, cancel_with_force
-from actors._spec import check_seconds
+from actors._checks import check_kind, check_seconds
 from actors.errors import SpecError
-from actors.failures import log_failure, shown
+from actors.failures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from actors._cancelling import Enforcer
 
 logger = logging.getLogger("actors")
 
@@ -34,7 +35,9 @@ class Phase:
     seconds: float = attrs.field(default=5.0)
 
     def __attrs_post_init__(self) -> None:
-        """Raise SpecError for what is no time."""
+        """Raise SpecError for what is no name, and for what is no time."""
+        if not isinstance(self.name, str) or not self.name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SpecError(f"name of a phase must be a text, not {shown(self.name)}")
         check_seconds(self.seconds, f"seconds of the phase {self.name!r}")
 
 
@@ -44,7 +47,7 @@ class PhaseReport:
 
     name: str
     """The phase."""
-    failures: tuple[Exception, ...]
+    failures: tuple[BaseException, ...]
     """What its work raised; the phases after it ran all the same."""
     timed_out: bool
     """Whether its time was up, or the shutdown was cancelled in it; what still ran was cancelled.
@@ -53,60 +56,130 @@ class PhaseReport:
     """
 
 
+class Running:
+    """The phase that runs: its work, and what came of it."""
+
+    __slots__ = ("_name", "_scope", "failures", "nursery", "phase", "timed_out")
+
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.failures: list[BaseException] = []
+        self.timed_out = True
+        self.nursery: trio.Nursery | None = None
+        """Where its work is, while more can be added."""
+        self._name = f"shutdown {phase.name}"
+        self._scope = trio.CancelScope()
+
+    async def run(self, works: Sequence[Work], enforcer: Enforcer) -> None:
+        """Do all work at once, and what is added meanwhile, within the time of the phase."""
+        self._scope.deadline = trio.current_time() + self.phase.seconds
+        try:
+            with self._scope:
+                async with trio.open_nursery() as around:
+                    around.start_soon(self._announce_end, enforcer)
+                    async with trio.open_nursery() as self.nursery:
+                        for work in works:
+                            self.nursery.start_soon(self._guard, work, name=self._name)
+                    around.cancel_scope.cancel()
+        finally:
+            self.nursery = None
+            enforcer.withdraw(self)
+        self.timed_out = self._scope.cancelled_caught
+        if self.timed_out:
+            logger.error("shutdown phase %s was not done within %g s", self.phase.name, self.phase.seconds)
+
+    async def _announce_end(self, enforcer: Enforcer) -> None:
+        """Have what shields itself ended a second after the phase was cancelled: by its time, or from outside."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            enforcer.at(self, trio.current_time() + GRACE)
+
+    def force(self) -> None:
+        """Cancel all work, shielded or not."""
+        cancel_with_force(self._scope)
+
+    def start(self, work: Work) -> None:
+        """Do more work. Raises RuntimeError when the phase takes no more."""
+        if self.nursery is None or self._scope.cancel_called:
+            raise RuntimeError(f"the phase {self.phase.name!r} is over: {shown(work)} would not run")
+        self.nursery.start_soon(self._guard, work, name=self._name)
+
+    async def _guard(self, work: Work) -> None:
+        try:
+            await work()
+        except trio.Cancelled:
+            raise
+        except BaseExceptionGroup as group:
+            cancelled, failure = group.split(trio.Cancelled)
+            if failure is not None:
+                self._note(failure)
+            if cancelled is not None:
+                raise cancelled from None
+        except BaseException as failure:  # noqa: BLE001  -- one work that exits is not to end the others
+            self._note(failure)
+
+    def _note(self, failure: BaseException) -> None:
+        logger.error("shutdown phase %s", self.phase.name, exc_info=failure)
+        self.failures.append(failure)
+
+
 class Phases:
     """The phases of one system and what is registered for each."""
 
-    __slots__ = ("_phases", "_work", "reports")
+    __slots__ = ("_phases", "_running", "_work", "reports")
 
     def __init__(self, phases: Sequence[Phase]) -> None:
-        self._phases = tuple(phases)
+        if not isinstance(phases, (list, tuple)):
+            raise SpecError(f"phases must be a list or tuple of Phases, not {shown(phases)}")
+        self._phases: tuple[Phase, ...] = tuple(phases)
+        for phase in self._phases:
+            check_kind("phases", phase, Phase, "Phases")
         self.reports: tuple[PhaseReport, ...] = ()
         """What became of the phases that are over."""
-        self._work: dict[str, list[Work]] = {phase.name: [] for phase in phases}
+        self._work: dict[str, list[Work]] = {phase.name: [] for phase in self._phases}
         if len(self._work) != len(self._phases):
-            raise SpecError(f"phases has a name twice: {[phase.name for phase in phases]}")
+            raise SpecError(f"phases has a name twice: {[phase.name for phase in self._phases]}")
+        self._running: Running | None = None
 
-    def add(self, phase: str, work: Work) -> None:
-        """Register work; raises SpecError for a phase that does not exist."""
-        if phase not in self._work:
-            raise SpecError(f"there is no phase {shown(phase)}: the phases are {list(self._work)}")
-        self._work[phase].append(work)
+    def add(self, name: str, work: Work) -> None:
+        """Register work, or start it when its phase runs.
 
-    async def run(self) -> None:
+        Raises SpecError for a phase that does not exist and for what cannot be called, RuntimeError for a phase that is
+        over.
+        """
+        if not isinstance(name, str) or name not in self._work:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SpecError(f"there is no phase {shown(name)}: the phases are {list(self._work)}")
+        if not callable(work):
+            raise SpecError(f"work for the phase {name!r} must be an async function, not {shown(work)}")
+        if self._running is not None and self._running.phase.name == name:
+            self._running.start(work)
+        elif any(report.name == name for report in self.reports):
+            raise RuntimeError(f"the phase {name!r} is over: {shown(work)} would not run")
+        else:
+            self._work[name].append(work)
+
+    def is_running_in(self, task: trio.lowlevel.Task) -> bool:
+        """Whether the task is work of the phase that runs, or was started by it in a nursery of its own."""
+        own = None if self._running is None else self._running.nursery
+        nursery = None if own is None else task.parent_nursery
+        while nursery is not None and nursery is not own:
+            nursery = nursery.parent_task.parent_nursery
+        return nursery is not None
+
+    async def run(self, enforcer: Enforcer) -> None:
         """Run all phases in order. Cancelled: the phase that runs is over; the next call goes on after it."""
         for phase in self._phases[len(self.reports) :]:
-            failures: list[Exception] = []
-            timed_out = True
+            self._running = running = Running(phase)
             try:
-                timed_out = await self._run_one(phase, failures)
+                await running.run(self._work[phase.name], enforcer)
             finally:
-                self.reports += (PhaseReport(phase.name, tuple(failures), timed_out),)
+                self._running = None
+                self.reports += (PhaseReport(phase.name, tuple(running.failures), running.timed_out),)
 
-    async def _run_one(self, phase: Phase, failures: list[Exception]) -> bool:
-        async with trio.open_nursery() as guard:
-            with trio.move_on_after(phase.seconds) as scope:
-                if phase.seconds < math.inf:
-                    guard.start_soon(_force, scope, phase.seconds + GRACE)
-                async with trio.open_nursery() as nursery:
-                    for work in self._work[phase.name]:
-                        nursery.start_soon(_guarded, phase, work, failures, name=f"shutdown {phase.name}")
-            guard.cancel_scope.cancel()
-        if scope.cancelled_caught:
-            logger.error("shutdown phase %s was not done within %g s", phase.name, phase.seconds)
-        return scope.cancelled_caught
-
-
-async def _force(scope: trio.CancelScope, seconds: float) -> None:
-    """End what shields itself from the time limit, as often as it takes."""
-    while True:
-        await trio.sleep(seconds)
-        cancel_with_force(scope)
-        seconds = GRACE
-
-
-async def _guarded(phase: Phase, work: Work, failures: list[Exception]) -> None:
-    try:
-        await work()
-    except Exception as failure:  # noqa: BLE001 - logged with its traceback
-        log_failure(logger, "shutdown phase %s", phase.name, error=failure)
-        failures.append(failure)
+    def raise_exit(self) -> None:
+        """Raise the first SystemExit, KeyboardInterrupt and the like that work raised."""
+        for report in self.reports:
+            for failure in report.failures:
+                if not isinstance(failure, Exception):
+                    raise failure

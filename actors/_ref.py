@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from actors._checks import check_kind, check_seconds
+from actors._home import Home
 from actors._lifecycle import DRAIN, STOP, ExitReason
-from actors._mailbox import FAIR_SENDS, MailboxStatistics, Request
-from actors._spec import check_seconds
+from actors._mailbox import MailboxStatistics, Request
 from actors.errors import AskTimeout
 
 if TYPE_CHECKING:
@@ -49,8 +51,12 @@ class ActorStatistics:
 class ActorRef:
     """The handle on an actor, over all its restarts. Comes from ``spawn``; has no public constructor.
 
-    ``tell`` passes a checkpoint now and then, not on every call: once in 64 messages to a mailbox, and whenever it has
-    to wait. A message is in the mailbox when it returns, and is not when it raises.
+    ``tell`` passes a checkpoint now and then, not on every call: whenever it has to wait, and otherwise once in 64
+    calls, whichever actors they are for and whatever becomes of the messages. When it returns, the message was accepted
+    or dropped as the mailbox's policy says; when it raises, it was not.
+
+    What does something is for the thread and the trio run of the system; elsewhere it raises RuntimeError and changes
+    nothing. A thread that trio runs calls by ``trio.from_thread.run`` or ``run_sync``.
     """
 
     __slots__ = ("__weakref__", "_cell", "_mailbox")
@@ -78,17 +84,29 @@ class ActorRef:
         """Put a message into the mailbox; wait while it is full.
 
         Raises ActorTerminated when the actor has ended, is stopping, or ends while this waits; MailboxFull under the
-        ``reject`` policy. Cancelled: the message was not sent.
+        ``reject`` policy; RuntimeError when the actor's own task would wait for room that only it can make. Cancelled:
+        the message was not sent.
+
+        An actor that others have asked to stop may still tell itself, from its nursery too: the message is handled if
+        the stop drains the mailbox, and is a dead letter if not.
         """
         mailbox = self._mailbox
-        if mailbox.accepted % FAIR_SENDS == FAIR_SENDS - 1:
+        if mailbox.home.is_turn():
             await trio.lowlevel.checkpoint()
-        if not mailbox.offer(message):
+        if not mailbox.offer(message) and not self._is_own(message):
+            if mailbox.holds_up and trio.lowlevel.current_task() is self._cell.task:
+                raise RuntimeError(f"{self.path} tells itself, and its mailbox is full: it would wait for ever")
             await mailbox.put(message)
+
+    def _is_own(self, message: object) -> bool:
+        """Take a message that the actor tells itself although it is stopping; whether it was one."""
+        return self._mailbox.is_stopping and self._cell.tells_itself() and self._mailbox.put_own(message)
 
     def tell_nowait(self, message: object) -> None:
         """Put a message into the mailbox, or raise MailboxFull or ActorTerminated."""
-        self._mailbox.put_nowait(message)
+        self._mailbox.home.check()
+        if not self._is_own(message):
+            self._mailbox.put_nowait(message)
 
     async def ask(self, message: object, timeout: float | None = None) -> object:  # noqa: ASYNC109  -- the contract
         """Send a message and wait for what ``receive`` returns for it.
@@ -100,10 +118,13 @@ class ActorRef:
         After a timeout, or cancelled: a message that still waits is skipped, work that has begun for it is cancelled,
         and a reply that comes all the same is a dead letter.
         """
+        if get_ident() != self._mailbox.home.thread:
+            raise Home.elsewhere()
         if trio.lowlevel.current_task() is self._cell.task:
             raise RuntimeError(f"{self.path} asks itself: it would wait for ever")
         if timeout is None:
             return await self._ask(message)
+        check_seconds(timeout, "timeout")
         with trio.move_on_after(timeout):
             return await self._ask(message)
         raise AskTimeout(f"{self.path} did not reply within {timeout} s")
@@ -111,6 +132,8 @@ class ActorRef:
     async def _ask(self, message: object) -> object:
         request = Request(message, self._mailbox)
         if not self._mailbox.offer(request):
+            if self._mailbox.home.is_turn():  # what it is told may come without waiting
+                await trio.lowlevel.checkpoint()
             await self._mailbox.put(request)
         return await request.wait()
 
@@ -123,11 +146,11 @@ class ActorRef:
         shielded work as well, and the reason is Killed; 0 does all that at once. Stopping a dead actor returns its
         reason.
 
-        Raises RuntimeError when the actor's own task calls it: that is ``context.stop()``. Cancelled: the stop goes on.
+        Raises RuntimeError when the actor's own task calls it, or that of an actor below it: it would wait for its own
+        end, and ``context.stop()`` does not. A task of their nurseries is cancelled in it. Cancelled: the stop goes on.
         """
         cell = self._cell
-        if trio.lowlevel.current_task() is cell.task:
-            raise RuntimeError(f"{self.path} waits for its own end; use context.stop()")
+        check_not_own_end(cell)
         seconds = cell.spec.seconds if timeout is None else timeout
         check_seconds(seconds, "timeout")
         cell.stop_soon(DRAIN if drain else STOP, seconds)
@@ -139,10 +162,15 @@ class ActorRef:
         Its supervisor takes that for a failure: a permanent or transient actor comes back. Nothing happens to one that
         has ended or is being restarted. Returns before the end: wait for ``terminated()``.
         """
+        self._mailbox.home.check()
         self._cell.kill()
 
     async def terminated(self) -> ExitReason:
-        """Wait until it has ended for good; the reason. Cancelled: nothing happened."""
+        """Wait until it has ended for good; the reason. Cancelled: nothing happened.
+
+        Raises RuntimeError where :meth:`stop` does.
+        """
+        check_not_own_end(self._cell)
         return await self._cell.gone()
 
     def statistics(self) -> ActorStatistics:
@@ -154,8 +182,27 @@ class ActorRef:
 
 
 def cell_of(ref: ActorRef) -> Cell:
-    """Give the runtime's own modules the body behind a ref, which shows users nothing of it."""
+    """Give the runtime's own modules the body behind a ref, which shows users nothing of it.
+
+    Raises SpecError for what is no ref.
+    """
+    check_kind("ref", ref, ActorRef, "an ActorRef")
     return ref._cell  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- the one place
+
+
+def check_not_own_end(cell: Cell) -> None:
+    """Raise RuntimeError when the current task is that of this actor or of one below it: the end would wait for itself.
+
+    Raises RuntimeError outside the trio run of the system too.
+    """
+    if get_ident() != cell.system.home.thread:
+        raise Home.elsewhere()
+    task = trio.lowlevel.current_task()
+    if cell.task is task:
+        raise RuntimeError(f"{cell.path} waits for its own end; use context.stop()")
+    for below in cell.family.descendants() if cell.family is not None else ():
+        if below.task is task:
+            raise RuntimeError(f"{below.path} waits for the end of {cell.path}, which waits for that of {below.path}")
 
 
 @attrs.frozen

@@ -6,11 +6,15 @@ After OTP's ``supervisor`` (restart types, intensity) and Pekko's ``BackoffSuper
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 
 import attrs
 
+from actors._checks import check_seconds, is_number
 from actors._lifecycle import ExitReason, is_graceful
+from actors.errors import SpecError
+from actors.failures import shown
 
 
 class Restart(enum.StrEnum):
@@ -65,6 +69,15 @@ class Backoff:
     minimum: float
     maximum: float
     random_factor: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        """Raise SpecError for what is no time, and for what is no factor."""
+        check_seconds(self.minimum, "minimum of a backoff")
+        check_seconds(self.maximum, "maximum of a backoff")
+        if not self.minimum <= self.maximum < math.inf:
+            raise SpecError(f"backoff must have 0 <= minimum <= maximum, and a finite maximum, not {self!r}")
+        if not is_number(self.random_factor) or not 0 <= self.random_factor <= 1:
+            raise SpecError(f"random_factor of a backoff must be from 0 to 1, not {shown(self.random_factor)}")
 
     @property
     def healthy_after(self) -> float:

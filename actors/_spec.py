@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import math
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
+from actors._checks import check_count, check_kind, check_seconds, count, one_of
 from actors._restart import Backoff, Restart
 from actors.errors import SpecError
 from actors.failures import shown
@@ -56,22 +58,14 @@ class AutoShutdown(enum.StrEnum):
     ALL = "all"
 
 
-def _one_of(kind: type[enum.StrEnum]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, kind):
-            raise SpecError(f"{field.name} must be one of {', '.join(kind)}, not {shown(value)}")
-
-    return check
-
-
 K = TypeVar("K", bound=enum.StrEnum)
 
 
-def _member(kind: type[K], value: K | str) -> K:
+def _member(kind: type[K], value: object) -> K:
     """Take the value's text for the value; what is neither is left to the validator."""
-    if isinstance(value, kind):
-        return value
-    return kind(value) if value in tuple(kind) else cast("K", value)
+    if isinstance(value, kind) or not isinstance(value, str):
+        return cast("K", value)
+    return next((member for member in kind if member.value == str(value)), cast("K", value))
 
 
 def _strategy(value: Strategy | str) -> Strategy:
@@ -90,40 +84,19 @@ def _auto_shutdown(value: AutoShutdown | str) -> AutoShutdown:
     return _member(AutoShutdown, value)
 
 
-def check_seconds(value: object, name: str = "the time") -> None:
-    """Raise SpecError for what is no time to wait: 0 seconds or more, ``math.inf`` for no limit."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
-        raise SpecError(f"{name} must be a number of seconds, 0 or more, not {shown(value)}")
-
-
 def _span(_: object, field: attrs.Attribute[Any], value: object) -> None:
     check_seconds(value, field.name)
     if value == 0:
         raise SpecError(f"{field.name} must be more than 0 seconds: within none, nothing would ever be too often")
 
 
-def _count(least: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        if value is None:
-            return
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise SpecError(f"{field.name} must be a whole number, {least} or more, not {shown(value)}")
-
-    return check
-
-
-def _check_kind(name: str, value: object, kind: type, what: str) -> None:
-    if not isinstance(value, kind):
-        raise SpecError(f"{name} must be {what}, not {shown(value)}")
-
-
 @attrs.frozen(kw_only=True)
 class MailboxSpec:
     """How much an actor's mailbox and stash hold, and what happens to more."""
 
-    size: int = attrs.field(default=64, validator=_count(1))
-    overflow: Overflow = attrs.field(default=Overflow.WAIT, converter=_overflow, validator=_one_of(Overflow))
-    stash: int = attrs.field(default=64, validator=_count(0))
+    size: int = attrs.field(default=64, validator=count(1))
+    overflow: Overflow = attrs.field(default=Overflow.WAIT, converter=_overflow, validator=one_of(Overflow))
+    stash: int = attrs.field(default=64, validator=count(0))
 
 
 DEFAULT_MAILBOX = MailboxSpec()
@@ -132,8 +105,10 @@ DEFAULT_MAILBOX = MailboxSpec()
 def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
     """Make the spec of a mailbox, shared where it is the usual one."""
     usual = DEFAULT_MAILBOX
-    if size == usual.size and overflow is usual.overflow and stash == usual.stash:
+    if size is usual.size and overflow is usual.overflow and stash is usual.stash:
         return usual
+    check_count(size, 1, "mailbox_size")
+    check_count(stash, 0, "stash_size")
     return MailboxSpec(size=size, overflow=overflow, stash=stash)
 
 
@@ -158,11 +133,11 @@ class ChildSpec:
         """Check it, in one place: an actor is spawned with one of these."""
         _check_identity(self.id, self.factory)
         if not isinstance(self.restart, Restart):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
-            _check_kind("restart", self.restart, Restart, RESTARTS)
+            check_kind("restart", self.restart, Restart, RESTARTS)
         if self.significant is not False:
-            _check_kind("significant", self.significant, bool, "True or False")
+            check_kind("significant", self.significant, bool, "True or False")
         if self.mailbox is not DEFAULT_MAILBOX:
-            _check_kind("mailbox", self.mailbox, MailboxSpec, "a MailboxSpec")
+            check_kind("mailbox", self.mailbox, MailboxSpec, "a MailboxSpec")
         if self.shutdown is not None:
             check_seconds(self.shutdown, "shutdown")
         if self.significant and self.restart is Restart.PERMANENT:
@@ -184,23 +159,20 @@ def _check_identity(name: object, factory: object) -> None:
         raise SpecError(f"id must be a text without '/', not {shown(name)}")
     if not callable(factory) and not isinstance(factory, SupervisorSpec):
         raise SpecError(f"factory of {name} must be callable or a SupervisorSpec, not {shown(factory)}")
+    if not isinstance(factory, type) and inspect.iscoroutinefunction(factory):
+        raise SpecError(f"factory of {name} must make an Actor and return it: it may not be async")
 
 
 def _check_backoff(backoff: Backoff | None) -> None:
-    if backoff is None:
-        return
-    _check_kind("backoff", backoff, Backoff, "a Backoff")
-    for name, value in (("minimum", backoff.minimum), ("maximum", backoff.maximum)):
-        check_seconds(value, f"{name} of a backoff")
-    if not 0 <= backoff.minimum <= backoff.maximum < math.inf:
-        raise SpecError(f"backoff must have 0 <= minimum <= maximum, not {shown(backoff)}")
-    if not 0 <= backoff.random_factor <= 1:
-        raise SpecError(f"random_factor of a backoff must be from 0 to 1, not {shown(backoff.random_factor)}")
+    if backoff is not None:
+        check_kind("backoff", backoff, Backoff, "a Backoff")
 
 
 def _tuple(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
+    if not isinstance(children, (list, tuple)):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
+        raise SpecError(f"children must be a list or tuple of ChildSpecs, not {shown(children)}")
     for child in children:
-        _check_kind("children", child, ChildSpec, "ChildSpecs")
+        check_kind("children", child, ChildSpec, "ChildSpecs")
     return tuple(children)
 
 
@@ -212,13 +184,13 @@ class SupervisorSpec:
     bounds a dynamic supervisor; children that are restarting count. Raises SpecError for what cannot be run.
     """
 
-    strategy: Strategy = attrs.field(default=Strategy.ONE_FOR_ONE, converter=_strategy, validator=_one_of(Strategy))
+    strategy: Strategy = attrs.field(default=Strategy.ONE_FOR_ONE, converter=_strategy, validator=one_of(Strategy))
     children: Sequence[ChildSpec] = attrs.field(default=(), converter=_tuple)
-    max_restarts: int = attrs.field(default=3, kw_only=True, validator=_count(0))
+    max_restarts: int = attrs.field(default=3, kw_only=True, validator=count(0))
     max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_span)
-    max_children: int | None = attrs.field(default=None, kw_only=True, validator=_count(0))
+    max_children: int | None = attrs.field(default=None, kw_only=True, validator=count(0, optional=True))
     auto_shutdown: AutoShutdown = attrs.field(
-        default=AutoShutdown.NEVER, kw_only=True, converter=_auto_shutdown, validator=_one_of(AutoShutdown)
+        default=AutoShutdown.NEVER, kw_only=True, converter=_auto_shutdown, validator=one_of(AutoShutdown)
     )
     backoff: Backoff | None = attrs.field(default=None, kw_only=True)
 
@@ -232,6 +204,8 @@ class SupervisorSpec:
             self.check_child(child)
         if self.max_children is not None and self.strategy is not Strategy.DYNAMIC:
             raise SpecError(f"max_children is for dynamic supervisors, not {self.strategy}")
+        if self.max_children is not None and len(self.children) > self.max_children:
+            raise SpecError(f"max_children is {self.max_children}, and children are {len(self.children)}")
         _check_backoff(self.backoff)
 
     def check_child(self, child: ChildSpec) -> None:

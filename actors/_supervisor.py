@@ -6,20 +6,21 @@ import functools
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from actors._actor import Actor
 from actors._cell import Cell
+from actors._checks import check_kind
 from actors._family import Family
 from actors._instance import life_of
 from actors._lifecycle import State
-from actors._ref import ActorRef, ActorStatistics
-from actors._spec import SupervisorSpec
+from actors._ref import ActorRef, ActorStatistics, check_not_own_end
+from actors._spec import ChildSpec, SupervisorSpec
 from actors.errors import ActorTerminated, ChildRunning
 
 if TYPE_CHECKING:
     from actors._family import Child
     from actors._restart import Restart
-    from actors._spec import ChildSpec
 
 
 class Supervisor(Actor):
@@ -99,15 +100,25 @@ class SupervisorRef(ActorRef):
         Raises what ``started()`` raised, NameTaken, MaxChildren, SpecError. When it raises, or is cancelled, no entry
         stays.
         """
+        if self._mailbox.home.is_turn_after():
+            await trio.lowlevel.checkpoint()
+        check_kind("spec", spec, ChildSpec, "a ChildSpec")
         return await self._family().start(spec)
 
     async def terminate_child(self, id: str) -> None:  # noqa: A002  -- the field's name
         """End a child as its ``shutdown`` says; return when nothing of it is left. One that is restarting ends at once.
 
         The spec is kept for ``restart_child``, except a temporary child's and those of a dynamic supervisor.
-        Raises ChildNotFound. Cancelled: the stop goes on.
+        Raises ChildNotFound, and RuntimeError when the task of the child itself calls it, or that of an actor below it.
+        Cancelled: the stop goes on.
         """
-        await self._family().terminate(id)
+        if self._mailbox.home.is_turn_after():
+            await trio.lowlevel.checkpoint()
+        family = self._family()
+        cell = family.entry(id).cell
+        if cell is not None:
+            check_not_own_end(cell)
+        await family.terminate(id)
 
     async def restart_child(self, id: str) -> ActorRef:  # noqa: A002  -- the field's name
         """Start a child that has ended again, from its spec; a new handle.
@@ -115,11 +126,14 @@ class SupervisorRef(ActorRef):
         Raises ChildNotFound, ChildRunning, what ``started()`` raised. When it raises, or is cancelled, the child is not
         up, and its spec is kept.
         """
+        if self._mailbox.home.is_turn_after():
+            await trio.lowlevel.checkpoint()
         family = self._family()
         return await family.launch(family.entry(id))
 
     def delete_child(self, id: str) -> None:  # noqa: A002  -- the field's name
         """Forget the spec of a child that has ended. Raises ChildNotFound, ChildRunning."""
+        self._mailbox.home.check()
         family = self._family()
         child = family.entry(id)
         if child.cell is not None:

@@ -11,8 +11,10 @@ import attrs
 import trio
 
 from actors._cancelling import GRACE, Enforcer
+from actors._checks import check_kind
 from actors._deadletters import DeadLetterOffice, DeadLetters
 from actors._family import Family
+from actors._home import Home
 from actors._lifecycle import KILL
 from actors._phases import Phase, PhaseReport, Phases
 from actors._restart import Restart
@@ -55,6 +57,7 @@ class ActorSystem:
         self.nursery = nursery
         """The runtime's own; an actor's tasks belong into ``actor.nursery``."""
         self.office = DeadLetterOffice()
+        self.home = Home()
         self.token = trio.lowlevel.current_trio_token()
         """For what happens outside the tasks of trio, such as an object that Python frees."""
         self.enforcer = Enforcer()
@@ -89,6 +92,8 @@ class ActorSystem:
         Raises what ``factory`` or ``started()`` raised, NameTaken, SpecError. When it raises, or is cancelled, nothing
         of the actor is left.
         """
+        if self.home.is_turn_after():
+            await trio.lowlevel.checkpoint()
         mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
         return await self._root.start(self.child_spec(factory, args, name, restart, shutdown, mailbox))
 
@@ -100,6 +105,8 @@ class ActorSystem:
         Raises what a child's ``started()`` raised. When it raises, or is cancelled, the children before it are stopped,
         and nothing is left.
         """
+        if self.home.is_turn_after():
+            await trio.lowlevel.checkpoint()
         return await self.supervise_below(None, spec, name, restart)
 
     def dead_letters(self, size: int = 256) -> DeadLetters:
@@ -108,6 +115,7 @@ class ActorSystem:
 
     def find(self, path: str) -> ActorRef | None:
         """Find the living actor at that path, such as ``/sessions/alice``; None when there is none."""
+        check_kind("path", path, str, "a text")
         family: Family | None = self._root
         cell: Cell | None = None
         for name in path.strip("/").split("/"):
@@ -117,10 +125,14 @@ class ActorSystem:
 
     def tree(self) -> TreeNode:
         """Take a picture of the whole supervision tree."""
-        return tree_of(self.path, "stopping" if self._going_down else "running", self._root, None)
+        return tree_of(self.path, "stopping" if self._going_down else "running", self._root)
 
     def on_shutdown(self, phase: str, work: Work) -> None:
-        """Have ``await work()`` done in that phase of the shutdown. Raises SpecError for an unknown phase."""
+        """Have ``await work()`` done in that phase of the shutdown, at once in the phase that runs.
+
+        Raises SpecError for an unknown phase, RuntimeError for one that is over.
+        """
+        self.home.check()
         self._phases.add(phase, work)
 
     async def shutdown(self) -> tuple[PhaseReport, ...]:
@@ -128,14 +140,27 @@ class ActorSystem:
 
         Happens once, at the end of the :func:`open_system` block at the latest; later calls wait for it and return the
         same. Cancelled: the phase that runs is over; the rest is up to the next call, or the end of the block.
+
+        Raises RuntimeError, and does nothing, in the task of an actor and in the work of a phase: either would wait for
+        its own end.
         """
+        self._check_not_own_shutdown()
         self._going_down = True
         async with self._shutdown:
             if not self._is_down:
-                await self._phases.run()
+                await self._phases.run(self.enforcer)
                 await self.stop_actors()
                 self._is_down = True
         return self._phases.reports
+
+    def _check_not_own_shutdown(self) -> None:
+        self.home.check()
+        task = trio.lowlevel.current_task()
+        if self._phases.is_running_in(task):
+            raise RuntimeError("the work of a phase waits for the shutdown, which waits for that work")
+        for cell in self._root.descendants():
+            if cell.task is task:
+                raise RuntimeError(f"{cell.path} waits for the shutdown, which waits for its end; use context.stop()")
 
     def statistics(self) -> SystemStatistics:
         """How it stands now."""
@@ -162,8 +187,9 @@ class ActorSystem:
         return ChildSpec(self._name(factory) if name is None else name, make, restart, shutdown, mailbox=mailbox)
 
     def _name(self, factory: object) -> str:
-        kind: str = getattr(factory, "__name__", None) or type(factory).__name__
-        kind = kind.strip("<>").lower()
+        given = getattr(factory, "__name__", None)
+        kind = given if isinstance(given, str) and given else type(factory).__name__
+        kind = kind.strip("<>").lower().replace("/", "-")
         return f"{kind}-{next(self._numbers)}"
 
     async def start_below(self, cell: Cell | None, spec: ChildSpec) -> ActorRef:
@@ -178,6 +204,7 @@ class ActorSystem:
         self, cell: Cell | None, spec: SupervisorSpec, name: str | None, restart: Restart
     ) -> SupervisorRef:
         """Start a supervisor below that actor, below the root where there is none."""
+        check_kind("spec", spec, SupervisorSpec, "a SupervisorSpec")
         child = ChildSpec(f"supervisor-{next(self._numbers)}" if name is None else name, spec, restart)
         return cast("SupervisorRef", await self.start_below(cell, child))
 
@@ -214,7 +241,8 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
     """Open an actor system. Leaving the block shuts it down: the ``phases`` in their order, then every actor stops.
 
     Raises RestartLimit when a top-level actor failed too often; the block is cancelled then. When the block is
-    cancelled from outside all actors are, at once and together; what shields itself from that has a second.
+    cancelled from outside all actors are, at once and together; what shields itself from that has a second. A
+    SystemExit or KeyboardInterrupt that the work of a phase raised is raised at the end, when all else is done.
     """
     registry = Phases(phases)
     failure: Exception | None = None
@@ -235,6 +263,7 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
                 raise
             finally:
                 system.enforcer.close()
+                system.office.close()
     except BaseExceptionGroup as group:
         limits, rest = group.split(RestartLimit)
         if rest is not None or failure is not None or limits is None or len(limits.exceptions) != 1:
@@ -242,3 +271,4 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
         raise limits.exceptions[0] from limits.exceptions[0].__cause__
     if failure is not None:
         raise failure
+    registry.raise_exit()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from actors._spec import check_seconds
+from actors._checks import check_seconds
+from actors.errors import SpecError
 from actors.failures import shown
 
 if TYPE_CHECKING:
@@ -44,18 +45,19 @@ class Timers:
 
     def once(self, key: Hashable, message: object, seconds: float) -> None:
         """Receive ``message`` in ``seconds``. Replaces a timer of the same key: its message does not come any more."""
-        check_seconds(seconds)
+        check_seconds(seconds, "seconds")
         self._set(Timer(key, message, None), seconds)
 
     def every(self, key: Hashable, message: object, seconds: float) -> None:
         """Receive ``message`` every ``seconds``, the first in ``seconds``. Replaces a timer of the same key."""
-        check_seconds(seconds)
+        check_seconds(seconds, "seconds")
         if seconds == 0:
-            raise ValueError("a period must be more than 0 seconds")
+            raise SpecError("seconds of a period must be more than 0")
         self._set(Timer(key, message, seconds), seconds)
 
     def cancel(self, key: Hashable) -> bool:
         """Forget a timer; its message does not come, even if it is due already. False when there is none."""
+        self._life.cell.system.home.check()
         timer = self._timers.pop(key, None)
         if timer is None:
             return False
@@ -70,6 +72,11 @@ class Timers:
         return len(self._timers)
 
     def _set(self, timer: Timer, seconds: float) -> None:
+        try:
+            hash(timer.key)
+        except Exception as error:
+            raise SpecError(f"key of a timer must be hashable, not {shown(timer.key)}") from error
+        self._life.cell.system.home.check()
         nursery = self._life.room()
         if nursery is None or self._life.said_goodbye:
             raise RuntimeError("an actor that is stopping sets no timers")

@@ -1,0 +1,51 @@
+"""Where a system lives: one trio run in one thread.
+
+Checks calls that come from elsewhere, and counts those that a task makes in a loop.
+"""
+
+from __future__ import annotations
+
+import itertools
+from threading import get_ident
+
+import trio
+
+FAIR_CALLS = 64
+"""A task that only calls, and never has to wait, lets others run once in so many calls."""
+
+
+class Home:
+    """The trio run of one system, and the count of the calls that its tasks make of the runtime."""
+
+    __slots__ = ("is_turn", "thread")
+
+    def __init__(self) -> None:
+        self.thread = get_ident()
+        # One count for all: a task that passes no checkpoint is the only one that counts meanwhile. A C function,
+        # since every tell calls it.
+        self.is_turn = itertools.cycle([*[False] * (FAIR_CALLS - 1), True]).__next__
+        """Count a call, and return whether others are to run before it."""
+
+    def check(self) -> None:
+        """Raise RuntimeError outside the trio run of the system: in another thread, or between its turns as a guest.
+
+        To be called before anything is changed.
+        """
+        if get_ident() != self.thread or not trio.lowlevel.in_trio_run():
+            raise self.elsewhere()
+
+    def is_turn_after(self) -> bool:
+        """Count a call of an async function, and return whether others are to run before it.
+
+        Raises RuntimeError in another thread. Outside of trio such a call fails by itself, when it begins to wait.
+        """
+        if get_ident() != self.thread:
+            raise self.elsewhere()
+        return self.is_turn()
+
+    @staticmethod
+    def elsewhere() -> RuntimeError:
+        """Make the error for a call from elsewhere."""
+        return RuntimeError(
+            "actors are used in the trio run of their system; in a thread, call by trio.from_thread.run or run_sync"
+        )
