@@ -36,7 +36,7 @@ class Phase:
 
     def __attrs_post_init__(self) -> None:
         """Raise SpecError for what is no name, and for what is no time."""
-        if not isinstance(self.name, str) or not self.name:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(self.name, str) or not self.name:  # pyright: ignore[reportUnnecessaryIsInstance]  -- annotations bind nobody
             raise SpecError(f"name of a phase must be a text, not {shown(self.name)}")
         check_seconds(self.seconds, f"seconds of the phase {self.name!r}")
 
@@ -148,7 +148,7 @@ class Phases:
         Raises SpecError for a phase that does not exist and for what cannot be called, RuntimeError for a phase that is
         over.
         """
-        if not isinstance(name, str) or name not in self._work:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(name, str) or name not in self._work:  # pyright: ignore[reportUnnecessaryIsInstance]  -- annotations bind nobody
             raise SpecError(f"there is no phase {shown(name)}: the phases are {list(self._work)}")
         if not callable(work):
             raise SpecError(f"work for the phase {name!r} must be an async function, not {shown(work)}")
