@@ -213,7 +213,7 @@ def _belongs(module: str, value: object) -> bool:
 def _built_in_entry(module: str, name: str, kind: str, value: object) -> Entry:
     try:
         signature = str(inspect.signature(value))  # type: ignore[arg-type]  # not callable: the TypeError caught here
-    except (ValueError, TypeError):
+    except Exception:  # noqa: BLE001 - the text of a C signature is evaluated: Python 3.13.0 raises an AttributeError
         signature = ""
     doc = inspect.getdoc(value) or ""
     written = re.match(rf"(?:\w+ = )?{re.escape(name.rpartition('.')[2])}(\(.*?\))(?: |$)", doc.partition("\n")[0])
