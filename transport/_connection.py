@@ -84,6 +84,7 @@ class Connection:
         "_expires_at",
         "_greeted",
         "_headers",
+        "_heard",
         "_heard_at",
         "_limit_at",
         "_limited",
@@ -133,9 +134,11 @@ class Connection:
         self._cursor: Cursor
         self._outbox: Outbox
         self._nursery: trio.Nursery
-        now = trio.current_time()
-        self._heard_at = now
-        self._ping_at = now + self._settings.ping_seconds
+        self._heard_at = self._endpoint.time.now()
+        """When the last frame came, in the loop's time; the other times are trio's."""
+        self._heard: Callable[[], None] | None = None
+        """Told of the next frame that comes."""
+        self._ping_at = trio.current_time() + self._settings.ping_seconds
         self._bucket: TokenBucket | None = None
         self._refusals: Refusals | None = None
 
@@ -247,21 +250,43 @@ class Connection:
             return self._beat_limit(self._limited, now)
         if self._closing is not None:
             return None
-        silent_at = self._heard_at + self._settings.ping_seconds + self._settings.pong_seconds
-        if now >= silent_at:
+        silent_in = (
+            self._heard_at + self._settings.ping_seconds + self._settings.pong_seconds - self._endpoint.time.now()
+        )
+        if silent_in <= 0:
             self.close(closing.HEARTBEAT_LOST, "nothing was heard for too long")
             return None
         if now >= self._expires_at:
             self.close(closing.TOKEN_EXPIRED, "the token has expired")
             return None
         if now >= self._ping_at:
-            self._ping_at = now + self._settings.ping_seconds
-            self._outbox.write(frames.text_message(frames.PING))
-        return min(silent_at, self._ping_at, self._expires_at)
+            self._ping(now)
+        return min(now + silent_in, self._ping_at, self._expires_at)
+
+    def _ping(self, now: float) -> None:
+        self._ping_at = now + self._settings.ping_seconds
+        self._outbox.write(frames.text_message(frames.PING))
+
+    def probe(self, heard: Callable[[], None]) -> bool:
+        """Ping at once, and call ``heard`` when the next frame comes. False: it is not welcomed yet, so not judged."""
+        if not self._greeted:
+            return False
+        self._heard = heard
+        if self._closing is None:
+            self._ping(trio.current_time())
+        return True
+
+    def waits(self) -> bool:
+        """Return whether the client still waits for a place."""
+        return self._closing is None and self._websocket is not None and self._websocket.closed is None
+
+    def give_way(self) -> None:
+        """Close, as the client said nothing while a newer connection of the user waited for a place."""
+        self.close(closing.HEARTBEAT_LOST, "nothing was heard while a newer connection waited")
 
     def _beat_limit(self, scope: trio.CancelScope, now: float) -> float:
-        if now < self._limit_at:
-            return self._limit_at
+        if (left := self._limit_at - self._endpoint.time.now()) > 0:
+            return now + left
         if scope.cancel_called:
             cancel_with_force(scope)
         scope.cancel()
@@ -340,7 +365,10 @@ class Connection:
         return True
 
     def _frame(self, message: str | bytes, conversation: Conversation) -> ClientFrame:
-        self._heard_at = trio.current_time()
+        self._heard_at = self._endpoint.time.now()
+        if (heard := self._heard) is not None:
+            self._heard = None
+            heard()
         if isinstance(message, bytes):
             raise _End(closing.UNSUPPORTED_DATA, "binary messages are not served")
         limit = self._settings.max_frame_bytes
@@ -362,7 +390,7 @@ class Connection:
         user = await self._ask_who(hello)
         if user.expires is not None and user.expires <= time.time():
             raise _End(closing.TOKEN_EXPIRED, "the token has expired")
-        if not self._endpoint.admit(user.id):
+        if not await self._endpoint.admit(user.id, self):
             raise _End(closing.TOO_MANY_CONNECTIONS, "this user has too many connections")
         self.user = user
         if user.expires is not None:
@@ -387,8 +415,8 @@ class Connection:
         """Cancel the block after so many seconds, and end it by force where it shields itself."""
         heartbeat = self._endpoint.heartbeat
         with trio.CancelScope() as scope:
-            self._limited, self._limit_at = scope, trio.current_time() + seconds
-            heartbeat.add(self, self._limit_at)
+            self._limited, self._limit_at = scope, self._endpoint.time.now() + seconds
+            heartbeat.add(self, trio.current_time() + seconds)
             try:
                 yield scope
             finally:
@@ -462,8 +490,10 @@ class Connection:
         """Whether the client may ask for something now; one that may not is told, one that goes on is closed."""
         now, settings = trio.current_time(), self._settings
         if self._bucket is None:
-            self._bucket = TokenBucket(settings.commands_per_second, settings.commands_burst, now)
-        if self._bucket.take(now):
+            self._bucket = TokenBucket(
+                settings.commands_per_second, settings.commands_burst, now, self._endpoint.time.lost
+            )
+        if self._bucket.take(now, self._endpoint.time.lost):
             return True
         message = f"more than {settings.commands_per_second:g} a second"
         if command_id is None:

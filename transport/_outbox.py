@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from actors.looptime import loop_time
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
@@ -66,8 +68,8 @@ class Outbox(trio.abc.Stream):
         self._drained: trio.lowlevel.ParkingLot | None = None
         self._reading = False
         self._unread: trio.lowlevel.ParkingLot | None = None
-        self.progressed_at = trio.current_time()
-        """When something last left, or the peer showed otherwise that it takes what it gets."""
+        self.progressed_at = loop_time().now()
+        """When something last left, or the peer showed otherwise that it takes what it gets; in the loop's time."""
         self.on_drained: Callable[[], None] = _nothing
         """Called when nothing is kept any more."""
         self.on_stuck: Callable[[], None] = _nothing
@@ -100,7 +102,7 @@ class Outbox(trio.abc.Stream):
             self._pending += data[sent:] if sent else data
             self.blocked = True
             self._queued = 0
-            self.progressed_at = trio.current_time()
+            self.progressed_at = loop_time().now()
             self._nursery.start_soon(self._send_pending)
 
     def post(self, data: bytes) -> None:
@@ -123,7 +125,7 @@ class Outbox(trio.abc.Stream):
 
     def progressed(self) -> None:
         """Note that the peer showed that it takes what it gets."""
-        self.progressed_at = trio.current_time()
+        self.progressed_at = loop_time().now()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """For trio-websocket. Cancelled: ``data`` is sent all the same."""
@@ -211,8 +213,8 @@ class Outbox(trio.abc.Stream):
 
     async def _watch(self) -> None:
         # An event would cost something at each write; this costs a look every slow_seconds.
-        while (due := self.progressed_at + self._slow_seconds) > trio.current_time():  # noqa: ASYNC110 - as said
-            await trio.sleep_until(due)
+        while (left := self.progressed_at + self._slow_seconds - loop_time().now()) > 0:  # noqa: ASYNC110 - as said
+            await trio.sleep(left)
         self.on_stuck()
 
     def _break(self) -> None:

@@ -53,7 +53,7 @@ _COME_BACK = (
     (NO_STATUS, "no status", "the peer closed without a code; never sent"),
     (ABNORMAL, "abnormal", "the connection ended without a close frame; never sent"),
     (SLOW_CONSUMER, "slow consumer", "nothing could be written for slow_seconds, or the position fell behind the log"),
-    (HEARTBEAT_LOST, "heartbeat lost", "no frame came from the client for ping_ms and 10 s more"),
+    (HEARTBEAT_LOST, "heartbeat lost", "no frame came from the client for too long, or none while a newer one waited"),
     (SESSION_MOVED, "session moved", "another node serves this session now"),
     (TOKEN_EXPIRED, "token expired", "at hello or later; bring a fresh one"),
     (OVERLOADED, "overloaded", "try later"),

@@ -13,10 +13,13 @@ import attrs
 import trio
 
 from actors import Actor, ChildSpec, Restart
+from actors.looptime import loop_time
 from transport import closing
 from transport._connection import Connection
 from transport._flusher import Flusher
 from transport._heartbeat import Heartbeat
+from transport._places import Places
+from transport._watchdog import Watchdog
 from transport.handshake import Reject, normal_origin
 
 if TYPE_CHECKING:
@@ -56,6 +59,10 @@ class EndpointStatistics:
     """Connections visited in those rounds."""
     waiting_bytes: int
     """Bytes kept for clients that their sockets did not take yet, and signals; events wait in their session's ring."""
+    gave_way: int
+    """Connections that were silent, and were closed for newer ones of their users."""
+    stood_still: float
+    """Seconds in which the event loop stood still, in stalls that were long enough to count."""
     signals_dropped: int
     """Signals dropped because newer ones came before they could be written."""
 
@@ -80,9 +87,12 @@ class Endpoint:
         self.allowed_origins = frozenset(map(normal_origin, allowed_origins))
         self.flusher = Flusher()
         self.heartbeat = Heartbeat()
+        self.time = loop_time()
+        """The time by which peers are judged: it stands still while the event loop does."""
+        self._watchdog = Watchdog(self.time, settings.loop_stall_seconds)
+        self._places = Places(settings.max_connections_per_user, settings.give_way_seconds, self.heartbeat, self.time)
         self._listeners = listeners
         self._connections: dict[Connection, None] = {}
-        self._users: dict[str, int] = {}
         self._addresses: dict[str, int] = {}
         self._accepting: trio.CancelScope | None = None
         self._going = False
@@ -104,6 +114,7 @@ class Endpoint:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.flusher.run)
             nursery.start_soon(self.heartbeat.run)
+            nursery.start_soon(self._watchdog.run)
             with trio.CancelScope() as self._accepting:
                 async with trio.open_nursery() as accepting:
                     for listener in () if self._going else self._listeners:
@@ -148,20 +159,22 @@ class Endpoint:
         self._refused += 1
         return Reject(503, reason)
 
-    def admit(self, user: str) -> bool:
-        """Count one more connection of that user; False when there are too many."""
-        if self._users.get(user, 0) >= self.settings.max_connections_per_user:
-            self._refused += 1
-            return False
-        self._users[user] = self._users.get(user, 0) + 1
-        return True
+    async def admit(self, user: str, connection: Connection) -> bool:
+        """Count one more connection of that user; False when there are too many.
+
+        Waits while silent connections of the user may still give way, ``give_way_seconds`` at most. Cancelled: it is
+        not counted.
+        """
+        admitted = await self._places.take(user, connection)
+        self._refused += not admitted
+        return admitted
 
     def forget(self, connection: Connection) -> None:
         """Count a connection that has ended out."""
         self._connections.pop(connection, None)
         _count_down(self._addresses, connection.address)
         if connection.user is not None:
-            _count_down(self._users, connection.user.id)
+            self._places.free(connection.user.id, connection)
         if not self._connections:
             self._left.unpark_all()
 
@@ -173,12 +186,14 @@ class Endpoint:
         """How the endpoint stands."""
         return EndpointStatistics(
             connections=len(self._connections),
-            users=len(self._users),
+            users=len(self._places),
             accepted=self._accepted,
             refused=self._refused,
             flusher_rounds=self.flusher.rounds,
             flusher_visits=self.flusher.visits,
             waiting_bytes=sum(connection.waiting_bytes for connection in self._connections),
+            gave_way=self._places.gave_way,
+            stood_still=self.time.lost,
             signals_dropped=self.signals_dropped,
         )
 

@@ -10,19 +10,28 @@ FLOOD_SECONDS = 10.0
 
 
 class TokenBucket:
-    """``rate`` tokens a second, ``burst`` of them saved up at most."""
+    """``rate`` tokens a second, ``burst`` of them saved up at most.
 
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+    For the seconds in which the server looked at nothing (``lost``, their sum so far) tokens are saved up without a
+    bound: what the client sent meanwhile at its rate comes all at once.
+    """
 
-    def __init__(self, rate: float, burst: float, now: float) -> None:
+    __slots__ = ("_at", "_burst", "_lost", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now: float, lost: float = 0.0) -> None:
         self._rate = rate
         self._burst = self._tokens = burst
         self._at = now
+        self._lost = lost
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float, lost: float = 0.0) -> bool:
         """Take one token; False when there is none."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
+        if now > self._at:
+            self._tokens = max(self._tokens, min(self._burst, self._tokens + (now - self._at) * self._rate))
+            self._at = now
+        if lost > self._lost:
+            self._tokens += (lost - self._lost) * self._rate
+            self._lost = lost
         if self._tokens < 1:
             return False
         self._tokens -= 1

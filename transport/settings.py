@@ -65,12 +65,16 @@ class Settings(SessionSettings):
     """Connections in all."""
     max_connections_per_user: int = attrs.field(default=32, validator=whole_from(1))
     """Connections of one user."""
+    give_way_seconds: float = attrs.field(default=2.0, validator=number_from(0.001))
+    """How long the connections of a user who is at the limit may be silent before they give way to a new one."""
     max_connections_per_address: int = attrs.field(default=256, validator=whole_from(1))
     """Connections from one address."""
     allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_all_strings)
     """Origins of pages that may connect; None for those that this server serves itself."""
     redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)
     """Parts of keys whose values are left out of tool arguments."""
+    loop_stall_seconds: float = attrs.field(default=1.0, validator=number_from(0.001))
+    """How long code may hold the event loop before a warning says which code it is."""
     gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))
     """Python's first garbage collection threshold in a server process; 0 leaves it alone."""
 

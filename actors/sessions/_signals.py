@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 import trio
 
+from actors.looptime import loop_time
 from actors.sessions._boundary import require_room
 from actors.sessions._listeners import tell_signal
 
@@ -46,7 +47,7 @@ class Signals:
         if active != known:
             require_room()
         if active:
-            self._typing[by, who] = trio.current_time() + self._hold if by == "user" else float("inf")
+            self._typing[by, who] = loop_time().now() + self._hold if by == "user" else float("inf")
         elif known:
             del self._typing[by, who]
         if active != known:
@@ -62,8 +63,9 @@ class Signals:
         self.expiring = True
         try:
             while (when := self.next_expiry()) is not None:
-                await trio.sleep_until(when)
-                now = trio.current_time()
+                # In the loop's time: what renews it may wait to be read while something holds the loop.
+                await trio.sleep(max(0.0, when - loop_time().now()))
+                now = loop_time().now()
                 for by, who in [key for key, until in self._typing.items() if until <= now]:
                     self.set_typing(by, who, active=False)
         finally:

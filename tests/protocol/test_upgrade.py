@@ -111,9 +111,11 @@ async def test_one_connection_too_many_gets_503_and_there_is_room_again_when_one
 
 async def test_one_connection_too_many_of_a_user_gets_4504_and_others_none_the_wiser() -> None:
     async with greenroom(auth=by_name, max_connections_per_user=1).running(port=0) as server:
-        async with greeted(server, token="alice"), greeted(server, token="bob"):
+        async with greeted(server, token="alice") as first, greeted(server, token="bob"):
             async with client(server) as second:
                 await second.send("hello", session="other", token="alice")
+                await first.receive("ping")
+                await first.send("pong")
                 ended = await second.ended()
             assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (4504, False)
         await settled(server)

@@ -1,0 +1,81 @@
+"""A user at the limit: connections whose network is gone give way to the ones that come back, over the wire."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from protocol.agents import greenroom
+from protocol.wire import Client, client, greeted, greeted_in_memory, memory_client
+
+from transport import connect
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+async def answer_pings(one: Client) -> None:
+    while True:
+        await one.receive("ping")
+        await one.send("pong")
+
+
+@pytest.mark.parametrize("seconds", [2.0, 5.0])
+async def test_a_silent_connection_gives_way_after_its_time(autojump_clock: MockClock, seconds: float) -> None:
+    """It is pinged at once and closed with 4002; one that says anything stays; the new one is welcomed."""
+    app = greenroom(max_connections_per_user=2, give_way_seconds=seconds)
+    async with app.running(port=0) as server:
+        async with (
+            trio.open_nursery() as nursery,
+            greeted_in_memory(server) as silent,
+            greeted_in_memory(server) as loud,
+        ):
+            nursery.start_soon(answer_pings, loud)
+            began = trio.current_time()
+            async with greeted_in_memory(server) as new:
+                assert trio.current_time() - began == pytest.approx(seconds)
+                ended = await silent.ended()
+                assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (4002, True)
+                assert [frame["type"] for frame in silent.frames[1:]] == ["ping", "goodbye"]
+                await new.say("served")
+                assert server.endpoint.statistics().gave_way == 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
+    async with greenroom(max_connections_per_user=1).running(port=0) as server:
+        async with greeted_in_memory(server) as old, memory_client(server) as new:
+            began = trio.current_time()
+            await new.send("hello", session="s1")
+            await trio.sleep(1.9)
+            await old.send("typing", active=False)
+            assert (await new.ended()).code == 4504
+            assert trio.current_time() - began == pytest.approx(1.9)
+            await old.say("still here")
+
+
+async def test_tabs_that_change_network_all_come_back() -> None:
+    """Over real sockets: twenty half-open connections of a user make room for twenty clients that come at once."""
+    tabs = 20
+    app = greenroom(max_connections_per_user=tabs + 12, give_way_seconds=0.2)
+    async with app.running(port=0) as server, AsyncExitStack() as stack:
+        for number in range(tabs):
+            await stack.enter_async_context(greeted(server, f"s{number % 3}"))
+        clients = [await stack.enter_async_context(connect(server.url, session=f"s{n % 3}")) for n in range(tabs)]
+        for number, each in enumerate(clients):
+            await each.send(f"from {number}")
+        statistics = server.endpoint.statistics()
+        assert (statistics.gave_way, statistics.refused) == (tabs, 0)
+
+
+async def test_a_connection_that_leaves_while_it_waits_costs_nobody_a_place() -> None:
+    async with greenroom(max_connections_per_user=1, give_way_seconds=0.2).running(port=0) as server:
+        async with greeted(server) as old:
+            async with client(server) as left:
+                await left.send("hello", session="s1")
+                await old.receive("ping")
+            async with greeted(server) as new:
+                assert (await old.ended()).code == 4002
+                await new.say("served")

@@ -1,0 +1,179 @@
+"""A server whose loop was held by sync code judges no client by what it could not read meanwhile."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+import trio.testing
+from protocol.agents import greenroom
+from protocol.wire import Ended, greeted_in_memory, memory_client
+
+from actors.looptime import LoopTime, loop_time
+from transport import Credentials, User
+from transport._outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+    from trio.testing import MockClock
+
+    from transport import Server
+
+STALL = 60.0
+"""Seconds: longer than every time limit of the server."""
+
+
+@attrs.define
+class World:
+    """A server on a clock that this test alone moves, with the system's or without."""
+
+    clock: MockClock
+    wall: float = 0.0
+    time: LoopTime = attrs.field(init=False)
+    server: Server = attrs.field(init=False)
+
+    async def block(self, seconds: float) -> None:
+        """Have the loop stand still for so long: time passes, and nothing runs."""
+        self.clock.jump(seconds)
+        self.wall += seconds
+        await trio.testing.wait_all_tasks_blocked()
+
+    async def go_on(self, seconds: float) -> None:
+        """Let time pass while the loop runs."""
+        step = 0.25
+        for _ in range(round(seconds / step)):
+            await self.block(step)
+            self.time.tick()
+
+
+@asynccontextmanager
+async def world(clock: MockClock, auth: Any = None, **settings: Any) -> AsyncIterator[World]:
+    here = World(clock)
+    async with greenroom(auth=auth, **settings).running(port=0) as here.server:
+        here.time = loop_time()
+        here.time._wall = lambda: here.wall  # noqa: SLF001 - the system's clock, as this test moves it
+        here.time.tick()
+        yield here
+
+
+async def test_a_hello_that_waited_to_be_read_is_in_time(mock_clock: MockClock) -> None:
+    async with world(mock_clock) as here, memory_client(here.server) as one:
+        await trio.testing.wait_all_tasks_blocked()
+        await here.go_on(9)
+        await here.block(STALL)
+        await one.hello()
+
+
+async def test_an_upgrade_that_waited_to_be_read_is_in_time(mock_clock: MockClock) -> None:
+    async with world(mock_clock) as here, trio.open_nursery() as nursery:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(here.server.endpoint.serve, theirs)
+        await trio.testing.wait_all_tasks_blocked()
+        await here.block(STALL)
+        assert here.server.endpoint.statistics().connections == 1
+        await here.go_on(5)
+        assert not await ours.receive_some()
+
+
+async def test_auth_that_waited_for_the_loop_is_not_late(mock_clock: MockClock) -> None:
+    asked, answer = trio.Event(), trio.Event()
+
+    async def slow(_: Credentials) -> User:
+        asked.set()
+        await answer.wait()
+        return User("alice")
+
+    async with world(mock_clock, slow) as here, memory_client(here.server) as one:
+        await one.send("hello", session="s1")
+        await asked.wait()
+        await here.block(STALL)
+        answer.set()
+        assert (await one.receive())["type"] == "welcome"
+
+
+async def test_a_client_that_could_not_be_pinged_is_pinged_and_not_closed(mock_clock: MockClock) -> None:
+    """It has its whole time for an answer then; one that goes on to be silent is closed."""
+    async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
+        await here.go_on(24)
+        await here.block(STALL)
+        await one.receive("ping")
+        await here.go_on(9)
+        await one.send("pong")
+        await one.say("still here")
+        await here.go_on(35)
+        assert (await one.ended()).code == 4002
+
+
+async def test_many_stalls_together_judge_nobody_either(mock_clock: MockClock) -> None:
+    async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
+        for _ in range(20):
+            await here.block(3)
+            here.time.tick()
+        await one.say("still here")
+
+
+async def test_what_a_client_sent_meanwhile_at_its_rate_is_no_flood(mock_clock: MockClock) -> None:
+    async with world(mock_clock, commands_per_second=2, commands_burst=4) as here:
+        async with greeted_in_memory(here.server) as one:
+            await one.say("before")
+            await here.block(STALL)
+            here.time.tick()
+            for number in range(100):
+                await one.send("command", id=str(number), name="message.send", args={"text": "x"})
+            for _ in range(100):
+                assert (await one.receive("reply"))["ok"]
+
+
+async def test_typing_is_not_over_before_it_could_be_renewed(mock_clock: MockClock) -> None:
+    async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
+        await one.send("typing", active=True)
+        assert (await one.receive("signal"))["data"]["active"] is True
+        await here.block(STALL)
+        async with greeted_in_memory(here.server) as two:
+            assert len(two.welcome["typing"]) == 1
+        await here.go_on(5)
+        assert (await one.receive("signal"))["data"]["active"] is False
+
+
+async def test_silent_ones_do_not_give_way_for_what_could_not_be_read(mock_clock: MockClock) -> None:
+    async with world(mock_clock, max_connections_per_user=1) as here:
+        async with greeted_in_memory(here.server) as old, memory_client(here.server) as new:
+            await new.send("hello", session="s1")
+            await old.receive("ping")
+            await here.block(STALL)
+            await old.send("pong")
+            assert (await new.ended()).code == 4504
+
+
+async def test_a_token_expires_all_the_same(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the user's right that ends then, however slow the server was."""
+    monkeypatch.setattr("time.time", lambda: 1e9)
+
+    async def for_a_minute(_: Credentials) -> User:
+        return User("alice", 1e9 + 30)
+
+    async with world(mock_clock, for_a_minute) as here, greeted_in_memory(here.server) as one:
+        await here.block(STALL)
+        ended: Ended = await one.ended()
+        assert ended.code == 4004
+
+
+async def test_a_slow_client_has_its_time_without_the_stall(mock_clock: MockClock) -> None:
+    """What it takes while the loop stands still cannot be seen: it is stuck only after its time in a loop that runs."""
+    stuck = trio.Event()
+    ours, _ = trio.testing.lockstep_stream_pair()
+    async with world(mock_clock) as here, trio.open_nursery() as nursery:
+        outbox = Outbox(ours, None, nursery, slow_seconds=10)
+        outbox.on_stuck = stuck.set
+        outbox.write(b"waits")
+        await trio.testing.wait_all_tasks_blocked()
+        await here.block(STALL)
+        await here.go_on(9)
+        assert not stuck.is_set()
+        await here.go_on(1)
+        assert stuck.is_set()
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,148 @@
+"""The thread that notices when the event loop stands still: when it warns, and what it says."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trio
+
+from actors.looptime import LoopTime, loop_time
+from transport._watchdog import TICKS, Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LIMIT = 0.01
+
+
+@attrs.define
+class Scene:
+    """A watchdog whose loop answers when its warning was written, ``stood`` seconds later by the clock."""
+
+    stood: float = 5.0
+    now: float = 0.0
+    lines: list[str] = attrs.Factory(list[str])
+    asked: list[Callable[[], None]] = attrs.Factory(list["Callable[[], None]"])
+    dog: Watchdog = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.dog = Watchdog(LoopTime(lambda: self.now, lambda: self.now), LIMIT)
+
+    def answer(self) -> None:
+        while self.asked:
+            self.now += self.stood
+            self.asked.pop()()
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+
+    class AnswerAfterwards(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            scene.lines.append(record.getMessage())
+            scene.answer()
+
+    logger, handler = logging.getLogger("greenroom.loop"), AnswerAfterwards()
+    logger.addHandler(handler)
+    with scene.dog._time.ticking(LIMIT / TICKS):  # noqa: SLF001 - what run() does, without its thread
+        yield scene
+    logger.removeHandler(handler)
+
+
+def test_a_loop_that_answers_is_not_looked_at(scene: Scene) -> None:
+    scene.dog.ask(lambda answer: answer(), lambda: pytest.fail("was looked at"))
+    assert scene.lines == []
+
+
+def test_one_stall_is_one_warning_and_one_line_that_says_how_long(scene: Scene) -> None:
+    """The warning is written while the loop stands still, the length once it goes on."""
+    scene.dog.ask(scene.asked.append, lambda: ": by something")
+    assert scene.lines == [
+        "the event loop stands still for more than 0.01 s: by something",
+        "the event loop stood still for 5.0 s; no client is judged by that time",
+    ]
+    scene.dog.ask(lambda answer: answer(), lambda: pytest.fail("was looked at"))
+    assert len(scene.lines) == 2
+
+
+def test_a_stack_that_may_be_of_what_came_after_is_not_shown(scene: Scene) -> None:
+    def too_late() -> str:
+        scene.answer()
+        return ": by something"
+
+    scene.dog.ask(scene.asked.append, too_late)
+    assert scene.lines == ["the event loop stood still for 5.0 s; no client is judged by that time"]
+
+
+def test_a_stall_within_the_limit_is_not_worth_a_line(scene: Scene) -> None:
+    """Some of it may be taken off all the same."""
+    scene.stood = LIMIT * 0.99
+
+    def answer_late(answer: Callable[[], None]) -> None:
+        scene.asked.append(answer)
+        scene.answer()
+
+    scene.dog.ask(answer_late, lambda: "")
+    assert scene.lines == []
+
+
+async def test_its_thread_ends_with_it() -> None:
+    before = threading.active_count()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Watchdog(loop_time(), LIMIT).run)
+        while threading.active_count() == before:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert threading.active_count() == before
+
+
+PROGRAM = """
+import logging, time, trio
+from actors import AgentCompleted
+from transport import Greenroom, connect
+
+logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s")
+app = Greenroom(log="memory:", settings={"loop_stall_seconds": 0.2})
+
+async def ask_a_model(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+@app.agent
+async def assistant(run, seconds):
+    await run.call_tool(ask_a_model, seconds=seconds)
+
+async def main():
+    async with app.running(port=0) as server, connect(server.url, session="s1") as client:
+        await client.start("assistant", 0.05)
+        print("run", await client.start("assistant", 0.8))
+        async for event in client.events():
+            if isinstance(event, AgentCompleted):
+                break
+        async for event in client.events():
+            if isinstance(event, AgentCompleted):
+                break
+        print(server.endpoint.statistics().stood_still > 0.3)
+
+trio.run(main)
+"""
+
+
+def test_sync_code_in_an_async_tool_is_named() -> None:
+    """In a process of its own: one warning, with the run, its user and session, and the line that blocks."""
+    ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=50)
+    run_id = ran.stdout.split()[1]
+    assert ran.stdout.split()[2] == "True"
+    warnings = [line for line in ran.stderr.splitlines() if line.startswith("WARNING")]
+    assert len(warnings) == 2
+    assert f"agent 'assistant' in run {run_id} of user 'anonymous', session s1" in warnings[0]
+    assert "in ask_a_model" in ran.stderr
+    assert warnings[1].startswith("WARNING the event loop stood still for 0.")
