@@ -6,16 +6,21 @@ counted as others do, the tabs that come back would be ended for good.*
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
+
+from actors.failures import log_failure, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.looptime import LoopTime
     from transport._heartbeat import Heartbeat
+
+logger = logging.getLogger("greenroom.connections")
 
 
 class Holder(Protocol):
@@ -140,6 +145,11 @@ class _Round:
             self._places.free(self._user, holder)
         self._finish()
         return None
+
+    def failed(self, error: BaseException) -> None:
+        """End the round, since ``error`` was raised in it; the connections that wait get no place."""
+        log_failure(logger, "connections of user %s could not be asked to give way", shown(self._user), error=error)
+        self._finish()
 
     def freed(self, holder: Holder, holders: dict[Holder, None]) -> None:
         """Hand the place that ``holder`` had to the first connection that waits, if one does."""

@@ -191,6 +191,21 @@ async def test_a_connection_that_gives_up_while_it_waits_takes_no_place(
     assert len(here.places) == 0
 
 
+async def test_a_round_that_fails_keeps_no_connection_waiting(
+    nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world(nursery, 1)
+    await here.fill(Tab(nursery, None))
+
+    def fail(_: Tab) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(Tab, "give_way", fail)
+    (new,) = here.come()
+    await trio.sleep(3)
+    assert here.admitted[new] is False
+
+
 Step = tuple[str, float]
 
 steps: st.SearchStrategy[list[Step]] = st.lists(
