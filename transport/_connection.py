@@ -6,7 +6,6 @@ import logging
 import math
 import secrets
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,27 +21,27 @@ from actors import (
     MailboxFull,
     SessionClosed,
     Trimmed,
-    cancel_with_force,
 )
 from actors.failures import log_failure
 from transport import closing, frames
 from transport._border import called, leaves, passed_on, refusal_in
+from transport._greeting import decoded, identify, welcome
+from transport._limit import Limit
 from transport._outbox import Outbox
 from transport._upgraded import forget_handshake
 from transport._waiting import WaitingSignals
-from transport.auth import Credentials, User, checked_user
+from transport.auth import Credentials, User
 from transport.frames import Ack, BadFrame, ClientFrame, CommandFrame, Hello, HistoryFrame, TypingFrame
 from transport.handshake import Accept, Conversation, Reject, upgrade
 from transport.limits import Refusals, TokenBucket
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable
 
     from trio_websocket import WebSocketConnection, WebSocketRequest
 
     from actors import Attachment, Cursor
-    from transport.auth import Authenticate
     from transport.endpoint import Endpoint
 
 logger = logging.getLogger("greenroom.connections")
@@ -51,8 +50,6 @@ UPGRADE_SECONDS = 5.0
 """How long a client has for its upgrade request."""
 CLOSE_SECONDS = 2.0
 """How long a close handshake may take before the socket is closed under it."""
-FORCE_SECONDS = 1.0
-"""How long after its time was up work that shields itself is ended by force; again in the same intervals."""
 _ENDS = (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
 """What is raised where the peer or the network ended a connection."""
 _DISCARD_BYTES = 4 * 1024 * 1024
@@ -86,8 +83,6 @@ class Connection:
         "_headers",
         "_heard",
         "_heard_at",
-        "_limit_at",
-        "_limited",
         "_nursery",
         "_one_history",
         "_outbox",
@@ -125,9 +120,6 @@ class Connection:
         self._greeted = False
         self._acked = 0
         self._expires_at = math.inf
-        self._limited: trio.CancelScope | None = None
-        """Around a step of the greeting, which has until ``_limit_at``."""
-        self._limit_at = math.inf
         self._one_history: trio.Lock | None = None
         self._headers: dict[str, str] | None = None
         """Of the upgrade request, until the hello was answered."""
@@ -240,14 +232,9 @@ class Connection:
             self._endpoint.flusher.mark(self)
 
     def beat(self, now: float) -> float | None:
-        """Ping when it is time, close when nothing was heard for too long or the token's time is over.
-
-        Before the welcome: end the step of the greeting whose time is up.
-        """
+        """Ping when it is time, close when nothing was heard for too long or the token's time is over."""
         if self._over:
             return None
-        if self._limited is not None:
-            return self._beat_limit(self._limited, now)
         if self._closing is not None:
             return None
         silent_in = (
@@ -283,14 +270,6 @@ class Connection:
     def give_way(self) -> None:
         """Close, as the client said nothing while a newer connection of the user waited for a place."""
         self.close(closing.HEARTBEAT_LOST, "nothing was heard while a newer connection waited")
-
-    def _beat_limit(self, scope: trio.CancelScope, now: float) -> float:
-        if (left := self._limit_at - self._endpoint.time.now()) > 0:
-            return now + left
-        if scope.cancel_called:
-            cancel_with_force(scope)
-        scope.cancel()
-        return now + FORCE_SECONDS
 
     # The connection's own task
 
@@ -328,7 +307,7 @@ class Connection:
                 headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Connection", b"close")]
                 await request.reject(answer.status, extra_headers=headers, body=answer.body.encode() + b"\n")
                 return None
-            self._headers = dict(_decoded(request.headers))
+            self._headers = dict(decoded(request.headers))
             socket = await request.accept(subprotocol=answer.subprotocol)
             self._outbox.on_closed = _nothing
             forget_handshake(socket)
@@ -337,7 +316,7 @@ class Connection:
         return None
 
     def _judge(self, request: WebSocketRequest) -> Accept | Reject:
-        headers = dict(_decoded(request.headers))
+        headers = dict(decoded(request.headers))
         return upgrade(
             path=request.path,
             offered=request.proposed_subprotocols,
@@ -403,25 +382,15 @@ class Connection:
         credentials = Credentials(hello.token, hello.session, headers or {}, self.address)
         answer: object = TimeoutError(f"no answer within auth_seconds, {self._settings.auth_seconds:g} s")
         with self._within(self._settings.auth_seconds):
-            answer = await called(_checked, self._endpoint.authenticate, credentials)
+            answer = await called(identify, self._endpoint.authenticate, credentials)
         if isinstance(answer, User):
             return answer
         assert isinstance(answer, BaseException)  # noqa: S101 - all that a border returns beside the result
         refused = refusal_in(answer)
         raise self._internal(answer, "authentication failed") if refused is None else _End(*refused)
 
-    @contextmanager
-    def _within(self, seconds: float) -> Generator[trio.CancelScope]:
-        """Cancel the block after so many seconds, and end it by force where it shields itself."""
-        heartbeat = self._endpoint.heartbeat
-        with trio.CancelScope() as scope:
-            self._limited, self._limit_at = scope, self._endpoint.time.now() + seconds
-            heartbeat.add(self, trio.current_time() + seconds)
-            try:
-                yield scope
-            finally:
-                self._limited = None
-                heartbeat.remove(self)
+    def _within(self, seconds: float) -> Limit:
+        return Limit(self._endpoint.heartbeat, self._endpoint.time, seconds)
 
     async def _attach(self, hello: Hello, user: User) -> None:
         attach = Attach(self.id, self, hello.resume, hello.from_latest)
@@ -435,35 +404,13 @@ class Connection:
             raise self._internal(error, "the session could not be opened") from error
         if hello.strict and attachment.reset is not None:
             raise _End(closing.UNRECOVERABLE_POSITION, attachment.reset)
-        self._outbox.write(frames.text_message(self._welcome(hello, attachment)))
+        self._outbox.write(frames.text_message(welcome(self.id, hello, attachment, self._settings)))
         self._outbox.on_drained = self._mark
         self._outbox.on_stuck = self._stuck
         self._cursor = attachment.cursor
         self._greeted = True
         self._endpoint.heartbeat.add(self, min(self._ping_at, self._expires_at))
         self._mark()
-
-    def _welcome(self, hello: Hello, attachment: Attachment) -> bytes:
-        return frames.welcome(
-            {
-                "session": hello.session,
-                "connection": self.id,
-                "epoch": attachment.epoch,
-                "oldest": attachment.oldest,
-                "latest": attachment.latest,
-                "recovered": attachment.recovered,
-                "reset": attachment.reset,
-                "ping_ms": round(self._settings.ping_seconds * 1000),
-                "max_frame_bytes": self._settings.max_frame_bytes,
-                "command_memory_ms": frames.milliseconds(self._settings.command_memory_seconds),
-                "runs": [{"run_id": run.id, "agent": run.name, "started": run.started} for run in attachment.runs],
-                "queued": [
-                    {"command_id": start.command_id, "agent": start.agent, "since": start.since}
-                    for start in attachment.queued
-                ],
-                "typing": [{"by": by, "id": who} for by, who in attachment.typing],
-            }
-        )
 
     def _take(self, frame: ClientFrame) -> None:
         match frame:
@@ -652,16 +599,6 @@ class _End(Exception):
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
-
-
-def _decoded(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
-    """Header fields as text, names in lower case; the value of a repeated one is the last."""
-    for name, value in headers:
-        yield name.decode("latin-1").lower(), value.decode("latin-1")
-
-
-async def _checked(authenticate: Authenticate, credentials: Credentials) -> User:
-    return checked_user(await authenticate(credentials))
 
 
 def _nothing() -> None:
