@@ -99,8 +99,11 @@ class Cell:
     @property
     def path(self) -> str:
         """Its place in the tree."""
-        above = self.parent.owner.path
-        return f"/{self.spec.id}" if above == "/" else f"{above}/{self.spec.id}"
+        names, owner = [self.spec.id], self.parent.owner
+        while isinstance(owner, Cell):
+            names.append(owner.spec.id)
+            owner = owner.parent.owner
+        return "/" + "/".join(reversed(names))
 
     @property
     def ends_for_good(self) -> bool:

@@ -148,11 +148,13 @@ class Family:
 
     def descendants(self) -> Iterator[Cell]:
         """Go through all that have a body, in this family and those below it, parents first."""
-        for child in self._children.values():
-            if child.cell is not None:
-                yield child.cell
-                if child.cell.family is not None:
-                    yield from child.cell.family.descendants()
+        families: list[Family] = [self]
+        while families:
+            for child in families.pop().entries():
+                if child.cell is not None:
+                    yield child.cell
+                    if child.cell.family is not None:
+                        families.append(child.cell.family)
 
     def forget(self, key: str) -> None:
         """Drop the entry of a child that has ended."""

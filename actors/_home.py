@@ -27,10 +27,7 @@ class Home:
         """Count a call, and return whether others are to run before it."""
 
     def check(self) -> None:
-        """Raise RuntimeError outside the trio run of the system: in another thread, or between its turns as a guest.
-
-        To be called before anything is changed.
-        """
+        """Raise RuntimeError outside the trio run of the system, and when that is over. Call it before any change."""
         if get_ident() != self.thread or not trio.lowlevel.in_trio_run():
             raise self.elsewhere()
 

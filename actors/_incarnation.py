@@ -16,6 +16,7 @@ import trio
 
 from actors._cancelling import GRACE, cancel_with_force, close_late, open_late
 from actors._deadletters import Undelivered
+from actors._frames import let_go_of_frames
 from actors._instance import make_instance
 from actors._lifecycle import KILLED, ExitReason, Failure, Killed, is_graceful
 from actors._mailbox import NOTHING, Request
@@ -461,6 +462,7 @@ class Incarnation:
             target.remove_watcher(self)
         self.deferred = self._watching = self._lifecycle = self.timers = None
         self.actor = None  # it holds this life: what it has is freed at once, not when Python finds the cycle
+        let_go_of_frames(cause)
 
 
 def _one_of(failures: list[Exception]) -> Exception:

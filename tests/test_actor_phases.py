@@ -1,0 +1,112 @@
+"""Phases of the shutdown: whatever their work does, all of them run, none is forgotten, and none holds up the end."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+import trio.testing
+
+from actors import Actor, Phase, PhaseReport, SpecError, open_system
+
+
+async def test_work_that_exits_ends_no_other(autojump_clock: trio.testing.MockClock) -> None:
+    """SystemExit in one work is reported; the rest is done, the actors stop, then the block raises it."""
+    del autojump_clock
+    ran: list[str] = []
+    reports: list[PhaseReport] = []
+
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    async def group() -> None:
+        raise ExceptionGroup("several", [LookupError()])
+
+    async def work() -> None:
+        await trio.sleep(1)
+        ran.append("done")
+
+    with pytest.raises(SystemExit) as caught:  # noqa: PT012  -- the block is what is tested
+        async with open_system([Phase("a"), Phase("b")]) as system:
+            ref = await system.spawn(Actor)
+            for phase in "ab":
+                system.on_shutdown(phase, work)
+                system.on_shutdown(phase, leave)
+            system.on_shutdown("a", group)
+            reports.extend(await system.shutdown())
+    assert caught.value.code == 3
+    assert ran == ["done", "done"]
+    assert not ref.alive
+    assert [len(report.failures) for report in reports] == [2, 1]
+    assert not any(report.timed_out for report in reports)
+
+
+async def test_work_can_be_added_while_its_phase_runs() -> None:
+    """It is done at once; for a later phase it is done then; for one that is over it is refused, not forgotten."""
+    ran: list[str] = []
+
+    async with open_system([Phase("a"), Phase("b")]) as system:
+
+        async def late() -> None:
+            ran.append("late")
+
+        async def add() -> None:
+            system.on_shutdown("a", late)
+            system.on_shutdown("b", late)
+            system.on_shutdown("b", too_late)
+
+        async def too_late() -> None:
+            with pytest.raises(RuntimeError, match="'a' is over"):
+                system.on_shutdown("a", late)
+
+        system.on_shutdown("a", add)
+        assert [report.failures for report in await system.shutdown()] == [(), ()]
+        assert ran == ["late", "late"]
+        with pytest.raises(RuntimeError, match="'b' is over"):
+            system.on_shutdown("b", late)
+
+
+async def test_work_that_is_added_when_the_time_is_up_is_refused(autojump_clock: trio.testing.MockClock) -> None:
+    """A phase takes no work that it would only cancel."""
+    del autojump_clock
+    refused: list[str] = []
+
+    async with open_system([Phase("a", 1)]) as system:
+
+        async def add() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with pytest.raises(RuntimeError, match="'a' is over"):
+                    system.on_shutdown("a", trio.sleep_forever)
+                refused.append("a")
+
+        system.on_shutdown("a", add)
+        assert (await system.shutdown())[0].timed_out
+        assert refused == ["a"]
+
+
+@pytest.mark.parametrize("seconds", [10.0, math.inf])
+async def test_shielded_work_cannot_hold_up_a_cancelled_shutdown(
+    seconds: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """When the block is cancelled in a phase, work that shields itself has a second more."""
+    del autojump_clock
+
+    async def shield() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+
+    start = trio.current_time()
+    with trio.move_on_after(2) as limit:
+        async with open_system([Phase("a", seconds)]) as system:
+            system.on_shutdown("a", shield)
+    assert limit.cancelled_caught
+    assert trio.current_time() - start == pytest.approx(3)
+
+
+async def test_phases_are_phases() -> None:
+    """A name that is none, and what is no phase, is refused."""
+    with pytest.raises(SpecError, match="name of a phase"):
+        Phase("")
