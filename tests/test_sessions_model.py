@@ -61,7 +61,10 @@ async def broken(run: Run) -> None:
 
 
 async def curious(run: Run) -> Any:
-    return await run.ask_user(run.user, timeout=60)
+    try:
+        return await run.ask_user(run.user, timeout=60)
+    except TimeoutError:
+        return await run.ask_user(run.user, timeout=60)
 
 
 async def stubborn(run: Run) -> None:
@@ -80,7 +83,7 @@ Step = tuple[str, int, int]
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ("open", "start", "start", "start", "cancel", "say", "answer", "leave", "time", "fault", "end")
+            ("open", "start", "start", "start", "cancel", "withdraw", "say", "answer", "leave", "time", "fault", "end")
         ),
         st.integers(0, len(KEYS) - 1),
         st.integers(0, 11),
@@ -96,6 +99,8 @@ class Tab:
 
     key: StreamKey
     events: list[Any] = attrs.Factory(list[Any])
+    queued: list[str] = attrs.Factory(list[str])
+    """The starts that wait for their turn, by command id."""
     epoch: str = ""
     client: Client | None = None
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
@@ -122,6 +127,12 @@ class Tab:
             if self.epoch:
                 assert frame["recovered"], frame
             self.epoch = frame["epoch"]
+            self.queued = [start["command_id"] for start in frame["queued"]]
+        if frame["type"] == "signal" and frame["name"] == "queued":
+            if frame["data"]["waiting"]:
+                self.queued.append(frame["data"]["command_id"])
+            else:
+                self.queued.remove(frame["data"]["command_id"])
         if frame["type"] == "events":
             for event in frame["events"]:
                 assert event["seq"] == (self.events[-1]["seq"] if self.events else 0) + 1
@@ -142,11 +153,11 @@ class World:
             for step in script:
                 await self.step(server, nursery, *step)
                 await trio.testing.wait_all_tasks_blocked()
-                await self.check()
+                await self.check(server)
             await trio.sleep(1000)
             for _ in range(self.faults + 1):
                 await self.come_back(server)
-            await self.check()
+            await self.check(server)
             await self.check_all_is_closed()
             nursery.cancel_scope.cancel()
 
@@ -180,6 +191,8 @@ class World:
             await self.give(client, "run.start", agent=AGENTS[value % len(AGENTS)])
         elif what == "cancel" and runs:
             await self.give(client, "run.cancel", run_id=runs[-1 - value % min(len(runs), 3)])
+        elif what == "withdraw" and tab.queued:
+            await self.give(client, "run.cancel", command_id=tab.queued[value % len(tab.queued)])
         elif what == "say":
             await self.give(client, "message.send", text=tab.key.user)
         elif what == "answer" and asked:
@@ -191,10 +204,12 @@ class World:
     async def give(self, client: Client, name: str, **args: Any) -> None:
         await client.send("command", id=f"c{self.commands}", name=name, args=args)
 
-    async def check(self) -> None:
+    async def check(self, server: Server) -> None:
         report = await verify_log(self.log)
         assert report.faults == ()  # G1 to G5
+        waiting = {StreamKey(each.user, each.session): each.queued for each in server.sessions.of()}
         for tab in self.tabs:
+            assert tab.client is None or len(tab.queued) == waiting[tab.key]
             if tab.events:
                 lines = await self.log.read(tab.key, 0, len(tab.events), 1 << 30)
                 assert [orjson.loads(line) for line in lines] == tab.events  # its own session's, and only that (G6)

@@ -28,15 +28,12 @@ class Place:
 
     user: str
     _hand_on: Callable[[Place], None]
-    _decided: trio.Event | None = None
+    _decided: trio.Event | None
     """Set when it is held, or was left while it waited; None where it was free at once."""
-    held: bool = attrs.field(init=False)
+    held: bool
     """Whether the run may go on."""
     left: bool = attrs.field(default=False, init=False)
     """Whether it is over for the run."""
-
-    def __attrs_post_init__(self) -> None:
-        self.held = self._decided is None
 
     @property
     def waited(self) -> bool:
@@ -55,7 +52,8 @@ class Place:
     def take(self) -> None:
         """Hold the place from now on, and wake the task that waits for it; for the limiter."""
         self.held = True
-        self._wake()
+        if self._decided is not None:
+            self._decided.set()
 
     def leave(self) -> None:
         """Let the next run have the place, or wait for it no longer. Never waits or raises. Idempotent."""
@@ -63,11 +61,8 @@ class Place:
             self.left = True
             self._hand_on(self)
             self.held = False
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._decided is not None:
-            self._decided.set()
+            if self._decided is not None:
+                self._decided.set()
 
 
 @attrs.frozen
@@ -109,11 +104,11 @@ class RunLimiter:
             room = self._rooms[user] = _Room()
         if room.running < self._limit:
             room.running += 1
-            return Place(user, self._hand_on)
+            return Place(user, self._hand_on, None, held=True)
         if len(room.waiting) >= self._queue_limit:
             message = f"{self._limit} runs go on and {len(room.waiting)} wait: try again later"
             raise CommandRefused("overloaded", message)
-        place = Place(user, self._hand_on, trio.Event())
+        place = Place(user, self._hand_on, trio.Event(), held=False)
         room.waiting[place] = None
         return place
 

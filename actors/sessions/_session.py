@@ -412,7 +412,7 @@ class Session(Actor):
         seconds = agent.timeout if agent.timeout is not None else self._house.settings.run_seconds
         scope = RunScope(run, text, timeout=seconds, command_id=None if command.internal else command.id)
         place = self._house.limiter.enter(self._key.user)
-        start = self._starts[run.id] = Start(command.id, agent, value, scope, place, self._stage.journal.now())
+        start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, self._stage.journal.now())
         self._start_soon(self._perform, start)  # first: from here on the place is left, whatever happens
         if place.held:
             self._begin(start)
@@ -437,7 +437,6 @@ class Session(Actor):
             return False
         start.begun = True
         self._reply_when_committed(start.command_id, {"run_id": start.run.id})
-        self._show_queued(start, waiting=False)
         return True
 
     def _drop(self, start: Start, code: str, message: str) -> None:
@@ -458,7 +457,7 @@ class Session(Actor):
     async def _perform(self, start: Start) -> None:
         """Wait for the place, perform the run, leave the place: the one task of a start."""
         try:
-            if await start.place.taken() and (start.begun or self._begin(start)):
+            if start.begun or (await start.place.taken() and self._has_its_turn(start)):
                 await self._conduct(start)
         finally:
             start.place.leave()
@@ -466,6 +465,12 @@ class Session(Actor):
             self._active_at = trio.current_time()
             if self._house.run_over:
                 self._house.run_over.unpark_all()
+
+    def _has_its_turn(self, start: Start) -> bool:
+        """Begin a run that waited; return whether it goes on."""
+        if self._begin(start):
+            self._show_queued(start, waiting=False)
+        return start.begun
 
     async def _conduct(self, start: Start) -> None:
         """Perform a run that has begun. An agent that fails, however oddly, ends its run and nothing else."""

@@ -22,17 +22,14 @@ class Start:
     agent: Agent
     value: object
     """The input, as the agent's parameter wants it."""
+    run: Run
+    """The run, which has its id from the beginning."""
     scope: RunScope
     place: Place
     since: int
     """When it was accepted, in ms since 1970."""
     begun: bool = False
     """Whether ``agent_started`` was emitted."""
-
-    @property
-    def run(self) -> Run:
-        """The run, which has its id from the beginning."""
-        return self.scope.run
 
     @property
     def queued(self) -> Queued:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -9,9 +10,9 @@ import pytest
 import trio
 import trio.testing
 from protocol.wire import greeted_in_memory
-from suites.stage import house, in_order, of_type
+from suites.stage import KeptLog, house, in_order, of_type
 
-from actors import Attach, Command, CommandReply, MemoryLog, StreamKey, verify_log
+from actors import Attach, Batch, Command, CommandReply, MemoryLog, StreamKey, verify_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,3 +176,25 @@ async def test_only_open_questions_are_remembered(autojump_clock: trio.testing.M
             assert head is not None
             sizes.append(len(head.state))
     assert sizes[0] == sizes[1]
+
+
+async def test_a_question_that_a_crash_left_open_ends_with_its_run(autojump_clock: trio.testing.MockClock) -> None:
+    """Also in a log of an older version, where a question that timed out is open beside one that waits."""
+    log, now = KeptLog(), int(time.time() * 1_000)
+    events: list[dict[str, Any]] = [
+        {"type": "agent_started", "data": {"agent": "asks", "input": 1}},
+        {"type": "input_requested", "call_id": "q2", "data": {"prompt": "Well?"}},
+        {"type": "input_requested", "call_id": "q3", "data": {"prompt": "Well?"}},
+    ]
+    lines = [orjson.dumps({"seq": seq, "ts": now, "run_id": "r1", **event}) for seq, event in enumerate(events, 1)]
+    is_open = [["run", "r1", "r1", None, "asks", now], *(["input", id_, "r1", None, "", now] for id_ in ("q2", "q3"))]
+    await log.open()
+    await log.make(ANN)
+    await log.append([Batch(ANN, 1, lines, orjson.dumps([now, is_open]))])
+    async with house(gives_up, log=log).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        completed = (await one.until(4))[-1]
+        assert (completed["type"], completed["data"]["status"]) == ("agent_completed", "interrupted")
+        reply = await one.command("1", "input.answer", run_id="r1", call_id="q3", value="late")
+        assert reply["error"]["code"] == "unknown_run"
+        in_order(one.events())
+        assert (await verify_log(log)).faults == ()
