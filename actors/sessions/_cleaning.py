@@ -10,6 +10,7 @@ import trio
 
 from actors.errors import LogCorrupt, LogError
 from actors.failures import log_failure
+from actors.sessions._ages import AgeClock
 from actors.sessions._boundary import report
 from actors.sessions._done import DoneCommands, decode_record, encode_record
 from actors.sessions._journal import now_ms
@@ -32,7 +33,7 @@ class Cleaner:
     ``reserve`` keeps a session from being made as long as its context lasts; it gives False where there is one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place, by name
         self,
         log: EventLog,
         keep: Retention,
@@ -40,12 +41,14 @@ class Cleaner:
         reserve: Callable[[StreamKey], AbstractContextManager[bool]],
         *,
         command_seconds: float = 0.0,
+        ages: AgeClock | None = None,
     ) -> None:
         self._log = log
         self._keep = keep
         self._forget_seconds = forget_seconds
         self._reserve = reserve
         self._command_seconds = command_seconds
+        self._ages = ages or AgeClock(now_ms)
 
     async def run(self) -> None:
         """Clean for ever, a minute after the start at the earliest. What fails is logged, and tried the next time."""
@@ -77,16 +80,16 @@ class Cleaner:
                 log_failure(logger, text, key.session, key.user, level=logging.WARNING, error=error)
 
     async def _tidy(self, key: StreamKey, head: Head) -> None:
-        now = now_ms()
+        now = self._ages.now(self._forget_seconds)
         record = decode_record(head.state)
         done = DoneCommands(sys.maxsize, self._command_seconds, record.done)
-        done.forget(now)
+        done.forget(self._ages.now(self._command_seconds))
         if head.oldest > head.latest and not len(done):
             # Its events may be older than the close, which is remembered as long as they would be.
             if now - max(head.touched, record.closed_at or 0) > self._forget_seconds * 1000:
                 await self._log.remove(key)
                 return
-        elif self._exceeds(head, now):
+        elif self._exceeds(head, now := self._ages.now(self._keep.seconds)):
             await self._log.trim(key, self._keep.beside(len(head.state)), now)
         if len(done) < len(record.done):
             await self._log.mark(key, encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done))

@@ -140,6 +140,7 @@ class Sessions:
             settings.forget_seconds,
             self._reserve,
             command_seconds=settings.command_memory_seconds,
+            ages=self._house.ages,
         )
         """Takes care of the logs of sessions that are not in memory."""
         self._spawned = self._reaped = self._crashed = 0

@@ -17,6 +17,7 @@ import trio
 from actors._wakeup import Wakeup
 from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch
+from actors.sessions._ages import AgeClock
 from actors.sessions._boundary import contained
 from actors.sessions._done import DoneCommands, decode_record, encode_record
 from actors.sessions._home import wrong_place
@@ -150,7 +151,9 @@ class Journal:
     __slots__ = (
         "__weakref__",
         "_added",
+        "_ages",
         "_append",
+        "_command_seconds",
         "_commit_waits",
         "_committer",
         "_dirty",
@@ -198,6 +201,7 @@ class Journal:
         command_seconds: float,
         on_failure: Callable[[LogError], None],
         command_bytes: int = 64 * 1024,
+        ages: AgeClock | None = None,
     ) -> None:
         self.key = key
         self._head = head
@@ -205,6 +209,8 @@ class Journal:
         self._committer = committer
         self._retention = retention
         self._window = window
+        self._command_seconds = command_seconds
+        self._ages = ages or AgeClock(now_ms)
         self._on_failure = on_failure
         self._size = head.size
         self._added = 0
@@ -241,7 +247,8 @@ class Journal:
         """Whether the session was closed, and retention keeps neither an event of it nor the memory of its end."""
         if self.closed_at is None or self._head.oldest <= self._head.latest:
             return False
-        return self.closed_at < now_ms() - self._retention.seconds * 1000
+        seconds = self._retention.seconds
+        return self.closed_at < self._ages.now(seconds) - seconds * 1000
 
     @property
     def epoch(self) -> str:
@@ -344,7 +351,7 @@ class Journal:
         """
         opened = self.grammar.snapshot()
         if self._recorded is None or self._recorded[0] is not opened or self._recorded[1] != self.closed_at:
-            self.done.forget(self.ts)
+            self.done.forget(min(self.ts, self._ages.now(self._command_seconds)))
             self._record = encode_record(self.ts, opened, self.closed_at, self.done)
             self._recorded = opened, self.closed_at
         return self._record
@@ -406,7 +413,7 @@ class Journal:
     def overgrown(self) -> bool:
         """Whether a limit of retention was crossed since the log was last asked: an upper bound, the log is exact."""
         keep, kept = self._retention, self.committed_seq - self._head.oldest + 1
-        expired = now_ms() - keep.seconds * 1000
+        expired = self._ages.now(keep.seconds) - keep.seconds * 1000
         size = self._size + self._added + len(self._record)
         return kept > 0 and (kept > keep.events or size > keep.size or self._oldest_ts < expired)
 
@@ -415,7 +422,10 @@ class Journal:
         if self.overgrown:
             before = self._added
             keep = self._retention.beside(len(self._record))
-            self._head = head = await self._log.trim(self.key, keep, now_ms())
+            head = await self._log.trim(self.key, keep, self._ages.now(keep.seconds))
+            if head.oldest < self._head.oldest or head.latest < self._head.latest:
+                return self._head.oldest  # somebody asked later, and was answered earlier
+            self._head = head
             # What was added before the log was asked is in its answer, whoever else asked meanwhile.
             self._size = head.size - before
             self._oldest_ts = head.oldest_ts or self.ts

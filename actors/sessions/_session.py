@@ -28,11 +28,12 @@ from actors.events import Custom, UserMessage
 from actors.failures import log_failure
 from actors.grammar import interrupted
 from actors.resume import decide
+from actors.sessions._ages import AgeClock
 from actors.sessions._attachment import Attachment
 from actors.sessions._audit import SessionAudit, audit
 from actors.sessions._boundary import report
 from actors.sessions._commands import Command, CommandMemory, CommandReply
-from actors.sessions._journal import Cursor, Journal, JournalStatistics
+from actors.sessions._journal import Cursor, Journal, JournalStatistics, now_ms
 from actors.sessions._listeners import tell_ended
 from actors.sessions._messages import Attach, Emit, Typing
 from actors.sessions._raised import only_cancelled
@@ -80,6 +81,8 @@ class House:
     """Who waits for the end of runs."""
     leases: dict[StreamKey, int] = attrs.field(factory=dict["StreamKey", int])
     """How often each session is held in memory by code of the server, over its incarnations."""
+    ages: AgeClock = attrs.field(factory=lambda: AgeClock(now_ms))
+    """By which events, and what is remembered, are too old."""
     draining: bool = False
     """Whether the server is about to end: no run is started any more."""
 
@@ -162,6 +165,7 @@ class Session(Actor):
             ring_bytes=settings.ring_bytes,
             window=settings.emit_window,
             command_seconds=settings.command_memory_seconds,
+            ages=house.ages,
             command_bytes=settings.command_memory_bytes,
             on_failure=self._log_failed,
         )
@@ -310,10 +314,10 @@ class Session(Actor):
 
     def _recall_commands(self, journal: Journal) -> None:
         """Remember the commands of earlier incarnations within the time: one that is sent again is done once."""
-        now, at = journal.now(), trio.current_time()
+        now, at = self._house.ages.now(self._house.settings.command_memory_seconds), trio.current_time()
         journal.done.forget(now)
         for done in journal.done:
-            self._commands.recall(CommandReply(done.command_id, done.result), at - (now - done.ts) / 1000)
+            self._commands.recall(CommandReply(done.command_id, done.result), at - max(0, now - done.ts) / 1000)
 
     # Messages
 
