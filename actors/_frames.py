@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-def let_go_of_frames(error: BaseException | None) -> None:
+def let_go_of_frames(error: BaseException) -> None:
     """Clear the local variables of all code that an exception, its causes and its members have left.
 
     The traceback still tells files, lines and functions. *A handle on an actor that failed held its instance and its
@@ -37,8 +37,9 @@ def _is_left(frame: FrameType) -> bool:
     return any(held is frame.f_code for held in gc.get_referents(frame))
 
 
-def _related(error: BaseException | None) -> Iterator[BaseException]:
-    waiting, seen = [error], set[int]()
+def _related(error: BaseException) -> Iterator[BaseException]:
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
     while waiting:
         each = waiting.pop()
         if each is not None and id(each) not in seen:

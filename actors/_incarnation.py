@@ -462,7 +462,8 @@ class Incarnation:
             target.remove_watcher(self)
         self.deferred = self._watching = self._lifecycle = self.timers = None
         self.actor = None  # it holds this life: what it has is freed at once, not when Python finds the cycle
-        let_go_of_frames(cause)
+        if cause is not None:
+            let_go_of_frames(cause)
 
 
 def _one_of(failures: list[Exception]) -> Exception:

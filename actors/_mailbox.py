@@ -139,11 +139,14 @@ class Mailbox:
         "dropped",
         "home",
         "items",
+        "turns",
     )
 
     def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
         self.home = Home() if home is None else home
         """Where its reader lives."""
+        self.turns = self.home.turns
+        """Those of :attr:`Home.turns`: here too, since every tell asks for the next."""
         self._owner = owner
         self._spec = spec
         self._senders: OrderedDict[trio.lowlevel.Task, object] | None = None

@@ -91,7 +91,7 @@ class ActorRef:
         the stop drains the mailbox, and is a dead letter if not.
         """
         mailbox = self._mailbox
-        if mailbox.home.is_turn():
+        if next(mailbox.turns):
             await trio.lowlevel.checkpoint()
         if not mailbox.offer(message) and not self._is_own(message):
             if mailbox.holds_up and trio.lowlevel.current_task() is self._cell.task:
@@ -132,7 +132,7 @@ class ActorRef:
     async def _ask(self, message: object) -> object:
         request = Request(message, self._mailbox)
         if not self._mailbox.offer(request):
-            if self._mailbox.home.is_turn():  # what it is told may come without waiting
+            if next(self._mailbox.turns):  # what it is told may come without waiting
                 await trio.lowlevel.checkpoint()
             await self._mailbox.put(request)
         return await request.wait()

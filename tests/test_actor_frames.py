@@ -119,7 +119,6 @@ def test_frames_that_are_not_left_are_not_touched() -> None:
         assert reference() is not None
         let_go_of_frames(failure)
         assert reference() is None
-    let_go_of_frames(None)
     try:
         next(waiting)
     except StopIteration as end:
