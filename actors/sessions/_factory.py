@@ -63,10 +63,6 @@ class _Entry:
     """Set once it is made or could not be; None from then on."""
     ref: ActorRef | None = None
 
-    def incarnate(self) -> Session:
-        """Give the session: it has one incarnation."""
-        return self.session
-
     async def made(self) -> None:
         """Wait until it is made or could not be; a checkpoint in any case."""
         if self.making is None:
@@ -334,7 +330,7 @@ class Sessions:
             entry.ref = await supervisor.start_child(
                 ChildSpec(
                     f"{quote(key.user, safe='')}:{quote(key.session, safe=':~')}",
-                    entry.incarnate,
+                    [entry.session].pop,  # once: a spec that kept it would keep it beyond its end, in a cycle
                     Restart.TEMPORARY,
                     mailbox=self._mailbox,
                 )

@@ -39,13 +39,14 @@ def settled(error: BaseException) -> BaseException:
 
 async def settling(call: Awaitable[object]) -> object:
     """Return what ``call`` returns; what it raises comes out as :func:`settled`."""
+    raised = None
     try:
-        return await call
-    except BaseException as error:
-        raised = settled(error)
-        if raised is error:
-            raise
-    try:
+        try:
+            return await call
+        except BaseException as error:
+            raised = settled(error)
+            if raised is error:
+                raise
         raise raised
     finally:
         del raised  # its traceback holds this frame

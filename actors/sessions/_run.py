@@ -49,6 +49,7 @@ class Run:
         "_envelopes",
         "_journal",
         "_limit",
+        "_root",
         "_stage",
         "_usage",
         "agent",
@@ -58,7 +59,6 @@ class Run:
         "outcome",
         "parent",
         "result",
-        "root",
         "scope",
         "started_at",
         "stopped_as",
@@ -88,13 +88,18 @@ class Run:
         self._usage: bytes | None = None
         self.scope = trio.CancelScope()
         self.stopped_as: str | None = None
-        self.root: Run = self if parent is None else parent.root
+        self._root: Run | None = None if parent is None else parent.root
         self.subruns = 0
         """Of a root run: the runs below it that are open."""
         self.waits: set[trio.CancelScope] = set()
         """Around calls and questions that are open: one that a tool's thread awaits is in no scope of the run's."""
         self.closed = False
         self.outcome: Outcome | None = None
+
+    @property
+    def root(self) -> Run:
+        """The run that a user started, this one or one above it."""
+        return self if self._root is None else self._root  # a reference to itself would be left to the collector
 
     @property
     def user(self) -> str:

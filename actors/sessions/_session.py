@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import secrets
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +168,7 @@ class Session(Actor):
             command_seconds=settings.command_memory_seconds,
             ages=house.ages,
             command_bytes=settings.command_memory_bytes,
-            on_failure=self._log_failed,
+            on_failure=_weakly(self._log_failed),
         )
         signals = Signals(journal.cursors, settings.typing_seconds)
         self._stage = Stage(
@@ -589,6 +590,17 @@ def _unknown(command: Command) -> CommandRefused:
         return CommandRefused("bad_args", "the command's name has a lone surrogate")
     name = command.name if len(command.name) <= _SHOWN else command.name[:_SHOWN] + "…"
     return CommandRefused("unknown_command", f"there is no command {name!r}")
+
+
+def _weakly(method: Callable[[LogError], None]) -> Callable[[LogError], None]:
+    """Return a call of the session's method that does not keep the session, which keeps its caller."""
+    reference = weakref.WeakMethod(method)
+
+    def call(error: LogError) -> None:
+        if (bound := reference()) is not None:
+            bound(error)
+
+    return call
 
 
 async def _fail(error: LogError) -> None:

@@ -1,0 +1,205 @@
+"""What has ended is freed by reference count: no session, run or call waits in memory for a garbage collection.
+
+A ring has up to 5 MB, and a server puts collections off: cycles of 300 ended sessions were a gigabyte.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+
+from actors import (
+    Agents,
+    Attach,
+    Command,
+    CommandReply,
+    MemoryLog,
+    Run,
+    Sessions,
+    SessionSettings,
+    SupervisorSpec,
+    open_system,
+)
+from actors.sessions._commands import CommandMemory
+from actors.sessions._journal import Cursor, Journal
+from actors.sessions._ring import Ring
+from actors.sessions._run import RunScope
+from actors.sessions._session import Session
+from actors.sessions._stage import Stage
+from actors.sessions._tools import ToolCall
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+KINDS = (Session, Stage, Journal, Ring, Cursor, CommandMemory, Run, RunScope, ToolCall)
+IDLE = 100.0
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)  # pytest keeps what is logged, with the tracebacks
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    logging.disable(logging.NOTSET)
+
+
+def living() -> dict[int, object]:
+    """All objects of the kinds, by their ids."""
+    return {id(each): each for each in gc.get_objects() if isinstance(each, KINDS)}
+
+
+async def speak(run: Run) -> None:
+    await run.output("x")
+
+
+async def fail(run: Run) -> None:
+    await run.output("x")
+    raise ValueError("told to fail")
+
+
+async def hang(run: Run) -> None:
+    await run.output("x")
+    await trio.sleep_forever()
+
+
+async def take_too_long(run: Run) -> None:
+    with trio.fail_after(1):
+        await trio.sleep_forever()
+
+
+async def delegate(run: Run) -> None:
+    await run.call_agent(speak)
+    with suppress(Exception):
+        await run.call_agent(fail)
+    async with run.subrun("inline") as child:
+        await child.output("x")
+
+
+async def look(x: int) -> int:
+    return x
+
+
+async def break_down() -> None:
+    raise ValueError("told to fail")
+
+
+def look_in_a_thread() -> int:
+    return 1
+
+
+async def use_tools(run: Run) -> None:
+    await run.call_tool(look, x=1)
+    with suppress(ValueError):
+        await run.call_tool(break_down)
+    with suppress(Exception):
+        await run.call_tool(trio.sleep_forever, timeout=1)
+    await run.call_tool(look_in_a_thread)
+    async with run.tool("elsewhere", {}) as call:
+        call.result = 1
+
+
+async def ask(run: Run) -> None:
+    with suppress(TimeoutError):
+        await run.ask_user("?", timeout=1)
+
+
+AGENTS = (speak, fail, hang, take_too_long, delegate, use_tools, ask)
+
+
+class Watcher:
+    """Attached to a session, and interested in nothing."""
+
+    def more(self) -> None: ...
+    def signal(self, name: str, data: bytes) -> None: ...
+    def ended(self, reason: str) -> None: ...
+
+
+@asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[Sessions]:
+    agents = Agents()
+    for agent in AGENTS:
+        agents.add(agent)
+    sessions = Sessions(MemoryLog(), agents, SessionSettings(idle_seconds=IDLE, drain_seconds=1, **settings))
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        yield sessions
+
+
+async def use(sessions: Sessions, name: str, agent: str) -> None:
+    """Watch a session, type, start a run twice with one id, send a message, go away."""
+    attachment = await sessions.attach("ann", name, Attach("c1", Watcher()))
+    attachment.typing_changed(active=True)
+    for number in range(2):
+        replied = trio.Event()
+
+        def note(reply: CommandReply, replied: trio.Event = replied) -> None:
+            del reply
+            replied.set()
+
+        attachment.command(Command("start", "run.start", {"agent": agent}, "c1", note))
+        attachment.command(Command(f"message-{number}", "message.send", {"text": "hi"}, "c1", note))
+        await replied.wait()
+    await trio.sleep(10)
+    attachment.detach()
+
+
+async def reaped(sessions: Sessions, name: str) -> None:
+    await trio.sleep(2 * IDLE)
+    assert name not in [each.session for each in sessions.of()]
+
+
+async def cancelled(sessions: Sessions, name: str) -> None:
+    for each in await runs_of(sessions, name):
+        assert await (await sessions.get("ann", name)).cancel(each)
+    await reaped(sessions, name)
+
+
+async def runs_of(sessions: Sessions, name: str) -> list[str]:
+    attachment = await sessions.attach("ann", name, Attach("c2", Watcher()))
+    attachment.detach()
+    return [run.id for run in attachment.runs]
+
+
+ENDS = [*[(agent, reaped) for agent in AGENTS if agent is not hang], (hang, cancelled)]
+
+
+@pytest.mark.parametrize(("agent", "end"), ENDS)
+async def test_an_ended_session_is_freed_with_all_that_was_in_it(
+    agent: Callable[[Run], Awaitable[None]],
+    end: Callable[[Sessions, str], Awaitable[None]],
+    without_collector: None,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The server goes on; the first session is there to have made everything that is made once."""
+    autojump_clock.autojump_threshold = 0.01  # a thread takes no time on this clock
+    async with serving() as sessions:
+        await use(sessions, "first", agent.__name__)
+        await end(sessions, "first")
+        before = living()
+        await use(sessions, "second", agent.__name__)
+        assert len(living()) > len(before)
+        await end(sessions, "second")
+        await trio.testing.wait_all_tasks_blocked()
+        left = [each for id_, each in living().items() if id_ not in before]
+        assert left == []
+
+
+@pytest.mark.parametrize("agent", ["speak", "hang"])
+async def test_the_sessions_of_a_server_that_ended_are_freed(
+    agent: str, without_collector: None, autojump_clock: trio.testing.MockClock
+) -> None:
+    """With the server's own objects still there, and a run that had to be stopped."""
+    before = living()
+    async with serving() as sessions:
+        await use(sessions, "first", agent)
+    left = [each for id_, each in living().items() if id_ not in before]
+    assert sessions.statistics().sessions == 0
+    assert left == []
