@@ -175,7 +175,7 @@ ANSWERS = st.one_of(
 
 
 @given(answer=ANSWERS, cut=st.integers(0, 400), stays=st.booleans())
-@settings(max_examples=scaled(150, 20_000), deadline=None)
+@settings(max_examples=scaled(150, 1_500), deadline=None)
 def test_no_answer_ends_the_client_with_a_foreign_exception(
     answer: tuple[bytes, bytes], cut: int, *, stays: bool
 ) -> None:

@@ -44,3 +44,11 @@ def node(node_with_ws: str, server: ScriptedServer) -> Iterator[Node]:
     process = Node(node_with_ws, server.url)
     yield process
     process.end()
+
+
+@pytest.fixture(scope="module")
+def page(node_with_ws: str) -> Iterator[Node]:
+    """One process for a module: each test begins a client of its own, over sockets that it scripts."""
+    process = Node(node_with_ws, "ws://x/")
+    yield process
+    process.end()

@@ -7,6 +7,7 @@
  */
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
+import { play } from "./model.mjs";
 import { Socket, fire, turn } from "./sockets.mjs";
 
 let now = 1_000_000;
@@ -41,9 +42,10 @@ function setClock(ms) {
   wall += ms;
 }
 
-/** Let time pass in which nothing runs, and then what was due: the page was frozen. */
-function freeze(ms) {
+/** Let time pass in which nothing runs, and then what was due, unless something else comes first: the page was frozen. */
+function freeze(ms, { timers: late = true } = {}) {
   now += ms;
+  if (!late) return;
   const due = timers.filter((timer) => timer.due <= now);
   for (const timer of due) {
     clearTimeout(timer);
@@ -100,7 +102,7 @@ function begin(options = {}, { silent = [] } = {}) {
 }
 
 const kept = {};
-const scope = { ...greenroom, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, Socket, fire, turn };
+const scope = { ...greenroom, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, play, Socket, fire, turn };
 const AsyncFunction = (async () => {}).constructor;
 
 for await (const line of createInterface({ input: process.stdin })) {

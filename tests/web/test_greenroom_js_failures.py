@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from web.node import Node
+from web.scenes import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-HELPERS = """
-    const states = () => noted.filter(([type]) => type === "state").map(([, { state }]) => state);
-    const details = (wanted) => noted.filter(([type]) => type === wanted).map(([, detail]) => detail);
-    const retry = () => advance(details("state").at(-1).retryInMs);
-    const live = async (options, extra) => {
-        begin(options, extra); await turn(); Socket.last.welcome(); await turn(); return Socket.last;
-    };
-    const again = async (fields) => { retry(); await turn(); Socket.last.welcome(fields); await turn(); };
-    const settled = (promise) => Promise.race([promise.then((v) => v ?? "done", (e) => e.code ?? e.message), turn()]);
-"""
-
-
-@pytest.fixture(scope="module")
-def page(node_with_ws: str) -> Iterator[Node]:
-    """One process for all of these: each test begins a client of its own, over sockets that it scripts."""
-    process = Node(node_with_ws, "ws://x/")
-    yield process
-    process.end()
-
-
-def run(page: Node, js: str) -> Any:
-    return page.run(HELPERS + js)
-
+    from web.node import Node
 
 # --- one attempt at a time --------------------------------------------------------------------------------------------
 
@@ -139,6 +115,18 @@ def test_a_frame_that_cannot_be_is_ignored_or_costs_its_connection(page: Node, f
     assert got == ["live", {"epoch": "e1", "seq": 2}, 2]
 
 
+@pytest.mark.parametrize(
+    "frames",
+    ["Socket.last.receive({ type: 'events', events: [{ seq: 1 }] })", "Socket.last.welcome(); Socket.last.welcome()"],
+    ids=["events before a welcome", "a second welcome"],
+)
+def test_frames_out_of_order_cost_their_connection(page: Node, frames: str) -> None:
+    """Nothing of them is handed out."""
+    got = run(page, f"(await live()).lose(); retry(); await turn(); Socket.last.onopen(); {frames}; "
+                    "return [kept.client.state, details('event').length]")  # fmt: skip
+    assert got == ["waiting", 0]
+
+
 @pytest.mark.parametrize("retry_ms", ["'soon'", "-1", "null", "1e12"])
 def test_a_retry_ms_that_is_no_time_is_ignored(page: Node, retry_ms: str) -> None:
     """The backoff counts instead: at most 200 ms the first time."""
@@ -210,16 +198,16 @@ def test_a_client_that_a_listener_closes_stays_closed(page: Node, at: str) -> No
         f"""
         const client = begin(); let sockets;
         const close = () => {{ sockets ??= Socket.all.length; client.close(); }};
-        await turn(); Socket.last.welcome({{ latest: 2 }}); Socket.last.events(1);
+        await turn(); Socket.last.welcome({{ latest: 3 }}); Socket.last.events(1);
         for (const type of ["reset", "event", "welcome"]) if (type === "{at}") client.addEventListener(type, close);
         client.addEventListener("state", ({{ detail }}) => detail.state === "{at}" && close());
-        await turn(); Socket.last.events(2); Socket.last.lose();
+        await turn(); Socket.last.events(2, 3); Socket.last.lose();
         if (client.state !== "closed") {{
             retry(); await turn(); Socket.last.welcome({{ recovered: false, epoch: "e2", reset: "trimmed" }});
         }}
         advance(60_000); await turn();
         return [client.state, states().filter((state) => state === "closed").length, Socket.all.length - sockets,
-                states().at(-1)];
+                noted.at(-1)[0]];
         """,
     )
     assert got == ["closed", 1, 0, "closed"]
@@ -335,6 +323,20 @@ def test_typing_takes_anything_for_yes_or_no(page: Node) -> None:
     assert got == [True, False]
 
 
+def test_typing_is_told_anew_on_a_new_connection(page: Node) -> None:
+    """The server knows nothing of what an old connection said, and is not told that it ended."""
+    got = run(
+        page,
+        """
+        (await live()).lose(); kept.client.typing(true); await again();
+        kept.client.typing(false); kept.client.typing(true);
+        Socket.last.lose(); await again(); kept.client.typing(true);
+        return Socket.all.map((socket) => socket.of("typing").length);
+        """,
+    )
+    assert got == [0, 1, 1]
+
+
 @pytest.mark.parametrize(
     "options",
     ["session: 5", "session: null", "token: 7", "token: '\\ud800'", "from: 'newest'", "strict: 1", "resume: 7",
@@ -345,206 +347,3 @@ def test_options_that_the_server_would_end_it_for_throw_at_once(page: Node, opti
     got = run(page, f"Socket.all = []; try {{ connect('ws://x/', {{ session: 's1', WebSocket: Socket, {options} }}) }} "
                     "catch (error) { await turn(); return [error.name, Socket.all.length] }")  # fmt: skip
     assert got == ["TypeError", 0]
-
-
-# --- a command's time -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("away", "outcome"), [(59_000, None), (61_000, "outcome_unknown")])
-def test_the_servers_memory_decides_whether_a_command_is_sent_again(page: Node, away: int, outcome: str | None) -> None:
-    """``command_memory_ms`` of the welcome counts, from the first time that the command was sent."""
-    got = run(
-        page,
-        f"""
-        begin(); await turn(); Socket.last.welcome({{ command_memory_ms: 60_000 }}); await turn();
-        let end = null; kept.client.start("a", 1).catch((error) => (end = error.code)); await turn();
-        Socket.last.lose(); freeze({away}); await turn();
-        Socket.last.welcome({{ command_memory_ms: 60_000 }}); await turn();
-        return [end, Socket.last.of("command").length];
-        """,
-    )
-    assert got == [outcome, 0 if outcome else 1]
-
-
-def test_the_shorter_memory_counts_where_the_server_changed(page: Node) -> None:
-    """What the server of then may have forgotten is not sent to the one of now, nor the other way round."""
-    for then, now in ((10_000, 60_000), (60_000, 10_000)):
-        got = run(
-            page,
-            f"""
-            begin(); await turn(); Socket.last.welcome({{ command_memory_ms: {then} }});
-            const end = kept.client.send("x"); end.catch(() => {{}}); await turn();
-            Socket.last.lose(); freeze(11_000); await turn(); Socket.last.welcome({{ command_memory_ms: {now} }});
-            return [await settled(end), Socket.last.of("command").length];
-            """,
-        )
-        assert got == ["outcome_unknown", 0]
-
-
-def test_a_clock_that_is_set_says_nothing_about_a_command(page: Node) -> None:
-    """An hour forward or back on the wall, and the command is as old as it was."""
-    for jump in (3_600_000, -3_600_000):
-        got = run(
-            page,
-            f"""
-            const socket = await live(); const end = kept.client.send("x"); end.catch(() => {{}}); await turn();
-            setClock({jump}); socket.lose(); await again();
-            return [Socket.last.of("command").length];
-            """,
-        )
-        assert got == [1]
-    got = run(
-        page,
-        """
-        const socket = await live(); const end = kept.client.send("x"); end.catch(() => {}); await turn();
-        setClock(-3_600_000); socket.lose(); freeze(300_001); await turn();
-        return settled(end);
-        """,
-    )
-    assert got == "outcome_unknown"
-
-
-def test_a_sleep_that_only_the_clock_on_the_wall_saw_counts(page: Node) -> None:
-    """Where the other clock stands still with the machine, the page's waking says that this was a sleep."""
-    got = run(
-        page,
-        """
-        const socket = await live(); const end = kept.client.send("x"); end.catch(() => {}); await turn();
-        setClock(3_600_000); fire("visibilitychange"); socket.lose(); retry(); await turn();
-        return [await settled(end), Socket.last.of("command").length];
-        """,
-    )
-    assert got == ["outcome_unknown", 0]
-
-
-@pytest.mark.parametrize("jump", [3_600_000, -3_600_000])
-def test_typing_backoff_and_limits_go_by_no_clock_that_is_set(page: Node, jump: int) -> None:
-    """The refresh of typing, the delays and the silence are as long as ever."""
-    got = run(
-        page,
-        f"""
-        const socket = await live(); kept.client.typing(true); setClock({jump});
-        kept.client.typing(true); advance(1_999); kept.client.typing(true);
-        const early = socket.of("typing").length; advance(1); kept.client.typing(true);
-        const due = socket.of("typing").length;
-        advance(3_000); setClock({jump}); socket.lose(); const delay = details("state").at(-1).retryInMs;
-        return [early, due, delay];
-        """,
-    )
-    assert got == [1, 2, 200]
-
-
-# --- waking up --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("event", ["visibilitychange", "focus", "resume", "online"])
-def test_a_dead_connection_is_replaced_soon_after_the_page_wakes(page: Node, event: str) -> None:
-    """5 s without an answer, not 35, and several events at once are one look."""
-    got = run(
-        page,
-        f"""
-        const socket = await live(); fire("{event}"); fire("focus"); fire("online");
-        const probes = socket.sent.length - 1; advance(4_999); const before = kept.client.state; advance(1);
-        return [probes, before, kept.client.state, details("state").at(-1).reason];
-        """,
-    )
-    assert got == [1, "live", "waiting", "nothing heard from the server"]
-
-
-def test_a_healthy_connection_is_kept_when_the_page_wakes(page: Node) -> None:
-    """Any frame is an answer, and afterwards the silence counts from there; a page that is hidden looks at nothing."""
-    got = run(
-        page,
-        """
-        const socket = await live(); socket.events(1, 2);
-        for (let i = 0; i < 3; i++) {
-            fire("focus"); advance(3_000); socket.receive({ type: "history", id: "x", events: [], more: false });
-        }
-        const probe = socket.of("history")[0];
-        document.visibilityState = "hidden"; fire("visibilitychange"); document.visibilityState = "visible";
-        advance(34_999); const before = kept.client.state; advance(1);
-        return [probe.after, probe.limit, socket.of("history").length, before, kept.client.state, Socket.all.length];
-        """,
-    )
-    assert got == [2, 1, 3, "live", "waiting", 1]
-
-
-def test_a_page_that_was_frozen_is_no_judge_of_silence(page: Node) -> None:
-    """What came meanwhile is still to be read: the connection is asked first, and given up if it says nothing."""
-    got = run(
-        page,
-        """
-        const socket = await live(); freeze(600_000);
-        const asked = [kept.client.state, socket.of("history").length];
-        advance(4_999); socket.receive({ type: "ping" }); advance(30_000);
-        const well = kept.client.state; freeze(600_000); advance(5_000);
-        return [...asked, well, kept.client.state];
-        """,
-    )
-    assert got == ["live", 1, "live", "waiting"]
-
-
-def test_a_page_that_wakes_while_it_waits_tries_at_once(page: Node) -> None:
-    """Unless the server said how long to wait; the network's return counts more than that."""
-    got = run(
-        page,
-        """
-        (await live()).lose(); fire("focus"); await turn(); const soon = Socket.all.length;
-        Socket.last.welcome(); Socket.last.receive({ type: "goodbye", code: 4005, reason: "", retry_ms: 9_000 });
-        Socket.last.lose(4005); fire("focus"); await turn(); const told = Socket.all.length;
-        fire("online"); await turn();
-        return [soon, told, Socket.all.length];
-        """,
-    )
-    assert got == [2, 2, 3]
-
-
-# --- positions --------------------------------------------------------------------------------------------------------
-
-TWO = """
-    const items = new Map(), storage = { getItem: (key) => items.get(key) ?? null,
-        setItem: (key, value) => items.set(key, value), removeItem: (key) => items.delete(key) };
-    const make = async (seqs, more = {}) => {
-        const client = connect("ws://x/", { session: "s1", WebSocket: Socket, persist: true, storage, ...more });
-        await turn();
-        const { resume } = (Socket.last.onopen(), Socket.last.of("hello")[0]);
-        Socket.last.receive({ type: "welcome", epoch: "e", oldest: 1, latest: 9, recovered: !!resume });
-        client.addEventListener("event", () => {}); await turn(); Socket.last.events(...seqs);
-        return [client, resume?.seq ?? 0];
-    };
-"""
-
-
-def test_two_clients_of_one_page_have_a_position_each(page: Node) -> None:
-    """Made in the same order after a refresh, each goes on where it was; one that is made anew does too."""
-    got = run(
-        page,
-        TWO
-        + """
-        const [slow] = await make([1, 2]), [fast] = await make([1, 2, 3, 4]);
-        fast.close(); const [fast2, second] = await make([5]);
-        slow.close(); fast2.close();
-        const [a, one] = await make([]), [b, last] = await make([]); a.close(); b.close();
-        return [second, one, last, items.size];
-        """,
-    )
-    assert got == [4, 2, 5, 2]
-
-
-def test_a_name_keeps_its_position_in_any_order(page: Node) -> None:
-    """And a client without one goes by what versions before this one stored."""
-    got = run(
-        page,
-        TWO
-        + """
-        const key = `greenroom:${JSON.stringify(["ws://x/", "", "s1"])}`;
-        items.set(key, '{"epoch":"e","seq":7}');
-        const [a] = await make([1], { name: "side" }), [b] = await make([1, 2], { name: "main" });
-        a.close(); b.close();
-        const [c, main] = await make([], { name: "main" }), [d, side] = await make([], { name: "side" });
-        const [e, plain] = await make([]);
-        for (const client of [c, d, e]) client.close();
-        return [main, side, plain];
-        """,
-    )
-    assert got == [2, 1, 7]

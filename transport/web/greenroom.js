@@ -359,8 +359,9 @@ export class Client extends EventTarget {
     clearTimeout(this.#retryTimer);
   }
 
-  /** Nothing of the attempt is left, and what was sent on it gets no answer. */
+  /** Nothing of the attempt is left, and what was sent on it gets no answer; what was handed out counts. */
   #detach() {
+    this.#save();
     this.#attempt?.end();
     this.#attempt = undefined;
     clearTimeout(this.#typingTimer);
@@ -444,7 +445,7 @@ export class Client extends EventTarget {
   #events(attempt, events) {
     for (const event of events) {
       const before = this.#position;
-      if (attempt.over) return; // an application may close while it handles one
+      // An application may close the client while it handles one: then this is not live, and there is nothing to lose.
       if (!before || !attempt.live || !isSeq(event?.seq)) return attempt.lose(1006, "events that cannot be");
       if (event.seq <= before.seq) continue;
       if (event.seq > before.seq + 1) return attempt.lose(1006, `a gap: ${event.seq} after ${before.seq}`);

@@ -104,7 +104,6 @@ export class Attempt {
     const socket = this.#socket;
     this.#socket = undefined;
     try {
-      if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
       socket?.close();
     } catch {
       // a socket that cannot be closed is left alone: it is not listened to

@@ -1,0 +1,24 @@
+"""What is said in the tests of greenroom.js over scripted sockets, all in one process; see sockets.mjs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from web.node import Node
+
+HELPERS = """
+    const states = () => noted.filter(([type]) => type === "state").map(([, { state }]) => state);
+    const details = (wanted) => noted.filter(([type]) => type === wanted).map(([, detail]) => detail);
+    const retry = () => advance(details("state").at(-1).retryInMs);
+    const live = async (options, extra) => {
+        begin(options, extra); await turn(); Socket.last.welcome(); await turn(); return Socket.last;
+    };
+    const again = async (fields) => { retry(); await turn(); Socket.last.welcome(fields); await turn(); };
+    const settled = (promise) => Promise.race([promise.then((v) => v ?? "done", (e) => e.code ?? e.message), turn()]);
+"""
+
+
+def run(page: Node, js: str) -> Any:
+    """Run ``js`` with the helpers above, and return what it returns."""
+    return page.run(HELPERS + js)

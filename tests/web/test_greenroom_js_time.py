@@ -1,0 +1,310 @@
+"""The browser's client and time: commands that grow old, clocks that are set, pages that sleep and are refreshed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import pytest
+from _scale import scaled
+from hypothesis import HealthCheck, given, settings
+from web.scenes import run
+
+if TYPE_CHECKING:
+    from web.node import Node
+
+# --- a command's time -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("away", "outcome"), [(59_000, None), (61_000, "outcome_unknown")])
+def test_the_servers_memory_decides_whether_a_command_is_sent_again(page: Node, away: int, outcome: str | None) -> None:
+    """``command_memory_ms`` of the welcome counts, from the first time that the command was sent."""
+    got = run(
+        page,
+        f"""
+        begin(); await turn(); Socket.last.welcome({{ command_memory_ms: 60_000 }}); await turn();
+        let end = null; kept.client.start("a", 1).catch((error) => (end = error.code)); await turn();
+        Socket.last.lose(); freeze({away}); await turn();
+        Socket.last.welcome({{ command_memory_ms: 60_000 }}); await turn();
+        return [end, Socket.last.of("command").length];
+        """,
+    )
+    assert got == [outcome, 0 if outcome else 1]
+
+
+def test_the_shorter_memory_counts_where_the_server_changed(page: Node) -> None:
+    """What the server of then may have forgotten is not sent to the one of now, nor the other way round."""
+    for then, now in ((10_000, 60_000), (60_000, 10_000)):
+        got = run(
+            page,
+            f"""
+            begin(); await turn(); Socket.last.welcome({{ command_memory_ms: {then} }});
+            const end = kept.client.send("x"); end.catch(() => {{}}); await turn();
+            Socket.last.lose(); freeze(11_000); await turn(); Socket.last.welcome({{ command_memory_ms: {now} }});
+            return [await settled(end), Socket.last.of("command").length];
+            """,
+        )
+        assert got == ["outcome_unknown", 0]
+
+
+def test_a_memory_that_grew_does_not_revive_a_command(page: Node) -> None:
+    """Also where the page slept, and is welcomed before its timers run."""
+    got = run(
+        page,
+        """
+        begin(); await turn(); Socket.last.welcome({ command_memory_ms: 10_000 });
+        const end = kept.client.send("x"); end.catch(() => {}); await turn();
+        Socket.last.lose(); await retry(); await turn(); freeze(11_000, { timers: false });
+        Socket.last.welcome({ command_memory_ms: 60_000 });
+        return [await settled(end), Socket.last.of("command").length];
+        """,
+    )
+    assert got == ["outcome_unknown", 0]
+
+
+def test_a_command_ends_in_time_while_there_is_no_connection(page: Node) -> None:
+    """By a timer, which needs no clock: one that is coarse, or stands still, does not keep the caller waiting."""
+    got = run(
+        page,
+        """
+        let down = false;
+        const socket = await live({ token: () => (down ? new Promise(() => {}) : "t") }), clock = performance.now;
+        down = true;
+        performance.now = () => 5;
+        const end = kept.client.send("x"); end.catch(() => {}); await turn();
+        socket.lose(); advance(300_000); const before = await settled(end); advance(2); performance.now = clock;
+        return [before ?? "waits", await settled(end)];
+        """,
+    )
+    assert got == ["waits", "outcome_unknown"]
+
+
+def test_a_clock_that_is_set_says_nothing_about_a_command(page: Node) -> None:
+    """An hour forward or back on the wall, and the command is as old as it was."""
+    for jump in (3_600_000, -3_600_000):
+        got = run(
+            page,
+            f"""
+            const socket = await live(); const end = kept.client.send("x"); end.catch(() => {{}}); await turn();
+            setClock({jump}); socket.lose(); await again();
+            return [Socket.last.of("command").length];
+            """,
+        )
+        assert got == [1]
+    got = run(
+        page,
+        """
+        const socket = await live(); const end = kept.client.send("x"); end.catch(() => {}); await turn();
+        setClock(-3_600_000); socket.lose(); freeze(300_001); await turn();
+        return settled(end);
+        """,
+    )
+    assert got == "outcome_unknown"
+
+
+def test_a_sleep_that_only_the_clock_on_the_wall_saw_counts(page: Node) -> None:
+    """Where the other clock stands still with the machine, the page's waking says that this was a sleep."""
+    got = run(
+        page,
+        """
+        const socket = await live(); const end = kept.client.send("x"); end.catch(() => {}); await turn();
+        setClock(3_600_000); fire("visibilitychange"); socket.lose(); retry(); await turn();
+        return [await settled(end), Socket.last.of("command").length];
+        """,
+    )
+    assert got == ["outcome_unknown", 0]
+
+
+@pytest.mark.parametrize("jump", [3_600_000, -3_600_000])
+def test_typing_backoff_and_limits_go_by_no_clock_that_is_set(page: Node, jump: int) -> None:
+    """The refresh of typing, the delays and the silence are as long as ever."""
+    got = run(
+        page,
+        f"""
+        const socket = await live(); kept.client.typing(true); setClock({jump});
+        kept.client.typing(true); advance(1_999); kept.client.typing(true);
+        const early = socket.of("typing").length; advance(1); kept.client.typing(true);
+        const due = socket.of("typing").length;
+        advance(3_000); setClock({jump}); socket.lose(); const delay = details("state").at(-1).retryInMs;
+        return [early, due, delay];
+        """,
+    )
+    assert got == [1, 2, 200]
+
+
+# --- waking up --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", ["visibilitychange", "focus", "resume", "online"])
+def test_a_dead_connection_is_replaced_soon_after_the_page_wakes(page: Node, event: str) -> None:
+    """5 s without an answer, not 35, and several events at once are one look."""
+    got = run(
+        page,
+        f"""
+        const socket = await live(); fire("{event}"); fire("focus"); fire("online");
+        const probes = socket.sent.length - 1; advance(4_999); const before = kept.client.state; advance(1);
+        return [probes, before, kept.client.state, details("state").at(-1).reason];
+        """,
+    )
+    assert got == [1, "live", "waiting", "nothing heard from the server"]
+
+
+def test_a_healthy_connection_is_kept_when_the_page_wakes(page: Node) -> None:
+    """Any frame is an answer, and afterwards the silence counts from there; a page that is hidden looks at nothing."""
+    got = run(
+        page,
+        """
+        const socket = await live(); socket.events(1, 2);
+        for (let i = 0; i < 3; i++) {
+            fire("focus"); advance(3_000); socket.receive({ type: "history", id: "x", events: [], more: false });
+        }
+        const probe = socket.of("history")[0];
+        document.visibilityState = "hidden"; fire("visibilitychange"); document.visibilityState = "visible";
+        advance(34_999); const before = kept.client.state; advance(1);
+        return [probe.after, probe.limit, socket.of("history").length, before, kept.client.state, Socket.all.length];
+        """,
+    )
+    assert got == [2, 1, 3, "live", "waiting", 1]
+
+
+def test_a_page_that_was_frozen_is_no_judge_of_silence(page: Node) -> None:
+    """What came meanwhile is still to be read: the connection is asked first, and given up if it says nothing."""
+    got = run(
+        page,
+        """
+        const socket = await live(); freeze(600_000);
+        const asked = [kept.client.state, socket.of("history").length];
+        advance(4_999); socket.receive({ type: "ping" }); advance(30_000);
+        const well = kept.client.state; freeze(600_000); advance(5_000);
+        return [...asked, well, kept.client.state];
+        """,
+    )
+    assert got == ["live", 1, "live", "waiting"]
+
+
+def test_a_page_that_wakes_while_it_waits_tries_at_once(page: Node) -> None:
+    """Unless the server said how long to wait; the network's return counts more than that."""
+    got = run(
+        page,
+        """
+        (await live()).lose(); fire("focus"); await turn(); const soon = Socket.all.length;
+        Socket.last.welcome(); Socket.last.receive({ type: "goodbye", code: 4005, reason: "", retry_ms: 9_000 });
+        Socket.last.lose(4005); fire("focus"); await turn(); const told = Socket.all.length;
+        fire("online"); await turn();
+        return [soon, told, Socket.all.length];
+        """,
+    )
+    assert got == [2, 2, 3]
+
+
+# --- positions --------------------------------------------------------------------------------------------------------
+
+TWO = """
+    const items = new Map(), storage = { getItem: (key) => items.get(key) ?? null,
+        setItem: (key, value) => items.set(key, value), removeItem: (key) => items.delete(key) };
+    const make = async (seqs, more = {}) => {
+        const client = connect("ws://x/", { session: "s1", WebSocket: Socket, persist: true, storage, ...more });
+        await turn();
+        const { resume } = (Socket.last.onopen(), Socket.last.of("hello")[0]);
+        Socket.last.receive({ type: "welcome", epoch: "e", oldest: 1, latest: 9, recovered: !!resume });
+        client.addEventListener("event", () => {}); await turn(); Socket.last.events(...seqs);
+        return [client, resume?.seq ?? 0];
+    };
+"""
+
+
+def test_two_clients_of_one_page_have_a_position_each(page: Node) -> None:
+    """Made in the same order after a refresh, each goes on where it was; one that is made anew does too."""
+    got = run(
+        page,
+        TWO
+        + """
+        const [slow] = await make([1, 2]), [fast] = await make([1, 2, 3, 4]);
+        fast.close(); const [fast2, second] = await make([5]);
+        slow.close(); fast2.close();
+        const [a, one] = await make([]), [b, last] = await make([]); a.close(); b.close();
+        return [second, one, last, items.size];
+        """,
+    )
+    assert got == [4, 2, 5, 2]
+
+
+@pytest.mark.parametrize("end", ["client.close()", "Socket.last.events(9)", "Socket.last.lose()"])
+def test_what_was_handed_out_counts_however_the_connection_ends(page: Node, end: str) -> None:
+    """Also in the middle of a message: after a refresh nothing comes twice."""
+    got = run(
+        page,
+        TWO
+        + f"""
+        const [client] = await make([1]);
+        client.addEventListener("event", ({{ detail }}) => detail.seq === 3 && {end});
+        Socket.last.events(2, 3, 4); client.close();
+        const [next, seq] = await make([]); next.close();
+        return seq;
+        """,
+    )
+    assert got == 3
+
+
+def test_a_name_keeps_its_position_in_any_order(page: Node) -> None:
+    """And a client without one goes by what versions before this one stored."""
+    got = run(
+        page,
+        TWO
+        + """
+        const key = `greenroom:${JSON.stringify(["ws://x/", "", "s1"])}`;
+        items.set(key, '{"epoch":"e","seq":7}');
+        const [a] = await make([1], { name: "side" }), [b] = await make([1, 2], { name: "main" });
+        a.close(); b.close();
+        const [c, main] = await make([], { name: "main" }), [d, side] = await make([], { name: "side" });
+        const [e, plain] = await make([]);
+        for (const client of [c, d, e]) client.close();
+        return [main, side, plain];
+        """,
+    )
+    assert got == [2, 1, 7]
+
+
+# --- all of it at once ------------------------------------------------------------------------------------------------
+
+
+def step(act: str, **options: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({"act": st.just(act), **options})
+
+
+STEPS = st.one_of(
+    step("token", ok=st.booleans(), nth=st.integers(0, 3)),
+    step("token", ok=st.sampled_from([True]), nth=st.just(0)),
+    step("welcome"),
+    step("grow", count=st.integers(1, 3)),
+    step("again"),
+    step("gap"),
+    step("rebuild"),
+    step("lose", code=st.sampled_from([1001, 1006, 4001, 4002])),
+    step("stale", nth=st.integers(0, 3), final=st.booleans()),
+    step("start"),
+    step("reply"),
+    step("advance", ms=st.sampled_from([10, 500, 5_000, 40_000])),
+    step("freeze", ms=st.sampled_from([1_000, 60_000, 400_000])),
+    step("clock", ms=st.sampled_from([-3_600_000, 3_600_000])),
+    step("wake", event=st.sampled_from(["focus", "online", "visibilitychange", "resume"])),
+    step("page", event=st.sampled_from(["pagehide", "pageshow"])),
+    step("throwing", on=st.booleans()),
+)
+
+
+@given(steps=st.lists(STEPS, max_size=40))
+@settings(max_examples=scaled(300, 2_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_fails_the_application_sees_the_log_and_each_command_ends_once(
+    page: Node, steps: list[dict[str, Any]]
+) -> None:
+    """Each event once and in order since the newest reset, one connection at a time, and it is live in the end."""
+    got = page.run(
+        f"return play({json.dumps(steps)}, {{ begin, noted, advance, freeze, setClock }})",
+    )
+    assert got["state"] == "live"
+    assert got["inOrder"], got
+    assert got["position"] == got["expected"]
+    assert got["most"] <= 1
+    assert set(got["outcomes"]) <= {1}
