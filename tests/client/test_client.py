@@ -368,7 +368,7 @@ async def test_a_server_that_accepts_and_never_answers_is_given_up_after_connect
         ends.append(theirs)
         return ours
 
-    async with connect("ws://memory", "s1", open_stream=open_stream, connect_seconds=3) as client:
+    async with connect("ws://memory", "s1", open_stream=open_stream, connect_seconds=3, rng=Random(1)) as client:
         await trio.sleep(2.9)
         assert client.statistics().failures == 0
         await trio.sleep(0.11)
