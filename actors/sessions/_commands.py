@@ -39,7 +39,8 @@ class Command:
 
     ``by`` is the connection it came from; ``reply`` is called once, at once or later, and must not wait. Where it
     raises, that is logged and concerns nobody else.
-    The id of an ``internal`` one, from the server's own code, says nothing to anybody and is in no event.
+    The id of an ``internal`` one, from the server's own code, is in no event; while its start waits for its turn, it is
+    what the start is shown and cancelled by.
     """
 
     id: str

@@ -279,7 +279,7 @@ class Run:
             raise TimeoutError(f"nobody answered within {timeout:g} s")
         except trio.Cancelled:
             # A run that is told to stop meanwhile ends soon, and its question with it: one event says so, not two.
-            if self.cancelled == stopping:
+            if self.cancelled == stopping and not self._stage.scope.cancel_called:
                 self._stage.withdraw(self.id, call_id, "cancelled")
             raise
         finally:

@@ -80,6 +80,26 @@ async def test_question_ends_with_its_run(autojump_clock: trio.testing.MockClock
         assert late["error"]["code"] == "unknown_run"
 
 
+async def test_question_ends_with_its_session(autojump_clock: trio.testing.MockClock) -> None:
+    """A session that is killed takes its runs and their questions along: the run's end says so, alone."""
+
+    async def asks(run: Run) -> None:
+        await run.ask_user("Well?")
+
+    log = KeptLog()
+    async with house(asks, log=log).running(port=0) as server:
+        await (await server.sessions.get(*ANN)).start("asks")
+        await trio.testing.wait_all_tasks_blocked()
+        session = server.system.find("/greenroom/sessions/all/ann:s1")
+        assert session is not None
+        session.kill()
+        await session.terminated()
+        async with greeted_in_memory(server, token="ann") as one:
+            events = await one.until(3)
+            assert [event["type"] for event in events] == ["agent_started", "input_requested", "agent_completed"]
+            assert events[-1]["data"]["status"] == "interrupted"
+
+
 async def test_question_given_up_while_the_run_is_being_stopped_is_withdrawn(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
