@@ -227,6 +227,33 @@ def test_a_log_that_was_changed_by_hand_is_told_and_the_other_sessions_are_check
     out = capsys.readouterr().out
     assert "'alice' s1: seq 1: log:" in out
     assert "bob" not in out
+    assert main(["export", str(path)]) == 1
+    printed = capsys.readouterr()
+    assert "'alice' s1: the row of" in printed.err
+    assert len(printed.out.splitlines()) == printed.out.count('"user":"bob"') == len(WHOLE)
+
+
+def test_a_damaged_state_is_told_and_the_other_sessions_are_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its checksum; the state itself could still be read."""
+    path = tmp_path / "log.db"
+
+    async def fill() -> None:
+        async with SqliteLog(path) as log:
+            for user in ("alice", "bob"):
+                key = StreamKey(user, "s1")
+                await log.make(key)
+                await log.append([Batch(key, 1, WHOLE, b"[1,[]]")])
+
+    trio.run(fill)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE streams SET state = CAST('[2,[]]' AS BLOB) WHERE user = 'alice'")
+    connection.close()
+    assert main(["verify", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert "'alice' s1: seq 0: log: the state of" in out
+    assert f"1 sessions, {len(WHOLE)} events: 1 faults" in out
 
 
 def test_what_is_no_log_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

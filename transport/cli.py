@@ -172,8 +172,8 @@ def _verify(options: argparse.Namespace) -> int:
     return trio.run(logs.verify, options.log)
 
 
-def _export(options: argparse.Namespace) -> None:
-    trio.run(logs.export, options.log, options.user, options.session)
+def _export(options: argparse.Namespace) -> int:
+    return trio.run(logs.export, options.log, options.user, options.session)
 
 
 def _tail(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from actors import StreamWalk, open_log, verify_log
+from actors import LogCorrupt, StreamWalk, open_log, verify_log
 
 if TYPE_CHECKING:
     from actors import EventLog, StreamKey
@@ -34,13 +34,22 @@ async def verify(log: str) -> int:
     return FAULTY if report.faults else 0
 
 
-async def export(log: str, user: str | None, session: str | None) -> None:
-    """Print the events of a log, those of one user or of sessions of one name only where given."""
+async def export(log: str, user: str | None, session: str | None) -> int:
+    """Print the events of a log, those of one user or of sessions of one name only where given.
+
+    A session that is damaged is named on stderr, with the others printed all the same. Return 0, or 1 where one is.
+    """
+    faults = 0
     async with _opened(log) as opened:
         for key in await opened.streams():
             if user in (None, key.user) and session in (None, key.session):
-                await _export(opened, key)
+                try:
+                    await _export(opened, key)
+                except LogCorrupt as error:
+                    faults += 1
+                    print(f"{log}: {key.user!r} {key.session}: {error}", file=sys.stderr)
     sys.stdout.flush()
+    return FAULTY if faults else 0
 
 
 async def _export(log: EventLog, key: StreamKey) -> None:
