@@ -427,7 +427,7 @@ class RunScope:
             RUN_CONTEXT.set(self._outer)
         raised = None if error is None else settled(error)
         try:
-            self._close_as(self._outcome(raised))
+            self._close_as(self._outcome(error))
         except BaseException as failure:
             self.run.scope.__exit__(type(failure), failure, failure.__traceback__)
             raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import trio
+import trio.testing
 
 from actors import Agents, MemoryLog, Sessions, SessionSettings, StreamKey, SupervisorSpec, open_system, verify_log
 
@@ -35,6 +36,7 @@ async def events_of(
             while sessions.statistics().runs.running:  # threads would not be waited for by a virtual clock
                 await trio.lowlevel.checkpoint()
         await sessions.drain(math.inf)
+        await trio.testing.wait_all_tasks_blocked()  # until all is committed
         while sessions.statistics().threads.running:
             await trio.lowlevel.checkpoint()
         assert sessions.statistics().crashed == 0
