@@ -14,11 +14,13 @@ import orjson
 import pytest
 import trio
 import trio.testing
+from sessions._one_run import events_of
 
 from actors import (
     Agents,
     MemoryLog,
     Run,
+    RunFailed,
     Sessions,
     SessionSettings,
     StreamKey,
@@ -252,3 +254,112 @@ async def test_a_crowd_of_tools_leaves_no_thread_and_no_user_behind() -> None:
             await (await sessions.get(f"user-{number}", "s1")).start("many", 10)
         await until(lambda: not sessions.statistics().runs.running)
         assert sessions.statistics().threads == NONE_LEFT
+
+
+@pytest.mark.parametrize("per_user", [1, 3])
+async def test_a_sync_tool_that_is_called_by_one_waits_for_no_thread_of_its_users(per_user: int) -> None:
+    """Sync tools call each other four deep, more at once than there are threads for the user, and all return."""
+    begun: list[int] = []
+
+    async def agent(run: Run) -> int:
+        def tool(depth: int) -> int:
+            begun.append(depth)
+            if not depth:
+                return 1
+            return 1 + sum(trio.from_thread.run(both, depth - 1))
+
+        async def both(depth: int) -> list[int]:
+            results: list[int] = []
+
+            async def one() -> None:
+                results.append(await run.call_tool(tool, depth=depth))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(one)
+                nursery.start_soon(one)
+            return results
+
+        counts: list[int] = []
+
+        async def outermost() -> None:
+            counts.append(await run.call_tool(tool, depth=3))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2 * per_user):
+                nursery.start_soon(outermost)
+        return sum(counts)
+
+    settings = SessionSettings(tool_threads=per_user, tool_threads_per_user=per_user)
+    events = await events_of(agent, settings=settings)
+    assert len(begun) == 15 * 2 * per_user
+    assert next(event for event in events if event["type"] == "agent_completed")["data"]["result"] == len(begun)
+
+
+async def test_a_sync_tool_calls_one_at_a_time() -> None:
+    """What a sync tool calls takes turns: for each thread that waits there is one more at the most."""
+    at_once: list[int] = []
+    inside: list[int] = []
+
+    async def agent(run: Run) -> None:
+        def inner(number: int) -> None:
+            inside.append(number)
+            at_once.append(len(inside))
+            inside.remove(number)
+
+        async def several() -> None:
+            async with trio.open_nursery() as nursery:
+                for number in range(5):
+                    nursery.start_soon(partial(run.call_tool, inner, number=number))
+
+        await run.call_tool(lambda: trio.from_thread.run(several))
+
+    await events_of(agent)
+    assert at_once == [1] * 5
+
+
+@pytest.mark.parametrize("deepest", [0, 2])
+async def test_sync_tools_wait_for_each_other_only_so_deep(deepest: int) -> None:
+    """Sync tools that call each other are refused as too_deep where ``max_run_depth`` of them wait already."""
+    begun: list[int] = []
+    refused: list[str] = []
+
+    async def agent(run: Run) -> None:
+        def tool(depth: int) -> None:
+            begun.append(depth)
+            try:
+                trio.from_thread.run(partial(run.call_tool, tool, depth=depth + 1))
+            except RunFailed as error:
+                refused.append(error.code)
+
+        await run.call_tool(tool, depth=0)
+
+    await events_of(agent, settings=SessionSettings(max_run_depth=deepest))
+    assert begun == list(range(deepest + 1))
+    assert refused == ["too_deep"]
+
+
+async def test_what_a_tool_left_behind_waits_like_any_other(bench: Bench) -> None:
+    """A task that a sync tool started has no thread to wait in once the tool has returned: it takes its user's turn."""
+    go, waits = trio.Event(), trio.Event()
+
+    async def agent(run: Run) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def later() -> None:
+                await go.wait()
+                await run.call_tool(bench.sit, who="left behind")
+
+            await run.call_tool(lambda: trio.from_thread.run_sync(nursery.start_soon, later))
+            nursery.start_soon(partial(run.call_tool, bench.sit, who="first"))
+            while bench.sitting < 1:
+                await trio.lowlevel.checkpoint()
+            go.set()
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+            waits.set()
+            assert bench.called == ["first"]
+            bench.let_go(2)
+
+    await events_of(agent, settings=SessionSettings(tool_threads_per_user=1))
+    assert waits.is_set()
+    assert bench.called == ["first", "left behind"]

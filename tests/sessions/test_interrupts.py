@@ -1,0 +1,146 @@
+"""A Ctrl-C ends the process and is never seen by an agent; what an agent raises itself is only its own failure."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from sessions._one_run import events_of
+
+from actors.sessions._home import interrupts_deferred
+
+if TYPE_CHECKING:
+    from actors import Run
+
+SERVER = """
+import signal, sys, trio
+from transport import Greenroom, connect
+
+app = Greenroom(log="memory:")
+seen = []
+
+async def interrupted(wait):
+    try:
+        if seen == []:
+            seen.append("signal")
+            signal.raise_signal(signal.SIGINT)  # handled here and now, in this very frame
+        await wait()
+    except BaseException as error:
+        seen.append(type(error).__name__)
+        raise
+
+@app.agent
+async def in_a_nursery(run):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(interrupted, trio.sleep_forever)
+
+@app.agent
+async def for_a_thread(run):
+    await run.call_tool(lambda: trio.from_thread.run(interrupted, trio.sleep_forever))
+
+@app.agent
+async def in_a_loop(run):
+    await interrupted(in_a_row)
+
+async def in_a_row():
+    while True:
+        await trio.lowlevel.checkpoint()
+
+async def main():
+    async with app.running(port=0) as server, connect(server.url, "s") as client:
+        await client.start(sys.argv[1])
+        await trio.sleep(20)
+        print("lives on")
+
+try:
+    trio.run(main)
+except BaseException as error:
+    if type(error) is not KeyboardInterrupt and not (
+        isinstance(error, BaseExceptionGroup) and error.split(KeyboardInterrupt)[1] is None
+    ):
+        raise
+    print("interrupted", *seen)
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
+@pytest.mark.parametrize("where", ["in_a_nursery", "for_a_thread", "in_a_loop"])
+async def test_a_ctrl_c_ends_the_process_and_no_agent_sees_it(where: str) -> None:
+    """A signal that comes while an agent's code runs is raised in trio's main task; agents are cancelled."""
+    command = [sys.executable, "-W", "ignore", "-c", SERVER, where]
+    done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    assert done.stdout.decode().split()[:2] == ["interrupted", "signal"], done.stderr.decode()[-2_000:]
+    assert "KeyboardInterrupt" not in done.stdout.decode().split()
+    assert done.returncode == 0
+
+
+WITHOUT_SERVER = """
+import signal, trio
+from actors.sessions._home import interrupts_deferred
+
+async def main(raised):
+    with interrupts_deferred():
+        try:
+            signal.raise_signal(signal.SIGINT)
+            raised.append("nothing at once")
+            await trio.lowlevel.checkpoint()
+        except KeyboardInterrupt:
+            raised.append("at the checkpoint")
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raised.append("at once")
+    left_behind = interrupts_deferred()
+    left_behind.__enter__()
+    return left_behind
+
+raised = []
+left_behind = trio.run(main, raised)
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    raised.append("after the loop")
+print(raised, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_interrupts_are_deferred_in_the_block_only() -> None:
+    """Inside the block a signal is raised at the next checkpoint, after it at once, and after the loop as ever."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['nothing at once', 'at the checkpoint', 'at once', 'after the loop'] True"
+
+
+async def test_somebody_elses_handler_is_left_alone() -> None:
+    """Where an application handles the signal, nothing is installed."""
+    with trio.open_signal_receiver(signal.SIGINT):
+        theirs = signal.getsignal(signal.SIGINT)
+        with interrupts_deferred():
+            assert signal.getsignal(signal.SIGINT) is theirs
+
+
+async def test_trio_still_has_the_handler_that_is_wrapped() -> None:
+    """The handler that trio installs is known by its module: a version that names it otherwise must be noticed."""
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts_deferred():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+async def test_a_run_that_waits_for_its_user_may_raise_an_interrupt_too() -> None:
+    """An interrupt that code beside a question raises ends the run; the question goes with it."""
+
+    async def agent(run: Run) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.ask_user, "well?")
+            for _ in range(3):  # until it waits
+                await trio.lowlevel.checkpoint()
+            raise KeyboardInterrupt
+
+    events = await events_of(agent)
+    assert "input_requested" in [event["type"] for event in events]
+    closed = next(event for event in events if event["type"] == "agent_completed")
+    assert closed["data"]["error"]["code"] == "KeyboardInterrupt"
