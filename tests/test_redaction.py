@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import TYPE_CHECKING, Any
+import enum
+import json
+from collections import UserDict
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import pytest
-from hypothesis import given
+from _scale import scaled
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol.wire import greeted_in_memory
 from suites.stage import house, of_type
 
 from actors import DEFAULT_SECRET_KEYS, UnserialisableEvent, redact_keys
+from actors.redaction import WITHHELD, redact_text
 from transport import Greenroom
 
 if TYPE_CHECKING:
@@ -157,3 +163,194 @@ async def test_a_hook_that_fails_ends_the_call_before_anything_is_said(
     said, completed = await told(with_hook(hook), {"token": "s"})
     assert said is None
     assert completed["error"]["code"] == code
+
+
+# Whatever can hold a key
+
+
+class Pair(NamedTuple):
+    """A named tuple."""
+
+    user: Any
+    password: Any
+
+
+@attrs.frozen
+class Held:
+    """An attrs class that can be in a set."""
+
+    query: Any
+    api_key: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A dataclass that can be in a set."""
+
+    query: Any
+    cookie: Any
+
+
+class Kind(enum.Enum):
+    """An enum whose value is a container."""
+
+    LOGIN = {"password": "hunter2", "user": "ann"}  # noqa: RUF012 - that is the point
+
+
+_SECRET = "hunter2"
+_LEAVES = st.none() | st.integers() | st.sampled_from(["", "plain", "ä", "{", "[]", 'a "token"'])
+_HASHABLE = st.recursive(
+    _LEAVES,
+    lambda inner: (
+        st.builds(Pair, inner, st.just(_SECRET))
+        | st.builds(Held, inner, st.just(_SECRET))
+        | st.builds(Kept, inner, st.just(_SECRET))
+        | st.frozensets(inner, max_size=3)
+        | st.tuples(inner)
+    ),
+    max_leaves=8,
+)
+
+
+def _holding(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    keyed = st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2).map(lambda held: {**held, "Token": _SECRET})
+    return (
+        keyed
+        | keyed.map(MappingProxyType)
+        | keyed.map(UserDict)
+        | st.builds(Pair, inner, st.just(_SECRET))
+        | st.builds(Held, inner, st.just(_SECRET))
+        | st.builds(Kept, inner, st.just(_SECRET))
+        | st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.just(Kind.LOGIN)
+    )
+
+
+_JSON = st.recursive(
+    _LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2).map(lambda held: {**held, "pAsswd": _SECRET})
+        | inner.map(json.dumps)
+    ),
+    max_leaves=8,
+)
+_ANYTHING = st.recursive(_LEAVES | _HASHABLE | _JSON | _JSON.map(json.dumps), _holding, max_leaves=10)
+
+
+@settings(max_examples=scaled(200, 20_000))
+@given(_ANYTHING)
+def test_no_secret_survives_in_any_nesting(value: Any) -> None:
+    """Whatever containers are in each other, JSON texts among them, what comes back holds no secret."""
+    assert _SECRET not in repr(redact_keys()(value))
+
+
+def test_a_set_is_json_only_where_it_holds_containers() -> None:
+    """A set of plain values is left alone, and refused where it is encoded; one of containers becomes a list."""
+    assert redact_keys()({1, "a"}) == {1, "a"}
+    assert redact_keys()({Pair("ann", "s")}) == [{"user": "ann", "password": GONE}]
+    assert redact_keys()(Kind.LOGIN) == {"user": "ann", "password": GONE}
+    assert redact_keys()(b'{"password": "s"}') == b'{"password": "s"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"password": "s", "n": [1, NaN]}', '{"password": "[redacted]", "n": [1, NaN]}'),
+        ('[{"a": "{\\"token\\": 1}"}]', '[{"a": "{\\"token\\": \\"[redacted]\\"}"}]'),
+        (' {"\\u0070assword": "s"}', '{"password": "[redacted]"}'),
+        ('{"ä": 1, "b": {"cookie": [1]}}', '{"ä": 1, "b": {"cookie": "[redacted]"}}'),
+        ('{"a": {"token": "s"}, "a": 1}', '{"a": 1}'),
+        ('{"password": "s', '{"password": "[redacted]"'),
+        ("{'password': {'a': 's'}, 'n': None}", "{'password': [redacted], 'n': None}"),
+        ('{"query":   "the token: what is it?"}', '{"query":   "the token: what is it?"}'),
+        ("the password: s", "the password: s"),
+        ("[" * 5_000, "[" * 5_000),
+        ('{"token": ' + "[" * 70_000, GONE),
+    ],
+)
+def test_a_string_that_is_json_is_looked_into(text: str, expected: str) -> None:
+    """Arguments that come as JSON text are redacted and written again; text without a secret stays as it is."""
+    assert redact_keys()({"a": text}) == {"a": expected}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no secret here", "no secret here"),
+        ("password=hunter2 for ann", "password=[redacted] for ann"),
+        ("Authorization: Bearer hunter2, retried", "Authorization: [redacted], retried"),
+        ("GET /?api-key=hunter2&q=1", "GET /?api-key=[redacted]&q=1"),
+        ('400: {"a": {"token": "hunter2"}} failed', '400: {"a": {"token": "[redacted]"}} failed'),
+        (
+            "{'X-Api-Key': 'hun\\'ter2', 'Accept': '*/*'}",
+            "{'X-Api-Key': '[redacted]', 'Accept': '*/*'}",
+        ),
+        ("credentials => [('ann', 'hunter2')] refused", "credentials => [redacted] refused"),
+        ('my_token_2 = "hunter2 and more', 'my_token_2 = "[redacted]"'),
+    ],
+)
+def test_the_text_of_a_failure_is_looked_into(text: str, expected: str) -> None:
+    """What follows a secret key in a failure's text is left out, in whatever form it is written."""
+    assert redact_text(redact_keys(), text) == expected
+
+
+async def raises(run: Run, text: str) -> None:
+    async def tool() -> None:
+        raise LookupError(text)
+
+    try:
+        await run.call_tool(tool)
+    except LookupError as error:
+        raise ValueError(f"again: {error}") from error
+
+
+def _recurses(given: Any) -> Any:
+    return _recurses(given)
+
+
+def _exits(given: Any) -> Any:
+    raise SystemExit(f"cannot redact {given}")
+
+
+@pytest.mark.parametrize(
+    ("hook", "expected"),
+    [
+        (None, "password=[redacted]"),
+        (["iban"], "password=[redacted]"),
+        (lambda given: {key: text.replace("hunter2", "***") for key, text in given.items()}, "password=***"),
+        (lambda given: 1 / 0, WITHHELD),
+        (lambda given: {"message": 1}, WITHHELD),
+        (lambda given: None, WITHHELD),
+        (_recurses, WITHHELD),
+        (_exits, WITHHELD),
+    ],
+)
+async def test_failures_are_told_as_the_hook_lets_them(
+    hook: Any, expected: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The texts of what a tool and its run failed with pass the hook; they are withheld where the hook fails."""
+    app = with_hook(hook)
+    calls_nothing = callable(hook) and expected == WITHHELD  # the tool's arguments could not be redacted either
+    app.agent(raises)
+    async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        completed = await one.completed(await one.start("1", "raises", "password=hunter2"))
+        told_of_tool = of_type(one.events(), "tool_completed")
+        assert "hunter2" not in str([event["data"] for event in one.events() if event["type"].endswith("_completed")])
+    message = completed["data"]["error"]["message"]
+    if calls_nothing:
+        assert message == WITHHELD
+    else:
+        assert [told["data"]["error"]["message"] for told in told_of_tool] == [expected]
+        assert message == f"again: {expected}"
+
+
+@pytest.mark.parametrize("hook", [_recurses, _exits])
+async def test_a_hook_that_ends_oddly_ends_the_call_only(hook: Any, autojump_clock: trio.testing.MockClock) -> None:
+    """A hook that recurses or exits fails the call at that line: nothing of it is emitted, and nothing leaks."""
+    said, completed = await told(with_hook(hook), {"token": "hunter2"})
+    assert said is None
+    assert completed["status"] == "error"
+    assert completed["error"]["code"] in {"UnserialisableEvent", "SystemExit"}
+    assert "hunter2" not in str(completed)

@@ -72,7 +72,7 @@ class Settings(SessionSettings):
     allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_all_strings)
     """Origins of pages that may connect; None for those that this server serves itself."""
     redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)
-    """Parts of keys whose values are left out of tool arguments."""
+    """Parts of keys whose values are left out of tool arguments and of the texts of failures."""
     loop_stall_seconds: float = attrs.field(default=1.0, validator=number_from(0.001))
     """How long code may hold the event loop before a warning says which code it is."""
     gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))

@@ -13,12 +13,14 @@ import trio
 from actors.codec import encode, envelope
 from actors.errors import LogUnavailable
 from actors.grammar import CALL, RUN
+from actors.redaction import redact_text
 from actors.sessions._boundary import require_room
 from actors.sessions._home import wrong_place
 from actors.sessions._outcome import ended
 
 if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
+    from actors.events import JSON
     from actors.grammar import Open
     from actors.redaction import Redact
     from actors.sessions._agents import Agents
@@ -101,8 +103,14 @@ class Stage:
                 "result": orjson.Fragment(self.encode(outcome.result)),
             }
         else:
-            ending = {"status": outcome.status, "error": outcome.error}
+            ending = {"status": outcome.status, "error": self._told(outcome.status, outcome.error)}
         return orjson.dumps({**fields, **ending})
+
+    def _told(self, status: str, error: dict[str, JSON]) -> dict[str, JSON]:
+        """Return what clients are told of an error: what foreign code raised may have secrets in its text."""
+        if status != "error":
+            return error
+        return {**error, "message": redact_text(self.redact, str(error.get("message", "")))}
 
     def close(self, event: str, data: bytes, run_id: str, call_id: str | None = None) -> None:
         """Put a closing event. After the log has failed there is nothing to put it in: the next incarnation closes."""

@@ -109,7 +109,8 @@ class ToolCall:
         try:
             return self._stage.redact(dict(self._arguments))
         except RecursionError as error:
-            raise UnserialisableEvent("the arguments are nested too deeply, or in a cycle") from error
+            deep = "the arguments are nested too deeply or in a cycle, or the redact hook calls itself without end"
+            raise UnserialisableEvent(deep) from error
 
     def _complete(self, outcome: Outcome) -> None:
         if not self._run.closed:

@@ -53,7 +53,8 @@ async def in_a_row():
 async def main():
     async with app.running(port=0) as server, connect(server.url, "s") as client:
         await client.start(sys.argv[1])
-        await trio.sleep(20)
+        with trio.move_on_after(20):
+            await trio.sleep_forever()
         print("lives on")
 
 try:
