@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from _requires import MANDATORY
@@ -12,6 +13,9 @@ from hypothesis import settings
 settings.register_profile("test", derandomize=True, deadline=None, database=None)
 settings.register_profile("soak", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("soak" if SOAK else "test")
+
+# A shell starts what it runs in the background with SIGINT ignored, and every process below inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
