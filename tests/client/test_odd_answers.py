@@ -20,9 +20,9 @@ from transport.client import Client, connect
 from transport.errors import ConnectionClosedForGood, HandshakeRejected, ServerBrokeProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-Answer: TypeAlias = "Callable[[bytes], list[bytes]]"
+Answer: TypeAlias = "Callable[[bytes], Iterable[bytes]]"
 """Makes what the peer sends, in parts, of the upgrade request that it got."""
 
 
@@ -150,15 +150,19 @@ async def test_an_answer_in_drips_has_the_time_of_one_upgrade(autojump_clock: Mo
 
 async def test_a_refusal_without_end_is_not_kept(autojump_clock: MockClock) -> None:
     """The client hangs up on an answer of more than a mebibyte, however soon it arrives."""
-    taken = 0
+    taken = parts = 0
 
-    def endless(_: bytes) -> list[bytes]:
-        nonlocal taken
+    def endless(_: bytes) -> Iterator[bytes]:
+        nonlocal taken, parts
         taken += 1
-        return [b"HTTP/1.1 500 No\r\nContent-Length: 99999999\r\n\r\n", *[b"x" * 65_536] * 100]
+        yield b"HTTP/1.1 500 No\r\nContent-Length: 99999999\r\n\r\n"
+        for _part in range(100):
+            parts += 1
+            yield b"x" * 65_536
 
     client = await meet(endless, seconds=5.0, drip=0.001)
     assert client.statistics().failures == taken > 3
+    assert parts <= 20 * taken
 
 
 ANSWERS = st.one_of(

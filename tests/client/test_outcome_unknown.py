@@ -17,6 +17,7 @@ from transport._client_commands import Commands
 from transport._client_core import Answer, ClientCore
 from transport._client_stopwatch import Stopwatch, awake_or_asleep
 from transport.backoff import Backoff
+from transport.client import connect
 from transport.errors import ConnectionClosedForGood, OutcomeUnknown, ServerBrokeProtocol, TokenUnavailable
 
 if TYPE_CHECKING:
@@ -203,6 +204,91 @@ async def test_a_start_that_was_away_too_long_raises_and_is_not_sent(autojump_cl
         with pytest.raises(ConnectionClosedForGood):
             await client.send("next")
     assert client.statistics().resent == 0
+
+
+async def test_a_command_ends_in_time_while_nothing_can_be_reached(autojump_clock: MockClock) -> None:
+    """No reply can come any more, so the caller is not kept waiting for the network's return."""
+
+    async def first(peer: Peer) -> None:
+        await peer.welcome(command_memory_ms=60_000)
+        await peer.expect("command")
+        await peer.abort()
+
+    async with scripted(first) as server:
+        wires: list[trio.abc.Stream] = []
+
+        async def once(*target: Any) -> trio.abc.Stream:
+            if wires:
+                raise OSError("a tunnel")
+            wires.append(await server.open_stream(*target))
+            return wires[0]
+
+        async with connect(server.url, "s1", open_stream=once) as client:
+            with trio.fail_after(60 + 30), pytest.raises(OutcomeUnknown):
+                await client.start("pay", 5)
+
+
+class SlowOnce(trio.abc.Stream):
+    """A stream whose third send (after upgrade and hello, the first command) takes 8 s."""
+
+    def __init__(self, inner: trio.abc.Stream) -> None:
+        self.inner = inner
+        self.sends = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.sends += 1
+        if self.sends == 3:
+            await trio.sleep(8)
+        await self.inner.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.inner.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.inner.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+async def test_a_command_that_waits_behind_a_slow_one_is_not_written_too_late(autojump_clock: MockClock) -> None:
+    """The connection began in time, and the command's turn on it came too late."""
+    arrived: list[str] = []
+
+    async def first(peer: Peer) -> None:
+        await peer.welcome(command_memory_ms=5_000)
+        await peer.expect("command")
+        await peer.expect("command")
+        await peer.abort()
+
+    async def second(peer: Peer) -> None:
+        await peer.welcome(recovered=True, command_memory_ms=5_000)
+        while True:
+            command = await peer.expect("command")
+            arrived.append(command["args"]["text"])
+            await peer.send("reply", id=command["id"], ok=True, result={})
+            if arrived[-1] == "next":
+                await peer.close(4506)
+                return
+
+    async with scripted(first, second) as server:
+        opened: list[trio.abc.Stream] = []
+
+        async def open_stream(*target: Any) -> trio.abc.Stream:
+            stream = await server.open_stream(*target)
+            opened.append(SlowOnce(stream) if opened else stream)
+            return opened[-1]
+
+        async with (
+            connect(server.url, "s1", open_stream=open_stream) as client,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(client.send, "a")
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(OutcomeUnknown):
+                await client.send("b")
+            await client.send("next")
+    assert arrived == ["a", "next"]
 
 
 # --- the token callable -----------------------------------------------------------------------------------------------

@@ -1,0 +1,82 @@
+"""A call on a client that is cancelled, at whatever moment, leaves nothing behind."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import pytest
+import trio
+from _scale import scaled
+from _scripted_server import Peer, scripted
+from hypothesis import given, settings
+from trio.testing import MockClock
+
+from transport.errors import ConnectionClosedForGood
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from transport.client import Client
+
+CALLS: dict[str, Callable[[Client], Awaitable[Any]]] = {
+    "start": lambda client: client.start("a", 1),
+    "send": lambda client: client.send("x"),
+    "history": lambda client: client.history(0, 1),
+    "typing": lambda client: client.typing(active=True),
+    "events": lambda client: anext(client.events()),
+    "signals": lambda client: anext(client.signals()),
+}
+RESULTS: dict[str, Any] = {"run.start": {"run_id": "r"}, "message.send": {}}
+
+
+async def answer(peer: Peer, *, cut_after: int) -> None:
+    """Welcome after 1 s, answer each frame after 1 s; cut the connection at one of them."""
+    await trio.sleep(1)
+    await peer.welcome()
+    while True:
+        frame = await peer.receive()
+        await trio.sleep(1)
+        cut_after -= 1
+        if cut_after < 0:
+            await peer.abort()
+            return
+        if frame["type"] == "history":
+            await peer.send("history", id=frame["id"], events=[], more=False)
+        elif frame["type"] == "command":
+            await peer.send("reply", id=frame["id"], ok=True, result=RESULTS[frame["name"]])
+            if frame["args"].get("text") == "last":
+                await peer.close(4506)
+                return
+
+
+@given(
+    calls=st.lists(st.tuples(st.sampled_from(sorted(CALLS)), st.integers(0, 12)), max_size=6),
+    cut=st.integers(0, 3),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=scaled(60, 1_000), deadline=None)
+def test_a_cancelled_call_leaves_nothing_behind(calls: list[tuple[str, int]], cut: int, seed: int) -> None:
+    """Over cuts and reconnects too: nothing stays pending, and the calls that follow work."""
+
+    async def first(peer: Peer) -> None:
+        await answer(peer, cut_after=cut)
+
+    async def second(peer: Peer) -> None:
+        await answer(peer, cut_after=100)
+
+    async def main() -> None:
+        async with scripted(first, second) as server, server.connect(rng=Random(seed)) as client:
+            for name, quarters in calls:
+                with trio.move_on_after(quarters / 4):
+                    await CALLS[name](client)
+                assert client.statistics().commands == 0
+            while len(server.scripts):  # as many frames as the first connection takes until it is cut
+                await client.send("x")
+            await client.send("last")
+            with pytest.raises(ConnectionClosedForGood):
+                await anext(client.events())
+            assert client.statistics().commands == 0
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
