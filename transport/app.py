@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import ipaddress
 import logging
+import os
 import signal
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -27,7 +28,7 @@ from actors import (
 )
 from actors.failures import shown
 from transport.auth import anonymous
-from transport.endpoint import Endpoint, listen
+from transport.endpoint import Endpoint, listening
 from transport.settings import Settings
 
 if TYPE_CHECKING:
@@ -133,17 +134,13 @@ class Greenroom:
             raise ConfigError("this app is running already")
         if self.auth is None and not _is_loopback(host):
             raise ConfigError(f"auth is required to listen on {host}: without it only loopback addresses are served")
-        listeners = listen(host, port)
-        try:
+        with listening(host, port) as listeners:
             async with self._open(listeners, host, log or self._log, origins) as server:
                 self._server = server
                 try:
                     yield server
                 finally:
                     self._server = None
-        finally:
-            for listener in listeners:
-                listener.close()
 
     def serve(self, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, log: str | EventLog | None = None) -> None:
         """Run the server until SIGTERM or SIGINT, then drain; blocks."""
@@ -216,15 +213,36 @@ class SessionGate:
 def end_by_signal() -> Generator[Callable[[], Awaitable[None]]]:
     """Catch SIGTERM and SIGINT inside the block; what it gives returns at the first, however early that came.
 
-    After the block another one ends the process as it would without us.
+    After the block another one ends the process as it would without us. A child that is forked inside the block ends by
+    SIGTERM, as others do: the pool of a tool's worker processes must be able to end them.
     """
+    global _catching  # noqa: PLW0603 - signals are the process's
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        _catching = True
 
         async def end() -> None:
             number = await anext(signals)
             logger.info("%s: draining", signal.Signals(number).name)
 
-        yield end
+        try:
+            yield end
+        finally:
+            _catching = False
+
+
+_catching = False
+"""Whether this process catches signals by :func:`end_by_signal`."""
+
+
+def _stop_catching() -> None:
+    """Let SIGTERM end a forked child, and wake no event loop by its signals: the loop is its parent's."""
+    if _catching:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_stop_catching)
 
 
 def tune_garbage_collection(threshold: int) -> None:

@@ -6,13 +6,14 @@ import errno
 import logging
 import random
 import socket
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from actors import Actor, ChildSpec, Restart
+from actors.forks import keep_ports
 from actors.looptime import loop_time
 from transport import closing
 from transport._connection import Connection
@@ -23,7 +24,7 @@ from transport._watchdog import Watchdog
 from transport.handshake import Reject, normal_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from actors import Sessions
     from transport.auth import Authenticate
@@ -246,6 +247,21 @@ class EndpointActor(Actor):
     async def started(self) -> None:
         """Begin to serve."""
         self.nursery.start_soon(self._endpoint.run)
+
+
+@contextmanager
+def listening(host: str, port: int) -> Generator[list[socket.socket]]:
+    """Open listening sockets as :func:`listen` does, and close them in the end.
+
+    Neither they nor what they accept is inherited by a process that is forked inside the block.
+    """
+    listeners = listen(host, port)
+    try:
+        with keep_ports(listeners):
+            yield listeners
+    finally:
+        for listener in listeners:
+            listener.close()
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

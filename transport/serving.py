@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from transport.app import end_by_signal, tune_garbage_collection
-from transport.endpoint import listen
+from transport.endpoint import listening
 from transport.errors import NotAuthenticated
 from transport.http import pages, serve_http, url_of
 
@@ -52,14 +52,10 @@ async def serve(
     Raises as :meth:`Greenroom.running` does, and ``OSError`` when the port of the pages is taken.
     """
     front = front or Front(agent=next(iter(app.agents), ""))
-    listeners = listen(address.host, address.http_port)
-    try:
+    with listening(address.host, address.http_port) as listeners:
         origins = own_origins(url_of(listeners, address.host))
         async with app.running(host=address.host, port=address.port, log=log, origins=origins) as server:
             await _serve_pages(app, server, front, listeners, address.host)
-    finally:
-        for listener in listeners:
-            listener.close()
 
 
 async def _serve_pages(

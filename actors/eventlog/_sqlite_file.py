@@ -251,6 +251,12 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
         raise LogCorrupt(f"{path} is damaged: {' '.join(str(finding).split())}")
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return the paths of everything that an open log has open."""
+    target = path.resolve()
+    return target, *(_beside(target, ending) for ending in ("-wal", "-shm", "-lock"))
+
+
 def _lock_path(target: Path) -> Path:
     return _beside(target, "-lock")
 

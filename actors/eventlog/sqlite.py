@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import trio
 
+from actors import forks
 from actors.errors import ConfigError, LogUnavailable
-from actors.eventlog._sqlite_file import Database, WalWatch, open_database, open_for_reading, translated
+from actors.eventlog._sqlite_file import Database, WalWatch, files_of, open_database, open_for_reading, translated
 from actors.eventlog._sqlite_store import Reader, Writer
 from actors.eventlog.base import EventLog, Head, LogStatistics
 from actors.failures import shown, text_of
@@ -141,15 +142,33 @@ class SqliteLog(EventLog):
     def _open(self) -> None:
         if self._database is not None:
             raise RuntimeError(f"{self._path} is open already")
+        forks.keep_files(self)
+        try:
+            self._open_files()
+        except BaseException:
+            forks.release_files(self)
+            raise
+        self._commits = self._batches = self._events = self._reads = self._trims = 0
+
+    def _open_files(self) -> None:
         if self._read_only:
             self._database = connection = open_for_reading(self._path, self._busy_seconds)
             self._reader = Reader(connection)
         else:
             self._database = database = open_database(self._path, self._synchronous, self._busy_seconds)
             self._reader, self._writer = Reader(database.reader), Writer(database.writer)
-        self._commits = self._batches = self._events = self._reads = self._trims = 0
 
     def _close(self) -> None:
         database, self._database, self._reader, self._writer = self._database, None, None, None
         if database is not None:
             database.close()
+        forks.release_files(self)
+
+    # For a forked child
+
+    def files(self) -> Sequence[Path]:
+        return files_of(self._path)
+
+    def abandon(self) -> None:
+        forks.leak(self._database)
+        self._database = self._reader = self._writer = None

@@ -1,0 +1,115 @@
+"""What a forked child must not keep of its parent: the log's files, their lock, and the server's sockets.
+
+``fork`` copies every open descriptor. A tool's pool of worker processes outlives a server that is killed, and would
+hold its port and the lock of its log: no new server could start. So in the child each such descriptor is replaced by
+one of ``/dev/null``. The number stays taken, since objects of the parent that are left in the child still name it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import stat
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+_DESCRIPTORS = (Path("/proc/self/fd"), Path("/dev/fd"))
+"""Where a system lists the open descriptors of a process: Linux, and the BSDs with macOS."""
+
+
+class Owner(Protocol):
+    """An object with open files that belong to this process alone."""
+
+    def files(self) -> Iterable[Path]:
+        """Return the paths of its files, those that may not exist among them."""
+        ...
+
+    def abandon(self) -> None:
+        """Forget, in a child, what is open, without touching it: it is the parent's."""
+        ...
+
+
+_owners: WeakSet[Owner] = WeakSet()
+_ports = Counter[int]()
+
+
+def keep_files(owner: Owner) -> None:
+    """Keep the owner's files from children that are forked from now on. Idempotent."""
+    _owners.add(owner)
+
+
+def release_files(owner: Owner) -> None:
+    """Undo :func:`keep_files`, once the files are closed."""
+    _owners.discard(owner)
+
+
+@contextmanager
+def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
+    """Keep sockets with the ports of these from children forked inside the block: they and what they accept."""
+    ports = [sock.getsockname()[1] for sock in sockets if sock.family in _INTERNET]
+    _ports.update(ports)
+    try:
+        yield
+    finally:
+        _ports.subtract(ports)
+
+
+def leak(thing: object) -> None:
+    """Have ``thing`` never freed. A database that a child frees would be tidied up under its parent."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+_INTERNET = {socket.AF_INET, socket.AF_INET6}
+
+
+def _let_go() -> None:
+    """Replace, in a child, what belongs to the parent."""
+    ports = {port for port, count in _ports.items() if count > 0}
+    owners = tuple(_owners)
+    if not ports and not owners:
+        return
+    files = set(_identities(owners))
+    for owner in owners:
+        owner.abandon()
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in _descriptors():
+        with contextlib.suppress(OSError):  # the one that listed them is closed again
+            if _is_kept(descriptor, files, ports):
+                os.dup2(null, descriptor, inheritable=False)
+    os.close(null)
+
+
+def _identities(owners: Iterable[Owner]) -> Iterator[tuple[int, int]]:
+    for owner in owners:
+        for path in owner.files():
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                yield found.st_dev, found.st_ino
+
+
+def _descriptors() -> list[int]:
+    folder = next((folder for folder in _DESCRIPTORS if folder.is_dir()), None)
+    return [] if folder is None else [int(entry.name) for entry in folder.iterdir()]
+
+
+def _is_kept(descriptor: int, files: set[tuple[int, int]], ports: set[int]) -> bool:
+    found = os.fstat(descriptor)
+    if not stat.S_ISSOCK(found.st_mode):
+        return (found.st_dev, found.st_ino) in files
+    sock = socket.socket(fileno=descriptor)
+    try:
+        return sock.family in _INTERNET and sock.getsockname()[1] in ports
+    finally:
+        sock.detach()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

@@ -1,0 +1,197 @@
+"""Processes that a tool forks hold nothing of the server: not its ports, not its connections, not its log."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from eventlog.test_contract import KEY
+from protocol.agents import greenroom
+from protocol.wire import greeted
+
+from actors import LogUnavailable, SqliteLog
+from actors.forks import keep_ports
+from transport.endpoint import listen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 50
+APP = """
+import concurrent.futures, multiprocessing, os, signal
+from transport import Greenroom
+app = Greenroom(log="sqlite:g.db")
+pool = concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+
+def look(n):
+    return [os.getpid(), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL]
+
+def crunch(n):
+    return pool.submit(look, n).result()
+
+@app.agent
+async def use(run, n):
+    return await run.call_tool(crunch, n=n)
+"""
+USE = """
+import json, sys, trio
+from actors import AgentCompleted
+from transport import connect
+
+async def main():
+    async with connect(sys.argv[1], session="s") as client:
+        await client.start("use", 7)
+        async for event in client.events():
+            if isinstance(event, AgentCompleted):
+                return print(json.dumps(event.result))
+
+trio.run(main)
+"""
+
+
+@contextmanager
+def server(folder: Path, port: int, http_port: int) -> Iterator[subprocess.Popen[str]]:
+    (folder / "app.py").write_text(APP)
+    command = [sys.executable, "-m", "transport.cli", "serve", "app:app"]
+    command += ["--port", str(port), "--http-port", str(http_port)]
+    with (folder / "stderr").open("a") as stderr:
+        running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    assert running.stdout is not None
+    with running.stdout:  # not read to its end, which would be that of the worker
+        try:
+            yield running
+        finally:
+            running.kill()
+            running.wait(PATIENCE)
+
+
+def ready(process: subprocess.Popen[str], folder: Path) -> list[str]:
+    assert process.stdout is not None
+    said = process.stdout.readline().split()
+    assert said, (folder / "stderr").read_text()
+    return said[1:]
+
+
+def port_of(url: str) -> int:
+    return int(url.rstrip("/").rpartition(":")[2])
+
+
+def _target(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except FileNotFoundError:  # the descriptor that listed the folder
+        return ""
+
+
+def names_in(pid: int) -> list[str]:
+    """What a process has open."""
+    return [_target(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def ports_of(pid: int) -> set[int]:
+    """The ports that sockets of a process are bound to."""
+    numbers = {name.removeprefix("socket:[").rstrip("]") for name in names_in(pid)}
+    tables = [Path(f"/proc/net/{kind}").read_text().splitlines()[1:] for kind in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table]
+    return {int(line[1].rpartition(":")[2], 16) for line in lines if line[9] in numbers}
+
+
+def log_files(pid: int) -> list[str]:
+    """The files of a log that a process has open."""
+    return [name for name in names_in(pid) if "g.db" in name]
+
+
+def test_a_killed_servers_port_and_log_are_free_while_its_forked_workers_live(tmp_path: Path) -> None:
+    worker = 0
+    try:
+        with server(tmp_path, 0, 0) as first:
+            urls = ready(first, tmp_path)
+            said = subprocess.run([sys.executable, "-c", USE, urls[0]], capture_output=True, text=True, check=True)
+            worker, ends_by_sigterm = [int(part) for part in said.stdout.strip("[]\n").replace("true", "1").split(",")]
+            assert log_files(worker) == []
+            assert ports_of(worker) == set()
+            assert ends_by_sigterm
+            first.send_signal(signal.SIGKILL)
+            first.wait(PATIENCE)
+        os.kill(worker, 0)
+        with server(tmp_path, port_of(urls[0]), port_of(urls[1])) as second:
+            assert ready(second, tmp_path) == urls
+    finally:
+        if worker:
+            os.kill(worker, signal.SIGKILL)
+
+
+def in_a_fork(look: object) -> object:
+    """What ``look()`` returns in a forked child; the child ends at once."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    child = context.Process(target=lambda: there.send(look()))  # type: ignore[operator]  # a function
+    child.start()
+    there.close()
+    try:
+        return here.recv()
+    finally:
+        child.join(PATIENCE)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
+async def test_a_child_can_neither_use_nor_harm_a_log_that_its_parent_has_open(tmp_path: Path) -> None:
+    """In the child the log is closed; the parent's goes on, with its lock."""
+    path = tmp_path / "g.db"
+    async with SqliteLog(path) as log:
+        await log.make(KEY)
+
+        def use() -> tuple[str, list[str]]:
+            try:
+                log._opened(log._writer)  # noqa: SLF001 - what every call does first
+            except LogUnavailable as error:
+                return str(error), log_files(os.getpid())
+            return "usable", []
+
+        assert in_a_fork(use) == (f"{path} is not open", [])
+        with pytest.raises(LogUnavailable, match="in use"):
+            await SqliteLog(path).open()
+        assert await log.head(KEY) is not None
+    async with SqliteLog(path) as log:
+        assert await log.head(KEY) is not None
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
+async def test_a_child_has_no_socket_of_a_server_and_the_server_goes_on() -> None:
+    async with greenroom().running(port=0) as running, greeted(running) as one:
+        port = port_of(running.url)
+        assert port in ports_of(os.getpid())
+        assert in_a_fork(lambda: port in ports_of(os.getpid())) is False
+        await one.say("still here")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
+def test_other_sockets_are_inherited_as_ever() -> None:
+    (kept,), (other,) = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
+
+    ports = [sock.getsockname()[1] for sock in (kept, other)]
+
+    def inherited() -> list[bool]:
+        found = ports_of(os.getpid())
+        return [port in found for port in ports]
+
+    with kept, other:
+        with keep_ports([kept]):
+            assert in_a_fork(inherited) == [False, True]
+        assert in_a_fork(inherited) == [True, True]
+
+
+async def test_a_program_that_is_started_inherits_nothing(tmp_path: Path) -> None:
+    """Every descriptor closes on exec: also where a program is started without closing them first."""
+    async with greenroom(f"sqlite:{tmp_path}/g.db").running(port=0) as running, greeted(running):
+        seen = await trio.run_process(["ls", "-l", "/proc/self/fd"], close_fds=False, capture_stdout=True)
+        assert b"g.db" not in seen.stdout
+        assert b"socket:" not in seen.stdout
