@@ -1,7 +1,6 @@
 """The actor runtime and the sessions on it: public names only."""
 
 from actors._actor import Actor, Context, Reply
-from actors._cancelling import cancel_with_force
 from actors._deadletters import DeadLetter, DeadLetters, DeadLettersStatistics, Undelivered
 from actors._incarnation import UNHANDLED
 from actors._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
@@ -13,6 +12,7 @@ from actors._spec import AutoShutdown, ChildSpec, MailboxSpec, Overflow, Strateg
 from actors._supervisor import ChildCounts, ChildInfo, SupervisorRef, SupervisorStatistics
 from actors._system import ActorSystem, SystemStatistics, open_system
 from actors._tree import TreeNode
+from actors._trio_internals import cancel_with_force
 from actors.codec import MAX_DEPTH, encode, too_deep
 from actors.decoding import decode_event
 from actors.errors import (

@@ -113,7 +113,7 @@ class Context:
             await trio.lowlevel.checkpoint()
         mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
         spec = self.system.child_spec(factory, args, name, restart, shutdown, mailbox)
-        return await self.system.start_below(self._cell, spec)
+        return await self.system.start_below(self._life, spec)
 
     async def supervise(
         self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
@@ -121,7 +121,7 @@ class Context:
         """Start a supervisor below this actor; see :meth:`ActorSystem.supervise`."""
         if self.system.home.is_turn_after():
             await trio.lowlevel.checkpoint()
-        return await self.system.supervise_below(self._cell, spec, name, restart)
+        return await self.system.supervise_below(self._life, spec, name, restart)
 
     def stop(self, reason: Normal | Shutdown = NORMAL) -> None:
         """End this actor after the message in hand, without draining.

@@ -1,58 +1,14 @@
-"""What trio has no public way for: ending work that shields itself, and a nursery that is opened late."""
+"""Sees to it that what is to end does, in time."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import trio
 
 GRACE = 1.0
 """Seconds between the first cancel of a stop and the second, which ends shielded work."""
-
-
-def cancel_with_force(scope: trio.CancelScope) -> None:
-    """Cancel the scope and take the shield off every scope inside it, in all its tasks.
-
-    Trio has no public way to reach the scopes inside a scope, and without one a task that shields itself for ever could
-    never be ended. A scope that is shielded later is not reached: call it again.
-    """
-    scope.cancel()
-    todo: list[Any] = [scope._cancel_status]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- see above
-    while todo:
-        status = todo.pop()
-        if status is not None:
-            for inner in status.children:
-                inner._scope.shield = False  # noqa: SLF001  -- see above
-                todo.append(inner)
-
-
-def open_late(task: trio.lowlevel.Task, scope: trio.CancelScope) -> trio.Nursery:
-    """Open a nursery in a scope that the task entered before, and may have entered others in since.
-
-    As if it had been opened right there: it ends with that scope, and :func:`close_late` is to be awaited first, in the
-    task, when all that was entered since has been left. A nursery that most actors never use is half of what a task
-    costs to begin and to end.
-    """
-    owner: Any = task
-    outside: Any = scope
-    status, owner._cancel_status = owner._cancel_status, outside._cancel_status  # noqa: SLF001  -- see above
-    try:
-        nursery: trio.Nursery = cast("Any", trio.Nursery)._create(task, scope, strict_exception_groups=True)  # noqa: SLF001  -- see above
-    finally:
-        owner._cancel_status = status  # noqa: SLF001  -- see above
-    # It is left last, so it stands first.
-    nurseries = owner._child_nurseries  # noqa: SLF001  -- see above
-    nurseries.insert(0, nurseries.pop())
-    return nursery
-
-
-async def close_late(nursery: trio.Nursery, raised: BaseException | None) -> None:
-    """Wait for its tasks, which are cancelled if the block around them ``raised``; raise what was raised in all."""
-    opened: Any = nursery
-    error = await opened._nested_child_finished(raised)  # noqa: SLF001  -- trio has no public way, as above
-    if error is not None:
-        raise error
 
 
 class Forcible(Protocol):

@@ -1,7 +1,8 @@
 """One actor over all its incarnations. Users hold an ``ActorRef``, actors their ``Context``.
 
-The task of a cell lives in the system's nursery, from the spawn to the final end. Whether another incarnation follows
-is decided by the family (the supervisor's book-keeping) that the cell belongs to: a plain call.
+The task of a cell lives in its parent's nursery for children, from the spawn to the final end: it cannot outlive the
+parent's incarnation. Whether another incarnation follows is decided by the family (the supervisor's book-keeping) that
+the cell belongs to: a plain call. Races are decided by :class:`~actors._course.Course`.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import contextvars
 import logging
 import math
+import weakref
 from typing import TYPE_CHECKING
 
 import outcome
 import trio
 
 from actors._cancelling import GRACE
+from actors._course import Course, Do
 from actors._deadletters import Undelivered
 from actors._incarnation import Incarnation, is_overridden
 from actors._instance import make_instance
-from actors._lifecycle import HALT, KILL, KILLED, ExitReason, Failure, Killed, State, Stop
+from actors._lifecycle import HALT, KILL, KILLED, STOP, ExitReason, Failure, Killed, State, Stop
 from actors._mailbox import Mailbox, Request
 from actors._ref import ActorRef, ActorStatistics
 from actors._restart import should_restart
+from actors._trio_internals import is_cancelled, protect_from_interrupts
 from actors.errors import ActorRestarted, MailboxFull, MessageUnhandled
 from actors.failures import log_failure, shown
 
@@ -36,30 +40,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger("actors")
 
 
-class Cell:
+class Grave:
+    """What owns the mailbox of an actor that has ended."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def discard(self, item: object, why: Undelivered) -> None:
+        """Do nothing: the mailbox of an ended actor takes nothing, and so drops nothing."""
+
+
+class Cell(Course):
     """One actor's body: its task, its mailbox, and its life while it has one."""
 
     __slots__ = (
         "_halted",
+        "_kind",
         "_mourners",
         "_pause",
-        "_resumed",
+        "_ref",
         "_starter",
         "_watchers",
         "failed",
-        "family",
         "handled",
         "life",
         "mailbox",
         "make",
         "parent",
-        "reason",
-        "ref",
+        "place",
         "restarts",
         "spec",
-        "state",
-        "stop_asked",
-        "stop_at",
         "system",
         "task",
     )
@@ -69,46 +81,54 @@ class Cell:
         parent: Family,
         spec: ChildSpec,
         make: Callable[[], Actor],
-        ref: Callable[[Cell], ActorRef] = ActorRef,
+        kind: type[ActorRef] = ActorRef,
     ) -> None:
+        super().__init__()
         self.system: ActorSystem = parent.system
-        self.parent = parent
+        self.parent: Family | None = parent
+        """The children that it is one of; None when it has ended for good."""
         self.spec = spec
-        self.make = make
+        self.make: Callable[[], Actor] | None = make
         """Makes the instance of each incarnation."""
         self.mailbox = Mailbox(self, spec.mailbox, self.system.home)
-        self.ref = ref(self)
-        self.state = State.STARTING
+        self._kind = kind
+        self._ref: ActorRef | weakref.ref[ActorRef] = kind(self)
         self.life: Incarnation | None = None
         self.task: trio.lowlevel.Task | None = None
-        self.family: Family | None = None
-        self.reason: ExitReason | None = None
-        """Why it ended; None until then."""
         self.handled = self.failed = self.restarts = 0
-        self.stop_asked: Stop | None = None
-        self.stop_at = math.inf
-        """When a stop is to cancel what still runs."""
+        self.place = ""
+        """Its path, when it has ended and knows nothing of a parent any more."""
         self._pause: trio.CancelScope | None = None
         self._starter: trio.lowlevel.Task | None = None
         self._watchers: dict[Incarnation, None] | None = None
         self._mourners: dict[trio.lowlevel.Task, None] | None = None
         """The tasks that wait for its end."""
         self._halted: trio.Event | None = None
-        self._resumed: trio.Event | None = None
 
     @property
     def path(self) -> str:
         """Its place in the tree."""
-        names, owner = [self.spec.id], self.parent.owner
-        while isinstance(owner, Cell):
-            names.append(owner.spec.id)
-            owner = owner.parent.owner
-        return "/" + "/".join(reversed(names))
+        names: list[str] = []
+        cell: Cell | None = self
+        while cell is not None and cell.parent is not None:
+            names.append(cell.spec.id)
+            cell = cell.parent.owner.cell
+        above = "" if cell is None else cell.place
+        return "/".join([above, *reversed(names)])
 
     @property
-    def ends_for_good(self) -> bool:
-        """Whether no further incarnation may follow."""
-        return self.stop_asked is not None and self.stop_asked.final
+    def ref(self) -> ActorRef:
+        """The handle on it. When the actor has ended the handle holds the cell, and no more the other way round."""
+        ref = self._ref() if isinstance(self._ref, weakref.ref) else self._ref
+        if ref is None:
+            ref = self._kind(self)
+            self._ref = weakref.ref(ref)
+        return ref
+
+    @property
+    def family(self) -> Family | None:
+        """The children of its incarnation, if that has had any."""
+        return None if self.life is None else self.life.family
 
     # Starting
 
@@ -125,34 +145,40 @@ class Cell:
                 await self.gone()
             raise
 
-    def begin(self) -> bool:
+    def begin_first(self, nursery: trio.Nursery) -> bool:
         """Make the first instance and start the task. Whether it is up, since there is no ``started()`` to wait for.
 
         Raises what making it raised; then nothing of it is left.
         """
         self.system.living += 1
-        return contextvars.copy_context().run(self._begin)
+        return contextvars.copy_context().run(self._begin_first, nursery)
 
-    def _begin(self) -> bool:
+    def _begin_first(self, nursery: trio.Nursery) -> bool:
         try:
             self.life = life = Incarnation(self)
-            life.actor = actor = make_instance(self.make, life)
+            life.actor = actor = self.instance(life)
         except BaseException as failure:
-            self._conclude(Failure(failure) if isinstance(failure, Exception) else KILLED)
+            self._conclude(Failure(failure))
             raise
-        self.system.nursery.start_soon(self._run, name=self.spec.id)
+        nursery.start_soon(self._run, name=self.spec.id)
         if is_overridden(actor.started):
             return False
         life.is_up()
         return True
+
+    def instance(self, life: Incarnation) -> Actor:
+        """Make the instance of a life."""
+        assert self.make is not None  # noqa: S101  -- it has not ended for good
+        return make_instance(self.make, life)
 
     async def begin_again(self) -> None:
         """Begin the next incarnation of a halted cell; return when it is up, or raise why it is not.
 
         Cancelled: it goes on starting.
         """
-        if self._resumed is not None:
-            self._resumed.set()
+        do = self.resume()
+        if do:
+            self._act(do)
             await self._wait_up()
 
     async def _wait_up(self) -> None:
@@ -170,57 +196,72 @@ class Cell:
 
     def is_up(self) -> None:
         """Note that ``started()`` has returned."""
-        if self.stop_asked is None:
-            self.state = State.RUNNING
+        self.came_up()
+        if self.parent is not None and self.spec.significant:
+            self.parent.came_up(self)
         if self._starter is not None:
             self._tell_starter(outcome.Value(None))
 
     def is_stopping(self, *, busy: bool) -> None:
         """Note that no message is handled any more; if it is ``busy`` still, that is timed from now on."""
-        self.state = State.STOPPING
-        if busy and self.stop_asked is not None and self.stop_asked.own:
-            self.begin_to_end()
         if busy:
+            self.begins_to_end(self.spec.seconds, trio.current_time())
             self.time()
+        else:
+            self.state = State.STOPPING
 
     def time(self) -> None:
         """Have what still runs cancelled when a stop's time is up."""
         life = self.life
-        if life is not None and life.scope is not None:
-            life.scope.deadline = min(life.scope.deadline, self.stop_at)
+        if life is not None:
+            if life.scope is not None:
+                life.scope.deadline = min(life.scope.deadline, self.stop_at)
             self.system.enforcer.at(life, self.stop_at + GRACE)
 
     # The task
 
     async def _run(self) -> None:
-        """Live, incarnation after incarnation. Only what comes from outside leaves it: Cancelled, KeyboardInterrupt."""
-        self.task = task = trio.lowlevel.current_task()
+        """Live, incarnation after incarnation. Nothing leaves it: whatever is raised in a life is its reason."""
+        self.task = trio.lowlevel.current_task()
+        protect_from_interrupts(self.task)
         reason: ExitReason = KILLED
         try:
             while True:
-                reason = KILLED
-                life = self.life
-                if life is None:
-                    life = self.life = Incarnation(self)
-                try:
-                    # Most of what a life needs is made when there is something to do.
-                    if life.is_idle:
-                        await self.mailbox.wait(task)
-                    reason = life.end_at_once() or await life.run()
-                finally:
-                    self.system.enforcer.withdraw(life)
+                reason = await self._live()
                 self._report(reason)
-                delay = None if self.ends_for_good else self.parent.exited(self, reason)
+                delay = self._delay(reason)
                 if delay is None:
                     return
-                self._close_life(reason)
+                self._close_life(reason, delay)
                 reason = KILLED
-                await self._wait(delay)
-                if self.stop_asked is not None and self.stop_asked.final:
-                    reason = self.stop_asked.reason
+                if not await self._wait(delay):
+                    if self.stop_asked is not None:
+                        reason = self.stop_asked.reason
                     return
         finally:
             self._conclude(reason)
+
+    async def _live(self) -> ExitReason:
+        """Live once; the reason for the end, when all that was below it is gone."""
+        life = self.life
+        if life is None:
+            life = self.life = Incarnation(self)
+        try:
+            # Most of what a life needs is made when there is something to do.
+            if life.is_idle and self.task is not None:
+                await self.mailbox.wait(self.task)
+            return life.end_at_once() or await life.run()
+        except trio.Cancelled:
+            return KILLED
+        finally:
+            await life.leave_children()
+            self.system.enforcer.withdraw(life)
+
+    def _delay(self, reason: ExitReason) -> float | None:
+        """Decide what follows an incarnation: seconds until the next one, None for none."""
+        if self.ends_for_good or self.parent is None or is_cancelled():
+            return None
+        return self.parent.exited(self, reason)
 
     def _report(self, reason: ExitReason) -> None:
         """Log what it raised, with its place in the tree, unless somebody waits for its start: they get it raised."""
@@ -228,18 +269,15 @@ class Cell:
         if error is not None and self._starter is None:
             log_failure(logger, "%s failed: %s", self.path, shown(error), error=error)
 
-    def _close_life(self, reason: ExitReason) -> None:
+    def _close_life(self, reason: ExitReason, delay: float) -> None:
         """Clear away what belonged to the incarnation; ref and mailbox stay."""
-        self.state = State.RESTARTING
+        self.pause(delay)
         self.restarts += 1
-        self.family = None
         life, self.life = self.life, None
         if life is not None:
             life.close(self._restarted, _cause(reason))
             if life.stash:
                 self.mailbox.put_back(life.stash)
-        if not self.ends_for_good:
-            self.stop_asked, self.stop_at = None, math.inf
         if self._starter is not None:
             error = _cause(reason) or ActorRestarted(f"{self.path} did not start: {reason}")
             self._tell_starter(outcome.Error(error))
@@ -247,24 +285,29 @@ class Cell:
     def _restarted(self) -> ActorRestarted:
         return ActorRestarted(f"{self.path} ended while it handled this and is restarted")
 
-    async def _wait(self, delay: float) -> None:
-        """Wait before the next incarnation; until :meth:`begin_again` when the delay is infinite."""
-        with trio.CancelScope() as self._pause:
-            if delay == math.inf:
-                self._resumed = trio.Event()
-                self._set(self._halted)
-                self._halted = None
-                await self._resumed.wait()
-            else:
-                await trio.sleep(delay)
-        self._pause = self._resumed = None
-        if self.stop_asked is None:
-            self.state = State.STARTING
+    async def _wait(self, delay: float) -> bool:
+        """Wait before the next incarnation; while it is held, until :meth:`begin_again`. Whether one follows."""
+        until = trio.current_time() + delay
+        try:
+            while not self.ends_for_good:
+                if self.held:
+                    self._set(self._halted)
+                    self._halted = None
+                with trio.CancelScope(deadline=math.inf if self.held else until) as self._pause:
+                    await trio.sleep_forever()
+                if not (self.held or self.ends_for_good):
+                    self.begin()
+                    return True
+        except trio.Cancelled:
+            return False
+        finally:
+            self._pause = None
+        return False
 
     def _conclude(self, reason: ExitReason) -> None:
         """End for good. Nothing here waits, so nobody sees half of it."""
-        self.state, self.reason = State.TERMINATED, reason
-        cause = _cause(reason)
+        cause, path, parent = _cause(reason), self.path, self.parent
+        self.end(reason)
         self.mailbox.refuse("terminated", reason)
         life, self.life = self.life, None
         if life is not None:
@@ -278,7 +321,8 @@ class Cell:
         for watcher in watchers or ():
             watcher.saw_end(self, reason)
         self.system.living -= 1
-        self.parent.ended(self, reason)
+        if parent is not None:
+            parent.ended(self, reason)
         if self._starter is not None:
             self._tell_starter(outcome.Error(cause or self.mailbox.refusal()))
         mourners, self._mourners = self._mourners, None
@@ -286,7 +330,15 @@ class Cell:
             trio.lowlevel.reschedule(task)
         self._set(self._halted)
         self.mailbox.wake()
-        self.task = self.family = None
+        self._let_go(path)
+
+    def _let_go(self, path: str) -> None:
+        """Hold nothing any more: what still has the handle keeps this cell, and not what was around it."""
+        self.place = path
+        self.parent = self.task = self.make = self._halted = None
+        self.mailbox.outlive(Grave(path))
+        if not isinstance(self._ref, weakref.ref):
+            self._ref = weakref.ref(self._ref)
 
     @staticmethod
     def _set(event: trio.Event | None) -> None:
@@ -295,53 +347,55 @@ class Cell:
 
     # Ending it from outside
 
-    def crash(self, failure: Exception) -> None:
-        """Let it end with this failure, as if it had raised it between two messages."""
-        if self.life is not None and self.state in {State.STARTING, State.RUNNING}:
-            self.life.fail(failure)
+    def _act(self, do: int) -> None:
+        """Do what follows an event of its course."""
+        if do & Do.REFUSE:
+            self.mailbox.refuse("stopping")
+        if do & Do.GO_ON and self._pause is not None:
+            self._pause.cancel()
+        life = self.life
+        if life is None:
+            return
+        if do & Do.CANCEL and life.scope is not None:
+            life.scope.cancel()
+        # One that waits for a message looks at its control lane next; most have nothing more to do then.
+        if do & Do.TIME and life.scope is not None and not self.mailbox.is_awaited:
+            self.time()
+        if do & Do.FORCE:
+            self.system.enforcer.at(life, trio.current_time() + GRACE)
+            life.force()
+        if do & Do.WAKE:
+            life.wake()
 
-    def kill(self) -> None:
+    def note_failure(self, failure: BaseException) -> None:
+        """Note what was raised in its incarnation, or that its children failed too often: its time begins to run."""
+        self._act(self.fail(failure, self.spec.seconds, trio.current_time()))
+
+    def was_cut_off(self) -> None:
+        """Note that everything around was cancelled. What was raised then is for who cancelled it."""
+        if not self.killed:
+            self.system.raised.extend(self.failures)
+        super().was_cut_off()
+
+    def kill_soon(self) -> None:
         """End the incarnation now, shielded work too. Whether another follows is the supervisor's choice."""
-        if self.life is not None:
-            self.life.kill()
+        self._act(self.kill())
+
+    def is_condemned(self) -> None:
+        """Note that what is above it is ended by force, and it with that."""
+        self.stop_asked = STOP if self.stop_asked is None else self.stop_asked.joined(STOP)
+        self.killed = True
 
     def leave(self, reason: ExitReason) -> None:
         """Stop by its own wish after what is in hand; whether it comes back is decided by its restart type."""
-        if self.stop_asked is None and self.life is not None:
-            self.stop_asked = stop = Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)
-            if stop.final:
-                self.mailbox.refuse("stopping")
-            self.life.wake()
+        self._act(self.wish_to_stop(Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)))
 
     def stop_soon(self, stop: Stop, seconds: float) -> None:
         """Begin a stop: refuse messages (if it is final), cancel after ``seconds``; at once what is not up yet.
 
         Later stops can only hurry an earlier one: a shorter time, no draining, for good.
         """
-        if self.reason is not None:
-            return
-        asked = self.stop_asked
-        if asked is None or (stop.final and not asked.final) or (asked.drain and not stop.drain):
-            self.stop_asked = stop
-        if stop.final:
-            self.mailbox.refuse("stopping")
-        self.stop_at = min(self.stop_at, trio.current_time() + seconds)
-        if self._pause is not None and stop.final:
-            self._pause.cancel()
-        if self.life is not None:
-            self._hurry(self.life, seconds)
-
-    def _hurry(self, life: Incarnation, seconds: float) -> None:
-        if self.state is State.STARTING and life.scope is not None:
-            life.scope.cancel()
-        if self.state is State.RUNNING:
-            self.state = State.STOPPING
-        # One that waits for a message looks at its control lane next; most have nothing more to do then.
-        if life.scope is not None and not self.mailbox.is_awaited:
-            self.time()
-        if seconds <= 0:
-            life.kill()
-        life.wake()
+        self._act(self.ask_to_stop(stop, seconds, trio.current_time()))
 
     def begin_to_end(self) -> float:
         """Let the time of an end that nobody asked for begin; when what still runs is to be cancelled."""
@@ -374,8 +428,7 @@ class Cell:
 
     async def halt(self, seconds: float) -> None:
         """End its incarnation as a stop does; return when it waits for :meth:`begin_again`, or has ended for good."""
-        waits = self._resumed is not None and not self._resumed.is_set()
-        if waits or self.reason is not None:
+        if self.reason is not None or (self.held and self.state is State.RESTARTING):
             return
         self._halted = halted = trio.Event()
         self.stop_soon(HALT, seconds)

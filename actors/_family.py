@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from actors._cell import Cell
-    from actors._incarnation import Incarnation
     from actors._ref import ActorRef
     from actors._system import ActorSystem
 
@@ -35,7 +34,12 @@ GROUPS = frozenset({Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE})
 
 
 class Owner(Protocol):
-    """Whose children they are: an actor's cell, or the system."""
+    """Whose children they are: an actor's incarnation, or the system."""
+
+    @property
+    def cell(self) -> Cell | None:
+        """The actor; None at the root."""
+        ...
 
     @property
     def path(self) -> str:
@@ -43,8 +47,12 @@ class Owner(Protocol):
         ...
 
     @property
-    def life(self) -> Incarnation | None:
-        """The nursery for the family's task is in here; None at the root."""
+    def takes_children(self) -> bool:
+        """Whether a child may be started: not once its end has begun."""
+        ...
+
+    def room_for_children(self) -> trio.Nursery:
+        """Return the nursery in which the tasks of its children live. It ends when the owner does."""
         ...
 
     def crash(self, failure: Exception) -> None:
@@ -53,6 +61,10 @@ class Owner(Protocol):
 
     def leave(self, reason: ExitReason) -> None:
         """End it as if it had wished to."""
+        ...
+
+    def child_ended(self, reason: ExitReason) -> None:
+        """Take note that a child, which had been up, has ended for good."""
         ...
 
 
@@ -180,6 +192,9 @@ class Family:
         if self.spec.max_children is not None and len(self._children) >= self.spec.max_children:
             raise MaxChildren(f"{self.owner.path} has {self.spec.max_children} children, and may not have more")
 
+    def came_up(self, cell: Cell) -> None:
+        """Note that a significant child has come up."""
+
     async def launch(self, child: Child) -> ActorRef:
         """Give an entry a body and start it. Raises ChildRunning when it has one."""
         if self.system.has_had_its_turn():
@@ -190,9 +205,10 @@ class Family:
             raise ActorTerminated(f"{self.owner.path} is stopping")
         if child.cell is not None:
             raise ChildRunning(f"{child.cell.path} is {child.cell.state}")
+        nursery = self.owner.room_for_children()
         cell = child.cell = self.system.body(self, child.spec)
         child.dismissed = child.left_out = False
-        if not cell.begin():
+        if not cell.begin_first(nursery):
             child.starting = True
             try:
                 await cell.start()
@@ -213,10 +229,8 @@ class Family:
 
         Cancelled: those that were told to stop still do.
         """
-        self._closing = True
-        if self._regroup is not None:
-            self._regroup.cancel()
-        cells = [child.cell for child in reversed(self._children.values()) if child.cell is not None]
+        self.close()
+        cells = self.cells()
         if not (brutal or self.spec.strategy is Strategy.DYNAMIC):
             for cell in cells:
                 await cell.stop(STOP, cell.spec.seconds)
@@ -226,9 +240,24 @@ class Family:
         for cell in cells:
             await cell.gone()
 
+    def cells(self) -> list[Cell]:
+        """List the children that have a body, the last one first."""
+        return [child.cell for child in reversed(self._children.values()) if child.cell is not None]
+
+    def close(self) -> None:
+        """Take no more children; none is restarted any more."""
+        self._closing = True
+        if self._regroup is not None:
+            self._regroup.cancel()
+
+    def condemn(self) -> None:
+        """Note that all below is ended by force now: none of it comes back."""
+        self._closing = True
+        for cell in self.descendants():
+            cell.is_condemned()
+
     def _is_ending(self) -> bool:
-        life = self.owner.life
-        return self._closing or (life is not None and life.over)
+        return self._closing or not self.owner.takes_children
 
     # What follows the end of a child
 
@@ -237,7 +266,7 @@ class Family:
 
         Infinite: the family says itself when it begins.
         """
-        was_up = cell.life is not None and cell.life.up_since < math.inf
+        was_up = cell.was_up
         if not (was_up or cell.restarts):
             return None  # Its first start failed: that is for who started it.
         held = cell.stop_asked is not None and cell.stop_asked.hold
@@ -257,10 +286,9 @@ class Family:
         if self.spec.strategy not in GROUPS:
             return delay
         self._go_back_to(child, delay)
-        life = self.owner.life
-        nursery = life.room() if self._regroup is None and life is not None else None
-        if nursery is not None:
+        if self._regroup is None:
             self._regroup = trio.CancelScope()
+            nursery = self.owner.room_for_children()
             nursery.start_soon(self._restart_group, name=f"restarting with {child.spec.id}")
         return math.inf
 
@@ -297,6 +325,8 @@ class Family:
         by_itself = not (child.dismissed or self._closing) and not should_restart(child.spec.restart, reason)
         if child.spec.significant and by_itself and not self._another_holds_it_up():
             self.owner.leave(Shutdown())
+        if cell.was_up or cell.restarts:
+            self.owner.child_ended(reason)
 
     def _another_holds_it_up(self) -> bool:
         others = any(child.spec.significant and child.cell is not None for child in self._children.values())
@@ -392,5 +422,5 @@ class Family:
 def _is_left_to_its_starter(child: Child) -> bool:
     """Whether its first start is not over. One that failed as soon as it was up is not: its starter has yet to hear."""
     cell = child.cell
-    was_up = cell is not None and (cell.restarts > 0 or (cell.life is not None and cell.life.up_since < math.inf))
+    was_up = cell is not None and (cell.restarts > 0 or cell.was_up)
     return child.starting and not was_up

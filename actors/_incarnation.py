@@ -1,4 +1,15 @@
-"""One life of an actor: the instance, its nursery, and everything that ends with them.
+"""One life of an actor: the instance, its two nurseries, and everything that ends with them.
+
+::
+
+    the hearth: the tasks of its children ────────────────────────────────────────────────┐
+    │ the life's scope, with the nursery of its own tasks ──────┐  then, after a failure, │
+    │ │ started() · messages · children stop · stopping()       │  children · stopping()  │
+    │ └─────────────────────────────────────────────────────────┘                         │
+    └─────────────────────────────────────────────────────────────────────────────────────┘
+
+A failing task of its own cancels the inside; its children are not in it, and are stopped by their specs. No way leads
+out of the hearth, however the life ends, before every child is gone. Both nurseries are opened when first needed.
 
 The control lane is made of flags and of one queue of lifecycle messages. It is looked at before every message, in the
 order kill, stop, lifecycle, data; a kill, and a stop whose time is up, also cancel the nursery.
@@ -9,25 +20,33 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import outcome
 import trio
 
-from actors._cancelling import GRACE, cancel_with_force, close_late, open_late
+from actors._cancelling import GRACE
 from actors._deadletters import Undelivered
 from actors._frames import let_go_of_frames
-from actors._instance import make_instance
-from actors._lifecycle import KILLED, ExitReason, Failure, Killed, is_graceful
+from actors._lifecycle import ExitReason, Failure, Killed, is_graceful
 from actors._mailbox import NOTHING, Request
 from actors._ref import Terminated, cell_of
-from actors.errors import DeathPact, ReplyDropped
+from actors._trio_internals import (
+    cancel_with_force,
+    close_around,
+    close_nursery,
+    is_cancelled,
+    open_around,
+    open_inside,
+)
+from actors.errors import ActorTerminated, DeathPact, ReplyDropped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors._actor import Actor
     from actors._cell import Cell
+    from actors._family import Family
     from actors._timers import Timers
 
 BATCH = 64
@@ -66,9 +85,8 @@ class Incarnation:
 
     __slots__ = (
         "_attention",
-        "_failure",
         "_handled_at_tick",
-        "_killed",
+        "_is_leaving",
         "_lifecycle",
         "_notice",
         "_watching",
@@ -76,6 +94,8 @@ class Incarnation:
         "cell",
         "current",
         "deferred",
+        "family",
+        "hearth",
         "leases",
         "nursery",
         "over",
@@ -92,12 +112,16 @@ class Incarnation:
         """Made by who starts it for the first time, later in its own task."""
         self.nursery: trio.Nursery | None = None
         """Where its tasks are, since it was asked for: see :meth:`room`."""
+        self.family: Family | None = None
+        """Its children, since it had the first."""
+        self.hearth: trio.Nursery | None = None
+        """Where the tasks of its children are, since it had the first: see :meth:`room_for_children`."""
         self.scope: trio.CancelScope | None = None
         """Around what runs now: the life with its nursery, and after a crash the cleaning up."""
         self.current: object = NO_MESSAGE
         """The message in hand, or the Request; None is a message too."""
         self.over = False
-        """Whether it will handle nothing more: its nursery is being closed, or is."""
+        """Whether its nursery is closed, or is being closed."""
         self.leases = 0
         self.up_since = math.inf
         """When ``started()`` returned."""
@@ -109,66 +133,92 @@ class Incarnation:
         self._lifecycle: deque[Terminated] | None = None
         self._notice: object = NO_MESSAGE
         """The lifecycle message in hand."""
+        self._is_leaving = False
+        """Whether it handles nothing more: its children are being stopped, or are gone."""
         self.said_goodbye = False
         """Whether ``stopping()`` was begun: it is run once."""
-        self._failure: Exception | None = None
         self._attention = False
-        self._killed = False
         self._handled_at_tick = -1
         """How many messages the actor had handled when it saw its last timer."""
 
     # From the first breath to the last
 
     async def run(self) -> ExitReason:
-        """Live; all that began in this life has ended when it returns. Cancelled: the same, then it is raised."""
-        reason: ExitReason = KILLED
-        failures: list[Exception] = []
-        try:
-            with trio.CancelScope() as self.scope:
-                try:
-                    actor = await self._begin(self.scope)
-                    wish = await self._handle(actor, None)
-                    while wish is None:
-                        with trio.CancelScope() as scope:
-                            wish = await self._handle(actor, scope)
-                        self._go_on_after(scope)
-                    reason = await self._say_goodbye(actor, wish)
-                except Exception as failure:  # noqa: BLE001  -- whatever an actor raises is its exit reason
-                    failures.append(failure)
-                except BaseException as outside:
-                    self.over = True
-                    if self.nursery is not None:
-                        await close_late(self.nursery, outside)
-                    raise
-                self.over = True
-                if self.nursery is not None:
-                    self.scope.cancel()
-                    await close_late(self.nursery, None)
-        except BaseExceptionGroup as group:
-            raised = group if self.nursery is not None else BaseExceptionGroup("actor failed", [group])
-            failures += _failures_of(raised, failures)
-        finally:
-            self.nursery = None
-        reason = self._verdict(reason, failures)
-        return reason if is_graceful(reason) else await self._clean_up(reason)
+        """Live; all that began in this life has ended when it returns, except children.
+
+        Whatever it raises, and whatever its tasks raise, is in the reason; a cancellation from outside is as well.
+        """
+        wish: ExitReason | None = None
+        with trio.CancelScope() as scope:
+            self.scope = scope
+            try:
+                wish = await self._serve(scope)
+            except BaseException as failure:  # noqa: BLE001  -- whatever an actor raises is its exit reason
+                self.note(failure)
+            self.over = True
+            if self.nursery is not None:
+                scope.cancel()
+                await close_nursery(self.nursery)
+                self.nursery = None
+        reason = self._verdict(wish, scope)
+        if self._has_ended_well(reason) or is_cancelled():
+            return reason
+        return await self._clean_up(reason)
+
+    async def _serve(self, scope: trio.CancelScope) -> ExitReason:
+        actor = await self._begin(scope)
+        wish = await self._handle(actor, None)
+        while wish is None:
+            with trio.CancelScope() as inner:
+                wish = await self._handle(actor, inner)
+            self._go_on_after(inner)
+        return await self._say_goodbye(actor, wish)
+
+    def note(self, failure: BaseException) -> None:
+        """Note what was raised by the actor, or by a task in its nursery; the rest of its life is cancelled."""
+        own = without_cancelled(failure)
+        if own is None and not is_cancelled():
+            own = RuntimeError(f"{self.cell.path} raised Cancelled where nothing was cancelled")
+            own.__cause__ = failure
+        if own is not None:
+            self.cell.note_failure(own)
+            if self.scope is not None:
+                self.scope.cancel()
+
+    def _verdict(self, wish: ExitReason | None, scope: trio.CancelScope) -> ExitReason:
+        self_cancelled: BaseException | None = None
+        if is_cancelled():
+            if wish is None or self.cell.failures:
+                self.cell.was_cut_off()
+        elif scope.cancel_called:
+            self_cancelled = RuntimeError(
+                f"{self.cell.path} cancelled the scope of its own nursery, which is around its whole life: "
+                "tasks that are to be cancelled need a scope of their own"
+            )
+        return self.cell.verdict(wish, self_cancelled, trio.current_time())
+
+    def _has_ended_well(self, reason: ExitReason) -> bool:
+        """Whether nothing is left to be done: one that was stopped while it started may have children."""
+        return is_graceful(reason) and (self.cell.was_up or self.family is None)
 
     async def _begin(self, scope: trio.CancelScope) -> Actor:
         cell = self.cell
-        if self._killed or (cell.stop_asked is not None and self.up_since == math.inf):
+        if cell.killed or (cell.stop_asked is not None and not cell.was_up):
             scope.cancel()
             await trio.lowlevel.checkpoint()
         actor = self.actor
         if actor is None:
-            actor = self.actor = make_instance(cell.make, self)
-        if self.up_since == math.inf:
+            actor = self.actor = cell.instance(self)
+        if not cell.was_up:
             await actor.started()
             self.is_up()
         return actor
 
     async def _say_goodbye(self, actor: Actor, reason: ExitReason) -> ExitReason:
+        self._is_leaving = True
         self.cell.is_stopping(busy=self._has_more_to_do(actor))
-        if self.cell.family is not None:
-            await self.cell.family.stop_all()
+        if self.family is not None:
+            await self.family.stop_all()
         self.said_goodbye = True
         await actor.stopping(reason)
         return reason
@@ -181,57 +231,87 @@ class Incarnation:
     def _has_more_to_do(self, actor: Actor) -> bool:
         """Whether it does not end at once when it is to."""
         tasks = self.nursery is not None and self.nursery.child_tasks
-        return bool(tasks) or self.cell.family is not None or is_overridden(actor.stopping)
+        return bool(tasks) or self.family is not None or is_overridden(actor.stopping)
 
     @property
     def is_idle(self) -> bool:
         """Whether it is up without having run, since there is no ``started()``, and has nothing to do yet."""
-        return self.up_since < math.inf and not (self._attention or self.cell.mailbox.items)
+        return self.cell.was_up and not (self._attention or self.cell.mailbox.items)
 
     def end_at_once(self) -> ExitReason | None:
         """End without having run; the reason, or None when there is more to do than that."""
-        stop = self.cell.stop_asked
-        if stop is None or self.up_since == math.inf or self._killed or self._failure is not None or self._lifecycle:
+        cell = self.cell
+        stop = cell.stop_asked
+        if stop is None or cell.killed or cell.failures or self._lifecycle or not cell.was_up:
             return None
-        if self.actor is None or self._has_more_to_do(self.actor) or (stop.drain and self.cell.mailbox.items):
+        if self.actor is None or self._has_more_to_do(self.actor) or (stop.drain and cell.mailbox.items):
             return None
         self.over = True
         self.cell.is_stopping(busy=False)
         return stop.reason
 
     def room(self) -> trio.Nursery | None:
-        """Open the nursery, if this is the first to ask for it; None when the life has none any more."""
-        if self.nursery is None and not self.over and self.scope is not None and self.cell.task is not None:
-            self.nursery = open_late(self.cell.task, self.scope)
+        """Open the nursery, if this is the first to ask for it; None when the life has none any more.
+
+        It is there until ``stopping()`` has returned.
+        """
+        if self.nursery is None and self.scope is not None and self.cell.task is not None and not self.over:
+            self.nursery = open_inside(self.cell.task, self.scope, 0 if self.hearth is None else 1, self)
         return self.nursery
 
-    def _verdict(self, reason: ExitReason, failures: list[Exception]) -> ExitReason:
-        if self._failure is not None and self._failure not in failures:
-            failures.insert(0, self._failure)
-        if self._killed:
-            return Killed(_one_of(failures)) if failures else KILLED
-        if failures:
-            return Failure(_one_of(failures))
-        if self.up_since == math.inf and self.cell.stop_asked is not None:
-            return self.cell.stop_asked.reason
-        return reason
+    # Children
+
+    @property
+    def takes_children(self) -> bool:
+        """Whether a child may be started: not once the end has begun, by whatever it is brought about."""
+        cell = self.cell
+        is_stopped_at_start = cell.stop_asked is not None and not cell.was_up
+        return not (self._is_leaving or self.over or cell.killed or cell.failures or is_stopped_at_start)
+
+    def room_for_children(self) -> trio.Nursery:
+        """Return the nursery for the tasks of its children. Raises ActorTerminated when it takes no children."""
+        if self.hearth is None:
+            task = self.cell.task
+            if task is None or not self.takes_children:
+                raise ActorTerminated(f"{self.cell.path} takes no children: it is {self.cell.state}", self.cell.reason)
+            self.hearth = open_around(task)
+        return self.hearth
+
+    async def leave_children(self) -> None:
+        """End whatever is left of its children, now, and wait until all of it is gone. A cancellation changes nothing.
+
+        To be awaited in the cell's task at the end of the life, whatever ended it. Children that are cancelled from
+        outside together with this one have a second to go by themselves.
+        """
+        self.over = True
+        hearth = self.hearth
+        if hearth is None:
+            return
+        if hearth.child_tasks:
+            self.cell.system.enforcer.at(self, trio.current_time() + GRACE)
+            if not is_cancelled():
+                self.force()
+        await close_around(hearth)
+        self.hearth = None
+
+    def _may_say_goodbye(self, reason: ExitReason) -> bool:
+        """Whether an actor that failed runs ``stopping()`` now: once, and only if it had come up."""
+        return isinstance(reason, Failure) and self.cell.was_up and not self.said_goodbye
 
     async def _clean_up(self, reason: ExitReason) -> ExitReason:
-        """End the children after a failure or a kill, when the nursery is gone; then an actor that failed tidies up."""
-        family, brutal = self.cell.family, isinstance(reason, Killed)
+        """End the children, when the nursery is gone; then an actor that failed tidies up."""
+        family, brutal = self.family, isinstance(reason, Killed)
         with trio.CancelScope() as scope:
             self.scope = scope
             scope.deadline = self.cell.begin_to_end()
             try:
                 if family is not None:
                     await family.stop_all(brutal=brutal)
-                if not (brutal or self.actor is None or self.up_since == math.inf or self.said_goodbye):
+                if self._may_say_goodbye(reason) and self.actor is not None:
                     await self.actor.stopping(reason)
-            except Exception as failure:  # noqa: BLE001  -- it joins the failure that was the reason
-                reason = _joined(reason, failure)
-        if family is not None and scope.cancelled_caught:
-            with trio.CancelScope(shield=True):
-                await family.stop_all(brutal=True)
+            except BaseException as failure:  # noqa: BLE001  -- it joins the failure that was the reason
+                own = without_cancelled(failure)
+                reason = reason if own is None else _joined(reason, own)
         return reason
 
     # Messages
@@ -307,11 +387,12 @@ class Incarnation:
         for turn in itertools.count(1):
             if not self._attention:
                 break
-            if self._killed or turn % BATCH == 0:
+            if turn % BATCH == 0:
                 await trio.lowlevel.checkpoint()
             self._attention = False
-            if self._failure is not None:
-                raise self._failure
+            if (self.cell.killed or self.cell.failures) and self.scope is not None:
+                self.scope.cancel()
+                await trio.lowlevel.checkpoint()
             stop = self.cell.stop_asked
             if stop is not None:
                 if not stop.drain:
@@ -380,7 +461,9 @@ class Incarnation:
     def lost_reply(self, request: Request) -> None:
         """Answer a request with ReplyDropped if the reply that was lost was its last."""
         deferred = self.deferred
-        if request.done or deferred is None or request not in deferred:
+        # When all of it is cancelled the work for the reply is too: then the asker is told of the end, not of the loss.
+        is_cancelled_as_a_whole = self.over or (self.scope is not None and self.scope.cancel_called)
+        if request.done or is_cancelled_as_a_whole or deferred is None or request not in deferred:
             return
         deferred[request] -= 1
         if deferred[request] == 0:
@@ -402,25 +485,35 @@ class Incarnation:
         self._lifecycle.append(event)
         self.wake()
 
-    def fail(self, failure: Exception) -> None:
-        """Let it fail between two messages; at once when it has not started yet."""
-        self._failure = failure
-        if self.up_since == math.inf and self.scope is not None:
-            self.scope.cancel()
-        self.wake()
-
-    def kill(self) -> None:
-        """End it now, without ``stopping()``; it handles nothing more."""
-        self._killed = self._attention = True
-        self.cell.system.enforcer.at(self, trio.current_time() + GRACE)
-        self.force()
-
     def force(self) -> None:
-        """Cancel everything in it, shielded or not."""
+        """Cancel everything in it and below it, shielded or not."""
+        if self.family is not None:
+            self.family.condemn()
+        if self.hearth is not None:
+            cancel_with_force(self.hearth.cancel_scope)
         if self.scope is not None:
             cancel_with_force(self.scope)
         else:
             self.wake()
+
+    # As its children see it
+
+    @property
+    def path(self) -> str:
+        """Its actor's place in the tree."""
+        return self.cell.path
+
+    def crash(self, failure: Exception) -> None:
+        """Let it end with this failure of its children; what it does now is cancelled when its time is up."""
+        if self.cell.stop_asked is None:
+            self.cell.note_failure(failure)
+
+    def child_ended(self, reason: ExitReason) -> None:
+        """Do nothing: what follows the end of a child is decided by its restart type."""
+
+    def leave(self, reason: ExitReason) -> None:
+        """Let it end as if it had wished to."""
+        self.cell.leave(reason)
 
     # Watching
 
@@ -460,27 +553,29 @@ class Incarnation:
             request.settle(outcome.Error(error()))
         for target in self._watching or ():
             target.remove_watcher(self)
-        self.deferred = self._watching = self._lifecycle = self.timers = None
+        self.deferred = self._watching = self._lifecycle = self.timers = self.family = None
         self.actor = None  # it holds this life: what it has is freed at once, not when Python finds the cycle
         if cause is not None:
             let_go_of_frames(cause)
 
 
-def _one_of(failures: list[Exception]) -> Exception:
-    return failures[0] if len(failures) == 1 else ExceptionGroup("actor and tasks failed", failures)
+def without_cancelled(failure: BaseException) -> BaseException | None:
+    """Return what was raised without any Cancelled in it; None when nothing else is left."""
+    if isinstance(failure, trio.Cancelled):
+        return None
+    if not isinstance(failure, BaseExceptionGroup):
+        return failure
+    group = cast("BaseExceptionGroup[BaseException]", failure)
+    try:
+        return group.split(trio.Cancelled)[1]
+    except RecursionError:  # groups in groups in groups: taken as they are
+        return group
 
 
-def _failures_of(group: BaseExceptionGroup[BaseException], known: list[Exception]) -> list[Exception]:
-    """Take what the tasks raised; what comes from outside (Cancelled, KeyboardInterrupt) goes on its way.
-
-    With it goes whatever else was raised: the actor has no reason to carry it any more.
-    """
-    if group.split(lambda error: not isinstance(error, (Exception, BaseExceptionGroup)))[0] is not None:
-        raise BaseExceptionGroup("ended from outside", [*known, *group.exceptions]) if known else group
-    return [error for error in group.exceptions if isinstance(error, Exception)]
-
-
-def _joined(reason: ExitReason, failure: Exception) -> Failure:
-    if isinstance(reason, Failure) and isinstance(reason.exception, Exception):
-        return Failure(ExceptionGroup("failed, and failed again while stopping", [reason.exception, failure]))
+def _joined(reason: ExitReason, failure: BaseException) -> ExitReason:
+    if isinstance(reason, Killed):
+        return Killed(failure)
+    if isinstance(reason, Failure):
+        text = "failed, and failed again while stopping"
+        return Failure(BaseExceptionGroup(text, [reason.exception, failure]))
     return Failure(failure)

@@ -85,6 +85,20 @@ class Stop:
     hold: bool = False
     """Whether the supervisor will say itself when the next incarnation begins."""
 
+    def joined(self, later: Stop) -> Stop:
+        """Return what holds when ``later`` comes on top. It can only hurry this one: a final stop stays final.
+
+        A halt of its group lets a final stop drain on: what was promised to who asked for it stays promised.
+        """
+        final = self.final or later.final
+        return Stop(
+            later.reason if later.final and not self.final else self.reason,
+            own=self.own and later.own,
+            drain=self.drain and (later.drain or not later.final),
+            final=final,
+            hold=(self.hold or later.hold) and not final,
+        )
+
 
 STOP, DRAIN, KILL = Stop(Shutdown()), Stop(Shutdown(), drain=True), Stop(KILLED)
 """What is asked for from outside."""

@@ -329,6 +329,10 @@ class Mailbox:
                 trio.lowlevel.reschedule(task, outcome.Error(self.refusal()))
             self._senders.clear()
 
+    def outlive(self, owner: Owner) -> None:
+        """Belong to ``owner`` from now on: the actor has ended, and its mailbox holds it no longer."""
+        self._owner = owner
+
     def refusal(self) -> ActorTerminated:
         """Make the error for a sender; ``reason`` is None as long as the actor has not ended."""
         state, reason = self._refusal or ("terminated", None)

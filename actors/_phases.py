@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 import trio
 
-from actors._cancelling import GRACE, cancel_with_force
+from actors._cancelling import GRACE
 from actors._checks import check_kind, check_seconds
+from actors._trio_internals import cancel_with_force
 from actors.errors import SpecError
 from actors.failures import shown
 

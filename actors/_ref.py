@@ -163,7 +163,7 @@ class ActorRef:
         has ended or is being restarted. Returns before the end: wait for ``terminated()``.
         """
         self._mailbox.home.check()
-        self._cell.kill()
+        self._cell.kill_soon()
 
     async def terminated(self) -> ExitReason:
         """Wait until it has ended for good; the reason. Cancelled: nothing happened.

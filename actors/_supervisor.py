@@ -31,8 +31,8 @@ class Supervisor(Actor):
 
     async def started(self) -> None:
         """Start the children, in order; the first that fails fails the supervisor."""
-        cell = life_of(self).cell
-        cell.family = family = Family(cell.system, cell, self._spec, keeps=True)
+        life = life_of(self)
+        life.family = family = Family(life.cell.system, life, self._spec, keeps=True)
         for child in self._spec.children:
             await family.start(child)
 

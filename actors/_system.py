@@ -1,11 +1,11 @@
-"""The system: the root of the tree and the nursery in which every actor's task lives."""
+"""The system: the root of the tree, and the nursery in which the tasks of top-level actors live."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import itertools
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import trio
@@ -15,12 +15,13 @@ from actors._checks import check_kind
 from actors._deadletters import DeadLetterOffice, DeadLetters
 from actors._family import Family
 from actors._home import Home
-from actors._lifecycle import KILL
+from actors._lifecycle import KILL, Failure
 from actors._phases import Phase, PhaseReport, Phases
 from actors._restart import Restart
 from actors._spec import ChildSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
 from actors._supervisor import SupervisorRef, body
 from actors._tree import TreeNode, tree_of
+from actors._trio_internals import Protection
 from actors.errors import RestartLimit
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from actors._actor import Actor
     from actors._cell import Cell
+    from actors._incarnation import Incarnation
     from actors._lifecycle import ExitReason
     from actors._phases import Work
     from actors._ref import ActorRef
@@ -51,11 +53,15 @@ class ActorSystem:
     """All actors of one :func:`open_system`; has no public constructor."""
 
     path = "/"
-    life = None
+    cell = None
 
     def __init__(self, nursery: trio.Nursery, phases: Phases) -> None:
         self.nursery = nursery
         """The runtime's own; an actor's tasks belong into ``actor.nursery``."""
+        self.limit: RestartLimit | None = None
+        """Why it gave up, if it did."""
+        self.raised: list[BaseException] = []
+        """What actors raised when everything was cancelled: nobody else will hear of it."""
         self.office = DeadLetterOffice()
         self.home = Home()
         self.token = trio.lowlevel.current_trio_token()
@@ -192,41 +198,62 @@ class ActorSystem:
         kind = kind.strip("<>").lower().replace("/", "-")
         return f"{kind}-{next(self._numbers)}"
 
-    async def start_below(self, cell: Cell | None, spec: ChildSpec) -> ActorRef:
-        """Start a child of that actor, of the root where there is none."""
-        if cell is None:
+    async def start_below(self, life: Incarnation | None, spec: ChildSpec) -> ActorRef:
+        """Start a child of that incarnation, of the root where there is none."""
+        if life is None:
             return await self._root.start(spec)
-        if cell.family is None:
-            cell.family = Family(self, cell, SupervisorSpec(), keeps=False)
-        return await cell.family.start(spec)
+        if life.family is None:
+            life.room_for_children()
+            life.family = Family(self, life, SupervisorSpec(), keeps=False)
+        return await life.family.start(spec)
 
     async def supervise_below(
-        self, cell: Cell | None, spec: SupervisorSpec, name: str | None, restart: Restart
+        self, life: Incarnation | None, spec: SupervisorSpec, name: str | None, restart: Restart
     ) -> SupervisorRef:
         """Start a supervisor below that actor, below the root where there is none."""
         check_kind("spec", spec, SupervisorSpec, "a SupervisorSpec")
         child = ChildSpec(f"supervisor-{next(self._numbers)}" if name is None else name, spec, restart)
-        return cast("SupervisorRef", await self.start_below(cell, child))
+        return cast("SupervisorRef", await self.start_below(life, child))
 
     async def stop_actors(self) -> None:
         """Stop every actor, the youngest first; none can be started any more."""
         await self._root.stop_all()
 
+    # As top-level actors see it
+
+    @property
+    def takes_children(self) -> bool:
+        """Whether an actor may be started: always, until the root is stopped."""
+        return True
+
+    def room_for_children(self) -> trio.Nursery:
+        """Return the nursery in which the tasks of top-level actors live."""
+        return self.nursery
+
     def leave(self, reason: ExitReason) -> None:
         """Do nothing: no child of the root is significant."""
 
     def crash(self, failure: Exception) -> None:
-        """End the system with this failure, when every actor has stopped: the root gave up."""
-        self.nursery.start_soon(self._give_up, failure)
+        """End the system with this failure, when every actor has stopped: the root gave up. The first one counts."""
+        if self.limit is None and isinstance(failure, RestartLimit):
+            self.limit = failure
+            self.nursery.start_soon(self._give_up, name="giving up")
 
-    async def _give_up(self, failure: Exception) -> NoReturn:
+    def child_ended(self, reason: ExitReason) -> None:
+        """End the system when a top-level actor has exceeded its restart intensity: nothing is left to restart it."""
+        limit = limit_in(reason)
+        if limit is not None:
+            self.crash(limit)
+
+    async def _give_up(self) -> None:
         await self.stop_actors()
-        raise failure
+        self.nursery.cancel_scope.cancel()
 
     async def end_by_force(self) -> None:
         """End every actor after a cancellation from outside: what shields itself is forced after GRACE."""
+        self._root.close()
         self.nursery.cancel_scope.cancel()
-        cells = list(self._root.descendants())
+        cells = self._root.cells()
         with trio.move_on_after(GRACE):
             for cell in cells:
                 await cell.gone()
@@ -236,39 +263,55 @@ class ActorSystem:
             await cell.gone()
 
 
+def limit_in(reason: ExitReason) -> RestartLimit | None:
+    """Return the RestartLimit for which an actor ended; it may have failed once more on its way out."""
+    if not isinstance(reason, Failure):
+        return None
+    error = reason.exception
+    errors: tuple[object, ...] = (error,)
+    if isinstance(error, BaseExceptionGroup):
+        errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return next((each for each in errors if isinstance(each, RestartLimit)), None)
+
+
 @contextlib.asynccontextmanager
 async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSystem]:
     """Open an actor system. Leaving the block shuts it down: the ``phases`` in their order, then every actor stops.
 
-    Raises RestartLimit when a top-level actor failed too often; the block is cancelled then. When the block is
-    cancelled from outside all actors are, at once and together; what shields itself from that has a second. A
-    SystemExit or KeyboardInterrupt that the work of a phase raised is raised at the end, when all else is done.
+    Raises RestartLimit when top-level actors failed too often, and when a top-level actor or supervisor exceeded its
+    own limit and ended with that: every actor is stopped, then the block is cancelled. When the block is cancelled from
+    outside all actors are, at once and together; what shields itself from that has a second. What actors raise then is
+    raised by the block, in a group. A SystemExit or KeyboardInterrupt that the work of a phase raised is raised at the
+    end, when all else is done.
     """
     registry = Phases(phases)
     failure: Exception | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            system = ActorSystem(nursery, registry)
-            nursery.start_soon(system.enforcer.run, name="enforcer")
+    async with trio.open_nursery() as nursery:
+        system = ActorSystem(nursery, registry)
+        protection = Protection()
+        trio.lowlevel.add_instrument(protection)
+        nursery.start_soon(system.enforcer.run, name="enforcer")
+        try:
             try:
-                try:
-                    yield system
-                except Exception as error:  # noqa: BLE001  -- raised again below, when the actors are gone
-                    failure = error
-                await system.shutdown()
-                await system.stop_actors()
-            except BaseException:
-                with trio.CancelScope(shield=True):
-                    await system.end_by_force()
+                yield system
+            except Exception as error:  # noqa: BLE001  -- raised again below, when the actors are gone
+                failure = error
+            await system.shutdown()
+            await system.stop_actors()
+        except BaseException as error:
+            with trio.CancelScope(shield=True):
+                await system.end_by_force()
+            if not system.raised:
                 raise
-            finally:
-                system.enforcer.close()
-                system.office.close()
-    except BaseExceptionGroup as group:
-        limits, rest = group.split(RestartLimit)
-        if rest is not None or failure is not None or limits is None or len(limits.exceptions) != 1:
-            raise
-        raise limits.exceptions[0] from limits.exceptions[0].__cause__
+            raise BaseExceptionGroup("actors failed when everything was cancelled", [error, *system.raised]) from None
+        finally:
+            system.enforcer.close()
+            system.office.close()
+            trio.lowlevel.remove_instrument(protection)
+    if system.limit is not None and failure is not None:
+        raise ExceptionGroup("the block failed, and the actors gave up", [failure, system.limit])
+    if system.limit is not None:
+        raise system.limit
     if failure is not None:
         raise failure
     registry.raise_exit()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import trio
 import trio.testing
 
-from actors import UNHANDLED, Actor, ActorRef, ChildSpec, ExitReason, Restart, Shutdown
+from actors import UNHANDLED, Actor, ActorRef, ChildSpec, ExitReason, Restart, Shutdown, SupervisorRef, SupervisorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from actors import SupervisorRef
+    from actors import ActorSystem
 
 
 class World:
@@ -134,6 +134,14 @@ async def hang_shielded(_: Member) -> None:
     """Never return, and do not listen to a cancellation."""
     with trio.CancelScope(shield=True):
         await trio.sleep_forever()
+
+
+async def supervise_below_another(system: ActorSystem, spec: SupervisorSpec, name: str = "below") -> SupervisorRef:
+    """Start a supervisor that may give up: at the top of the tree that would end the system."""
+    above = await system.supervise(SupervisorSpec(), "above")
+    ref = await above.start_child(ChildSpec(name, spec, Restart.TEMPORARY))
+    assert isinstance(ref, SupervisorRef)
+    return ref
 
 
 def child(supervisor: SupervisorRef, name: str) -> ActorRef:

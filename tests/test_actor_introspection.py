@@ -6,7 +6,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from _probes import Member, World, child, crash
+from _probes import Member, World, child, crash, supervise_below_another
 
 from actors import Backoff, ChildSpec, DeadLettersStatistics, Strategy, SupervisorSpec, Undelivered, open_system
 
@@ -150,10 +150,13 @@ async def test_a_reader_waits_for_letters_and_sees_none_after_it_left() -> None:
 async def test_a_failure_is_logged_with_its_place_in_the_tree(caplog: pytest.LogCaptureFixture) -> None:
     async with open_system() as system:
         world = World()
-        top = await system.supervise(SupervisorSpec(children=[world.member("a")], max_restarts=0), "top")
+        spec = SupervisorSpec(children=[world.member("a")], max_restarts=0)
+        top = await supervise_below_another(system, spec, "top")
         error = await crash(child(top, "a"), ValueError("the cause"))
         messages = [record.getMessage() for record in caplog.records]
-        assert messages[0] == "/top/a failed: ValueError('the cause')"
-        assert messages[1].startswith("/top failed: RestartLimit('/top gave up: /top/a ended once more")
+        assert messages[0] == "/above/top/a failed: ValueError('the cause')"
+        assert messages[1].startswith(
+            "/above/top failed: RestartLimit('/above/top gave up: /above/top/a ended once more"
+        )
         assert caplog.records[0].exc_info is not None
         assert caplog.records[0].exc_info[1] is error

@@ -123,11 +123,13 @@ async def test_a_system_cancelled_at_any_step_leaves_nothing(
 
 
 RUNTIME_ITSELF = {
+    "child_ended",
     "child_spec",
     "crash",
     "end_by_force",
     "leave",
     "has_had_its_turn",
+    "room_for_children",
     "start_below",
     "stop_actors",
     "supervise_below",

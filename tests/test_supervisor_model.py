@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 import trio.testing
-from _probes import World
+from _probes import World, supervise_below_another
 from _scale import scaled
 from _supervisor_model import WINDOW, History, Node
 from hypothesis import given, settings
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ENDINGS = ["normal", "shutdown", "crash", "kill", "terminate", "restart", "delete"]
 PICK = st.integers(0, 50)
+ABOVE = "/above"
+"""Where the tree is: at the top the end of its root would be the end of the system."""
 
 
 @st.composite
@@ -201,7 +203,7 @@ class Watcher(Actor):
         if isinstance(message, ActorRef):
             self.context.watch(message)
         elif isinstance(message, Terminated):
-            self.told.append(message.ref.path)
+            self.told.append(message.ref.path.removeprefix(ABOVE))
         return None
 
 
@@ -210,7 +212,7 @@ async def compare(spec: SupervisorSpec, world: World, steps: list[Step], clock: 
         told: list[str] = []
         watcher = await system.spawn(Watcher, told)
         before = trio.lowlevel.current_statistics().tasks_living
-        supervisor = await system.supervise(spec, "root")
+        supervisor = await supervise_below_another(system, spec, "root")
         for step in steps:
             await act(system, world, watcher, clock, step)
             await trio.testing.wait_all_tasks_blocked()
@@ -220,17 +222,17 @@ async def compare(spec: SupervisorSpec, world: World, steps: list[Step], clock: 
             if step.alive:
                 assert picture(system) == step.picture, step
             for path, granted in step.granted.items():
-                ref = system.find(path)
+                ref = system.find(ABOVE + path)
                 assert isinstance(ref, SupervisorRef)
                 assert ref.statistics().children_restarted == granted, (path, step)
         await supervisor.stop()
-        assert system.statistics().actors == 1
-        assert trio.lowlevel.current_statistics().tasks_living == before
+        assert system.statistics().actors == 2
+        assert trio.lowlevel.current_statistics().tasks_living == before + 1
 
 
 async def act(system: ActorSystem, world: World, watcher: ActorRef, clock: trio.testing.MockClock, step: Step) -> None:
     above, _, own = step.path.rpartition("/")
-    ref, parent = system.find(step.path), system.find(above)
+    ref, parent = system.find(ABOVE + step.path), system.find(ABOVE + above)
     match step.do:
         case "sleep":
             clock.jump(step.value)
@@ -272,9 +274,13 @@ async def change(parent: SupervisorRef, own: str, world: World, step: Step) -> N
 
 def picture(system: ActorSystem) -> list[tuple[str, bool]]:
     def lines(node: TreeNode) -> list[tuple[str, bool]]:
-        return [(node.path, node.state == "running"), *(line for child in node.children for line in lines(child))]
+        return [
+            (node.path.removeprefix(ABOVE), node.state == "running"),
+            *(line for child in node.children for line in lines(child)),
+        ]
 
-    return [line for node in system.tree().children if node.path == "/root" for line in lines(node)]
+    above = next(node for node in system.tree().children if node.path == ABOVE)
+    return [line for node in above.children for line in lines(node)]
 
 
 def test_the_model_itself_restarts_a_group() -> None:

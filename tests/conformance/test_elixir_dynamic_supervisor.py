@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from _probes import Member, World, child, crash, hang
+from _probes import Member, World, child, crash, hang, supervise_below_another
 
 from actors import (
     ActorTerminated,
@@ -162,7 +162,7 @@ async def test_a_child_restarts_alone() -> None:
 async def test_its_intensity_ends_it_with_all_children() -> None:
     async with open_system() as system:
         world = World()
-        supervisor = await system.supervise(dynamic(max_restarts=1))
+        supervisor = await supervise_below_another(system, dynamic(max_restarts=1))
         refs = [await supervisor.start_child(world.member(name)) for name in "ab"]
         await crash(refs[0])
         await crash(refs[1])

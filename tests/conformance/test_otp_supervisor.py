@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from _probes import Member, Steps, World, child, crash, hang, hang_shielded
+from _probes import Member, Steps, World, child, crash, hang, hang_shielded, supervise_below_another
 
 from actors import (
     AutoShutdown,
@@ -97,8 +97,9 @@ async def test_failed_restarts_count_and_escalate() -> None:
     async with open_system() as system:
         world = World()
         inner = SupervisorSpec(children=[world.member("leaf")], max_restarts=2)
-        outer = await system.supervise(SupervisorSpec(children=[ChildSpec("inner", inner)], max_restarts=1), "outer")
-        leaf = system.find("/outer/inner/leaf")
+        spec = SupervisorSpec(children=[ChildSpec("inner", inner)], max_restarts=1)
+        outer = await supervise_below_another(system, spec, "outer")
+        leaf = system.find("/above/outer/inner/leaf")
         assert leaf is not None
         world.fail_start("leaf", 1000, OSError("broken"))
         await leaf.tell(ValueError("first"))
@@ -132,7 +133,7 @@ async def test_the_window_slides(autojump_clock: MockClock) -> None:
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], max_restarts=2, max_seconds=10)
-        supervisor = await system.supervise(spec)
+        supervisor = await supervise_below_another(system, spec)
         ref = child(supervisor, "a")
         for pause in (4, 6.5, 4, 6.5, 4):
             await crash(ref)
@@ -149,7 +150,7 @@ async def test_intensity_is_counted_over_all_children() -> None:
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member(name) for name in "abc"], max_restarts=2)
-        supervisor = await system.supervise(spec)
+        supervisor = await supervise_below_another(system, spec)
         refs = [child(supervisor, name) for name in "abc"]
         for ref in refs:
             await crash(ref)
@@ -159,7 +160,8 @@ async def test_intensity_is_counted_over_all_children() -> None:
 async def test_no_restart_is_allowed_with_an_intensity_of_0() -> None:
     async with open_system() as system:
         world = World()
-        supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")], max_restarts=0))
+        spec = SupervisorSpec(children=[world.member("a")], max_restarts=0)
+        supervisor = await supervise_below_another(system, spec)
         await crash(child(supervisor, "a"))
         assert not supervisor.alive
         assert world.starts["a"] == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from _probes import Member, World, child, crash, hang
+from _probes import Member, World, child, crash, hang, supervise_below_another
 
 from actors import (
     UNHANDLED,
@@ -146,7 +146,7 @@ async def test_repeated_failures_within_the_limit_end_the_supervisor(autojump_cl
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 1), max_restarts=2, max_seconds=60)
-        supervisor = await system.supervise(spec)
+        supervisor = await supervise_below_another(system, spec)
         ref = child(supervisor, "a")
         for _ in range(3):
             await crash(ref)
