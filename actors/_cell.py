@@ -197,7 +197,7 @@ class Cell(Course):
     def is_up(self) -> None:
         """Note that ``started()`` has returned."""
         self.came_up()
-        if self.parent is not None and self.spec.significant:
+        if self.parent is not None:
             self.parent.came_up(self)
         if self._starter is not None:
             self._tell_starter(outcome.Value(None))
@@ -222,40 +222,37 @@ class Cell(Course):
 
     async def _run(self) -> None:
         """Live, incarnation after incarnation. Nothing leaves it: whatever is raised in a life is its reason."""
-        self.task = trio.lowlevel.current_task()
-        protect_from_interrupts(self.task)
+        self.task = task = trio.lowlevel.current_task()
+        protect_from_interrupts(task)
         reason: ExitReason = KILLED
         try:
+            # One frame for all of it: each coroutine more is 200 bytes of every idle actor.
             while True:
-                reason = await self._live()
+                life = self.life
+                if life is None:
+                    life = self.life = Incarnation(self)
+                try:
+                    # Most of what a life needs is made when there is something to do.
+                    if life.is_idle:
+                        await self.mailbox.wait(task)
+                    reason = life.end_at_once() or await life.run()
+                except trio.Cancelled:
+                    reason = KILLED
+                finally:
+                    await life.leave_children()
+                    self.system.enforcer.withdraw(life)
                 self._report(reason)
                 delay = self._delay(reason)
                 if delay is None:
                     return
                 self._close_life(reason, delay)
-                reason = KILLED
+                reason, life = KILLED, None
                 if not await self._wait(delay):
                     if self.stop_asked is not None:
                         reason = self.stop_asked.reason
                     return
         finally:
             self._conclude(reason)
-
-    async def _live(self) -> ExitReason:
-        """Live once; the reason for the end, when all that was below it is gone."""
-        life = self.life
-        if life is None:
-            life = self.life = Incarnation(self)
-        try:
-            # Most of what a life needs is made when there is something to do.
-            if life.is_idle and self.task is not None:
-                await self.mailbox.wait(self.task)
-            return life.end_at_once() or await life.run()
-        except trio.Cancelled:
-            return KILLED
-        finally:
-            await life.leave_children()
-            self.system.enforcer.withdraw(life)
 
     def _delay(self, reason: ExitReason) -> float | None:
         """Decide what follows an incarnation: seconds until the next one, None for none."""

@@ -16,10 +16,10 @@ from actors._instance import life_of
 from actors._lifecycle import State
 from actors._ref import ActorRef, ActorStatistics, check_not_own_end
 from actors._spec import ChildSpec, SupervisorSpec
-from actors.errors import ActorTerminated, ChildRunning
+from actors.errors import ActorError, ActorTerminated
 
 if TYPE_CHECKING:
-    from actors._family import Child
+    from actors._children import Child
     from actors._restart import Restart
 
 
@@ -33,8 +33,7 @@ class Supervisor(Actor):
         """Start the children, in order; the first that fails fails the supervisor."""
         life = life_of(self)
         life.family = family = Family(life.cell.system, life, self._spec, keeps=True)
-        for child in self._spec.children:
-            await family.start(child)
+        await family.start_all()
 
 
 @attrs.frozen
@@ -100,10 +99,14 @@ class SupervisorRef(ActorRef):
         Raises what ``started()`` raised, NameTaken, MaxChildren, SpecError. When it raises, or is cancelled, no entry
         stays.
         """
-        if self._mailbox.home.is_turn_after():
-            await trio.lowlevel.checkpoint()
-        check_kind("spec", spec, ChildSpec, "a ChildSpec")
-        return await self._family().start(spec)
+        turn = self._mailbox.home.is_turn_after()
+        try:
+            check_kind("spec", spec, ChildSpec, "a ChildSpec")
+            return await self._family().start(spec)
+        except ActorError:
+            if turn:
+                await trio.lowlevel.checkpoint()
+            raise
 
     async def terminate_child(self, id: str) -> None:  # noqa: A002  -- the field's name
         """End a child as its ``shutdown`` says; return when nothing of it is left. One that is restarting ends at once.
@@ -115,7 +118,7 @@ class SupervisorRef(ActorRef):
         if self._mailbox.home.is_turn_after():
             await trio.lowlevel.checkpoint()
         family = self._family()
-        cell = family.entry(id).cell
+        cell = family.cell(id)
         if cell is not None:
             check_not_own_end(cell)
         await family.terminate(id)
@@ -126,19 +129,19 @@ class SupervisorRef(ActorRef):
         Raises ChildNotFound, ChildRunning, what ``started()`` raised. When it raises, or is cancelled, the child is not
         up, and its spec is kept.
         """
-        if self._mailbox.home.is_turn_after():
-            await trio.lowlevel.checkpoint()
-        family = self._family()
-        return await family.launch(family.entry(id))
+        turn = self._mailbox.home.is_turn_after()
+        try:
+            # At once: nobody deletes a child between this call and its start.
+            return await self._family().restart(id)
+        except ActorError:
+            if turn:
+                await trio.lowlevel.checkpoint()
+            raise
 
     def delete_child(self, id: str) -> None:  # noqa: A002  -- the field's name
         """Forget the spec of a child that has ended. Raises ChildNotFound, ChildRunning."""
         self._mailbox.home.check()
-        family = self._family()
-        child = family.entry(id)
-        if child.cell is not None:
-            raise ChildRunning(f"{child.cell.path} is {child.cell.state}: terminate it first")
-        family.forget(id)
+        self._family().children.forget(id)
 
     def child(self, id: str) -> ActorRef | None:  # noqa: A002  -- the field's name
         """Find the handle of a child; None when it has ended, or there is none of that id."""

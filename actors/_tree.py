@@ -8,7 +8,8 @@ import attrs
 
 if TYPE_CHECKING:
     from actors._cell import Cell
-    from actors._family import Child, Family
+    from actors._children import Child
+    from actors._family import Family
 
 
 @attrs.frozen
