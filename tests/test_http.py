@@ -99,7 +99,6 @@ async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
     [
         ("/", "text/html"),
         ("/greenroom.js", "javascript"),
-        ("/greenroom/attempt.js", "javascript"),
         ("/demo.css", "text/css"),
         ("/icon.svg", "image/svg+xml"),
     ],

@@ -1,11 +1,4 @@
 // @ts-check
-import { Attempt } from "./greenroom/attempt.js";
-import { Commands } from "./greenroom/commands.js";
-import { Feed } from "./greenroom/feed.js";
-import { StoredPosition, sessionStorageIfAllowed } from "./greenroom/position.js";
-import { GreenroomError, isSeq, isText, report } from "./greenroom/values.js";
-
-export { GreenroomError };
 
 /**
  * The browser's end of greenroom.v1: one session of one user, over one WebSocket that comes back by itself.
@@ -80,8 +73,6 @@ const SESSION_NAME = /^[A-Za-z0-9._~:-]{1,128}$/;
 
 /** Which places of each storage are taken by clients of this page, by key. @type {WeakMap<object, Map<string, Set<number>>>} */
 const taken = new WeakMap();
-
-/** @typedef {import("./greenroom/feed.js").Item} Item */
 
 /**
  * Attach to a session and stay attached until `close()`, or until the server says not to come back.
@@ -327,7 +318,7 @@ export class Client extends EventTarget {
     return { type: "hello", session, token, resume: this.#position, from, strict, client: "greenroom.js" };
   }
 
-  /** The attempt is over: come back or not, as its code says. @param {import("./greenroom/attempt.js").Ended} ended */
+  /** The attempt is over: come back or not, as its code says. @param {Ended} ended */
   #lost({ code, reason, retryMs }) {
     this.#detach();
     const expired = code === TOKEN_EXPIRED && typeof this.#options.token !== "function";
@@ -545,4 +536,549 @@ function check(url, options) {
   if (resume != null && !(isText(resume.epoch) && isSeq(resume.seq))) throw new TypeError("not a position");
   if (from !== "oldest" && from !== "latest") throw new TypeError("from is oldest or latest");
   if (typeof strict !== "boolean") throw new TypeError("strict is a boolean");
+}
+
+// Values
+
+/**
+ * A command that was not carried out, or a conversation that is over. `code` is an error code of the protocol
+ * (`bad_input`, `unknown_run`, …), `bad_args` for what cannot be sent at all, `too_many_pending`, `too_large`, `closed`,
+ * or `outcome_unknown`: the command was sent, and so much time passed before the server could be reached again that
+ * repeating it might do it twice.
+ */
+export class GreenroomError extends Error {
+  /** @param {string} code @param {string} message @param {unknown} [cause] */
+  constructor(code, message, cause) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = "GreenroomError";
+    this.code = code;
+  }
+}
+
+const LONGEST_TIMER_MS = 2 ** 31 - 1; // a longer one fires at once
+
+/** Call `act` after `ms`, or after 24 days where that is sooner. @param {number} ms @param {() => void} act */
+function after(ms, act) {
+  return setTimeout(act, Math.min(ms, LONGEST_TIMER_MS));
+}
+
+/** A random id; `crypto.randomUUID` is missing on pages that came over plain http. */
+function newId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Whether it is a string that UTF-8 can hold: the server ends a connection for a lone surrogate. @param {unknown} value */
+function isText(value) {
+  return typeof value === "string" && !/\p{Surrogate}/u.test(value);
+}
+
+/** @param {unknown} value @returns {value is number} */
+function isSeq(value) {
+  return Number.isSafeInteger(value) && /** @type {number} */ (value) >= 0;
+}
+
+/** What an application threw, as text: it may be anything, and may refuse to be shown. @param {any} error */
+function textOf(error) {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return "something that cannot be shown";
+  }
+}
+
+/** Tell the page, or the console, what an application's own code threw; the client goes on. @param {unknown} error */
+function report(error) {
+  try {
+    if (typeof globalThis.reportError === "function") globalThis.reportError(error);
+    else console.error(error);
+  } catch {
+    // what cannot even be reported
+  }
+}
+
+// Handing out events
+
+/**
+ * @typedef {{ value: Event | Reset, before: Position }} Item  something to hand out, and the position without it
+ * @typedef {IteratorResult<Event | Reset>} Result
+ */
+
+/** One iterator, and what it has not come to yet. */
+class Feed {
+  /** @type {Item[]} */ #items = [];
+  /** @type {Item | undefined} */ #current; // handed out; its reader may still be at work on it
+  /** @type {{ resolve: (result: Result) => void, reject: (error: Error) => void }[]} */ #readers = [];
+  /** @type {Closed | undefined} */ #closed;
+  #left;
+  #progressed;
+
+  /** @param {(rest: Item[]) => void} left @param {() => void} progressed */
+  constructor(left, progressed) {
+    this.#left = left;
+    this.#progressed = progressed;
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  /** The position that its reader has; undefined when it has everything. */
+  get before() {
+    return (this.#current ?? this.#items[0])?.before;
+  }
+
+  /** @param {Item} item */
+  push(item) {
+    const reader = this.#readers.shift();
+    if (reader) reader.resolve(this.#hand(item));
+    else this.#items.push(item);
+  }
+
+  /** @param {Closed} closed */
+  end(closed) {
+    this.#closed = closed;
+    for (const { resolve, reject } of this.#readers.splice(0)) this.#over(closed).then(resolve, reject);
+  }
+
+  /** @returns {Promise<Result>} */
+  next() {
+    this.#applied();
+    const item = this.#items.shift();
+    if (item) return Promise.resolve(this.#hand(item));
+    if (this.#closed) return this.#over(this.#closed);
+    return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+  }
+
+  /** @returns {Promise<Result>} */
+  return() {
+    this.#left(this.#items.splice(0));
+    const left = { code: 1000, reason: "left" };
+    this.end(left); // a reader that still waits would wait for ever
+    this.#applied();
+    return this.#over(left);
+  }
+
+  /** @param {Item} item @returns {Result} */
+  #hand(item) {
+    this.#current = item;
+    return { done: false, value: item.value };
+  }
+
+  #applied() {
+    if (!this.#current) return;
+    this.#current = undefined;
+    this.#progressed();
+  }
+
+  /** @param {Closed} closed @returns {Promise<Result>} */
+  async #over({ code, reason }) {
+    if (code !== 1000) throw new GreenroomError("closed", `${reason || "closed by the server"} (${code})`);
+    return { done: true, value: undefined };
+  }
+}
+
+// The stored position
+
+/**
+ * Where one client keeps its position. A storage that is full, forbidden, slow, broken or changed by hand costs a replay
+ * after a refresh, nothing else: whatever it throws stays here.
+ */
+class StoredPosition {
+  #storage;
+  #key;
+
+  /** @param {PositionStorage | undefined} storage @param {string} key */
+  constructor(storage, key) {
+    this.#storage = storage;
+    this.#key = key;
+  }
+
+  /** @returns {Position | undefined} */
+  load() {
+    try {
+      const kept = unlessLater(this.#storage?.getItem(this.#key));
+      const { epoch, seq } = JSON.parse(kept ?? "{}");
+      return typeof epoch === "string" && isSeq(seq) ? { epoch, seq } : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** @param {Position} position */
+  save(position) {
+    const kept = attempt(() => this.#storage?.setItem(this.#key, JSON.stringify(position)));
+    // An old position with newer state would hand out events twice.
+    if (!kept) attempt(() => this.#storage?.removeItem(this.#key));
+  }
+}
+
+/** Whether `act` did not throw. @param {() => any} act */
+function attempt(act) {
+  try {
+    unlessLater(act());
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * What a storage returned, unless it is a promise: a storage that answers later is none for this, and nobody else would
+ * hear of its failure.
+ *
+ * @param {any} result
+ */
+function unlessLater(result) {
+  if (typeof result?.then !== "function") return result;
+  result.then(undefined, () => {});
+  return undefined;
+}
+
+/** @returns {PositionStorage | undefined} */
+function sessionStorageIfAllowed() {
+  try {
+    return globalThis.sessionStorage; // reading the property throws where site data are blocked
+  } catch {
+    return undefined;
+  }
+}
+
+// Commands
+
+/**
+ * @typedef {{ text: string, bytes: number, sent: boolean, memoryMs: number, first?: { at: number, date: number },
+ *   awayMs: number, timer?: ReturnType<typeof setTimeout>, over: boolean,
+ *   resolve: (result: any) => void, reject: (error: Error) => void }} Pending
+ * A command without an answer. `sent` is about the present connection, `first` is when it was sent at all, by the clock
+ * that only goes forward and by that on the wall. `over` is set by a timer when the server may have forgotten its id.
+ */
+
+const MAX_PENDING = 32; // fewer than the server takes in one burst after a reconnect
+const MAX_DEPTH = 64; // the server ends a connection for a frame that is nested deeper
+const MAX_ID = 128;
+const DEFAULT_MEMORY_MS = 300_000; // of a server that does not say it
+
+/**
+ * The commands that have no answer yet: each is written once, at the call, and sent again with its id on every connection
+ * until its reply comes, unless the server may have forgotten the id by then.
+ */
+class Commands {
+  /** @type {Map<string, Pending>} */ #pending = new Map();
+  #maxFrameBytes = Infinity;
+  #memoryMs = Infinity;
+
+  /**
+   * Keep a command until it is answered. What cannot be sent is rejected here, and nothing of it is kept.
+   *
+   * @param {string} name @param {object} args @param {unknown} [id] @returns {Promise<any>}
+   */
+  add(name, args, id = newId()) {
+    return new Promise((resolve, reject) => {
+      if (typeof id !== "string" || !isText(id) || !id || [...id].length > MAX_ID) {
+        throw new GreenroomError("bad_args", `a command's id is a string of 1 to ${MAX_ID} characters`);
+      }
+      const text = written({ type: "command", id, name, args });
+      if (this.#pending.has(id)) throw new GreenroomError("bad_args", `a command with the id ${id} waits for its answer`);
+      if (this.#pending.size >= MAX_PENDING) {
+        throw new GreenroomError("too_many_pending", `${MAX_PENDING} commands have no answer yet`);
+      }
+      const bytes = new TextEncoder().encode(text).length;
+      if (bytes > this.#maxFrameBytes) throw this.#tooLarge();
+      this.#pending.set(id, { text, bytes, sent: false, memoryMs: Infinity, awayMs: 0, over: false, resolve, reject });
+    });
+  }
+
+  /** A connection begins: everything is to be sent on it. @param {unknown} maxFrameBytes @param {unknown} memoryMs */
+  attached(maxFrameBytes, memoryMs) {
+    this.#maxFrameBytes = typeof maxFrameBytes === "number" && maxFrameBytes > 0 ? maxFrameBytes : Infinity;
+    this.#memoryMs = typeof memoryMs === "number" && memoryMs >= 0 ? memoryMs : DEFAULT_MEMORY_MS;
+    for (const pending of this.#pending.values()) {
+      if (pending.first) pending.memoryMs = Math.min(pending.memoryMs, this.#memoryMs);
+    }
+    this.#drop((pending) => pending.bytes > this.#maxFrameBytes, () => this.#tooLarge());
+    this.detached();
+  }
+
+  /** The connection is over: no reply comes to what was sent on it. */
+  detached() {
+    for (const pending of this.#pending.values()) pending.sent = false;
+    this.#forget();
+  }
+
+  /** Send what was not sent on this connection yet. @param {(text: string) => void} send */
+  flush(send) {
+    this.#forget();
+    for (const pending of [...this.#pending.values()]) {
+      if (pending.sent) continue;
+      pending.sent = true;
+      if (!pending.first) this.#begin(pending);
+      send(pending.text);
+    }
+  }
+
+  /**
+   * The page slept, or may have: only then does the clock on the wall say how long, where the other one stood still.
+   * At other times it is not asked: it is set forward and back while nothing else happens.
+   */
+  woke() {
+    for (const pending of this.#pending.values()) {
+      if (pending.first) pending.awayMs = Math.max(pending.awayMs, Date.now() - pending.first.date);
+    }
+  }
+
+  /** @param {{ id: string, ok: boolean, result?: any, error?: { code: string, message: string } }} reply */
+  answered({ id, ok, result, error }) {
+    const pending = this.#take(id);
+    if (ok) pending?.resolve(result ?? {});
+    else pending?.reject(new GreenroomError(error?.code ?? "internal", error?.message ?? "refused"));
+  }
+
+  /** @param {GreenroomError} error */
+  rejectAll(error) {
+    this.#drop(() => true, () => error);
+  }
+
+  /** @param {Pending} pending */
+  #begin(pending) {
+    pending.first = { at: performance.now(), date: Date.now() };
+    pending.memoryMs = this.#memoryMs;
+    if (this.#memoryMs >= LONGEST_TIMER_MS) return;
+    pending.timer = after(this.#memoryMs + 1, () => {
+      pending.over = true;
+      this.#forget();
+    });
+  }
+
+  /** Give up what may not be sent again. What was sent on the present connection may still be answered. */
+  #forget() {
+    this.#drop(
+      (pending) => !pending.sent && (pending.over || age(pending) > pending.memoryMs),
+      () => new GreenroomError("outcome_unknown", "the server could not be reached for its answer"),
+    );
+  }
+
+  /** @param {(pending: Pending) => boolean} condition @param {() => GreenroomError} why */
+  #drop(condition, why) {
+    for (const [id, pending] of [...this.#pending]) {
+      if (condition(pending)) this.#take(id)?.reject(why());
+    }
+  }
+
+  /** @param {string} id */
+  #take(id) {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    clearTimeout(pending?.timer);
+    return pending;
+  }
+
+  #tooLarge() {
+    return new GreenroomError("too_large", `more than ${this.#maxFrameBytes} bytes`); // the server would close for good
+  }
+}
+
+/** How long ago a command was first sent, in ms. @param {Pending} pending */
+function age({ first, awayMs }) {
+  return first ? Math.max(performance.now() - first.at, awayMs) : 0;
+}
+
+/** @param {object} frame */
+function written(frame) {
+  let text;
+  try {
+    text = JSON.stringify(frame);
+  } catch (error) { // BigInt, a cycle, a toJSON that throws
+    throw new GreenroomError("bad_args", `not JSON: ${textOf(error)}`, error);
+  }
+  if (depth(text) > MAX_DEPTH) throw new GreenroomError("bad_args", `nested deeper than ${MAX_DEPTH}`);
+  return text;
+}
+
+/** Objects and lists within each other in JSON text. @param {string} text */
+function depth(text) {
+  let deepest = 0;
+  let level = 0;
+  let quoted = false;
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (quoted && character === "\\") i++;
+    else if (character === '"') quoted = !quoted;
+    else if (!quoted && (character === "{" || character === "[")) deepest = Math.max(deepest, ++level);
+    else if (!quoted && (character === "}" || character === "]")) level--;
+  }
+  return deepest;
+}
+
+// One attempt to be connected
+
+/**
+ * @typedef {{ code: number, reason: string, retryMs?: number }} Ended  how an attempt ended; `retryMs` is the server's word
+ * @typedef {object} Uses  what an attempt needs of its client, and tells it
+ * @property {string} url
+ * @property {any} token
+ * @property {any} WebSocket
+ * @property {(token: string | undefined) => object} hello
+ * @property {() => number} seq               the position
+ * @property {(frame: any) => void} received  every frame but ping and goodbye
+ * @property {() => void} steady              it has been live for a while
+ * @property {(ended: Ended) => void} lost    once, the last one
+ */
+
+const SUBPROTOCOL = "greenroom.v1";
+const OPENING_MS = 15_000; // from asking for the token to welcome
+const SILENCE_GRACE_MS = 10_000; // beyond ping_ms
+const PROBE_MS = 5_000; // for the answer to a probe
+const LATE_MS = 1_000; // a timer that is later than that was held up together with everything else: the page slept
+const STEADY_MS = 5_000;
+const DEFAULT_PING_MS = 25_000;
+const MAX_RETRY_MS = 3_600_000;
+const FINAL = new Set(["SecurityError", "SyntaxError", "TypeError"]); // such as ws: from a page behind https:
+
+/**
+ * One attempt to be connected, from asking for a token to the loss of its connection.
+ *
+ * Everything that comes late (a token, a timer, a socket's event) belongs to the attempt that asked for it, passes
+ * `#step`, and is ignored once the attempt is over. So nothing of an old attempt can touch the next one. What a step
+ * throws, be it the application's WebSocket class or a frame that cannot be read, ends this attempt and nothing else.
+ */
+class Attempt {
+  #uses;
+  /** @type {any} */ #socket;
+  /** @type {{ code: number, reason: string, retry_ms?: unknown } | undefined} */ #goodbye;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #silenceTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #steadyTimer;
+  #silenceMs = OPENING_MS;
+  #probing = false;
+  over = false;
+  live = false;
+
+  /** @param {Uses} uses */
+  constructor(uses) {
+    this.#uses = uses;
+  }
+
+  start() {
+    if (this.over) return;
+    this.#expect(OPENING_MS);
+    const { token } = this.#uses;
+    new Promise((resolve) => resolve(typeof token === "function" ? token() : token)).then(
+      this.#step((fetched) => this.#dial(fetched ?? undefined)),
+      this.#step((error) => this.lose(1006, `no token: ${textOf(error)}`)),
+    );
+  }
+
+  /** The server has welcomed this connection. @param {unknown} pingMs */
+  welcomed(pingMs) {
+    this.live = true;
+    const ping = typeof pingMs === "number" && pingMs > 0 ? pingMs : DEFAULT_PING_MS;
+    this.#expect((this.#silenceMs = ping + SILENCE_GRACE_MS));
+    this.#steadyTimer = after(STEADY_MS, this.#step(() => this.#uses.steady()));
+  }
+
+  /** @param {string} text */
+  send(text) {
+    this.#step(() => this.#socket?.send(text))();
+  }
+
+  /**
+   * Ask the server for something small, and take the connection for dead when nothing at all comes back soon: after a
+   * sleep a socket may look open for as long as the silence is allowed to last. A healthy connection is not touched.
+   */
+  probe() {
+    if (!this.live || this.over || this.#probing) return;
+    this.#probing = true;
+    this.#expect(PROBE_MS);
+    this.send(JSON.stringify({ type: "history", id: newId(), after: this.#uses.seq(), limit: 1 }));
+  }
+
+  /** It is over, by a code of the protocol: say so to the client, once. @param {number} code @param {string} reason */
+  lose(code, reason) {
+    if (this.over) return;
+    this.end();
+    const goodbye = this.#goodbye;
+    const unsaid = goodbye && (code === 1005 || code === 1006); // the close frame got lost
+    const retryMs = goodbye?.retry_ms;
+    this.#uses.lost({
+      ...(unsaid ? { code: goodbye.code, reason: `${goodbye.reason ?? ""}` } : { code, reason }),
+      ...(typeof retryMs === "number" && retryMs >= 0 && retryMs <= MAX_RETRY_MS ? { retryMs } : {}),
+    });
+  }
+
+  /** Let go, without waiting for the close: a peer that is gone never answers one. Nothing is told any more. */
+  end() {
+    if (this.over) return;
+    this.over = true;
+    this.live = false;
+    clearTimeout(this.#silenceTimer);
+    clearTimeout(this.#steadyTimer);
+    const socket = this.#socket;
+    this.#socket = undefined;
+    try {
+      socket?.close();
+    } catch {
+      // a socket that cannot be closed is left alone: it is not listened to
+    }
+  }
+
+  /**
+   * Make of `act` what may be called at any time: it does nothing once this is over, and what it throws ends this.
+   *
+   * @param {(value?: any) => void} act @returns {(value?: any) => void}
+   */
+  #step(act) {
+    return (value) => {
+      if (this.over) return;
+      try {
+        act(value);
+      } catch (error) {
+        this.lose(1006, `failed here: ${textOf(error)}`);
+      }
+    };
+  }
+
+  /** @param {unknown} token */
+  #dial(token) {
+    if (token !== undefined && !isText(token)) return this.lose(1006, "no token: it is not a string");
+    const { url, WebSocket, hello } = this.#uses;
+    let socket;
+    try {
+      socket = this.#socket = new WebSocket(url, [SUBPROTOCOL]);
+    } catch (/** @type {any} */ error) {
+      return this.lose(FINAL.has(error?.name) ? 1008 : 1006, `refused here: ${textOf(error)}`);
+    }
+    socket.onopen = this.#step(() => this.send(JSON.stringify(hello(/** @type {string | undefined} */ (token)))));
+    socket.onmessage = this.#step((message) => this.#received(message.data));
+    socket.onclose = this.#step((event) => this.lose(Number.isInteger(event?.code) ? event.code : 1006, `${event?.reason ?? ""}`));
+    socket.onerror = () => {}; // close follows, and knows more; Node's ws throws where nobody listens
+  }
+
+  /** @param {any} text */
+  #received(text) {
+    this.#probing = false;
+    this.#expect(this.#silenceMs);
+    let frame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return this.lose(1006, "a frame that is not JSON");
+    }
+    if (frame?.type === "ping") this.send('{"type":"pong"}');
+    else if (frame?.type === "goodbye") this.#goodbye = Number.isInteger(frame.code) ? frame : undefined;
+    else this.#uses.received(frame);
+  }
+
+  /** Take the connection for dead when nothing at all arrives for this long. @param {number} ms */
+  #expect(ms) {
+    if (this.over) return;
+    clearTimeout(this.#silenceTimer);
+    const due = performance.now() + ms;
+    this.#silenceTimer = after(ms, this.#step(() => this.#silent(performance.now() - due > LATE_MS)));
+  }
+
+  /** @param {boolean} late  the page slept: what arrived meanwhile is still to be read, so this proves nothing */
+  #silent(late) {
+    if (!late || this.#probing) this.lose(1006, "nothing heard from the server");
+    else if (this.live) this.probe();
+    else this.#expect(PROBE_MS);
+  }
 }
