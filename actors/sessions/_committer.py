@@ -162,16 +162,10 @@ class Committer:
         await passed.wait()
 
     async def _commit(self, taken: list[tuple[Source, Batch]]) -> None:
-        try:
-            await self._log.append([batch for _, batch in taken])
-        except BaseException as error:
-            # Whatever a log raises concerns its streams, never this pump. Only its own end does, when it is forced.
-            if isinstance(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
-                raise
-            await self._commit_apart(taken, _refusal("the log", error))
+        refusal = await self._append([batch for _, batch in taken])
+        if refusal is not None:
+            await self._commit_apart(taken, refusal)
             return
-        finally:
-            self._done_at = self._now()
         for source, batch in taken:
             try:
                 source.committed(batch)
@@ -184,6 +178,23 @@ class Committer:
                 self.after_commits.pop(callback, None)
                 report("what is called after commits", error)
 
+    async def _append(self, batches: list[Batch]) -> LogError | None:
+        """Append the batches; return why they are not in the log.
+
+        Apart from :meth:`_commit`, since the traceback of an error holds what stands in its frames: the sources keep
+        the error, and would keep themselves.
+        """
+        try:
+            await self._log.append(batches)
+        except BaseException as error:
+            # Whatever a log raises concerns its streams, never this pump. Only its own end does, when it is forced.
+            if isinstance(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+                raise
+            return _refusal(error)
+        finally:
+            self._done_at = self._now()
+        return None
+
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
         if len(taken) == 1:
             contained("a session whose log refused", taken[0][0].failed, error)
@@ -192,16 +203,20 @@ class Committer:
             await self._commit([pair])
 
 
-def _refusal(what: str, error: BaseException) -> LogError:
-    """Make the error that a source is told, of what was raised."""
+def _refusal(error: BaseException) -> LogError:
+    """Make the error that a source is told, of what a log raised."""
     if isinstance(error, LogError):
         return error
-    refusal = LogUnavailable(f"{what} failed: {shown(error)}")
+    refusal = LogUnavailable(f"the log failed: {shown(error)}")
     refusal.__cause__ = error
     return refusal
 
 
 def _end(source: Source, error: BaseException) -> None:
-    """End a source that failed as its events were taken, or as it was told of them."""
+    """End a source that failed as its events were taken, or as it was told of them.
+
+    It is not given the error, whose traceback has the frame that holds it.
+    """
     report("a session's commit", error)
-    contained("a session that failed", source.failed, _refusal("the session's commit", error))
+    refusal = LogUnavailable(f"the session's commit failed: {shown(error)}")
+    contained("a session that failed", source.failed, refusal)

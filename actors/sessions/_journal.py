@@ -65,13 +65,13 @@ good."""
 class Cursor:
     """A position in a session's events: live delivery and resume are the same read.
 
-    Owned by whoever attached it, who must :meth:`detach` it. It holds no events: a slow reader costs no memory.
+    Its owner must :meth:`detach` it. It holds no events: a slow reader costs no memory.
     """
 
     __slots__ = ("__weakref__", "_journal", "listener", "position")
 
     def __init__(self, journal: Journal, listener: Listener, position: int) -> None:
-        self._journal = journal
+        self._journal: Journal | _Detached = journal
         self.listener = listener
         self.position = position
         """The seq of the last event taken; ``position + 1`` is next."""
@@ -104,14 +104,52 @@ class Cursor:
 
         Cancelled: the cursor has not moved.
         """
-        lines = await self._journal.read(self.position, max_events, max_bytes)
+        journal = self._journal
+        lines = await journal.read(self.position, max_events, max_bytes)
+        if journal is not self._journal:
+            return ()
         lines = _within(lines, max_bytes)
         self.position += len(lines)
         return lines
 
     def detach(self) -> None:
-        """Stop being told. Idempotent."""
+        """End: the listener is notified no more, and there is nothing to take. Hold neither it nor the session.
+
+        Idempotent. A session that ends has stopped notifying; what was committed can be taken until the owner detaches.
+        """
         self._journal.cursors.pop(self, None)
+        self._journal, self.listener = _Detached(self.position), _NOBODY
+
+
+class _Nobody:
+    """Stands where a listener was."""
+
+    def more(self) -> None: ...
+    def signal(self, name: str, data: bytes) -> None: ...
+    def ended(self, reason: str) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+class _Detached:
+    """Stands where a cursor's journal was: one that has nothing beyond where the cursor is."""
+
+    __slots__ = ("committed_seq", "cursors", "ring")
+
+    def __init__(self, position: int) -> None:
+        self.committed_seq = position
+        self.ring = _NOTHING
+        self.cursors: dict[Cursor, None] = {}
+
+    async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
+        """Return nothing; a checkpoint."""
+        del after, limit, size
+        await trio.lowlevel.checkpoint()
+        return ()
+
+
+_NOTHING = Ring(0, 0, 0)
 
 
 def _within(lines: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:
