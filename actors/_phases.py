@@ -15,7 +15,7 @@ from actors._cancelling import GRACE
 from actors._checks import check_kind, check_seconds
 from actors._trio_internals import cancel_with_force
 from actors.errors import SpecError
-from actors.failures import shown
+from actors.failures import log_failure, shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -121,7 +121,7 @@ class Running:
             self._note(failure)
 
     def _note(self, failure: BaseException) -> None:
-        logger.error("shutdown phase %s", self.phase.name, exc_info=failure)
+        log_failure(logger, "shutdown phase %s", self.phase.name, error=failure)
         self.failures.append(failure)
 
 

@@ -86,10 +86,13 @@ def _resolved(function: Callable[..., object], parameter: inspect.Parameter) -> 
 
 
 def fitted(value: JSON, structure: Callable[[JSON], object]) -> object:
-    """Return ``structure(value)``; what does not fit raises ``CommandRefused("bad_input")`` with each fault."""
+    """Return ``structure(value)``; what does not fit raises ``CommandRefused("bad_input")`` with each fault.
+
+    An author's own check may raise anything: one that exits refuses its input, and ends no session.
+    """
     try:
         return structure(value)
-    except Exception as error:
+    except BaseException as error:
         faults = transform_error(error, path="input", format_exception=_fault)
         more = f" (and {len(faults) - _MAX_FAULTS} more)" if len(faults) > _MAX_FAULTS else ""
         raise CommandRefused("bad_input", "; ".join(faults[:_MAX_FAULTS]) + more) from error

@@ -14,6 +14,7 @@ import orjson
 from actors.decoding import decode_event
 from actors.errors import GrammarError, LogCorrupt
 from actors.eventlog._walk import StreamWalk
+from actors.failures import text_of
 from actors.grammar import CALL, INPUT, RUN, Grammar
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ async def _begin(log: EventLog, key: StreamKey, faults: list[LogFault]) -> Strea
     try:
         return await StreamWalk.of(log, key)
     except LogCorrupt as error:
-        faults.append(LogFault(*key, 0, "log", str(error)))
+        faults.append(LogFault(*key, 0, "log", text_of(error)))
         return None
 
 
@@ -103,7 +104,7 @@ async def _check(key: StreamKey, walk: StreamWalk) -> tuple[list[LogFault], int]
             for line in lines:
                 found += [LogFault(*key, check.seq, rule, message) for rule, message in check.take(line)]
     except LogCorrupt as error:
-        return [*found, LogFault(*key, check.seq + 1, "log", str(error))], check.count
+        return [*found, LogFault(*key, check.seq + 1, "log", text_of(error))], check.count
     if walk.position >= check.expected:
         return [], 0  # it dropped all of it
     found += [LogFault(*key, walk.head.latest, rule, message) for rule, message in check.end(walk.head)]

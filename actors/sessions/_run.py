@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from actors.sessions._agents import AgentFunction
     from actors.sessions._stage import Stage
 
+EXIT_FRAMES = 32
+"""Calls that must fit on the stack where a run, call or question is opened: its end, in the same place, needs fewer."""
+
 FINISHING_SECONDS = 5.0
 """How long :meth:`Run.shield` holds off cancellation, unless told otherwise."""
 
@@ -340,7 +343,7 @@ class Run:
         Raises RuntimeError outside of the session's loop, and RecursionError where the stack is about to end.
         """
         require_task(self._journal.thread, "this")
-        require_room(2 * ROOM_FRAMES)  # what is opened is closed with as much below it
+        require_room(EXIT_FRAMES)
         self._require_open()
         await self._journal.admit()
         self._require_open()
@@ -408,6 +411,7 @@ class RunScope:
     async def __aenter__(self) -> Run:
         run = self.run
         if run.parent is not None:
+            require_room(EXIT_FRAMES + ROOM_FRAMES)  # its end is signalled where it was typing
             await run.parent.ready()
             run.parent.require_place(run.agent)
             self.open()

@@ -14,7 +14,6 @@ from actors.codec import encode, envelope
 from actors.errors import LogUnavailable
 from actors.grammar import CALL, RUN
 from actors.redaction import redact_text
-from actors.sessions._boundary import require_room
 from actors.sessions._home import wrong_place
 from actors.sessions._outcome import ended
 
@@ -75,15 +74,14 @@ class Stage:
     ) -> None:
         """Put an event that opens or closes something, after the grammar has agreed. Never waits.
 
-        Raises RecursionError where the stack is about to end, and RuntimeError in another thread than the session's;
-        then nothing has changed.
+        Raises RuntimeError in another thread than the session's. Where this or anything else is raised (RecursionError,
+        say) nothing has changed.
 
         The parent need only be said where a run starts: from then on it is the run's.
         """
         journal = self.journal
         if get_ident() != journal.thread:
             raise wrong_place("an emit")
-        require_room()
         # Before the grammar is asked: it stands still once nothing can be put, and no longer knows what is closed.
         journal.require_log()
         ts = journal.now()

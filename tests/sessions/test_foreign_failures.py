@@ -9,11 +9,12 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from sessions._one_run import ends, events_of
 
-from actors import Run, RunFailed
+from actors import CommandRefused, Run, RunFailed
 from actors.failures import leaves
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ async def test_recursion_to_the_end_of_the_stack_leaves_nothing_half_done(call: 
 
 
 @pytest.mark.usefixtures("short_stack")
-@pytest.mark.parametrize("pad", range(0, 24, 3))
+@pytest.mark.parametrize("pad", range(8))
 @pytest.mark.parametrize("kind", ["call_agent", "subrun"])
 async def test_runs_within_runs_to_the_end_of_the_stack_are_all_closed(kind: str, pad: int) -> None:
     """Sub-agents in one stack are closed on every level of it, wherever exactly the stack ends."""
@@ -295,3 +296,26 @@ async def test_runs_within_runs_to_the_end_of_the_stack_are_all_closed(kind: str
     opened = sum(event["type"] == "agent_started" for event in events)
     assert len(ends(events)) == opened > 10
     assert ends(events)[-1] == ("ok", None)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Quits(), nested(500), Unshowable()])
+async def test_a_check_of_an_input_that_raises_refuses_it(error: BaseException) -> None:
+    """Whatever the author's own check of an input raises is ``bad_input``, and the session goes on."""
+
+    def check(_instance: object, _attribute: object, _value: object) -> None:
+        raise error
+
+    checked = attrs.make_class("checked", {"number": attrs.field(type=int, validator=check)})
+
+    async def picky(_: Run, value: Any) -> None: ...
+
+    picky.__annotations__["value"] = checked
+
+    async def agent(run: Run) -> str:
+        with pytest.raises(CommandRefused) as refused:
+            await run.call_agent("picky", {"number": 1})
+        return refused.value.code
+
+    events = await events_of(agent, picky)
+    assert ends(events) == [("ok", None)] * 2
+    assert next(event for event in events if event["type"] == "agent_completed")["data"]["result"] == "bad_input"
