@@ -195,6 +195,7 @@ class Context:
     @contextlib.contextmanager
     def lease(self) -> Generator[None]:
         """Say that the actor is busy although nothing is in its mailbox: counted in ``statistics().leases``."""
+        self.system.home.check()
         self._life.leases += 1
         try:
             yield

@@ -475,6 +475,13 @@ class Cell(Course):
         if self._watchers is not None:
             self._watchers.pop(watcher, None)
 
+    def awaits_start_in(self, task: trio.lowlevel.Task) -> Cell | None:
+        """Return the child whose task that is, if this actor's own task waits for its start."""
+        child = None if self.family is None else self.family.cell(task.name)
+        if child is None or child.task is not task or self.task is None:
+            return None
+        return child if child._starter is self.task else None  # noqa: SLF001  -- another of this class
+
     def tells_itself(self) -> bool:
         """Whether the current task is the actor's or lives in its nursery, and others asked the actor to stop.
 

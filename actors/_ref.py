@@ -94,9 +94,14 @@ class ActorRef:
         if next(mailbox.turns):
             await trio.lowlevel.checkpoint()
         if not mailbox.offer(message) and not self._is_own(message):
-            if mailbox.holds_up and trio.lowlevel.current_task() is self._cell.task:
-                raise RuntimeError(f"{self.path} tells itself, and its mailbox is full: it would wait for ever")
+            if mailbox.holds_up:
+                self._check_not_held_up()
             await mailbox.put(message)
+
+    def _check_not_held_up(self) -> None:
+        if trio.lowlevel.current_task() is self._cell.task:
+            raise RuntimeError(f"{self.path} tells itself, and its mailbox is full: it would wait for ever")
+        check_not_awaited(self._cell)
 
     def _is_own(self, message: object) -> bool:
         """Take a message that the actor tells itself although it is stopping; whether it was one."""
@@ -111,9 +116,11 @@ class ActorRef:
     async def ask(self, message: object, timeout: float | None = None) -> object:  # noqa: ASYNC109  -- the contract
         """Send a message and wait for what ``receive`` returns for it.
 
-        Raises ActorTerminated at once when the actor has ended, is stopping, or ends before it replied; ActorRestarted
-        when it failed on this message and goes on; MessageUnhandled when it does not know it; MailboxFull when the
-        mailbox refused or dropped it; AskTimeout after ``timeout`` seconds, those spent waiting for room included.
+        Raises RuntimeError when the answer could never come: in the actor's own task, and in the ``started()`` of an
+        actor for whose start it waits. Raises ActorTerminated at once when the actor has ended, is stopping, or ends
+        before it replied; ActorRestarted when it failed on this message and goes on; MessageUnhandled when it does not
+        know it; ReplyDropped when it lost the reply; MailboxFull when the mailbox refused or dropped it; AskTimeout
+        after ``timeout`` seconds, those spent waiting for room included.
 
         After a timeout, or cancelled: a message that still waits is skipped, work that has begun for it is cancelled,
         and a reply that comes all the same is a dead letter.
@@ -122,6 +129,9 @@ class ActorRef:
             raise Home.elsewhere()
         if trio.lowlevel.current_task() is self._cell.task:
             raise RuntimeError(f"{self.path} asks itself: it would wait for ever")
+        life = self._cell.life
+        if life is not None and life.family is not None:
+            check_not_awaited(self._cell)
         if timeout is None:
             return await self._ask(message)
         check_seconds(timeout, "timeout")
@@ -188,6 +198,25 @@ def cell_of(ref: ActorRef) -> Cell:
     """
     check_kind("ref", ref, ActorRef, "an ActorRef")
     return ref._cell  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- the one place
+
+
+def check_not_awaited(cell: Cell) -> None:
+    """Raise RuntimeError when the actor's task waits for the start of the actor in whose task this is called.
+
+    The tasks of children live in a nursery of their parent's task, under the names of the children.
+    """
+    tasks: list[trio.lowlevel.Task] = []
+    task = trio.lowlevel.current_task()
+    while task is not cell.task:
+        tasks.append(task)
+        if task.parent_nursery is None:
+            return
+        task = task.parent_nursery.parent_task
+    starting: Cell | None = cell
+    for below in reversed(tasks):
+        starting = starting.awaits_start_in(below) if starting is not None else None
+    if tasks and starting is not None:
+        raise RuntimeError(f"{cell.path} waits until {starting.path} has started, which waits for {cell.path}")
 
 
 def check_not_own_end(cell: Cell) -> None:

@@ -189,6 +189,40 @@ async def test_an_actor_cannot_wait_for_its_own_end(name: str, where: str) -> No
         assert found.alive
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("full", [False, True])
+async def test_an_actor_that_starts_cannot_wait_for_the_actor_that_waits_for_its_start(depth: int, full: bool) -> None:
+    """Asking a parent in ``started()``, or telling it when its mailbox is full, is refused; its nursery may wait."""
+    world, refused = World(), list[str]()
+    tops: list[ActorRef] = []
+
+    async def go_down(member: Member) -> None:
+        left = depth - int(member.name)
+        if left:
+            await member.context.spawn(Member, str(int(member.name) + 1), world)
+            return
+        with pytest.raises(RuntimeError, match="waits until /member-1"):
+            await (tops[0].tell("x") if full else tops[0].ask("x", timeout=1))
+        refused.append(member.name)
+        member.nursery.start_soon(tops[0].tell, "from the nursery")
+
+    for number in range(1, depth + 1):
+        world.on_start[str(number)] = go_down
+
+    async def spawn(member: Member) -> None:
+        if full:
+            member.ref.tell_nowait("fills it")
+        await member.context.spawn(Member, "1", world)
+
+    async with open_system() as system:
+        tops.append(await system.spawn(Member, "top", world, mailbox_size=1))
+        await tops[0].ask(spawn)
+        await trio.testing.wait_all_tasks_blocked()
+        assert refused == [str(depth)]
+        assert world.received[-1] == "from the nursery"
+        assert await tops[0].ask("still there") == "still there"
+
+
 async def test_a_task_of_the_nursery_may_wait_for_the_end_and_is_cancelled_in_it() -> None:
     """Only the task that the end waits for is refused; whoever else waits gets its reason, or is cancelled by it."""
 
@@ -316,6 +350,7 @@ class Everything:
             "once": lambda: context.timers.once("a", "x", 1),
             "every": lambda: context.timers.every("a", "x", 1),
             "cancel": lambda: context.timers.cancel("a"),
+            "lease": lambda: context.lease().__enter__(),
             "send": lambda: reply.send("x"),
             "fail": lambda: reply.fail(LookupError()),
         }
