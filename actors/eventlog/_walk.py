@@ -20,7 +20,7 @@ _PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
 class StreamWalk:
     """Reads a stream from its oldest event to the one that was the newest when the walk began.
 
-    Each page is nearer to that end, so a walk ends whatever becomes of the stream meanwhile.
+    Each page is nearer to that end, so a walk ends also where the stream changes meanwhile.
     """
 
     _log: EventLog

@@ -204,7 +204,7 @@ for number, path in enumerate(sys.argv[1:], 1):
 
 
 def test_kill_9_at_any_statement_of_a_migration_leaves_either_layout_whole(tmp_path: Path) -> None:
-    """Whatever was done of it, the next opening finds everything."""
+    """The next opening finds everything."""
     paths = [old_log(tmp_path / f"{number}.db") for number in range(40)]
     done = subprocess.run([sys.executable, "-c", KILLER, *map(str, paths)], capture_output=True, text=True, check=True)
     killed = done.stdout.splitlines()

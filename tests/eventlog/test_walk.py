@@ -1,4 +1,4 @@
-"""Everything that reads a stream to its end comes to one, whatever becomes of the stream meanwhile."""
+"""Everything that reads a stream to its end comes to that end, also where the stream changes meanwhile."""
 
 from __future__ import annotations
 
