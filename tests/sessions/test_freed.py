@@ -15,10 +15,12 @@ import trio
 import trio.testing
 
 from actors import (
+    ActorTerminated,
     Agents,
     Attach,
     Command,
     CommandReply,
+    LogUnavailable,
     MemoryLog,
     Run,
     Sessions,
@@ -33,6 +35,7 @@ from actors.sessions._run import RunScope
 from actors.sessions._session import Session
 from actors.sessions._stage import Stage
 from actors.sessions._tools import ToolCall
+from actors.testing import FaultyLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -127,7 +130,7 @@ async def serving(**settings: Any) -> AsyncIterator[Sessions]:
     agents = Agents()
     for agent in AGENTS:
         agents.add(agent)
-    sessions = Sessions(MemoryLog(), agents, SessionSettings(idle_seconds=IDLE, drain_seconds=1, **settings))
+    sessions = Sessions(FaultyLog(MemoryLog()), agents, SessionSettings(idle_seconds=IDLE, drain_seconds=1, **settings))
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
         yield sessions
@@ -168,7 +171,40 @@ async def runs_of(sessions: Sessions, name: str) -> list[str]:
     return [run.id for run in attachment.runs]
 
 
-ENDS = [*[(agent, reaped) for agent in AGENTS if agent is not hang], (hang, cancelled)]
+async def closed(sessions: Sessions, name: str) -> None:
+    await (await sessions.get("ann", name)).close()
+
+
+async def crashed(sessions: Sessions, name: str) -> None:
+    """Fail a commit, with a run that goes on."""
+    log = sessions._log  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  made by serving()
+    assert isinstance(log, FaultyLog)
+    log.fail("append")
+    with suppress(ActorTerminated, LogUnavailable):
+        await (await sessions.get("ann", name)).emit("x")
+    await trio.sleep(1)
+    assert sessions.of() == ()
+
+
+async def broken(sessions: Sessions, name: str) -> None:
+    """Raise in the session's own code, so that the traceback holds the session."""
+
+    def fall(session: Session, typing: object) -> None:
+        raise ValueError(f"{session} was told to fail at {typing}")
+
+    attachment = await sessions.attach("ann", name, Attach("c2", Watcher()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_typing", fall)
+        attachment.typing_changed(active=True)
+        await trio.sleep(1)
+    attachment.detach()
+    assert sessions.of() == ()
+
+
+ENDS = [
+    *[(agent, reaped) for agent in AGENTS if agent is not hang],
+    *[(hang, end) for end in (cancelled, closed, crashed, broken)],
+]
 
 
 @pytest.mark.parametrize(("agent", "end"), ENDS)
