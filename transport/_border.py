@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from actors import RestartLimit
 from actors.failures import class_name, members, text_of
 from transport import closing
 from transport.errors import Forbidden, NotAuthenticated, TokenExpired, TransportError
@@ -29,12 +30,15 @@ _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
 _INTERRUPT_HANDLER = "trio._core._ki"
 
 
-def leaves(raised: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions in ``raised``, itself where it is no group. Without recursion, each object once."""
+def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterator[BaseException]:
+    """Yield the exceptions in ``raised``, itself where it is no group; the group ``whole`` is not taken apart.
+
+    Without recursion, each object once.
+    """
     waiting, seen = [raised], {id(raised)}
     while waiting:
         error = waiting.pop()
-        inner = members(error)
+        inner = () if error is whole else members(error)
         if not inner:
             yield error
         for each in reversed(inner):
@@ -87,6 +91,18 @@ async def _collect(
     except BaseException as raised:  # noqa: BLE001 - this is the border
         results.append(raised)
     scope.cancel()
+
+
+def the_one(raised: BaseException, own: BaseException | None = None) -> BaseException:
+    """Return the one exception to raise for what came out of nurseries.
+
+    That is ``own`` (what the block itself raised, which may be a group), a ``RestartLimit``, or else the only exception
+    that is no cancellation. Return ``raised`` where all are cancellations, or several say different things.
+    """
+    found = [error for error in leaves(raised, own) if not isinstance(error, trio.Cancelled)]
+    limits = [error for error in found if isinstance(error, RestartLimit)]
+    others = [error for error in found if error is own] or limits or found
+    return others[0] if len(others) == 1 else raised
 
 
 @trio.lowlevel.enable_ki_protection

@@ -27,6 +27,7 @@ from actors import (
     redact_keys,
 )
 from actors.failures import shown
+from transport._border import the_one
 from transport.auth import anonymous
 from transport.endpoint import Endpoint, listening
 from transport.settings import Settings
@@ -128,22 +129,34 @@ class Greenroom:
         set. On entry the port is bound, the log open and connections are accepted. On exit the server drains: clients
         are told, runs may finish for ``drain_seconds``, the log is flushed; after an exception or a cancellation runs
         are ended at once. Raises :class:`~actors.ConfigError`, ``OSError`` for the port and
-        :class:`~actors.LogError` for the log.
+        :class:`~actors.LogError` for the log. When the server fails again and again, and its supervision gives up, the
+        block is cancelled, the port is closed, and :class:`~actors.RestartLimit` is raised: it is for what started the
+        process to start it again. An exception of the block itself is raised as it is.
         """
         if self._server is not None:
             raise ConfigError("this app is running already")
         if self.auth is None and not _is_loopback(host):
             raise ConfigError(f"auth is required to listen on {host}: without it only loopback addresses are served")
-        with listening(host, port) as listeners:
-            async with self._open(listeners, host, log or self._log, origins) as server:
-                self._server = server
-                try:
-                    yield server
-                finally:
-                    self._server = None
+        own: BaseException | None = None
+        try:
+            with listening(host, port) as listeners:
+                async with self._open(listeners, host, log or self._log, origins) as server:
+                    self._server = server
+                    try:
+                        yield server
+                    except BaseException as error:
+                        own = error
+                        raise
+                    finally:
+                        self._server = None
+        except BaseException as raised:
+            one = the_one(raised, own)
+            if one is raised:
+                raise
+            raise one from one.__cause__
 
     def serve(self, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, log: str | EventLog | None = None) -> None:
-        """Run the server until SIGTERM or SIGINT, then drain; blocks."""
+        """Run the server until SIGTERM or SIGINT, then drain; blocks. Raises as :meth:`running` does."""
         trio.run(self._serve, host, port, log)
 
     async def _serve(self, host: str, port: int, log: str | EventLog | None) -> None:

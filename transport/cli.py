@@ -8,12 +8,14 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
-from actors import ConfigError, GreenroomError
+from actors import ConfigError, GreenroomError, RestartLimit
+from actors.failures import class_name, describe, text_of
 from transport import logs, tail
+from transport._border import leaves
 from transport.app import DEFAULT_HOST, DEFAULT_PORT, Greenroom
 from transport.auth import TokenAuth
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
 
 DEFAULT_HTTP_PORT = 8766
-USAGE_ERROR = 2
+FAILED, USAGE_ERROR = 1, 2
 INTERRUPTED, UNREAD = 128 + signal.SIGINT, 128 + signal.SIGPIPE  # as a shell tells of a program that a signal ended
 
 
@@ -40,7 +42,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the process's exit status: 0, 1 for a log with faults, 2 after a line on what is wrong.
 
-    130 after Ctrl-C, where that is not the way to end it, and 141 where nobody reads what it prints.
+    1 too, after a line, for a server that failed again and again: its supervisor is to start it anew (systemd,
+    Kubernetes). 130 after Ctrl-C, where that is not the way to end it, and 141 where nobody reads what it prints.
     """
     options = _parser().parse_args(arguments)
     level = options.log_level.upper()
@@ -53,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in its buffer goes nowhere
         status = UNREAD
+    except* RestartLimit as group:
+        print(f"greenroom: {_with_cause(group)}", file=sys.stderr)
+        status = FAILED
     except* (GreenroomError, OSError) as group:
         print(f"greenroom: {_one_line(group)}", file=sys.stderr)
         status = USAGE_ERROR
@@ -60,10 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    error = next(leaves(error))
+    text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else text_of(error)
+    return " ".join(text.split()) or class_name(error)
+
+
+def _with_cause(error: BaseException) -> str:
+    cause = next(leaves(error)).__cause__
+    return _one_line(error) if cause is None else f"{_one_line(error)}: {' '.join(describe(cause).split())}"
 
 
 def _parser() -> argparse.ArgumentParser:

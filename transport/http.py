@@ -181,12 +181,17 @@ def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
     return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
 
 
+class PagesFailed(Exception):
+    """The HTTP server ended without being asked to; why is its cause, where it said that."""
+
+
 async def serve_http(
     app: ASGIApp, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Serve until cancelled; what is being answered then may take ``SHUTDOWN_SECONDS`` more.
 
-    Takes ``listeners`` over and closes them. Started once connections are accepted.
+    Takes ``listeners`` over and closes them. Started once connections are accepted. Raises :class:`PagesFailed` when
+    the HTTP server ends by itself: a server whose pages are gone is to end too, and to be started again.
     """
     config = Config()
     config.bind = [f"fd://{listener.detach()}" for listener in listeners]
@@ -199,7 +204,12 @@ async def serve_http(
     async def serve_shielded(*, task_status: trio.TaskStatus[Any]) -> None:
         with trio.CancelScope(shield=True):  # hypercorn is ended by its trigger: answers are not cut off
             # Two descriptions of the same ASGI: Hypercorn types each message, Starlette says a mapping.
-            await serve(cast("Any", app), config, shutdown_trigger=stop.wait, task_status=task_status)
+            try:
+                await serve(cast("Any", app), config, shutdown_trigger=stop.wait, task_status=task_status)
+            except BaseException as error:
+                raise PagesFailed("the HTTP server of the pages failed") from error
+        if not stop.is_set():
+            raise PagesFailed("the HTTP server of the pages ended by itself")
 
     async with trio.open_nursery() as nursery:
         await nursery.start(serve_shielded)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from transport._border import the_one
 from transport.app import end_by_signal, tune_garbage_collection
 from transport.endpoint import listening
 from transport.errors import NotAuthenticated
@@ -16,6 +17,8 @@ from transport.http import pages, serve_http, url_of
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.types import ASGIApp
 
     from actors import EventLog
     from transport.app import Greenroom, Server
@@ -49,7 +52,8 @@ async def serve(
     """Serve until SIGTERM or SIGINT, then drain. Prints ``ready WS_URL HTTP_URL`` once both can be connected to.
 
     A front with a title is for a person: on a terminal it prints the title and the one address to open instead.
-    Raises as :meth:`Greenroom.running` does, and ``OSError`` when the port of the pages is taken.
+    Raises as :meth:`Greenroom.running` does, ``OSError`` when the port of the pages is taken, and
+    :class:`~transport.http.PagesFailed` when they end by themselves.
     """
     front = front or Front(agent=next(iter(app.agents), ""))
     with listening(address.host, address.http_port) as listeners:
@@ -72,6 +76,18 @@ async def _serve_pages(
         suggestions=front.suggestions,
     )
     url = url_of(listeners, host)
+    try:
+        await _serve_both(app, server, front, site, listeners, url)
+    except BaseException as raised:
+        one = the_one(raised)
+        if one is raised:
+            raise
+        raise one from one.__cause__
+
+
+async def _serve_both(  # noqa: PLR0913, PLR0917 - each of another kind
+    app: Greenroom, server: Server, front: Front, site: ASGIApp, listeners: Sequence[socket.socket], url: str
+) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(serve_http, site, listeners)
         with end_by_signal() as end:  # before anybody is told: who reads "ready" may send one at once

@@ -1,0 +1,167 @@
+"""A server that cannot go on ends: its block and its process, with one exception, so that it is started again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from hypercorn.trio import serve as serve_pages
+from protocol.agents import greenroom
+from protocol.wire import greeted
+
+from actors import LogUnavailable, MemoryLog, RestartLimit
+from transport._border import the_one
+from transport.endpoint import listen
+from transport.http import PagesFailed
+from transport.serving import Address, serve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transport import Server
+
+PATIENCE = 50
+PARTS = ["/greenroom/event-log", "/greenroom/sessions", "/greenroom/endpoint"]
+
+
+async def wear_out(server: Server, path: str) -> None:
+    """Kill a part of the server more often than its supervisor restarts it."""
+    for _ in range(4):
+        ref = None
+        while ref is None or not ref.alive:
+            await trio.lowlevel.checkpoint()
+            ref = server.system.find(path)
+        ref.kill()
+        await ref.terminated()
+
+
+def port_of(server: Server) -> int:
+    return int(server.url.rstrip("/").rpartition(":")[2])
+
+
+@pytest.mark.parametrize("path", PARTS)
+async def test_a_tree_that_gave_up_ends_the_block_and_closes_the_port(path: str) -> None:
+    """One RestartLimit, whichever part it was; the app can be run again, on the same port."""
+    app = greenroom()
+    ports: list[int] = []
+
+    async def block() -> None:
+        async with app.running(port=0) as server, greeted(server):
+            ports.append(port_of(server))
+            await wear_out(server, path)
+            await trio.sleep_forever()
+
+    with pytest.raises(RestartLimit, match="/greenroom gave up"), trio.fail_after(PATIENCE):
+        await block()
+    async with app.running(port=ports[0]) as server, greeted(server) as one:
+        await one.say("served again")
+
+
+class Failing(MemoryLog):
+    """Fails for good once it was told something."""
+
+    broken = False
+
+    async def append(self, batches: Any) -> None:
+        self.broken = True
+        raise LogUnavailable("the disk is gone")
+
+    async def open(self) -> None:
+        if self.broken:
+            raise LogUnavailable("the disk is gone")
+        await super().open()
+
+
+async def test_a_log_that_is_gone_for_good_ends_the_block() -> None:
+    async def block() -> None:
+        async with greenroom(Failing()).running(port=0) as server, greeted(server) as one:
+            await one.send("command", id="1", name="message.send", args={"text": "x"})
+            await trio.sleep_forever()
+
+    with pytest.raises(RestartLimit) as caught, trio.fail_after(PATIENCE):
+        await block()
+    assert isinstance(caught.value.__cause__, LogUnavailable)
+
+
+GROUP = ExceptionGroup("the block's own", [ValueError(), ExceptionGroup("more", [OSError()])])
+
+
+@pytest.mark.parametrize(
+    "own", [ValueError(), RestartLimit("of another system"), SystemExit(3), KeyboardInterrupt(), GROUP], ids=repr
+)
+async def test_an_exception_of_the_block_comes_out_as_it_was_raised(own: BaseException) -> None:
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - its identity is looked at
+        async with greenroom().running(port=0) as server, greeted(server):
+            raise own
+    assert caught.value is own
+
+
+async def test_a_cancellation_passes_through_the_block() -> None:
+    with trio.CancelScope() as scope:
+        async with greenroom().running(port=0):
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+def test_the_one_exception_is_not_guessed() -> None:
+    """Several that say different things stay together; the server's own end wins over what came of it."""
+    one, two, limit = ValueError(), KeyError(), RestartLimit("gave up")
+    both = ExceptionGroup("", [one, ExceptionGroup("", [two])])
+    assert the_one(both) is both
+    assert the_one(ExceptionGroup("", [ExceptionGroup("", [one])])) is one
+    assert the_one(ExceptionGroup("", [one, ExceptionGroup("", [limit])])) is limit
+    assert the_one(ExceptionGroup("", [limit, both]), both) is both
+
+
+def ended(status: object) -> Any:
+    """The HTTP server of the pages, which starts and then ends by itself."""
+
+    async def end(app: Any, config: Any, *, shutdown_trigger: Any, task_status: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_pages, app, config)
+            task_status.started()
+            nursery.cancel_scope.cancel()
+        if isinstance(status, BaseException):
+            raise status
+
+    return end
+
+
+@pytest.mark.parametrize("status", [None, OSError("no more files"), SystemExit(0)], ids=repr)
+async def test_pages_that_end_by_themselves_end_the_server(monkeypatch: pytest.MonkeyPatch, status: object) -> None:
+    monkeypatch.setattr("transport.http.serve", ended(status))
+    with pytest.raises(PagesFailed) as caught, trio.fail_after(PATIENCE):
+        await serve(greenroom(), Address(host="127.0.0.1", port=0, http_port=0))
+    assert caught.value.__cause__ is status
+
+
+APP = """
+from transport import Greenroom
+from transport._flusher import Flusher
+
+async def run(self):
+    raise OSError("the flusher fails each time")
+
+Flusher.run = run
+app = Greenroom(log="memory:")
+"""
+
+
+def test_the_process_ends_with_1_and_a_line_and_its_port_is_free(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(APP)
+    (listener,) = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    listener.close()
+    command = [sys.executable, "-m", "transport.cli", "--log-level", "error", "serve", "bad:app"]
+    command += ["--port", str(port), "--http-port", "0"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ran.returncode == 1
+    assert "greenroom: /greenroom gave up: /greenroom/endpoint" in ran.stderr.splitlines()[-1]
+    assert "the flusher fails each time" in ran.stderr.splitlines()[-1]
+    for again in listen("127.0.0.1", port):
+        again.close()
