@@ -12,7 +12,7 @@ from actors._spec import AutoShutdown, ChildSpec, MailboxSpec, Overflow, Strateg
 from actors._supervisor import ChildCounts, ChildInfo, SupervisorRef, SupervisorStatistics
 from actors._system import ActorSystem, SystemStatistics, open_system
 from actors._tree import TreeNode
-from actors._trio_internals import cancel_with_force
+from actors._trio_internals import INTERRUPT_HANDLER, cancel_with_force
 from actors.codec import MAX_DEPTH, encode, too_deep
 from actors.decoding import decode_event
 from actors.errors import (
@@ -111,6 +111,7 @@ from actors.verifying import LogFault, LogReport, verify_log
 
 __all__ = [
     "DEFAULT_SECRET_KEYS",
+    "INTERRUPT_HANDLER",
     "JSON",
     "MAX_DEPTH",
     "MAX_SEQ",

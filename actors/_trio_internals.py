@@ -19,6 +19,10 @@ TESTED = ("0.35",)
 """Minor versions of trio that the tests pass with. ``pyproject.toml`` allows these and no others."""
 
 
+INTERRUPT_HANDLER = "trio._core._ki"
+"""The module of the handler by which trio raises KeyboardInterrupt: tells a real Ctrl-C from one that code raises."""
+
+
 def check_version(version: str) -> None:
     """Warn when this trio is none of the tested minor versions: its private names may have changed."""
     if ".".join(version.split(".")[:2]) not in TESTED:

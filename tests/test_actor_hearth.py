@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -14,6 +15,8 @@ from actors import (
     ActorRef,
     ActorSystem,
     ActorTerminated,
+    ChildNotFound,
+    ChildRunning,
     ChildSpec,
     ExitReason,
     Failure,
@@ -444,3 +447,137 @@ async def test_cancelled_together_children_have_the_same_second(autojump_clock: 
             await ref.tell(hang)
             await trio.sleep_forever()
     assert trio.current_time() - begin == pytest.approx(2)
+
+
+# Ctrl-C
+
+
+def test_a_real_interrupt_ends_the_block_and_is_no_failure_of_an_actor() -> None:
+    """Also when it comes while an actor's own code runs, in a task of a task: it is raised in the block."""
+    world = World()
+    seen: list[str] = []
+
+    async def interrupt(name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        seen.append(name)
+        signal.raise_signal(signal.SIGINT)
+        seen.append(f"{name} goes on")
+        await trio.sleep_forever()
+
+    async def in_the_nursery(member: Member) -> None:
+        member.nursery.start_soon(interrupt, "task")
+
+    async def in_a_nursery_of_its_own(_: Member) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(interrupt, "inner task")
+
+    async def in_hand(_: Member) -> None:
+        await interrupt("message")
+
+    async def run(work: Callable[[Member], Awaitable[None]]) -> None:
+        async with open_system() as system:
+            ref = await system.spawn(Member, "a", world)
+            world.refs.append(ref)
+            await ref.tell(work)
+            await trio.sleep_forever()
+
+    for work in (in_the_nursery, in_a_nursery_of_its_own, in_hand):
+        with pytest.raises(BaseExceptionGroup) as caught:
+            trio.run(run, work)
+        assert caught.group_contains(KeyboardInterrupt)
+    assert seen == [f"{name}{then}" for name in ("task", "inner task", "message") for then in ("", " goes on")]
+
+
+# What several calls for one child come to
+
+
+async def test_who_deletes_a_child_that_is_being_launched_is_refused() -> None:
+    """Whichever is first: the child is up and listed, or deleted and not up."""
+    async with open_system() as system:
+        world = World()
+        top = await system.supervise(SupervisorSpec(children=[world.member("a")]))
+        for _ in range(200):  # one call in so many lets others run before the start
+            await top.terminate_child("a")
+            outcomes: list[object] = []
+
+            async def restart(outcomes: list[object] = outcomes) -> None:
+                outcomes.append(await top.restart_child("a"))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(restart)
+                for _ in range(2):
+                    await trio.lowlevel.checkpoint()
+                with pytest.raises(ChildRunning):
+                    top.delete_child("a")
+            assert outcomes == [top.child("a")]
+
+
+async def test_a_child_that_is_terminated_while_it_starts_has_no_entry(autojump_clock: MockClock) -> None:
+    """start_child raises, nothing is left of it, and a restart finds nothing: always."""
+    assert autojump_clock.autojump_threshold == 0
+    for _ in range(20):
+        async with open_system() as system:
+            world = World()
+            world.on_start["a"] = hang
+            top = await system.supervise(SupervisorSpec())
+
+            async def start(top: SupervisorRef = top, world: World = world) -> None:
+                with pytest.raises(ActorTerminated):
+                    await top.start_child(world.member("a"))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(start)
+                await trio.testing.wait_all_tasks_blocked()
+                await top.terminate_child("a")
+                with pytest.raises(ChildNotFound):
+                    await top.restart_child("a")
+            assert (top.children(), system.statistics().actors) == ((), 1)
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_members_that_lose_the_same_thing_are_one_failure(strategy: Strategy) -> None:
+    """Five that fail in one turn, in the order that chance gives, use one of the restarts."""
+    async with open_system() as system:
+        world = World()
+        down = trio.Event()
+
+        async def listen(member: Member) -> None:
+            async def fail() -> None:
+                await down.wait()
+                raise OSError(f"{member.name} lost its connection")
+
+            if world.starts[member.name] == 1:
+                member.nursery.start_soon(fail)
+
+        for name in "abcde":
+            world.on_start[name] = listen
+        spec = SupervisorSpec(strategy, [world.member(name) for name in "abcde"], max_restarts=1)
+        top = await system.supervise(spec)
+        down.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [info.state for info in top.children()] == ["running"] * 5
+        assert top.statistics().children_restarted == 1
+
+
+async def test_significant_children_that_never_came_up_end_nothing(autojump_clock: MockClock) -> None:
+    """A failed start fails its call; one that still starts holds its supervisor up."""
+    assert autojump_clock.autojump_threshold == 0
+    async with open_system() as system:
+        world = World()
+        top = await system.supervise(SupervisorSpec(children=[world.member("good")], auto_shutdown="any"))
+        world.fail_start("bad", 1)
+        with pytest.raises(OSError, match="bad cannot start"):
+            await top.start_child(world.member("bad", Restart.TEMPORARY, significant=True))
+        await trio.testing.wait_all_tasks_blocked()
+        assert top.alive
+
+        async def wait(_: Member) -> None:
+            await trio.sleep(1)
+
+        world.on_start.update(brief=stop_itself, slow=wait)
+        members = [world.member(name, Restart.TRANSIENT, significant=True) for name in ("brief", "slow")]
+        both = await system.supervise(SupervisorSpec(children=members, auto_shutdown="all"))
+        await trio.sleep(5)
+        assert both.alive
+        await child(both, "slow").tell("normal")
+        assert await both.terminated() == Shutdown()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from actors import RestartLimit
+from actors import INTERRUPT_HANDLER, RestartLimit
 from actors.failures import class_name, members, text_of
 from transport import closing
 from transport.errors import Forbidden, NotAuthenticated, TokenExpired, TransportError
@@ -27,7 +27,6 @@ _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
     (Forbidden, closing.FORBIDDEN),
     (TokenExpired, closing.TOKEN_EXPIRED),
 )
-_INTERRUPT_HANDLER = "trio._core._ki"
 
 
 def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterator[BaseException]:
@@ -126,4 +125,4 @@ def _is_real_interrupt(error: BaseException) -> bool:
     traceback = error.__traceback__ if isinstance(error, KeyboardInterrupt) else None
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-    return traceback is not None and traceback.tb_frame.f_globals.get("__name__") == _INTERRUPT_HANDLER
+    return traceback is not None and traceback.tb_frame.f_globals.get("__name__") == INTERRUPT_HANDLER

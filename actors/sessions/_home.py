@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import outcome
 import trio
 
+from actors._trio_internals import INTERRUPT_HANDLER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -97,7 +99,7 @@ async def defer_interrupts() -> None:
 def _trios_handler() -> Callable[[int, Any], object] | None:
     """Return the handler by which trio raises KeyboardInterrupt; None where it has none."""
     handler = signal.getsignal(signal.SIGINT)
-    return handler if callable(handler) and handler.__module__ == "trio._core._ki" else None
+    return handler if callable(handler) and handler.__module__ == INTERRUPT_HANDLER else None
 
 
 def _nothing() -> None:
