@@ -357,6 +357,28 @@ async def test_a_silent_server_is_taken_for_dead_after_a_ping_and_ten_seconds(au
         assert client.statistics().connections == 2
 
 
+@pytest.mark.parametrize(("late", "connections"), [(0.5, 2), (1.5, 1)])
+async def test_a_loop_that_stood_still_judges_no_server_by_that_time(
+    mock_clock: MockClock, late: float, connections: int
+) -> None:
+    """Where the application held the loop beyond the deadline, what the server sent meanwhile is read first."""
+
+    async def silent(peer: Peer) -> None:
+        await peer.welcome(ping_ms=5_000)
+        await peer.gone()
+
+    async with scripted(silent, stay) as server, server.connect() as client:
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(15 + late)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(10)
+        await trio.testing.wait_all_tasks_blocked()
+        assert client.statistics().connections == connections
+        mock_clock.autojump_threshold = 0
+        await trio.sleep(60)
+        assert client.statistics().connections == 2
+
+
 async def test_a_server_that_accepts_and_never_answers_is_given_up_after_connect_seconds(
     autojump_clock: MockClock,
 ) -> None:
