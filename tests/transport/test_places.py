@@ -177,6 +177,19 @@ async def test_a_place_is_not_lost_on_a_client_that_left(
     assert old.closed is bool(others)
 
 
+async def test_a_place_that_comes_free_is_handed_to_a_client_that_is_there(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    here = world(nursery, 2)
+    await here.fill(leaving := Tab(nursery, None), Tab(nursery, 1.0))
+    gone, there = here.come(2)
+    await trio.testing.wait_all_tasks_blocked()
+    gone.left = True
+    here.places.free("u", leaving)
+    await trio.sleep(3)
+    assert (here.admitted[gone], here.admitted[there]) == (False, True)
+
+
 async def test_a_connection_that_gives_up_while_it_waits_takes_no_place(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
