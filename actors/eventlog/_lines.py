@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import Batch, Retention, StreamKey
 
+_FEW = 4
+"""Lines up to which a look at each number is cheaper than one at all together."""
+_DIGITS = [*b"0123456789"] * 101
+"""The last digits of numbers that follow each other, for a thousand of them."""
+
 _START = re.compile(rb'\{"seq":\d+,"ts":(\d+)[,}]')
 
 
@@ -39,9 +44,18 @@ def check_numbers(batch: Batch) -> None:
 
     *A gap that was stored could not be mended: every client would come to it, see it, and come back, for ever.*
     """
-    seq, size = batch.first, 0
-    for line in batch.lines:
-        # No call for a line whose number has as many digits as the one before: this is done for every event.
+    seq, lines = batch.first, batch.lines
+    count, begin = len(lines), b'{"seq":%d,' % seq
+    size = len(begin)
+    # In a third of the time of a look at each whole number: the first and the last one, and between them the last digit
+    # of each. Where a line is missing, or is there twice, so many lines do not lead from the first to the last.
+    if count > _FEW and lines[0][:size] == begin and lines[-1][:size] == b'{"seq":%d,' % (seq + count - 1):
+        try:
+            if [line[size - 2] for line in lines] == _DIGITS[seq % 10 : seq % 10 + count]:
+                return
+        except IndexError:
+            pass  # a line that is shorter than its number
+    for line in lines:
         if line[:size] != b'{"seq":%d,' % seq:
             begin = b'{"seq":%d,' % seq
             size = len(begin)

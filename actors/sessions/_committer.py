@@ -162,10 +162,20 @@ class Committer:
         await passed.wait()
 
     async def _commit(self, taken: list[tuple[Source, Batch]]) -> None:
-        refusal = await self._append([batch for _, batch in taken])
-        if refusal is not None:
-            await self._commit_apart(taken, refusal)
+        try:
+            await self._log.append([batch for _, batch in taken])
+        except BaseException as error:
+            # Whatever a log raises concerns its streams, never this pump. Only its own end does, when it is forced.
+            if isinstance(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+                raise
+            try:
+                await self._commit_apart(taken, _refusal(error))
+            finally:
+                # The sources keep the error, whose traceback has this frame: they would keep themselves.
+                del taken
             return
+        finally:
+            self._done_at = self._now()
         for source, batch in taken:
             try:
                 source.committed(batch)
@@ -177,23 +187,6 @@ class Committer:
             except BaseException as error:  # noqa: BLE001 - a failure of whoever asked to be called
                 self.after_commits.pop(callback, None)
                 report("what is called after commits", error)
-
-    async def _append(self, batches: list[Batch]) -> LogError | None:
-        """Append the batches; return why they are not in the log.
-
-        Apart from :meth:`_commit`, since the traceback of an error holds what stands in its frames: the sources keep
-        the error, and would keep themselves.
-        """
-        try:
-            await self._log.append(batches)
-        except BaseException as error:
-            # Whatever a log raises concerns its streams, never this pump. Only its own end does, when it is forced.
-            if isinstance(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
-                raise
-            return _refusal(error)
-        finally:
-            self._done_at = self._now()
-        return None
 
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
         if len(taken) == 1:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from protocol.wire import greeted_in_memory, memory_client, settled
+from protocol.wire import client, greeted_in_memory, memory_client, settled
 from suites.stage import house
 
 from actors import CommandReply
@@ -125,7 +125,7 @@ async def test_a_connection_that_fails_is_closed_with_4006_and_the_others_go_on(
             assert restarts(server) == {0}
 
 
-@pytest.mark.parametrize("left", ["by itself", "sent away", "lost", "before its hello"])
+@pytest.mark.parametrize("left", ["by itself", "sent away", "lost", "before its hello", "over a socket"])
 async def test_a_connection_that_ended_is_freed_without_a_collector(made: list[Connection], left: str) -> None:
     """Its cursor and its attachment too, while session, endpoint and server live on."""
     async with house(patient).running(port=0) as server:
@@ -142,7 +142,7 @@ async def test_a_connection_that_ended_is_freed_without_a_collector(made: list[C
 
 
 async def come_and_leave(server: Server, made: list[Connection], left: str) -> None:
-    async with memory_client(server) as one:
+    async with client(server) if left == "over a socket" else memory_client(server) as one:
         if left == "before its hello":
             return
         await one.hello(token="alice")
