@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -115,7 +116,7 @@ def test_a_killed_servers_port_and_log_are_free_while_its_forked_workers_live(tm
         with server(tmp_path, 0, 0) as first:
             urls = ready(first, tmp_path)
             said = subprocess.run([sys.executable, "-c", USE, urls[0]], capture_output=True, text=True, check=True)
-            worker, ends_by_sigterm = [int(part) for part in said.stdout.strip("[]\n").replace("true", "1").split(",")]
+            worker, ends_by_sigterm = json.loads(said.stdout)
             assert log_files(worker) == []
             assert ports_of(worker) == set()
             assert ends_by_sigterm
