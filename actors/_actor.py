@@ -63,7 +63,11 @@ class Actor(Instance):
 
     @property
     def nursery(self) -> trio.Nursery:
-        """Where this actor's tasks live, opened when first asked for. They end with it; one that fails ends it."""
+        """Where this actor's tasks live, opened when first asked for. They end with it; one that fails ends it.
+
+        Its ``cancel_scope`` is around the whole life: to cancel that is a failure. Tasks that are to be cancelled need
+        a scope of their own.
+        """
         life = life_of(self)
         life.cell.system.home.check()
         nursery = life.room()

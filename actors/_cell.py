@@ -225,12 +225,11 @@ class Cell(Course):
         self.task = task = trio.lowlevel.current_task()
         protect_from_interrupts(task)
         reason: ExitReason = KILLED
+        life: Incarnation | None = None
         try:
             # One frame for all of it: each coroutine more is 200 bytes of every idle actor.
             while True:
-                life = self.life
-                if life is None:
-                    life = self.life = Incarnation(self)
+                life = self.life = self.life or Incarnation(self)
                 try:
                     # Most of what a life needs is made when there is something to do.
                     if life.is_idle:
@@ -253,6 +252,8 @@ class Cell(Course):
                     return
         finally:
             self._conclude(reason)
+            # From Python 3.12 on the traceback of a failure leads here too, since this called the code that failed.
+            del self, task, reason, life
 
     def _delay(self, reason: ExitReason) -> float | None:
         """Decide what follows an incarnation: seconds until the next one, None for none."""

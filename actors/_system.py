@@ -108,6 +108,9 @@ class ActorSystem:
     ) -> SupervisorRef:
         """Start a supervisor at the top of the tree; return when all its children have started.
 
+        When it exceeds its restart intensity and ``restart`` does not bring it back, the :func:`open_system` block
+        raises that RestartLimit.
+
         Raises what a child's ``started()`` raised. When it raises, or is cancelled, the children before it are stopped,
         and nothing is left.
         """

@@ -93,6 +93,8 @@ class World(logging.Handler):
         self.raised: list[BaseException] = []
         self.told: set[int] = set()
         self.hearts: dict[str, object] = {}
+        self.stopped: list[ActorRef] = []
+        """Those that were asked to end for good."""
         self.faults: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -373,7 +375,7 @@ def child_spec(world: World, name: str, depth: int, automatic: AutoShutdown) -> 
 def supervisor_spec(world: World, depth: int = 0) -> SupervisorSpec:
     draw = world.random.choice
     automatic = draw([AutoShutdown.NEVER, AutoShutdown.NEVER, AutoShutdown.ANY, AutoShutdown.ALL])
-    children = [child_spec(world, f"c{number}", depth, automatic) for number in range(world.random.randrange(4))]
+    children = [child_spec(world, f"c{number}", depth, automatic) for number in range(world.random.randrange(5))]
     return SupervisorSpec(
         draw(list(Strategy)),
         children,
@@ -403,6 +405,9 @@ def look(system: ActorSystem, world: World) -> None:
         ref.statistics()
         if ref.alive and system.find(ref.path) is not ref:
             world.faults.append(f"{ref.path} is in no list")
+    for ref in world.stopped:
+        if ref.alive and ref.statistics().state == "running":
+            world.faults.append(f"the stop of {ref.path} was undone")
     for supervisor in world.supervisors:
         with contextlib.suppress(ActorTerminated):
             supervisor.counts()
@@ -434,12 +439,15 @@ async def ask_one(_: ActorSystem, world: World) -> None:
 
 async def stop_one(_: ActorSystem, world: World) -> None:
     ref = world.pick()
+    world.stopped.append(ref)
     world.tell(await ref.stop(drain=world.chance(0.5), timeout=world.random.choice([None, 0, 1, 9])))
 
 
 async def stop_and_go_on(_: ActorSystem, world: World) -> None:
+    ref = world.pick()
     with trio.move_on_after(world.random.choice([0, 0.05, 0.5])):
-        world.tell(await world.pick().stop(drain=world.chance(0.5)))
+        world.stopped.append(ref)
+        world.tell(await ref.stop(drain=world.chance(0.5)))
 
 
 async def kill_one(_: ActorSystem, world: World) -> None:
@@ -505,17 +513,17 @@ async def pass_time(_: ActorSystem, world: World) -> None:
 
 
 DEEDS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
-    *[spawn_one] * 3,
-    *[supervise_some] * 3,
     *[tell_one] * 12,
     *[ask_one] * 6,
-    *[tell_several] * 3,
-    *[change_children] * 3,
+    *[tell_several] * 5,
+    *[change_children] * 4,
     *[add_child] * 2,
-    *[pass_time] * 3,
-    stop_one,
-    stop_and_go_on,
-    kill_one,
+    *[pass_time] * 5,
+    *[stop_one] * 2,
+    *[stop_and_go_on] * 3,
+    *[kill_one] * 2,
+    spawn_one,
+    supervise_some,
     spawn_and_give_up,
 ]
 
@@ -542,6 +550,9 @@ async def play(world: World) -> None:
             with trio.CancelScope() as outer:
                 async with open_system() as system, trio.open_nursery() as nursery:
                     nursery.start_soon(interfere, system, world, outer)
+                    for begin in (supervise_some, supervise_some, spawn_one):
+                        with world.tolerant():
+                            await begin(system, world)
                     for _ in range(4):
                         nursery.start_soon(use, system, world)
         except (ActorError, BaseExceptionGroup) as error:
