@@ -254,12 +254,14 @@ class ActorSystem:
 
     async def end_by_force(self) -> None:
         """End every actor after a cancellation from outside: what shields itself is forced after GRACE."""
-        self._root.close()
         self.nursery.cancel_scope.cancel()
-        cells = self._root.cells()
         with trio.move_on_after(GRACE):
-            for cell in cells:
-                await cell.gone()
+            # What is cleaning up may still start an actor: it is cancelled from its first step on.
+            while cells := self._root.cells():
+                for cell in cells:
+                    await cell.gone()
+        self._root.close()
+        cells = self._root.cells()
         for cell in cells:
             cell.stop_soon(KILL, 0.0)
         for cell in cells:

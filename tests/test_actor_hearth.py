@@ -449,6 +449,29 @@ async def test_cancelled_together_children_have_the_same_second(autojump_clock: 
     assert trio.current_time() - begin == pytest.approx(2)
 
 
+async def test_an_actor_that_is_started_while_everything_is_cancelled_ends_with_it(autojump_clock: MockClock) -> None:
+    """By the cleaning up of another one, whichever hears of the cancellation first; shielded work has its second."""
+    for _ in range(10):
+        begin = autojump_clock.current_time()
+        with trio.move_on_after(1):
+            async with open_system() as system:
+                world = World()
+                world.on_start["late"] = hang_shielded
+
+                async def spawn_at_the_end(_: Member, system: ActorSystem = system, world: World = world) -> None:
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        with trio.CancelScope(shield=True):
+                            await system.spawn(Member, "late", world)
+
+                ref = await system.spawn(Member, "a", world)
+                await ref.tell(spawn_at_the_end)
+                await trio.sleep_forever()
+        assert trio.current_time() - begin == pytest.approx(2)
+        assert system.statistics().actors == 0
+
+
 # Ctrl-C
 
 
