@@ -10,7 +10,7 @@ import trio
 
 from actors._wakeup import Wakeup
 from actors.errors import LogError, LogUnavailable
-from actors.failures import shown
+from actors.failures import members, shown
 from actors.sessions._boundary import contained, report
 
 if TYPE_CHECKING:
@@ -168,11 +168,7 @@ class Committer:
             # Whatever a log raises concerns its streams, never this pump. Only its own end does, when it is forced.
             if isinstance(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
                 raise
-            try:
-                await self._commit_apart(taken, _refusal(error))
-            finally:
-                # The sources keep the error, whose traceback has this frame: they would keep themselves.
-                del taken
+            await self._commit_apart(taken, _refusal(error))
             return
         finally:
             self._done_at = self._now()
@@ -190,6 +186,8 @@ class Committer:
 
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
         if len(taken) == 1:
+            report("the commit of a session's events", error)
+            _forget_frames(error)
             contained("a session whose log refused", taken[0][0].failed, error)
             return
         for pair in taken:
@@ -203,6 +201,17 @@ def _refusal(error: BaseException) -> LogError:
     refusal = LogUnavailable(f"the log failed: {shown(error)}")
     refusal.__cause__ = error
     return refusal
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Take the tracebacks off an error that a source is to keep, and off its causes: their frames hold the source."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            waiting += (*members(each), *filter(None, (each.__cause__, each.__context__)))
 
 
 def _end(source: Source, error: BaseException) -> None:

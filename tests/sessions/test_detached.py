@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import weakref
 from typing import TYPE_CHECKING
 
@@ -89,8 +90,12 @@ async def come_and_go(sessions: Sessions) -> list[weakref.ref[object]]:
     return [weakref.ref(tab), weakref.ref(attachment), weakref.ref(attachment.cursor)]
 
 
-async def test_a_journal_is_freed_with_the_last_who_holds_it(nursery: trio.Nursery, no_collector: None) -> None:
+async def test_a_journal_is_freed_with_the_last_who_holds_it(
+    nursery: trio.Nursery, no_collector: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After commits, a failed one too, with cursors detached: neither committer nor log holds it."""
+    # What pytest captures of a log line has the traceback.
+    monkeypatch.setattr(logging.getLogger("greenroom.sessions"), "disabled", True)
     async with MemoryLog() as log:
         committer = Committer(log)
         nursery.start_soon(committer.run)
