@@ -39,13 +39,13 @@ def timestamp(line: bytes) -> int:
     return ts
 
 
-def check_numbers(batch: Batch) -> None:
-    """Raise ``LogCorrupt`` unless each line of the batch has its own number, with which it begins: ``{"seq":12,``.
+def check_numbers(batch: Batch, count: int) -> None:
+    """Raise ``LogCorrupt`` unless each of the batch's ``count`` lines has its own number, first of all: ``{"seq":12,``.
 
     *A gap that was stored could not be mended: every client would come to it, see it, and come back, for ever.*
     """
     seq, lines = batch.first, batch.lines
-    count, begin = len(lines), b'{"seq":%d,' % seq
+    begin = b'{"seq":%d,' % seq
     size = len(begin)
     # In a third of the time of a look at each whole number: the first and the last one, and between them the last digit
     # of each. Where a line is missing, or is there twice, so many lines do not lead from the first to the last.

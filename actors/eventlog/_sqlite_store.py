@@ -210,7 +210,7 @@ class Writer:
             raise ValueError(f"an empty batch for {batch.key}")
         if batch.first != end.latest + 1:
             raise LogCorrupt(f"{batch.key} is at {end.latest}: {batch.first} cannot follow")
-        check_numbers(batch)
+        check_numbers(batch, count)
         body = b"\n".join(lines)
         if body.count(b"\n") != count - 1:
             raise LogCorrupt(f"a raw line feed in a line of {batch.key} from {batch.first}")

@@ -51,16 +51,19 @@ class _Stream:
         touched = timestamp(self.lines[-1]) if count else self.touched
         return Head(self.epoch, self.latest + 1 - count, self.latest, self.size, oldest_ts, self.state, touched)
 
-    def add(self, batch: Batch) -> None:
-        if not batch.lines:
+    def add(self, batch: Batch) -> int:
+        """Append the batch; return how many lines it has."""
+        count = len(batch.lines)
+        if not count:
             raise ValueError(f"an empty batch for {batch.key}")
         if batch.first != self.latest + 1:
             raise LogCorrupt(f"{batch.key} is at {self.latest}: {batch.first} cannot follow")
-        check_numbers(batch)
+        check_numbers(batch, count)
         self.lines.extend(batch.lines)
-        self.latest += len(batch.lines)
+        self.latest += count
         self.size += batch.size
         self.state = batch.state
+        return count
 
     def take_back(self, batch: Batch, state: bytes) -> None:
         """Undo the last :meth:`add`, before which the state was ``state``."""
@@ -121,11 +124,12 @@ class MemoryLog(EventLog):
         await trio.lowlevel.checkpoint_if_cancelled()
         streams = self._opened()
         done: list[tuple[_Stream, Batch, bytes]] = []
+        events = 0
         try:
             for batch in batches:
                 stream = streams[batch.key]
                 state = stream.state
-                stream.add(batch)
+                events += stream.add(batch)
                 done.append((stream, batch, state))
         except BaseException:
             for stream, batch, state in reversed(done):
@@ -133,8 +137,7 @@ class MemoryLog(EventLog):
             raise
         self._commits += bool(done)
         self._batches += len(done)
-        for _, batch, _ in done:
-            self._events += len(batch.lines)
+        self._events += events
 
     async def mark(self, key: StreamKey, state: bytes) -> None:
         await trio.lowlevel.checkpoint()
