@@ -249,6 +249,10 @@ class Children:
         """Note that an incarnation begins."""
         child.runs = True
 
+    def halted(self, child: Child) -> None:
+        """Note that an incarnation is over, or that one that was told to begin will not."""
+        child.runs = False
+
     def came_up(self, child: Child) -> None:
         """Note that an incarnation has come up."""
         child.claimed = child.is_new = False

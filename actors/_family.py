@@ -291,6 +291,7 @@ class Family:
             await cell.stop(STOP, child.spec.seconds)
         else:
             await cell.halt(child.spec.seconds)
+            self.children.halted(child)
 
     async def _begin(self, child: Child) -> None:
         cell = child.cell
@@ -301,9 +302,10 @@ class Family:
                 self.children.begun(child)
                 await cell.begin_again()
         except Exception as failure:  # noqa: BLE001  -- logged with its traceback
-            path = f"{self.owner.path}/{child.spec.id}"
-            log_failure(logger, "%s failed: %s", path, shown(failure), error=failure)
             stopped = cell is not None and cell.ends_for_good
+            if not stopped:
+                path = f"{self.owner.path.rstrip('/')}/{child.spec.id}"
+                log_failure(logger, "%s failed: %s", path, shown(failure), error=failure)
             self._follow(
                 self.children.start_failed(child, trio.current_time(), _draw(), stopped=stopped), child, failure
             )

@@ -582,6 +582,27 @@ async def test_members_that_lose_the_same_thing_are_one_failure(strategy: Strate
         assert top.statistics().children_restarted == 1
 
 
+@pytest.mark.parametrize("turns", range(9))
+async def test_a_member_is_halted_again_before_it_has_begun(turns: int) -> None:
+    """An earlier member fails in the very turn in which a later one is told to begin."""
+
+    async def fail_later(_: Member) -> None:
+        for _turn in range(turns):
+            await trio.lowlevel.checkpoint()
+        raise ValueError("a little later")
+
+    for _ in range(12):
+        async with open_system() as system:
+            world = World()
+            spec = SupervisorSpec(Strategy.REST_FOR_ONE, [world.member(name) for name in "abc"])
+            top = await system.supervise(spec)
+            await trio.testing.wait_all_tasks_blocked()
+            child(top, "a").tell_nowait(fail_later)
+            child(top, "b").tell_nowait(ValueError("first"))
+            await trio.testing.wait_all_tasks_blocked()
+            assert [info.state for info in top.children()] == ["running"] * 3
+
+
 async def test_significant_children_that_never_came_up_end_nothing(autojump_clock: MockClock) -> None:
     """A failed start fails its call; one that still starts holds its supervisor up."""
     assert autojump_clock.autojump_threshold == 0

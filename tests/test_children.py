@@ -319,6 +319,19 @@ def test_the_failure_of_an_earlier_member_cuts_a_start_short() -> None:
     assert not children.interrupts(c)
 
 
+def test_a_member_that_is_halted_before_it_has_begun_is_down() -> None:
+    """There is no incarnation then whose end would tell."""
+    children = family(Strategy.REST_FOR_ONE, "ab")
+    a, b = children.entries()
+    children.exited(b, CRASH, 0, 0)
+    assert children.next_step(0) == Begin(b)
+    children.begun(b)
+    children.exited(a, CRASH, 0, 0)
+    assert children.next_step(0) == Halt(b)
+    children.halted(b)
+    assert play(children) == ["+a", "+b"]
+
+
 def test_nothing_is_begun_once_the_supervisor_ends() -> None:
     """Whatever is under way."""
     children = family(Strategy.ONE_FOR_ALL, "ab")
