@@ -52,8 +52,9 @@ class Actor(Instance):
     async def stopping(self, reason: ExitReason) -> None:
         """Run at the end, when the children are gone; the time for it is what is left of ``shutdown``.
 
-        After Normal and Shutdown the nursery is still open: what runs in it is cancelled when this returns. After a
-        Failure it is gone. Not run for a killed actor, and not for one whose ``started()`` failed.
+        After Normal and Shutdown the nursery is still open, and children may be started: what runs is cancelled, and
+        they are stopped, when this returns. After a Failure both are gone. Not run for a killed actor, and not for one
+        whose ``started()`` failed.
         """
 
     @property

@@ -215,11 +215,19 @@ class Incarnation:
     async def _say_goodbye(self, actor: Actor, reason: ExitReason) -> ExitReason:
         self._is_leaving = True
         self.cell.is_stopping(busy=self._has_more_to_do(actor))
+        await self._stop_children()
+        self.said_goodbye = True
+        # stopping() may start helpers, to flush with, say: they are children like others, and end after it.
+        self._is_leaving = False
+        await actor.stopping(reason)
+        self._is_leaving = True
+        await self._stop_children()
+        return reason
+
+    async def _stop_children(self) -> None:
         if self.family is not None:
             await self.family.stop_all()
-        self.said_goodbye = True
-        await actor.stopping(reason)
-        return reason
+            self.family = None
 
     def is_up(self) -> None:
         """Note that ``started()`` has returned, or that there is none."""
@@ -261,7 +269,7 @@ class Incarnation:
 
     @property
     def takes_children(self) -> bool:
-        """Whether a child may be started: not once the end has begun, by whatever it is brought about."""
+        """Whether a child may be started: not while the children are stopped, nor after a failure or a kill."""
         cell = self.cell
         is_stopped_at_start = cell.stop_asked is not None and not cell.was_up
         return not (self._is_leaving or self.over or cell.killed or cell.failures or is_stopped_at_start)

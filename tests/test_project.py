@@ -188,6 +188,12 @@ def test_files_are_short_enough_to_read() -> None:
     assert long == {}
 
 
+def test_no_two_test_files_have_one_name() -> None:
+    """Test folders are not packages: of two files of one name, only the first could be collected."""
+    names = [path.name for path in files(".py", under=("tests",)) if path.name.startswith("test_")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_each_exception_to_a_check_has_its_reason() -> None:
     directive = r"#\s*(noqa|type: ignore|pyright: ignore|pragma: no cover)"
     scope = r"(:?\s*[A-Z]+[0-9]+,?)*(\[[\w-]+(,\s*[\w-]+)*\])?"
