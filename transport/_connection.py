@@ -6,6 +6,7 @@ import logging
 import math
 import secrets
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import trio
@@ -454,7 +455,7 @@ class Connection:
         return False
 
     def _command(self, frame: CommandFrame) -> None:
-        command = Command(frame.id, frame.name, frame.args, self.id, self._reply)
+        command = Command(frame.id, frame.name, frame.args, self.id, _weakly(self._reply))
         if not self._tell(lambda attachment: attachment.command(command)):
             self._reply(CommandReply(frame.id, code="overloaded", message="the session has too much to do"))
 
@@ -599,6 +600,17 @@ class _End(Exception):
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
+
+
+def _weakly(method: Callable[[CommandReply], None]) -> Callable[[CommandReply], None]:
+    """Return a call of the method that does not keep its connection: a session may reply long after that has ended."""
+    reference = weakref.WeakMethod(method)
+
+    def call(reply: CommandReply) -> None:
+        if (bound := reference()) is not None:
+            bound(reply)
+
+    return call
 
 
 def _nothing() -> None:

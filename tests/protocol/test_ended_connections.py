@@ -141,6 +141,32 @@ async def test_a_connection_that_ended_is_freed_without_a_collector(made: list[C
             gc.enable()
 
 
+async def test_a_start_that_waits_for_its_turn_keeps_no_connection_that_asked_for_it(made: list[Connection]) -> None:
+    """However often a client comes back and sends the start again: only the answer to it is owed."""
+    async with house(patient, runs_per_user=1).running(port=0) as server:
+        async with greeted_in_memory(server, token="alice") as first:
+            await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 1_000})
+            await first.receive("reply")
+            for _ in range(2):
+                async with greeted_in_memory(server, token="alice") as tab:
+                    await tab.send("command", id="k2", name="run.start", args={"agent": "patient", "input": 0})
+                    await trio.testing.wait_all_tasks_blocked()
+            gc.collect()
+            gc.disable()
+            try:
+                async with greeted_in_memory(server, token="alice") as tab:
+                    await tab.send("command", id="k2", name="run.start", args={"agent": "patient", "input": 0})
+                    await trio.testing.wait_all_tasks_blocked()
+                await trio.testing.wait_all_tasks_blocked()
+                ended = [weakref.ref(each) for each in made[1:]]
+                made.clear()
+                assert [each() for each in ended] == [None] * 3
+            finally:
+                gc.enable()
+            await first.send("command", id="k3", name="run.cancel", args={"command_id": "k2"})
+            assert (await first.receive("reply"))["result"] == {"cancelled": True}
+
+
 async def come_and_leave(server: Server, made: list[Connection], left: str) -> None:
     async with client(server) if left == "over a socket" else memory_client(server) as one:
         if left == "before its hello":
