@@ -61,8 +61,8 @@ class Owner(Protocol):
         """End it as if it had wished to."""
         ...
 
-    def child_ended(self, reason: ExitReason) -> None:
-        """Take note that a child, which had been up, has ended for good."""
+    def child_ended(self, path: str, reason: ExitReason) -> None:
+        """Take note that the child at that path, which had been up, has ended for good."""
         ...
 
 
@@ -239,7 +239,7 @@ class Family:
         if self.children.ended(child, reason, was_up=was_up, stopped=cell.ends_for_good):
             self.owner.leave(Shutdown())
         if was_up:
-            self.owner.child_ended(reason)
+            self.owner.child_ended(cell.path, reason)
 
     def _child(self, cell: Cell) -> Child | None:
         child = self.children.find(cell.spec.id)
@@ -250,7 +250,8 @@ class Family:
         if follow.gave_up:
             limit = RestartLimit(
                 f"{self.owner.path} gave up: {self.owner.path.rstrip('/')}/{child.spec.id} ended once more after "
-                f"{self.spec.max_restarts} restarts within {self.spec.max_seconds} s"
+                f"{self.spec.max_restarts} restarts within {self.spec.max_seconds} s",
+                self.owner.path,
             )
             limit.__cause__ = cause
             self.owner.crash(limit)

@@ -514,7 +514,7 @@ class Incarnation:
         if self.cell.stop_asked is None:
             self.cell.note_failure(failure)
 
-    def child_ended(self, reason: ExitReason) -> None:
+    def child_ended(self, path: str, reason: ExitReason) -> None:
         """Do nothing: what follows the end of a child is decided by its restart type."""
 
     def leave(self, reason: ExitReason) -> None:

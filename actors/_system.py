@@ -242,9 +242,9 @@ class ActorSystem:
             self.limit = failure
             self.nursery.start_soon(self._give_up, name="giving up")
 
-    def child_ended(self, reason: ExitReason) -> None:
+    def child_ended(self, path: str, reason: ExitReason) -> None:
         """End the system when a top-level actor has exceeded its restart intensity: nothing is left to restart it."""
-        limit = limit_in(reason)
+        limit = limit_in(reason, path)
         if limit is not None:
             self.crash(limit)
 
@@ -268,15 +268,18 @@ class ActorSystem:
             await cell.gone()
 
 
-def limit_in(reason: ExitReason) -> RestartLimit | None:
-    """Return the RestartLimit for which an actor ended; it may have failed once more on its way out."""
+def limit_in(reason: ExitReason, path: str) -> RestartLimit | None:
+    """Return the RestartLimit of the actor at that path, if it ended for that; it may have failed once more since.
+
+    Not one that it was told of: by a supervisor that did not start, or by another system.
+    """
     if not isinstance(reason, Failure):
         return None
     error = reason.exception
     errors: tuple[object, ...] = (error,)
     if isinstance(error, BaseExceptionGroup):
         errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
-    return next((each for each in errors if isinstance(each, RestartLimit)), None)
+    return next((each for each in errors if isinstance(each, RestartLimit) and each.path == path), None)
 
 
 @contextlib.asynccontextmanager

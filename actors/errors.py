@@ -103,7 +103,14 @@ class StashFull(ActorError):
 
 
 class RestartLimit(ActorError):
-    """A supervisor gave up: more than ``max_restarts`` within ``max_seconds``; the last failure is its cause."""
+    """A supervisor gave up: more than ``max_restarts`` within ``max_seconds``; the last failure is its cause.
+
+    ``path`` is the place of the supervisor in the tree.
+    """
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class EventError(GreenroomError):

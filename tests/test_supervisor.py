@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 import trio.testing
@@ -21,6 +23,9 @@ from actors import (
     SupervisorSpec,
     open_system,
 )
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 class Worker(Actor):
@@ -78,6 +83,53 @@ async def test_the_root_gives_up_by_raising() -> None:
 
     with pytest.raises(RestartLimit):
         await fail_too_often()
+
+
+async def fail_soon() -> None:
+    """Fail when the start of the next child is under way."""
+    await trio.sleep(1)
+    raise ValueError("x")
+
+
+class Frail(Actor):
+    """Comes up, and fails a second later."""
+
+    async def started(self) -> None:
+        self.nursery.start_soon(fail_soon)
+
+
+class Slow(Actor):
+    """Never comes up."""
+
+    async def started(self) -> None:
+        await trio.sleep_forever()
+
+
+GIVES_UP = SupervisorSpec(children=[ChildSpec("frail", Frail), ChildSpec("slow", Slow)], max_restarts=0)
+
+
+class Hearer(Actor):
+    """Is told the RestartLimit of a supervisor that does not start."""
+
+    async def receive(self, message: object) -> object:
+        if message == "below":
+            await self.context.supervise(GIVES_UP, "top")
+        async with open_system() as other:
+            return await other.supervise(GIVES_UP, "top")
+
+
+@pytest.mark.parametrize("where", ["below", "elsewhere"])
+async def test_an_actor_that_hears_of_a_limit_fails_alone(where: str, autojump_clock: MockClock) -> None:
+    """A RestartLimit of a supervisor that did not start, or of another system, is a failure of its actor like any."""
+    async with open_system() as system:
+        worker = await system.spawn(Worker)
+        hearer = await system.spawn(Hearer)
+        await hearer.tell(where)
+        reason = await hearer.terminated()
+        assert isinstance(reason, Failure)
+        assert isinstance(reason.exception, RestartLimit)
+        assert reason.exception.path.endswith("/top")
+        assert await worker.ask(1) == 1
 
 
 async def test_terminate_restart_and_delete_a_child() -> None:
