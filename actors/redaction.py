@@ -72,7 +72,7 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
     into for JSON and for ``key=value`` and ``key: value`` too. A word's underscores stand for hyphens too, and for
     nothing: ``private_key`` names ``Private-Key`` and ``privateKey``.
     """
-    return _Redactor(keys).redact
+    return _Redactor.of(keys).redact
 
 
 def redact_text(redact: Redact, text: str) -> str:
@@ -86,16 +86,24 @@ def redact_text(redact: Redact, text: str) -> str:
     return text_of(told, MAX_TEXT)
 
 
+@attrs.frozen
 class _Redactor:
     """Knows the words that name a secret."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    _words: tuple[str, ...]
+    _hint: re.Pattern[str] | None
+    """Whether there can be a secret in a text: JSON may spell any letter as an escape."""
+    _pair: re.Pattern[str]
+
+    @classmethod
+    def of(cls, keys: Iterable[str]) -> _Redactor:
+        """Make one that knows these words."""
         lowered = {_plain(key) for key in keys}
-        self._words = tuple(sorted(lowered | {word.replace("_", "") for word in lowered}))
+        words = tuple(sorted(lowered | {word.replace("_", "") for word in lowered}))
         spelled = "|".join("[-_]?".join(map(re.escape, word.split("_"))) for word in sorted(lowered))
-        # Whether there can be a secret: JSON may spell any letter as an escape.
-        self._hint = re.compile(rf"{spelled}|\\u", re.IGNORECASE) if lowered else None
-        self._pair = re.compile(rf"(?:{spelled})[\w.\-]{{0,64}}+[\"']?\s{{0,16}}+(?:=>|=|:)\s{{0,16}}+", re.IGNORECASE)
+        hint = re.compile(rf"{spelled}|\\u", re.IGNORECASE) if lowered else None
+        pair = re.compile(rf"(?:{spelled})[\w.\-]{{0,64}}+[\"']?\s{{0,16}}+(?:=>|=|:)\s{{0,16}}+", re.IGNORECASE)
+        return cls(words, hint, pair)
 
     def redact(self, value: Any) -> Any:  # any JSON, or what a tool takes instead
         """Return the value without its secrets; raises RecursionError for a cycle."""

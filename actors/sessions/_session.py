@@ -168,7 +168,7 @@ class Session(Actor):
             command_seconds=settings.command_memory_seconds,
             ages=house.ages,
             command_bytes=settings.command_memory_bytes,
-            on_failure=_weakly(self._log_failed),
+            on_failure=_when_log_failed(self),
         )
         signals = Signals(journal.cursors, settings.typing_seconds)
         self._stage = Stage(
@@ -451,7 +451,7 @@ class Session(Actor):
         self._refuse(start.command_id, code, message)
         self._show_queued(start, waiting=False)
 
-    def _log_failed(self, error: LogError) -> None:
+    def log_failed(self, error: LogError) -> None:
         if self._is_up and not self._stage.scope.cancel_called:
             self._start_soon(_fail, error)
 
@@ -592,15 +592,15 @@ def _unknown(command: Command) -> CommandRefused:
     return CommandRefused("unknown_command", f"there is no command {name!r}")
 
 
-def _weakly(method: Callable[[LogError], None]) -> Callable[[LogError], None]:
-    """Return a call of the session's method that does not keep the session, which keeps its caller."""
-    reference = weakref.WeakMethod(method)
+def _when_log_failed(session: Session) -> Callable[[LogError], None]:
+    """Return a function that tells the session that its log failed. It does not keep the session, which keeps it."""
+    reference = weakref.ref(session)
 
-    def call(error: LogError) -> None:
-        if (bound := reference()) is not None:
-            bound(error)
+    def tell(error: LogError) -> None:
+        if (there := reference()) is not None:
+            there.log_failed(error)
 
-    return call
+    return tell
 
 
 async def _fail(error: LogError) -> None:

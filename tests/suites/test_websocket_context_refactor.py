@@ -27,7 +27,17 @@ from actors import Run, RunContext, current_run
 
 USERS = scaled(50, 300)
 SERVICES = {
-    *("House", "Committer", "MemoryLog", "Agents", "SessionSettings", "Settings", "RunLimiter", "ToolThreads"),
+    *(
+        "House",
+        "Committer",
+        "MemoryLog",
+        "Agents",
+        "SessionSettings",
+        "Settings",
+        "RunLimiter",
+        "ToolThreads",
+        "AgeClock",
+    ),
     *("Endpoint", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory"),
 }
 """What all sessions share, by class: the walk ends there. Trio's own objects end it too."""
