@@ -302,7 +302,9 @@ class Family:
             else:
                 self.children.begun(child)
                 await cell.begin_again()
-        except Exception as failure:  # noqa: BLE001  -- logged with its traceback
+        except trio.Cancelled:
+            raise
+        except BaseException as failure:  # noqa: BLE001  -- whatever a member raises, a SystemExit too; it is logged
             stopped = cell is not None and cell.ends_for_good
             if not stopped:
                 path = f"{self.owner.path.rstrip('/')}/{child.spec.id}"

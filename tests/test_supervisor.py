@@ -188,3 +188,43 @@ async def test_supervisors_nest() -> None:
         assert system.statistics().actors == 3
         await outer.stop()
         assert system.statistics().actors == 0
+
+
+class Exiting(Worker):
+    """Raises an error in the second and third start."""
+
+    def __init__(self, errors: list[BaseException]) -> None:
+        self.errors = errors
+
+    async def started(self) -> None:
+        if len(self.errors) > 1:
+            raise self.errors.pop()
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), BaseExceptionGroup("x", [SystemExit()])], ids=repr
+)
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("where", ["factory", "started"])
+async def test_a_restart_that_raises_an_exit_is_tried_again(
+    where: str, strategy: Strategy, error: BaseException
+) -> None:
+    """Whatever a child raises when it is started again is a failed restart of that child, and leaves its supervisor."""
+    errors: list[BaseException] = [ValueError()]
+
+    def make() -> Actor:
+        if where == "factory" and len(errors) > 1:
+            raise errors.pop()
+        return Exiting(errors if where == "started" else [])
+
+    async with open_system() as system:
+        spec = SupervisorSpec(strategy, [ChildSpec("a", Worker), ChildSpec("b", make), ChildSpec("c", Worker)])
+        supervisor = await system.supervise(spec)
+        child = supervisor.child("b")
+        assert child is not None
+        errors += [error, error]
+        await child.tell(ValueError("x"))
+        assert await child.ask(1) == 1
+        await trio.testing.wait_all_tasks_blocked()
+        assert [each.state for each in supervisor.children()] == ["running"] * 3
+        assert supervisor.statistics().children_restarted == 3
