@@ -306,7 +306,7 @@ class Family:
             raise
         except BaseException as failure:  # noqa: BLE001  -- whatever a member raises, a SystemExit too; it is logged
             stopped = cell is not None and cell.ends_for_good
-            if not stopped:
+            if not (stopped and isinstance(failure, ActorTerminated)):  # which says no more than that it was stopped
                 path = f"{self.owner.path.rstrip('/')}/{child.spec.id}"
                 log_failure(logger, "%s failed: %s", path, shown(failure), error=failure)
             self._follow(

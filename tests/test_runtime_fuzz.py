@@ -614,6 +614,11 @@ def test_nothing_is_left_whatever_happens(chunk: int) -> None:
         assert run(seed).faults == [], seed
 
 
+def test_a_start_that_fails_as_it_is_stopped_is_logged() -> None:
+    """A group member's next start fails while the group is being stopped: with this seed its exception was lost."""
+    assert run(4592).faults == []
+
+
 def test_a_seed_replays_exactly() -> None:
     """The same seed is the same story, event by event, at the same times."""
     for seed in range(5):
