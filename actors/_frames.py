@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from actors.failures import members
+from actors.failures import led_to, members, traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ def let_go_of_frames(error: BaseException) -> None:
     Code that goes on is not touched: another task may have caught the exception, and wait inside its ``except``.
     """
     for each in _related(error):
-        traceback = each.__traceback__
+        traceback = traceback_of(each)
         while traceback is not None:
             if _is_left(traceback.tb_frame):
                 traceback.tb_frame.clear()
@@ -45,4 +45,4 @@ def _related(error: BaseException) -> Iterator[BaseException]:
         if each is not None and id(each) not in seen:
             seen.add(id(each))
             yield each
-            waiting += [each.__cause__, each.__context__, *members(each)]
+            waiting += [*led_to(each), *members(each)]

@@ -40,6 +40,7 @@ from actors._trio_internals import (
     open_inside,
 )
 from actors.errors import ActorTerminated, DeathPact, ReplyDropped
+from actors.failures import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +166,12 @@ class Incarnation:
             self.over = True
             if self.nursery is not None:
                 scope.cancel()
-                await close_nursery(self.nursery)
+                # Its tasks' failures were noted; what is raised here is trio's, of a task that ended in disorder: a
+                # generator was left behind with a nursery open. It must not end the tasks around this actor.
+                try:
+                    await close_nursery(self.nursery)
+                except BaseException as failure:  # noqa: BLE001  -- as above
+                    self.note(failure)
                 self.nursery = None
         reason = self._verdict(wish, scope)
         if self._has_ended_well(reason) or is_cancelled():
@@ -567,9 +573,9 @@ class Incarnation:
 
 def without_cancelled(failure: BaseException) -> BaseException | None:
     """Return what was raised without any Cancelled in it; None when nothing else is left."""
-    if isinstance(failure, trio.Cancelled):
+    if is_a(failure, trio.Cancelled):
         return None
-    if not isinstance(failure, BaseExceptionGroup):
+    if not is_a(failure, BaseExceptionGroup):
         return failure
     group = cast("BaseExceptionGroup[BaseException]", failure)
     try:

@@ -23,6 +23,7 @@ from actors._supervisor import SupervisorRef, body
 from actors._tree import TreeNode, tree_of
 from actors._trio_internals import Protection
 from actors.errors import RestartLimit
+from actors.failures import is_a, members
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -276,10 +277,8 @@ def limit_in(reason: ExitReason, path: str) -> RestartLimit | None:
     if not isinstance(reason, Failure):
         return None
     error = reason.exception
-    errors: tuple[object, ...] = (error,)
-    if isinstance(error, BaseExceptionGroup):
-        errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
-    return next((each for each in errors if isinstance(each, RestartLimit) and each.path == path), None)
+    limits = (cast("RestartLimit", each) for each in members(error) or (error,) if is_a(each, RestartLimit))
+    return next((limit for limit in limits if limit.path == path), None)
 
 
 @contextlib.asynccontextmanager

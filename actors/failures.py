@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import TracebackType
 
 MAX_TEXT = 2_000
 """Characters of a text that is shown; a longer one is cut and says so."""
@@ -107,6 +108,27 @@ def members(error: BaseException) -> tuple[BaseException, ...]:
     return cast("tuple[BaseException, ...]", BaseExceptionGroup.exceptions.__get__(group))
 
 
+def is_a(error: BaseException, kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """Return whether the exception was made as one of ``kind``. Never raises: ``isinstance`` asks its ``__class__``."""
+    return issubclass(type(error), kind)
+
+
+def traceback_of(error: BaseException) -> TracebackType | None:
+    """Return the exception's traceback. Never raises: what its own class has under that name is not asked."""
+    return cast("TracebackType | None", _built_in(error, "__traceback__"))
+
+
+def led_to(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """Return the exception's cause and context. Never raises, as :func:`traceback_of` does not."""
+    cause, context = _built_in(error, "__cause__"), _built_in(error, "__context__")
+    return cast("BaseException | None", cause), cast("BaseException | None", context)
+
+
+def _built_in(error: BaseException, name: str) -> object:
+    """Return what every exception has under ``name``, without asking the exception's own class."""
+    return BaseException.__dict__[name].__get__(error)
+
+
 def is_plain(error: BaseException) -> bool:
     """Return whether any formatter can show this exception: few, shallow, without cycles, and each has a text."""
     count, level, seen = 0, [error], {id(error)}
@@ -125,11 +147,15 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_presentable(error: BaseException) -> bool:
-    """Return whether ``repr`` of the exception is short work and does not raise: trio asks for it outside of tasks."""
+    """Return whether ``repr`` of the exception is short work and does not raise: trio asks for it outside of tasks.
+
+    So it does for the ``__class__``, in the middle of the exit of a cancel scope: that must be the exception's type.
+    And the traceback must be there for whatever takes frames off it.
+    """
     count, level = 0, [error]
     for _ in range(MAX_DEPTH):
         count += len(level)
-        if count > MAX_RELATED or not all(map(_has_repr, level)):
+        if count > MAX_RELATED or not all(_is_itself(each) and _has_repr(each) for each in level):
             return False
         level = [one for each in level for one in _shown_with(each)]
     return not level
@@ -157,14 +183,21 @@ def flat(error: BaseException, *first: BaseException) -> BaseException:
     group = BaseExceptionGroup(message, held)
     if not is_presentable(group):  # each is, but not all of them together
         group = BaseExceptionGroup(message, list(map(_stand_in, held)))
-    return group.with_traceback(error.__traceback__)
+    return group.with_traceback(traceback_of(error))
 
 
 def _shown_with(error: BaseException) -> tuple[BaseException, ...]:
     """Return the exceptions whose ``repr`` is part of the exception's."""
-    args = cast("tuple[object, ...]", BaseException.args.__get__(error))  # type: ignore[attr-defined]  # a descriptor
+    args = cast("tuple[object, ...]", _built_in(error, "args"))
     held = (cast("BaseException", each) for each in args if issubclass(type(each), BaseException))
     return members(error) or tuple(held)
+
+
+def _is_itself(error: BaseException) -> bool:
+    try:
+        return error.__class__ is type(error) and error.with_traceback(error.__traceback__) is error
+    except BaseException:  # noqa: BLE001 - that is the question
+        return False
 
 
 def _has_repr(error: BaseException) -> bool:
@@ -193,9 +226,11 @@ def _stand_in(error: BaseException) -> BaseException:
         built_in: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
         made: BaseException = built_in.__new__(type(kind.__name__, (kind,), names), text)
         made.__dict__.update(error.__dict__)
-    except BaseException:  # noqa: BLE001 - the class may be anything
-        made = RuntimeError(f"{name}: {text}" if text else name)
-    return made.with_traceback(error.__traceback__)
+        if is_presentable(made):
+            return made.with_traceback(traceback_of(error))
+    except BaseException:  # noqa: BLE001, S110 - the class may be anything
+        pass
+    return RuntimeError(f"{name}: {text}" if text else name).with_traceback(traceback_of(error))
 
 
 def log_failure(
@@ -237,7 +272,7 @@ def _tracebacks(error: BaseException) -> str:
 
 def _frames(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_tb(error.__traceback__, -_FRAMES))
+        return "".join(traceback.format_tb(traceback_of(error), -_FRAMES))
     except BaseException:  # noqa: BLE001 - source lines come from foreign loaders
         return ""
 
@@ -272,11 +307,10 @@ def _walk(
 
 def _before(error: BaseException) -> BaseException | None:
     """Return the cause, or the context unless it is suppressed."""
-    try:
-        cause, context = error.__cause__, None if error.__suppress_context__ else error.__context__
-    except BaseException:  # noqa: BLE001 - an exception's class may compute its attributes
-        return None
-    return context if cause is None else cause
+    cause, context = led_to(error)
+    if cause is not None or _built_in(error, "__suppress_context__"):
+        return cause
+    return context
 
 
 def _chain(error: BaseException, seen: set[int]) -> Iterator[BaseException]:

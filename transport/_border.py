@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from actors import INTERRUPT_HANDLER, RestartLimit
-from actors.failures import class_name, members, text_of
+from actors.failures import class_name, is_a, members, text_of, traceback_of
 from transport import closing
 from transport.errors import Forbidden, NotAuthenticated, TokenExpired, TransportError
 
@@ -55,8 +55,8 @@ def refusal_in(raised: BaseException) -> tuple[int, str] | None:
     found = list(leaves(raised))
     for kind, code in _REFUSALS:
         for error in found:
-            expired = isinstance(error, TokenExpired)
-            if isinstance(error, kind) and expired is (kind is TokenExpired):
+            expired = is_a(error, TokenExpired)
+            if is_a(error, kind) and expired is (kind is TokenExpired):
                 return code, text_of(error) or class_name(error)
     return None
 
@@ -98,7 +98,7 @@ def the_one(raised: BaseException, own: BaseException | None = None) -> BaseExce
     That is ``own`` (what the block itself raised, which may be a group), a ``RestartLimit``, or else the only exception
     that is no cancellation. Return ``raised`` where all are cancellations, or several say different things.
     """
-    found = [error for error in leaves(raised, own) if not isinstance(error, trio.Cancelled)]
+    found = [error for error in leaves(raised, own) if not is_a(error, trio.Cancelled)]
     limits = [error for error in found if isinstance(error, RestartLimit)]
     others = [error for error in found if error is own] or limits or found
     return others[0] if len(others) == 1 else raised
@@ -115,14 +115,14 @@ def called_at_once(function: Callable[..., Any], *arguments: object) -> Any | Ba
 
 def passed_on(result: Any) -> Any:
     """Return ``result``; where it holds a Ctrl-C that was caught at a border, send that on to the main task first."""
-    if isinstance(result, BaseException) and any(map(_is_real_interrupt, leaves(result))):
+    if issubclass(type(result), BaseException) and any(map(_is_real_interrupt, leaves(result))):
         signal.raise_signal(signal.SIGINT)
     return result
 
 
 def _is_real_interrupt(error: BaseException) -> bool:
     """Say whether ``error`` was raised by trio's handler of SIGINT: foreign code may raise a KeyboardInterrupt too."""
-    traceback = error.__traceback__ if isinstance(error, KeyboardInterrupt) else None
+    traceback = traceback_of(error) if is_a(error, KeyboardInterrupt) else None
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     return traceback is not None and traceback.tb_frame.f_globals.get("__name__") == INTERRUPT_HANDLER

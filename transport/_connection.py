@@ -23,7 +23,7 @@ from actors import (
     SessionClosed,
     Trimmed,
 )
-from actors.failures import log_failure
+from actors.failures import is_a, log_failure
 from transport import closing, frames
 from transport._border import called, leaves, passed_on, refusal_in
 from transport._greeting import decoded, identify, welcome
@@ -38,7 +38,7 @@ from transport.limits import Refusals, TokenBucket
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trio_websocket import WebSocketConnection, WebSocketRequest
 
@@ -160,7 +160,7 @@ class Connection:
 
     def _note_end(self, raised: BaseException) -> None:
         # trio-websocket lets exceptions of its reader through: LocalProtocolError for a pong in mid-close, for one.
-        if all(isinstance(error, (*_ENDS, trio.Cancelled)) for error in leaves(raised)):
+        if all(is_a(error, (*_ENDS, trio.Cancelled)) for error in leaves(raised)):
             logger.debug("connection %s has ended", self.id)
         else:
             log_failure(logger, "connection %s failed", self.id, error=raised)
@@ -225,7 +225,7 @@ class Connection:
             outbox.write(frames.events_message(lines))
         elif cursor.behind:
             self._catching_up = True
-            self._nursery.start_soon(self._catch_up)
+            self._nursery.start_soon(self._beside, self._catch_up)
             return
         while self._signals.size and not outbox.blocked:
             outbox.write(frames.text_message(self._signals.take()))
@@ -425,7 +425,7 @@ class Connection:
                     self._tell(lambda attachment: attachment.typing_changed(active=frame.active))
             case HistoryFrame():
                 if self._within_rate(None):
-                    self._nursery.start_soon(self._history, frame)
+                    self._nursery.start_soon(self._beside, self._history, frame)
             case _:
                 pass
 
@@ -478,6 +478,15 @@ class Connection:
             self._outbox.post(frames.text_message(frames.reply(reply)))
             self._endpoint.flusher.mark(self)
         except BaseException as error:  # noqa: BLE001 - as said
+            self.failed(error)
+
+    async def _beside(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Do ``work`` beside the conversation. Where it fails the connection ends: nothing is left for trio to show."""
+        try:
+            await work(*arguments)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a log may raise anything
             self.failed(error)
 
     async def _history(self, frame: HistoryFrame) -> None:

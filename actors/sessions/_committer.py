@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
 import trio
 
 from actors._wakeup import Wakeup
 from actors.errors import LogError, LogUnavailable
-from actors.failures import members, shown
+from actors.failures import is_a, led_to, members, shown
 from actors.sessions._boundary import contained, report
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Committer:
             await self._log.append([batch for _, batch in taken])
         except BaseException as error:
             # Whatever a log raises concerns its streams, never this pump. Only its own end does, when it is forced.
-            if isinstance(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+            if is_a(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
                 raise
             await self._commit_apart(taken, _refusal(error))
             return
@@ -196,8 +196,8 @@ class Committer:
 
 def _refusal(error: BaseException) -> LogError:
     """Make the error that a source is told, of what a log raised."""
-    if isinstance(error, LogError):
-        return error
+    if is_a(error, LogError):
+        return cast("LogError", error)
     refusal = LogUnavailable(f"the log failed: {shown(error)}")
     refusal.__cause__ = error
     return refusal
@@ -210,8 +210,8 @@ def _forget_frames(error: BaseException) -> None:
         each = waiting.pop()
         if id(each) not in seen:
             seen.add(id(each))
-            each.__traceback__ = None
-            waiting += (*members(each), *filter(None, (each.__cause__, each.__context__)))
+            BaseException.with_traceback(each, None)
+            waiting += (*members(each), *(one for one in led_to(each) if one is not None))
 
 
 def _end(source: Source, error: BaseException) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors.failures import flat, is_presentable, leaves, presentable
+from actors.failures import flat, is_a, is_presentable, leaves, presentable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 def only_cancelled(error: BaseException) -> bool:
     """Return whether this is cancellation and nothing else: a group that also holds a failure is a failure."""
-    return all(isinstance(leaf, trio.Cancelled) for leaf in leaves(error))
+    return all(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
 
 def has_cancelled(error: BaseException) -> bool:
     """Return whether this is cancellation, or holds one: then it must reach the scope that was cancelled."""
-    return any(isinstance(leaf, trio.Cancelled) for leaf in leaves(error))
+    return any(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
 
 def settled(error: BaseException) -> BaseException:
@@ -29,7 +29,7 @@ def settled(error: BaseException) -> BaseException:
     outside of any task, where an exception ends the whole loop. So nothing deep, huge or unprintable leaves a call, and
     a tree of cancellations leaves it as one.
     """
-    cancelled = next((leaf for leaf in leaves(error) if isinstance(leaf, trio.Cancelled)), None)
+    cancelled = next((leaf for leaf in leaves(error) if is_a(leaf, trio.Cancelled)), None)
     if cancelled is None:
         return presentable(error)
     if only_cancelled(error):

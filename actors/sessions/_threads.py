@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import attrs
 import trio
 
+from actors.failures import presentable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -151,6 +153,13 @@ class _Held:
         _HELD.set(self)
         try:
             return function()
+        except BaseException as error:
+            # On its way out of the thread an exception is asked for its traceback: one that fails there never arrives,
+            # and the thread's place is never given back.
+            fit = presentable(error)
+            if fit is error:
+                raise
+            raise fit from None
         finally:
             self.over = True
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import inspect
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 import trio
+import trio.testing
 from sessions._one_run import ends, events_of
 
-from actors import CommandRefused, Run, RunFailed
+from actors import Agents, CommandRefused, MemoryLog, Run, RunFailed, Sessions, SupervisorSpec, open_system
 from actors.failures import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 
 class Unshowable(Exception):
@@ -37,6 +39,21 @@ class Quits(Exception):
         raise SystemExit("cannot be shown")
 
     __str__ = __repr__
+
+
+class Nameless(Exception):
+    """Exits where ``isinstance`` asks for its class."""
+
+    @property  # type: ignore[misc]  # the fault
+    def __class__(self) -> type:
+        raise SystemExit("has no class")
+
+
+class Closed(Exception):
+    """Fails for every attribute that is asked for."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise SystemExit(name)
 
 
 class Needy(Exception):
@@ -91,6 +108,8 @@ ERRORS: dict[str, tuple[Callable[[], BaseException], str, type[BaseException]]] 
     "argument": (lambda: ValueError(nested(500)), "ValueError", ValueError),
     "unshowable": (Unshowable, "Unshowable", Unshowable),
     "quits": (Quits, "Quits", Quits),
+    "nameless": (Nameless, "Nameless", RuntimeError),
+    "closed": (Closed, "Closed", RuntimeError),
     "needy": (lambda: Needy(1, 2), "Needy", RuntimeError),
     "unshowables": (lambda: ExceptionGroup("two", [Quits(), Unshowable()]), "ExceptionGroup", Quits),
     "cyclic": (cyclic, "ValueError", ValueError),
@@ -319,3 +338,36 @@ async def test_a_check_of_an_input_that_raises_refuses_it(error: BaseException) 
     events = await events_of(agent, picky)
     assert ends(events) == [("ok", None)] * 2
     assert next(event for event in events if event["type"] == "agent_completed")["data"]["result"] == "bad_input"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_generator_left_with_a_nursery_open_ends_its_own_session_at_most() -> None:
+    """Trio ends such a task in disorder, which is the failure of that session's actor and of no other."""
+
+    async def generator() -> AsyncGenerator[int]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            yield 1
+
+    async def careless(_: Run) -> None:
+        async for _each in generator():
+            break
+
+    async def waits(_: Run) -> None:
+        await trio.sleep_forever()
+
+    registry = Agents()
+    registry.add(careless)
+    registry.add(waits)
+    sessions = Sessions(MemoryLog(), registry)
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        neighbour = await sessions.get("bob", "s1")
+        await neighbour.start("waits")
+        handle = await sessions.get("alice", "s1")
+        with suppress(CommandRefused):
+            await handle.start("careless")
+        await trio.testing.wait_all_tasks_blocked()
+        assert sessions.statistics().crashed <= 1
+        assert [one.runs for one in sessions.of("bob")] == [1]
+        assert await handle.start("waits")
