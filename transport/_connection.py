@@ -23,7 +23,7 @@ from actors import (
     SessionClosed,
     Trimmed,
 )
-from actors.failures import is_a, log_failure
+from actors.failures import is_a, is_presentable, log_failure
 from transport import closing, frames
 from transport._border import called, leaves, passed_on, refusal_in
 from transport._greeting import decoded, identify, welcome
@@ -149,6 +149,11 @@ class Connection:
                 self._outbox.before_close = self._before_close
                 try:
                     await self._serve()
+                except BaseException as raised:
+                    if is_presentable(raised):
+                        raise
+                    # A log raises what it likes as a session is made; trio would show it as the nursery closes.
+                    self._note_end(passed_on(raised))
                 finally:
                     self._let_go()
                     await trio.aclose_forcefully(self._outbox)

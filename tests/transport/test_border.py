@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,12 +13,16 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from trio_websocket import ConnectionClosed, open_websocket_url
 
-from transport import Forbidden, NotAuthenticated, TokenExpired
+from actors import MemoryLog, Run
+from transport import Forbidden, Greenroom, NotAuthenticated, TokenExpired, connect
 from transport._border import called, leaves, refusal_in
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from actors import Head, StreamKey
 
 
 class Unshowable(Exception):
@@ -204,3 +209,54 @@ def test_a_real_ctrl_c_is_the_main_tasks(deep: bool) -> None:
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - its leaves are looked at
         trio.run(main)
     assert {type(error) for error in leaves(caught.value)} == {KeyboardInterrupt}
+
+
+class UnshowableExit(BaseException):
+    """Has no text either, and is no ``Exception``."""
+
+    __str__ = Unshowable.__str__
+    __repr__ = Unshowable.__str__
+
+
+class _Failing(MemoryLog):
+    """A log that fails for one user's session with what cannot be shown: as it is made, or as it is read."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    async def make(self, key: StreamKey) -> Head:
+        if self.what == "make" and key.session == "bad":
+            raise UnshowableExit
+        return await super().make(key)
+
+    async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
+        if self.what == "read" and key.session == "bad":
+            raise UnshowableExit
+        return await super().read(key, after, limit, size)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("what", ["make", "read"])
+async def test_a_log_that_fails_unshowably_ends_the_connection_that_asked(what: str) -> None:
+    """What a log raises for one session is not left to trio, which would end every connection with it."""
+    app = Greenroom(log=_Failing(what))
+
+    @app.agent
+    async def echo(_: Run, text: str) -> str:
+        return text
+
+    async with app.running(port=0) as server, connect(server.url, session="good") as good:
+        await good.start("echo", "before")
+        async with open_websocket_url(server.url, subprotocols=["greenroom.v1"]) as bad:
+            with suppress(ConnectionClosed):
+                await bad.send_message('{"type":"hello","session":"bad"}')
+                await bad.send_message('{"type":"command","id":"1","name":"message.send","args":{"text":"x"}}')
+                while "reply" not in await bad.get_message():
+                    pass
+                await bad.send_message('{"type":"history","id":"h","after":0,"limit":10}')
+                while True:
+                    await bad.get_message()
+        await good.start("echo", "after")
+        assert good.state == "live"
+        assert server.endpoint.statistics().accepted == 2
