@@ -14,6 +14,7 @@ import orjson
 import trio
 
 from actors._actor import Actor
+from actors._frames import let_go_of_frames
 from actors._lifecycle import Failure
 from actors.codec import encode, envelope, is_text
 from actors.errors import (
@@ -488,6 +489,8 @@ class Session(Actor):
         except BaseException as error:  # noqa: BLE001 - as said
             if not only_cancelled(error):
                 log_failure(logger, "agent %s failed in run %s of %s/%s", agent.name, run.id, *self._key, error=error)
+            # From Python 3.12 on a timeout of trio leaves a cycle in these frames, and with it all that leads to them.
+            let_go_of_frames(error)
 
     def _run_cancel(self, command: Command) -> None:
         run_id = self._run_named(command)
