@@ -135,7 +135,7 @@ class Incarnation:
         self._notice: object = NO_MESSAGE
         """The lifecycle message in hand."""
         self._is_leaving = False
-        """Whether it handles nothing more: its children are being stopped, or are gone."""
+        """Whether its children are being stopped, before ``stopping()`` and after it: none may be started meanwhile."""
         self.said_goodbye = False
         """Whether ``stopping()`` was begun: it is run once."""
         self._attention = False
