@@ -259,6 +259,14 @@ class EventLogContract:
         await log.open()
         await log.make(_KEY)
 
+    async def test_a_log_that_does_not_outlive_its_process_forgets_all_once_closed(self, log: EventLog) -> None:
+        """Agents are called before such a log has their start: were it kept, it could be done a second time."""
+        await log.make(_KEY)
+        await log.close()
+        await log.open()
+        if not log.outlives_process:
+            _same(await log.head(_KEY), None)
+
     async def _fill(self, log: EventLog) -> list[bytes]:
         """Ten events in rows of 1, 2, 3 and 4, a ms apart."""
         await log.make(_KEY)
@@ -292,6 +300,7 @@ class FaultyLog(EventLog):
 
     def __init__(self, inner: EventLog) -> None:
         self._inner = inner
+        self.outlives_process = inner.outlives_process
         self._faults: dict[Operation, collections.deque[Hold | None]] = {
             "append": collections.deque(),
             "read": collections.deque(),

@@ -127,6 +127,14 @@ class EventLog(ABC):
     gather_seconds: float = 0.0
     """How long after an append was due small ones had better gather for the next: what one of its own costs."""
 
+    outlives_process: bool = True
+    """Whether commits can be there after the death of the process. False only for a log that forgets all once closed.
+
+    Where True, the agent of a start that a client may send again is called once ``agent_started`` is committed: a death
+    of the process before that leaves nothing done, a later one leaves the start known. A log that wraps another says
+    what that one says.
+    """
+
     @abstractmethod
     async def open(self) -> None:
         """Make the log usable. Raises when it cannot be; then, as when it is cancelled, nothing stays open.

@@ -92,6 +92,8 @@ class MemoryLog(EventLog):
     end must wait for something in between. It costs about as much as extending a list.
     """
 
+    outlives_process = False
+
     def __init__(self) -> None:
         self._streams: dict[StreamKey, _Stream] | None = None
         self._commits = self._batches = self._events = self._reads = self._trims = 0

@@ -418,7 +418,10 @@ class Session(Actor):
         seconds = agent.timeout if agent.timeout is not None else self._house.settings.run_seconds
         scope = RunScope(run, text, timeout=seconds, command_id=None if command.internal else command.id)
         place = self._house.limiter.enter(self._key.user)
-        start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, self._stage.journal.now())
+        # Only a client sends a command again, and only such a log can have lost it and still be there.
+        recorded = trio.Event() if self._house.log.outlives_process and not command.internal else None
+        since = self._stage.journal.now()
+        start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, since, recorded)
         self._start_soon(self._perform, start)  # first: from here on the place is left, whatever happens
         if place.held:
             self._begin(start)
@@ -442,6 +445,8 @@ class Session(Actor):
             self._drop(start, "internal", self._reference(start.command_id, error))
             return False
         start.begun = True
+        if start.recorded is not None:
+            self._stage.journal.when_committed(start.note_commit)
         self._reply_when_committed(start.command_id, {"run_id": start.run.id})
         return True
 
@@ -483,6 +488,7 @@ class Session(Actor):
         run, agent = start.run, start.agent
         try:
             async with start.scope:
+                await start.may_call()
                 run.result = await agent(run, start.value)
         # Nor does a cancellation go on from here: nothing follows in this task. A Ctrl-C is not among these, see
         # interrupts_deferred().
@@ -500,7 +506,12 @@ class Session(Actor):
             run.stop()
         elif start is not None and waits:
             self._withdraw(start)
-        self._reply(CommandReply(command.id, {"cancelled": run is not None or waits}))
+        result: dict[str, JSON] = {"cancelled": run is not None or waits}
+        if start is not None and start.in_doubt:
+            # Told before, the death of the process could have the start sent again, and a run that was cancelled go on.
+            self._reply_when_committed(command.id, result)
+        else:
+            self._reply(CommandReply(command.id, result))
 
     def _run_named(self, command: Command) -> str:
         """Return the id of the run that the command names by itself, or by the command that started it."""

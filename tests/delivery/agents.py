@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from actors import EventLog, Run
 
 KEY = StreamKey("anonymous", "s1")
+CALLS = "calls.txt"
+"""Where agents that note their calls do so, in the folder of their process: user and run, a line each."""
 
 
 @attrs.frozen
@@ -49,7 +54,7 @@ async def by_name(credentials: Credentials) -> User:
 def app_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> Greenroom:
     """A server with the agents below."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, "commands_burst": 1_000, **settings})
-    for agent in (worker, wall, patient, named, chatter, signaller):
+    for agent in (worker, wall, patient, named, chatter, signaller, calls, fatal):
         app.agent(agent)
     return app
 
@@ -109,6 +114,23 @@ async def named(run: Run, count: int) -> None:
     for number in range(count):
         async with run.tool(run.user, {"number": number}), run.subrun(run.user) as child:
             await child.output(f"{run.user} {number}")
+
+
+async def calls(run: Run, count: int) -> None:
+    """Notes in a file that it was called, before anything else; then does as ``named``."""
+    note_call(run)
+    await named(run, count)
+
+
+async def fatal(run: Run) -> None:
+    """Notes in a file that it was called, and kills its own process."""
+    note_call(run)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note_call(run: Run) -> None:
+    with Path(CALLS).open("a") as file:
+        file.write(f"{run.user} {run.id}\n")
 
 
 async def chatter(run: Run, count: int) -> None:

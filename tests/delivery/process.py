@@ -63,6 +63,10 @@ class ServerProcess:
         self.process.send_signal(signal.SIGKILL)
         await self._reap()
 
+    async def died(self) -> int:
+        """Wait until it has ended by itself; return its exit status."""
+        return await self._reap()
+
     async def stop(self) -> int:
         """End it in order; its exit status."""
         self.process.send_signal(signal.SIGTERM)

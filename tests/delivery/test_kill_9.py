@@ -10,10 +10,10 @@ import attrs
 import pytest
 import trio
 from _scale import scaled
-from delivery.agents import check_grammar, check_order, kept, starts
+from delivery.agents import CALLS, check_grammar, check_order, kept, starts
 from delivery.process import ServerProcess, options, server_process
 
-from actors import CommandRefused, Event, SqliteLog, StreamKey
+from actors import AgentCompleted, CommandRefused, Event, SqliteLog, StreamKey
 from transport import Reset, connect
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Tab:
         while not stop.is_set():
             command_id = f"{self.name}-{number}"
             try:
-                await client.start("named", 20, command_id=command_id)
+                await client.start("calls", 20, command_id=command_id)
             except CommandRefused as refusal:
                 assert refusal.code in ("internal", "overloaded"), refusal  # noqa: PT017 - any other is a failure
                 continue
@@ -85,7 +85,7 @@ async def test_nothing_that_was_seen_is_lost_and_everybody_goes_on(tmp_path: Pat
             if rng.random() < 0.1:
                 await server.spawn()  # and once more before it is up
                 await server.kill()
-            await check_log(server.image(tmp_path / f"{number}"), tabs)
+            await check_log(server.image(tmp_path / f"{number}"), tabs, called_in(server))
             await server.start()
         stop.set()
         for tab in tabs:
@@ -121,14 +121,59 @@ async def finish(tab: Tab, client: Client) -> None:
         await tab.until(count + 1)
 
 
-async def check_log(path: Path, tabs: list[Tab]) -> None:
-    """What a dead process has left: no gap, nothing out of order, all that was seen, and nobody else's."""
+def called_in(server: ServerProcess) -> list[tuple[str, str]]:
+    """Return user and run of each call of an agent, over all processes."""
+    lines = (server.folder / CALLS).read_text().splitlines()
+    return [(user, run_id) for user, run_id in map(str.split, lines)]
+
+
+async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) -> None:
+    """What a dead process has left: no gap, nothing out of order, all that was seen, and nobody else's.
+
+    Whatever run called its agent is among it: its start is known, and is not done again.
+    """
+    begun = set[tuple[str, str | None]]()
     async with SqliteLog(path) as log:
         for tab in tabs:
             events = await kept(log, StreamKey(tab.user, "s1"))
             check_order(events)
             check_owner(events, tab.user)
             assert tab.seen == events[: len(tab.seen)]
+            begun |= {(tab.user, event.run_id) for event in events if event.type == "agent_started"}
+    assert begun >= set(called)
+
+
+@pytest.mark.timeout(scaled(60, 600))
+async def test_an_agent_whose_first_line_kills_the_server_is_called_once(tmp_path: Path) -> None:
+    """Its start is sent again to the next process, which knows it, and has closed its run."""
+    async with server_process(tmp_path) as server:
+        for number in range(scaled(2, 30)):
+            async with (
+                trio.open_nursery() as nursery,
+                connect("ws://server/", "s1", **options(server, "alice", number)) as client,
+            ):
+                nursery.start_soon(start_once_more, server)
+                run_id = await client.start("fatal", command_id=f"fatal-{number}")
+                assert await ending(client, run_id) == "interrupted"
+                assert await client.start("fatal", command_id=f"fatal-{number}") == run_id
+                assert called_in(server)[number:] == [("alice", run_id)]
+                nursery.cancel_scope.cancel()
+
+
+async def start_once_more(server: ServerProcess) -> None:
+    """Start the server when it has died; fail when it dies again."""
+    await server.died()
+    await server.start()
+    await server.died()
+    raise AssertionError(f"it was killed once more, by {called_in(server)[-1]}")
+
+
+async def ending(client: Client, run_id: str) -> str:
+    """Return the status of a run, once it is over."""
+    async for event in client.events():
+        if isinstance(event, AgentCompleted) and event.run_id == run_id:
+            return event.status
+    raise AssertionError("the events came to an end")
 
 
 def check_owner(events: list[Event], user: str) -> None:

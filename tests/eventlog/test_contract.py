@@ -73,3 +73,22 @@ async def test_a_held_call_waits_for_its_release_and_a_cancelled_one_does_nothin
         hold.released.set()
         await wait_all_tasks_blocked()
         assert (await log.make(KEY)).latest == 2
+
+
+async def test_a_log_that_keeps_its_events_over_a_close_must_not_deny_it() -> None:
+    """The contract finds it: agents would be called before their start is known, and again when it is sent again."""
+
+    class Keeping(MemoryLog):
+        async def open(self) -> None:
+            if self._streams is None:
+                await super().open()
+
+        async def close(self) -> None:
+            await trio.lowlevel.checkpoint()
+
+    check = EventLogContract().test_a_log_that_does_not_outlive_its_process_forgets_all_once_closed
+    async with Keeping() as log:
+        with pytest.raises(AssertionError, match="where the contract wants None"):
+            await check(log)
+        log.outlives_process = True
+        await check(log)
