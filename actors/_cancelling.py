@@ -7,8 +7,23 @@ from typing import Protocol
 
 import trio
 
+from actors._trio_internals import is_cancelled
+from actors.failures import without
+
 GRACE = 1.0
 """Seconds between the first cancel of a stop and the second, which ends shielded work."""
+
+
+def own_failure(who: str, raised: BaseException) -> BaseException | None:
+    """Return what was raised, without the Cancelled in it; None where it was no more than a cancellation.
+
+    A Cancelled that is raised where nothing was cancelled is an error like others: a RuntimeError that names ``who``.
+    """
+    own = without(raised, trio.Cancelled)
+    if own is None and not is_cancelled():
+        own = RuntimeError(f"{who} raised Cancelled where nothing was cancelled")
+        own.__cause__ = raised
+    return own
 
 
 class Forcible(Protocol):

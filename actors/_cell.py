@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
-from actors._cancelling import GRACE
+from actors._cancelling import GRACE, own_failure
 from actors._course import Course, Do
 from actors._deadletters import Undelivered
 from actors._incarnation import Incarnation, is_overridden
@@ -25,6 +25,7 @@ from actors._lifecycle import HALT, KILL, KILLED, STOP, ExitReason, Failure, Kil
 from actors._mailbox import Mailbox, Request
 from actors._ref import ActorRef, ActorStatistics
 from actors._restart import should_restart
+from actors._stack import STOP_FRAMES, require_room
 from actors._trio_internals import is_cancelled, protect_from_interrupts
 from actors.errors import ActorRestarted, MailboxFull, MessageUnhandled
 from actors.failures import log_failure, shown
@@ -157,11 +158,15 @@ class Cell(Course):
         try:
             self.life = life = Incarnation(self)
             life.actor = actor = self.instance(life)
-        except BaseException as failure:
+        except BaseException as raised:
+            # A factory waits for nothing, so a Cancelled that it raises is none of the task's that spawns.
+            failure = own_failure(f"the factory of {self.path}", raised) or raised
             self._conclude(Failure(failure))
-            raise
+            if failure is raised:
+                raise
+            raise failure from raised
         nursery.start_soon(self._run, name=self.spec.id)
-        if is_overridden(actor.started):
+        if is_overridden(actor, "started"):
             return False
         life.is_up()
         return True
@@ -186,8 +191,13 @@ class Cell(Course):
             self._starter = None
             return trio.lowlevel.Abort.SUCCEEDED
 
-        self._starter = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        self._starter = task = trio.lowlevel.current_task()
+        try:
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        except BaseException:
+            if self._starter is task:  # the stack ended before it waited: it may not be woken for this any more
+                self._starter = None
+            raise
 
     def _tell_starter(self, result: outcome.Outcome[None]) -> None:
         if self._starter is not None:
@@ -376,7 +386,11 @@ class Cell(Course):
         super().was_cut_off()
 
     def kill_soon(self) -> None:
-        """End the incarnation now, shielded work too. Whether another follows is the supervisor's choice."""
+        """End the incarnation now, shielded work too. Whether another follows is the supervisor's choice.
+
+        Raises RecursionError near the end of the stack; then nothing has happened. The other ways to end it do, too.
+        """
+        require_room(STOP_FRAMES)
         self._act(self.kill())
 
     def is_condemned(self) -> None:
@@ -386,6 +400,7 @@ class Cell(Course):
 
     def leave(self, reason: ExitReason) -> None:
         """Stop by its own wish after what is in hand; whether it comes back is decided by its restart type."""
+        require_room(STOP_FRAMES)
         self._act(self.wish_to_stop(Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)))
 
     def stop_soon(self, stop: Stop, seconds: float) -> None:
@@ -393,6 +408,7 @@ class Cell(Course):
 
         Later stops can only hurry an earlier one: a shorter time, no draining, for good.
         """
+        require_room(STOP_FRAMES)
         self._act(self.ask_to_stop(stop, seconds, trio.current_time()))
 
     def begin_to_end(self) -> float:
@@ -420,7 +436,11 @@ class Cell(Course):
             del mourners[task]
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        try:
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        finally:
+            if task in mourners:  # the stack ended before it waited; no call here, for the same reason
+                del mourners[task]
         assert self.reason is not None  # noqa: S101  -- it ended, or this was left by raising
         return self.reason
 

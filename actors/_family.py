@@ -18,6 +18,7 @@ from actors._children import Begin, Child, Children, Exit, Follow, Halt, Wait
 from actors._lifecycle import STOP, ExitReason, Failure, Killed, Shutdown, State
 from actors._restart import Restart
 from actors._spec import ChildSpec, Strategy, SupervisorSpec
+from actors._stack import START_FRAMES, require_room
 from actors.errors import ActorTerminated, RestartLimit
 from actors.failures import log_failure, shown
 
@@ -146,6 +147,7 @@ class Family:
     async def _launch(self, child: Child) -> ActorRef:
         """Give an entry that was claimed a body, and start that."""
         try:
+            require_room(START_FRAMES)
             if self.system.has_had_its_turn():
                 await trio.lowlevel.checkpoint()
             else:
@@ -254,6 +256,7 @@ class Family:
                 self.owner.path,
             )
             limit.__cause__ = cause
+            self.system.limits.add(limit)
             self.owner.crash(limit)
         if self._step is not None and self.children.interrupts(child):
             self._step.cancel()

@@ -20,12 +20,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import outcome
 import trio
 
-from actors._cancelling import GRACE
+from actors._cancelling import GRACE, own_failure
 from actors._deadletters import Undelivered
 from actors._frames import let_go_of_frames
 from actors._lifecycle import ExitReason, Failure, Killed, is_graceful
@@ -40,7 +40,7 @@ from actors._trio_internals import (
     open_inside,
 )
 from actors.errors import ActorTerminated, DeathPact, ReplyDropped
-from actors.failures import is_a
+from actors.failures import without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +76,16 @@ def does_nothing(method: Method) -> Method:
     return method
 
 
-def is_overridden(method: object) -> bool:
-    """Whether there is anything to wait for."""
-    return getattr(method, "does_nothing", False) is not True
+@trio.lowlevel.enable_ki_protection
+def is_overridden(actor: Actor, name: str) -> bool:
+    """Whether there is anything to wait for in the method of that name. Never raises.
+
+    An attribute that raises counts: it raises again where it is called, and there that is a failure of the actor.
+    """
+    try:
+        return getattr(getattr(actor, name), "does_nothing", False) is not True
+    except BaseException:  # noqa: BLE001  -- a class may define how its attributes are found
+        return True
 
 
 class Incarnation:
@@ -180,10 +187,7 @@ class Incarnation:
 
     def note(self, failure: BaseException) -> None:
         """Note what was raised by the actor, or by a task in its nursery; the rest of its life is cancelled."""
-        own = without_cancelled(failure)
-        if own is None and not is_cancelled():
-            own = RuntimeError(f"{self.cell.path} raised Cancelled where nothing was cancelled")
-            own.__cause__ = failure
+        own = own_failure(self.cell.path, failure)
         if own is not None:
             self.cell.note_failure(own)
             if self.scope is not None:
@@ -243,7 +247,7 @@ class Incarnation:
     def _has_more_to_do(self, actor: Actor) -> bool:
         """Whether it does not end at once when it is to."""
         tasks = self.nursery is not None and self.nursery.child_tasks
-        return bool(tasks) or self.family is not None or is_overridden(actor.stopping)
+        return bool(tasks) or self.family is not None or is_overridden(actor, "stopping")
 
     @property
     def is_idle(self) -> bool:
@@ -322,7 +326,7 @@ class Incarnation:
                 if self._may_say_goodbye(reason) and self.actor is not None:
                     await self.actor.stopping(reason)
             except BaseException as failure:  # noqa: BLE001  -- it joins the failure that was the reason
-                own = without_cancelled(failure)
+                own = without(failure, trio.Cancelled)
                 reason = reason if own is None else _joined(reason, own)
         return reason
 
@@ -569,19 +573,6 @@ class Incarnation:
         self.actor = None  # it holds this life: what it has is freed at once, not when Python finds the cycle
         if cause is not None:
             let_go_of_frames(cause)
-
-
-def without_cancelled(failure: BaseException) -> BaseException | None:
-    """Return what was raised without any Cancelled in it; None when nothing else is left."""
-    if is_a(failure, trio.Cancelled):
-        return None
-    if not is_a(failure, BaseExceptionGroup):
-        return failure
-    group = cast("BaseExceptionGroup[BaseException]", failure)
-    try:
-        return group.split(trio.Cancelled)[1]
-    except RecursionError:  # groups in groups in groups: taken as they are
-        return group
 
 
 def _joined(reason: ExitReason, failure: BaseException) -> ExitReason:

@@ -103,7 +103,11 @@ class Request:
         """Wait for the answer. Cancelled: the request is abandoned."""
         if self.result is None:
             self.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
+            try:
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+            finally:
+                # No call: where the stack ended before the task waited, it may not be woken for this any more.
+                self.task = None
         assert self.result is not None  # noqa: S101  -- only settle() reschedules the task
         return self.result.unwrap()
 
@@ -215,7 +219,11 @@ class Mailbox:
             del senders[task]
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        try:
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        finally:
+            if task in senders:  # the stack ended before it waited; no call here, for the same reason
+                del senders[task]
 
     def put_nowait(self, item: object) -> None:
         """Put it in, or raise MailboxFull or ActorTerminated. The dropping policies drop."""

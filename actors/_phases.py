@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 import trio
 
-from actors._cancelling import GRACE
+from actors._cancelling import GRACE, own_failure
 from actors._checks import check_kind, check_seconds
 from actors._trio_internals import cancel_with_force
 from actors.errors import SpecError
@@ -109,16 +109,11 @@ class Running:
     async def _guard(self, work: Work) -> None:
         try:
             await work()
-        except trio.Cancelled:
-            raise
-        except BaseExceptionGroup as group:
-            cancelled, failure = group.split(trio.Cancelled)
+        except BaseException as raised:  # noqa: BLE001  -- one work that exits is not to end the others
+            # A Cancelled too ends here: that the phase was cancelled, its nursery knows by itself.
+            failure = own_failure(f"work of the phase {self.phase.name!r}", raised)
             if failure is not None:
                 self._note(failure)
-            if cancelled is not None:
-                raise cancelled from None
-        except BaseException as failure:  # noqa: BLE001  -- one work that exits is not to end the others
-            self._note(failure)
 
     def _note(self, failure: BaseException) -> None:
         log_failure(logger, "shutdown phase %s", self.phase.name, error=failure)

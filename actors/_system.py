@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import weakref
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -26,7 +27,7 @@ from actors.errors import RestartLimit
 from actors.failures import is_a, members
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
     from actors._actor import Actor
     from actors._cell import Cell
@@ -61,6 +62,8 @@ class ActorSystem:
         """The runtime's own; an actor's tasks belong into ``actor.nursery``."""
         self.limit: RestartLimit | None = None
         """Why it gave up, if it did."""
+        self.limits: weakref.WeakSet[RestartLimit] = weakref.WeakSet()
+        """Raised by supervisors of this system. One of another system is a failure like others, whatever its path."""
         self.raised: list[BaseException] = []
         """What actors raised when everything was cancelled: nobody else will hear of it."""
         self.office = DeadLetterOffice()
@@ -245,7 +248,7 @@ class ActorSystem:
 
     def child_ended(self, path: str, reason: ExitReason) -> None:
         """End the system when a top-level actor has exceeded its restart intensity: nothing is left to restart it."""
-        limit = limit_in(reason, path)
+        limit = next((each for each in limits_in(reason) if each.path == path and each in self.limits), None)
         if limit is not None:
             self.crash(limit)
 
@@ -269,16 +272,11 @@ class ActorSystem:
             await cell.gone()
 
 
-def limit_in(reason: ExitReason, path: str) -> RestartLimit | None:
-    """Return the RestartLimit of the actor at that path, if it ended for that; it may have failed once more since.
-
-    Not one that it was told of: by a supervisor that did not start, or by another system.
-    """
-    if not isinstance(reason, Failure):
-        return None
-    error = reason.exception
-    limits = (cast("RestartLimit", each) for each in members(error) or (error,) if is_a(each, RestartLimit))
-    return next((limit for limit in limits if limit.path == path), None)
+def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
+    """Return each RestartLimit that an actor ended for: its own, and those it was told of; it may have failed twice."""
+    error = reason.exception if isinstance(reason, Failure) else None
+    held = () if error is None else members(error) or (error,)
+    return (cast("RestartLimit", each) for each in held if is_a(each, RestartLimit))
 
 
 @contextlib.asynccontextmanager

@@ -108,6 +108,27 @@ def members(error: BaseException) -> tuple[BaseException, ...]:
     return cast("tuple[BaseException, ...]", BaseExceptionGroup.exceptions.__get__(group))
 
 
+def without(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """Return the exception without those in it that were made as ``kind``; None where nothing else is left.
+
+    Never raises: where a group cannot be split, because its class does not allow it or because it is too deep, return a
+    plain group of its other leaves.
+    """
+    if is_a(error, kind):
+        return None
+    if not members(error):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    try:
+        return BaseExceptionGroup.split(group, kind)[1]
+    except BaseException:  # noqa: BLE001 - the class makes the parts, and may be anything
+        found = list(leaves(error))
+        others = [each for each in found if not is_a(each, kind)]
+        if len(others) == len(found):
+            return error
+        return BaseExceptionGroup(text_of(error, MAX_SHOWN), others) if others else None
+
+
 def is_a(error: BaseException, kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
     """Return whether the exception was made as one of ``kind``. Never raises: ``isinstance`` asks its ``__class__``."""
     return issubclass(type(error), kind)

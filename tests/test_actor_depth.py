@@ -1,12 +1,19 @@
-"""A tree may be deeper than Python's stack."""
+"""A tree may be deeper than Python's stack; and where the stack ends, a call happens as a whole or not at all."""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
+import pytest
+import trio
+import trio.testing
 from _probes import Member, World
 
-from actors import Shutdown, open_system
+from actors import ActorSystem, ChildSpec, Restart, Shutdown, SupervisorSpec, open_system
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 DEPTH = 1_200
 """More actors, each below the one before, than the calls that Python's stack holds."""
@@ -32,3 +39,99 @@ async def test_a_tree_deeper_than_the_stack_is_seen_and_stopped() -> None:
         assert lines[-1] == "  " * DEPTH + "a running"
         assert await top.stop() == Shutdown()
         assert system.statistics().actors == 0
+
+
+def frames_left() -> int:
+    """Return how many calls the caller's stack still holds."""
+    count = 0
+    frame = sys._getframe()  # noqa: SLF001  -- there is no other way
+    while frame.f_back is not None:
+        count, frame = count + 1, frame.f_back
+    return sys.getrecursionlimit() - count
+
+
+async def call_at(depth: int, call: Callable[[], Awaitable[object]]) -> None:
+    """Await a call from so deep."""
+    if depth:
+        await call_at(depth - 1, call)
+    else:
+        await call()
+
+
+async def block(member: Member) -> object:
+    """Keep an actor busy for a second."""
+    await trio.sleep(1)
+    return member.name
+
+
+async def spawn(system: ActorSystem) -> None:
+    await system.spawn(Member, "b", World(), name="b")
+
+
+async def supervise(system: ActorSystem) -> None:
+    await system.supervise(SupervisorSpec(children=[World().member("c"), ChildSpec("d", quick)]), name="b")
+
+
+def quick() -> Member:
+    return Member("d", World())
+
+
+async def ask(system: ActorSystem) -> None:
+    await the(system).ask("hello")
+
+
+async def tell(system: ActorSystem) -> None:
+    await the(system).tell("hello")
+
+
+async def stop(system: ActorSystem) -> None:
+    await the(system).stop()
+
+
+async def watch_the_end(system: ActorSystem) -> None:
+    await the(system).terminated()
+
+
+async def kill(system: ActorSystem) -> None:
+    the(system).kill()
+
+
+def the(system: ActorSystem) -> Any:
+    ref = system.find("/a")
+    assert ref is not None
+    return ref
+
+
+DEPTHS = 100
+"""Places near the end of the stack: the first has no room for any call, the last has room for all."""
+CALLS = [spawn, supervise, ask, tell, stop, watch_the_end, kill]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_call_near_the_end_of_the_stack_happens_as_a_whole_or_not_at_all(
+    call: Callable[[ActorSystem], Awaitable[None]], autojump_clock: trio.testing.MockClock
+) -> None:
+    """Wherever the stack ends, who called may wait for something else, the actors answer, and all of them stop."""
+    del autojump_clock
+    failed = 0
+    for missing in range(DEPTHS):
+        async with open_system() as system:
+            ref = await system.spawn(Member, "a", World(), name="a", restart=Restart.PERMANENT, mailbox_size=1)
+            await ref.tell(block)
+            await trio.testing.wait_all_tasks_blocked()
+            await ref.tell("fills the mailbox")
+            try:
+                with trio.move_on_after(30):  # none of these waits for so long, except for an end that does not come
+                    await call_at(frames_left() - missing, lambda system=system: call(system))  # type: ignore[misc]
+            except RecursionError:
+                failed += 1
+            await trio.sleep(3)
+            found = system.find("/a")
+            if found is not None:
+                with trio.fail_after(1):
+                    assert await found.ask("hello") == "hello"
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(system.stop_actors)
+                await trio.sleep(10)  # whose call failed is not woken for it
+            assert system.statistics().actors == 0
+    assert 0 < failed < DEPTHS

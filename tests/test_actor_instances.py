@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
 import pytest
+import trio
+import trio.testing
 
-from actors import Actor, ActorRef, Restart, SpecError, open_system
+from actors import Actor, ActorRef, ChildSpec, Failure, Restart, SpecError, Strategy, SupervisorSpec, open_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +122,35 @@ async def test_a_class_may_have_any_names_and_be_made_by_any_tool(kind: type[Act
         await ref.stop()
 
 
+class Raising(Actor):
+    """Raises where one of its attributes is read."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == object.__getattribute__(self, "__dict__").get("name"):
+            raise SystemExit(f"has no {name}")
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("name", ["started", "receive", "stopping"])
+async def test_an_attribute_that_raises_fails_its_actor_alone(name: str) -> None:
+    """It is a failure of the method that it stands for, and leaves nothing of the actor."""
+    async with open_system() as system:
+        neighbour = await system.spawn(Actor)
+        if name == "started":
+            with pytest.raises(SystemExit):
+                await system.spawn(Raising, name, name="raising")
+        else:
+            ref = await system.spawn(Raising, name, name="raising")
+            await (ref.tell("anything") if name == "receive" else ref.stop())
+            assert isinstance(await ref.terminated(), Failure)
+        assert system.find("/raising") is None
+        assert system.statistics().actors == 1
+        assert neighbour.alive
+
+
 @pytest.mark.parametrize("name", ["ref", "nursery", "context"])
 async def test_what_an_actor_gets_from_the_runtime_is_not_there_when_it_is_made(name: str) -> None:
     """Reading ``ref``, ``nursery`` or ``context`` too early says when they are there."""
@@ -156,3 +187,65 @@ async def test_an_instance_lives_one_life_at_a_time() -> None:
         await ref.stop()
         other: ActorRef = await system.spawn(lambda: shared, name="b")
         assert shared.ref is other
+
+
+async def kept_cancelled() -> trio.Cancelled:
+    """Keep a Cancelled beyond the scope that it belongs to."""
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await trio.lowlevel.checkpoint()
+        except trio.Cancelled as cancelled:
+            return cancelled
+    raise AssertionError
+
+
+async def test_a_factory_that_raises_cancelled_fails_like_any_other() -> None:
+    """It is an error for the task that spawns, which was not cancelled, and nothing of the actor is left."""
+    cancelled = await kept_cancelled()
+
+    def make() -> Actor:
+        raise cancelled
+
+    async with open_system() as system:
+        with pytest.raises(RuntimeError, match="factory of /a raised Cancelled") as caught:
+            await system.spawn(make, name="a")
+        assert caught.value.__cause__ is cancelled
+        assert system.statistics().actors == 0
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_a_group_comes_up_although_a_factory_raised_cancelled(
+    autojump_clock: trio.testing.MockClock, strategy: Strategy
+) -> None:
+    """A member that had ended is made anew with its group: the failure of its factory is one more of the group."""
+    del autojump_clock
+    cancelled = await kept_cancelled()
+    made = 0
+
+    def make() -> Actor:
+        nonlocal made
+        made += 1
+        if made == 2:
+            raise cancelled
+        return Stoppable()
+
+    children = [ChildSpec("a", Actor), ChildSpec("b", make, Restart.TRANSIENT), ChildSpec("c", Actor)]
+    async with open_system() as system:
+        supervisor = await system.supervise(SupervisorSpec(strategy, children))
+        ended, failing = supervisor.child("b"), supervisor.child("a")
+        assert ended is not None
+        assert failing is not None
+        await ended.tell("stop")
+        await ended.terminated()
+        failing.kill()
+        await trio.sleep(1)
+        assert [child.state for child in supervisor.children()] == ["running"] * 3
+
+
+class Stoppable(Actor):
+    """Stops at the first message."""
+
+    async def receive(self, message: object) -> None:
+        del message
+        self.context.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import trio
@@ -40,6 +41,45 @@ async def test_work_that_exits_ends_no_other(autojump_clock: trio.testing.MockCl
     assert not ref.alive
     assert [len(report.failures) for report in reports] == [2, 1]
     assert not any(report.timed_out for report in reports)
+
+
+class Whole(BaseExceptionGroup[BaseException]):
+    """A group that does not let itself be divided."""
+
+    def derive(self, excs: object, /) -> Any:
+        raise SystemExit(f"cannot be divided into {excs}")
+
+
+@pytest.mark.parametrize("form", ["plain", "group", "whole"])
+async def test_a_cancelled_raised_in_one_work_ends_no_other(autojump_clock: trio.testing.MockClock, form: str) -> None:
+    """Raised where nothing is cancelled it is a failure of that work, also in a group that cannot be divided."""
+    del autojump_clock
+    ran: list[str] = []
+
+    async def kept() -> BaseException:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as cancelled:
+                forms = {"plain": cancelled, "group": BaseExceptionGroup("g", [cancelled])}
+                return forms.get(form) or Whole("w", [cancelled, LookupError()])
+        raise AssertionError
+
+    async def fail() -> None:
+        raise await kept()
+
+    async def work() -> None:
+        await trio.sleep(1)
+        ran.append("done")
+
+    async with open_system([Phase("a"), Phase("b")]) as system:
+        for phase in "ab":
+            system.on_shutdown(phase, work)
+        system.on_shutdown("a", fail)
+        reports = await system.shutdown()
+    assert ran == ["done", "done"]
+    assert [(len(report.failures), report.timed_out) for report in reports] == [(1, False), (0, False)]
 
 
 async def test_work_can_be_added_while_its_phase_runs() -> None:

@@ -209,6 +209,41 @@ def test_a_small_exception_is_left_to_the_handlers() -> None:
     assert failures.is_plain(cyclic())
 
 
+class Whole(BaseExceptionGroup[BaseException]):
+    """A group that does not let itself be divided."""
+
+    def derive(self, excs: object, /) -> Any:
+        raise SystemExit(f"cannot be divided into {excs}")
+
+
+def in_whole(*held: BaseException) -> BaseException:
+    """Put exceptions into a group that cannot be divided."""
+    return Whole("whole", held)
+
+
+@pytest.mark.parametrize("grouped", [lambda *held: BaseExceptionGroup("g", held), in_whole])
+@pytest.mark.parametrize("levels", [1, 3, 2_000])
+def test_an_exception_is_taken_out_of_any_group(grouped: Callable[..., BaseException], levels: int) -> None:
+    """What is left has all others and none of that class, however deep and of whatever class the group is."""
+    one, two, out = ValueError(), OSError(), LookupError()
+
+    def nest(*held: BaseException) -> BaseException:
+        error = grouped(*held)
+        for _ in range(levels - 1):
+            error = grouped(error)
+        return error
+
+    left = failures.without(nest(one, out, two), LookupError)
+    assert left is not None
+    assert list(failures.leaves(left)) == [one, two]
+    assert failures.without(nest(out), LookupError) is None
+    assert failures.without(out, LookupError) is None
+    assert failures.without(one, LookupError) is one
+    others = failures.without(nest(one, two), LookupError)
+    assert others is not None
+    assert list(failures.leaves(others)) == [one, two]
+
+
 _LEAVES = st.sampled_from([ValueError, Quits, Recurses, Unset, Odd, SystemExit, KeyboardInterrupt, RecursionError])
 _ERRORS: st.SearchStrategy[BaseException] = st.recursive(
     _LEAVES.map(lambda kind: kind()),

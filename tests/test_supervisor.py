@@ -120,10 +120,13 @@ class Hearer(Actor):
 
 @pytest.mark.parametrize("where", ["below", "elsewhere"])
 async def test_an_actor_that_hears_of_a_limit_fails_alone(where: str, autojump_clock: MockClock) -> None:
-    """A RestartLimit of a supervisor that did not start, or of another system, is a failure of its actor like any."""
+    """A RestartLimit of a supervisor that did not start, or of another system, is a failure of its actor like any.
+
+    Also where the supervisor in the other system has the same path as the actor.
+    """
     async with open_system() as system:
         worker = await system.spawn(Worker)
-        hearer = await system.spawn(Hearer)
+        hearer = await system.spawn(Hearer, name="top")
         await hearer.tell(where)
         reason = await hearer.terminated()
         assert isinstance(reason, Failure)

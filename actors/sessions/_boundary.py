@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.sessions")
 
 ROOM_FRAMES = 64
-"""Calls that a listener may nest when it is notified from deep inside an agent: its own, and those of what it calls."""
+"""Calls that a listener may nest when it is notified from deep inside an agent: its own, and those of what it calls.
+
+*An agent that recursed to the end of the stack, and signalled there, would make its user's tabs fail in its place.*
+"""
 
 
 @trio.lowlevel.enable_ki_protection
@@ -38,12 +41,3 @@ def contained(what: str, call: Callable[..., object], *args: object) -> bool:
 def report(what: str, error: BaseException) -> None:
     """Log that ``what`` failed. Never raise: not even for an exception that cannot be shown."""
     log_failure(logger, "%s failed", what, error=error)
-
-
-def require_room(frames: int = ROOM_FRAMES) -> None:
-    """Raise ``RecursionError`` where fewer than ``frames`` calls can still be nested, before anything has begun.
-
-    *An agent that recursed to the end of the stack, and signalled there, would make its user's tabs fail in its place.*
-    """
-    if frames:
-        require_room(frames - 1)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import trio
 
+from actors._stack import require_room
 from actors.codec import encode, encode_text, envelope, is_text
 from actors.errors import RunClosed, RunFailed, UnserialisableEvent
-from actors.sessions._boundary import ROOM_FRAMES, require_room
+from actors.sessions._boundary import ROOM_FRAMES
 from actors.sessions._context import RUN_CONTEXT, RunContext
 from actors.sessions._home import hop, require_task
 from actors.sessions._outcome import Outcome, ended, failed

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import orjson
 import trio
 
+from actors._stack import require_room
 from actors.looptime import loop_time
-from actors.sessions._boundary import require_room
+from actors.sessions._boundary import ROOM_FRAMES
 from actors.sessions._listeners import tell_signal
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Signals:
     def send(self, name: str, data: bytes) -> None:
         """Signal everyone attached; ``data`` is a JSON object. Raises ``RecursionError`` before anybody is told."""
         if self.cursors:
-            require_room()
+            require_room(ROOM_FRAMES)
             tell_signal(self.cursors, name, data)
 
     def typing(self) -> tuple[tuple[str, str], ...]:
@@ -45,7 +46,7 @@ class Signals:
         """Begin, renew or end someone's typing; only a change is signalled."""
         known = (by, who) in self._typing
         if active != known:
-            require_room()
+            require_room(ROOM_FRAMES)
         if active:
             self._typing[by, who] = loop_time().now() + self._hold if by == "user" else float("inf")
         elif known:
