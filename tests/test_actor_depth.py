@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,7 +123,7 @@ async def test_a_call_near_the_end_of_the_stack_happens_as_a_whole_or_not_at_all
             await ref.tell("fills the mailbox")
             try:
                 with trio.move_on_after(30):  # none of these waits for so long, except for an end that does not come
-                    await call_at(frames_left() - missing, lambda system=system: call(system))  # type: ignore[misc]
+                    await call_at(frames_left() - missing, partial(call, system))
             except RecursionError:
                 failed += 1
             await trio.sleep(3)
