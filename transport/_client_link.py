@@ -21,13 +21,13 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import ProtocolError
 
-from actors.failures import describe, log_failure, members, text_of
+from actors.failures import describe, is_a, leaves, led_to, log_failure, text_of, without
 from transport._client_buffer import GapError
 from transport.closing import ABNORMAL, NO_STATUS, truncate_reason
 from transport.errors import ServerBrokeProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from transport._client_core import ClientCore, Output
 
@@ -222,8 +222,14 @@ class Link:
         failure: Ended | None = None
         try:
             await self._attempt(token)
-        except* Exception as group:  # noqa: BLE001  the boundary: the library's tasks may raise anything
-            failure = _failure(group, upgraded=self._upgraded)
+        except BaseException as raised:  # the boundary: the library's tasks and ``open_stream`` may raise anything
+            # No ``except*``: it fails where a group is too deep, or of a class that does not let it be divided.
+            rest = without(raised, Exception)
+            if rest is raised:
+                raise
+            if rest is not None:
+                raise rest from None
+            failure = _failure(raised, upgraded=self._upgraded)
         return self._with_life(self._ended or failure or Ended(ABNORMAL, "no answer to the upgrade"))
 
     async def _attempt(self, token: str | None) -> None:
@@ -233,7 +239,7 @@ class Link:
             try:
                 stream = await self.open_stream(self.target.host, self.target.port, self.target.tls)
             except (OSError, trio.BrokenResourceError) as error:
-                self._ended = Ended(ABNORMAL, f"cannot connect: {text_of(error.__cause__ or error)}")
+                self._ended = Ended(ABNORMAL, f"cannot connect: {text_of(led_to(error)[0] or error)}")
                 return
         if stream is None:
             self._ended = Ended(ABNORMAL, "cannot connect: no answer in time")
@@ -350,31 +356,22 @@ class Link:
         buffer.skipping = buffer.full
 
 
-def _failure(group: BaseExceptionGroup[Exception], *, upgraded: bool) -> Ended:
+def _failure(raised: BaseException, *, upgraded: bool) -> Ended:
     """Return the end that an attempt came to by what its tasks raised."""
-    errors = list(_leaves(group))
-    rejection = next((error for error in errors if isinstance(error, ConnectionRejected)), None)
+    errors = list(leaves(raised))
+    rejection = next((error for error in errors if is_a(error, ConnectionRejected)), None)
     if rejection is not None:
-        return _rejection(rejection)
-    if not all(isinstance(error, _EXPECTED) for error in errors):
-        log_failure(logger, "a connection attempt failed in code, and is tried again", error=group)
+        return _rejection(cast("ConnectionRejected", rejection))
+    if not all(is_a(error, _EXPECTED) for error in errors):
+        log_failure(logger, "a connection attempt failed in code, and is tried again", error=raised)
     told = "; ".join(describe(_original(error)) for error in errors)
     return Ended(ABNORMAL, truncate_reason(f"the connection failed: {told}" if upgraded else f"no WebSocket: {told}"))
 
 
-def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
-    waiting: list[BaseException] = [group]
-    while waiting:  # and no recursion: groups may be nested deeper than Python's stack
-        error = waiting.pop()
-        inner = members(error)
-        waiting += reversed(inner)
-        if not inner:
-            yield error
-
-
 def _original(error: BaseException) -> BaseException:
     """Return what was wrong with the peer's bytes, where the library raised because it could not answer them."""
-    return error.__context__ if isinstance(error.__context__, ProtocolError) else error
+    _, context = led_to(error)
+    return context if context is not None and is_a(context, ProtocolError) else error
 
 
 def _rejection(rejection: ConnectionRejected) -> Ended:

@@ -263,8 +263,10 @@ class Client:
         try:
             await slot.arrived.wait()
         finally:
-            del self._slots[frame["id"]]
-            self._core.commands.forget(frame["id"])
+            # With the reply it was taken out: what is there now may be a later command of another task with this id.
+            if self._slots.get(frame["id"]) is slot:
+                del self._slots[frame["id"]]
+                self._core.commands.forget(frame["id"])
         if isinstance(slot.outcome, TransportError):
             self._check()
         if isinstance(slot.outcome, Exception):
@@ -304,7 +306,7 @@ class Client:
         for output in outputs:
             match output:
                 case Answer(id_, outcome):
-                    self._slots[id_].fill(outcome)
+                    self._slots.pop(id_).fill(outcome)
                 case Signal():
                     self._signals_dropped += len(self._signals) == self._signals.maxlen
                     self._signals.append(output)

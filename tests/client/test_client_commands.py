@@ -189,3 +189,32 @@ async def test_close_session_is_done_when_only_its_reply_got_lost(autojump_clock
     async with scripted(script) as server, server.connect() as client:
         await client.close_session()
         assert client.state == "closed"
+
+
+async def test_an_id_is_free_when_its_reply_is_there(autojump_clock: MockClock) -> None:
+    """A command with the id of one that was just answered gets a reply of its own, whichever task runs first."""
+    rounds = 50
+
+    async def answers(peer: Peer) -> None:
+        await peer.welcome()
+        for number in range(2 * rounds):
+            command = await peer.expect("command")
+            await peer.send("reply", id=command["id"], ok=True, result={"run_id": f"r{number}"}, duplicate=False)
+        await peer.gone()
+
+    async def again(client: Client, got: list[str]) -> None:
+        while not client.statistics().commands:
+            await trio.lowlevel.checkpoint()
+        while client.statistics().commands:  # the reply was read; the task that waits for it may not know yet
+            await trio.lowlevel.checkpoint()
+        got.append(await client.start("assistant", command_id="c1"))
+
+    async with scripted(answers) as server, server.connect() as client:
+        for number in range(rounds):
+            got: list[str] = []
+            with trio.fail_after(10):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(again, client, got)
+                    got.append(await client.start("assistant", command_id="c1"))
+            assert sorted(got) == sorted([f"r{2 * number}", f"r{2 * number + 1}"])
+        assert client.statistics().commands == 0

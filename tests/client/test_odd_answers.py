@@ -209,9 +209,33 @@ class Unshowable(Exception):
         raise RuntimeError("not even that")
 
 
-@pytest.mark.parametrize(
-    "error", [OSError("no route"), ssl.SSLError("no TLS"), trio.BrokenResourceError(), ValueError("mine"), Unshowable()]
-)
+class Whole(ExceptionGroup[Exception]):
+    """A group that does not let itself be divided."""
+
+    def derive(self, excs: object, /) -> Any:
+        raise SystemExit(f"cannot be divided into {excs}")
+
+
+def deep() -> Exception:
+    error: Exception = ValueError("mine")
+    for _ in range(2_000):
+        error = ExceptionGroup("group", [error])
+    return error
+
+
+ERRORS = [
+    OSError("no route"),
+    ssl.SSLError("no TLS"),
+    trio.BrokenResourceError(),
+    ValueError("mine"),
+    Unshowable(),
+    ExceptionGroup("group", [OSError("no route"), ValueError("mine")]),
+    Whole("whole", [OSError("no route"), ValueError("mine")]),
+    deep(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 async def test_what_open_stream_raises_is_an_attempt_that_failed(
     error: Exception, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,9 +248,12 @@ async def test_what_open_stream_raises_is_an_attempt_that_failed(
         await trio.lowlevel.checkpoint()
         raise error
 
-    with trio.move_on_after(30):
-        async with connect("ws://memory", "s1", open_stream=fails) as client:
-            await anext(client.events())
+    try:
+        with trio.move_on_after(30):
+            async with connect("ws://memory", "s1", open_stream=fails) as client:
+                await anext(client.events())
+    except BaseException as raised:  # noqa: BLE001  -- some of them pytest itself cannot show
+        pytest.fail(f"the client's block raised a {type(raised).__name__}", pytrace=False)
     assert attempts > 2
     assert client.statistics().failures == attempts
     assert bool(caplog.records) is not isinstance(error, (OSError, trio.BrokenResourceError))

@@ -347,3 +347,45 @@ def test_options_that_the_server_would_end_it_for_throw_at_once(page: Node, opti
     got = run(page, f"Socket.all = []; try {{ connect('ws://x/', {{ session: 's1', WebSocket: Socket, {options} }}) }} "
                     "catch (error) { await turn(); return [error.name, Socket.all.length] }")  # fmt: skip
     assert got == ["TypeError", 0]
+
+
+def test_a_command_that_was_not_sent_waits_although_sending_another_failed(page: Node) -> None:
+    """Where sending ends the attempt, the outcome is unknown of that command alone; the others go with the next one."""
+    got = run(
+        page,
+        """
+        begin(); await turn();
+        const ended = [], failing = Socket.last, send = failing.send;
+        const said = (text) =>
+            kept.client.send(text).then(() => ended.push(text), ({ code }) => ended.push(text + code));
+        said("a"); said("b");
+        failing.send = (text) => {
+            if (text.includes("command")) throw new Error("cannot send");
+            send.call(failing, text);
+        };
+        failing.welcome({ command_memory_ms: 60_000 }); await turn();
+        advance(61_000); await turn();
+        Socket.last.lose(); await turn();
+        const told = [...ended];
+        await again({ command_memory_ms: 60_000 });
+        return [kept.client.state, told, Socket.last.of("command").map(({ args }) => args.text)];
+        """,
+    )
+    assert got == ["live", ["aoutcome_unknown"], ["b"]]
+
+
+@pytest.mark.parametrize("listener", ["null", "() => {}, { signal: AbortSignal.abort() }"])
+def test_events_wait_for_a_listener_that_is_added(page: Node, listener: str) -> None:
+    """What ``addEventListener`` does not add takes no event."""
+    got = run(
+        page,
+        f"""
+        const got = [], client = connect("ws://x/", {{ session: "s1", WebSocket: Socket }}); await turn();
+        Socket.last.welcome(); Socket.last.events(1, 2);
+        client.addEventListener("event", {listener}); await turn();
+        client.addEventListener("event", ({{ detail }}) => got.push(detail.seq)); await turn();
+        client.close();
+        return got;
+        """,
+    )
+    assert got == [1, 2]

@@ -259,6 +259,7 @@ export class Client extends EventTarget {
   /** @param {string} type @param {any} listener @param {boolean | AddEventListenerOptions} [options] */
   addEventListener(type, listener, options) {
     super.addEventListener(type, this.#guard(listener), options);
+    if (!listener || (typeof options === "object" && options?.signal?.aborted)) return; // no listener was added
     this.#listened ||= type === "event";
     if (type !== "event" || !this.#unclaimed) return;
     queueMicrotask(() => { // so that a listener for "reset" that is added next gets its share
@@ -411,7 +412,7 @@ export class Client extends EventTarget {
     this.#queued = new Map(queued.map((start) => [start?.command_id, start]));
     if (!frame.recovered && before) this.#deliver({ type: "reset", reason: frame.reset ?? "unknown" }, before);
     this.#commands.attached(frame.max_frame_bytes, frame.command_memory_ms);
-    this.#commands.flush((text) => attempt.send(text));
+    this.#commands.flush(attempt);
     this.#save();
     if (attempt.over) return; // a listener closed the client, or nothing could be sent
     this.#enter({ state: "live" });
@@ -453,7 +454,7 @@ export class Client extends EventTarget {
     if (this.#closed) throw new GreenroomError("closed", "the client is closed");
     const answer = this.#commands.add(name, args, id);
     const attempt = this.#attempt;
-    if (attempt && this.#state === "live") this.#commands.flush((text) => attempt.send(text));
+    if (attempt && this.#state === "live") this.#commands.flush(attempt);
     return answer;
   }
 
@@ -805,14 +806,15 @@ class Commands {
     this.#forget();
   }
 
-  /** Send what was not sent on this connection yet. @param {(text: string) => void} send */
-  flush(send) {
+  /** Send what was not sent on this connection yet. @param {Attempt} attempt  its connection; sending may end it */
+  flush(attempt) {
     this.#forget();
     for (const pending of [...this.#pending.values()]) {
+      if (attempt.over) return; // what is left was not sent, and its outcome is not unknown
       if (pending.sent) continue;
       pending.sent = true;
       if (!pending.first) this.#begin(pending);
-      send(pending.text);
+      attempt.send(pending.text);
     }
   }
 
