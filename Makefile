@@ -6,6 +6,13 @@ STAMP  := $(VENV)/.complete
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
+# The suite in several processes: most tests wait half their time. Those of one file stay together and in order, with what
+# they share; tests/conftest.py says how many processes `auto` is. The heaviest files come first as they are collected first.
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
+
+# Without their bytecode, each of those processes would compile every test anew, which takes longer than most files.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test pythons soak coverage lint format types contracts check bench wheel constraints clean
 
@@ -23,7 +30,7 @@ demo: $(STAMP) ## an agent and its page: prints the address to open, serves unti
 	@exec $(BIN)/greenroom demo
 
 test: $(STAMP) ## the whole suite
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS)
 
 # Newer Pythons than the one that everything else runs on. `pyenv prefix` finds those that are installed but not selected.
 NEWER := 3.12 3.13
@@ -36,10 +43,10 @@ pythons: ## the whole suite on each newer Python that this machine has, with an 
 		else echo "no Python $$version on this machine: nothing to test there"; fi; done
 
 soak: $(STAMP) ## the same tests with full numbers: more examples, more clients, longer histories
-	GREENROOM_SOAK=1 $(BIN)/pytest --timeout 1800
+	GREENROOM_SOAK=1 $(BIN)/pytest $(WORKERS) --timeout 1800
 
 coverage: $(STAMP) ## the suite, and the lines and branches that it does not reach
-	$(BIN)/pytest --cov --cov-report term-missing:skip-covered
+	$(BIN)/pytest $(WORKERS) --cov --cov-report term-missing:skip-covered
 
 lint: $(STAMP) ## ruff: every rule, and the formatting
 	$(BIN)/ruff check

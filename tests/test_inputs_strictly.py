@@ -85,6 +85,8 @@ def taking(annotation: Any) -> Callable[[JSON], object]:
     return made
 
 
+TWO = pytest.param(set[str], ["a", "b"], {"a", "b"}, id="a set of two")
+"""With a name of its own: what a set shows has another order in each process."""
 FITS: list[tuple[Any, Any, Any]] = [
     (str, "a", "a"),
     (int, 5, 5),
@@ -96,7 +98,7 @@ FITS: list[tuple[Any, Any, Any]] = [
     (tuple[int, ...], [1, 2], (1, 2)),
     (tuple[int, str], [1, "a"], (1, "a")),
     (tuple, [1, "a"], (1, "a")),
-    (set[str], ["a", "b"], {"a", "b"}),
+    (set[str], ["a"], {"a"}),
     (frozenset[int], [1], frozenset({1})),
     (AbstractSet[int], [1], {1}),
     (dict[str, int], {"a": 1}, {"a": 1}),
@@ -118,7 +120,7 @@ FITS: list[tuple[Any, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "value", "expected"), FITS, ids=str)
+@pytest.mark.parametrize(("annotation", "value", "expected"), [*FITS, TWO], ids=str)
 def test_what_fits_becomes_what_is_annotated(annotation: Any, value: Any, expected: Any) -> None:
     made = taking(annotation)(value)
     assert made == expected

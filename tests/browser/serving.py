@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from _ports import held_port, number_of
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -19,12 +21,12 @@ class ServerProcess:
         self._command = command
         self._apps = apps
         self._folder = folder
-        self._ports = ("0", "0")
+        self._holders = (held_port(), held_port())
         self.start()
 
     def start(self) -> None:
-        """Start it, on the ports it had before; returns when both can be connected to."""
-        ws, http = self._ports
+        """Start it, on the same ports each time; returns when both can be connected to."""
+        ws, http = map(str, map(number_of, self._holders))
         command = [sys.executable, "-m", "transport.cli", *self._command]
         self._process = subprocess.Popen(
             [*command, "--port", ws, "--http-port", http, "--log", f"sqlite:{self._folder / 'log.db'}"],
@@ -36,16 +38,19 @@ class ServerProcess:
         assert self._process.stdout
         ready, self.ws_url, self.url = self._process.stdout.readline().split()
         assert ready == "ready"
-        self._ports = (self.ws_url.rstrip("/").rpartition(":")[2], self.url.rstrip("/").rpartition(":")[2])
 
     def kill(self) -> None:
-        """End it without a chance to say or write anything."""
-        self._end(signal.SIGKILL)
+        """End it without a chance to say or write anything. Its ports stay held: it may be started again."""
+        self._process.send_signal(signal.SIGKILL)
+        self.status()
 
     def stop(self) -> None:
-        """End it as an operator does, if it is still there."""
+        """End it as an operator does, if it is still there, and let its ports go."""
         if self._process.poll() is None:
-            self._end(signal.SIGTERM)
+            self.ask_to_stop()
+        self.status()
+        for holder in self._holders:
+            holder.close()
 
     def ask_to_stop(self) -> None:
         """Say what an operator says, and do not wait for it."""
@@ -56,7 +61,3 @@ class ServerProcess:
         assert self._process.stdout
         self._process.stdout.close()
         return self._process.wait(15)
-
-    def _end(self, how: signal.Signals) -> None:
-        self._process.send_signal(how)
-        self.status()

@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from _ports import held_port, number_of
+
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: the peer gets RST, as from a network that is gone
 
 
@@ -18,7 +20,8 @@ class Wire:
         self._target = port
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self.port = 0
+        self._holder = held_port()
+        self.port = number_of(self._holder)
         self.carried = 0
         """How many connections came through."""
         self.mend()
@@ -26,7 +29,6 @@ class Wire:
     def mend(self) -> None:
         """Let connections through, on the port that it had before."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def cut(self) -> None:
@@ -41,6 +43,11 @@ class Wire:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+    def close(self) -> None:
+        """Cut it for ever, and let its port go."""
+        self.cut()
+        self._holder.close()
 
     def script(self) -> str:
         """What a page has to run first, so that its WebSockets go over this wire."""

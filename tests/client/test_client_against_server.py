@@ -158,14 +158,14 @@ async def test_history_messages_and_signals() -> None:
             break
 
 
-async def test_a_restarted_server_is_resumed_where_the_client_was(tmp_path: Path, unused_port: int) -> None:
+async def test_a_restarted_server_is_resumed_where_the_client_was(tmp_path: Path, own_port: int) -> None:
     log = f"sqlite:{tmp_path / 'log.db'}"
-    async with connect(f"ws://127.0.0.1:{unused_port}", "s1") as client:
+    async with connect(f"ws://127.0.0.1:{own_port}", "s1") as client:
         events = client.events()
-        async with make_app(log).running(port=unused_port):
+        async with make_app(log).running(port=own_port):
             await client.start("echo", "before the restart")
             before = await until_completed(events)
-        async with make_app(log).running(port=unused_port):
+        async with make_app(log).running(port=own_port):
             await client.start("echo", "after it")
             after = await until_completed(events)
         assert [event.seq for event in before + after] == list(range(1, 10))
@@ -173,16 +173,16 @@ async def test_a_restarted_server_is_resumed_where_the_client_was(tmp_path: Path
         assert client.statistics().connections == 2
 
 
-async def test_as_many_commands_as_may_wait_while_offline_are_all_done(unused_port: int) -> None:
+async def test_as_many_commands_as_may_wait_while_offline_are_all_done(own_port: int) -> None:
     texts = [str(number) for number in range(32)]
-    async with connect(f"ws://127.0.0.1:{unused_port}", "s1") as client, trio.open_nursery() as nursery:
+    async with connect(f"ws://127.0.0.1:{own_port}", "s1") as client, trio.open_nursery() as nursery:
         for text in texts:
             nursery.start_soon(client.send, text)
             await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(CommandRefused) as refused:
             await client.send("one too many")
         assert refused.value.code == "overloaded"
-        async with make_app().running(port=unused_port):
+        async with make_app().running(port=own_port):
             events = client.events()
             sent = [await anext(events) for _ in texts]
             assert [event.text for event in sent if isinstance(event, UserMessage)] == texts

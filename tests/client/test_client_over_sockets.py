@@ -103,9 +103,9 @@ async def test_a_client_leaves_a_server_that_reads_nothing() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_no_server_is_waited_for(unused_port: int) -> None:
+async def test_no_server_is_waited_for(own_port: int) -> None:
     async with scripted(sockets=True) as server:
-        server.url = f"ws://127.0.0.1:{unused_port}"
+        server.url = f"ws://127.0.0.1:{own_port}"
         async with server.connect() as client:
             while client.state != "waiting":
                 await trio.lowlevel.checkpoint()

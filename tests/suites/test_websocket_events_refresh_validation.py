@@ -142,7 +142,7 @@ def test_back_and_forward_cost_nothing(stage: ServerProcess, open_tab: OpenTab, 
 def wire(stage: ServerProcess) -> Iterator[Wire]:
     made = Wire(int(stage.ws_url.rstrip("/").rpartition(":")[2]))
     yield made
-    made.cut()
+    made.close()
 
 
 @pytest.fixture

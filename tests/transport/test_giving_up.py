@@ -149,16 +149,13 @@ app = Greenroom(log="memory:")
 """
 
 
-def test_the_process_ends_with_1_and_a_line_and_its_port_is_free(tmp_path: Path) -> None:
+def test_the_process_ends_with_1_and_a_line_and_its_port_is_free(tmp_path: Path, own_port: int) -> None:
     (tmp_path / "bad.py").write_text(APP)
-    (listener,) = listen("127.0.0.1", 0)
-    port = listener.getsockname()[1]
-    listener.close()
     command = [sys.executable, "-m", "transport.cli", "--log-level", "error", "serve", "bad:app"]
-    command += ["--port", str(port), "--http-port", "0"]
+    command += ["--port", str(own_port), "--http-port", "0"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ran.returncode == 1
     assert "greenroom: /greenroom gave up: /greenroom/endpoint" in ran.stderr.splitlines()[-1]
     assert "the flusher fails each time" in ran.stderr.splitlines()[-1]
-    for again in listen("127.0.0.1", port):
+    for again in listen("127.0.0.1", own_port):
         again.close()

@@ -35,14 +35,15 @@ def test_port_0_takes_a_free_one_the_same_for_every_address_of_the_host() -> Non
         close(listeners)
 
 
-def test_a_taken_port_is_one_line_that_names_host_and_port_and_leaves_nothing_open() -> None:
-    (listener,) = listen("127.0.0.1", 0)
+def test_a_taken_port_is_one_line_that_names_host_and_port_and_leaves_nothing_open(own_port: int) -> None:
+    (listener,) = listen("127.0.0.1", own_port)
     with listener:
-        port = listener.getsockname()[1]
-        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use$") as caught:
-            listen("127.0.0.1", port)
+        with pytest.raises(
+            OSError, match=f"cannot listen on 127.0.0.1 port {own_port}: Address already in use$"
+        ) as caught:
+            listen("127.0.0.1", own_port)
     assert caught.value.errno == errno.EADDRINUSE
-    close(listen("127.0.0.1", port))
+    close(listen("127.0.0.1", own_port))
 
 
 def test_a_host_that_is_not_known_is_one_line_that_names_it() -> None:
@@ -50,18 +51,17 @@ def test_a_host_that_is_not_known_is_one_line_that_names_it() -> None:
         listen("no.such.host.invalid", 0)
 
 
-async def test_a_server_whose_port_is_taken_says_so_and_can_be_run_elsewhere() -> None:
+async def test_a_server_whose_port_is_taken_says_so_and_can_be_run_elsewhere(own_port: int) -> None:
     app = greenroom()
-    (listener,) = listen("127.0.0.1", 0)
+    (listener,) = listen("127.0.0.1", own_port)
     with listener:
-        port = listener.getsockname()[1]
-        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}"):
-            async with app.running(port=port):
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {own_port}"):
+            async with app.running(port=own_port):
                 pass
         async with app.running(port=0) as server:
-            assert server.url != f"ws://127.0.0.1:{port}/"
-    async with app.running(port=port) as server:
-        assert server.url == f"ws://127.0.0.1:{port}/"
+            assert server.url != f"ws://127.0.0.1:{own_port}/"
+    async with app.running(port=own_port) as server:
+        assert server.url == f"ws://127.0.0.1:{own_port}/"
 
 
 async def test_a_connection_that_is_lost_before_it_is_served_is_closed_and_ends_no_other(
@@ -83,12 +83,11 @@ async def test_a_connection_that_is_lost_before_it_is_served_is_closed_and_ends_
         assert server.endpoint.statistics().accepted == 1
 
 
-async def test_a_server_that_drains_refuses_who_comes_and_serves_again_when_it_is_run_again() -> None:
+async def test_a_server_that_drains_refuses_who_comes_and_serves_again_when_it_is_run_again(own_port: int) -> None:
     app = greenroom()
-    async with app.running(port=0) as server:
-        port = int(server.url.rstrip("/").rpartition(":")[2])
+    async with app.running(port=own_port) as server:
         await server.drain(0)
         with pytest.raises(OSError, match="connect"):
-            await trio.open_tcp_stream("127.0.0.1", port)
-    async with app.running(port=port):
-        await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+            await trio.open_tcp_stream("127.0.0.1", own_port)
+    async with app.running(port=own_port):
+        await (await trio.open_tcp_stream("127.0.0.1", own_port)).aclose()
