@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from _ports import held_port, number_of
 from eventlog.test_contract import KEY
 from protocol.agents import greenroom
 from protocol.wire import greeted
@@ -112,8 +113,10 @@ def log_files(pid: int) -> list[str]:
 
 def test_a_killed_servers_port_and_log_are_free_while_its_forked_workers_live(tmp_path: Path) -> None:
     worker = 0
+    holders = held_port(), held_port()
+    ws, http = map(number_of, holders)
     try:
-        with server(tmp_path, 0, 0) as first:
+        with server(tmp_path, ws, http) as first:
             urls = ready(first, tmp_path)
             said = subprocess.run([sys.executable, "-c", USE, urls[0]], capture_output=True, text=True, check=True)
             worker, ends_by_sigterm = json.loads(said.stdout)
@@ -123,9 +126,11 @@ def test_a_killed_servers_port_and_log_are_free_while_its_forked_workers_live(tm
             first.send_signal(signal.SIGKILL)
             first.wait(PATIENCE)
         os.kill(worker, 0)
-        with server(tmp_path, port_of(urls[0]), port_of(urls[1])) as second:
+        with server(tmp_path, ws, http) as second:
             assert ready(second, tmp_path) == urls
     finally:
+        for holder in holders:
+            holder.close()
         if worker:
             os.kill(worker, signal.SIGKILL)
 
