@@ -248,12 +248,14 @@ async def test_what_open_stream_raises_is_an_attempt_that_failed(
         await trio.lowlevel.checkpoint()
         raise error
 
+    raised = ""
     try:
         with trio.move_on_after(30):
             async with connect("ws://memory", "s1", open_stream=fails) as client:
                 await anext(client.events())
-    except BaseException as raised:  # noqa: BLE001  -- some of them pytest itself cannot show
-        pytest.fail(f"the client's block raised a {type(raised).__name__}", pytrace=False)
+    except BaseException as unexpected:  # noqa: BLE001  -- only its name is kept: pytest cannot show some of them
+        raised = type(unexpected).__name__
+    assert not raised
     assert attempts > 2
     assert client.statistics().failures == attempts
     assert bool(caplog.records) is not isinstance(error, (OSError, trio.BrokenResourceError))
