@@ -15,7 +15,7 @@ from actors._cancelling import GRACE, own_failure
 from actors._checks import check_kind, check_seconds
 from actors._trio_internals import cancel_with_force
 from actors.errors import SpecError
-from actors.failures import log_failure, shown
+from actors.failures import log_failure, log_line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -87,7 +87,9 @@ class Running:
             enforcer.withdraw(self)
         self.timed_out = self._scope.cancelled_caught
         if self.timed_out:
-            logger.error("shutdown phase %s was not done within %g s", self.phase.name, self.phase.seconds)
+            log_line(
+                logger, logging.ERROR, "shutdown phase %s was not done within %g s", self.phase.name, self.phase.seconds
+            )
 
     async def _announce_end(self, enforcer: Enforcer) -> None:
         """Have what shields itself ended a second after the phase was cancelled: by its time, or from outside."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from itertools import accumulate
 from typing import Any
@@ -23,13 +24,14 @@ import orjson
 from cattrs import Converter
 
 from actors.errors import UnserialisableEvent
-from actors.failures import text_of
+from actors.failures import describe, text_of
 
 MAX_DEPTH = 64
 """Objects and lists within each other; the same bound holds for what clients send."""
 
 _converter = Converter()
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_STRICT_INTEGER
+_MOMENTS = (datetime, date, time)
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_STRICT_INTEGER
 _TOO_LONG = "an integer is beyond ±(2^53-1), and browsers would round it: give it as a string"
 _BRACKET = ord("[")
 _DEEP_LISTS = 2 * MAX_DEPTH  # a shorter text cannot be too deep: a level takes two brackets,
@@ -40,14 +42,16 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
 
 def encode(value: object, limit: int) -> bytes:
-    """Give ``value`` as JSON text in UTF-8, at most ``limit`` bytes; raises :class:`UnserialisableEvent`.
+    """Give ``value`` as JSON text in UTF-8, at most ``limit`` bytes. Raises :class:`UnserialisableEvent`.
+
+    Nothing else is raised, whatever the value does, but ``RecursionError``, near the end of the stack.
 
     The encoder writes NaN and infinities as ``null`` and checks no depth below 254, so a text that could hide either is
     looked at again; a text that cannot (nearly all) is not.
     """
     try:
         text = orjson.dumps(value, _plain, _OPTIONS)
-    except (TypeError, ValueError, RecursionError) as error:
+    except BaseException as error:  # a value of a class of its own may raise anything where it is taken apart
         too_long = text_of(error).startswith("Integer exceeds")
         reason = _TOO_LONG if too_long else text_of(error.__cause__ or error)
         raise UnserialisableEvent(f"the payload is not JSON: {reason}") from error
@@ -92,9 +96,21 @@ def too_deep(text: bytes) -> bool:
 
 def _plain(value: Any) -> object:
     """Take apart a value that the encoder does not know; the encoder calls this again for what is in it."""
+    if type(value) in _MOMENTS:
+        return orjson.Fragment(orjson.dumps(_fixed(value)))
     if attrs.has(value.__class__) or _is_dataclass(value):
         return _converter.unstructure(value)
     raise TypeError(f"type {type(value).__name__} has no JSON form")
+
+
+def _fixed(moment: object) -> object:
+    """Return a datetime with the same offset from a time zone of the standard library; raises what its own one raises.
+
+    *The encoder asks a time zone for the offset and does not look for an exception: the process would end there.*
+    """
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        return moment
+    return moment.replace(tzinfo=timezone(moment.utcoffset() or timedelta(0)))
 
 
 def _is_dataclass(value: object) -> bool:
@@ -104,8 +120,12 @@ def _is_dataclass(value: object) -> bool:
 def _refuse_nan(value: object) -> None:
     try:
         json.dumps(value, allow_nan=False, default=_searchable)
-    except ValueError as error:
-        raise UnserialisableEvent("the payload is not JSON: NaN and infinities have no JSON form") from error
+    except RecursionError:
+        raise
+    except BaseException as error:
+        # This encoder asks a subclass of dict or list for its items; the first one does not.
+        reason = "NaN and infinities have no JSON form" if type(error) is ValueError else describe(error)
+        raise UnserialisableEvent(f"the payload is not JSON: {reason}") from error
 
 
 def _searchable(value: Any) -> object:

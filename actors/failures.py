@@ -270,6 +270,12 @@ def log_failure(
         _logged(logger, level, "%s: %s", message, class_name(error))
 
 
+def log_line(logger: logging.Logger, level: int, message: str, *args: object) -> None:
+    """Log ``message % args``. Never raises: a filter of the application may, and what logs may serve everybody."""
+    if logger.isEnabledFor(level):
+        _logged(logger, level, message, *args)
+
+
 def _logged(
     logger: logging.Logger, level: int, message: str, *args: object, exc_info: BaseException | None = None
 ) -> bool:

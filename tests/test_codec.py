@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import attrs
@@ -28,6 +29,34 @@ JSON_VALUES = st.recursive(
 @attrs.frozen
 class Box:
     inside: object
+
+
+class Zone(tzinfo):
+    """A time zone that answers, or fails, as a test says."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def utcoffset(self, _: datetime | None) -> timedelta:
+        if isinstance(self._answer, type):
+            raise self._answer
+        return self._answer  # type: ignore[no-any-return]  # a foreign one may return anything
+
+    dst = utcoffset
+
+    def tzname(self, _: datetime | None) -> str:
+        return "odd"
+
+
+class Lazy(dict[str, object]):
+    """A dict that fails when it is asked for its items."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        super().__init__(a=None)
+        self._error = error
+
+    def items(self) -> Any:
+        raise self._error
 
 
 def nested(levels: int) -> object:
@@ -95,3 +124,32 @@ def test_the_limit_is_inclusive() -> None:
     assert len(encode("x" * 98, 100)) == 100
     with pytest.raises(UnserialisableEvent, match="101 bytes"):
         encode("x" * 99, 100)
+
+
+@pytest.mark.parametrize("answer", [ValueError, KeyboardInterrupt, "an hour", timedelta(days=2)], ids=repr)
+def test_a_time_zone_that_fails_is_a_payload_that_is_not_json(answer: Any) -> None:
+    """The encoder itself would end the process there."""
+    with pytest.raises(UnserialisableEvent):
+        encode({"at": [Box(datetime(2026, 1, 1, tzinfo=Zone(answer)))]}, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("offset", "text"),
+    [
+        (timedelta(hours=2), "2026-01-01T00:00:00.000007+02:00"),
+        (timedelta(hours=-3, minutes=-30), "2026-01-01T00:00:00.000007-03:30"),
+        (None, "2026-01-01T00:00:00.000007+00:00"),
+    ],
+)
+def test_a_time_of_a_foreign_zone_is_written_as_one_of_the_standard_library(offset: Any, text: str) -> None:
+    moment = datetime(2026, 1, 1, microsecond=7, tzinfo=Zone(offset))
+    assert json.loads(encode(moment, LIMIT)) == text
+    if offset is not None:
+        assert encode(moment, LIMIT) == encode(moment.replace(tzinfo=timezone(offset)), LIMIT)
+
+
+@pytest.mark.parametrize("error", [KeyError, SystemExit, KeyboardInterrupt, ValueError])
+def test_whatever_a_value_raises_it_is_a_payload_that_is_not_json(error: type[BaseException]) -> None:
+    """What has ``null`` in it is looked at by a second encoder, which asks objects for what is in them."""
+    with pytest.raises(UnserialisableEvent):
+        encode(Lazy(error), LIMIT)

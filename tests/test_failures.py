@@ -159,6 +159,25 @@ def test_a_handler_that_fails_fails_alone(raised: type[BaseException], caplog: p
     assert line.endswith("ValueError: no")
 
 
+@pytest.mark.parametrize("raised", [KeyError, SystemExit, RecursionError])
+def test_a_filter_that_fails_fails_alone(raised: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
+    """What logs may be a task that serves everybody; the standard library lets through what a filter raises."""
+
+    def bad(_: logging.LogRecord) -> bool:
+        raise raised
+
+    LOGGER.addFilter(bad)
+    try:
+        failures.log_line(LOGGER, logging.WARNING, "it is %s", "late")
+        failures.log_failure(LOGGER, "it failed", error=ValueError())
+    finally:
+        LOGGER.removeFilter(bad)
+    assert caplog.text == ""
+    failures.log_line(LOGGER, logging.WARNING, "it is %s", "late")
+    assert "it is late" in caplog.text
+    assert caplog.records[0].funcName == "test_a_filter_that_fails_fails_alone"
+
+
 def test_nothing_is_formatted_for_a_level_that_is_off() -> None:
     """A level that is not enabled costs no look at the exception."""
     asked: list[bool] = []

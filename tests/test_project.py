@@ -180,6 +180,14 @@ def test_nothing_is_left_to_be_done() -> None:
 ABOUT_600 = 640
 
 
+def test_everything_is_logged_by_a_function_that_never_raises() -> None:
+    """A filter or handler of the application may raise, and what logs may be a task that serves everybody."""
+    own = {TREE / "actors" / "failures.py"}
+    paths = [path for path in files(".py", under=("actors", "transport")) if path not in own]
+    assert len(paths) > 50
+    assert not lines_matching(r"\blog(ger|ging)\.(log|debug|info|warning|error|exception|critical)\(", paths)
+
+
 def test_files_are_short_enough_to_read() -> None:
     long = {
         path.name: count for path in files(".py", ".js") if (count := len(path.read_text().splitlines())) > ABOUT_600

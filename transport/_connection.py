@@ -23,7 +23,7 @@ from actors import (
     SessionClosed,
     Trimmed,
 )
-from actors.failures import is_a, is_presentable, log_failure
+from actors.failures import is_a, is_presentable, log_failure, log_line
 from transport import closing, frames
 from transport._border import called, leaves, passed_on, refusal_in
 from transport._greeting import decoded, identify, welcome
@@ -166,7 +166,7 @@ class Connection:
     def _note_end(self, raised: BaseException) -> None:
         # trio-websocket lets exceptions of its reader through: LocalProtocolError for a pong in mid-close, for one.
         if all(is_a(error, (*_ENDS, trio.Cancelled)) for error in leaves(raised)):
-            logger.debug("connection %s has ended", self.id)
+            log_line(logger, logging.DEBUG, "connection %s has ended", self.id)
         else:
             log_failure(logger, "connection %s failed", self.id, error=raised)
 
@@ -472,7 +472,7 @@ class Connection:
         except MailboxFull:
             return False
         except ActorTerminated:
-            logger.debug("connection %s sent something to a session that has ended", self.id)
+            log_line(logger, logging.DEBUG, "connection %s sent something to a session that has ended", self.id)
         return True
 
     def _reply(self, reply: CommandReply) -> None:

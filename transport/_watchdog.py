@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from actors import current_run
-from actors.failures import shown
+from actors.failures import log_line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,12 @@ class Watchdog:
         stood = self._time.tick()
         self._answered.set()
         if stood >= self._seconds:
-            logger.warning("the event loop stood still for %.1f s; no client is judged by that time", stood)
+            log_line(
+                logger,
+                logging.WARNING,
+                "the event loop stood still for %.1f s; no client is judged by that time",
+                stood,
+            )
 
     def ask(self, call_soon: Callable[[Callable[[], None]], None], look: Callable[[], str]) -> None:
         """Have ``call_soon`` call :meth:`answer`; warn with what ``look`` sees where that takes too long."""
@@ -75,7 +80,7 @@ class Watchdog:
             return
         seen = look()
         if not self._answered.is_set():  # else it may show what came after
-            logger.warning("the event loop stands still for more than %g s%s", self._seconds, seen)
+            log_line(logger, logging.WARNING, "the event loop stands still for more than %g s%s", self._seconds, seen)
             self._answered.wait()
 
     def _watch(self, token: trio.lowlevel.TrioToken, thread_id: int) -> None:
@@ -91,7 +96,10 @@ def look_at(thread_id: int) -> str:
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
     if frame is None:
         return ""
-    stack = "".join(traceback.format_stack(frame, MAX_FRAMES))
+    try:
+        stack = "".join(traceback.format_stack(frame, MAX_FRAMES))
+    except BaseException:  # noqa: BLE001 - source lines come from foreign loaders, and the watch must go on
+        stack = ""
     return f", and so does every user: {_who(frame)} runs code that does not await, at\n{stack}"
 
 

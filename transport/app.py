@@ -26,7 +26,7 @@ from actors import (
     open_system,
     redact_keys,
 )
-from actors.failures import shown
+from actors.failures import log_line, shown
 from transport._border import the_one
 from transport.auth import anonymous
 from transport.endpoint import Endpoint, listening
@@ -162,7 +162,7 @@ class Greenroom:
     async def _serve(self, host: str, port: int, log: str | EventLog | None) -> None:
         async with self.running(host=host, port=port, log=log) as server:
             with end_by_signal() as end:
-                logger.info("serving at %s", server.url)
+                log_line(logger, logging.INFO, "serving at %s", server.url)
                 tune_garbage_collection(self.settings.gc_threshold)
                 await end()
 
@@ -235,7 +235,7 @@ def end_by_signal() -> Generator[Callable[[], Awaitable[None]]]:
 
         async def end() -> None:
             number = await anext(signals)
-            logger.info("%s: draining", signal.Signals(number).name)
+            log_line(logger, logging.INFO, "%s: draining", signal.Signals(number).name)
 
         try:
             yield end

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from actors import Actor, ChildSpec, Restart
+from actors.failures import log_line
 from actors.forks import keep_ports
 from actors.looptime import loop_time
 from transport import closing
@@ -211,10 +212,10 @@ class Endpoint:
             except OSError as error:
                 if error.errno in _OUT_OF_FILES:
                     # No traceback: it says nothing, and this may come ten times a second.
-                    logger.error("no connection can be accepted for now: %s", error)  # noqa: TRY400 - as said
+                    log_line(logger, logging.ERROR, "no connection can be accepted for now: %s", error)
                     await trio.sleep(0.1)
                 else:
-                    logger.info("a connection ended before it was accepted: %s", error)
+                    log_line(logger, logging.INFO, "a connection ended before it was accepted: %s", error)
 
     def _connection(self, stream: trio.abc.Stream, sock: socket.socket | None, address: str) -> Connection:
         """Count one more connection; it is to be run."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import attrs
 
 from actors import DEFAULT_SECRET_KEYS, ConfigError, SessionSettings, number_from, whole_from
-from actors.failures import shown
+from actors.failures import log_line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -141,7 +141,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
         if name in NAMES:
             values[name] = _number_or_text(environment[variable])
         else:
-            logger.warning("%s is set, and there is no setting of that name", variable)
+            log_line(logger, logging.WARNING, "%s is set, and there is no setting of that name", variable)
     return values
 
 

@@ -17,6 +17,7 @@ import attrs
 
 from actors.errors import LogCorrupt, LogError, LogSchemaTooNew, LogUnavailable
 from actors.eventlog._sqlite_layout import APPLICATION_ID, SCHEMA, bring_up_to_date, show_as_new
+from actors.failures import log_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -65,7 +66,7 @@ class WalWatch:
         is_large = self.size >= LARGE_WAL_BYTES
         if is_large and not self._told:
             text = "%s: the write-ahead log has %d MiB, and cannot shrink while another program goes on reading"
-            logger.warning(text, self._path, self.size >> 20)
+            log_line(logger, logging.WARNING, text, self._path, self.size >> 20)
         self._told = is_large
 
 
@@ -243,7 +244,9 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
-        logger.info("%s is too large to be checked in %g s; it is taken as it is", path, CHECK_SECONDS)
+        log_line(
+            logger, logging.INFO, "%s is too large to be checked in %g s; it is taken as it is", path, CHECK_SECONDS
+        )
         return
     finally:
         connection.set_progress_handler(None, 0)
@@ -328,7 +331,9 @@ def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
         return
     with transaction(connection):
         count = connection.execute("UPDATE streams SET epoch = lower(hex(randomblob(8)))").rowcount
-    logger.warning("%s: the machine ended while it was open; %d sessions begin a new epoch", path, count)
+    log_line(
+        logger, logging.WARNING, "%s: the machine ended while it was open; %d sessions begin a new epoch", path, count
+    )
 
 
 def _note_risk(connection: sqlite3.Connection, boot: str) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors.failures import log_failure
+from actors.failures import is_a, leaves, log_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 logger = logging.getLogger("greenroom.sessions")
 
@@ -33,6 +33,24 @@ def contained(what: str, call: Callable[..., object], *args: object) -> bool:
         call(*args)
     except BaseException as error:  # noqa: BLE001 - as the module says
         report(what, error)
+        return False
+    return True
+
+
+@trio.lowlevel.enable_ki_protection
+async def attempted(what: str, call: Callable[..., Awaitable[object]], *args: object) -> bool:
+    """Await ``call`` with ``args``; return whether it returned. Log its failure as one of ``what``.
+
+    Raises nothing but ``trio.Cancelled``, when the caller is cancelled. A ``Cancelled`` that ``call`` raises on its own
+    account is its failure, as a ``SystemExit`` is.
+    """
+    try:
+        await call(*args)
+    except BaseException as error:  # noqa: BLE001 - as the module says
+        if all(is_a(leaf, trio.Cancelled) for leaf in leaves(error)):
+            await trio.lowlevel.checkpoint_if_cancelled()
+        report(what, error)
+        await trio.lowlevel.checkpoint_if_cancelled()
         return False
     return True
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors.errors import LogCorrupt, LogError
+from actors.errors import LogError, LogUnavailable
 from actors.failures import log_failure
 from actors.sessions._ages import AgeClock
-from actors.sessions._boundary import report
+from actors.sessions._boundary import attempted
 from actors.sessions._done import DoneCommands, decode_record, encode_record
 from actors.sessions._journal import now_ms
 
@@ -55,29 +55,38 @@ class Cleaner:
         pause = min(LONGEST_PAUSE, max(60.0, self._keep.seconds / 4))
         await trio.sleep(min(60.0, pause))
         while True:
-            try:
-                await self.clean()
-            except LogError as error:
-                log_failure(logger, "old sessions could not be cleaned up", error=error, level=logging.WARNING)
-            except Exception as error:  # noqa: BLE001 - an engine's own failure must not end the sessions that live
-                report("the cleaning of old sessions", error)
+            # An engine's own failure, whatever it is, must not end the sessions that live.
+            await attempted("the cleaning of old sessions", self._round)
             await trio.sleep(pause)
+
+    async def _round(self) -> None:
+        try:
+            await self.clean()
+        except LogError as error:
+            log_failure(logger, "old sessions could not be cleaned up", error=error, level=logging.WARNING)
 
     async def clean(self) -> None:
         """Drop what retention does not keep, and forget the sessions that had nothing left for long. Safe to cancel.
 
-        Raises what the log raises, except for a session that is damaged: that is logged, and the others are cleaned.
+        Raises :class:`~actors.LogUnavailable`, and what the log raises as it lists its streams. Any other failure is
+        one session's: it is logged, and the others are cleaned.
         """
         for key in await self._log.streams():
             await trio.lowlevel.checkpoint()
             try:
-                with self._reserve(key) as reserved:
-                    head = await self._log.head(key) if reserved else None
-                    if head is not None:
-                        await self._tidy(key, head)
-            except LogCorrupt as error:
+                await self._clean(key)
+            except LogUnavailable:
+                raise
+            except BaseException as error:  # noqa: BLE001 - an engine may raise anything for a stream that is damaged
+                await trio.lowlevel.checkpoint_if_cancelled()
                 text = "session %r of %r could not be cleaned up"
                 log_failure(logger, text, key.session, key.user, level=logging.WARNING, error=error)
+
+    async def _clean(self, key: StreamKey) -> None:
+        with self._reserve(key) as reserved:
+            head = await self._log.head(key) if reserved else None
+            if head is not None:
+                await self._tidy(key, head)
 
     async def _tidy(self, key: StreamKey, head: Head) -> None:
         now = self._ages.now(self._forget_seconds)

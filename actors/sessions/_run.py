@@ -12,6 +12,7 @@ import trio
 from actors._stack import require_room
 from actors.codec import encode, encode_text, envelope, is_text
 from actors.errors import RunClosed, RunFailed, UnserialisableEvent
+from actors.failures import shown
 from actors.sessions._boundary import ROOM_FRAMES
 from actors.sessions._context import RUN_CONTEXT, RunContext
 from actors.sessions._home import hop, require_task
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 EXIT_FRAMES = 32
 """Calls that must fit on the stack where a run, call or question is opened: its end, in the same place, needs fewer."""
+
+_STOPPED = ("cancelled", "interrupted", "timeout")
+"""How a run may complete that was asked to stop."""
 
 FINISHING_SECONDS = 5.0
 """How long :meth:`Run.shield` holds off cancellation, unless told otherwise."""
@@ -151,10 +155,10 @@ class Run:
             self._require_open()
         head = self._envelopes.get("agent_thinking") or self._envelope("agent_thinking", b'{"text":')
         try:
-            data = orjson.dumps(text)
+            data = orjson.dumps(text) if type(text) is str else b""
         except TypeError:
             data = b""
-        if not data or len(data) > self._limit or type(text) is not str:
+        if not data or len(data) > self._limit:
             data = encode_text(text, self._limit)
         if self._append(head, data, b"}}"):
             await self._journal.admit()
@@ -165,10 +169,10 @@ class Run:
             self._require_open()
         head = self._envelopes.get("agent_output") or self._envelope("agent_output", b'{"text":')
         try:
-            data = orjson.dumps(text)
+            data = orjson.dumps(text) if type(text) is str else b""
         except TypeError:
             data = b""
-        if not data or len(data) > self._limit or type(text) is not str:
+        if not data or len(data) > self._limit:
             data = encode_text(text, self._limit)
         if self._append(head, data, b"}}"):
             await self._journal.admit()
@@ -197,7 +201,7 @@ class Run:
             hop("typing()", self.typing, active)
             return
         self._require_open()
-        self._stage.signals.set_typing("agent", self.id, active=active)
+        self._stage.signals.set_typing("agent", self.id, active=bool(active))
 
     def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
         """Tell of a tool that runs elsewhere: ``async with run.tool("search", {"q": …}) as call: call.result = …``."""
@@ -307,10 +311,15 @@ class Run:
         return trio.move_on_after(seconds, shield=True)
 
     def stop(self, status: str = "cancelled") -> None:
-        """Ask the run to stop: it is cancelled where it waits, and completes with ``status``. The first call counts."""
+        """Ask the run to stop: it is cancelled where it waits, and completes with ``status``. The first call counts.
+
+        ``status`` is ``cancelled``, ``interrupted`` or ``timeout``; raises ValueError for anything else.
+        """
         if get_ident() != self._journal.thread:
             hop("stop()", self.stop, status)
             return
+        if type(status) is not str or status not in _STOPPED:
+            raise ValueError(f"a run is stopped as one of {', '.join(_STOPPED)}, not {shown(status)}")
         if self.stopped_as is None:
             self.stopped_as = status
             self.scope.cancel()
@@ -458,10 +467,10 @@ class RunScope:
             del raised  # its traceback holds this frame
 
     def _close_as(self, outcome: Outcome) -> None:
-        """Close the run; one whose result cannot be sent ends as ``error``, and raises UnserialisableEvent."""
+        """Close the run; one whose result cannot be sent ends as ``error``, and raises what :func:`encode` does."""
         try:
             self.close(outcome)
-        except UnserialisableEvent as unserialisable:
+        except (UnserialisableEvent, RecursionError) as unserialisable:
             self.close(failed(unserialisable))
             raise
 

@@ -33,7 +33,7 @@ from actors.resume import decide
 from actors.sessions._ages import AgeClock
 from actors.sessions._attachment import Attachment
 from actors.sessions._audit import SessionAudit, audit
-from actors.sessions._boundary import report
+from actors.sessions._boundary import attempted
 from actors.sessions._commands import Command, CommandMemory, CommandReply
 from actors.sessions._journal import Cursor, Journal, JournalStatistics, now_ms
 from actors.sessions._listeners import tell_ended
@@ -281,13 +281,15 @@ class Session(Actor):
         self._active_at = trio.current_time()
 
     async def tidy(self) -> None:
-        """Let the log drop what retention no longer keeps; a log that cannot is asked again later. Safe to cancel."""
-        try:
+        """Let the log drop what retention no longer keeps; a log that cannot is asked again later. Safe to cancel.
+
+        Whatever else the log raises is logged: its failure with this session is nothing to the others.
+        """
+        await attempted("the trimming of a session's log", self._trim)
+
+    async def _trim(self) -> None:
+        with suppress(LogError):
             await self._stage.journal.oldest()
-        except LogError:
-            pass
-        except Exception as error:  # noqa: BLE001 - the log's failure with this session is nothing to the others
-            report("the trimming of a session's log", error)
 
     def statistics(self) -> SessionStatistics:
         """Say how it stands."""

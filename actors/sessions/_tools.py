@@ -62,7 +62,7 @@ class ToolCall:
         outcome = self._outcome(error)
         try:
             self._complete(outcome)
-        except UnserialisableEvent as unserialisable:
+        except (UnserialisableEvent, RecursionError) as unserialisable:
             self._complete(failed(unserialisable))
             raise
 

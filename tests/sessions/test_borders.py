@@ -26,15 +26,16 @@ from actors import (
     SupervisorSpec,
     open_system,
 )
+from actors.sessions._boundary import attempted
 from actors.sessions._committer import Committer
-from actors.testing import FaultyLog
+from actors.testing import FaultyLog, event_batch
 from transport._flusher import Flusher
 from transport._heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from actors import EventLog, LogError, Run
+    from actors import EventLog, Head, LogError, Retention, Run
 
 
 class Hidden(Exception):
@@ -114,10 +115,10 @@ async def talker(run: Run, count: int) -> str:
 
 
 @asynccontextmanager
-async def serving(log: EventLog | None = None) -> AsyncIterator[Sessions]:
+async def serving(log: EventLog | None = None, settings: SessionSettings | None = None) -> AsyncIterator[Sessions]:
     agents = Agents()
     agents.add(talker)
-    sessions = Sessions(log or MemoryLog(), agents)
+    sessions = Sessions(log or MemoryLog(), agents, settings)
     async with open_system() as system:
         supervisor = await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
         yield sessions
@@ -249,6 +250,110 @@ async def test_a_callback_after_commits_that_fails_is_called_no_more(failure: Ca
         assert calls.count("bad") == 1
         assert calls.count("good") == sessions.statistics().log.commits * 2
         await talk(sessions)
+
+
+class Picky(MemoryLog):
+    """Fails as a test says for the session ``odd``, or as it lists its streams."""
+
+    def __init__(self, fail: Callable[..., None], in_: str) -> None:
+        super().__init__()
+        self._fail, self._in = fail, in_
+        self.asked = 0
+
+    def _ask(self, method: str, session: str = "odd") -> None:
+        if (method, session) == (self._in, "odd"):
+            self.asked += 1
+            self._fail()
+
+    async def head(self, key: StreamKey) -> Head | None:
+        self._ask("head", key.session)
+        return await super().head(key)
+
+    async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
+        self._ask("trim", key.session)
+        return await super().trim(key, keep, now)
+
+    async def remove(self, key: StreamKey) -> None:
+        self._ask("remove", key.session)
+        await super().remove(key)
+
+    async def streams(self) -> Sequence[StreamKey]:
+        self._ask("streams")
+        return await super().streams()
+
+
+FEW = SessionSettings(retain_events=10, idle_seconds=1, forget_seconds=0)
+
+
+async def test_what_a_log_raises_for_one_session_keeps_no_other_from_being_swept(
+    failure: Callable[..., None], autojump_clock: trio.testing.MockClock
+) -> None:
+    """The factory looks at all sessions in one task: the log's failure with one of them is nothing to the others."""
+    log = Picky(failure, "trim")
+    async with serving(log, FEW) as sessions:
+        for session in ("a", "odd", "z"):
+            await Tab().attach(sessions, session)
+            await talk(sessions, session)
+        await trio.sleep(10)
+        oldest = {each.session: each.journal.oldest for each in sessions.of()}
+        assert oldest == {"a": EVENTS - 9, "odd": 1, "z": EVENTS - 9}
+        assert log.asked > 1
+
+
+@pytest.mark.parametrize("place", ["head", "trim", "remove"])
+async def test_what_a_log_raises_for_one_session_keeps_no_other_from_being_cleaned(
+    failure: Callable[..., None], place: str
+) -> None:
+    """Old sessions are cleaned one after the other, and those that can be are."""
+    log = Picky(failure, place)
+    async with serving(log, FEW) as sessions:
+        keys = [StreamKey("alice", session) for session in ("a", "odd", "z")]
+        for key in keys:
+            await log.make(key)
+            if place == "trim":
+                await log.append([event_batch(key, 1, 20)])
+        await trio.sleep(0.002)  # older than forget_seconds, by the time of day
+        await sessions.cleaner.clean()
+        left = {key.session: await MemoryLog.head(log, key) for key in keys}
+        if place == "trim":
+            assert [head and head.oldest for head in left.values()] == [21, 1, 21]  # they are of 1970
+        else:
+            assert [head is None for head in left.values()] == [True, False, True]
+
+
+@pytest.mark.parametrize("place", ["streams", "head"])
+async def test_old_sessions_are_cleaned_again_after_any_failure_of_the_log(
+    failure: Callable[..., None], place: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The task that cleans lives in the factory, with which all sessions would end."""
+    log = Picky(failure, place)
+    async with serving(log) as sessions:
+        await log.make(StreamKey("alice", "odd"))
+        await talk(sessions)
+        await trio.sleep(4 * 3600)
+        assert log.asked >= 4
+
+
+async def test_a_failure_in_a_call_that_is_cancelled_is_logged_and_the_cancellation_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What was raised beside the cancellation is not lost, and the cancellation itself is no failure."""
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await attempted("the first", trio.sleep_forever)
+    assert (scope.cancelled_caught, caplog.text) == (True, "")
+
+    async def fails() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise SystemExit(4)
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await attempted("the second", fails)
+    assert scope.cancelled_caught
+    assert "the second failed" in caplog.text
 
 
 @attrs.define(eq=False)

@@ -11,12 +11,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import orjson
 import pytest
 import trio
 import trio.testing
 from sessions._one_run import ends, events_of
 
-from actors import Agents, CommandRefused, MemoryLog, Run, RunFailed, Sessions, SupervisorSpec, open_system
+from actors import Agents, Attach, CommandRefused, MemoryLog, Run, RunFailed, Sessions, SupervisorSpec, open_system
 from actors.failures import leaves
 
 if TYPE_CHECKING:
@@ -371,3 +372,86 @@ async def test_a_generator_left_with_a_nursery_open_ends_its_own_session_at_most
         assert sessions.statistics().crashed <= 1
         assert [one.runs for one in sessions.of("bob")] == [1]
         assert await handle.start("waits")
+
+
+class Lazy(dict[str, object]):
+    """A dict that fails when it is asked for its items."""
+
+    error: type[BaseException] = SystemExit
+
+    def items(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(SystemExit, "UnserialisableEvent"), (RecursionError, "RecursionError")], ids=["exit", "depth"]
+)
+@pytest.mark.parametrize("place", ["run", "tool", "call"])
+async def test_a_result_that_fails_as_it_is_looked_at_ends_what_returned_it(
+    place: str, error: type[BaseException], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run, a call and a sub-agent are closed on every exit, also where their result raises an exit."""
+    monkeypatch.setattr(Lazy, "error", error)
+
+    async def returns() -> object:
+        return Lazy(a=None)
+
+    async def agent(run: Run) -> object:
+        if place == "tool":
+            await run.call_tool(returns)
+        elif place == "call":
+            async with run.subrun("inner") as inner:
+                inner.result = Lazy(a=None)
+        return Lazy(a=None)
+
+    events = await events_of(agent)
+    opened = {"run": 1, "tool": 1, "call": 2}[place]
+    assert ends(events) == [("error", code)] * opened + [("ok", None)]
+    if place == "tool":
+        assert ends(events, "tool_completed") == [("error", code)]
+
+
+@pytest.mark.parametrize(
+    "status", ["ok", "odd", "", None, ["cancelled"], Lazy(a=None)], ids=lambda value: type(value).__name__
+)
+async def test_a_run_is_stopped_as_nothing_that_the_protocol_does_not_know(status: Any) -> None:
+    """A stop that is refused changes nothing."""
+
+    async def agent(run: Run) -> str:
+        with pytest.raises(ValueError, match="cancelled"):
+            run.stop(status)
+        await trio.lowlevel.checkpoint()
+        return "done"
+
+    assert ends(await events_of(agent)) == [("ok", None)] * 2
+
+
+async def test_typing_is_on_or_off_whatever_says_so() -> None:
+    """What is shown of it is a boolean; a value that cannot say which is refused where it is given."""
+    shown: list[bytes] = []
+
+    class Tab:
+        def more(self) -> None: ...
+        def ended(self, reason: str) -> None: ...
+        def signal(self, name: str, data: bytes) -> None:
+            shown.append(data)
+
+    class Unsure:
+        def __bool__(self) -> bool:
+            raise SystemExit(6)
+
+    async def agent(run: Run) -> None:
+        for active in (["yes"], "", Unsure()):
+            run.typing(active)  # type: ignore[arg-type]  # agents need not be typed
+
+    registry = Agents()
+    registry.add(agent)
+    sessions = Sessions(MemoryLog(), registry)
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        await sessions.attach("alice", "s1", Attach("c1", Tab()))
+        handle = await sessions.get("alice", "s1")
+        await handle.start("agent")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [orjson.loads(data)["active"] for data in shown] == [True, False]
+        assert sessions.statistics().crashed == 0
