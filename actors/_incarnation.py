@@ -32,12 +32,18 @@ from actors._lifecycle import ExitReason, Failure, Killed, is_graceful
 from actors._mailbox import NOTHING, Request
 from actors._ref import Terminated, cell_of
 from actors._trio_internals import (
+    LEFT_OPEN,
     cancel_with_force,
     close_around,
     close_nursery,
+    footing,
+    has_left_open,
     is_cancelled,
+    leave_open_ones,
     open_around,
     open_inside,
+    place_of,
+    require_place,
 )
 from actors.errors import ActorTerminated, DeathPact, ReplyDropped
 from actors.failures import without
@@ -170,6 +176,8 @@ class Incarnation:
                 wish = await self._say_goodbye(actor, asked)
             except BaseException as failure:  # noqa: BLE001  -- whatever an actor raises is its exit reason
                 self.note(failure)
+            if has_left_open(scope, footing(self._rooms)) and (left := await self._leave_open_ones(scope)) is not None:
+                self.note(left)
             self.over = True
             if self.nursery is not None:
                 scope.cancel()
@@ -219,6 +227,8 @@ class Incarnation:
             actor = self.actor = cell.instance(self)
         if not cell.was_up:
             await actor.started()
+            if has_left_open(scope, footing(self._rooms)):
+                raise RuntimeError(LEFT_OPEN)
             self.is_up()
         return actor
 
@@ -328,7 +338,22 @@ class Incarnation:
             except BaseException as failure:  # noqa: BLE001  -- it joins the failure that was the reason
                 own = without(failure, trio.Cancelled)
                 reason = reason if own is None else _joined(reason, own)
+            if has_left_open(scope, footing(self._rooms)) and (left := await self._leave_open_ones(scope)) is not None:
+                reason = _joined(reason, left)
         return reason
+
+    @property
+    def _rooms(self) -> int:
+        """How many nurseries of its own it has."""
+        return (self.hearth is not None) + (self.nursery is not None)
+
+    async def _leave_open_ones(self, scope: trio.CancelScope) -> BaseException | None:
+        """Leave the nurseries and scopes that the actor's code left open inside ``scope``; return its failure, if any.
+
+        Code that was cancelled has left them for that reason: only what their tasks raised is a failure then.
+        """
+        left = await leave_open_ones(scope, footing(self._rooms), None)
+        return left if isinstance(left, BaseExceptionGroup) or not is_cancelled() else None
 
     # Messages
 
@@ -341,7 +366,7 @@ class Incarnation:
         mailbox, task = cell.mailbox, cell.task
         assert task is not None  # noqa: S101  -- it is the one that runs this
         item: object = None
-        left = BATCH
+        left, place = BATCH, place_of(task)
         while True:
             if self._attention and (reason := await self._attend(actor)) is not None:
                 break
@@ -350,11 +375,13 @@ class Incarnation:
                 if (stop := cell.stop_asked) is not None and not (stop.drain and self.deferred):
                     reason = stop.reason
                     break
+                require_place(task, place)
                 items, item = NOTHING, None  # held by nobody while it waits
                 await mailbox.wait(task)
                 left = BATCH
                 continue
             if not left:
+                require_place(task, place)
                 await trio.lowlevel.checkpoint()
                 left = BATCH
                 continue

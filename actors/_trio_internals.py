@@ -1,16 +1,20 @@
 """Every private name of trio that this package uses, in one file, for the minor versions that it was tested with.
 
-Trio has no public way to end work that shields itself, to open a nursery around code that runs already, or to protect
-the tasks of a nursery from Ctrl-C. ``tests/test_trio_internals.py`` fails when one of the names used here changes.
+Trio has no public way to end work that shields itself, to open a nursery around code that runs already, to protect the
+tasks of a nursery from Ctrl-C, or to leave what foreign code has left open in a task. To import this changes one thing
+for the whole process: a nursery is left by no other task than its own, which ended the loop before. See ``_leave``.
+``tests/test_trio_internals.py`` fails when one of the names used here changes.
 """
 
 from __future__ import annotations
 
 import functools
 import warnings
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import trio
+
+from actors.failures import without
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -199,3 +203,108 @@ class Protection(trio.abc.Instrument):
         nursery = task.parent_nursery
         if nursery is not None and cast("Any", nursery.parent_task)._ki_protected:  # noqa: SLF001  -- what this file is for
             protect_from_interrupts(task)
+
+
+# What foreign code leaves behind in a task
+
+LEFT_OPEN = (
+    "a nursery or a cancel scope was left open, by an async generator that was not closed, say: "
+    "use it within `async with contextlib.aclosing(…)`"
+)
+
+Footing: TypeAlias = tuple[int, int]
+"""Where a task stands before it calls foreign code: its number, and how many nurseries it has open."""
+
+
+def place_of(task: trio.lowlevel.Task) -> object:
+    """Return what a task is in, by identity: the same again once all that was entered since has been left."""
+    return cast("Any", task)._cancel_status  # noqa: SLF001  -- what this file is for
+
+
+def require_place(task: Any, place: object) -> None:
+    """Raise RuntimeError when the task has not left what it entered since :func:`place_of` was ``place``."""
+    if task._cancel_status is not place:  # noqa: SLF001  -- what this file is for
+        raise RuntimeError(LEFT_OPEN)
+
+
+def footing(nurseries: int | None = None) -> Footing:
+    """Return where the current task stands: with all the nurseries that it has open, or with that many."""
+    task: Any = trio.lowlevel.current_task()
+    opened = len(task._child_nurseries) if nurseries is None else nurseries  # noqa: SLF001  -- what this file is for
+    return task._counter, opened  # noqa: SLF001  -- as above
+
+
+def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
+    """Return whether the task of that footing is in something that it entered inside ``scope``, and has not left.
+
+    False in any other task, which has nothing to leave there, and outside of trio.
+    """
+    try:
+        task: Any = trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    number, nurseries = before
+    status = cast("Any", scope)._cancel_status  # noqa: SLF001  -- what this file is for
+    inside = task._cancel_status is not status or len(task._child_nurseries) > nurseries  # noqa: SLF001  -- as above
+    return inside and task._counter == number  # noqa: SLF001  -- as above
+
+
+async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseException | None) -> BaseException:
+    """Leave all that the current task entered inside ``scope``, as its ``with`` blocks would have, innermost first.
+
+    The tasks of the nurseries among it are cancelled and waited for; a cancellation changes nothing. Returns what is to
+    be raised: ``error``, on its way out of all of it, and what those tasks raised; RuntimeError when neither is left.
+    """
+    task: Any = trio.lowlevel.current_task()
+    status = cast("Any", scope)._cancel_status  # noqa: SLF001  -- what this file is for
+    raised: list[BaseException] = []
+    while True:
+        left: list[Any] = task._child_nurseries[before[1] :]  # noqa: SLF001  -- as above
+        inner: Any = task._cancel_status  # noqa: SLF001  -- as above
+        is_inside = status is not None and inner is not status and status.encloses(inner)
+        if is_inside and all(nursery.cancel_scope is not inner._scope for nursery in left):  # noqa: SLF001  -- as above
+            error = inner._scope._close(error)  # noqa: SLF001  -- as above
+        elif left:
+            left[-1].cancel_scope.cancel()
+            failure = await left[-1]._nested_child_finished(None)  # noqa: SLF001  -- as above
+            raised += _failures(failure)
+            # Where the scope was closed already this returns an error that says so.
+            error = left[-1].cancel_scope._close(error)  # noqa: SLF001  -- as above
+        else:
+            break
+    if status is not None:
+        # A scope that another task has left takes this one out of all that is around: it would never find back.
+        task._activate_cancel_status(status)  # noqa: SLF001  -- as above
+    if error is not None and not (status is not None and status.effectively_cancelled):
+        error = next(iter(_failures(error)), None)  # what was cancelled is inside, and is over
+    if error is None:
+        error = RuntimeError(LEFT_OPEN)
+    return BaseExceptionGroup("left open, and failed", [error, *raised]) if raised else error
+
+
+def _failures(error: BaseException | None) -> tuple[BaseException, ...]:
+    """Return what was raised in what was left open, without the cancellations by which that was ended."""
+    rest = None if error is None else without(error, trio.Cancelled)
+    return () if rest is None else (rest,)
+
+
+def _leave(nursery: trio.Nursery, error: BaseException | None) -> Awaitable[BaseException | None]:
+    """Leave a nursery, in the task that entered it and as the last that it entered; anything else is refused.
+
+    Trio closes a generator that was dropped in a task of its own. To leave a nursery there would wake the task that
+    entered it, wherever that waits or even if it is over, which ends the whole loop with TrioInternalError.
+    """
+    opened: Any = nursery
+    entered_by: Any = opened._parent_task  # noqa: SLF001  -- what this file is for
+    if trio.lowlevel.current_task() is entered_by and entered_by._child_nurseries[-1:] == [nursery]:  # noqa: SLF001  -- as above
+        return cast("Awaitable[BaseException | None]", _LEAVE(nursery, error))
+    return _refuse(nursery)
+
+
+async def _refuse(nursery: trio.Nursery) -> BaseException | None:
+    nursery.cancel_scope.cancel()  # all in it is to end, and with that the task that has it open
+    raise RuntimeError(f"a nursery was left out of order, or by another task than {nursery.parent_task!r}: {LEFT_OPEN}")
+
+
+_LEAVE: Any = cast("Any", trio.Nursery)._nested_child_finished  # noqa: SLF001  -- what this file is for
+cast("Any", trio.Nursery)._nested_child_finished = _leave  # noqa: SLF001  -- as above

@@ -10,6 +10,7 @@ import orjson
 import trio
 
 from actors._stack import require_room
+from actors._trio_internals import footing, has_left_open, leave_open_ones
 from actors.codec import encode, encode_text, envelope, is_text
 from actors.errors import RunClosed, RunFailed, UnserialisableEvent
 from actors.failures import shown
@@ -405,7 +406,7 @@ class Run:
 class RunScope:
     """Opens a run on entry and closes it on every exit. Made by :meth:`Run.subrun` and by the session; entered once."""
 
-    __slots__ = ("_command_id", "_input", "_outer", "_stage", "_timeout", "run")
+    __slots__ = ("_command_id", "_footing", "_input", "_outer", "_stage", "_timeout", "run")
 
     def __init__(self, run: Run, input_: bytes, *, timeout: float | None = None, command_id: str | None = None) -> None:
         self.run = run
@@ -443,6 +444,7 @@ class RunScope:
         self._outer = RUN_CONTEXT.get()
         RUN_CONTEXT.set(run.context)
         run.scope.__enter__()
+        self._footing = footing()
         return run
 
     async def __aexit__(
@@ -451,9 +453,12 @@ class RunScope:
         # Not by token: a generator that nobody finished may be closed in another context than it was begun in.
         if RUN_CONTEXT.get() is self.run.context:
             RUN_CONTEXT.set(self._outer)
-        raised = None if error is None else settled(error)
+        told, raised = error, None if error is None else settled(error)
+        # Not in a coroutine that is being closed: it may wait for nothing, and its task is in other things by then.
+        if has_left_open(self.run.scope, self._footing) and (self.run.parent is None or kind is not GeneratorExit):
+            told = raised = settled(await leave_open_ones(self.run.scope, self._footing, raised))
         try:
-            self._close_as(self._outcome(error))
+            self._close_as(self._outcome(told))
         except BaseException as failure:
             self.run.scope.__exit__(type(failure), failure, failure.__traceback__)
             raise
@@ -464,7 +469,7 @@ class RunScope:
         try:
             raise raised
         finally:
-            del raised  # its traceback holds this frame
+            del told, raised  # their tracebacks hold this frame
 
     def _close_as(self, outcome: Outcome) -> None:
         """Close the run; one whose result cannot be sent ends as ``error``, and raises what :func:`encode` does."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import trio
 
+from actors._trio_internals import footing, has_left_open, leave_open_ones
 from actors.errors import RunClosed, RunFailed, ToolTimeout, UnserialisableEvent
 from actors.failures import text_of
 from actors.sessions._outcome import Outcome, ended, failed
-from actors.sessions._raised import only_cancelled, settling
+from actors.sessions._raised import only_cancelled, settled, settling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -76,7 +77,7 @@ class ToolCall:
             with trio.move_on_after(float("inf") if seconds is None else seconds) as scope:
                 self._run.waits.add(scope)
                 try:
-                    self.result = await settling(self._called(function))
+                    self.result = await _orderly(scope, settling(self._called(function)))
                 finally:
                     self._run.waits.discard(scope)
             if scope.cancelled_caught and self._run.closed:
@@ -126,6 +127,27 @@ class ToolCall:
         if only_cancelled(error):
             return ended(self._run.cancelled_as, "the call was cancelled")
         return failed(error)
+
+
+async def _orderly(scope: trio.CancelScope, call: Awaitable[object]) -> object:
+    """Return what a tool returns that is called inside ``scope``. Raise RuntimeError where it left a scope open."""
+    before, returned, raised = footing(), None, None
+    try:
+        returned = await call
+    except GeneratorExit:  # somebody closes this coroutine: it may wait for nothing
+        raise
+    except BaseException as error:
+        if not has_left_open(scope, before):
+            raise
+        raised = error
+    if has_left_open(scope, before):
+        raised = settled(await leave_open_ones(scope, before, raised))
+    try:
+        if raised is not None:
+            raise raised
+        return returned
+    finally:
+        del raised  # its traceback holds this frame
 
 
 def tool_name(function: Callable[..., object]) -> str:
