@@ -85,7 +85,9 @@ class Actor(Instance):
 class Context:
     """What an actor can do with the runtime around it. Only for the actor itself and its tasks.
 
-    Elsewhere, as in a thread, its methods raise RuntimeError and change nothing; see ``trio.from_thread``.
+    Elsewhere, as in a thread, its methods raise RuntimeError and change nothing; see ``trio.from_thread``. It belongs
+    to one incarnation: kept after that has ended it does nothing to a later one. What asks for something then raises
+    RuntimeError (``spawn`` and ``supervise``: ActorTerminated), what ends something finds it ended.
     """
 
     __slots__ = ("_cell", "_life")
@@ -93,6 +95,13 @@ class Context:
     def __init__(self, life: Incarnation) -> None:
         self._life = life
         self._cell = life.cell
+
+    def _living(self) -> Incarnation:
+        """Return the incarnation. Raises RuntimeError when it has ended, and where an actor may not be used."""
+        self.system.home.check()
+        if self._life.has_ended:
+            raise RuntimeError(f"this incarnation of {self._cell.path} has ended: a later one has a context of its own")
+        return self._life
 
     @property
     def system(self) -> ActorSystem:
@@ -132,18 +141,19 @@ class Context:
         """End this actor after the message in hand, without draining.
 
         Unless its restart type brings it back, messages are refused from now on. A permanent actor is restarted.
+        Nothing happens when this incarnation has ended.
         """
         check_kind("reason", reason, (Normal, Shutdown), "Normal or Shutdown")
         self.system.home.check()
-        self._cell.leave(reason)
+        if not self._life.has_ended:
+            self._cell.leave(reason)
 
     def watch(self, ref: ActorRef) -> None:
         """Receive one Terminated when that actor has ended for good, at once if it has already.
 
         Ends with the incarnation. An actor that returns UNHANDLED for a Terminated fails with DeathPact.
         """
-        self.system.home.check()
-        self._life.watch(cell_of(ref))
+        self._living().watch(cell_of(ref))
 
     def unwatch(self, ref: ActorRef) -> None:
         """Receive no Terminated of that actor, not even one that waits already."""
@@ -155,8 +165,7 @@ class Context:
 
         A restart puts what is stashed back before the rest of the mailbox.
         """
-        self.system.home.check()
-        life = self._life
+        life = self._living()
         if life.current is NO_MESSAGE:
             raise RuntimeError("there is no message in hand to stash")
         stash = life.stash if life.stash is not None else []
@@ -170,7 +179,7 @@ class Context:
     def unstash(self) -> int:
         """Put all that is stashed before the rest of the mailbox, oldest first; how many they were."""
         self.system.home.check()
-        stashed, self._life.stash = self._life.stash or [], None
+        stashed = self._life.take_stash()
         self._cell.mailbox.put_back(stashed)
         return len(stashed)
 
@@ -180,8 +189,7 @@ class Context:
         If the incarnation ends before, the caller gets ActorTerminated or ActorRestarted; if Python frees the reply
         unused, ReplyDropped. For a tell the reply goes nowhere: it is a dead letter.
         """
-        self.system.home.check()
-        life = self._life
+        life = self._living()
         request = life.current
         if not isinstance(request, Request):
             request = Request(None)
@@ -192,7 +200,7 @@ class Context:
 
     @property
     def timers(self) -> Timers:
-        """This incarnation's timers."""
+        """This incarnation's timers; when it has ended it has none, and sets none."""
         if self._life.timers is None:
             self._life.timers = Timers(self._life)
         return self._life.timers
@@ -200,12 +208,12 @@ class Context:
     @contextlib.contextmanager
     def lease(self) -> Generator[None]:
         """Say that the actor is busy although nothing is in its mailbox: counted in ``statistics().leases``."""
-        self.system.home.check()
-        self._life.leases += 1
+        life = self._living()
+        life.leases += 1
         try:
             yield
         finally:
-            self._life.leases -= 1
+            life.leases -= 1
 
 
 class Reply:

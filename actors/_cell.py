@@ -284,8 +284,7 @@ class Cell(Course):
         life, self.life = self.life, None
         if life is not None:
             life.close(self._restarted, _cause(reason))
-            if life.stash:
-                self.mailbox.put_back(life.stash)
+            self.mailbox.put_back(life.take_stash())
         if self._starter is not None:
             error = _cause(reason) or ActorRestarted(f"{self.path} did not start: {reason}")
             self._tell_starter(outcome.Error(error))
@@ -320,8 +319,7 @@ class Cell(Course):
         life, self.life = self.life, None
         if life is not None:
             life.close(self.mailbox.refusal, cause)
-            if life.stash:
-                self.mailbox.put_back(life.stash)
+            self.mailbox.put_back(life.take_stash())
         if self.mailbox.items:
             for item in self.mailbox.empty():
                 self.discard(item, Undelivered.TERMINATED)

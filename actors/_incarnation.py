@@ -46,7 +46,7 @@ from actors._trio_internals import (
     require_place,
 )
 from actors.errors import ActorTerminated, DeathPact, ReplyDropped
-from actors.failures import without
+from actors.failures import members, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -353,7 +353,12 @@ class Incarnation:
         Code that was cancelled has left them for that reason: only what their tasks raised is a failure then.
         """
         left = await leave_open_ones(scope, footing(self._rooms), None)
-        return left if isinstance(left, BaseExceptionGroup) or not is_cancelled() else None
+        return left if members(left) or not is_cancelled() else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over for good: its cell has let go of it, and has another one or none."""
+        return self.cell.life is not self
 
     # Messages
 
@@ -485,6 +490,11 @@ class Incarnation:
         if self.deferred is None:
             self.deferred = {}
         self.deferred[request] = self.deferred.get(request, 0) + 1
+
+    def take_stash(self) -> list[object]:
+        """Return what is stashed, oldest first, and hold it no longer."""
+        stashed, self.stash = self.stash or [], None
+        return stashed
 
     def forget(self, request: Request) -> None:
         """Hold a deferred request no longer; a draining stop that waited for the last one goes on."""

@@ -6,7 +6,6 @@ import logging
 import math
 import secrets
 import time
-import weakref
 from typing import TYPE_CHECKING
 
 import trio
@@ -24,6 +23,7 @@ from actors import (
     Trimmed,
 )
 from actors.failures import is_a, is_presentable, log_failure, log_line
+from actors.weakly import weakly
 from transport import closing, frames
 from transport._border import called, leaves, passed_on, refusal_in
 from transport._greeting import decoded, identify, welcome
@@ -460,7 +460,8 @@ class Connection:
         return False
 
     def _command(self, frame: CommandFrame) -> None:
-        command = Command(frame.id, frame.name, frame.args, self.id, _weakly(self._reply))
+        # A session may reply long after the connection has ended, which it does not keep.
+        command = Command(frame.id, frame.name, frame.args, self.id, weakly(self._reply))
         if not self._tell(lambda attachment: attachment.command(command)):
             self._reply(CommandReply(frame.id, code="overloaded", message="the session has too much to do"))
 
@@ -614,17 +615,6 @@ class _End(Exception):
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
-
-
-def _weakly(method: Callable[[CommandReply], None]) -> Callable[[CommandReply], None]:
-    """Return a call of the method that does not keep its connection: a session may reply long after that has ended."""
-    reference = weakref.WeakMethod(method)
-
-    def call(reply: CommandReply) -> None:
-        if (bound := reference()) is not None:
-            bound(reply)
-
-    return call
 
 
 def _nothing() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import logging
 import secrets
-import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,7 @@ from actors.sessions._run import Run, RunScope
 from actors.sessions._signals import Signals
 from actors.sessions._stage import Stage
 from actors.sessions._start import Start
+from actors.weakly import weakly
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -169,7 +169,7 @@ class Session(Actor):
             command_seconds=settings.command_memory_seconds,
             ages=house.ages,
             command_bytes=settings.command_memory_bytes,
-            on_failure=_when_log_failed(self),
+            on_failure=weakly(self.log_failed),
         )
         signals = Signals(journal.cursors, settings.typing_seconds)
         self._stage = Stage(
@@ -606,17 +606,6 @@ def _unknown(command: Command) -> CommandRefused:
         return CommandRefused("bad_args", "the command's name has a lone surrogate")
     name = command.name if len(command.name) <= _SHOWN else command.name[:_SHOWN] + "…"
     return CommandRefused("unknown_command", f"there is no command {name!r}")
-
-
-def _when_log_failed(session: Session) -> Callable[[LogError], None]:
-    """Return a function that tells the session that its log failed. It does not keep the session, which keeps it."""
-    reference = weakref.ref(session)
-
-    def tell(error: LogError) -> None:
-        if (there := reference()) is not None:
-            there.log_failed(error)
-
-    return tell
 
 
 async def _fail(error: LogError) -> None:
