@@ -1,20 +1,7 @@
 """The actor runtime and the sessions on it: public names only."""
 
-from actors._actor import Actor, Context, Reply
-from actors._deadletters import DeadLetter, DeadLetters, DeadLettersStatistics, Undelivered
-from actors._incarnation import UNHANDLED
-from actors._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
-from actors._mailbox import MailboxStatistics
-from actors._phases import Phase, PhaseReport
-from actors._ref import ActorRef, ActorStatistics, Terminated
-from actors._restart import Backoff, Restart
-from actors._spec import AutoShutdown, ChildSpec, MailboxSpec, Overflow, Strategy, SupervisorSpec
-from actors._supervisor import ChildCounts, ChildInfo, SupervisorRef, SupervisorStatistics
-from actors._system import ActorSystem, SystemStatistics, open_system
-from actors._tree import TreeNode
-from actors._trio_internals import INTERRUPT_HANDLER, cancel_with_force
-from actors.codec import MAX_DEPTH, encode, too_deep
-from actors.decoding import decode_event
+from importlib import import_module
+
 from actors.errors import (
     ActorError,
     ActorRestarted,
@@ -57,12 +44,11 @@ from actors.eventlog import (
     Retention,
     SqliteLog,
     StreamKey,
-    StreamWalk,
     open_log,
 )
+from actors.eventlog.verify import LogFault, LogReport, verify_log
 from actors.events import (
     JSON,
-    MAX_SEQ,
     AgentCompleted,
     AgentOutput,
     AgentStarted,
@@ -78,43 +64,44 @@ from actors.events import (
     UnknownEvent,
     UserMessage,
 )
-from actors.redaction import DEFAULT_SECRET_KEYS, Redact, redact_keys
+from actors.events.decoding import decode_event
+from actors.events.redaction import DEFAULT_SECRET_KEYS, Redact, redact_keys
+from actors.runtime._actor import Actor, Context, Reply
+from actors.runtime._dead_letters import DeadLetter, DeadLetters, DeadLettersStatistics, Undelivered
+from actors.runtime._incarnation import UNHANDLED
+from actors.runtime._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
+from actors.runtime._mailbox import MailboxStatistics
+from actors.runtime._ref import ActorRef, ActorStatistics, Terminated
+from actors.runtime._restart import Backoff, Restart
+from actors.runtime._shutdown import Phase, PhaseReport
+from actors.runtime._spec import AutoShutdown, ChildSpec, MailboxSpec, Overflow, Strategy, SupervisorSpec
+from actors.runtime._supervisor import ChildCounts, ChildInfo, SupervisorRef, SupervisorStatistics
+from actors.runtime._system import ActorSystem, SystemStatistics, open_system
+from actors.runtime._tree import TreeNode
 from actors.sessions import (
     Agent,
     AgentFunction,
     Agents,
-    Attach,
-    Attachment,
-    Command,
-    CommandReply,
     CommitterStatistics,
-    Cursor,
-    GateStatistics,
-    JournalStatistics,
-    Listener,
     Run,
     RunContext,
-    SessionAudit,
+    RunLimiterStatistics,
     SessionFactory,
     SessionHandle,
+    SessionHealth,
     Sessions,
     SessionSettings,
     SessionsStatistics,
     SessionStatistics,
+    StreamStatistics,
     ToolCall,
     ToolThreadsStatistics,
     current_run,
-    number_from,
-    whole_from,
 )
-from actors.verifying import LogFault, LogReport, verify_log
 
 __all__ = [
     "DEFAULT_SECRET_KEYS",
-    "INTERRUPT_HANDLER",
     "JSON",
-    "MAX_DEPTH",
-    "MAX_SEQ",
     "UNHANDLED",
     "Actor",
     "ActorError",
@@ -131,8 +118,6 @@ __all__ = [
     "AgentThinking",
     "Agents",
     "AskTimeout",
-    "Attach",
-    "Attachment",
     "AutoShutdown",
     "Backoff",
     "Batch",
@@ -141,13 +126,10 @@ __all__ = [
     "ChildNotFound",
     "ChildRunning",
     "ChildSpec",
-    "Command",
     "CommandRefused",
-    "CommandReply",
     "CommitterStatistics",
     "ConfigError",
     "Context",
-    "Cursor",
     "Custom",
     "DeadLetter",
     "DeadLetters",
@@ -158,16 +140,13 @@ __all__ = [
     "EventLog",
     "ExitReason",
     "Failure",
-    "GateStatistics",
     "GrammarError",
     "GreenroomError",
     "Head",
     "InputReceived",
     "InputRequested",
     "InputWithdrawn",
-    "JournalStatistics",
     "Killed",
-    "Listener",
     "LogCorrupt",
     "LogError",
     "LogFault",
@@ -198,10 +177,11 @@ __all__ = [
     "RunContext",
     "RunError",
     "RunFailed",
-    "SessionAudit",
+    "RunLimiterStatistics",
     "SessionClosed",
     "SessionFactory",
     "SessionHandle",
+    "SessionHealth",
     "SessionSettings",
     "SessionStatistics",
     "Sessions",
@@ -213,7 +193,7 @@ __all__ = [
     "State",
     "Strategy",
     "StreamKey",
-    "StreamWalk",
+    "StreamStatistics",
     "SupervisorRef",
     "SupervisorSpec",
     "SupervisorStatistics",
@@ -230,15 +210,37 @@ __all__ = [
     "UnknownEvent",
     "UnserialisableEvent",
     "UserMessage",
-    "cancel_with_force",
     "current_run",
     "decode_event",
-    "encode",
-    "number_from",
     "open_log",
     "open_system",
     "redact_keys",
-    "too_deep",
     "verify_log",
-    "whole_from",
 ]
+
+_NAMES_OF_SPI = frozenset(
+    {
+        "Attach",
+        "Attachment",
+        "Command",
+        "CommandReply",
+        "Cursor",
+        "INTERRUPT_HANDLER",
+        "Listener",
+        "MAX_DEPTH",
+        "MAX_SEQ",
+        "StreamWalk",
+        "cancel_with_force",
+        "encode",
+        "number_from",
+        "too_deep",
+        "whole_from",
+    }
+)
+
+
+def __getattr__(name: str) -> object:
+    """Return ``name`` of :mod:`actors.spi`: these names were here until they had a module of their own."""
+    if name in _NAMES_OF_SPI:
+        return getattr(import_module("actors.spi"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -41,14 +41,20 @@ SAMPLES_PER_SECOND, SAMPLING_SECONDS = 500, 3
 COUNTED = 5
 """Rounds whose CPU time is taken, the last ones: a paced load has but one."""
 PARTS = {
-    "system call: send": ("Outbox._try",),
+    "system call: send": ("WriteBuffer._try",),
     "system call: receive": ("_received",),
     "system call: epoll": ("EpollIOManager.get_events",),
-    "emit: encode, number, keep": ("encode", "Journal.put", "Journal._set", "Run.output", "Journal.admit"),
-    "frames and their sending": ("Flusher.", "Connection.flush", "Outbox.", "events_message", "text_message"),
-    "commit": ("Committer.", "Journal.", "MemoryLog.", "SqliteLog."),
+    "emit: encode, number, keep": (
+        "encode",
+        "Run.output",
+        "SessionStream.put",
+        "SessionStream._set",
+        "SessionStream.admit",
+    ),
+    "frames and their sending": ("Flusher.", "Connection.flush", "WriteBuffer.", "events_message", "text_message"),
+    "commit": ("Committer.", "SessionStream.", "MemoryLog.", "SqliteLog."),
     "the log's thread": ("Writer.", "SqliteLog._write.<locals>.work"),
-    "a run's start and end": ("RunScope.", "Session._perform", "Session._begin", "Session._run_start", "Stage."),
+    "a run's start and end": ("RunScope.", "Session._perform", "Session._begin", "Session._run_start", "RunRecorder."),
     "commands and connections": ("Session.", "Connection.", "WebSocketConnection.", "Conversation.", "Incarnation."),
     "the agent, and its timers": ("load (",),
 }

@@ -17,9 +17,9 @@ RUN = "main (_server.py:1);unrolled_run (trio/_core/_run.py:2)"
             f"{RUN};Session._perform (s.py:1);load (l.py:3);Run.output (r.py:1);dumps (o.py)",
             "emit: encode, number, keep",
         ),
-        (f"{RUN};Committer.run (c.py:1);Flusher.visit (f.py:1);Outbox.write (o.py:1)", "frames and their sending"),
-        (f"{RUN};Committer.run (c.py:1);Flusher.visit (f.py:1);Outbox._try (o.py:1)", "system call: send"),
-        (f"{RUN};Committer.run (c.py:1);Journal.batch (j.py:1);Ring.slice (r.py:1)", "commit"),
+        (f"{RUN};Committer.run (c.py:1);Flusher.visit (f.py:1);WriteBuffer.write (o.py:1)", "frames and their sending"),
+        (f"{RUN};Committer.run (c.py:1);Flusher.visit (f.py:1);WriteBuffer._try (o.py:1)", "system call: send"),
+        (f"{RUN};Committer.run (c.py:1);SessionStream.batch (j.py:1);Ring.slice (r.py:1)", "commit"),
     ],
 )
 def test_a_sample_is_part_of_what_its_innermost_known_function_belongs_to(stack: str, part: str) -> None:

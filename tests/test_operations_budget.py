@@ -31,11 +31,11 @@ _TRANSPORT = Path(transport.__file__).parent
 _SERVER = tuple(
     str(path)
     for path in (
-        _ACTORS / "sessions",
-        _ACTORS / "eventlog",
-        _ACTORS / "codec.py",
-        _ACTORS / "grammar.py",
-        *(_TRANSPORT / f"{name}.py" for name in ("_connection", "_flusher", "_outbox", "frames")),
+        *(_ACTORS / room for room in ("sessions", "runs", "streams", "eventlog")),
+        *(_ACTORS / "events" / f"{name}.py" for name in ("encoding", "grammar")),
+        *(_ACTORS / "loop" / f"{name}.py" for name in ("boundary", "threads")),
+        *(_TRANSPORT / "server" / f"{name}.py" for name in ("_connection", "_flusher", "_write_buffer")),
+        _TRANSPORT / "protocol" / "frames.py",
     )
 )
 SHORT, LONG = 160, 1_440

@@ -3,8 +3,8 @@
 from transport.app import Greenroom, Server
 from transport.auth import Credentials, TokenAuth, User
 from transport.client import Client, Reset, connect
-from transport.endpoint import Endpoint, EndpointStatistics
 from transport.errors import Forbidden, NotAuthenticated, TokenExpired
+from transport.server.endpoint import Endpoint, EndpointStatistics
 from transport.settings import Settings
 
 __all__ = [

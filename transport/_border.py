@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from actors import INTERRUPT_HANDLER, RestartLimit
+from actors import RestartLimit
 from actors.failures import class_name, is_a, members, text_of, traceback_of
-from transport import closing
+from actors.spi import INTERRUPT_HANDLER
 from transport.errors import Forbidden, NotAuthenticated, TokenExpired, TransportError
+from transport.protocol import close_codes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
     # TokenExpired is a NotAuthenticated too. It counts only where nothing else is wrong: a client that is sent back for
     # a fresh token while the user is refused would come back for ever.
-    (NotAuthenticated, closing.NOT_AUTHENTICATED),
-    (Forbidden, closing.FORBIDDEN),
-    (TokenExpired, closing.TOKEN_EXPIRED),
+    (NotAuthenticated, close_codes.NOT_AUTHENTICATED),
+    (Forbidden, close_codes.FORBIDDEN),
+    (TokenExpired, close_codes.TOKEN_EXPIRED),
 )
 
 

@@ -29,7 +29,7 @@ from actors import (
 from actors.failures import log_line, shown
 from transport._border import the_one
 from transport.auth import anonymous
-from transport.endpoint import Endpoint, listening
+from transport.server.endpoint import Endpoint, listening
 from transport.settings import Settings
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ class Greenroom:
         return self._agents.names()
 
     @property
-    def sessions(self) -> SessionGate:
+    def sessions(self) -> AppSessions:
         """``await app.sessions.get(user, session)`` while the server runs."""
-        return SessionGate(self)
+        return AppSessions(self)
 
     @asynccontextmanager
     async def running(
@@ -208,7 +208,7 @@ class Server:
             await self.sessions.drain(seconds)
 
 
-class SessionGate:
+class AppSessions:
     """The sessions of an app, for code that starts runs from elsewhere."""
 
     def __init__(self, app: Greenroom) -> None:

@@ -20,7 +20,7 @@
 from __future__ import annotations
 
 from actors.errors import CommandRefused, GreenroomError
-from transport.closing import UNRECOVERABLE_POSITION
+from transport.protocol.close_codes import UNRECOVERABLE_POSITION
 
 _PROTOCOL_ERROR = 1002
 

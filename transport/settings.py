@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 
-from actors import DEFAULT_SECRET_KEYS, ConfigError, SessionSettings, number_from, whole_from
+from actors import DEFAULT_SECRET_KEYS, ConfigError, SessionSettings
 from actors.failures import log_line, shown
+from actors.spi import number_from, whole_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from actors.errors import LogCorrupt, Trimmed
-from actors.eventlog._lines import Surplus, bounded, check_names, check_numbers, checksum, following, split, timestamp
+from actors.eventlog._rows import (
+    RetentionWalk,
+    bounded,
+    check_names,
+    check_numbers,
+    checksum,
+    following,
+    split,
+    timestamp,
+)
 from actors.eventlog._sqlite_file import transaction
 from actors.eventlog.base import Head, StreamKey
 
@@ -185,7 +194,7 @@ class Writer:
         stream = _existing(self._connection, key)
         state = _state(self._connection, key, stream.id)
         count = stream.latest + 1 - stream.oldest
-        surplus = Surplus.of(keep, now, count, stream.size)
+        surplus = RetentionWalk.of(keep, now, count, stream.size)
         boundary = self._walk(stream.id, surplus)
         if surplus.count == count:
             return stream.head(state), False
@@ -225,7 +234,7 @@ class Writer:
         check = checksum(end.id, batch.first, body, b"")
         return end.id, batch.first, count, size, total, first_ts, last_ts, body, check
 
-    def _walk(self, stream: int, surplus: Surplus) -> _Boundary | None:
+    def _walk(self, stream: int, surplus: RetentionWalk) -> _Boundary | None:
         """Let ``surplus`` see the stream's rows from the oldest on; the row that is to be cut, if one is."""
         query = "SELECT id, count, size, first_ts, last_ts FROM batches WHERE stream = ? ORDER BY first"
         with contextlib.closing(self._connection.execute(query, (stream,))) as rows:

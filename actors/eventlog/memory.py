@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
-from actors.eventlog._lines import Surplus, bounded, check_names, check_numbers, timestamp
+from actors.eventlog._rows import RetentionWalk, bounded, check_names, check_numbers, timestamp
 from actors.eventlog.base import EventLog, Head, LogStatistics
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class MemoryLog(EventLog):
     async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
         await trio.lowlevel.checkpoint()
         stream = self._opened()[key]
-        surplus = Surplus.of(keep, now, stream.count, stream.size)
+        surplus = RetentionWalk.of(keep, now, stream.count, stream.size)
         dropped = surplus.drop(stream.kept(stream.latest + 1 - stream.count))
         if dropped:
             stream.drop(dropped, surplus.size)

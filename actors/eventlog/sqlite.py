@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import trio
 
-from actors import forks
 from actors.errors import ConfigError, LogUnavailable
 from actors.eventlog._sqlite_file import Database, WalWatch, files_of, open_database, open_for_reading, translated
 from actors.eventlog._sqlite_store import Reader, Writer
 from actors.eventlog.base import EventLog, Head, LogStatistics
 from actors.failures import shown, text_of
+from actors.loop import forks
 
 if TYPE_CHECKING:
     import os

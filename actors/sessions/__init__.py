@@ -1,21 +1,21 @@
 """Sessions: one supervised actor for each session of each user, with its runs and its events."""
 
-from actors.sessions._agents import Agent, AgentFunction, Agents
+from actors.runs._agents import Agent, AgentFunction, Agents
+from actors.runs._context import RunContext, current_run
+from actors.runs._run import Run
+from actors.runs._tool_threads import ToolThreadsStatistics
+from actors.runs._tools import ToolCall
 from actors.sessions._attachment import Attachment
-from actors.sessions._audit import SessionAudit
 from actors.sessions._commands import Command, CommandReply
-from actors.sessions._committer import CommitterStatistics
-from actors.sessions._context import RunContext, current_run
-from actors.sessions._factory import SessionFactory, Sessions, SessionsStatistics
 from actors.sessions._handle import SessionHandle
-from actors.sessions._journal import Cursor, JournalStatistics, Listener
+from actors.sessions._health import SessionHealth
 from actors.sessions._messages import Attach
-from actors.sessions._run import Run
-from actors.sessions._run_limiter import GateStatistics
+from actors.sessions._registry import SessionFactory, Sessions, SessionsStatistics
+from actors.sessions._run_limiter import RunLimiterStatistics
 from actors.sessions._session import SessionStatistics
 from actors.sessions._settings import SessionSettings, number_from, whole_from
-from actors.sessions._threads import ToolThreadsStatistics
-from actors.sessions._tools import ToolCall
+from actors.streams._committer import CommitterStatistics
+from actors.streams._stream import Cursor, Listener, StreamStatistics
 
 __all__ = [
     "Agent",
@@ -27,18 +27,18 @@ __all__ = [
     "CommandReply",
     "CommitterStatistics",
     "Cursor",
-    "GateStatistics",
-    "JournalStatistics",
     "Listener",
     "Run",
     "RunContext",
-    "SessionAudit",
+    "RunLimiterStatistics",
     "SessionFactory",
     "SessionHandle",
+    "SessionHealth",
     "SessionSettings",
     "SessionStatistics",
     "Sessions",
     "SessionsStatistics",
+    "StreamStatistics",
     "ToolCall",
     "ToolThreadsStatistics",
     "current_run",

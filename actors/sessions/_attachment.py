@@ -11,11 +11,11 @@ from actors.sessions._messages import Typing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.grammar import Open
+    from actors.events.grammar import Open
     from actors.sessions._commands import Command
-    from actors.sessions._journal import Cursor
     from actors.sessions._messages import Queued
     from actors.sessions._session import Session
+    from actors.streams._stream import Cursor
 
 
 @attrs.frozen(eq=False)

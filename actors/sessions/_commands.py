@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import orjson
 
-from actors.codec import is_text
 from actors.errors import CommandRefused
-from actors.sessions._boundary import contained
+from actors.events.encoding import is_text
+from actors.loop.boundary import contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors.events import JSON
+    from actors.events.types import JSON
 
 
 @attrs.frozen

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import orjson
 import trio
 
-from actors.codec import encode
 from actors.errors import ActorTerminated, CommandRefused
+from actors.events.encoding import encode
+from actors.loop.threads import hop
 from actors.sessions._commands import Command, CommandReply
-from actors.sessions._home import hop
 from actors.sessions._messages import Emit
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from actors.eventlog.base import StreamKey
-    from actors.sessions._factory import Sessions
+    from actors.sessions._registry import Sessions
     from actors.sessions._session import SessionStatistics
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from actors.events import Position
-    from actors.sessions._journal import Listener
+    from actors.events.types import Position
+    from actors.streams._stream import Listener
 
 
 @attrs.frozen(eq=False)

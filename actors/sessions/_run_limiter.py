@@ -66,7 +66,7 @@ class Place:
 
 
 @attrs.frozen
-class GateStatistics:
+class RunLimiterStatistics:
     """How many runs there are."""
 
     users: int
@@ -112,10 +112,10 @@ class RunLimiter:
         room.waiting[place] = None
         return place
 
-    def statistics(self) -> GateStatistics:
+    def statistics(self) -> RunLimiterStatistics:
         """Count the runs there are."""
         rooms = self._rooms.values()
-        return GateStatistics(
+        return RunLimiterStatistics(
             users=len(rooms),
             running=sum(room.running for room in rooms),
             queued=sum(len(room.waiting) for room in rooms),

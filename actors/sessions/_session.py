@@ -12,10 +12,6 @@ import attrs
 import orjson
 import trio
 
-from actors._actor import Actor
-from actors._frames import let_go_of_frames
-from actors._lifecycle import Failure
-from actors.codec import encode, envelope, is_text
 from actors.errors import (
     CommandRefused,
     LogCorrupt,
@@ -25,37 +21,41 @@ from actors.errors import (
     Trimmed,
     UnserialisableEvent,
 )
-from actors.events import Custom, UserMessage
+from actors.events.encoding import encode, envelope, is_text
+from actors.events.grammar import interrupted
+from actors.events.types import Custom, UserMessage
 from actors.failures import log_failure
-from actors.grammar import interrupted
-from actors.resume import decide
-from actors.sessions._ages import AgeClock
+from actors.loop.boundary import attempted
+from actors.loop.weakly import weakly
+from actors.runs._raised import only_cancelled
+from actors.runs._recorder import RunRecorder
+from actors.runs._run import Run, RunScope
+from actors.runtime._actor import Actor
+from actors.runtime._frames import let_go_of_frames
+from actors.runtime._lifecycle import Failure
 from actors.sessions._attachment import Attachment
-from actors.sessions._audit import SessionAudit, audit
-from actors.sessions._boundary import attempted
 from actors.sessions._commands import Command, CommandMemory, CommandReply
-from actors.sessions._journal import Cursor, Journal, JournalStatistics, now_ms
-from actors.sessions._listeners import tell_ended
+from actors.sessions._health import SessionHealth, audit
 from actors.sessions._messages import Attach, Emit, Typing
-from actors.sessions._raised import only_cancelled
-from actors.sessions._run import Run, RunScope
-from actors.sessions._signals import Signals
-from actors.sessions._stage import Stage
 from actors.sessions._start import Start
-from actors.weakly import weakly
+from actors.streams._ages import AgeClock
+from actors.streams._listeners import tell_ended
+from actors.streams._signals import Signals
+from actors.streams._stream import Cursor, SessionStream, StreamStatistics, now_ms
+from actors.streams.resume import decide
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from actors._lifecycle import ExitReason
     from actors.eventlog.base import EventLog, Retention, StreamKey
-    from actors.events import JSON
-    from actors.redaction import Redact
-    from actors.sessions._agents import Agents
-    from actors.sessions._committer import Committer
+    from actors.events.redaction import Redact
+    from actors.events.types import JSON
+    from actors.runs._agents import Agents
+    from actors.runs._tool_threads import ToolThreads
+    from actors.runtime._lifecycle import ExitReason
     from actors.sessions._run_limiter import RunLimiter
     from actors.sessions._settings import SessionSettings
-    from actors.sessions._threads import ToolThreads
+    from actors.streams._committer import Committer
 
 logger = logging.getLogger("greenroom.sessions")
 
@@ -66,7 +66,7 @@ CLOSING_SECONDS = 10.0
 
 
 @attrs.define(eq=False)
-class House:
+class SessionServices:
     """What all sessions of a server share."""
 
     log: EventLog
@@ -107,23 +107,23 @@ class SessionStatistics:
     """Who is typing."""
     leases: int
     """How often code of the server holds it in memory."""
-    journal: JournalStatistics
+    journal: StreamStatistics
     """Its events."""
-    audit: SessionAudit
+    audit: SessionHealth
     """What should not be."""
 
 
 class Session(Actor):
     """Built from its log, ended by a crash, by being idle or by the server's end; the next attach builds it again."""
 
-    def __init__(self, key: StreamKey, house: House) -> None:
+    def __init__(self, key: StreamKey, services: SessionServices) -> None:
         self._key = key
-        self._house = house
-        self._commands = CommandMemory(house.settings.command_memory_seconds, house.settings.command_memory_bytes)
+        self._services = services
+        self._commands = CommandMemory(services.settings.command_memory_seconds, services.settings.command_memory_bytes)
         self._starts: dict[str, Start] = {}
         """Starts whose task is not over, by the id of their run, in order."""
         self._connections: list[str] = []
-        self._stage: Stage
+        self._recorder: RunRecorder
         self._is_up = False
         self._in_hand = False
         self._active_at = 0.0
@@ -136,53 +136,53 @@ class Session(Actor):
 
         Raises SessionClosed when it was closed for good; one that retention has removed since begins anew.
         """
-        await self._house.committer.barrier()
-        journal = await self._open()
-        if journal.closed_at is not None:
-            await journal.oldest()
-            if not journal.outlived:
-                self._close_interrupted(journal)
-                await journal.synced()
+        await self._services.committer.barrier()
+        stream = await self._open()
+        if stream.closed_at is not None:
+            await stream.oldest()
+            if not stream.outlived:
+                self._close_interrupted(stream)
+                await stream.synced()
                 raise SessionClosed(f"session {self._key.session} was closed for good")
-            await self._house.log.remove(self._key)
-            journal = await self._open()
-        self._recall_commands(journal)
-        if journal.open_runs():
-            self._close_interrupted(journal)
-            await journal.synced()
+            await self._services.log.remove(self._key)
+            stream = await self._open()
+        self._recall_commands(stream)
+        if stream.open_runs():
+            self._close_interrupted(stream)
+            await stream.synced()
         self._active_at = trio.current_time()
         self._is_up = True
 
-    async def _open(self) -> Journal:
+    async def _open(self) -> SessionStream:
         """Take up the events where the log has them."""
-        house, settings = self._house, self._house.settings
-        head = await house.log.make(self._key)
-        journal = Journal(
+        services, settings = self._services, self._services.settings
+        head = await services.log.make(self._key)
+        stream = SessionStream(
             self._key,
             head,
-            log=house.log,
-            committer=house.committer,
-            retention=house.retention,
+            log=services.log,
+            committer=services.committer,
+            retention=services.retention,
             ring_events=settings.ring_events,
             ring_bytes=settings.ring_bytes,
             window=settings.emit_window,
             command_seconds=settings.command_memory_seconds,
-            ages=house.ages,
+            ages=services.ages,
             command_bytes=settings.command_memory_bytes,
             on_failure=weakly(self.log_failed),
         )
-        signals = Signals(journal.cursors, settings.typing_seconds)
-        self._stage = Stage(
+        signals = Signals(stream.cursors, settings.typing_seconds)
+        self._recorder = RunRecorder(
             self._key,
-            journal,
-            house.agents,
+            stream,
+            services.agents,
             settings,
-            house.redact,
+            services.redact,
             signals,
             self.nursery.cancel_scope,
-            house.threads,
+            services.threads,
         )
-        return journal
+        return stream
 
     async def receive(self, message: object) -> object:
         """Commands, attachments, typing and the application's own events; what is asked for is returned."""
@@ -221,17 +221,17 @@ class Session(Actor):
         """Stop the runs, wait until they are closed and everything is in the log."""
         if not self._is_up:
             return
-        stage = self._stage
+        recorder = self._recorder
         self._is_up = False
-        stage.stopping = not isinstance(reason, Failure)
+        recorder.stopping = not isinstance(reason, Failure)
         for start in self._waiting():
             start.place.leave()  # its task ends; what is still without a reply then gets it from farewell()
-        for run in tuple(stage.runs.values()):
-            run.stop(stage.abandoned)
-        while stage.runs:
-            await self._house.run_over.park()
+        for run in tuple(recorder.runs.values()):
+            run.stop(recorder.abandoned)
+        while recorder.runs:
+            await self._services.run_over.park()
         with suppress(LogError):
-            await stage.journal.synced()
+            await recorder.stream.synced()
 
     def _waiting(self) -> tuple[Start, ...]:
         """List the starts that wait for their turn, in order."""
@@ -243,7 +243,7 @@ class Session(Actor):
         Listeners first: a client whose connection ends sends its pending commands again, with the same ids.
         """
         self._is_up = False
-        tell_ended(self._stage.journal.cursors, reason)
+        tell_ended(self._recorder.stream.cursors, reason)
         for command_id in self._commands.pending():
             self._refuse(command_id, "internal", "the session ended before it could reply")
 
@@ -252,29 +252,29 @@ class Session(Actor):
         attachment.cursor.detach()
         if attachment.connection in self._connections:
             self._connections.remove(attachment.connection)
-        self._stage.signals.set_typing("user", attachment.connection, active=False)
+        self._recorder.signals.set_typing("user", attachment.connection, active=False)
         self._active_at = trio.current_time()
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
         """Read as :meth:`Attachment.history` says."""
-        journal = self._stage.journal
+        stream = self._recorder.stream
         lines: Sequence[bytes] = ()
-        after = max(after, await journal.oldest() - 1)
-        while after < journal.committed_seq and not lines:
+        after = max(after, await stream.oldest() - 1)
+        while after < stream.committed_seq and not lines:
             try:
-                lines = await journal.read(after, limit, size)
+                lines = await stream.read(after, limit, size)
             except Trimmed as trimmed:  # in this very moment, by somebody else: from the new oldest one, then
                 if trimmed.oldest <= after + 1:  # the same again and again
                     raise LogCorrupt(f"event {after + 1} is missing") from trimmed
                 after = trimmed.oldest - 1
-        return lines, after + len(lines) < journal.committed_seq
+        return lines, after + len(lines) < stream.committed_seq
 
     @property
     def idle_since(self) -> float | None:
         """Since when (trio's clock) nothing and nobody has needed the session; None while something does."""
-        stage = self._stage
-        busy = self._in_hand or stage.journal.cursors or stage.runs or self._starts or self._commands.pending()
-        return None if busy or self._key in self._house.leases else self._active_at
+        recorder = self._recorder
+        busy = self._in_hand or recorder.stream.cursors or recorder.runs or self._starts or self._commands.pending()
+        return None if busy or self._key in self._services.leases else self._active_at
 
     def touch(self) -> None:
         """Begin the time of being idle anew."""
@@ -289,72 +289,72 @@ class Session(Actor):
 
     async def _trim(self) -> None:
         with suppress(LogError):
-            await self._stage.journal.oldest()
+            await self._recorder.stream.oldest()
 
     def statistics(self) -> SessionStatistics:
         """Say how it stands."""
-        stage = self._stage
+        recorder = self._recorder
         return SessionStatistics(
             user=self._key.user,
             session=self._key.session,
-            runs=len(stage.runs),
+            runs=len(recorder.runs),
             queued=len(self._waiting()),
             commands=len(self._commands),
-            typing=len(stage.signals.typing()),
-            leases=self._house.leases.get(self._key, 0),
-            journal=stage.journal.statistics(),
-            audit=audit(stage),
+            typing=len(recorder.signals.typing()),
+            leases=self._services.leases.get(self._key, 0),
+            journal=recorder.stream.statistics(),
+            audit=audit(recorder),
         )
 
     # Coming back after a crash
 
-    def _close_interrupted(self, journal: Journal) -> None:
-        last_ts = journal.ts
-        for closing in journal.grammar.closings():
+    def _close_interrupted(self, stream: SessionStream) -> None:
+        last_ts = stream.ts
+        for closing in stream.grammar.closings():
             item = closing.item
             call_id = None if item.id == item.run_id else item.id
-            data = encode(interrupted(closing, last_ts), self._house.settings.max_event_bytes + 1024)
-            self._stage.close(closing.type, data, item.run_id, call_id)
+            data = encode(interrupted(closing, last_ts), self._services.settings.max_event_bytes + 1024)
+            self._recorder.close(closing.type, data, item.run_id, call_id)
 
-    def _recall_commands(self, journal: Journal) -> None:
+    def _recall_commands(self, stream: SessionStream) -> None:
         """Remember the commands of earlier incarnations within the time: one that is sent again is done once."""
-        now, at = self._house.ages.now(self._house.settings.command_memory_seconds), trio.current_time()
-        journal.done.forget(now)
-        for done in journal.done:
+        now, at = self._services.ages.now(self._services.settings.command_memory_seconds), trio.current_time()
+        stream.done.forget(now)
+        for done in stream.done:
             self._commands.recall(CommandReply(done.command_id, done.result), at - max(0, now - done.ts) / 1000)
 
     # Messages
 
     async def _attach(self, attach: Attach) -> Callable[[], Attachment]:
-        oldest = await self._stage.journal.oldest()
+        oldest = await self._recorder.stream.oldest()
         return lambda: self._attached(attach, oldest)
 
     def _attached(self, attach: Attach, oldest: int) -> Attachment:
-        journal = self._stage.journal
-        latest = journal.committed_seq
+        stream = self._recorder.stream
+        latest = stream.committed_seq
         start = decide(
-            epoch=journal.epoch, oldest=oldest, latest=latest, resume=attach.resume, from_latest=attach.from_latest
+            epoch=stream.epoch, oldest=oldest, latest=latest, resume=attach.resume, from_latest=attach.from_latest
         )
-        cursor = Cursor(journal, attach.listener, start.after)
-        journal.cursors[cursor] = None
+        cursor = Cursor(stream, attach.listener, start.after)
+        stream.cursors[cursor] = None
         if attach.connection not in self._connections:
             self._connections.append(attach.connection)
         return Attachment(
             session=self,
             connection=attach.connection,
             cursor=cursor,
-            epoch=journal.epoch,
+            epoch=stream.epoch,
             oldest=oldest,
             latest=latest,
             recovered=start.recovered,
             reset=start.reset,
-            runs=journal.open_runs(),
+            runs=stream.open_runs(),
             queued=tuple(start.queued for start in self._waiting()),
-            typing=self._stage.signals.typing(),
+            typing=self._recorder.signals.typing(),
         )
 
     def _typing(self, typing: Typing) -> None:
-        signals = self._stage.signals
+        signals = self._recorder.signals
         if typing.connection not in self._connections:
             return  # it ended while this waited
         signals.set_typing("user", typing.connection, active=typing.active)
@@ -363,8 +363,8 @@ class Session(Actor):
             self._start_soon(signals.expire)
 
     async def _emit(self, emit: Emit) -> Callable[[], None]:
-        if self._stage.journal.put(envelope(Custom.type, None), emit.data):
-            await self._stage.journal.admit()
+        if self._recorder.stream.put(envelope(Custom.type, None), emit.data):
+            await self._recorder.stream.admit()
         return lambda: None
 
     # Commands
@@ -408,21 +408,21 @@ class Session(Actor):
         return f"reference {reference}"
 
     def _run_start(self, command: Command) -> None:
-        if self._house.draining:
+        if self._services.draining:
             raise CommandRefused("overloaded", "the server is about to end: try again after reconnecting")
-        agent = self._house.agents.find(command.text("agent"))
+        agent = self._services.agents.find(command.text("agent"))
         try:
-            text = self._stage.encode(command.args.get("input"))
+            text = self._recorder.encode(command.args.get("input"))
         except UnserialisableEvent as error:
             raise CommandRefused("bad_args", str(error)) from error
         value = agent.fit(orjson.loads(text))
-        run = Run(self._stage, agent.name)
-        seconds = agent.timeout if agent.timeout is not None else self._house.settings.run_seconds
+        run = Run(self._recorder, agent.name)
+        seconds = agent.timeout if agent.timeout is not None else self._services.settings.run_seconds
         scope = RunScope(run, text, timeout=seconds, command_id=None if command.internal else command.id)
-        place = self._house.limiter.enter(self._key.user)
+        place = self._services.limiter.enter(self._key.user)
         # Only a client sends a command again, and only such a log can have lost it and still be there.
-        recorded = trio.Event() if self._house.log.outlives_process and not command.internal else None
-        since = self._stage.journal.now()
+        recorded = trio.Event() if self._services.log.outlives_process and not command.internal else None
+        since = self._recorder.stream.now()
         start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, since, recorded)
         self._start_soon(self._perform, start)  # first: from here on the place is left, whatever happens
         if place.held:
@@ -434,11 +434,11 @@ class Session(Actor):
         """Tell everyone attached that a start begins to wait, or no longer does. Nothing where it never had to."""
         if start.place.waited:
             data = {"command_id": start.command_id, "agent": start.agent.name, "waiting": waiting}
-            self._stage.signals.send("queued", orjson.dumps(data))
+            self._recorder.signals.send("queued", orjson.dumps(data))
 
     def _begin(self, start: Start) -> bool:
         """Emit ``agent_started`` of a run that has its place; False where it cannot begin: the start was refused."""
-        if self._house.draining or not self._is_up or self._stage.scope.cancel_called:
+        if self._services.draining or not self._is_up or self._recorder.scope.cancel_called:
             self._drop(start, "overloaded", "the server is about to end: try again after reconnecting")
             return False
         try:
@@ -448,7 +448,7 @@ class Session(Actor):
             return False
         start.begun = True
         if start.recorded is not None:
-            self._stage.journal.when_committed(start.note_commit)
+            self._recorder.stream.when_committed(start.note_commit)
         self._reply_when_committed(start.command_id, {"run_id": start.run.id})
         return True
 
@@ -460,12 +460,12 @@ class Session(Actor):
         self._show_queued(start, waiting=False)
 
     def log_failed(self, error: LogError) -> None:
-        if self._is_up and not self._stage.scope.cancel_called:
+        if self._is_up and not self._recorder.scope.cancel_called:
             self._start_soon(_fail, error)
 
     def _start_soon(self, function: Any, *args: object) -> None:  # trio's own signature
         """Start a task with context variables of its own: whoever happened to cause it lends it none."""
-        self._house.context.copy().run(self.nursery.start_soon, function, *args)
+        self._services.context.copy().run(self.nursery.start_soon, function, *args)
 
     async def _perform(self, start: Start) -> None:
         """Wait for the place, perform the run, leave the place: the one task of a start."""
@@ -476,8 +476,8 @@ class Session(Actor):
             start.place.leave()
             self._starts.pop(start.run.id, None)
             self._active_at = trio.current_time()
-            if self._house.run_over:
-                self._house.run_over.unpark_all()
+            if self._services.run_over:
+                self._services.run_over.unpark_all()
 
     def _has_its_turn(self, start: Start) -> bool:
         """Begin a run that waited; return whether it goes on."""
@@ -502,7 +502,7 @@ class Session(Actor):
 
     def _run_cancel(self, command: Command) -> None:
         run_id = self._run_named(command)
-        run, start = self._stage.runs.get(run_id), self._starts.get(run_id)
+        run, start = self._recorder.runs.get(run_id), self._starts.get(run_id)
         waits = start is not None and not start.begun
         if run is not None:
             run.stop()
@@ -528,16 +528,16 @@ class Session(Actor):
 
     def _input_answer(self, command: Command) -> None:
         run_id, call_id = command.text("run_id"), command.text("call_id")
-        if run_id not in self._stage.runs:
+        if run_id not in self._recorder.runs:
             raise CommandRefused("unknown_run", f"run {run_id} is unknown or over")
-        question = self._stage.questions.get(call_id)
+        question = self._recorder.questions.get(call_id)
         if question is None or question.run_id != run_id:
             raise CommandRefused("not_waiting", f"run {run_id} does not wait for an answer to {call_id}")
         if "value" not in command.args:
             raise CommandRefused("bad_args", "value is missing")
         data = self._payload({"value": command.args["value"], "by": command.by})
-        self._stage.record("input_received", data, run_id, call_id)
-        del self._stage.questions[call_id]
+        self._recorder.record("input_received", data, run_id, call_id)
+        del self._recorder.questions[call_id]
         question.answer(command.args["value"])
         self._reply_when_done(command, {})
 
@@ -545,35 +545,35 @@ class Session(Actor):
         text = command.args.get("text")
         if not isinstance(text, str):
             raise CommandRefused("bad_args", "text must be a string")
-        self._stage.journal.put(envelope(UserMessage.type, None), self._payload({"text": text}))
-        self._reply_when_done(command, {"seq": self._stage.journal.seq})
+        self._recorder.stream.put(envelope(UserMessage.type, None), self._payload({"text": text}))
+        self._reply_when_done(command, {"seq": self._recorder.stream.seq})
 
     def _session_close(self, command: Command) -> None:
         """Begin to close for good: from now on the log knows, and nothing else is taken."""
         self._closers.append(command.id)
         if len(self._closers) > 1:
             return
-        stage = self._stage
-        stage.journal.closed_at = stage.journal.now()
+        recorder = self._recorder
+        recorder.stream.closed_at = recorder.stream.now()
         for start in self._waiting():
             self._withdraw(start)
-        for run in tuple(stage.runs.values()):
+        for run in tuple(recorder.runs.values()):
             if run.parent is None:
                 run.stop()
         self._start_soon(self._close)
 
     async def _close(self) -> None:
         """Wait for the end of the runs, have it in the log that all is over, reply, and end."""
-        stage = self._stage
+        recorder = self._recorder
         with trio.move_on_after(CLOSING_SECONDS):
-            while stage.runs:
-                await self._house.run_over.park()
-        stage.close_all()
+            while recorder.runs:
+                await self._services.run_over.park()
+        recorder.close_all()
         try:
-            await stage.journal.synced()
+            await recorder.stream.synced()
         except LogError:
             return  # the session ends with it: the next one finishes this
-        await self._house.log.mark(self._key, stage.journal.record())
+        await self._services.log.mark(self._key, recorder.stream.record())
         self.is_closed = True
         for command_id in self._closers:
             self._reply(CommandReply(command_id, {}))
@@ -581,14 +581,14 @@ class Session(Actor):
 
     def _payload(self, data: object) -> bytes:
         try:
-            return self._stage.encode(data)
+            return self._recorder.encode(data)
         except UnserialisableEvent as error:
             raise CommandRefused("bad_args", str(error)) from error
 
     def _reply_when_done(self, command: Command, result: dict[str, JSON]) -> None:
         """Reply once the event put last, which is all that the command does, is committed; remember it beside that."""
         if not command.internal:
-            self._stage.journal.remember_done(command.id, result)
+            self._recorder.stream.remember_done(command.id, result)
         self._reply_when_committed(command.id, result)
 
     def _reply_when_committed(self, command_id: str, result: dict[str, JSON]) -> None:
@@ -598,7 +598,7 @@ class Session(Actor):
             else:
                 self._refuse(command_id, "internal", self._reference(command_id, error))
 
-        self._stage.journal.when_committed(reply)
+        self._recorder.stream.when_committed(reply)
 
 
 def _unknown(command: Command) -> CommandRefused:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import trio
 
     from actors.errors import LogError
-    from actors.sessions._agents import Agent
-    from actors.sessions._run import Run, RunScope
+    from actors.runs._agents import Agent
+    from actors.runs._run import Run, RunScope
     from actors.sessions._run_limiter import Place
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.backoff import Backoff
-from transport.closing import CLOSE_CODES, comes_back
+from transport.client._backoff import Backoff
+from transport.protocol.close_codes import CLOSE_CODES, comes_back
 
 PROTOCOL = {
     1001: True,

@@ -12,11 +12,11 @@ from _scripted_server import event, welcome
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors import CommandRefused, Event, Position
-from transport._client_buffer import EventBuffer, GapError
-from transport._client_commands import Commands
-from transport._client_core import Answer, ClientCore, Retry
-from transport._client_frames import Reset
-from transport.backoff import Backoff
+from transport.client._backoff import Backoff
+from transport.client._buffer import EventBuffer, GapError
+from transport.client._commands import Commands
+from transport.client._core import Answer, ClientCore, Retry
+from transport.client._frames import Reset
 from transport.errors import ConnectionClosedForGood, PositionLost, ServerBrokeProtocol
 
 

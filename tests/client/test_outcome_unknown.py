@@ -12,12 +12,12 @@ import trio.testing
 from _scripted_server import Peer, scripted, welcome
 
 from actors import CommandRefused
-from transport._client_buffer import EventBuffer
-from transport._client_commands import Commands
-from transport._client_core import Answer, ClientCore
-from transport._client_stopwatch import Stopwatch, awake_or_asleep
-from transport.backoff import Backoff
 from transport.client import connect
+from transport.client._backoff import Backoff
+from transport.client._buffer import EventBuffer
+from transport.client._commands import Commands
+from transport.client._core import Answer, ClientCore
+from transport.client._stopwatch import Stopwatch, awake_or_asleep
 from transport.errors import ConnectionClosedForGood, OutcomeUnknown, ServerBrokeProtocol, TokenUnavailable
 
 if TYPE_CHECKING:

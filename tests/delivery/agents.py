@@ -21,7 +21,7 @@ from actors import (
     StreamKey,
     decode_event,
 )
-from actors.grammar import Grammar
+from actors.events.grammar import Grammar
 from transport import Credentials, Greenroom, User
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from actors import CommandRefused, Event, SqliteLog, decode_event
 from actors.testing import FaultyLog
 from transport import connect
 from transport.client import Reset
-from transport.closing import NO_HELLO
 from transport.errors import ClientClosed, ConnectionClosedForGood
+from transport.protocol.close_codes import NO_HELLO
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -20,8 +20,8 @@ from protocol.agents import greenroom
 from protocol.wire import greeted
 
 from actors import LogUnavailable, SqliteLog
-from actors.forks import keep_ports
-from transport.endpoint import listen
+from actors.loop.forks import keep_ports
+from transport.server.endpoint import listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,9 +19,9 @@ from protocol.wire import greeted
 from actors import verify_log
 from actors.errors import LogCorrupt, SessionClosed
 from actors.eventlog import SqliteLog, StreamKey, _sqlite_layout
-from actors.eventlog._lines import checksum
+from actors.eventlog._rows import checksum
 from actors.testing import event_batch
-from transport import logs
+from transport.cli import log_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,9 +98,9 @@ async def test_an_old_log_is_read_as_it_is(
     before = path.read_bytes()
     async with SqliteLog(path, read_only=True) as log:
         await check(log)
-    assert await logs.verify(str(path)) == 0
+    assert await log_commands.verify(str(path)) == 0
     capsysbinary.readouterr()
-    await logs.export(str(path), None, None)
+    await log_commands.export(str(path), None, None)
     assert len(capsysbinary.readouterr().out.splitlines()) == 13
     assert path.read_bytes() == before
 

@@ -12,8 +12,8 @@ import trio.testing
 from protocol.wire import client, greeted_in_memory, memory_client, settled
 from suites.stage import house
 
-from actors import CommandReply
-from transport._connection import Connection
+from actors.spi import CommandReply
+from transport.server._connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ async def test_nothing_that_is_called_of_an_ended_connection_has_an_effect(
             ended.more,
             lambda: ended.signal("typing", b"{}"),
             lambda: ended._reply(CommandReply("k1", {})),  # noqa: SLF001 - what a session keeps of a connection
-            ended._mark,  # noqa: SLF001 - what an outbox keeps of it
+            ended._mark,  # noqa: SLF001 - what an write_buffer keeps of it
             ended.flush,
             lambda: ended.failed(ValueError()),
             lambda: ended.ended("crashed"),

@@ -290,7 +290,7 @@ async def test_what_a_crash_left_open_is_closed_before_anybody_is_welcomed() -> 
 
 async def test_welcome_says_of_an_open_run_the_very_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = itertools.count(int(time.time()))
-    monkeypatch.setattr("actors.sessions._journal.time_ns", lambda: next(seconds) * 1_000_000_000)
+    monkeypatch.setattr("actors.streams._stream.time_ns", lambda: next(seconds) * 1_000_000_000)
     async with greenroom().running(port=0) as server, greeted(server) as one:
         await one.start("1", "wait")
         started = (await one.until(1))[0]

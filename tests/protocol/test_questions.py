@@ -12,7 +12,8 @@ import trio.testing
 from protocol.wire import greeted_in_memory
 from suites.stage import KeptLog, house, in_order, of_type
 
-from actors import Attach, Batch, Command, CommandReply, MemoryLog, StreamKey, verify_log
+from actors import Batch, MemoryLog, StreamKey, verify_log
+from actors.spi import Attach, Command, CommandReply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,9 @@ import trio.testing
 from protocol.agents import greenroom
 from protocol.wire import Ended, greeted_in_memory, memory_client
 
-from actors.looptime import LoopTime, loop_time
+from actors.loop.clock import LoopTime, loop_time
 from transport import Credentials, User
-from transport._outbox import Outbox
+from transport.server._write_buffer import WriteBuffer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -167,9 +167,9 @@ async def test_a_slow_client_has_its_time_without_the_stall(mock_clock: MockCloc
     stuck = trio.Event()
     ours, _ = trio.testing.lockstep_stream_pair()
     async with world(mock_clock) as here, trio.open_nursery() as nursery:
-        outbox = Outbox(ours, None, nursery, slow_seconds=10)
-        outbox.on_stuck = stuck.set
-        outbox.write(b"waits")
+        write_buffer = WriteBuffer(ours, None, nursery, slow_seconds=10)
+        write_buffer.on_stuck = stuck.set
+        write_buffer.write(b"waits")
         await trio.testing.wait_all_tasks_blocked()
         await here.block(STALL)
         await here.go_on(9)

@@ -12,7 +12,7 @@ from protocol.wire import greeted_in_memory
 from suites.stage import KeptLog, house, in_order, of_type
 
 from actors import CommandRefused, StreamKey, verify_log
-from actors.sessions._run import RunScope
+from actors.runs._run import RunScope
 
 if TYPE_CHECKING:
     from protocol.wire import Client

@@ -12,12 +12,8 @@ import trio.testing
 
 from actors import (
     Agents,
-    Attach,
-    Attachment,
     Batch,
-    Command,
     CommandRefused,
-    CommandReply,
     LogUnavailable,
     MemoryLog,
     Sessions,
@@ -26,11 +22,12 @@ from actors import (
     SupervisorSpec,
     open_system,
 )
-from actors.sessions._boundary import attempted
-from actors.sessions._committer import Committer
+from actors.loop.boundary import attempted
+from actors.spi import Attach, Attachment, Command, CommandReply
+from actors.streams._committer import Committer
 from actors.testing import FaultyLog, event_batch
-from transport._flusher import Flusher
-from transport._heartbeat import Heartbeat
+from transport.server._flusher import Flusher
+from transport.server._heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

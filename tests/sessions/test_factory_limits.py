@@ -17,7 +17,6 @@ from suites.stage import house
 
 from actors import (
     Agents,
-    Attach,
     CommandRefused,
     LogUnavailable,
     MemoryLog,
@@ -27,6 +26,7 @@ from actors import (
     SupervisorSpec,
     open_system,
 )
+from actors.spi import Attach
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,9 +17,6 @@ import trio.testing
 from actors import (
     ActorTerminated,
     Agents,
-    Attach,
-    Command,
-    CommandReply,
     LogUnavailable,
     MemoryLog,
     Run,
@@ -28,19 +25,20 @@ from actors import (
     SupervisorSpec,
     open_system,
 )
+from actors.runs._recorder import RunRecorder
+from actors.runs._run import RunScope
+from actors.runs._tools import ToolCall
 from actors.sessions._commands import CommandMemory
-from actors.sessions._journal import Cursor, Journal
-from actors.sessions._ring import Ring
-from actors.sessions._run import RunScope
 from actors.sessions._session import Session
-from actors.sessions._stage import Stage
-from actors.sessions._tools import ToolCall
+from actors.spi import Attach, Command, CommandReply
+from actors.streams._ring import Ring
+from actors.streams._stream import Cursor, SessionStream
 from actors.testing import FaultyLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-KINDS = (Session, Stage, Journal, Ring, Cursor, CommandMemory, Run, RunScope, ToolCall)
+KINDS = (Session, RunRecorder, SessionStream, Ring, Cursor, CommandMemory, Run, RunScope, ToolCall)
 IDLE = 100.0
 
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 from sessions._one_run import events_of
 
-from actors.sessions._home import interrupts_deferred
+from actors.loop.threads import interrupts_deferred
 
 if TYPE_CHECKING:
     from actors import Run
@@ -81,7 +81,7 @@ async def test_a_ctrl_c_ends_the_process_and_no_agent_sees_it(where: str) -> Non
 
 WITHOUT_SERVER = """
 import signal, trio
-from actors.sessions._home import interrupts_deferred
+from actors.loop.threads import interrupts_deferred
 
 async def main(raised):
     with interrupts_deferred():

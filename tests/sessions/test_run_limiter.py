@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import CommandRefused
-from actors.sessions._run_limiter import GateStatistics, RunLimiter
+from actors.sessions._run_limiter import RunLimiter, RunLimiterStatistics
 
 if TYPE_CHECKING:
     from actors.sessions._run_limiter import Place
@@ -87,7 +87,7 @@ class World:
             self.check(gone)
             nursery.cancel_scope.cancel()
         assert all(runner.over for runner in self.runners)
-        assert self.limiter.statistics() == GateStatistics(users=0, running=0, queued=0)
+        assert self.limiter.statistics() == RunLimiterStatistics(users=0, running=0, queued=0)
 
     def check(self, gone: set[Runner]) -> None:
         """When all is quiet, the first of each user's runners that were not sent away go on, and the next wait."""
@@ -98,7 +98,7 @@ class World:
             assert not any(runner.place.held or runner.began for runner in left[self.limit :])
             assert len(left) <= self.limit + self.queue
             counts = [counts[0] + bool(left), counts[1] + len(left[: self.limit]), counts[2] + len(left[self.limit :])]
-        assert self.limiter.statistics() == GateStatistics(*counts)
+        assert self.limiter.statistics() == RunLimiterStatistics(*counts)
 
 
 steps = st.tuples(st.sampled_from(["enter", "enter", "enter", "cancel", "leave", "turn"]), st.integers(0, 40))
@@ -148,7 +148,7 @@ async def test_a_long_queue_is_dropped_without_recursion() -> None:
         await trio.testing.wait_all_tasks_blocked()
         first.leave()
     assert refused == list(range(count))
-    assert limiter.statistics() == GateStatistics(users=0, running=0, queued=0)
+    assert limiter.statistics() == RunLimiterStatistics(users=0, running=0, queued=0)
 
 
 def test_leaving_runs_no_foreign_code() -> None:
@@ -159,7 +159,7 @@ def test_leaving_runs_no_foreign_code() -> None:
     assert (first.held, second.held) == (False, True)
     second.leave()
     second.leave()
-    assert limiter.statistics() == GateStatistics(users=0, running=0, queued=0)
+    assert limiter.statistics() == RunLimiterStatistics(users=0, running=0, queued=0)
 
 
 def test_a_crowded_user_holds_up_nobody_else() -> None:

@@ -20,11 +20,7 @@ from actors import (
     ActorSystem,
     ActorTerminated,
     Agents,
-    Attach,
-    Attachment,
     Batch,
-    Command,
-    CommandReply,
     LogError,
     LogUnavailable,
     MemoryLog,
@@ -34,6 +30,7 @@ from actors import (
     SupervisorSpec,
     open_system,
 )
+from actors.spi import Attach, Attachment, Command, CommandReply
 from actors.testing import FaultyLog, Hold
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.closing import CLOSE_CODES, MAX_REASON_BYTES, comes_back, truncate_reason
+from transport.protocol.close_codes import CLOSE_CODES, MAX_REASON_BYTES, comes_back, truncate_reason
 
 COMES_BACK = {
     **dict.fromkeys((1000, 1002, 1003, 1007, 1008, 1009, 1010), False),

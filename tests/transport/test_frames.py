@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.events import MAX_SEQ, Position
-from transport.frames import MAX_HISTORY, MAX_ID, Ack, BadFrame, CommandFrame, Hello, HistoryFrame, Pong, parse
+from transport.protocol.frames import MAX_HISTORY, MAX_ID, Ack, BadFrame, CommandFrame, Hello, HistoryFrame, Pong, parse
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
 ANY_VALUE = st.recursive(

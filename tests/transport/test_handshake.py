@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from transport.frames import BadFrame, Hello, Pong
-from transport.handshake import SUBPROTOCOL, Accept, Conversation, normal_origin, upgrade
+from transport.protocol.frames import BadFrame, Hello, Pong
+from transport.protocol.handshake import SUBPROTOCOL, Accept, Conversation, normal_origin, upgrade
 
 PAGE = "https://chat.example"
 HELLO, PONG = '{"type":"hello","session":"s"}', '{"type":"pong"}'

@@ -8,7 +8,7 @@ import attrs
 import pytest
 import trio
 
-from transport._heartbeat import FORGOTTEN, Heartbeat
+from transport.server._heartbeat import FORGOTTEN, Heartbeat
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

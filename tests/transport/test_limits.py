@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.limits import FLOOD_REFUSALS, FLOOD_SECONDS, Refusals, TokenBucket
+from transport.protocol.limits import FLOOD_REFUSALS, FLOOD_SECONDS, Refusals, TokenBucket
 
 
 def test_a_burst_is_taken_at_once_and_not_one_more() -> None:

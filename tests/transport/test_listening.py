@@ -11,7 +11,7 @@ import trio
 from protocol.agents import greenroom
 
 from transport import connect
-from transport.endpoint import listen
+from transport.server.endpoint import listen
 
 
 class Lost(socket.socket):

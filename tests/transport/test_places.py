@@ -11,9 +11,9 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.looptime import loop_time
-from transport._heartbeat import Heartbeat
-from transport._places import Places
+from actors.loop.clock import loop_time
+from transport.server._connections import Places
+from transport.server._heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport._waiting import MAX_SIGNALS, WaitingSignals
+from transport.server._signal_queue import MAX_SIGNALS, SignalQueue
 
 SIGNALS = st.lists(
     st.tuples(st.sampled_from(["typing", "queued", "progress"]), st.integers(0, 9), st.booleans()), max_size=300
@@ -16,7 +16,7 @@ SIGNALS = st.lists(
 @given(SIGNALS)
 def test_the_newest_state_of_each_is_kept(signals: list[tuple[str, int, bool]]) -> None:
     """A peer that was away hears who types and which starts wait as it is now, however much else was signalled."""
-    waiting, dropped = WaitingSignals(), 0
+    waiting, dropped = SignalQueue(), 0
     newest: dict[tuple[str, int], bool] = {}
     for name, number, value in signals:
         field, flag = ("id", "active") if name == "typing" else ("command_id", "waiting")

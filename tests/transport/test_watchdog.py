@@ -12,8 +12,8 @@ import attrs
 import pytest
 import trio
 
-from actors.looptime import LoopTime, loop_time
-from transport._watchdog import TICKS, Watchdog
+from actors.loop.clock import LoopTime, loop_time
+from transport.server._watchdog import TICKS, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from transport.auth import TokenAuth
 from transport.demo.app import build_app
-from transport.serving import Front, serve
+from transport.http.serving import PageOptions, serve
 
 if TYPE_CHECKING:
-    from transport.serving import Address
+    from transport.http.serving import Address
 
 DEFAULT_LOG = "sqlite:greenroom-demo.db"
 AGENT = "librarian"
@@ -25,10 +25,10 @@ SUGGESTIONS = (
 
 
 async def serve_demo(address: Address, log: str | None = None) -> None:
-    """Serve the demo until SIGTERM or SIGINT; raises as :func:`transport.serving.serve` does."""
+    """Serve the demo until SIGTERM or SIGINT; raises as :func:`transport.http.serving.serve` does."""
     log = log or DEFAULT_LOG
     auth = TokenAuth(signing_key(log))
-    front = Front(agent=AGENT, title="Ask the standard library", suggestions=SUGGESTIONS, tokens=auth)
+    front = PageOptions(agent=AGENT, title="Ask the standard library", suggestions=SUGGESTIONS, tokens=auth)
     await serve(build_app(log=log, auth=auth), address, front=front)
 
 

@@ -1,0 +1,41 @@
+"""Events: what a session tells, its JSON, its grammar and what is removed from it. Pure."""
+
+from actors.events.types import (
+    JSON,
+    MAX_SEQ,
+    AgentCompleted,
+    AgentOutput,
+    AgentStarted,
+    AgentThinking,
+    Custom,
+    Event,
+    Fault,
+    InputReceived,
+    InputRequested,
+    InputWithdrawn,
+    Position,
+    ToolCompleted,
+    ToolExecuting,
+    UnknownEvent,
+    UserMessage,
+)
+
+__all__ = [
+    "JSON",
+    "MAX_SEQ",
+    "AgentCompleted",
+    "AgentOutput",
+    "AgentStarted",
+    "AgentThinking",
+    "Custom",
+    "Event",
+    "Fault",
+    "InputReceived",
+    "InputRequested",
+    "InputWithdrawn",
+    "Position",
+    "ToolCompleted",
+    "ToolExecuting",
+    "UnknownEvent",
+    "UserMessage",
+]

@@ -1,0 +1,99 @@
+"""The agents that a server offers, by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from actors.errors import CommandRefused, ConfigError
+from actors.events.encoding import is_text
+from actors.failures import shown
+from actors.runs.inputs import structurer
+
+if TYPE_CHECKING:
+    from actors.events.types import JSON
+
+_LONGEST = 128
+_POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+_VARIADIC = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+
+AgentFunction: TypeAlias = Callable[..., Awaitable[object]]
+"""An async function that takes a :class:`~actors.Run` and, where it wants one, an input."""
+
+
+@attrs.frozen
+class Agent:
+    """An async function ``(run, input)`` under a name; ``timeout`` in seconds, None for the server's default."""
+
+    name: str
+    function: AgentFunction
+    timeout: float | None
+    _structure: Callable[[JSON], object] | None
+
+    def fit(self, value: JSON) -> object:
+        """Give the input as the function's parameter is annotated; raises ``CommandRefused("bad_input")``."""
+        if self._structure is not None:
+            return self._structure(value)
+        if value is not None:
+            raise CommandRefused("bad_input", f"agent {self.name} takes no input")
+        return None
+
+    async def __call__(self, run: object, value: object) -> object:
+        """Run the function on an input that fits."""
+        if self._structure is None:
+            return await self.function(run)
+        return await self.function(run, value)
+
+
+def _check_parameters(label: str, function: AgentFunction) -> None:
+    """Raise :class:`~actors.ConfigError` for a function that cannot be called with a run, or a run and an input."""
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = [each for each in parameters if each.kind in _POSITIONAL]
+    if not positional:
+        raise ConfigError(f"agent {label} takes no run: it needs at least one parameter")
+    others = [each for each in parameters if each not in positional[:2]]
+    if any(each.default is each.empty and each.kind not in _VARIADIC for each in others):
+        raise ConfigError(f"agent {label} takes a run and an input: it is given nothing else")
+    if len(parameters) > 1 and parameters[1] not in positional:
+        raise ConfigError(f"agent {label}: its second parameter is the input, and must be positional")
+
+
+class Agents:
+    """A registry of agents: names are unique; a function is found by itself too."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Agent] = {}
+
+    def add(self, function: AgentFunction, *, name: str | None = None, timeout: float | None = None) -> Agent:
+        """Offer ``function``; raises :class:`~actors.ConfigError` for what cannot be an agent."""
+        label: Any = getattr(function, "__name__", "") if name is None else name
+        if not isinstance(label, str) or not 0 < len(label) <= _LONGEST or not is_text(label):
+            raise ConfigError(f"agent {shown(function)} needs a name of 1 to {_LONGEST} characters, not {shown(label)}")
+        if not inspect.iscoroutinefunction(function):
+            raise ConfigError(f"agent {label} is not an async function")
+        _check_parameters(label, function)
+        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
+            raise ConfigError(f"agent {label}: timeout must be above 0 seconds, not {shown(timeout)}")
+        if label in self._by_name:
+            raise ConfigError(f"there is an agent {label} already")
+        agent = self._by_name[label] = Agent(label, function, timeout, structurer(function, 1))
+        return agent
+
+    def find(self, agent: str | AgentFunction) -> Agent:
+        """Find the agent of that name, or of that function; raises ``CommandRefused("unknown_agent")``."""
+        if isinstance(agent, str):
+            found = self._by_name.get(agent)
+        else:
+            found = next((known for known in self._by_name.values() if known.function == agent), None)
+        if found is None:
+            label = str(agent if isinstance(agent, str) else getattr(agent, "__name__", agent))
+            label = label if len(label) <= _LONGEST else label[:_LONGEST] + "…"
+            raise CommandRefused("unknown_agent", f"there is no agent {label!r}")
+        return found
+
+    def names(self) -> tuple[str, ...]:
+        """List the names of all agents, in order of registration."""
+        return tuple(self._by_name)

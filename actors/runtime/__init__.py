@@ -1,0 +1,1 @@
+"""Actors by themselves: mailboxes, supervision and shutdown. Knows no session and no event."""

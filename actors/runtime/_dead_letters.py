@@ -1,0 +1,152 @@
+"""Messages that nobody handled: counted, and given to whoever subscribed."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+import attrs
+import trio
+
+from actors.runtime._checks import check_count
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Undelivered(enum.StrEnum):
+    """Why a message is a dead letter."""
+
+    TERMINATED = "terminated"
+    """Its actor ended before it was handled."""
+    OVERFLOW = "overflow"
+    """The mailbox was full and its policy dropped it."""
+    FAILED = "failed"
+    """Its actor failed while handling it; ``cause`` is the exception."""
+    LATE_REPLY = "late_reply"
+    """It is the reply to an ask whose caller had gone."""
+    UNHANDLED = "unhandled"
+    """Its actor returned UNHANDLED for it."""
+
+
+@attrs.frozen
+class DeadLetter:
+    """A message that was not handled: for whom, why, and the exception if one is to blame."""
+
+    message: object
+    path: str
+    why: Undelivered
+    cause: BaseException | None = None
+
+
+@attrs.frozen
+class DeadLettersStatistics:
+    """How one subscriber's stream stands."""
+
+    size: int
+    """Letters it holds at most."""
+    depth: int
+    """Letters in it now."""
+    missed: int
+    """Letters that were dropped because the reader was slow."""
+
+
+class DeadLetters:
+    """The stream of one subscriber. ``async for`` gives the letters since it was entered; leaving it unsubscribes.
+
+    It holds ``size`` letters; when the reader is slower the oldest go, and ``missed`` counts them. Cancelling the
+    reader loses no letter. Several tasks may read: each letter goes to one of them. When the stream is left, and when
+    the system has ended, the letters that are in it can still be read; then the iteration ends.
+    """
+
+    def __init__(self, office: DeadLetterOffice, size: int) -> None:
+        check_count(size, 1, "size of a stream of dead letters")
+        size = min(size, sys.maxsize)
+        self._size = size
+        self._office = office
+        self._letters: deque[DeadLetter] = deque(maxlen=size)
+        self._readers = trio.lowlevel.ParkingLot()
+        self._is_open: bool | None = None
+        """None before it was entered."""
+        self.missed = 0
+        """Letters that were dropped because this reader was slow."""
+
+    def deliver(self, letter: DeadLetter) -> None:
+        """Append a letter; the runtime calls this."""
+        if len(self._letters) == self._letters.maxlen:
+            self.missed += 1
+        self._letters.append(letter)
+        self._readers.unpark()
+
+    def close(self) -> None:
+        """Take no more letters; the runtime calls this."""
+        self._is_open = False
+        self._readers.unpark_all()
+
+    def statistics(self) -> DeadLettersStatistics:
+        """How it stands now."""
+        return DeadLettersStatistics(self._size, len(self._letters), self.missed)
+
+    def __enter__(self) -> Self:
+        if self._is_open is not None:
+            raise RuntimeError("a stream of dead letters is entered once: every subscriber has one of its own")
+        self._is_open = True
+        self._office.subscribe(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._office.unsubscribe(self)
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> DeadLetter:
+        if self._is_open is None:
+            raise RuntimeError("a stream of dead letters is entered first: with system.dead_letters() as letters")
+        await trio.lowlevel.checkpoint()
+        while not self._letters:
+            if not self._is_open:
+                raise StopAsyncIteration
+            await self._readers.park()
+        return self._letters.popleft()
+
+
+class DeadLetterOffice:
+    """Counts dead letters and hands them to the subscribers."""
+
+    __slots__ = ("_is_open", "_streams", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._streams: list[DeadLetters] = []
+        self._is_open = True
+
+    def subscribe(self, stream: DeadLetters) -> None:
+        """Hand letters to that stream too; it is closed if there will be none any more."""
+        if self._is_open:
+            self._streams.append(stream)
+        else:
+            stream.close()
+
+    def unsubscribe(self, stream: DeadLetters) -> None:
+        """Hand it no more letters."""
+        self._streams = [other for other in self._streams if other is not stream]
+
+    def publish(self, message: object, path: str, why: Undelivered, cause: BaseException | None = None) -> None:
+        """Count one, and give it to those who listen."""
+        self.count += 1
+        if self._streams:
+            letter = DeadLetter(message, path, why, cause)
+            for stream in self._streams:
+                stream.deliver(letter)
+
+    def close(self) -> None:
+        """Close all streams: the system has ended."""
+        self._is_open = False
+        for stream in self._streams:
+            stream.close()

@@ -1,0 +1,25 @@
+"""What an engine on top of the sessions needs, such as ``transport``, and an application does not."""
+
+from actors.eventlog import StreamWalk
+from actors.events import MAX_SEQ
+from actors.events.encoding import MAX_DEPTH, encode, too_deep
+from actors.loop.trio_internals import INTERRUPT_HANDLER, cancel_with_force
+from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener, number_from, whole_from
+
+__all__ = [
+    "INTERRUPT_HANDLER",
+    "MAX_DEPTH",
+    "MAX_SEQ",
+    "Attach",
+    "Attachment",
+    "Command",
+    "CommandReply",
+    "Cursor",
+    "Listener",
+    "StreamWalk",
+    "cancel_with_force",
+    "encode",
+    "number_from",
+    "too_deep",
+    "whole_from",
+]

@@ -1,0 +1,56 @@
+"""``greenroom tail`` prints a session's events as they come, one a line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from protocol.agents import greenroom
+from protocol.wire import client, greeted
+
+from transport.cli import main
+from transport.cli.tail import follow
+from transport.errors import ConnectionClosedForGood
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transport import Server
+
+
+async def printed(server: Server, capsys: pytest.CaptureFixture[str], count: int, *, as_json: bool) -> Iterator[str]:
+    """The first ``count`` lines that it prints."""
+    out = ""
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, server.url, "s1", None, False, as_json)  # noqa: FBT003 - as the command line does
+            while len(out.splitlines()) < count:
+                await trio.lowlevel.checkpoint()
+                out += capsys.readouterr().out
+            nursery.cancel_scope.cancel()
+    return iter(out.splitlines())
+
+
+async def test_it_prints_what_was_and_what_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    async with greenroom().running(port=0) as server, greeted(server) as one:
+        await one.completed(await one.start("1", "echo", "a\x1b[31m\nb"))
+        plain = list(await printed(server, capsys, 3, as_json=False))
+        assert [line.split()[0] for line in plain] == ["1", "2", "3"]
+        assert "\x1b" not in "".join(plain)
+        events = [json.loads(line) for line in await printed(server, capsys, 3, as_json=True)]
+        assert events == one.events()
+
+
+async def test_a_server_that_sends_it_away_for_good_ends_it() -> None:
+    async with greenroom().running(port=0) as server, client(server) as one:
+        await one.hello()
+        assert (await one.command("1", "session.close"))["ok"]
+        with pytest.raises(ConnectionClosedForGood):
+            await follow(server.url, "s1", None, False, False)  # noqa: FBT003 - as the command line does
+
+
+def test_a_name_that_is_none_is_one_line_and_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tail", "not a name"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

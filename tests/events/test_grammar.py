@@ -1,0 +1,82 @@
+"""The grammar of a session: each rule broken once, and everything open can always be closed."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors import GrammarError
+from actors.events.grammar import Grammar
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["agent_started", "agent_completed", "tool_executing", "tool_completed", "agent_output"]),
+        st.sampled_from(["r1", "r2", "r3"]),
+        st.sampled_from(["c1", "c2"]),
+        st.sampled_from([None, "r1", "r2"]),
+    ),
+    max_size=30,
+)
+
+
+def take(grammar: Grammar, event: str, run: str, call: str | None = None, parent: str | None = None) -> None:
+    grammar.apply(event, run, call, parent_run_id=parent, name="n", ts=1)
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "rule"),
+    [
+        ([], ("agent_output", "r1"), "G2"),
+        ([], ("agent_completed", "r1"), "G2"),
+        ([("agent_started", "r1")], ("agent_started", "r1"), "G2"),
+        ([("agent_started", "r1")], ("tool_completed", "r1", "c1"), "G3"),
+        ([("agent_started", "r1"), ("tool_executing", "r1", "c1")], ("agent_completed", "r1"), "G3"),
+        ([("agent_started", "r1"), ("tool_executing", "r1", "c1")], ("tool_executing", "r1", "c1"), "G3"),
+        ([("agent_started", "r1")], ("input_withdrawn", "r1", "q1"), "G2"),
+        ([("agent_started", "r1"), ("input_requested", "r1", "q1")], ("input_requested", "r1", "q1"), "G2"),
+        ([], ("agent_started", "r2", None, "r1"), "G4"),
+        ([("agent_started", "r1"), ("agent_started", "r2", None, "r1")], ("agent_completed", "r1"), "G4"),
+    ],
+)
+def test_an_event_that_may_not_stand_there_names_its_rule_and_changes_nothing(
+    before: list[tuple[str, ...]], event: tuple[str, ...], rule: str
+) -> None:
+    grammar = Grammar()
+    for each in before:
+        take(grammar, *each)
+    was = grammar.open
+    with pytest.raises(GrammarError) as refused:
+        take(grammar, *event)
+    assert (refused.value.rule, grammar.open) == (rule, was)
+
+
+@pytest.mark.parametrize("closing", ["input_received", "input_withdrawn", "agent_completed"])
+def test_a_question_is_closed_once(closing: str) -> None:
+    """An answer, a withdrawal or its run's end closes it: it is no longer remembered, and closes no second time."""
+    grammar = Grammar()
+    take(grammar, "agent_started", "r1")
+    before = grammar.snapshot()
+    take(grammar, "input_requested", "r1", "q1")
+    take(grammar, closing, "r1", "q1")
+    assert grammar.snapshot() == (before if closing != "agent_completed" else b"[]")
+    for late in ("input_received", "input_withdrawn"):
+        with pytest.raises(GrammarError):
+            take(grammar, late, "r1", "q1")
+
+
+@given(STEPS)
+def test_whatever_is_open_can_be_restored_and_closed_innermost_first(steps: list[tuple[str, str, str, str]]) -> None:
+    grammar = Grammar()
+    for event, run, call, parent in steps:
+        try:
+            take(grammar, event, run, call if event.startswith("tool") else None, parent)
+        except GrammarError:
+            continue
+    again = Grammar.restore(orjson.loads(grammar.snapshot()))
+    assert again.open == grammar.open
+    for closing in again.closings():
+        item = closing.item
+        take(again, closing.type, item.run_id, None if item.id == item.run_id else item.id)
+    assert again.open == ()

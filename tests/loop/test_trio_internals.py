@@ -1,0 +1,226 @@
+"""The private names of trio that the actors use: they are there, do what is relied on, and stand in one file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import trio
+import trio.testing
+from packaging.requirements import Requirement
+
+import actors
+from actors.loop import trio_internals as internals
+
+
+class Owner:
+    """Notes what tasks raise."""
+
+    def __init__(self) -> None:
+        self.noted: list[BaseException] = []
+
+    def note(self, failure: BaseException) -> None:
+        self.noted.append(failure)
+
+
+class Unshowable(Exception):
+    """Cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+    __str__ = __repr__
+
+
+def test_this_trio_is_one_that_was_tested() -> None:
+    """Also by what may be installed: no minor version that is not in the list."""
+    assert ".".join(trio.__version__.split(".")[:2]) in internals.TESTED
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    (text,) = re.findall(r'"(trio>=[^"]*)"', project)
+    allowed = Requirement(text).specifier
+    last = internals.TESTED[-1].split(".")
+    assert all(allowed.contains(f"{minor}.0") for minor in internals.TESTED)
+    assert not allowed.contains(f"{last[0]}.{int(last[1]) + 1}.0")
+
+
+@pytest.mark.parametrize(("version", "known"), [("0.35.0", True), ("0.35.9", True), ("0.36.0", False), ("1.35", False)])
+def test_an_untested_trio_is_warned_of(version: str, *, known: bool) -> None:
+    """With the version that is there and those that are known."""
+    if known:
+        internals.check_version(version)
+        return
+    with pytest.warns(RuntimeWarning, match=rf"tested with {internals.TESTED[0]}.*not with {version}"):
+        internals.check_version(version)
+
+
+def test_the_private_names_are_there() -> None:
+    """One that is renamed fails here, by its name."""
+    run, util = cast("Any", trio)._core._run, cast("Any", trio)._util  # noqa: SLF001  -- what is tested here
+    for owner, names in (
+        (trio.CancelScope(), ("_cancel_status", "_has_been_entered", "_close")),
+        (run.CancelStatus, ("children", "_scope", "effectively_cancelled", "encloses")),
+        (run.Task, ("_activate_cancel_status", "_child_nurseries", "_cancel_status", "_counter", "_ki_protected")),
+        (trio.Nursery, ("_create", "_nested_child_finished", "__init_subclass__")),
+        (util, ("coroutine_or_error",)),
+    ):
+        for name in names:
+            assert hasattr(owner, name), (owner, name)
+
+
+def test_they_are_used_in_one_file() -> None:
+    """Whoever follows trio has one file to change."""
+    package = Path(actors.__file__).parents[1]
+    private = re.compile(r"\btrio\._|\._(cancel_status|child_nurseries|nested_child_finished|ki_protected)\b")
+    used = [
+        str(path)
+        for folder in ("actors", "transport")
+        for path in (package / folder).rglob("*.py")
+        if private.search(path.read_text())
+    ]
+    assert used == [internals.__file__]
+
+
+async def test_force_reaches_through_shields_in_nested_tasks() -> None:
+    """Scopes in scopes, nurseries in nurseries."""
+
+    async def shielded(depth: int) -> None:
+        with trio.CancelScope(shield=True):
+            if depth == 0:
+                await trio.sleep_forever()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(shielded, depth - 1)
+
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(shielded, 3)
+            await trio.testing.wait_all_tasks_blocked()
+            internals.cancel_with_force(scope)
+    assert scope.cancelled_caught
+
+
+async def in_a_task(work: Any) -> None:
+    """Run the work in a task of its own: the nurseries are opened around the whole task."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+
+
+async def test_a_nursery_around_a_task_is_not_cancelled_by_its_scopes() -> None:
+    """Opened deep inside a scope, it outlives that scope; the nursery inside the scope does not."""
+    ended: list[str] = []
+
+    async def sleep(name: str) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(name)
+
+    async def work() -> None:
+        task = trio.lowlevel.current_task()
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery():
+                around = internals.open_around(task)
+                inside = internals.open_inside(task, scope, 1, Owner())
+                around.start_soon(sleep, "around")
+                inside.start_soon(sleep, "inside")
+                await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            await internals.close_nursery(inside)
+        assert ended == ["inside"]
+        around.cancel_scope.cancel()
+        await internals.close_around(around)
+        assert ended == ["inside", "around"]
+        assert not internals.is_cancelled()
+        with pytest.raises(RuntimeError, match="closed"):
+            around.start_soon(sleep, "late")
+
+    await in_a_task(work)
+
+
+async def test_a_nursery_around_a_task_is_cancelled_with_it() -> None:
+    """By what is around the task."""
+
+    async def work() -> None:
+        around = internals.open_around(trio.lowlevel.current_task())
+        around.start_soon(trio.sleep_forever)
+        try:
+            await trio.sleep_forever()
+        finally:
+            assert internals.is_cancelled()
+            await internals.close_around(around)
+
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+    assert scope.cancelled_caught
+
+
+async def test_what_a_task_raises_is_noted_and_kept_from_trio() -> None:
+    """An exception that cannot be shown too: trio formats what a task raised, outside of all tasks."""
+    owner, error = Owner(), Unshowable()
+
+    async def fail() -> None:
+        raise error
+
+    async def start(*, task_status: trio.TaskStatus[str]) -> None:
+        task_status.started("value")
+        await fail()
+
+    async def work() -> None:
+        with trio.CancelScope() as scope:
+            nursery = internals.open_inside(trio.lowlevel.current_task(), scope, 0, owner)
+            nursery.start_soon(fail)
+            assert await nursery.start(start) == "value"
+            await internals.close_nursery(nursery)
+
+    await in_a_task(work)
+    assert owner.noted == [error, error]
+
+
+async def test_what_fails_before_it_has_started_fails_its_starter() -> None:
+    """As in any nursery; and what is no async function is refused where it is given."""
+    owner = Owner()
+
+    async def fail(*, task_status: trio.TaskStatus[None]) -> None:
+        del task_status
+        raise OSError("no start")
+
+    async def work() -> None:
+        with trio.CancelScope() as scope:
+            nursery = internals.open_inside(trio.lowlevel.current_task(), scope, 0, owner)
+            with pytest.raises(OSError, match="no start"):
+                await nursery.start(fail)
+            with pytest.raises(TypeError, match="expected an async function"):
+                nursery.start_soon(cast("Any", len), ())
+            await internals.close_nursery(nursery)
+
+    await in_a_task(work)
+    assert owner.noted == []
+
+
+async def test_a_protected_task_protects_those_below_it() -> None:
+    """Tasks of its nurseries, and of theirs; tasks beside it are as they were."""
+    seen: dict[str, bool] = {}
+
+    async def look(name: str) -> None:
+        seen[name] = trio.lowlevel.currently_ki_protected()
+
+    async def protected() -> None:
+        internals.protect_from_interrupts(trio.lowlevel.current_task())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look, "child")
+            nursery.start_soon(in_a_task, lambda: look("grandchild"))
+        await look("itself")
+
+    protection = internals.Protection()
+    trio.lowlevel.add_instrument(protection)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(protected)
+            nursery.start_soon(look, "beside")
+    finally:
+        trio.lowlevel.remove_instrument(protection)
+    assert seen == {"child": True, "grandchild": True, "itself": True, "beside": False}

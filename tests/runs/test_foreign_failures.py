@@ -1,0 +1,458 @@
+"""Whatever the code of an agent or a tool raises ends its own run as ``error``, and nothing beyond it.
+
+On the real clock, which a virtual one would not leave to threads; nothing is timed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import orjson
+import pytest
+import trio
+import trio.testing
+from sessions._one_run import ends, events_of
+
+from actors import Agents, CommandRefused, MemoryLog, Run, RunFailed, Sessions, SupervisorSpec, open_system
+from actors.failures import leaves
+from actors.spi import Attach
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+
+class Unshowable(Exception):
+    """Fails where it is shown, as one does whose attribute was never set."""
+
+    def __repr__(self) -> str:
+        return f"Unshowable({self.status})"  # type: ignore[attr-defined]  # the fault
+
+    __str__ = __repr__
+
+
+class Quits(Exception):
+    """Exits where it is shown."""
+
+    def __repr__(self) -> str:
+        raise SystemExit("cannot be shown")
+
+    __str__ = __repr__
+
+
+class Nameless(Exception):
+    """Exits where ``isinstance`` asks for its class."""
+
+    @property  # type: ignore[misc]  # the fault
+    def __class__(self) -> type:
+        raise SystemExit("has no class")
+
+
+class Closed(Exception):
+    """Fails for every attribute that is asked for."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise SystemExit(name)
+
+
+class Needy(Exception):
+    """Cannot be made from a text, and cannot be shown."""
+
+    __slots__ = ("one", "two")
+
+    def __init__(self, one: int, two: int) -> None:
+        self.one = one
+        self.two = two
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("no subclasses")
+
+    __repr__ = Unshowable.__repr__
+    __str__ = Unshowable.__repr__
+
+
+def nested(depth: int) -> Exception:
+    error: Exception = ConnectionError("no route")
+    for _ in range(depth):
+        error = ExceptionGroup("again", [error])
+    return error
+
+
+def attempts(count: int) -> Exception:
+    """Wrap the error before it, attempt by attempt."""
+    error: Exception = ConnectionError("no route")
+    for number in range(count):
+        error = ExceptionGroup(f"attempt {number} failed too", [error, ConnectionError("no route")])
+    return error
+
+
+def doubled(depth: int) -> Exception:
+    error: Exception = ConnectionError("no route")
+    for _ in range(depth):
+        error = ExceptionGroup("twice", [error, error])
+    return error
+
+
+def cyclic() -> Exception:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+ERRORS: dict[str, tuple[Callable[[], BaseException], str, type[BaseException]]] = {
+    "nested": (lambda: nested(500), "ConnectionError", ConnectionError),
+    "attempts": (lambda: attempts(3_000), "ExceptionGroup", ConnectionError),
+    "doubled": (lambda: doubled(60), "ExceptionGroup", ConnectionError),
+    "many": (lambda: ExceptionGroup("many", [OSError(n) for n in range(5_000)]), "ExceptionGroup", OSError),
+    "argument": (lambda: ValueError(nested(500)), "ValueError", ValueError),
+    "unshowable": (Unshowable, "Unshowable", Unshowable),
+    "quits": (Quits, "Quits", Quits),
+    "nameless": (Nameless, "Nameless", RuntimeError),
+    "closed": (Closed, "Closed", RuntimeError),
+    "needy": (lambda: Needy(1, 2), "Needy", RuntimeError),
+    "unshowables": (lambda: ExceptionGroup("two", [Quits(), Unshowable()]), "ExceptionGroup", Quits),
+    "cyclic": (cyclic, "ValueError", ValueError),
+    "KeyboardInterrupt": (KeyboardInterrupt, "KeyboardInterrupt", KeyboardInterrupt),
+    "SystemExit": (lambda: SystemExit(3), "SystemExit", SystemExit),
+    "GeneratorExit": (GeneratorExit, "GeneratorExit", GeneratorExit),
+    "interrupts": (
+        lambda: BaseExceptionGroup("both", [KeyboardInterrupt(), ValueError("no")]),
+        "BaseExceptionGroup",
+        KeyboardInterrupt,
+    ),
+}
+
+every_error = pytest.mark.parametrize("name", ERRORS)
+
+
+@every_error
+async def test_what_an_agent_raises_ends_its_run_only(name: str) -> None:
+    """The run completes as error, with the class of what it raised; the session goes on."""
+
+    async def agent(_: Run) -> None:
+        raise make()
+
+    make, code, _ = ERRORS[name]
+    events = await events_of(agent)
+    assert ends(events) == [("error", code), ("ok", None)]
+    assert all(len(str(event["data"])) < 2_500 for event in events)
+
+
+@every_error
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_what_a_tool_raises_may_cross_any_nursery(name: str, kind: str) -> None:
+    """A tool that is called in a nursery of the agent's fails with what trio can format, and ``except`` can catch."""
+    make, code, caught = ERRORS[name]
+    seen: list[BaseException] = []
+
+    async def in_task() -> None:
+        raise make()
+
+    def in_thread() -> None:
+        raise make()
+
+    async def agent(run: Run) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run.call_tool, in_task if kind == "async" else in_thread)
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            seen.extend(leaves(error))
+
+    events = await events_of(agent)
+    assert any(isinstance(each, caught) for each in seen)
+    assert all(repr(each) for each in seen)
+    assert ends(events, "tool_completed")[0][0] == "error"
+    assert ends(events, "tool_completed")[0][1] in {code, "ConnectionError", "RuntimeError"}
+    assert ends(events) == [("ok", None), ("ok", None)]
+
+
+@every_error
+@pytest.mark.parametrize("kind", ["call_agent", "subrun"])
+async def test_what_a_sub_agent_raises_ends_its_own_run(name: str, kind: str) -> None:
+    """A sub-agent's failure is RunFailed where it was called; that of an inline one goes on, fit for nurseries."""
+    make, code, caught = ERRORS[name]
+    seen: list[BaseException] = []
+
+    async def below(_: Run) -> None:
+        raise make()
+
+    async def inline(run: Run) -> None:
+        async with run.subrun("below"):
+            raise make()
+
+    async def agent(run: Run) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run.call_agent, "below") if kind == "call_agent" else nursery.start_soon(inline, run)
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            seen.extend(leaves(error))
+
+    events = await events_of(agent, below)
+    expected = RunFailed if kind == "call_agent" and name != "GeneratorExit" else caught
+    assert any(isinstance(each, expected) for each in seen)
+    assert all(repr(each) for each in seen)
+    assert ends(events) == [("error", code), ("ok", None), ("ok", None)]
+
+
+async def test_a_tree_of_cancellations_is_one() -> None:
+    """Agents that delegate, each in nurseries of its own and as deep as they may, are cancelled together."""
+    deepest, cancelled = trio.Event(), list[BaseExceptionGroup[BaseException]]()
+
+    async def agent(run: Run) -> None:
+        async def wait(depth: int) -> None:
+            if not depth:
+                deepest.set()
+                await trio.sleep_forever()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait, depth - 1)
+
+        if run.context.depth == 64:
+            await wait(20)
+        try:
+            async with trio.open_nursery() as helpers:
+                helpers.start_soon(run.call_agent, "agent")
+        except BaseExceptionGroup as group:
+            cancelled.append(group)
+            raise
+
+    async def starts(run: Run) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.call_agent, "agent")
+            await deepest.wait()
+            run.stop()
+
+    events = await events_of(starts, agent)
+    assert set(ends(events)[:-1]) == {("cancelled", "cancelled")}
+    assert all(isinstance(one, trio.Cancelled) for group in cancelled for one in group.exceptions)
+    assert len(cancelled) == 63
+
+
+async def _open_and_close(run: Run) -> None:
+    async with run.subrun("below") as child:
+        child.typing(active=True)
+
+
+async def _ask(run: Run) -> None:
+    try:
+        await run.ask_user("well?", timeout=0)
+    except TimeoutError:
+        return
+
+
+async def _signal(run: Run) -> None:
+    run.signal("s", 1)
+    run.typing(active=True)
+    run.usage = {"a": 1}
+    await trio.lowlevel.checkpoint()
+
+
+RECURSIVE: dict[str, Callable[[Run], Awaitable[object]]] = {
+    "output": lambda run: run.output("o"),
+    "custom": lambda run: run.custom("c", {"a": [None, {"b": 1}]}),
+    "call_tool": lambda run: run.call_tool(trio.lowlevel.checkpoint),
+    "subrun": _open_and_close,
+    "call_agent": lambda run: run.call_agent("below"),
+    "ask_user": _ask,
+    "signal": _signal,
+}
+
+
+@pytest.fixture
+def short_stack() -> Any:
+    """Make the stack end after some 400 calls, so that there are fewer levels to try."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(_depth() + 400)
+    yield
+    sys.setrecursionlimit(before)
+
+
+def _depth() -> int:
+    frame, depth = inspect.currentframe(), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+@pytest.mark.usefixtures("short_stack")
+@pytest.mark.parametrize("call", RECURSIVE)
+async def test_recursion_to_the_end_of_the_stack_leaves_nothing_half_done(call: str) -> None:
+    """A call that is tried at every depth up to the end of the stack either does all that it does, or nothing."""
+
+    async def below(_: Run) -> None: ...
+
+    async def agent(run: Run) -> None:
+        async def down() -> None:
+            await RECURSIVE[call](run)
+            await down()
+
+        await down()
+
+    events = await events_of(agent, below)
+    assert ends(events)[-2:] == [("error", "RecursionError"), ("ok", None)]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+@pytest.mark.usefixtures("short_stack")
+@pytest.mark.parametrize("pad", range(8))
+@pytest.mark.parametrize("kind", ["call_agent", "subrun"])
+async def test_runs_within_runs_to_the_end_of_the_stack_are_all_closed(kind: str, pad: int) -> None:
+    """Sub-agents in one stack are closed on every level of it, wherever exactly the stack ends."""
+
+    async def agent(run: Run) -> None:
+        if kind == "call_agent":
+            await run.call_agent("agent")
+        async with run.subrun("agent") as child:
+            await agent(child)
+
+    async def starts(run: Run) -> None:
+        async def padded(depth: int) -> None:
+            await (padded(depth - 1) if depth else agent(run))
+
+        await padded(pad)
+
+    events = await events_of(starts, agent)
+    opened = sum(event["type"] == "agent_started" for event in events)
+    assert len(ends(events)) == opened > 10
+    assert ends(events)[-1] == ("ok", None)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Quits(), nested(500), Unshowable()])
+async def test_a_check_of_an_input_that_raises_refuses_it(error: BaseException) -> None:
+    """Whatever the author's own check of an input raises is ``bad_input``, and the session goes on."""
+
+    def check(_instance: object, _attribute: object, _value: object) -> None:
+        raise error
+
+    checked = attrs.make_class("checked", {"number": attrs.field(type=int, validator=check)})
+
+    async def picky(_: Run, value: Any) -> None: ...
+
+    picky.__annotations__["value"] = checked
+
+    async def agent(run: Run) -> str:
+        with pytest.raises(CommandRefused) as refused:
+            await run.call_agent("picky", {"number": 1})
+        return refused.value.code
+
+    events = await events_of(agent, picky)
+    assert ends(events) == [("ok", None)] * 2
+    assert next(event for event in events if event["type"] == "agent_completed")["data"]["result"] == "bad_input"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_generator_left_with_a_nursery_open_ends_no_session() -> None:
+    """It is the failure of its run alone; its own session goes on, as others do."""
+
+    async def generator() -> AsyncGenerator[int]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            yield 1
+
+    async def careless(_: Run) -> None:
+        async for _each in generator():
+            break
+
+    async def waits(_: Run) -> None:
+        await trio.sleep_forever()
+
+    registry = Agents()
+    registry.add(careless)
+    registry.add(waits)
+    sessions = Sessions(MemoryLog(), registry)
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        neighbour = await sessions.get("bob", "s1")
+        await neighbour.start("waits")
+        handle = await sessions.get("alice", "s1")
+        with suppress(CommandRefused):
+            await handle.start("careless")
+        await trio.testing.wait_all_tasks_blocked()
+        assert sessions.statistics().crashed == 0
+        assert [one.runs for one in sessions.of("bob")] == [1]
+        assert await handle.start("waits")
+
+
+class Lazy(dict[str, object]):
+    """A dict that fails when it is asked for its items."""
+
+    error: type[BaseException] = SystemExit
+
+    def items(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(SystemExit, "UnserialisableEvent"), (RecursionError, "RecursionError")], ids=["exit", "depth"]
+)
+@pytest.mark.parametrize("place", ["run", "tool", "call"])
+async def test_a_result_that_fails_as_it_is_looked_at_ends_what_returned_it(
+    place: str, error: type[BaseException], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run, a call and a sub-agent are closed on every exit, also where their result raises an exit."""
+    monkeypatch.setattr(Lazy, "error", error)
+
+    async def returns() -> object:
+        return Lazy(a=None)
+
+    async def agent(run: Run) -> object:
+        if place == "tool":
+            await run.call_tool(returns)
+        elif place == "call":
+            async with run.subrun("inner") as inner:
+                inner.result = Lazy(a=None)
+        return Lazy(a=None)
+
+    events = await events_of(agent)
+    opened = {"run": 1, "tool": 1, "call": 2}[place]
+    assert ends(events) == [("error", code)] * opened + [("ok", None)]
+    if place == "tool":
+        assert ends(events, "tool_completed") == [("error", code)]
+
+
+@pytest.mark.parametrize(
+    "status", ["ok", "odd", "", None, ["cancelled"], Lazy(a=None)], ids=lambda value: type(value).__name__
+)
+async def test_a_run_is_stopped_as_nothing_that_the_protocol_does_not_know(status: Any) -> None:
+    """A stop that is refused changes nothing."""
+
+    async def agent(run: Run) -> str:
+        with pytest.raises(ValueError, match="cancelled"):
+            run.stop(status)
+        await trio.lowlevel.checkpoint()
+        return "done"
+
+    assert ends(await events_of(agent)) == [("ok", None)] * 2
+
+
+async def test_typing_is_on_or_off_whatever_says_so() -> None:
+    """What is shown of it is a boolean; a value that cannot say which is refused where it is given."""
+    shown: list[bytes] = []
+
+    class Tab:
+        def more(self) -> None: ...
+        def ended(self, reason: str) -> None: ...
+        def signal(self, name: str, data: bytes) -> None:
+            shown.append(data)
+
+    class Unsure:
+        def __bool__(self) -> bool:
+            raise SystemExit(6)
+
+    async def agent(run: Run) -> None:
+        for active in (["yes"], "", Unsure()):
+            run.typing(active)  # type: ignore[arg-type]  # agents need not be typed
+
+    registry = Agents()
+    registry.add(agent)
+    sessions = Sessions(MemoryLog(), registry)
+    async with open_system() as system:
+        await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+        await sessions.attach("alice", "s1", Attach("c1", Tab()))
+        handle = await sessions.get("alice", "s1")
+        await handle.start("agent")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [orjson.loads(data)["active"] for data in shown] == [True, False]
+        assert sessions.statistics().crashed == 0

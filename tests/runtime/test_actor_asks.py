@@ -1,0 +1,326 @@
+"""Asks whose caller gave up, and replies that get lost: neither holds anything, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from _probes import Member, World
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors import (
+    ActorTerminated,
+    AskTimeout,
+    DeadLetter,
+    MailboxSpec,
+    Overflow,
+    Reply,
+    ReplyDropped,
+    Restart,
+    Shutdown,
+    Undelivered,
+    open_system,
+)
+from actors.runtime._mailbox import Mailbox, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actors import ActorRef
+
+
+class Note:
+    """A message that is told from others, and can be weakly referenced."""
+
+    def __init__(self, work: Callable[[Member], Awaitable[object]]) -> None:
+        self.work = work
+
+    async def __call__(self, member: Member) -> object:
+        return await self.work(member)
+
+
+async def give_up(ref: ActorRef, message: object) -> weakref.ref[object]:
+    """Ask, give up after a second, and return a weak reference to the message."""
+    with pytest.raises(AskTimeout):
+        await ref.ask(message, timeout=1)
+    await trio.lowlevel.checkpoint()  # trio holds what a task was last woken with until the next
+    return weakref.ref(message)
+
+
+async def stash(member: Member) -> None:
+    member.context.stash()
+
+
+async def busy(_: Member) -> None:
+    await trio.sleep(100)
+
+
+class Owner:
+    """Keeps what the mailbox drops."""
+
+    path = "/owner"
+
+    def __init__(self) -> None:
+        self.dropped: list[object] = []
+
+    def discard(self, item: object, why: Undelivered) -> None:
+        del why
+        assert isinstance(item, Request)
+        assert not item.done
+        self.dropped.append(item)
+
+
+Steps = st.lists(st.one_of(st.sampled_from(["put", "take", "back"]), st.integers(0, 10)), max_size=60)
+
+
+@given(st.integers(1, 5), st.sampled_from([Overflow.REJECT, Overflow.DROP_OLDEST]), Steps)
+def test_a_mailbox_holds_only_asks_whose_callers_wait(size: int, overflow: Overflow, steps: list[str | int]) -> None:
+    """With asks given up at any place and time, what is taken, the depth and the room are those of a plain queue."""
+    owner = Owner()
+    mailbox, model, dropped = Mailbox(owner, MailboxSpec(size=size, overflow=overflow)), list[Request](), 0
+    for step in steps:
+        if step == "put":
+            request = Request("message", mailbox)
+            if overflow is Overflow.DROP_OLDEST:
+                mailbox.put_nowait(request)
+                while len(model) >= size:
+                    model.pop(0)
+                    dropped += 1
+                model.append(request)
+            elif mailbox.offer(request):
+                assert len(model) < size
+                model.append(request)
+            else:
+                assert len(model) >= size
+        elif step == "take" and model:
+            assert mailbox.take() is model.pop(0)
+        elif step == "back":
+            model.insert(0, Request("put back"))
+            mailbox.put_back([model[0]])
+        elif isinstance(step, int) and step < len(model):
+            request = model.pop(step)
+            request.abandon()
+            assert request.message is None
+        assert mailbox.statistics().depth == len(model)
+        assert len(mailbox.items) <= 2 * len(model)
+    assert [mailbox.take() for _ in model] == model
+    assert not mailbox.items
+    assert len(owner.dropped) == dropped
+
+
+async def test_asks_that_were_given_up_take_no_room(autojump_clock: trio.testing.MockClock) -> None:
+    """A mailbox is full of messages that somebody waits for, or of none."""
+    del autojump_clock
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World(), mailbox_size=2)
+        await ref.tell(busy)
+        await trio.testing.wait_all_tasks_blocked()
+        notes = [await give_up(ref, Note(busy)) for _ in range(2)]
+        assert [note() for note in notes] == [None, None]
+        assert ref.statistics().mailbox.depth == 0
+        ref.tell_nowait("one")
+        ref.tell_nowait("two")
+        assert ref.statistics().mailbox.depth == 2
+        ref.kill()
+
+
+async def test_an_ask_that_is_given_up_lets_a_sender_in(autojump_clock: trio.testing.MockClock) -> None:
+    """Who waits for room gets that of an ask that was given up, at once."""
+    del autojump_clock
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Member, "a", World(), mailbox_size=1)
+        await ref.tell(busy)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(give_up, ref, Note(busy))
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(2):
+            await ref.tell("second")
+        ref.kill()
+
+
+async def test_a_stash_lets_go_of_asks_that_were_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    """Any number of asks may be stashed, as long as no more wait at once than the stash holds."""
+    del autojump_clock
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World(), stash_size=2)
+        await ref.tell(stash)
+        for _ in range(5):
+            note = await give_up(ref, Note(stash))
+            assert note() is None
+            assert ref.statistics().stashed == 1
+        assert ref.alive
+
+
+async def test_an_ask_can_be_given_up_after_it_was_unstashed(autojump_clock: trio.testing.MockClock) -> None:
+    """What goes from the stash into the mailbox is let go there."""
+    del autojump_clock
+
+    async def unstash_and_wait(member: Member) -> None:
+        member.context.unstash()
+        await trio.sleep(10)
+
+    async with open_system() as system, trio.open_nursery() as nursery:
+        world = World()
+        ref = await system.spawn(Member, "a", world, mailbox_size=1)
+        nursery.start_soon(give_up, ref, stash)
+        await trio.testing.wait_all_tasks_blocked()
+        await ref.tell(unstash_and_wait)
+        await trio.sleep(5)
+        assert ref.statistics().mailbox.depth == 0
+        assert await ref.ask("next") == "next"
+        assert world.received == ["next"]
+
+
+async def test_a_deferred_ask_that_was_given_up_is_let_go(autojump_clock: trio.testing.MockClock) -> None:
+    """Who works for it sees that it is not wanted any more; its message is freed, and its answer is a dead letter."""
+    del autojump_clock
+    replies: list[Reply] = []
+
+    async def defer(member: Member) -> None:
+        replies.append(member.context.defer())
+
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        note = await give_up(ref, Note(defer))
+        assert note() is None
+        assert not replies[0].wanted
+        with system.dead_letters() as letters:
+            replies[0].send("too late")
+            assert await anext(letters) == DeadLetter("too late", ref.path, Undelivered.LATE_REPLY)
+
+
+async def test_a_lost_reply_is_an_error_at_once() -> None:
+    """An ask whose last reply was freed without an answer raises; one of two replies is enough to answer it."""
+    replies: list[Reply] = []
+
+    async def lose(member: Member) -> None:
+        member.context.defer()
+
+    async def lose_one(member: Member) -> None:
+        member.context.defer()
+        replies.append(member.context.defer())
+
+    async def answer(_: Member) -> None:
+        replies[0].send("found")
+
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Member, "a", World())
+        with trio.fail_after(5), pytest.raises(ReplyDropped, match="/member-1 lost"):
+            await ref.ask(lose)
+
+        async def ask() -> None:
+            assert await ref.ask(lose_one) == "found"
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        await ref.tell(answer)
+        await trio.testing.wait_all_tasks_blocked()
+        replies.clear()
+
+
+async def test_a_reply_that_python_frees_in_another_thread_is_noticed() -> None:
+    """A cycle that holds the reply may be collected in any thread."""
+    held: list[Reply] = []
+
+    async def defer(member: Member) -> None:
+        held.append(member.context.defer())
+
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Member, "a", World())
+
+        async def ask() -> None:
+            with pytest.raises(ReplyDropped):
+                await ref.ask(defer)
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as asking:
+                asking.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                await trio.to_thread.run_sync(held.clear)
+        nursery.cancel_scope.cancel()
+
+
+def defer_for(seconds: float) -> Callable[[Member], Awaitable[object]]:
+    """Return a message that is answered "done" later, by a task of the nursery."""
+
+    async def defer(member: Member) -> None:
+        reply = member.context.defer()
+
+        async def work() -> None:
+            await trio.sleep(seconds)
+            reply.send("done")
+
+        member.nursery.start_soon(work)
+
+    return defer
+
+
+@pytest.mark.parametrize(("seconds", "answered"), [(60, True), (5, False)])
+async def test_a_draining_stop_waits_for_deferred_work_within_its_time(
+    seconds: float, answered: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Deferred asks are answered when the work for them ends in time, else it is cancelled at the deadline."""
+    del autojump_clock
+    outcomes: list[object] = []
+
+    async def ask(ref: ActorRef) -> None:
+        try:
+            outcomes.append(await ref.ask(defer_for(10)))
+        except ActorTerminated as error:
+            outcomes.append(error.reason)
+
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Member, "a", World())
+        nursery.start_soon(ask, ref)
+        await trio.testing.wait_all_tasks_blocked()
+        start = trio.current_time()
+        reason = await ref.stop(drain=True, timeout=seconds)
+        assert trio.current_time() - start == (10 if answered else 5)
+        await trio.testing.wait_all_tasks_blocked()
+        assert outcomes == (["done"] if answered else [reason])
+        assert (reason == Shutdown()) is answered
+
+
+async def test_a_draining_stop_waits_only_for_asks_that_are_wanted(autojump_clock: trio.testing.MockClock) -> None:
+    """When the last caller gives up, or a stop without draining comes, nothing is waited for any more."""
+    del autojump_clock
+
+    async def ask(ref: ActorRef) -> None:
+        with pytest.raises((AskTimeout, ActorTerminated)):
+            await ref.ask(defer_for(50), timeout=1)
+
+    async def stop(ref: ActorRef) -> None:
+        assert await ref.stop(drain=True, timeout=60) == Shutdown()
+
+    async with open_system() as system, trio.open_nursery() as nursery:
+        for hurry in (False, True):
+            ref = await system.spawn(Member, "a", World())
+            nursery.start_soon(ask, ref)
+            await trio.testing.wait_all_tasks_blocked()
+            start = trio.current_time()
+            nursery.start_soon(stop, ref)
+            await trio.testing.wait_all_tasks_blocked()
+            reason = await (ref.stop() if hurry else ref.terminated())
+            assert reason == Shutdown()
+            assert trio.current_time() - start == (0 if hurry else 1)
+
+
+async def test_none_is_a_message_like_others() -> None:
+    """None can be stashed, and is a dead letter when the actor fails on it."""
+
+    class Picky(Member):
+        async def receive(self, message: object) -> object:
+            if message is None:
+                raise LookupError("nothing")
+            return await super().receive(message)
+
+    async with open_system() as system:
+        ref = await system.spawn(Picky, "a", World(), restart=Restart.PERMANENT)
+        with system.dead_letters() as letters:
+            await ref.tell(None)
+            assert (await anext(letters)).why is Undelivered.FAILED
+        assert ref.statistics().failed == 1

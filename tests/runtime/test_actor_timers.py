@@ -1,0 +1,162 @@
+"""Timers: at their beat, at most once in the queue, and never in the way of the mailbox."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from _probes import Member, World
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors import Shutdown, open_system
+from actors.runtime._timers import next_beat
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Slow(Member):
+    """Takes 1.1 s for every "tick"."""
+
+    async def receive(self, message: object) -> object:
+        if message == "tick":
+            await trio.sleep(1.1)
+        return await super().receive(message)
+
+
+def arm(seconds: float, *keys: str) -> Callable[[Member], Awaitable[object]]:
+    """Return a message that sets timers of that period."""
+
+    async def message(member: Member) -> None:
+        for key in keys:
+            member.context.timers.every(key, "tick", seconds)
+
+    return message
+
+
+async def hold(_: Member) -> None:
+    await trio.sleep(50.5)
+
+
+async def test_slow_timers_let_messages_through(autojump_clock: trio.testing.MockClock) -> None:
+    """After the message of a timer one of the mailbox has its turn, however many timers are due."""
+    del autojump_clock
+    world = World()
+    async with open_system() as system:
+        ref = await system.spawn(Slow, "a", world)
+        await ref.tell(arm(1.0, "a", "b", "c"))
+        await trio.sleep(10)
+        world.received.clear()
+        for number in range(5):
+            ref.tell_nowait(number)
+        await ref.ask("last", timeout=100)
+        assert world.received[0] == "tick"  # the one in hand
+        assert world.received[1::2] == [0, 1, 2, 3, 4, "last"]
+        assert world.received[::2] == ["tick"] * 6
+        ref.kill()
+
+
+async def test_timers_of_no_seconds_let_messages_through(autojump_clock: trio.testing.MockClock) -> None:
+    """Many timers that set themselves again at once starve neither the mailbox nor the rest of the program."""
+    del autojump_clock
+
+    async def again(member: Member) -> None:
+        member.context.timers.once(again, again, 0)
+        member.context.timers.once("other", again, 0)
+
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", World())
+        await ref.tell(again)
+        for number in range(20):
+            assert await ref.ask(number) == number
+        ref.kill()
+
+
+async def test_timers_keep_to_asks_that_wait(autojump_clock: trio.testing.MockClock) -> None:
+    """An ask that was given up takes no turn: the timers that are due go on."""
+    del autojump_clock
+    world = World()
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", world)
+        await ref.tell(arm(1.0, "a", "b"))
+        await ref.tell(hold)
+        with trio.move_on_after(1):
+            await ref.ask("given up")
+        await trio.sleep(49.7)
+        assert world.received == ["tick", "tick"]
+
+
+async def test_ticks_that_are_late_are_merged(autojump_clock: trio.testing.MockClock) -> None:
+    """After a long message one tick comes, and the next at the usual beat."""
+    del autojump_clock
+    world = World()
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", world)
+        await ref.tell(arm(1.0, "a"))
+        await ref.tell(hold)
+        await trio.sleep(50.7)
+        assert world.received == ["tick"]
+        await trio.sleep(1)
+        assert world.received == ["tick", "tick"]
+
+
+async def test_a_loop_that_stood_still_makes_up_for_no_tick(mock_clock: trio.testing.MockClock) -> None:
+    """When the time jumps over a thousand beats one tick comes."""
+    world = World()
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", world)
+        await ref.ask(arm(1.0, "a"))
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(1000.5)
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.received == ["tick"]
+        mock_clock.jump(0.5)
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.received == ["tick", "tick"]
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9, exclude_min=True), st.floats(0, 1e9))
+def test_the_next_beat_is_to_come_and_within_a_period(due: float, period: float, late: float) -> None:
+    """Whatever was missed, the next beat is later than now, by a period at most, and only merges whole beats."""
+    now = due + late
+    beat = next_beat(due, period, now)
+    assert beat >= now
+    assert beat <= max(now, due) + period
+    assert next_beat(due, math.inf, now) == math.inf
+
+
+async def test_an_infinite_timer_never_comes(autojump_clock: trio.testing.MockClock) -> None:
+    """``math.inf`` seconds stand for never; such a timer can be cancelled and replaced."""
+    del autojump_clock
+    world = World()
+
+    async def forever(member: Member) -> None:
+        member.context.timers.once("a", "never", math.inf)
+        member.context.timers.every("b", "never", math.inf)
+
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", world)
+        await ref.ask(forever)
+        await trio.sleep(80_000)
+        assert ref.statistics().timers == 2
+        await ref.ask(arm(1.0, "a"))
+        await trio.sleep(1.5)
+        assert world.received == ["tick"]
+
+
+async def test_stopping_sets_no_timers() -> None:
+    """A timer that could not come any more is refused."""
+    world = World()
+
+    async def late(member: Member) -> None:
+        with pytest.raises(RuntimeError, match="sets no timers"):
+            member.context.timers.once("a", "late", 1)
+
+    world.on_stop["a"] = late
+    async with open_system() as system:
+        ref = await system.spawn(Member, "a", world)
+        assert await ref.stop() == Shutdown()

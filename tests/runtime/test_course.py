@@ -1,0 +1,202 @@
+"""The course of one actor's life as a table: what each event does in each state, and that no stop is ever undone."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors import Failure, Killed, Normal, Shutdown, State
+from actors.runtime._course import Course, Do
+from actors.runtime._lifecycle import DRAIN, HALT, KILL, STOP, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ERROR = OSError("x")
+OWN = Stop(Normal(), own=True)
+
+
+def starting() -> Course:
+    return Course()
+
+
+def running() -> Course:
+    course = Course()
+    course.came_up()
+    return course
+
+
+def stopping() -> Course:
+    course = running()
+    course.begins_to_end(5, 0)
+    return course
+
+
+def restarting() -> Course:
+    course = running()
+    course.pause(3)
+    return course
+
+
+def held() -> Course:
+    course = running()
+    course.pause(math.inf)
+    return course
+
+
+def terminated() -> Course:
+    course = running()
+    course.end(Shutdown())
+    return course
+
+
+STATES: dict[str, Callable[[], Course]] = {
+    "starting": starting,
+    "running": running,
+    "stopping": stopping,
+    "restarting": restarting,
+    "held": held,
+    "terminated": terminated,
+}
+EVENTS: dict[str, Callable[[Course], int]] = {
+    "stop": lambda course: course.ask_to_stop(STOP, 5, 0),
+    "brutal": lambda course: course.ask_to_stop(KILL, 0, 0),
+    "halt": lambda course: course.ask_to_stop(HALT, 5, 0),
+    "leave": lambda course: course.wish_to_stop(OWN),
+    "fail": lambda course: course.fail(ERROR, 5, 0),
+    "kill": lambda course: course.kill(),
+    "resume": lambda course: course.resume(),
+}
+END = Do.TIME | Do.WAKE
+TABLE = {
+    ("starting", "stop"): (State.STARTING, Do.REFUSE | Do.CANCEL | END),
+    ("starting", "brutal"): (State.STARTING, Do.REFUSE | Do.CANCEL | Do.FORCE | END),
+    ("starting", "halt"): (State.STARTING, Do.CANCEL | END),
+    ("starting", "leave"): (State.STARTING, Do.REFUSE | Do.WAKE),
+    ("starting", "fail"): (State.STARTING, Do.CANCEL | END),
+    ("starting", "kill"): (State.STARTING, Do.FORCE | Do.WAKE),
+    ("running", "stop"): (State.STOPPING, Do.REFUSE | END),
+    ("running", "brutal"): (State.STOPPING, Do.REFUSE | Do.FORCE | END),
+    ("running", "halt"): (State.STOPPING, END),
+    ("running", "leave"): (State.RUNNING, Do.REFUSE | Do.WAKE),
+    ("running", "fail"): (State.RUNNING, END),
+    ("running", "kill"): (State.RUNNING, Do.FORCE | Do.WAKE),
+    ("stopping", "stop"): (State.STOPPING, Do.REFUSE | END),
+    ("stopping", "brutal"): (State.STOPPING, Do.REFUSE | Do.FORCE | END),
+    ("stopping", "halt"): (State.STOPPING, END),
+    ("stopping", "fail"): (State.STOPPING, END),
+    ("stopping", "kill"): (State.STOPPING, Do.FORCE | Do.WAKE),
+    ("restarting", "stop"): (State.RESTARTING, Do.REFUSE | Do.GO_ON),
+    ("restarting", "brutal"): (State.RESTARTING, Do.REFUSE | Do.GO_ON),
+    ("restarting", "halt"): (State.RESTARTING, Do.GO_ON),
+    ("held", "stop"): (State.RESTARTING, Do.REFUSE | Do.GO_ON),
+    ("held", "brutal"): (State.RESTARTING, Do.REFUSE | Do.GO_ON),
+    ("held", "halt"): (State.RESTARTING, Do.GO_ON),
+    ("held", "resume"): (State.RESTARTING, Do.GO_ON),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("state", STATES)
+def test_each_event_in_each_state(state: str, event: str) -> None:
+    """What is not in the table changes nothing and asks for nothing."""
+    course = STATES[state]()
+    before = course.state
+    do = EVENTS[event](course)
+    assert (course.state, do) == TABLE.get((state, event), (before, Do.NOTHING))
+
+
+STOPS = st.sampled_from([STOP, DRAIN, KILL, HALT])
+SECONDS = st.sampled_from([0.0, 1.0, 5.0, math.inf])
+
+
+@given(
+    st.sampled_from(list(STATES)), st.lists(st.tuples(st.sampled_from([*EVENTS, "drain", "pause", "begin"]), SECONDS))
+)
+def test_later_events_only_hurry_a_stop(state: str, events: list[tuple[str, float]]) -> None:
+    """After a final stop there is always a final stop, never with more time, and never draining again."""
+    course = STATES[state]()
+    course.ask_to_stop(DRAIN, 60, 0)
+    for event, seconds in events:
+        at, drain = course.stop_at, course.stop_asked is not None and course.stop_asked.drain
+        match event:
+            case "drain":
+                course.ask_to_stop(DRAIN, seconds, 0)
+            case "pause":
+                course.pause(seconds)
+            case "begin":
+                course.begin()
+            case _:
+                EVENTS[event](course)
+        if state != "terminated":
+            assert course.ends_for_good
+            assert course.stop_asked is not None
+            assert course.stop_asked.reason == Shutdown()
+            assert course.stop_at <= at
+            assert drain or not course.stop_asked.drain
+
+
+@given(st.lists(STOPS, min_size=1))
+def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
+    """A final stop and a halt in any order are a final stop, which holds nothing back for a restart."""
+    joined = stops[0]
+    for stop in stops[1:]:
+        joined = joined.joined(stop)
+    assert joined.final == any(stop.final for stop in stops)
+    assert not (joined.final and joined.hold)
+
+
+def test_a_halt_leaves_a_drain_its_messages() -> None:
+    """What is being drained is handled also when the group restarts; a second stop without draining ends that."""
+    assert DRAIN.joined(HALT) == DRAIN
+    assert not DRAIN.joined(STOP).drain
+    assert HALT.joined(DRAIN).final
+
+
+def test_a_halt_is_forgotten_once_it_is_done_and_a_stop_is_not() -> None:
+    """The next incarnation begins without the halt of the one before."""
+    course = running()
+    course.ask_to_stop(HALT, 5, 0)
+    course.pause(math.inf)
+    assert (course.stop_asked, course.stop_at, course.held) == (None, math.inf, True)
+    course.ask_to_stop(STOP, 5, 0)
+    course.pause(math.inf)
+    assert course.ends_for_good
+
+
+@pytest.mark.parametrize(
+    ("events", "wish", "reason"),
+    [
+        ([], Normal(), Normal()),
+        (["fail"], None, Failure(ERROR)),
+        (["fail"], Normal(), Failure(ERROR)),
+        (["kill"], None, Killed()),
+        (["kill", "fail"], None, Killed()),
+        (["stop"], None, Failure(ERROR)),  # nothing explains it: the time of the stop is not over
+        (["brutal"], None, Killed()),
+    ],
+)
+def test_the_reason_of_an_end(events: list[str], wish: Normal | None, reason: object) -> None:
+    """A kill comes before a failure, a failure before what the actor wished."""
+    course = running()
+    for event in events:
+        EVENTS[event](course)
+    assert course.verdict(wish, ERROR, now=1) == reason
+
+
+def test_a_stop_whose_time_is_over_is_a_kill() -> None:
+    """What was cancelled at the deadline of a stop was killed by it."""
+    course = running()
+    course.ask_to_stop(STOP, 5, 0)
+    assert course.verdict(None, ERROR, now=5) == Killed()
+
+
+def test_a_start_that_was_stopped_ends_as_the_stop_says() -> None:
+    """It is no failure, and no kill."""
+    course = starting()
+    course.ask_to_stop(STOP, 5, 0)
+    assert course.verdict(None, ERROR, now=0) == Shutdown()

@@ -1,0 +1,147 @@
+"""The time of day is set: nothing that is young is deleted, and nothing changes its order."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from _scale import scaled
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from protocol.wire import greeted
+from suites.stage import house
+
+from actors import MemoryLog, StreamKey
+from actors.streams._ages import JUMP_SECONDS, MAX_JUMPS, AgeClock, steady_seconds
+
+if TYPE_CHECKING:
+    from actors import Run
+
+DAY = 24 * 3600.0
+KEEP = 7 * DAY
+START = 1_700_000_000.0
+
+
+@attrs.define
+class Clocks:
+    """A steady clock, and a time of day that can be set; both in seconds."""
+
+    steady: float = 5_000.0
+    offset: float = START
+
+    def steadily(self) -> float:
+        return self.steady
+
+    def time_ms(self) -> int:
+        return round((self.steady + self.offset) * 1000)
+
+
+def clock_of(clocks: Clocks) -> AgeClock:
+    return AgeClock(clocks.time_ms, clocks.steadily)
+
+
+def test_while_it_is_not_set_it_is_the_time_of_day() -> None:
+    clocks = Clocks()
+    ages = clock_of(clocks)
+    for passed in (0, 0.001, 1, KEEP, 100 * KEEP):
+        clocks.steady += passed
+        for seconds in (0, 1, KEEP, 1e10, math.inf):
+            assert ages.now(seconds) == clocks.time_ms()
+
+
+@pytest.mark.parametrize(("by", "followed"), [(JUMP_SECONDS, True), (-JUMP_SECONDS, True), (JUMP_SECONDS + 1, False)])
+def test_a_clock_that_is_corrected_by_little_is_followed(by: float, *, followed: bool) -> None:
+    clocks = Clocks()
+    ages = clock_of(clocks)
+    clocks.offset += by
+    assert (ages.now(KEEP) == clocks.time_ms()) is followed
+
+
+@pytest.mark.parametrize("by", [100 * 365 * DAY, 8 * DAY, 10.0, -10.0, -100 * DAY])
+def test_a_jump_that_stays_is_believed_when_its_time_has_passed(by: float) -> None:
+    """By then all that is too old is so on both clocks; before, no more is too old than without the jump."""
+    clocks = Clocks()
+    ages = clock_of(clocks)
+    clocks.offset += by
+    for passed in (0.0, 1.0, KEEP - 2.0):
+        clocks.steady += passed
+        assert ages.now(KEEP) <= round((clocks.steady + START) * 1000)
+    clocks.steady += 1.001
+    assert ages.now(KEEP) == clocks.time_ms()
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.floats(0.0, 2 * KEEP),
+        st.sampled_from([0.0, 0.0, 0.0, 60.0, DAY, 20 * 365 * DAY, -60.0, -DAY, -20 * 365 * DAY]),
+        st.floats(0.0, 1.0),
+        st.booleans(),
+    ),
+    max_size=2 * MAX_JUMPS,
+)
+
+
+@settings(max_examples=scaled(300, 20_000), deadline=None)
+@given(steps=STEPS)
+def test_nothing_younger_than_the_limit_is_ever_too_old(steps: list[tuple[float, float, float, bool]]) -> None:
+    """However often the time of day is set, of two sessions: one with an event at each step, one that is new at each.
+
+    A look at the clocks comes at the end of each step, in which the time of day is set once, somewhere.
+    """
+    clocks = Clocks()
+    ages = clock_of(clocks)
+    events: list[tuple[float, int]] = []
+    newest = 0
+    for passed, jump, share, goes_on in steps:
+        for part, by in ((share, 0.0), (0.0, jump), (1 - share, 0.0)):
+            clocks.steady += passed * part
+            clocks.offset += by
+            newest = max(newest, clocks.time_ms())
+            events.append((clocks.steady, newest if goes_on else clocks.time_ms()))
+        horizon = ages.now(KEEP) - KEEP * 1000
+        young = [ts for at, ts in events if at >= clocks.steady - KEEP + 0.001]
+        assert min(young) >= horizon - 1
+
+
+def test_a_clock_that_is_set_all_the_time_takes_no_memory() -> None:
+    clocks = Clocks()
+    ages = clock_of(clocks)
+    for _ in range(10 * MAX_JUMPS):
+        clocks.offset += 60
+        ages.now(KEEP)
+    assert len(ages._eras) <= MAX_JUMPS  # noqa: SLF001 - nothing else shows it
+
+
+def test_the_steady_clock_goes_on() -> None:
+    assert 0 < steady_seconds() <= steady_seconds()
+
+
+async def talk(run: Run, count: int) -> str:
+    for number in range(count):
+        await run.output(f"{number} ")
+    return "done"
+
+
+@pytest.mark.parametrize("days", [36_500.0, 8.0, -8.0])
+async def test_a_page_that_is_refreshed_after_a_jump_finds_everything(
+    monkeypatch: pytest.MonkeyPatch, days: float
+) -> None:
+    """And so does the cleaner of sessions that are not in memory; what comes afterwards stands behind it."""
+    clocks, log = Clocks(), MemoryLog()
+    monkeypatch.setattr("actors.streams._stream.time", lambda: clocks.time_ms() / 1000)
+    monkeypatch.setattr("actors.streams._stream.time_ns", lambda: clocks.time_ms() * 1_000_000)
+    async with house(talk, log=log).running(port=0) as server:
+        for number in range(3):
+            async with greeted(server, token="alice") as one:
+                assert (one.welcome["oldest"], one.welcome["latest"]) == (1, 12 * number)
+                await one.send("command", id=f"k{number}", name="run.start", args={"agent": "talk", "input": 10})
+                seen = await one.until(12 * (number + 1))
+                assert [event["seq"] for event in seen] == list(range(1, 12 * (number + 1) + 1))
+                assert sorted(event["ts"] for event in seen) == [event["ts"] for event in seen]
+            clocks.offset += days * DAY * (1 if number == 0 else -1)
+            await server.sessions.cleaner.clean()
+        head = await log.head(StreamKey("alice", "s1"))
+        assert head is not None
+        assert all(b'"k%d"' % number in head.state for number in range(3))

@@ -1,0 +1,268 @@
+"""The pump that commits: how long what it commits has waited, and when it lets more gather first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from actors import Batch, MemoryLog, Retention, StreamKey
+from actors.streams._committer import CROWD, CROWD_ROUNDS, WAIT_STEP_SECONDS, WAIT_STEPS, Committer
+from actors.streams._stream import SessionStream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio.testing import MockClock
+
+    from actors import LogError
+
+COMMIT_SECONDS = 0.001
+
+
+class SlowLog(MemoryLog):
+    """Takes a while for each commit, as a disk does."""
+
+    def __init__(self, seconds: float = COMMIT_SECONDS, gather_seconds: float = 0.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.gather_seconds = gather_seconds
+        self.commits: list[tuple[float, int]] = []
+        """When each commit began, and how many sessions were in it."""
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        self.commits.append((trio.current_time(), len(batches)))
+        await trio.sleep(self.seconds)
+
+
+@attrs.define(eq=False)
+class Talker:
+    """A source that has one event whenever it is marked."""
+
+    number: int
+
+    def batch(self) -> Batch:
+        return Batch(StreamKey("alice", f"s{self.number}"), 1, [b'{"seq":1,"ts":1}'], b"")
+
+    def committed(self, batch: Batch) -> None:
+        pass
+
+    def failed(self, error: LogError) -> None:
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("seconds", "step"),
+    [
+        (0.5 * WAIT_STEP_SECONDS, 0),
+        (1.5 * WAIT_STEP_SECONDS, 1),
+        ((WAIT_STEPS - 0.5) * WAIT_STEP_SECONDS, WAIT_STEPS - 1),
+        ((WAIT_STEPS + 0.5) * WAIT_STEP_SECONDS, WAIT_STEPS),
+        (100 * WAIT_STEPS * WAIT_STEP_SECONDS, WAIT_STEPS),
+    ],
+)
+async def test_each_batch_is_counted_once_by_the_time_that_it_waited(
+    autojump_clock: MockClock, nursery: trio.Nursery, seconds: float, step: int
+) -> None:
+    committer = Committer(SlowLog(seconds))
+    nursery.start_soon(committer.run)
+    committer.mark(Talker(1))
+    committer.mark(Talker(2))
+    assert committer.statistics().waiting == 2
+    await committer.barrier()
+    statistics = committer.statistics()
+    assert statistics.waiting == 0
+    assert [(at, count) for at, count in enumerate(statistics.waits) if count] == [(step, 2)]
+
+
+async def test_what_comes_during_a_commit_waits_for_its_end_too(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    committer = Committer(SlowLog(10.5 * WAIT_STEP_SECONDS))
+    nursery.start_soon(committer.run)
+    committer.mark(Talker(1))
+    await trio.sleep(4.25 * WAIT_STEP_SECONDS)
+    committer.mark(Talker(2))
+    await committer.barrier()
+    waits = committer.statistics().waits
+    assert [at for at, count in enumerate(waits) if count] == [10, 16]
+
+
+GATHER_SECONDS = 0.002
+
+
+@pytest.fixture
+def gathering_log() -> SlowLog:
+    return SlowLog(gather_seconds=GATHER_SECONDS)
+
+
+@pytest.fixture
+def gathering(nursery: trio.Nursery, gathering_log: SlowLog) -> Committer:
+    committer = Committer(gathering_log)
+    nursery.start_soon(committer.run)
+    return committer
+
+
+def begun(log: SlowLog, since: float) -> list[tuple[float, int]]:
+    """When commits began, in ms since then, and how many batches each had."""
+    return [(round((at - since) * 1000, 6), count) for at, count in log.commits]
+
+
+async def test_what_comes_alone_is_committed_at_once(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    start = trio.current_time()
+    for number in range(3):
+        gathering.mark(Talker(number))
+        await trio.sleep(1.01 * GATHER_SECONDS)
+    assert begun(gathering_log, start) == [(0, 1), (2.02, 1), (4.04, 1)]
+
+
+async def test_under_load_a_commit_begins_every_gather_seconds_and_takes_all(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    start = trio.current_time()
+    for number in range(64):
+        gathering.mark(Talker(number))
+        await trio.sleep(GATHER_SECONDS / 16 * 1.001)
+    await trio.testing.wait_all_tasks_blocked()
+    assert begun(gathering_log, start) == [(0, 1), (2, 15), (4, 16), (6, 16), (8, 16)]
+
+
+async def test_a_timer_that_is_late_does_not_delay_the_commits_after_it(
+    nursery: trio.Nursery, mock_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    gathering_log.seconds = 0.0
+    start = trio.current_time()
+    gathering.mark(Talker(1))
+    await trio.testing.wait_all_tasks_blocked()
+    for late in (0.5, 0.5, 0.0):
+        gathering.mark(Talker(2))
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(start + (len(gathering_log.commits) + late) * GATHER_SECONDS - trio.current_time())
+        await trio.testing.wait_all_tasks_blocked()
+    assert begun(gathering_log, start) == [(0, 1), (3, 1), (5, 1), (6, 1)]
+
+
+async def test_a_commit_that_takes_longer_is_followed_by_the_next_at_once(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    gathering_log.seconds = 3 * GATHER_SECONDS
+    start = trio.current_time()
+    for number in range(3):
+        gathering.mark(Talker(number))
+        await trio.sleep(GATHER_SECONDS)
+    await gathering.barrier()
+    assert begun(gathering_log, start) == [(0, 1), (6, 2)]
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_who_cannot_wait_is_not_made_to_gather(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, *, before: bool
+) -> None:
+    start = trio.current_time()
+    gathering.mark(Talker(1))
+    await trio.sleep(0.6 * GATHER_SECONDS)
+    if before:
+        gathering.hurry()
+    gathering.mark(Talker(2))
+    await trio.testing.wait_all_tasks_blocked()
+    if not before:
+        gathering.hurry()
+    await trio.sleep(0.1 * GATHER_SECONDS)
+    gathering.mark(Talker(3))
+    await trio.sleep(0.9 * GATHER_SECONDS)
+    await gathering.barrier()
+    assert begun(gathering_log, start) == [(0, 1), (1.2, 1), (3.2, 1)]
+
+
+async def test_a_barrier_ends_the_gathering(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
+) -> None:
+    start = trio.current_time()
+    gathering.mark(Talker(1))
+    await trio.sleep(0.6 * GATHER_SECONDS)
+    gathering.mark(Talker(2))
+    await gathering.barrier()
+    assert begun(gathering_log, start) == [(0, 1), (1.2, 1)]
+
+
+@pytest.mark.parametrize(("events", "begun_at"), [(47, 2.0), (48, 0.5)])
+async def test_three_quarters_of_a_window_of_one_session_are_not_made_to_gather(
+    autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, events: int, begun_at: float
+) -> None:
+    gathering_log.seconds = 0.0
+    async with gathering_log as log:
+        key = StreamKey("alice", "s1")
+        stream = SessionStream(
+            key,
+            await log.make(key),
+            log=log,
+            committer=gathering,
+            retention=Retention(),
+            ring_events=1024,
+            ring_bytes=1 << 20,
+            window=64,
+            command_seconds=300,
+            on_failure=raise_it,
+        )
+        start = trio.current_time()
+        gathering.mark(Talker(1))
+        await trio.sleep(0.000_5)
+        for _ in range(events):
+            stream.put(b'"type":"custom","data":', b"{}")
+        await stream.admit()
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(GATHER_SECONDS)
+    assert begun(gathering_log, start) == [(0, 1), (begun_at, 1)]
+
+
+def raise_it(error: LogError) -> None:
+    raise error
+
+
+class InstantLog(SlowLog):
+    """Takes no time and no turn, as the memory log does."""
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        self.commits.append((trio.current_time(), len(batches)))
+
+
+@pytest.mark.parametrize(("sources", "rounds"), [(CROWD - 1, 1), (CROWD, 1 + CROWD_ROUNDS)])
+async def test_a_crowd_is_committed_a_few_rounds_later(nursery: trio.Nursery, sources: int, rounds: int) -> None:
+    log = InstantLog()
+    committer = Committer(log)
+    nursery.start_soon(committer.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(20):  # who comes first in a round is drawn by the scheduler
+        log.commits.clear()
+        for number in range(sources):
+            committer.mark(Talker(number))
+        for _ in range(rounds):
+            assert rounds == 1 or not log.commits
+            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        assert [count for _, count in log.commits] == [sources]
+
+
+async def test_what_is_called_after_commits_is_called_once_for_each_in_its_turn(nursery: trio.Nursery) -> None:
+    told: list[str] = []
+
+    @attrs.define(eq=False)
+    class Told(Talker):
+        def committed(self, batch: Batch) -> None:
+            told.append(f"s{self.number}")
+
+    committer = Committer(InstantLog())
+    committer.after_commits[lambda: told.append("all")] = None
+    nursery.start_soon(committer.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(2):
+        committer.mark(Told(1))
+        committer.mark(Told(2))
+        await committer.barrier()
+        assert told == ["s1", "s2", "all"]
+        told.clear()

@@ -1,0 +1,134 @@
+"""A cursor that was detached reads nothing, is told nothing, and is freed with all that it held."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from sessions.test_borders import EVENTS, Tab, serving, talk
+
+from actors import Batch, MemoryLog, Retention, Sessions, StreamKey
+from actors.streams._committer import Committer
+from actors.streams._stream import Cursor, SessionStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def test_nothing_is_read_through_a_detached_cursor() -> None:
+    """Neither what was waiting, nor what comes, nor what a read brings that was on its way."""
+    async with serving() as sessions:
+        tab, slow = Tab(), Unread()
+        for each in (tab, slow):
+            attachment = await each.attach(sessions)
+        await talk(sessions)
+        for each in (tab, slow):
+            assert each.attachment is not None
+            cursor = each.attachment.cursor
+            cursor.position = position = 10
+            assert (cursor.waiting, cursor.behind) == (EVENTS - 10, False)
+            async with trio.open_nursery() as nursery:
+
+                async def fetch(cursor: Cursor = cursor) -> None:
+                    assert await cursor.fetch(10, 1_000) == ()
+
+                nursery.start_soon(fetch)
+                await trio.lowlevel.checkpoint()
+                each.attachment.detach()
+                each.attachment.detach()
+            assert (cursor.waiting, cursor.behind, cursor.take(10, 1_000)) == (0, False, ())
+            assert (await cursor.fetch(10, 1_000), cursor.position) == ((), position)
+        await talk(sessions)
+        assert (len(tab.lines), attachment.cursor.waiting) == (EVENTS, 0)
+
+
+class Unread(Tab):
+    """Takes nothing."""
+
+    def more(self) -> None: ...
+
+
+async def test_a_session_that_ended_can_be_read_until_its_cursor_is_detached() -> None:
+    """As the last words of it are, by a connection that is about to close."""
+    async with serving() as sessions:
+        tab = Unread()
+        attachment = await tab.attach(sessions)
+        await talk(sessions)
+        await (await sessions.get("alice", "s1")).close()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (tab.endings, len(attachment.cursor.take(1_000, 1 << 20))) == (["closed"], EVENTS)
+        attachment.cursor.position = 0
+        attachment.detach()
+        assert attachment.cursor.take(1_000, 1 << 20) == ()
+
+
+async def test_a_listener_is_freed_when_it_is_detached(no_collector: None) -> None:
+    """Although it holds the attachment, which holds the cursor, which held it; its session lives on."""
+    async with serving() as sessions:
+        held = await come_and_go(sessions)
+        assert [each() for each in held] == [None] * 3
+
+
+async def come_and_go(sessions: Sessions) -> list[weakref.ref[object]]:
+    tab = Tab()
+    attachment = await tab.attach(sessions)
+    await talk(sessions)
+    attachment.detach()
+    return [weakref.ref(tab), weakref.ref(attachment), weakref.ref(attachment.cursor)]
+
+
+async def test_a_journal_is_freed_with_the_last_who_holds_it(
+    nursery: trio.Nursery, no_collector: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After commits, a failed one too, with cursors detached: neither committer nor log holds it."""
+    # What pytest captures of a log line has the traceback.
+    monkeypatch.setattr(logging.getLogger("greenroom.sessions"), "disabled", True)
+    async with MemoryLog() as log:
+        committer = Committer(log)
+        nursery.start_soon(committer.run)
+        for fails in (False, True):
+            stream = await use_a_stream(log, committer, f"s{fails}", fails=fails)
+            await committer.barrier()
+            assert stream() is None
+
+
+async def use_a_stream(
+    log: MemoryLog, committer: Committer, session: str, *, fails: bool
+) -> weakref.ref[SessionStream]:
+    key, failures = StreamKey("alice", session), list[Exception]()
+    stream = SessionStream(
+        key,
+        await log.make(key),
+        log=log,
+        committer=committer,
+        retention=Retention(),
+        ring_events=16,
+        ring_bytes=1 << 20,
+        window=8,
+        command_seconds=300,
+        on_failure=failures.append,
+    )
+    cursor = Cursor(stream, Unread(), 0)
+    stream.cursors[cursor] = None
+    if fails:
+        await log.append([Batch(key, 1, [b'{"seq":1,"ts":1}'], b"")])
+    for _ in range(20):
+        if not failures and stream.put(b'"type":"custom","data":', b"{}"):
+            await stream.admit()
+    await committer.barrier()
+    assert bool(failures) is fails
+    cursor.detach()
+    return weakref.ref(stream)

@@ -1,0 +1,1 @@
+"""The pages beside the WebSocket endpoint. Needs the extra ``http``."""

@@ -1,0 +1,1 @@
+"""The WebSocket endpoint: one task for each connection, over the sessions of ``actors``."""

@@ -1,0 +1,126 @@
+"""A thread that notices when the event loop stands still, and says what holds it.
+
+Sync code in an async agent or tool (a call to a model that blocks, say) holds up every user of the server. Which code
+it was can be seen only while it goes on, and only from another thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors import current_run
+from actors.failures import log_line, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from actors import RunContext
+    from actors.loop.clock import LoopTime
+
+logger = logging.getLogger("greenroom.loop")
+
+TICKS = 4
+"""Ticks within the time limit: a loop that stands still is noticed after a quarter more than the limit at most."""
+MAX_FRAMES = 25
+"""Frames of a stack that are shown, from the innermost on."""
+_JOIN_SECONDS = 1.0
+
+
+class Watchdog:
+    """Asks the loop for a sign of life several times within ``seconds``, and warns when none comes for that long.
+
+    The warning has the stack of the loop's thread, taken while it stands still; it comes once each time. When it is
+    over, a second line says how long it was.
+    """
+
+    def __init__(self, time: LoopTime, seconds: float) -> None:
+        self._time = time
+        self._seconds = seconds
+        self._stop = threading.Event()
+        self._answered = threading.Event()
+
+    async def run(self) -> None:
+        """Watch for ever. Cancelled: the thread has ended, unless it is writing to a log that blocks."""
+        self._stop.clear()
+        token, thread_id = trio.lowlevel.current_trio_token(), threading.get_ident()
+        thread = threading.Thread(target=self._watch, args=(token, thread_id), name="greenroom watchdog", daemon=True)
+        with self._time.ticking(self._seconds / TICKS):
+            thread.start()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._stop.set()
+                self._answered.set()
+                thread.join(_JOIN_SECONDS)
+
+    def answer(self) -> None:
+        """Give the sign of life. Called in the loop."""
+        stood = self._time.tick()
+        self._answered.set()
+        if stood >= self._seconds:
+            log_line(
+                logger,
+                logging.WARNING,
+                "the event loop stood still for %.1f s; no client is judged by that time",
+                stood,
+            )
+
+    def ask(self, call_soon: Callable[[Callable[[], None]], None], look: Callable[[], str]) -> None:
+        """Have ``call_soon`` call :meth:`answer`; warn with what ``look`` sees where that takes too long."""
+        self._answered.clear()
+        call_soon(self.answer)
+        if self._answered.wait(self._seconds):
+            return
+        seen = look()
+        if not self._answered.is_set():  # else it may show what came after
+            log_line(logger, logging.WARNING, "the event loop stands still for more than %g s%s", self._seconds, seen)
+            self._answered.wait()
+
+    def _watch(self, token: trio.lowlevel.TrioToken, thread_id: int) -> None:
+        while not self._stop.wait(self._seconds / TICKS):
+            try:
+                self.ask(lambda answer: token.run_sync_soon(answer, idempotent=True), lambda: look_at(thread_id))
+            except trio.RunFinishedError:
+                return
+
+
+def look_at(thread_id: int) -> str:
+    """Return who holds the loop that runs in the thread, and where, as the end of a sentence."""
+    frame = sys._current_frames().get(thread_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
+    if frame is None:
+        return ""
+    try:
+        stack = "".join(traceback.format_stack(frame, MAX_FRAMES))
+    except BaseException:  # noqa: BLE001 - source lines come from foreign loaders, and the watch must go on
+        stack = ""
+    return f", and so does every user: {_who(frame)} runs code that does not await, at\n{stack}"
+
+
+def _who(frame: FrameType) -> str:
+    task = _task(frame)
+    if task is None:
+        return "something"
+    run: RunContext | None = task.context.copy().run(current_run)
+    if run is None:
+        return f"the task {shown(task.name)}"
+    return (
+        f"agent {shown(run.agent)} in run {run.run_id} of user {shown(run.user)}, session {run.session} "
+        "(a tool that is a plain function gets a thread of its own)"
+    )
+
+
+def _task(frame: FrameType | None) -> trio.lowlevel.Task | None:
+    """Return the task that trio runs there: its scheduler has it in a variable."""
+    while frame is not None:
+        task = frame.f_locals.get("task") if frame.f_code.co_name == "unrolled_run" else None
+        if isinstance(task, trio.lowlevel.Task):
+            return task
+        frame = frame.f_back
+    return None
