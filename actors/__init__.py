@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+from actors.backoff import Backoff
 from actors.errors import (
     ActorError,
     ActorRestarted,
@@ -72,7 +73,7 @@ from actors.runtime._incarnation import UNHANDLED
 from actors.runtime._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
 from actors.runtime._mailbox import MailboxStatistics
 from actors.runtime._ref import ActorRef, ActorStatistics, Terminated
-from actors.runtime._restart import Backoff, Restart
+from actors.runtime._restart import Restart
 from actors.runtime._shutdown import Phase, PhaseReport
 from actors.runtime._spec import AutoShutdown, ChildSpec, MailboxSpec, Overflow, Strategy, SupervisorSpec
 from actors.runtime._supervisor import ChildCounts, ChildInfo, SupervisorRef, SupervisorStatistics

@@ -1,10 +1,11 @@
 """What an engine on top of the sessions needs, such as ``transport``, and an application does not."""
 
+from actors.checks import number_from, whole_from
 from actors.eventlog import StreamWalk
 from actors.events import MAX_SEQ
 from actors.events.encoding import MAX_DEPTH, encode, too_deep
 from actors.loop.trio_internals import INTERRUPT_HANDLER, cancel_with_force
-from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener, number_from, whole_from
+from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener
 
 __all__ = [
     "INTERRUPT_HANDLER",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
+from actors.checks import check_kind
 from actors.errors import StashFull
-from actors.runtime._checks import check_kind
 from actors.runtime._incarnation import NO_MESSAGE, UNHANDLED, Incarnation, does_nothing
 from actors.runtime._instance import Instance, life_of
 from actors.runtime._lifecycle import ExitReason, Normal, Shutdown

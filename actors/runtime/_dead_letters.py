@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import attrs
 import trio
 
-from actors.runtime._checks import check_count
+from actors.checks import check_count
 
 if TYPE_CHECKING:
     from types import TracebackType

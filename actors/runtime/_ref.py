@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from actors.checks import check_kind, check_seconds
 from actors.errors import AskTimeout
-from actors.runtime._checks import check_kind, check_seconds
 from actors.runtime._home import Home
 from actors.runtime._lifecycle import DRAIN, STOP, ExitReason
 from actors.runtime._mailbox import MailboxStatistics, Request

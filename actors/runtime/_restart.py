@@ -1,19 +1,13 @@
-"""Who is restarted, how often, and after how long. Pure: the time and the random number are handed in.
+"""Restart types, and the limit of restarts in a time. Pure: the time is an argument.
 
-After OTP's ``supervisor`` (restart types, intensity) and Pekko's ``BackoffSupervisor`` (backoff).
+After OTP's ``supervisor`` (restart types, intensity).
 """
 
 from __future__ import annotations
 
 import enum
-import math
 from collections import deque
 
-import attrs
-
-from actors.errors import SpecError
-from actors.failures import shown
-from actors.runtime._checks import check_seconds, is_number
 from actors.runtime._lifecycle import ExitReason, is_graceful
 
 
@@ -56,36 +50,3 @@ class Window:
             times.popleft()
         times.append(now)
         return len(times) <= self._limit
-
-
-@attrs.frozen
-class Backoff:
-    """How long to wait before a restart: doubling from ``minimum`` to ``maximum`` seconds.
-
-    ``random_factor`` 0.2 adds up to 20 %, so that children that fell together do not come back together. A child that
-    was up for (minimum + maximum) / 2 seconds begins again at ``minimum``.
-    """
-
-    minimum: float
-    maximum: float
-    random_factor: float = 0.0
-
-    def __attrs_post_init__(self) -> None:
-        """Raise SpecError for what is no time, and for what is no factor."""
-        check_seconds(self.minimum, "minimum of a backoff")
-        check_seconds(self.maximum, "maximum of a backoff")
-        if not self.minimum <= self.maximum < math.inf:
-            raise SpecError(f"backoff must have 0 <= minimum <= maximum, and a finite maximum, not {self!r}")
-        if not is_number(self.random_factor) or not 0 <= self.random_factor <= 1:
-            raise SpecError(f"random_factor of a backoff must be from 0 to 1, not {shown(self.random_factor)}")
-
-    @property
-    def healthy_after(self) -> float:
-        """Seconds of life after which earlier failures are forgotten."""
-        return (self.minimum + self.maximum) / 2
-
-    def delay(self, attempt: int, random: float) -> float:
-        """Seconds before restart number ``attempt`` (0 is the first); ``random`` is in [0, 1)."""
-        # 2**1023 is the largest float power; the bound on the exponent keeps a long outage from overflowing.
-        doubled = min(self.maximum, self.minimum * 2.0 ** min(attempt, 1000))
-        return min(self.maximum * (1 + self.random_factor), doubled * (1 + self.random_factor * random))

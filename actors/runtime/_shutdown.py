@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 import trio
 
+from actors.checks import check_kind, check_seconds
 from actors.errors import SpecError
 from actors.failures import log_failure, log_line, shown
 from actors.loop.trio_internals import cancel_with_force
-from actors.runtime._checks import check_kind, check_seconds
 from actors.runtime._deadlines import GRACE, own_failure
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
+from actors.backoff import Backoff
+from actors.checks import check_count, check_kind, check_seconds, count, one_of
 from actors.errors import SpecError
 from actors.failures import shown
-from actors.runtime._checks import check_count, check_kind, check_seconds, count, one_of
-from actors.runtime._restart import Backoff, Restart
+from actors.runtime._restart import Restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from actors.checks import check_kind
 from actors.errors import ActorError, ActorTerminated
 from actors.runtime._actor import Actor
 from actors.runtime._cell import Cell
-from actors.runtime._checks import check_kind
 from actors.runtime._children import Children
 from actors.runtime._instance import life_of
 from actors.runtime._lifecycle import State

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import trio
 
+from actors.checks import check_kind
 from actors.errors import RestartLimit
 from actors.failures import is_a, members
 from actors.loop.trio_internals import Protection
-from actors.runtime._checks import check_kind
 from actors.runtime._children import Children
 from actors.runtime._dead_letters import DeadLetterOffice, DeadLetters
 from actors.runtime._deadlines import GRACE, DeadlineEnforcer

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from actors.checks import check_seconds
 from actors.errors import SpecError
 from actors.failures import shown
-from actors.runtime._checks import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

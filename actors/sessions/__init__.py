@@ -13,7 +13,7 @@ from actors.sessions._messages import Attach
 from actors.sessions._registry import SessionFactory, Sessions, SessionsStatistics
 from actors.sessions._run_limiter import RunLimiterStatistics
 from actors.sessions._session import SessionStatistics
-from actors.sessions._settings import SessionSettings, number_from, whole_from
+from actors.sessions._settings import SessionSettings
 from actors.streams._committer import CommitterStatistics
 from actors.streams._stream import Cursor, Listener, StreamStatistics
 
@@ -42,6 +42,4 @@ __all__ = [
     "ToolCall",
     "ToolThreadsStatistics",
     "current_run",
-    "number_from",
-    "whole_from",
 ]

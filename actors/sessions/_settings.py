@@ -2,40 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
-
 import attrs
 
-from actors.errors import ConfigError
+from actors.checks import number_from, whole_from
 from actors.eventlog.base import Retention
-from actors.failures import shown
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
-
-
-def number_from(lowest: float, highest: float = math.inf) -> Validator:
-    """Validate a number within bounds; what is not raises :class:`~actors.ConfigError` with the field's name."""
-    bounds = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:.15g}"
-
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not lowest <= value <= highest:
-            raise ConfigError(f"{attribute.name} must be a number {bounds}, not {shown(value)}")
-
-    return check
-
-
-def whole_from(lowest: int) -> Validator:
-    """Validate a whole number from ``lowest`` up; what is not raises :class:`~actors.ConfigError` with its name."""
-
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-            raise ConfigError(f"{attribute.name} must be a whole number of at least {lowest}, not {shown(value)}")
-
-    return check
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.client._backoff import Backoff
+from transport.client._reconnect_delays import ReconnectDelays
 from transport.protocol.close_codes import CLOSE_CODES, comes_back
 
 PROTOCOL = {
@@ -50,21 +50,21 @@ def test_standard_codes_are_come_back_from_where_the_connection_is_to_blame(code
 
 @given(st.integers(), st.lists(st.floats(0, 30), max_size=40))
 def test_delays_stay_below_a_bound_that_doubles_until_a_connection_was_healthy(seed: int, lives: list[float]) -> None:
-    backoff = Backoff(Random(seed))
+    backoff = ReconnectDelays(Random(seed))
     failures = 0
     for life in lives:
         backoff.lived(life)
         failures = 0 if life >= 10.1 else failures
-        assert 0 <= backoff.delay() <= min(20.0, 0.2 * 2**failures)
+        assert 0 <= backoff.next() <= min(20.0, 0.2 * 2**failures)
         failures += 1
 
 
 def test_jitter_is_full() -> None:
-    drawn = [Backoff(Random(seed)).delay() for seed in range(500)]
+    drawn = [ReconnectDelays(Random(seed)).next() for seed in range(500)]
     assert min(drawn) < 0.01
     assert max(drawn) > 0.19
 
 
 def test_backing_off_for_years_does_not_overflow() -> None:
-    backoff = Backoff(Random(1))
-    assert all(backoff.delay() <= 20 for _ in range(5000))
+    backoff = ReconnectDelays(Random(1))
+    assert all(backoff.next() <= 20 for _ in range(5000))

@@ -12,11 +12,11 @@ from _scripted_server import event, welcome
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors import CommandRefused, Event, Position
-from transport.client._backoff import Backoff
 from transport.client._buffer import EventBuffer, GapError
 from transport.client._commands import Commands
 from transport.client._core import Answer, ClientCore, Retry
 from transport.client._frames import Reset
+from transport.client._reconnect_delays import ReconnectDelays
 from transport.errors import ConnectionClosedForGood, PositionLost, ServerBrokeProtocol
 
 
@@ -28,7 +28,7 @@ def make_core(
         hello={"from": from_, "strict": False, "client": "test"},
         buffer=EventBuffer(max_events, 10**6, received=resume, applied=resume),
         commands=Commands(5),
-        backoff=Backoff(Random(1)),
+        delays=ReconnectDelays(Random(1)),
         renewable=renewable,
     )
 

@@ -13,10 +13,10 @@ from _scripted_server import Peer, scripted, welcome
 
 from actors import CommandRefused
 from transport.client import connect
-from transport.client._backoff import Backoff
 from transport.client._buffer import EventBuffer
 from transport.client._commands import Commands
 from transport.client._core import Answer, ClientCore
+from transport.client._reconnect_delays import ReconnectDelays
 from transport.client._stopwatch import Stopwatch, awake_or_asleep
 from transport.errors import ConnectionClosedForGood, OutcomeUnknown, ServerBrokeProtocol, TokenUnavailable
 
@@ -43,7 +43,7 @@ class Line:
             hello={},
             buffer=EventBuffer(10, 10**6, received=None, applied=None),
             commands=Commands(5, clocks),
-            backoff=Backoff(Random(1)),
+            delays=ReconnectDelays(Random(1)),
             renewable=False,
         )
         self.answers: list[Any] = []

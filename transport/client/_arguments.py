@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
+from actors.checks import is_whole
 from actors.events.encoding import is_text
 from actors.events.types import MAX_SEQ
 from actors.failures import shown
@@ -20,7 +21,7 @@ def check_session(session: str, resume: Position | None, from_: str) -> None:
     """Raise ``ValueError`` for a name, a position or a beginning that no server takes."""
     if not _SESSION.fullmatch(session):
         raise ValueError(f"a session's name is 1 to 128 characters of A-Z a-z 0-9 . _ ~ : -, not {shown(session)}")
-    if resume is not None and not (whole(resume.seq, 0, MAX_SEQ) and _is_string(resume.epoch)):
+    if resume is not None and not (is_whole(resume.seq, 0, MAX_SEQ) and _is_string(resume.epoch)):
         raise ValueError(f"resume must have an epoch and a seq from 0 to 2^53-1, not {shown(resume)}")
     if from_ not in {"oldest", "latest"}:
         raise ValueError(f"from_ must be 'oldest' or 'latest', not {shown(from_)}")
@@ -51,8 +52,3 @@ def checked_token(token: object) -> str | None:
 
 def _is_string(value: object) -> bool:
     return isinstance(value, str) and is_text(value)
-
-
-def whole(value: object, lowest: int, highest: int) -> bool:
-    """Return whether ``value`` is an integer (``True`` is none) within the bounds."""
-    return type(value) is int and lowest <= value <= highest

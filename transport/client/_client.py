@@ -42,15 +42,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import attrs
 import trio
 
+from actors.checks import is_whole
 from actors.events.types import MAX_SEQ, Event, Position
 from actors.failures import shown
 from transport.client import _arguments as arguments
 from transport.client import _link as links
-from transport.client._backoff import Backoff
 from transport.client._buffer import EventBuffer
 from transport.client._commands import Commands
 from transport.client._core import Answer, ClientCore, Retry
 from transport.client._frames import History, OpenRun, QueuedStart, Reset, Signal, Typist, Welcome
+from transport.client._reconnect_delays import ReconnectDelays
 from transport.client._statistics import ClientStatistics
 from transport.client._stopwatch import awake_or_asleep
 from transport.client._waiting import Items, Slot
@@ -242,7 +243,7 @@ class Client:
 
         Where those were trimmed it begins at the oldest kept one. Raises :class:`~actors.CommandRefused`.
         """
-        if not (arguments.whole(after, 0, MAX_SEQ) and arguments.whole(limit, 1, _HISTORY_LIMIT)):
+        if not (is_whole(after, 0, MAX_SEQ) and is_whole(limit, 1, _HISTORY_LIMIT)):
             raise ValueError(f"after must be an integer from 0 to 2^53-1 and limit one from 1 to {_HISTORY_LIMIT}")
         page = await self._ask({"type": "history", "id": _new_id(), "after": after, "limit": limit})
         if not isinstance(page, History):
@@ -488,7 +489,7 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
         hello={"from": from_, "strict": bool(strict), "client": client},
         buffer=EventBuffer(buffer_events, buffer_bytes, received=resume, applied=resume),
         commands=Commands(max_commands, (awake_or_asleep, trio.current_time)),
-        backoff=Backoff(rng or SystemRandom()),
+        delays=ReconnectDelays(rng or SystemRandom()),
         renewable=callable(token),
     )
     target = links.parse_url(url, ssl_context)

@@ -31,8 +31,8 @@ from transport.errors import (
 from transport.protocol.close_codes import ABNORMAL, NO_STATUS, TOKEN_EXPIRED, UNRECOVERABLE_POSITION, comes_back
 
 if TYPE_CHECKING:
-    from transport.client._backoff import Backoff
     from transport.client._commands import Commands
+    from transport.client._reconnect_delays import ReconnectDelays
 
 _TEMPORARY_STATUS = frozenset({408, 425, 429})
 _SERVER_ERRORS = range(500, 600)
@@ -86,7 +86,7 @@ class ClientCore:
     hello: dict[str, Any]
     buffer: EventBuffer
     commands: Commands
-    backoff: Backoff
+    delays: ReconnectDelays
     renewable: bool
     welcome: Welcome | None = attrs.field(default=None, init=False)
     queued: dict[str, QueuedStart] = attrs.field(factory=dict[str, QueuedStart], init=False)
@@ -228,14 +228,14 @@ class ClientCore:
         ended = self.left()
         if code in (NO_STATUS, ABNORMAL) and ended.goodbye is not None:
             code, reason = ended.goodbye
-        self.backoff.lived(lived)
+        self.delays.lived(lived)
         if code == UNRECOVERABLE_POSITION:
             return PositionLost(code, reason)
         if not comes_back(code):
             return ConnectionClosedForGood(code, reason)
         if code == TOKEN_EXPIRED and not self.renewable:
             return ConnectionClosedForGood(code, f"{reason or 'token expired'} (and no callable to ask for another)")
-        delay = self.backoff.delay() if ended.retry_ms is None else ended.retry_ms / 1000
+        delay = self.delays.next() if ended.retry_ms is None else ended.retry_ms / 1000
         return Retry(delay, renew=code == TOKEN_EXPIRED)
 
     def left(self) -> _Attempt:
@@ -251,5 +251,5 @@ class ClientCore:
         """Decide what follows an upgrade that got HTTP ``status``: only what may pass by itself is tried again."""
         self.left()
         if status in _TEMPORARY_STATUS or status in _SERVER_ERRORS:
-            return Retry(self.backoff.delay())
+            return Retry(self.delays.next())
         return HandshakeRejected(status, reason)

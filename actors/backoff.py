@@ -1,0 +1,53 @@
+"""Exponential backoff: the wait before a restart, and before a client connects again. Pure.
+
+After Pekko's ``BackoffSupervisor``. The number of earlier attempts and the random number are arguments.
+"""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from actors.checks import check_seconds, is_number
+from actors.errors import SpecError
+from actors.failures import shown
+
+_DOUBLINGS = 1000
+"""More doublings than this reach any maximum. 2**1023 is the largest power of two that a float holds."""
+
+
+@attrs.frozen
+class Backoff:
+    """A wait that doubles from ``minimum`` to ``maximum`` seconds.
+
+    With ``random_factor`` 0.2, up to 20 % is added, so that children that failed together do not come back together.
+    A child that was up for ``healthy_after`` seconds starts over from ``minimum``.
+    """
+
+    minimum: float
+    maximum: float
+    random_factor: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        """Raise SpecError unless 0 <= minimum <= maximum < infinity and 0 <= random_factor <= 1."""
+        check_seconds(self.minimum, "minimum of a backoff")
+        check_seconds(self.maximum, "maximum of a backoff")
+        if not self.minimum <= self.maximum < math.inf:
+            raise SpecError(f"backoff must have 0 <= minimum <= maximum, and a finite maximum, not {self!r}")
+        if not is_number(self.random_factor) or not 0 <= self.random_factor <= 1:
+            raise SpecError(f"random_factor of a backoff must be from 0 to 1, not {shown(self.random_factor)}")
+
+    @property
+    def healthy_after(self) -> float:
+        """Seconds of life after which earlier failures are forgotten: half way between minimum and maximum."""
+        return (self.minimum + self.maximum) / 2
+
+    def bound(self, attempt: int) -> float:
+        """Return the wait in seconds before attempt number ``attempt`` (0 is the first), without its random part."""
+        return min(self.maximum, self.minimum * 2.0 ** min(attempt, _DOUBLINGS))
+
+    def delay(self, attempt: int, random: float) -> float:
+        """Return the wait in seconds before attempt number ``attempt``. ``random`` is in [0, 1)."""
+        wait = self.bound(attempt) * (1 + self.random_factor * random)
+        return min(self.maximum * (1 + self.random_factor), wait)

@@ -1,0 +1,100 @@
+"""Checks of values that users give: each error names the field and shows the value. Pure.
+
+Values of the actor runtime raise :class:`~actors.SpecError`, settings :class:`~actors.ConfigError`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from actors.errors import ConfigError, SpecError
+from actors.failures import shown
+
+if TYPE_CHECKING:
+    import enum
+    from collections.abc import Callable
+
+    import attrs
+
+    Validator = Callable[[Any, attrs.Attribute[Any], Any], None]
+
+LARGEST = 2**1023
+"""A whole number beyond this does not fit a float."""
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether ``value`` is a number that fits a float. Infinity is one; NaN and ``True`` are not."""
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return is_whole(value) and abs(value) <= LARGEST
+
+
+def is_whole(value: object, lowest: float = -math.inf, highest: float = math.inf) -> TypeGuard[int]:
+    """Return whether ``value`` is an integer from ``lowest`` to ``highest``. ``True`` is not one."""
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+
+
+# Specs of the runtime
+
+
+def check_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
+    """Raise SpecError unless ``value`` is an instance of ``kind``. ``what`` names the kind in the message."""
+    if not isinstance(value, kind):
+        raise SpecError(f"{name} must be {what}, not {shown(value)}")
+
+
+def check_seconds(value: object, name: str = "the time") -> None:
+    """Raise SpecError unless ``value`` is a time in seconds: 0 or more, ``math.inf`` for no limit."""
+    if not is_number(value) or value < 0:
+        raise SpecError(f"{name} must be a number of seconds, 0 or more, not {shown(value)}")
+
+
+def check_count(value: object, lowest: int, name: str) -> None:
+    """Raise SpecError unless ``value`` is an integer of at least ``lowest``."""
+    if not is_whole(value, lowest):
+        raise SpecError(f"{name} must be a whole number, {lowest} or more, not {shown(value)}")
+
+
+def one_of(kind: type[enum.StrEnum]) -> Validator:
+    """Return a validator for the members of an enumeration. It raises SpecError."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, kind):
+            raise SpecError(f"{field.name} must be one of {', '.join(kind)}, not {shown(value)}")
+
+    return check
+
+
+def count(lowest: int, *, optional: bool = False) -> Validator:
+    """Return a validator for integers of at least ``lowest``, and for None if ``optional``. It raises SpecError."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not (optional and value is None):
+            check_count(value, lowest, field.name)
+
+    return check
+
+
+# Settings
+
+
+def number_from(lowest: float, highest: float = math.inf) -> Validator:
+    """Return a validator for numbers from ``lowest`` to ``highest``. It raises ConfigError."""
+    bounds = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:.15g}"
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not is_number(value) or not lowest <= value <= highest:
+            raise ConfigError(f"{field.name} must be a number {bounds}, not {shown(value)}")
+
+    return check
+
+
+def whole_from(lowest: int) -> Validator:
+    """Return a validator for integers of at least ``lowest``. It raises ConfigError."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not is_whole(value, lowest):
+            raise ConfigError(f"{field.name} must be a whole number of at least {lowest}, not {shown(value)}")
+
+    return check

@@ -1,0 +1,40 @@
+"""The wait before a client connects again: exponential backoff with full jitter. Pure.
+
+Full jitter (Marc Brooker, "Exponential Backoff And Jitter", AWS, 2015): each delay is drawn evenly from zero to the
+current bound, so that clients that lost their server together do not come back together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from actors.backoff import Backoff
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+@attrs.define
+class ReconnectDelays:
+    """The delays of one client, drawn from zero to the bound of ``backoff``.
+
+    A connection must have been live for ``backoff.healthy_after`` seconds to start over: a server that accepts and
+    closes at once is not hammered.
+    """
+
+    rng: Random
+    backoff: Backoff = attrs.field(factory=lambda: Backoff(0.2, 20.0))
+    attempts: int = attrs.field(default=0, init=False)
+
+    def next(self) -> float:
+        """Return the next delay in seconds and double the bound of the one after it."""
+        bound = self.backoff.bound(self.attempts)
+        self.attempts += 1
+        return self.rng.uniform(0, bound)
+
+    def lived(self, seconds: float) -> None:
+        """Record that a connection was live for ``seconds``. Start over if that was long enough."""
+        if seconds >= self.backoff.healthy_after:
+            self.attempts = 0
