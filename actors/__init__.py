@@ -1,4 +1,42 @@
-"""The actor runtime and the sessions on it: public names only."""
+"""Supervised actors on trio, and user sessions on top of them.
+
+The actors of a server::
+
+    ActorSystem                          the root supervisor
+    ├── event-log     permanent          commits the events of all sessions, one transaction at a time
+    ├── sessions      permanent          spawns a session when it is needed, and stops it when it is idle
+    │   ├── alice/s1  temporary          one session: its runs, its events, its attached clients
+    │   │   ├── run r1                   a task: an agent's code
+    │   │   │   └── run r2               a sub-agent of r1
+    │   │   └── …
+    │   └── bob/s7
+    └── endpoint      permanent          (package transport) the WebSocket listener and its connections
+
+The way of an event, and of a command::
+
+    agent ──emit──▶ Run ──▶ SessionStream ──▶ Committer ──▶ EventLog
+                  encodes   gives it seq      commits          │
+                            and ts                             ▼ committed
+    client ◀──frames── Connection ◀──lines── Cursor ◀──── SessionStream
+
+    client ──command──▶ Connection ──▶ mailbox of the session ──▶ start, cancel, answer, message, close
+
+The rooms, from the bottom up: :mod:`actors.errors` and :mod:`actors.failures`, :mod:`actors.loop` (trio itself),
+:mod:`actors.events` (what sessions tell), :mod:`actors.runtime` (actors by themselves) and :mod:`actors.eventlog`,
+:mod:`actors.streams` (delivery), :mod:`actors.runs` (what an agent is given), :mod:`actors.sessions`. Each room has a
+README. :mod:`actors.spi` has the names that an engine on top of the sessions needs, and an application does not.
+
+Concurrency:
+
+- Actors and sessions belong to one trio run. In a thread that trio started, an emit or signal crosses to the loop by
+  itself; await anything else with ``trio.from_thread.run``. Any other call from elsewhere raises before it changes
+  anything.
+- An actor handles one message at a time. Its state needs no lock.
+- Messages from one sender to one actor arrive in the order in which they were sent. There is no order between senders.
+- A function that is not ``async`` never waits and is safe to call from any task of the loop. An ``async`` one is a
+  checkpoint, and its docstring says what a cancellation leaves.
+- A failure stays with its owner: a tool's with its call, a run's with its run, an actor's with its supervisor.
+"""
 
 from importlib import import_module
 
