@@ -32,9 +32,9 @@ from actors import (
     RestartLimit,
     SupervisorRef,
     SupervisorSpec,
-    _children,
     open_system,
 )
+from actors.runtime import _child_table
 from actors.runtime._cell import Cell
 from actors.runtime._deadlines import DeadlineEnforcer
 from actors.runtime._incarnation import Incarnation
@@ -357,7 +357,7 @@ BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
     "s late": (DeadlineEnforcer, "at", do_nothing),
     "before the end it watches": (Incarnation, "saw_end", do_nothing),
     "was accepted after a stop": (Mailbox, "refuse", do_nothing),
-    "is temporary, and was restarted": (_children, "should_restart", lambda *_: True),
+    "is temporary, and was restarted": (_child_table, "should_restart", lambda *_: True),
     "restarted its children more than": (Window, "record", lambda *_: True),
     "the system lived on": (ActorSystem, "crash", do_nothing),
 }

@@ -28,7 +28,7 @@ from actors import Run, RunContext, current_run
 USERS = scaled(50, 300)
 SERVICES = {
     *(
-        "House",
+        "SessionServices",
         "Committer",
         "MemoryLog",
         "Agents",
