@@ -17,7 +17,7 @@ import trio
 from actors.failures import without
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Container
 
 TESTED = ("0.35",)
 """Minor versions of trio that the tests pass with. ``pyproject.toml`` allows these and no others."""
@@ -247,6 +247,18 @@ def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
     status = cast("Any", scope)._cancel_status  # noqa: SLF001  -- what this file is for
     inside = task._cancel_status is not status or len(task._child_nurseries) > nurseries  # noqa: SLF001  -- as above
     return inside and task._counter == number  # noqa: SLF001  -- as above
+
+
+def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[trio.CancelScope]) -> None:
+    """Leave the innermost open scopes of the task of that footing, inside ``scope``, as far as ``scopes`` has them.
+
+    Nothing happens in any other task.
+    """
+    while has_left_open(scope, before):
+        innermost: Any = cast("Any", trio.lowlevel.current_task())._cancel_status._scope  # noqa: SLF001  -- what this file is for
+        if innermost not in scopes:
+            break
+        innermost._close(None)  # noqa: SLF001  -- as above
 
 
 async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseException | None) -> BaseException:

@@ -15,7 +15,7 @@ from actors.failures import shown
 from actors.loop.boundary import ROOM_FRAMES
 from actors.loop.stack import require_room
 from actors.loop.threads import hop, require_task
-from actors.loop.trio_internals import footing, has_left_open, leave_open_ones
+from actors.loop.trio_internals import footing, has_left_open, leave_open_ones, leave_scopes
 from actors.runs._context import RUN_CONTEXT, RunContext
 from actors.runs._outcome import Outcome, ended, failed
 from actors.runs._question import Question
@@ -454,6 +454,9 @@ class RunScope:
         if RUN_CONTEXT.get() is self.run.context:
             RUN_CONTEXT.set(self._outer)
         told, raised = error, None if error is None else settled(error)
+        # A run inside that is still open is closed below, as `cancelled`: to leave one open is no failure.
+        inside = {run.scope for run in self._recorder.runs.values() if run is not self.run}
+        leave_scopes(self.run.scope, self._footing, inside)
         # Not in a coroutine that is being closed: it may wait for nothing, and its task is in other things by then.
         if has_left_open(self.run.scope, self._footing) and (self.run.parent is None or kind is not GeneratorExit):
             told = raised = settled(await leave_open_ones(self.run.scope, self._footing, raised))
