@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from transport import Credentials, Greenroom, User
-from transport.app import end_by_signal, tune_garbage_collection
+from transport._process import run_until_signal
 
 if TYPE_CHECKING:
     from actors import Run
@@ -88,10 +88,7 @@ async def tell(server: Server) -> None:
 async def serve(app: Greenroom, port: int) -> None:
     """Serve until SIGTERM."""
     async with app.running(port=port) as server, trio.open_nursery() as nursery:
-        with end_by_signal() as end:
-            tune_garbage_collection(app.settings.gc_threshold)
-            nursery.start_soon(tell, server)
-            await end()
+        await run_until_signal(lambda: nursery.start_soon(tell, server), app.settings.gc_threshold)
         nursery.cancel_scope.cancel()
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import ipaddress
 import logging
-import os
-import signal
 from collections.abc import Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import attrs
@@ -28,13 +25,14 @@ from actors import (
 )
 from actors.failures import log_line, shown
 from transport._border import the_one
+from transport._process import run_until_signal
 from transport.auth import anonymous
 from transport.server.endpoint import Endpoint, listening
 from transport.settings import Settings
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from actors import ActorSystem, SessionHandle
     from transport.auth import Authenticate
@@ -161,10 +159,9 @@ class Greenroom:
 
     async def _serve(self, host: str, port: int, log: str | EventLog | None) -> None:
         async with self.running(host=host, port=port, log=log) as server:
-            with end_by_signal() as end:
-                log_line(logger, logging.INFO, "serving at %s", server.url)
-                tune_garbage_collection(self.settings.gc_threshold)
-                await end()
+            await run_until_signal(
+                lambda: log_line(logger, logging.INFO, "serving at %s", server.url), self.settings.gc_threshold
+            )
 
     @asynccontextmanager
     async def _open(
@@ -220,50 +217,6 @@ class AppSessions:
         if server is None:
             raise ConfigError("the app is not running: use this inside its running() block")
         return await server.sessions.get(user, session)
-
-
-@contextmanager
-def end_by_signal() -> Generator[Callable[[], Awaitable[None]]]:
-    """Catch SIGTERM and SIGINT inside the block; what it gives returns at the first, however early that came.
-
-    After the block another one ends the process as it would without us. A child that is forked inside the block ends by
-    SIGTERM, as others do: the pool of a tool's worker processes must be able to end them.
-    """
-    global _catching  # noqa: PLW0603 - signals are the process's
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        _catching = True
-
-        async def end() -> None:
-            number = await anext(signals)
-            log_line(logger, logging.INFO, "%s: draining", signal.Signals(number).name)
-
-        try:
-            yield end
-        finally:
-            _catching = False
-
-
-_catching = False
-"""Whether this process catches signals by :func:`end_by_signal`."""
-
-
-def _stop_catching() -> None:
-    """Let SIGTERM end a forked child, and wake no event loop by its signals: the loop is its parent's."""
-    if _catching:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_stop_catching)
-
-
-def tune_garbage_collection(threshold: int) -> None:
-    """Keep what was made at start-up out of garbage collection, and collect less often: collections make the tail."""
-    if threshold:
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(threshold)
 
 
 def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Settings) -> Redact:

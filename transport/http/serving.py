@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from transport._border import the_one
-from transport.app import end_by_signal, tune_garbage_collection
+from transport._process import run_until_signal
 from transport.errors import NotAuthenticated
 from transport.http.pages import pages, serve_http, url_of
 from transport.server.endpoint import listening
@@ -90,11 +90,9 @@ async def _serve_both(  # noqa: PLR0913, PLR0917 - each of another kind
 ) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(serve_http, site, listeners)
-        with end_by_signal() as end:  # before anybody is told: who reads "ready" may send one at once
-            for_a_person = bool(front.title) and sys.stdout.isatty()
-            print(f"{front.title}: {url}" if for_a_person else f"ready {server.url} {url}", flush=True)
-            tune_garbage_collection(app.settings.gc_threshold)
-            await end()
+        for_a_person = bool(front.title) and sys.stdout.isatty()
+        announcement = f"{front.title}: {url}" if for_a_person else f"ready {server.url} {url}"
+        await run_until_signal(lambda: print(announcement, flush=True), app.settings.gc_threshold)
         nursery.cancel_scope.cancel()
 
 
