@@ -16,7 +16,9 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from transport.http.pages import PAGE, WEB, pages, serve_http, url_of
+from transport.http._addresses import url_of
+from transport.http._hypercorn import serve_http
+from transport.http.pages import PAGE, WEB, pages
 from transport.server.endpoint import listen
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from protocol.wire import greeted
 
 from actors import LogUnavailable, MemoryLog, RestartLimit
 from transport._border import the_one
-from transport.http.pages import PagesFailed
+from transport.http._hypercorn import PagesFailed
 from transport.http.serving import Address, serve
 from transport.server.endpoint import listen
 
@@ -131,7 +131,7 @@ def ended(status: object) -> Any:
 
 @pytest.mark.parametrize("status", [None, OSError("no more files"), SystemExit(0)], ids=repr)
 async def test_pages_that_end_by_themselves_end_the_server(monkeypatch: pytest.MonkeyPatch, status: object) -> None:
-    monkeypatch.setattr("transport.http.pages.serve", ended(status))
+    monkeypatch.setattr("transport.http._hypercorn.serve", ended(status))
     with pytest.raises(PagesFailed) as caught, trio.fail_after(PATIENCE):
         await serve(greenroom(), Address(host="127.0.0.1", port=0, http_port=0))
     assert caught.value.__cause__ is status

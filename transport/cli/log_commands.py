@@ -1,4 +1,4 @@
-"""What can be done with a log from outside the server: check it, and give its events."""
+"""``greenroom verify`` and ``greenroom export``: read a log from outside its server."""
 
 from __future__ import annotations
 
@@ -7,26 +7,63 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+import trio
 
 from actors import LogCorrupt, open_log, verify_log
 from actors.spi import StreamWalk
 
 if TYPE_CHECKING:
+    import argparse
+
     from actors import EventLog, StreamKey
+    from transport.cli._options import AddParser
 
-_ATTEMPTS = 3
-"""How often a session is exported that is forgotten and begins anew meanwhile."""
+_EXPORT_ATTEMPTS = 3
+"""Maximum number of incarnations of a session that are exported, if it is forgotten and begins again meanwhile."""
+
 FAULTY = 1
+"""The exit status if the log has faults."""
 
 
-def _opened(log: str) -> EventLog:
-    """The log of that URL, or in that file, to read."""
+def add_to(add_parser: AddParser) -> None:
+    """Add both commands to the parser."""
+    verify_parser = add_parser(
+        "verify",
+        help="check every session in a log",
+        description="Check the grammar of every session in a log, also while a server has it open; changes nothing. "
+        "Prints a line for each fault and ends with status 1 if there is one.",
+        epilog="example: greenroom verify greenroom.db",
+    )
+    verify_parser.add_argument("log", metavar="LOG", help="a file, or sqlite:PATH")
+    verify_parser.set_defaults(run=_verify)
+    export_parser = add_parser(
+        "export",
+        help="print a log's events as JSON lines",
+        description="Print every event in a log as one JSON object a line, with its user, session and epoch.",
+        epilog="example: greenroom export greenroom.db --user alice --session s1 > s1.jsonl",
+    )
+    export_parser.add_argument("log", metavar="LOG", help="a file, or sqlite:PATH")
+    export_parser.add_argument("--user", help="only sessions of this user")
+    export_parser.add_argument("--session", help="only sessions of this name")
+    export_parser.set_defaults(run=_export)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    return trio.run(verify, options.log)
+
+
+def _export(options: argparse.Namespace) -> int:
+    return trio.run(export, options.log, options.user, options.session)
+
+
+def _open(log: str) -> EventLog:
+    """Return the log at a URL or in a file, read-only."""
     return open_log(f"sqlite:{log}" if ":" not in log or Path(log).is_file() else log, read_only=True)
 
 
 async def verify(log: str) -> int:
-    """Print every fault in a log, and how much was looked at; 0, or 1 where there is a fault."""
-    async with _opened(log) as opened:
+    """Print every fault in a log, and the numbers of sessions and events read. Return 0, or 1 if there is a fault."""
+    async with _open(log) as opened:
         report = await verify_log(opened)
     for fault in report.faults:
         print(f"{log}: {fault}")
@@ -36,16 +73,22 @@ async def verify(log: str) -> int:
 
 
 async def export(log: str, user: str | None, session: str | None) -> int:
-    """Print the events of a log, those of one user or of sessions of one name only where given.
+    """Print the events of a log as JSON lines.
 
-    A session that is damaged is named on stderr, with the others printed all the same. Return 0, or 1 where one is.
+    Args:
+        log: A file, or a URL.
+        user: Print only sessions of this user, if not None.
+        session: Print only sessions of this name, if not None.
+
+    Returns:
+        0, or 1 if a session is damaged. A damaged session is named on stderr, and the others are printed.
     """
     faults = 0
-    async with _opened(log) as opened:
+    async with _open(log) as opened:
         for key in await opened.streams():
             if user in (None, key.user) and session in (None, key.session):
                 try:
-                    await _export(opened, key)
+                    await export_session(opened, key)
                 except LogCorrupt as error:
                     faults += 1
                     print(f"{log}: {key.user!r} {key.session}: {error}", file=sys.stderr)
@@ -53,15 +96,20 @@ async def export(log: str, user: str | None, session: str | None) -> int:
     return FAULTY if faults else 0
 
 
-async def _export(log: EventLog, key: StreamKey) -> None:
-    """Print the events of one session. Where it is forgotten meanwhile say so on stderr, and go on with the new one."""
-    for _ in range(_ATTEMPTS):
+async def export_session(log: EventLog, key: StreamKey) -> None:
+    """Print the events of one session.
+
+    A server may forget the session meanwhile. That is reported on stderr, and the session that began in its place is
+    printed too: it has an epoch of its own.
+    """
+    for _ in range(_EXPORT_ATTEMPTS):
         walk = await StreamWalk.of(log, key)
         if walk is None:
             return
-        whose = orjson.dumps({"user": key.user, "session": key.session, "epoch": walk.head.epoch})[:-1]
+        # Spliced in front of the stored bytes, which are not parsed: the first brace of each line is replaced.
+        prefix = orjson.dumps({"user": key.user, "session": key.session, "epoch": walk.head.epoch})[:-1]
         while lines := await walk.page():
-            sys.stdout.buffer.writelines(whose + b"," + line[1:] + b"\n" for line in lines)
+            sys.stdout.buffer.writelines(prefix + b"," + line[1:] + b"\n" for line in lines)
         if not walk.gone:
             return
         text = f"epoch {walk.head.epoch} was forgotten after event {walk.position} was exported"

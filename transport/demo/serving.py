@@ -28,8 +28,8 @@ async def serve_demo(address: Address, log: str | None = None) -> None:
     """Serve the demo until SIGTERM or SIGINT; raises as :func:`transport.http.serving.serve` does."""
     log = log or DEFAULT_LOG
     auth = TokenAuth(signing_key(log))
-    front = PageOptions(agent=AGENT, title="Ask the standard library", suggestions=SUGGESTIONS, tokens=auth)
-    await serve(build_app(log=log, auth=auth), address, front=front)
+    options = PageOptions(agent=AGENT, title="Ask the standard library", suggestions=SUGGESTIONS, tokens=auth)
+    await serve(build_app(log=log, auth=auth), address, options=options)
 
 
 def signing_key(log: str) -> str:

@@ -1,0 +1,13 @@
+"""Exceptions in one line, for a terminal."""
+
+from __future__ import annotations
+
+from actors.failures import class_name, text_of
+from transport._border import leaves
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the message of an exception, of the first one in a group, or the name of its class if it has none."""
+    error = next(leaves(error))
+    text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else text_of(error)
+    return " ".join(text.split()) or class_name(error)

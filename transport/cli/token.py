@@ -1,0 +1,35 @@
+"""``greenroom token``: print a signed token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actors import ConfigError
+from transport.auth import TokenAuth
+
+if TYPE_CHECKING:
+    import argparse
+
+    from transport.cli._options import AddParser
+
+
+def add_to(add_parser: AddParser) -> None:
+    """Add the command to the parser."""
+    parser = add_parser(
+        "token",
+        help="print a signed token, for trying things out",
+        description="Print a token for TokenAuth(KEY): sub is USER, signed with HS256.",
+        epilog='example: greenroom token alice --key "$KEY" --seconds 600',
+    )
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("--key", required=True, help="the key of the server's TokenAuth")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="how long it is valid (default: %(default)s)")
+    parser.add_argument("--audience", help="the audience of the server's TokenAuth")
+    parser.set_defaults(run=_token)
+
+
+def _token(options: argparse.Namespace) -> None:
+    try:
+        print(TokenAuth(options.key, audience=options.audience).issue(options.user, options.seconds))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,33 @@
+"""Addresses of the pages: their URL, and the origins that a browser may name for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
+    """Return the URL of the pages, with the name ``host`` or else the bound address.
+
+    Without its last slash it is their origin.
+    """
+    address, port = listeners[0].getsockname()[:2]
+    name = host or address
+    return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
+
+
+def own_origins(url: str) -> tuple[str, ...]:
+    """Return the origins that a browser may send for the pages at ``url``.
+
+    A server on the loopback interface is reached by several names, and a browser takes each for an origin of its own.
+    """
+    origin = url.rstrip("/")
+    name, _, port = origin.removeprefix("http://").rpartition(":")
+    if name in _LOOPBACK_NAMES or name == "0.0.0.0":  # noqa: S104 - compared, not listened on
+        return (origin, *(f"http://{loopback}:{port}" for loopback in _LOOPBACK_NAMES))
+    return (origin,)

@@ -1,0 +1,63 @@
+"""The headers of the pages: what a browser may load, run and keep."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+NEVER_STORED = {"Cache-Control": "no-store"}
+"""The header of responses that belong to one browser or to one moment."""
+
+_WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, never bound
+_HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")
+"""The hosts of a request that may be copied into a header of the response: a host with ``;`` could add a directive."""
+
+
+class SecurityHeaders:
+    """ASGI middleware that keeps a page from running, reaching or being framed by foreign content."""
+
+    def __init__(self, app: ASGIApp, ws_url: str) -> None:
+        self._app = app
+        self._ws_url = ws_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an ASGI call on, and add the headers to its response."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._add(MutableHeaders(scope=message), Request(scope).url.hostname)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _add(self, headers: MutableHeaders, host: str | None) -> None:
+        parts = urlsplit(ws_url_seen_from(host, self._ws_url))
+        headers["Content-Security-Policy"] = (
+            f"default-src 'self'; connect-src 'self' {parts.scheme}://{parts.netloc}; base-uri 'none'; "
+            "form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+        )
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers.setdefault("Cache-Control", "no-cache")  # the browser asks again each time; the ETag saves the body
+
+
+def ws_url_seen_from(host: str | None, ws_url: str) -> str:
+    """Return ``ws_url`` with a host that a browser can reach.
+
+    A server that listens on every address is reached by ``host``, the name under which the browser reached the page.
+    """
+    parts = urlsplit(ws_url)
+    if parts.hostname not in _WILDCARDS or not _HOST_NAME.fullmatch(host or ""):
+        return ws_url
+    name = f"[{host}]" if host and ":" in host else host
+    return urlunsplit(parts._replace(netloc=f"{name}:{parts.port}"))
