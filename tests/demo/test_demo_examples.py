@@ -8,8 +8,8 @@ import pytest
 
 from transport.demo.answer import shows_something
 from transport.demo.examples import from_docstring, from_signature, session
+from transport.demo.samples import USAGES
 from transport.demo.sandbox import run
-from transport.demo.usages import USAGES
 
 if TYPE_CHECKING:
     from transport.demo.library import Library
@@ -79,5 +79,5 @@ def test_only_what_says_something_is_shown(output: str, *, shows: bool) -> None:
 async def test_every_usage_runs_and_belongs_to_a_name_of_the_library(symbol: str, library: Library) -> None:
     index = await library.index()
     assert any(entry.symbol == symbol for entry in [hit.entry for hit in index.search(symbol, 30)])
-    outcome = await run(session(USAGES[symbol]))
+    outcome = await run(USAGES[symbol])
     assert (outcome.status, shows_something(outcome.output)) == ("ok", True), outcome.output

@@ -1,1 +1,1 @@
-"""The built-in agent, *ask the standard library*: what ``greenroom demo`` serves. It uses the public API only."""
+"""The built-in agent of ``greenroom demo``: *ask the standard library*. It uses the public API only."""

@@ -1,27 +1,28 @@
-"""What was found, as an answer in Markdown; and the answer in the small pieces in which it is streamed."""
+"""Findings as an answer in Markdown, and the answer in the small pieces in which it is streamed."""
 
 from __future__ import annotations
 
 import platform
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from transport.demo.terms import stem, terms, words
+from transport.demo.terms import terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Self
 
 MAX_SOURCE_LINES = 16
 MAX_MENTION = 160
 SURE = 0.5
-"""The share of the question below which what was found is only the closest thing there is."""
+"""Share of the question below which a finding is called the closest one, not an answer."""
 
 
 @attrs.frozen(kw_only=True)
 class Source:
-    """A name of the standard library as the tools gave it, and how much of the question it covers."""
+    """A name of the standard library as the tools describe it, and the share of the question that it covers."""
 
     symbol: str
     module: str
@@ -30,26 +31,18 @@ class Source:
     signature: str
     summary: str
     at: str
-    text: str
+    source: str = ""
     relevance: float = 0.0
     covered: float = 0.0
 
-
-def coverage(question: str, text: str) -> tuple[float, tuple[str, ...]]:
-    """Return the share of the question's words that ``text`` has, and those words; another word for one counts half."""
-    asked = terms(question)
-    has = {stem(word) for word in words(text)}
-    worth = {
-        term.word: max(
-            (1.0 if word == term.word else 0.5 for word, _ in term.variants if stem(word) in has), default=0.0
-        )
-        for term in asked
-    }
-    return sum(worth.values()) / max(len(asked), 1), tuple(word for word, share in worth.items() if share)
+    @classmethod
+    def of(cls, finding: Mapping[str, Any]) -> Self:
+        """Return the finding of a sub-agent."""
+        return cls(**{field.name: finding[field.name] for field in attrs.fields(cls) if field.name in finding})
 
 
 def shows_something(output: str) -> bool:
-    """Whether the output of a session says something: not only the prompts, and no bare address of an object."""
+    """Return whether the output of a session is worth showing: not only prompts, and no bare address of an object."""
     results = [
         line for line in output.splitlines() if not line.startswith((">>> ", "... ")) and line not in (">>>", "...")
     ]
@@ -57,19 +50,25 @@ def shows_something(output: str) -> bool:
 
 
 def compose(best: Source, example: str, others: tuple[Source, ...]) -> str:
-    """Return the whole answer; ``example`` is a session with its real output, or empty when there is none that runs."""
+    """Return the whole answer.
+
+    Args:
+        best: The name that fits best.
+        example: A session with its real output, or an empty string if there is none that runs.
+        others: Further names, for "See also".
+    """
     parts = [
         *_opening(best),
         *_example(example, best),
         *_source(best),
-        *_see_also(others),
+        *(["### See also\n\n" + "\n".join(_mention(source) for source in others)] if others else []),
         "### Sources\n\n" + "\n".join(f"- `{source.symbol}`: `{source.at}`" for source in (best, *others)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def nothing_found(question: str) -> str:
-    """Return the answer when nothing fits."""
+    """Return the answer to a question that nothing fits."""
     asked = ", ".join(f"*{term.word}*" for term in terms(question)) or "nothing in particular"
     return (
         f"I am sorry: I found nothing in the standard library of Python {platform.python_version()} for this. I looked "
@@ -79,7 +78,7 @@ def nothing_found(question: str) -> str:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """``text`` as a model would give it: some words at a time, nothing lost."""
+    """Split ``text`` into pieces of up to three words, as a model streams it. Nothing is lost."""
     yield from re.findall(r"\s*\S+(?:[^\S\n]+\S+){0,2}[^\S\n]*\n*|\s+", text)
 
 
@@ -101,26 +100,21 @@ def _example(example: str, best: Source) -> Iterator[str]:
 
 
 def _source(best: Source) -> Iterator[str]:
-    lines = best.text.splitlines()
+    lines = best.source.splitlines()
     if lines and best.kind != "module":
         rest = [f"    # … to be continued in {best.at}"] if len(lines) > MAX_SOURCE_LINES else []
         yield "### Its source"
         yield _fenced("python", "\n".join([*lines[:MAX_SOURCE_LINES], *rest]))
 
 
-def _see_also(others: tuple[Source, ...]) -> Iterator[str]:
-    if others:
-        yield "### See also\n\n" + "\n".join(_mention(source) for source in others)
-
-
 def _mention(source: Source) -> str:
-    """One line: the name and the first sentence about it."""
+    """Return one line: the name, and the first sentence of its summary."""
     first = re.split(r"(?<=[.!?]) ", source.summary, maxsplit=1)[0]
     said = first if len(first) <= MAX_MENTION else f"{first[: MAX_MENTION - 1]}…"
     return f"- `{source.symbol}`: {said}" if said else f"- `{source.symbol}`"
 
 
 def _fenced(language: str, text: str) -> str:
-    """Return a code block whose fence is longer than any run of backticks in it."""
+    """Return a code block. Its fence is longer than any run of backticks in the text."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"

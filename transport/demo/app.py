@@ -1,4 +1,4 @@
-"""The demo as an app: ``build_app()`` is a Greenroom that offers the librarian."""
+"""The demo as an app: a Greenroom with the librarian."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,13 @@ from transport.demo.model import Model
 def build_app(
     *, pace: float = PACE, cache: Path | None = None, environment: Mapping[str, str] | None = None, **keywords: Any
 ) -> Greenroom:
-    """Return a Greenroom with the agents ``librarian`` and ``investigate``; ``keywords`` are Greenroom's own.
+    """Return a Greenroom with the agents ``librarian`` and ``investigate``, and begin to load or build the index.
 
-    ``pace`` is the pause after each streamed piece in seconds, ``cache`` the folder of the index (the user's cache
-    folder unless given), ``environment`` where the model's settings are looked up. The index begins to load, or to
-    be built, now.
+    Args:
+        pace: The pause after each streamed piece, in seconds.
+        cache: The folder of the index; the user's cache folder if None.
+        environment: The variables that configure the model; those of the process if None.
+        keywords: Arguments of :class:`~transport.Greenroom`.
     """
     app = Greenroom(**keywords)
     library = Library(cache)

@@ -1,7 +1,7 @@
-"""``python -m transport.demo.build PATH``: index the standard library of this Python into the file PATH.
+"""``python -m transport.demo.build PATH``: write the index of the standard library of this Python to the file PATH.
 
-A process of its own: it takes two seconds of pure Python, which as a thread would keep the interpreter's lock from the
-server's loop. The file appears whole or not at all.
+It is a process of its own: it takes seconds of pure Python, which as a thread would keep the interpreter's lock from
+the server's loop.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from transport.demo.collect import collect, stdlib
+from transport.demo.collect import collect
+from transport.demo.extract import stdlib
 from transport.demo.index import write
 
 
 def build(path: Path) -> None:
-    """Write the index to ``path``, replacing what is there; raises OSError when the folder cannot be written."""
+    """Write the index to ``path``, whole or not at all. Raises OSError if the folder cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
         unfinished = Path(folder, "index.sqlite")

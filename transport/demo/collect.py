@@ -1,8 +1,7 @@
 """Every public name of the installed standard library, as entries.
 
-Files are read as text and parsed. Only modules written in C are imported, from a fixed list of those that do nothing
-when they are imported; this runs in a process of its own (``transport.demo.build``), so that the server imports none
-of it.
+Files are read as text and parsed. Only modules written in C are imported, from a fixed list of modules that do nothing
+when they are imported. This runs in a process of its own (``transport.demo.build``): the server imports none of them.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import inspect
 import os
 import re
 import sys
-import sysconfig
 from collections import Counter
 from pathlib import Path
 from types import ClassMethodDescriptorType, MethodType
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from transport.demo.entry import Entry
-from transport.demo.extract import OPERATORS, Source, extract, is_public
+from transport.demo.extract import Source, extract, is_public, stdlib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,11 +29,10 @@ _FOLDERS = """
     distutils msilib lib-dynload __phello__
 """
 SKIPPED_FOLDERS = frozenset(_FOLDERS.split())
-"""What is in the folder of the standard library and is not for its users."""
+"""Folders of the standard library that are not for its users."""
 
-_OTHER_PATHS = "ntpath" if os.name == "posix" else "posixpath"
 _MODULES = "antigravity this turtle sre_compile sre_constants sre_parse nturl2path"
-SKIPPED_MODULES = frozenset([*_MODULES.split(), _OTHER_PATHS])
+SKIPPED_MODULES = frozenset([*_MODULES.split(), "ntpath" if os.name == "posix" else "posixpath"])
 """Jokes, drawings, deprecated names, and the paths of the other system."""
 
 _IMPORTED = """
@@ -55,24 +52,22 @@ ALIASES = {
 }
 """Files whose names belong to another module."""
 
+DYNAMIC_EXPORTS = {"os"}
+"""Modules that build their ``__all__`` at run time. All their public names count as exported."""
+
 MAX_DOC = 20_000
 
 
 @attrs.frozen
 class Collected:
-    """All entries, and how many files of the library import each module: a hint of how much it is used."""
+    """All entries, and the number of files that import each module: a hint of how much it is used."""
 
     entries: tuple[Entry, ...]
     importers: dict[str, int]
 
 
-def stdlib() -> Path:
-    """Return the folder of the standard library of this Python."""
-    return Path(sysconfig.get_path("stdlib"))
-
-
 def collect(root: Path) -> Collected:
-    """Read everything below ``root``; a file that cannot be read or parsed is left out."""
+    """Read all files below ``root`` and the modules in C. A file that cannot be read or parsed is left out."""
     sources = dict(_sources(root))
     importers = Counter(name for source in sources.values() for name in {item[0] for item in source.imports})
     public = _reexports(sources)
@@ -82,11 +77,12 @@ def collect(root: Path) -> Collected:
             _keep(found, entry)
     for entry in built_in():
         _keep(found, entry)
-    return Collected(tuple(found.values()), dict(importers))
+    entries = (attrs.evolve(entry, doc=entry.doc[:MAX_DOC]) for entry in found.values())
+    return Collected(tuple(entries), dict(importers))
 
 
 def _keep(found: dict[str, Entry], entry: Entry) -> None:
-    """One entry per name: the one that says more, but never one without its source for one with it."""
+    """Store one entry per name: the first, which has its source, with the docstring of a later one if it has none."""
     known = found.get(entry.symbol)
     if known is None:
         found[entry.symbol] = entry
@@ -95,45 +91,42 @@ def _keep(found: dict[str, Entry], entry: Entry) -> None:
 
 
 def _sources(root: Path) -> Iterator[tuple[str, Source]]:
-    for path in _files(root):
-        relative = path.relative_to(root)
-        parts = [*relative.parts[:-1], *([] if path.stem == "__init__" else [path.stem])]
-        try:
-            yield ".".join(parts), extract(".".join(parts), relative.as_posix(), path.read_text(encoding="utf-8"))
-        except (OSError, SyntaxError, UnicodeDecodeError):
-            continue
-
-
-def _files(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(
             name for name in folders if name not in SKIPPED_FOLDERS and not name.startswith(("_", "config-"))
         )
-        yield from (
-            Path(folder, name) for name in sorted(files) if name.endswith(".py") and name[:-3] not in SKIPPED_MODULES
-        )
+        for path in (Path(folder, name) for name in sorted(files) if name.endswith(".py")):
+            if path.stem in SKIPPED_MODULES:
+                continue
+            relative = path.relative_to(root)
+            module = ".".join([*relative.parts[:-1], *([] if path.stem == "__init__" else [path.stem])])
+            try:
+                yield module, extract(module, relative.as_posix(), path.read_text(encoding="utf-8"))
+            except (OSError, SyntaxError, UnicodeDecodeError):
+                continue
 
 
 def _reexports(sources: dict[str, Source]) -> dict[tuple[str, str], str]:
-    """Return (module it is written in, name) → the shorter module that users import it from.
+    """Return the module that users import a name from, by the module that it is written in and its name.
 
     ``asyncio.locks.Lock`` is ``asyncio.Lock``, ``json.decoder.JSONDecoder`` is ``json.JSONDecoder``.
     """
     public: dict[tuple[str, str], str] = {}
     for module, source in sources.items():
         for origin, name, alias in source.imports:
-            if not _is_own(module, origin) or alias != name:
+            if not _is_part(module, origin) or alias != name:
                 continue
             exported = sources[origin].exported if origin in sources else None
             for each in exported or () if name == "*" else (name,):
                 if source.exported is None or name == "*" or each in source.exported:
                     public.setdefault((origin, each), module)
-        public |= {key: module for key in _lazy_exports(module, sources) if key not in public}
+        for key in _lazy_exports(module, sources):
+            public.setdefault(key, module)
     return public
 
 
 def _lazy_exports(module: str, sources: dict[str, Source]) -> Iterator[tuple[str, str]]:
-    """Return what a package names in ``__all__`` and imports when asked only, as ``concurrent.futures`` does."""
+    """Yield the names in ``__all__`` that a package imports only when asked for, as ``concurrent.futures`` does."""
     exported = sources[module].exported or frozenset[str]()
     imported = {alias for _, _, alias in sources[module].imports}
     for origin, source in sources.items():
@@ -142,34 +135,24 @@ def _lazy_exports(module: str, sources: dict[str, Source]) -> Iterator[tuple[str
             yield from ((origin, name) for name in names - imported)
 
 
-def _is_own(module: str, origin: str) -> bool:
-    """Whether ``origin`` is a part of ``module``: below it, or its private half."""
+def _is_part(module: str, origin: str) -> bool:
+    """Return whether ``origin`` is a part of ``module``: below it, or its private half."""
     return origin.startswith(f"{module}.") or origin in (f"_{module}", f"_py{module}")
 
 
 def _renamed(module: str, source: Source, public: dict[tuple[str, str], str]) -> Iterator[Entry]:
-    """Return the entries of one file under their public names; private ones that nobody re-exports are left out."""
+    """Yield the entries of a file under their public names, without private names that no module re-exports."""
     private = any(part.startswith("_") for part in module.split(".")) and module not in ALIASES
     for entry in source.entries:
         top = entry.name.partition(".")[0]
         home = public.get((module, top))
-        if home is not None:
-            yield _trimmed(attrs.evolve(entry, module=home))
-        elif not private and (not top or source.exported is None or top in source.exported or _has_dynamic_all(module)):
-            yield _trimmed(attrs.evolve(entry, module=ALIASES.get(module, module)))
-
-
-def _has_dynamic_all(module: str) -> bool:
-    """``os`` builds its ``__all__`` from tables; what it defines is public all the same."""
-    return module == "os"
-
-
-def _trimmed(entry: Entry) -> Entry:
-    return attrs.evolve(entry, doc=entry.doc[:MAX_DOC])
+        exported = not top or source.exported is None or top in source.exported or module in DYNAMIC_EXPORTS
+        if home is not None or (exported and not private):
+            yield attrs.evolve(entry, module=home or ALIASES.get(module, module))
 
 
 def built_in() -> Iterator[Entry]:
-    """Names that have no Python source, from the modules of the fixed list."""
+    """Yield the names without Python source, from the modules of the fixed list."""
     for module in IMPORTED_MODULES:
         try:
             loaded = importlib.import_module(module)
@@ -184,8 +167,11 @@ def built_in() -> Iterator[Entry]:
 def _inspected(module: str, name: str, value: object) -> Iterator[Entry]:
     if inspect.isfunction(value) or not callable(value) or not is_public(name) or not _belongs(module, value):
         return
-    yield _built_in_entry(module, name, _kind(value), value)
-    if inspect.isclass(value) and not issubclass(value, BaseException):
+    kind = "function"
+    if inspect.isclass(value):
+        kind = "exception" if issubclass(value, BaseException) else "class"
+    yield _built_in_entry(module, name, kind, value)
+    if inspect.isclass(value) and kind == "class":
         for method in vars(value):
             member = getattr(value, method, None)
             if is_public(method) and inspect.isroutine(member) and not inspect.isfunction(member):
@@ -193,44 +179,30 @@ def _inspected(module: str, name: str, value: object) -> Iterator[Entry]:
                 yield _built_in_entry(module, f"{name}.{method}", "class method" if of_class else "method", member)
 
 
-def _kind(value: object) -> str:
-    if not inspect.isclass(value):
-        return "function"
-    return "exception" if issubclass(value, BaseException) else "class"
-
-
 def _belongs(module: str, value: object) -> bool:
-    """Whether this is where ``value`` is to be found, not a name that was imported for the module's own use."""
+    """Return whether ``value`` is a name of ``module``, and not one that the module imported for its own use."""
     home = getattr(value, "__module__", None) or getattr(getattr(value, "__self__", None), "__module__", None) or module
-    return (
-        home == module
-        or home.startswith("_")
-        or home in ("posix", "nt", "builtins")
-        or home not in sys.stdlib_module_names
-    )
+    own = home == module or home.startswith("_") or home in ("posix", "nt", "builtins")
+    return own or home not in sys.stdlib_module_names
 
 
 def _built_in_entry(module: str, name: str, kind: str, value: object) -> Entry:
+    last = name.rpartition(".")[2]
+    doc = inspect.getdoc(value) or ""
     try:
         signature = str(inspect.signature(value))  # type: ignore[arg-type]  # not callable: the TypeError caught here
     except Exception:  # noqa: BLE001 - the text of a C signature is evaluated: Python 3.13.0 raises an AttributeError
-        signature = ""
-    doc = inspect.getdoc(value) or ""
-    written = re.match(rf"(?:\w+ = )?{re.escape(name.rpartition('.')[2])}(\(.*?\))(?: |$)", doc.partition("\n")[0])
-    if written and not signature:
-        signature = written[1]  # C functions write it down as the first line
-    if (
-        name.rpartition(".")[2].startswith("__")
-        and name.rpartition(".")[2].strip("_") in OPERATORS
-        and doc.startswith("Return ")
-    ):
-        doc = ""  # "Return self+value." is said of every type that has the operator
-    entry = Entry(module=module, name=name, kind=kind, signature=signature, doc=doc[:MAX_DOC])
+        # Older functions in C have it as the first line of their docstring.
+        written = re.match(rf"(?:\w+ = )?{re.escape(last)}(\(.*?\))(?: |$)", doc.partition("\n")[0])
+        signature = written[1] if written else ""
+    if last.startswith("__") and doc.startswith("Return "):
+        doc = ""  # "Return self+value." is the docstring of every type that has the operator
+    entry = Entry(module=module, name=name, kind=kind, signature=signature, doc=doc)
     return _placed(entry, value) if inspect.ismethod(value) else entry
 
 
 def _placed(entry: Entry, method: MethodType) -> Entry:
-    """``random.choice`` is a method of an object that ``random`` keeps: its source is Python after all."""
+    """Return the entry with the place of its source: ``random.choice`` is a method of an object, written in Python."""
     file = Path(method.__func__.__code__.co_filename)
     if not file.is_relative_to(stdlib()):
         return entry

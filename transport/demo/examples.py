@@ -1,7 +1,7 @@
-"""Examples for an entry, as sessions (``>>> …``) that are still to be run.
+"""Examples for an entry, as sessions (``>>> …``) that were not run yet.
 
-First the examples that its own docstring, or that of its class, has; then calls made up from its signature with sample
-values. None of them is known to work: ``run_example`` decides, and shows what really comes out.
+They are taken from the docstring, or are calls that are made from the signature with sample values. None of them is
+known to work: ``run_example`` shows the real output.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import doctest
 import re
 from typing import TYPE_CHECKING
 
-from transport.demo.samples import LITERALS, OTHER, Sample, sample
+from transport.demo.samples import LITERALS, Sample, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,9 +33,13 @@ _NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 
 
 def from_docstring(module: str, name: str, doc: str, names: Iterable[str]) -> str:
-    """Return the first examples of ``doc`` that name the entry, as one session; nothing when there are none.
+    """Return the first examples of a docstring as one session; an empty string if none of them uses the name.
 
-    ``names`` are those of the module: an example uses them as they are, so they are imported in front.
+    Args:
+        module: The module of the entry.
+        name: Its name in the module.
+        doc: Its docstring.
+        names: All names of the module. Examples use them without the module, so the session imports them first.
     """
     try:
         examples = doctest.DocTestParser().get_examples(doc)
@@ -53,7 +57,7 @@ def from_docstring(module: str, name: str, doc: str, names: Iterable[str]) -> st
 
 
 def session(statements: Iterable[str]) -> str:
-    """Statements as they are typed at the prompt, each once."""
+    """Return statements as they are typed at the prompt, each once."""
     shown: list[str] = []
     for statement in dict.fromkeys(statement.rstrip("\n") for statement in statements):
         first, *rest = statement.split("\n")
@@ -62,10 +66,17 @@ def session(statements: Iterable[str]) -> str:
 
 
 def from_signature(module: str, name: str, kind: str, signature: str, class_signature: str = "") -> Iterator[str]:
-    """Make calls with sample values, each a session, the plainest first; none where a value would be anyone's guess.
+    """Yield calls with sample values as sessions, the plainest first; none if there is no sample for a parameter.
 
-    ``class_signature`` is that of the class, for a method. A call that changes its argument gives nothing, so the
-    second session shows the argument; one that gives an iterator shows little, so the last makes a list of it.
+    A call that changes its argument returns None, so the second session shows the argument. A call that returns an
+    iterator shows little, so the last session makes a list of it.
+
+    Args:
+        module: The module of the entry.
+        name: Its name in the module.
+        kind: Its kind.
+        signature: Its signature.
+        class_signature: The signature of its class, if it is a method.
     """
     made = _call(module, name, kind, signature, class_signature)
     if made is None:
@@ -82,7 +93,7 @@ def from_signature(module: str, name: str, kind: str, signature: str, class_sign
 
 
 def _call(module: str, name: str, kind: str, signature: str, class_signature: str) -> tuple[str, list[str]] | None:
-    """Return the call as an expression, and what has to run before it."""
+    """Return the call as an expression, and the statements that run before it; None if a sample is missing."""
     owner, _, last = name.rpartition(".")
     if not owner or kind in ("class", "class method"):
         return _applied(f"{module}.{name}".removeprefix("builtins."), _arguments(module, name, signature))
@@ -99,8 +110,8 @@ def _call(module: str, name: str, kind: str, signature: str, class_signature: st
 def _operation(
     module: str, owner: str, signature: str, left: tuple[str, list[str]], sign: str
 ) -> tuple[str, list[str]] | None:
-    """``date(2024, 2, 29) - date(2024, 1, 1)``."""
-    second = sign and _applied(f"{module}.{owner}", _arguments(module, owner, signature, other=True))
+    """Return an operation on two values: ``date(2024, 2, 29) - date(2024, 1, 1)``."""
+    second = sign and _applied(f"{module}.{owner}", _arguments(module, owner, signature, second=True))
     return (f"{left[0]} {sign} {second[0]}", [*left[1], *second[1]]) if second else None
 
 
@@ -112,22 +123,22 @@ def _applied(function: str, values: list[Sample] | None) -> tuple[str, list[str]
     ]
 
 
-def _arguments(module: str, name: str, signature: str, *, other: bool = False) -> list[Sample] | None:
-    """Return a sample for each parameter that is needed, else for the first one; None where one is not known."""
+def _arguments(module: str, name: str, signature: str, *, second: bool = False) -> list[Sample] | None:
+    """Return a sample for each required parameter, or for the first one if none is; None if a sample is missing."""
     parameters = _parameters(signature)
     if parameters is None:
         return None
     required, optional = parameters
-    values = [(other and OTHER.get(parameter)) or sample(module, name, parameter) for parameter in required]
+    values = [sample(module, name, parameter, second=second) for parameter in required]
     if not values and optional:
-        first = (other and OTHER.get(optional[0])) or sample(module, name, optional[0])
+        first = sample(module, name, optional[0], second=second)
         values = [first] if first else []
     known = [value for value in values if value]
     return known if len(known) == len(values) else None
 
 
 def _parameters(signature: str) -> tuple[list[str], list[str]] | None:
-    """Return the names of the parameters that are needed and of the others; None for what is not a signature."""
+    """Return the names of the required and of the optional parameters; None if the text is not a signature."""
     try:
         (function,) = ast.parse(f"def f{signature or '()'}: ...").body
     except (SyntaxError, ValueError):

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from transport.demo.collect import stdlib
-from transport.demo.examples import from_docstring, from_signature, session
-from transport.demo.extract import without_docstring
-from transport.demo.index import FORMAT, Hit, Index
-from transport.demo.usages import USAGES
+from transport.demo.examples import from_docstring, from_signature
+from transport.demo.extract import stdlib, without_docstring
+from transport.demo.index import FORMAT, Index
+from transport.demo.samples import USAGES
 
 if TYPE_CHECKING:
     from actors import JSON
@@ -29,39 +28,49 @@ if TYPE_CHECKING:
 MAX_LINES = 40
 MAX_LIMIT = 30
 DEPTH = 40
+"""Hits that are looked at to rank their modules."""
 BUILD_SECONDS = 120
 
 
 class IndexFailed(Exception):
-    """The standard library could not be indexed; the message says why."""
+    """The standard library could not be indexed. The message says why."""
 
 
 class Library:
-    """The standard library of this Python, indexed once into the user's cache folder and kept there.
+    """The standard library of this Python, indexed once into the user's cache folder.
 
-    :meth:`start` begins to load it, or to build it, beside the server; :meth:`index` waits until it is there.
-    Nothing has to be closed: the thread ends by itself, and does not keep the process alive.
+    :meth:`start` begins to load or build the index beside the server, and :meth:`index` waits for it. Nothing has to be
+    closed: the thread ends by itself, and does not keep the process alive.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.path = (folder or cache_folder()) / f"stdlib-{_key()}.sqlite"
-        """Where the index is kept. A folder that cannot be written shows as :class:`IndexFailed`."""
+        # One index for each Python, each folder of its library, and each format.
+        identity = hashlib.sha256(f"{FORMAT} {sys.version} {stdlib()}".encode()).hexdigest()[:10]
+        self.path = (folder or cache_folder()) / f"stdlib-{platform.python_version()}-{identity}.sqlite"
+        """The file of the index. If its folder cannot be written, :meth:`index` raises :class:`IndexFailed`."""
         self._index: Future[Index] = Future()
         self._started = False
 
     @property
     def ready(self) -> bool:
-        """Whether a question would not have to wait."""
+        """Whether the index is loaded, so that a question does not have to wait."""
         return self._index.done()
 
     def start(self) -> None:
-        """Begin to load or build the index in a thread, unless that has begun. Never waits."""
+        """Begin to load or build the index in a thread, if that has not begun. Does not wait."""
         if not self._started:
             self._started = True
             threading.Thread(target=self._load, name="index of the standard library", daemon=True).start()
 
     async def index(self) -> Index:
-        """Wait for the index. Raises IndexFailed when it cannot be built. Cancelled: building goes on."""
+        """Wait for the index and return it.
+
+        Raises:
+            IndexFailed: It cannot be built.
+
+        Cancellation:
+            The index is still built.
+        """
         self.start()
         if self._index.done():
             return self._index.result()
@@ -69,31 +78,33 @@ class Library:
 
     def _load(self) -> None:
         try:
-            self._index.set_result(_load(self.path))
-        except BaseException as error:  # noqa: BLE001 - it is raised to whoever waits
+            self._index.set_result(_load_or_build(self.path))
+        except BaseException as error:  # noqa: BLE001 - the waiting tasks raise it
             self._index.set_exception(error)
 
     async def search(self, query: str, limit: int = 8, module: str | None = None) -> dict[str, JSON]:
-        """Return the entries that fit ``query`` best, of one ``module`` if given, and their modules."""
+        """Return the entries that fit ``query`` best and their modules. With ``module``, search only that module."""
         index = await self.index()
         hits = await trio.to_thread.run_sync(index.search, query, DEPTH, module)
-        shown: list[JSON] = [hit_as_json(hit) for hit in hits[: max(1, min(limit, MAX_LIMIT))]]
-        modules: list[JSON] = [*index.modules(hits)[:5]]
-        return {"hits": shown, "modules": modules}
+        shown: list[JSON] = [
+            {**_described(hit.entry), "score": round(hit.score, 2), "matched": list(hit.matched)}
+            for hit in hits[: max(1, min(limit, MAX_LIMIT))]
+        ]
+        return {"hits": shown, "modules": [*index.modules(hits)[:5]]}
 
     async def read_source(self, module: str, name: str = "") -> dict[str, JSON]:
-        """Signature, docstring and source of ``name`` in ``module``; raises LookupError when there is none."""
+        """Return signature, docstring and source of ``name`` in ``module``. Raises LookupError if there is none."""
         index = await self.index()
         return await trio.to_thread.run_sync(_read_source, index, module, name)
 
     async def examples(self, module: str, name: str) -> list[str]:
-        """Sessions that may show what ``name`` does, the likeliest first; none of them was run."""
+        """Return sessions that may show ``name`` in use, the likeliest first. None of them was run."""
         index = await self.index()
         return await trio.to_thread.run_sync(_examples, index, module, name)
 
 
 def cache_folder() -> Path:
-    """Where this user's programs keep what can be made again: the place differs by system."""
+    """Return the folder for files of this user that can be made again. It differs by system."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -101,11 +112,6 @@ def cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "greenroom"
-
-
-def hit_as_json(hit: Hit) -> dict[str, JSON]:
-    """Return a hit as the tools show it."""
-    return {**_described(hit.entry), "score": round(hit.score, 2), "matched": list(hit.matched)}
 
 
 def _described(entry: Entry) -> dict[str, JSON]:
@@ -120,18 +126,12 @@ def _described(entry: Entry) -> dict[str, JSON]:
     }
 
 
-def _key() -> str:
-    """One index for each Python, each folder of its library and each format."""
-    identity = hashlib.sha256(f"{FORMAT} {sys.version} {stdlib()}".encode())
-    return f"{platform.python_version()}-{identity.hexdigest()[:10]}"
-
-
-def _load(path: Path) -> Index:
-    """Return the index from the cache; what is missing, broken or of an older format is built."""
+def _load_or_build(path: Path) -> Index:
+    """Return the index from the cache, built first if it is missing, broken or of an older format."""
     try:
         return Index(path)
     except sqlite3.Error:
-        pass  # not there, or not an index: build it
+        pass
     failure = _build(path)
     if failure:
         raise IndexFailed(f"the standard library cannot be indexed into {path.parent}: {failure}")
@@ -139,16 +139,17 @@ def _load(path: Path) -> Index:
 
 
 def _build(path: Path) -> str:
-    """Build the index in a process of its own; returns what went wrong, or nothing."""
+    """Build the index in a process of its own. Return an empty string, or the reason of its failure."""
     here = str(Path(__file__).parents[2])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
-    }
-    command = [sys.executable, "-m", "transport.demo.build", str(path)]
+    python_path = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     try:
         done = subprocess.run(  # noqa: S603 - our own module
-            command, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+            [sys.executable, "-m", "transport.demo.build", str(path)],
+            env={**os.environ, "PYTHONPATH": python_path},
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
@@ -160,24 +161,13 @@ def _read_source(index: Index, module: str, name: str) -> dict[str, JSON]:
     if entry is None:
         near = difflib.get_close_matches(name, index.names(module), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise LookupError(
-            f"the standard library has no {module}.{name}{hint}"
-            if name
-            else f"the standard library has no {module}{hint}"
-        )
-    source = _lines(entry)
-    return {
-        **_described(entry),
-        "doc": entry.doc[:4_000],
-        "file": entry.file,
-        "line": entry.line,
-        "end_line": entry.end_line,
-        "source": source,
-    }
+        raise LookupError(f"the standard library has no {f'{module}.{name}' if name else module}{hint}")
+    place: dict[str, JSON] = {"file": entry.file, "line": entry.line, "end_line": entry.end_line}
+    return {**_described(entry), "doc": entry.doc[:4_000], **place, "source": _source_of(entry)}
 
 
-def _lines(entry: Entry) -> str:
-    """Return the installed source, without its docstring, cut after ``MAX_LINES``; nothing for what is written in C."""
+def _source_of(entry: Entry) -> str:
+    """Return the installed source without its docstring, cut after ``MAX_LINES``. A name in C has none."""
     if not entry.file:
         return ""
     text = (stdlib() / entry.file).read_text(encoding="utf-8").splitlines()
@@ -191,7 +181,7 @@ def _examples(index: Index, module: str, name: str) -> list[str]:
     if entry is None:
         return []
     owner = index.find(module, name.rpartition(".")[0])
-    usages = [session(USAGES[symbol]) for symbol in (entry.symbol, owner.symbol if owner else "") if symbol in USAGES]
+    usages = [USAGES[symbol] for symbol in (entry.symbol, owner.symbol if owner else "") if symbol in USAGES]
     written = from_docstring(module, name, entry.doc, index.names(module))
     made = from_signature(module, name, entry.kind, entry.signature, owner.signature if owner else "")
     return list(dict.fromkeys([*usages, *([written] if written else []), *made]))

@@ -1,7 +1,7 @@
-"""The librarian with a model: the same tools, offered to a chat-completions server through the ``openai`` client.
+"""The librarian with a model: it offers the same tools to a chat-completions server, through the ``openai`` client.
 
-Only where ``OPENAI_API_KEY`` or ``OPENAI_BASE_URL`` is set; otherwise nothing here is imported and no network is
-used. The client runs on trio as it is.
+It is used only if ``OPENAI_API_KEY`` or ``OPENAI_BASE_URL`` is set. Otherwise ``openai`` is not imported, and no
+network is used. The client runs on trio as it is.
 """
 
 import importlib
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "gpt-5-mini"
 MAX_ROUNDS = 8
 MAX_RESULT = 16_000
+"""Characters of a tool's result that the model gets: more costs tokens, and the best comes first."""
 TOOL_SECONDS = 15.0
 PROMPT = (
     "You are a librarian for the standard library of the Python installation that you run on. Answer in short "
@@ -31,16 +32,14 @@ PROMPT = (
     "nothing fits."
 )
 
-Tool = Callable[..., Any]
-
 
 class NoAnswer(Exception):
-    """The model went on calling tools and never answered, or its server broke off."""
+    """The model called tools for all its rounds and gave no answer, or its server reported an error."""
 
 
 @attrs.frozen
 class Model:
-    """Which model to ask, and where: an empty ``base_url`` is the client's own default."""
+    """The name of a model and its server. An empty ``base_url`` is the default of the client."""
 
     name: str
     base_url: str = ""
@@ -48,16 +47,16 @@ class Model:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
-        """Return what the variables ``OPENAI_…`` say; None when there is neither an ``API_KEY`` nor a ``BASE_URL``."""
+        """Return the model that the variables ``OPENAI_…`` name; None without both ``API_KEY`` and ``BASE_URL``."""
         key, url = environment.get("OPENAI_API_KEY", ""), environment.get("OPENAI_BASE_URL", "")
         if not key and not url:
             return None
         return cls(environment.get("OPENAI_MODEL") or DEFAULT_MODEL, url, key)
 
     async def client(self) -> "AsyncOpenAI | None":
-        """Return a client, to be used with ``async with``; None without the ``openai`` extra.
+        """Return a client, to be used with ``async with``, or None without the extra ``openai``.
 
-        Importing it takes a second, so a thread does.
+        It is imported in a thread, since that takes a second.
         """
         try:
             openai = await trio.to_thread.run_sync(importlib.import_module, "openai")
@@ -69,48 +68,54 @@ class Model:
 
 @attrs.define
 class _Reply:
-    """One reply, put together from its pieces: text, and tool calls by their index."""
+    """One reply of the model, assembled from its pieces. Tool calls have the form in which they are sent back."""
 
     text: str = ""
-    calls: dict[int, dict[str, str]] = attrs.field(factory=dict[int, dict[str, str]])
+    calls: dict[int, dict[str, Any]] = attrs.field(factory=dict[int, dict[str, Any]])
     error: str = ""
 
-    def add_call(self, index: int, call_id: str | None, name: str | None, arguments: str | None) -> None:
-        call = self.calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
-        call["id"] = call_id or call["id"]
-        call["name"] = name or call["name"]
-        call["arguments"] += arguments or ""
+    def add_call(self, piece: dict[str, Any]) -> None:
+        """Add a piece of a tool call: the first has its id and name, and all have a part of its arguments."""
+        new = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        call = self.calls.setdefault(piece["index"], new)
+        function: dict[str, str] = piece.get("function") or {}
+        call["id"] = piece.get("id") or call["id"]
+        call["function"]["name"] = function.get("name") or call["function"]["name"]
+        call["function"]["arguments"] += function.get("arguments") or ""
 
     def as_message(self) -> dict[str, Any]:
-        calls = [
-            {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
-            for call in self.calls.values()
-        ]
-        return {"role": "assistant", "content": self.text or None, **({"tool_calls": calls} if calls else {})}
+        calls = {"tool_calls": list(self.calls.values())} if self.calls else {}
+        return {"role": "assistant", "content": self.text or None, **calls}
 
 
 async def answer(run: Run, question: str, library: Library, model: Model, client: "AsyncOpenAI") -> dict[str, JSON]:
-    """Let ``model`` answer, streamed, with the tools of the demo; a tool that fails is told to it.
+    """Let ``model`` answer with the tools of the demo, and stream its text. It is told when a tool fails.
 
-    Raises what the client raises when the server cannot be reached or refuses, and NoAnswer after ``MAX_ROUNDS``.
+    Raises:
+        NoAnswer: The model gave no answer in ``MAX_ROUNDS``, or its server reported an error within the stream.
+        openai.OpenAIError: The server cannot be reached, or refuses.
     """
-    tools: dict[str, Tool] = {"search": library.search, "read_source": library.read_source, "run_example": run_example}
+    tools: dict[str, Callable[..., Any]] = {
+        "search": library.search,
+        "read_source": library.read_source,
+        "run_example": run_example,
+    }
     messages: list[Any] = [{"role": "system", "content": PROMPT}, {"role": "user", "content": question}]
     for _ in range(MAX_ROUNDS):
         reply = await _ask(run, client, model.name, messages)
         messages.append(reply.as_message())
         if not reply.calls:
             return {"answer": reply.text, "model": model.name}
-        messages.extend(await _results(run, tools, list(reply.calls.values())))
+        messages.extend(await _call_tools(run, tools, list(reply.calls.values())))
     raise NoAnswer(f"{model.name} called tools {MAX_ROUNDS} times and gave no answer")
 
 
 async def _ask(run: Run, client: "AsyncOpenAI", name: str, messages: list[Any]) -> _Reply:
-    """Stream one reply, telling its text as it comes.
+    """Stream one reply, and emit its text as it comes.
 
-    The lines are read here, to the end of the response: the client's own stream stops at ``[DONE]`` and leaves
-    half-read generators behind, of which trio rightly complains. So does leaving the loop early: a cancellation is to
-    arrive where it reads.
+    The lines are read here, to the end of the response. *The client's own stream stops at ``[DONE]`` and leaves
+    half-read generators behind, of which trio rightly complains; so does leaving the loop early.* Therefore emitting is
+    shielded: a cancellation arrives where the loop reads.
     """
     reply = _Reply()
     specs: Any = SPECS
@@ -118,15 +123,19 @@ async def _ask(run: Run, client: "AsyncOpenAI", name: str, messages: list[Any]) 
     async with create(model=name, messages=messages, tools=specs, stream=True) as response:
         async for line in response.iter_lines():
             for delta in _deltas(line, reply):
-                with run.shield():
-                    await _add(run, reply, delta)
+                if text := delta.get("content"):
+                    reply.text += text
+                    with run.shield():
+                        await run.output(text)
+                for piece in delta.get("tool_calls") or ():
+                    reply.add_call(piece)
     if reply.error:
         raise NoAnswer(f"the server of {name} says: {reply.error}")
     return reply
 
 
 def _deltas(line: str, reply: _Reply) -> list[dict[str, Any]]:
-    """Return what a line of the stream adds; an error that the server sends in the stream is kept in ``reply``."""
+    """Return the pieces in a line of the stream. Store an error that the server sends in the stream in ``reply``."""
     if not line.startswith("data:") or line.endswith("[DONE]"):
         return []
     chunk: dict[str, Any] = json.loads(line.removeprefix("data:"))
@@ -135,43 +144,28 @@ def _deltas(line: str, reply: _Reply) -> list[dict[str, Any]]:
     return [choice["delta"] for choice in chunk.get("choices", [])[:1]]
 
 
-async def _add(run: Run, reply: _Reply, delta: dict[str, Any]) -> None:
-    if text := delta.get("content"):
-        reply.text += text
-        await run.output(text)
-    for call in delta.get("tool_calls") or ():
-        function: dict[str, str] = call.get("function") or {}
-        reply.add_call(call["index"], call.get("id"), function.get("name"), function.get("arguments"))
+async def _call_tools(
+    run: Run, tools: dict[str, Callable[..., Any]], calls: list[dict[str, Any]]
+) -> list[dict[str, str]]:
+    """Run tool calls at the same time and return their results as messages, in the order of the calls."""
+    messages = [{"role": "tool", "tool_call_id": call["id"], "content": ""} for call in calls]
 
-
-async def _results(run: Run, tools: dict[str, Tool], calls: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Return the answers to tool calls, in their order; they run at the same time."""
-    contents = [""] * len(calls)
-
-    async def perform(number: int, call: dict[str, str]) -> None:
-        contents[number] = await _result(run, tools, call)
+    async def perform(message: dict[str, str], name: str, arguments: str) -> None:
+        try:
+            result = await run.call_tool(tools[name], timeout=TOOL_SECONDS, **json.loads(arguments or "{}"))
+        except Exception as error:  # noqa: BLE001 - any failure of a tool, or of the model's arguments: it may do better
+            message["content"] = f"{type(error).__name__}: {error}"
+        else:
+            message["content"] = json.dumps(result, ensure_ascii=False)[:MAX_RESULT]
 
     async with trio.open_nursery() as nursery:
-        for number, call in enumerate(calls):
-            nursery.start_soon(perform, number, call)
-    return [
-        {"role": "tool", "tool_call_id": call["id"], "content": text}
-        for call, text in zip(calls, contents, strict=True)
-    ]
-
-
-async def _result(run: Run, tools: dict[str, Tool], call: dict[str, str]) -> str:
-    """Return what one tool says, as text; its failure is told to the model, which may do better."""
-    try:
-        arguments: dict[str, object] = json.loads(call["arguments"] or "{}")
-        result = await run.call_tool(tools[call["name"]], timeout=TOOL_SECONDS, **arguments)
-    except Exception as error:  # noqa: BLE001 - whatever a tool, or what the model made of its arguments, raises
-        return f"{type(error).__name__}: {error}"
-    return json.dumps(result, ensure_ascii=False)[:MAX_RESULT]
+        for message, call in zip(messages, calls, strict=True):
+            nursery.start_soon(perform, message, call["function"]["name"], call["function"]["arguments"])
+    return messages
 
 
 def _spec(tool: str, description: str, required: tuple[str, ...], /, **properties: str) -> dict[str, Any]:
-    """Return a tool as a model is told of it; ``properties`` are names and JSON types."""
+    """Return the description of a tool for a model. ``properties`` are names and JSON types."""
     schema = {
         "type": "object",
         "properties": {key: {"type": kind} for key, kind in properties.items()},
@@ -181,26 +175,11 @@ def _spec(tool: str, description: str, required: tuple[str, ...], /, **propertie
     return {"type": "function", "function": {"name": tool, "description": description, "parameters": schema}}
 
 
+_SEARCH = "Search the standard library's names, docstrings and code; of one module if it is given."
+_READ = "Signature, docstring and source, with its place, of a name such as DictReader in csv."
+_RUN = "Run a short piece of Python apart from the server; returns what it printed."
 SPECS = (
-    _spec(
-        "search",
-        "Search the standard library's names, docstrings and code; of one module if it is given.",
-        ("query",),
-        query="string",
-        limit="integer",
-        module="string",
-    ),
-    _spec(
-        "read_source",
-        "Signature, docstring and source, with its place, of a name such as DictReader in csv.",
-        ("module", "name"),
-        module="string",
-        name="string",
-    ),
-    _spec(
-        "run_example",
-        "Run a short piece of Python apart from the server; returns what it printed.",
-        ("code",),
-        code="string",
-    ),
+    _spec("search", _SEARCH, ("query",), query="string", limit="integer", module="string"),
+    _spec("read_source", _READ, ("module", "name"), module="string", name="string"),
+    _spec("run_example", _RUN, ("code",), code="string"),
 )

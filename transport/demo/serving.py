@@ -1,4 +1,4 @@
-"""``greenroom demo``: the built-in agent, its page, and a user of its own for every browser."""
+"""``greenroom demo``: the built-in agent and its page. Every browser is a user of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SUGGESTIONS = (
 
 
 async def serve_demo(address: Address, log: str | None = None) -> None:
-    """Serve the demo until SIGTERM or SIGINT; raises as :func:`transport.http.serving.serve` does."""
+    """Serve the demo until SIGTERM or SIGINT. Raises as :func:`transport.http.serving.serve` does."""
     log = log or DEFAULT_LOG
     auth = TokenAuth(signing_key(log))
     options = PageOptions(agent=AGENT, title="Ask the standard library", suggestions=SUGGESTIONS, tokens=auth)
@@ -33,9 +33,9 @@ async def serve_demo(address: Address, log: str | None = None) -> None:
 
 
 def signing_key(log: str) -> str:
-    """The key that signs visitors' tokens: kept beside the log, so that a visitor is who they were after a restart.
+    """Return the key that signs visitors' tokens. It is kept in a file beside the log.
 
-    A log in memory has none beside it: its key is as short-lived as its sessions.
+    So a visitor stays the same user after a restart. For a log in memory the key is new each time, like its sessions.
     """
     scheme, _, path = log.partition(":")
     if scheme != "sqlite":
