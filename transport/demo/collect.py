@@ -50,7 +50,7 @@ ALIASES = {
     "_pydecimal": "decimal",
     "_collections_abc": "collections.abc",
 }
-"""Files whose names belong to another module."""
+"""Files that define the names of another module, by that module."""
 
 DYNAMIC_EXPORTS = {"os"}
 """Modules that build their ``__all__`` at run time. All their public names count as exported."""
@@ -180,7 +180,7 @@ def _inspected(module: str, name: str, value: object) -> Iterator[Entry]:
 
 
 def _belongs(module: str, value: object) -> bool:
-    """Return whether ``value`` is a name of ``module``, and not one that the module imported for its own use."""
+    """Return whether ``value`` is a name of ``module``. A module also holds names that it imported for its own use."""
     home = getattr(value, "__module__", None) or getattr(getattr(value, "__self__", None), "__module__", None) or module
     own = home == module or home.startswith("_") or home in ("posix", "nt", "builtins")
     return own or home not in sys.stdlib_module_names

@@ -23,7 +23,7 @@ class Sample:
 _TABLES: dict[str, Any] = tomllib.loads((DATA / "samples.toml").read_text(encoding="utf-8"))
 
 LITERALS: dict[str, str] = _TABLES["literals"]
-"""Classes whose values are written down instead of constructed."""
+"""Values of classes that are written as literals instead of constructed."""
 
 USAGES: dict[str, str] = dict(
     re.findall(r"^\[(.*)\]\n((?:>>>.*\n|\.\.\..*\n)+)", (DATA / "usages.txt").read_text(encoding="utf-8"), re.MULTILINE)
