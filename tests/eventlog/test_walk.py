@@ -106,7 +106,7 @@ async def test_verify_and_export_end_and_say_what_they_could_not_read(
     assert [fault.rule for fault in report.faults] == (["log"] if step == ANEW else [])
     assert report.sessions == (step in {TRIM, APPEND})
     log = await meddled([(NOTHING, 0), (step, 4)], 9)
-    await log_commands.export_session(log, KEY)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # one session, from a log that is open
+    await log_commands.export_session(log, KEY)
     printed = capsysbinary.readouterr()
     assert len(printed.out.splitlines()) == {TRIM: 6, APPEND: 9, REMOVE: 2, ANEW: 2}[step]
     assert printed.err.count(b"was forgotten") == {TRIM: 0, APPEND: 0, REMOVE: 1, ANEW: 3}[step]
