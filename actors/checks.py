@@ -1,4 +1,4 @@
-"""Checks of values that users give: each error names the field and shows the value. Pure.
+"""Checks of values that users pass in: each error names the field and shows the value. Pure.
 
 Values of the actor runtime raise :class:`~actors.SpecError`, settings :class:`~actors.ConfigError`.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Validator = Callable[[Any, attrs.Attribute[Any], Any], None]
 
 LARGEST = 2**1023
-"""A whole number beyond this does not fit a float."""
+"""Bound for integers that are used as floats. Twice as much does not fit a float."""
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -38,10 +38,10 @@ def is_whole(value: object, lowest: float = -math.inf, highest: float = math.inf
 # Specs of the runtime
 
 
-def check_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
-    """Raise SpecError unless ``value`` is an instance of ``kind``. ``what`` names the kind in the message."""
+def check_kind(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
+    """Raise SpecError unless ``value`` is an instance of ``kind``, which ``expected`` names in the message."""
     if not isinstance(value, kind):
-        raise SpecError(f"{name} must be {what}, not {shown(value)}")
+        raise SpecError(f"{name} must be {expected}, not {shown(value)}")
 
 
 def check_seconds(value: object, name: str = "the time") -> None:

@@ -6,8 +6,8 @@
     ├── ActorError
     │   ├── MailboxFull               tell_nowait on a full mailbox
     │   ├── ActorTerminated           the target is, or became, terminated before it answered
-    │   ├── ActorRestarted            the target failed on this very message and was restarted
-    │   ├── ReplyDropped              the target lost its reply to this very message
+    │   ├── ActorRestarted            the target failed on this message and was restarted
+    │   ├── ReplyDropped              the target lost its reply to this message
     │   ├── AskTimeout                no reply in time (also a TimeoutError)
     │   ├── NameTaken                 a living actor has that name already (also a ValueError)
     │   ├── SpecError                 a supervisor or child spec that cannot be run (also a ValueError)
@@ -16,22 +16,22 @@
     │   ├── MaxChildren               a dynamic supervisor is full
     │   ├── MessageUnhandled          the target returned UNHANDLED for what it was asked
     │   ├── DeathPact                 a watched actor ended, and the watcher does not handle that
-    │   ├── StashFull                 an actor put more aside than its stash holds
-    │   └── RestartLimit              more restarts than the intensity allows: the supervisor gave up
+    │   ├── StashFull                 an actor stashed more messages than its stash holds
+    │   └── RestartLimit              too many restarts: the supervisor gave up
     ├── EventError
     │   ├── UnserialisableEvent       a payload that is not JSON, or too large (also a ValueError)
-    │   ├── GrammarError              an event that may not stand there
+    │   ├── GrammarError              an event that may not come next
     │   └── RunClosed                 an emit outside the life of its run or call
     ├── RunError
-    │   ├── RunFailed                 a child run did not end ok
+    │   ├── RunFailed                 a child run did not end with status ok
     │   └── ToolTimeout               a tool took longer than allowed (also a TimeoutError)
-    ├── CommandRefused                what a client's command may be answered with, by code
-    ├── SessionClosed                 the session was closed for good
+    ├── CommandRefused                a client's command was refused, with a code
+    ├── SessionClosed                 the session was closed permanently
     ├── LogError
     │   ├── LogUnavailable            the log cannot be reached or written
-    │   ├── LogCorrupt                what is stored contradicts itself
+    │   ├── LogCorrupt                the stored data is damaged
     │   ├── LogSchemaTooNew           written by a newer Greenroom
-    │   └── Trimmed                   the position is below what the stream keeps (also a LookupError)
+    │   └── Trimmed                   the position is below the oldest kept event (also a LookupError)
     └── ConfigError                   a setting, log URL or agent that cannot be used (also a ValueError)
 """
 
@@ -39,19 +39,19 @@ from __future__ import annotations
 
 
 class GreenroomError(Exception):
-    """The root: catch this to catch everything that Greenroom raises on purpose."""
+    """The base of all exceptions that Greenroom raises on purpose."""
 
 
 class ActorError(GreenroomError):
-    """Something about an actor, its mailbox or its supervisor."""
+    """The base of errors about an actor, its mailbox or its supervisor."""
 
 
 class MailboxFull(ActorError):
-    """The mailbox has no room and the caller did not want to wait."""
+    """The mailbox is full, and the caller did not want to wait."""
 
 
 class ActorTerminated(ActorError):
-    """The target is, or became, terminated; ``reason`` is its exit reason."""
+    """The target is terminated, or ended before it answered. ``reason`` is its exit reason."""
 
     def __init__(self, message: str, reason: object = None) -> None:
         super().__init__(message)
@@ -59,53 +59,53 @@ class ActorTerminated(ActorError):
 
 
 class ActorRestarted(ActorError):
-    """The target failed while it handled this message; the message is a dead letter, the actor goes on."""
+    """The target failed while it handled this message. The message is a dead letter, and the actor was restarted."""
 
 
 class ReplyDropped(ActorError):
-    """The target deferred its reply to this message and lost it: it was freed without an answer."""
+    """The target deferred its reply to this message and lost it: the reply object was freed without an answer."""
 
 
 class AskTimeout(ActorError, TimeoutError):
-    """No reply came in time; the callee's work for the request was cancelled."""
+    """No reply came in time. The target's work for the request was cancelled."""
 
 
 class NameTaken(ActorError, ValueError):
-    """Names are unique among the living children of one parent."""
+    """Another living child of the same parent has this name."""
 
 
 class SpecError(ActorError, ValueError):
-    """A spec was refused at start; the message names the field."""
+    """A spec was refused at the start. The message names the field."""
 
 
 class ChildNotFound(ActorError, KeyError):
-    """The supervisor has no child of that id."""
+    """The supervisor has no child with this id."""
 
 
 class ChildRunning(ActorError):
-    """The child of that id has not ended: it can be neither restarted nor deleted."""
+    """The child with this id has not ended. It must be terminated before it is restarted or deleted."""
 
 
 class MaxChildren(ActorError):
-    """The dynamic supervisor has as many children as it may, those that are restarting among them."""
+    """The dynamic supervisor has its maximum number of children. Restarting children count."""
 
 
 class MessageUnhandled(ActorError):
-    """The target does not know this kind of message; nothing was done."""
+    """The target does not handle this kind of message. Nothing was done."""
 
 
 class DeathPact(ActorError):
-    """A watched actor ended and its watcher returned UNHANDLED for the news: the watcher fails with this."""
+    """A watched actor ended and its watcher returned UNHANDLED for the notification. The watcher fails with this."""
 
 
 class StashFull(ActorError):
-    """The stash has no room; the message was not put aside."""
+    """The stash is full. The message was not stashed."""
 
 
 class RestartLimit(ActorError):
-    """A supervisor gave up: more than ``max_restarts`` within ``max_seconds``; the last failure is its cause.
+    """A supervisor gave up after more than ``max_restarts`` restarts within ``max_seconds`` seconds.
 
-    ``path`` is the place of the supervisor in the tree.
+    Its cause is the last failure. ``path`` is the supervisor's path in the tree.
     """
 
     def __init__(self, message: str, path: str = "") -> None:
@@ -114,7 +114,7 @@ class RestartLimit(ActorError):
 
 
 class EventError(GreenroomError):
-    """Something about an event."""
+    """The base of errors about an event."""
 
 
 class UnserialisableEvent(EventError, ValueError):
@@ -122,7 +122,7 @@ class UnserialisableEvent(EventError, ValueError):
 
 
 class GrammarError(EventError):
-    """The event may not stand there; ``rule`` is G1 to G5 of the session's grammar."""
+    """The event may not come next. ``rule`` is the broken rule of the session's grammar, G1 to G5."""
 
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(f"{rule}: {message}")
@@ -130,15 +130,18 @@ class GrammarError(EventError):
 
 
 class RunClosed(EventError):
-    """The run or call is over: nothing of it may follow its closing event."""
+    """The run or call is over: no event of it may follow its closing event."""
 
 
 class RunError(GreenroomError):
-    """Something that happened in a run."""
+    """The base of errors about a run."""
 
 
 class RunFailed(RunError):
-    """A child run ended with another status than ``ok``; ``status``, ``code`` and ``error_message`` say how."""
+    """A child run ended with another status than ``ok``.
+
+    ``status`` is that status; ``code`` and ``error_message`` describe the error.
+    """
 
     def __init__(self, run_id: str, agent: str, status: str, code: str, message: str) -> None:
         super().__init__(f"{agent} ({run_id}) ended {status}: {code}: {message}")
@@ -150,11 +153,11 @@ class RunFailed(RunError):
 
 
 class ToolTimeout(RunError, TimeoutError):
-    """The tool did not return within its ``timeout``; its work was cancelled."""
+    """The tool did not return within its ``timeout``. Its work was cancelled."""
 
 
 class CommandRefused(GreenroomError):
-    """A command was refused; ``code`` is one of the error codes of replies in the protocol."""
+    """A command was refused. ``code`` is one of the protocol's error codes of replies."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -163,27 +166,27 @@ class CommandRefused(GreenroomError):
 
 
 class SessionClosed(GreenroomError):
-    """The session was closed for good: nobody attaches to it and nothing starts in it, until retention removes it."""
+    """The session was closed permanently. Clients cannot attach and runs cannot start until retention removes it."""
 
 
 class LogError(GreenroomError):
-    """Something about the event log."""
+    """The base of errors about the event log."""
 
 
 class LogUnavailable(LogError):
-    """The log cannot be reached or written; nothing of the failed append is in it."""
+    """The log cannot be reached or written. No part of a failed append is in it."""
 
 
 class LogCorrupt(LogError):
-    """What is stored contradicts itself; nothing was changed."""
+    """The stored data is damaged or contradicts itself. Nothing was changed."""
 
 
 class LogSchemaTooNew(LogError):
-    """The log was written by a newer Greenroom; nothing was changed."""
+    """The log was written by a newer Greenroom. Nothing was changed."""
 
 
 class Trimmed(LogError, LookupError):
-    """The position is below what the stream keeps; ``oldest`` is the lowest seq it has."""
+    """The position is below the oldest event that the stream keeps. ``oldest`` is the seq of that event."""
 
     def __init__(self, oldest: int) -> None:
         super().__init__(f"events below {oldest} are no longer kept")
@@ -191,4 +194,4 @@ class Trimmed(LogError, LookupError):
 
 
 class ConfigError(GreenroomError, ValueError):
-    """A setting, a log URL or an agent that cannot be used; the message names it."""
+    """A setting, a log URL or an agent cannot be used. The message names it."""

@@ -1,4 +1,4 @@
-"""Event logs: the contract, the engines that keep it, and how a URL names one."""
+"""Event logs: the contract, its engines, and the URLs that name a log."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ __all__ = [
 
 
 def open_log(url: str, *, read_only: bool = False) -> EventLog:
-    """Return the log that ``url`` names, not opened yet: ``memory:`` or ``sqlite:PATH``.
+    """Return the log that a URL names. The log is not opened yet.
 
-    ``sqlite:PATH?synchronous=FULL`` has every commit written to the disk before it counts; without it, or with
-    ``NORMAL``, that is left to the system. With ``read_only`` it is read, and never changed, also while a
-    server has it open. Anything else is a ``ConfigError``.
+    Args:
+        url: ``memory:``, ``sqlite:PATH`` or ``sqlite:PATH?synchronous=FULL``. With ``FULL`` every commit is written to
+            the disk before it counts. With ``NORMAL``, the default, the operating system decides when.
+        read_only: Read the log and never change it, also while a server has it open. Not for ``memory:``.
+
+    Raises:
+        ConfigError: The URL does not name a log.
     """
     scheme, colon, rest = url.partition(":")
     if scheme == "valkey" and colon:
@@ -38,7 +42,7 @@ def open_log(url: str, *, read_only: bool = False) -> EventLog:
         raise ConfigError("log 'memory:' ends with its process: there is nothing to read")
     if url == "memory:":
         return MemoryLog()
-    # sqlite://logs/x.db looks like a relative path and would be one in the root directory.
+    # sqlite://logs/x.db looks like a relative path, but would be the path //logs/x.db in the root directory.
     if scheme == "sqlite" and rest and (not rest.startswith("//") or rest.startswith("///")):
         path, _, query = rest.partition("?")
         return SqliteLog(path, _synchronous(url, query), read_only=read_only)
@@ -52,4 +56,4 @@ def _synchronous(url: str, query: str) -> Literal["NORMAL", "FULL"]:
         case "synchronous", "=", ("NORMAL" | "FULL") as value:
             return value
         case _:
-            raise ConfigError(f"log {url!r}: what may follow the path is ?synchronous=NORMAL or ?synchronous=FULL")
+            raise ConfigError(f"log {url!r}: after the path give ?synchronous=NORMAL or ?synchronous=FULL, or nothing")

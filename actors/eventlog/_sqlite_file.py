@@ -1,4 +1,7 @@
-"""The file of a SQLite log: found fit, locked, opened, given its tables; every way that this can fail in one line."""
+"""The file of a SQLite log: the checks before it is opened, its lock, its connections and its tables.
+
+Every error is a ``LogError`` with a message of one line that names the path.
+"""
 
 from __future__ import annotations
 
@@ -25,36 +28,39 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.eventlog")
 
 CHECK_SECONDS = 5.0
-"""How long the check of a file may hold up its opening: some GiB on a machine of today. More is not checked."""
+"""Maximum time of the check of a file when it is opened, in seconds. Enough for some GiB; the rest is not checked."""
 _STEPS_PER_LOOK = 1_000
+"""Steps of SQLite's virtual machine between two looks at the clock."""
 
 WAL_BYTES = 16 * 1024 * 1024
-"""Size to which the write-ahead log is cut back once all of it is in the file: four times what it grows to where no
-other program reads for long. SQLite itself never makes it smaller while the log is open."""
-
-_MAGIC, _HEADER_BYTES, _LARGEST_PAGE = b"SQLite format 3\0", 100, 65_536
-
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-
+"""Size in bytes to which the write-ahead log is cut back once all of it is in the main file. It is four times the size
+that it reaches if no other program reads for long. Without a limit SQLite never shrinks the file while it is open.
+"""
 
 LOOK_SECONDS = 1.0
-"""How often the size of the write-ahead log is looked at, while something is written."""
+"""Minimum interval between two measurements of the write-ahead log, in seconds. Only writes measure it."""
 LARGE_WAL_BYTES = 256 * 1024 * 1024
-"""A write-ahead log of this size is told as a warning, once: another program must be reading for long."""
+"""Size from which a warning is logged, once: another program must have read the log for a long time."""
+
+# From the description of SQLite's file format.
+_MAGIC, _HEADER_BYTES, _LARGEST_PAGE = b"SQLite format 3\0", 100, 65_536
+
+# Linux's random id of the current boot of the machine.
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @attrs.define
 class WalWatch:
-    """Watches the size of the write-ahead log of the file at ``path``; for one caller at a time."""
+    """A watch on the size of a file's write-ahead log. For one caller at a time."""
 
     _path: Path
     size: int = 0
-    """In bytes, when it was last looked at; 0 where there is none."""
+    """Size in bytes when it was last measured; 0 if there is no write-ahead log."""
     _next_at: float = 0.0
-    _told: bool = False
+    _warned: bool = False
 
     def look(self) -> None:
-        """Look at the size, unless that was done a moment ago; warn where it is large."""
+        """Measure the size, at most once in :data:`LOOK_SECONDS`. Log a warning if it is large."""
         now = time.monotonic()
         if now < self._next_at:
             return
@@ -64,31 +70,31 @@ class WalWatch:
         except OSError:
             self.size = 0
         is_large = self.size >= LARGE_WAL_BYTES
-        if is_large and not self._told:
+        if is_large and not self._warned:
             text = "%s: the write-ahead log has %d MiB, and cannot shrink while another program goes on reading"
             log_line(logger, logging.WARNING, text, self._path, self.size >> 20)
-        self._told = is_large
+        self._warned = is_large
 
 
 @attrs.define
 class Database:
-    """An open log file: one connection that writes, one that reads, and the lock that keeps other processes out."""
+    """An open log file: a connection for writes, a connection for reads, and the lock against other processes."""
 
     writer: sqlite3.Connection
     reader: sqlite3.Connection
     _owned: contextlib.ExitStack
 
     def close(self) -> None:
-        """Close both connections, then let the lock go. What was appended is on the disk then, if the disk takes it."""
-        with contextlib.suppress(sqlite3.Error):  # where it does not, the next one who opens it takes precautions
+        """Close both connections, then release the lock. If the disk works, all appends are on the disk after that."""
+        with contextlib.suppress(sqlite3.Error):  # if it fails, the risk stays noted and the next open() handles it
             _note_risk(self.writer, "")
         self._owned.close()
 
 
 def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database:
-    """Open the log at ``path``; make it if it is missing.
+    """Open the log at ``path``. Make it if it does not exist.
 
-    Raises a ``LogError`` that names the path; then nothing stays open, locked or changed.
+    If this raises, nothing stays open or locked, and the log is unchanged.
     """
     _check_kind(path)
     with contextlib.ExitStack() as owned, translated(path):
@@ -100,7 +106,7 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
             version = _version(writer, path)
         except (LogCorrupt, LogSchemaTooNew, sqlite3.DatabaseError) as error:
             if not isinstance(error, sqlite3.OperationalError):
-                _lock_path(target).unlink(missing_ok=True)  # nobody can use it: leave no trace beside another's file
+                _lock_path(target).unlink(missing_ok=True)  # not a log of ours: leave no file beside it
             raise
         _check_sound(writer, path)
         _set_up(writer, path, synchronous, version)
@@ -109,20 +115,22 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
 
 
 def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """Open the log at ``path`` to read, also beside a server that has it open; nothing in it changes.
+    """Open the log at ``path`` to read it, also while a server has it open. Nothing in it changes.
 
-    A log of an older layout is shown in the newest one. Raises as :func:`open_database` does.
+    A log of an older layout is read through views of the newest layout. Raises the errors of :func:`open_database`.
     """
     if not path.is_file():
         raise LogUnavailable(f"{path}: there is no such log")
     target = path.resolve()
     with contextlib.ExitStack() as owned, translated(path):
-        if not _is_locked(target):  # else it is whole, or its owner has said so; and its locks are not to be touched
+        # If a server has it open, that server has checked it. It may be in this process: then closing another
+        # descriptor of the file would release SQLite's locks (POSIX).
+        if not _is_locked(target):
             _check_whole(path, target)
         uri = f"file:{quote(str(target))}?mode=ro"
         if _is_beyond_writing(target):
             _check_alone(path, target)
-            uri += "&immutable=1"  # nobody can be writing there, and SQLite has no place for its own files
+            uri += "&immutable=1"  # no process can write there, and SQLite cannot make its own files there
         connection = owned.enter_context(
             contextlib.closing(
                 sqlite3.connect(uri, timeout=busy_seconds, isolation_level=None, check_same_thread=False, uri=True)
@@ -136,12 +144,12 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _is_beyond_writing(target: Path) -> bool:
-    """Whether SQLite can neither make the index of a write-ahead log beside the file, nor finds one there."""
+    """Return whether SQLite can neither find nor make the index (``-shm``) of a write-ahead log beside the file."""
     return not os.access(target.parent, os.W_OK, effective_ids=True) and not _beside(target, "-shm").exists()
 
 
 def _check_alone(path: Path, target: Path) -> None:
-    """Refuse a file with a write-ahead log: opened as one that cannot change, SQLite would leave out what is in it."""
+    """Raise if the file has a write-ahead log. SQLite ignores that log if a file is opened as immutable."""
     log = _beside(target, "-wal")
     if log.exists() and log.stat().st_size:
         raise LogUnavailable(
@@ -155,7 +163,7 @@ def _beside(target: Path, ending: str) -> Path:
 
 
 def _is_locked(target: Path) -> bool:
-    """Whether a server has the log open."""
+    """Return whether a server has the log open."""
     try:
         descriptor = os.open(_lock_path(target), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -171,7 +179,7 @@ def _is_locked(target: Path) -> bool:
 
 @contextlib.contextmanager
 def translated(path: Path) -> Generator[None]:
-    """Turn SQLite's errors into the log's, with their cause."""
+    """Raise SQLite's errors in the block as ``LogError``, with the original as the cause."""
     try:
         yield
     except sqlite3.IntegrityError as error:
@@ -182,17 +190,18 @@ def translated(path: Path) -> Generator[None]:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """One write transaction: committed at the end, or rolled back whole."""
+    """Run the block in a write transaction: commit it at the end, or roll all of it back."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         connection.execute("COMMIT")
     finally:
-        if connection.in_transaction:  # SQLite has rolled back by itself where the disk was full
+        if connection.in_transaction:  # if the disk was full, SQLite has rolled back by itself
             connection.execute("ROLLBACK")
 
 
 def _as_log_error(path: Path, error: sqlite3.Error) -> LogError:
+    # The low byte is the primary error code. The other bytes only add details.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
         return LogCorrupt(f"{path} is not a Greenroom log: {error}")
@@ -213,9 +222,9 @@ def _check_kind(path: Path) -> None:
 
 
 def _check_whole(path: Path, target: Path) -> None:
-    """Refuse a file that ends before its header says: SQLite takes what is missing of the last page for zeros.
+    """Raise ``LogCorrupt`` for a file that is shorter than its header says. SQLite reads the missing bytes as zeros.
 
-    Only where there is no write-ahead log, which may hold what is missing. The header is described in
+    A file with a write-ahead log is not checked: the missing pages may be in that log. The header is described in
     https://www.sqlite.org/fileformat2.html#the_database_header.
     """
     log = _beside(target, "-wal")
@@ -224,7 +233,8 @@ def _check_whole(path: Path, target: Path) -> None:
     with target.open("rb") as file:
         header, size = file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC) or header[24:28] != header[92:96]:
-        return  # no database, or one whose header does not count its pages: SQLite has the word
+        return  # not a database, or its header has no page count: SQLite decides
+    # A page of 65,536 bytes does not fit the field of two bytes: 1 stands for it.
     page, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
     whole = pages * (_LARGEST_PAGE if page == 1 else page)
     if size < whole:
@@ -232,10 +242,11 @@ def _check_whole(path: Path, target: Path) -> None:
 
 
 def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file whose index does not say what its table says: a hit in an index page would hide a stream's end.
+    """Raise ``LogCorrupt`` if the file's index does not match its table.
 
-    Events below would then be taken for the newest, and others get the numbers of those that are hidden. Rows have
-    checksums and are looked at whenever they are read; an index can only be held against its table, all at once.
+    *A damaged index page hid the end of a stream: an older event was taken for the newest, and new events got the
+    numbers of the hidden ones.* Rows have checksums, which are checked whenever a row is read. An index can only be
+    checked as a whole, against its table.
     """
     until = time.monotonic() + CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_PER_LOOK)
@@ -244,9 +255,8 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
-        log_line(
-            logger, logging.INFO, "%s is too large to be checked in %g s; it is taken as it is", path, CHECK_SECONDS
-        )
+        text = "%s is too large to be checked within %g s; it is opened without the check"
+        log_line(logger, logging.INFO, text, path, CHECK_SECONDS)
         return
     finally:
         connection.set_progress_handler(None, 0)
@@ -255,7 +265,7 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """Return the paths of everything that an open log has open."""
+    """Return the paths of all files that an open log has open."""
     target = path.resolve()
     return target, *(_beside(target, ending) for ending in ("-wal", "-shm", "-lock"))
 
@@ -265,10 +275,11 @@ def _lock_path(target: Path) -> Path:
 
 
 def _lock(path: Path, target: Path) -> int:
-    """Lock the log for this process, and say whose it is where it is another's.
+    """Lock the log for this process. Return the descriptor that holds the lock.
 
-    The lock is on a file beside the log: closing a second descriptor of the log itself would take SQLite's own locks
-    away (POSIX). It goes with the process, however that ends; the file stays.
+    If another process has it, the error names that process. The lock is on a file beside the log: closing a second
+    descriptor of the log itself would release SQLite's own locks (POSIX). The lock ends with the process in any case;
+    the file stays.
     """
     try:
         descriptor = os.open(_lock_path(target), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -288,12 +299,12 @@ def _lock(path: Path, target: Path) -> int:
 
 
 def _connect(target: Path, busy_seconds: float) -> sqlite3.Connection:
-    # One thread at a time uses it, not always the same one; transactions are begun by hand.
+    # One thread at a time uses it, but not always the same thread. Transactions are begun explicitly.
     return sqlite3.connect(target, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """Find the layout of the database, 0 for an empty one; raises where it is not a log that this version reads."""
+    """Return the layout of the database, 0 for an empty file. Raise if this version cannot read it."""
     application = _value(connection, "PRAGMA application_id")
     version = _value(connection, "PRAGMA user_version")
     if (application, version, _value(connection, "SELECT count(*) FROM sqlite_master")) == (0, 0, 0):
@@ -321,30 +332,29 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
 
 
 def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
-    """Give every stream another epoch where the machine has ended under a log that it might not have written out.
+    """Give every stream a new epoch if the machine ended while the last appends may not have been on the disk.
 
-    The newest events may be gone with it, and other ones get their numbers: a client that had seen those must not go on
-    as if nothing had happened.
+    The newest events may be lost, and new events get their numbers. A client that had seen the lost events must notice.
     """
     boot = _value(connection, "SELECT boot FROM risk")
     if boot in ("", _boot()):
         return
     with transaction(connection):
         count = connection.execute("UPDATE streams SET epoch = lower(hex(randomblob(8)))").rowcount
-    log_line(
-        logger, logging.WARNING, "%s: the machine ended while it was open; %d sessions begin a new epoch", path, count
-    )
+    text = "%s: the machine ended while it was open; %d sessions begin a new epoch"
+    log_line(logger, logging.WARNING, text, path, count)
 
 
 def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
-    """Note in which boot appends may be lost, and have it on the disk before the first of them; none where empty."""
+    """Store the id of the boot in which appends may be lost, "" for none, on the disk before any such append."""
+    # The note must be on the disk before any append that depends on it.
     connection.execute("PRAGMA synchronous = FULL")
     with transaction(connection):
         connection.execute("UPDATE risk SET boot = ?", (boot,))
 
 
 def _boot() -> str:
-    """Name this boot of the machine; where it has no name, each call gives another one, so that none is taken on."""
+    """Return the id of this boot of the machine. Without one, return a new id each time, so that no two are equal."""
     try:
         return _BOOT.read_text().strip()
     except OSError:

@@ -1,4 +1,7 @@
-"""The layouts of a SQLite log: how each is made out of the one before, and how an older one is read as it is."""
+"""The layouts (schemas) of a SQLite log: the steps from each to the next, and views that read an older one.
+
+A published step must never change, also not in the bytes that it looks for: files of that layout exist.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,16 @@ if TYPE_CHECKING:
     Step: TypeAlias = "str | Callable[[sqlite3.Connection], None]"
 
 APPLICATION_ID = 0x47524E52
-"""``GRNR`` in the file's header: a database with another one is somebody else's."""
+"""``GRNR`` in the file's header. A database with another id belongs to another program."""
 
 RECENT_SECONDS = 3600.0
-"""Age up to which a start in a log of schema 2 is remembered as done: far longer than clients repeat one."""
+"""Maximum age of a start in a log of schema 2 that is remembered as done. Clients repeat a start for much less long."""
 
 
 def remember_starts(connection: sqlite3.Connection) -> None:
-    """Add the recent starts of each stream to the commands that its state remembers as done.
+    """Add the recent starts of each stream to the done commands in its state.
 
-    Until schema 2 a server that came back looked for them among the events. Since schema 3 the state alone is read.
+    Up to schema 2 a restarted server searched the events for them. Since schema 3 it reads only the state.
     """
     since = time.time_ns() // 1_000_000 - int(RECENT_SECONDS * 1000)
     for stream, state in connection.execute("SELECT id, state FROM streams").fetchall():
@@ -37,7 +40,7 @@ def _starts(connection: sqlite3.Connection, stream: int, since: int) -> Iterator
     for last_ts, body in rows:
         if last_ts < since:
             break
-        # The texts are looked for first: few lines have them, and to decode each would take minutes in a large log.
+        # Search for the bytes first. Few lines have them, and decoding every line of a large log would take minutes.
         for line in body.split(b"\n"):
             if b'"command_id":' in line and b'"type":"agent_started"' in line:
                 yield from _start(line, since)
@@ -47,11 +50,11 @@ def _start(line: bytes, since: int) -> Iterator[list[Any]]:
     try:
         event = orjson.loads(line)
         command_id = event["data"].get("command_id")
-        # The same words may stand in the text of any other event.
+        # The same bytes may be inside the text of any other event.
         if event["type"] == "agent_started" and isinstance(command_id, str) and event["ts"] >= since:
             yield [command_id, event["ts"], {"run_id": event["run_id"]}]
     except (ValueError, TypeError, LookupError, AttributeError):
-        return  # a damaged line: it is told where the events are read
+        return  # a damaged line, which is reported when the events are read
 
 
 def _with_starts(state: bytes, starts: list[list[Any]]) -> bytes | None:
@@ -61,7 +64,7 @@ def _with_starts(state: bytes, starts: list[list[Any]]) -> bytes | None:
         done: list[list[Any]] = rest[1] if rest else []
         return orjson.dumps([ts, items, closed_at, sorted(done + starts, key=_ts)])
     except (ValueError, TypeError, LookupError):
-        return None  # a damaged state: the session that reads it says so
+        return None  # a damaged state, which is reported when the session reads it
 
 
 def _ts(done: list[Any]) -> int:
@@ -70,8 +73,8 @@ def _ts(done: list[Any]) -> int:
 
 STEPS: tuple[tuple[Step, ...], ...] = (
     (
-        # What outlives the events. latest and total hold only while the stream has no batch: else its newest one says
-        # them.
+        # One row for each stream. latest and total are valid only while the stream has no batch: otherwise they follow
+        # from its newest batch.
         """
         CREATE TABLE streams (
             id INTEGER PRIMARY KEY,
@@ -84,9 +87,9 @@ STEPS: tuple[tuple[Step, ...], ...] = (
             UNIQUE (user, session)
         ) STRICT
         """,
-        # One row per session and flush. total: bytes of all events of the stream up to the end of this row, dropped
-        # ones too, so that a stream's size is a difference. A table in order of arrival with an index beside it takes
-        # 200 rows of five events six times as fast as one clustered by (stream, first).
+        # One row for each batch. total: bytes of all events of the stream up to the end of this row, dropped events
+        # included, so that a stream's size is a difference. A table in order of arrival with an index beside it takes
+        # 200 rows of five events six times as fast as a table clustered by (stream, first).
         """
         CREATE TABLE batches (
             id INTEGER PRIMARY KEY,
@@ -105,32 +108,32 @@ STEPS: tuple[tuple[Step, ...], ...] = (
         f"PRAGMA application_id = {APPLICATION_ID}",
     ),
     (
-        # When a stream without events was made or had its newest one (ms): by this it is forgotten some day.
+        # When a stream without events was made or had its newest event (ms). Retention removes the stream by this.
         "ALTER TABLE streams ADD COLUMN touched INTEGER NOT NULL DEFAULT 0",
         "UPDATE streams SET touched = CAST(strftime('%s', 'now') AS INTEGER) * 1000",
-        # The checksum of a row's body and state; none in rows of the first layout.
+        # The checksum of a row's body and state. Rows of the first layout have none.
         "ALTER TABLE batches ADD COLUMN checksum INTEGER",
-        # One row: the boot of the machine in which appends may still be lost with it, empty where none can be.
+        # One row: the boot of the machine at whose end appends may be lost. Empty if none can be lost.
         "CREATE TABLE risk (boot TEXT NOT NULL) STRICT",
         "INSERT INTO risk VALUES ('')",
     ),
     (
-        # The state is kept once for each stream, and written only when it changed. Rows of the layouts before keep
-        # the one that they were written with, which their checksums cover; in rows written since it is empty.
+        # The state is kept once for each stream, and written only when it changed. Older rows keep their state, because
+        # their checksums cover it. In rows written since, the state is empty.
         """
         UPDATE streams SET state = coalesce(
             (SELECT state FROM batches WHERE stream = streams.id ORDER BY first DESC LIMIT 1), state
         )
         """,
         remember_starts,
-        # Of the state; none where it was not written since.
+        # The checksum of the state. NULL if the state was not written since.
         "ALTER TABLE streams ADD COLUMN checksum INTEGER",
     ),
 )
-"""What makes each layout out of the one before; a new file takes all of these steps."""
+"""The steps from each layout to the next. A new file takes all of them."""
 
 SCHEMA = len(STEPS)
-"""The newest layout that this version reads, and the one that it writes."""
+"""The newest layout. This version reads all layouts up to it, and writes only this one."""
 
 _STREAMS_OF_OLD = """
 CREATE TEMP VIEW streams AS SELECT id, user, session, epoch, latest, total, {touched} AS touched, NULL AS checksum,
@@ -146,7 +149,7 @@ _VIEWS = {
 
 
 def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
-    """Take the steps that a log of schema ``version`` lacks, within the caller's transaction: all of them or none."""
+    """Take the missing steps of a log of schema ``version``. The caller's transaction makes it all or nothing."""
     for step in STEPS[version:]:
         for each in step:
             if isinstance(each, str):
@@ -157,7 +160,7 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
 
 
 def show_as_new(connection: sqlite3.Connection, version: int) -> None:
-    """Let a connection that only reads see a log of schema ``version`` in the newest layout."""
+    """Make views through which a read-only connection sees a log of schema ``version`` in the newest layout."""
     connection.execute("PRAGMA temp_store = MEMORY")
     for view in _VIEWS.get(version, ()):
         connection.execute(view)

@@ -1,4 +1,7 @@
-"""What a SQLite log does with its connections, in plain blocking calls: each class is for one caller at a time."""
+"""The reads and writes of a SQLite log, as plain blocking calls.
+
+Each object is for one caller at a time: :class:`~actors.eventlog.SqliteLog` calls them in threads.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from actors.errors import LogCorrupt, Trimmed
-from actors.eventlog._rows import (
-    RetentionWalk,
-    bounded,
-    check_names,
-    check_numbers,
-    checksum,
-    following,
-    split,
-    timestamp,
-)
+from actors.eventlog._retention import RetentionWalk, bounded
+from actors.eventlog._rows import checksum, lines_from, split
 from actors.eventlog._sqlite_file import transaction
-from actors.eventlog.base import Head, StreamKey
+from actors.eventlog.base import Head, StreamKey, check_names
+from actors.events.line import check_numbers, timestamp
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,8 +26,10 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Batch, Retention
 
 _REMEMBERED = 65_536
-"""Streams whose end the writer remembers, so that an append asks nothing: 300 bytes each. The oldest entry goes."""
+"""Maximum number of stream ends that the writer remembers, so that an append needs no query. 300 bytes each."""
 
+# The head of a stream. If it has batches, the oldest and the newest of them have the values; the stream's own row has
+# them only if all its events were trimmed.
 _FIND = """
 SELECT s.id, coalesce(newest.total, s.total), s.epoch,
     coalesce(oldest.first, s.latest + 1),
@@ -45,6 +43,7 @@ LEFT JOIN batches newest ON newest.id = (SELECT id FROM batches WHERE stream = s
 WHERE s.user = ? AND s.session = ?
 """
 
+# The rows from the row that contains :first on.
 _ROWS_FROM = """
 SELECT stream, first, count, body, state, checksum FROM batches
 WHERE stream = :stream AND first >= (SELECT max(first) FROM batches WHERE stream = :stream AND first <= :first)
@@ -60,11 +59,11 @@ _SET_STATE = "UPDATE streams SET state = ?, checksum = ? WHERE id = ?"
 
 
 class _End(NamedTuple):
-    """Where a stream ends: all that an append must know of it.
+    """The end of a stream: the values that an append needs.
 
-    ``state`` is the hash of its state, by which one that did not change is not written again. The bytes themselves
-    would be kept for each stream. Python draws the key of these 64 bits for each process, so nobody can make two
-    states that share one.
+    ``state`` is the hash of the stream's state: a state that did not change is not written again. Keeping the bytes
+    would cost too much memory. Two states with the same hash cannot be made on purpose: Python draws the key of its
+    64-bit hash for each process.
     """
 
     id: int
@@ -75,7 +74,7 @@ class _End(NamedTuple):
 
 @attrs.frozen
 class _Position:
-    """Where a stream stands: its head without the state, which may be large and is mostly not asked for."""
+    """The head of a stream without its state. The state may be large, and is not needed in most cases."""
 
     id: int
     total: int
@@ -95,7 +94,7 @@ class _Position:
 
 @attrs.frozen
 class _Boundary:
-    """The row in which what is kept begins, and what is left of it."""
+    """The row with the first event that a trim keeps, and the lines left in it."""
 
     id: int
     lines: list[bytes]
@@ -103,7 +102,7 @@ class _Boundary:
 
 
 class Reader:
-    """Reads what is committed, each call one consistent state of it, beside whatever is being written."""
+    """Reads from the log. Each call sees one consistent committed state, also while the writer works."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -119,7 +118,7 @@ class Reader:
 
     @contextlib.contextmanager
     def _snapshot(self) -> Generator[None]:
-        """Read one state of the file in the block."""
+        """Let all queries in the block see the same state of the file."""
         self._connection.execute("BEGIN")
         try:
             yield
@@ -134,14 +133,14 @@ class Reader:
             return []
         wanted = {"stream": stream.id, "first": after + 1}
         with contextlib.closing(self._connection.execute(_ROWS_FROM, wanted)) as rows:
-            return bounded(following(rows, after + 1), limit, size)
+            return bounded(lines_from(rows, after + 1), limit, size)
 
     def streams(self) -> list[StreamKey]:
         return sorted(StreamKey(*row) for row in self._connection.execute("SELECT user, session FROM streams"))
 
 
 class Writer:
-    """Changes the log; remembers where streams end, since nobody else moves that."""
+    """Writes to the log. It remembers the ends of streams: no other process changes them."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -149,7 +148,7 @@ class Writer:
 
     @property
     def remembered(self) -> int:
-        """Streams in memory."""
+        """Number of streams with their end in memory."""
         return len(self._ends)
 
     def make(self, key: StreamKey) -> Head:
@@ -168,7 +167,7 @@ class Writer:
         return stream.head(state)
 
     def append(self, batches: Sequence[Batch]) -> int:
-        """Append the batches; the number of events in them."""
+        """Append the batches. Return the number of their events."""
         ends: dict[StreamKey, _End] = {}
         states: dict[int, bytes] = {}
         rows = [self._row(batch, ends, states) for batch in batches]
@@ -179,6 +178,7 @@ class Writer:
             if states:
                 values = [(state, checksum(id_, 0, b"", state), id_) for id_, state in states.items()]
                 self._connection.executemany(_SET_STATE, values)
+        # Only after the commit: if it fails, the streams end where they did before.
         for key, end in ends.items():
             self._remember(key, end)
         return sum([row[2] for row in rows])
@@ -190,16 +190,16 @@ class Writer:
         self._remember(key, stream.end(state))
 
     def trim(self, key: StreamKey, keep: Retention, now: int) -> tuple[Head, bool]:
-        """Drop what is not to be kept; the head, and whether anything was dropped."""
+        """Drop the events that ``keep`` does not keep. Return the new head, and whether events were dropped."""
         stream = _existing(self._connection, key)
         state = _state(self._connection, key, stream.id)
         count = stream.latest + 1 - stream.oldest
-        surplus = RetentionWalk.of(keep, now, count, stream.size)
-        boundary = self._walk(stream.id, surplus)
-        if surplus.count == count:
+        walk = RetentionWalk.of(keep, now, count, stream.size)
+        boundary = self._boundary(stream.id, walk)
+        if walk.count == count:
             return stream.head(state), False
         with transaction(self._connection):
-            self._drop(stream, surplus.count, boundary)
+            self._drop(stream, walk.count, boundary)
         return _existing(self._connection, key).head(state), True
 
     def remove(self, key: StreamKey) -> None:
@@ -212,20 +212,21 @@ class Writer:
         self._ends.pop(key, None)
 
     def _row(self, batch: Batch, ends: dict[StreamKey, _End], states: dict[int, bytes]) -> tuple[Any, ...]:
-        """Make the batch's row; note the stream's new end, and its state where that changed."""
+        """Return the batch's row. Store the stream's new end in ``ends``, and a changed state in ``states``."""
         lines, count = batch.lines, len(batch.lines)
         end = ends.get(batch.key) or self._end(batch.key)
         if not count:
             raise ValueError(f"an empty batch for {batch.key}")
         if batch.first != end.latest + 1:
             raise LogCorrupt(f"{batch.key} is at {end.latest}: {batch.first} cannot follow")
-        check_numbers(batch, count)
+        check_numbers(batch.key, batch.first, lines, count)
         body = b"\n".join(lines)
+        # A line feed inside a line would make two lines of it when the body is split.
         if body.count(b"\n") != count - 1:
             raise LogCorrupt(f"a raw line feed in a line of {batch.key} from {batch.first}")
         size = len(body) - count + 1
         total = end.total + size
-        state = hash(batch.state)
+        state = hash(batch.state)  # compared with the hash of the stored state
         if state != end.state:
             states[end.id] = batch.state
         ends[batch.key] = _End(end.id, end.latest + count, total, state)
@@ -234,26 +235,28 @@ class Writer:
         check = checksum(end.id, batch.first, body, b"")
         return end.id, batch.first, count, size, total, first_ts, last_ts, body, check
 
-    def _walk(self, stream: int, surplus: RetentionWalk) -> _Boundary | None:
-        """Let ``surplus`` see the stream's rows from the oldest on; the row that is to be cut, if one is."""
+    def _boundary(self, stream: int, walk: RetentionWalk) -> _Boundary | None:
+        """Advance ``walk`` to the first event that is kept. Return the row that it is in, unless it begins that row."""
         query = "SELECT id, count, size, first_ts, last_ts FROM batches WHERE stream = ? ORDER BY first"
         with contextlib.closing(self._connection.execute(query, (stream,))) as rows:
+            # Most rows are decided by their columns. Only a row at the boundary is read and split into lines.
             for row, count, size, first_ts, last_ts in rows:
-                if surplus.settled(first_ts):
+                if walk.settled(first_ts):
                     break
-                if surplus.drop_whole(count, size, last_ts):
+                if walk.drop_whole(count, size, last_ts):
                     continue
                 query = "SELECT body, state FROM batches WHERE id = ?"
                 body, state = self._connection.execute(query, (row,)).fetchone()
                 lines = split(body, count)
-                dropped = surplus.drop(lines)
+                dropped = walk.drop(lines)
                 if dropped < count:
                     return _Boundary(row, lines[dropped:], state)
         return None
 
     def _drop(self, stream: _Position, kept: int, boundary: _Boundary | None) -> None:
+        """Delete all events but the newest ``kept``. ``boundary`` is the row that is cut, if one is."""
         oldest = stream.latest + 1 - kept
-        if not kept:
+        if not kept:  # no batch will be left to take these values from
             values = (stream.latest, stream.total, stream.touched, stream.id)
             self._connection.execute("UPDATE streams SET latest = ?, total = ?, touched = ? WHERE id = ?", values)
         if boundary is not None:
@@ -275,6 +278,7 @@ class Writer:
 
     def _remember(self, key: StreamKey, end: _End) -> None:
         if key not in self._ends and len(self._ends) >= _REMEMBERED:
+            # The oldest entry: dicts keep the order of insertion.
             del self._ends[next(iter(self._ends))]
         self._ends[key] = end
 
@@ -292,9 +296,9 @@ def _find(connection: sqlite3.Connection, key: StreamKey) -> _Position | None:
 
 
 def _state(connection: sqlite3.Connection, key: StreamKey, stream: int) -> bytes:
-    """Return the stream's state; ``LogCorrupt`` where it is not what was written."""
+    """Return the stream's state. Raise ``LogCorrupt`` if it is damaged."""
     state, total = connection.execute("SELECT state, checksum FROM streams WHERE id = ?", (stream,)).fetchone()
-    # A damaged row may hold anything.
+    # A damaged row may hold a value of any type.
     if not isinstance(state, bytes) or (total is not None and total != checksum(stream, 0, b"", state)):
         raise LogCorrupt(f"the state of {key} is damaged")
     return state

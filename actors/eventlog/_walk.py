@@ -1,4 +1,4 @@
-"""Reading a stream to its end while its server goes on: retention drops events, the stream may begin anew."""
+"""A walk through a stream while a server uses it: retention may drop events, and the stream may begin anew."""
 
 from __future__ import annotations
 
@@ -13,36 +13,41 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import EventLog, Head, StreamKey
 
+# Maximum size of a page: small enough for memory, large enough that the cost of a read does not count.
 _PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
 
 
 @attrs.define
 class StreamWalk:
-    """Reads a stream from its oldest event to the one that was the newest when the walk began.
+    """A reader of a stream, from its oldest event to the event that was the newest when the walk began.
 
-    Each page is nearer to that end, so a walk ends also where the stream changes meanwhile.
+    Each page gets nearer to that end, so a walk also ends if the stream changes meanwhile.
     """
 
     _log: EventLog
     _key: StreamKey
     head: Head
-    """Where the stream stood when the walk began."""
+    """The stream's head when the walk began."""
     position: int
-    """The seq of the last event that was returned, or dropped by retention before it could be."""
+    """Seq of the last event that was returned, or that retention dropped before it was read."""
     gone: bool = False
-    """Whether the stream was removed meanwhile, whether or not it began anew: the walk ended there."""
+    """Whether the stream was removed meanwhile. The walk ends then, also if the stream began anew."""
 
     @classmethod
     async def of(cls, log: EventLog, key: StreamKey) -> Self | None:
-        """Begin a walk; return None where the stream does not exist. Raises what the log raises."""
+        """Begin a walk. Return None if the stream does not exist. Raise the errors that ``log`` raises."""
         head = await log.head(key)
         return None if head is None else cls(log, key, head, head.oldest - 1)
 
     async def page(self) -> Sequence[bytes]:
-        """Return the next lines, the last of which is the event at :attr:`position` then; empty at the end.
+        """Return the next lines and advance :attr:`position` to the last of them. Return an empty sequence at the end.
 
-        Events that retention dropped meanwhile are passed over. Raises :class:`~actors.LogCorrupt` where the log lacks
-        an event that it says it has. Cancelled: the walk has not moved.
+        Events that retention dropped meanwhile are skipped.
+
+        Raises:
+            LogCorrupt: An event is missing that the log claims to have.
+
+        Cancellation: the walk has not moved.
         """
         while self.position < self.head.latest and not self.gone:
             try:
@@ -50,7 +55,8 @@ class StreamWalk:
             except Trimmed as trimmed:
                 self._skip_to(trimmed.oldest)
                 continue
-            # Asked after the read: an epoch never comes back, so the lines are of the stream that the walk began with.
+            # Check the epoch after the read. An epoch is never used again, so if it is the same now, the lines belong
+            # to the stream that the walk began with.
             head = await self._log.head(self._key)
             if head is None or head.epoch != self.head.epoch:
                 self.gone = True
@@ -66,9 +72,9 @@ class StreamWalk:
         try:
             return await self._log.read(self._key, self.position, limit, _PAGE_BYTES)
         except KeyError:
-            return ()  # the head says so too
+            return ()  # the stream is gone; the caller learns that from the head
 
     def _skip_to(self, oldest: int) -> None:
-        if oldest <= self.position + 1:  # the same again and again
-            raise LogCorrupt(f"event {self.position + 1} is said to be kept, and to be trimmed")
+        if oldest <= self.position + 1:  # the next read would raise the same again, for ever
+            raise LogCorrupt(f"event {self.position + 1} is both kept and trimmed, as the log says")
         self.position = oldest - 1

@@ -1,18 +1,18 @@
-"""The contract of an event log: what every engine keeps, whatever it keeps it in.
+"""The contract of an event log, which every engine keeps.
 
-A log holds *streams*, one per session of a user. A stream is a sequence of encoded events (*lines*: one JSON object
-each, no raw line feed in it, beginning ``{"seq":12,"ts":1700000000000``) numbered from 1 without a gap. The log never
-looks into a line, with two exceptions: as it appends a line it compares the ``seq``, and for retention by age it reads
-``ts``, which never falls within a stream; that is its writer's care. A line without a ``ts`` raises ``LogCorrupt``, at
-the latest where it is read.
+A log holds *streams*, one for each session of a user. A stream is a sequence of encoded events (*lines*), numbered from
+1 without a gap. A line is one JSON object without a raw line feed that begins ``{"seq":12,"ts":1700000000000``
+(:mod:`actors.events.line`). The log treats lines as opaque bytes, with two exceptions: it compares the ``seq`` of each
+line that it appends, and it reads ``ts`` for retention by age. ``ts`` never falls within a stream: the stream's writer
+ensures that. A line without a ``ts`` raises ``LogCorrupt``, at the latest when it is read.
 
-Beside its events a stream has an ``epoch``, drawn when it is made, and a ``state``: opaque bytes that its writer gives
-with every batch (what was open after that batch). The log keeps the newest state of a stream once, and need not write
-one that did not change. Epoch, ``latest`` and ``state`` outlive the events: a stream whose events were all trimmed
-still knows where it was and what it had open.
+Beside its events a stream has an ``epoch``, drawn when it is made, and a ``state``: opaque bytes that its writer passes
+with every batch (the items open after that batch). The log keeps only the newest state of a stream, and need not write
+a state that did not change. Epoch, ``latest`` and ``state`` outlive the events: a stream whose events were all trimmed
+still has its position and its open items.
 
-One process has one writer per stream; the log does not arbitrate between two. User and session are text that UTF-8 can
-hold.
+Each stream has one writer in one process. The log does not arbitrate between two writers. User and session are text
+that UTF-8 can encode.
 """
 
 from __future__ import annotations
@@ -28,29 +28,39 @@ if TYPE_CHECKING:
 
 
 class StreamKey(NamedTuple):
-    """Whose stream: two sessions of one name under two users have nothing in common."""
+    """The name of a stream. Sessions with one name under two users are two independent streams."""
 
     user: str
     session: str
 
 
+def check_names(key: StreamKey) -> None:
+    """Raise ``ValueError`` for a name that UTF-8 cannot encode. Not every engine could store it, so none accepts it."""
+    for name in key:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name!r} is not a valid name: it has a lone surrogate") from error
+
+
 @attrs.frozen
 class Head:
-    """Where a stream stands.
-
-    ``oldest`` is the lowest seq kept, ``latest + 1`` where none is. ``size`` is the bytes of the kept lines,
-    ``oldest_ts`` the ``ts`` (ms since 1970) of the oldest one, 0 where none is kept. ``state`` is what the last batch
-    carried, empty before the first. ``touched`` (ms since 1970) is the ``ts`` of the newest event there ever was, or
-    when the stream was made where there was none: how long it was left alone. Two heads that differ in it are equal.
-    """
+    """The position and the size of a stream."""
 
     epoch: str
     oldest: int
+    """The lowest seq kept; ``latest + 1`` if no event is kept."""
     latest: int
+    """The highest seq ever appended, 0 before the first."""
     size: int
+    """Bytes of the kept lines."""
     oldest_ts: int
+    """The ``ts`` of the oldest kept event, in ms since 1970; 0 if no event is kept."""
     state: bytes
+    """The state of the last batch or mark, empty before the first."""
     touched: int = attrs.field(default=0, eq=False)
+    """The ``ts`` of the newest event, also after it was trimmed; the time when the stream was made if it never had an
+    event. In ms since 1970. Two heads that differ only in this are equal."""
 
 
 @attrs.define
@@ -70,10 +80,10 @@ class Batch:
 
 @attrs.frozen
 class Retention:
-    """How much of a stream is kept: the newest events within all three limits, exactly.
+    """Limits for the events of a stream. The newest events within all three limits are kept, exactly.
 
-    An event is dropped when ``events`` newer ones exist, when it and all newer ones are more than ``size`` bytes, or
-    when it is older than ``seconds``: exactly as old is kept. The newest event is subject to them too.
+    An event is dropped when ``events`` newer ones exist, when it and all newer ones together are more than ``size``
+    bytes, or when it is older than ``seconds`` (an event exactly that old is kept). That holds for the newest one too.
     """
 
     events: int = 10_000
@@ -81,119 +91,136 @@ class Retention:
     seconds: float = 7 * 24 * 3600.0
 
     def beside(self, state: int) -> Retention:
-        """Return the limits for the events of a stream whose state has so many bytes.
+        """Return the limits for the events alone, so that events and ``state`` bytes together fit ``size``.
 
-        A log counts the bytes of lines alone. Its user counts the state in, so that ``size`` bounds both together.
+        A log counts the bytes of lines only; its user subtracts the state with this method.
         """
         return attrs.evolve(self, size=max(0, self.size - state))
 
 
 @attrs.frozen
 class LogStatistics:
-    """What a log did since it was opened."""
+    """Counters of a log since it was opened."""
 
     engine: str
     """memory, sqlite or valkey."""
     streams: int
-    """Streams in this process's memory: a small entry each."""
+    """Streams with an entry in this process's memory. An entry is small."""
     commits: int
     """Appends that were made durable: one transaction each."""
     batches: int
-    """Batches in those commits: one per session and flush."""
+    """Batches in those commits: one for each session and commit."""
     events: int
     """Events in those batches."""
     reads: int
-    """Calls of ``read``: 0 while every client finds what it wants in its session's ring."""
+    """Calls of ``read``. It stays 0 as long as every client finds its next events in its session's ring."""
     trims: int
-    """Calls of ``trim`` that dropped something."""
+    """Calls of ``trim`` that dropped events."""
     wal_bytes: int = attrs.field(default=0, eq=False)
-    """Size of the write-ahead log's file, as it was at most a second before the newest write; 0 where there is none.
+    """Size of the write-ahead log's file, 0 if there is none. Measured at most a second before the newest write.
 
-    It grows for as long as another program goes on with one read of the log, and is cut back after that.
+    The file grows as long as another program keeps one read of the log open, and shrinks after that.
     """
 
 
 class EventLog(ABC):
-    """Base of all logs. Used as an async context manager: :meth:`open` on entry, :meth:`close` on exit.
+    """Base class of all logs. As an async context manager it calls :meth:`open` on entry and :meth:`close` on exit.
 
     Every method may be called concurrently. Errors are :class:`~actors.LogUnavailable` (try again later; also while
-    the log is not open), :class:`~actors.LogCorrupt` and :class:`~actors.LogSchemaTooNew`; a stream that was never
+    the log is not open), :class:`~actors.LogCorrupt` and :class:`~actors.LogSchemaTooNew`. A stream that was never
     made raises ``KeyError``.
 
-    A call that raises ``Cancelled`` did nothing. One that is cancelled when its work can no longer be taken back is
-    waited for and returns as if it were not; the cancellation then comes at the caller's next checkpoint.
+    Cancellation: a call that raises ``Cancelled`` did nothing. A call that is cancelled when its work can no longer be
+    undone finishes and returns normally; the caller is cancelled at its next checkpoint.
     """
 
     gather_seconds: float = 0.0
-    """How long after an append was due small ones had better gather for the next: what one of its own costs."""
+    """Minimum interval between commits of small appends, in seconds. Appends that arrive sooner are batched into the
+    next commit. About the cost of one commit."""
 
     outlives_process: bool = True
-    """Whether commits can be there after the death of the process. False only for a log that forgets all once closed.
+    """Whether commits may survive the death of the process. False only for a log that is empty once it was closed.
 
-    Where True, the agent of a start that a client may send again is called once ``agent_started`` is committed: a death
-    of the process before that leaves nothing done, a later one leaves the start known. A log that wraps another says
-    what that one says.
+    If True, the agent of a start that a client may repeat is called only after ``agent_started`` is committed: if the
+    process dies before, nothing was done; if it dies later, the start is known. A log that wraps another log has the
+    value of that log.
     """
 
     @abstractmethod
     async def open(self) -> None:
-        """Make the log usable. Raises when it cannot be; then, as when it is cancelled, nothing stays open.
+        """Open the log. An open log raises ``RuntimeError``; a closed log may be opened again.
 
-        Opening an open log is a ``RuntimeError``. A closed one may be opened again.
+        Cancellation: if this is cancelled or raises, nothing stays open.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish what was accepted and release everything. Runs to its end although it is cancelled. Idempotent."""
+        """Finish accepted calls and release all resources. Idempotent.
+
+        Cancellation: it runs to its end.
+        """
 
     @abstractmethod
     async def make(self, key: StreamKey) -> Head:
-        """Return the stream's head; the stream is made, with an epoch and ``latest`` 0, if it does not exist.
+        """Return the stream's head. If the stream does not exist, make it with a new epoch and ``latest`` 0.
 
-        Raises ``ValueError`` for a name that UTF-8 cannot hold (a lone surrogate).
+        Raises:
+            ValueError: UTF-8 cannot encode the name (it has a lone surrogate).
         """
 
     @abstractmethod
     async def head(self, key: StreamKey) -> Head | None:
-        """Return the stream's head, None if it does not exist. Never makes one."""
+        """Return the stream's head, or None if the stream does not exist. Never makes a stream."""
 
     @abstractmethod
     async def append(self, batches: Sequence[Batch]) -> None:
-        """Append all batches in one commit: when it returns they are as durable as the engine is set to make them.
+        """Append all batches in one commit. After it returns they are as durable as the engine is configured to be.
 
-        All or nothing: when it raises, none of them is in the log. Each batch's ``first`` must be its stream's
-        ``latest + 1``, and each line's ``seq`` must follow from it (``LogCorrupt`` otherwise); several batches of one
-        stream follow each other. An empty batch is a ``ValueError``. Until it returns, the batches and
-        their lists of lines must not be changed.
+        All or nothing: if it raises, no batch is in the log.
+
+        Args:
+            batches: Each batch's ``first`` must be its stream's ``latest + 1``. Batches of one stream must follow each
+                other. The batches and their lists of lines must not be changed until this returns.
+
+        Raises:
+            LogCorrupt: A batch does not follow its stream's ``latest``, or a line does not have its number.
+            ValueError: A batch is empty.
+            KeyError: A stream does not exist.
         """
 
     @abstractmethod
     async def mark(self, key: StreamKey, state: bytes) -> None:
-        """Put ``state`` in place of what the last batch carried, as durably as a batch, without an event."""
+        """Replace the stream's state without an event, as durably as a batch."""
 
     @abstractmethod
     async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
-        """Return lines with seq ``after + 1`` and up, ascending, contiguous: at most ``limit``, at most ``size`` bytes.
+        """Return the lines with seq ``after + 1`` and up, in order and without a gap.
 
-        Where the first line alone is larger than ``size`` it is returned alone. Empty when ``after`` is at or above
-        ``latest``. ``after + 1`` below ``oldest`` raises :class:`~actors.Trimmed`: a part is never given in silence.
+        Args:
+            key: The stream.
+            after: The seq before the first line. The result is empty if it is at or above ``latest``.
+            limit: Maximum number of lines.
+            size: Maximum bytes of the lines. A first line that is larger is returned alone.
+
+        Raises:
+            Trimmed: ``after + 1`` is below ``oldest``. A part of the lines is never returned instead.
         """
 
     @abstractmethod
     async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
-        """Drop what ``keep`` does not keep at ``now`` (ms since 1970), exactly; the head afterwards."""
+        """Drop exactly the events that ``keep`` does not keep at ``now`` (ms since 1970). Return the new head."""
 
     @abstractmethod
     async def streams(self) -> Sequence[StreamKey]:
-        """Every stream in the log, sorted."""
+        """Return the keys of all streams in the log, sorted."""
 
     @abstractmethod
     async def remove(self, key: StreamKey) -> None:
-        """Forget the stream, its epoch with it. Nothing happens when it does not exist."""
+        """Remove the stream and its epoch. Do nothing if it does not exist."""
 
     @abstractmethod
     def statistics(self) -> LogStatistics:
-        """Return what the log did since it was opened."""
+        """Return the counters since the log was opened."""
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -1,4 +1,4 @@
-"""The log that ends with its process: for tests, demos and servers that may forget."""
+"""The log in memory, for tests, demos and servers that may lose their events when they end."""
 
 # ruff: noqa: D102 - the methods' contract is EventLog's
 
@@ -13,8 +13,9 @@ import attrs
 import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
-from actors.eventlog._rows import RetentionWalk, bounded, check_names, check_numbers, timestamp
-from actors.eventlog.base import EventLog, Head, LogStatistics
+from actors.eventlog._retention import RetentionWalk, bounded
+from actors.eventlog.base import EventLog, Head, LogStatistics, check_names
+from actors.events.line import check_numbers, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,20 +23,22 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Batch, Retention, StreamKey
 
 _COMPACT_AT = 1024
-"""Fewer empty places than this are not worth moving the lines behind them."""
+"""Number of empty places from which the lines behind them are moved to the front. Fewer are not worth the move."""
 
 
 @attrs.define
 class _Stream:
+    """The lines of one stream and its head."""
+
     epoch: str = attrs.field(factory=lambda: secrets.token_hex(8))
     lines: list[bytes] = attrs.Factory(list[bytes])
     gone: int = 0
-    """Places at the front of ``lines`` whose events were trimmed; they hold nothing."""
+    """Number of empty places at the front of ``lines``. Their events were trimmed."""
     latest: int = 0
     size: int = 0
     state: bytes = b""
     touched: int = attrs.field(factory=lambda: time.time_ns() // 1_000_000)
-    """Only while there is no line; else the newest one says it."""
+    """In ms since 1970. Valid only while there is no line: otherwise the newest line's ``ts`` is used."""
 
     @property
     def count(self) -> int:
@@ -52,13 +55,13 @@ class _Stream:
         return Head(self.epoch, self.latest + 1 - count, self.latest, self.size, oldest_ts, self.state, touched)
 
     def add(self, batch: Batch) -> int:
-        """Append the batch; return how many lines it has."""
+        """Append the batch. Return its number of lines."""
         count = len(batch.lines)
         if not count:
             raise ValueError(f"an empty batch for {batch.key}")
         if batch.first != self.latest + 1:
             raise LogCorrupt(f"{batch.key} is at {self.latest}: {batch.first} cannot follow")
-        check_numbers(batch, count)
+        check_numbers(batch.key, batch.first, batch.lines, count)
         self.lines.extend(batch.lines)
         self.latest += count
         self.size += batch.size
@@ -66,7 +69,7 @@ class _Stream:
         return count
 
     def take_back(self, batch: Batch, state: bytes) -> None:
-        """Undo the last :meth:`add`, before which the state was ``state``."""
+        """Undo the last :meth:`add`. ``state`` is the state before it."""
         count = len(batch.lines)
         del self.lines[-count:]
         self.latest -= count
@@ -74,9 +77,13 @@ class _Stream:
         self.state = state
 
     def drop(self, count: int, size: int) -> None:
-        """Let the ``count`` oldest lines go; ``size`` bytes remain. Moves the rest once per as many lines dropped."""
+        """Drop the ``count`` oldest lines. ``size`` is the bytes of the lines that remain.
+
+        The remaining lines are moved only when at least as many were dropped, so that a trim is cheap.
+        """
         if count == self.count:
             self.touched = timestamp(self.lines[-1])
+        # Free the memory of the dropped lines now; move the others later.
         self.lines[self.gone : self.gone + count] = itertools.repeat(b"", count)
         self.gone += count
         self.size = size
@@ -86,10 +93,10 @@ class _Stream:
 
 
 class MemoryLog(EventLog):
-    """Keeps the very line objects it is given; nothing is copied or joined. Closing it forgets everything.
+    """A log in memory. It keeps the line objects that it is given, without a copy. Closing it removes everything.
 
-    :meth:`append` never yields to other tasks, so that delivery can follow in the same turn: whoever appends without
-    end must wait for something in between. It costs about as much as extending a list.
+    :meth:`append` never yields to other tasks, so that delivery can follow in the same turn. A caller that appends in a
+    loop must therefore yield by itself. An append costs about as much as extending a list.
     """
 
     outlives_process = False
@@ -123,6 +130,7 @@ class MemoryLog(EventLog):
         return None if stream is None else stream.head()
 
     async def append(self, batches: Sequence[Batch]) -> None:
+        # Not a full checkpoint: an append must not yield (see the class).
         await trio.lowlevel.checkpoint_if_cancelled()
         streams = self._opened()
         done: list[tuple[_Stream, Batch, bytes]] = []
@@ -133,7 +141,7 @@ class MemoryLog(EventLog):
                 state = stream.state
                 events += stream.add(batch)
                 done.append((stream, batch, state))
-        except BaseException:
+        except BaseException:  # all or nothing: undo the batches before the refused one
             for stream, batch, state in reversed(done):
                 stream.take_back(batch, state)
             raise
@@ -159,10 +167,10 @@ class MemoryLog(EventLog):
     async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
         await trio.lowlevel.checkpoint()
         stream = self._opened()[key]
-        surplus = RetentionWalk.of(keep, now, stream.count, stream.size)
-        dropped = surplus.drop(stream.kept(stream.latest + 1 - stream.count))
+        walk = RetentionWalk.of(keep, now, stream.count, stream.size)
+        dropped = walk.drop(stream.kept(stream.latest + 1 - stream.count))
         if dropped:
-            stream.drop(dropped, surplus.size)
+            stream.drop(dropped, walk.size)
             self._trims += 1
         return stream.head()
 

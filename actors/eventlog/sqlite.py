@@ -1,4 +1,4 @@
-"""The log in one SQLite file: the default."""
+"""The log in a SQLite file, the default engine."""
 
 # ruff: noqa: D102 - the methods' contract is EventLog's
 
@@ -27,18 +27,26 @@ T = TypeVar("T")
 
 
 class SqliteLog(EventLog):
-    """Keeps every batch as one row and every append as one transaction, in a file that one process may have open.
+    """A log in a SQLite file. One process may have it open: every batch is a row, every append a transaction.
 
-    What :meth:`append` returned for outlives the death of the process. With ``synchronous="FULL"`` it outlives a power
-    failure too; with ``"NORMAL"`` that may take the last appends, never a part of one.
+    An append that returned survives the death of the process. With ``synchronous="FULL"`` it survives a power failure
+    too. With ``"NORMAL"`` a power failure may lose the last appends, but never a part of an append.
 
-    With ``read_only`` it is read beside whoever has it open, and whatever would change it is ``LogUnavailable``.
+    All work is done in threads: one call at a time writes, and one call at a time reads meanwhile.
 
-    All work is done in threads: one call at a time writes, one at a time reads beside it. Where another program holds
-    the file locked (``sqlite3`` on a terminal, say) a call waits ``busy_seconds``, then it is ``LogUnavailable``.
+    Args:
+        path: The file. It is made if it does not exist.
+        synchronous: ``"NORMAL"`` or ``"FULL"``, as above.
+        busy_seconds: Maximum time that a call waits while another program (for example ``sqlite3`` in a terminal) has
+            locked the file. After that it raises ``LogUnavailable``.
+        read_only: Open an existing log to read it, also while another process has it open. Calls that would change it
+            raise ``LogUnavailable``.
+
+    Raises:
+        ConfigError: The path or ``synchronous`` cannot be used.
     """
 
-    gather_seconds = 0.002
+    gather_seconds = 0.002  # about the cost of one commit
 
     def __init__(
         self,
@@ -69,6 +77,7 @@ class SqliteLog(EventLog):
             await trio.to_thread.run_sync(self._open, limiter=self._writing)
 
     async def close(self) -> None:
+        # Both limiters: calls in progress finish first.
         with trio.CancelScope(shield=True):
             async with self._reading:
                 await trio.to_thread.run_sync(self._close, limiter=self._writing)
@@ -134,6 +143,7 @@ class SqliteLog(EventLog):
         return await trio.to_thread.run_sync(work, limiter=self._reading)
 
     def _opened(self, part: T | None) -> T:
+        """Return the reader or the writer. Raise ``LogUnavailable`` if the log has none."""
         if part is None:
             is_open = self._database is not None
             raise LogUnavailable(f"{self._path} is {'open for reading only' if is_open else 'not open'}")
@@ -142,6 +152,7 @@ class SqliteLog(EventLog):
     def _open(self) -> None:
         if self._database is not None:
             raise RuntimeError(f"{self._path} is open already")
+        # Before the files are open: a child forked in between must know that they are not its own.
         forks.keep_files(self)
         try:
             self._open_files()
@@ -164,7 +175,7 @@ class SqliteLog(EventLog):
             database.close()
         forks.release_files(self)
 
-    # For a forked child
+    # For a forked child process (see actors.loop.forks)
 
     def files(self) -> Sequence[Path]:
         return files_of(self._path)

@@ -1,7 +1,7 @@
-"""Whether what a log holds is whole: every rule of the grammar (:mod:`actors.events.grammar`), event by event.
+"""The check of a log: each event against every rule of the grammar (:mod:`actors.events.grammar`).
 
-Beside G1 to G5 a fault may be of the rule ``event`` (a line that is not an event), ``ts`` (time goes back), ``log``
-(the engine finds its own data damaged) or ``state`` (what is remembered beside the events cannot be read).
+A fault names the rule that is broken. Beside G1 to G5 these are ``event`` (a line is not an event), ``ts`` (time goes
+back), ``log`` (the engine finds its own data damaged) and ``state`` (the stream's state cannot be read).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import orjson
 from actors.errors import GrammarError, LogCorrupt
 from actors.eventlog._walk import StreamWalk
 from actors.events.decoding import decode_event
-from actors.events.grammar import CALL, INPUT, RUN, Grammar
+from actors.events.grammar import Grammar, Kind
+from actors.events.types import EventType
 from actors.failures import text_of
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from actors.events.types import Event
 
 _ATTEMPTS = 3
-"""How often a session is read that is forgotten and begins anew while it is read."""
+"""How many times a session is read if it is removed and begins anew while it is read."""
 _OPENING = {
-    "tool_completed": ("tool_executing", CALL),
-    "input_received": ("input_requested", INPUT),
-    "input_withdrawn": ("input_requested", INPUT),
+    EventType.TOOL_COMPLETED: (EventType.TOOL_EXECUTING, Kind.CALL),
+    EventType.INPUT_RECEIVED: (EventType.INPUT_REQUESTED, Kind.INPUT),
+    EventType.INPUT_WITHDRAWN: (EventType.INPUT_REQUESTED, Kind.INPUT),
 }
+"""For each closing event of a call or a question: the type of its opening event, and the kind of the item."""
 
 
 @attrs.frozen
@@ -39,7 +41,7 @@ class LogFault:
     user: str
     session: str
     seq: int
-    """The event that breaks it; the newest one where what is missing is the fault."""
+    """Seq of the event that breaks the rule, or of the newest event if the fault is that something is missing."""
     rule: str
     message: str
 
@@ -49,7 +51,7 @@ class LogFault:
 
 @attrs.frozen
 class LogReport:
-    """What was looked at, and every fault in it."""
+    """The result of a check: its extent, and every fault that it found."""
 
     sessions: int
     events: int
@@ -57,9 +59,18 @@ class LogReport:
 
 
 async def verify_log(log: EventLog) -> LogReport:
-    """Check every session in an open log; nothing is changed. One that a server writes to is checked as it stood.
+    """Check every session in an open log, and change nothing.
 
-    What retention has dropped is taken for having been right. Raises :class:`~actors.LogUnavailable`. Safe to cancel.
+    A session that a server writes to is checked up to its newest event at the beginning of the check. Events that
+    retention has dropped are assumed to have been correct.
+
+    Args:
+        log: An open log. To check a file that a server has open, open it with ``read_only``.
+
+    Raises:
+        LogUnavailable: The log cannot be read.
+
+    Cancellation: nothing is left behind.
     """
     sessions, events = 0, 0
     faults: list[LogFault] = []
@@ -73,13 +84,13 @@ async def verify_log(log: EventLog) -> LogReport:
 async def _verify_stream(log: EventLog, key: StreamKey, faults: list[LogFault]) -> tuple[Head | None, int]:
     for _ in range(_ATTEMPTS):
         walk = await _begin(log, key, faults)
-        if walk is None:
+        if walk is None:  # removed since it was listed, or damaged
             return None, 0
         found, count = await _check(key, walk)
         if not walk.gone:
             faults += found
             return walk.head, count
-    message = f"it began anew {_ATTEMPTS} times while it was read: it was not checked"
+    message = f"not checked: the session began anew {_ATTEMPTS} times while it was read"
     faults.append(LogFault(*key, 0, "log", message))
     return None, 0
 
@@ -93,40 +104,42 @@ async def _begin(log: EventLog, key: StreamKey, faults: list[LogFault]) -> Strea
 
 
 async def _check(key: StreamKey, walk: StreamWalk) -> tuple[list[LogFault], int]:
-    """Return the faults of what is kept of the stream, and how many events were checked."""
+    """Return the faults among the kept events of a stream, and the number of events checked."""
     found: list[LogFault] = []
     check = StreamCheck(walk.head.oldest)
     try:
         while lines := await walk.page():
             first = walk.position - len(lines) + 1
-            if first != check.expected:  # the server dropped what was to be read, and what was checked
+            if first != check.expected:  # the server has trimmed events that were next, and those checked before
                 found, check = [], StreamCheck(first)
             for line in lines:
                 found += [LogFault(*key, check.seq, rule, message) for rule, message in check.take(line)]
     except LogCorrupt as error:
         return [*found, LogFault(*key, check.seq + 1, "log", text_of(error))], check.count
     if walk.position >= check.expected:
-        return [], 0  # it dropped all of it
+        return [], 0  # the server has trimmed all of it
     found += [LogFault(*key, walk.head.latest, rule, message) for rule, message in check.end(walk.head)]
     return found, check.count
 
 
 class StreamCheck:
-    """The rules of one session, over its lines from ``oldest`` on: :meth:`take` each, then :meth:`end`. Pure."""
+    """The check of one session. Pass each line from ``oldest`` on to :meth:`take`, then call :meth:`end`. Pure."""
 
     def __init__(self, oldest: int) -> None:
         self.seq = oldest - 1
-        """The event taken last."""
+        """Seq of the last event."""
         self.expected = oldest
-        """The place of the next line."""
+        """Seq that the next line should have, if no line has a wrong number."""
         self.count = 0
+        """Number of lines taken."""
         self._trimmed = oldest > 1
         self._grammar = Grammar()
+        # Items that an event was seen of, closed ones included.
         self._known: set[tuple[str, str]] = set()
         self._ts = 0
 
     def take(self, line: bytes) -> Iterator[tuple[str, str]]:
-        """Take the next line; yield the rules that it breaks, and how."""
+        """Check the next line. Yield each rule that it breaks, with a message."""
         expected = self.seq + 1
         self.seq = expected
         self.expected += 1
@@ -145,10 +158,11 @@ class StreamCheck:
         yield from self._apply(event)
 
     def end(self, head: Head) -> Iterator[tuple[str, str]]:
-        """After the last line: compare with where the log says that the session stands."""
+        """Compare the events with the stream's head, after the last line. Yield each broken rule, with a message."""
         if self.seq != head.latest:
             yield "G1", f"the newest event is {self.seq}, the log says {head.latest}"
         try:
+            # See actors.streams._done for the layout of a state.
             record: list[Any] = orjson.loads(head.state) if head.state else [0, []]
             remembered = {(item.kind, item.id) for item in Grammar.restore(record[1]).open}
         except (ValueError, TypeError, LookupError) as error:
@@ -158,13 +172,15 @@ class StreamCheck:
         for kind, id_ in sorted(is_open - remembered):
             yield "G5", f"{kind} {id_} is open, and nothing remembers to close it"
         for kind, id_ in sorted(remembered - is_open):
+            # An item that no kept event mentions may have been opened by a trimmed one: then it may well be open.
             if not self._trimmed or (kind, id_) in self._known:
                 yield "G5", f"{kind} {id_} is remembered as open, and is not"
 
     def _apply(self, event: Event) -> Iterator[tuple[str, str]]:
+        # If the beginning of the stream was trimmed, an event may belong to an item that was opened there.
         if self._trimmed:
             self._presume(event)
-        if event.type == "agent_started" and (RUN, str(event.run_id)) in self._known:
+        if event.type == EventType.AGENT_STARTED and (Kind.RUN, str(event.run_id)) in self._known:
             yield "G2", f"run {event.run_id} was started before"
         name = str(getattr(event, "agent", getattr(event, "tool", "")))
         try:
@@ -177,29 +193,29 @@ class StreamCheck:
 
     def _note(self, event: Event) -> None:
         if event.run_id is not None:
-            self._known.add((RUN, event.run_id))
+            self._known.add((Kind.RUN, event.run_id))
         for opening, kind in _OPENING.values():
             if event.type == opening and event.call_id is not None:
                 self._known.add((kind, event.call_id))
 
     def _presume(self, event: Event) -> None:
-        """Open what must have been opened by an event that retention has dropped."""
+        """Open the items that the event needs if their opening events may have been trimmed."""
         if event.parent_run_id is not None:
             self._presume_run(event.parent_run_id, None)
-        if event.run_id is not None and event.type != "agent_started":
+        if event.run_id is not None and event.type != EventType.AGENT_STARTED:
             self._presume_run(event.run_id, event.parent_run_id)
         if event.type in _OPENING and event.call_id is not None:
-            opening, kind = _OPENING[event.type]
+            opening, kind = _OPENING[EventType(event.type)]
             if (kind, event.call_id) not in self._known:
                 self._try(opening, event.run_id, event.call_id)
 
     def _presume_run(self, run_id: str, parent_run_id: str | None) -> None:
-        if (RUN, run_id) not in self._known:
-            self._known.add((RUN, run_id))
-            self._try("agent_started", run_id, parent_run_id=parent_run_id)
+        if (Kind.RUN, run_id) not in self._known:
+            self._known.add((Kind.RUN, run_id))
+            self._try(EventType.AGENT_STARTED, run_id, parent_run_id=parent_run_id)
 
     def _try(self, event: str, run_id: str | None, call_id: str | None = None, **fields: Any) -> None:
         try:
             self._grammar.apply(event, run_id, call_id, **fields)
         except GrammarError:
-            return  # then the event itself breaks the rule, and says so
+            return  # the event itself breaks the rule too, and is reported

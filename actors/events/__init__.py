@@ -1,4 +1,4 @@
-"""Events: what a session tells, its JSON, its grammar and what is removed from it. Pure."""
+"""The events of a session: their types, their JSON, their grammar and the removal of secrets. Pure."""
 
 from actors.events.types import (
     JSON,

@@ -1,7 +1,7 @@
-"""Events from their wire form: the reading half of the codec, for clients, ``tail`` and ``verify``.
+"""The decoding of events from their wire form, for clients, ``tail`` and ``verify``. Pure.
 
-Forgiving where a newer writer may know more (fields that are not known are ignored, types that are not known become
-:class:`~actors.UnknownEvent`), strict where it cannot: a value of the wrong type is never bent into the right one.
+The decoder ignores what only a newer server can know: unknown fields are skipped, and an unknown type becomes an
+:class:`~actors.UnknownEvent`. It is strict otherwise: a value of the wrong type is refused and never converted.
 """
 
 from __future__ import annotations
@@ -13,52 +13,52 @@ from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import format_exception
 
-from actors.events.types import EVENT_TYPES, MAX_SEQ, Event, UnknownEvent
+from actors.events.types import ENVELOPE, EVENT_TYPES, MAX_SEQ, Event, UnknownEvent
 from actors.failures import shown, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ENVELOPE = ("seq", "ts", "run_id", "parent_run_id", "call_id")
-
 
 def decode_event(obj: dict[str, Any]) -> Event:
-    """Make the event that ``obj``, one parsed element of an ``events`` frame, stands for.
+    """Return the event for one parsed element of an ``events`` frame.
 
-    JSON values in it are handed over as they are, not copied. Raises ``ValueError`` with every fault and its path where
-    the envelope (``seq``, ``type``, ``ts``, ids, ``data``) or the data of a known type does not fit.
+    Args:
+        obj: The parsed JSON object. JSON values inside it become part of the event without a copy.
+
+    Raises:
+        ValueError: The envelope (``seq``, ``type``, ``ts``, ids, ``data``) or the data of a known type does not fit.
+            The message has every fault and its path.
     """
     kind, data = obj.get("type"), obj.get("data")
     if not isinstance(kind, str) or not isinstance(data, dict):
-        # The value is what is wrong here, as everywhere below: one exception for all that can be.
-        raise ValueError(f"an event needs a type and a data object: {_shortened(obj)}")  # noqa: TRY004  as said
+        # All faults of an event are the same exception.
+        raise ValueError(f"an event needs a type and a data object: {shown(obj, 80)}")  # noqa: TRY004  as said
     fields = cast("dict[str, Any]", data)
     known = EVENT_TYPES.get(kind, UnknownEvent)
     flat = {"type": kind, "raw": fields} if known is UnknownEvent else dict(fields)
-    for name in _ENVELOPE:
+    # A field of the data that is called like one of the envelope must not replace it.
+    for name in ENVELOPE:
         flat.pop(name, None)
         if name in obj:
             flat[name] = obj[name]
     try:
         event = _converter.structure(flat, known)
     except BaseValidationError as error:
-        raise ValueError(f"{kind}: {'; '.join(transform_error(error, path=kind, format_exception=_told))}") from error
+        faults = transform_error(error, path=kind, format_exception=_fault_text)
+        raise ValueError(f"{kind}: {'; '.join(faults)}") from error
     if not 1 <= event.seq <= MAX_SEQ:
         raise ValueError(f"{kind}: seq {event.seq} is not from 1 to 2^53-1")
     return event
 
 
-def _told(error: BaseException, kind: type | None) -> str:
-    """Say what the hooks below said as it is, and what cattrs itself found (a missing field) as cattrs says it."""
+def _fault_text(error: BaseException, kind: type | None) -> str:
+    """Return the text of one fault. The hooks below raise TypeError; other faults are described by cattrs."""
     return text_of(error) if isinstance(error, TypeError) else format_exception(error, kind)
 
 
-def _shortened(obj: object) -> str:
-    return shown(obj, 80)
-
-
 def _exactly(kind: type) -> Callable[[Any, Any], Any]:
-    """Make a hook that passes a value of exactly this type: ``True`` is no int, ``"1"`` is none either."""
+    """Return a hook that accepts values of exactly this type: for ``int`` neither ``True`` nor ``"1"``."""
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not kind:
@@ -68,7 +68,7 @@ def _exactly(kind: type) -> Callable[[Any, Any], Any]:
     return structure
 
 
-def _as_it_is(value: Any, _: Any) -> Any:
+def _unchanged(value: Any, _: Any) -> Any:
     return value
 
 
@@ -79,11 +79,11 @@ def _object_or_none(value: Any, _: Any) -> Any:
 
 
 _HOOKS: dict[str, Callable[[Any, Any], Any]] = {
-    "JSON": _as_it_is,
+    "JSON": _unchanged,
     "dict[str, JSON] | None": _object_or_none,
-    "dict[str, Any]": _as_it_is,
+    "dict[str, Any]": _unchanged,
 }
-"""Fields that hold any JSON, by how they are annotated: a recursive alias is nothing that a converter can resolve."""
+"""Hooks for fields that hold any JSON, by the field's annotation. A converter cannot resolve a recursive alias."""
 
 
 def _overrides(cls: type[Event]) -> dict[str, Any]:

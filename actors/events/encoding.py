@@ -1,12 +1,14 @@
-"""Payloads to bytes: encoded once, where they are emitted.
+"""The encoding of payloads: each is encoded to bytes once, where it is emitted. Pure.
 
-What is JSON passes: dicts with string keys, lists, tuples, strings, numbers, booleans, None; and, because agents
-return them, attrs classes, dataclasses, enums, datetimes and UUIDs, which become what they hold. What is not JSON
-raises :class:`~actors.UnserialisableEvent` at the emitting line: NaN and infinities, bytes, sets, cycles, lone
-surrogates, keys that are not strings, nesting deeper than :data:`MAX_DEPTH`, anything larger than the given limit.
+Allowed are JSON values: dicts with string keys, lists, tuples, strings, numbers, booleans and None. Because agents
+return them, attrs classes, dataclasses, enums, datetimes and UUIDs are allowed too, and are encoded as their contents.
 
-Integers beyond ±(2^53-1) too: JSON allows them, and every browser rounds them without a word, so that a page would show
-and send back another number (RFC 7493, section 2.2). What needs more digits, such as a 64-bit id, is a string.
+Everything else raises :class:`~actors.UnserialisableEvent` at the line that emits it: NaN and infinities, bytes, sets,
+cycles, lone surrogates, keys that are not strings, nesting deeper than :data:`MAX_DEPTH`, and a payload larger than the
+given limit.
+
+Integers beyond ±(2^53-1) are refused too. JSON allows them, but browsers round them silently: a page would show and
+send back another number (RFC 7493, section 2.2). Send a number with more digits, such as a 64-bit id, as a string.
 """
 
 from __future__ import annotations
@@ -27,36 +29,44 @@ from actors.errors import UnserialisableEvent
 from actors.failures import describe, text_of
 
 MAX_DEPTH = 64
-"""Objects and lists within each other; the same bound holds for what clients send."""
+"""Maximum nesting of objects and lists. The same limit holds for frames from clients."""
 
 _converter = Converter()
 _MOMENTS = (datetime, date, time)
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_STRICT_INTEGER
 _TOO_LONG = "an integer is beyond ±(2^53-1), and browsers would round it: give it as a string"
 _BRACKET = ord("[")
-_DEEP_LISTS = 2 * MAX_DEPTH  # a shorter text cannot be too deep: a level takes two brackets,
-_DEEP_OBJECTS = 5 * MAX_DEPTH  # and without a list two braces, two quotes and a colon
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # one that does not end reaches to the end: linear
+# A shorter text cannot be nested too deep: each level of lists takes two brackets,
+_DEEP_LISTS = 2 * MAX_DEPTH
+# and each level of objects two braces, two quotes and a colon.
+_DEEP_OBJECTS = 5 * MAX_DEPTH
+# Linear in the text's length: a string without its closing quote reaches to the end of the text.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NOT_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
 
 def encode(value: object, limit: int) -> bytes:
-    """Give ``value`` as JSON text in UTF-8, at most ``limit`` bytes. Raises :class:`UnserialisableEvent`.
+    """Return ``value`` as JSON text in UTF-8.
 
-    Nothing else is raised, whatever the value does, but ``RecursionError``, near the end of the stack.
+    Args:
+        value: JSON, or the other values that this module allows.
+        limit: Maximum size of the text in bytes.
 
-    The encoder writes NaN and infinities as ``null`` and checks no depth below 254, so a text that could hide either is
-    looked at again; a text that cannot (nearly all) is not.
+    Raises:
+        UnserialisableEvent: The value is not allowed, its class raised, or its text is larger than ``limit``.
+        RecursionError: The call is near the end of the stack.
     """
     try:
-        text = orjson.dumps(value, _plain, _OPTIONS)
-    except BaseException as error:  # a value of a class of its own may raise anything where it is taken apart
+        text = orjson.dumps(value, _unstructured, _OPTIONS)
+    except BaseException as error:  # the class of a value may raise anything when its contents are read
         too_long = text_of(error).startswith("Integer exceeds")
         reason = _TOO_LONG if too_long else text_of(error.__cause__ or error)
         raise UnserialisableEvent(f"the payload is not JSON: {reason}") from error
     if len(text) > limit:
         raise UnserialisableEvent(f"the payload is {len(text)} bytes, {limit} are allowed")
+    # orjson writes NaN and infinities as null and allows 254 levels. Only a text that may contain either is examined;
+    # nearly no text may.
     if b"null" in text and value is not None:
         _refuse_nan(value)
     if len(text) > _DEEP_LISTS and (_BRACKET in text or len(text) > _DEEP_OBJECTS) and too_deep(text):
@@ -65,7 +75,15 @@ def encode(value: object, limit: int) -> bytes:
 
 
 def encode_text(text: object, limit: int) -> bytes:
-    """Give a string as :func:`encode` does: no second look, since it can hide nothing. Anything else is refused."""
+    """Return a string as JSON text, as :func:`encode` does but without its checks for NaN and depth.
+
+    Args:
+        text: A string; anything else is refused.
+        limit: Maximum size of the JSON text in bytes.
+
+    Raises:
+        UnserialisableEvent: It is no string, has a lone surrogate, or is larger than ``limit``.
+    """
     if not isinstance(text, str):
         raise UnserialisableEvent(f"expected a string, got {type(text).__name__}")
     try:
@@ -78,7 +96,7 @@ def encode_text(text: object, limit: int) -> bytes:
 
 
 def is_text(value: str) -> bool:
-    """Say whether a string can be written as UTF-8: one with a lone surrogate cannot."""
+    """Return whether a string can be encoded as UTF-8. A string with a lone surrogate cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -87,26 +105,29 @@ def is_text(value: str) -> bool:
 
 
 def too_deep(text: bytes) -> bool:
-    """Say whether JSON ``text`` nests deeper than :data:`MAX_DEPTH`; linear, and no recursion whatever the text is."""
+    """Return whether JSON ``text`` is nested deeper than :data:`MAX_DEPTH`.
+
+    Takes linear time and does not recurse, also for text that is not valid JSON.
+    """
     if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
-def _plain(value: Any) -> object:
-    """Take apart a value that the encoder does not know; the encoder calls this again for what is in it."""
+def _unstructured(value: Any) -> object:
+    """Return the contents of an attrs class or a dataclass. The encoder calls this again for values inside of it."""
     if type(value) in _MOMENTS:
-        return orjson.Fragment(orjson.dumps(_fixed(value)))
+        return orjson.Fragment(orjson.dumps(_with_fixed_offset(value)))
     if attrs.has(value.__class__) or _is_dataclass(value):
         return _converter.unstructure(value)
     raise TypeError(f"type {type(value).__name__} has no JSON form")
 
 
-def _fixed(moment: object) -> object:
-    """Return a datetime with the same offset from a time zone of the standard library; raises what its own one raises.
+def _with_fixed_offset(moment: object) -> object:
+    """Return a datetime with the same offset in a time zone of the standard library. Raise what its own zone raises.
 
-    *The encoder asks a time zone for the offset and does not look for an exception: the process would end there.*
+    *orjson asks the time zone for the offset and does not check for an exception: the process ended.*
     """
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         return moment
@@ -123,22 +144,15 @@ def _refuse_nan(value: object) -> None:
     except RecursionError:
         raise
     except BaseException as error:
-        # This encoder asks a subclass of dict or list for its items; the first one does not.
+        # The json module reads the items of a subclass of dict or list through its methods; orjson does not.
         reason = "NaN and infinities have no JSON form" if type(error) is ValueError else describe(error)
         raise UnserialisableEvent(f"the payload is not JSON: {reason}") from error
 
 
 def _searchable(value: Any) -> object:
-    """Take it apart as the encoder does, except that leaves which cannot hold a float are only stood in for."""
+    """Return the contents of a value, as the encoder does. A value that cannot hold a float is replaced by ""."""
     if attrs.has(value.__class__) or _is_dataclass(value):
         return _converter.unstructure(value)
     if isinstance(value, Enum):
         return value.value
     return ""
-
-
-def envelope(event: str, run_id: str | None, parent_run_id: str | None = None, call_id: str | None = None) -> bytes:
-    """Make what stands between ``ts`` and the value of ``data`` in an event's line; absent ids are left out."""
-    fields = {"type": event, "run_id": run_id, "parent_run_id": parent_run_id, "call_id": call_id}
-    present = {name: value for name, value in fields.items() if value is not None}
-    return orjson.dumps(present)[1:-1] + b',"data":'

@@ -1,4 +1,4 @@
-"""What may follow what in a session: one table of rules for live runs, for recovery and for checking a log.
+"""The grammar of a session's events: one table of rules for live runs, for recovery and for the check of a log. Pure.
 
 ========  ==========================================================================================
 G1        seq is contiguous from 1 within an epoch
@@ -8,58 +8,71 @@ G4        a child run starts and completes within its parent's run
 G5        every exit closes what is open, innermost first; a crash is closed by the next incarnation
 ========  ==========================================================================================
 
-A question opens with input_requested and closes with the one input_received or input_withdrawn of its ``call_id``; one
-that is still open when its run completes is closed by that.
+A question opens with input_requested. It closes with the one input_received or input_withdrawn of its ``call_id``. A
+question that is still open when its run completes is closed by that completion.
 
-Pure: no clock, no storage. Times are ms since 1970, given by the caller. What is open is kept in order of opening, so
-that closing it in reverse order is closing it innermost first.
+There is no clock and no storage here. Times are in ms since 1970 and are given by the caller. Open items are kept in
+order of opening: closing them in reverse order closes them innermost first.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import orjson
 
 from actors.errors import GrammarError
+from actors.events.types import EventType, Status
 
 if TYPE_CHECKING:
     from actors.events.types import JSON
 
-RUN, CALL, INPUT = "run", "call", "input"
 
-_CALL_RULES = {CALL: "G3", INPUT: "G2"}
+class Kind(StrEnum):
+    """Kinds of things that open and close. The values are stored in the state of a stream."""
+
+    RUN = "run"
+    CALL = "call"
+    INPUT = "input"
+
+
+_CALL_RULES = {Kind.CALL: "G3", Kind.INPUT: "G2"}
+"""The rule that an event about a call or a question breaks if it may not stand where it does."""
+
+_CLOSING_TYPES = {Kind.RUN: EventType.AGENT_COMPLETED, Kind.CALL: EventType.TOOL_COMPLETED}
+"""The event that closes an open item. A question has none: it ends with its run."""
 
 
 @attrs.frozen
 class Open:
-    """Something that was opened and must be closed: a run, a tool call, or a question to the user.
+    """A run, a tool call or a question to the user that was opened and is not closed yet."""
 
-    ``id`` is the run's id, or the call's for the other two kinds; ``run_id`` is the run it belongs to (itself, for a
-    run); ``name`` the agent or tool; ``started`` in ms since 1970.
-    """
-
-    kind: str
+    kind: Kind
     id: str
+    """The run's id; for a call or a question, the ``call_id``."""
     run_id: str
+    """The run that it belongs to; of a run, its own id."""
     parent_run_id: str | None
     name: str
+    """The agent's or the tool's name."""
     started: int
+    """When it was opened, in ms since 1970."""
 
 
 @attrs.frozen
 class Closing:
-    """An event that closes something: what :meth:`Grammar.closings` asks its caller to append."""
+    """An event that :meth:`Grammar.closings` asks its caller to append, and the open item that it closes."""
 
-    type: str
+    type: EventType
     item: Open
 
 
 class Grammar:
-    """What is open in one session, and whether an event may come next.
+    """The open items of one session, and the rules for its next event.
 
-    :meth:`apply` either takes the event in or raises :class:`~actors.GrammarError` and leaves everything as it was.
+    :meth:`apply` either accepts an event or raises :class:`~actors.GrammarError` and changes nothing.
     """
 
     __slots__ = ("_items", "_text")
@@ -70,18 +83,18 @@ class Grammar:
 
     @property
     def open(self) -> tuple[Open, ...]:
-        """What is open, in order of opening."""
+        """The open items, in order of opening."""
         return tuple(self._items.values())
 
     def runs(self) -> tuple[Open, ...]:
-        """List the open runs, in order of opening."""
-        return tuple(item for item in self._items.values() if item.kind == RUN)
+        """Return the open runs, in order of opening."""
+        return tuple(item for item in self._items.values() if item.kind is Kind.RUN)
 
     def run(self, run_id: str) -> Open | None:
-        """Find the open run of that id."""
-        return self._items.get((RUN, run_id))
+        """Return the open run with this id, or None."""
+        return self._items.get((Kind.RUN, run_id))
 
-    def apply(  # noqa: PLR0913 - what an event has
+    def apply(  # noqa: PLR0913 - the fields of an event
         self,
         event: str,
         run_id: str | None,
@@ -91,45 +104,51 @@ class Grammar:
         name: str = "",
         ts: int = 0,
     ) -> None:
-        """Take in one event of type ``event``; raises :class:`GrammarError` when it may not stand here."""
-        if event == "agent_started":
-            self._start(run_id, parent_run_id, name, ts)
-        elif event == "agent_completed":
-            self._complete(run_id)
-        elif event == "tool_executing":
-            self._open_call(CALL, run_id, call_id, name, ts)
-        elif event == "tool_completed":
-            self._close_call(CALL, run_id, call_id)
-        elif event == "input_requested":
-            self._open_call(INPUT, run_id, call_id, name, ts)
-        elif event in ("input_received", "input_withdrawn"):
-            self._close_call(INPUT, run_id, call_id)
-        elif run_id is not None:
-            self._require_run(run_id, event)
+        """Accept one event of type ``event``. Raise :class:`GrammarError` if it may not come next."""
+        match event:
+            case EventType.AGENT_STARTED:
+                self._start(run_id, parent_run_id, name, ts)
+            case EventType.AGENT_COMPLETED:
+                self._complete(run_id)
+            case EventType.TOOL_EXECUTING:
+                self._open_call(Kind.CALL, run_id, call_id, name, ts)
+            case EventType.TOOL_COMPLETED:
+                self._close_call(Kind.CALL, run_id, call_id)
+            case EventType.INPUT_REQUESTED:
+                self._open_call(Kind.INPUT, run_id, call_id, name, ts)
+            case EventType.INPUT_RECEIVED | EventType.INPUT_WITHDRAWN:
+                self._close_call(Kind.INPUT, run_id, call_id)
+            case _:
+                if run_id is not None:
+                    self._require_run(run_id, event)
 
     def copy(self) -> Grammar:
-        """Return a grammar with the same things open, which goes its own way from here."""
+        """Return a grammar with the same open items. It changes independently of this one."""
         return Grammar(tuple(self._items.values()))
 
     def within(self, run_id: str) -> tuple[Open, ...]:
-        """List what is open within a run (its calls, its children and theirs), innermost first, without the run."""
+        """Return the open items inside a run: its calls, its child runs and their items. Innermost first.
+
+        The run itself is not included.
+        """
+        # A parent opens before its children, so one pass in order of opening finds all of them.
         runs = {run_id}
         inside: list[Open] = []
         for item in self._items.values():
-            if item.kind == RUN and item.parent_run_id in runs:
+            if item.kind is Kind.RUN and item.parent_run_id in runs:
                 runs.add(item.id)
                 inside.append(item)
-            elif item.kind != RUN and item.run_id in runs:
+            elif item.kind is not Kind.RUN and item.run_id in runs:
                 inside.append(item)
         return tuple(reversed(inside))
 
     def closings(self) -> tuple[Closing, ...]:
-        """List the events that close all that is open, innermost first (G5). A question ends with its run."""
-        types = {RUN: "agent_completed", CALL: "tool_completed"}
-        return tuple(Closing(types[item.kind], item) for item in reversed(self.open) if item.kind in types)
+        """Return the events that close all open items, innermost first (G5). A question closes with its run."""
+        items = reversed(self.open)
+        return tuple(Closing(_CLOSING_TYPES[item.kind], item) for item in items if item.kind in _CLOSING_TYPES)
 
     def snapshot(self) -> bytes:
-        """Give what is open, as bytes for :meth:`restore`; the same object until something opens or closes."""
+        """Return the open items as JSON text. It is the same object until an item opens or closes."""
         if self._text is None:
             self._text = orjson.dumps(
                 [
@@ -141,32 +160,33 @@ class Grammar:
 
     @classmethod
     def restore(cls, snapshot: list[list[Any]]) -> Grammar:
-        """Make the grammar whose :meth:`snapshot`, decoded, this is; raises ``TypeError`` when no grammar gave it."""
-        return cls(tuple(Open(*item) for item in snapshot))
+        """Return the grammar of a decoded :meth:`snapshot`. Raise ``TypeError`` or ``ValueError`` for anything else."""
+        return cls(tuple(Open(Kind(kind), *fields) for kind, *fields in snapshot))
 
     def _start(self, run_id: str | None, parent_run_id: str | None, name: str, ts: int) -> None:
         if run_id is None:
             raise GrammarError("G2", "agent_started without a run_id")
-        if (RUN, run_id) in self._items:
+        if (Kind.RUN, run_id) in self._items:
             raise GrammarError("G2", f"run {run_id} was started already")
-        if parent_run_id is not None and (RUN, parent_run_id) not in self._items:
+        if parent_run_id is not None and (Kind.RUN, parent_run_id) not in self._items:
             raise GrammarError("G4", f"run {run_id} starts in run {parent_run_id}, which is not open")
-        self._put(Open(RUN, run_id, run_id, parent_run_id, name, ts))
+        self._put(Open(Kind.RUN, run_id, run_id, parent_run_id, name, ts))
 
     def _complete(self, run_id: str | None) -> None:
-        self._require_run(run_id, "agent_completed")
+        self._require_run(run_id, EventType.AGENT_COMPLETED)
         inside = self.within(str(run_id))
         for item in inside:
-            if item.kind == RUN:
+            if item.kind is Kind.RUN:
                 raise GrammarError("G4", f"run {run_id} completes before its child {item.id}")
-            if item.kind == CALL:
+            if item.kind is Kind.CALL:
                 raise GrammarError("G3", f"run {run_id} completes before its call {item.id}")
+        # Only questions are left: they end with their run.
         for item in inside:
             del self._items[item.kind, item.id]
-        del self._items[RUN, str(run_id)]
+        del self._items[Kind.RUN, str(run_id)]
         self._text = None
 
-    def _open_call(self, kind: str, run_id: str | None, call_id: str | None, name: str, ts: int) -> None:
+    def _open_call(self, kind: Kind, run_id: str | None, call_id: str | None, name: str, ts: int) -> None:
         self._require_run(run_id, kind)
         if call_id is None:
             raise GrammarError(_CALL_RULES[kind], f"a {kind} without a call_id")
@@ -174,15 +194,16 @@ class Grammar:
             raise GrammarError(_CALL_RULES[kind], f"{kind} {call_id} was opened already")
         self._put(Open(kind, call_id, str(run_id), None, name, ts))
 
-    def _close_call(self, kind: str, run_id: str | None, call_id: str | None) -> None:
+    def _close_call(self, kind: Kind, run_id: str | None, call_id: str | None) -> None:
         item = self._items.get((kind, str(call_id)))
+        # A call may be closed only in its own run.
         if item is None or item.run_id != run_id:
             raise GrammarError(_CALL_RULES[kind], f"{kind} {call_id} of run {run_id} is not open")
         del self._items[kind, item.id]
         self._text = None
 
     def _require_run(self, run_id: str | None, event: str) -> None:
-        if (RUN, run_id) not in self._items:
+        if (Kind.RUN, run_id) not in self._items:
             raise GrammarError("G2", f"{event} of run {run_id}, which is not open")
 
     def _put(self, item: Open) -> None:
@@ -191,12 +212,15 @@ class Grammar:
 
 
 def interrupted(closing: Closing, last_ts: int) -> dict[str, JSON]:
-    """Make the ``data`` that closes what a crash left open; its duration reaches to the last committed event."""
+    """Return the ``data`` of an event that closes an item which a crash left open.
+
+    Its duration ends at ``last_ts``, the ``ts`` of the last committed event: the time of the crash is not known.
+    """
     item = closing.item
-    label = "agent" if item.kind == RUN else "tool"
+    label = "agent" if item.kind is Kind.RUN else "tool"
     return {
         label: item.name,
-        "status": "interrupted",
+        "status": Status.INTERRUPTED.value,
         "error": {"code": "interrupted", "message": "the server stopped before this was finished"},
         "duration_ms": max(0, last_ts - item.started),
     }

@@ -1,4 +1,7 @@
-"""Secrets out of what clients are told, by the name of their key: of tool arguments, and of the texts of failures."""
+"""The removal of secrets from tool arguments and from the texts of failures, before clients see them. Pure.
+
+A secret is found by the name of its key (``password``, ``api_key`` …), never by its value.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Redact: TypeAlias = Callable[[object], object]
-"""Returns the arguments of a tool call without their secrets; must not change what it is given.
+"""A function that returns the arguments of a tool call without their secrets. It must not change its argument.
 
-It is also given the text of each failure that clients are told, as ``{"message": text}``, and returns the same form.
+It is also called with the text of each failure that clients see, as ``{"message": text}``, and returns the same form.
 """
 
 REDACTED = "[redacted]"
 
 WITHHELD = "[withheld: it could not be redacted]"
-"""What clients are told in place of a failure's text when the hook fails on it."""
+"""Text that clients get instead of a failure's text if the :data:`Redact` function fails on it."""
 
 DEFAULT_SECRET_KEYS = (
     "password",
@@ -40,76 +43,79 @@ DEFAULT_SECRET_KEYS = (
     "private_key",
     "cookie",
 )
-"""A key that contains one of these, in any case, names a secret."""
+"""Words that make a key the name of a secret: it contains one of them, in upper or lower case."""
 
 _JSON_BEGINS = ("{", "[", '"')
 _OPENING = "{[("
-# Each linear, whatever the text is: what is quoted and does not end reaches to the end.
+# All of these are linear in the length of any text. A quoted string that does not end reaches to the end of the text.
 _QUOTED = re.compile(r"""\"(?:[^"\\]++|\\.)*+"?|'(?:[^'\\]++|\\.)*+'?""", re.DOTALL)
 _BEGIN = re.compile(r"[{\[]")
 _MARK = re.compile(r"""[\"'{}\[\]()]""")
-# A value without quotes ends at what separates it from the next; "Bearer" and the like belong to what follows them.
+# A value without quotes ends at a separator. A word like "Bearer" and the token after it are one value.
 _BARE_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token|negotiate)\s+)?[^\s,;&)}\]\"']*", re.IGNORECASE)
 _EMBEDDED = 20
-"""Places in a text at which a JSON object is looked for: each attempt may read all of the text."""
-
+"""Maximum number of places in a text where JSON is looked for. Each attempt may read all of the text."""
 
 _LONGEST = 65_536
-"""Characters up to which broken JSON is looked through; longer text with the name of a secret is left out."""
+"""Maximum characters of broken JSON that is searched. A longer text with a secret's name is redacted as a whole."""
 
 
 class FailureText(str):
-    """The text of a failure: it is looked into for secrets as text, beside being looked into as JSON."""
+    """The text of a failure. It is searched for secrets as plain text too, not only as JSON."""
 
     __slots__ = ()
 
 
 def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
-    """Make a function that returns its argument with the value of every secret key, at any depth, redacted.
+    """Return a function that redacts the value of every secret key in its argument, at any depth.
 
-    Mappings, lists, tuples, named tuples, attrs classes and dataclasses are looked into, and come back as dicts and
-    lists; so do sets that hold any of these. Strings that are JSON come back as JSON. The text of a failure is looked
-    into for JSON and for ``key=value`` and ``key: value`` too. A word's underscores stand for hyphens too, and for
-    nothing: ``private_key`` names ``Private-Key`` and ``privateKey``.
+    Mappings, lists, tuples, named tuples, attrs classes and dataclasses are searched, and are returned as dicts and
+    lists. So are sets that contain any of these. Strings that are JSON are searched and returned as JSON. The text of a
+    failure is also searched for JSON inside it, and for ``key=value`` and ``key: value``.
+
+    Args:
+        keys: The words that name a secret. An underscore in a word matches a hyphen or nothing too: ``private_key``
+            matches ``Private-Key`` and ``privateKey``.
     """
     return _Redactor.of(keys).redact
 
 
 def redact_text(redact: Redact, text: str) -> str:
-    """Return the text of a failure as ``redact`` lets clients have it. Never raises: then it is :data:`WITHHELD`."""
+    """Return the text of a failure after ``redact``, or :data:`WITHHELD` if that fails. Never raises."""
     try:
-        told = cast("Mapping[str, object]", redact({"message": FailureText(text)}))["message"]
-        if not isinstance(told, str):
+        redacted = cast("Mapping[str, object]", redact({"message": FailureText(text)}))["message"]
+        if not isinstance(redacted, str):
             return WITHHELD
-    except BaseException:  # noqa: BLE001 - the hook may be anything, and tells clients nothing when it fails
+    except BaseException:  # noqa: BLE001 - the hook is foreign code; if it fails, clients get no text
         return WITHHELD
-    return text_of(told, MAX_TEXT)
+    return text_of(redacted, MAX_TEXT)
 
 
 @attrs.frozen
 class _Redactor:
-    """Knows the words that name a secret."""
+    """The words that name a secret, and the search for them."""
 
     _words: tuple[str, ...]
     _hint: re.Pattern[str] | None
-    """Whether there can be a secret in a text: JSON may spell any letter as an escape."""
+    """Finds texts that may have a secret. It also matches a JSON escape, since that may stand for any letter."""
     _pair: re.Pattern[str]
+    """Matches a secret key in plain text, up to its value."""
 
     @classmethod
     def of(cls, keys: Iterable[str]) -> _Redactor:
-        """Make one that knows these words."""
-        lowered = {_plain(key) for key in keys}
+        """Return a redactor for these words."""
+        lowered = {_normalised(key) for key in keys}
         words = tuple(sorted(lowered | {word.replace("_", "") for word in lowered}))
         spelled = "|".join("[-_]?".join(map(re.escape, word.split("_"))) for word in sorted(lowered))
         hint = re.compile(rf"{spelled}|\\u", re.IGNORECASE) if lowered else None
         pair = re.compile(rf"(?:{spelled})[\w.\-]{{0,64}}+[\"']?\s{{0,16}}+(?:=>|=|:)\s{{0,16}}+", re.IGNORECASE)
         return cls(words, hint, pair)
 
-    def redact(self, value: Any) -> Any:  # any JSON, or what a tool takes instead
-        """Return the value without its secrets; raises RecursionError for a cycle."""
+    def redact(self, value: Any) -> Any:  # JSON, or any other value that a tool accepts
+        """Return the value without its secrets. Raise ``RecursionError`` for a cycle."""
         kind = value.__class__
         if issubclass(kind, Enum):
-            held = self.redact(value.value)  # which is what the encoder writes
+            held = self.redact(value.value)  # the encoder writes the value of an enum
             return value if held == value.value else held
         if issubclass(kind, str):
             return self._string(value)
@@ -123,10 +129,10 @@ class _Redactor:
         return self._set(value) if issubclass(kind, AbstractSet) else value
 
     def _secret(self, key: object) -> bool:
-        return isinstance(key, str) and any(word in _plain(key) for word in self._words)
+        return isinstance(key, str) and any(word in _normalised(key) for word in self._words)
 
     def _set(self, value: Any) -> Any:
-        """Redact a set's items; one that holds no container stays as it is, and is no JSON."""
+        """Return the redacted items of a set as a list, or the set itself if no item was replaced."""
         items = [(item, self.redact(item)) for item in value]
         return value if all(item is redacted for item, redacted in items) else [redacted for _, redacted in items]
 
@@ -143,13 +149,13 @@ class _Redactor:
         return self._scrubbed(text) if len(text) <= _LONGEST else REDACTED
 
     def _json(self, text: str) -> str | None:
-        """Return JSON text without its secrets, as it was where it has none; None for what is no JSON."""
+        """Return JSON text without its secrets, unchanged if it has none. Return None if the text is not JSON."""
         repeated = False
 
         def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             nonlocal repeated
             made = dict(pairs)
-            repeated = repeated or len(made) < len(pairs)  # what a parser does not see is still there to be read
+            repeated = repeated or len(made) < len(pairs)  # a parser ignores the first value, but a person can read it
             return made
 
         try:
@@ -157,10 +163,10 @@ class _Redactor:
         except (ValueError, RecursionError):
             return None
         redacted = self.redact(value)
-        return text if redacted == value and not repeated else _written(redacted)
+        return text if redacted == value and not repeated else _json_text(redacted)
 
     def _scrubbed(self, text: str) -> str:
-        """Return the text without what follows a secret key and ``=`` or ``:``, in quotes and brackets or not."""
+        """Return the text without the values after a secret key and ``=`` or ``:``, also quoted or in brackets."""
         parts: list[str] = []
         at = 0
         while (found := self._pair.search(text, at)) is not None:
@@ -171,7 +177,7 @@ class _Redactor:
         return "".join([*parts, text[at:]])
 
     def _without_embedded(self, text: str) -> str:
-        """Redact the JSON objects and arrays that are part of the text."""
+        """Return the text with its JSON objects and arrays redacted."""
         parts: list[str] = []
         at = 0
         for _ in range(_EMBEDDED):
@@ -187,7 +193,7 @@ class _Redactor:
 
 
 def _value_end(text: str, at: int) -> int:
-    """Find where the value that begins at ``at`` ends: a quoted one, one in brackets, or a word."""
+    """Return the end of the value that begins at ``at``: a quoted value, a value in brackets, or a word."""
     if (quoted := _QUOTED.match(text, at)) is not None:
         return quoted.end()
     if text[at : at + 1] not in tuple(_OPENING):
@@ -203,8 +209,8 @@ def _value_end(text: str, at: int) -> int:
     return len(text)
 
 
-def _written(value: object) -> str:
-    """Write JSON; with escapes where there is what no file can hold, as it had been written before."""
+def _json_text(value: object) -> str:
+    """Return JSON text. If UTF-8 cannot encode it (lone surrogates), it is written with escapes, as the input was."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
@@ -213,12 +219,12 @@ def _written(value: object) -> str:
     return text
 
 
-def _plain(key: str) -> str:
+def _normalised(key: str) -> str:
     return key.lower().replace("-", "_")
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
-    """Return the fields of an attrs class, a dataclass or a named tuple; None for anything else."""
+    """Return the fields of an attrs instance, a dataclass or a named tuple. Return None for anything else."""
     kind = value.__class__
     if attrs.has(kind):
         return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
@@ -228,7 +234,7 @@ def _fields(value: Any) -> dict[str, Any] | None:
 
 
 def _named_items(value: Any) -> dict[str, Any] | None:
-    """Return the items of a named tuple by their names; None for anything else."""
+    """Return the items of a named tuple by their names. Return None for anything else."""
     kind: Any = value.__class__
     names: Any = getattr(kind, "_fields", None)
     return dict(zip(names, value, strict=True)) if issubclass(kind, tuple) and names else None

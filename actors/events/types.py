@@ -1,29 +1,57 @@
-"""What a session tells its clients, as classes: one per event type, flat, frozen.
+"""The events of a session as classes, one per type, flat and frozen. Pure.
 
-The wire form of an event is ``{"seq", "type", "ts", "run_id"?, "parent_run_id"?, "call_id"?, "data"}``; the fields of
-``data`` are attributes here, and :attr:`Event.data` gives them back as the wire has them. An event of a type that this
-version does not know arrives as :class:`UnknownEvent`: a newer server never breaks an older client.
+On the wire an event is ``{"seq", "type", "ts", "run_id"?, "parent_run_id"?, "call_id"?, "data"}``. The fields of
+``data`` are attributes of the class; :attr:`Event.data` returns them as they are on the wire. An event of a type that
+this version does not know becomes an :class:`UnknownEvent`: a newer server never breaks an older client.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
-"""A JSON value. Lists and dicts are fresh for each reader: nobody else sees a change to them."""
+"""A JSON value. Each reader gets its own lists and dicts: changing one does not affect other readers."""
 
 MAX_SEQ = 2**53 - 1
-"""The largest ``seq``: beyond it a JavaScript number is no longer exact."""
+"""The largest ``seq``. Above it a JavaScript number is no longer exact."""
+
+
+class EventType(StrEnum):
+    """Names of the event types on the wire, for the code inside this package."""
+
+    AGENT_STARTED = "agent_started"
+    AGENT_THINKING = "agent_thinking"
+    AGENT_OUTPUT = "agent_output"
+    TOOL_EXECUTING = "tool_executing"
+    TOOL_COMPLETED = "tool_completed"
+    INPUT_REQUESTED = "input_requested"
+    INPUT_RECEIVED = "input_received"
+    INPUT_WITHDRAWN = "input_withdrawn"
+    AGENT_COMPLETED = "agent_completed"
+    USER_MESSAGE = "user_message"
+    CUSTOM = "custom"
+
+
+class Status(StrEnum):
+    """The ways in which a run or a tool call ends: values of ``status`` on the wire."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    """The server or the session failed before it was finished."""
 
 
 @attrs.frozen
 class Position:
-    """A place in a log: everything up to and including ``seq`` was seen.
+    """A place in a session's log: all events up to and including ``seq`` were received.
 
-    ``epoch`` is drawn when a log is made. A log lost and rebuilt has another one, so that a client at 3 of the old log
-    is never handed 4 of an unrelated one.
+    ``epoch`` is drawn when a log is made. *A log was lost and rebuilt: a client at 3 of the old log got event 4 of an
+    unrelated one.* The new log has another epoch, so such a client begins anew instead.
     """
 
     epoch: str
@@ -32,8 +60,9 @@ class Position:
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """What all events have. ``ts`` is in ms since 1970; ids are absent (None) where they do not apply."""
+    """The fields that every event has. ``ts`` is in ms since 1970. An id that does not apply is None."""
 
+    # The classes give plain strings as their type, not members of EventType: users compare, print and pickle them.
     type: ClassVar[str] = ""
 
     seq: int
@@ -44,7 +73,7 @@ class Event:
 
     @property
     def data(self) -> dict[str, JSON]:
-        """The ``data`` object as it is on the wire: absent fields are left out."""
+        """The ``data`` object as it is on the wire. Absent fields are left out."""
         return {
             name: value
             for name in _data_fields(type(self))
@@ -54,7 +83,7 @@ class Event:
 
 @attrs.frozen
 class Fault:
-    """Why something failed: a short stable ``code`` (the exception's class name) and a message for a person."""
+    """The reason of a failure: a short stable ``code`` (the exception's class name) and a message for a person."""
 
     code: str
     message: str
@@ -62,9 +91,9 @@ class Fault:
 
 @attrs.frozen(kw_only=True)
 class AgentStarted(Event):
-    """A run began; ``command_id`` is the command that started it, if a client did."""
+    """The start of a run. ``command_id`` is the id of the client's command that started it, if a client did."""
 
-    type: ClassVar[str] = "agent_started"
+    type: ClassVar[str] = EventType.AGENT_STARTED.value
     agent: str
     input: JSON = None
     command_id: str | None = None
@@ -72,34 +101,34 @@ class AgentStarted(Event):
 
 @attrs.frozen(kw_only=True)
 class AgentThinking(Event):
-    """What the agent is considering, for a person to read."""
+    """A note about the agent's current thoughts, for a person to read."""
 
-    type: ClassVar[str] = "agent_thinking"
+    type: ClassVar[str] = EventType.AGENT_THINKING.value
     text: str
 
 
 @attrs.frozen(kw_only=True)
 class AgentOutput(Event):
-    """A piece of the answer; the pieces of one run are to be concatenated."""
+    """A piece of the answer. Concatenate the pieces of one run to get all of it."""
 
-    type: ClassVar[str] = "agent_output"
+    type: ClassVar[str] = EventType.AGENT_OUTPUT.value
     text: str
 
 
 @attrs.frozen(kw_only=True)
 class ToolExecuting(Event):
-    """A tool call began; ``arguments`` are redacted."""
+    """The start of a tool call. Secrets in ``arguments`` are redacted."""
 
-    type: ClassVar[str] = "tool_executing"
+    type: ClassVar[str] = EventType.TOOL_EXECUTING.value
     tool: str
     arguments: JSON = None
 
 
 @attrs.frozen(kw_only=True)
 class ToolCompleted(Event):
-    """The one end of a tool call: ``status`` is ok, error, timeout, cancelled or interrupted."""
+    """The only end of a tool call. ``status`` is ok, error, timeout, cancelled or interrupted."""
 
-    type: ClassVar[str] = "tool_completed"
+    type: ClassVar[str] = EventType.TOOL_COMPLETED.value
     tool: str
     status: str
     result: JSON = None
@@ -109,39 +138,39 @@ class ToolCompleted(Event):
 
 @attrs.frozen(kw_only=True)
 class InputRequested(Event):
-    """The agent asks its user; the answer is a command with this ``run_id`` and ``call_id``."""
+    """A question from the agent to its user. The answer is a command with this ``run_id`` and ``call_id``."""
 
-    type: ClassVar[str] = "input_requested"
+    type: ClassVar[str] = EventType.INPUT_REQUESTED.value
     prompt: str
     schema: JSON = None
 
 
 @attrs.frozen(kw_only=True)
 class InputReceived(Event):
-    """The user's answer; ``by`` is the connection it came from."""
+    """The user's answer. ``by`` is the connection that sent it."""
 
-    type: ClassVar[str] = "input_received"
+    type: ClassVar[str] = EventType.INPUT_RECEIVED.value
     value: JSON = None
     by: str | None = None
 
 
 @attrs.frozen(kw_only=True)
 class InputWithdrawn(Event):
-    """The agent no longer waits for that answer, and its run goes on: ``reason`` is timeout or cancelled.
+    """The end of a question without an answer, while its run goes on. ``reason`` is timeout or cancelled.
 
-    Without this a page would go on to offer a question whose answer is refused. One that is open when its run completes
-    is over with it, and gets no event of its own.
+    Without this event a page would continue to offer a question whose answer is refused. A question that is open when
+    its run completes ends with the run and gets no event of its own.
     """
 
-    type: ClassVar[str] = "input_withdrawn"
+    type: ClassVar[str] = EventType.INPUT_WITHDRAWN.value
     reason: str
 
 
 @attrs.frozen(kw_only=True)
 class AgentCompleted(Event):
-    """The one end of a run: ``status`` is ok, error, timeout, cancelled or interrupted."""
+    """The only end of a run. ``status`` is ok, error, timeout, cancelled or interrupted."""
 
-    type: ClassVar[str] = "agent_completed"
+    type: ClassVar[str] = EventType.AGENT_COMPLETED.value
     agent: str
     status: str
     result: JSON = None
@@ -152,32 +181,32 @@ class AgentCompleted(Event):
 
 @attrs.frozen(kw_only=True)
 class UserMessage(Event):
-    """What the user wrote, so that every tab shows it."""
+    """A message of the user, so that every tab shows it."""
 
-    type: ClassVar[str] = "user_message"
+    type: ClassVar[str] = EventType.USER_MESSAGE.value
     text: str
 
 
 @attrs.frozen(kw_only=True)
 class Custom(Event):
-    """An application's own event, of a run or (without ``run_id``) of the session itself."""
+    """An event that the application defines, of a run or (without ``run_id``) of the session itself."""
 
-    type: ClassVar[str] = "custom"
+    type: ClassVar[str] = EventType.CUSTOM.value
     name: str
     value: JSON = None
 
 
 @attrs.frozen(kw_only=True)
 class UnknownEvent(Event):
-    """An event of a type that this version does not know: ``type`` is the wire's name, the data is as it came."""
+    """An event of a type that this version does not know. ``type`` is its name on the wire, ``raw`` its data."""
 
-    # The type of the others is their class's; here it is the one thing that differs from event to event.
+    # The other classes have one type each; here the type differs from event to event.
     type: str  # type: ignore[misc]  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
     raw: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
     @property
     def data(self) -> dict[str, JSON]:
-        """The ``data`` object as it came."""
+        """The ``data`` object as it is on the wire."""
         return dict(self.raw)
 
 
@@ -197,11 +226,14 @@ EVENT_TYPES: dict[str, type[Event]] = {
         Custom,
     )
 }
-"""Every event type that this version knows, by its name on the wire."""
+"""The class of each event type that this version knows, by the type's name on the wire."""
 
-_ENVELOPE = frozenset(field.name for field in attrs.fields(Event))
+ENVELOPE = tuple(field.name for field in attrs.fields(Event))
+"""Names of the fields that every event has beside its type."""
+
+# Fields of any JSON value: None is a value here, so it is written as null and not left out.
 _NULLABLE = frozenset({"input", "arguments", "value"})
 
 
 def _data_fields(cls: type[Event]) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(cls) if field.name not in _ENVELOPE)
+    return tuple(field.name for field in attrs.fields(cls) if field.name not in ENVELOPE)

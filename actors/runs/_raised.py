@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors.failures import flat, is_a, is_presentable, leaves, presentable
+from actors.failures import is_a, leaves
+from actors.presentable import flat, is_presentable, presentable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

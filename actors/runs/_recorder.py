@@ -11,8 +11,9 @@ import orjson
 import trio
 
 from actors.errors import LogUnavailable
-from actors.events.encoding import encode, envelope
-from actors.events.grammar import CALL, RUN
+from actors.events.encoding import encode
+from actors.events.grammar import Kind
+from actors.events.line import envelope
 from actors.events.redaction import redact_text
 from actors.loop.threads import wrong_place
 from actors.runs._outcome import ended
@@ -126,9 +127,9 @@ class RunRecorder:
     def close_within(self, run_id: str) -> None:
         """Close what a run has left open (a call in a generator that nobody finished), innermost first."""
         for item in self.stream.grammar.within(run_id):
-            if item.kind == CALL:
+            if item.kind is Kind.CALL:
                 self._abandon("tool_completed", "tool", item, item.id)
-            elif item.kind == RUN:
+            elif item.kind is Kind.RUN:
                 self._abandon("agent_completed", "agent", item, None)
                 # Not there where it ended after the log had failed: then no event closed it.
                 if (run := self.runs.get(item.id)) is not None:

@@ -10,7 +10,8 @@ import orjson
 import trio
 
 from actors.errors import RunClosed, RunFailed, UnserialisableEvent
-from actors.events.encoding import encode, encode_text, envelope, is_text
+from actors.events.encoding import encode, encode_text, is_text
+from actors.events.line import TEXT_BEGIN, TEXT_END, envelope
 from actors.failures import shown
 from actors.loop.boundary import ROOM_FRAMES
 from actors.loop.stack import require_room
@@ -154,28 +155,28 @@ class Run:
         # As in output(), both written out: two calls less an event. What is wrong with a text, encode_text() says.
         if self.closed:
             self._require_open()
-        head = self._envelopes.get("agent_thinking") or self._envelope("agent_thinking", b'{"text":')
+        head = self._envelopes.get("agent_thinking") or self._envelope("agent_thinking", TEXT_BEGIN)
         try:
             data = orjson.dumps(text) if type(text) is str else b""
         except TypeError:
             data = b""
         if not data or len(data) > self._limit:
             data = encode_text(text, self._limit)
-        if self._append(head, data, b"}}"):
+        if self._append(head, data, TEXT_END):
             await self._stream.admit()
 
     async def output(self, text: str) -> None:
         """Give a piece of the answer; the pieces are concatenated by whoever shows them."""
         if self.closed:
             self._require_open()
-        head = self._envelopes.get("agent_output") or self._envelope("agent_output", b'{"text":')
+        head = self._envelopes.get("agent_output") or self._envelope("agent_output", TEXT_BEGIN)
         try:
             data = orjson.dumps(text) if type(text) is str else b""
         except TypeError:
             data = b""
         if not data or len(data) > self._limit:
             data = encode_text(text, self._limit)
-        if self._append(head, data, b"}}"):
+        if self._append(head, data, TEXT_END):
             await self._stream.admit()
 
     async def custom(self, name: str, value: object = None) -> None:

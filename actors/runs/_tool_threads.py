@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import attrs
 import trio
 
-from actors.failures import presentable
+from actors.presentable import presentable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from actors.events.grammar import CALL, RUN
+from actors.events.grammar import Kind
 
 if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
@@ -42,7 +42,7 @@ def audit(recorder: RunRecorder) -> SessionHealth:
     items = stream.grammar.open
     return SessionHealth(
         overdue=tuple(run.id for run in late),
-        unowned=tuple(item.id for item in items if item.run_id not in runs and item.kind in {RUN, CALL}),
+        unowned=tuple(item.id for item in items if item.run_id not in runs and item.kind in {Kind.RUN, Kind.CALL}),
         missing=stream.seq + 1 - stream.ring.base - len(stream.ring),
-        open_calls=sum(item.kind == CALL for item in items),
+        open_calls=sum(item.kind is Kind.CALL for item in items),
     )

@@ -21,8 +21,9 @@ from actors.errors import (
     Trimmed,
     UnserialisableEvent,
 )
-from actors.events.encoding import encode, envelope, is_text
+from actors.events.encoding import encode, is_text
 from actors.events.grammar import interrupted
+from actors.events.line import envelope
 from actors.events.types import Custom, UserMessage
 from actors.failures import log_failure
 from actors.loop.boundary import attempted

@@ -16,6 +16,7 @@ import trio
 
 from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch
+from actors.events.line import END, LINE, STAMP
 from actors.loop.boundary import contained
 from actors.loop.threads import wrong_place
 from actors.loop.wakeup import Wakeup
@@ -298,8 +299,8 @@ class SessionStream:
         return max(now_ms(), self.ts)
 
     @trio.lowlevel.enable_ki_protection
-    def put(self, envelope: bytes, data: bytes, end: bytes = b"}", at: int = 0) -> bool:
-        """Append one event, of what ``envelope`` and ``encode`` of :mod:`actors.events.encoding` gave. Never waits.
+    def put(self, envelope: bytes, data: bytes, end: bytes = END, at: int = 0) -> bool:
+        """Append one event, of what ``envelope`` (:mod:`actors.events.line`) and ``encode`` gave. Never waits.
 
         ``end`` closes what the two left open: the event, and its data where the envelope began them. ``at`` is its
         ``ts`` where :meth:`now` was asked already, in the same breath, by whoever keeps that time elsewhere too.
@@ -317,8 +318,7 @@ class SessionStream:
             self._set_ts(at)
         elif (now := time()) >= self._next_ts:
             self._set_ts(int(now * 1000))
-        # seq and ts come first, so that both are found without decoding the rest.
-        line = b'{"seq":%d%b%b%b%b' % (seq, self._stamp, envelope, data, end)
+        line = LINE % (seq, self._stamp, envelope, data, end)
         pause = seq >= self._pause_at
         if pause:
             self._set_pause(seq)
@@ -339,7 +339,7 @@ class SessionStream:
     def _set_ts(self, ts: int) -> None:
         """Let events have this ``ts`` until it is over; it never falls, whatever the clock does."""
         ts = max(ts, self.ts)
-        self._stamp, self._next_ts, self.ts = b',"ts":%d,' % ts, (ts + 1) / 1000, ts
+        self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
 
     def _set_pause(self, seq: int) -> None:
         """Find where an emitter pauses next, above ``seq``: at a multiple of FAIRNESS, or where the window is full."""

@@ -12,8 +12,9 @@ import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from actors import ActorTerminated, CommandRefused, GreenroomError, MailboxFull, SessionClosed, Trimmed
-from actors.failures import is_a, is_presentable, log_failure, log_line
+from actors.failures import is_a, log_failure, log_line
 from actors.loop.weakly import weakly
+from actors.presentable import is_presentable
 from actors.spi import Attach, Command, CommandReply
 from transport._border import called, leaves, passed_on, refusal_in
 from transport.auth import Credentials, User

@@ -1,0 +1,116 @@
+"""The bytes of an event's line: how a line is built, and how ``seq`` and ``ts`` are read from it. Pure.
+
+A line is the JSON text of one event in UTF-8, without a raw line feed. It is built once; the same bytes are stored in
+the log and sent to clients::
+
+    {"seq":12                                       LINE
+    ,"ts":1700000000000,                            STAMP
+    "type":"agent_output","run_id":"r-1","data":    envelope()
+    {"text":"Hello"}                                the data, from actors.events.encoding
+    }                                               END
+
+``seq`` and ``ts`` come first, so that both can be read without decoding the rest.
+
+The formats are constants, because :meth:`~actors.streams._stream.SessionStream.put` fills them in without a function
+call: it runs once for each event. Other code calls :func:`build_line`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+
+from actors.errors import LogCorrupt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LINE = b'{"seq":%d%b%b%b%b'
+"""Format of a line. Its arguments: the seq, the stamp, the envelope, the data, and the bytes that close the line."""
+
+STAMP = b',"ts":%d,'
+"""Format of the stamp. Its argument: the ``ts`` in ms since 1970."""
+
+END = b"}"
+"""Closes a line after its complete data."""
+
+TEXT_BEGIN = b'{"text":'
+"""Begins the data of an event that has one text (``agent_output``, ``agent_thinking``). The text's JSON follows."""
+
+TEXT_END = b"}}"
+"""Closes a line with data that :data:`TEXT_BEGIN` began."""
+
+_SEQ = b'{"seq":%d,'
+_SEQ_AND_TS = re.compile(rb'\{"seq":\d+,"ts":(\d+)[,}]')
+
+# Up to this many lines, comparing each whole number is cheaper than the comparison of last digits.
+_FEW = 4
+# The last digits of consecutive numbers. A batch of more than about a thousand lines is longer than this list, so it is
+# checked number by number.
+_LAST_DIGITS = [*b"0123456789"] * 101
+
+
+def envelope(event: str, run_id: str | None, parent_run_id: str | None = None, call_id: str | None = None) -> bytes:
+    """Return the part of a line between the stamp and the value of ``data``. Ids that are None are left out."""
+    fields = {"type": event, "run_id": run_id, "parent_run_id": parent_run_id, "call_id": call_id}
+    present = {name: value for name, value in fields.items() if value is not None}
+    return orjson.dumps(present)[1:-1] + b',"data":'
+
+
+def build_line(seq: int, ts: int, head: bytes, data: bytes) -> bytes:
+    """Return a line. ``head`` is an :func:`envelope`, ``data`` is JSON text, ``ts`` is in ms since 1970."""
+    return LINE % (seq, STAMP % ts, head, data, END)
+
+
+def timestamp(line: bytes) -> int:
+    """Return the line's ``ts`` in ms since 1970. Raise ``LogCorrupt`` if it has none."""
+    found = _SEQ_AND_TS.match(line)
+    if found is not None:
+        return int(found[1])
+    # A line that another program wrote may have its fields in another order, or spaces.
+    try:
+        ts: object = orjson.loads(line)["ts"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise LogCorrupt(f"no ts in line {line[:60]!r}") from error
+    if not isinstance(ts, int):
+        raise LogCorrupt(f"ts is not an integer in line {line[:60]!r}")
+    return ts
+
+
+def check_numbers(stream: object, first: int, lines: Sequence[bytes], count: int) -> None:
+    """Raise ``LogCorrupt`` unless the ``count`` lines are numbered ``first``, ``first + 1`` and so on.
+
+    ``stream`` names the stream in the message. A line usually begins ``{"seq":12,``; any JSON with the right ``seq`` is
+    accepted.
+
+    *A gap that was stored could not be repaired: every client would reach it, see it, reconnect, and reach it again.*
+    """
+    seq = first
+    begin = _SEQ % seq
+    size = len(begin)
+    # The usual case, in a third of the time that a comparison of every whole number takes: compare the first and the
+    # last number, and between them the last digit of each. If a line were missing or there twice, this many lines would
+    # not lead from the first number to the last one.
+    if count > _FEW and lines[0][:size] == begin and lines[-1][:size] == _SEQ % (seq + count - 1):
+        try:
+            if [line[size - 2] for line in lines] == _LAST_DIGITS[seq % 10 : seq % 10 + count]:
+                return
+        except IndexError:
+            pass  # a line that is shorter than its number
+    for line in lines:
+        if line[:size] != _SEQ % seq:
+            begin = _SEQ % seq
+            size = len(begin)  # the number may have one more digit than the one before
+            if line[:size] != begin and _decoded_seq(line) != seq:
+                raise LogCorrupt(f"{stream} from {first}: event {seq} begins {line[: size + 8]!r}")
+        seq += 1
+
+
+def _decoded_seq(line: bytes) -> object:
+    """Return the ``seq`` of a line that is formatted in another way. Return None if it has none."""
+    try:
+        return orjson.loads(line)["seq"]
+    except (ValueError, TypeError, KeyError):
+        return None

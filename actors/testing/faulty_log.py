@@ -1,0 +1,106 @@
+"""An event log that fails, or waits, on request."""
+
+# ruff: noqa: D102 - the methods do what EventLog's do
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import attrs
+import trio
+
+from actors.errors import LogUnavailable
+from actors.eventlog.base import EventLog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors.eventlog.base import Batch, Head, LogStatistics, Retention, StreamKey
+
+Operation: TypeAlias = Literal["append", "read"]
+
+
+@attrs.define(eq=False)
+class Hold:
+    """A call that waits. :attr:`reached` is set when the call begins to wait; set :attr:`released` to let it go on."""
+
+    reached: trio.Event = attrs.field(factory=trio.Event)
+    released: trio.Event = attrs.field(factory=trio.Event)
+
+
+class FaultyLog(EventLog):
+    """A log that passes every call on to ``inner``, except ``append`` and ``read`` calls that must fail or wait.
+
+    Requested faults are used in the order of the requests, one for each call. A call that failed, or was cancelled
+    while it waited, has done nothing.
+    """
+
+    def __init__(self, inner: EventLog) -> None:
+        self._inner = inner
+        self.outlives_process = inner.outlives_process
+        self._faults: dict[Operation, collections.deque[Hold | None]] = {
+            "append": collections.deque(),
+            "read": collections.deque(),
+        }
+
+    def fail(self, operation: Operation, times: int = 1) -> None:
+        """Make the next calls of an operation raise ``LogUnavailable``.
+
+        Args:
+            operation: ``"append"`` or ``"read"``.
+            times: Number of calls that fail.
+        """
+        self._faults[operation].extend([None] * times)
+
+    def hold(self, operation: Operation) -> Hold:
+        """Make the next call of an operation wait. Return the hold that releases it."""
+        hold = Hold()
+        self._faults[operation].append(hold)
+        return hold
+
+    async def open(self) -> None:
+        await self._inner.open()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def make(self, key: StreamKey) -> Head:
+        return await self._inner.make(key)
+
+    async def head(self, key: StreamKey) -> Head | None:
+        return await self._inner.head(key)
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        await self._fault("append")
+        await self._inner.append(batches)
+
+    async def mark(self, key: StreamKey, state: bytes) -> None:
+        await self._inner.mark(key, state)
+
+    async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
+        await self._fault("read")
+        return await self._inner.read(key, after, limit, size)
+
+    async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
+        return await self._inner.trim(key, keep, now)
+
+    async def streams(self) -> Sequence[StreamKey]:
+        return await self._inner.streams()
+
+    async def remove(self, key: StreamKey) -> None:
+        await self._inner.remove(key)
+
+    def statistics(self) -> LogStatistics:
+        """Return the statistics of ``inner``. A call that failed here is not counted."""
+        return self._inner.statistics()
+
+    async def _fault(self, operation: Operation) -> None:
+        if not self._faults[operation]:
+            return
+        hold = self._faults[operation].popleft()
+        if hold is None:
+            await trio.lowlevel.checkpoint()
+            raise LogUnavailable(f"{operation} fails as requested")
+        hold.reached.set()
+        await hold.released.wait()
