@@ -1,4 +1,4 @@
-"""An exception or value that cannot be shown is described all the same, and logging it never raises."""
+"""Descriptions and log lines of exceptions and values that cannot be shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOGGER = logging.getLogger("greenroom.tests.failures")
 
 
 class Quits(Exception):
-    """Exits where it is shown."""
+    """An exception that exits when it is shown."""
 
     def __str__(self) -> str:
         raise SystemExit("cannot be shown")
@@ -29,7 +29,7 @@ class Quits(Exception):
 
 
 class Recurses(Exception):
-    """Recurses without end where it is shown."""
+    """An exception that recurses without end when it is shown."""
 
     def __str__(self) -> str:
         return str(self)
@@ -38,7 +38,7 @@ class Recurses(Exception):
 
 
 class Unset(Exception):
-    """Shows an attribute that it does not have."""
+    """An exception that shows an attribute which it does not have."""
 
     def __str__(self) -> str:
         return f"{self.status}"  # type: ignore[attr-defined]  # the fault
@@ -47,7 +47,7 @@ class Unset(Exception):
 
 
 class OddText(str):
-    """A string with methods of its own."""
+    """A string with its own methods."""
 
     def encode(self, *_: Any) -> bytes:
         raise ValueError
@@ -56,13 +56,14 @@ class OddText(str):
 
 
 class Odd(Exception):
-    """Has a text that is no plain string."""
+    """An exception with a text that is not a plain string."""
 
     def __str__(self) -> str:
         return OddText("odd")
 
 
 def nested(depth: int) -> Exception:
+    """Return a group in a group and so on, ``depth`` times."""
     error: Exception = ConnectionError("no route")
     for _ in range(depth):
         error = ExceptionGroup("again", [error])
@@ -70,7 +71,7 @@ def nested(depth: int) -> Exception:
 
 
 def doubled(depth: int) -> Exception:
-    """Hold one exception 2**depth times, in as few objects as there are levels."""
+    """Return an exception that contains another one 2**depth times, in as few objects as there are levels."""
     error: Exception = ConnectionError("no route")
     for _ in range(depth):
         error = ExceptionGroup("twice", [error, error])
@@ -78,6 +79,7 @@ def doubled(depth: int) -> Exception:
 
 
 def chained(length: int) -> Exception:
+    """Return an exception with ``length`` causes before it."""
     error = first = ValueError("first")
     for number in range(length):
         error.__cause__ = before = ValueError(f"before {number}")
@@ -86,6 +88,7 @@ def chained(length: int) -> Exception:
 
 
 def cyclic() -> Exception:
+    """Return an exception in a cycle of a cause and a context."""
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__context__ = second, first
     return first
@@ -109,8 +112,8 @@ SHOWN: list[tuple[Callable[[], BaseException], str]] = [
 
 
 @pytest.mark.parametrize(("make", "expected"), SHOWN)
-def test_an_exception_is_described_by_class_and_text(make: Callable[[], BaseException], expected: str) -> None:
-    """What an exception says of itself is shown where it can be, and its class in any case."""
+def test_describe(make: Callable[[], BaseException], expected: str) -> None:
+    """An exception is described by its class, and by its text if it has one."""
     assert failures.describe(make()) == expected
 
 
@@ -124,22 +127,20 @@ LARGE = [
 
 
 @pytest.mark.parametrize("make", [*LARGE, *(make for make, _ in SHOWN)])
-def test_a_description_and_a_log_line_are_bounded(
-    make: Callable[[], BaseException], caplog: pytest.LogCaptureFixture
-) -> None:
-    """However large the exception is, its description has at most MAX_TEXT characters, and it is logged."""
+def test_large_exceptions(make: Callable[[], BaseException], caplog: pytest.LogCaptureFixture) -> None:
+    """The description of an exception of any size has at most MAX_TEXT characters, and the exception is logged."""
     error = make()
     assert len(failures.describe(error)) <= failures.MAX_TEXT + len(" … (truncated)")
     failures.log_failure(LOGGER, "agent %s failed", "a", error=error)
     (record,) = caplog.records
     assert record.getMessage().startswith("agent a failed")
     assert type(error).__name__ in caplog.text
-    assert record.funcName == "test_a_description_and_a_log_line_are_bounded"
+    assert record.funcName == "test_large_exceptions"
 
 
 @pytest.mark.parametrize("raised", [RecursionError, SystemExit, KeyboardInterrupt, ValueError])
-def test_a_handler_that_fails_fails_alone(raised: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever a handler raises for a record with a traceback, the line is logged without one."""
+def test_failing_handler(raised: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
+    """If a handler raises for a record with a traceback, the line is logged without one."""
     lines: list[str] = []
 
     class Fails(logging.Handler):
@@ -160,8 +161,8 @@ def test_a_handler_that_fails_fails_alone(raised: type[BaseException], caplog: p
 
 
 @pytest.mark.parametrize("raised", [KeyError, SystemExit, RecursionError])
-def test_a_filter_that_fails_fails_alone(raised: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """What logs may be a task that serves everybody; the standard library lets through what a filter raises."""
+def test_failing_filter(raised: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
+    """If a filter raises, nothing is logged and nothing is raised: the task that logs may serve every session."""
 
     def bad(_: logging.LogRecord) -> bool:
         raise raised
@@ -175,11 +176,11 @@ def test_a_filter_that_fails_fails_alone(raised: type[BaseException], caplog: py
     assert caplog.text == ""
     failures.log_line(LOGGER, logging.WARNING, "it is %s", "late")
     assert "it is late" in caplog.text
-    assert caplog.records[0].funcName == "test_a_filter_that_fails_fails_alone"
+    assert caplog.records[0].funcName == "test_failing_filter"
 
 
-def test_nothing_is_formatted_for_a_level_that_is_off() -> None:
-    """A level that is not enabled costs no look at the exception."""
+def test_disabled_level() -> None:
+    """A message of a disabled level does not read the exception."""
     asked: list[bool] = []
 
     class Asked(Exception):
@@ -187,12 +188,12 @@ def test_nothing_is_formatted_for_a_level_that_is_off() -> None:
             asked.append(True)
             return ""
 
-    failures.log_failure(LOGGER, "not told", error=Asked(), level=logging.DEBUG)
+    failures.log_failure(LOGGER, "not logged", error=Asked(), level=logging.DEBUG)
     assert not asked
 
 
-def test_a_value_is_shown_within_bounds() -> None:
-    """A value that holds another twice, again and again, is shown in a few levels; one without a repr by its class."""
+def test_shown_is_bounded() -> None:
+    """A value nested in itself again and again is shown with a few levels. One without a repr is shown by its class."""
     value: list[Any] = []
     for _ in range(200):
         value = [value, value]
@@ -207,14 +208,14 @@ def test_a_value_is_shown_within_bounds() -> None:
     assert failures.shown("text") == "'text'"
 
 
-def test_a_reason_of_an_end_can_be_shown_whatever_the_failure_is() -> None:
+def test_exit_reason_has_a_repr() -> None:
     """The repr of an exit reason never raises."""
     assert repr(Failure(Quits())) == "Failure(exception=Quits)"
     assert len(repr(Failure(nested(500)))) < 2 * failures.MAX_SHOWN
 
 
-def test_a_small_exception_is_left_to_the_handlers() -> None:
-    """An exception that any formatter can show keeps its exc_info, for formatters that make more of it."""
+def test_plain_exceptions() -> None:
+    """An exception that any formatter can show is passed to the handlers as exc_info."""
     shared = ValueError("shared context")
     members = [ValueError(str(number)) for number in range(5)]
     for one in members:
@@ -228,22 +229,22 @@ def test_a_small_exception_is_left_to_the_handlers() -> None:
     assert failures.is_plain(cyclic())
 
 
-class Whole(BaseExceptionGroup[BaseException]):
-    """A group that does not let itself be divided."""
+class Indivisible(BaseExceptionGroup[BaseException]):
+    """A group that cannot be divided."""
 
     def derive(self, excs: object, /) -> Any:
         raise SystemExit(f"cannot be divided into {excs}")
 
 
-def in_whole(*held: BaseException) -> BaseException:
-    """Put exceptions into a group that cannot be divided."""
-    return Whole("whole", held)
+def indivisible(*held: BaseException) -> BaseException:
+    """Return the exceptions in a group that cannot be divided."""
+    return Indivisible("whole", held)
 
 
-@pytest.mark.parametrize("grouped", [lambda *held: BaseExceptionGroup("g", held), in_whole])
+@pytest.mark.parametrize("grouped", [lambda *held: BaseExceptionGroup("g", held), indivisible])
 @pytest.mark.parametrize("levels", [1, 3, 2_000])
-def test_an_exception_is_taken_out_of_any_group(grouped: Callable[..., BaseException], levels: int) -> None:
-    """What is left has all others and none of that class, however deep and of whatever class the group is."""
+def test_without(grouped: Callable[..., BaseException], levels: int) -> None:
+    """Exceptions of a type are removed from a group of any depth and class, and all others stay."""
     one, two, out = ValueError(), OSError(), LookupError()
 
     def nest(*held: BaseException) -> BaseException:
@@ -272,8 +273,8 @@ _ERRORS: st.SearchStrategy[BaseException] = st.recursive(
 
 @settings(max_examples=scaled(50, 2_000))
 @given(st.lists(_ERRORS, min_size=1, max_size=5), st.data())
-def test_no_tree_of_exceptions_stops_what_shows_it(errors: list[BaseException], data: st.DataObject) -> None:
-    """Groups, causes and contexts in any combination, cycles among them, are described and logged."""
+def test_any_tree_of_exceptions(errors: list[BaseException], data: st.DataObject) -> None:
+    """Groups, causes and contexts in any combination, with cycles, are described and logged."""
     for error in errors:
         error.__cause__ = data.draw(st.none() | st.sampled_from(errors))
         error.__context__ = data.draw(st.none() | st.sampled_from(errors))

@@ -1,4 +1,4 @@
-"""Every engine keeps the contract; so does the log that injects faults while it injects none."""
+"""The contract of event logs, over every engine and over the log with faults."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ KEY = StreamKey("alice", "s1")
 
 
 class TestMemoryLog(EventLogContract):
+    """The memory log keeps the contract."""
+
     @pytest.fixture
     async def log(self) -> AsyncIterator[EventLog]:
         async with MemoryLog() as log:
@@ -27,6 +29,8 @@ class TestMemoryLog(EventLogContract):
 
 
 class TestSqliteLog(EventLogContract):
+    """The SQLite log keeps the contract, with both levels of durability."""
+
     @pytest.fixture(params=["NORMAL", "FULL"])
     async def log(self, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
         async with SqliteLog(tmp_path / "x.db", request.param) as log:
@@ -34,13 +38,16 @@ class TestSqliteLog(EventLogContract):
 
 
 class TestFaultyLog(EventLogContract):
+    """A faulty log without a requested fault keeps the contract."""
+
     @pytest.fixture
     async def log(self) -> AsyncIterator[EventLog]:
         async with FaultyLog(MemoryLog()) as log:
             yield log
 
 
-async def test_a_told_failure_happens_once_per_time_and_does_nothing() -> None:
+async def test_requested_failures() -> None:
+    """A requested failure happens once for each requested time, and the failed call does nothing."""
     async with FaultyLog(MemoryLog()) as log:
         await log.make(KEY)
         log.fail("append", 2)
@@ -55,10 +62,11 @@ async def test_a_told_failure_happens_once_per_time_and_does_nothing() -> None:
         assert log.statistics().commits == 1
 
 
-async def test_a_held_call_waits_for_its_release_and_a_cancelled_one_does_nothing(
+async def test_held_call(
     nursery: trio.Nursery,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A held call waits until it is released. If it is cancelled meanwhile, it does nothing."""
     async with FaultyLog(MemoryLog()) as log:
         await log.make(KEY)
         log.hold("append")
@@ -75,8 +83,8 @@ async def test_a_held_call_waits_for_its_release_and_a_cancelled_one_does_nothin
         assert (await log.make(KEY)).latest == 2
 
 
-async def test_a_log_that_keeps_its_events_over_a_close_must_not_deny_it() -> None:
-    """The contract finds it: agents would be called before their start is known, and again when it is sent again."""
+async def test_contract_finds_a_wrong_outlives_process() -> None:
+    """The contract fails for a log that keeps its events over a close and denies it: a start could be done twice."""
 
     class Keeping(MemoryLog):
         async def open(self) -> None:
@@ -86,9 +94,9 @@ async def test_a_log_that_keeps_its_events_over_a_close_must_not_deny_it() -> No
         async def close(self) -> None:
             await trio.lowlevel.checkpoint()
 
-    check = EventLogContract().test_a_log_that_does_not_outlive_its_process_forgets_all_once_closed
+    check = EventLogContract().test_log_forgets_all_unless_it_outlives_its_process
     async with Keeping() as log:
-        with pytest.raises(AssertionError, match="where the contract wants None"):
+        with pytest.raises(AssertionError, match="the contract requires None"):
             await check(log)
         log.outlives_process = True
         await check(log)

@@ -1,4 +1,4 @@
-"""Logs of older versions open with everything in them; the state of a stream is kept once, and checked."""
+"""Logs of older layouts, and the state of a stream in the newest one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KEY = StreamKey("anonymous", "s1")
 ALL = 1 << 30
 OLD = Path(__file__).with_name("schema_2.sql")
-"""What version 0.1 wrote, killed in the middle of a run."""
+"""A log of version 0.1. Its server was killed in the middle of a run."""
 
 OPEN_RUN = "r-b6e1e86c0dd6ef79"
 HEADS = {
@@ -38,11 +38,11 @@ HEADS = {
     "s1": (1, 12, b'[1795704457145,[["run","%b"' % OPEN_RUN.encode()),
     "trimmed": (2, 1, b'[1795704457156,[],null,[["message-3",'),
 }
-"""Of each session: the oldest event kept, the newest, and how the state begins."""
+"""For each session: the oldest and the newest event kept, and the beginning of the state."""
 
 
 def old_log(path: Path, schema: int = 2) -> Path:
-    """Make the log of an older version; schema 1 lacks the columns and the table that 2 added."""
+    """Make a log as an older version wrote it. Schema 1 lacks the columns and the table that schema 2 added."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(OLD.read_text())
         if schema == 1:
@@ -55,7 +55,7 @@ def old_log(path: Path, schema: int = 2) -> Path:
 
 
 async def check(log: SqliteLog) -> None:
-    """Everything of the old log is there."""
+    """Check that everything of the old log is there."""
     assert [key.session for key in await log.streams()] == sorted(HEADS)
     for key in await log.streams():
         head = await log.head(key)
@@ -70,13 +70,14 @@ async def check(log: SqliteLog) -> None:
 
 
 async def check_after_opening(path: Path) -> None:
+    """Open the log, which migrates it, and check it."""
     async with SqliteLog(path) as log:
         await check(log)
 
 
 @pytest.mark.parametrize("schema", [1, 2])
-async def test_an_old_log_opens_with_everything_in_it_and_goes_on(tmp_path: Path, schema: int) -> None:
-    """Twice, since the second opening finds the newest layout; old rows and new ones follow each other."""
+async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
+    """An old log opens with everything in it, also the second time, and new rows follow the old ones."""
     path = old_log(tmp_path / "x.db", schema)
     for _ in range(2):
         async with SqliteLog(path) as log:
@@ -90,10 +91,10 @@ async def test_an_old_log_opens_with_everything_in_it_and_goes_on(tmp_path: Path
 
 
 @pytest.mark.parametrize("schema", [1, 2])
-async def test_an_old_log_is_read_as_it_is(
+async def test_old_log_is_read_without_changes(
     tmp_path: Path, schema: int, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """``greenroom verify`` and ``export`` find everything, and change nothing."""
+    """Read-only access, ``verify`` and ``export`` find everything in an old log and change nothing."""
     path = old_log(tmp_path / "x.db", schema)
     before = path.read_bytes()
     async with SqliteLog(path, read_only=True) as log:
@@ -105,8 +106,8 @@ async def test_an_old_log_is_read_as_it_is(
     assert path.read_bytes() == before
 
 
-async def test_a_server_takes_up_the_sessions_of_an_old_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The open run is closed, done commands and starts are known, the closed session stays closed."""
+async def test_server_continues_an_old_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server on an old log closes its open run, knows done commands and starts, and keeps closed sessions closed."""
     monkeypatch.setattr(_sqlite_layout, "RECENT_SECONDS", 1e9)
     log = SqliteLog(old_log(tmp_path / "x.db"))
     settings = {"command_memory_seconds": 1e9, "retain_seconds": 1e9}
@@ -122,13 +123,13 @@ async def test_a_server_takes_up_the_sessions_of_an_old_log(tmp_path: Path, monk
 
 
 def started(seq: int, ts: int, command_id: str, kind: str = "agent_started") -> bytes:
-    """A line as sessions write it, with a command's id in it."""
+    """Return the line of an event with a command's id in it, as sessions write them."""
     data = {"agent": "a", "input": None, "command_id": command_id}
     return orjson.dumps({"seq": seq, "ts": ts, "type": kind, "run_id": f"r{seq}", "data": data})
 
 
 def fill(path: Path, lines: Iterable[bytes], state: bytes) -> None:
-    """Add the lines to the session that has none, a row for each, as schema 2 kept them."""
+    """Append the lines to the session without events, one row for each, as schema 2 stored them."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         total = 0
         for seq, line in enumerate(lines, 1):
@@ -141,14 +142,15 @@ def fill(path: Path, lines: Iterable[bytes], state: bytes) -> None:
 
 
 async def state_of(path: Path) -> bytes:
+    """Open the log and return the state of the session that :func:`fill` filled."""
     async with SqliteLog(path) as log:
         head = await log.head(StreamKey("anonymous", "never used"))
         assert head is not None
         return head.state
 
 
-async def test_recent_starts_of_an_old_log_are_among_the_done_commands(tmp_path: Path) -> None:
-    """Older ones and events that only quote a start are not."""
+async def test_recent_starts_are_remembered(tmp_path: Path) -> None:
+    """Recent starts in an old log become done commands. Older starts, and events that only quote a start, do not."""
     path, now = old_log(tmp_path / "x.db"), time.time_ns() // 1_000_000
     quoted = orjson.dumps(
         {"seq": 4, "ts": now - 8, "type": "user_message", "data": {"text": started(1, 1, "d").decode()}}
@@ -166,8 +168,8 @@ async def test_recent_starts_of_an_old_log_are_among_the_done_commands(tmp_path:
 
 
 @pytest.mark.parametrize("state", [b"", b"no json", b"[]", b"[1,[]]"])
-async def test_a_state_that_cannot_be_read_does_not_keep_an_old_log_from_opening(tmp_path: Path, state: bytes) -> None:
-    """It stays as it is, for its session to say so; a sound one beside it takes the start in."""
+async def test_unreadable_state_is_kept(tmp_path: Path, state: bytes) -> None:
+    """An old log with an unreadable state opens, and that state stays as it is. A valid state gets the start."""
     path, now = old_log(tmp_path / "x.db"), time.time_ns() // 1_000_000
     fill(path, [started(1, now, "a"), b'no json but "command_id": and "type":"agent_started"'], state)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -203,8 +205,8 @@ for number, path in enumerate(sys.argv[1:], 1):
 """
 
 
-def test_kill_9_at_any_statement_of_a_migration_leaves_either_layout_whole(tmp_path: Path) -> None:
-    """The next opening finds everything."""
+def test_kill_9_during_migration(tmp_path: Path) -> None:
+    """After kill -9 at any statement of a migration the log has the old layout or the new one, complete."""
     paths = [old_log(tmp_path / f"{number}.db") for number in range(40)]
     done = subprocess.run([sys.executable, "-c", KILLER, *map(str, paths)], capture_output=True, text=True, check=True)
     killed = done.stdout.splitlines()
@@ -218,8 +220,8 @@ def test_kill_9_at_any_statement_of_a_migration_leaves_either_layout_whole(tmp_p
     assert layouts == {2, 3}
 
 
-async def test_a_state_is_written_only_when_it_changed(tmp_path: Path) -> None:
-    """Rows hold none; what another writer put in its place stays until it changes."""
+async def test_unchanged_state_is_not_written(tmp_path: Path) -> None:
+    """A state is written only if it differs from the last one, and never into a row."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -238,8 +240,8 @@ async def test_a_state_is_written_only_when_it_changed(tmp_path: Path) -> None:
             assert connection.execute("SELECT sum(length(state)) FROM batches").fetchone() == (0,)
 
 
-async def test_a_state_that_fails_to_commit_is_written_with_the_next_append(tmp_path: Path) -> None:
-    """What the writer remembers of a stream moves with the commit, not before it."""
+async def test_state_of_a_failed_append(tmp_path: Path) -> None:
+    """A state of an append that failed is written with the next append: the writer remembers only committed ends."""
     async with SqliteLog(tmp_path / "x.db", busy_seconds=0.01) as log:
         await log.make(KEY)
         with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
@@ -253,8 +255,8 @@ async def test_a_state_that_fails_to_commit_is_written_with_the_next_append(tmp_
 
 
 @pytest.mark.parametrize("damage", ["CAST('onf' AS BLOB)", "x''"])
-async def test_a_damaged_state_is_corrupt_and_never_a_wrong_answer(tmp_path: Path, damage: str) -> None:
-    """The events can be read all the same."""
+async def test_damaged_state_is_corrupt(tmp_path: Path, damage: str) -> None:
+    """A damaged state raises LogCorrupt until it is replaced. The events can still be read."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)

@@ -1,4 +1,4 @@
-"""Any sequence of appends, trims, reads and reopenings leaves what a list of events would hold."""
+"""Random sequences of calls on a log, compared with a list of events."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ START = 1_700_000_000_000
 
 @attrs.define
 class Model:
+    """The same stream as a list of (seq, ts, line)."""
+
     epoch: str
     latest: int = 0
     state: bytes = b""
@@ -38,7 +40,7 @@ class Model:
         return Head(self.epoch, oldest, self.latest, sum(len(line) for _, _, line in self.kept), ts, self.state)
 
     def trim(self, keep: Retention, now: int) -> None:
-        """The definition, word by word."""
+        """Keep exactly the events that the definition of retention keeps."""
         self.kept = [
             event
             for place, event in enumerate(self.kept)
@@ -49,6 +51,8 @@ class Model:
 
 
 class LogMachine(RuleBasedStateMachine):
+    """Random calls on a log and on its models, with the same results."""
+
     durable = False
 
     def __init__(self) -> None:
@@ -135,7 +139,7 @@ class LogMachine(RuleBasedStateMachine):
         self.run(self.log.open)
 
     @invariant()
-    def heads_and_events_are_the_model_s(self) -> None:
+    def heads_and_events_match(self) -> None:
         async def heads() -> list[tuple[Head | None, list[bytes]]]:
             found: list[tuple[Head | None, list[bytes]]] = []
             for key, model in self.models.items():
@@ -154,6 +158,8 @@ class LogMachine(RuleBasedStateMachine):
 
 
 class SqliteMachine(LogMachine):
+    """The same for a log in a file, which is read again by a new object after each close."""
+
     durable = True
 
     def new_log(self) -> EventLog:
@@ -161,5 +167,6 @@ class SqliteMachine(LogMachine):
 
 
 @pytest.mark.parametrize("machine", [LogMachine, SqliteMachine])
-def test_a_log_is_what_a_list_would_be(machine: type[LogMachine]) -> None:
+def test_log_matches_model(machine: type[LogMachine]) -> None:
+    """After any sequence of appends, trims, reads and reopenings a log has the same events as a list."""
     run_state_machine_as_test(machine, settings=settings(max_examples=scaled(40, 1000), stateful_step_count=25))

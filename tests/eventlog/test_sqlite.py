@@ -1,7 +1,6 @@
-"""What only a file can get wrong: kill -9, another process, a file of somebody else, a disk that is full."""
+"""Faults that only a file has: kill -9, other processes, foreign files, full disks, crashes of the machine."""
 
-
-# ruff: noqa: ASYNC240 - a few small files, with nothing else to be kept waiting
+# ruff: noqa: ASYNC240 - a few small files, and no other task that would have to wait
 
 from __future__ import annotations
 
@@ -55,7 +54,7 @@ trio.run(main)
 
 @contextlib.contextmanager
 def writer_process(path: Path) -> Generator[subprocess.Popen[str]]:
-    """Another process that appends to the log and says after each append how far it is."""
+    """Run another process that appends to the log and prints the last seq after each append."""
     command = [sys.executable, "-c", WRITER, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -64,12 +63,14 @@ def writer_process(path: Path) -> Generator[subprocess.Popen[str]]:
             process.kill()
 
 
-def said(process: subprocess.Popen[str]) -> int:
+def printed_seq(process: subprocess.Popen[str]) -> int:
+    """Return the next seq that the writer process prints."""
     assert process.stdout is not None
     return int(process.stdout.readline())
 
 
 async def refusal(path: Path) -> LogError:
+    """Return the error of opening a log, which must be one line and name the path."""
     with pytest.raises(LogError) as caught:
         await SqliteLog(path).open()
     assert str(path) in str(caught.value)
@@ -78,10 +79,11 @@ async def refusal(path: Path) -> LogError:
 
 
 @pytest.mark.parametrize("appends", [1, 5, 40])
-async def test_kill_9_takes_nothing_that_was_acknowledged_and_leaves_no_part(tmp_path: Path, appends: int) -> None:
+async def test_kill_9_loses_no_append(tmp_path: Path, appends: int) -> None:
+    """After kill -9 the log has every append that returned, and no part of another one."""
     path = tmp_path / "x.db"
     with writer_process(path) as process:
-        acknowledged = [said(process) for _ in range(appends)][-1]
+        acknowledged = [printed_seq(process) for _ in range(appends)][-1]
         process.send_signal(signal.SIGKILL)
         process.wait()
     async with SqliteLog(path) as log:
@@ -96,10 +98,11 @@ async def test_kill_9_takes_nothing_that_was_acknowledged_and_leaves_no_part(tmp
             assert [line.split(b",")[0] for line in lines] == [b'{"seq":%d' % i for i in range(1, heads[0].latest + 1)]
 
 
-async def test_a_log_in_use_is_refused_until_its_process_is_dead(tmp_path: Path) -> None:
+async def test_log_in_use_is_refused(tmp_path: Path) -> None:
+    """A log in use by another process is refused, with its process id, until that process is dead."""
     path = tmp_path / "x.db"
     with writer_process(path) as process:
-        said(process)
+        printed_seq(process)
         error = await refusal(path)
         assert isinstance(error, LogUnavailable)
         assert str(process.pid) in str(error)
@@ -109,7 +112,8 @@ async def test_a_log_in_use_is_refused_until_its_process_is_dead(tmp_path: Path)
             assert await log.streams()
 
 
-async def test_one_process_cannot_open_a_log_twice_by_whatever_name(tmp_path: Path) -> None:
+async def test_log_cannot_be_opened_twice(tmp_path: Path) -> None:
+    """A process cannot open a log twice, also not through a symbolic link."""
     alias = tmp_path / "alias.db"
     alias.symlink_to(tmp_path / "x.db")
     async with SqliteLog(tmp_path / "x.db") as log:
@@ -120,7 +124,8 @@ async def test_one_process_cannot_open_a_log_twice_by_whatever_name(tmp_path: Pa
         assert (await log.make(KEY)).latest == 1
 
 
-async def test_everything_is_there_again_after_closing(tmp_path: Path) -> None:
+async def test_log_is_complete_after_reopening(tmp_path: Path) -> None:
+    """A closed log has the same heads and events when it is opened again, and leaves only its lock file beside it."""
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 5, b"open")])
@@ -134,7 +139,8 @@ async def test_everything_is_there_again_after_closing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.db", "x.db-lock"]
 
 
-async def test_a_trim_deletes_from_the_file(tmp_path: Path) -> None:
+async def test_trim_deletes_from_the_file(tmp_path: Path) -> None:
+    """A trimmed event is no longer in the row of its batch."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -146,7 +152,8 @@ async def test_a_trim_deletes_from_the_file(tmp_path: Path) -> None:
     assert b"secret-4." in body
 
 
-async def test_a_raw_line_feed_or_a_missing_ts_is_refused_before_anything_is_stored(tmp_path: Path) -> None:
+async def test_malformed_lines_are_refused(tmp_path: Path) -> None:
+    """A line with a raw line feed or without a ts is refused, and nothing is stored."""
     async with SqliteLog(tmp_path / "x.db") as log:
         before = await log.make(KEY)
         for line in (b'{"seq":1,"ts":1,\n"a":1}', b'{"seq":1}', b"no json", b"[]", b'{"seq":1,"ts":"1"}'):
@@ -157,7 +164,8 @@ async def test_a_raw_line_feed_or_a_missing_ts_is_refused_before_anything_is_sto
         assert (await log.make(KEY)).oldest_ts == 5
 
 
-async def test_a_full_disk_is_unavailable_and_leaves_nothing_of_the_append(tmp_path: Path) -> None:
+async def test_full_disk(tmp_path: Path) -> None:
+    """An append to a full disk raises LogUnavailable and stores nothing. It succeeds when there is room again."""
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
         await log.make(OTHER)
@@ -177,7 +185,8 @@ async def test_a_full_disk_is_unavailable_and_leaves_nothing_of_the_append(tmp_p
         assert len(await log.read(OTHER, 0, 1, 1)) == 1
 
 
-async def test_a_file_that_another_program_locks_is_unavailable_for_as_long(tmp_path: Path) -> None:
+async def test_file_locked_by_another_program(tmp_path: Path) -> None:
+    """A log that another program has locked is unavailable until the lock is released."""
     async with SqliteLog(tmp_path / "x.db", busy_seconds=0.01) as log:
         await log.make(KEY)
         with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
@@ -188,20 +197,22 @@ async def test_a_file_that_another_program_locks_is_unavailable_for_as_long(tmp_
         await log.append([event_batch(KEY, 1, 1)])
 
 
-async def test_a_row_that_fails_takes_the_rows_before_it_along(tmp_path: Path) -> None:
+async def test_failed_row_undoes_the_append(tmp_path: Path) -> None:
+    """If one row of an append fails, the rows before it are not stored either."""
     async with SqliteLog(tmp_path / "x.db") as log:
         before, _ = await log.make(KEY), await log.make(OTHER)
         copy = """INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body)
             SELECT id, 1, 1, 2, 2, 0, 0, x'', x'7b7d' FROM streams WHERE user = 'bob'"""
         with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as other, other:
-            other.execute(copy)  # a second writer, which the lock would have refused
+            other.execute(copy)  # a second writer, which the lock of a log would refuse
         with pytest.raises(LogCorrupt):
             await log.append([event_batch(KEY, 1, 2), event_batch(OTHER, 1, 1)])
         assert await log.head(KEY) == before
         await log.append([event_batch(KEY, 1, 2)])
 
 
-async def test_reads_go_on_beside_a_writer(tmp_path: Path) -> None:
+async def test_reads_during_writes(tmp_path: Path) -> None:
+    """A read during an append returns all events of that append or none."""
     async with SqliteLog(tmp_path / "x.db") as log, trio.open_nursery() as nursery:
         await log.make(KEY)
         for first in range(1, 200, 2):
@@ -210,7 +221,8 @@ async def test_reads_go_on_beside_a_writer(tmp_path: Path) -> None:
             assert len(lines) % 2 == 0
 
 
-async def test_what_was_accepted_is_finished_by_close(tmp_path: Path) -> None:
+async def test_close_finishes_appends(tmp_path: Path) -> None:
+    """A cancelled close still finishes an append that was accepted before."""
     log = SqliteLog(tmp_path / "x.db")
     await log.open()
     await log.make(KEY)
@@ -224,7 +236,8 @@ async def test_what_was_accepted_is_finished_by_close(tmp_path: Path) -> None:
         assert (await log.make(KEY)).latest == 50
 
 
-async def test_a_damaged_row_is_corrupt_and_never_a_wrong_answer(tmp_path: Path) -> None:
+async def test_damaged_row_is_corrupt(tmp_path: Path) -> None:
+    """A read over a damaged or missing row raises LogCorrupt."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -239,7 +252,7 @@ async def test_a_damaged_row_is_corrupt_and_never_a_wrong_answer(tmp_path: Path)
 
 
 async def log_with_an_index(path: Path, batches: int) -> tuple[bytes, range]:
-    """A log of so many rows: what its file holds, and where in it the pointers of the index of rows are."""
+    """Make a log of ``batches`` rows. Return its file, and the place of the index's pointers in it."""
     async with SqliteLog(path) as log:
         await log.make(KEY)
         for first in range(1, batches + 1):
@@ -252,8 +265,8 @@ async def log_with_an_index(path: Path, batches: int) -> tuple[bytes, range]:
     return whole, range(start + 8, start + 8 + 2 * batches)
 
 
-async def test_a_hit_in_the_index_hides_no_event(tmp_path: Path) -> None:
-    """It would make an older event the newest, under the same epoch, and no row's checksum could tell."""
+async def test_damaged_index_is_refused(tmp_path: Path) -> None:
+    """A log with any damaged pointer in its index is refused: no checksum of a row would notice the hidden rows."""
     path = tmp_path / "x.db"
     whole, pointers = await log_with_an_index(path, 20)
     for place in pointers:
@@ -266,9 +279,10 @@ async def test_a_hit_in_the_index_hides_no_event(tmp_path: Path) -> None:
         assert len(await log.read(KEY, 0, ALL, ALL)) == 20
 
 
-async def test_the_check_of_a_large_log_holds_up_nobody_for_long(
+async def test_check_of_a_large_log_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A log that cannot be checked in time is opened all the same, and a message is logged."""
     path = tmp_path / "x.db"
     await log_with_an_index(path, 200)
     with caplog.at_level(logging.INFO, "greenroom.eventlog"):
@@ -280,7 +294,8 @@ async def test_the_check_of_a_large_log_holds_up_nobody_for_long(
     assert [message for message in caplog.messages if "too large to be checked" in message]
 
 
-async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+async def test_newer_schema_is_refused(tmp_path: Path) -> None:
+    """A log of a newer schema raises LogSchemaTooNew and stays unchanged."""
     path = tmp_path / "x.db"
     async with SqliteLog(path):
         pass
@@ -325,7 +340,8 @@ INSERT INTO batches VALUES (1, 1, 1, 1, {len(event_line(1))}, {len(event_line(1)
 """  # noqa: S608 - literals
 
 
-async def test_a_log_of_the_first_schema_is_brought_up_to_date_with_everything_in_it(tmp_path: Path) -> None:
+async def test_first_schema_is_migrated(tmp_path: Path) -> None:
+    """A log of schema 1 opens with all its streams and events, and can be appended to."""
     path = tmp_path / "x.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(FIRST_SCHEMA)
@@ -341,7 +357,8 @@ async def test_a_log_of_the_first_schema_is_brought_up_to_date_with_everything_i
         await log.append([event_batch(KEY, 2, 1), event_batch(OTHER, 8, 1)])
 
 
-async def test_a_log_of_the_first_schema_that_cannot_be_written_stays_as_it_was(tmp_path: Path) -> None:
+async def test_failed_migration_changes_nothing(tmp_path: Path) -> None:
+    """A log of schema 1 that is locked by another program keeps its schema."""
     path = tmp_path / "x.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(FIRST_SCHEMA)
@@ -353,8 +370,8 @@ async def test_a_log_of_the_first_schema_that_cannot_be_written_stays_as_it_was(
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
 
 
-def image(path: Path, target: Path, boot: str | None) -> Path:
-    """What a machine that ends at this moment leaves of an open log; ``boot`` is another one where it is given."""
+def crash_image(path: Path, target: Path, boot: str | None) -> Path:
+    """Copy an open log as a crash of the machine would leave it, in the boot named ``boot`` if it is given."""
     target.mkdir()
     for part in path.parent.glob(f"{path.name}*"):
         if not part.name.endswith(("-lock", "-shm")):
@@ -365,15 +382,14 @@ def image(path: Path, target: Path, boot: str | None) -> Path:
     return target / path.name
 
 
-async def test_where_the_machine_may_have_taken_events_with_it_every_epoch_is_another_one(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_crash_of_the_machine_renews_epochs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the machine ended while appends could be lost, every stream gets one new epoch, and a warning is logged."""
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3, b"open")])
         before = await log.make(KEY)
-        killed = image(tmp_path / "x.db", tmp_path / "killed", None)
-        ended = image(tmp_path / "x.db", tmp_path / "ended", "another boot")
+        killed = crash_image(tmp_path / "x.db", tmp_path / "killed", None)
+        ended = crash_image(tmp_path / "x.db", tmp_path / "ended", "another boot")
     async with SqliteLog(killed) as log:
         assert await log.make(KEY) == before
     async with SqliteLog(tmp_path / "x.db") as log:
@@ -388,12 +404,13 @@ async def test_where_the_machine_may_have_taken_events_with_it_every_epoch_is_an
         assert await log.make(KEY) == after
 
 
-async def test_with_full_durability_no_end_of_the_machine_changes_an_epoch(tmp_path: Path) -> None:
+async def test_full_durability_keeps_epochs(tmp_path: Path) -> None:
+    """With synchronous=FULL the epoch stays when the machine ends: no append can be lost."""
     async with SqliteLog(tmp_path / "x.db", "FULL") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3)])
         before = await log.make(KEY)
-        ended = image(tmp_path / "x.db", tmp_path / "ended", "another boot")
+        ended = crash_image(tmp_path / "x.db", tmp_path / "ended", "another boot")
     async with SqliteLog(ended) as log:
         assert await log.make(KEY) == before
 
@@ -408,7 +425,8 @@ def make_foreign(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_text, make_foreign])
-async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
+async def test_foreign_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A file that is not a log is refused and unchanged, and no file is left beside it."""
     path = tmp_path / "notes"
     make(path)
     before = path.read_bytes()
@@ -419,7 +437,8 @@ async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path
     assert list(tmp_path.iterdir()) == [path]
 
 
-async def test_a_path_that_cannot_be_a_log_is_named(tmp_path: Path) -> None:
+async def test_impossible_paths_are_refused(tmp_path: Path) -> None:
+    """A directory, a missing directory and a fifo are refused with the path and the reason."""
     os.mkfifo(tmp_path / "fifo")
     for path, reason in (
         (tmp_path, "is a directory"),
@@ -433,7 +452,7 @@ async def test_a_path_that_cannot_be_a_log_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def unprivileged_folder() -> Iterator[Path]:
-    """A folder, and a process that the rights of files hold for: root's own is let through everything."""
+    """A folder, in a process that file permissions apply to. They do not apply to root."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -450,7 +469,8 @@ def unprivileged_folder() -> Iterator[Path]:
             folder.chmod(0o755)
 
 
-async def test_a_file_or_folder_that_may_not_be_written_is_named(unprivileged_folder: Path) -> None:
+async def test_unwritable_paths_are_refused(unprivileged_folder: Path) -> None:
+    """A file or folder without write permission is refused with the reason."""
     error = await refusal(unprivileged_folder / "x.db")
     assert isinstance(error, LogUnavailable)
     assert "may not be written" in str(error)
@@ -460,7 +480,8 @@ async def test_a_file_or_folder_that_may_not_be_written_is_named(unprivileged_fo
     assert "Permission denied" in str(error)
 
 
-async def test_a_refused_open_leaves_the_log_to_others(tmp_path: Path) -> None:
+async def test_open_after_a_refused_open(tmp_path: Path) -> None:
+    """After a refused open the same object can open the path, once the file is gone."""
     path = tmp_path / "x.db"
     make_text(path)
     log = SqliteLog(path)
@@ -472,7 +493,8 @@ async def test_a_refused_open_leaves_the_log_to_others(tmp_path: Path) -> None:
     await log.close()
 
 
-async def test_urls_name_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_log_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL names the memory log or the path of a SQLite log."""
     monkeypatch.chdir(tmp_path)
     assert isinstance(open_log("memory:"), MemoryLog)
     for url, path in (("sqlite:a.db", "a.db"), (f"sqlite:{tmp_path}/b.db", "b.db"), ("sqlite::memory:", ":memory:")):
@@ -482,7 +504,8 @@ async def test_urls_name_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("query", "level"), [("", 1), ("?synchronous=NORMAL", 1), ("?synchronous=FULL", 2)])
-async def test_a_url_says_how_durable_a_commit_is(tmp_path: Path, query: str, level: int) -> None:
+async def test_url_sets_durability(tmp_path: Path, query: str, level: int) -> None:
+    """The URL's synchronous parameter sets the durability: with FULL no boot is noted as a risk."""
     async with open_log(f"sqlite:{tmp_path}/a.db{query}"):
         with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as connection:
             (boot,) = connection.execute("SELECT boot FROM risk").fetchone()
@@ -511,34 +534,37 @@ async def test_a_url_says_how_durable_a_commit_is(tmp_path: Path, query: str, le
         "memory:?synchronous=FULL",
     ],
 )
-def test_any_other_url_is_refused_in_one_line(url: str) -> None:
+def test_invalid_urls_are_refused(url: str) -> None:
+    """A URL of any other form is refused in one line that shows it."""
     with pytest.raises(ConfigError) as caught:
         open_log(url)
     assert "\n" not in str(caught.value)
     assert repr(url.removeprefix("sqlite:") if "path" in str(caught.value).split(":")[0] else url) in str(caught.value)
 
 
-def test_valkey_is_refused_by_name() -> None:
+def test_valkey_is_not_available() -> None:
+    """A valkey URL is refused with the name of the engine."""
     with pytest.raises(ConfigError, match="valkey engine is not available in this version"):
         open_log("valkey://127.0.0.1:6379/0")
 
 
-def test_an_unknown_durability_is_refused() -> None:
+def test_invalid_synchronous_is_refused() -> None:
+    """A synchronous level other than NORMAL and FULL is refused."""
     with pytest.raises(ConfigError, match="NORMAL or FULL"):
-        SqliteLog("x.db", "OFF")  # type: ignore[arg-type]  # what is tested
+        SqliteLog("x.db", "OFF")  # type: ignore[arg-type]  # the point of the test
 
 
 async def grow(log: SqliteLog, first: int, count: int) -> int:
-    """Append so many rows of 100 kB; the next event's number."""
+    """Append ``count`` rows of 100 kB. Return the number of the next event."""
     for seq in range(first, first + count):
         await log.append([Batch(KEY, seq, [event_line(seq, text="x" * 100_000)], b"")])
     return first + count
 
 
-async def test_the_write_ahead_log_shrinks_once_nobody_reads_any_more(
+async def test_write_ahead_log_shrinks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It grows beside a reader, which is told in the statistics and once as a warning; then it is cut back."""
+    """The write-ahead log grows while another program reads, with one warning, and is cut back after that."""
     monkeypatch.setattr(_sqlite_file, "WAL_BYTES", 100_000)
     monkeypatch.setattr(_sqlite_file, "LARGE_WAL_BYTES", 5_000_000)
     monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 0.0)
@@ -557,10 +583,8 @@ async def test_the_write_ahead_log_shrinks_once_nobody_reads_any_more(
         assert len(await log.read(KEY, 0, ALL, ALL)) == 62
 
 
-async def test_an_idle_write_ahead_log_is_not_looked_at_for_each_append(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A look is a system call; between two of them the size stays as it was."""
+async def test_write_ahead_log_is_measured_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two measurements of the write-ahead log its size in the statistics stays the same."""
     monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 1e9)
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
@@ -570,10 +594,8 @@ async def test_an_idle_write_ahead_log_is_not_looked_at_for_each_append(
 
 
 @pytest.mark.parametrize("index", [False, True])
-async def test_a_copy_that_may_not_be_written_is_read_whole_or_refused(
-    tmp_path: Path, unprivileged_folder: Path, *, index: bool
-) -> None:
-    """What is in a write-ahead log is never left out: SQLite reads it where the log's index was copied too."""
+async def test_read_only_copy(tmp_path: Path, unprivileged_folder: Path, *, index: bool) -> None:
+    """A copy in a folder without write permission is read together with its write-ahead log, or refused."""
     del tmp_path
     source = unprivileged_folder / "source"
     source.mkdir()

@@ -1,4 +1,4 @@
-"""A log is whole, or each fault is named: the session, the event, the rule. Nothing that a server writes is a fault."""
+"""The check of a log: every fault is reported with its session, event and rule, and valid logs have none."""
 
 from __future__ import annotations
 
@@ -51,16 +51,19 @@ DATA: dict[str, dict[str, object]] = {
 
 
 def line(seq: int, event: str, run: str | None = None, call: str | None = None, parent: str | None = None) -> bytes:
+    """Return the line of an event."""
     ids = {"run_id": run, "call_id": call, "parent_run_id": parent}
     present = {name: value for name, value in ids.items() if value is not None}
     return orjson.dumps({"seq": seq, "ts": 1_700_000_000_000 + seq, "type": event, **present, "data": DATA[event]})
 
 
 def lines(*events: tuple[str | None, ...]) -> list[bytes]:
+    """Return the lines of events, numbered from 1."""
     return [line(seq, *event) for seq, event in enumerate(events, 1)]  # type: ignore[arg-type]  # the first is a string
 
 
 async def report(events: list[bytes], state: bytes = b"", keep: int | None = None) -> LogReport:
+    """Verify a log with these bytes as its lines, trimmed to ``keep`` events."""
     async with DamagedLog() as log:
         await log.stored(KEY, events, state)
         if keep is not None:
@@ -69,6 +72,7 @@ async def report(events: list[bytes], state: bytes = b"", keep: int | None = Non
 
 
 async def faults(events: list[bytes], state: bytes = b"", keep: int | None = None) -> list[tuple[int, str]]:
+    """Return the seq and the rule of each fault."""
     return [(fault.seq, fault.rule) for fault in (await report(events, state, keep)).faults]
 
 
@@ -89,14 +93,15 @@ WHOLE = lines(
 
 
 @pytest.mark.parametrize("keep", [None, *range(13)])
-async def test_a_whole_session_has_no_fault_wherever_retention_cut_it(keep: int | None) -> None:
+async def test_valid_session_has_no_fault(keep: int | None) -> None:
+    """A valid session has no fault, with any number of its events trimmed."""
     assert await faults(WHOLE, b"[1,[]]", keep) == []
 
 
 @pytest.mark.parametrize("keep", [None, *range(10)])
 @pytest.mark.parametrize("answered", [[ANSWERED], [WITHDRAWN], []], ids=["answered", "withdrawn", "as older versions"])
-async def test_a_question_is_whole_however_it_was_closed(answered: list[str], keep: int | None) -> None:
-    """Older versions wrote nothing when an agent gave a question up: it ended with its run, and still does."""
+async def test_closed_questions_have_no_fault(answered: list[str], keep: int | None) -> None:
+    """A question may be closed by its answer, its withdrawal or, as in older versions, only by the end of its run."""
     events = lines(
         (STARTED, "r1"),
         (ASKED, "r1", "q1"),
@@ -133,15 +138,18 @@ async def test_a_question_is_whole_however_it_was_closed(answered: list[str], ke
         (lines((STARTED, "r1")), [(1, "G5")]),
     ],
 )
-async def test_each_rule_is_held(events: list[bytes], expected: list[tuple[int, str]]) -> None:
+async def test_each_rule(events: list[bytes], expected: list[tuple[int, str]]) -> None:
+    """Each broken rule is reported with the event that breaks it."""
     assert await faults(events) == expected
 
 
-async def test_time_does_not_go_back() -> None:
+async def test_time_goes_back() -> None:
+    """An event with an earlier ts than the event before it is a fault."""
     assert await faults([line(1, "user_message"), line(2, "user_message").replace(b"17000", b"16000")]) == [(2, "ts")]
 
 
-async def test_what_is_remembered_must_be_open_and_what_is_open_remembered() -> None:
+async def test_state_must_match_the_events() -> None:
+    """The open items in the state and in the events must be the same."""
     state = b'[1,[["run","r1","r1",null,"a",1]]]'
     assert await faults(lines((STARTED, "r1")), state) == []
     assert await faults(lines((STARTED, "r1"), (COMPLETED, "r1")), state) == [(2, "G5")]
@@ -149,16 +157,15 @@ async def test_what_is_remembered_must_be_open_and_what_is_open_remembered() -> 
 
 
 @given(drop=st.integers(0, 11))
-def test_no_event_can_be_missing(drop: int) -> None:
-    """Renumbered, so that only what it meant is missed; the first one meant nothing for the others."""
+def test_missing_event_is_found(drop: int) -> None:
+    """A missing event is found by its meaning, also if the others were renumbered."""
     left = [WHOLE[i] for i in range(12) if i != drop]
     numbered = [orjson.dumps({**orjson.loads(text), "seq": seq}) for seq, text in enumerate(left, 1)]
     assert bool(trio.run(faults, numbered)) == (drop not in (0, 4))
 
 
-async def test_what_a_server_writes_is_whole_also_while_it_writes(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_log_of_a_running_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The log of a running server is verified without a fault or a change, and is exported completely after its end."""
     path = tmp_path / "log.db"
 
     async def child(run: Run) -> None:
@@ -192,9 +199,8 @@ async def test_what_a_server_writes_is_whole_also_while_it_writes(
     assert events[-1]["data"]["status"] == "cancelled"
 
 
-def test_a_broken_log_ends_with_1_and_names_file_session_event_and_rule(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_command_reports_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command ends with 1 for a broken log and prints file, session, event and rule."""
     path = tmp_path / "log.db"
 
     async def fill() -> None:
@@ -207,9 +213,8 @@ def test_a_broken_log_ends_with_1_and_names_file_session_event_and_rule(
     assert f"{path}: 'alice' s1: seq 2: G3: call c of run r1 is not open\n" in capsys.readouterr().out
 
 
-def test_a_log_that_was_changed_by_hand_is_told_and_the_other_sessions_are_checked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_changed_row_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A changed row is reported by verify and export. The other sessions are checked and exported."""
     path = tmp_path / "log.db"
 
     async def fill() -> None:
@@ -233,10 +238,8 @@ def test_a_log_that_was_changed_by_hand_is_told_and_the_other_sessions_are_check
     assert len(printed.out.splitlines()) == printed.out.count('"user":"bob"') == len(WHOLE)
 
 
-def test_a_damaged_state_is_told_and_the_other_sessions_are_checked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """By its checksum; the state itself could still be read."""
+def test_changed_state_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A changed state is reported because of its checksum, although it could be read. Other sessions are checked."""
     path = tmp_path / "log.db"
 
     async def fill() -> None:
@@ -256,7 +259,8 @@ def test_a_damaged_state_is_told_and_the_other_sessions_are_checked(
     assert f"1 sessions, {len(WHOLE)} events: 1 faults" in out
 
 
-def test_what_is_no_log_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_refuse_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands end with 2 and one line for a path or URL that is no log."""
     other = tmp_path / "other.db"
     other.write_bytes(b"something else, and quite long enough to be looked at " * 100)
     for log in (str(tmp_path / "none.db"), str(other), "memory:", "nonsense:x"):
@@ -265,7 +269,8 @@ def test_what_is_no_log_is_one_line_and_2(tmp_path: Path, capsys: pytest.Capture
             assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-async def test_a_log_open_for_reading_refuses_what_would_change_it(tmp_path: Path) -> None:
+async def test_read_only_log_refuses_changes(tmp_path: Path) -> None:
+    """A read-only log can be read. Calls that would change it raise LogUnavailable."""
     path = tmp_path / "log.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)

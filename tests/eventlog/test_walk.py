@@ -1,4 +1,4 @@
-"""Everything that reads a stream to its end comes to that end, also where the stream changes meanwhile."""
+"""Reading a stream to its end, while the stream changes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ KEY = StreamKey("anonymous", "s1")
 NOTHING, TRIM, APPEND, REMOVE, ANEW = "nothing", "trim", "append", "remove", "anew"
 
 
-class Meddled(MemoryLog):
-    """A log that others change before each read: one step of ``plan`` each, the last again and again."""
+class ChangingLog(MemoryLog):
+    """A log that other programs change before each read: one step of ``plan`` per read, the last step repeatedly."""
 
     plan: Sequence[tuple[str, int]] = ((NOTHING, 0),)
     reads = 0
@@ -47,8 +47,9 @@ class Meddled(MemoryLog):
         return await super().read(key, after, limit, size)
 
 
-async def meddled(plan: Sequence[tuple[str, int]], events: int) -> Meddled:
-    log = Meddled()
+async def changing_log(plan: Sequence[tuple[str, int]], events: int) -> ChangingLog:
+    """Return an open log with ``events`` events that follows ``plan``."""
+    log = ChangingLog()
     await log.open()
     await log.make(KEY)
     await log.append([event_batch(KEY, 1, events)])
@@ -64,13 +65,11 @@ async def meddled(plan: Sequence[tuple[str, int]], events: int) -> Meddled:
     page=st.integers(1, 4),
 )
 @settings(max_examples=scaled(100, 5000))
-def test_a_walk_ends_and_returns_events_of_one_epoch_in_order(
-    plan: list[tuple[str, int]], events: int, page: int
-) -> None:
-    """What was missed was dropped by retention, or is of a stream that is gone."""
+def test_walk_ends(plan: list[tuple[str, int]], events: int, page: int) -> None:
+    """A walk ends, and returns events of one epoch in order. It skips only events that retention dropped."""
 
     async def run() -> None:
-        log = await meddled(plan, events)
+        log = await changing_log(plan, events)
         walk = await StreamWalk.of(log, KEY)
         assert walk is not None
         last = 0
@@ -96,24 +95,24 @@ def test_a_walk_ends_and_returns_events_of_one_epoch_in_order(
 
 
 @pytest.mark.parametrize("step", [TRIM, APPEND, REMOVE, ANEW])
-async def test_verify_and_export_end_and_say_what_they_could_not_read(
+async def test_verify_and_export_end(
     step: str, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Of a stream that begins anew at each read nothing can be said; one that is trimmed or grows is whole."""
+    """Verify and export end, and report a stream as unread only if it began anew at each read."""
     monkeypatch.setattr(_walk, "_PAGE_EVENTS", 2)
-    log = await meddled([(NOTHING, 0), (step, 4)], 9)
+    log = await changing_log([(NOTHING, 0), (step, 4)], 9)
     report = await verify_log(log)
     assert [fault.rule for fault in report.faults] == (["log"] if step == ANEW else [])
     assert report.sessions == (step in {TRIM, APPEND})
-    log = await meddled([(NOTHING, 0), (step, 4)], 9)
+    log = await changing_log([(NOTHING, 0), (step, 4)], 9)
     await log_commands.export_session(log, KEY)
     printed = capsysbinary.readouterr()
     assert len(printed.out.splitlines()) == {TRIM: 6, APPEND: 9, REMOVE: 2, ANEW: 2}[step]
     assert printed.err.count(b"was forgotten") == {TRIM: 0, APPEND: 0, REMOVE: 1, ANEW: 3}[step]
 
 
-class Lying(MemoryLog):
-    """A log that lacks an event, or says that it was trimmed and is kept."""
+class LyingLog(MemoryLog):
+    """A log that lacks an event, or reports it both as kept and as trimmed."""
 
     lies: Any = None
 
@@ -126,9 +125,9 @@ class Lying(MemoryLog):
 
 
 @pytest.mark.parametrize("lies", [Trimmed, None])
-async def test_a_log_without_an_event_that_it_says_it_has_is_corrupt(lies: object) -> None:
-    """It is not asked for the same again and again, by a walk or by a session."""
-    log = Lying()
+async def test_missing_event_is_corrupt(lies: object) -> None:
+    """If the log lacks an event that its head has, walks and sessions report it as corrupt and do not read again."""
+    log = LyingLog()
     log.lies = lies
     async with app_on(log).running(port=0) as server, greeted(server) as one:
         await one.say("hello")

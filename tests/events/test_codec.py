@@ -1,4 +1,4 @@
-"""What is JSON passes as it is; what is not is refused at the emitting line."""
+"""The encoding of payloads."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ JSON_VALUES = st.recursive(
 
 @attrs.frozen
 class Box:
+    """An attrs class around a value."""
+
     inside: object
 
 
 class Zone(tzinfo):
-    """A time zone that answers, or fails, as a test says."""
+    """A time zone that returns ``answer`` as its offset, or raises it."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
@@ -41,7 +43,7 @@ class Zone(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta:
         if isinstance(self._answer, type):
             raise self._answer
-        return self._answer  # type: ignore[no-any-return]  # a foreign one may return anything
+        return self._answer  # type: ignore[no-any-return]  # a foreign zone may return anything
 
     dst = utcoffset
 
@@ -50,7 +52,7 @@ class Zone(tzinfo):
 
 
 class Lazy(dict[str, object]):
-    """A dict that fails when it is asked for its items."""
+    """A dict that raises when its items are read."""
 
     def __init__(self, error: type[BaseException]) -> None:
         super().__init__(a=None)
@@ -61,6 +63,7 @@ class Lazy(dict[str, object]):
 
 
 def nested(levels: int) -> object:
+    """Return ``levels`` lists within each other."""
     value: object = 1
     for _ in range(levels):
         value = [value]
@@ -68,7 +71,8 @@ def nested(levels: int) -> object:
 
 
 @given(JSON_VALUES)
-def test_a_json_value_comes_back_as_it_was(value: Any) -> None:
+def test_round_trip(value: Any) -> None:
+    """Encoded JSON decodes to the same value."""
     assert json.loads(encode(value, LIMIT)) == value
 
 
@@ -88,48 +92,54 @@ def test_a_json_value_comes_back_as_it_was(value: Any) -> None:
     ],
     ids=repr,
 )
-def test_what_is_not_json_is_refused(value: object) -> None:
+def test_other_values_are_refused(value: object) -> None:
+    """A value that has no JSON form is refused."""
     with pytest.raises(UnserialisableEvent):
         encode(value, LIMIT)
 
 
 EXACT = 2**53 - 1
-"""The largest integer that every reader of JSON takes for what it is."""
+"""The largest integer that every reader of JSON reads exactly."""
 
 
 @pytest.mark.parametrize("value", [EXACT, -EXACT, [EXACT], Box(-EXACT), float(2**60), str(2**60)], ids=repr)
-def test_a_number_that_browsers_read_exactly_passes(value: object) -> None:
+def test_exact_numbers_are_accepted(value: object) -> None:
+    """A number that browsers read exactly is accepted, and so is a larger one as float or string."""
     assert encode(value, LIMIT)
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), 2**63 - 1, 2**64, {"id": [2**53]}, Box(2**53)], ids=repr)
-def test_an_integer_that_browsers_would_round_is_refused_and_told_what_to_do(value: object) -> None:
+def test_large_integers_are_refused(value: object) -> None:
+    """An integer that browsers would round is refused with the advice to send a string."""
     with pytest.raises(UnserialisableEvent, match="give it as a string"):
         encode(value, LIMIT)
 
 
-def test_a_cycle_is_refused() -> None:
+def test_cycle_is_refused() -> None:
+    """A list that contains itself is refused."""
     value: list[object] = []
     value.append(value)
     with pytest.raises(UnserialisableEvent):
         encode(value, LIMIT)
 
 
-def test_the_depth_allowed_is_allowed_and_one_more_is_not() -> None:
+def test_maximum_depth() -> None:
+    """The maximum depth is accepted, and one level more is refused."""
     assert encode(nested(MAX_DEPTH), LIMIT)
     with pytest.raises(UnserialisableEvent, match="deeper"):
         encode(nested(MAX_DEPTH + 1), LIMIT)
 
 
-def test_the_limit_is_inclusive() -> None:
+def test_size_limit_is_inclusive() -> None:
+    """A payload of exactly the limit is accepted, and one byte more is refused."""
     assert len(encode("x" * 98, 100)) == 100
     with pytest.raises(UnserialisableEvent, match="101 bytes"):
         encode("x" * 99, 100)
 
 
 @pytest.mark.parametrize("answer", [ValueError, KeyboardInterrupt, "an hour", timedelta(days=2)], ids=repr)
-def test_a_time_zone_that_fails_is_a_payload_that_is_not_json(answer: Any) -> None:
-    """The encoder itself would end the process there."""
+def test_failing_time_zone_is_refused(answer: Any) -> None:
+    """A datetime with a time zone that fails is refused. The encoder alone would end the process."""
     with pytest.raises(UnserialisableEvent):
         encode({"at": [Box(datetime(2026, 1, 1, tzinfo=Zone(answer)))]}, LIMIT)
 
@@ -142,7 +152,8 @@ def test_a_time_zone_that_fails_is_a_payload_that_is_not_json(answer: Any) -> No
         (None, "2026-01-01T00:00:00.000007+00:00"),
     ],
 )
-def test_a_time_of_a_foreign_zone_is_written_as_one_of_the_standard_library(offset: Any, text: str) -> None:
+def test_foreign_time_zone(offset: Any, text: str) -> None:
+    """A datetime with a foreign time zone is encoded like one with a zone of the standard library."""
     moment = datetime(2026, 1, 1, microsecond=7, tzinfo=Zone(offset))
     assert json.loads(encode(moment, LIMIT)) == text
     if offset is not None:
@@ -150,7 +161,7 @@ def test_a_time_of_a_foreign_zone_is_written_as_one_of_the_standard_library(offs
 
 
 @pytest.mark.parametrize("error", [KeyError, SystemExit, KeyboardInterrupt, ValueError])
-def test_whatever_a_value_raises_it_is_a_payload_that_is_not_json(error: type[BaseException]) -> None:
-    """What has ``null`` in it is looked at by a second encoder, which asks objects for what is in them."""
+def test_failing_value_is_refused(error: type[BaseException]) -> None:
+    """A value that raises when its items are read is refused. Only the search for NaN reads them."""
     with pytest.raises(UnserialisableEvent):
         encode(Lazy(error), LIMIT)

@@ -1,4 +1,4 @@
-"""Reading events: what fits becomes its class, what is new passes, what is wrong is named."""
+"""The decoding of events."""
 
 from __future__ import annotations
 
@@ -45,10 +45,12 @@ json_values = st.recursive(
 
 
 def wire(kind: str, data: dict[str, Any], **extra: Any) -> dict[str, Any]:
+    """Return an event as it is on the wire."""
     return {"type": kind, **ENVELOPE, "data": data, **extra}
 
 
-def test_every_type_of_the_protocol_becomes_its_class() -> None:
+def test_each_type_has_a_class() -> None:
+    """Each event type of the protocol is decoded to its class, with all its fields."""
     assert REQUIRED.keys() == EVENT_TYPES.keys()
     for kind, data in REQUIRED.items():
         event = decode_event(wire(kind, data))
@@ -57,25 +59,29 @@ def test_every_type_of_the_protocol_becomes_its_class() -> None:
         assert {key: event.data[key] for key in data} == data
 
 
-def test_ids_that_are_absent_are_none_and_those_that_are_there_are_kept() -> None:
+def test_ids() -> None:
+    """An absent id is None, and a given id is kept."""
     bare = decode_event({"type": "user_message", "seq": 1, "ts": 2, "data": {"text": "hi"}})
     assert bare == UserMessage(seq=1, ts=2, text="hi")
     full = decode_event(wire("tool_completed", {"tool": "t", "status": "ok"}, parent_run_id="r0", call_id="c1"))
     assert (full.run_id, full.parent_run_id, full.call_id) == ("r1", "r0", "c1")
 
 
-def test_fields_that_are_not_known_are_ignored() -> None:
+def test_unknown_fields_are_ignored() -> None:
+    """Unknown fields of the event and of its data are ignored."""
     event = decode_event(wire("agent_output", {"text": "x", "colour": "red"}, shard=7))
     assert event == AgentOutput(seq=4, ts=ENVELOPE["ts"], run_id="r1", text="x")
 
 
-def test_an_unknown_type_keeps_its_name_and_its_data() -> None:
+def test_unknown_type() -> None:
+    """An event of an unknown type keeps its name and its data."""
     event = decode_event(wire("agent_dreaming", {"of": ["sheep"], "seq": 99}))
     assert isinstance(event, UnknownEvent)
     assert (event.type, event.data, event.seq) == ("agent_dreaming", {"of": ["sheep"], "seq": 99}, 4)
 
 
-def test_data_cannot_stand_in_for_the_envelope() -> None:
+def test_data_cannot_replace_the_envelope() -> None:
+    """A field of the data that is called like one of the envelope does not replace it."""
     event = decode_event(
         {"type": "user_message", "seq": 3, "ts": 1, "data": {"text": "x", "run_id": "forged", "seq": 9}}
     )
@@ -83,7 +89,8 @@ def test_data_cannot_stand_in_for_the_envelope() -> None:
 
 
 @given(json_values)
-def test_json_values_pass_as_they_are(value: Any) -> None:
+def test_json_values_are_unchanged(value: Any) -> None:
+    """Fields of any JSON have the same value after decoding."""
     parsed = orjson.loads(orjson.dumps(value))
     started = decode_event(wire("agent_started", {"agent": "a", "input": parsed}))
     received = decode_event(wire("input_received", {"value": parsed, "by": "c1"}))
@@ -95,7 +102,8 @@ def test_json_values_pass_as_they_are(value: Any) -> None:
     assert custom.value == parsed
 
 
-def test_errors_are_objects() -> None:
+def test_error_must_be_an_object() -> None:
+    """An error is an object or absent. A string is refused."""
     fault = {"code": "ValueError", "message": "no"}
     tool = decode_event(wire("tool_completed", {"tool": "t", "status": "error", "error": fault}))
     agent = decode_event(wire("agent_completed", {"agent": "a", "status": "error", "error": fault, "usage": {"in": 3}}))
@@ -122,17 +130,20 @@ def test_errors_are_objects() -> None:
         ({"type": "new_one", "seq": 1.5, "ts": 1, "data": {}}, "@ new_one.seq"),
     ],
 )
-def test_what_does_not_fit_is_named_with_its_path(obj: dict[str, Any], fault: str) -> None:
+def test_faults_have_a_path(obj: dict[str, Any], fault: str) -> None:
+    """A wrong or missing field is reported with its path."""
     with pytest.raises(ValueError, match=fault):
         decode_event(obj)
 
 
-def test_every_fault_is_named_at_once() -> None:
+def test_all_faults_are_reported() -> None:
+    """All faults of an event are in one message."""
     with pytest.raises(ValueError, match=r"agent_completed\.agent.*agent_completed\.duration_ms"):
         decode_event(wire("agent_completed", {"agent": 1, "status": "ok", "duration_ms": "2"}))
 
 
 def test_events_are_frozen() -> None:
+    """An event cannot be changed."""
     event = decode_event(wire("agent_dreaming", {}))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         event.seq = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]  the point of the test

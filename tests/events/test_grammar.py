@@ -1,4 +1,4 @@
-"""The grammar of a session: each rule broken once, and everything open can always be closed."""
+"""The grammar of a session's events."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ STEPS = st.lists(
 
 
 def take(grammar: Grammar, event: str, run: str, call: str | None = None, parent: str | None = None) -> None:
+    """Apply one event to the grammar."""
     grammar.apply(event, run, call, parent_run_id=parent, name="n", ts=1)
 
 
@@ -40,9 +41,8 @@ def take(grammar: Grammar, event: str, run: str, call: str | None = None, parent
         ([("agent_started", "r1"), ("agent_started", "r2", None, "r1")], ("agent_completed", "r1"), "G4"),
     ],
 )
-def test_an_event_that_may_not_stand_there_names_its_rule_and_changes_nothing(
-    before: list[tuple[str, ...]], event: tuple[str, ...], rule: str
-) -> None:
+def test_broken_rules(before: list[tuple[str, ...]], event: tuple[str, ...], rule: str) -> None:
+    """An event that breaks a rule is refused with the name of the rule, and the grammar does not change."""
     grammar = Grammar()
     for each in before:
         take(grammar, *each)
@@ -53,8 +53,8 @@ def test_an_event_that_may_not_stand_there_names_its_rule_and_changes_nothing(
 
 
 @pytest.mark.parametrize("closing", ["input_received", "input_withdrawn", "agent_completed"])
-def test_a_question_is_closed_once(closing: str) -> None:
-    """An answer, a withdrawal or its run's end closes it: it is no longer remembered, and closes no second time."""
+def test_question_is_closed_once(closing: str) -> None:
+    """An answer, a withdrawal or the end of its run closes a question. It cannot be closed again."""
     grammar = Grammar()
     take(grammar, "agent_started", "r1")
     before = grammar.snapshot()
@@ -67,7 +67,8 @@ def test_a_question_is_closed_once(closing: str) -> None:
 
 
 @given(STEPS)
-def test_whatever_is_open_can_be_restored_and_closed_innermost_first(steps: list[tuple[str, str, str, str]]) -> None:
+def test_restore_and_close(steps: list[tuple[str, str, str, str]]) -> None:
+    """After any valid events the grammar can be restored from its snapshot, and its closings close all open items."""
     grammar = Grammar()
     for event, run, call, parent in steps:
         try:

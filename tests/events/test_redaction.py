@@ -1,4 +1,4 @@
-"""Redaction: the value of a key that names a secret is left out, at any depth, and nothing else is changed."""
+"""The removal of secrets from tool arguments and from failures."""
 
 from __future__ import annotations
 
@@ -32,33 +32,41 @@ GONE = "[redacted]"
 
 @attrs.frozen
 class Login:
+    """An attrs class with a secret."""
+
     user: str
     password: str
 
 
 @dataclasses.dataclass
 class Request:
+    """A dataclass with secrets in a dict."""
+
     url: str
     headers: dict[str, str]
 
 
 @pytest.mark.parametrize("word", DEFAULT_SECRET_KEYS)
-def test_each_word_names_a_secret_in_any_case_and_within_a_longer_key(word: str) -> None:
+def test_words_match_keys(word: str) -> None:
+    """Each default word matches a key in any case, inside a longer key, and with hyphens or nothing for underscores."""
     for key in (word, word.upper(), word.title(), f"my_{word}_2", f"X-{word}".replace("_", "-"), word.replace("_", "")):
         assert redact_keys()({key: "s", "other": "s"}) == {key: GONE, "other": "s"}, key
 
 
 @pytest.mark.parametrize("key", ["passport", "to_ken", "key", "private", "auth", "query", "pass", ""])
-def test_a_key_that_is_only_like_one_is_left_alone(key: str) -> None:
+def test_similar_keys_do_not_match(key: str) -> None:
+    """A key that does not contain a whole word is not redacted."""
     assert redact_keys()({key: "s"}) == {key: "s"}
 
 
-def test_whatever_the_value_is_it_is_gone() -> None:
+def test_any_value_is_redacted() -> None:
+    """The value of a secret key is redacted, of any type."""
     for value in (None, 0, "", [1], {"a": 1}, Login("ann", "s")):
         assert redact_keys()({"token": value}) == {"token": GONE}
 
 
-def test_it_looks_into_whatever_can_hold_a_key() -> None:
+def test_containers_are_searched() -> None:
+    """Dicts, lists, tuples, attrs classes and dataclasses are searched."""
     inside: list[Any] = [
         {"a": [{"b": ({"secret": "s"},)}]},
         {"login": Login("ann", "s")},
@@ -71,11 +79,13 @@ def test_it_looks_into_whatever_can_hold_a_key() -> None:
     ]
 
 
-def test_a_class_itself_is_no_value_to_look_into() -> None:
+def test_class_objects_are_not_searched() -> None:
+    """A class itself is a plain value."""
     assert redact_keys()({"kind": Request}) == {"kind": Request}
 
 
-def test_own_words_take_the_place_of_the_default_ones() -> None:
+def test_own_words_replace_the_defaults() -> None:
+    """Words that are passed in replace the default words."""
     redact = redact_keys(["PIN"])
     assert redact({"pin": 1, "pin-code": 1, "password": "p"}) == {"pin": GONE, "pin-code": GONE, "password": "p"}
     assert redact_keys([])({"password": "p"}) == {"password": "p"}
@@ -89,17 +99,18 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def _without(value: Any) -> Any:
-    """What should be left, said once more: keys in a table instead of words within them."""
+def _expected(value: Any) -> Any:
+    """Return the expected result, computed in another way: with a table of keys instead of words inside keys."""
     if isinstance(value, dict):
-        return {key: _without(inner) if key in ("a", "query") else GONE for key, inner in value.items()}
-    return [_without(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _expected(inner) if key in ("a", "query") else GONE for key, inner in value.items()}
+    return [_expected(inner) for inner in value] if isinstance(value, list) else value
 
 
 @given(_VALUES)
-def test_nothing_but_secrets_is_changed_and_what_is_given_is_not(value: Any) -> None:
+def test_only_secrets_are_changed(value: Any) -> None:
+    """Only values of secret keys are changed, and the argument itself is not."""
     before = copy.deepcopy(value)
-    assert redact_keys()(value) == _without(value)
+    assert redact_keys()(value) == _expected(value)
     assert value == before
 
 
@@ -107,6 +118,7 @@ def test_nothing_but_secrets_is_changed_and_what_is_given_is_not(value: Any) -> 
 
 
 async def calls(run: Run, arguments: Any) -> Any:
+    """Call a tool with the arguments. Return the arguments that the tool got."""
     seen: list[Any] = []
 
     async def tool(**given: Any) -> None:
@@ -116,8 +128,8 @@ async def calls(run: Run, arguments: Any) -> Any:
     return seen[0]
 
 
-async def told(app: Greenroom, arguments: dict[str, Any]) -> tuple[Any, Any]:
-    """What the events say of a tool's arguments, and what the tool got."""
+async def emitted_and_completed(app: Greenroom, arguments: dict[str, Any]) -> tuple[Any, Any]:
+    """Start a run with a tool call. Return the arguments in its event, and the data of the completed run."""
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "calls", arguments))
         executing = of_type(one.events(), "tool_executing")
@@ -125,31 +137,34 @@ async def told(app: Greenroom, arguments: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def with_hook(redact: Any) -> Greenroom:
+    """Return an application with this redaction, and the agent that calls a tool."""
     app = house()
     hooked = Greenroom(log="memory:", auth=app.auth, settings={"drain_seconds": 0}, redact=redact)
     hooked.agent(calls)
     return hooked
 
 
-async def test_the_tool_gets_what_the_events_do_not_say(autojump_clock: trio.testing.MockClock) -> None:
+async def test_tool_gets_the_secrets(autojump_clock: trio.testing.MockClock) -> None:
+    """The tool gets its arguments with the secrets that the event does not have."""
     arguments = {"query": "q", "token": "s"}
-    said, completed = await told(with_hook(None), arguments)
-    assert said == {"query": "q", "token": GONE}
+    emitted, completed = await emitted_and_completed(with_hook(None), arguments)
+    assert emitted == {"query": "q", "token": GONE}
     assert completed["result"] == arguments
 
 
-async def test_a_list_extends_the_words_and_a_function_takes_their_place(
+async def test_list_or_function_as_hook(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A list adds words to the default ones. A function replaces the redaction."""
     arguments = {"query": "q", "token": "s", "iban": "DE02"}
-    said, _ = await told(with_hook(["iban"]), arguments)
-    assert said == {"query": "q", "token": GONE, "iban": GONE}
+    emitted, _ = await emitted_and_completed(with_hook(["iban"]), arguments)
+    assert emitted == {"query": "q", "token": GONE, "iban": GONE}
 
     def masked(given: Any) -> Any:
         return {key: f"{value[:1]}…" for key, value in given.items()}
 
-    said, completed = await told(with_hook(masked), arguments)
-    assert said == {"query": "q…", "token": "s…", "iban": "D…"}
+    emitted, completed = await emitted_and_completed(with_hook(masked), arguments)
+    assert emitted == {"query": "q…", "token": "s…", "iban": "D…"}
     assert completed["result"] == arguments
 
 
@@ -157,15 +172,14 @@ async def test_a_list_extends_the_words_and_a_function_takes_their_place(
     ("hook", "code"),
     [(lambda _: 1 / 0, "ZeroDivisionError"), (lambda _: {"a": {1}}, UnserialisableEvent.__name__)],
 )
-async def test_a_hook_that_fails_ends_the_call_before_anything_is_said(
-    hook: Any, code: str, autojump_clock: trio.testing.MockClock
-) -> None:
-    said, completed = await told(with_hook(hook), {"token": "s"})
-    assert said is None
+async def test_failing_hook_fails_the_call(hook: Any, code: str, autojump_clock: trio.testing.MockClock) -> None:
+    """If the hook fails, the call fails before any event of it."""
+    emitted, completed = await emitted_and_completed(with_hook(hook), {"token": "s"})
+    assert emitted is None
     assert completed["error"]["code"] == code
 
 
-# Whatever can hold a key
+# Nested containers
 
 
 class Pair(NamedTuple):
@@ -192,9 +206,9 @@ class Kept:
 
 
 class Kind(enum.Enum):
-    """An enum whose value is a container."""
+    """An enum with a container as its value."""
 
-    LOGIN = {"password": "hunter2", "user": "ann"}  # noqa: RUF012 - that is the point
+    LOGIN = {"password": "hunter2", "user": "ann"}  # noqa: RUF012 - the point of the test
 
 
 _SECRET = "hunter2"
@@ -241,13 +255,13 @@ _ANYTHING = st.recursive(_LEAVES | _HASHABLE | _JSON | _JSON.map(json.dumps), _h
 
 @settings(max_examples=scaled(200, 20_000))
 @given(_ANYTHING)
-def test_no_secret_survives_in_any_nesting(value: Any) -> None:
-    """Whatever containers are in each other, JSON texts among them, what comes back holds no secret."""
+def test_nested_secrets_are_redacted(value: Any) -> None:
+    """No secret is left in any nesting of containers and JSON texts."""
     assert _SECRET not in repr(redact_keys()(value))
 
 
-def test_a_set_is_json_only_where_it_holds_containers() -> None:
-    """A set of plain values is left alone, and refused where it is encoded; one of containers becomes a list."""
+def test_sets() -> None:
+    """A set of plain values is unchanged, and is refused when it is encoded. A set of containers becomes a list."""
     assert redact_keys()({1, "a"}) == {1, "a"}
     assert redact_keys()({Pair("ann", "s")}) == [{"user": "ann", "password": GONE}]
     assert redact_keys()(Kind.LOGIN) == {"user": "ann", "password": GONE}
@@ -270,8 +284,8 @@ def test_a_set_is_json_only_where_it_holds_containers() -> None:
         ('{"token": ' + "[" * 70_000, GONE),
     ],
 )
-def test_a_string_that_is_json_is_looked_into(text: str, expected: str) -> None:
-    """Arguments that come as JSON text are redacted and written again; text without a secret stays as it is."""
+def test_json_texts_are_redacted(text: str, expected: str) -> None:
+    """A string that is JSON is redacted and written again. A text without a secret is unchanged."""
     assert redact_keys()({"a": text}) == {"a": expected}
 
 
@@ -291,12 +305,14 @@ def test_a_string_that_is_json_is_looked_into(text: str, expected: str) -> None:
         ('my_token_2 = "hunter2 and more', 'my_token_2 = "[redacted]"'),
     ],
 )
-def test_the_text_of_a_failure_is_looked_into(text: str, expected: str) -> None:
-    """What follows a secret key in a failure's text is left out, in whatever form it is written."""
+def test_failure_texts_are_redacted(text: str, expected: str) -> None:
+    """The value after a secret key in a failure's text is redacted, however it is written."""
     assert redact_text(redact_keys(), text) == expected
 
 
 async def raises(run: Run, text: str) -> None:
+    """Fail with a text that has the text of the failure of a tool in it."""
+
     async def tool() -> None:
         raise LookupError(text)
 
@@ -327,30 +343,28 @@ def _exits(given: Any) -> Any:
         (_exits, WITHHELD),
     ],
 )
-async def test_failures_are_told_as_the_hook_lets_them(
-    hook: Any, expected: str, autojump_clock: trio.testing.MockClock
-) -> None:
-    """The texts of what a tool and its run failed with pass the hook; they are withheld where the hook fails."""
+async def test_hook_redacts_failures(hook: Any, expected: str, autojump_clock: trio.testing.MockClock) -> None:
+    """The hook redacts the texts of failed tools and runs. If it fails, the texts are withheld."""
     app = with_hook(hook)
     calls_nothing = callable(hook) and expected == WITHHELD  # the tool's arguments could not be redacted either
     app.agent(raises)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "raises", "password=hunter2"))
-        told_of_tool = of_type(one.events(), "tool_completed")
+        tool_events = of_type(one.events(), "tool_completed")
         assert "hunter2" not in str([event["data"] for event in one.events() if event["type"].endswith("_completed")])
     message = completed["data"]["error"]["message"]
     if calls_nothing:
         assert message == WITHHELD
     else:
-        assert [told["data"]["error"]["message"] for told in told_of_tool] == [expected]
+        assert [event["data"]["error"]["message"] for event in tool_events] == [expected]
         assert message == f"again: {expected}"
 
 
 @pytest.mark.parametrize("hook", [_recurses, _exits])
-async def test_a_hook_that_ends_oddly_ends_the_call_only(hook: Any, autojump_clock: trio.testing.MockClock) -> None:
-    """A hook that recurses or exits fails the call at that line: nothing of it is emitted, and nothing leaks."""
-    said, completed = await told(with_hook(hook), {"token": "hunter2"})
-    assert said is None
+async def test_hook_that_recurses_or_exits(hook: Any, autojump_clock: trio.testing.MockClock) -> None:
+    """A hook that recurses or exits fails only its call, and no secret is emitted."""
+    emitted, completed = await emitted_and_completed(with_hook(hook), {"token": "hunter2"})
+    assert emitted is None
     assert completed["status"] == "error"
     assert completed["error"]["code"] in {"UnserialisableEvent", "SystemExit"}
     assert "hunter2" not in str(completed)
