@@ -33,10 +33,10 @@ class Source(Protocol):
     def batch(self) -> Batch | None:
         """Give what was emitted since the last batch, None if nothing was."""
 
-    def committed(self, batch: Batch) -> None:
+    def on_committed(self, batch: Batch) -> None:
         """Hear that the batch is in the log. Called in the order of the batches."""
 
-    def failed(self, error: LogError) -> None:
+    def on_failed(self, error: LogError) -> None:
         """Hear that the batch is not in the log and will not be: the source must end."""
 
 
@@ -59,7 +59,7 @@ class CommitterStatistics:
 class Committer:
     """Collects the sources that have something new and commits them together.
 
-    One task runs :meth:`run`; :meth:`mark` costs no task switch. Nothing is delivered before it was committed, so a
+    One task runs :meth:`run`; :meth:`schedule` costs no task switch. Nothing is delivered before it was committed, so a
     failed commit takes nothing back: each batch of it is tried once more by itself, and the sources whose batch fails
     again are told and end; the others go on. So do they where a source, or a callback, fails as it is told.
 
@@ -69,7 +69,7 @@ class Committer:
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
-        self._marked: list[tuple[Source, float]] = []
+        self._scheduled: list[tuple[Source, float]] = []
         self._waits = [0] * (WAIT_STEPS + 1)
         self._wakeup = Wakeup()
         self._barriers: list[trio.Event] = []
@@ -79,19 +79,19 @@ class Committer:
         self.after_commits: dict[Callable[[], None], None] = {}
         """Called in the turn of each commit, once its sources were told. None may wait; one that raises is removed."""
 
-    def mark(self, source: Source) -> None:
+    def schedule(self, source: Source) -> None:
         """Have ``source`` in the next commit. To be called once per batch, by its source.
 
         Where it raises (``RecursionError``: it is called from the depth of an agent) nothing has happened.
         """
         now = self._now()
-        # First, since a pump that is woken for nothing waits again: it must never sleep while something is marked.
-        if not self._marked:
+        # First, since a pump that is woken for nothing waits again: it must never sleep while something is scheduled.
+        if not self._scheduled:
             self._wakeup.wake()
-        self._marked.append((source, now))
+        self._scheduled.append((source, now))
 
     def hurry(self) -> None:
-        """Have what is marked committed without gathering more: it is much, or somebody waits for it."""
+        """Have what is scheduled committed without gathering more: it is much, or somebody waits for it."""
         self._hurried = True
         if self._wakeup:
             self._wakeup.wake()
@@ -102,12 +102,12 @@ class Committer:
         self._now = trio.lowlevel.current_clock().current_time  # the same, two calls nearer
         with trio.CancelScope() as scope:
             while True:
-                while not self._marked and not self._barriers:
+                while not self._scheduled and not self._barriers:
                     await self._wakeup.wait()
-                if self._log.gather_seconds or len(self._marked) >= CROWD:
+                if self._log.gather_seconds or len(self._scheduled) >= CROWD:
                     await self._gather()
                 scope.shield = True
-                await self._commit_marked()
+                await self._commit_scheduled()
                 scope.shield = False
 
     async def _gather(self) -> None:
@@ -126,15 +126,15 @@ class Committer:
         self._next_at = begun + self._log.gather_seconds
 
     async def _gather_crowd(self) -> None:
-        for _ in range(CROWD_ROUNDS if len(self._marked) >= CROWD else 0):
+        for _ in range(CROWD_ROUNDS if len(self._scheduled) >= CROWD else 0):
             await trio.lowlevel.checkpoint()
 
-    async def _commit_marked(self) -> None:
-        """Commit what is marked; nothing of it is held afterwards: sessions that ended must not wait for the next."""
-        marked, self._marked = self._marked, []
+    async def _commit_scheduled(self) -> None:
+        """Commit the scheduled sources. Hold none of them afterwards: an ended session must not wait for the next."""
+        scheduled, self._scheduled = self._scheduled, []
         barriers, self._barriers = self._barriers, []
         taken: list[tuple[Source, Batch]] = []
-        for source, _ in marked:
+        for source, _ in scheduled:
             try:
                 batch = source.batch()
             except BaseException as error:  # noqa: BLE001 - a failure of the source, which ends alone
@@ -145,17 +145,17 @@ class Committer:
         if taken:
             await self._commit(taken)
             waits, done_at = self._waits, self._done_at
-            for _, at in marked:
+            for _, at in scheduled:
                 waits[min(int((done_at - at) / WAIT_STEP_SECONDS), WAIT_STEPS)] += 1
         for barrier in barriers:
             barrier.set()
 
     def statistics(self) -> CommitterStatistics:
         """Say how it stands."""
-        return CommitterStatistics(len(self._marked), tuple(self._waits))
+        return CommitterStatistics(len(self._scheduled), tuple(self._waits))
 
     async def barrier(self) -> None:
-        """Return when everything that was marked before the call is committed or has failed. Safe to cancel."""
+        """Return when everything that was scheduled before the call is committed or has failed. Safe to cancel."""
         passed = trio.Event()
         self._barriers.append(passed)
         self._wakeup.wake()
@@ -174,7 +174,7 @@ class Committer:
             self._done_at = self._now()
         for source, batch in taken:
             try:
-                source.committed(batch)
+                source.on_committed(batch)
             except BaseException as error:  # noqa: BLE001 - a failure of the source, which ends alone
                 _end(source, error)
         for callback in tuple(self.after_commits):
@@ -188,7 +188,7 @@ class Committer:
         if len(taken) == 1:
             report("the commit of a session's events", error)
             _forget_frames(error)
-            contained("a session whose log refused", taken[0][0].failed, error)
+            contained("a session whose log refused", taken[0][0].on_failed, error)
             return
         for pair in taken:
             await self._commit([pair])
@@ -221,4 +221,4 @@ def _end(source: Source, error: BaseException) -> None:
     """
     report("a session's commit", error)
     refusal = LogUnavailable(f"the session's commit failed: {shown(error)}")
-    contained("a session that failed", source.failed, refusal)
+    contained("a session that failed", source.on_failed, refusal)

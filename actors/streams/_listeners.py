@@ -15,7 +15,7 @@ def tell_more(cursors: dict[Cursor, None]) -> None:
     for cursor in tuple(cursors):
         if cursor in cursors:
             try:
-                cursor.listener.more()
+                cursor.listener.on_events()
             except BaseException as error:  # noqa: BLE001 - the listener's failure ends the listener
                 _expel(cursor, error)
 
@@ -25,7 +25,7 @@ def tell_signal(cursors: dict[Cursor, None], name: str, data: bytes) -> None:
     for cursor in tuple(cursors):
         if cursor in cursors:
             try:
-                cursor.listener.signal(name, data)
+                cursor.listener.on_signal(name, data)
             except BaseException as error:  # noqa: BLE001 - as above
                 _expel(cursor, error)
 
@@ -35,7 +35,7 @@ def tell_ended(cursors: dict[Cursor, None], reason: str) -> None:
     while cursors:
         cursor = next(iter(cursors))
         del cursors[cursor]
-        contained("a listener that was told of its session's end", cursor.listener.ended, reason)
+        contained("a listener that was told of its session's end", cursor.listener.on_ended, reason)
 
 
 def _expel(cursor: Cursor, error: BaseException) -> None:
@@ -43,4 +43,4 @@ def _expel(cursor: Cursor, error: BaseException) -> None:
     report("a listener", error)
     listener = cursor.listener
     cursor.detach()
-    contained("a listener that was told of its own failure", listener.ended, "crashed")
+    contained("a listener that was told of its own failure", listener.on_ended, "crashed")

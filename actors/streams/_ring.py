@@ -39,7 +39,7 @@ class Ring:
         """Give the lines with seq in ``after + 1 … until``, all of which must be here."""
         return self._lines[after + 1 - self.base : until + 1 - self.base]
 
-    def committed(self, until: int, size: int) -> None:
+    def on_committed(self, until: int, size: int) -> None:
         """Note that ``size`` more bytes of lines are committed, up to seq ``until``; let the oldest go if too many are.
 
         One that is not committed never goes.

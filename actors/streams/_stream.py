@@ -48,13 +48,13 @@ class Listener(Protocol):
     A listener that raises is detached, told that it ``ended`` as ``crashed``, and called no more. Nobody else notices.
     """
 
-    def more(self) -> None:
+    def on_events(self) -> None:
         """Hear that the cursor has something to take. Called once per commit, not once per event."""
 
-    def signal(self, name: str, data: bytes) -> None:
+    def on_signal(self, name: str, data: bytes) -> None:
         """Hear something ephemeral, ``data`` already JSON."""
 
-    def ended(self, reason: str) -> None:
+    def on_ended(self, reason: str) -> None:
         """Hear that the session is over (one of :data:`ENDINGS`): there will be no more, the cursor is detached."""
 
 
@@ -125,9 +125,9 @@ class Cursor:
 class _Nobody:
     """Stands where a listener was."""
 
-    def more(self) -> None: ...
-    def signal(self, name: str, data: bytes) -> None: ...
-    def ended(self, reason: str) -> None: ...
+    def on_events(self) -> None: ...
+    def on_signal(self, name: str, data: bytes) -> None: ...
+    def on_ended(self, reason: str) -> None: ...
 
 
 _NOBODY = _Nobody()
@@ -195,7 +195,6 @@ class SessionStream:
         "_command_seconds",
         "_commit_waits",
         "_committer",
-        "_dirty",
         "_failure",
         "_has_room",
         "_head",
@@ -209,6 +208,7 @@ class SessionStream:
         "_record",
         "_recorded",
         "_retention",
+        "_scheduled",
         "_shown",
         "_size",
         "_stamp",
@@ -273,7 +273,7 @@ class SessionStream:
         self._pause_at: int
         self._set_pause(self.seq)
         self.cursors: dict[Cursor, None] = {}
-        self._dirty = False
+        self._scheduled = False
         self._failure: LogError | None = None
         self._has_room: Wakeup | None = None
         self._commit_waits: list[tuple[int, Callable[[LogError | None], None]]] = []
@@ -322,9 +322,9 @@ class SessionStream:
         pause = seq >= self._pause_at
         if pause:
             self._set_pause(seq)
-        if not self._dirty:
-            self._committer.mark(self)  # with nothing new yet, which costs it a look if it comes to nothing
-            self._dirty = True
+        if not self._scheduled:
+            self._committer.schedule(self)  # with nothing new yet, which costs it a look if it comes to nothing
+            self._scheduled = True
             self._oldest_ts = self._oldest_ts or self.ts
         # A seq exists when its line is in the ring: whatever can raise is above, and nothing comes between these two.
         self._append(line)
@@ -401,7 +401,7 @@ class SessionStream:
 
     def batch(self) -> Batch | None:
         """Give everything that was put since the last batch; for the committer."""
-        self._dirty = False
+        self._scheduled = False
         if self.seq == self._taken or self._failure is not None:
             return None
         first = self._taken + 1
@@ -409,14 +409,14 @@ class SessionStream:
         self._taken, self._in_batch = self.seq, self.grammar
         return batch
 
-    def committed(self, batch: Batch) -> None:
+    def on_committed(self, batch: Batch) -> None:
         """Show a batch that is in the log to the cursors; for the committer."""
         self.committed_seq = until = batch.first + len(batch.lines) - 1
         if self._pause_at % FAIRNESS:  # there for the window, which has room again
             self._set_pause(self.seq)
         self._added += batch.size
         self._shown = self._in_batch
-        self.ring.committed(until, batch.size)
+        self.ring.on_committed(until, batch.size)
         # From here on others are told, and all of the stream is as they may find it.
         if self._has_room:
             self._has_room.wake()
@@ -426,7 +426,7 @@ class SessionStream:
             self._call_back([wait for wait in waits if wait[0] <= until], None)
         tell_more(self.cursors)
 
-    def failed(self, error: LogError) -> None:
+    def on_failed(self, error: LogError) -> None:
         """Tell everyone who waits that the log refused: nothing more can be promised; for the committer."""
         if self._failure is not None:
             return
@@ -441,7 +441,7 @@ class SessionStream:
         """Tell those who wait for a commit what came of it. The session fails where one of these fails."""
         for _, callback in waits:
             if not contained("what waits for a commit", callback, outcome):
-                self.failed(LogUnavailable("what waited for a commit of the session failed"))
+                self.on_failed(LogUnavailable("what waited for a commit of the session failed"))
 
     def open_runs(self) -> tuple[Open, ...]:
         """List the runs that are open to someone who has read all that is committed."""

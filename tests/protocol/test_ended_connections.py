@@ -83,13 +83,13 @@ async def test_nothing_that_is_called_of_an_ended_connection_has_an_effect(
         ended = made[0]
         visits = server.endpoint.statistics()
         calls: list[Callable[[], object]] = [
-            ended.more,
-            lambda: ended.signal("typing", b"{}"),
+            ended.on_events,
+            lambda: ended.on_signal("typing", b"{}"),
             lambda: ended._reply(CommandReply("k1", {})),  # noqa: SLF001 - what a session keeps of a connection
-            ended._mark,  # noqa: SLF001 - what an write_buffer keeps of it
+            ended._schedule,  # noqa: SLF001 - what an write_buffer keeps of it
             ended.flush,
             lambda: ended.failed(ValueError()),
-            lambda: ended.ended("crashed"),
+            lambda: ended.on_ended("crashed"),
             lambda: ended.close(4005, "again"),
         ]
         for call in calls:
@@ -100,7 +100,7 @@ async def test_nothing_that_is_called_of_an_ended_connection_has_an_effect(
         assert (ended.waiting_bytes, restarts(server)) == (0, {0})
 
 
-@pytest.mark.parametrize("method", ["more", "signal", "flush", "_take_events", "_reply", "beat"])
+@pytest.mark.parametrize("method", ["on_events", "on_signal", "flush", "_take_events", "_reply", "beat"])
 @pytest.mark.parametrize("error", [ValueError(), SystemExit(), RecursionError()])
 async def test_a_connection_that_fails_is_closed_with_4006_and_the_others_go_on(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException

@@ -78,26 +78,26 @@ def nothing(*args: object) -> None: ...
 class Tab:
     """Attached to a session: reads what there is, and does what a test asks for beside that."""
 
-    on_more: Callable[..., None] = nothing
-    on_signal: Callable[..., None] = nothing
-    on_ended: Callable[..., None] = nothing
+    when_events: Callable[..., None] = nothing
+    when_signal: Callable[..., None] = nothing
+    when_ended: Callable[..., None] = nothing
     attachment: Attachment | None = None
     lines: list[bytes] = attrs.Factory(list[bytes])
     signals: list[str] = attrs.Factory(list[str])
     endings: list[str] = attrs.Factory(list[str])
 
-    def more(self) -> None:
-        self.on_more()
+    def on_events(self) -> None:
+        self.when_events()
         assert self.attachment is not None
         self.lines += self.attachment.cursor.take(1_000, 1 << 20)
 
-    def signal(self, name: str, data: bytes) -> None:
+    def on_signal(self, name: str, data: bytes) -> None:
         self.signals.append(name)
-        self.on_signal()
+        self.when_signal()
 
-    def ended(self, reason: str) -> None:
+    def on_ended(self, reason: str) -> None:
         self.endings.append(reason)
-        self.on_ended()
+        self.when_ended()
 
     async def attach(self, sessions: Sessions, session: str = "s1") -> Attachment:
         self.attachment = await sessions.attach("alice", session, Attach(f"c-{id(self)}", self))
@@ -134,7 +134,7 @@ async def talk(sessions: Sessions, session: str = "s1", count: int = 40) -> None
 EVENTS = 2 * (40 + 2)
 
 
-@pytest.mark.parametrize("place", ["on_more", "on_signal"])
+@pytest.mark.parametrize("place", ["when_events", "when_signal"])
 @pytest.mark.parametrize("also_at_the_end", [False, True])
 async def test_a_listener_that_fails_is_detached_alone(
     failure: Callable[..., None], place: str, *, also_at_the_end: bool
@@ -144,7 +144,7 @@ async def test_a_listener_that_fails_is_detached_alone(
         before, bad, after, elsewhere = Tab(), Tab(), Tab(), Tab()
         setattr(bad, place, failure)
         if also_at_the_end:
-            bad.on_ended = failure
+            bad.when_ended = failure
         for tab in (before, bad, after):
             await tab.attach(sessions)
         await elsewhere.attach(sessions, "s2")
@@ -152,7 +152,7 @@ async def test_a_listener_that_fails_is_detached_alone(
         await talk(sessions, "s2")
         assert [len(tab.lines) for tab in (before, after, elsewhere)] == [EVENTS] * 3
         assert [len(tab.signals) for tab in (before, after, elsewhere)] == [80] * 3
-        assert (bad.lines if place == "on_more" else bad.signals[1:]) == []
+        assert (bad.lines if place == "when_events" else bad.signals[1:]) == []
         assert bad.endings == ["crashed"]
         assert [before.endings, after.endings, elsewhere.endings] == [[], [], []]
         assert [each.journal.cursors for each in sessions.of("alice")] == [2, 1]
@@ -161,7 +161,7 @@ async def test_a_listener_that_fails_is_detached_alone(
 async def test_the_end_of_a_session_reaches_every_listener(failure: Callable[..., None]) -> None:
     """Also where the first of them fails as it is told; the factory goes on."""
     async with serving() as sessions:
-        tabs = [Tab(on_ended=failure), Tab(), Tab(on_ended=failure), Tab()]
+        tabs = [Tab(when_ended=failure), Tab(), Tab(when_ended=failure), Tab()]
         for tab in tabs:
             await tab.attach(sessions)
         await (await sessions.get("alice", "s1")).close()
@@ -182,7 +182,7 @@ async def test_listeners_may_detach_each_other_as_they_are_told() -> None:
                 assert tab.attachment is not None
                 tab.attachment.detach()
 
-        first.on_more = detach_others
+        first.when_events = detach_others
         await talk(sessions)
         assert (len(second.lines), len(third.lines)) == (0, EVENTS)
         assert [tab.endings for tab in (first, second, third)] == [[]] * 3
@@ -199,7 +199,7 @@ async def test_a_listener_may_command_its_session_as_it_is_told() -> None:
                 assert tab.attachment is not None
                 tab.attachment.command(Command(asked[-1], "message.send", {"text": "x"}, "c", replies.append))
 
-        tab.on_more = tab.on_signal = say
+        tab.when_events = tab.when_signal = say
         await tab.attach(sessions)
         await talk(sessions, count=3)
         assert ([reply.id for reply in replies], len(tab.lines)) == (asked, 2 * (3 + 2) + 5)
@@ -367,11 +367,11 @@ class Origin:
         self.next += 1
         return Batch(self.key, self.next - 1, [b'{"seq":%d,"ts":1}' % (self.next - 1)], b"")
 
-    def committed(self, batch: Batch) -> None:
+    def on_committed(self, batch: Batch) -> None:
         self.told.append("committed")
         self.steps.get("committed", nothing)()
 
-    def failed(self, error: LogError) -> None:
+    def on_failed(self, error: LogError) -> None:
         self.told.append("failed")
         self.steps.get("failed", nothing)()
 
@@ -387,11 +387,11 @@ async def test_a_source_that_fails_ends_alone(
         sources[1].steps = dict.fromkeys(places, failure)
         for source in sources:
             await log.make(source.key)
-            committer.mark(source)
+            committer.schedule(source)
         await committer.barrier()
         assert sources[1].told[-1] == "failed"
         for source in (sources[0], sources[2]):
-            committer.mark(source)
+            committer.schedule(source)
         await committer.barrier()
         assert [sources[0].told, sources[2].told] == [["committed"] * 2] * 2
 
@@ -511,7 +511,7 @@ async def test_a_pump_ends_the_connection_that_fails_and_visits_the_others(
         for _ in range(2):
             for visitor in visitors:
                 if pump == "flusher":
-                    flusher.mark(visitor)
+                    flusher.schedule(visitor)
                 elif not visitor.turns:
                     heartbeat.add(visitor, trio.current_time() + 1)
             await trio.sleep(1.2)

@@ -47,10 +47,10 @@ class Talker:
     def batch(self) -> Batch:
         return Batch(StreamKey("alice", f"s{self.number}"), 1, [b'{"seq":1,"ts":1}'], b"")
 
-    def committed(self, batch: Batch) -> None:
+    def on_committed(self, batch: Batch) -> None:
         pass
 
-    def failed(self, error: LogError) -> None:
+    def on_failed(self, error: LogError) -> None:
         raise error
 
 
@@ -69,8 +69,8 @@ async def test_each_batch_is_counted_once_by_the_time_that_it_waited(
 ) -> None:
     committer = Committer(SlowLog(seconds))
     nursery.start_soon(committer.run)
-    committer.mark(Talker(1))
-    committer.mark(Talker(2))
+    committer.schedule(Talker(1))
+    committer.schedule(Talker(2))
     assert committer.statistics().waiting == 2
     await committer.barrier()
     statistics = committer.statistics()
@@ -83,9 +83,9 @@ async def test_what_comes_during_a_commit_waits_for_its_end_too(
 ) -> None:
     committer = Committer(SlowLog(10.5 * WAIT_STEP_SECONDS))
     nursery.start_soon(committer.run)
-    committer.mark(Talker(1))
+    committer.schedule(Talker(1))
     await trio.sleep(4.25 * WAIT_STEP_SECONDS)
-    committer.mark(Talker(2))
+    committer.schedule(Talker(2))
     await committer.barrier()
     waits = committer.statistics().waits
     assert [at for at, count in enumerate(waits) if count] == [10, 16]
@@ -116,7 +116,7 @@ async def test_what_comes_alone_is_committed_at_once(
 ) -> None:
     start = trio.current_time()
     for number in range(3):
-        gathering.mark(Talker(number))
+        gathering.schedule(Talker(number))
         await trio.sleep(1.01 * GATHER_SECONDS)
     assert begun(gathering_log, start) == [(0, 1), (2.02, 1), (4.04, 1)]
 
@@ -126,7 +126,7 @@ async def test_under_load_a_commit_begins_every_gather_seconds_and_takes_all(
 ) -> None:
     start = trio.current_time()
     for number in range(64):
-        gathering.mark(Talker(number))
+        gathering.schedule(Talker(number))
         await trio.sleep(GATHER_SECONDS / 16 * 1.001)
     await trio.testing.wait_all_tasks_blocked()
     assert begun(gathering_log, start) == [(0, 1), (2, 15), (4, 16), (6, 16), (8, 16)]
@@ -137,10 +137,10 @@ async def test_a_timer_that_is_late_does_not_delay_the_commits_after_it(
 ) -> None:
     gathering_log.seconds = 0.0
     start = trio.current_time()
-    gathering.mark(Talker(1))
+    gathering.schedule(Talker(1))
     await trio.testing.wait_all_tasks_blocked()
     for late in (0.5, 0.5, 0.0):
-        gathering.mark(Talker(2))
+        gathering.schedule(Talker(2))
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(start + (len(gathering_log.commits) + late) * GATHER_SECONDS - trio.current_time())
         await trio.testing.wait_all_tasks_blocked()
@@ -153,7 +153,7 @@ async def test_a_commit_that_takes_longer_is_followed_by_the_next_at_once(
     gathering_log.seconds = 3 * GATHER_SECONDS
     start = trio.current_time()
     for number in range(3):
-        gathering.mark(Talker(number))
+        gathering.schedule(Talker(number))
         await trio.sleep(GATHER_SECONDS)
     await gathering.barrier()
     assert begun(gathering_log, start) == [(0, 1), (6, 2)]
@@ -164,16 +164,16 @@ async def test_who_cannot_wait_is_not_made_to_gather(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, *, before: bool
 ) -> None:
     start = trio.current_time()
-    gathering.mark(Talker(1))
+    gathering.schedule(Talker(1))
     await trio.sleep(0.6 * GATHER_SECONDS)
     if before:
         gathering.hurry()
-    gathering.mark(Talker(2))
+    gathering.schedule(Talker(2))
     await trio.testing.wait_all_tasks_blocked()
     if not before:
         gathering.hurry()
     await trio.sleep(0.1 * GATHER_SECONDS)
-    gathering.mark(Talker(3))
+    gathering.schedule(Talker(3))
     await trio.sleep(0.9 * GATHER_SECONDS)
     await gathering.barrier()
     assert begun(gathering_log, start) == [(0, 1), (1.2, 1), (3.2, 1)]
@@ -183,9 +183,9 @@ async def test_a_barrier_ends_the_gathering(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
     start = trio.current_time()
-    gathering.mark(Talker(1))
+    gathering.schedule(Talker(1))
     await trio.sleep(0.6 * GATHER_SECONDS)
-    gathering.mark(Talker(2))
+    gathering.schedule(Talker(2))
     await gathering.barrier()
     assert begun(gathering_log, start) == [(0, 1), (1.2, 1)]
 
@@ -210,7 +210,7 @@ async def test_three_quarters_of_a_window_of_one_session_are_not_made_to_gather(
             on_failure=raise_it,
         )
         start = trio.current_time()
-        gathering.mark(Talker(1))
+        gathering.schedule(Talker(1))
         await trio.sleep(0.000_5)
         for _ in range(events):
             stream.put(b'"type":"custom","data":', b"{}")
@@ -240,7 +240,7 @@ async def test_a_crowd_is_committed_a_few_rounds_later(nursery: trio.Nursery, so
     for _ in range(20):  # who comes first in a round is drawn by the scheduler
         log.commits.clear()
         for number in range(sources):
-            committer.mark(Talker(number))
+            committer.schedule(Talker(number))
         for _ in range(rounds):
             assert rounds == 1 or not log.commits
             await trio.lowlevel.checkpoint()
@@ -253,7 +253,7 @@ async def test_what_is_called_after_commits_is_called_once_for_each_in_its_turn(
 
     @attrs.define(eq=False)
     class Told(Talker):
-        def committed(self, batch: Batch) -> None:
+        def on_committed(self, batch: Batch) -> None:
             told.append(f"s{self.number}")
 
     committer = Committer(InstantLog())
@@ -261,8 +261,8 @@ async def test_what_is_called_after_commits_is_called_once_for_each_in_its_turn(
     nursery.start_soon(committer.run)
     await trio.testing.wait_all_tasks_blocked()
     for _ in range(2):
-        committer.mark(Told(1))
-        committer.mark(Told(2))
+        committer.schedule(Told(1))
+        committer.schedule(Told(2))
         await committer.barrier()
         assert told == ["s1", "s2", "all"]
         told.clear()

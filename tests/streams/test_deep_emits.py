@@ -91,13 +91,13 @@ async def fine(run: Run, count: int) -> str:
 class Busy(Tab):
     """Nests a few calls of its own when it is told."""
 
-    def signal(self, name: str, data: bytes) -> None:
+    def on_signal(self, name: str, data: bytes) -> None:
         def nest(levels: int) -> None:
             if levels:
                 nest(levels - 1)
 
         nest(30)
-        super().signal(name, data)
+        super().on_signal(name, data)
 
 
 @pytest.fixture

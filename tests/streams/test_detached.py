@@ -58,7 +58,7 @@ async def test_nothing_is_read_through_a_detached_cursor() -> None:
 class Unread(Tab):
     """Takes nothing."""
 
-    def more(self) -> None: ...
+    def on_events(self) -> None: ...
 
 
 async def test_a_session_that_ended_can_be_read_until_its_cursor_is_detached() -> None:

@@ -26,7 +26,7 @@ def test_the_ring_is_the_end_of_the_list_of_all_lines(
         more = lines[committed : committed + commits]
         if more:
             committed += len(more)
-            ring.committed(base - 1 + committed, sum(map(len, more)))
+            ring.on_committed(base - 1 + committed, sum(map(len, more)))
         gone = ring.base - base
         kept = lines[gone:committed]
         assert gone <= committed, "one that was not committed went"

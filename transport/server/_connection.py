@@ -178,23 +178,23 @@ class Connection:
     # Each of these may come after the end: from a session that had it on its list, a reply that was long in coming, a
     # pump in mid-round. There is nothing left then that it could do, and much that it could break.
 
-    def more(self) -> None:
+    def on_events(self) -> None:
         """Have what the session committed written, when the commit has told everybody."""
         if not self._over:
-            self._endpoint.flusher.gather(self)
+            self._endpoint.flusher.schedule_with_commit(self)
 
-    def _mark(self) -> None:
+    def _schedule(self) -> None:
         if not self._over:
-            self._endpoint.flusher.mark(self)
+            self._endpoint.flusher.schedule(self)
 
-    def signal(self, name: str, data: bytes) -> None:
+    def on_signal(self, name: str, data: bytes) -> None:
         """Have a signal written, unless too many wait already."""
         if self._over or self._closing is not None:
             return
         self._endpoint.signals_dropped += self._signals.put(name, data, frames.signal(name, data))
-        self._endpoint.flusher.mark(self)
+        self._endpoint.flusher.schedule(self)
 
-    def ended(self, reason: str) -> None:
+    def on_ended(self, reason: str) -> None:
         """Close as the session has ended."""
         self.close(*_ENDINGS[reason])
 
@@ -227,7 +227,7 @@ class Connection:
         while self._signals.size and not write_buffer.blocked:
             write_buffer.write(frames.text_message(self._signals.take()))
         if cursor.waiting and not write_buffer.blocked:
-            self._endpoint.flusher.mark(self)
+            self._endpoint.flusher.schedule(self)
 
     def beat(self, now: float) -> float | None:
         """Ping when it is time, close when nothing was heard for too long or the token's time is over."""
@@ -403,12 +403,12 @@ class Connection:
         if hello.strict and attachment.reset is not None:
             raise _End(close_codes.UNRECOVERABLE_POSITION, attachment.reset)
         self._write_buffer.write(frames.text_message(welcome(self.id, hello, attachment, self._settings)))
-        self._write_buffer.on_drained = self._mark
+        self._write_buffer.on_drained = self._schedule
         self._write_buffer.on_stuck = self._stuck
         self._cursor = attachment.cursor
         self._greeted = True
         self._endpoint.heartbeat.add(self, min(self._ping_at, self._expires_at))
-        self._mark()
+        self._schedule()
 
     def _take(self, frame: ClientFrame) -> None:
         match frame:
@@ -474,7 +474,7 @@ class Connection:
             return
         try:
             self._write_buffer.post(frames.text_message(frames.reply(reply)))
-            self._endpoint.flusher.mark(self)
+            self._endpoint.flusher.schedule(self)
         except BaseException as error:  # noqa: BLE001 - as said
             self.failed(error)
 
@@ -522,7 +522,7 @@ class Connection:
             self.close(end.code, end.reason)
         finally:
             self._catching_up = False
-        self._mark()
+        self._schedule()
 
     def _internal(self, error: BaseException, what: str) -> _End:
         """Make an end that tells the client a reference, and the server's log everything else under it."""

@@ -20,48 +20,49 @@ class Flusher:
     """One for all connections. Whatever gathered since a connection was last visited leaves as one message.
 
     Batches grow with load and add no delay: what a commit made visible is written in the commit's own turn
-    (:meth:`gather`, then :meth:`visit`), anything else in the scheduler's next round (:meth:`mark`, :meth:`run`).
+    (:meth:`schedule_with_commit`, then :meth:`visit`), anything else in trio's next round (:meth:`schedule`, then
+    :meth:`run`).
     """
 
     def __init__(self) -> None:
-        self._marked: dict[Visited, None] = {}
+        self._scheduled: dict[Visited, None] = {}
         self._wakeup = trio.lowlevel.ParkingLot()
         self.rounds = 0
         """How often the pump went round: visits divided by it are connections per round."""
         self.visits = 0
 
-    def mark(self, connection: Visited) -> None:
+    def schedule(self, connection: Visited) -> None:
         """Have ``connection`` visited. Costs no task switch."""
-        if not self._marked:
+        if not self._scheduled:
             self._wakeup.unpark()
-        self._marked[connection] = None
+        self._scheduled[connection] = None
 
-    def gather(self, connection: Visited) -> None:
+    def schedule_with_commit(self, connection: Visited) -> None:
         """Have ``connection`` visited by the :meth:`visit` that ends this turn, with all others of its commit."""
-        self._marked[connection] = None
+        self._scheduled[connection] = None
 
     def forget(self, connection: Visited) -> None:
         """Hold a connection that has ended no longer. Idempotent."""
-        self._marked.pop(connection, None)
+        self._scheduled.pop(connection, None)
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Visit for ever. Cancelled between two rounds only."""
         while True:
-            if self._marked:
+            if self._scheduled:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._wakeup.park()
             self.visit()
 
     def visit(self) -> None:
-        """Visit who is marked; nothing of it is held afterwards, since the next round may be long in coming."""
-        if not self._marked:
+        """Visit the scheduled connections. Hold none of them afterwards: the next round may be long in coming."""
+        if not self._scheduled:
             return
-        marked, self._marked = self._marked, {}
+        scheduled, self._scheduled = self._scheduled, {}
         self.rounds += 1
-        self.visits += len(marked)
-        for connection in marked:
+        self.visits += len(scheduled)
+        for connection in scheduled:
             try:
                 connection.flush()
             except BaseException as error:  # noqa: BLE001 - the failure of one connection, whatever it is
