@@ -87,6 +87,7 @@ class _Stream:
         self.lines[self.gone : self.gone + count] = itertools.repeat(b"", count)
         self.gone += count
         self.size = size
+        # Deleting from the front of a list moves all lines behind it, so it waits until half of the list is empty.
         if self.gone == len(self.lines) or (self.gone >= _COMPACT_AT and 2 * self.gone >= len(self.lines)):
             del self.lines[: self.gone]
             self.gone = 0

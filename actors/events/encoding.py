@@ -125,7 +125,7 @@ def _unstructured(value: Any) -> object:
 
 
 def _with_fixed_offset(moment: object) -> object:
-    """Return a datetime with the same offset in a time zone of the standard library. Raise what its own zone raises.
+    """Return a datetime with its offset in a zone of the standard library. Raise the errors of its own zone.
 
     *orjson asks the time zone for the offset and does not check for an exception: the process ended.*
     """

@@ -149,6 +149,7 @@ class Grammar:
 
     def snapshot(self) -> bytes:
         """Return the open items as JSON text. It is the same object until an item opens or closes."""
+        # The same object while nothing changes: its identity shows cheaply that the state need not be written.
         if self._text is None:
             self._text = orjson.dumps(
                 [

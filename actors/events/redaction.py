@@ -138,12 +138,14 @@ class _Redactor:
 
     def _string(self, text: str) -> str:
         if self._hint is None or not self._hint.search(text):
-            return text
+            return text  # the usual case: no word of a secret, so nothing is parsed
         begins_as_json = text.lstrip(" \t\r\n\ufeff").startswith(_JSON_BEGINS)
         if begins_as_json and (redacted := self._json(text)) is not None:
             return redacted
+        # An exception's text often quotes JSON, a URL or a header in the middle of a sentence.
         if isinstance(text, FailureText):
             return self._scrubbed(self._without_embedded(text))
+        # Ordinary prose of a tool's argument is not searched: "the token: what is it?" is a question, not a secret.
         if not begins_as_json:
             return text
         return self._scrubbed(text) if len(text) <= _LONGEST else REDACTED
@@ -188,7 +190,7 @@ class _Redactor:
             end = _value_end(text, begin)
             redacted = self._json(text[begin:end])
             parts += (text[at:begin], text[begin : begin + 1] if redacted is None else redacted)
-            at = begin + 1 if redacted is None else end
+            at = begin + 1 if redacted is None else end  # not JSON: look for JSON after this bracket
         return "".join([*parts, text[at:]])
 
 
@@ -199,6 +201,7 @@ def _value_end(text: str, at: int) -> int:
     if text[at : at + 1] not in tuple(_OPENING):
         bare = _BARE_VALUE.match(text, at)
         return at if bare is None else bare.end()
+    # In brackets: up to the bracket that closes the first. Brackets inside quoted strings do not count.
     depth = 0
     while (mark := _MARK.search(text, at)) is not None:
         quoted = _QUOTED.match(text, mark.start())
