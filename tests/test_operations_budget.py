@@ -34,7 +34,7 @@ _SERVER = tuple(
         *(_ACTORS / room for room in ("sessions", "runs", "streams", "eventlog")),
         *(_ACTORS / "events" / f"{name}.py" for name in ("encoding", "grammar", "line")),
         *(_ACTORS / "loop" / f"{name}.py" for name in ("boundary", "threads")),
-        *(_TRANSPORT / "server" / f"{name}.py" for name in ("_connection", "_flusher", "_write_buffer")),
+        _TRANSPORT / "server",
         _TRANSPORT / "protocol" / "frames.py",
     )
 )

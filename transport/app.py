@@ -27,7 +27,8 @@ from actors.failures import log_line, shown
 from transport._border import the_one
 from transport._process import run_until_signal
 from transport.auth import anonymous
-from transport.server.endpoint import Endpoint, listening
+from transport.server.endpoint import Endpoint
+from transport.server.listening import listening
 from transport.settings import Settings
 
 if TYPE_CHECKING:

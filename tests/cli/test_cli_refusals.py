@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from transport.server.endpoint import listen
+from transport.server.listening import listen
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ from protocol.wire import greeted
 
 from actors import LogUnavailable, SqliteLog
 from actors.loop.forks import keep_ports
-from transport.server.endpoint import listen
+from transport.server.listening import listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

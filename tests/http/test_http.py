@@ -19,7 +19,7 @@ from starlette.routing import Route
 from transport.http._addresses import url_of
 from transport.http._hypercorn import serve_http
 from transport.http.pages import PAGE, WEB, pages
-from transport.server.endpoint import listen
+from transport.server.listening import listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

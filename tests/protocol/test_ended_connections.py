@@ -14,6 +14,8 @@ from suites.stage import house
 
 from actors.spi import CommandReply
 from transport.server._connection import Connection
+from transport.server._delivery import Delivery
+from transport.server._liveness import Liveness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,44 +83,64 @@ async def test_nothing_that_is_called_of_an_ended_connection_has_an_effect(
                 made[0].close(4005, "enough")
         await settled(server)
         ended = made[0]
+        delivery = ended._delivery  # noqa: SLF001 - the session and the flusher may still hold it
         visits = server.endpoint.statistics()
         calls: list[Callable[[], object]] = [
-            ended.on_events,
-            lambda: ended.on_signal("typing", b"{}"),
-            lambda: ended._reply(CommandReply("k1", {})),  # noqa: SLF001 - what a session keeps of a connection
-            ended._schedule,  # noqa: SLF001 - what an write_buffer keeps of it
-            ended.flush,
-            lambda: ended.failed(ValueError()),
-            lambda: ended.on_ended("crashed"),
+            delivery.on_events,
+            lambda: delivery.on_signal("typing", b"{}"),
+            lambda: delivery.reply(CommandReply("k1", {})),
+            delivery.schedule,
+            delivery.flush,
+            lambda: delivery.failed(ValueError()),
+            lambda: delivery.on_ended("crashed"),
+            ended.on_drained,
+            ended.on_stuck,
+            lambda: ended._liveness.failed(ValueError()),  # noqa: SLF001 - the heartbeat may still hold it
             lambda: ended.close(4005, "again"),
         ]
         for call in calls:
             call()
             await trio.testing.wait_all_tasks_blocked()
-        assert ended.beat(trio.current_time()) is None
+        assert ended._liveness.beat(trio.current_time()) is None  # noqa: SLF001 - as above
         assert server.endpoint.statistics() == visits
         assert (ended.waiting_bytes, restarts(server)) == (0, {0})
 
 
-@pytest.mark.parametrize("method", ["on_events", "on_signal", "flush", "_take_events", "_reply", "beat"])
+PARTS = {
+    "on_events": Delivery,
+    "on_signal": Delivery,
+    "flush": Delivery,
+    "_send_signals": Delivery,
+    "reply": Delivery,
+    "beat": Liveness,
+}
+"""Methods of a connection that other tasks call, and their classes."""
+
+
+@pytest.mark.parametrize("method", PARTS)
 @pytest.mark.parametrize("error", [ValueError(), SystemExit(), RecursionError()])
 async def test_a_connection_that_fails_is_closed_with_4006_and_the_others_go_on(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException
+    autojump_clock: trio.testing.MockClock,
+    made: list[Connection],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    error: BaseException,
 ) -> None:
-    inner: Any = getattr(Connection, method)
+    inner: Any = getattr(PARTS[method], method)
 
-    def fail(self: Connection, *args: Any) -> Any:
-        if self.user is not None and self.user.id == "mallory":
-            raise error
+    def fail(self: Any, *args: Any) -> Any:
+        for one in made:
+            if one.user and one.user.id == "mallory" and self in (one._delivery, one._liveness):  # noqa: SLF001
+                raise error
         return inner(self, *args)
 
-    monkeypatch.setattr(Connection, method, fail)
+    monkeypatch.setattr(PARTS[method], method, fail)
     async with house(patient).running(port=0) as server, memory_client(server) as bad:
         async with greeted_in_memory(server, token="alice") as good:
             await good.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 3})
             await bad.send("hello", session="s1", token="mallory")
             await bad.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 3})
-            if method != "_reply":  # which a session hands over to whoever it is, and forgets
+            if method != "reply":  # which a session hands over to whoever it is, and forgets
                 assert (await bad.ended()).code == 4006
             while (await good.receive("events"))["events"][-1]["type"] != "agent_completed":
                 pass

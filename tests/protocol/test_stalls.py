@@ -162,13 +162,22 @@ async def test_a_token_expires_all_the_same(mock_clock: MockClock, monkeypatch: 
         assert ended.code == 4004
 
 
+class Watched(WriteBuffer):
+    """A write buffer that notes that its peer is stuck."""
+
+    stuck: trio.Event
+
+    def on_stuck(self) -> None:
+        self.stuck.set()
+
+
 async def test_a_slow_client_has_its_time_without_the_stall(mock_clock: MockClock) -> None:
     """What it takes while the loop stands still cannot be seen: it is stuck only after its time in a loop that runs."""
     stuck = trio.Event()
     ours, _ = trio.testing.lockstep_stream_pair()
     async with world(mock_clock) as here, trio.open_nursery() as nursery:
-        write_buffer = WriteBuffer(ours, None, nursery, slow_seconds=10)
-        write_buffer.on_stuck = stuck.set
+        write_buffer = Watched(ours, None, slow_seconds=10)
+        write_buffer.nursery, write_buffer.stuck = nursery, stuck
         write_buffer.write(b"waits")
         await trio.testing.wait_all_tasks_blocked()
         await here.block(STALL)

@@ -17,7 +17,7 @@ from actors import LogUnavailable, MemoryLog, RestartLimit
 from transport._border import the_one
 from transport.http._hypercorn import PagesFailed
 from transport.http.serving import Address, serve
-from transport.server.endpoint import listen
+from transport.server.listening import listen
 
 if TYPE_CHECKING:
     from pathlib import Path

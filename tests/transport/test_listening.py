@@ -11,7 +11,7 @@ import trio
 from protocol.agents import greenroom
 
 from transport import connect
-from transport.server.endpoint import listen
+from transport.server.listening import listen
 
 
 class Lost(socket.socket):

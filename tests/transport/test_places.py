@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.loop.clock import loop_time
-from transport.server._connections import Places
 from transport.server._heartbeat import Heartbeat
+from transport.server._places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable

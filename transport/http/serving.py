@@ -18,7 +18,7 @@ from transport.http._addresses import own_origins, url_of
 from transport.http._hypercorn import serve_http
 from transport.http.health import health_of
 from transport.http.pages import pages
-from transport.server.endpoint import listening
+from transport.server.listening import listening
 
 if TYPE_CHECKING:
     import socket

@@ -1,189 +1,127 @@
-"""The places that one user's connections have, and how silent connections give way to new ones.
-
-*Tabs that changed network leave half-open connections behind, which the server would keep for half a minute. If those
-counted as others do, the tabs that come back would be ended for good.*
-"""
+"""The connections that are open: how many they are, and whether one more is let in."""
 
 from __future__ import annotations
 
-import logging
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from actors.failures import log_failure, shown
+from transport.protocol import close_codes
+from transport.protocol.handshake import Reject
+from transport.server._places import Holder, Places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from actors.loop.clock import LoopTime
+    from transport.auth import User
     from transport.server._heartbeat import Heartbeat
+    from transport.settings import Settings
 
-logger = logging.getLogger("greenroom.connections")
+# Connections that are closed at once in a drain, and the pause before the next ones. *If all were closed at once, all
+# would come back at once, to the other servers behind the same load balancer.*
+_GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
 
 
-class Holder(Protocol):
-    """A connection of a user, as the places see it."""
+class Counted(Holder, Protocol):
+    """A connection, as the table of connections sees it."""
 
-    def probe(self, heard: Callable[[], None]) -> bool:
-        """Ping the client at once, and call ``heard`` when its next frame comes.
+    user: User | None
+    """Who it belongs to; None until the user was admitted."""
 
-        Return False where the connection cannot be judged: it was not welcomed yet. Never waits or raises.
-        """
+    @property
+    def address(self) -> str:
+        """The peer's address."""
         ...
 
-    def give_way(self) -> None:
-        """Close the connection, whose client said nothing. Never waits or raises."""
-
-    def waits(self) -> bool:
-        """Return whether the client of a connection without a place is still there, as far as can be known."""
+    @property
+    def waiting_bytes(self) -> int:
+        """Number of bytes that wait for this client, except events."""
         ...
 
+    def close(self, code: int, reason: str) -> None:
+        """End the connection with ``code``. Never waits."""
 
-class Places:
-    """At most ``limit`` places for each user, handed out in the order in which connections ask for them.
 
-    A connection that finds none starts a round: the user's other connections are pinged, and those whose clients say
-    nothing within ``seconds`` are closed and lose their places. Connections that ask meanwhile wait for the same round.
+class Connections:
+    """All open connections of one endpoint, those in their handshake included, and the limits on their number.
+
+    A connection is added before its upgrade request is read, and removed when it has ended, whatever happened to it.
     """
 
-    def __init__(self, limit: int, seconds: float, heartbeat: Heartbeat, time: LoopTime) -> None:
-        self._limit = limit
-        self.seconds = seconds
-        self.time = time
-        self._heartbeat = heartbeat
-        self._holders: dict[str, dict[Holder, None]] = {}
-        self._rounds: dict[str, _Round] = {}
-        self.gave_way = 0
-        """Connections that were closed for newer ones."""
+    def __init__(self, settings: Settings, heartbeat: Heartbeat, time: LoopTime) -> None:
+        self._settings = settings
+        self.places = Places(settings.max_connections_per_user, settings.give_way_seconds, heartbeat, time)
+        """The places of each user."""
+        self._open: dict[Counted, None] = {}
+        self._by_address: dict[str, int] = {}
+        self._all_gone = trio.lowlevel.ParkingLot()
+        self.going_away = False
+        """Whether the server goes away: no further connection is let in."""
+        self.accepted = 0
+        """Connections accepted since the start."""
+        self.refused = 0
+        """Connections refused because there were too many."""
+        self.signals_dropped = 0
+        """Signals dropped because newer ones came before they could be written."""
 
     def __len__(self) -> int:
-        """Return the number of users who have a place."""
-        return len(self._holders)
+        """Return the number of open connections."""
+        return len(self._open)
 
-    async def take(self, user: str, holder: Holder) -> bool:
-        """Give the connection a place; return False when there is none.
+    @property
+    def waiting_bytes(self) -> int:
+        """Number of bytes that wait for all clients, except events."""
+        return sum(connection.waiting_bytes for connection in self._open)
 
-        Waits for at most ``seconds``. Cancelled: the connection has no place.
+    def add(self, connection: Counted) -> None:
+        """Count one more connection. :meth:`remove` must follow."""
+        self._open[connection] = None
+        self._by_address[connection.address] = self._by_address.get(connection.address, 0) + 1
+        self.accepted += 1
+
+    def remove(self, connection: Counted) -> None:
+        """Count a connection no longer, and free its user's place."""
+        self._open.pop(connection, None)
+        address = connection.address
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        if connection.user is not None:
+            self.places.free(connection.user.id, connection)
+        if not self._open:
+            self._all_gone.unpark_all()
+
+    def refuse(self, address: str) -> Reject | None:
+        """Return the answer to an upgrade from ``address`` that is over a limit. Return None if it is within all.
+
+        The new connection is counted already.
         """
-        holders = self._holders.setdefault(user, {})
-        if len(holders) < self._limit:
-            holders[holder] = None
-            return True
-        return await self._round(user).wait(holder)
-
-    def free(self, user: str, holder: Holder) -> None:
-        """Take the connection's place from it, if it has one, and hand that to the first connection that waits."""
-        holders = self._holders.get(user, {})
-        if holder not in holders:
-            return
-        del holders[holder]
-        current = self._rounds.get(user)
-        if current is not None:
-            current.freed(holder, holders)
-        if not holders:
-            del self._holders[user]
-
-    def _round(self, user: str) -> _Round:
-        """Return the round that goes on for this user, or start one."""
-        current = self._rounds.get(user)
-        if current is None:
-            current = self._rounds[user] = _Round(self, user)
-            self._heartbeat.add(current, trio.current_time() + self.seconds)
-            current.probe(tuple(self._holders[user]))
-        return current
-
-    def has(self, user: str, holder: Holder) -> bool:
-        """Return whether the connection has a place."""
-        return holder in self._holders.get(user, ())
-
-    def over(self, user: str, current: _Round) -> None:
-        """Forget a round that is over."""
-        if self._rounds.get(user) is current:
-            del self._rounds[user]
-            self._heartbeat.remove(current)
-
-
-class _Round:
-    """One round of a user: who was pinged and is silent, and which connections wait for a place."""
-
-    def __init__(self, places: Places, user: str) -> None:
-        self._places = places
-        self._user = user
-        self._silent: dict[Holder, None] = {}
-        self._waiting: dict[Holder, trio.Event] = {}
-        self._ends = places.time.now() + places.seconds
-
-    async def wait(self, holder: Holder) -> bool:
-        """Return whether the connection got a place. Cancelled: it has none, and the next that waits may have it."""
-        over = self._waiting[holder] = trio.Event()
-        if not self._silent:
-            self._finish()
-        try:
-            await over.wait()
-        except trio.Cancelled:
-            self._withdraw(holder)
-            raise
-        return self._places.has(self._user, holder)
-
-    def probe(self, holders: tuple[Holder, ...]) -> None:
-        """Ping the holders' clients at once."""
-        for holder in holders:
-            self._silent[holder] = None
-            if not holder.probe(partial(self._answered, holder)):
-                del self._silent[holder]
-
-    def beat(self, now: float) -> float | None:
-        """End the round: its time is up. The silent ones give way, and the connections that got no place are told."""
-        if (left := self._ends - self._places.time.now()) > 0:
-            return now + left
-        self._dismiss_gone()
-        for holder in tuple(self._silent if self._waiting else ()):
-            self._places.gave_way += 1
-            holder.give_way()
-            self._places.free(self._user, holder)
-        self._finish()
-        return None
-
-    def failed(self, error: BaseException) -> None:
-        """End the round, since ``error`` was raised in it; the connections that wait get no place."""
-        log_failure(logger, "connections of user %s could not be asked to give way", shown(self._user), error=error)
-        self._finish()
-
-    def freed(self, holder: Holder, holders: dict[Holder, None]) -> None:
-        """Hand the place that ``holder`` had to the first connection that waits, if one does."""
-        self._silent.pop(holder, None)
-        self._dismiss_gone()
-        if self._waiting:
-            first = next(iter(self._waiting))
-            holders[first] = None
-            self._waiting.pop(first).set()
-        self._finish_if_decided()
-
-    def _dismiss_gone(self) -> None:
-        """Tell the connections whose clients have left: a place would be lost on them."""
-        for holder in [holder for holder in self._waiting if not holder.waits()]:
-            self._waiting.pop(holder).set()
-
-    def _answered(self, holder: Holder) -> None:
-        self._silent.pop(holder, None)
-        self._finish_if_decided()
-
-    def _finish_if_decided(self) -> None:
-        # Nothing is left to be found out: every client has answered, or every connection that waited has its place.
-        if not (self._silent and self._waiting):
-            self._finish()
-
-    def _withdraw(self, holder: Holder) -> None:
-        if self._waiting.pop(holder, None) is not None:
-            self._finish_if_decided()
+        if self.going_away:
+            reason = "the server is going away"
+        elif len(self._open) > self._settings.max_connections:
+            reason = "too many connections"
+        elif self._by_address.get(address, 0) > self._settings.max_connections_per_address:
+            reason = "too many connections from this address"
         else:
-            self._places.free(self._user, holder)
+            return None
+        self.refused += 1
+        return Reject(503, reason)
 
-    def _finish(self) -> None:
-        self._places.over(self._user, self)
-        self._silent.clear()
-        waiting, self._waiting = self._waiting, {}
-        for over in waiting.values():
-            over.set()
+    async def admit(self, user: str, connection: Counted) -> bool:
+        """Give the connection one of its user's places. Return False if there is none.
+
+        Waits while silent connections of the user may still give way, for ``give_way_seconds`` at most. Cancelled: the
+        connection has no place.
+        """
+        admitted = await self.places.take(user, connection)
+        self.refused += not admitted
+        return admitted
+
+    async def send_away(self) -> None:
+        """Close all connections with 1001, in batches, and wait until they are gone. Cancelled: the rest stays."""
+        self.going_away = True
+        for number, connection in enumerate(tuple(self._open), 1):
+            connection.close(close_codes.GOING_AWAY, "the server is going away")
+            if number % _GOODBYE_BATCH == 0:
+                await trio.sleep(_GOODBYE_SECONDS)
+        while self._open:
+            await self._all_gone.park()

@@ -1,34 +1,80 @@
-"""What the greeting of a connection is made of: the upgrade's headers, who the user is, and the welcome."""
+"""The greeting of a connection: the user is authenticated and admitted, and attached to the session it asks for."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from transport.auth import checked_user
-from transport.protocol import frames
+from actors import CommandRefused, SessionClosed
+from actors.spi import Attach
+from transport._border import called, refusal_in
+from transport.auth import User, checked_user
+from transport.protocol import close_codes, frames
+from transport.server._lifetime import End
+from transport.server._limit import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from actors.spi import Attachment
-    from transport.auth import Authenticate, Credentials, User
+    from actors.spi import Attachment, Listener
+    from transport.auth import Authenticate, Credentials
     from transport.protocol.frames import Hello
+    from transport.server._connections import Counted
+    from transport.server._context import ServerContext
+    from transport.server._lifetime import Lifetime
     from transport.settings import Settings
 
 
-def decoded(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
-    """Yield header fields as text, names in lower case; the value of a repeated one is the last."""
-    for name, value in headers:
-        yield name.decode("latin-1").lower(), value.decode("latin-1")
+async def authenticate(context: ServerContext, life: Lifetime, credentials: Credentials) -> User:
+    """Return the user that the application's auth function names.
+
+    Raises:
+        End: With 4501, 4502 or 4004 if the function refused or the token is too old. With 4006 if it failed in any
+            other way, or took longer than ``auth_seconds``.
+    """
+    seconds = context.settings.auth_seconds
+    answer: object = TimeoutError(f"no answer within auth_seconds, {seconds:g} s")
+    with Limit(context.heartbeat, context.time, seconds):
+        answer = await called(_checked, context.authenticate, credentials)
+    if isinstance(answer, User):
+        if answer.expires is not None and answer.expires <= time.time():
+            raise End(close_codes.TOKEN_EXPIRED, "the token has expired")
+        return answer
+    assert isinstance(answer, BaseException)  # noqa: S101 - `called` returns the result or an exception
+    refused = refusal_in(answer)
+    raise life.internal_error(answer, "authentication failed") if refused is None else End(*refused)
 
 
-async def identify(authenticate: Authenticate, credentials: Credentials) -> User:
-    """Return the user, as the application's auth function says; raises whatever that does."""
+async def _checked(authenticate: Authenticate, credentials: Credentials) -> User:
     return checked_user(await authenticate(credentials))
 
 
+async def admit(context: ServerContext, user: User, connection: Counted) -> None:
+    """Wait until the connection has one of its user's places.
+
+    Raises:
+        End: With 4504, if there is none, and no silent connection of the user gave way.
+    """
+    if not await context.connections.admit(user.id, connection):
+        raise End(close_codes.TOO_MANY_CONNECTIONS, "this user has too many connections")
+
+
+async def attach(context: ServerContext, life: Lifetime, user: User, hello: Hello, listener: Listener) -> Attachment:
+    """Attach to the session that ``hello`` asks for, which is made or restored if it is not in memory.
+
+    The caller must detach. Raises ``End`` if the session refuses or cannot be opened.
+    """
+    message = Attach(life.id, listener, hello.resume, hello.from_latest)
+    try:
+        return await context.sessions.attach(user.id, hello.session, message)
+    except CommandRefused as refusal:
+        raise End(close_codes.OVERLOADED, refusal.message) from None
+    except SessionClosed as closed:
+        raise End(close_codes.SESSION_CLOSED, str(closed)) from None
+    except Exception as error:
+        raise life.internal_error(error, "the session could not be opened") from error
+
+
 def welcome(connection: str, hello: Hello, attachment: Attachment, settings: Settings) -> bytes:
-    """Return the welcome frame for a connection that was attached."""
+    """Return the welcome frame for an attached connection."""
     return frames.welcome(
         {
             "session": hello.session,
@@ -46,6 +92,6 @@ def welcome(connection: str, hello: Hello, attachment: Attachment, settings: Set
                 {"command_id": start.command_id, "agent": start.agent, "since": start.since}
                 for start in attachment.queued
             ],
-            "typing": [{"by": by, "id": who} for by, who in attachment.typing],
+            "typing": [{"by": by, "id": id_} for by, id_ in attachment.typing],
         }
     )

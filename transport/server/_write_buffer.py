@@ -1,4 +1,4 @@
-"""The one way out of a connection: whoever writes, bytes leave in order and no message is ever cut by another."""
+"""The one way out of a connection: bytes leave in the order of the calls, and no message is cut by another."""
 
 from __future__ import annotations
 
@@ -10,58 +10,60 @@ from actors.loop.clock import loop_time
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
 
 RECEIVE_BYTES = 64 * 1024
+"""Bytes that one read asks the socket for."""
 MAX_QUEUED = 1024 * 1024
-"""Bytes that may be written behind what is kept: whoever writes much waits for it, so these are replies."""
+"""Bytes that may be written while the buffer is blocked, before the peer counts as stuck.
+
+Events and history wait until the buffer has drained, so these are replies, errors and pings.
+"""
+# Bytes handed to the kernel at once. A larger slice would only be copied and mostly kept.
 _CHUNK = 64 * 1024
 
 
 class WriteBuffer(trio.abc.Stream):
-    """Lies between trio-websocket and the network: handshake, pongs and close frames pass through it like all else.
+    """A stream that never makes its writer wait, between a WebSocket library and the network.
 
-    :meth:`write` tries the socket at once and never waits; what the kernel does not take is kept, and one task, which
-    lives only as long as something is kept, sends it. A cancelled caller leaves no half message behind, since what was
-    accepted is sent whole or not at all. ``sock`` is the socket under ``stream`` where there is one; other streams are
-    written to by that task alone. Owns ``stream``.
+    :meth:`write` tries the socket at once. What the kernel does not take is kept, and one task, which lives only as
+    long as something is kept, sends it. The library's handshakes, pongs and close frames pass through here as well.
+
+    A cancelled caller leaves no half message behind: data that was accepted is sent whole, or not at all. The methods
+    ``on_drained`` to ``last_words`` are for a subclass to override.
+
+    Args:
+        stream: The stream to write to and read from. The buffer owns it and closes it.
+        sock: The socket under ``stream``, if there is one. Other streams are written to by the task alone.
+        slow_seconds: How long nothing may leave before the peer counts as stuck.
     """
 
     __slots__ = (
         "_broken",
         "_drained",
-        "_nursery",
         "_pending",
-        "_posted",
         "_queued",
         "_reading",
         "_slow_seconds",
         "_socket",
         "_stream",
         "_unread",
-        "before_close",
         "blocked",
-        "on_closed",
-        "on_drained",
-        "on_stuck",
+        "nursery",
+        "posted",
         "progressed_at",
     )
 
-    def __init__(
-        self,
-        stream: trio.abc.Stream,
-        sock: socket.socket | None,
-        nursery: trio.Nursery,
-        *,
-        slow_seconds: float,
-    ) -> None:
+    def __init__(self, stream: trio.abc.Stream, sock: socket.socket | None, *, slow_seconds: float) -> None:
         self._stream = stream
         self._socket = sock
-        self._nursery = nursery
         self._slow_seconds = slow_seconds
+        self.nursery: trio.Nursery
+        """Where the task that sends runs. To be set before the first :meth:`write`."""
+        self.posted: list[bytes] = []
+        """Data for the next :meth:`write` or :meth:`release`: small messages that leave together cost less."""
         self._pending = bytearray()
-        self._posted: list[bytes] = []
         self._queued = 0
+        """Bytes that were written since the buffer was blocked last."""
         self.blocked = False
         """Whether something is kept that the network did not take yet."""
         self._broken = False
@@ -69,28 +71,44 @@ class WriteBuffer(trio.abc.Stream):
         self._reading = False
         self._unread: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = loop_time().now()
-        """When something last left, or the peer showed otherwise that it takes what it gets; in the loop's time."""
-        self.on_drained: Callable[[], None] = _nothing
-        """Called when nothing is kept any more."""
-        self.on_stuck: Callable[[], None] = _nothing
-        """Called when nothing could be written for ``slow_seconds``, or too much is kept; what is kept stays."""
-        self.on_closed: Callable[[], None] = _nothing
-        """Called when the stream was closed."""
-        self.before_close: Callable[[bytes], bytes] = bytes
-        """What is written in place of what trio-websocket sends; asked once more, with nothing, before the end."""
+        """When bytes left last, or the peer showed otherwise that it takes what it gets. In the loop's time."""
+
+    # For a subclass
+
+    def on_drained(self) -> None:
+        """Do what is to be done when nothing is kept any more. Must not wait."""
+
+    def on_stuck(self) -> None:
+        """Do what is to be done when nothing could be written for ``slow_seconds``, or too much is kept.
+
+        The kept bytes stay. Must not wait.
+        """
+
+    def on_closed(self) -> None:
+        """Do what is to be done when the stream was closed. Must not wait."""
+
+    def amend(self, data: bytes) -> bytes:
+        """Return the bytes to be written instead of ``data``, which the library sends."""
+        return data
+
+    def last_words(self) -> bytes:
+        """Return bytes to be written before the stream is closed."""
+        return b""
+
+    # Writing
 
     @property
     def pending(self) -> int:
-        """How many bytes are kept."""
+        """Number of bytes that are kept."""
         return len(self._pending)
 
     def write(self, data: bytes) -> None:
         """Send ``data`` after everything that was written before. Never waits; does nothing after the stream's end."""
         if self._broken:
             return
-        if self._posted:
-            data = b"".join((*self._posted, data))
-            self._posted.clear()
+        if self.posted:
+            data = b"".join((*self.posted, data))
+            self.posted.clear()
         if self.blocked:
             self._pending += data
             self._queued += len(data)
@@ -103,19 +121,19 @@ class WriteBuffer(trio.abc.Stream):
             self.blocked = True
             self._queued = 0
             self.progressed_at = loop_time().now()
-            self._nursery.start_soon(self._send_pending)
-
-    def post(self, data: bytes) -> None:
-        """Send ``data`` with the next :meth:`write` or :meth:`release`: small things that leave together cost less."""
-        self._posted.append(data)
+            self.nursery.start_soon(self._send_pending)
 
     def release(self) -> None:
-        """Send what was posted, if anything was."""
-        if self._posted:
+        """Write the data in ``posted``, if there is any."""
+        if self.posted:
             self.write(b"")
 
     async def drained(self) -> None:
-        """Return when nothing is kept. Raises BrokenResourceError when the stream has ended. Safe to cancel."""
+        """Wait until nothing is kept. Safe to cancel.
+
+        Raises:
+            trio.BrokenResourceError: If the stream has ended.
+        """
         while self.blocked and not self._broken:
             if self._drained is None:
                 self._drained = trio.lowlevel.ParkingLot()
@@ -123,21 +141,23 @@ class WriteBuffer(trio.abc.Stream):
         if self._broken:
             raise trio.BrokenResourceError
 
-    def progressed(self) -> None:
+    def note_progress(self) -> None:
         """Note that the peer showed that it takes what it gets."""
         self.progressed_at = loop_time().now()
 
+    # The stream under the library
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """For trio-websocket. Cancelled: ``data`` is sent all the same."""
-        self.write(self.before_close(bytes(data)))
+        """Write ``data`` for the library, and wait until it has left. Cancelled: it is sent all the same."""
+        self.write(self.amend(bytes(data)))
         await self.drained()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """For trio-websocket, which does not use it."""
+        """Wait until nothing is kept. Part of a stream; trio-websocket does not use it."""
         await self.drained()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """For trio-websocket, and for whoever reads on after it; one at a time."""
+        """Read bytes, for the library or for code that reads on after it. A second reader waits for the first."""
         while self._reading:
             if self._unread is None:
                 self._unread = trio.lowlevel.ParkingLot()
@@ -145,8 +165,8 @@ class WriteBuffer(trio.abc.Stream):
         self._reading = True
         size = RECEIVE_BYTES if max_bytes is None else max_bytes
         try:
-            # Every idle connection waits here, no coroutine deeper than it must. Trio's own way, five deeper, also asks
-            # the socket twice and yields twice for a message.
+            # Every idle connection waits here, in as few coroutines as possible. Trio's own way is five coroutines
+            # deeper, and it also asks the socket twice and yields twice for each message.
             while self._socket is not None and not self._broken:
                 await trio.lowlevel.wait_readable(self._socket)
                 if (data := _received(self._socket, size)) is not None:
@@ -158,20 +178,15 @@ class WriteBuffer(trio.abc.Stream):
                 self._unread.unpark()
 
     async def aclose(self) -> None:
-        """Close the stream; what is kept is lost. Idempotent."""
-        if last_words := self.before_close(b""):
+        """Close the stream. Kept bytes are lost. Idempotent."""
+        if last_words := self.last_words():
             self.write(last_words)
         self._break()
         self.on_closed()
         await self._stream.aclose()
 
-    def forget(self) -> None:
-        """Call nobody any more, nor hold who was to be called: the owner would hold itself through this."""
-        self.on_drained = self.on_stuck = self.on_closed = _nothing
-        self.before_close = bytes
-
     def _try(self, data: bytes) -> int:
-        """How much of ``data`` the kernel takes now."""
+        """Offer ``data`` to the kernel. Return how many bytes it took."""
         if self._socket is None:
             return 0
         try:
@@ -183,15 +198,16 @@ class WriteBuffer(trio.abc.Stream):
             return len(data)
 
     async def _send_pending(self) -> None:
-        """Send what is kept, until nothing is; beside it, watch that something leaves at all."""
+        """Send what is kept, until nothing is. Beside it, a second task watches that anything leaves at all."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch)
                 while self._pending:
                     sent = await self._send_some()
                     del self._pending[:sent]
-                    self.progressed()
-                # With no checkpoint since the last look: what is written from here on finds nothing kept, and goes out.
+                    self.note_progress()
+                # There was no checkpoint since `_pending` was found empty, so nothing was added meanwhile: from here on
+                # a write goes to the socket again.
                 self._drain()
                 nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -212,7 +228,7 @@ class WriteBuffer(trio.abc.Stream):
         return self._try(chunk)
 
     async def _watch(self) -> None:
-        # An event would cost something at each write; this costs a look every slow_seconds.
+        # An event would cost something at each write. This costs a look every slow_seconds, while something is kept.
         while (left := self.progressed_at + self._slow_seconds - loop_time().now()) > 0:  # noqa: ASYNC110 - as said
             await trio.sleep(left)
         self.on_stuck()
@@ -227,12 +243,12 @@ class WriteBuffer(trio.abc.Stream):
             self._drained.unpark_all()
 
 
-def _nothing() -> None:
-    """Nobody wants to know."""
-
-
 def _received(sock: socket.socket, size: int) -> bytes | None:
-    """Read what is there, None where nothing is. Raises BrokenResourceError when the connection was lost."""
+    """Read the bytes that are there. Return None if there are none yet, and b"" at the end of the stream.
+
+    Raises:
+        trio.BrokenResourceError: If the connection was lost.
+    """
     try:
         return sock.recv(size)
     except (BlockingIOError, InterruptedError):

@@ -1,4 +1,4 @@
-"""What the upgrade leaves behind, and how to be rid of it."""
+"""Frees the memory that an upgrade leaves behind in wsproto."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class _Over:
-    """Stands where the handshake was: wsproto asks it for events, of which there are no more."""
+class _FinishedHandshake:
+    """A stand-in for wsproto's handshake, which is asked for events, and has no more."""
 
     @staticmethod
     def events() -> tuple[()]:
-        """There are none."""
+        """Return no events."""
         return ()
 
 
-_OVER = _Over()
+_FINISHED = _FinishedHandshake()
 
 
 def forget_handshake(socket: WebSocketConnection) -> None:
-    """Let go of what only the handshake needed: the state of HTTP/1.1, the request, its headers, 3 KB in all.
+    """Free the objects that only the handshake needed: the state of HTTP/1.1, the request, its headers; 3 KB in all.
 
-    wsproto keeps that as long as the connection and asks it for nothing any more but whether it has further events.
-    trio-websocket has no public way to what it made of wsproto; where its inside changes, nothing is let go.
+    wsproto keeps them as long as the connection, and asks them only whether there are further events. trio-websocket
+    has no public way to its wsproto object. If its private attribute changes, nothing is freed and nothing fails.
     """
     with suppress(AttributeError):
         inner: Any = socket._wsproto  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- see above
         if inner.connection is not None:
-            inner.handshake = _OVER
+            inner.handshake = _FINISHED

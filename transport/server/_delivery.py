@@ -1,0 +1,168 @@
+"""From a session to its client: the cursor's events, signals and replies, as messages on the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actors import GreenroomError, Trimmed
+from transport.protocol import close_codes, frames
+from transport.server._signal_queue import SignalQueue
+
+if TYPE_CHECKING:
+    from actors.spi import CommandReply, Cursor
+    from transport.server._context import ServerContext
+    from transport.server._lifetime import Lifetime
+    from transport.server._wire import Wire
+
+_ENDINGS = {
+    "shutdown": (close_codes.GOING_AWAY, "the server is going away"),
+    "crashed": (close_codes.INTERNAL_ERROR, "the session failed; come back"),
+    "closed": (close_codes.SESSION_CLOSED, "the session was closed for good"),
+}
+
+
+class Delivery:
+    """The writing half of one connection. The session notifies it, and the flusher calls :meth:`flush`.
+
+    It queues no events: the cursor is a position in the session's stream, and :meth:`flush` takes from there only what
+    the wire can take. Signals are queued within bounds.
+
+    No method waits. Each may be called after the connection has ended, and does nothing then: by a session that had it
+    on its list, by a reply that took long, by the flusher in the middle of a round.
+    """
+
+    __slots__ = ("__weakref__", "_acked", "_catching_up", "_context", "_cursor", "_life", "_signals", "_wire")
+
+    def __init__(self, context: ServerContext, life: Lifetime, wire: Wire) -> None:
+        self._context = context
+        self._life = life
+        self._wire = wire
+        self._cursor: Cursor | None = None
+        """The position of this client. None before the welcome and after the end."""
+        self._signals: SignalQueue | None = None
+        """Made for the first signal: most idle connections never get one."""
+        self._catching_up = False
+        """Whether a task reads from the log. :meth:`flush` writes no events meanwhile, since they would overtake it."""
+        self._acked = 0
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Number of bytes that wait for this client, except events: what the network did not take, and signals."""
+        signals = self._signals.size if self._signals is not None else 0
+        return signals + (self._wire.pending if self._cursor is not None else 0)
+
+    def begin(self, cursor: Cursor) -> None:
+        """Deliver from ``cursor`` on. Called once, after the welcome was written."""
+        self._cursor = cursor
+        self.schedule()
+
+    def stop(self) -> None:
+        """Deliver nothing more, and hold neither the cursor nor signals."""
+        self._cursor = self._signals = None
+        self._context.flusher.forget(self)
+
+    # Notifications of the session (a Listener)
+
+    def on_events(self) -> None:
+        """Have the flusher write the new events at the end of this commit, after all listeners were notified."""
+        if not self._life.over:
+            self._context.flusher.schedule_with_commit(self)
+
+    def on_signal(self, name: str, data: bytes) -> None:
+        """Queue a signal. If too many are queued, the ones that matter least are dropped and counted."""
+        if self._life.over or self._life.closing is not None:
+            return
+        if self._signals is None:
+            self._signals = SignalQueue()
+        dropped = self._signals.put(name, data, frames.signal(name, data))
+        self._context.connections.signals_dropped += dropped
+        self._context.flusher.schedule(self)
+
+    def on_ended(self, reason: str) -> None:
+        """Close the connection, since its session has ended."""
+        self._life.close(*_ENDINGS[reason])
+
+    # Requests
+
+    def reply(self, reply: CommandReply) -> None:
+        """Send a reply with the next flush. Never raises: a failure ends this connection, not the caller."""
+        if self._life.over or self._life.closing is not None:
+            return
+        try:
+            self._wire.post(frames.reply(reply))
+            self._context.flusher.schedule(self)
+        except BaseException as error:  # noqa: BLE001 - the session that calls is not at fault
+            self.failed(error)
+
+    def acknowledge(self, seq: int) -> None:
+        """Note that the client has applied everything up to ``seq``. Only an ack that advances counts as progress."""
+        if self._cursor is not None and self._acked < seq <= self._cursor.position:
+            self._acked = seq
+            self._wire.note_progress()
+
+    # The flusher
+
+    def schedule(self) -> None:
+        """Have the flusher call :meth:`flush` in the scheduler's next round."""
+        if not self._life.over:
+            self._context.flusher.schedule(self)
+
+    def flush(self) -> None:
+        """Write what is new, in few messages: one batch of events, then signals, then posted replies.
+
+        If more events are left, the next round writes them: one client with much to catch up holds up no other.
+        """
+        # The hot path: every call in here is one for each event and each client. Its budget is tested.
+        life, wire, cursor = self._life, self._wire, self._cursor
+        if life.over:
+            return
+        if cursor is not None and not (wire.blocked or self._catching_up or life.closing is not None):
+            lines = cursor.take(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM)
+            if lines:
+                wire.send_events(lines)
+            if not lines and cursor.behind:
+                self._catching_up = True
+                life.start(self._catch_up, cursor)
+            else:
+                if self._signals is not None:
+                    self._send_signals(self._signals)
+                if cursor.waiting and not wire.blocked:
+                    self._context.flusher.schedule(self)
+        wire.release()
+
+    def failed(self, error: BaseException) -> None:
+        """Close the connection with 4006, since a call of it raised ``error``."""
+        self._life.fail(error, "the delivery failed")
+
+    def _send_signals(self, signals: SignalQueue) -> None:
+        while signals.size and not self._wire.blocked:
+            self._wire.send(signals.take())
+
+    async def _catch_up(self, cursor: Cursor) -> None:
+        """Send events from the log, as fast as the client takes them, until the next one is in memory again."""
+        try:
+            while cursor.behind:
+                await self._wire.drained()
+                lines = await cursor.fetch(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM)
+                if self._life.closing is not None:
+                    return
+                self._wire.send_events(lines)
+        except Trimmed:
+            self._life.close(close_codes.SLOW_CONSUMER, "the position fell behind what the log keeps")
+        except GreenroomError as error:
+            self._life.fail(error, "the log could not be read")
+        finally:
+            self._catching_up = False
+        self.schedule()
+
+    async def send_rest(self) -> None:
+        """Send the committed events that are still in memory: the last words of a session that was stopped.
+
+        Sends nothing if the client is slow at this moment: its connection is about to end, and it will come back.
+        """
+        cursor = self._cursor
+        if cursor is None or self._wire.blocked:
+            return
+        while lines := cursor.take(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM):
+            self._wire.send_events(lines)
+            await self._wire.drained()

@@ -1,0 +1,86 @@
+"""Whether a client is still there: pings, the time since its last frame, and the end of its token."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from transport.protocol import close_codes, frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transport.server._context import ServerContext
+    from transport.server._lifetime import Lifetime
+    from transport.server._wire import Wire
+
+
+class Liveness:
+    """What the server knows of a client's presence. The heartbeat calls :meth:`beat` after the welcome."""
+
+    __slots__ = ("_context", "_expires_at", "_heard", "_heard_at", "_life", "_ping_at", "_wire")
+
+    def __init__(self, context: ServerContext, life: Lifetime, wire: Wire) -> None:
+        self._context = context
+        self._life = life
+        self._wire = wire
+        # The loop's time, which stands still while the loop does: *after a stall of a minute every client would seem
+        # to have been silent for a minute.* The other times are on trio's clock.
+        self._heard_at = context.time.now()
+        self._heard: Callable[[], None] | None = None
+        """Called when the next frame comes, once."""
+        self._ping_at = trio.current_time() + context.settings.ping_seconds
+        self._expires_at = math.inf
+        """When the user's token expires."""
+
+    def begin(self, expires_at: float) -> None:
+        """Ping from now on, and close at ``expires_at`` (trio's clock)."""
+        self._expires_at = expires_at
+        self._context.heartbeat.add(self, min(self._ping_at, expires_at))
+
+    def stop(self) -> None:
+        """Ping no more. Idempotent."""
+        self._context.heartbeat.remove(self)
+
+    def note_frame(self) -> None:
+        """Note that a frame came, whichever."""
+        self._heard_at = self._context.time.now()
+        if (heard := self._heard) is not None:
+            self._heard = None
+            heard()
+
+    def probe(self, heard: Callable[[], None]) -> None:
+        """Ping at once, and call ``heard`` when the next frame comes."""
+        self._heard = heard
+        if self._life.closing is None:
+            self._ping(trio.current_time())
+
+    def beat(self, now: float) -> float | None:
+        """Ping when it is time. Close when the client was silent for too long, or its token has expired.
+
+        Returns:
+            When to be called again, on trio's clock; None for never.
+        """
+        if self._life.over or self._life.closing is not None:
+            return None
+        settings = self._context.settings
+        silent_in = self._heard_at + settings.ping_seconds + settings.pong_seconds - self._context.time.now()
+        if silent_in <= 0:
+            self._life.close(close_codes.HEARTBEAT_LOST, "nothing was heard for too long")
+            return None
+        if now >= self._expires_at:
+            self._life.close(close_codes.TOKEN_EXPIRED, "the token has expired")
+            return None
+        if now >= self._ping_at:
+            self._ping(now)
+        return min(now + silent_in, self._ping_at, self._expires_at)
+
+    def failed(self, error: BaseException) -> None:
+        """Close the connection with 4006, since :meth:`beat` raised ``error``."""
+        self._life.fail(error, "the delivery failed")
+
+    def _ping(self, now: float) -> None:
+        self._ping_at = now + self._context.settings.ping_seconds
+        self._wire.send(frames.PING)

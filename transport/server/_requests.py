@@ -1,0 +1,129 @@
+"""From a client to its session: acks, commands, typing and history, within the connection's rate."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors import ActorTerminated, GreenroomError, MailboxFull
+from actors.failures import log_line
+from actors.loop.weakly import weakly
+from actors.spi import Command, CommandReply
+from transport.protocol import close_codes, frames
+from transport.protocol.frames import Ack, CommandFrame, HistoryFrame, TypingFrame
+from transport.protocol.limits import Refusals, TokenBucket
+from transport.server._lifetime import End
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.spi import Attachment
+    from transport.protocol.frames import ClientFrame
+    from transport.server._context import ServerContext
+    from transport.server._delivery import Delivery
+    from transport.server._lifetime import Lifetime
+    from transport.server._wire import Wire
+
+logger = logging.getLogger("greenroom.connections")
+
+
+class Requests:
+    """The reading half of one connection after its welcome. Made when the client asks for something first."""
+
+    __slots__ = ("_attachment", "_bucket", "_context", "_delivery", "_life", "_one_history", "_refusals", "_wire")
+
+    def __init__(
+        self, context: ServerContext, life: Lifetime, wire: Wire, delivery: Delivery, attachment: Attachment
+    ) -> None:
+        self._context = context
+        self._life = life
+        self._wire = wire
+        self._delivery = delivery
+        self._attachment = attachment
+        self._bucket: TokenBucket | None = None
+        self._refusals: Refusals | None = None
+        self._one_history: trio.Lock | None = None
+        """Held while a history is read. *A hundred requests at once would hold a hundred batches in memory.*"""
+
+    def take(self, frame: ClientFrame) -> None:
+        """Do what ``frame`` asks for. Never waits.
+
+        Raises:
+            End: If the client goes on to ignore its rate limit.
+        """
+        match frame:
+            case Ack():
+                self._delivery.acknowledge(frame.seq)
+            case CommandFrame():
+                if self._within_rate(frame.id):
+                    self._command(frame)
+            case TypingFrame():
+                if self._within_rate(None):
+                    self._tell(lambda attachment: attachment.typing_changed(active=frame.active))
+            case HistoryFrame():
+                if self._within_rate(None):
+                    self._life.start(self._history, frame)
+            case _:  # no other frame asks for something
+                pass
+
+    def _within_rate(self, command_id: str | None) -> bool:
+        """Return whether the client may ask for something now. If not, tell it so.
+
+        Raises:
+            End: With 4505, if too many requests were refused in a short time.
+        """
+        now, settings, lost = trio.current_time(), self._context.settings, self._context.time.lost
+        if self._bucket is None:
+            self._bucket = TokenBucket(settings.commands_per_second, settings.commands_burst, now, lost)
+        if self._bucket.take(now, lost):
+            return True
+        message = f"more than {settings.commands_per_second:g} a second"
+        if command_id is None:
+            self._wire.send(frames.error("rate_limited", message))
+        else:
+            self._delivery.reply(CommandReply(command_id, code="rate_limited", message=message))
+        if self._refusals is None:
+            self._refusals = Refusals()
+        if self._refusals.flooding(now):
+            raise End(close_codes.FLOODING, "the rate limit was ignored")
+        return False
+
+    def _command(self, frame: CommandFrame) -> None:
+        # The session may reply an hour later, when the start's turn comes. *A client that came back and sent the start
+        # again a hundred times would leave a hundred ended connections in the session's memory.*
+        command = Command(frame.id, frame.name, frame.args, self._life.id, weakly(self._delivery.reply))
+        if not self._tell(lambda attachment: attachment.command(command)):
+            message = "the session has too much to do"
+            self._delivery.reply(CommandReply(frame.id, code="overloaded", message=message))
+
+    def _tell(self, send: Callable[[Attachment], None]) -> bool:
+        """Hand something to the session. Return False if its mailbox is full."""
+        try:
+            send(self._attachment)
+        except MailboxFull:
+            return False
+        except ActorTerminated:
+            # No answer: the session notifies the connection of its end, which closes it.
+            message = "connection %s sent something to a session that has ended"
+            log_line(logger, logging.DEBUG, message, self._life.id)
+        return True
+
+    async def _history(self, frame: HistoryFrame) -> None:
+        """Answer a request for history, one at a time and when the client has taken what was sent before."""
+        if frame.fault is not None:
+            self._wire.send(frames.error("bad_history", frame.fault))
+            return
+        if self._one_history is None:
+            self._one_history = trio.Lock()
+        try:
+            async with self._one_history:
+                await self._wire.drained()
+                limit = min(frame.limit, frames.MAX_BATCH_EVENTS)
+                room = frames.history_room(frame.id, limit)
+                lines, more = await self._attachment.history(frame.after, limit, room)
+                if self._life.closing is None:
+                    self._wire.send(frames.history(frame.id, lines, more=more))
+        except GreenroomError as error:
+            self._life.fail(error, "the log could not be read")

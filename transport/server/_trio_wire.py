@@ -1,0 +1,180 @@
+"""The wire over trio-websocket: its upgrade, its framing, and what it does not do at the end of a connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import trio
+from trio_websocket import ConnectionClosed, wrap_server_stream
+
+from transport.protocol import close_codes, frames
+from transport.protocol.handshake import Reject
+from transport.server._wire import UpgradeRequest
+from transport.server._write_buffer import WriteBuffer
+from transport.server._wsproto import forget_handshake
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Iterator, Mapping, Sequence
+
+    from trio_websocket import WebSocketConnection, WebSocketRequest
+
+    from transport.server._wire import WireOwner
+
+LINGER_SECONDS = 2.0
+"""How long, after our own close, bytes of the peer are read and dropped."""
+# Bytes that are read and dropped then. *A peer that goes on to send would keep its connection for as long as it likes.*
+_LINGER_BYTES = 4 * 1024 * 1024
+# The beginning of trio-websocket's own reason for 1009. A peer that closes with 1009 gets its own reason echoed, and is
+# told apart by this.
+_TOO_BIG = b"Exceeded maximum message size"
+# The first byte of a close frame: FIN with opcode 8 (RFC 6455, section 5.2).
+_CLOSE = b"\x88"
+
+
+class TrioWire(WriteBuffer):
+    """A :class:`~transport.server._wire.Wire` over any trio stream.
+
+    It is the write buffer that lies under trio-websocket, and the messages above it: one object, so that an event takes
+    no call more from the connection to the socket. trio-websocket reads, answers pings and shakes hands; text messages
+    are framed here and written past it. Owns ``stream``.
+    """
+
+    __slots__ = ("_max_bytes", "_open", "_owner", "_upgrading", "_websocket", "address")
+
+    gone: ClassVar[tuple[type[Exception], ...]] = (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        sock: socket.socket | None,
+        address: str,
+        *,
+        slow_seconds: float,
+        max_message_bytes: int,
+    ) -> None:
+        super().__init__(stream, sock, slow_seconds=slow_seconds)
+        self.address = address
+        self._max_bytes = max_message_bytes
+        self._owner: WireOwner | None = None
+        self._upgrading: trio.CancelScope | None = None
+        """Around the upgrade while it goes on."""
+        self._websocket: WebSocketConnection | None = None
+        """None before the upgrade."""
+        self._open = False
+        """Whether the upgrade was accepted and no close frame was sent yet."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the WebSocket is open, as far as trio-websocket knows."""
+        return self._open and self._websocket is not None and self._websocket.closed is None
+
+    async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
+        """Answer the upgrade request as ``owner`` decides. Return its headers, or None if there is no WebSocket."""
+        self.nursery = nursery
+        self._owner = owner
+        with trio.CancelScope() as scope:
+            self._upgrading = scope
+            # trio-websocket waits for ever for a request if the stream is closed before it came: see `on_closed`.
+            request = await wrap_server_stream(
+                nursery, self, max_message_size=self._max_bytes, receive_buffer_size=None
+            )
+            asked = UpgradeRequest(request.path, request.proposed_subprotocols, dict(_decoded(request.headers)))
+            answer = owner.on_upgrade(asked)
+            if isinstance(answer, Reject):
+                await _reject(request, answer)
+                return None
+            websocket = await request.accept(subprotocol=answer.subprotocol)
+            forget_handshake(websocket)
+            self._websocket = websocket
+            self._open = True
+            self._upgrading = None
+            return asked.headers
+        return None
+
+    def receive(self) -> Awaitable[str | bytes]:
+        """Return the next message. See :meth:`.Wire.receive`."""
+        # No coroutine of its own: every idle connection waits here.
+        assert self._websocket is not None  # noqa: S101 - called after the upgrade only
+        return self._websocket.get_message()
+
+    def send(self, payload: bytes) -> None:
+        """Write a text message. See :meth:`.Wire.send`."""
+        self.write(frames.text_message(payload))
+
+    def send_events(self, lines: Sequence[bytes]) -> None:
+        """Write one ``events`` message. See :meth:`.Wire.send_events`."""
+        self.write(frames.events_message(lines))
+
+    def post(self, payload: bytes) -> None:
+        """Write a text message together with the next. See :meth:`.Wire.post`."""
+        self.posted.append(frames.text_message(payload))
+
+    async def close(self, code: int, reason: str) -> None:
+        """Send a close frame and wait for the peer's. See :meth:`.Wire.close`."""
+        if self._websocket is not None:
+            await self._websocket.aclose(code, reason)
+
+    async def linger(self) -> None:
+        """Read and drop what the peer still sends. See :meth:`.Wire.linger`."""
+        left = _LINGER_BYTES
+        with trio.move_on_after(LINGER_SECONDS, shield=True):
+            while left > 0 and (data := await self.receive_some()):
+                left -= len(data)
+
+    async def abort(self) -> None:
+        """Close the stream at once. See :meth:`.Wire.abort`."""
+        await trio.aclose_forcefully(self)
+
+    def forget(self) -> None:
+        """Hold the owner and the library's objects no longer: they hold this wire, and would not be freed at once."""
+        self._owner = self._websocket = None
+
+    # Notifications of the write buffer
+
+    def on_drained(self) -> None:
+        """Tell the owner that everything has left."""
+        if self._owner is not None:
+            self._owner.on_drained()
+
+    def on_stuck(self) -> None:
+        """Tell the owner that nothing leaves any more."""
+        if self._owner is not None:
+            self._owner.on_stuck()
+
+    def on_closed(self) -> None:
+        """End the upgrade, if it still goes on: no request will come."""
+        if self._upgrading is not None:
+            self._upgrading.cancel()
+
+    def amend(self, data: bytes) -> bytes:
+        """Put a goodbye before the close frame that trio-websocket sends by itself for a message that is too big."""
+        if not data.startswith(_CLOSE):
+            return data
+        self._open = False
+        code = close_codes.MESSAGE_TOO_BIG
+        if data[2:4] != code.to_bytes(2, "big") or not data.startswith(_TOO_BIG, 4):
+            return data
+        reason = f"a message may have {self._max_bytes} bytes"
+        if self._owner is None or not self._owner.on_too_big(code, reason):
+            return data
+        return frames.text_message(frames.goodbye(code, reason)) + data
+
+    def last_words(self) -> bytes:
+        """Return a goodbye to a peer that sent no WebSocket frame: trio-websocket hangs up on it without a word."""
+        end = self._websocket.closed if self._open and self._websocket is not None else None
+        if end is None or end.code not in close_codes.NO_WEBSOCKET:
+            return b""
+        self._open = False
+        code, reason = int(end.code), close_codes.truncate_reason(end.reason or "")
+        return frames.text_message(frames.goodbye(code, reason)) + frames.close_message(code, reason)
+
+
+async def _reject(request: WebSocketRequest, answer: Reject) -> None:
+    headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Connection", b"close")]
+    await request.reject(answer.status, extra_headers=headers, body=answer.body.encode() + b"\n")
+
+
+def _decoded(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
+    for name, value in headers:
+        yield name.decode("latin-1").lower(), value.decode("latin-1")

@@ -1,0 +1,74 @@
+"""Listening sockets: how the WebSocket endpoint and the pages take their ports."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from actors.loop.forks import keep_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+# Connections that the system completes before the server accepts them. *A wave of refreshes after a restart, a thousand
+# tabs at once, overflows the usual 128: the clients' packets are dropped, and they try again a second later.*
+BACKLOG = 4096
+
+
+@contextmanager
+def listening(host: str, port: int) -> Generator[list[socket.socket]]:
+    """Open listening sockets as :func:`listen` does, and close them at the end of the block.
+
+    A process that is forked inside the block inherits neither them nor the connections that they accept.
+    """
+    listeners = listen(host, port)
+    try:
+        with keep_ports(listeners):
+            yield listeners
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Open listening sockets, one for each address of a host.
+
+    Args:
+        host: A name or an address of this machine.
+        port: The port; 0 takes a free one, the same for all addresses.
+
+    Returns:
+        The sockets. The caller closes them.
+
+    Raises:
+        OSError: If the port is taken, or the host is not this machine.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            chosen = (address[0], port or (listeners[0].getsockname()[1] if listeners else 0), *address[2:])
+            listeners.append(_listener(family, kind, protocol, chosen))
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return listeners
+
+
+def _listener(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.settimeout(0)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Each address has its own socket: this one must not take the host's IPv4 address as well.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
