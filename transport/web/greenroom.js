@@ -31,7 +31,7 @@
  */
 
 /**
- * @typedef {null | boolean | number | string | JSONValue[] | { [key: string]: JSONValue }} JSONValue
+ * @typedef {null | boolean | number | string | any[] | { [key: string]: any }} JSONValue
  * @typedef {{ epoch: string, seq: number }} Position  everything up to and including `seq` was seen
  * @typedef {{ seq: number, type: string, ts: number, run_id?: string, parent_run_id?: string, call_id?: string,
  *   data: { [key: string]: any } }} Event  `ts` is in ms since 1970
