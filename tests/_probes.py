@@ -125,15 +125,52 @@ class Ready(Pointed):
         world.starts[name] += 1
 
 
-async def hang(_: Member) -> None:
+class Probe(Actor):
+    """An actor that does what messages say and records what happens to it.
+
+    An exception is raised, a callable is called with the actor, "unknown" is not handled, anything else is recorded
+    and returned. ``start`` is an exception for ``started()`` to raise, or a callable for it to await.
+    """
+
+    def __init__(self, journal: list[object] | None = None, start: object = None) -> None:
+        self.journal: list[object] = journal if journal is not None else []
+        self.start = start
+
+    async def started(self) -> None:
+        if isinstance(self.start, Exception):
+            raise self.start
+        if callable(self.start):
+            await self.start(self)
+        self.journal.append("started")
+
+    async def receive(self, message: object) -> object:
+        if isinstance(message, Exception):
+            raise message
+        if callable(message):
+            return await message(self)
+        if message == "unknown":
+            return UNHANDLED
+        self.journal.append(message)
+        return message
+
+    async def stopping(self, reason: ExitReason) -> None:
+        self.journal.append(reason)
+
+
+async def hang(_: object) -> None:
     """Never return."""
     await trio.sleep_forever()
 
 
-async def hang_shielded(_: Member) -> None:
-    """Never return, and do not listen to a cancellation."""
+async def hang_shielded(_: object) -> None:
+    """Never return, and shield the wait from cancellation."""
     with trio.CancelScope(shield=True):
         await trio.sleep_forever()
+
+
+async def stop_itself(actor: Actor) -> None:
+    """Stop the actor that handles this message."""
+    actor.context.stop()
 
 
 async def supervise_below_another(system: ActorSystem, spec: SupervisorSpec, name: str = "below") -> SupervisorRef:

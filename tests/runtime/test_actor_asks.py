@@ -1,4 +1,4 @@
-"""Asks whose caller gave up, and replies that get lost: neither holds anything, and nobody waits for ever."""
+"""Asks whose caller gave up and replies that get lost: both free their memory, and no caller waits for ever."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from actors import ActorRef
 
 
-class Note:
-    """A message that is told from others, and can be weakly referenced."""
+class Call:
+    """A message that calls ``work``, and that can be weakly referenced."""
 
     def __init__(self, work: Callable[[Member], Awaitable[object]]) -> None:
         self.work = work
@@ -43,8 +43,8 @@ class Note:
         return await self.work(member)
 
 
-async def give_up(ref: ActorRef, message: object) -> weakref.ref[object]:
-    """Ask, give up after a second, and return a weak reference to the message."""
+async def ask_and_give_up(ref: ActorRef, message: object) -> weakref.ref[object]:
+    """Ask with a timeout of one second, and return a weak reference to the message."""
     with pytest.raises(AskTimeout):
         await ref.ask(message, timeout=1)
     await trio.lowlevel.checkpoint()  # trio holds what a task was last woken with until the next
@@ -59,8 +59,8 @@ async def busy(_: Member) -> None:
     await trio.sleep(100)
 
 
-class Owner:
-    """Keeps what the mailbox drops."""
+class MailboxOwner:
+    """A mailbox owner that records the items that the mailbox drops."""
 
     path = "/owner"
 
@@ -74,13 +74,13 @@ class Owner:
         self.dropped.append(item)
 
 
-Steps = st.lists(st.one_of(st.sampled_from(["put", "take", "back"]), st.integers(0, 10)), max_size=60)
+STEPS = st.lists(st.one_of(st.sampled_from(["put", "take", "back"]), st.integers(0, 10)), max_size=60)
 
 
-@given(st.integers(1, 5), st.sampled_from([Overflow.REJECT, Overflow.DROP_OLDEST]), Steps)
-def test_a_mailbox_holds_only_asks_whose_callers_wait(size: int, overflow: Overflow, steps: list[str | int]) -> None:
-    """With asks given up at any place and time, what is taken, the depth and the room are those of a plain queue."""
-    owner = Owner()
+@given(st.integers(1, 5), st.sampled_from([Overflow.REJECT, Overflow.DROP_OLDEST]), STEPS)
+def test_mailbox_holds_only_wanted_asks(size: int, overflow: Overflow, steps: list[str | int]) -> None:
+    """A mailbox in which asks are abandoned at any time has the order, depth and room of a list without them."""
+    owner = MailboxOwner()
     mailbox, model, dropped = Mailbox(owner, MailboxSpec(size=size, overflow=overflow)), list[Request](), 0
     for step in steps:
         if step == "put":
@@ -112,14 +112,14 @@ def test_a_mailbox_holds_only_asks_whose_callers_wait(size: int, overflow: Overf
     assert len(owner.dropped) == dropped
 
 
-async def test_asks_that_were_given_up_take_no_room(autojump_clock: trio.testing.MockClock) -> None:
-    """A mailbox is full of messages that somebody waits for, or of none."""
+async def test_abandoned_asks_take_no_room(autojump_clock: trio.testing.MockClock) -> None:
+    """Asks whose callers gave up are freed from the mailbox and leave their room to other messages."""
     del autojump_clock
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=2)
         await ref.tell(busy)
         await trio.testing.wait_all_tasks_blocked()
-        notes = [await give_up(ref, Note(busy)) for _ in range(2)]
+        notes = [await ask_and_give_up(ref, Call(busy)) for _ in range(2)]
         assert [note() for note in notes] == [None, None]
         assert ref.statistics().mailbox.depth == 0
         ref.tell_nowait("one")
@@ -128,35 +128,35 @@ async def test_asks_that_were_given_up_take_no_room(autojump_clock: trio.testing
         ref.kill()
 
 
-async def test_an_ask_that_is_given_up_lets_a_sender_in(autojump_clock: trio.testing.MockClock) -> None:
-    """Who waits for room gets that of an ask that was given up, at once."""
+async def test_abandoned_ask_makes_room_for_a_sender(autojump_clock: trio.testing.MockClock) -> None:
+    """A sender that waits for room is let in as soon as an ask in the mailbox is abandoned."""
     del autojump_clock
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1)
         await ref.tell(busy)
         await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(give_up, ref, Note(busy))
+        nursery.start_soon(ask_and_give_up, ref, Call(busy))
         await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(2):
             await ref.tell("second")
         ref.kill()
 
 
-async def test_a_stash_lets_go_of_asks_that_were_given_up(autojump_clock: trio.testing.MockClock) -> None:
-    """Any number of asks may be stashed, as long as no more wait at once than the stash holds."""
+async def test_stash_frees_abandoned_asks(autojump_clock: trio.testing.MockClock) -> None:
+    """A stash frees abandoned asks, so only asks that are still wanted count towards ``stash_size``."""
     del autojump_clock
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), stash_size=2)
         await ref.tell(stash)
         for _ in range(5):
-            note = await give_up(ref, Note(stash))
+            note = await ask_and_give_up(ref, Call(stash))
             assert note() is None
             assert ref.statistics().stashed == 1
         assert ref.alive
 
 
-async def test_an_ask_can_be_given_up_after_it_was_unstashed(autojump_clock: trio.testing.MockClock) -> None:
-    """What goes from the stash into the mailbox is let go there."""
+async def test_unstashed_ask_can_be_abandoned(autojump_clock: trio.testing.MockClock) -> None:
+    """An ask that was unstashed into the mailbox is removed from it when its caller gives up."""
     del autojump_clock
 
     async def unstash_and_wait(member: Member) -> None:
@@ -166,7 +166,7 @@ async def test_an_ask_can_be_given_up_after_it_was_unstashed(autojump_clock: tri
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=1)
-        nursery.start_soon(give_up, ref, stash)
+        nursery.start_soon(ask_and_give_up, ref, stash)
         await trio.testing.wait_all_tasks_blocked()
         await ref.tell(unstash_and_wait)
         await trio.sleep(5)
@@ -175,8 +175,8 @@ async def test_an_ask_can_be_given_up_after_it_was_unstashed(autojump_clock: tri
         assert world.received == ["next"]
 
 
-async def test_a_deferred_ask_that_was_given_up_is_let_go(autojump_clock: trio.testing.MockClock) -> None:
-    """Who works for it sees that it is not wanted any more; its message is freed, and its answer is a dead letter."""
+async def test_abandoned_deferred_ask(autojump_clock: trio.testing.MockClock) -> None:
+    """After the caller of a deferred ask has given up, its message is freed and an answer is a dead letter."""
     del autojump_clock
     replies: list[Reply] = []
 
@@ -185,7 +185,7 @@ async def test_a_deferred_ask_that_was_given_up_is_let_go(autojump_clock: trio.t
 
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
-        note = await give_up(ref, Note(defer))
+        note = await ask_and_give_up(ref, Call(defer))
         assert note() is None
         assert not replies[0].wanted
         with system.dead_letters() as letters:
@@ -193,8 +193,8 @@ async def test_a_deferred_ask_that_was_given_up_is_let_go(autojump_clock: trio.t
             assert await anext(letters) == DeadLetter("too late", ref.path, Undelivered.LATE_REPLY)
 
 
-async def test_a_lost_reply_is_an_error_at_once() -> None:
-    """An ask whose last reply was freed without an answer raises; one of two replies is enough to answer it."""
+async def test_lost_reply_raises_at_once() -> None:
+    """An ask raises ReplyDropped when its last Reply is freed unanswered; one of two replies may be lost."""
     replies: list[Reply] = []
 
     async def lose(member: Member) -> None:
@@ -222,8 +222,8 @@ async def test_a_lost_reply_is_an_error_at_once() -> None:
         replies.clear()
 
 
-async def test_a_reply_that_python_frees_in_another_thread_is_noticed() -> None:
-    """A cycle that holds the reply may be collected in any thread."""
+async def test_reply_freed_in_another_thread() -> None:
+    """A Reply that is freed in another thread, as the garbage collector may do, raises ReplyDropped too."""
     held: list[Reply] = []
 
     async def defer(member: Member) -> None:
@@ -260,10 +260,10 @@ def defer_for(seconds: float) -> Callable[[Member], Awaitable[object]]:
 
 
 @pytest.mark.parametrize(("seconds", "answered"), [(60, True), (5, False)])
-async def test_a_draining_stop_waits_for_deferred_work_within_its_time(
+async def test_draining_stop_waits_for_deferred_replies(
     seconds: float, answered: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Deferred asks are answered when the work for them ends in time, else it is cancelled at the deadline."""
+    """A draining stop waits for deferred replies until its deadline, and cancels the work for them then."""
     del autojump_clock
     outcomes: list[object] = []
 
@@ -285,8 +285,8 @@ async def test_a_draining_stop_waits_for_deferred_work_within_its_time(
         assert (reason == Shutdown()) is answered
 
 
-async def test_a_draining_stop_waits_only_for_asks_that_are_wanted(autojump_clock: trio.testing.MockClock) -> None:
-    """When the last caller gives up, or a stop without draining comes, nothing is waited for any more."""
+async def test_draining_stop_ignores_abandoned_asks(autojump_clock: trio.testing.MockClock) -> None:
+    """A draining stop ends when the last caller gives up, or when a stop without draining comes."""
     del autojump_clock
 
     async def ask(ref: ActorRef) -> None:
@@ -309,8 +309,8 @@ async def test_a_draining_stop_waits_only_for_asks_that_are_wanted(autojump_cloc
             assert trio.current_time() - start == (0 if hurry else 1)
 
 
-async def test_none_is_a_message_like_others() -> None:
-    """None can be stashed, and is a dead letter when the actor fails on it."""
+async def test_none_is_a_message() -> None:
+    """None is delivered like any message, and is a dead letter when the actor fails on it."""
 
     class Picky(Member):
         async def receive(self, message: object) -> object:

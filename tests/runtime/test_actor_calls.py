@@ -1,4 +1,4 @@
-"""Calls of the runtime: a turn for others, never a wait for oneself, and nothing done from elsewhere."""
+"""Calls of the runtime: each is a checkpoint, none waits for itself, and none works from a foreign thread."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ Message: TypeAlias = "Callable[[Member], Awaitable[object]]"
 # A turn for others
 
 
-async def tell_full(ref: ActorRef) -> None:
+async def tell(ref: ActorRef) -> None:
     await ref.tell("x")
 
 
-async def ask_full(ref: ActorRef) -> None:
+async def ask(ref: ActorRef) -> None:
     await ref.ask("x")
 
 
 @pytest.mark.parametrize(
     ("overflow", "call"),
     [
-        (Overflow.DROP_NEW, tell_full),
-        (Overflow.DROP_NEW, ask_full),
-        (Overflow.REJECT, tell_full),
-        (Overflow.REJECT, ask_full),
-        (Overflow.DROP_OLDEST, tell_full),
+        (Overflow.DROP_NEW, tell),
+        (Overflow.DROP_NEW, ask),
+        (Overflow.REJECT, tell),
+        (Overflow.REJECT, ask),
+        (Overflow.DROP_OLDEST, tell),
     ],
 )
 async def test_calls_to_a_full_mailbox_let_others_run(
     overflow: Overflow, call: Callable[[ActorRef], Awaitable[None]]
 ) -> None:
-    """Whatever becomes of the messages, a task that only sends can be cancelled, and others run."""
+    """A task that only sends to a full mailbox lets other tasks run, whatever becomes of its messages."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1, overflow=overflow)
         await ref.tell(hang)
@@ -74,12 +74,12 @@ async def test_calls_to_a_full_mailbox_let_others_run(
             with contextlib.suppress(ActorError):
                 await call(ref)
 
-        assert await others_run_during(send)
+        assert await lets_others_run(send)
         ref.kill()
 
 
-async def others_run_during(call: Callable[[], Awaitable[object]]) -> bool:
-    """Call a hundred times, and return whether another task had a turn."""
+async def lets_others_run(call: Callable[[], Awaitable[object]]) -> bool:
+    """Make up to 130 calls, and return whether another task had a turn."""
     turns = 0
 
     async def count() -> None:
@@ -96,8 +96,8 @@ async def others_run_during(call: Callable[[], Awaitable[object]]) -> bool:
 
 
 @pytest.mark.parametrize("what", ["broadcast", "dead", "taken name", "no spec", "ended child", "no child"])
-async def test_calls_that_never_wait_let_others_run(what: str) -> None:
-    """Nor does it matter how many actors the calls are for, or that each of them raises."""
+async def test_calls_that_need_not_wait_let_others_run(what: str) -> None:
+    """Repeated calls that need not wait, or that raise, let other tasks run."""
     async with open_system() as system:
         refs = [await system.spawn(Actor) for _ in range(130)]
         dead = await system.spawn(Actor)
@@ -118,14 +118,14 @@ async def test_calls_that_never_wait_let_others_run(what: str) -> None:
             with contextlib.suppress(ActorError):
                 await calls[what]()
 
-        assert await others_run_during(call)
+        assert await lets_others_run(call)
 
 
 # Never a wait for oneself
 
 
-async def test_an_actor_cannot_wait_for_room_that_only_it_makes() -> None:
-    """A tell to its own full mailbox raises; from its nursery it waits, and in a mailbox that drops it does not."""
+async def test_tell_to_own_full_mailbox_raises() -> None:
+    """An actor that tells its own full mailbox gets a RuntimeError; a task of its nursery waits for room."""
     world = World()
 
     async def fill(member: Member) -> None:
@@ -157,8 +157,8 @@ ENDS: dict[str, Ends] = {
 
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("where", ["receive", "started", "stopping"])
-async def test_an_actor_cannot_wait_for_its_own_end(name: str, where: str) -> None:
-    """Whatever waits for an end that needs the waiting task is refused before anything happens."""
+async def test_waiting_for_own_end_raises(name: str, where: str) -> None:
+    """A call that would wait for the end of the task that makes it raises RuntimeError and changes nothing."""
     world, refused = World(), list[str]()
     refs: dict[str, SupervisorRef] = {}
 
@@ -191,8 +191,8 @@ async def test_an_actor_cannot_wait_for_its_own_end(name: str, where: str) -> No
 
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("full", [False, True])
-async def test_an_actor_that_starts_cannot_wait_for_the_actor_that_waits_for_its_start(depth: int, full: bool) -> None:
-    """Asking a parent in ``started()``, or telling it when its mailbox is full, is refused; its nursery may wait."""
+async def test_starting_child_cannot_wait_for_its_parent(depth: int, full: bool) -> None:
+    """In ``started()`` asking a parent, or telling its full mailbox, raises; a task of the nursery may wait."""
     world, refused = World(), list[str]()
     tops: list[ActorRef] = []
 
@@ -223,8 +223,8 @@ async def test_an_actor_that_starts_cannot_wait_for_the_actor_that_waits_for_its
         assert await tops[0].ask("still there") == "still there"
 
 
-async def test_a_task_of_the_nursery_may_wait_for_the_end_and_is_cancelled_in_it() -> None:
-    """Only the task that the end waits for is refused; whoever else waits gets its reason, or is cancelled by it."""
+async def test_nursery_task_may_wait_for_the_end() -> None:
+    """A task of the actor's nursery may call ``stop``, and another actor may wait for that end too."""
 
     async def end(member: Member) -> None:
         member.nursery.start_soon(member.ref.stop)
@@ -237,8 +237,8 @@ async def test_a_task_of_the_nursery_may_wait_for_the_end_and_is_cancelled_in_it
         assert await other.ask(lambda _: ref.stop()) == Shutdown()
 
 
-async def test_work_of_a_phase_cannot_wait_for_the_shutdown() -> None:
-    """It is refused and reported, and the phases go on, also in a phase without end."""
+async def test_phase_work_cannot_wait_for_shutdown() -> None:
+    """Phase work that calls ``shutdown`` fails with a RuntimeError in the report, and the next phases run."""
     ran: list[str] = []
 
     async with open_system([Phase("a", float("inf")), Phase("b")]) as system:
@@ -264,8 +264,8 @@ async def test_work_of_a_phase_cannot_wait_for_the_shutdown() -> None:
 
 @pytest.mark.parametrize("drain", [False, True])
 @pytest.mark.parametrize("nursery", [False, True])
-async def test_what_a_stopping_actor_tells_itself_is_no_failure(drain: bool, nursery: bool) -> None:
-    """After a stop from outside it is handled if the stop drains, and is a dead letter if not."""
+async def test_stopping_actor_may_tell_itself(drain: bool, nursery: bool) -> None:
+    """A message that a stopping actor tells itself is handled if the stop drains, and is a dead letter if not."""
     world, go = World(), trio.Event()
 
     async def step(member: Member) -> None:
@@ -306,8 +306,8 @@ async def test_what_a_stopping_actor_tells_itself_is_no_failure(drain: bool, nur
                 assert await anext(letters) == DeadLetter("next", ref.path, Undelivered.TERMINATED)
 
 
-async def test_what_a_stopping_actor_tells_itself_is_bounded() -> None:
-    """Beyond the mailbox's size it is a dead letter: there is nobody to wait."""
+async def test_messages_to_oneself_are_bounded() -> None:
+    """A draining actor that tells itself more than ``mailbox_size`` messages gets the others as dead letters."""
     world, go = World(), trio.Event()
 
     async def many(member: Member) -> None:
@@ -331,8 +331,8 @@ async def test_what_a_stopping_actor_tells_itself_is_bounded() -> None:
 # From elsewhere
 
 
-class Everything:
-    """All that can be called, on things that live."""
+class AllCalls:
+    """Every public call, as callables on living objects, by name."""
 
     def __init__(self, system: ActorSystem, ref: ActorRef, top: SupervisorRef, context: Context, reply: Reply) -> None:
         spec = ChildSpec("new", Actor)
@@ -370,7 +370,8 @@ class Everything:
         }
 
 
-def refused(call: Callable[[], object]) -> bool:
+def is_refused(call: Callable[[], object]) -> bool:
+    """Return whether the call raises the RuntimeError that recommends ``trio.from_thread``."""
     try:
         call()
     except RuntimeError as error:
@@ -378,8 +379,8 @@ def refused(call: Callable[[], object]) -> bool:
     return False
 
 
-def step(call: Callable[[], Awaitable[object]]) -> object:
-    """Begin an async call without any loop."""
+def step_once(call: Callable[[], Awaitable[object]]) -> object:
+    """Run an async call up to its first checkpoint, without an event loop."""
     coroutine: Any = call()
     try:
         return coroutine.send(None)
@@ -387,15 +388,17 @@ def step(call: Callable[[], Awaitable[object]]) -> object:
         coroutine.close()
 
 
-def in_another_run(call: Callable[[], Awaitable[object]]) -> object:
+def run_elsewhere(call: Callable[[], Awaitable[object]]) -> object:
+    """Run an async call in a new trio run."""
+
     async def main() -> object:
         return await call()
 
     return trio.run(main)
 
 
-async def test_a_call_from_a_foreign_thread_changes_nothing() -> None:
-    """Without trio, and in the run of another thread: a clear RuntimeError, and everything stands as before."""
+async def test_foreign_thread_is_refused() -> None:
+    """Every call raises RuntimeError and changes nothing in a thread without trio, and in another trio run."""
     held: list[tuple[Context, Reply]] = []
 
     async def hold(member: Member) -> None:
@@ -406,18 +409,18 @@ async def test_a_call_from_a_foreign_thread_changes_nothing() -> None:
         top = await system.supervise(SupervisorSpec(Strategy.DYNAMIC, [ChildSpec("a", Actor)]), "top")
         nursery.start_soon(ref.ask, hold)
         await trio.testing.wait_all_tasks_blocked()
-        every = Everything(system, ref, top, *held[0])
+        every = AllCalls(system, ref, top, *held[0])
         before = (system.tree(), ref.statistics(), top.statistics(), system.statistics())
         accepted: list[str] = []
 
         def call_all() -> None:
             for name, call in every.sync.items():
-                if not refused(call):
+                if not is_refused(call):
                     accepted.append(name)
             for name, waiting in every.waiting.items():
-                if not refused(lambda waiting=waiting: step(waiting)):  # type: ignore[misc]  # bound for each
+                if not is_refused(lambda waiting=waiting: step_once(waiting)):  # type: ignore[misc]  # bound for each
                     accepted.append(name)
-                if not refused(lambda waiting=waiting: in_another_run(waiting)):  # type: ignore[misc]  # as above
+                if not is_refused(lambda waiting=waiting: run_elsewhere(waiting)):  # type: ignore[misc]  # as above
                     accepted.append(f"{name} in another run")
 
         await trio.to_thread.run_sync(call_all)
@@ -426,8 +429,8 @@ async def test_a_call_from_a_foreign_thread_changes_nothing() -> None:
         held[0][1].send("done")
 
 
-async def test_a_thread_that_trio_runs_calls_through_it() -> None:
-    """By ``from_thread`` a thread tells, asks, spawns and stops."""
+async def test_calls_through_from_thread() -> None:
+    """A thread may tell, ask, spawn and stop through ``trio.from_thread``."""
     world = World()
     async with open_system() as system:
         ref = await system.spawn(Member, "a", world)
@@ -450,8 +453,8 @@ async def test_a_thread_that_trio_runs_calls_through_it() -> None:
         assert world.received == ["one", "two", "three", "four"]
 
 
-def test_the_host_of_a_guest_run_may_tell_between_its_turns() -> None:
-    """It is the thread of the system, and trio allows it there; when the run is over the call is refused."""
+def test_host_of_a_guest_run_may_tell() -> None:
+    """The host of a guest run may call ``tell_nowait`` between turns, and is refused after the run has ended."""
     world, outcomes = World(), list[object]()
     there: list[tuple[ActorRef, trio.Event]] = []
     turns: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()

@@ -1,4 +1,4 @@
-"""A tree may be deeper than Python's stack; and where the stack ends, a call happens as a whole or not at all."""
+"""Depth: a tree may be deeper than Python's stack, and near the end of the stack a call is all or nothing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 DEPTH = 1_200
-"""More actors, each below the one before, than the calls that Python's stack holds."""
+"""Levels of the deep tree: more than the calls that Python's stack holds."""
 
 
-async def test_a_tree_deeper_than_the_stack_is_seen_and_stopped() -> None:
-    """The picture, its drawing, paths, finding and stopping take no stack for the depth."""
+async def test_tree_deeper_than_the_stack() -> None:
+    """Paths, ``find``, ``tree``, its lines and ``stop`` work in a tree that is deeper than the recursion limit."""
     assert sys.getrecursionlimit() < DEPTH
 
     async def nest(member: Member) -> object:
@@ -43,7 +43,7 @@ async def test_a_tree_deeper_than_the_stack_is_seen_and_stopped() -> None:
 
 
 def frames_left() -> int:
-    """Return how many calls the caller's stack still holds."""
+    """Return the number of calls that still fit on the caller's stack."""
     count = 0
     frame = sys._getframe()  # noqa: SLF001  -- there is no other way
     while frame.f_back is not None:
@@ -52,15 +52,15 @@ def frames_left() -> int:
 
 
 async def call_at(depth: int, call: Callable[[], Awaitable[object]]) -> None:
-    """Await a call from so deep."""
+    """Await ``call`` from a stack that is ``depth`` calls deeper."""
     if depth:
         await call_at(depth - 1, call)
     else:
         await call()
 
 
-async def block(member: Member) -> object:
-    """Keep an actor busy for a second."""
+async def sleep_a_second(member: Member) -> object:
+    """Keep the actor busy for a second."""
     await trio.sleep(1)
     return member.name
 
@@ -70,34 +70,34 @@ async def spawn(system: ActorSystem) -> None:
 
 
 async def supervise(system: ActorSystem) -> None:
-    await system.supervise(SupervisorSpec(children=[World().member("c"), ChildSpec("d", quick)]), name="b")
+    await system.supervise(SupervisorSpec(children=[World().member("c"), ChildSpec("d", make_member)]), name="b")
 
 
-def quick() -> Member:
+def make_member() -> Member:
     return Member("d", World())
 
 
 async def ask(system: ActorSystem) -> None:
-    await the(system).ask("hello")
+    await actor_a(system).ask("hello")
 
 
 async def tell(system: ActorSystem) -> None:
-    await the(system).tell("hello")
+    await actor_a(system).tell("hello")
 
 
 async def stop(system: ActorSystem) -> None:
-    await the(system).stop()
+    await actor_a(system).stop()
 
 
-async def watch_the_end(system: ActorSystem) -> None:
-    await the(system).terminated()
+async def wait_for_end(system: ActorSystem) -> None:
+    await actor_a(system).terminated()
 
 
 async def kill(system: ActorSystem) -> None:
-    the(system).kill()
+    actor_a(system).kill()
 
 
-def the(system: ActorSystem) -> Any:
+def actor_a(system: ActorSystem) -> Any:
     ref = system.find("/a")
     assert ref is not None
     return ref
@@ -105,20 +105,20 @@ def the(system: ActorSystem) -> Any:
 
 DEPTHS = 100
 """Places near the end of the stack: the first has no room for any call, the last has room for all."""
-CALLS = [spawn, supervise, ask, tell, stop, watch_the_end, kill]
+CALLS = [spawn, supervise, ask, tell, stop, wait_for_end, kill]
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_a_call_near_the_end_of_the_stack_happens_as_a_whole_or_not_at_all(
+async def test_call_near_the_end_of_the_stack(
     call: Callable[[ActorSystem], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Wherever the stack ends, who called may wait for something else, the actors answer, and all of them stop."""
+    """A call that fails with RecursionError leaves the system working: actors answer, and all of them stop."""
     del autojump_clock
     failed = 0
     for missing in range(DEPTHS):
         async with open_system() as system:
             ref = await system.spawn(Member, "a", World(), name="a", restart=Restart.PERMANENT, mailbox_size=1)
-            await ref.tell(block)
+            await ref.tell(sleep_a_second)
             await trio.testing.wait_all_tasks_blocked()
             await ref.tell("fills the mailbox")
             try:

@@ -1,4 +1,4 @@
-"""How actors end when something is in the way: what hangs, what fails on its way out, what comes from outside."""
+"""Ends of actors with obstacles: code that hangs or fails on its way out, cancellation from outside."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import math
 import pytest
 import trio
 import trio.testing
+from _probes import Probe, hang_shielded
 
 from actors import (
-    UNHANDLED,
-    Actor,
     ExitReason,
     Failure,
     Killed,
@@ -21,46 +20,11 @@ from actors import (
 )
 
 
-class Probe(Actor):
-    """Does what the messages say, and writes down what happens."""
-
-    def __init__(self, journal: list[object] | None = None, start: object = None) -> None:
-        self.journal: list[object] = journal if journal is not None else []
-        self.start = start
-
-    async def started(self) -> None:
-        if isinstance(self.start, Exception):
-            raise self.start
-        if callable(self.start):
-            await self.start(self)
-        self.journal.append("started")
-
-    async def receive(self, message: object) -> object:
-        if isinstance(message, Exception):
-            raise message
-        if callable(message):
-            return await message(self)
-        if message == "unknown":
-            return UNHANDLED
-        self.journal.append(message)
-        return message
-
-    async def stopping(self, reason: ExitReason) -> None:
-        self.journal.append(reason)
-
-
-async def block(_: Probe) -> None:
-    await trio.sleep_forever()
-
-
-async def block_shielded(_: Probe) -> None:
-    with trio.CancelScope(shield=True):
-        await trio.sleep_forever()
-
-
-async def test_an_actor_that_stops_itself_has_its_shutdown_time_and_no_more(
+async def test_actor_that_stops_itself_has_its_shutdown_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """``stopping()`` after ``context.stop()`` has the actor's ``shutdown`` time, and one second more if shielded."""
+
     class Stubborn(Probe):
         async def stopping(self, reason: ExitReason) -> None:
             with trio.CancelScope(shield=True):
@@ -79,7 +43,8 @@ async def test_an_actor_that_stops_itself_has_its_shutdown_time_and_no_more(
         assert trio.current_time() - begin == pytest.approx(10 + 2 + 1)
 
 
-async def test_stopping_is_run_once_also_when_it_fails() -> None:
+async def test_failing_stopping_runs_once() -> None:
+    """A ``stopping()`` that raises is not called again, and its error is the exit reason."""
     reasons: list[ExitReason] = []
     error = OSError("no")
 
@@ -94,7 +59,8 @@ async def test_stopping_is_run_once_also_when_it_fails() -> None:
         assert reasons == [Shutdown()]
 
 
-async def test_what_a_killed_actor_raises_is_in_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+async def test_error_of_a_killed_actor_is_in_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    """An error that a killed actor raises on its way out is logged, and is in its Killed reason and dead letter."""
     error = OSError("on the way out")
 
     async def fail_on_cancel(_: Probe) -> None:
@@ -117,7 +83,8 @@ async def test_what_a_killed_actor_raises_is_in_its_reason(caplog: pytest.LogCap
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]
 
 
-async def test_what_is_raised_when_everything_is_cancelled_goes_up() -> None:
+async def test_error_during_outer_cancellation_is_raised() -> None:
+    """An error that an actor raises while the whole block is cancelled is raised by the block."""
     error = OSError("on the way out")
 
     async def fail_on_cancel(_: Probe) -> None:
@@ -142,26 +109,28 @@ async def test_what_is_raised_when_everything_is_cancelled_goes_up() -> None:
     assert caught.group_contains(OSError, match="on the way out")
 
 
-async def test_a_cancellation_from_outside_ends_shielded_work_a_second_later(
+async def test_outer_cancellation_ends_shielded_work(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """When the block is cancelled, work that shields itself is ended one second later."""
     begin = autojump_clock.current_time()
     with trio.move_on_after(1):
         async with open_system() as system:
             parent = await system.spawn(Probe)
 
             async def spawn(probe: Probe) -> None:
-                await (await probe.context.spawn(Probe)).tell(block_shielded)
+                await (await probe.context.spawn(Probe)).tell(hang_shielded)
 
             await parent.ask(spawn)
-            await parent.tell(block_shielded)
+            await parent.tell(hang_shielded)
             await trio.sleep_forever()
     assert trio.current_time() - begin == pytest.approx(2)
 
 
-async def test_a_timers_message_that_is_not_known_or_fails_is_a_dead_letter(
+async def test_bad_timer_message_is_a_dead_letter(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A timer message that is not handled, or that fails, is a dead letter."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         error = ValueError("bad")
@@ -181,7 +150,8 @@ async def test_a_timers_message_that_is_not_known_or_fails_is_a_dead_letter(
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_the_end_of_a_dead_actor_watched_twice_is_told_once() -> None:
+async def test_watching_an_ended_actor_twice() -> None:
+    """An ended actor that is watched twice sends one Terminated."""
     async with open_system() as system:
         journal: list[object] = []
         watcher, target = await system.spawn(Probe, journal), await system.spawn(Probe)
@@ -197,7 +167,8 @@ async def test_the_end_of_a_dead_actor_watched_twice_is_told_once() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, "1", None])
-async def test_bad_times_are_refused_and_change_nothing(seconds: float) -> None:
+async def test_bad_times_are_refused(seconds: float) -> None:
+    """A negative, NaN or non-numeric time raises ValueError and sets no timer."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
 

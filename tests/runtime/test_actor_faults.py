@@ -1,4 +1,4 @@
-"""An exception at any point of what an actor's author writes leaves nothing behind, and does not disappear."""
+"""Injected exceptions: raised at any point of user code, they leave nothing behind and are not lost."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class InjectedError(Exception):
-    """What was raised by this test; its text says where."""
+    """The exception that the fault raises; its text names the point."""
 
 
 class Fault:
-    """Raises at the point of that number, once."""
+    """A callback that raises once, when it is called for the time ``at``."""
 
     def __init__(self, at: int) -> None:
         self.left = at
@@ -38,8 +38,8 @@ class Fault:
             raise self.error
 
 
-class Log(logging.Handler):
-    """The exceptions that were logged."""
+class ErrorLog(logging.Handler):
+    """A log handler that keeps the exceptions of its records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,44 +50,45 @@ class Log(logging.Handler):
             self.errors.append(record.exc_info[1])
 
 
-def inside(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, what it is made of, what caused it."""
+def parts(error: BaseException | None) -> Iterator[BaseException]:
+    """Return an exception with its causes, its parts and the exceptions in its exit reason."""
     if error is None:
         return
     yield error
-    yield from inside(error.__cause__)
+    yield from parts(error.__cause__)
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
-            yield from inside(part)
+            yield from parts(part)
     if isinstance(error, ActorTerminated):
-        yield from carried(error.reason)
+        yield from in_reason(error.reason)
 
 
-def carried(reason: object) -> Iterator[BaseException]:
-    """The exceptions in an exit reason."""
+def in_reason(reason: object) -> Iterator[BaseException]:
+    """Return the exceptions in an exit reason."""
     if isinstance(reason, (Failure, Killed)):
-        yield from inside(reason.exception)
+        yield from parts(reason.exception)
 
 
-async def told(world: World, letters: DeadLetters, raised: BaseException | None) -> set[BaseException]:
-    """Everything that reached somebody: raised, as a reason, or as a dead letter's cause."""
-    found = set(inside(raised))
+async def reported(world: World, letters: DeadLetters, raised: BaseException | None) -> set[BaseException]:
+    """Return the exceptions that were raised, or are in an exit reason or in a dead letter."""
+    found = set(parts(raised))
     for reason in world.reasons:
-        found |= set(carried(reason))
+        found |= set(in_reason(reason))
     for ref in world.refs:
         if not ref.alive:
-            found |= set(carried(await ref.terminated()))
+            found |= set(in_reason(await ref.terminated()))
     while letters.statistics().depth:
-        found |= set(inside((await anext(letters)).cause))
+        found |= set(parts((await anext(letters)).cause))
     return found
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_an_exception_at_any_point_leaves_nothing_and_is_not_lost(
+async def test_exception_at_any_point(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
+    """An exception at any point of user code leaves no actor or task behind, and is raised or reported."""
     assert autojump_clock.autojump_threshold == 0
-    log = Log()
+    log = ErrorLog()
     logger = logging.getLogger("actors")
     logger.addHandler(log)
     for number in range(1, 1000):
@@ -105,13 +106,13 @@ async def test_an_exception_at_any_point_leaves_nothing_and_is_not_lost(
                 await quiet()
                 await stop_the_rest(system)
                 await quiet()
-                reached = await told(world, letters, raised)
+                reached = await reported(world, letters, raised)
             assert (system.statistics().actors, system.tree().children, living()) == (0, (), before)
         if fault.error is None:
             break
         if str(fault.error).startswith(("factory", "started", "stopping")):
             # Between two incarnations the reason is the supervisor's, which reports it with its place in the tree.
-            reached |= {part for error in log.errors for part in inside(error)}
+            reached |= {part for error in log.errors for part in parts(error)}
         assert fault.error in reached, str(fault.error)
     else:
         pytest.fail("the scenario never came to its end")

@@ -1,4 +1,4 @@
-"""What is kept of an actor that failed: its reason with the text of the traceback, and nothing that it held."""
+"""Failed actors: the exit reason keeps the text of the traceback, and frees the objects in its frames."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Message:
-    """One that can be weakly referenced."""
+    """A message that can be weakly referenced."""
 
 
 class Fragile(Actor):
-    """Fails on every message, with a cause and in a group."""
+    """An actor that fails on every message, with a cause and in a group."""
 
     async def receive(self, message: object) -> None:
         try:
@@ -42,8 +42,8 @@ class Fragile(Actor):
         raise OSError("in a task")
 
 
-async def test_a_handle_of_a_failed_actor_holds_neither_instance_nor_message() -> None:
-    """Both are freed when it has ended, with the collector off, and the traceback still tells where it failed."""
+async def test_failure_frees_instance_and_message() -> None:
+    """After a failure the instance and the message are freed by reference count, and the traceback's text is kept."""
     instances: weakref.WeakSet[Actor] = weakref.WeakSet()
     messages: weakref.WeakSet[Message] = weakref.WeakSet()
 
@@ -74,8 +74,8 @@ async def test_a_handle_of_a_failed_actor_holds_neither_instance_nor_message() -
             assert part in text
 
 
-async def test_code_that_waits_in_its_except_goes_on() -> None:
-    """An exception that another task has caught, and holds while it waits, may be the cause of a failure elsewhere."""
+async def test_failure_does_not_clear_frames_in_use() -> None:
+    """A task that waits in its ``except`` block keeps its variables while another actor fails with its exception."""
     world = World()
 
     async def careful(_: Member) -> object:
@@ -93,8 +93,8 @@ async def test_code_that_waits_in_its_except_goes_on() -> None:
         assert await ref.ask(careful) == "what it kept"
 
 
-def test_frames_that_are_not_left_are_not_touched() -> None:
-    """Of generators and running code nothing is cleared; an exception may be its own cause."""
+def test_only_finished_frames_are_cleared() -> None:
+    """Frames of suspended generators and running code are not cleared, also in a cycle of causes."""
 
     def generator() -> Generator[BaseException, None, str]:
         kept = "kept"

@@ -1,4 +1,4 @@
-"""What an actor had is freed when it has ended, by reference count: no cycle waits for the collector."""
+"""Memory: an actor's parts are freed by reference count when it has ended, without the garbage collector."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from _probes import Member, World
+from _probes import Member, World, stop_itself
 
 from actors import Actor, ActorRef, ActorSystem, ChildSpec, Restart, Strategy, SupervisorSpec, open_system
 from actors.runtime._cell import Cell
@@ -24,6 +24,7 @@ KINDS = (Actor, Cell, Incarnation, Mailbox, ActorRef, trio.Nursery)
 
 @pytest.fixture
 def without_collector() -> Iterator[None]:
+    """Switch the garbage collector off."""
     gc.collect()
     gc.disable()
     try:
@@ -32,13 +33,13 @@ def without_collector() -> Iterator[None]:
         gc.enable()
 
 
-def living() -> list[object]:
-    """What there is of an actor's parts."""
+def living_parts() -> list[object]:
+    """Return all living objects that are parts of an actor."""
     return [each for each in gc.get_objects() if isinstance(each, KINDS)]
 
 
-async def work(member: Member) -> None:
-    """Use everything that an actor has."""
+async def use_everything(member: Member) -> None:
+    """Start a task, a timer, a child and a watch."""
     member.nursery.start_soon(trio.sleep_forever)
     member.context.timers.every("t", "tick", 1)
     member.context.watch(await member.context.spawn(Member, "kid", member.world, shutdown=1))
@@ -60,10 +61,6 @@ async def fail_below(member: Member) -> None:
     await trio.sleep_forever()
 
 
-async def stop_itself(member: Member) -> None:
-    member.context.stop()
-
-
 async def cancel_itself(member: Member) -> None:
     member.nursery.cancel_scope.cancel()
     await trio.lowlevel.checkpoint()
@@ -73,14 +70,16 @@ async def exit_by_error(_: Member) -> None:
     raise SystemExit(1)
 
 
-def told(message: object) -> Callable[[ActorSystem, ActorRef], Awaitable[object]]:
+def by_telling(message: object) -> Callable[[ActorSystem, ActorRef], Awaitable[object]]:
+    """Return an end that is caused by telling ``message``."""
+
     async def end(_: ActorSystem, ref: ActorRef) -> None:
         await ref.tell(message)
 
     return end
 
 
-async def killed(_: ActorSystem, ref: ActorRef) -> None:
+async def kill(_: ActorSystem, ref: ActorRef) -> None:
     ref.kill()
 
 
@@ -88,22 +87,22 @@ ENDS: dict[str, Callable[[ActorSystem, ActorRef], Awaitable[object]]] = {
     "stop": lambda _, ref: ref.stop(),
     "brutal stop": lambda _, ref: ref.stop(timeout=0),
     "drain": lambda _, ref: ref.stop(drain=True),
-    "kill": killed,
+    "kill": kill,
     "shutdown": lambda system, _: system.shutdown(),
-    "failure": told(fail),
-    "task": told(fail_in_a_task),
-    "own": told(stop_itself),
-    "cancel": told(cancel_itself),
-    "exit": told(exit_by_error),
+    "failure": by_telling(fail),
+    "task": by_telling(fail_in_a_task),
+    "own": by_telling(stop_itself),
+    "cancel": by_telling(cancel_itself),
+    "exit": by_telling(exit_by_error),
 }
 
 
-async def live(system: ActorSystem, end: str) -> None:
-    """One life, with all that an actor may have, and its end."""
+async def live_and_end(system: ActorSystem, end: str) -> None:
+    """Let an actor live with all its parts, and end it in the given way."""
     world = World()
     above = await system.supervise(SupervisorSpec(Strategy.DYNAMIC))
     ref = await above.start_child(ChildSpec("a", lambda: Member("a", world), Restart.TEMPORARY))
-    await ref.ask(work)
+    await ref.ask(use_everything)
     await ENDS[end](system, ref)
     await ref.terminated()
     await above.stop()
@@ -111,26 +110,26 @@ async def live(system: ActorSystem, end: str) -> None:
 
 @pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize("end", ENDS)
-async def test_nothing_of_an_actor_is_left_to_the_collector(
+async def test_ended_actor_is_freed_by_reference_count(
     end: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However it ended, with a child, a task, a timer and a watch."""
+    """However an actor with a child, a task, a timer and a watch ended, its parts are freed without the collector."""
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
-        before = {id(each) for each in living()}
-        await live(system, end)
+        before = {id(each) for each in living_parts()}
+        await live_and_end(system, end)
         caplog.clear()
         caplog.handler.reset()
         await trio.testing.wait_all_tasks_blocked()
-        assert [each for each in living() if id(each) not in before] == []
+        assert [each for each in living_parts() if id(each) not in before] == []
 
 
 @pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ONE, Strategy.ONE_FOR_ALL])
-async def test_incarnations_that_were_restarted_are_freed(
+async def test_earlier_incarnations_are_freed(
     strategy: Strategy, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The actor lives on, and nothing of its earlier lives does."""
+    """After a restart the earlier instance is freed while the actor lives on."""
     assert autojump_clock.autojump_threshold == 0
     instances: list[weakref.ref[Any]] = []
     world = World()
@@ -145,7 +144,7 @@ async def test_incarnations_that_were_restarted_are_freed(
         for _ in range(3):
             ref = top.child("a")
             assert ref is not None
-            await ref.ask(work)
+            await ref.ask(use_everything)
             await ref.tell(fail)
             await trio.testing.wait_all_tasks_blocked()
         caplog.clear()

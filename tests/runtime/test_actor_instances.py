@@ -1,4 +1,4 @@
-"""What the class of an actor may be: the runtime needs no name in it, and takes nothing else for an actor."""
+"""Classes of actors: any attribute names and any class tool work, and only an Actor is accepted."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Named(Actor):
-    """Has the names that a runtime is likely to use for itself."""
+class WithRuntimeNames(Actor):
+    """An actor with the attribute names that a runtime is likely to use itself."""
 
     def __init__(self) -> None:
         self._life = self._cell = self.life = self.cell = self.actor = self.mailbox = 3
@@ -30,7 +30,7 @@ class Named(Actor):
 
 
 class Guarded(Actor):
-    """Lets no attribute be set or read that it does not know."""
+    """An actor that refuses to set attributes and answers every unknown one."""
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise TypeError(name)
@@ -51,7 +51,7 @@ class Guarded(Actor):
 
 
 class Slotted(Actor):
-    """Has slots."""
+    """An actor with slots."""
 
     __slots__ = ("number",)
 
@@ -74,12 +74,12 @@ class Defined(Actor):
 
 @attrs.frozen
 class Frozen(Defined):
-    """A frozen one."""
+    """A frozen attrs class."""
 
 
 @attrs.define(slots=False, order=True)
 class Ordered(Actor):
-    """One that has its values in its dictionary."""
+    """An attrs class without slots, with ordering."""
 
     number: int = 1
 
@@ -107,12 +107,12 @@ class SlottedData(Actor):
         return self.ref
 
 
-KINDS: list[type[Actor]] = [Named, Guarded, Slotted, Defined, Frozen, Ordered, Data, SlottedData]
+KINDS: list[type[Actor]] = [WithRuntimeNames, Guarded, Slotted, Defined, Frozen, Ordered, Data, SlottedData]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_class_may_have_any_names_and_be_made_by_any_tool(kind: type[Actor]) -> None:
-    """It lives, answers, is restarted and stops, whatever its attributes are called and however they are set."""
+async def test_any_actor_class_works(kind: type[Actor]) -> None:
+    """An actor of any class starts, answers, restarts and stops, whatever its attributes and class tool are."""
     async with open_system() as system:
         ref = await system.spawn(kind, restart=Restart.PERMANENT)
         assert await ref.ask("hello") is ref
@@ -123,7 +123,7 @@ async def test_a_class_may_have_any_names_and_be_made_by_any_tool(kind: type[Act
 
 
 class Raising(Actor):
-    """Raises where one of its attributes is read."""
+    """An actor that raises SystemExit when the attribute ``name`` is read."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -135,8 +135,8 @@ class Raising(Actor):
 
 
 @pytest.mark.parametrize("name", ["started", "receive", "stopping"])
-async def test_an_attribute_that_raises_fails_its_actor_alone(name: str) -> None:
-    """It is a failure of the method that it stands for, and leaves nothing of the actor."""
+async def test_attribute_that_raises(name: str) -> None:
+    """A hook whose attribute raises when it is read is a failure of that actor alone."""
     async with open_system() as system:
         neighbour = await system.spawn(Actor)
         if name == "started":
@@ -152,8 +152,8 @@ async def test_an_attribute_that_raises_fails_its_actor_alone(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["ref", "nursery", "context"])
-async def test_what_an_actor_gets_from_the_runtime_is_not_there_when_it_is_made(name: str) -> None:
-    """Reading ``ref``, ``nursery`` or ``context`` too early says when they are there."""
+async def test_attributes_before_start(name: str) -> None:
+    """Reading ``ref``, ``nursery`` or ``context`` before ``started()`` raises a RuntimeError that says so."""
     with pytest.raises(RuntimeError, match="from started"):
         getattr(Actor(), name)
 
@@ -166,16 +166,16 @@ FACTORIES: list[Callable[[], object]] = [lambda: 5, lambda: None, make_later, la
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
-async def test_a_factory_makes_an_actor(factory: Callable[[], object]) -> None:
-    """Whatever else it returns is refused at once, and nothing of the actor is left."""
+async def test_factory_must_return_an_actor(factory: Callable[[], object]) -> None:
+    """A factory that returns anything but an Actor raises SpecError and leaves no entry."""
     async with open_system() as system:
         with pytest.raises(SpecError, match="a must make an Actor"):
             await system.spawn(cast("Callable[[], Actor]", factory), name="a")
         assert system.statistics().actors == 0
 
 
-async def test_an_instance_lives_one_life_at_a_time() -> None:
-    """A factory that returns the instance of a living actor is refused; after the end it may return it again."""
+async def test_instance_of_a_living_actor_is_refused() -> None:
+    """A factory may return an instance again only after the actor that uses it has ended."""
     shared = Actor()
     async with open_system() as system:
         ref = await system.spawn(lambda: shared, name="a", restart=Restart.PERMANENT)
@@ -190,7 +190,7 @@ async def test_an_instance_lives_one_life_at_a_time() -> None:
 
 
 async def kept_cancelled() -> trio.Cancelled:
-    """Keep a Cancelled beyond the scope that it belongs to."""
+    """Return a Cancelled whose scope has ended."""
     with trio.CancelScope() as scope:
         scope.cancel()
         try:
@@ -200,8 +200,8 @@ async def kept_cancelled() -> trio.Cancelled:
     raise AssertionError
 
 
-async def test_a_factory_that_raises_cancelled_fails_like_any_other() -> None:
-    """It is an error for the task that spawns, which was not cancelled, and nothing of the actor is left."""
+async def test_factory_that_raises_cancelled() -> None:
+    """A factory that raises Cancelled without a cancellation makes ``spawn`` raise RuntimeError."""
     cancelled = await kept_cancelled()
 
     def make() -> Actor:
@@ -215,10 +215,10 @@ async def test_a_factory_that_raises_cancelled_fails_like_any_other() -> None:
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
-async def test_a_group_comes_up_although_a_factory_raised_cancelled(
+async def test_group_with_a_factory_that_raises_cancelled(
     autojump_clock: trio.testing.MockClock, strategy: Strategy
 ) -> None:
-    """A member that had ended is made anew with its group: the failure of its factory is one more of the group."""
+    """A group restart in which a factory raises Cancelled is tried again, and the group comes up."""
     del autojump_clock
     cancelled = await kept_cancelled()
     made = 0
@@ -244,7 +244,7 @@ async def test_a_group_comes_up_although_a_factory_raised_cancelled(
 
 
 class Stoppable(Actor):
-    """Stops at the first message."""
+    """An actor that stops at its first message."""
 
     async def receive(self, message: object) -> None:
         del message

@@ -1,4 +1,4 @@
-"""What can be seen from outside: statistics, the tree, dead letters."""
+"""Introspection: statistics, the tree, ``find``, dead letters and logged failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from _probes import Member, World, child, crash, supervise_below_another
 from actors import Backoff, ChildSpec, DeadLettersStatistics, Strategy, SupervisorSpec, Undelivered, open_system
 
 
-async def test_an_actors_statistics_say_what_it_has() -> None:
+async def test_actor_statistics() -> None:
+    """An actor's statistics count its tasks, children, timers, leases and watchers, and are frozen."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, name="a")
@@ -48,7 +49,8 @@ async def test_an_actors_statistics_say_what_it_has() -> None:
         assert (over.state, over.tasks, over.children, over.timers, over.watchers) == ("terminated", 0, 0, 0, 0)
 
 
-async def test_a_supervisors_statistics_say_how_its_children_fare(autojump_clock: trio.testing.MockClock) -> None:
+async def test_supervisor_statistics(autojump_clock: trio.testing.MockClock) -> None:
+    """A supervisor's statistics and counts show its active and restarting children."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a"), world.member("b")], backoff=Backoff(10, 10))
@@ -62,7 +64,8 @@ async def test_a_supervisors_statistics_say_how_its_children_fare(autojump_clock
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_the_tree_shows_everything_with_states_restarts_and_depths() -> None:
+async def test_tree_lines() -> None:
+    """The tree shows every actor with its state, its restarts and its mailbox depth."""
     async with open_system() as system:
         world = World()
         inner = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member("x"), world.member("y")])
@@ -92,7 +95,8 @@ async def test_the_tree_shows_everything_with_states_restarts_and_depths() -> No
         assert system.tree().lines() == ["/ running", "  a running"]
 
 
-async def test_find_sees_the_living_only() -> None:
+async def test_find() -> None:
+    """``find`` returns the ref of a living actor by its path, and None for any other path."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), name="a")
         assert system.find("/a") is ref
@@ -102,7 +106,8 @@ async def test_find_sees_the_living_only() -> None:
         assert system.find("/a") is None
 
 
-async def test_a_slow_reader_of_dead_letters_misses_the_oldest_and_knows() -> None:
+async def test_slow_reader_of_dead_letters() -> None:
+    """A full stream of dead letters drops the oldest, and counts them in ``missed``."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         with system.dead_letters(size=2) as letters:
@@ -116,13 +121,15 @@ async def test_a_slow_reader_of_dead_letters_misses_the_oldest_and_knows() -> No
         assert system.statistics().dead_letters == 3
 
 
-async def test_a_stream_of_dead_letters_has_room_for_one_at_least() -> None:
+async def test_dead_letters_size_is_checked() -> None:
+    """A stream of dead letters needs a size of at least 1."""
     async with open_system() as system:
         with pytest.raises(ValueError, match="1 or more"):
             system.dead_letters(size=0)
 
 
-async def test_a_reader_waits_for_letters_and_sees_none_after_it_left() -> None:
+async def test_reader_of_dead_letters_waits() -> None:
+    """A reader waits for dead letters, and receives none after it has left."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
         seen: list[object] = []
@@ -147,7 +154,8 @@ async def test_a_reader_waits_for_letters_and_sees_none_after_it_left() -> None:
         assert system.statistics().dead_letters == 3
 
 
-async def test_a_failure_is_logged_with_its_place_in_the_tree(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failure_is_logged_with_its_path(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure is logged with the actor's path and the exception, and the supervisor that gives up too."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], max_restarts=0)

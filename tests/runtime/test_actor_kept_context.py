@@ -1,4 +1,4 @@
-"""A context belongs to one incarnation: kept after that has ended it does nothing, to a later one or to others."""
+"""Contexts kept after their incarnation has ended: their calls change nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOTHING = None
 
 
 class Keeps(Actor):
-    """Keeps what each of its incarnations is given."""
+    """An actor whose instances record themselves and their contexts."""
 
     def __init__(self, kept: list[Keeps]) -> None:
         self.kept = kept
@@ -69,7 +69,7 @@ CALLS: dict[str, tuple[Callable[[Keeps, ActorRef], Any], type[Exception] | None]
 
 
 async def call(name: str, old: Keeps, other: ActorRef) -> None:
-    """Make the call; it must raise what is said of it, or return."""
+    """Make the call, and check that it raises its expected error or returns a falsy value."""
     function, error = CALLS[name]
     if error is None:
         assert not function(old, other)
@@ -79,8 +79,8 @@ async def call(name: str, old: Keeps, other: ActorRef) -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_kept_context_does_nothing_to_a_later_incarnation(name: str, autojump_clock: MockClock) -> None:
-    """Neither does it change what the later one has, nor is anything registered with others for the one that ended."""
+async def test_kept_context_does_not_touch_the_next_incarnation(name: str, autojump_clock: MockClock) -> None:
+    """Calls on the context of an ended incarnation change neither the next incarnation nor other actors."""
     del autojump_clock
     kept: list[Keeps] = []
     async with open_system() as system:
@@ -99,10 +99,8 @@ async def test_a_kept_context_does_nothing_to_a_later_incarnation(name: str, aut
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_kept_context_does_nothing_while_the_actor_is_between_two_lives(
-    name: str, autojump_clock: MockClock
-) -> None:
-    """During the pause before a restart, and after the end for good."""
+async def test_kept_context_of_an_ended_actor(name: str, autojump_clock: MockClock) -> None:
+    """Calls on the context of an actor that has ended register nothing."""
     del autojump_clock
     kept: list[Keeps] = []
     async with open_system() as system:
@@ -115,8 +113,8 @@ async def test_a_kept_context_does_nothing_while_the_actor_is_between_two_lives(
         assert ref.statistics().timers == ref.statistics().leases == 0
 
 
-async def test_what_was_stashed_is_put_back_once() -> None:
-    """The context of the incarnation that stashed it has nothing left to unstash."""
+async def test_stash_is_put_back_once() -> None:
+    """A restart puts the stash back once; ``unstash`` on the old context returns 0."""
     kept: list[Keeps] = []
     async with open_system() as system:
         ref = await system.spawn(Keeps, kept, restart=Restart.PERMANENT)

@@ -1,4 +1,4 @@
-"""Whatever is cut off, and at whatever step: no task, no entry, no sender, no timer is left behind."""
+"""Cancellation and kills at every step: no task, entry, sender or timer is left behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Cut(trio.abc.Instrument):
-    """Does something after so many steps of whatever task."""
+    """An instrument that calls ``act`` after a number of task steps."""
 
     def __init__(self, after: int, act: Callable[[], None]) -> None:
         self.left = after
@@ -38,13 +38,13 @@ class Cut(trio.abc.Instrument):
 
     @property
     def done(self) -> bool:
-        """Whether it came to that."""
+        """Whether ``act`` was called."""
         return self.left <= 0
 
 
 @contextlib.contextmanager
 def cut_after(steps: int, act: Callable[[], None]) -> Generator[Cut]:
-    """Watch the steps of the block."""
+    """Call ``act`` after so many task steps of the block."""
     cut = Cut(steps, act)
     trio.lowlevel.add_instrument(cut)
     try:
@@ -54,9 +54,10 @@ def cut_after(steps: int, act: Callable[[], None]) -> Generator[Cut]:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_a_caller_cancelled_at_any_step_leaves_nothing(
+async def test_caller_cancelled_at_any_step(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
+    """A scenario that is cancelled after any step leaves no actor and no task behind."""
     assert autojump_clock.autojump_threshold == 0
     for steps in range(1, 1000):
         async with open_system([Phase("phase")]) as system:
@@ -74,9 +75,10 @@ async def test_a_caller_cancelled_at_any_step_leaves_nothing(
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_actors_killed_at_any_step_leave_nothing(
+async def test_actors_killed_at_any_step(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
+    """When all actors are killed after any step of a scenario, no actor and no task is left."""
     assert autojump_clock.autojump_threshold == 0
 
     for steps in range(1, 1000):
@@ -104,9 +106,10 @@ def kill_all(system: ActorSystem) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_a_system_cancelled_at_any_step_leaves_nothing(
+async def test_system_cancelled_at_any_step(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
+    """When the block of the system is cancelled after any step, no actor and no task is left."""
     assert autojump_clock.autojump_threshold == 0
     for steps in range(1, 1000):
         before = living()
@@ -137,7 +140,8 @@ RUNTIME_ITSELF = {
 
 
 @pytest.mark.parametrize("cls", [ActorSystem, ActorRef, SupervisorRef, Context, Reply])
-def test_the_scenes_play_every_public_operation(cls: type) -> None:
+def test_scenarios_call_every_public_operation(cls: type) -> None:
+    """The scenarios call every public method of the runtime's classes."""
     text = Path(_scenes.__file__).read_text()
     operations = {name for name in vars(cls) if not name.startswith("_")} - RUNTIME_ITSELF
     plain = {name for name in operations if not inspect.isfunction(inspect.getattr_static(cls, name))}

@@ -1,4 +1,4 @@
-"""What an actor has is made when it is needed; nobody can tell, except by what it costs."""
+"""Parts of an actor that are made on demand: the result is the same as if they were there from the start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actors import Actor, Failure, Killed, Shutdown, SpecError, SupervisorSpec, 
 if TYPE_CHECKING:
     from actors import ExitReason
 
-WHO = contextvars.ContextVar("WHO", default="nobody")
+CONTEXT_OWNER = contextvars.ContextVar("CONTEXT_OWNER", default="nobody")
 
 
 class Plain(Actor):
@@ -26,7 +26,7 @@ class Plain(Actor):
 
 
 class Farewell(Plain):
-    """One that says goodbye."""
+    """An actor with a ``stopping()`` that records the reason and sleeps."""
 
     def __init__(self, said: list[ExitReason], seconds: float = 0) -> None:
         self.said = said
@@ -37,9 +37,10 @@ class Farewell(Plain):
         await trio.sleep(self.seconds)
 
 
-async def test_a_nursery_first_used_deep_inside_a_message_outlives_that_message(
+async def test_nursery_outlives_the_message_that_opened_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """Tasks of a nursery that is first used inside cancel scopes of a message go on after that message."""
     ended: list[str] = []
 
     async def work(name: str) -> None:
@@ -66,7 +67,8 @@ async def test_a_nursery_first_used_deep_inside_a_message_outlives_that_message(
     assert autojump_clock.current_time() == 1
 
 
-async def test_a_task_of_a_late_nursery_that_fails_ends_the_actor() -> None:
+async def test_failed_task_of_a_late_nursery() -> None:
+    """A failed task of a nursery that was opened by a message ends the actor."""
     error = OSError("no")
 
     async def fail() -> None:
@@ -81,7 +83,9 @@ async def test_a_task_of_a_late_nursery_that_fails_ends_the_actor() -> None:
         assert await ref.terminated() == Failure(error)
 
 
-async def test_giving_up_an_ask_cancels_no_task_and_no_later_message(autojump_clock: trio.testing.MockClock) -> None:
+async def test_cancelled_ask_cancels_only_its_handler(autojump_clock: trio.testing.MockClock) -> None:
+    """Cancelling an ask cancels its handler, but no task of the nursery and no later message."""
+
     async def begin(actor: Plain) -> None:
         actor.nursery.start_soon(trio.sleep_forever)
         await trio.sleep_forever()
@@ -98,7 +102,9 @@ async def test_giving_up_an_ask_cancels_no_task_and_no_later_message(autojump_cl
     assert autojump_clock.current_time() == 3
 
 
-async def test_an_ask_given_up_while_it_is_not_waiting_leaves_the_next_ones_alone() -> None:
+async def test_ask_cancelled_in_shielded_code() -> None:
+    """An ask that is cancelled while its handler is shielded does not cancel the next messages."""
+
     async def busy(_: Plain) -> str:
         giving_up.cancel()
         with trio.CancelScope(shield=True):
@@ -116,7 +122,9 @@ async def test_an_ask_given_up_while_it_is_not_waiting_leaves_the_next_ones_alon
             assert ref.statistics().handled == 2
 
 
-async def test_a_first_instance_that_cannot_be_made_leaves_nothing() -> None:
+async def test_failing_factory_leaves_no_entry() -> None:
+    """When the factory fails, ``spawn`` raises its error and the name is free again."""
+
     def fail() -> Actor:
         raise OSError("no")
 
@@ -127,21 +135,24 @@ async def test_a_first_instance_that_cannot_be_made_leaves_nothing() -> None:
         assert await (await system.spawn(Plain, name="a")).ask(1) == 1
 
 
-async def test_what_an_instance_sets_in_its_context_is_seen_by_its_actor_alone() -> None:
+async def test_context_variables_of_an_actor() -> None:
+    """A context variable that ``__init__()`` sets is seen by this actor only."""
+
     class Named(Plain):
         def __init__(self) -> None:
-            WHO.set("actor")
+            CONTEXT_OWNER.set("actor")
 
     async def who(_: Plain) -> str:
-        return WHO.get()
+        return CONTEXT_OWNER.get()
 
     async with open_system() as system:
         ref = await system.spawn(Named)
-        assert (WHO.get(), await ref.ask(who)) == ("nobody", "actor")
+        assert (CONTEXT_OWNER.get(), await ref.ask(who)) == ("nobody", "actor")
 
 
 @pytest.mark.parametrize("drain", [False, True])
-async def test_an_actor_stopped_before_its_task_has_run_says_goodbye_all_the_same(*, drain: bool) -> None:
+async def test_stop_before_the_first_step(*, drain: bool) -> None:
+    """An actor that is stopped before its task has run still runs ``stopping()``."""
     said: list[ExitReason] = []
     async with open_system() as system:
         ref = await system.spawn(Farewell, said)
@@ -149,7 +160,8 @@ async def test_an_actor_stopped_before_its_task_has_run_says_goodbye_all_the_sam
         assert said == [Shutdown()]
 
 
-async def test_an_actor_killed_before_its_task_has_run_does_not() -> None:
+async def test_kill_before_the_first_step() -> None:
+    """An actor that is killed before its task has run does not run ``stopping()``."""
     said: list[ExitReason] = []
     async with open_system() as system:
         ref = await system.spawn(Farewell, said)
@@ -158,7 +170,8 @@ async def test_an_actor_killed_before_its_task_has_run_does_not() -> None:
         assert said == []
 
 
-async def test_what_was_told_before_a_draining_stop_is_handled_also_by_one_that_never_ran() -> None:
+async def test_drain_before_the_first_step() -> None:
+    """A draining stop handles earlier messages, also if the actor's task has not run yet."""
     async with open_system() as system:
         ref = await system.spawn(Plain)
         ref.tell_nowait(1)
@@ -166,9 +179,10 @@ async def test_what_was_told_before_a_draining_stop_is_handled_also_by_one_that_
         assert (ref.statistics().handled, system.statistics().dead_letters) == (1, 0)
 
 
-async def test_the_time_of_a_stop_begins_with_the_stop_also_for_one_that_waited(
+async def test_stop_deadline_of_an_idle_actor(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """The timeout of a stop counts from the stop, not from the start of an idle actor."""
     async with open_system() as system:
         ref = await system.spawn(Farewell, [], 60)
         await trio.sleep(10)
@@ -176,7 +190,8 @@ async def test_the_time_of_a_stop_begins_with_the_stop_also_for_one_that_waited(
     assert autojump_clock.current_time() == 12
 
 
-async def test_an_answer_is_known_before_the_end_of_the_actor_that_gave_it() -> None:
+async def test_answer_arrives_before_the_end() -> None:
+    """The answer of an ask arrives before the end of a draining actor is known."""
     async with open_system() as system:
         for _ in range(20):
             ref = await system.spawn(Plain)
@@ -193,7 +208,8 @@ async def test_an_answer_is_known_before_the_end_of_the_actor_that_gave_it() -> 
             assert seen == ["reply", Shutdown()]
 
 
-async def test_many_spawns_in_a_row_hold_up_nobody() -> None:
+async def test_many_spawns_let_others_run() -> None:
+    """A task that spawns many actors in a row lets other tasks run."""
     async with open_system() as system:
         turns = 0
 
@@ -212,7 +228,9 @@ async def test_many_spawns_in_a_row_hold_up_nobody() -> None:
 
 
 @pytest.mark.parametrize("asked", [False, True])
-async def test_what_an_actor_has_is_freed_with_its_end_and_a_message_when_it_was_handled(*, asked: bool) -> None:
+async def test_instance_and_message_are_freed(*, asked: bool) -> None:
+    """A handled message is freed, and the instance is freed when its actor has ended."""
+
     class Thing:
         pass
 
@@ -235,7 +253,8 @@ async def test_what_an_actor_has_is_freed_with_its_end_and_a_message_when_it_was
         assert held[0]() is None
 
 
-async def test_an_empty_name_is_an_error_and_none_is_made_up() -> None:
+async def test_empty_name_is_refused() -> None:
+    """An empty name is refused, and without a name the runtime makes one from the class."""
     async with open_system() as system:
         with pytest.raises(SpecError, match="id must be a text"):
             await system.spawn(Plain, name="")

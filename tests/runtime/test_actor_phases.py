@@ -1,4 +1,4 @@
-"""Phases of the shutdown: whatever their work does, all of them run, none is forgotten, and none holds up the end."""
+"""Phases of the shutdown: all of them run, whatever their work does, and none holds up the end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import trio.testing
 from actors import Actor, Phase, PhaseReport, SpecError, open_system
 
 
-async def test_work_that_exits_ends_no_other(autojump_clock: trio.testing.MockClock) -> None:
-    """SystemExit in one work is reported; the rest is done, the actors stop, then the block raises it."""
+async def test_system_exit_in_phase_work(autojump_clock: trio.testing.MockClock) -> None:
+    """SystemExit in phase work is reported; the other work is done, the actors stop, and the block raises it."""
     del autojump_clock
     ran: list[str] = []
     reports: list[PhaseReport] = []
@@ -43,16 +43,16 @@ async def test_work_that_exits_ends_no_other(autojump_clock: trio.testing.MockCl
     assert not any(report.timed_out for report in reports)
 
 
-class Whole(BaseExceptionGroup[BaseException]):
-    """A group that does not let itself be divided."""
+class IndivisibleGroup(BaseExceptionGroup[BaseException]):
+    """A group that raises when it is divided."""
 
     def derive(self, excs: object, /) -> Any:
         raise SystemExit(f"cannot be divided into {excs}")
 
 
 @pytest.mark.parametrize("form", ["plain", "group", "whole"])
-async def test_a_cancelled_raised_in_one_work_ends_no_other(autojump_clock: trio.testing.MockClock, form: str) -> None:
-    """Raised where nothing is cancelled it is a failure of that work, also in a group that cannot be divided."""
+async def test_cancelled_raised_in_phase_work(autojump_clock: trio.testing.MockClock, form: str) -> None:
+    """A Cancelled that is raised without a cancellation is a failure of that work alone, also in a group."""
     del autojump_clock
     ran: list[str] = []
 
@@ -63,7 +63,7 @@ async def test_a_cancelled_raised_in_one_work_ends_no_other(autojump_clock: trio
                 await trio.lowlevel.checkpoint()
             except trio.Cancelled as cancelled:
                 forms = {"plain": cancelled, "group": BaseExceptionGroup("g", [cancelled])}
-                return forms.get(form) or Whole("w", [cancelled, LookupError()])
+                return forms.get(form) or IndivisibleGroup("w", [cancelled, LookupError()])
         raise AssertionError
 
     async def fail() -> None:
@@ -82,8 +82,8 @@ async def test_a_cancelled_raised_in_one_work_ends_no_other(autojump_clock: trio
     assert [(len(report.failures), report.timed_out) for report in reports] == [(1, False), (0, False)]
 
 
-async def test_work_can_be_added_while_its_phase_runs() -> None:
-    """It is done at once; for a later phase it is done then; for one that is over it is refused, not forgotten."""
+async def test_phase_work_added_during_the_phase() -> None:
+    """Work that is added during its phase is done at once, and work for a phase that is over is refused."""
     ran: list[str] = []
 
     async with open_system([Phase("a"), Phase("b")]) as system:
@@ -107,8 +107,8 @@ async def test_work_can_be_added_while_its_phase_runs() -> None:
             system.on_shutdown("b", late)
 
 
-async def test_work_that_is_added_when_the_time_is_up_is_refused(autojump_clock: trio.testing.MockClock) -> None:
-    """A phase takes no work that it would only cancel."""
+async def test_phase_work_added_after_the_deadline(autojump_clock: trio.testing.MockClock) -> None:
+    """Work that is added to a phase after its deadline is refused."""
     del autojump_clock
     refused: list[str] = []
 
@@ -128,10 +128,8 @@ async def test_work_that_is_added_when_the_time_is_up_is_refused(autojump_clock:
 
 
 @pytest.mark.parametrize("seconds", [10.0, math.inf])
-async def test_shielded_work_cannot_hold_up_a_cancelled_shutdown(
-    seconds: float, autojump_clock: trio.testing.MockClock
-) -> None:
-    """When the block is cancelled in a phase, work that shields itself has a second more."""
+async def test_shielded_phase_work_in_a_cancelled_block(seconds: float, autojump_clock: trio.testing.MockClock) -> None:
+    """When the block is cancelled during a phase, shielded work is ended one second later."""
     del autojump_clock
 
     async def shield() -> None:
@@ -146,7 +144,7 @@ async def test_shielded_work_cannot_hold_up_a_cancelled_shutdown(
     assert trio.current_time() - start == pytest.approx(3)
 
 
-async def test_phases_are_phases() -> None:
-    """A name that is none, and what is no phase, is refused."""
+async def test_phase_name_is_checked() -> None:
+    """A phase with an empty name is refused."""
     with pytest.raises(SpecError, match="name of a phase"):
         Phase("")

@@ -1,4 +1,4 @@
-"""The end of a system: phases, order, failures on the way."""
+"""The end of a system: phases, the order of stops, failures on the way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from _probes import Member, World, hang
 from actors import ActorTerminated, Phase, Restart, RestartLimit, Shutdown, SpecError, open_system
 
 
-async def test_phases_run_in_order_before_the_actors_stop() -> None:
+async def test_phases_run_before_the_actors_stop() -> None:
+    """The phases run in their order, and the actors stop after the last one."""
     journal: list[str] = []
 
     async def work(name: str) -> None:
@@ -34,9 +35,11 @@ async def test_phases_run_in_order_before_the_actors_stop() -> None:
     assert await ref.terminated() == Shutdown()
 
 
-async def test_a_phase_that_fails_or_takes_too_long_does_not_keep_the_others(
+async def test_failed_or_slow_phase(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A phase whose work fails or exceeds its time is reported so, and the next phases run."""
+
     async def fail() -> None:
         raise OSError("disk")
 
@@ -67,6 +70,7 @@ async def test_a_phase_that_fails_or_takes_too_long_does_not_keep_the_others(
 
 
 async def test_phases_are_checked() -> None:
+    """Duplicate names, unknown names and bad times of phases raise SpecError."""
     with pytest.raises(SpecError, match="twice"):
         async with open_system([Phase("a"), Phase("a")]):
             pass
@@ -79,6 +83,7 @@ async def test_phases_are_checked() -> None:
 
 
 async def test_actors_stop_youngest_first() -> None:
+    """Top-level actors stop in the reverse order of their start."""
     world = World()
     async with open_system() as system:
         for name in "abc":
@@ -87,7 +92,8 @@ async def test_actors_stop_youngest_first() -> None:
     assert world.take() == [("stop", "c"), ("stop", "b"), ("stop", "a")]
 
 
-async def test_a_failing_block_stops_the_actors_and_raises_its_own_error() -> None:
+async def test_failing_block_stops_the_actors() -> None:
+    """A block that raises stops its actors and raises its own error."""
     world = World()
 
     async def fail() -> None:
@@ -100,7 +106,8 @@ async def test_a_failing_block_stops_the_actors_and_raises_its_own_error() -> No
     assert world.take() == [("start", "a"), ("stop", "a")]
 
 
-async def test_a_cancelled_block_ends_all_actors_at_once(autojump_clock: trio.testing.MockClock) -> None:
+async def test_cancelled_block_ends_actors_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """A cancelled block ends all actors at once; none completes its ``stopping()``."""
     world = World()
     begin = autojump_clock.current_time()
     with trio.move_on_after(1) as scope:
@@ -114,9 +121,10 @@ async def test_a_cancelled_block_ends_all_actors_at_once(autojump_clock: trio.te
     assert world.take() == [("start", "a"), ("start", "b")]
 
 
-async def test_a_cancelled_shutdown_is_finished_at_the_end_of_the_block(
+async def test_cancelled_shutdown_finishes_with_the_block(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A ``shutdown`` call that is cancelled does not stop the actors; the end of the block runs the other phases."""
     world = World()
     done: list[str] = []
 
@@ -140,9 +148,11 @@ async def test_a_cancelled_shutdown_is_finished_at_the_end_of_the_block(
     assert trio.current_time() == pytest.approx(begin)
 
 
-async def test_a_phase_ends_work_that_shields_itself_from_its_time_limit(
+async def test_shielded_phase_work_after_the_deadline(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """Phase work that shields itself is ended one second after the phase's deadline."""
+
     async def stubborn() -> None:
         with trio.CancelScope(shield=True):
             await trio.sleep_forever()
@@ -155,7 +165,8 @@ async def test_a_phase_ends_work_that_shields_itself_from_its_time_limit(
         assert trio.current_time() - begin == pytest.approx(3)
 
 
-async def test_a_root_that_gives_up_stops_every_actor_in_order_before_it_raises() -> None:
+async def test_root_that_gives_up_stops_actors_in_order() -> None:
+    """When the root gives up, every actor stops in order before the block raises RestartLimit."""
     world = World()
 
     async def give_up() -> None:

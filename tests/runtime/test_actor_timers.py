@@ -1,4 +1,4 @@
-"""Timers: at their beat, at most once in the queue, and never in the way of the mailbox."""
+"""Timers: their period, at most one message of a timer in the queue, and fairness to the mailbox."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Slow(Member):
-    """Takes 1.1 s for every "tick"."""
+    """A member that takes 1.1 seconds for every "tick"."""
 
     async def receive(self, message: object) -> object:
         if message == "tick":
@@ -28,8 +28,8 @@ class Slow(Member):
         return await super().receive(message)
 
 
-def arm(seconds: float, *keys: str) -> Callable[[Member], Awaitable[object]]:
-    """Return a message that sets timers of that period."""
+def set_timers(seconds: float, *keys: str) -> Callable[[Member], Awaitable[object]]:
+    """Return a message that sets a timer of that period for each key."""
 
     async def message(member: Member) -> None:
         for key in keys:
@@ -38,17 +38,17 @@ def arm(seconds: float, *keys: str) -> Callable[[Member], Awaitable[object]]:
     return message
 
 
-async def hold(_: Member) -> None:
+async def sleep_50_seconds(_: Member) -> None:
     await trio.sleep(50.5)
 
 
 async def test_slow_timers_let_messages_through(autojump_clock: trio.testing.MockClock) -> None:
-    """After the message of a timer one of the mailbox has its turn, however many timers are due."""
+    """After each timer message the next message of the mailbox is handled, however many timers are due."""
     del autojump_clock
     world = World()
     async with open_system() as system:
         ref = await system.spawn(Slow, "a", world)
-        await ref.tell(arm(1.0, "a", "b", "c"))
+        await ref.tell(set_timers(1.0, "a", "b", "c"))
         await trio.sleep(10)
         world.received.clear()
         for number in range(5):
@@ -60,8 +60,8 @@ async def test_slow_timers_let_messages_through(autojump_clock: trio.testing.Moc
         ref.kill()
 
 
-async def test_timers_of_no_seconds_let_messages_through(autojump_clock: trio.testing.MockClock) -> None:
-    """Many timers that set themselves again at once starve neither the mailbox nor the rest of the program."""
+async def test_zero_second_timers_let_messages_through(autojump_clock: trio.testing.MockClock) -> None:
+    """Timers that set themselves again with 0 seconds starve neither the mailbox nor other tasks."""
     del autojump_clock
 
     async def again(member: Member) -> None:
@@ -76,40 +76,40 @@ async def test_timers_of_no_seconds_let_messages_through(autojump_clock: trio.te
         ref.kill()
 
 
-async def test_timers_keep_to_asks_that_wait(autojump_clock: trio.testing.MockClock) -> None:
-    """An ask that was given up takes no turn: the timers that are due go on."""
+async def test_abandoned_ask_takes_no_turn_from_timers(autojump_clock: trio.testing.MockClock) -> None:
+    """An ask whose caller gave up takes no turn from the timers that are due."""
     del autojump_clock
     world = World()
     async with open_system() as system:
         ref = await system.spawn(Member, "a", world)
-        await ref.tell(arm(1.0, "a", "b"))
-        await ref.tell(hold)
+        await ref.tell(set_timers(1.0, "a", "b"))
+        await ref.tell(sleep_50_seconds)
         with trio.move_on_after(1):
             await ref.ask("given up")
         await trio.sleep(49.7)
         assert world.received == ["tick", "tick"]
 
 
-async def test_ticks_that_are_late_are_merged(autojump_clock: trio.testing.MockClock) -> None:
-    """After a long message one tick comes, and the next at the usual beat."""
+async def test_late_ticks_are_merged(autojump_clock: trio.testing.MockClock) -> None:
+    """After a long handler one tick comes, and the next at the usual beat."""
     del autojump_clock
     world = World()
     async with open_system() as system:
         ref = await system.spawn(Member, "a", world)
-        await ref.tell(arm(1.0, "a"))
-        await ref.tell(hold)
+        await ref.tell(set_timers(1.0, "a"))
+        await ref.tell(sleep_50_seconds)
         await trio.sleep(50.7)
         assert world.received == ["tick"]
         await trio.sleep(1)
         assert world.received == ["tick", "tick"]
 
 
-async def test_a_loop_that_stood_still_makes_up_for_no_tick(mock_clock: trio.testing.MockClock) -> None:
-    """When the time jumps over a thousand beats one tick comes."""
+async def test_clock_jump_gives_one_tick(mock_clock: trio.testing.MockClock) -> None:
+    """When the clock jumps over many periods, one tick comes."""
     world = World()
     async with open_system() as system:
         ref = await system.spawn(Member, "a", world)
-        await ref.ask(arm(1.0, "a"))
+        await ref.ask(set_timers(1.0, "a"))
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(1000.5)
         await trio.testing.wait_all_tasks_blocked()
@@ -120,8 +120,8 @@ async def test_a_loop_that_stood_still_makes_up_for_no_tick(mock_clock: trio.tes
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9, exclude_min=True), st.floats(0, 1e9))
-def test_the_next_beat_is_to_come_and_within_a_period(due: float, period: float, late: float) -> None:
-    """Whatever was missed, the next beat is later than now, by a period at most, and only merges whole beats."""
+def test_next_beat(due: float, period: float, late: float) -> None:
+    """The next beat is not before now and at most one period away; an infinite period has none."""
     now = due + late
     beat = next_beat(due, period, now)
     assert beat >= now
@@ -129,8 +129,8 @@ def test_the_next_beat_is_to_come_and_within_a_period(due: float, period: float,
     assert next_beat(due, math.inf, now) == math.inf
 
 
-async def test_an_infinite_timer_never_comes(autojump_clock: trio.testing.MockClock) -> None:
-    """``math.inf`` seconds stand for never; such a timer can be cancelled and replaced."""
+async def test_infinite_timer(autojump_clock: trio.testing.MockClock) -> None:
+    """A timer of ``math.inf`` seconds never fires, and can be replaced."""
     del autojump_clock
     world = World()
 
@@ -143,13 +143,13 @@ async def test_an_infinite_timer_never_comes(autojump_clock: trio.testing.MockCl
         await ref.ask(forever)
         await trio.sleep(80_000)
         assert ref.statistics().timers == 2
-        await ref.ask(arm(1.0, "a"))
+        await ref.ask(set_timers(1.0, "a"))
         await trio.sleep(1.5)
         assert world.received == ["tick"]
 
 
-async def test_stopping_sets_no_timers() -> None:
-    """A timer that could not come any more is refused."""
+async def test_no_timers_in_stopping() -> None:
+    """Setting a timer in ``stopping()`` raises RuntimeError."""
     world = World()
 
     async def late(member: Member) -> None:

@@ -1,0 +1,207 @@
+"""Stopping and killing one actor: exit reasons, deadlines, cancellations."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from _probes import Probe, hang, hang_shielded, stop_itself
+
+from actors import (
+    ActorSystem,
+    ActorTerminated,
+    Backoff,
+    ChildSpec,
+    ExitReason,
+    Failure,
+    Killed,
+    Normal,
+    Restart,
+    Shutdown,
+    SupervisorSpec,
+    open_system,
+)
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [(stop_itself, Normal()), (RuntimeError, Failure)],
+)
+async def test_exit_reason(act: object, reason: object) -> None:
+    """``terminated`` returns Normal() for an actor that stopped itself, and Failure(error) for one that raised."""
+    async with open_system() as system:
+        ref = await system.spawn(Probe)
+        error = RuntimeError("x")
+        await ref.tell(error if act is RuntimeError else act)
+        got = await ref.terminated()
+        assert got == (Failure(error) if reason is Failure else reason)
+        assert not ref.alive
+
+
+async def test_stopped_actor_leaves_nothing() -> None:
+    """A stopped actor ends with Shutdown() and leaves no task, timer or entry; a second stop returns the same."""
+    async with open_system() as system:
+        before = trio.lowlevel.current_statistics().tasks_living
+        journal: list[object] = []
+        ref = await system.spawn(Probe, journal)
+
+        async def busy(probe: Probe) -> None:
+            probe.nursery.start_soon(trio.sleep_forever)
+            probe.context.timers.every("tick", "tick", 1)
+
+        await ref.ask(busy)
+        assert await ref.stop() == Shutdown()
+        assert journal == ["started", Shutdown()]
+        assert system.statistics().actors == 0
+        assert trio.lowlevel.current_statistics().tasks_living == before
+        assert await ref.stop() == Shutdown()
+
+
+async def test_stop_cancels_after_its_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    """A handler that is still busy when the ``timeout`` of the stop is over is cancelled."""
+    async with open_system() as system:
+        ref = await system.spawn(Probe)
+        await ref.tell(hang)
+        await trio.testing.wait_all_tasks_blocked()
+        begin = trio.current_time()
+        assert await ref.stop(timeout=2) == Killed()
+        assert trio.current_time() - begin == 2
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_shielded_work_is_cancelled_a_second_later(autojump_clock: trio.testing.MockClock) -> None:
+    """A handler that shields itself is ended one second after the ``timeout`` of the stop."""
+    async with open_system() as system:
+        ref = await system.spawn(Probe)
+        await ref.tell(hang_shielded)
+        await trio.testing.wait_all_tasks_blocked()
+        begin = trio.current_time()
+        assert await ref.stop(timeout=2) == Killed()
+        assert trio.current_time() - begin == 3
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_stop_goes_on_after_its_caller_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
+    """Cancelling the caller of ``stop`` does not undo the stop or change its deadlines."""
+    async with open_system() as system:
+        ref = await system.spawn(Probe)
+        await ref.tell(hang_shielded)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0.5):
+            await ref.stop(timeout=2)
+        begin = trio.current_time()
+        assert await ref.terminated() == Killed()
+        assert trio.current_time() - begin == 2.5
+        assert autojump_clock.autojump_threshold == 0
+
+
+async def test_kill_ends_shielded_work_at_once() -> None:
+    """``kill`` ends a handler that shields itself, and does not call ``stopping()``."""
+    async with open_system() as system:
+        journal: list[object] = []
+        ref = await system.spawn(Probe, journal)
+        await ref.tell(hang_shielded)
+        await trio.testing.wait_all_tasks_blocked()
+        ref.kill()
+        assert await ref.terminated() == Killed()
+        assert journal == ["started"]
+
+
+async def test_outer_cancellation_is_no_failure() -> None:
+    """An actor that is cancelled with the block of the system ends with Killed() and is not restarted."""
+    reasons: list[ExitReason] = []
+
+    async def observe(system: ActorSystem, done: trio.Event) -> None:
+        ref = await system.spawn(Probe, restart=Restart.PERMANENT)
+        try:
+            done.set()
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                reasons.append(await ref.terminated())
+
+    with trio.CancelScope() as scope:
+        async with open_system() as system, trio.open_nursery() as nursery:
+            done = trio.Event()
+            nursery.start_soon(observe, system, done)
+            await done.wait()
+            scope.cancel()
+    assert reasons == [Killed()]
+    assert scope.cancelled_caught
+
+
+async def test_shortest_stop_deadline_holds(autojump_clock: trio.testing.MockClock) -> None:
+    """Of several stops at the same time, the earliest deadline holds for all."""
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Probe)
+        await ref.tell(hang_shielded)
+        await trio.testing.wait_all_tasks_blocked()
+        begin = autojump_clock.current_time()
+
+        async def stop(seconds: float) -> None:
+            assert await ref.stop(timeout=seconds) == Killed()
+            assert trio.current_time() - begin == pytest.approx(3)
+
+        for seconds in (10, 2, 20):
+            nursery.start_soon(stop, seconds)
+
+
+async def test_stopping_actor_refuses_messages() -> None:
+    """After ``context.stop()`` the actor refuses new messages and ends with Normal()."""
+    async with open_system() as system:
+        ref = await system.spawn(Probe)
+
+        async def stop_and_wait(probe: Probe) -> None:
+            probe.context.stop()
+            with pytest.raises(ActorTerminated, match="stopping"):
+                ref.tell_nowait("later")
+
+        await ref.ask(stop_and_wait)
+        assert await ref.terminated() == Normal()
+
+
+async def test_actor_may_stop_itself_in_started() -> None:
+    """An actor that stops itself in ``started()`` still runs ``stopping()`` and ends with Normal()."""
+    async with open_system() as system:
+        journal: list[object] = []
+
+        async def stop(probe: Probe) -> None:
+            probe.context.stop()
+            await trio.lowlevel.checkpoint()
+
+        ref = await system.spawn(Probe, journal, stop)
+        assert await ref.terminated() == Normal()
+        assert journal == ["started", Normal()]
+
+
+async def test_outer_cancellation_before_a_restart() -> None:
+    """An actor that is cancelled with the system while it waits for its restart ends with Killed()."""
+    with trio.CancelScope() as scope:
+        async with open_system() as system:
+            spec = SupervisorSpec(children=[ChildSpec("a", Probe)], backoff=Backoff(1000, 1000))
+            supervisor = await system.supervise(spec)
+            ref = supervisor.child("a")
+            assert ref is not None
+            await ref.tell(ValueError("crash"))
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+    assert ref is not None
+    assert await ref.terminated() == Killed()
+
+
+async def test_deadline_of_an_abandoned_stop_holds(autojump_clock: trio.testing.MockClock) -> None:
+    """A later stop with a longer timeout does not move the deadline of an earlier stop whose caller left."""
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Probe)
+        await ref.tell(hang_shielded)
+        await trio.testing.wait_all_tasks_blocked()
+        begin = autojump_clock.current_time()
+
+        async def stop_and_leave() -> None:
+            with trio.move_on_after(1):
+                await ref.stop(timeout=2)
+
+        nursery.start_soon(stop_and_leave)
+        await trio.testing.wait_all_tasks_blocked()
+        await ref.stop(timeout=20)
+        assert trio.current_time() - begin == pytest.approx(3)
