@@ -35,7 +35,8 @@ _SERVER = tuple(
         *(_ACTORS / "events" / f"{name}.py" for name in ("encoding", "grammar", "line")),
         *(_ACTORS / "loop" / f"{name}.py" for name in ("boundary", "threads")),
         _TRANSPORT / "server",
-        _TRANSPORT / "protocol" / "frames.py",
+        # Without _fields, with which the Python client reads each message here. No event makes the server call it.
+        *(_TRANSPORT / "protocol" / f"{name}.py" for name in ("server_frames", "client_frames", "websocket")),
     )
 )
 SHORT, LONG = 160, 1_440

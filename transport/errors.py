@@ -3,55 +3,54 @@
 ::
 
     GreenroomError
-    ├── CommandRefused                    (of actors)
-    │   └── OutcomeUnknown                a command that was sent, and may not be sent again to learn its outcome
+    ├── CommandRefused                    (in actors)
+    │   └── OutcomeUnknown                the reply got lost, and the command may not be sent again
     └── TransportError
-        ├── NotAuthenticated              who is there is not known
-        │   └── TokenExpired              it was known until the token's time was over
-        ├── Forbidden                     who is there is known, and refused
+        ├── NotAuthenticated              the credentials prove no user
+        │   └── TokenExpired              they did, until the token expired
+        ├── Forbidden                     the user is known, and refused
         ├── ClientClosed                  a call on a client after its ``async with`` block
-        ├── TokenUnavailable              the application's own token callable raised
-        └── ConnectionClosedForGood       the connection ended and coming back would not help
+        ├── TokenUnavailable              the application's own token callable failed
+        └── ConnectionClosedForGood       the connection ended, and coming back would not help
             ├── HandshakeRejected         the server answered the upgrade with an HTTP error
             ├── PositionLost              a strict client's position cannot be recovered (4410)
-            └── ServerBrokeProtocol       the server sent what is no frame of the protocol
+            └── ServerBrokeProtocol       the server sent a message that is not in the protocol
 """
 
 from __future__ import annotations
 
 from actors.errors import CommandRefused, GreenroomError
-from transport.protocol.close_codes import UNRECOVERABLE_POSITION
-
-_PROTOCOL_ERROR = 1002
+from transport.protocol.close_codes import PROTOCOL_ERROR, UNRECOVERABLE_POSITION
+from transport.protocol.names import OUTCOME_UNKNOWN
 
 
 class TransportError(GreenroomError):
-    """Something about a connection."""
+    """An error of a connection: the base class of this package's errors."""
 
 
 class ClientClosed(TransportError):
-    """The client's ``async with`` block has ended; whether a command without a reply was done is not known."""
+    """The client's ``async with`` block has ended. A command without a reply may or may not have been done."""
 
 
 class TokenUnavailable(TransportError):
-    """The token callable raised (its exception is the cause) or returned something that is no string."""
+    """The token callable raised an exception, the cause of this one, or returned a value that is not a string."""
 
 
 class OutcomeUnknown(CommandRefused):
-    """A command was sent and its reply got lost, and the server may have forgotten the command's id by now.
+    """The reply to a command got lost, and the server may have forgotten the command's id by now.
 
-    Sending it again might do it twice, so the client does not. Its ``code`` is ``outcome_unknown``: the command may or
-    may not have been done. Unlike other refusals it is no reason to try again unseen.
+    Sending the command again might do it twice, so the client does not. The command may or may not have been done: look
+    before you try again. The ``code`` is ``outcome_unknown``.
     """
 
-    def __init__(self, code: str = "outcome_unknown", message: str = "the reply was lost and its time is over") -> None:
+    def __init__(self, code: str = OUTCOME_UNKNOWN, message: str = "the reply was lost and its time is over") -> None:
         super().__init__(code, message)
 
 
 class ConnectionClosedForGood(TransportError):
-    """The connection ended with ``code`` and ``reason`` and the client does not come back.
+    """The connection ended with ``code`` and ``reason``, and the client does not come back.
 
-    What had arrived before was handed out first; a command without a reply may or may not have been done.
+    Events that had arrived are returned first. A command without a reply may or may not have been done.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -64,7 +63,7 @@ class ConnectionClosedForGood(TransportError):
 
 
 class HandshakeRejected(ConnectionClosedForGood):
-    """The server answered the upgrade with an HTTP error; ``code`` is its status, ``reason`` what it said."""
+    """The server answered the upgrade with an HTTP error. ``code`` is its status, ``reason`` its text."""
 
     def __str__(self) -> str:
         return f"the server answered HTTP {self.code}: {self.reason or 'no reason given'}"
@@ -73,7 +72,7 @@ class HandshakeRejected(ConnectionClosedForGood):
 class PositionLost(ConnectionClosedForGood):
     """A client that connected with ``strict=True`` cannot have the events after its position.
 
-    The same ``resume`` would be refused each time: drop the state that was built from it and connect without one.
+    The same ``resume`` would be refused each time. Drop the state that was built from events, and connect without one.
     """
 
     def __init__(self, code: int = UNRECOVERABLE_POSITION, reason: str = "unrecoverable position") -> None:
@@ -81,19 +80,19 @@ class PositionLost(ConnectionClosedForGood):
 
 
 class ServerBrokeProtocol(ConnectionClosedForGood):
-    """The server sent something that is no frame of the protocol; ``reason`` says what. Its ``code`` is 1002."""
+    """The server sent a message that the protocol does not allow. ``reason`` says why; ``code`` is 1002."""
 
-    def __init__(self, code: int = _PROTOCOL_ERROR, reason: str = "the server broke the protocol") -> None:
+    def __init__(self, code: int = PROTOCOL_ERROR, reason: str = "the server broke the protocol") -> None:
         super().__init__(code, reason)
 
 
 class NotAuthenticated(TransportError):
-    """The credentials show nobody; the connection is closed with 4501. The message reaches the client."""
+    """The credentials do not prove a user. The connection is closed with 4501, and the message reaches the client."""
 
 
 class TokenExpired(NotAuthenticated):
-    """The token was good until its time was over; the connection is closed with 4004: come back with a fresh one."""
+    """The token has expired. The connection is closed with 4004, and the client comes back with a fresh token."""
 
 
 class Forbidden(TransportError):
-    """The user is known and may not have this; the connection is closed with 4502. The message reaches the client."""
+    """The user is known and refused. The connection is closed with 4502, and the message reaches the client."""

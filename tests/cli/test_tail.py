@@ -33,7 +33,8 @@ async def printed(server: Server, capsys: pytest.CaptureFixture[str], count: int
     return iter(out.splitlines())
 
 
-async def test_it_prints_what_was_and_what_comes(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_tail_prints_old_and_new_events(capsys: pytest.CaptureFixture[str]) -> None:
+    """tail prints the events of the past, and then new ones."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         await one.completed(await one.start("1", "echo", "a\x1b[31m\nb"))
         plain = list(await printed(server, capsys, 3, as_json=False))
@@ -43,7 +44,8 @@ async def test_it_prints_what_was_and_what_comes(capsys: pytest.CaptureFixture[s
         assert events == one.events()
 
 
-async def test_a_server_that_sends_it_away_for_good_ends_it() -> None:
+async def test_tail_ends_with_its_client() -> None:
+    """tail ends when the server closes its connection for good."""
     async with greenroom().running(port=0) as server, client(server) as one:
         await one.hello()
         assert (await one.command("1", "session.close"))["ok"]
@@ -51,6 +53,7 @@ async def test_a_server_that_sends_it_away_for_good_ends_it() -> None:
             await follow(server.url, "s1", None, False, False)  # noqa: FBT003 - as the command line does
 
 
-def test_a_name_that_is_none_is_one_line_and_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tail_with_a_bad_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that is not a session is an error of one line, and the exit status 2."""
     assert main(["tail", "not a name"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -33,23 +33,27 @@ PROTOCOL = {
 }
 
 
-def test_every_code_of_the_protocol_is_in_the_table_and_keyed_by_its_number() -> None:
+def test_table_of_close_codes_is_complete() -> None:
+    """The table has every close code of the protocol, by its number."""
     assert {code: CLOSE_CODES[code].come_back for code in PROTOCOL} == PROTOCOL
     assert all(code == line.code and line.name and line.description for code, line in CLOSE_CODES.items())
 
 
 @given(st.integers(4000, 4999))
-def test_the_range_decides_for_codes_of_our_own(code: int) -> None:
+def test_range_of_an_own_code(code: int) -> None:
+    """A client comes back after 4000 to 4499, and not after 4500 to 4999."""
     assert comes_back(code) is (code < 4500)
 
 
 @pytest.mark.parametrize(("code", "back"), [(1000, False), (1002, False), (1006, True), (1010, False), (1011, True)])
-def test_standard_codes_are_come_back_from_where_the_connection_is_to_blame(code: int, *, back: bool) -> None:
+def test_standard_code(code: int, *, back: bool) -> None:
+    """A client comes back after a standard code if the connection is to blame, and not the conversation."""
     assert comes_back(code) is back
 
 
 @given(st.integers(), st.lists(st.floats(0, 30), max_size=40))
-def test_delays_stay_below_a_bound_that_doubles_until_a_connection_was_healthy(seed: int, lives: list[float]) -> None:
+def test_delays_double(seed: int, lives: list[float]) -> None:
+    """The bound of the delays doubles up to its maximum, and starts over after a healthy connection."""
     backoff = ReconnectDelays(Random(seed))
     failures = 0
     for life in lives:
@@ -60,11 +64,13 @@ def test_delays_stay_below_a_bound_that_doubles_until_a_connection_was_healthy(s
 
 
 def test_jitter_is_full() -> None:
+    """A delay is drawn evenly from zero to its bound."""
     drawn = [ReconnectDelays(Random(seed)).next() for seed in range(500)]
     assert min(drawn) < 0.01
     assert max(drawn) > 0.19
 
 
-def test_backing_off_for_years_does_not_overflow() -> None:
+def test_delays_do_not_overflow() -> None:
+    """The delay stays at its maximum, however many attempts fail."""
     backoff = ReconnectDelays(Random(1))
     assert all(backoff.next() <= 20 for _ in range(5000))

@@ -46,7 +46,8 @@ async def arrival(client: Client) -> None:
     assert (await anext(client.signals())).name == "here"
 
 
-async def test_hello_says_what_connect_was_told(autojump_clock: MockClock) -> None:
+async def test_hello_has_the_arguments_of_connect(autojump_clock: MockClock) -> None:
+    """The hello has the session, token, position and options that were given to connect."""
     hellos: list[dict[str, Any]] = []
 
     async def script(peer: Peer) -> None:
@@ -78,21 +79,25 @@ async def test_hello_says_what_connect_was_told(autojump_clock: MockClock) -> No
         ("s1", {"from_": "newest"}),
     ],
 )
-async def test_arguments_that_no_server_would_take_are_refused_at_once(session: str, options: dict[str, Any]) -> None:
+async def test_bad_arguments_raise(session: str, options: dict[str, Any]) -> None:
+    """connect raises ValueError for a session, position or beginning that no server accepts."""
     with pytest.raises(ValueError, match=r"session|resume|from_"):
         async with connect("ws://127.0.0.1:9", session, **options):
             pytest.fail("it was accepted")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ws://", "127.0.0.1:9"])
-async def test_a_url_that_is_none_is_refused_at_once(url: str) -> None:
+async def test_bad_url_raises(url: str) -> None:
+    """connect raises ValueError for a value that is not a ws: or wss: URL."""
     with pytest.raises(ValueError, match="URL"):
         async with connect(url, "s1"):
             pytest.fail("it was accepted")
 
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 4001, 4002, 4003, 4005, 4006, 4499])
-async def test_codes_that_may_pass_are_come_back_from_with_resume(code: int, autojump_clock: MockClock) -> None:
+async def test_client_resumes_after_a_temporary_code(code: int, autojump_clock: MockClock) -> None:
+    """After a close code that may pass, the client comes back with its position and misses no event."""
+
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=2)
         await peer.events(1, 2)
@@ -110,7 +115,9 @@ async def test_codes_that_may_pass_are_come_back_from_with_resume(code: int, aut
         assert client.statistics().last_failure == f"{code}: for now"
 
 
-async def test_a_cut_connection_and_a_refused_one_are_come_back_from(autojump_clock: MockClock) -> None:
+async def test_client_resumes_after_network_failures(autojump_clock: MockClock) -> None:
+    """The client comes back after a cut connection, a refused one and HTTP 503."""
+
     async def cut(peer: Peer) -> None:
         await peer.welcome(latest=1)
         await peer.events(1)
@@ -129,7 +136,9 @@ async def test_a_cut_connection_and_a_refused_one_are_come_back_from(autojump_cl
 
 
 @pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4502, 4503, 4504, 4505, 4506, 4999])
-async def test_codes_that_stay_end_it_after_what_had_arrived(code: int, autojump_clock: MockClock) -> None:
+async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClock) -> None:
+    """After a final close code the iterator returns the events that had arrived, and then raises."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=2)
         await peer.events(1, 2)
@@ -153,7 +162,9 @@ async def test_codes_that_stay_end_it_after_what_had_arrived(code: int, autojump
         assert client.state == "closed"
 
 
-async def test_a_goodbye_counts_where_the_close_frame_got_lost(autojump_clock: MockClock) -> None:
+async def test_goodbye_replaces_a_lost_close_frame(autojump_clock: MockClock) -> None:
+    """If the connection is cut after a goodbye, the goodbye decides."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome()
         await peer.send("goodbye", code=4506, reason="closed")
@@ -166,14 +177,16 @@ async def test_a_goodbye_counts_where_the_close_frame_got_lost(autojump_clock: M
 
 
 @pytest.mark.parametrize("status", [HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND])
-async def test_a_rejected_upgrade_ends_it(status: HTTPStatus, autojump_clock: MockClock) -> None:
+async def test_rejected_upgrade_ends_the_client(status: HTTPStatus, autojump_clock: MockClock) -> None:
+    """An HTTP status that does not pass by itself ends the client with HandshakeRejected."""
     async with scripted(status) as server, server.connect() as client:
         with pytest.raises(HandshakeRejected, match="the script says") as ended:
             await anext(client.events())
         assert ended.value.code == status
 
 
-async def test_delays_are_drawn_with_full_jitter_and_grow_to_their_cap(autojump_clock: MockClock) -> None:
+async def test_reconnect_delays(autojump_clock: MockClock) -> None:
+    """The delays between attempts have full jitter, and grow up to 20 s."""
     attempts = 14
     refused = [ConnectionRefusedError("nobody there") for _ in range(attempts)]
     async with scripted(*refused, stay) as server, server.connect(rng=Random(3)) as client:
@@ -184,7 +197,9 @@ async def test_delays_are_drawn_with_full_jitter_and_grow_to_their_cap(autojump_
     assert waits == pytest.approx(drawn)
 
 
-async def test_retry_ms_of_a_goodbye_takes_the_place_of_the_delay(autojump_clock: MockClock) -> None:
+async def test_retry_ms_replaces_the_delay(autojump_clock: MockClock) -> None:
+    """After a goodbye with retry_ms the client waits that long."""
+
     async def first(peer: Peer) -> None:
         await peer.welcome()
         await peer.send("goodbye", code=1001, reason="drain", retry_ms=45_000)
@@ -197,7 +212,8 @@ async def test_retry_ms_of_a_goodbye_takes_the_place_of_the_delay(autojump_clock
         assert server.connections[1] - server.connections[0] == pytest.approx(45.0)
 
 
-async def test_an_expired_token_is_replaced_by_a_fresh_one(autojump_clock: MockClock) -> None:
+async def test_expired_token_is_fetched_again(autojump_clock: MockClock) -> None:
+    """After 4004 the client calls the token callable and comes back with its token."""
     given: list[str] = []
     shown: list[str] = []
 
@@ -221,7 +237,9 @@ async def test_an_expired_token_is_replaced_by_a_fresh_one(autojump_clock: MockC
     assert len(given) == 3
 
 
-async def test_an_expired_token_that_cannot_be_replaced_ends_it(autojump_clock: MockClock) -> None:
+async def test_expired_fixed_token_ends_the_client(autojump_clock: MockClock) -> None:
+    """After 4004 a client with a fixed token ends."""
+
     async def script(peer: Peer) -> None:
         await peer.expect("hello")
         await peer.close(4004, "token expired")
@@ -236,21 +254,24 @@ def no_token() -> str:
     raise RuntimeError("the issuer is on fire")
 
 
-async def test_what_the_token_callable_raises_is_told_to_whoever_asks() -> None:
+async def test_token_failure_is_raised_to_a_waiting_task() -> None:
+    """An exception of the token callable is raised, as the cause of TokenUnavailable, to the task that waits."""
     async with scripted() as server, server.connect(token=no_token) as client:
         with pytest.raises(TokenUnavailable, match="on fire") as ended:
             await client.send("x")
         assert isinstance(ended.value.__cause__, RuntimeError)
 
 
-async def test_what_the_token_callable_raises_is_raised_on_leaving_if_nobody_asked() -> None:
+async def test_token_failure_is_raised_on_leaving() -> None:
+    """An exception of the token callable is raised on leaving if no task has seen it."""
     async with scripted() as server:
         with pytest.raises(TokenUnavailable, match="on fire"):
             async with server.connect(token=no_token):
                 await trio.testing.wait_all_tasks_blocked()
 
 
-async def test_what_the_token_callable_raises_does_not_hide_what_the_body_raises() -> None:
+async def test_token_failure_does_not_hide_the_body() -> None:
+    """An exception of the block is raised, even if the token callable failed too."""
     async with scripted() as server:
         with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
             async with server.connect(token=no_token):
@@ -258,7 +279,9 @@ async def test_what_the_token_callable_raises_does_not_hide_what_the_body_raises
                 raise KeyError("mine")
 
 
-async def test_duplicates_are_dropped_and_a_gap_is_resumed(autojump_clock: MockClock) -> None:
+async def test_duplicates_and_gaps(autojump_clock: MockClock) -> None:
+    """A duplicate event is dropped. A gap drops the connection, and the resume brings the missing events."""
+
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=6)
         await peer.events(1, 2)
@@ -278,9 +301,9 @@ async def test_duplicates_are_dropped_and_a_gap_is_resumed(autojump_clock: MockC
 
 
 @pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
-async def test_a_lost_position_is_marked_between_the_old_events_and_the_new(
-    reason: str, autojump_clock: MockClock
-) -> None:
+async def test_reset_is_between_old_and_new_events(reason: str, autojump_clock: MockClock) -> None:
+    """A Reset comes after the old events and before the new ones."""
+
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=2)
         await peer.events(1, 2)
@@ -302,7 +325,9 @@ async def test_a_lost_position_is_marked_between_the_old_events_and_the_new(
         assert await take(events, 2) == [5, 6]
 
 
-async def test_a_strict_client_with_a_lost_position_is_told(autojump_clock: MockClock) -> None:
+async def test_strict_client_ends_with_position_lost(autojump_clock: MockClock) -> None:
+    """4410 ends a strict client with PositionLost."""
+
     async def script(peer: Peer) -> None:
         await peer.expect("hello")
         await peer.close(4410, "trimmed")
@@ -313,7 +338,9 @@ async def test_a_strict_client_with_a_lost_position_is_told(autojump_clock: Mock
         assert client.position == Position("e1", 3)
 
 
-async def test_from_latest_has_a_position_before_the_first_event(autojump_clock: MockClock) -> None:
+async def test_from_latest_has_a_position_at_once(autojump_clock: MockClock) -> None:
+    """A client that begins at the latest event has a position after its welcome."""
+
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=9)
         await peer.abort()
@@ -327,7 +354,9 @@ async def test_from_latest_has_a_position_before_the_first_event(autojump_clock:
         assert await take(client.events(), 1) == [10]
 
 
-async def test_pings_are_answered_while_nobody_takes_events(autojump_clock: MockClock) -> None:
+async def test_pings_are_answered_with_a_full_buffer(autojump_clock: MockClock) -> None:
+    """Pings are answered while the application takes no events."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=100)
         await peer.events(*range(1, 51))
@@ -344,7 +373,9 @@ async def test_pings_are_answered_while_nobody_takes_events(autojump_clock: Mock
         assert client.statistics().pings == 5
 
 
-async def test_a_silent_server_is_taken_for_dead_after_a_ping_and_ten_seconds(autojump_clock: MockClock) -> None:
+async def test_silent_server_is_dropped(autojump_clock: MockClock) -> None:
+    """A server that is silent for ping_ms and 10 s is dropped."""
+
     async def silent(peer: Peer) -> None:
         await peer.welcome(ping_ms=5_000)
         await peer.gone()
@@ -358,10 +389,8 @@ async def test_a_silent_server_is_taken_for_dead_after_a_ping_and_ten_seconds(au
 
 
 @pytest.mark.parametrize(("late", "connections"), [(0.5, 2), (1.5, 1)])
-async def test_a_loop_that_stood_still_judges_no_server_by_that_time(
-    mock_clock: MockClock, late: float, connections: int
-) -> None:
-    """Where the application held the loop beyond the deadline, what the server sent meanwhile is read first."""
+async def test_stalled_loop_does_not_drop_the_server(mock_clock: MockClock, late: float, connections: int) -> None:
+    """After the application held up the event loop, unread messages are read before the server is dropped."""
 
     async def silent(peer: Peer) -> None:
         await peer.welcome(ping_ms=5_000)
@@ -379,9 +408,10 @@ async def test_a_loop_that_stood_still_judges_no_server_by_that_time(
         assert client.statistics().connections == 2
 
 
-async def test_a_server_that_accepts_and_never_answers_is_given_up_after_connect_seconds(
+async def test_connect_seconds(
     autojump_clock: MockClock,
 ) -> None:
+    """A server that does not answer is given up after connect_seconds."""
     ends: list[Any] = []
 
     async def open_stream(*_: object) -> trio.abc.Stream:
@@ -399,11 +429,12 @@ async def test_a_server_that_accepts_and_never_answers_is_given_up_after_connect
 
 
 @pytest.mark.parametrize("send_too", [True, False])
-async def test_a_server_that_hangs_up_during_the_upgrade_is_noticed_at_once(
+async def test_hang_up_during_the_upgrade(
     autojump_clock: MockClock,
     *,
     send_too: bool,
 ) -> None:
+    """A server that hangs up during the upgrade is noticed at once."""
     ends: list[Any] = []
 
     async def open_stream(*_: object) -> trio.abc.Stream:
@@ -421,7 +452,8 @@ async def test_a_server_that_hangs_up_during_the_upgrade_is_noticed_at_once(
         assert client.statistics().failures >= 2
 
 
-async def test_a_server_that_does_not_answer_a_close_is_left_after_two_seconds(autojump_clock: MockClock) -> None:
+async def test_unanswered_close(autojump_clock: MockClock) -> None:
+    """A server that does not answer a close frame is left after 2 s."""
     ends: list[Any] = []
 
     async def open_stream(*_: object) -> trio.abc.Stream:
@@ -442,7 +474,9 @@ async def test_a_server_that_does_not_answer_a_close_is_left_after_two_seconds(a
     assert trio.current_time() == start + 2
 
 
-async def test_a_slow_application_stops_the_reader_for_a_while_and_nothing_is_lost(autojump_clock: MockClock) -> None:
+async def test_slow_application_stops_the_reader(autojump_clock: MockClock) -> None:
+    """While the buffer is full the client does not read, and no event is lost."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=40)
         for first in range(1, 41, 5):
@@ -457,7 +491,9 @@ async def test_a_slow_application_stops_the_reader_for_a_while_and_nothing_is_lo
         assert client.statistics().connections == 1
 
 
-async def test_what_a_very_slow_application_let_go_is_resumed_later(autojump_clock: MockClock) -> None:
+async def test_skipped_events_are_resumed(autojump_clock: MockClock) -> None:
+    """Events that were skipped because the application was very slow are fetched by a resume."""
+
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=20)
         for seq in range(1, 21):
@@ -482,7 +518,9 @@ async def test_what_a_very_slow_application_let_go_is_resumed_later(autojump_clo
 
 
 @pytest.mark.parametrize("before", [0, 1])
-async def test_a_command_gets_its_reply_past_a_full_buffer(before: int, autojump_clock: MockClock) -> None:
+async def test_reply_arrives_with_a_full_buffer(before: int, autojump_clock: MockClock) -> None:
+    """A command gets its reply while the event buffer is full."""
+
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=20)
         for seq in range(1, 21):
@@ -504,7 +542,9 @@ async def test_a_command_gets_its_reply_past_a_full_buffer(before: int, autojump
         assert await take(client.events(), 20) == list(range(1, 21))
 
 
-async def test_signals_are_dropped_oldest_first(autojump_clock: MockClock) -> None:
+async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
+    """If the application takes no signals, the oldest are dropped and counted."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome()
         for n in range(5):
@@ -518,7 +558,8 @@ async def test_signals_are_dropped_oldest_first(autojump_clock: MockClock) -> No
         assert client.statistics().signals_dropped == 3
 
 
-async def test_typing_says_the_newest_word_and_is_dropped_while_offline(autojump_clock: MockClock) -> None:
+async def test_typing_is_newest_and_not_queued(autojump_clock: MockClock) -> None:
+    """Only the newest typing is sent, and none that was set while offline."""
     said: list[bool] = []
 
     async def script(peer: Peer) -> None:
@@ -535,7 +576,9 @@ async def test_typing_says_the_newest_word_and_is_dropped_while_offline(autojump
     assert said == [False]
 
 
-async def test_fields_and_frames_that_are_not_known_are_ignored(autojump_clock: MockClock) -> None:
+async def test_unknown_fields_and_frames_are_ignored(autojump_clock: MockClock) -> None:
+    """Unknown fields, frame types and event types of a newer server do no harm."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1, colour="red")
         await peer.send("weather", outlook="fine")
@@ -560,9 +603,8 @@ async def test_fields_and_frames_that_are_not_known_are_ignored(autojump_clock: 
         '{"type": "goodbye"}',
     ],
 )
-async def test_a_server_that_breaks_the_protocol_ends_it_with_what_was_wrong(
-    text: str, autojump_clock: MockClock
-) -> None:
+async def test_broken_protocol_ends_the_client(text: str, autojump_clock: MockClock) -> None:
+    """A message that the protocol does not allow ends the client, and the error names the fault."""
     closed: list[tuple[int | None, str | None]] = []
 
     async def script(peer: Peer) -> None:

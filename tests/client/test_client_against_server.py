@@ -59,7 +59,8 @@ async def until_completed(events: AsyncIterator[Event | Reset]) -> list[Event]:
     raise AssertionError("the stream ended before the run did")
 
 
-async def test_a_run_is_started_and_its_events_arrive_in_order() -> None:
+async def test_events_of_a_run_arrive_in_order() -> None:
+    """The events of a run arrive in order, from its start to its end."""
     async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
         run_id = await client.start("echo", "a b c")
         seen = await until_completed(client.events())
@@ -77,7 +78,8 @@ def seen_epoch(client: Client) -> str:
     return client.welcome.epoch
 
 
-async def test_a_cancelled_run_ends_cancelled_and_a_run_that_is_over_cannot_be() -> None:
+async def test_cancel() -> None:
+    """A cancelled run ends as cancelled. Cancelling a run that is over returns False."""
     async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
         run_id = await client.start("patient", "")
         assert await client.cancel(run_id)
@@ -87,8 +89,8 @@ async def test_a_cancelled_run_ends_cancelled_and_a_run_that_is_over_cannot_be()
         assert not await client.cancel(run_id)
 
 
-async def test_a_start_that_waits_is_known_and_can_be_cancelled() -> None:
-    """``client.queued`` follows welcome and signals; a start is cancelled by its command before it has a run."""
+async def test_queued_start_can_be_cancelled() -> None:
+    """client.queued follows welcomes and signals, and a start is cancelled by its command before it has a run."""
     settings = {"runs_per_user": 1}
     async with (
         make_app(settings=settings).running(port=0) as server,
@@ -119,7 +121,8 @@ async def test_a_start_that_waits_is_known_and_can_be_cancelled() -> None:
     assert refused == ["cancelled"]
 
 
-async def test_a_question_is_answered() -> None:
+async def test_question_is_answered() -> None:
+    """The answer to a question reaches the agent."""
     async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
         await client.start("curious", "")
         events = client.events()
@@ -134,7 +137,8 @@ async def test_a_question_is_answered() -> None:
         assert seen[-1].result == {"n": 42}
 
 
-async def test_refusals_carry_the_servers_code() -> None:
+async def test_refusal_has_the_servers_code() -> None:
+    """A refused command raises CommandRefused with the server's code."""
     async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
         with pytest.raises(CommandRefused) as refused:
             await client.start("nobody", "x")
@@ -142,6 +146,7 @@ async def test_refusals_carry_the_servers_code() -> None:
 
 
 async def test_history_messages_and_signals() -> None:
+    """History, messages and signals work with a real server."""
     async with (
         make_app().running(port=0) as server,
         connect(server.url, "s1") as client,
@@ -158,7 +163,8 @@ async def test_history_messages_and_signals() -> None:
             break
 
 
-async def test_a_restarted_server_is_resumed_where_the_client_was(tmp_path: Path, own_port: int) -> None:
+async def test_resume_after_a_restart(tmp_path: Path, own_port: int) -> None:
+    """After a restart of the server, the client goes on after its last event."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with connect(f"ws://127.0.0.1:{own_port}", "s1") as client:
         events = client.events()
@@ -173,7 +179,8 @@ async def test_a_restarted_server_is_resumed_where_the_client_was(tmp_path: Path
         assert client.statistics().connections == 2
 
 
-async def test_as_many_commands_as_may_wait_while_offline_are_all_done(own_port: int) -> None:
+async def test_offline_commands_are_all_done(own_port: int) -> None:
+    """As many commands as may be queued while offline are all done after the reconnect."""
     texts = [str(number) for number in range(32)]
     async with connect(f"ws://127.0.0.1:{own_port}", "s1") as client, trio.open_nursery() as nursery:
         for text in texts:
@@ -188,7 +195,8 @@ async def test_as_many_commands_as_may_wait_while_offline_are_all_done(own_port:
             assert [event.text for event in sent if isinstance(event, UserMessage)] == texts
 
 
-async def test_a_kept_position_resumes_in_another_client_and_a_lost_one_is_told() -> None:
+async def test_stored_position_resumes_or_resets() -> None:
+    """A stored position resumes in another client, and a lost position is a Reset."""
     async with make_app().running(port=0) as server:
         async with connect(server.url, "s1") as client:
             await client.start("echo", "x y")
@@ -209,7 +217,9 @@ async def test_a_kept_position_resumes_in_another_client_and_a_lost_one_is_told(
                 await anext(client.events())
 
 
-async def test_a_wrong_token_ends_for_good() -> None:
+async def test_wrong_token_ends_the_client() -> None:
+    """A wrong token ends the client with 4501."""
+
     async def gate(credentials: Credentials) -> User:
         if credentials.token != "good":
             raise NotAuthenticated("no")
@@ -227,14 +237,16 @@ async def test_a_wrong_token_ends_for_good() -> None:
             assert await client.start("echo", "x")
 
 
-async def test_a_wrong_path_ends_for_good() -> None:
+async def test_wrong_path_ends_the_client() -> None:
+    """A wrong path ends the client with HTTP 404."""
     async with make_app().running(port=0) as server, connect(f"{server.url}elsewhere", "s1") as client:
         with pytest.raises(HandshakeRejected) as ended:
             await anext(client.events())
         assert ended.value.code == 404
 
 
-async def test_a_log_larger_than_the_buffer_is_read_whole() -> None:
+async def test_log_larger_than_the_buffer() -> None:
+    """A log that is larger than the client's buffer is read completely."""
     words = " ".join(str(n) for n in range(3000))
     async with make_app().running(port=0) as server:
         async with connect(server.url, "s1") as client:

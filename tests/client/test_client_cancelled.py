@@ -57,8 +57,8 @@ async def answer(peer: Peer, *, cut_after: int) -> None:
     seed=st.integers(0, 9),
 )
 @settings(max_examples=scaled(60, 1_000), deadline=None)
-def test_a_cancelled_call_leaves_nothing_behind(calls: list[tuple[str, int]], cut: int, seed: int) -> None:
-    """Over cuts and reconnects too: nothing stays pending, and the calls that follow work."""
+def test_cancelled_call_leaves_nothing_behind(calls: list[tuple[str, int]], cut: int, seed: int) -> None:
+    """A cancelled call leaves no pending command, also across cuts and reconnects, and later calls work."""
 
     async def first(peer: Peer) -> None:
         await answer(peer, cut_after=cut)

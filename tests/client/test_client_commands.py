@@ -40,7 +40,8 @@ async def arrival(client: Client) -> None:
     assert (await anext(client.signals())).name == "here"
 
 
-async def test_a_start_that_lost_its_reply_is_sent_again_with_its_id(autojump_clock: MockClock) -> None:
+async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None:
+    """A start whose reply got lost is sent again with the same id."""
     commands: list[dict[str, Any]] = []
 
     async def first(peer: Peer) -> None:
@@ -63,7 +64,9 @@ async def test_a_start_that_lost_its_reply_is_sent_again_with_its_id(autojump_cl
     assert commands[0]["args"] == {"agent": "assistant", "input": {"q": 1}}
 
 
-async def test_an_answered_command_is_not_sent_again(autojump_clock: MockClock) -> None:
+async def test_answered_command_is_not_sent_again(autojump_clock: MockClock) -> None:
+    """A command whose reply has come is not sent on the next connection."""
+
     async def first(peer: Peer) -> None:
         await peer.welcome()
         command = await peer.expect("command")
@@ -83,7 +86,9 @@ async def test_an_answered_command_is_not_sent_again(autojump_clock: MockClock) 
             await anext(client.events())
 
 
-async def test_a_refused_command_raises_with_its_code(autojump_clock: MockClock) -> None:
+async def test_refused_command_raises(autojump_clock: MockClock) -> None:
+    """A refused command raises CommandRefused with its code and message."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome()
         command = await peer.expect("command")
@@ -96,7 +101,9 @@ async def test_a_refused_command_raises_with_its_code(autojump_clock: MockClock)
         assert refused.value.code == "unknown_agent"
 
 
-async def test_commands_wait_while_offline_in_order_and_no_more_than_allowed(autojump_clock: MockClock) -> None:
+async def test_commands_are_queued_while_offline(autojump_clock: MockClock) -> None:
+    """Commands are queued in order while offline, and one above max_commands is refused as overloaded."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome()
         for text in ("one", "two"):
@@ -119,7 +126,9 @@ async def test_commands_wait_while_offline_in_order_and_no_more_than_allowed(aut
         assert overloaded.value.code == "overloaded"
 
 
-async def test_a_command_that_is_cancelled_before_it_was_sent_is_withdrawn(autojump_clock: MockClock) -> None:
+async def test_cancelled_unsent_command_is_withdrawn(autojump_clock: MockClock) -> None:
+    """A command that is cancelled before it was sent is never sent."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome()
         assert (await peer.expect("command"))["args"] == {"text": "kept"}
@@ -136,7 +145,8 @@ NESTED: Any = orjson.loads("[" * 70 + "]" * 70)
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1: 2}, "\ud800", b"bytes", NESTED])
-async def test_input_that_would_end_the_connection_is_refused_here(value: Any, autojump_clock: MockClock) -> None:
+async def test_unsendable_input_is_refused(value: Any, autojump_clock: MockClock) -> None:
+    """An input for which the server would end the connection is refused as bad_args at the call."""
     async with scripted(stay) as server, server.connect() as client:
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(CommandRefused) as refused:
@@ -144,7 +154,9 @@ async def test_input_that_would_end_the_connection_is_refused_here(value: Any, a
         assert refused.value.code == "bad_args"
 
 
-async def test_a_command_larger_than_the_server_takes_is_refused_here(autojump_clock: MockClock) -> None:
+async def test_too_large_command_is_refused(autojump_clock: MockClock) -> None:
+    """A command above the server's max_frame_bytes is refused as bad_args, before and after the welcome."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome(max_frame_bytes=1024)
         await peer.gone()
@@ -156,7 +168,9 @@ async def test_a_command_larger_than_the_server_takes_is_refused_here(autojump_c
             assert refused.value.code == "bad_args"
 
 
-async def test_history_pages_and_its_refusal(autojump_clock: MockClock) -> None:
+async def test_history(autojump_clock: MockClock) -> None:
+    """A history request returns a page, and raises the refusal of an error frame."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=9)
         asked = await peer.expect("history")
@@ -180,7 +194,9 @@ def _event(seq: int) -> dict[str, Any]:
     return {"seq": seq, "ts": 1, "type": "custom", "data": {"name": "n", "value": seq}}
 
 
-async def test_close_session_is_done_when_only_its_reply_got_lost(autojump_clock: MockClock) -> None:
+async def test_close_session_without_a_reply(autojump_clock: MockClock) -> None:
+    """close_session succeeds if the connection ends with 4506 instead of a reply."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome()
         assert (await peer.expect("command"))["name"] == "session.close"

@@ -38,7 +38,8 @@ async def arrival(client: Client) -> None:
     assert (await anext(client.signals())).name == "here"
 
 
-async def test_leaving_the_block_sends_a_close_frame_and_ends_every_wait(autojump_clock: MockClock) -> None:
+async def test_leaving_ends_every_wait(autojump_clock: MockClock) -> None:
+    """Leaving the block sends a close frame and wakes every task that waits."""
     closed: list[tuple[int | None, str | None]] = []
     ended: list[str] = []
 
@@ -68,7 +69,9 @@ async def test_leaving_the_block_sends_a_close_frame_and_ends_every_wait(autojum
         await client.typing(active=True)
 
 
-async def test_the_block_can_be_left_while_connecting_and_while_waiting(autojump_clock: MockClock) -> None:
+async def test_leaving_while_not_connected(autojump_clock: MockClock) -> None:
+    """The block can be left while the client connects and while it waits for the next attempt."""
+
     async def never(*_: object) -> trio.abc.Stream:
         await trio.sleep_forever()
         raise AssertionError
@@ -87,7 +90,8 @@ async def test_the_block_can_be_left_while_connecting_and_while_waiting(autojump
     assert trio.current_time() == start
 
 
-async def test_what_the_body_raises_comes_out_as_it_is(autojump_clock: MockClock) -> None:
+async def test_exception_of_the_body(autojump_clock: MockClock) -> None:
+    """An exception of the block is raised as it is, and in no group."""
     async with scripted(stay) as server:
         with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
             async with server.connect():
@@ -95,7 +99,8 @@ async def test_what_the_body_raises_comes_out_as_it_is(autojump_clock: MockClock
                 raise KeyError("mine")
 
 
-async def test_a_cancelled_block_ends_at_once(autojump_clock: MockClock) -> None:
+async def test_cancelled_block_ends_at_once(autojump_clock: MockClock) -> None:
+    """A cancelled block ends without waiting for a close handshake."""
     async with scripted(stay) as server:
         with trio.move_on_after(3) as scope:
             async with server.connect():
@@ -104,7 +109,9 @@ async def test_a_cancelled_block_ends_at_once(autojump_clock: MockClock) -> None
         assert trio.current_time() == server.connections[0] + 3
 
 
-async def test_a_cancelled_next_takes_nothing(autojump_clock: MockClock) -> None:
+async def test_cancelled_next_takes_nothing(autojump_clock: MockClock) -> None:
+    """A cancelled anext takes no event."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1)
         await trio.sleep(5)
@@ -123,7 +130,8 @@ async def test_a_cancelled_next_takes_nothing(autojump_clock: MockClock) -> None
         assert await take(events, 1) == [1]
 
 
-async def test_two_tasks_cannot_share_the_events(autojump_clock: MockClock) -> None:
+async def test_two_tasks_cannot_iterate(autojump_clock: MockClock) -> None:
+    """A second task that waits for events gets BusyResourceError."""
     async with scripted(stay) as server, server.connect() as client, trio.open_nursery() as nursery:
         nursery.start_soon(anext, client.events())
         await trio.testing.wait_all_tasks_blocked()

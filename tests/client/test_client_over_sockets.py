@@ -11,7 +11,9 @@ from actors import Event, UserMessage
 from transport.errors import ConnectionClosedForGood, HandshakeRejected
 
 
-async def test_a_conversation_with_a_cut_in_the_middle_of_a_message() -> None:
+async def test_cut_in_the_middle_of_a_message() -> None:
+    """A connection that is cut in the middle of a message is resumed."""
+
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=4)
         await peer.events(1, 2)
@@ -29,7 +31,8 @@ async def test_a_conversation_with_a_cut_in_the_middle_of_a_message() -> None:
         assert [event.seq for event in seen if isinstance(event, Event)] == [1, 2, 3, 4]
 
 
-async def test_an_event_of_a_mebibyte_arrives() -> None:
+async def test_event_of_a_mebibyte() -> None:
+    """An event of a mebibyte arrives."""
     text = "ü" * 2**19
 
     async def script(peer: Peer) -> None:
@@ -43,7 +46,9 @@ async def test_an_event_of_a_mebibyte_arrives() -> None:
         assert arrived.text == text
 
 
-async def test_a_message_larger_than_the_client_takes_ends_it() -> None:
+async def test_too_large_message_ends_the_client() -> None:
+    """A message above max_message_size ends the client with 1009."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1)
         await peer.send("events", events=[{**event(1), "data": {"text": "x" * 5000}}])
@@ -55,7 +60,9 @@ async def test_a_message_larger_than_the_client_takes_ends_it() -> None:
         assert ended.value.code == 1009
 
 
-async def test_a_binary_message_ends_it() -> None:
+async def test_binary_message_ends_the_client() -> None:
+    """A binary message ends the client."""
+
     async def script(peer: Peer) -> None:
         await peer.welcome()
         await peer.connection.send(orjson.dumps({"type": "ping"}))
@@ -66,7 +73,8 @@ async def test_a_binary_message_ends_it() -> None:
             await anext(client.events())
 
 
-async def test_the_subprotocol_is_offered_and_the_path_kept() -> None:
+async def test_upgrade_request() -> None:
+    """The upgrade offers the subprotocol, and keeps path and query of the URL."""
     upgrades: list[tuple[str, str]] = []
 
     async def script(peer: Peer) -> None:
@@ -83,8 +91,8 @@ async def test_the_subprotocol_is_offered_and_the_path_kept() -> None:
     assert upgrades == [("/deep?x=1", "greenroom.v1")]
 
 
-async def test_a_client_leaves_a_server_that_reads_nothing() -> None:
-    """A stalled peer must not keep the block open: the close handshake has a limit, then the stream is cut."""
+async def test_leaving_a_stalled_server() -> None:
+    """A server that reads nothing does not keep the block open: the close handshake has a time limit."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     accepted: list[trio.SocketStream] = []
 
@@ -103,7 +111,8 @@ async def test_a_client_leaves_a_server_that_reads_nothing() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_no_server_is_waited_for(own_port: int) -> None:
+async def test_no_server(own_port: int) -> None:
+    """A client that cannot connect waits for its next attempt, and tells the failure."""
     async with scripted(sockets=True) as server:
         server.url = f"ws://127.0.0.1:{own_port}"
         async with server.connect() as client:
@@ -112,7 +121,9 @@ async def test_no_server_is_waited_for(own_port: int) -> None:
             assert client.statistics().last_failure.startswith("1006: cannot connect: ")
 
 
-async def test_a_plain_http_answer_ends_it() -> None:
+async def test_plain_http_server() -> None:
+    """A plain HTTP answer ends the client."""
+
     async def page(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")

@@ -12,20 +12,19 @@ from _scripted_server import event, welcome
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors import CommandRefused, Event, Position
-from transport.client._buffer import EventBuffer, GapError
+from transport.client._buffer import EventBuffer, GapError, Reset
 from transport.client._commands import Commands
 from transport.client._core import Answer, ClientCore, Retry
-from transport.client._frames import Reset
 from transport.client._reconnect_delays import ReconnectDelays
 from transport.errors import ConnectionClosedForGood, PositionLost, ServerBrokeProtocol
+from transport.protocol.client_frames import CommandFrame, Hello
 
 
 def make_core(
     *, max_events: int = 1000, resume: Position | None = None, from_: str = "oldest", renewable: bool = False
 ) -> ClientCore:
     return ClientCore(
-        session="s1",
-        hello={"from": from_, "strict": False, "client": "test"},
+        hello=Hello("s1", from_latest=from_ == "latest", client="test"),
         buffer=EventBuffer(max_events, 10**6, received=resume, applied=resume),
         commands=Commands(5),
         delays=ReconnectDelays(Random(1)),
@@ -84,7 +83,7 @@ class Model(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: not self.connected)
     def connect(self) -> None:
-        self.core.opened("t")
+        self.core.on_opened("t")
         (hello,) = sent(self.core)
         resume = hello.get("resume")
         fields: dict[str, Any] = {"recovered": False}
@@ -99,7 +98,7 @@ class Model(RuleBasedStateMachine):
             self.cursor = resume["seq"]
         self.expected_resets += "reset" in fields
         frame = welcome(epoch=f"e{self.epoch}", oldest=self.oldest, latest=self.log, **fields)
-        self.core.received(text("welcome", **frame))
+        self.core.on_message(text("welcome", **frame))
         self.connected = True
         self.commands_arrive()
 
@@ -107,7 +106,7 @@ class Model(RuleBasedStateMachine):
         buffer = self.core.buffer
         buffer.skipping = buffer.skipping or buffer.full  # the reader's patience is over
         try:
-            self.core.received(text("events", events=[event(seq) for seq in range(first, last + 1)]))
+            self.core.on_message(text("events", events=[event(seq) for seq in range(first, last + 1)]))
         except GapError:
             self.disconnect()
 
@@ -144,13 +143,13 @@ class Model(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.connected)
     def disconnect(self) -> None:
-        self.core.closed(1006, "", 0)
+        self.core.on_closed(1006, "", 0)
         self.connected = False
 
     @rule()
     def the_application_asks(self) -> None:
         id_ = f"c{len(self.asked)}"
-        frame = {"type": "command", "id": id_, "name": "message.send", "args": {"text": "x"}}
+        frame = CommandFrame(id_, "message.send", {"text": "x"})
         if len(self.core.commands) == 5:
             with pytest.raises(CommandRefused, match="5 commands wait"):
                 self.core.commands.submit(frame)
@@ -169,7 +168,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.connected and self.replies)
     def replies_arrive(self) -> None:
         for id_ in self.replies:
-            for output in self.core.received(text("reply", id=id_, ok=True, result={})):
+            for output in self.core.on_message(text("reply", id=id_, ok=True, result={})):
                 assert isinstance(output, Answer)
                 assert not self.asked[output.id], "answered twice"
                 self.asked[output.id] = True
@@ -208,24 +207,26 @@ class Model(RuleBasedStateMachine):
 TestModel = Model.TestCase
 
 
-def test_hello_comes_first_and_commands_wait_for_the_welcome() -> None:
+def test_order_of_frames() -> None:
+    """The hello is sent first. Before the welcome only pongs follow, and after it commands and then typing."""
     core = make_core()
-    core.commands.submit({"type": "command", "id": "c1", "name": "message.send", "args": {"text": "x"}})
-    core.opened(None)
+    core.commands.submit(CommandFrame("c1", "message.send", {"text": "x"}))
+    core.on_opened(None)
     assert [frame["type"] for frame in sent(core)] == ["hello"]
-    core.received(text("ping"))
+    core.on_message(text("ping"))
     assert [frame["type"] for frame in sent(core)] == ["pong"]
-    core.received(text("welcome", **welcome()))
+    core.on_message(text("welcome", **welcome()))
     core.typing(active=True)
     assert [frame["type"] for frame in sent(core)] == ["command", "typing"]
 
 
 @pytest.mark.parametrize("kind", ["events", "signal", "reply", "history", "error"])
-def test_nothing_but_a_welcome_may_follow_a_hello(kind: str) -> None:
+def test_frame_before_the_welcome_is_refused(kind: str) -> None:
+    """A frame that needs a welcome breaks the protocol before it."""
     core = make_core()
-    core.opened(None)
+    core.on_opened(None)
     with pytest.raises(ServerBrokeProtocol, match="before a welcome"):
-        core.received(text(kind))
+        core.on_message(text(kind))
 
 
 @pytest.mark.parametrize(
@@ -241,57 +242,64 @@ def test_nothing_but_a_welcome_may_follow_a_hello(kind: str) -> None:
         ({"runs": [{"run_id": 1, "agent": "a", "started": 1}]}, "run_id"),
     ],
 )
-def test_a_welcome_that_cannot_be_is_refused(fields: dict[str, Any], fault: str) -> None:
+def test_invalid_welcome_is_refused(fields: dict[str, Any], fault: str) -> None:
+    """A welcome with a wrong field breaks the protocol, and the error names the field."""
     core = make_core()
-    core.opened(None)
+    core.on_opened(None)
     with pytest.raises(ServerBrokeProtocol, match=fault):
-        core.received(text("welcome", **welcome(**fields)))
+        core.on_message(text("welcome", **welcome(**fields)))
 
 
-def test_a_second_welcome_is_refused() -> None:
+def test_second_welcome_is_refused() -> None:
+    """A second welcome on one connection breaks the protocol."""
     core = make_core()
-    core.opened(None)
-    core.received(text("welcome", **welcome()))
+    core.on_opened(None)
+    core.on_message(text("welcome", **welcome()))
     with pytest.raises(ServerBrokeProtocol, match="second welcome"):
-        core.received(text("welcome", **welcome()))
+        core.on_message(text("welcome", **welcome()))
 
 
-def test_replies_to_nobody_are_ignored() -> None:
+def test_unexpected_replies_are_ignored() -> None:
+    """A reply or an error to no waiting request is ignored."""
     core = make_core()
-    core.opened(None)
-    core.received(text("welcome", **welcome()))
-    assert core.received(text("reply", id="who", ok=True, result={})) == []
-    assert core.received(text("error", code="rate_limited", message="")) == []
+    core.on_opened(None)
+    core.on_message(text("welcome", **welcome()))
+    assert core.on_message(text("reply", id="who", ok=True, result={})) == []
+    assert core.on_message(text("error", code="rate_limited", message="")) == []
 
 
-def test_how_a_connection_ended_decides_what_follows() -> None:
+def test_end_decides_the_next_step() -> None:
+    """The close code or HTTP status decides whether the client retries, renews its token or ends."""
     core = make_core()
-    assert isinstance(core.closed(1001, "", 0), Retry)
-    assert isinstance(core.closed(4410, "", 0), PositionLost)
-    assert type(core.closed(4004, "", 0)) is ConnectionClosedForGood
-    renewing = make_core(renewable=True).closed(4004, "", 0)
+    assert isinstance(core.on_closed(1001, "", 0), Retry)
+    assert isinstance(core.on_closed(4410, "", 0), PositionLost)
+    assert type(core.on_closed(4004, "", 0)) is ConnectionClosedForGood
+    renewing = make_core(renewable=True).on_closed(4004, "", 0)
     assert isinstance(renewing, Retry)
     assert renewing.renew
-    assert [type(core.rejected(status, "")) is Retry for status in (400, 401, 403, 404, 408, 425, 429, 500, 503)] == [
+    statuses = (400, 401, 403, 404, 408, 425, 429, 500, 503)
+    assert [type(core.on_rejected(status, "")) is Retry for status in statuses] == [
         *[False] * 4,
         *[True] * 5,
     ]
 
 
 @pytest.mark.parametrize("retry_ms", [-1, "5", None, True, 10**9])
-def test_a_retry_ms_that_makes_no_sense_is_ignored(retry_ms: object) -> None:
+def test_invalid_retry_ms_is_ignored(retry_ms: object) -> None:
+    """An invalid retry_ms of a goodbye is ignored, and the delay is drawn."""
     core = make_core()
-    core.opened(None)
-    core.received(text("goodbye", code=1001, reason="", retry_ms=retry_ms))
-    decision = core.closed(1001, "", 0)
+    core.on_opened(None)
+    core.on_message(text("goodbye", code=1001, reason="", retry_ms=retry_ms))
+    decision = core.on_closed(1001, "", 0)
     assert isinstance(decision, Retry)
     assert decision.delay <= 0.2
 
 
-def test_a_reset_to_the_newest_events_is_told_from_the_oldest_kept_one() -> None:
+def test_reset_of_a_client_from_latest() -> None:
+    """After a reset, a client that began at the latest event goes on at the oldest kept one."""
     core = make_core(resume=Position("e0", 5), from_="latest")
-    core.opened(None)
-    core.received(text("welcome", **welcome(oldest=3, latest=9, reset="epoch_changed")))
-    core.received(text("events", events=[event(3)]))
+    core.on_opened(None)
+    core.on_message(text("welcome", **welcome(oldest=3, latest=9, reset="epoch_changed")))
+    core.on_message(text("events", events=[event(3)]))
     assert core.buffer.take() == Reset("epoch_changed")
     assert core.buffer.applied == Position("e1", 2)

@@ -126,30 +126,28 @@ ENDS: dict[str, Answer] = {
 
 @pytest.mark.parametrize("stays", [False, True])
 @pytest.mark.parametrize("name", COMES_BACK)
-async def test_an_answer_that_may_be_another_next_time_is_come_back_from(
-    name: str, stays: bool, autojump_clock: MockClock
-) -> None:
-    """The client waits and tries again, whether the peer hangs up or says nothing more."""
+async def test_client_retries_after_a_temporary_answer(name: str, stays: bool, autojump_clock: MockClock) -> None:
+    """The client tries again after an answer that may pass, whether the peer hangs up or stays silent."""
     client = await meet(COMES_BACK[name], stays=stays)
     assert client.statistics().failures >= 2
     assert client.statistics().last_failure
 
 
 @pytest.mark.parametrize("name", ENDS)
-async def test_an_answer_that_stays_ends_it_with_one_error(name: str, autojump_clock: MockClock) -> None:
-    """An HTTP refusal and a broken frame end the client with an error of this library, in no group."""
+async def test_client_ends_after_a_final_answer(name: str, autojump_clock: MockClock) -> None:
+    """An HTTP refusal or a broken frame ends the client with one error of this library, in no group."""
     with pytest.raises(ConnectionClosedForGood):
         await meet(ENDS[name])
 
 
-async def test_an_answer_in_drips_has_the_time_of_one_upgrade(autojump_clock: MockClock) -> None:
-    """A peer that sends a byte a second is left after ``connect_seconds``, each time."""
+async def test_slow_answer_has_connect_seconds(autojump_clock: MockClock) -> None:
+    """A peer that sends one byte a second is left after connect_seconds, each time."""
     client = await meet(lambda _: [b"H"] * 100, drip=1.0, seconds=100.0)
     assert 4 <= client.statistics().failures <= 12
 
 
-async def test_a_refusal_without_end_is_not_kept(autojump_clock: MockClock) -> None:
-    """The client hangs up on an answer of more than a mebibyte, however soon it arrives."""
+async def test_endless_refusal_is_cut(autojump_clock: MockClock) -> None:
+    """The client hangs up on an answer to the upgrade of more than a mebibyte."""
     taken = parts = 0
 
     def endless(_: bytes) -> Iterator[bytes]:
@@ -180,10 +178,8 @@ ANSWERS = st.one_of(
 
 @given(answer=ANSWERS, cut=st.integers(0, 400), stays=st.booleans())
 @settings(max_examples=scaled(150, 1_500), deadline=None)
-def test_no_answer_ends_the_client_with_a_foreign_exception(
-    answer: tuple[bytes, bytes], cut: int, *, stays: bool
-) -> None:
-    """Whatever bytes a peer answers, before or after the upgrade: retries, or one error that is ours."""
+def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: int, *, stays: bool) -> None:
+    """Whatever bytes a peer answers, the client retries, or ends with one error of this library."""
     begin, rest = answer
 
     def made(request: bytes) -> list[bytes]:
@@ -236,10 +232,10 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-async def test_what_open_stream_raises_is_an_attempt_that_failed(
+async def test_exception_of_open_stream(
     error: Exception, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception of the application's code is tried again after too, and is logged where it is no network error."""
+    """An exception of open_stream fails the attempt, and is logged unless it is a network error."""
     attempts = 0
 
     async def fails(*_: object) -> trio.abc.Stream:
@@ -261,10 +257,8 @@ async def test_what_open_stream_raises_is_an_attempt_that_failed(
     assert bool(caplog.records) is not isinstance(error, (OSError, trio.BrokenResourceError))
 
 
-async def test_what_is_no_stream_is_an_attempt_that_failed(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An ``open_stream`` that returns something else breaks its attempt, not the client."""
+async def test_open_stream_without_a_stream(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    """An open_stream that returns something else than a stream fails the attempt, not the client."""
 
     async def nothing(*_: object) -> Any:
         await trio.lowlevel.checkpoint()
@@ -282,15 +276,15 @@ async def test_what_is_no_stream_is_an_attempt_that_failed(
     ["ws://a..b:1/", "ws://.a/", f"ws://{'a' * 70}.com/", "ws://[::1/", "ws://a:99999/", "ws://a:0/", "ws://ho st/",
      "ws:///x", "ws://a/b c", "ws://a/ü"],
 )  # fmt: skip
-async def test_a_url_that_nothing_can_connect_to_is_refused_at_the_call(url: str) -> None:
-    """No name that a resolver chokes on, and no path that HTTP does not allow, gets as far as an attempt."""
+async def test_unusable_url_raises(url: str) -> None:
+    """A URL with a host that no resolver accepts, or a path that HTTP does not allow, raises at the call."""
     with pytest.raises(ValueError, match=r"URL|path"):
         async with connect(url, "s1"):
             pytest.fail("it was accepted")
 
 
-async def test_a_plain_server_behind_wss_is_come_back_from() -> None:
-    """A TLS handshake with what speaks no TLS is an attempt that failed."""
+async def test_server_without_tls() -> None:
+    """A failed TLS handshake fails the attempt, and the client tries again."""
 
     async def plain(stream: trio.SocketStream) -> None:
         await stream.receive_some()
@@ -309,8 +303,8 @@ async def test_a_plain_server_behind_wss_is_come_back_from() -> None:
 # --- nothing of an old attempt ----------------------------------------------------------------------------------------
 
 
-async def test_a_goodbye_counts_for_its_own_connection_only(autojump_clock: MockClock) -> None:
-    """Attempts after the one that was said goodbye to wait by the backoff, not by its ``retry_ms``."""
+async def test_goodbye_counts_for_one_connection(autojump_clock: MockClock) -> None:
+    """The retry_ms of a goodbye counts once. Later attempts wait by the backoff."""
 
     async def parting(peer: Peer) -> None:
         await peer.welcome()
@@ -328,8 +322,8 @@ async def test_a_goodbye_counts_for_its_own_connection_only(autojump_clock: Mock
     assert server.connections[-1] - server.connections[1] > 1
 
 
-async def test_a_lost_final_goodbye_is_not_told_twice(autojump_clock: MockClock) -> None:
-    """An expired token is fetched again once for the goodbye that said so, not once for each later failure."""
+async def test_goodbye_renews_the_token_once(autojump_clock: MockClock) -> None:
+    """A token is fetched again once for the goodbye that said it expired, and not for each later failure."""
     fetched = 0
 
     def fresh() -> str:

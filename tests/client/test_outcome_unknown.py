@@ -19,6 +19,7 @@ from transport.client._core import Answer, ClientCore
 from transport.client._reconnect_delays import ReconnectDelays
 from transport.client._stopwatch import Stopwatch, awake_or_asleep
 from transport.errors import ConnectionClosedForGood, OutcomeUnknown, ServerBrokeProtocol, TokenUnavailable
+from transport.protocol.client_frames import CommandFrame, Hello, HistoryFrame
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -39,8 +40,7 @@ class Line:
 
     def __init__(self, *clocks: Time) -> None:
         self.core = ClientCore(
-            session="s1",
-            hello={},
+            hello=Hello("s1"),
             buffer=EventBuffer(10, 10**6, received=None, applied=None),
             commands=Commands(5, clocks),
             delays=ReconnectDelays(Random(1)),
@@ -50,47 +50,48 @@ class Line:
 
     def attach(self, **fields: Any) -> list[str]:
         """Be welcomed on a new connection; return the ids of the commands that are sent on it."""
-        self.core.opened(None)
+        self.core.on_opened(None)
         assert self.core.next_frame() is not None
         self.core.buffer.received = None
-        outputs = self.core.received(orjson.dumps({"type": "welcome", **welcome(**fields)}).decode())
+        outputs = self.core.on_message(orjson.dumps({"type": "welcome", **welcome(**fields)}).decode())
         self.answers += [output for output in outputs if isinstance(output, Answer)]
         return self.sent()
 
     def sent(self) -> list[str]:
-        self.answers += self.core.forgotten()
+        self.answers += self.core.expire_commands()
         ids: list[str] = []
         while (frame := self.core.next_frame()) is not None:
             ids.append(orjson.loads(frame)["id"])
         return ids
 
     def submit(self, id_: str, kind: str = "command") -> None:
-        self.core.commands.submit({"type": kind, "id": id_})
+        frame = HistoryFrame(id_, 0, 1) if kind == "history" else CommandFrame(id_, "message.send", {"text": "x"})
+        self.core.commands.submit(frame)
 
 
 @pytest.mark.parametrize("away", [4.9, 5.0, 5.1])
-def test_a_command_is_sent_again_within_the_servers_memory_and_not_beyond(away: float) -> None:
-    """The limit is what the welcome says, from the first time that the command was sent."""
+def test_command_expires(away: float) -> None:
+    """A command is sent again until command_memory_ms after it was first sent, and then ends as outcome unknown."""
     time = Time()
     line = Line(time)
     line.submit("a")
     time.now += 1000  # waiting to be sent for the first time costs nothing
     assert line.attach(command_memory_ms=5000) == ["a"]
-    line.core.closed(1006, "", 0)
+    line.core.on_closed(1006, "", 0)
     time.now += away
     assert line.attach(command_memory_ms=5000) == (["a"] if away <= 5 else [])
     assert [type(answer.outcome) for answer in line.answers] == ([] if away <= 5 else [OutcomeUnknown])
     assert len(line.core.commands) == (away <= 5)
 
 
-def test_sending_again_does_not_begin_the_time_anew() -> None:
-    """The server remembers from the first time on, however often the command came since."""
+def test_age_counts_from_the_first_time() -> None:
+    """The age of a command counts from the first time that it was sent, however often it was sent since."""
     time = Time()
     line = Line(time)
     line.submit("a")
     for _ in range(3):
         assert line.attach(command_memory_ms=10_000) == ["a"]
-        line.core.left()
+        line.core.on_left()
         time.now += 3
     time.now += 2
     assert line.attach(command_memory_ms=10_000) == []
@@ -98,81 +99,81 @@ def test_sending_again_does_not_begin_the_time_anew() -> None:
 
 
 @pytest.mark.parametrize(("then", "now"), [(5000, 60_000), (60_000, 5000)])
-def test_the_shorter_memory_counts_where_the_server_changed(then: int, now: int) -> None:
-    """A command may be known to the server of then by its rule, and to the one of now by another."""
+def test_shorter_memory_counts(then: int, now: int) -> None:
+    """If the server changed, the shorter of the two memories counts."""
     time = Time()
     line = Line(time)
     line.submit("a")
     assert line.attach(command_memory_ms=then) == ["a"]
-    line.core.left()
+    line.core.on_left()
     time.now += 6
     assert line.attach(command_memory_ms=now) == []
 
 
-def test_an_older_server_remembers_for_300_s() -> None:
-    """A welcome without the field stands for the memory that servers had before they said so."""
+def test_default_memory() -> None:
+    """A server whose welcome has no command_memory_ms remembers ids for 300 s."""
     time = Time()
     line = Line(time)
     line.submit("a")
     line.submit("b")
     assert line.attach() == ["a", "b"]
-    line.core.left()
+    line.core.on_left()
     time.now += 300
     assert line.attach() == ["a", "b"]
-    line.core.left()
+    line.core.on_left()
     time.now += 0.1
     assert line.attach() == []
 
 
-def test_what_waits_to_be_written_grows_too_old_there() -> None:
-    """The age is looked at when a command is written, not only when its connection began."""
+def test_command_expires_while_it_waits_to_be_sent() -> None:
+    """The age of a command is checked when it is sent, and not only when its connection begins."""
     time = Time()
     line = Line(time)
     line.submit("a")
     line.attach(command_memory_ms=5000)
-    line.core.left()
-    line.core.opened(None)
+    line.core.on_left()
+    line.core.on_opened(None)
     line.core.next_frame()
     line.core.buffer.received = None
-    line.core.received(orjson.dumps({"type": "welcome", **welcome(command_memory_ms=5000)}).decode())
+    line.core.on_message(orjson.dumps({"type": "welcome", **welcome(command_memory_ms=5000)}).decode())
     time.now += 6  # the hello's connection takes its time
     assert line.sent() == []
     assert [answer.id for answer in line.answers] == ["a"]
 
 
-def test_a_command_on_a_living_connection_waits_as_long_as_it_takes() -> None:
-    """Its reply may still come; only sending again is limited."""
+def test_sent_command_does_not_expire() -> None:
+    """A command that was sent on the present connection waits for its reply as long as it takes."""
     time = Time()
     line = Line(time)
     line.submit("a")
     line.attach(command_memory_ms=5000)
     time.now += 100
-    assert line.core.forgotten() == []
-    line.core.left()
+    assert line.core.expire_commands() == []
+    line.core.on_left()
     assert line.sent() == []
     assert [answer.id for answer in line.answers] == ["a"]
 
 
-def test_a_request_for_history_is_repeated_at_any_age() -> None:
-    """It changes nothing, so it may be done twice."""
+def test_history_request_does_not_expire() -> None:
+    """A history request changes nothing, so it is sent again at any age."""
     time = Time()
     line = Line(time)
     line.submit("h", "history")
     assert line.attach(command_memory_ms=0) == ["h"]
-    line.core.left()
+    line.core.on_left()
     time.now += 1000
     assert line.attach(command_memory_ms=0) == ["h"]
 
 
 @pytest.mark.parametrize("value", [-1, "soon", 1.5, True])
-def test_a_memory_that_cannot_be_is_refused(value: object) -> None:
-    """A client that guessed would run commands twice."""
+def test_invalid_memory_is_refused(value: object) -> None:
+    """An invalid command_memory_ms breaks the protocol: a client that guessed could do commands twice."""
     with pytest.raises(ServerBrokeProtocol):
         Line(Time()).attach(command_memory_ms=value)
 
 
-def test_the_clock_that_went_furthest_counts() -> None:
-    """One clock stands still while the machine sleeps, another one in a test: neither hides time from the other."""
+def test_largest_time_counts() -> None:
+    """Of several clocks the largest time counts, so that a clock that stood still does not matter."""
     one, other = Time(), Time()
     watch = Stopwatch(one, other)
     one.now += 5
@@ -182,8 +183,8 @@ def test_the_clock_that_went_furthest_counts() -> None:
     assert awake_or_asleep() <= awake_or_asleep()
 
 
-async def test_a_start_that_was_away_too_long_raises_and_is_not_sent(autojump_clock: MockClock) -> None:
-    """``start`` raises OutcomeUnknown, by then or when the server is back, and the server gets nothing more of it."""
+async def test_expired_start_raises(autojump_clock: MockClock) -> None:
+    """A start that expired while offline raises OutcomeUnknown, and is not sent again."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(command_memory_ms=60_000)
@@ -206,8 +207,8 @@ async def test_a_start_that_was_away_too_long_raises_and_is_not_sent(autojump_cl
     assert client.statistics().resent == 0
 
 
-async def test_a_command_ends_in_time_while_nothing_can_be_reached(autojump_clock: MockClock) -> None:
-    """No reply can come any more, so the caller is not kept waiting for the network's return."""
+async def test_command_expires_while_offline(autojump_clock: MockClock) -> None:
+    """A command expires while no server can be reached: its caller does not wait for the network."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(command_memory_ms=60_000)
@@ -251,8 +252,8 @@ class SlowOnce(trio.abc.Stream):
         await self.inner.aclose()
 
 
-async def test_a_command_that_waits_behind_a_slow_one_is_not_written_too_late(autojump_clock: MockClock) -> None:
-    """The connection began in time, and the command's turn on it came too late."""
+async def test_command_expires_behind_a_slow_one(autojump_clock: MockClock) -> None:
+    """A command that waits behind the slow sending of another one is not sent after it expired."""
     arrived: list[str] = []
 
     async def first(peer: Peer) -> None:
@@ -294,8 +295,8 @@ async def test_a_command_that_waits_behind_a_slow_one_is_not_written_too_late(au
 # --- the token callable -----------------------------------------------------------------------------------------------
 
 
-async def test_a_token_callable_that_hangs_is_cancelled_and_called_again(autojump_clock: MockClock) -> None:
-    """The client is not held up by one call, and nothing of it comes late."""
+async def test_hanging_token_callable(autojump_clock: MockClock) -> None:
+    """A token callable that hangs is cancelled, and called again with the next attempt."""
     calls: list[str] = []
 
     async def fresh() -> str:
@@ -320,8 +321,8 @@ async def test_a_token_callable_that_hangs_is_cancelled_and_called_again(autojum
 
 
 @pytest.mark.parametrize("token", [7, b"bytes", "\ud800"])
-async def test_a_token_that_is_no_text_ends_the_client_with_one_error(token: Any, autojump_clock: MockClock) -> None:
-    """It could never be written into a hello."""
+async def test_token_that_is_not_text(token: Any, autojump_clock: MockClock) -> None:
+    """A token that a hello cannot hold ends the client with TokenUnavailable, or raises at the call."""
     async with scripted() as server, server.connect(token=lambda: token) as client:
         with pytest.raises(TokenUnavailable, match="no string"):
             await anext(client.events())
@@ -330,8 +331,8 @@ async def test_a_token_that_is_no_text_ends_the_client_with_one_error(token: Any
             pytest.fail("it was accepted")
 
 
-async def test_a_client_can_be_left_while_its_token_is_fetched(autojump_clock: MockClock) -> None:
-    """Leaving the block cancels the callable."""
+async def test_leaving_while_the_token_is_fetched(autojump_clock: MockClock) -> None:
+    """Leaving the block cancels the token callable."""
     async with scripted() as server:
         with trio.fail_after(1):
             async with server.connect(token=trio.sleep_forever):
@@ -342,10 +343,8 @@ async def test_a_client_can_be_left_while_its_token_is_fetched(autojump_clock: M
 
 
 @pytest.mark.parametrize(("after", "limit"), [(1.5, 1), (True, 1), (0, True), (0, "1"), (-1, 1), (0, 501), (2**53, 1)])
-async def test_a_request_for_history_that_the_server_would_end_it_for_raises(
-    after: Any, limit: Any, autojump_clock: MockClock
-) -> None:
-    """Nothing of it is sent, and nothing waits."""
+async def test_invalid_history_request_raises(after: Any, limit: Any, autojump_clock: MockClock) -> None:
+    """A history request out of its bounds raises ValueError, and nothing is sent."""
     async with scripted(ConnectionRefusedError("nobody")) as server, server.connect() as client:
         with pytest.raises(ValueError, match="after must be"):
             await client.history(after, limit)
@@ -358,10 +357,8 @@ CYCLE.append(CYCLE)
 
 
 @pytest.mark.parametrize("value", [CYCLE, object(), 2**60, {"a": {1, 2}}, float("inf")])
-async def test_an_input_that_is_no_json_raises_at_the_call_and_leaves_nothing(
-    value: Any, autojump_clock: MockClock
-) -> None:
-    """The next connection has nothing of it to send."""
+async def test_unserialisable_input_leaves_nothing(value: Any, autojump_clock: MockClock) -> None:
+    """An input that is not JSON is refused at the call, and the next connection has nothing to send."""
     async with scripted(ConnectionRefusedError("nobody")) as server, server.connect() as client:
         with pytest.raises(CommandRefused) as refused:
             await client.start("a", value)
@@ -375,8 +372,8 @@ async def test_an_input_that_is_no_json_raises_at_the_call_and_leaves_nothing(
     [{"client": 5}, {"client": "\ud800"}, {"patience": float("nan")}, {"connect_seconds": 0}, {"token_seconds": -1},
      {"buffer_events": 0}, {"buffer_bytes": 0}, {"max_commands": -1}, {"signals": -1}, {"max_message_size": 0}],
 )  # fmt: skip
-async def test_options_that_would_break_it_later_are_refused_at_the_call(options: dict[str, Any]) -> None:
-    """The error names the option."""
+async def test_bad_options_raise(options: dict[str, Any]) -> None:
+    """An option with which the client could not work raises ValueError that names it."""
     async with scripted() as server:
         with pytest.raises(ValueError, match=next(iter(options))):
             async with server.connect(**options):
@@ -384,8 +381,8 @@ async def test_options_that_would_break_it_later_are_refused_at_the_call(options
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-async def test_an_exit_of_the_body_comes_out_as_it_is(error: type[BaseException], autojump_clock: MockClock) -> None:
-    """``sys.exit()`` in the block exits with its status, in no group."""
+async def test_exit_of_the_body(error: type[BaseException], autojump_clock: MockClock) -> None:
+    """SystemExit or KeyboardInterrupt in the block is raised as it is, and in no group."""
     async with scripted(ConnectionRefusedError("nobody")) as server:
         with pytest.raises(error):  # noqa: PT012  the end of the block is what is tested
             async with server.connect():

@@ -25,10 +25,12 @@ from transport.errors import (
         (ServerBrokeProtocol(), "closed for good with 1002: the server broke the protocol"),
     ],
 )
-def test_an_ended_connection_says_its_code_and_its_reason(error: ConnectionClosedForGood, said: str) -> None:
+def test_text_of_an_ended_connection(error: ConnectionClosedForGood, said: str) -> None:
+    """The text of an ended connection has its code and reason."""
     assert str(error) == said
     assert isinstance(error, GreenroomError)
 
 
-def test_who_catches_what_is_not_authenticated_catches_what_has_expired() -> None:
+def test_expired_is_not_authenticated() -> None:
+    """TokenExpired is caught as NotAuthenticated."""
     assert issubclass(TokenExpired, NotAuthenticated)

@@ -22,7 +22,8 @@ def live(node: Node, server: ScriptedServer, options: str = "", **welcome: objec
 # --- hello ------------------------------------------------------------------------------------------------------------
 
 
-def test_hello_comes_first_with_session_token_and_subprotocol(node: Node, server: ScriptedServer) -> None:
+def test_hello(node: Node, server: ScriptedServer) -> None:
+    """The first frame is a hello with session and token, on a connection that offers the subprotocol."""
     node.connect("token: async () => 't1', from: 'latest'")
     connection = server.accept()
     assert connection.subprotocol == "greenroom.v1"
@@ -32,11 +33,13 @@ def test_hello_comes_first_with_session_token_and_subprotocol(node: Node, server
 
 
 @pytest.mark.parametrize("bad", ["'http://127.0.0.1/', { session: 's1' }", "url, { session: 'a b' }", "url, {}"])
-def test_arguments_that_cannot_be_used_are_refused_at_once(node: Node, bad: str) -> None:
+def test_bad_arguments_throw(node: Node, bad: str) -> None:
+    """connect throws for an argument that cannot be used."""
     assert node.run(f"try {{ open({bad}) }} catch (error) {{ return error.name }}") == "TypeError"
 
 
-def test_states_are_told_in_order(node: Node, server: ScriptedServer) -> None:
+def test_states(node: Node, server: ScriptedServer) -> None:
+    """The states are announced in order."""
     connection = live(node, server)
     connection.cut()
     node.reconnect()
@@ -48,7 +51,8 @@ def test_states_are_told_in_order(node: Node, server: ScriptedServer) -> None:
 # --- each event once, in order ----------------------------------------------------------------------------------------
 
 
-def test_resume_names_the_last_event_and_what_it_has_is_dropped(node: Node, server: ScriptedServer) -> None:
+def test_resume_and_duplicates(node: Node, server: ScriptedServer) -> None:
+    """The resume has the position of the last event, and duplicates are dropped."""
     connection = live(node, server)
     connection.events(1, 2, 3)
     assert node.seqs(3) == [1, 2, 3]
@@ -62,7 +66,8 @@ def test_resume_names_the_last_event_and_what_it_has_is_dropped(node: Node, serv
     assert node.seqs(5) == [1, 2, 3, 4, 5]
 
 
-def test_a_gap_ends_the_connection_and_is_filled_by_the_next(node: Node, server: ScriptedServer) -> None:
+def test_gap_is_resumed(node: Node, server: ScriptedServer) -> None:
+    """A gap ends the connection, and the next one brings the missing events."""
     connection = live(node, server)
     connection.events(1, 2)
     connection.events(4, 5)
@@ -75,7 +80,8 @@ def test_a_gap_ends_the_connection_and_is_filled_by_the_next(node: Node, server:
     assert node.seqs(5) == [1, 2, 3, 4, 5]
 
 
-def test_an_event_above_the_oldest_kept_is_a_gap_too(node: Node, server: ScriptedServer) -> None:
+def test_gap_at_the_beginning(node: Node, server: ScriptedServer) -> None:
+    """A first event above the oldest kept one is a gap."""
     connection = live(node, server, oldest=7, latest=9)
     connection.events(8, 9)
     assert connection.closed_by_client()
@@ -83,21 +89,24 @@ def test_an_event_above_the_oldest_kept_is_a_gap_too(node: Node, server: Scripte
     assert server.accept().hello["resume"] == {"epoch": "e1", "seq": 6}
 
 
-def test_a_client_without_any_event_resumes_too(node: Node, server: ScriptedServer) -> None:
+def test_resume_without_events(node: Node, server: ScriptedServer) -> None:
+    """A client that has a position and no event resumes too."""
     connection = live(node, server, epoch="e7", latest=0)
     connection.cut()
     node.reconnect()
     assert server.accept().hello["resume"] == {"epoch": "e7", "seq": 0}
 
 
-def test_from_latest_begins_after_the_latest(node: Node, server: ScriptedServer) -> None:
+def test_from_latest(node: Node, server: ScriptedServer) -> None:
+    """A client from the latest event begins after it."""
     connection = live(node, server, "from: 'latest'", latest=40)
     connection.events(41)
     assert node.seqs(1) == [41]
 
 
 @pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
-def test_a_reset_is_told_before_what_follows_it(node: Node, server: ScriptedServer, reason: str) -> None:
+def test_reset_comes_before_events(node: Node, server: ScriptedServer, reason: str) -> None:
+    """A reset is announced before the events that follow it."""
     connection = live(node, server)
     connection.events(1, 2, 3)
     node.seqs(3)
@@ -116,6 +125,7 @@ def test_a_reset_is_told_before_what_follows_it(node: Node, server: ScriptedServ
 
 
 def test_events_wait_for_the_first_listener(node: Node, server: ScriptedServer) -> None:
+    """Events that arrive before the first listener are kept for it."""
     node.connect(extra="{ silent: ['event'] }")
     connection = server.accept(latest=2)
     connection.events(1, 2)
@@ -126,7 +136,8 @@ def test_events_wait_for_the_first_listener(node: Node, server: ScriptedServer) 
     assert node.seqs(3) == [1, 2, 3]
 
 
-def test_an_iterator_has_each_event_and_the_resets_in_order(node: Node, server: ScriptedServer) -> None:
+def test_iterator_order(node: Node, server: ScriptedServer) -> None:
+    """An iterator returns each event and reset in order."""
     node.connect(extra="{ silent: ['event', 'reset'] }")
     connection = server.accept(latest=2)
     connection.events(1, 2)
@@ -141,7 +152,8 @@ def test_an_iterator_has_each_event_and_the_resets_in_order(node: Node, server: 
     assert took == [1, 2, "epoch_changed", 1]
 
 
-def test_an_iterator_goes_on_where_the_last_one_was_left(node: Node, server: ScriptedServer) -> None:
+def test_next_iterator_goes_on(node: Node, server: ScriptedServer) -> None:
+    """An iterator goes on where the last one was left."""
     node.connect(extra="{ silent: ['event'] }")
     connection = server.accept(latest=3)
     connection.events(1, 2, 3)
@@ -157,7 +169,8 @@ def test_an_iterator_goes_on_where_the_last_one_was_left(node: Node, server: Scr
     assert took == [2, 3, 4]
 
 
-def test_nothing_is_kept_for_an_iterator_while_somebody_listens(node: Node, server: ScriptedServer) -> None:
+def test_listener_leaves_nothing_for_an_iterator(node: Node, server: ScriptedServer) -> None:
+    """While there is a listener, no events are kept for a later iterator."""
     connection = live(node, server)
     node.run("kept.feed = kept.client[Symbol.asyncIterator](); kept.feed.return();")
     connection.events(1, 2)
@@ -167,7 +180,8 @@ def test_nothing_is_kept_for_an_iterator_while_somebody_listens(node: Node, serv
     assert node.run("return (await kept.feed.next()).value.seq") == 3
 
 
-def test_an_iterator_ends_when_the_client_is_closed_here(node: Node, server: ScriptedServer) -> None:
+def test_iterator_ends_after_close(node: Node, server: ScriptedServer) -> None:
+    """An iterator ends after close()."""
     connection = live(node, server)
     node.run("kept.next = kept.client[Symbol.asyncIterator]().next(); kept.client.close()")
     assert node.run("return kept.next") == {"done": True}
@@ -175,14 +189,16 @@ def test_an_iterator_ends_when_the_client_is_closed_here(node: Node, server: Scr
     assert node.noted("closed") == [{"code": 1000, "reason": "closed here"}]
 
 
-def test_an_iterator_throws_when_the_server_ended_it(node: Node, server: ScriptedServer) -> None:
+def test_iterator_throws_after_a_final_code(node: Node, server: ScriptedServer) -> None:
+    """An iterator throws if the server ended the client."""
     connection = live(node, server)
     node.run("watch('next', kept.client[Symbol.asyncIterator]().next())")
     connection.close(4506, "session closed for good")
     assert node.first(1, "next") == [{"failed": "closed"}]
 
 
-def test_signals_and_refusals_are_handed_on_and_unknown_frames_ignored(node: Node, server: ScriptedServer) -> None:
+def test_signals_refusals_and_unknown_frames(node: Node, server: ScriptedServer) -> None:
+    """Signals and refusals are announced, and unknown frames are ignored."""
     connection = live(node, server)
     connection.send("of_a_newer_server", x=1)
     connection.send("signal", name="typing", data={"by": "agent", "id": "r1", "active": True})
@@ -191,8 +207,8 @@ def test_signals_and_refusals_are_handed_on_and_unknown_frames_ignored(node: Nod
     assert node.noted("signal") == [{"name": "typing", "data": {"by": "agent", "id": "r1", "active": True}}]
 
 
-def test_the_starts_that_wait_are_known_from_welcome_and_signals(node: Node, server: ScriptedServer) -> None:
-    """Each newer welcome has all of them; odd signals of an agent's own, under the same name, change nothing."""
+def test_queued_starts(node: Node, server: ScriptedServer) -> None:
+    """The queued starts follow welcomes and signals. Signals of agents under the same name change nothing."""
     node.connect()
     first = {"command_id": "a", "agent": "x", "since": 5}
     connection = server.accept(latest=0, queued=[first])
@@ -210,7 +226,8 @@ def test_the_starts_that_wait_are_known_from_welcome_and_signals(node: Node, ser
     assert node.run("return kept.client.queued") == []
 
 
-def test_a_start_is_cancelled_by_its_command_before_it_has_a_run(node: Node, server: ScriptedServer) -> None:
+def test_queued_start_is_cancelled_by_its_command(node: Node, server: ScriptedServer) -> None:
+    """A start that has no run yet is cancelled by the id of its command."""
     connection = live(node, server)
     node.run("watch('start', kept.client.start('x', null, { commandId: 'mine' }))")
     node.run("watch('cancel', kept.client.cancel({ commandId: 'mine' }))")
@@ -226,7 +243,8 @@ def test_a_start_is_cancelled_by_its_command_before_it_has_a_run(node: Node, ser
 
 
 @pytest.mark.parametrize("code", [1001, 1011, 4001, 4004, 4006, 4410, 4499])
-def test_these_codes_are_come_back_from(node: Node, server: ScriptedServer, code: int) -> None:
+def test_client_comes_back_after_these_codes(node: Node, server: ScriptedServer, code: int) -> None:
+    """The client comes back after these close codes."""
     connection = live(node, server, "token: () => 't'")
     connection.close(code)
     node.reconnect()
@@ -234,7 +252,8 @@ def test_these_codes_are_come_back_from(node: Node, server: ScriptedServer, code
 
 
 @pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4506, 4999])
-def test_these_codes_are_final(node: Node, server: ScriptedServer, code: int) -> None:
+def test_client_ends_after_these_codes(node: Node, server: ScriptedServer, code: int) -> None:
+    """The client ends after these close codes."""
     connection = live(node, server)
     connection.close(code, "because")
     assert node.first(1, "closed") == [{"code": code, "reason": "because"}]
@@ -243,14 +262,16 @@ def test_these_codes_are_final(node: Node, server: ScriptedServer, code: int) ->
     assert server.waiting == 0
 
 
-def test_goodbye_speaks_for_a_close_that_never_came(node: Node, server: ScriptedServer) -> None:
+def test_goodbye_replaces_a_lost_close_frame_js(node: Node, server: ScriptedServer) -> None:
+    """If no close frame came, the goodbye before it decides."""
     connection = live(node, server)
     connection.send("goodbye", code=4502, reason="forbidden")
     connection.cut()
     assert node.first(1, "closed") == [{"code": 4502, "reason": "forbidden"}]
 
 
-def test_retry_ms_of_goodbye_is_kept_to(node: Node, server: ScriptedServer) -> None:
+def test_retry_ms(node: Node, server: ScriptedServer) -> None:
+    """The client waits for the retry_ms of a goodbye."""
     connection = live(node, server)
     connection.send("goodbye", code=1001, reason="going away", retry_ms=3_000)
     connection.close(1001)
@@ -262,13 +283,15 @@ def test_retry_ms_of_goodbye_is_kept_to(node: Node, server: ScriptedServer) -> N
     server.accept()
 
 
-def test_the_delay_doubles_up_to_20_s_and_is_jittered(node: Node) -> None:
+def test_backoff(node: Node) -> None:
+    """The bound of the delay doubles up to 20 s, and the delay is random below it."""
     delays = node.run("return [0, 1, 2, 6, 7, 1000].map(backoff)")
     assert delays == [200, 400, 800, 12_800, 20_000, 20_000]
     assert node.run("Math.random = () => 0.25; return backoff(1)") == 100
 
 
-def test_a_connection_that_lived_starts_the_delays_anew(node: Node, server: ScriptedServer) -> None:
+def test_steady_connection_resets_the_delays(node: Node, server: ScriptedServer) -> None:
+    """A connection that was live for a while resets the delays."""
     connection = live(node, server)
     delays: list[Any] = []
     for lived_ms in (0, 0, 5_000):
@@ -282,7 +305,8 @@ def test_a_connection_that_lived_starts_the_delays_anew(node: Node, server: Scri
     assert delays == [200, 400, 200]
 
 
-def test_silence_beyond_ping_ms_and_10_s_is_death(node: Node, server: ScriptedServer) -> None:
+def test_silent_connection_is_replaced(node: Node, server: ScriptedServer) -> None:
+    """A connection that is silent for ping_ms and 10 s is replaced."""
     connection = live(node, server, ping_ms=4_000)
     node.advance(13_999)
     connection.send("signal", name="still here", data=None)
@@ -293,7 +317,8 @@ def test_silence_beyond_ping_ms_and_10_s_is_death(node: Node, server: ScriptedSe
     assert node.run("return kept.client.state") == "waiting"
 
 
-def test_a_server_that_never_welcomes_is_left(node: Node, server: ScriptedServer) -> None:
+def test_no_welcome(node: Node, server: ScriptedServer) -> None:
+    """A server that sends no welcome in time is left."""
     node.connect()
     server.accept()
     node.advance(15_000)
@@ -302,7 +327,8 @@ def test_a_server_that_never_welcomes_is_left(node: Node, server: ScriptedServer
     server.accept()
 
 
-def test_ping_is_answered_with_pong(node: Node, server: ScriptedServer) -> None:
+def test_pong(node: Node, server: ScriptedServer) -> None:
+    """A ping is answered with a pong."""
     connection = live(node, server)
     connection.send("ping")
     assert connection.receive() == {"type": "pong"}
@@ -311,7 +337,8 @@ def test_ping_is_answered_with_pong(node: Node, server: ScriptedServer) -> None:
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_expired_token_is_replaced_by_a_fresh_one(node: Node, server: ScriptedServer) -> None:
+def test_expired_token(node: Node, server: ScriptedServer) -> None:
+    """After 4004 the token function is called again."""
     node.run("kept.count = 0")
     node.connect("token: async () => `t${++kept.count}`")
     connection = server.accept()
@@ -321,13 +348,15 @@ def test_an_expired_token_is_replaced_by_a_fresh_one(node: Node, server: Scripte
     assert server.accept().hello["token"] == "t2"
 
 
-def test_a_token_that_cannot_be_replaced_ends_it_when_expired(node: Node, server: ScriptedServer) -> None:
+def test_expired_string_token(node: Node, server: ScriptedServer) -> None:
+    """After 4004 a client with a fixed token ends."""
     connection = live(node, server, "token: 'fixed'")
     connection.close(4004, "token expired")
     assert node.first(1, "closed") == [{"code": 4004, "reason": "token expired"}]
 
 
-def test_a_token_that_cannot_be_had_now_is_asked_for_again(node: Node, server: ScriptedServer) -> None:
+def test_failing_token_function(node: Node, server: ScriptedServer) -> None:
+    """If the token function fails, the client calls it again later."""
     node.run("kept.fail = true")
     node.connect("token: async () => { if (kept.fail) throw new Error('offline'); return 't'; }")
     node.until("waiting")
@@ -339,7 +368,8 @@ def test_a_token_that_cannot_be_had_now_is_asked_for_again(node: Node, server: S
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 
-def test_each_call_is_its_command_and_resolves_with_its_result(node: Node, server: ScriptedServer) -> None:
+def test_calls_and_their_commands(node: Node, server: ScriptedServer) -> None:
+    """Each call sends its command and resolves with its result."""
     connection = live(node, server)
     node.run("""
         watch("start", kept.client.start("assistant", { q: 1 }));
@@ -360,7 +390,8 @@ def test_each_call_is_its_command_and_resolves_with_its_result(node: Node, serve
     assert [node.noted(name) for name in ("start", "cancel", "answer", "send")] == [["r9"], [False], [None], [None]]
 
 
-def test_a_refused_command_rejects_with_its_code(node: Node, server: ScriptedServer) -> None:
+def test_refused_command_rejects(node: Node, server: ScriptedServer) -> None:
+    """A refused command rejects with its code."""
     connection = live(node, server)
     node.run("watch('start', kept.client.start('nobody', ''))")
     error = {"code": "unknown_agent", "message": "no agent 'nobody'"}
@@ -368,14 +399,16 @@ def test_a_refused_command_rejects_with_its_code(node: Node, server: ScriptedSer
     assert node.first(1, "start") == [{"failed": "unknown_agent"}]
 
 
-def test_commands_wait_while_there_is_no_connection_and_go_in_order(node: Node, server: ScriptedServer) -> None:
+def test_commands_are_queued_in_order(node: Node, server: ScriptedServer) -> None:
+    """Commands are queued while there is no connection, and sent in order."""
     node.connect()
     node.run("watch('a', kept.client.send('a')); watch('b', kept.client.send('b'))")
     connection = server.accept(latest=0)
     assert [connection.receive()["args"]["text"] for _ in range(2)] == ["a", "b"]
 
 
-def test_a_command_without_an_answer_is_sent_again_with_the_same_id(node: Node, server: ScriptedServer) -> None:
+def test_unanswered_command_is_sent_again(node: Node, server: ScriptedServer) -> None:
+    """A command without a reply is sent again with the same id."""
     connection = live(node, server)
     node.run("watch('start', kept.client.start('assistant', 'x', { commandId: 'mine' }))")
     sent = connection.receive()
@@ -393,7 +426,8 @@ def test_a_command_without_an_answer_is_sent_again_with_the_same_id(node: Node, 
     assert third.receive() == {"type": "pong"}  # and not the command once more
 
 
-def test_a_command_is_not_repeated_when_the_server_may_have_forgotten_it(node: Node, server: ScriptedServer) -> None:
+def test_expired_command_is_not_sent_again(node: Node, server: ScriptedServer) -> None:
+    """A command whose id the server may have forgotten is not sent again."""
     connection = live(node, server)
     node.run("watch('sent', kept.client.send('once'))")
     connection.receive()
@@ -406,7 +440,8 @@ def test_a_command_is_not_repeated_when_the_server_may_have_forgotten_it(node: N
     assert node.first(1, "sent") == [{"failed": "outcome_unknown"}]
 
 
-def test_what_waits_is_bounded(node: Node, server: ScriptedServer) -> None:
+def test_pending_commands_are_bounded(node: Node, server: ScriptedServer) -> None:
+    """One command above the maximum of pending ones rejects."""
     node.connect()
     node.run("for (let i = 0; i < 33; i++) watch('sent', kept.client.send(`${i}`))")
     assert node.first(1, "sent") == [{"failed": "too_many_pending"}]
@@ -414,14 +449,16 @@ def test_what_waits_is_bounded(node: Node, server: ScriptedServer) -> None:
     assert [connection.receive()["args"]["text"] for _ in range(32)] == [str(i) for i in range(32)]
 
 
-def test_a_command_that_the_server_would_close_for_is_refused_here(node: Node, server: ScriptedServer) -> None:
+def test_too_large_command_rejects(node: Node, server: ScriptedServer) -> None:
+    """A command above max_frame_bytes rejects, and is not sent."""
     live(node, server, max_frame_bytes=1_000)
     node.run("watch('sent', kept.client.send('ä'.repeat(500)))")
     assert node.first(1, "sent") == [{"failed": "too_large"}]
     assert node.run("return kept.client.state") == "live"
 
 
-def test_commands_are_rejected_when_it_is_over(node: Node, server: ScriptedServer) -> None:
+def test_commands_reject_at_the_end(node: Node, server: ScriptedServer) -> None:
+    """Pending and later commands reject when the client has ended."""
     connection = live(node, server)
     node.run("watch('sent', kept.client.send('a'))")
     connection.receive()
@@ -431,7 +468,8 @@ def test_commands_are_rejected_when_it_is_over(node: Node, server: ScriptedServe
     assert node.first(1, "after") == [{"failed": "closed"}]
 
 
-def test_typing_is_refreshed_every_2_s_and_ended_once(node: Node, server: ScriptedServer) -> None:
+def test_typing(node: Node, server: ScriptedServer) -> None:
+    """Typing is sent every 2 s at most, and its end once."""
     connection = live(node, server)
     node.run("for (let key = 0; key < 5; key++) { kept.client.typing(true); advance(700); }")
     node.run("kept.client.typing(false); kept.client.typing(false)")
@@ -452,7 +490,8 @@ STORAGE = """
 PERSIST = "persist: true, storage: kept.storage"
 
 
-def test_without_persist_a_refresh_reads_everything_again(node: Node, server: ScriptedServer) -> None:
+def test_refresh_without_persist(node: Node, server: ScriptedServer) -> None:
+    """Without persist, a refreshed page reads all events again."""
     node.run(STORAGE)
     connection = live(node, server, "storage: kept.storage")
     connection.events(1, 2)
@@ -462,7 +501,8 @@ def test_without_persist_a_refresh_reads_everything_again(node: Node, server: Sc
     assert "resume" not in server.accept().hello
 
 
-def test_with_persist_a_refresh_goes_on_after_the_last_event(node: Node, server: ScriptedServer) -> None:
+def test_refresh_with_persist(node: Node, server: ScriptedServer) -> None:
+    """With persist, a refreshed page goes on after its last event."""
     node.run(STORAGE)
     live(node, server, PERSIST).events(1, 2)
     node.seqs(2)
@@ -473,7 +513,8 @@ def test_with_persist_a_refresh_goes_on_after_the_last_event(node: Node, server:
     assert "resume" not in server.accept().hello
 
 
-def test_an_event_counts_as_had_when_the_iterator_asks_for_the_next(node: Node, server: ScriptedServer) -> None:
+def test_position_moves_with_the_next_call(node: Node, server: ScriptedServer) -> None:
+    """An event counts as processed when the iterator asks for the next one."""
     node.run(STORAGE)
     node.connect(PERSIST, extra="{ silent: ['event'] }")
     node.run("kept.feed = kept.client[Symbol.asyncIterator]()")
@@ -482,7 +523,8 @@ def test_an_event_counts_as_had_when_the_iterator_asks_for_the_next(node: Node, 
     assert node.run("return Object.values(kept.items)") == ['{"epoch":"e1","seq":1}']
 
 
-def test_an_iterator_that_is_left_had_what_it_was_given_and_no_more(node: Node, server: ScriptedServer) -> None:
+def test_left_iterator_and_the_position(node: Node, server: ScriptedServer) -> None:
+    """When an iterator is left, exactly the events that it returned count as processed."""
     node.run(STORAGE)
     node.connect(PERSIST, extra="{ silent: ['event'] }")
     server.accept(latest=3).events(1, 2, 3)
@@ -490,7 +532,8 @@ def test_an_iterator_that_is_left_had_what_it_was_given_and_no_more(node: Node, 
     assert node.run("return Object.values(kept.items)") == ['{"epoch":"e1","seq":2}']
 
 
-def test_a_reset_that_the_application_has_not_heard_of_is_told_again(node: Node, server: ScriptedServer) -> None:
+def test_unseen_reset_comes_again(node: Node, server: ScriptedServer) -> None:
+    """A reset that the application has not seen comes again after a refresh."""
     node.run(STORAGE)
     node.connect(PERSIST, extra="{ silent: ['event', 'reset'] }")
     node.run("kept.feed = kept.client[Symbol.asyncIterator]()")
@@ -507,7 +550,8 @@ def test_a_reset_that_the_application_has_not_heard_of_is_told_again(node: Node,
 
 
 @pytest.mark.parametrize("stored", ["not JSON", "null", '{"epoch":1,"seq":2}', '{"epoch":"e","seq":-1}'])
-def test_a_stored_position_that_makes_no_sense_is_ignored(node: Node, server: ScriptedServer, stored: str) -> None:
+def test_invalid_stored_position(node: Node, server: ScriptedServer, stored: str) -> None:
+    """An invalid stored position is ignored."""
     node.run(f"{STORAGE} kept.storage.getItem = () => {stored!r};")
     node.connect(PERSIST)
     assert "resume" not in server.accept().hello

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("late", ["reject(new Error('late'))", "resolve('late')", "resolve(7)"])
-def test_a_token_that_comes_after_its_attempt_was_given_up_touches_nothing(page: Node, late: str) -> None:
-    """The connection that replaced the attempt lives on, and no second socket is opened."""
+def test_late_token_is_ignored(page: Node, late: str) -> None:
+    """A token that comes after its attempt was given up does not touch the next attempt."""
     got = run(
         page,
         f"""
@@ -31,8 +31,8 @@ def test_a_token_that_comes_after_its_attempt_was_given_up_touches_nothing(page:
 
 
 @pytest.mark.parametrize("event", ["onopen()", "onmessage({ data: 'no JSON' })", "onclose({ code: 4506, reason: '' })"])
-def test_what_an_old_socket_says_late_touches_nothing(page: Node, event: str) -> None:
-    """A socket that was given up is not listened to, even where its class kept the callbacks."""
+def test_late_socket_event_is_ignored(page: Node, event: str) -> None:
+    """Events of a socket that was given up are ignored."""
     got = run(
         page,
         f"""
@@ -50,8 +50,8 @@ def test_what_an_old_socket_says_late_touches_nothing(page: Node, event: str) ->
 @pytest.mark.parametrize(
     "token", ["throw new Error('no')", "return 7", "return '\\ud800'", "return Promise.reject(Object.create(null))"]
 )
-def test_a_token_that_cannot_be_used_is_an_attempt_that_failed(page: Node, token: str) -> None:
-    """The client waits and asks again."""
+def test_unusable_token(page: Node, token: str) -> None:
+    """A token function that throws or returns no text fails the attempt, and is called again."""
     got = run(
         page,
         f"""
@@ -69,15 +69,15 @@ def test_a_token_that_cannot_be_used_is_an_attempt_that_failed(page: Node, token
     ("error", "state"),
     [("new Error('busy')", "waiting"), ("null", "waiting"), ("new DOMException('no', 'SecurityError')", "closed")],
 )
-def test_a_websocket_class_that_throws_is_an_attempt_that_failed(page: Node, error: str, state: str) -> None:
-    """Only what a browser throws for a page that may not connect is final."""
+def test_websocket_class_throws(page: Node, error: str, state: str) -> None:
+    """A WebSocket class that throws fails the attempt. Only a SecurityError of the browser is final."""
     assert run(page, f"begin({{ WebSocket: class {{ constructor() {{ throw {error}; }} }} }}); await turn(); "
                      "return kept.client.state") == state  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["send", "close"])
-def test_a_socket_whose_methods_throw_is_replaced(page: Node, method: str) -> None:
-    """Neither the attempt's failure nor its end gets out of it."""
+def test_socket_method_throws(page: Node, method: str) -> None:
+    """A socket whose methods throw is replaced, and the exception does not escape."""
     got = run(
         page,
         f"""
@@ -99,8 +99,8 @@ def test_a_socket_whose_methods_throw_is_replaced(page: Node, method: str) -> No
      '{ type: "welcome" }', '{ type: "welcome", recovered: true }', '{ type: "error" }', '{ type: "newer" }',
      '{ type: "reply", id: {}, ok: false, error: null }'],
 )  # fmt: skip
-def test_a_frame_that_cannot_be_is_ignored_or_costs_its_connection(page: Node, frame: str) -> None:
-    """Before a welcome and after one: the client comes back, and keeps its position."""
+def test_invalid_frame(page: Node, frame: str) -> None:
+    """An invalid frame is ignored or ends its connection, and the client keeps its position."""
     got = run(
         page,
         f"""
@@ -120,16 +120,16 @@ def test_a_frame_that_cannot_be_is_ignored_or_costs_its_connection(page: Node, f
     ["Socket.last.receive({ type: 'events', events: [{ seq: 1 }] })", "Socket.last.welcome(); Socket.last.welcome()"],
     ids=["events before a welcome", "a second welcome"],
 )
-def test_frames_out_of_order_cost_their_connection(page: Node, frames: str) -> None:
-    """Nothing of them is handed out."""
+def test_frames_out_of_order(page: Node, frames: str) -> None:
+    """Frames in a wrong order end the connection, and deliver nothing."""
     got = run(page, f"(await live()).lose(); retry(); await turn(); Socket.last.onopen(); {frames}; "
                     "return [kept.client.state, details('event').length]")  # fmt: skip
     assert got == ["waiting", 0]
 
 
 @pytest.mark.parametrize("retry_ms", ["'soon'", "-1", "null", "1e12"])
-def test_a_retry_ms_that_is_no_time_is_ignored(page: Node, retry_ms: str) -> None:
-    """The backoff counts instead: at most 200 ms the first time."""
+def test_invalid_retry_ms_in_a_page(page: Node, retry_ms: str) -> None:
+    """An invalid retry_ms is ignored, and the backoff counts."""
     got = run(
         page,
         f"""
@@ -141,8 +141,8 @@ def test_a_retry_ms_that_is_no_time_is_ignored(page: Node, retry_ms: str) -> Non
     assert got == 200
 
 
-def test_a_lost_position_ends_a_client_that_asked_for_strict(page: Node) -> None:
-    """4410 is the answer to ``strict``; from any other client it would come back."""
+def test_strict_client_ends(page: Node) -> None:
+    """4410 ends a client with strict; another client comes back."""
     for strict, state in (("true", "closed"), ("false", "waiting")):
         got = run(page, f"const socket = await live({{ strict: {strict} }}); socket.lose(4410, 'gone'); "
                         "return [socket.of('hello')[0].strict, kept.client.state]")  # fmt: skip
@@ -153,8 +153,8 @@ def test_a_lost_position_ends_a_client_that_asked_for_strict(page: Node) -> None
 
 
 @pytest.mark.parametrize("thrown", ["throw new Error('mine')", "return Promise.reject(new Error('mine'))"])
-def test_what_a_listener_throws_is_reported_and_stays_there(page: Node, thrown: str) -> None:
-    """Listeners of every type fail at everything, and events, commands and reconnects go on."""
+def test_listener_throws(page: Node, thrown: str) -> None:
+    """An exception of a listener is reported, and events, commands and reconnects go on."""
     got = run(
         page,
         f"""
@@ -172,8 +172,8 @@ def test_what_a_listener_throws_is_reported_and_stays_there(page: Node, thrown: 
     assert got == [[1, 2], ["live", "waiting", "connecting", "live", "closed"], 1]
 
 
-def test_a_listener_can_be_removed_and_is_added_once(page: Node) -> None:
-    """A listener keeps the identity that it has in every EventTarget."""
+def test_identity_of_a_listener(page: Node) -> None:
+    """A listener is added once and can be removed, as in every EventTarget."""
     got = run(
         page,
         """
@@ -191,8 +191,8 @@ def test_a_listener_can_be_removed_and_is_added_once(page: Node) -> None:
 
 
 @pytest.mark.parametrize("at", ["connecting", "live", "waiting", "reset", "event", "welcome"])
-def test_a_client_that_a_listener_closes_stays_closed(page: Node, at: str) -> None:
-    """Nothing that was under way when it was closed is done any more."""
+def test_client_closed_by_a_listener(page: Node, at: str) -> None:
+    """A client that a listener closes does nothing more."""
     got = run(
         page,
         f"""
@@ -222,8 +222,8 @@ STORAGES = {
 
 
 @pytest.mark.parametrize("storage", STORAGES.values(), ids=STORAGES)
-def test_a_storage_that_refuses_costs_the_stored_position_and_nothing_else(page: Node, storage: str) -> None:
-    """Welcomes, events, iterators and commands work as without one."""
+def test_broken_storage(page: Node, storage: str) -> None:
+    """A broken storage loses the stored position and nothing else."""
     got = run(
         page,
         f"""
@@ -240,8 +240,8 @@ def test_a_storage_that_refuses_costs_the_stored_position_and_nothing_else(page:
     assert got == ["live", [1, 2], "done"]
 
 
-def test_an_iterator_that_is_left_ends_the_reader_that_waits(page: Node) -> None:
-    """A ``next`` that waits while the loop is left from elsewhere is over, not forgotten."""
+def test_left_iterator_ends_its_reader(page: Node) -> None:
+    """A next() that waits ends when the iterator is left."""
     got = run(page, "await live({}, { silent: ['event'] }); const feed = kept.client[Symbol.asyncIterator](); "
                     "const waiting = feed.next(); feed.return(); return (await waiting).done")  # fmt: skip
     assert got is True
@@ -260,8 +260,8 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("value", INPUTS.values(), ids=INPUTS)
-def test_an_input_that_cannot_be_sent_rejects_at_the_call_and_is_not_kept(page: Node, value: str) -> None:
-    """Live and offline: the next connection is as good as without it."""
+def test_unsendable_input_rejects(page: Node, value: str) -> None:
+    """An input that cannot be sent rejects at the call, and the next connection works."""
     got = run(
         page,
         f"""
@@ -277,8 +277,8 @@ def test_an_input_that_cannot_be_sent_rejects_at_the_call_and_is_not_kept(page: 
     assert got == ["bad_args", "bad_args", "live", 1]
 
 
-def test_as_many_levels_as_the_server_takes_are_sent(page: Node) -> None:
-    """The frame's own two count; brackets in strings do not."""
+def test_nesting_limit(page: Node) -> None:
+    """An input is nested as deep as the server accepts at most. Brackets in strings do not count."""
     got = run(
         page,
         """
@@ -291,16 +291,16 @@ def test_as_many_levels_as_the_server_takes_are_sent(page: Node) -> None:
 
 
 @pytest.mark.parametrize("id_", ["''", "7", "null", "'x'.repeat(129)", "'\\ud800'", "{}"])
-def test_a_command_id_that_the_server_would_end_it_for_rejects(page: Node, id_: str) -> None:
-    """128 characters are the most, and a lone surrogate is none."""
+def test_bad_command_id_rejects(page: Node, id_: str) -> None:
+    """A command id that is empty, has more than 128 characters or a lone surrogate rejects."""
     got = run(page, f"const socket = await live(); "
                     f"const end = await settled(kept.client.start('a', 1, {{ commandId: {id_} }})); "
                     f"return [end, socket.of('command').length, kept.client.state]")  # fmt: skip
     assert got == ["bad_args", 0, "live"]
 
 
-def test_a_second_command_of_one_id_is_refused_and_the_first_is_answered(page: Node) -> None:
-    """An id stands for one command until it is answered; afterwards it may be repeated."""
+def test_duplicate_command_id_rejects(page: Node) -> None:
+    """A second command with the id of a pending one rejects. After the reply, the id may be used again."""
     got = run(
         page,
         """
@@ -316,15 +316,15 @@ def test_a_second_command_of_one_id_is_refused_and_the_first_is_answered(page: N
     assert got == ["bad_args", "r", "r", 2]
 
 
-def test_typing_takes_anything_for_yes_or_no(page: Node) -> None:
-    """``typing(text.length)`` is sent as a boolean: a number would end the conversation."""
+def test_typing_is_a_boolean(page: Node) -> None:
+    """Typing is sent as a boolean, whatever the argument is."""
     got = run(page, "const socket = await live(); kept.client.typing(3); kept.client.typing(''); "
                     "return socket.of('typing').map(({ active }) => active)")  # fmt: skip
     assert got == [True, False]
 
 
-def test_typing_is_told_anew_on_a_new_connection(page: Node) -> None:
-    """The server knows nothing of what an old connection said, and is not told that it ended."""
+def test_typing_on_a_new_connection(page: Node) -> None:
+    """Typing is sent again on a new connection. Nothing is sent while offline, and no end without a beginning."""
     got = run(
         page,
         """
@@ -342,8 +342,8 @@ def test_typing_is_told_anew_on_a_new_connection(page: Node) -> None:
     ["session: 5", "session: null", "token: 7", "token: '\\ud800'", "from: 'newest'", "strict: 1", "resume: 7",
      "resume: { epoch: 1, seq: 1 }", "resume: { epoch: 'e', seq: -1 }", "resume: { epoch: 'e', seq: 1.5 }"],
 )  # fmt: skip
-def test_options_that_the_server_would_end_it_for_throw_at_once(page: Node, options: str) -> None:
-    """The error is a TypeError, and no connection is made."""
+def test_bad_options_throw(page: Node, options: str) -> None:
+    """An option for which the server would end the connection throws TypeError at the call."""
     got = run(page, f"Socket.all = []; try {{ connect('ws://x/', {{ session: 's1', WebSocket: Socket, {options} }}) }} "
                     "catch (error) { await turn(); return [error.name, Socket.all.length] }")  # fmt: skip
     assert got == ["TypeError", 0]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(("away", "outcome"), [(59_000, None), (61_000, "outcome_unknown")])
-def test_the_servers_memory_decides_whether_a_command_is_sent_again(page: Node, away: int, outcome: str | None) -> None:
-    """``command_memory_ms`` of the welcome counts, from the first time that the command was sent."""
+def test_command_memory(page: Node, away: int, outcome: str | None) -> None:
+    """A command is sent again until command_memory_ms after it was first sent."""
     got = run(
         page,
         f"""
@@ -33,8 +33,8 @@ def test_the_servers_memory_decides_whether_a_command_is_sent_again(page: Node, 
     assert got == [outcome, 0 if outcome else 1]
 
 
-def test_the_shorter_memory_counts_where_the_server_changed(page: Node) -> None:
-    """What the server of then may have forgotten is not sent to the one of now, nor the other way round."""
+def test_shorter_command_memory_counts(page: Node) -> None:
+    """If the server changed, the shorter of the two memories counts."""
     for then, now in ((10_000, 60_000), (60_000, 10_000)):
         got = run(
             page,
@@ -48,8 +48,8 @@ def test_the_shorter_memory_counts_where_the_server_changed(page: Node) -> None:
         assert got == ["outcome_unknown", 0]
 
 
-def test_a_memory_that_grew_does_not_revive_a_command(page: Node) -> None:
-    """Also where the page slept, and is welcomed before its timers run."""
+def test_longer_memory_does_not_revive_a_command(page: Node) -> None:
+    """A longer memory of a new server does not revive an expired command, also after a sleep."""
     got = run(
         page,
         """
@@ -63,8 +63,8 @@ def test_a_memory_that_grew_does_not_revive_a_command(page: Node) -> None:
     assert got == ["outcome_unknown", 0]
 
 
-def test_a_command_ends_in_time_while_there_is_no_connection(page: Node) -> None:
-    """By a timer, which needs no clock: one that is coarse, or stands still, does not keep the caller waiting."""
+def test_command_expires_without_a_connection(page: Node) -> None:
+    """A command expires while there is no connection, by a timer and not by a clock."""
     got = run(
         page,
         """
@@ -80,8 +80,8 @@ def test_a_command_ends_in_time_while_there_is_no_connection(page: Node) -> None
     assert got == ["waits", "outcome_unknown"]
 
 
-def test_a_clock_that_is_set_says_nothing_about_a_command(page: Node) -> None:
-    """An hour forward or back on the wall, and the command is as old as it was."""
+def test_wall_clock_that_is_set(page: Node) -> None:
+    """A wall clock that is set forward or back does not change the age of a command."""
     for jump in (3_600_000, -3_600_000):
         got = run(
             page,
@@ -103,8 +103,8 @@ def test_a_clock_that_is_set_says_nothing_about_a_command(page: Node) -> None:
     assert got == "outcome_unknown"
 
 
-def test_a_sleep_that_only_the_clock_on_the_wall_saw_counts(page: Node) -> None:
-    """Where the other clock stands still with the machine, the page's waking says that this was a sleep."""
+def test_sleep_seen_by_the_wall_clock_only(page: Node) -> None:
+    """If the monotonic clock stood still during a sleep, the wall clock counts when the page wakes."""
     got = run(
         page,
         """
@@ -117,8 +117,8 @@ def test_a_sleep_that_only_the_clock_on_the_wall_saw_counts(page: Node) -> None:
 
 
 @pytest.mark.parametrize("jump", [3_600_000, -3_600_000])
-def test_typing_backoff_and_limits_go_by_no_clock_that_is_set(page: Node, jump: int) -> None:
-    """The refresh of typing, the delays and the silence are as long as ever."""
+def test_timers_ignore_the_wall_clock(page: Node, jump: int) -> None:
+    """Typing, delays and the limit of silence do not depend on the wall clock."""
     got = run(
         page,
         f"""
@@ -137,8 +137,8 @@ def test_typing_backoff_and_limits_go_by_no_clock_that_is_set(page: Node, jump: 
 
 
 @pytest.mark.parametrize("event", ["visibilitychange", "focus", "resume", "online"])
-def test_a_dead_connection_is_replaced_soon_after_the_page_wakes(page: Node, event: str) -> None:
-    """5 s without an answer, not 35, and several events at once are one look."""
+def test_dead_connection_after_waking(page: Node, event: str) -> None:
+    """A dead connection is replaced 5 s after the page wakes. Several events at once cause one probe."""
     got = run(
         page,
         f"""
@@ -150,8 +150,8 @@ def test_a_dead_connection_is_replaced_soon_after_the_page_wakes(page: Node, eve
     assert got == [1, "live", "waiting", "nothing heard from the server"]
 
 
-def test_a_healthy_connection_is_kept_when_the_page_wakes(page: Node) -> None:
-    """Any frame is an answer, and afterwards the silence counts from there; a page that is hidden looks at nothing."""
+def test_healthy_connection_after_waking(page: Node) -> None:
+    """A healthy connection is kept when the page wakes, and a hidden page does not probe."""
     got = run(
         page,
         """
@@ -168,8 +168,8 @@ def test_a_healthy_connection_is_kept_when_the_page_wakes(page: Node) -> None:
     assert got == [2, 1, 3, "live", "waiting", 1]
 
 
-def test_a_page_that_was_frozen_is_no_judge_of_silence(page: Node) -> None:
-    """What came meanwhile is still to be read: the connection is asked first, and given up if it says nothing."""
+def test_frozen_page_probes_first(page: Node) -> None:
+    """A page that was frozen probes its connection before it gives it up: messages may be unread."""
     got = run(
         page,
         """
@@ -183,8 +183,8 @@ def test_a_page_that_was_frozen_is_no_judge_of_silence(page: Node) -> None:
     assert got == ["live", 1, "live", "waiting"]
 
 
-def test_a_page_that_wakes_while_it_waits_tries_at_once(page: Node) -> None:
-    """Unless the server said how long to wait; the network's return counts more than that."""
+def test_waking_ends_the_delay(page: Node) -> None:
+    """A page that wakes tries at once, unless the server gave a retry_ms. A change of the network always counts."""
     got = run(
         page,
         """
@@ -214,8 +214,8 @@ TWO = """
 """
 
 
-def test_two_clients_of_one_page_have_a_position_each(page: Node) -> None:
-    """Made in the same order after a refresh, each goes on where it was; one that is made anew does too."""
+def test_two_clients_have_two_positions(page: Node) -> None:
+    """Two clients of one page have a position each, and find it again in the same order."""
     got = run(
         page,
         TWO
@@ -231,8 +231,8 @@ def test_two_clients_of_one_page_have_a_position_each(page: Node) -> None:
 
 
 @pytest.mark.parametrize("end", ["client.close()", "Socket.last.events(9)", "Socket.last.lose()"])
-def test_what_was_handed_out_counts_however_the_connection_ends(page: Node, end: str) -> None:
-    """Also in the middle of a message: after a refresh nothing comes twice."""
+def test_delivered_events_count(page: Node, end: str) -> None:
+    """Events that were delivered count as processed, however the connection ends."""
     got = run(
         page,
         TWO
@@ -247,8 +247,8 @@ def test_what_was_handed_out_counts_however_the_connection_ends(page: Node, end:
     assert got == 3
 
 
-def test_a_name_keeps_its_position_in_any_order(page: Node) -> None:
-    """And a client without one goes by what versions before this one stored."""
+def test_position_of_a_named_client(page: Node) -> None:
+    """A client with a name finds its position in any order; one without a name finds that of earlier versions."""
     got = run(
         page,
         TWO
@@ -296,10 +296,8 @@ STEPS = st.one_of(
 
 @given(steps=st.lists(STEPS, max_size=40))
 @settings(max_examples=scaled(300, 2_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_fails_the_application_sees_the_log_and_each_command_ends_once(
-    page: Node, steps: list[dict[str, Any]]
-) -> None:
-    """Each event once and in order since the newest reset, one connection at a time, and it is live in the end."""
+def test_model_of_failures(page: Node, steps: list[dict[str, Any]]) -> None:
+    """Whatever fails, the application sees each event once and in order, and each command ends once."""
     got = page.run(
         f"return play({json.dumps(steps)}, {{ begin, noted, advance, freeze, setClock }})",
     )

@@ -1,10 +1,11 @@
 """The Python client, on trio."""
 
+from transport.client._buffer import Reset
 from transport.client._client import (
     Client,
     connect,
 )
-from transport.client._frames import QueuedStart, Reset
+from transport.protocol.server_frames import QueuedStart
 
 __all__ = [
     "Client",

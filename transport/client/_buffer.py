@@ -1,7 +1,7 @@
 """The events between the socket and the application: each once, in order, bounded.
 
-The buffer knows two positions. *Received* is what the next ``resume`` asks to go on after; *applied* moves as the
-application takes events, and is what an application may persist. Between them lie the events that wait here.
+The buffer has two positions. *Received* is the one after which the next ``resume`` asks to go on. *Applied* moves as
+the application takes events, and is the one that an application may store. Between them are the events in the buffer.
 """
 
 from __future__ import annotations
@@ -11,23 +11,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
-from actors.events.decoding import decode_event
 from actors.events.types import Event, Position
-from transport.client._frames import Reset
 from transport.errors import ServerBrokeProtocol
+from transport.protocol.server_frame_parser import read_event
 
 if TYPE_CHECKING:
-    from transport.client._frames import Welcome
+    from transport.protocol.server_frames import Welcome
 
 
 class GapError(Exception):
-    """An event is missing: ``seq`` came where an earlier one was due. The connection is to be dropped and resumed.
+    """An event is missing: ``seq`` arrived before an earlier one. The connection must be dropped and resumed.
 
-    It never leaves the client.
+    This never leaves the client.
     """
 
 
-class _Waiting(NamedTuple):
+@attrs.frozen
+class Reset:
+    """The position is lost. Drop everything that was built from earlier events: the stream starts again.
+
+    ``reason`` is ``epoch_changed``, ``trimmed`` or ``ahead``.
+    """
+
+    reason: str
+
+
+class _Entry(NamedTuple):
     item: Event | Reset
     position: Position
     size: int
@@ -35,10 +44,10 @@ class _Waiting(NamedTuple):
 
 @attrs.define
 class EventBuffer:
-    """Events that arrived and were not taken; full at ``max_events`` of them or ``max_bytes`` of wire text.
+    """Events that have arrived and were not taken: at most ``max_events`` of them, or ``max_bytes`` of wire text.
 
-    It may hold one message more than that: a message is taken as a whole. What arrives while it :attr:`skipping` is not
-    kept: the server's log has it, and a later resume brings it.
+    It may hold one message more than that, since a message is added as a whole. While :attr:`skipping`, it adds
+    nothing: the server's log has those events, and a later resume brings them.
     """
 
     max_events: int
@@ -47,30 +56,30 @@ class EventBuffer:
     applied: Position | None
     skipping: bool = attrs.field(default=False, init=False)
     missed: bool = attrs.field(default=False, init=False)
-    """Whether something was not kept: the connection must be resumed before more can be."""
+    """Whether events were skipped: the connection must be resumed before more can be added."""
     duplicates: int = attrs.field(default=0, init=False)
     skipped: int = attrs.field(default=0, init=False)
-    _waiting: deque[_Waiting] = attrs.field(factory=deque[_Waiting], init=False)
+    _entries: deque[_Entry] = attrs.field(factory=deque[_Entry], init=False)
     _size: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._entries)
 
     @property
     def full(self) -> bool:
         """Whether either bound is reached."""
-        return len(self._waiting) >= self.max_events or self._size >= self.max_bytes
+        return len(self._entries) >= self.max_events or self._size >= self.max_bytes
 
     @property
     def roomy(self) -> bool:
-        """Whether at least half of both bounds is free: worth a reconnect."""
-        return len(self._waiting) * 2 <= self.max_events and self._size * 2 <= self.max_bytes
+        """Whether at least half of both bounds is free, which is worth a reconnect."""
+        return len(self._entries) * 2 <= self.max_events and self._size * 2 <= self.max_bytes
 
-    def attach(self, welcome: Welcome, *, latest: bool) -> Reset | None:
-        """Begin a connection's stream where its welcome says; the reset that was put in the stream, if it was.
+    def attach(self, welcome: Welcome, *, from_latest: bool) -> Reset | None:
+        """Begin a connection's stream at the position of its welcome. Return the reset that was added, or None.
 
-        ``latest`` is whether ``hello`` asked for what is new only. Events that wait from before a reset stay: they were
-        true, and where the log was trimmed they can be had nowhere else.
+        ``from_latest`` is True if ``hello`` asked for new events only. Events from before a reset stay in the buffer:
+        they were true, and if the log was trimmed nobody else has them.
         """
         self.skipping = self.missed = False
         known = self.received
@@ -78,20 +87,21 @@ class EventBuffer:
             if known is None or known.epoch != welcome.epoch:
                 raise ServerBrokeProtocol(reason="recovered a position that was not asked for")
             return None
-        from_latest = latest and known is None
-        self.received = Position(welcome.epoch, welcome.latest if from_latest else welcome.oldest - 1)
+        # A lost position starts again at the oldest event, even for a client that began at the latest.
+        skip_old = from_latest and known is None
+        self.received = Position(welcome.epoch, welcome.latest if skip_old else welcome.oldest - 1)
         if known is None:
             self.applied = self.received
             return None
         reset = Reset(welcome.reset or "unknown")
-        self._waiting.append(_Waiting(reset, self.received, 0))
+        self._entries.append(_Entry(reset, self.received, 0))
         return reset
 
     def add(self, events: list[Any], size: int) -> int:
-        """Append those of a message's events that are new; how many were. ``size`` is the message's length.
+        """Add the new events of a message of ``size`` characters. Return how many were new.
 
-        Raises :class:`GapError` at the first event that is too far on (those before it are kept), and
-        :class:`ServerBrokeProtocol` at one that is none.
+        Raise :class:`GapError` at an event that is too far on, after adding the events before it. Raise
+        :class:`~transport.protocol.client_frames.BadFrame` for a value that is not an event.
         """
         if self.skipping:
             self.skipped += len(events)
@@ -104,35 +114,21 @@ class EventBuffer:
         last = self.received
         if last is None:
             raise ServerBrokeProtocol(reason="events before a welcome")
-        event = _decode(obj)
+        event = read_event(obj)
         if event.seq <= last.seq:
             self.duplicates += 1
             return False
         if event.seq > last.seq + 1:
             raise GapError(f"{event.seq} came after {last.seq}")
         self.received = Position(last.epoch, event.seq)
-        self._waiting.append(_Waiting(event, self.received, size))
+        self._entries.append(_Entry(event, self.received, size))
         self._size += size
         return True
 
     def take(self) -> Event | Reset | None:
-        """Hand the oldest item to the application, whose position moves past it; None if nothing waits."""
-        if not self._waiting:
+        """Remove and return the oldest item, and move the applied position past it. Return None if there is none."""
+        if not self._entries:
             return None
-        item, self.applied, size = self._waiting.popleft()
+        item, self.applied, size = self._entries.popleft()
         self._size -= size
         return item
-
-
-def _decode(obj: Any) -> Event:
-    if not isinstance(obj, dict):
-        raise ServerBrokeProtocol(reason="an event that is not an object")
-    try:
-        return decode_event(obj)  # pyright: ignore[reportUnknownArgumentType]  parsed JSON: its keys are strings
-    except ValueError as error:
-        raise ServerBrokeProtocol(reason=str(error)) from error
-
-
-def decode_all(objects: list[Any]) -> tuple[Event, ...]:
-    """Decode a page of history. Raises :class:`ServerBrokeProtocol`."""
-    return tuple(_decode(obj) for obj in objects)

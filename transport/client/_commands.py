@@ -1,49 +1,57 @@
-"""The commands that were not answered yet: queued while offline, sent again with their id until a reply comes.
+"""The commands without a reply: queued while offline, and sent again with the same id until a reply comes.
 
-The id makes that safe: the server answers a repeated one with its first reply and does nothing. It remembers ids only
-for so long (``command_memory_ms``), so a command that was first sent longer ago is not sent again.
+The id makes that safe: the server answers a repeated command with its first reply and does nothing else. It remembers
+ids only for so long (``command_memory_ms``), so a command that was first sent longer ago is not sent again. History
+requests are kept here too.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from actors.errors import CommandRefused
-from transport.client._frames import command
+from actors.errors import CommandRefused, UnserialisableEvent
 from transport.client._stopwatch import Stopwatch, awake_or_asleep
+from transport.protocol.client_frames import CommandFrame, HistoryFrame
+from transport.protocol.names import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+Question: TypeAlias = CommandFrame | HistoryFrame
+"""A frame that the server answers."""
+
+_NO_LIMIT = 2**31
+"""Bytes of a frame while no welcome has told the limit: more than any server takes."""
+
 
 @attrs.define
 class _Pending:
-    frame: dict[str, Any]
+    frame: Question
     encoded: bytes
     sent: bool = False
     """Whether it was sent on the present connection."""
     first_sent: Stopwatch | None = None
     memory: float = math.inf
-    """The shortest time, in seconds, that a server to which it was sent remembers its id."""
+    """Seconds for which every server to which it was sent remembers its id: the shortest of their times."""
 
     @property
-    def forgotten(self) -> bool:
-        """Whether the server may have forgotten its id. A request for history has no effect: it may be repeated."""
-        if self.first_sent is None or self.frame["type"] != "command":
+    def expired(self) -> bool:
+        """Whether the server may have forgotten its id. A request for history has no effect, so it never expires."""
+        if self.first_sent is None or isinstance(self.frame, HistoryFrame):
             return False
         return self.first_sent.seconds() > self.memory
 
 
 @attrs.define
 class Commands:
-    """Frames that want an answer, by id, in order of submission; at most ``limit`` of them."""
+    """Frames that wait for an answer, by id, in order of submission; at most ``limit`` of them."""
 
     limit: int
     clocks: tuple[Callable[[], float], ...] = (awake_or_asleep,)
-    """What the age of a command is measured by; the one that went furthest counts."""
+    """Clocks that measure the age of a command. The largest age counts."""
     frame_bytes: int | None = attrs.field(default=None, init=False)
     """``max_frame_bytes`` of the newest welcome; None before the first."""
     memory: float = attrs.field(default=math.inf, init=False)
@@ -54,55 +62,60 @@ class Commands:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def submit(self, frame: dict[str, Any]) -> None:
-        """Queue ``frame``, which has an ``id``. Raises :class:`~actors.CommandRefused` and keeps nothing.
+    def submit(self, frame: Question) -> None:
+        """Queue ``frame``. If this raises, nothing is queued.
 
-        ``overloaded``: as many as are allowed wait already; ``bad_args``: no server would take it; ``ValueError``: a
-        command with this id waits already.
+        Raise :class:`~actors.CommandRefused` with ``overloaded`` if ``limit`` frames wait already, and with
+        ``bad_args`` if no server would accept the frame. Raise ``ValueError`` if a command with this id waits already.
         """
-        if frame["id"] in self._pending:
-            raise ValueError(f"a command with the id {frame['id']!r} is waiting for its reply")
+        if frame.id in self._pending:
+            raise ValueError(f"a command with the id {frame.id!r} is waiting for its reply")
         if len(self._pending) >= self.limit:
-            raise CommandRefused("overloaded", f"{self.limit} commands wait for a reply already")
-        self._pending[frame["id"]] = _Pending(frame, command(frame, self.frame_bytes))
+            raise CommandRefused(ErrorCode.OVERLOADED, f"{self.limit} commands wait for a reply already")
+        try:
+            encoded = frame.encode(self.frame_bytes or _NO_LIMIT)
+        except UnserialisableEvent as error:
+            # The server would end the connection for good over such a frame.
+            raise CommandRefused(ErrorCode.BAD_ARGS, str(error)) from error
+        self._pending[frame.id] = _Pending(frame, encoded)
 
-    def forget(self, id_: str) -> None:
-        """Drop a command: withdrawn if it was not sent; otherwise it may be done, and its reply is ignored."""
+    def withdraw(self, id_: str) -> None:
+        """Drop a command. If it was sent, it may be done all the same, and its reply is ignored."""
         self._pending.pop(id_, None)
 
-    def answered(self, id_: str) -> bool:
-        """Note that a reply came; whether somebody waited for it."""
+    def on_reply(self, id_: str) -> bool:
+        """Drop the command that was answered. Return False if no command with this id was waiting."""
         return self._pending.pop(id_, None) is not None
 
     def oldest_history(self) -> str | None:
-        """Tell which history request an ``error`` frame, which names none, can only mean."""
-        sent = (id_ for id_, one in self._pending.items() if one.sent and one.frame["type"] == "history")
+        """Return the id of the oldest history request that was sent: an ``error`` frame, which has no id, means it."""
+        sent = (id_ for id_, one in self._pending.items() if one.sent and isinstance(one.frame, HistoryFrame))
         return next(sent, None)
 
-    def attached(self, frame_bytes: int, memory: float) -> list[str]:
+    def on_attached(self, frame_bytes: int, memory: float) -> list[str]:
         """Begin a connection to a server that takes frames of ``frame_bytes`` and remembers ids for ``memory`` seconds.
 
-        All commands are to be sent again. Return the ids of those that are too large, which are dropped: the server
-        would end the connection for good over one.
+        All commands are to be sent again. Drop the ones that are too large, for which the server would end the
+        connection for good, and return their ids.
         """
         self.frame_bytes, self.memory = frame_bytes, memory
-        self.detached()
+        self.on_detached()
         return self._drop(lambda one: len(one.encoded) > frame_bytes)
 
-    def detached(self) -> None:
-        """Note that the connection is over: no reply comes to what was sent on it."""
+    def on_detached(self) -> None:
+        """Mark all commands as not sent: their replies can no longer arrive on the connection that has ended."""
         for one in self._pending.values():
             one.sent = False
 
-    def drop_forgotten(self) -> list[str]:
+    def drop_expired(self) -> list[str]:
         """Drop the commands that may not be sent again, and return their ids.
 
-        These are the ones that were sent on an earlier connection, so long ago that the server may do them once more.
+        They were sent on an earlier connection, so long ago that the server may do them once more.
         """
         for one in self._pending.values():
             if not one.sent and one.first_sent is not None:
                 one.memory = min(one.memory, self.memory)
-        return self._drop(lambda one: not one.sent and one.forgotten)
+        return self._drop(lambda one: not one.sent and one.expired)
 
     def _drop(self, condition: Callable[[_Pending], bool]) -> list[str]:
         dropped = [id_ for id_, one in self._pending.items() if condition(one)]
@@ -111,17 +124,18 @@ class Commands:
         return dropped
 
     def next_frame(self) -> bytes | None:
-        """Return the first frame that was not sent on this connection, and count it as sent."""
+        """Return the first frame that was not sent on this connection, and mark it as sent. Return None if all were."""
         for one in self._pending.values():
             if not one.sent:
-                self._note_sent(one)
+                self._mark_sent(one)
                 return one.encoded
         return None
 
-    def _note_sent(self, one: _Pending) -> None:
+    def _mark_sent(self, one: _Pending) -> None:
         one.sent = True
         one.memory = min(one.memory, self.memory)
         if one.first_sent is None:
+            # The age counts from the first time: that is when the server began to remember the id.
             one.first_sent = Stopwatch(*self.clocks)
         else:
             self.resent += 1

@@ -1,4 +1,4 @@
-"""The wait before a client connects again: exponential backoff with full jitter. Pure.
+"""The delay before a client connects again: exponential backoff with full jitter. Pure.
 
 Full jitter (Marc Brooker, "Exponential Backoff And Jitter", AWS, 2015): each delay is drawn evenly from zero to the
 current bound, so that clients that lost their server together do not come back together.
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class ReconnectDelays:
     """The delays of one client, drawn from zero to the bound of ``backoff``.
 
-    A connection must have been live for ``backoff.healthy_after`` seconds to start over: a server that accepts and
-    closes at once is not hammered.
+    The delays start over only after a connection that was live for ``backoff.healthy_after`` seconds. *A server that
+    accepts and closes at once would be hammered otherwise.*
     """
 
     rng: Random

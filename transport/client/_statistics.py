@@ -1,4 +1,4 @@
-"""What a client counts."""
+"""The counters of a client."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import attrs
 
 @attrs.frozen
 class ClientStatistics:
-    """What a client did since it was made."""
+    """The counters of a client since it was made."""
 
     connections: int
     """Connections that got a welcome."""
     failures: int
     """Connections that ended, and attempts that failed."""
     last_failure: str
-    """How the newest of those ended: its code and what was said."""
+    """Code and reason of the newest of these."""
     events: int
     """Events that the application took."""
     waiting: int
-    """Events, and resets, that arrived and were not taken."""
+    """Events and resets in the buffer, which the application has not taken."""
     duplicates: int
     """Events that arrived again and were dropped."""
     skipped: int
-    """Events that arrived while the buffer was full, and were left for a later resume."""
+    """Events that arrived while the buffer was full, and were left to a later resume."""
     catch_ups: int
-    """Reconnects to fetch those."""
+    """Reconnects that fetched skipped events."""
     resets: int
-    """Times that the position was lost."""
+    """Resets: welcomes that did not recover the position."""
     commands: int
     """Commands without a reply."""
     resent: int
     """Commands that were sent again on a new connection."""
     signals_dropped: int
-    """Signals that were not taken before newer ones came."""
+    """Signals that were dropped because the application did not take them."""
     pings: int
     """Pings that were answered."""
     errors: int

@@ -1,4 +1,4 @@
-"""Measure how long something takes, also while the machine sleeps."""
+"""A stopwatch that also counts the time in which the machine sleeps."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ CLOCK_MONOTONIC; Windows has neither, and its ``time.monotonic`` counts sleep.""
 
 
 def awake_or_asleep() -> float:
-    """Return the seconds since some fixed moment, time in suspension included. It is never set back."""
+    """Return the seconds since a fixed moment, including time in suspension. The clock is never set back."""
     return time.monotonic() if _COUNTS_SLEEP is None else time.clock_gettime(_COUNTS_SLEEP)
 
 
 class Stopwatch:
-    """Measure the time since it was made, by several clocks at once.
+    """The time since the stopwatch was made, by several clocks at once.
 
-    The largest answer counts: a clock that stood still while the machine slept, or while a test moved another clock, is
-    outvoted by one that went on.
+    The largest time counts, so that a clock that stood still while the machine slept, or while a test moved another
+    clock, does not matter.
     """
 
     __slots__ = ("_began",)
@@ -31,5 +31,5 @@ class Stopwatch:
         self._began = [(clock, clock()) for clock in clocks]
 
     def seconds(self) -> float:
-        """Return the seconds since it was made, by the clock that went furthest."""
+        """Return the seconds since the stopwatch was made: the largest that a clock measured."""
         return max(clock() - began for clock, began in self._began)

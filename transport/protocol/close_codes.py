@@ -1,7 +1,8 @@
-"""Why a WebSocket was closed, as a table; the range of a code is what the client does next.
+"""The close codes of the protocol as a table, and the rule that tells a client whether to connect again.
 
-4000-4499: come back with ``resume``. 4500-4999: do not come back. Of the standard codes (RFC 6455, section 7.4.1) only
-those that say the connection, not the conversation, is at fault are come back from: 1001, 1005, 1006, 1011 to 1015.
+The range of a code decides: after 4000-4499 a client comes back with ``resume``, after 4500-4999 it does not. Of the
+standard codes (RFC 6455, section 7.4.1) a client comes back after those for which the connection is to blame, and not
+the conversation: 1001, 1005, 1006 and 1011 to 1015.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import attrs
 
 MAX_REASON_BYTES = 123
-"""A close frame carries 125 bytes (RFC 6455, section 5.5), two of which are the code."""
+"""Bytes of a reason: a close frame carries 125 bytes (RFC 6455, section 5.5), of which the code takes two."""
 _CUT = "…"
 
 _FIRST_OWN, _FIRST_FOR_GOOD, _LAST_OWN = 4000, 4500, 4999
@@ -17,7 +18,7 @@ _FIRST_OWN, _FIRST_FOR_GOOD, _LAST_OWN = 4000, 4500, 4999
 
 @attrs.frozen
 class CloseCode:
-    """One line of the table: its number, its name, whether a client comes back, and when it is sent."""
+    """One line of the table: a code, its name, whether a client comes back after it, and when it is sent."""
 
     code: int
     name: str
@@ -61,12 +62,12 @@ _COME_BACK = (
     (UNRECOVERABLE_POSITION, "unrecoverable position", "a strict resume from a position that the log cannot serve"),
 )
 _FOR_GOOD = (
-    (PROTOCOL_ERROR, "protocol error", "what came is no WebSocket frame"),
+    (PROTOCOL_ERROR, "protocol error", "the bytes are not a WebSocket frame"),
     (UNSUPPORTED_DATA, "unsupported data", "a binary message"),
     (NOT_UTF_8, "not UTF-8", "a text message that is not UTF-8"),
-    (POLICY_VIOLATION, "policy violation", "refused by something on the way"),
+    (POLICY_VIOLATION, "policy violation", "refused by something between client and server; never sent"),
     (MESSAGE_TOO_BIG, "frame too big", "a frame over max_frame_bytes"),
-    (BAD_FRAME, "bad frame", "not a frame of the protocol, or one that may not stand there"),
+    (BAD_FRAME, "bad frame", "not a frame of the protocol, or not allowed at this point"),
     (NOT_AUTHENTICATED, "not authenticated", "anything wrong with the token but its age"),
     (FORBIDDEN, "forbidden", "the user is known and refused"),
     (NO_HELLO, "no hello in time", "no hello within hello_seconds of the upgrade"),
@@ -80,17 +81,17 @@ CLOSE_CODES: dict[int, CloseCode] = {
     for come_back, lines in ((True, _COME_BACK), (False, _FOR_GOOD))
     for code, name, description in lines
 }
-"""Every code that the protocol gives a meaning to, by number."""
+"""Every code to which the protocol gives a meaning, by number."""
 
 NO_WEBSOCKET = (PROTOCOL_ERROR, NOT_UTF_8)
-"""How a connection ends on which something came that RFC 6455 does not allow."""
+"""The codes of a connection on which bytes arrived that RFC 6455 does not allow."""
 
 
 def comes_back(code: int) -> bool:
-    """Whether a client that was closed with ``code`` connects again; unknown codes go by their range.
+    """Return True if a client connects again after its connection was closed with ``code``.
 
-    Of the codes outside 4000-4999 that the table does not name, 1000 (done) and the protocol errors up to 1010 end it;
-    the others (1011 to 1015: trouble on the server's side or on the way) are come back from.
+    A code that the table does not have is judged by its range. Outside 4000-4999, a client does not come back after
+    1000 (done) and the errors up to 1010. It comes back after 1011 to 1015: trouble of the server, or on the way.
     """
     known = CLOSE_CODES.get(code)
     if known is not None:
@@ -101,7 +102,7 @@ def comes_back(code: int) -> bool:
 
 
 def truncate_reason(text: str) -> str:
-    """``text`` as a close frame holds it: 123 bytes of UTF-8; more is cut between two characters, and ends in ``…``."""
+    """Return ``text`` cut to the 123 bytes of UTF-8 that a close frame holds, between two characters, with ``…``."""
     encoded = text.encode(errors="replace")
     if len(encoded) <= MAX_REASON_BYTES:
         return encoded.decode()

@@ -1,4 +1,4 @@
-"""The beginning of a connection, and the order of frames in it, as a state machine (pure)."""
+"""The answer to an upgrade request, and the order of frames after it (pure)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from transport.protocol.frames import BadFrame, ClientFrame, Hello, parse
+from transport.protocol.client_frames import BadFrame, ClientFrame, Hello, parse
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 SUBPROTOCOL = "greenroom.v1"
 SERVED = (SUBPROTOCOL,)
+"""Subprotocols that the server accepts."""
 PATH = "/"
+"""Path of the endpoint in a URL."""
 
 
 @attrs.frozen
 class Accept:
-    """Upgrade, echoing ``subprotocol`` where one was offered."""
+    """Accept the upgrade, and echo ``subprotocol`` if the client offered it."""
 
     subprotocol: str | None
 
@@ -33,9 +35,10 @@ class Reject:
 
 
 def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: Collection[str]) -> Accept | Reject:
-    """Decide what an upgrade request gets. ``allowed`` origins are written as by :func:`normal_origin`.
+    """Return the answer to an upgrade request. The ``allowed`` origins are written as :func:`normal_origin` does.
 
-    A client without an Origin is no browser and passes: what a user may read is decided by the token, not by the page.
+    A client without an Origin is not a browser, and passes: the token decides which sessions a user may read, and not
+    the page.
     """
     if path.partition("?")[0] != PATH:
         return Reject(404, f"there is nothing at this path; the endpoint is {PATH}")
@@ -50,9 +53,9 @@ def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: C
 
 
 def normal_origin(origin: str) -> str:
-    """Write an origin as it is compared: in lower case, without a default port (RFC 6454, section 4).
+    """Return an origin in the form in which origins are compared: lower case, no default port (RFC 6454, section 4).
 
-    What is no scheme with a host (``null``, or a setting without its scheme) is equal to nothing but itself.
+    A value that is not a scheme with a host (``null``, or a setting without its scheme) is returned unchanged.
     """
     try:
         parts = urlsplit(origin.strip())
@@ -68,16 +71,16 @@ def normal_origin(origin: str) -> str:
 
 
 class Conversation:
-    """What may come when: a hello first and once, then everything else."""
+    """The order of a client's frames: a hello first and once, then all others."""
 
     __slots__ = ("greeted",)
 
     def __init__(self) -> None:
         self.greeted = False
-        """Whether the hello has come."""
+        """Whether the hello has arrived."""
 
     def receive(self, text: str) -> ClientFrame:
-        """Read the client's next frame; raise :class:`.frames.BadFrame` for none, and out of order."""
+        """Return the client's next frame. Raise ``BadFrame`` if it is not a frame, or not allowed at this point."""
         frame = parse(text)
         if isinstance(frame, Hello) == self.greeted:
             raise BadFrame("a second hello" if self.greeted else "a frame before hello")

@@ -1,19 +1,38 @@
-"""How much one client may ask for (pure: the caller says what time it is)."""
+"""The bounds of the protocol, and the counters that hold a client to its rate (pure: the caller tells the time)."""
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
+MAX_BATCH_EVENTS = 256
+"""Events in one ``events`` or ``history`` frame."""
+MAX_BATCH_BYTES = 64 * 1024
+"""Bytes of one ``events`` or ``history`` message, unless one event alone is larger."""
+MAX_HISTORY = 500
+"""The largest ``limit`` of a ``history`` frame."""
+MAX_ID = 128
+"""Characters of the id of a command or of a history request."""
+SESSION_NAME = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
+"""The name of a session: 1 to 128 characters that need no escape in a URL."""
+SESSION_NAME_RULE = "1 to 128 characters of A-Z a-z 0-9 . _ ~ : -"
+"""The same, for error messages."""
+HEARTBEAT_GRACE_SECONDS = 10.0
+"""Silence beyond ``ping_ms`` after which a client takes its connection for dead."""
+DEFAULT_PING_MS = 25_000
+"""``ping_ms`` for a client before its first welcome."""
+DEFAULT_COMMAND_MEMORY_MS = 300_000
+"""``command_memory_ms`` for a client, if the welcome does not have that field."""
 FLOOD_REFUSALS = 100
 """Refusals within :data:`FLOOD_SECONDS` that end a connection."""
 FLOOD_SECONDS = 10.0
 
 
 class TokenBucket:
-    """``rate`` tokens a second, ``burst`` of them saved up at most.
+    """A rate limit of ``rate`` tokens a second, of which at most ``burst`` are saved up.
 
-    For the seconds in which the server looked at nothing (``lost``, their sum so far) tokens are saved up without a
-    bound: what the client sent meanwhile at its rate comes all at once.
+    ``lost`` is the sum of seconds in which the server looked at no connection. The tokens of such seconds are saved up
+    without a bound, since everything that the client sent meanwhile at its rate arrives at once.
     """
 
     __slots__ = ("_at", "_burst", "_lost", "_rate", "_tokens")
@@ -25,7 +44,7 @@ class TokenBucket:
         self._lost = lost
 
     def take(self, now: float, lost: float = 0.0) -> bool:
-        """Take one token; False when there is none."""
+        """Take one token. Return False if there is none."""
         if now > self._at:
             self._tokens = max(self._tokens, min(self._burst, self._tokens + (now - self._at) * self._rate))
             self._at = now
@@ -39,15 +58,16 @@ class TokenBucket:
 
 
 class Refusals:
-    """Counts refusals: a client that goes on in spite of them is flooding."""
+    """The times of the newest refusals: a client that goes on in spite of them is flooding."""
 
     __slots__ = ("_times",)
 
     def __init__(self) -> None:
+        # Made at the first refusal: most connections never have one.
         self._times: deque[float] | None = None
 
     def flooding(self, now: float) -> bool:
-        """Count one more refusal; whether that is too many within :data:`FLOOD_SECONDS`."""
+        """Count one more refusal. Return True if there were too many within :data:`FLOOD_SECONDS`."""
         if self._times is None:
             self._times = deque(maxlen=FLOOD_REFUSALS)
         self._times.append(now)

@@ -13,8 +13,8 @@ from actors.failures import is_a, log_failure, log_line
 from actors.presentable import is_presentable
 from transport._border import leaves, passed_on
 from transport.auth import Credentials
-from transport.protocol import close_codes, frames
-from transport.protocol.frames import BadFrame, Hello, Pong
+from transport.protocol import close_codes, server_frames
+from transport.protocol.client_frames import BadFrame, Hello, Pong
 from transport.protocol.handshake import Conversation, upgrade
 from transport.server._delivery import Delivery
 from transport.server._greeting import admit, attach, authenticate, welcome
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from actors.spi import Attachment
     from transport.auth import User
-    from transport.protocol.frames import ClientFrame
+    from transport.protocol.client_frames import ClientFrame
     from transport.protocol.handshake import Accept, Reject
     from transport.server._context import ServerContext
     from transport.server._wire import UpgradeRequest, Wire
@@ -220,7 +220,7 @@ class Connection:
             return
         if self._greeted:
             await self._delivery.send_rest()
-        self._wire.send(frames.goodbye(closing.code, closing.reason, closing.retry_ms))
+        self._wire.send(server_frames.goodbye(closing.code, closing.reason, closing.retry_ms))
         await self._wire.close(closing.code, closing.reason)
 
     def _let_go(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors import GreenroomError, Trimmed
-from transport.protocol import close_codes, frames
+from transport.protocol import close_codes, server_frames
+from transport.protocol.limits import MAX_BATCH_EVENTS
 from transport.server._signal_queue import SignalQueue
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Delivery:
             return
         if self._signals is None:
             self._signals = SignalQueue()
-        dropped = self._signals.put(name, data, frames.signal(name, data))
+        dropped = self._signals.put(name, data, server_frames.signal(name, data))
         self._context.connections.signals_dropped += dropped
         self._context.flusher.schedule(self)
 
@@ -89,7 +90,7 @@ class Delivery:
         if self._life.over or self._life.closing is not None:
             return
         try:
-            self._wire.post(frames.reply(reply))
+            self._wire.post(server_frames.reply(reply))
             self._context.flusher.schedule(self)
         except BaseException as error:  # noqa: BLE001 - the session that calls is not at fault
             self.failed(error)
@@ -117,7 +118,7 @@ class Delivery:
         if life.over:
             return
         if cursor is not None and not (wire.blocked or self._catching_up or life.closing is not None):
-            lines = cursor.take(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM)
+            lines = cursor.take(MAX_BATCH_EVENTS, server_frames.EVENTS_ROOM)
             if lines:
                 wire.send_events(lines)
             if not lines and cursor.behind:
@@ -143,7 +144,7 @@ class Delivery:
         try:
             while cursor.behind:
                 await self._wire.drained()
-                lines = await cursor.fetch(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM)
+                lines = await cursor.fetch(MAX_BATCH_EVENTS, server_frames.EVENTS_ROOM)
                 if self._life.closing is not None:
                     return
                 self._wire.send_events(lines)
@@ -163,6 +164,6 @@ class Delivery:
         cursor = self._cursor
         if cursor is None or self._wire.blocked:
             return
-        while lines := cursor.take(frames.MAX_BATCH_EVENTS, frames.EVENTS_ROOM):
+        while lines := cursor.take(MAX_BATCH_EVENTS, server_frames.EVENTS_ROOM):
             self._wire.send_events(lines)
             await self._wire.drained()

@@ -9,14 +9,15 @@ from actors import CommandRefused, SessionClosed
 from actors.spi import Attach
 from transport._border import called, refusal_in
 from transport.auth import User, checked_user
-from transport.protocol import close_codes, frames
+from transport.protocol import close_codes, server_frames
+from transport.protocol.server_frames import OpenRun, QueuedStart, Typist, Welcome
 from transport.server._lifetime import End
 from transport.server._limit import Limit
 
 if TYPE_CHECKING:
     from actors.spi import Attachment, Listener
     from transport.auth import Authenticate, Credentials
-    from transport.protocol.frames import Hello
+    from transport.protocol.client_frames import Hello
     from transport.server._connections import Counted
     from transport.server._context import ServerContext
     from transport.server._lifetime import Lifetime
@@ -75,23 +76,20 @@ async def attach(context: ServerContext, life: Lifetime, user: User, hello: Hell
 
 def welcome(connection: str, hello: Hello, attachment: Attachment, settings: Settings) -> bytes:
     """Return the welcome frame for an attached connection."""
-    return frames.welcome(
-        {
-            "session": hello.session,
-            "connection": connection,
-            "epoch": attachment.epoch,
-            "oldest": attachment.oldest,
-            "latest": attachment.latest,
-            "recovered": attachment.recovered,
-            "reset": attachment.reset,
-            "ping_ms": round(settings.ping_seconds * 1000),
-            "max_frame_bytes": settings.max_frame_bytes,
-            "command_memory_ms": frames.milliseconds(settings.command_memory_seconds),
-            "runs": [{"run_id": run.id, "agent": run.name, "started": run.started} for run in attachment.runs],
-            "queued": [
-                {"command_id": start.command_id, "agent": start.agent, "since": start.since}
-                for start in attachment.queued
-            ],
-            "typing": [{"by": by, "id": id_} for by, id_ in attachment.typing],
-        }
+    return server_frames.welcome(
+        Welcome(
+            session=hello.session,
+            connection=connection,
+            epoch=attachment.epoch,
+            oldest=attachment.oldest,
+            latest=attachment.latest,
+            recovered=attachment.recovered,
+            reset=attachment.reset,
+            ping_ms=round(settings.ping_seconds * 1000),
+            max_frame_bytes=settings.max_frame_bytes,
+            command_memory_ms=server_frames.milliseconds(settings.command_memory_seconds),
+            runs=tuple(OpenRun(run.id, run.name, run.started) for run in attachment.runs),
+            queued=tuple(QueuedStart(start.command_id, start.agent, start.since) for start in attachment.queued),
+            typing=tuple(Typist(by, id_) for by, id_ in attachment.typing),
+        )
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from transport.protocol import close_codes, frames
+from transport.protocol import close_codes, server_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,4 +83,4 @@ class Liveness:
 
     def _ping(self, now: float) -> None:
         self._ping_at = now + self._context.settings.ping_seconds
-        self._wire.send(frames.PING)
+        self._wire.send(server_frames.PING)

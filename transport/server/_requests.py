@@ -11,16 +11,17 @@ from actors import ActorTerminated, GreenroomError, MailboxFull
 from actors.failures import log_line
 from actors.loop.weakly import weakly
 from actors.spi import Command, CommandReply
-from transport.protocol import close_codes, frames
-from transport.protocol.frames import Ack, CommandFrame, HistoryFrame, TypingFrame
-from transport.protocol.limits import Refusals, TokenBucket
+from transport.protocol import close_codes, server_frames
+from transport.protocol.client_frames import Ack, CommandFrame, HistoryFrame, TypingFrame
+from transport.protocol.limits import MAX_BATCH_EVENTS, Refusals, TokenBucket
+from transport.protocol.names import ErrorCode
 from transport.server._lifetime import End
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.spi import Attachment
-    from transport.protocol.frames import ClientFrame
+    from transport.protocol.client_frames import ClientFrame
     from transport.server._context import ServerContext
     from transport.server._delivery import Delivery
     from transport.server._lifetime import Lifetime
@@ -81,9 +82,9 @@ class Requests:
             return True
         message = f"more than {settings.commands_per_second:g} a second"
         if command_id is None:
-            self._wire.send(frames.error("rate_limited", message))
+            self._wire.send(server_frames.error(ErrorCode.RATE_LIMITED, message))
         else:
-            self._delivery.reply(CommandReply(command_id, code="rate_limited", message=message))
+            self._delivery.reply(CommandReply(command_id, code=ErrorCode.RATE_LIMITED, message=message))
         if self._refusals is None:
             self._refusals = Refusals()
         if self._refusals.flooding(now):
@@ -96,7 +97,7 @@ class Requests:
         command = Command(frame.id, frame.name, frame.args, self._life.id, weakly(self._delivery.reply))
         if not self._tell(lambda attachment: attachment.command(command)):
             message = "the session has too much to do"
-            self._delivery.reply(CommandReply(frame.id, code="overloaded", message=message))
+            self._delivery.reply(CommandReply(frame.id, code=ErrorCode.OVERLOADED, message=message))
 
     def _tell(self, send: Callable[[Attachment], None]) -> bool:
         """Hand something to the session. Return False if its mailbox is full."""
@@ -113,17 +114,17 @@ class Requests:
     async def _history(self, frame: HistoryFrame) -> None:
         """Answer a request for history, one at a time and when the client has taken what was sent before."""
         if frame.fault is not None:
-            self._wire.send(frames.error("bad_history", frame.fault))
+            self._wire.send(server_frames.error(ErrorCode.BAD_HISTORY, frame.fault))
             return
         if self._one_history is None:
             self._one_history = trio.Lock()
         try:
             async with self._one_history:
                 await self._wire.drained()
-                limit = min(frame.limit, frames.MAX_BATCH_EVENTS)
-                room = frames.history_room(frame.id, limit)
+                limit = min(frame.limit, MAX_BATCH_EVENTS)
+                room = server_frames.history_room(frame.id, limit)
                 lines, more = await self._attachment.history(frame.after, limit, room)
                 if self._life.closing is None:
-                    self._wire.send(frames.history(frame.id, lines, more=more))
+                    self._wire.send(server_frames.history(frame.id, lines, more=more))
         except GreenroomError as error:
             self._life.fail(error, "the log could not be read")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from transport.protocol import close_codes, frames
+from transport.protocol import close_codes, server_frames
 from transport.protocol.handshake import Reject
+from transport.protocol.websocket import close_message, text_message
 from transport.server._wire import UpgradeRequest
 from transport.server._write_buffer import WriteBuffer
 from transport.server._wsproto import forget_handshake
@@ -100,15 +101,15 @@ class TrioWire(WriteBuffer):
 
     def send(self, payload: bytes) -> None:
         """Write a text message. See :meth:`.Wire.send`."""
-        self.write(frames.text_message(payload))
+        self.write(text_message(payload))
 
     def send_events(self, lines: Sequence[bytes]) -> None:
         """Write one ``events`` message. See :meth:`.Wire.send_events`."""
-        self.write(frames.events_message(lines))
+        self.write(server_frames.events_message(lines))
 
     def post(self, payload: bytes) -> None:
         """Write a text message together with the next. See :meth:`.Wire.post`."""
-        self.posted.append(frames.text_message(payload))
+        self.posted.append(text_message(payload))
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the peer's. See :meth:`.Wire.close`."""
@@ -158,7 +159,7 @@ class TrioWire(WriteBuffer):
         reason = f"a message may have {self._max_bytes} bytes"
         if self._owner is None or not self._owner.on_too_big(code, reason):
             return data
-        return frames.text_message(frames.goodbye(code, reason)) + data
+        return text_message(server_frames.goodbye(code, reason)) + data
 
     def last_words(self) -> bytes:
         """Return a goodbye to a peer that sent no WebSocket frame: trio-websocket hangs up on it without a word."""
@@ -167,7 +168,7 @@ class TrioWire(WriteBuffer):
             return b""
         self._open = False
         code, reason = int(end.code), close_codes.truncate_reason(end.reason or "")
-        return frames.text_message(frames.goodbye(code, reason)) + frames.close_message(code, reason)
+        return text_message(server_frames.goodbye(code, reason)) + close_message(code, reason)
 
 
 async def _reject(request: WebSocketRequest, answer: Reject) -> None:

@@ -1,7 +1,7 @@
 // @ts-check
 
 /**
- * The browser's end of greenroom.v1: one session of one user, over one WebSocket that comes back by itself.
+ * The browser's client of greenroom.v1: one session of one user, over one WebSocket that reconnects by itself.
  *
  *     import { connect } from "./greenroom.js";
  *
@@ -9,30 +9,31 @@
  *     const runId = await client.start("assistant", "hello");
  *     for await (const event of client) console.log(event.seq, event.type, event.data);
  *
- * What an application can rely on:
- * - It gets every event once, in order, over any number of reconnects. Nothing is handed out before somebody listens:
- *   what came earlier waits for the first "event" listener or iterator. An iterator goes on where the last one was left.
- * - Where that cannot be kept (the log was rebuilt, or trimmed beyond this position), it is told by a "reset" before
- *   the next event, and drops what it has: the events that follow begin at the oldest one kept.
- * - A command is sent until it is answered, with the same id: a start runs once, however often the network fails. Beyond
- *   the time for which the server remembers ids it is not sent again, and rejects with `outcome_unknown`.
- * - What its own code throws (a listener, the token function, a storage, a WebSocket class, an input that JSON cannot hold)
- *   stays there: a listener's error is reported, an attempt that failed is followed by the next, a call rejects.
- * - A page that wakes up (shown again, focus, resume, online) has its connection looked at: one that is dead is replaced
- *   within 5 s, one that is well is kept.
+ * An application can rely on these rules:
+ * - It gets every event once, in order, over any number of reconnects. Events that arrive before anyone listens wait for
+ *   the first "event" listener or iterator. An iterator goes on where the last one was left.
+ * - If that is impossible (the log was rebuilt, or trimmed beyond this position), a "reset" comes before the next event.
+ *   Then the application drops everything that it built from events: the next event is the oldest one that is kept.
+ * - A command is sent until its reply comes, always with the same id: a start runs once, however often the network fails.
+ *   After the time for which the server remembers ids it is not sent again, and rejects with `outcome_unknown`.
+ * - An exception of the application's own code (a listener, the token function, a storage, a WebSocket class, an input that
+ *   JSON cannot hold) does not harm the client: a listener's error is reported, a failed attempt is followed by the next, a
+ *   call rejects.
+ * - When a page wakes up (shown again, focus, resume, online), its connection is checked: a dead one is replaced within
+ *   5 s, a healthy one is kept.
  *
- * A page that is reloaded has lost what it had rendered, so by default a new client reads from the oldest event: no gap
- * and no duplicate, at the price of reading again. `persist: true` is for pages that keep their own state: the position
- * goes to `sessionStorage` once the application has an event, and a refresh goes on after it. (Each tab has its own
- * storage; a duplicated tab starts with a copy of the position and of the state, and from there the two do not touch.)
- * Two clients of one session in one page have a position each: the first that a page makes finds that of the first after a
- * refresh, the second that of the second. A page that makes them in another order each time gives them a `name`.
- * In Node, hand over a WebSocket class: `connect(url, { session, WebSocket })` with `import WebSocket from "ws"`.
+ * A reloaded page has lost what it had rendered, so by default a new client reads from the oldest event: no gap and no
+ * duplicate, at the price of reading again. `persist: true` is for pages that keep their own state: the position is stored
+ * in `sessionStorage` once the application has an event, and after a refresh the client goes on after it. (Each tab has its
+ * own storage. A duplicated tab starts with a copy of the position and of the state; from then on they are independent.)
+ * Two clients of one session in one page have a position each: after a refresh, the first client that the page makes finds
+ * the position of the first, and the second that of the second. If the order differs each time, give them a `name`.
+ * In Node, pass a WebSocket class: `connect(url, { session, WebSocket })` with `import WebSocket from "ws"`.
  */
 
 /**
  * @typedef {null | boolean | number | string | any[] | { [key: string]: any }} JSONValue
- * @typedef {{ epoch: string, seq: number }} Position  everything up to and including `seq` was seen
+ * @typedef {{ epoch: string, seq: number }} Position  the event `seq` and all before it were seen
  * @typedef {{ seq: number, type: string, ts: number, run_id?: string, parent_run_id?: string, call_id?: string,
  *   data: { [key: string]: any } }} Event  `ts` is in ms since 1970
  * @typedef {{ type: "reset", reason: "epoch_changed" | "trimmed" | "ahead" | string }} Reset
@@ -40,7 +41,7 @@
  *   reset?: string, ping_ms: number, max_frame_bytes: number, command_memory_ms?: number, typing: { by: "user" | "agent", id: string }[],
  *   runs: { run_id: string, agent: string, started: number }[], queued: QueuedStart[] }} Welcome
  * @typedef {{ command_id: string, agent: string, since?: number }} QueuedStart  a start that waits for its turn; `since`
- *   (ms since 1970, the server's clock) is missing where it began to wait while this client was there
+ *   (ms since 1970, the server's clock) is missing if it began to wait while this client was connected
  * @typedef {{ name: string, data: any }} Signal  ephemeral, never replayed; `typing`: { by, id, active };
  *   `queued`: { command_id, agent, waiting }
  * @typedef {"connecting" | "live" | "waiting" | "closed"} State
@@ -53,31 +54,31 @@
  * @typedef {object} Options
  * @property {string} session                  1 to 128 characters of A–Z a–z 0–9 . _ ~ : -
  * @property {string | (() => string | Promise<string>)} [token]
- *   A function is called for every connection, so that a token that expired (4004) is followed by a fresh one; where it
- *   throws or takes too long, the client waits and tries again. With a string, 4004 is final.
- * @property {Position} [resume]               from an earlier `client.position`; goes before what `persist` finds
- * @property {"oldest" | "latest"} [from]      where to begin without a position
- * @property {boolean} [strict]                a position that cannot be had ends the client (4410) instead of a reset
- * @property {boolean} [persist]               keep the position in `storage`; see above
- * @property {PositionStorage} [storage]       `sessionStorage` unless told otherwise
- * @property {string} [name]                   tells clients of one session in one page apart, for `persist`
+ *   A function is called for every connection, so that an expired token (4004) is followed by a fresh one. If it throws or
+ *   takes too long, the client waits and tries again. With a string, 4004 is final.
+ * @property {Position} [resume]               from an earlier `client.position`; used before the one that `persist` stored
+ * @property {"oldest" | "latest"} [from]      where a client without a position begins
+ * @property {boolean} [strict]                end the client (4410) instead of a reset if the position is lost
+ * @property {boolean} [persist]               store the position in `storage`; see above
+ * @property {PositionStorage} [storage]       default `sessionStorage`
+ * @property {string} [name]                   distinguishes clients of one session in one page, for `persist`
  * @property {string} [user]                   keeps the stored positions of several users of one page apart
- * @property {any} [WebSocket]                 the class to use where there is no global one
+ * @property {any} [WebSocket]                 the class to use if there is no global one
  */
 
 const BACKOFF_MS = { first: 200, longest: 20_000 };
-const TYPING_REFRESH_MS = 2_000; // the server forgets after 5 s
+const TYPING_REFRESH_MS = 2_000; // the server ends typing after 5 s
 const UNRECOVERABLE = 4410;
 const TOKEN_EXPIRED = 4004;
 const SESSION_NAME = /^[A-Za-z0-9._~:-]{1,128}$/;
 
-/** Which places of each storage are taken by clients of this page, by key. @type {WeakMap<object, Map<string, Set<number>>>} */
+/** Numbers of the positions in each storage that clients of this page use, by key. @type {WeakMap<object, Map<string, Set<number>>>} */
 const taken = new WeakMap();
 
 /**
- * Attach to a session and stay attached until `close()`, or until the server says not to come back.
+ * Attach to a session, and stay attached until `close()`, or until the server tells the client not to come back.
  *
- * Returns at once, with a client that is `connecting`. Throws TypeError when an argument cannot be used.
+ * Returns at once, with a client that is `connecting`. Throws TypeError for an argument that no server accepts.
  *
  * @param {string | URL} url  ws: or wss:
  * @param {Options} options
@@ -87,7 +88,7 @@ export function connect(url, options) {
 }
 
 /**
- * Whether a close code means that the connection failed, and not the conversation.
+ * Return true if a client comes back after this close code: the connection failed, and not the conversation.
  *
  * @param {number} code
  */
@@ -96,8 +97,8 @@ export function comesBack(code) {
 }
 
 /**
- * The delay before the `attempt`-th try in a row, from 0: uniform between 0 and a bound that doubles ("full jitter"),
- * so that clients which lost one server together do not come back together.
+ * Return the delay in ms before attempt number `attempt` (0 is the first): random between 0 and a bound that doubles
+ * ("full jitter"), so that clients that lost their server together do not come back together.
  *
  * @param {number} attempt
  */
@@ -106,10 +107,10 @@ export function backoff(attempt) {
 }
 
 /**
- * A client of one session; made by `connect`.
+ * A client of one session. `connect` makes it.
  *
- * Events of its own, each a CustomEvent with the value in `detail`: "event", "reset", "signal", "welcome", "state",
- * "closed" (once, the last one), and "refused" (a frame was refused and the connection lives).
+ * It dispatches these CustomEvents, with the value in `detail`: "event", "reset", "signal", "welcome", "state", "closed"
+ * (once, the last one), and "refused" (a frame was refused, and the connection goes on).
  */
 export class Client extends EventTarget {
   #url;
@@ -123,19 +124,19 @@ export class Client extends EventTarget {
   #commands = new Commands();
   /** @type {Map<string, QueuedStart>} */ #queued = new Map();
   /** @type {Set<Feed>} */ #feeds = new Set();
-  /** @type {Item[] | undefined} */ #unclaimed = []; // what nobody has been there for
+  /** @type {Item[] | undefined} */ #unclaimed = []; // items that arrived before anyone listened
   #listened = false;
   /** @type {WeakMap<object, (event: any) => void>} */ #guarded = new WeakMap();
   /** @type {Closed | undefined} */ #closed;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
-  #toldToWait = false; // by the server
+  #toldToWait = false; // by the server's `retry_ms`
   #failures = 0; // in a row
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #typingTimer;
   #typing = false;
   /** @type {[any, string, (event: any) => void][]} */ #watches = [
     [globalThis, "online", () => this.#woke(true)],
     [globalThis, "focus", () => this.#woke()],
-    [globalThis, "pagehide", () => this.#leave()], // else few browsers keep the page for "back"
+    [globalThis, "pagehide", () => this.#leave()], // few browsers keep a page with an open socket for "back"
     [globalThis, "pageshow", ({ persisted }) => void (persisted && this.#woke(true))],
     [globalThis.document, "resume", () => this.#woke()],
     [globalThis.document, "visibilitychange", () => void (globalThis.document.visibilityState !== "hidden" && this.#woke())],
@@ -155,26 +156,26 @@ export class Client extends EventTarget {
     this.#open();
   }
 
-  /** Where the connection is: `connecting`, `live`, `waiting` (for the next try) or `closed` (for good). */
+  /** State of the connection: `connecting`, `live`, `waiting` (for the next attempt) or `closed` (for good). */
   get state() {
     return this.#state;
   }
 
-  /** What was received so far; undefined before the first welcome. For a later `connect(…, { resume })`. */
+  /** Position of the newest event received, for a later `connect(…, { resume })`; undefined before the first welcome. */
   get position() {
     return this.#position && { ...this.#position };
   }
 
-  /** The session's starts that wait for their turn, oldest first; kept up to date by the "signal" named `queued`. */
+  /** The session's starts that wait for their turn, oldest first. The signals named `queued` keep it up to date. */
   get queued() {
     return [...this.#queued.values()];
   }
 
   /**
-   * Start a run; resolves with its id when it is committed. Waits while there is no connection.
+   * Start a run. Resolves with its id when its start is committed. Waits while there is no connection.
    *
-   * `commandId` comes back in the run's `agent_started`, as `data.command_id`: a page that shows the request before it
-   * is answered finds it again by that.
+   * `commandId` comes back in the run's `agent_started`, as `data.command_id`, so that a page which shows the request
+   * before the reply can find it again.
    *
    * @param {string} agent @param {JSONValue} input @param {{ commandId?: string }} [options]
    * @returns {Promise<string>}
@@ -184,8 +185,8 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Ask a run to stop, by its id or by that of the command that started it; resolves with false when it is unknown or
-   * over. A start that still waits for its turn is known by its command alone; it rejects with `cancelled` then.
+   * Ask a run to stop, by its id or by the id of the command that started it. Resolves with false if the run is unknown
+   * or over. A start that waits for its turn has only its command's id; the start rejects with `cancelled` then.
    *
    * @param {string | { commandId: string }} run @returns {Promise<boolean>}
    */
@@ -195,7 +196,7 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Answer what an agent asked (`input_requested`). Rejects with `not_waiting` once it was answered, or withdrawn
+   * Answer an agent's question (`input_requested`). Rejects with `not_waiting` if it was answered or withdrawn
    * (`input_withdrawn`), and with `unknown_run` after the end of its run, which ends its questions too.
    *
    * @param {string} runId @param {string} callId @param {JSONValue} value
@@ -205,7 +206,7 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Put a message of the user into the session, for every tab to show.
+   * Append a message of the user to the session, so that every tab shows it.
    *
    * @param {string} text
    */
@@ -214,7 +215,7 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Say that the user is typing, or is not. To be called with every key: it is sent every 2 s, and only while live.
+   * Tell whether the user is typing. Call it with every key: it is sent at most every 2 s, and only while live.
    *
    * @param {boolean} active
    */
@@ -226,14 +227,15 @@ export class Client extends EventTarget {
     this.#attempt?.send(JSON.stringify({ type: "typing", active: this.#typing }));
   }
 
-  /** Detach for good. Runs go on; commands without an answer are rejected with `closed`; iterators end. */
+  /** Detach for good. Runs go on, commands without a reply reject with `closed`, iterators end. */
   close() {
     this.#finish({ code: 1000, reason: "closed here" });
   }
 
   /**
-   * Every event that nobody had yet, and `{ type: "reset" }` where the position was lost. Ends after `close()`; throws
-   * GreenroomError when the server ended it. An event counts as had when the next one is asked for, or the loop is left.
+   * Iterate over all events that no iterator or listener has had yet, with `{ type: "reset" }` where the position was lost.
+   * Ends after `close()`. Throws GreenroomError if the server ended the client. An event counts as processed when the next
+   * one is asked for, or the loop is left.
    *
    * @returns {AsyncIterableIterator<Event | Reset>}
    */
@@ -262,7 +264,7 @@ export class Client extends EventTarget {
     if (!listener || (typeof options === "object" && options?.signal?.aborted)) return; // no listener was added
     this.#listened ||= type === "event";
     if (type !== "event" || !this.#unclaimed) return;
-    queueMicrotask(() => { // so that a listener for "reset" that is added next gets its share
+    queueMicrotask(() => { // later, so that a listener for "reset" that is added next gets the resets
       for (const { value } of this.#claim()) this.#announce(value);
       this.#save();
     });
@@ -274,7 +276,7 @@ export class Client extends EventTarget {
   }
 
   /**
-   * What stands for a listener: it reports what that throws, or rejects with. Node would end the process for it.
+   * Return a wrapper of a listener that reports its exceptions and rejections. *Node would end the process for one.*
    *
    * @param {any} listener
    */
@@ -310,7 +312,7 @@ export class Client extends EventTarget {
       lost: (ended) => this.#lost(ended),
     });
     this.#enter({ state: "connecting" });
-    attempt.start(); // which does nothing when a listener has closed the client meanwhile
+    attempt.start(); // does nothing if a listener has closed the client meanwhile
   }
 
   /** @param {string | undefined} token */
@@ -319,7 +321,7 @@ export class Client extends EventTarget {
     return { type: "hello", session, token, resume: this.#position, from, strict, client: "greenroom.js" };
   }
 
-  /** The attempt is over: come back or not, as its code says. @param {Ended} ended */
+  /** Handle the end of an attempt: come back or not, by its code. @param {Ended} ended */
   #lost({ code, reason, retryMs }) {
     this.#detach();
     const expired = code === TOKEN_EXPIRED && typeof this.#options.token !== "function";
@@ -338,20 +340,20 @@ export class Client extends EventTarget {
     this.#open();
   }
 
-  /** The page may have slept. @param {boolean} [network]  what the server said of the time to wait counts no more */
+  /** The page may have slept. @param {boolean} [network]  it changed, so do not wait as long as the server said */
   #woke(network = false) {
     this.#commands.woke();
     if (this.#state === "live") this.#attempt?.probe();
     else if (network || !this.#toldToWait) this.#retryNow();
   }
 
-  /** The page is left, perhaps to come back as it is: no connection, and no timer for one. */
+  /** The page is left, and may come back as it is: keep no connection, and no timer for one. */
   #leave() {
     this.#attempt?.lose(1001, "the page was left");
     clearTimeout(this.#retryTimer);
   }
 
-  /** Nothing of the attempt is left, and what was sent on it gets no answer; what was handed out counts. */
+  /** Drop the attempt. Commands that were sent on it get no reply from it. Store the position. */
   #detach() {
     this.#save();
     this.#attempt?.end();
@@ -397,7 +399,7 @@ export class Client extends EventTarget {
         return this.#commands.answered(frame);
       case "error":
         return this.#announceAs("refused", { code: frame.code, message: frame.message });
-      default: // of a newer server, or the answer to a probe
+      default: // a frame of a newer server, or the answer to a probe
     }
   }
 
@@ -408,7 +410,7 @@ export class Client extends EventTarget {
     if (attempt.live || !place) return attempt.lose(1006, "a welcome that cannot be");
     this.#position = place;
     attempt.welcomed(frame.ping_ms);
-    const queued = Array.isArray(frame.queued) ? frame.queued : []; // an older server has none
+    const queued = Array.isArray(frame.queued) ? frame.queued : []; // a server of an older version has none
     this.#queued = new Map(queued.map((start) => [start?.command_id, start]));
     if (!frame.recovered && before) this.#deliver({ type: "reset", reason: frame.reset ?? "unknown" }, before);
     this.#commands.attached(frame.max_frame_bytes, frame.command_memory_ms);
@@ -427,7 +429,7 @@ export class Client extends EventTarget {
     this.#announceAs("signal", { name, data });
   }
 
-  /** Where a stream that is no resume begins; undefined for a welcome that does not say. @param {Welcome} frame */
+  /** Return the first position of a stream that is not a resume; undefined if the welcome is invalid. @param {Welcome} frame */
   #begin({ epoch, oldest, latest }) {
     const seq = !this.#position && this.#options.from === "latest" ? latest : oldest - 1;
     return typeof epoch === "string" && isSeq(seq) ? { epoch, seq } : undefined;
@@ -437,7 +439,7 @@ export class Client extends EventTarget {
   #events(attempt, events) {
     for (const event of events) {
       const before = this.#position;
-      // An application may close the client while it handles one: then this is not live, and there is nothing to lose.
+      // An application may close the client while it handles an event. The attempt is not live then, and `lose` does nothing.
       if (!before || !attempt.live || !isSeq(event?.seq)) return attempt.lose(1006, "events that cannot be");
       if (event.seq <= before.seq) continue;
       if (event.seq > before.seq + 1) return attempt.lose(1006, `a gap: ${event.seq} after ${before.seq}`);
@@ -458,7 +460,7 @@ export class Client extends EventTarget {
     return answer;
   }
 
-  // --- handing out ------------------------------------------------------------------------------------------------
+  // --- delivery to the application --------------------------------------------------------------------------------
 
   /** @param {Event | Reset} value @param {Position} before */
   #deliver(value, before) {
@@ -470,12 +472,12 @@ export class Client extends EventTarget {
     this.#announce(value);
   }
 
-  /** An iterator was left: what it had not come to is for whoever comes next. @param {Feed} feed @param {Item[]} rest */
+  /** An iterator was left. Keep its remaining items for the next one. @param {Feed} feed @param {Item[]} rest */
   #left(feed, rest) {
     if (this.#feeds.delete(feed) && !this.#feeds.size && !this.#listened) this.#unclaimed = rest;
   }
 
-  /** What arrived while nobody was there; from the first call on, items go straight out. */
+  /** Return the items that arrived before anyone listened. From now on, items are delivered at once. */
   #claim() {
     const items = this.#unclaimed ?? [];
     this.#unclaimed = undefined;
@@ -494,8 +496,8 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Store how far the application is, which is behind what was received while an iterator has not come to it. While one
-   * has not come to a reset the old position stays: after a refresh the page has to hear of the reset again.
+   * Store the application's position: it is behind the received one while an iterator has not reached all items. While
+   * an iterator has not reached a reset, the old position stays, so that after a refresh the page gets the reset again.
    */
   #save() {
     if (!this.#stored || !this.#position) return;
@@ -509,14 +511,14 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Take a place for the position that no other client of this page has. The first free one: a page that makes its
-   * clients in the same order after a refresh finds each position again, and so does one that makes a client anew.
+   * Choose a key for the stored position that no other client of this page has. It is the first free one: so a page that
+   * makes its clients in the same order after a refresh finds each position again, as does one that makes a client anew.
    *
    * @param {Options} options
    */
   #take({ storage = sessionStorageIfAllowed(), session, name, user = "" }) {
     const key = `greenroom:${JSON.stringify([this.#url, user, session, ...(name === undefined ? [] : [name])])}`;
-    if (typeof storage !== "object" || !storage) return; // none is allowed here
+    if (typeof storage !== "object" || !storage) return; // the browser allows none
     const byKey = taken.get(storage) ?? new Map();
     const places = byKey.get(key) ?? new Set();
     taken.set(storage, byKey.set(key, places));
@@ -528,7 +530,7 @@ export class Client extends EventTarget {
   }
 }
 
-/** Throw TypeError for what the server would end the conversation for. @param {URL} url @param {Options} options */
+/** Throw TypeError for an argument for which the server would end the conversation. @param {URL} url @param {Options} options */
 function check(url, options) {
   const { session, token, resume, from = "oldest", strict = false } = options;
   if (url.protocol !== "ws:" && url.protocol !== "wss:") throw new TypeError(`not a WebSocket URL: ${url}`);
@@ -542,10 +544,10 @@ function check(url, options) {
 // Values
 
 /**
- * A command that was not carried out, or a conversation that is over. `code` is an error code of the protocol
- * (`bad_input`, `unknown_run`, …), `bad_args` for what cannot be sent at all, `too_many_pending`, `too_large`, `closed`,
- * or `outcome_unknown`: the command was sent, and so much time passed before the server could be reached again that
- * repeating it might do it twice.
+ * A command that was not done, or a conversation that is over. `code` is an error code of the protocol (`bad_input`,
+ * `unknown_run`, …), `bad_args` for a command that cannot be sent, `too_many_pending`, `too_large`, `closed`, or
+ * `outcome_unknown`: the command was sent, and the server could not be reached again for so long that sending it again
+ * might do it twice.
  */
 export class GreenroomError extends Error {
   /** @param {string} code @param {string} message @param {unknown} [cause] */
@@ -558,17 +560,17 @@ export class GreenroomError extends Error {
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1; // a longer one fires at once
 
-/** Call `act` after `ms`, or after 24 days where that is sooner. @param {number} ms @param {() => void} act */
+/** Call `act` after `ms`, but after 24 days at the latest. @param {number} ms @param {() => void} act */
 function after(ms, act) {
   return setTimeout(act, Math.min(ms, LONGEST_TIMER_MS));
 }
 
-/** A random id; `crypto.randomUUID` is missing on pages that came over plain http. */
+/** Return a random id. (`crypto.randomUUID` is missing on pages that came over plain http.) */
 function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Whether it is a string that UTF-8 can hold: the server ends a connection for a lone surrogate. @param {unknown} value */
+/** Return true for a string that UTF-8 can hold: the server ends a connection for a lone surrogate. @param {unknown} value */
 function isText(value) {
   return typeof value === "string" && !/\p{Surrogate}/u.test(value);
 }
@@ -578,7 +580,7 @@ function isSeq(value) {
   return Number.isSafeInteger(value) && /** @type {number} */ (value) >= 0;
 }
 
-/** What an application threw, as text: it may be anything, and may refuse to be shown. @param {any} error */
+/** Return the text of a thrown value. It may be anything, and may throw when it is shown. @param {any} error */
 function textOf(error) {
   try {
     return String(error instanceof Error ? error.message : error);
@@ -587,27 +589,27 @@ function textOf(error) {
   }
 }
 
-/** Tell the page, or the console, what an application's own code threw; the client goes on. @param {unknown} error */
+/** Report an exception of the application's own code to the page, or to the console. @param {unknown} error */
 function report(error) {
   try {
     if (typeof globalThis.reportError === "function") globalThis.reportError(error);
     else console.error(error);
   } catch {
-    // what cannot even be reported
+    // the exception cannot be shown
   }
 }
 
-// Handing out events
+// Delivery to iterators
 
 /**
- * @typedef {{ value: Event | Reset, before: Position }} Item  something to hand out, and the position without it
+ * @typedef {{ value: Event | Reset, before: Position }} Item  an event or a reset, and the position before it
  * @typedef {IteratorResult<Event | Reset>} Result
  */
 
-/** One iterator, and what it has not come to yet. */
+/** An iterator, and the items that it has not reached yet. */
 class Feed {
   /** @type {Item[]} */ #items = [];
-  /** @type {Item | undefined} */ #current; // handed out; its reader may still be at work on it
+  /** @type {Item | undefined} */ #current; // returned, and perhaps still being processed
   /** @type {{ resolve: (result: Result) => void, reject: (error: Error) => void }[]} */ #readers = [];
   /** @type {Closed | undefined} */ #closed;
   #left;
@@ -623,7 +625,7 @@ class Feed {
     return this;
   }
 
-  /** The position that its reader has; undefined when it has everything. */
+  /** The position before the oldest item that is not processed; undefined if all items are. */
   get before() {
     return (this.#current ?? this.#items[0])?.before;
   }
@@ -654,7 +656,7 @@ class Feed {
   return() {
     this.#left(this.#items.splice(0));
     const left = { code: 1000, reason: "left" };
-    this.end(left); // a reader that still waits would wait for ever
+    this.end(left); // else a reader that waits would wait for ever
     this.#applied();
     return this.#over(left);
   }
@@ -681,8 +683,8 @@ class Feed {
 // The stored position
 
 /**
- * Where one client keeps its position. A storage that is full, forbidden, slow, broken or changed by hand costs a replay
- * after a refresh, nothing else: whatever it throws stays here.
+ * The stored position of one client. A storage that is full, forbidden, slow, broken or changed by hand causes a replay
+ * after a refresh, and nothing else: its exceptions are caught here.
  */
 class StoredPosition {
   #storage;
@@ -708,12 +710,12 @@ class StoredPosition {
   /** @param {Position} position */
   save(position) {
     const kept = attempt(() => this.#storage?.setItem(this.#key, JSON.stringify(position)));
-    // An old position with newer state would hand out events twice.
+    // An old position beside newer state would deliver events twice.
     if (!kept) attempt(() => this.#storage?.removeItem(this.#key));
   }
 }
 
-/** Whether `act` did not throw. @param {() => any} act */
+/** Call `act`. Return false if it threw. @param {() => any} act */
 function attempt(act) {
   try {
     unlessLater(act());
@@ -724,8 +726,8 @@ function attempt(act) {
 }
 
 /**
- * What a storage returned, unless it is a promise: a storage that answers later is none for this, and nobody else would
- * hear of its failure.
+ * Return the result of a storage, or undefined if it is a promise: a storage that answers later cannot be used. Nothing
+ * else would handle the promise's rejection.
  *
  * @param {any} result
  */
@@ -750,18 +752,18 @@ function sessionStorageIfAllowed() {
  * @typedef {{ text: string, bytes: number, sent: boolean, memoryMs: number, first?: { at: number, date: number },
  *   awayMs: number, timer?: ReturnType<typeof setTimeout>, over: boolean,
  *   resolve: (result: any) => void, reject: (error: Error) => void }} Pending
- * A command without an answer. `sent` is about the present connection, `first` is when it was sent at all, by the clock
- * that only goes forward and by that on the wall. `over` is set by a timer when the server may have forgotten its id.
+ * A command without a reply. `sent`: on the present connection. `first`: when it was sent for the first time, by the
+ * monotonic clock and by the wall clock. `over`: set by a timer when the server may have forgotten its id.
  */
 
-const MAX_PENDING = 32; // fewer than the server takes in one burst after a reconnect
+const MAX_PENDING = 32; // below the burst that a server accepts after a reconnect
 const MAX_DEPTH = 64; // the server ends a connection for a frame that is nested deeper
 const MAX_ID = 128;
-const DEFAULT_MEMORY_MS = 300_000; // of a server that does not say it
+const DEFAULT_MEMORY_MS = 300_000; // if the welcome has no command_memory_ms
 
 /**
- * The commands that have no answer yet: each is written once, at the call, and sent again with its id on every connection
- * until its reply comes, unless the server may have forgotten the id by then.
+ * The commands without a reply. Each is encoded once, at the call, and sent again with its id on every connection until
+ * its reply comes, unless the server may have forgotten the id by then.
  */
 class Commands {
   /** @type {Map<string, Pending>} */ #pending = new Map();
@@ -769,7 +771,7 @@ class Commands {
   #memoryMs = Infinity;
 
   /**
-   * Keep a command until it is answered. What cannot be sent is rejected here, and nothing of it is kept.
+   * Keep a command until its reply comes. A command that cannot be sent rejects at once, and is not kept.
    *
    * @param {string} name @param {object} args @param {unknown} [id] @returns {Promise<any>}
    */
@@ -779,9 +781,9 @@ class Commands {
         throw new GreenroomError("bad_args", `a command's id is a string of 1 to ${MAX_ID} characters`);
       }
       const text = written({ type: "command", id, name, args });
-      if (this.#pending.has(id)) throw new GreenroomError("bad_args", `a command with the id ${id} waits for its answer`);
+      if (this.#pending.has(id)) throw new GreenroomError("bad_args", `a command with the id ${id} waits for its reply`);
       if (this.#pending.size >= MAX_PENDING) {
-        throw new GreenroomError("too_many_pending", `${MAX_PENDING} commands have no answer yet`);
+        throw new GreenroomError("too_many_pending", `${MAX_PENDING} commands have no reply yet`);
       }
       const bytes = new TextEncoder().encode(text).length;
       if (bytes > this.#maxFrameBytes) throw this.#tooLarge();
@@ -789,7 +791,7 @@ class Commands {
     });
   }
 
-  /** A connection begins: everything is to be sent on it. @param {unknown} maxFrameBytes @param {unknown} memoryMs */
+  /** A connection begins: all commands are to be sent on it. @param {unknown} maxFrameBytes @param {unknown} memoryMs */
   attached(maxFrameBytes, memoryMs) {
     this.#maxFrameBytes = typeof maxFrameBytes === "number" && maxFrameBytes > 0 ? maxFrameBytes : Infinity;
     this.#memoryMs = typeof memoryMs === "number" && memoryMs >= 0 ? memoryMs : DEFAULT_MEMORY_MS;
@@ -800,17 +802,17 @@ class Commands {
     this.detached();
   }
 
-  /** The connection is over: no reply comes to what was sent on it. */
+  /** The connection is over: it brings no more replies. */
   detached() {
     for (const pending of this.#pending.values()) pending.sent = false;
     this.#forget();
   }
 
-  /** Send what was not sent on this connection yet. @param {Attempt} attempt  its connection; sending may end it */
+  /** Send the commands that were not sent on this connection yet. @param {Attempt} attempt  sending may end it */
   flush(attempt) {
     this.#forget();
     for (const pending of [...this.#pending.values()]) {
-      if (attempt.over) return; // what is left was not sent, and its outcome is not unknown
+      if (attempt.over) return; // the rest was not sent, so its outcome is not unknown
       if (pending.sent) continue;
       pending.sent = true;
       if (!pending.first) this.#begin(pending);
@@ -819,8 +821,8 @@ class Commands {
   }
 
   /**
-   * The page slept, or may have: only then does the clock on the wall say how long, where the other one stood still.
-   * At other times it is not asked: it is set forward and back while nothing else happens.
+   * The page may have slept. Only then the wall clock counts, since the monotonic clock may have stood still. At other
+   * times it is not used: people and programs set it forward and back.
    */
   woke() {
     for (const pending of this.#pending.values()) {
@@ -851,7 +853,7 @@ class Commands {
     });
   }
 
-  /** Give up what may not be sent again. What was sent on the present connection may still be answered. */
+  /** Reject the commands that may not be sent again. The present connection may still bring replies to its own. */
   #forget() {
     this.#drop(
       (pending) => !pending.sent && (pending.over || age(pending) > pending.memoryMs),
@@ -875,11 +877,11 @@ class Commands {
   }
 
   #tooLarge() {
-    return new GreenroomError("too_large", `more than ${this.#maxFrameBytes} bytes`); // the server would close for good
+    return new GreenroomError("too_large", `more than ${this.#maxFrameBytes} bytes`); // for which the server would close for good
   }
 }
 
-/** How long ago a command was first sent, in ms. @param {Pending} pending */
+/** Return the time since a command was first sent, in ms. @param {Pending} pending */
 function age({ first, awayMs }) {
   return first ? Math.max(performance.now() - first.at, awayMs) : 0;
 }
@@ -896,7 +898,7 @@ function written(frame) {
   return text;
 }
 
-/** Objects and lists within each other in JSON text. @param {string} text */
+/** Return how deep objects and lists are nested in JSON text. @param {string} text */
 function depth(text) {
   let deepest = 0;
   let level = 0;
@@ -911,37 +913,37 @@ function depth(text) {
   return deepest;
 }
 
-// One attempt to be connected
+// One attempt to connect
 
 /**
- * @typedef {{ code: number, reason: string, retryMs?: number }} Ended  how an attempt ended; `retryMs` is the server's word
- * @typedef {object} Uses  what an attempt needs of its client, and tells it
+ * @typedef {{ code: number, reason: string, retryMs?: number }} Ended  the end of an attempt; `retryMs` is the server's
+ * @typedef {object} Uses  the client's values and callbacks for an attempt
  * @property {string} url
  * @property {any} token
  * @property {any} WebSocket
  * @property {(token: string | undefined) => object} hello
  * @property {() => number} seq               the position
  * @property {(frame: any) => void} received  every frame but ping and goodbye
- * @property {() => void} steady              it has been live for a while
- * @property {(ended: Ended) => void} lost    once, the last one
+ * @property {() => void} steady              called when it has been live for STEADY_MS
+ * @property {(ended: Ended) => void} lost    called once, at the end
  */
 
 const SUBPROTOCOL = "greenroom.v1";
-const OPENING_MS = 15_000; // from asking for the token to welcome
-const SILENCE_GRACE_MS = 10_000; // beyond ping_ms
-const PROBE_MS = 5_000; // for the answer to a probe
-const LATE_MS = 1_000; // a timer that is later than that was held up together with everything else: the page slept
-const STEADY_MS = 5_000;
+const OPENING_MS = 15_000; // time limit from asking for the token to the welcome
+const SILENCE_GRACE_MS = 10_000; // silence beyond ping_ms after which a connection is dead
+const PROBE_MS = 5_000; // time limit for the answer to a probe
+const LATE_MS = 1_000; // a timer that fires later than this was late because the page slept
+const STEADY_MS = 5_000; // live for this long, a connection resets the count of failures
 const DEFAULT_PING_MS = 25_000;
 const MAX_RETRY_MS = 3_600_000;
-const FINAL = new Set(["SecurityError", "SyntaxError", "TypeError"]); // such as ws: from a page behind https:
+const FINAL = new Set(["SecurityError", "SyntaxError", "TypeError"]); // trying again does not help: ws: from an https: page
 
 /**
- * One attempt to be connected, from asking for a token to the loss of its connection.
+ * One attempt to connect, from asking for a token to the loss of its connection.
  *
- * Everything that comes late (a token, a timer, a socket's event) belongs to the attempt that asked for it, passes
- * `#step`, and is ignored once the attempt is over. So nothing of an old attempt can touch the next one. What a step
- * throws, be it the application's WebSocket class or a frame that cannot be read, ends this attempt and nothing else.
+ * Every callback (a token, a timer, a socket's event) belongs to the attempt that asked for it, passes `#step`, and is
+ * ignored when the attempt is over. So an old attempt cannot touch the next one. An exception in a step (of the
+ * application's WebSocket class, or of a frame that cannot be read) ends this attempt and nothing else.
  */
 class Attempt {
   #uses;
@@ -983,8 +985,8 @@ class Attempt {
   }
 
   /**
-   * Ask the server for something small, and take the connection for dead when nothing at all comes back soon: after a
-   * sleep a socket may look open for as long as the silence is allowed to last. A healthy connection is not touched.
+   * Ask the server for something small, and drop the connection if nothing at all comes back soon. *After a sleep, a dead
+   * socket may look open for as long as silence is allowed.* A healthy connection is not touched.
    */
   probe() {
     if (!this.live || this.over || this.#probing) return;
@@ -993,12 +995,12 @@ class Attempt {
     this.send(JSON.stringify({ type: "history", id: newId(), after: this.#uses.seq(), limit: 1 }));
   }
 
-  /** It is over, by a code of the protocol: say so to the client, once. @param {number} code @param {string} reason */
+  /** End the attempt with a close code, and notify the client once. @param {number} code @param {string} reason */
   lose(code, reason) {
     if (this.over) return;
     this.end();
     const goodbye = this.#goodbye;
-    const unsaid = goodbye && (code === 1005 || code === 1006); // the close frame got lost
+    const unsaid = goodbye && (code === 1005 || code === 1006); // the close frame got lost: the goodbye counts
     const retryMs = goodbye?.retry_ms;
     this.#uses.lost({
       ...(unsaid ? { code: goodbye.code, reason: `${goodbye.reason ?? ""}` } : { code, reason }),
@@ -1006,7 +1008,7 @@ class Attempt {
     });
   }
 
-  /** Let go, without waiting for the close: a peer that is gone never answers one. Nothing is told any more. */
+  /** End without a notification. Does not wait for the close handshake: a dead peer never answers. */
   end() {
     if (this.over) return;
     this.over = true;
@@ -1018,12 +1020,12 @@ class Attempt {
     try {
       socket?.close();
     } catch {
-      // a socket that cannot be closed is left alone: it is not listened to
+      // a socket that cannot be closed is left alone: its events are ignored
     }
   }
 
   /**
-   * Make of `act` what may be called at any time: it does nothing once this is over, and what it throws ends this.
+   * Return a wrapper of `act` that does nothing when the attempt is over. An exception in it ends the attempt.
    *
    * @param {(value?: any) => void} act @returns {(value?: any) => void}
    */
@@ -1051,7 +1053,7 @@ class Attempt {
     socket.onopen = this.#step(() => this.send(JSON.stringify(hello(/** @type {string | undefined} */ (token)))));
     socket.onmessage = this.#step((message) => this.#received(message.data));
     socket.onclose = this.#step((event) => this.lose(Number.isInteger(event?.code) ? event.code : 1006, `${event?.reason ?? ""}`));
-    socket.onerror = () => {}; // close follows, and knows more; Node's ws throws where nobody listens
+    socket.onerror = () => {}; // onclose follows with more details; Node's ws throws without a listener
   }
 
   /** @param {any} text */
@@ -1069,7 +1071,7 @@ class Attempt {
     else this.#uses.received(frame);
   }
 
-  /** Take the connection for dead when nothing at all arrives for this long. @param {number} ms */
+  /** Treat the connection as dead if nothing at all arrives for `ms`. @param {number} ms */
   #expect(ms) {
     if (this.over) return;
     clearTimeout(this.#silenceTimer);
@@ -1077,7 +1079,7 @@ class Attempt {
     this.#silenceTimer = after(ms, this.#step(() => this.#silent(performance.now() - due > LATE_MS)));
   }
 
-  /** @param {boolean} late  the page slept: what arrived meanwhile is still to be read, so this proves nothing */
+  /** @param {boolean} late  the page slept: messages that arrived meanwhile are still unread, so silence proves nothing */
   #silent(late) {
     if (!late || this.#probing) this.lose(1006, "nothing heard from the server");
     else if (this.live) this.probe();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transport.protocol.frames import BadFrame, Hello, Pong
+from transport.protocol.client_frames import BadFrame, Hello, Pong
 from transport.protocol.handshake import SUBPROTOCOL, Accept, Conversation, normal_origin, upgrade
 
 PAGE = "https://chat.example"
@@ -32,9 +32,8 @@ HELLO, PONG = '{"type":"hello","session":"s"}', '{"type":"pong"}'
         ("/", [SUBPROTOCOL], "https://[", 403),
     ],
 )
-def test_an_upgrade_is_answered_by_its_path_origin_and_subprotocols(
-    path: str, offered: list[str], origin: str | None, expected: str | int | None
-) -> None:
+def test_upgrade(path: str, offered: list[str], origin: str | None, expected: str | int | None) -> None:
+    """Path, origin and subprotocols decide the answer to an upgrade."""
     answer = upgrade(path=path, offered=offered, origin=origin, allowed={PAGE})
     assert (answer.subprotocol if isinstance(answer, Accept) else answer.status) == expected
 
@@ -51,11 +50,13 @@ def test_an_upgrade_is_answered_by_its_path_origin_and_subprotocols(
         ("http://a.example:port", "http://a.example:port"),
     ],
 )
-def test_origins_are_compared_in_lower_case_without_a_default_port(origin: str, written: str) -> None:
+def test_normal_origin(origin: str, written: str) -> None:
+    """Origins are compared in lower case and without a default port."""
     assert normal_origin(origin) == written
 
 
-def test_a_hello_comes_first_and_once() -> None:
+def test_hello_comes_first_and_once() -> None:
+    """A hello comes first, and only once."""
     conversation = Conversation()
     with pytest.raises(BadFrame, match="before hello"):
         conversation.receive(PONG)

@@ -17,11 +17,13 @@ COMES_BACK = {
 
 
 @pytest.mark.parametrize(("code", "expected"), COMES_BACK.items())
-def test_a_client_comes_back_by_the_table_and_else_by_the_range(code: int, expected: bool) -> None:
+def test_comes_back(code: int, expected: bool) -> None:
+    """The table decides whether a client comes back; for other codes their range does."""
     assert comes_back(code) is expected
 
 
-def test_every_own_code_in_the_table_lies_in_the_range_of_what_it_asks_for() -> None:
+def test_own_codes_are_in_their_range() -> None:
+    """Every own code of the table is in the range of its meaning."""
     own = [line for line in CLOSE_CODES.values() if line.code >= 4000]
     assert own
     assert [line for line in own if line.come_back != (line.code < 4500)] == []
@@ -38,7 +40,8 @@ def test_every_own_code_in_the_table_lies_in_the_range_of_what_it_asks_for() -> 
         ("x" * 119 + "😀", 123),
     ],
 )
-def test_a_reason_of_123_bytes_is_kept(text: str, size: int) -> None:
+def test_reason_of_123_bytes(text: str, size: int) -> None:
+    """A reason of 123 bytes is kept."""
     assert truncate_reason(text) == text
     assert len(text.encode()) == size
 
@@ -53,12 +56,14 @@ def test_a_reason_of_123_bytes_is_kept(text: str, size: int) -> None:
         ("x" * 117 + "😀😀", 117),
     ],
 )
-def test_a_longer_one_is_cut_between_two_characters_and_says_so(text: str, kept: int) -> None:
+def test_longer_reason_is_cut(text: str, kept: int) -> None:
+    """A longer reason is cut between two characters, and ends in an ellipsis."""
     assert truncate_reason(text) == text[:kept] + "…"
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
-def test_any_reason_fits_a_close_frame_and_loses_no_more_than_it_must(text: str) -> None:
+def test_any_reason_fits(text: str) -> None:
+    """Any reason fits a close frame, and as much of it as possible is kept."""
     sendable = text.encode(errors="replace").decode()
     cut = truncate_reason(text)
     assert len(cut.encode()) <= MAX_REASON_BYTES

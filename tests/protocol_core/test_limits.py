@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from transport.protocol.limits import FLOOD_REFUSALS, FLOOD_SECONDS, Refusals, TokenBucket
 
 
-def test_a_burst_is_taken_at_once_and_not_one_more() -> None:
+def test_burst() -> None:
+    """A burst is taken at once, and not one token more."""
     bucket = TokenBucket(rate=2, burst=3, now=0)
     assert [bucket.take(0) for _ in range(4)] == [True, True, True, False]
 
 
-def test_a_token_comes_back_after_its_time_and_not_before() -> None:
+def test_rate() -> None:
+    """A token comes back after its time, and not before."""
     bucket = TokenBucket(rate=2, burst=1, now=0)
     assert bucket.take(0)
     assert not bucket.take(0.25)
@@ -21,13 +23,15 @@ def test_a_token_comes_back_after_its_time_and_not_before() -> None:
     assert not bucket.take(0.5)
 
 
-def test_no_more_than_a_burst_is_saved_up() -> None:
+def test_saved_tokens() -> None:
+    """At most a burst of tokens is saved up."""
     bucket = TokenBucket(rate=2, burst=3, now=0)
     assert [bucket.take(1_000) for _ in range(4)] == [True, True, True, False]
 
 
 @given(st.lists(st.integers(0, 16), max_size=60), st.integers(1, 8), st.integers(1, 8))
-def test_what_is_taken_never_exceeds_burst_and_rate(gaps: list[int], rate: int, burst: int) -> None:
+def test_bound_of_taken_tokens(gaps: list[int], rate: int, burst: int) -> None:
+    """The tokens taken never exceed the burst and the rate."""
     bucket, now, taken = TokenBucket(rate, burst, 0), 0.0, 0
     for gap in gaps:
         now += gap / 16  # exact in binary, and so are the tokens
@@ -35,19 +39,22 @@ def test_what_is_taken_never_exceeds_burst_and_rate(gaps: list[int], rate: int, 
         assert taken <= burst + rate * now
 
 
-def test_the_hundredth_refusal_in_ten_seconds_is_flooding_and_the_one_before_is_not() -> None:
+def test_hundredth_refusal_is_flooding() -> None:
+    """The hundredth refusal within 10 s is flooding, and the one before is not."""
     refusals = Refusals()
     told = [refusals.flooding(0) for _ in range(FLOOD_REFUSALS)]
     assert told == [False] * (FLOOD_REFUSALS - 1) + [True]
 
 
-def test_refusals_that_are_ten_seconds_apart_are_not_flooding() -> None:
+def test_refusals_over_ten_seconds() -> None:
+    """A hundred refusals over 10 s are not flooding."""
     refusals = Refusals()
     assert not any(refusals.flooding(0) for _ in range(FLOOD_REFUSALS - 1))
     assert not refusals.flooding(FLOOD_SECONDS)
 
 
-def test_refusals_that_are_just_within_ten_seconds_are_flooding() -> None:
+def test_refusals_within_ten_seconds() -> None:
+    """A hundred refusals over a little less than 10 s are flooding."""
     refusals = Refusals()
     assert not any(refusals.flooding(0) for _ in range(FLOOD_REFUSALS - 1))
     assert refusals.flooding(FLOOD_SECONDS - 0.001)

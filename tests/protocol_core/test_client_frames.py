@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.events import MAX_SEQ, Position
-from transport.protocol.frames import MAX_HISTORY, MAX_ID, Ack, BadFrame, CommandFrame, Hello, HistoryFrame, Pong, parse
+from transport.protocol.client_frames import Ack, BadFrame, CommandFrame, Hello, HistoryFrame, Pong, parse
+from transport.protocol.limits import MAX_HISTORY, MAX_ID
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
 ANY_VALUE = st.recursive(
@@ -28,19 +29,22 @@ NEARLY = st.fixed_dictionaries(
 
 
 @given(ANY_TEXT)
-def test_any_text_is_a_frame_or_a_bad_frame(text: str) -> None:
+def test_any_text(text: str) -> None:
+    """The parser returns a frame or raises BadFrame for any text."""
     with suppress(BadFrame):
         parse(text)
 
 
 @given(ANY_VALUE)
-def test_any_json_is_a_frame_or_a_bad_frame(value: Any) -> None:
+def test_any_json(value: Any) -> None:
+    """The parser returns a frame or raises BadFrame for any JSON."""
     with suppress(BadFrame):
         parse(json.dumps(value))
 
 
 @given(NEARLY, st.booleans())
-def test_a_frame_with_any_value_in_any_field_is_a_frame_or_a_bad_frame(frame: dict[str, Any], ascii_only: bool) -> None:
+def test_any_field_value(frame: dict[str, Any], ascii_only: bool) -> None:
+    """The parser returns a frame or raises BadFrame for any value in any field."""
     with suppress(BadFrame):
         parse(json.dumps(frame, ensure_ascii=ascii_only))
 
@@ -62,7 +66,8 @@ def test_a_frame_with_any_value_in_any_field_is_a_frame_or_a_bad_frame(frame: di
         '{"a":' * 65 + "1" + "}" * 65,
     ],
 )
-def test_what_is_no_frame_is_a_bad_frame(text: str) -> None:
+def test_invalid_text_is_a_bad_frame(text: str) -> None:
+    """A text that is not a frame of the protocol is a BadFrame."""
     with pytest.raises(BadFrame):
         parse(text)
 
@@ -71,7 +76,8 @@ def sent(**fields: Any) -> Any:
     return parse(json.dumps(fields))
 
 
-def test_null_is_an_absent_field_and_unknown_fields_are_ignored() -> None:
+def test_null_and_unknown_fields() -> None:
+    """Null is the same as an absent field, and unknown fields are ignored."""
     bare = Hello("s", None, None, from_latest=False, strict=False)
     assert sent(type="hello", session="s") == bare
     assert sent(type="hello", session="s", token=None, resume=None, strict=None, new={"x": 1}, **{"from": None}) == bare
@@ -79,23 +85,27 @@ def test_null_is_an_absent_field_and_unknown_fields_are_ignored() -> None:
     assert sent(type="command", id="1", name="n", args=None) == CommandFrame("1", "n", {})
 
 
-def test_a_hello_says_where_to_read_on() -> None:
+def test_hello_with_all_fields() -> None:
+    """A hello with all fields is read completely."""
     hello = sent(type="hello", session="s", resume={"epoch": "e", "seq": MAX_SEQ}, strict=True, **{"from": "latest"})
     assert hello == Hello("s", None, Position("e", MAX_SEQ), from_latest=True, strict=True)
 
 
 @pytest.mark.parametrize("session", ["a", "x" * 128, "A.z_0~:-"])
-def test_a_session_has_1_to_128_characters_of_those_allowed(session: str) -> None:
+def test_session_name(session: str) -> None:
+    """A session has 1 to 128 of the allowed characters."""
     assert sent(type="hello", session=session).session == session
 
 
 @pytest.mark.parametrize("session", ["", "x" * 129, "a b", "a/b", "é", "a\n"])
-def test_any_other_session_is_a_bad_frame(session: str) -> None:
+def test_bad_session_name(session: str) -> None:
+    """Any other session name is a BadFrame."""
     with pytest.raises(BadFrame, match="session must be 1 to 128 characters"):
         sent(type="hello", session=session)
 
 
-def test_bounds_of_an_id_and_a_seq_are_inclusive() -> None:
+def test_bounds_of_id_and_seq() -> None:
+    """The bounds of an id and of a seq are inclusive."""
     assert sent(type="command", id="x" * MAX_ID, name="n").id == "x" * MAX_ID
     assert [sent(type="ack", seq=seq) for seq in (0, MAX_SEQ)] == [Ack(0), Ack(MAX_SEQ)]
     for frame in (
@@ -121,9 +131,8 @@ def test_bounds_of_an_id_and_a_seq_are_inclusive() -> None:
         (0, MAX_HISTORY + 1, "limit must be"),
     ],
 )
-def test_a_history_beyond_its_bounds_is_refused_and_costs_no_connection(
-    after: int, limit: int, fault: str | None
-) -> None:
+def test_bounds_of_a_history_request(after: int, limit: int, fault: str | None) -> None:
+    """A history request out of its bounds is a frame with a fault, and not a BadFrame."""
     frame = sent(type="history", id="1", after=after, limit=limit)
     assert frame == HistoryFrame("1", after, limit)
     assert frame.fault is None if fault is None else frame.fault.startswith(fault)

@@ -1,0 +1,56 @@
+"""Commands and history requests as calls: a task sends one and waits for its outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.loop.one_shot import OneShot
+from transport.errors import TransportError
+
+if TYPE_CHECKING:
+    from transport.client._commands import Commands, Question
+    from transport.client._ending import Ending
+    from transport.client._items import Wakeups
+
+
+class Calls:
+    """The tasks that wait for the outcome of a command, by its id."""
+
+    def __init__(self, commands: Commands, ending: Ending, wakeups: Wakeups) -> None:
+        self._commands = commands
+        self._ending = ending
+        self._wakeups = wakeups
+        self._outcomes: dict[str, OneShot[object]] = {}
+
+    async def ask(self, frame: Question) -> Any:
+        """Send ``frame`` now or on a later connection, and return its result, or raise the reason why there is none.
+
+        Cancelled: a frame that was not sent yet is withdrawn. If it was sent, it may be done, and it is not sent again.
+        """
+        self._ending.check()
+        self._commands.submit(frame)
+        outcome = self._outcomes[frame.id] = OneShot()
+        self._wakeups.outgoing.unpark_all()
+        # A reader that waits for the application reads on while a command waits for its reply.
+        self._wakeups.room.unpark_all()
+        try:
+            result = await outcome.wait()
+        finally:
+            # The reply took it out. An entry that is there now may be another task's later command with this id.
+            if self._outcomes.get(frame.id) is outcome:
+                del self._outcomes[frame.id]
+                self._commands.withdraw(frame.id)
+        if isinstance(result, TransportError):
+            self._ending.check()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def answer(self, id_: str, outcome: object) -> None:
+        """Wake the task that waits for command ``id_``. ``outcome`` is the result, or an exception."""
+        self._outcomes.pop(id_).set(outcome)
+
+    def end(self, error: TransportError) -> None:
+        """Wake all waiting tasks: the client has ended with ``error``. Outcomes that came before are kept."""
+        for outcome in self._outcomes.values():
+            outcome.set(error)

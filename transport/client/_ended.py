@@ -1,0 +1,67 @@
+"""The end of a connection, or of an attempt, as one value. Exceptions become such values here."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+import attrs
+import h11
+import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected
+from wsproto.utilities import ProtocolError
+
+from actors.failures import describe, is_a, leaves, led_to, log_failure
+from transport.protocol.close_codes import ABNORMAL, NO_STATUS, truncate_reason
+
+logger = logging.getLogger("greenroom.client")
+
+_EXPECTED = (ConnectionRejected, ConnectionClosed, ProtocolError, h11.ProtocolError, OSError, trio.BrokenResourceError)
+"""Exceptions that the network causes, or a peer that is not a server of this protocol. Any other exception is a fault
+in code, of the application's ``open_stream`` or of this package, and is logged with its traceback."""
+
+
+@attrs.frozen
+class Ended:
+    """The end of a connection: a close code, or the HTTP ``status`` of a refused upgrade.
+
+    ``lived`` is the time since the welcome, in seconds.
+    """
+
+    code: int
+    reason: str
+    status: int | None = None
+    lived: float = 0.0
+    catching_up: bool = False
+    """Whether the client itself ended the connection, to come back with a resume at once."""
+
+
+def ended_by_failure(raised: BaseException, *, upgraded: bool) -> Ended:
+    """Return the end of an attempt that failed with the exceptions in ``raised``."""
+    errors = list(leaves(raised))
+    rejection = next((error for error in errors if is_a(error, ConnectionRejected)), None)
+    if rejection is not None:
+        return _rejection(cast("ConnectionRejected", rejection))
+    if not all(is_a(error, _EXPECTED) for error in errors):
+        log_failure(logger, "a connection attempt failed in code, and is tried again", error=raised)
+    described = "; ".join(describe(_original(error)) for error in errors)
+    message = f"the connection failed: {described}" if upgraded else f"no WebSocket: {described}"
+    return Ended(ABNORMAL, truncate_reason(message))
+
+
+def _original(error: BaseException) -> BaseException:
+    """Return the fault in the peer's bytes, if ``error`` is the library's failure to answer them; else ``error``."""
+    _, context = led_to(error)
+    return context if context is not None and is_a(context, ProtocolError) else error
+
+
+def _rejection(rejection: ConnectionRejected) -> Ended:
+    body = (rejection.body or b"").decode(errors="replace").strip()
+    return Ended(ABNORMAL, truncate_reason(body), status=rejection.status_code)
+
+
+def ended_by_close(closed: ConnectionClosed) -> Ended:
+    """Return the end of a connection with the code and reason of its close frame."""
+    if closed.reason is None:
+        return Ended(NO_STATUS, "")
+    return Ended(int(closed.reason.code), closed.reason.reason or "")

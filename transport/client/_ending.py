@@ -1,0 +1,33 @@
+"""The end of a client: the error that ended it, raised to every task that still uses the client."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from transport.errors import TokenUnavailable
+
+if TYPE_CHECKING:
+    from transport.errors import TransportError
+
+
+class Ending:
+    """The error that ended a client, or None while it runs."""
+
+    def __init__(self) -> None:
+        self.error: TransportError | None = None
+        self._raised = False
+
+    def check(self) -> None:
+        """Raise the error that ended the client, if it has ended.
+
+        Each caller gets a copy of its own, since tasks that share an exception also share its traceback.
+        """
+        if self.error is not None:
+            self._raised = True
+            raise copy.copy(self.error) from self.error.__cause__
+
+    def raise_unseen(self) -> None:
+        """Raise a failure of the application's token callable, unless :meth:`check` has raised it to a task already."""
+        if isinstance(self.error, TokenUnavailable) and not self._raised:
+            self.check()

@@ -1,0 +1,238 @@
+"""The task that keeps a client connected: it connects, reads, and comes back until the client is left or has ended."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import trio
+
+from actors.events.types import Event
+from actors.failures import shown
+from transport.client._buffer import EventBuffer
+from transport.client._calls import Calls
+from transport.client._commands import Commands
+from transport.client._core import Answer, ClientCore, Retry
+from transport.client._ended import Ended
+from transport.client._ending import Ending
+from transport.client._items import SignalBuffer, Wakeups
+from transport.client._link import Interrupt, Link
+from transport.client._options import checked_token
+from transport.client._statistics import ClientStatistics
+from transport.client._stopwatch import awake_or_asleep
+from transport.errors import ClientClosed, ServerBrokeProtocol, TokenUnavailable, TransportError
+from transport.protocol.close_codes import ABNORMAL
+from transport.protocol.server_frames import Signal, Welcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from transport.client._buffer import Reset
+    from transport.client._core import Output
+    from transport.client._options import Options, Token
+    from transport.client._reconnect_delays import ReconnectDelays
+    from transport.client._target import Target
+    from transport.protocol.client_frames import Hello
+
+State: TypeAlias = Literal["connecting", "live", "waiting", "closed"]
+
+
+class Follower:
+    """A session that is followed across connections. :class:`~transport.Client` is the application's view of it."""
+
+    def __init__(
+        self,
+        target: Target,
+        hello: Hello,
+        token: Token,
+        options: Options,
+        delays: ReconnectDelays,
+    ) -> None:
+        self.core = ClientCore(
+            hello=hello,
+            buffer=EventBuffer(
+                options.buffer_events, options.buffer_bytes, received=hello.resume, applied=hello.resume
+            ),
+            commands=Commands(options.max_commands, (awake_or_asleep, trio.current_time)),
+            delays=delays,
+            renewable=callable(token),
+        )
+        self.wakeups = Wakeups()
+        self.ending = Ending()
+        self.calls = Calls(self.core.commands, self.ending, self.wakeups)
+        self.signals = SignalBuffer(options.signals)
+        self._target = target
+        self._token = token
+        self._options = options
+        self._interrupt = Interrupt()
+        self._state: State = "connecting"
+        self._connections = self._failures = self._taken = self._catch_ups = 0
+        self._last_failure = ""
+
+    @property
+    def state(self) -> State:
+        """``connecting``, ``live`` (since the welcome), ``waiting`` (for the next attempt) or ``closed``."""
+        return "live" if self.core.live else self._state
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Stay connected until the block is left. A close frame is sent, unless the block is cancelled."""
+        failure: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._run)
+                try:
+                    yield
+                except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  raised below, ungrouped
+                    failure = error
+                self._interrupt.leave()
+        finally:
+            if self.ending.error is None:
+                self._end(ClientClosed("the client's block has ended"))
+        if failure is not None:
+            raise failure
+        self.ending.raise_unseen()
+
+    # For the application's tasks
+
+    def take_event(self) -> Event | Reset | None:
+        """Take the next item from the buffer. Return None if there is none."""
+        buffer = self.core.buffer
+        item = buffer.take()
+        if item is None:
+            return None
+        self._taken += isinstance(item, Event)
+        if buffer.skipping and buffer.roomy:
+            self._stop_skipping()
+        if not buffer.full:
+            self.wakeups.room.unpark_all()
+        return item
+
+    def _stop_skipping(self) -> None:
+        buffer = self.core.buffer
+        if not buffer.missed:
+            buffer.skipping = False
+        elif self.core.live:
+            # Only a resume brings the events that were skipped.
+            self._interrupt.catch_up()
+
+    def statistics(self) -> ClientStatistics:
+        """Return the client's counters."""
+        core = self.core
+        return ClientStatistics(
+            connections=self._connections,
+            failures=self._failures,
+            last_failure=self._last_failure,
+            events=self._taken,
+            waiting=len(core.buffer),
+            duplicates=core.buffer.duplicates,
+            skipped=core.buffer.skipped,
+            catch_ups=self._catch_ups,
+            resets=core.resets,
+            commands=len(core.commands),
+            resent=core.commands.resent,
+            signals_dropped=self.signals.dropped,
+            pings=core.pings,
+            errors=core.errors,
+        )
+
+    # The task
+
+    async def _run(self) -> None:
+        """Connect, read and come back, until the client is left or has ended for good."""
+        token: str | None = None
+        fetch = True
+        while self.ending.error is None and not self._interrupt.leaving:
+            self._state = "connecting"
+            ended: Ended | ServerBrokeProtocol | None = None
+            if fetch:
+                token, ended = await self._fetch_token()
+                fetch = ended is not None
+            if self.ending.error is not None or self._interrupt.leaving:
+                return
+            decision = self._decide(ended or await self._link().run(token))
+            if self._interrupt.leaving:
+                return
+            if isinstance(decision, TransportError):
+                self._end(decision)
+                return
+            self._state = "waiting"
+            with self._interrupt.begin(deadline=trio.current_time() + decision.delay):
+                await trio.sleep_forever()
+            fetch = fetch or decision.renew
+
+    def _link(self) -> Link:
+        self._interrupt.catching_up = False
+        return Link(
+            target=self._target,
+            core=self.core,
+            interrupt=self._interrupt,
+            deliver=self._deliver,
+            wakeups=self.wakeups,
+            options=self._options,
+        )
+
+    def _deliver(self, outputs: list[Output]) -> None:
+        """Pass on the outputs of one message, and wake the waiting tasks. Events are in the buffer already."""
+        for output in outputs:
+            match output:
+                case Answer(id_, outcome):
+                    self.calls.answer(id_, outcome)
+                case Signal():
+                    self.signals.put(output)
+                    self.wakeups.signals.unpark_all()
+                case Welcome():
+                    self._connections += 1
+        if len(self.core.buffer):
+            self.wakeups.events.unpark_all()
+
+    def _decide(self, ended: Ended | ServerBrokeProtocol) -> Retry | TransportError:
+        decision = self._on_ended(ended)
+        self._deliver(self.core.expire_commands())
+        return decision
+
+    def _on_ended(self, ended: Ended | ServerBrokeProtocol) -> Retry | TransportError:
+        if isinstance(ended, Ended) and ended.catching_up:
+            self._catch_ups += 1
+            self.core.on_left()
+            return Retry(0)
+        self._failures += 1
+        if isinstance(ended, ServerBrokeProtocol):
+            self.core.on_left()
+            self._last_failure = str(ended)
+            return ended
+        self._last_failure = f"{ended.status or ended.code}: {ended.reason}"
+        if ended.status is not None:
+            return self.core.on_rejected(ended.status, ended.reason)
+        return self.core.on_closed(ended.code, ended.reason, ended.lived)
+
+    async def _fetch_token(self) -> tuple[str | None, Ended | None]:
+        """Return a token from the application, or how the attempt ended because there was none in time.
+
+        An exception of the callable ends the client, and is raised to the tasks that use it. A callable that hangs is
+        cancelled, so that its token does not arrive late, and called again with the next attempt.
+        """
+        if not callable(self._token):
+            return self._token, None
+        seconds = self._options.token_seconds
+        try:
+            with self._interrupt.begin(deadline=trio.current_time() + seconds):
+                token = self._token()
+                return checked_token(await token if inspect.isawaitable(token) else token), None
+        except TokenUnavailable as error:
+            self._end(error)
+        except Exception as error:  # noqa: BLE001  the application's own code: whatever it raises is handed back to it
+            unavailable = TokenUnavailable(f"the token callable raised {shown(error)}")
+            unavailable.__cause__ = error
+            self._end(unavailable)
+        return None, Ended(ABNORMAL, f"no token within {seconds:g} s")
+
+    def _end(self, error: TransportError) -> None:
+        """End the client: wake every task that waits for something."""
+        self.core.on_left()
+        self._state = "closed"
+        self.ending.error = error
+        self.calls.end(error)
+        self.wakeups.events.unpark_all()
+        self.wakeups.signals.unpark_all()

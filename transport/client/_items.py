@@ -1,0 +1,75 @@
+"""The places where tasks wait: for the next event or signal, for something to send, for room in the buffer."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+import attrs
+import trio
+
+from transport.errors import ClientClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transport.protocol.server_frames import Signal
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Wakeups:
+    """One parking lot for each thing that a task of the client, or of the application, waits for."""
+
+    events: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    signals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    outgoing: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    """Unparked when there may be a frame to send."""
+    room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    """Unparked when the reader, which waits for the application to take events, may look again."""
+
+
+class Items(Generic[T]):
+    """An async iterator over events or signals, which waits for more.
+
+    It ends when the client is closed, and raises when the client has ended for good. A cancelled ``anext`` takes
+    nothing. Only one task at a time may wait (``trio.BusyResourceError``): each of two would see a part of the items.
+    """
+
+    def __init__(self, take: Callable[[], T | None], more: trio.lowlevel.ParkingLot, check: Callable[[], None]) -> None:
+        self._take = take
+        self._more = more
+        self._check = check
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if len(self._more):
+            raise trio.BusyResourceError("another task is waiting for these already")
+        await trio.lowlevel.checkpoint()
+        while (item := self._take()) is None:
+            try:
+                self._check()
+            except ClientClosed:
+                raise StopAsyncIteration from None
+            await self._more.park()
+        return item
+
+
+class SignalBuffer:
+    """The newest signals that the application has not taken: at most ``size``. Older ones are dropped and counted."""
+
+    def __init__(self, size: int) -> None:
+        self._signals: deque[Signal] = deque(maxlen=size)
+        self.dropped = 0
+
+    def put(self, signal: Signal) -> None:
+        """Append a signal, and drop the oldest one if there is no room."""
+        self.dropped += len(self._signals) == self._signals.maxlen
+        self._signals.append(signal)
+
+    def take(self) -> Signal | None:
+        """Remove and return the oldest signal. Return None if there is none."""
+        return self._signals.popleft() if self._signals else None

@@ -1,0 +1,83 @@
+"""The arguments of ``connect``, checked at the call: the server would refuse them only later, and end the client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+import attrs
+
+from actors.checks import is_whole
+from actors.events.encoding import is_text
+from actors.events.types import MAX_SEQ
+from actors.failures import shown
+from transport.errors import TokenUnavailable
+from transport.protocol.limits import SESSION_NAME, SESSION_NAME_RULE
+from transport.protocol.names import StartFrom
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actors.events.types import Position
+
+Token: TypeAlias = "str | Callable[[], str | Awaitable[str]] | None"  # noqa: S105  a type
+"""A token, or a callable that returns one, sync or async."""
+From: TypeAlias = Literal["oldest", "latest"]
+
+
+@attrs.frozen
+class Options:
+    """The limits and times of one client."""
+
+    buffer_events: int
+    """Events that wait for the application before the client stops reading; it may become one message more."""
+    buffer_bytes: int
+    """The same in bytes of wire text."""
+    max_commands: int
+    """Commands without a reply; one more is refused with ``overloaded``."""
+    signals: int
+    """Signals that wait to be taken; the oldest are dropped."""
+    patience: float
+    """Seconds for which the client stops reading while its buffer is full."""
+    connect_seconds: float
+    """Time limit of the TCP, TLS and WebSocket handshakes together."""
+    token_seconds: float
+    """Time limit of one call of the token callable. It is then cancelled, and called again after a delay."""
+    max_message_size: int
+    """Characters of a message from the server. Must be above its ``max_event_bytes``, or a larger event ends the
+    client."""
+
+    def __attrs_post_init__(self) -> None:
+        """Raise ``ValueError`` for NaN, and for a limit with which the client could never do anything."""
+        for name, value in attrs.asdict(self).items():
+            # Without one event, byte or second nothing ever moves. A client may do without commands and signals.
+            lowest = 0 if name in {"max_commands", "signals", "patience"} else 1e-9
+            if not value >= lowest:
+                raise ValueError(f"{name} must be {'0 or more' if lowest == 0 else 'more than 0'}, not {shown(value)}")
+
+
+def check_session(session: str, resume: Position | None, from_: str) -> None:
+    """Raise ``ValueError`` for a session's name, a position or a beginning that no server accepts."""
+    if not SESSION_NAME.fullmatch(session):
+        raise ValueError(f"a session's name is {SESSION_NAME_RULE}, not {shown(session)}")
+    if resume is not None and not (is_whole(resume.seq, 0, MAX_SEQ) and _is_string(resume.epoch)):
+        raise ValueError(f"resume must have an epoch and a seq from 0 to 2^53-1, not {shown(resume)}")
+    if from_ not in {StartFrom.OLDEST, StartFrom.LATEST}:
+        raise ValueError(f"from_ must be 'oldest' or 'latest', not {shown(from_)}")
+
+
+def check_strings(**values: object) -> None:
+    """Raise ``ValueError`` for a value that a hello cannot hold. None is allowed."""
+    for name, value in values.items():
+        if value is not None and not _is_string(value):
+            raise ValueError(f"{name} must be a string that UTF-8 can hold")
+
+
+def checked_token(token: object) -> str | None:
+    """Return ``token``, a string or None. Raise :class:`~transport.errors.TokenUnavailable` for anything else."""
+    if token is not None and not _is_string(token):
+        raise TokenUnavailable(f"the token callable returned no string but {type(token).__name__}")
+    return cast("str | None", token)
+
+
+def _is_string(value: object) -> bool:
+    return isinstance(value, str) and is_text(value)

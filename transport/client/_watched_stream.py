@@ -1,0 +1,54 @@
+"""The stream under a WebSocket upgrade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_UPGRADE_BYTES = 1024 * 1024
+"""The largest answer to an upgrade, in bytes. The library would keep the body of a refusal however long it is."""
+
+
+class WatchedStream(trio.abc.Stream):
+    """A stream that calls ``on_hung_up`` when its peer has hung up, or sends more than an answer to an upgrade holds.
+
+    *trio-websocket's upgrade would wait for ever for the first peer, and keep all bytes of the second.*
+    """
+
+    def __init__(self, inner: trio.abc.Stream, on_hung_up: Callable[[], None]) -> None:
+        self._inner = inner
+        self._on_hung_up = on_hung_up
+        self._left: int | None = _UPGRADE_BYTES
+
+    def on_upgraded(self) -> None:
+        """Let any number of bytes pass from now on."""
+        self._left = None
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self._inner.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self._on_hung_up()
+            raise
+        if self._left is not None:
+            self._left -= len(data)
+        if not data or (self._left is not None and self._left < 0):
+            self._on_hung_up()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            await self._inner.send_all(data)
+        except trio.BrokenResourceError:
+            self._on_hung_up()
+            raise
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._inner.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

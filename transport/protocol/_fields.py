@@ -1,0 +1,54 @@
+"""Typed access to the fields of one frame, for both directions (pure)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.events.encoding import is_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_JSON_NAMES: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean", dict: "object", list: "list"}
+
+
+class BadFrame(Exception):
+    """A message that is not a frame of the protocol.
+
+    A server closes the connection with 4500 and this text as the reason. A client gives the server up.
+    """
+
+
+class Fields:
+    """The fields of one frame. Unknown fields are ignored, and null means that an optional field is absent."""
+
+    __slots__ = ("frame",)
+
+    def __init__(self, frame: dict[str, Any]) -> None:
+        self.frame = frame
+
+    def as_it_is(self, name: str) -> Any:
+        """Return the field's value unchecked. Return None if it is absent."""
+        return self.frame.get(name)
+
+    def optional(self, name: str, kind: type, default: Any = None, *, surrogates: bool = False) -> Any:
+        """Return the field's value, or ``default`` if it is absent or null.
+
+        Raise :class:`BadFrame` unless its type is exactly ``kind``, so that true is not an integer. A string must be
+        text that UTF-8 can hold, unless ``surrogates`` are allowed.
+        """
+        value: Any = self.frame.get(name)
+        if value is None:
+            return default
+        if type(value) is not kind:
+            raise BadFrame(f"{name} must be of type {_JSON_NAMES[kind]}")
+        if isinstance(value, str) and not surrogates and not is_text(value):
+            raise BadFrame(f"{name} has a lone surrogate")
+        return value
+
+    def required(self, name: str, kind: type, *, surrogates: bool = False) -> Any:
+        """Return the field's value, as :meth:`optional` does. Raise :class:`BadFrame` if it is absent or null."""
+        value = self.optional(name, kind, surrogates=surrogates)
+        if value is None:
+            raise BadFrame(f"{name} is missing")
+        return value

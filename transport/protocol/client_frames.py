@@ -1,0 +1,218 @@
+"""The frames of a client: one class for each, with the server's parser and the Python client's encoder (pure).
+
+The server reads a message with :func:`parse`, which checks every field. The Python client writes a frame with the
+``encode`` of its class.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
+
+import attrs
+import orjson
+
+from actors.events.encoding import MAX_DEPTH, encode, too_deep
+from actors.events.types import MAX_SEQ, Position
+from transport.protocol._fields import BadFrame, Fields
+from transport.protocol.limits import MAX_HISTORY, MAX_ID, SESSION_NAME, SESSION_NAME_RULE
+from transport.protocol.names import ClientFrameType, StartFrom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Ack", "BadFrame", "ClientFrame", "CommandFrame", "Hello", "HistoryFrame", "Pong", "TypingFrame", "parse"]
+
+
+@attrs.frozen
+class Hello:
+    """The first frame: the session, the user (by token), and the position to read on from."""
+
+    session: str
+    token: str | None = None
+    resume: Position | None = None
+    from_latest: bool = False
+    strict: bool = False
+    client: str | None = None
+    """Name of the client program, for debugging. The server ignores it, and :func:`parse` leaves it out."""
+
+    def encode(self) -> bytes:
+        """Return the frame as JSON."""
+        frame: dict[str, object] = {
+            "type": ClientFrameType.HELLO,
+            "session": self.session,
+            "from": StartFrom.LATEST if self.from_latest else StartFrom.OLDEST,
+            "strict": self.strict,
+        }
+        if self.client is not None:
+            frame["client"] = self.client
+        if self.token is not None:
+            frame["token"] = self.token
+        if self.resume is not None:
+            frame["resume"] = {"epoch": self.resume.epoch, "seq": self.resume.seq}
+        return orjson.dumps(frame)
+
+
+@attrs.frozen
+class CommandFrame:
+    """A command. The server answers it with a ``reply`` of the same id."""
+
+    id: str
+    name: str
+    args: dict[str, Any]
+
+    def encode(self, limit: int) -> bytes:
+        """Return the frame as JSON of at most ``limit`` bytes.
+
+        Raise :class:`~actors.UnserialisableEvent` for arguments that are not JSON, nested too deep or too large.
+        """
+        return encode({"type": ClientFrameType.COMMAND, "id": self.id, "name": self.name, "args": self.args}, limit)
+
+
+@attrs.frozen
+class TypingFrame:
+    """The user types, or has stopped typing."""
+
+    active: bool
+
+    def encode(self) -> bytes:
+        """Return the frame as JSON."""
+        return orjson.dumps({"type": ClientFrameType.TYPING, "active": self.active})
+
+
+@attrs.frozen
+class Ack:
+    """The highest seq that the client has applied."""
+
+    seq: int
+
+
+@attrs.frozen
+class HistoryFrame:
+    """A request for events above ``after``. The numbers are as they came: :attr:`fault` checks their bounds."""
+
+    id: str
+    after: int
+    limit: int
+
+    @property
+    def fault(self) -> str | None:
+        """Why the server refuses the request; None if it does not."""
+        if not 0 <= self.after <= MAX_SEQ:
+            return f"after must be from 0 to {MAX_SEQ}"
+        if not 1 <= self.limit <= MAX_HISTORY:
+            return f"limit must be from 1 to {MAX_HISTORY}"
+        return None
+
+    def encode(self, limit: int) -> bytes:
+        """Return the frame as JSON of at most ``limit`` bytes."""
+        return encode({"type": ClientFrameType.HISTORY, "id": self.id, "after": self.after, "limit": self.limit}, limit)
+
+
+@attrs.frozen
+class Pong:
+    """The answer to a ping."""
+
+    def encode(self) -> bytes:
+        """Return the frame as JSON."""
+        return b'{"type":"pong"}'
+
+
+ClientFrame: TypeAlias = Hello | CommandFrame | TypingFrame | Ack | HistoryFrame | Pong
+
+
+def parse(text: str) -> ClientFrame:
+    """Return the frame in a client's text message. Raise :class:`BadFrame` if it is not a frame of the protocol."""
+    if too_deep(text.encode(errors="surrogatepass")):
+        raise BadFrame(f"nested deeper than {MAX_DEPTH}")
+    try:
+        frame = _DECODER.decode(text)
+    except ValueError as error:
+        raise BadFrame("not JSON") from error
+    if not isinstance(frame, dict):
+        raise BadFrame("not an object")
+    fields = Fields(cast("dict[str, Any]", frame))
+    parser = _PARSERS.get(fields.required("type", str))
+    if parser is None:
+        raise BadFrame("unknown type")
+    return parser(fields)
+
+
+def _hello(fields: Fields) -> Hello:
+    session = fields.required("session", str)
+    if not SESSION_NAME.fullmatch(session):
+        raise BadFrame(f"session must be {SESSION_NAME_RULE}")
+    start = fields.optional("from", str, StartFrom.OLDEST)
+    if start not in (StartFrom.OLDEST, StartFrom.LATEST):
+        raise BadFrame("from must be oldest or latest")
+    return Hello(
+        session=session,
+        token=fields.optional("token", str),
+        resume=_position(fields),
+        from_latest=start == StartFrom.LATEST,
+        strict=fields.optional("strict", bool, default=False),
+    )
+
+
+def _position(fields: Fields) -> Position | None:
+    resume = fields.optional("resume", dict)
+    if resume is None:
+        return None
+    inner = Fields(resume)
+    return Position(inner.required("epoch", str), _seq(inner))
+
+
+def _command(fields: Fields) -> CommandFrame:
+    # A lone surrogate in the name or in the arguments is refused by the session, with a reply.
+    return CommandFrame(_id(fields), fields.required("name", str, surrogates=True), fields.optional("args", dict, {}))
+
+
+def _history(fields: Fields) -> HistoryFrame:
+    # Numbers out of bounds are refused with an `error` frame, and do not cost the connection.
+    return HistoryFrame(_id(fields), fields.required("after", int), fields.required("limit", int))
+
+
+def _ack(fields: Fields) -> Ack:
+    return Ack(_seq(fields))
+
+
+def _typing(fields: Fields) -> TypingFrame:
+    return TypingFrame(fields.required("active", bool))
+
+
+def _pong(_: Fields) -> Pong:
+    return Pong()
+
+
+def _id(fields: Fields) -> str:
+    value: str = fields.required("id", str)
+    if not 0 < len(value) <= MAX_ID:
+        raise BadFrame(f"id must have 1 to {MAX_ID} characters")
+    return value
+
+
+def _seq(fields: Fields) -> int:
+    value: int = fields.required("seq", int)
+    if not 0 <= value <= MAX_SEQ:
+        raise BadFrame(f"seq must be from 0 to {MAX_SEQ}")
+    return value
+
+
+_PARSERS: Mapping[str, Callable[[Fields], ClientFrame]] = {
+    ClientFrameType.HELLO: _hello,
+    ClientFrameType.COMMAND: _command,
+    ClientFrameType.TYPING: _typing,
+    ClientFrameType.ACK: _ack,
+    ClientFrameType.HISTORY: _history,
+    ClientFrameType.PONG: _pong,
+}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python's decoder takes and JSON does not have."""
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+"""The decoder of the standard library. orjson would refuse a lone surrogate, and cost the client its connection; this
+decoder lets it through, so that it is refused where it is used, with an answer."""

@@ -1,0 +1,85 @@
+"""The names that appear on the wire: frame types, commands, error codes, signals and reasons of a reset.
+
+A name that an enum has is part of ``greenroom.v1`` and of ``SPEC.md``. Nothing else may be sent. `actors` lies below
+this package and writes some of these names itself; ``tests/protocol_core/test_spec.py`` holds that both agree.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ClientFrameType(StrEnum):
+    """The ``type`` of a frame from a client."""
+
+    HELLO = "hello"
+    COMMAND = "command"
+    TYPING = "typing"
+    ACK = "ack"
+    HISTORY = "history"
+    PONG = "pong"
+
+
+class ServerFrameType(StrEnum):
+    """The ``type`` of a frame from a server."""
+
+    WELCOME = "welcome"
+    EVENTS = "events"
+    SIGNAL = "signal"
+    REPLY = "reply"
+    HISTORY = "history"
+    ERROR = "error"
+    PING = "ping"
+    GOODBYE = "goodbye"
+
+
+class CommandName(StrEnum):
+    """The ``name`` of a command."""
+
+    RUN_START = "run.start"
+    RUN_CANCEL = "run.cancel"
+    INPUT_ANSWER = "input.answer"
+    MESSAGE_SEND = "message.send"
+    SESSION_CLOSE = "session.close"
+
+
+class ErrorCode(StrEnum):
+    """The ``code`` of a refused command, or of an ``error`` frame."""
+
+    UNKNOWN_COMMAND = "unknown_command"
+    UNKNOWN_AGENT = "unknown_agent"
+    UNKNOWN_RUN = "unknown_run"
+    BAD_ARGS = "bad_args"
+    BAD_INPUT = "bad_input"
+    BAD_HISTORY = "bad_history"
+    NOT_WAITING = "not_waiting"
+    CANCELLED = "cancelled"
+    OVERLOADED = "overloaded"
+    RATE_LIMITED = "rate_limited"
+    INTERNAL = "internal"
+
+
+OUTCOME_UNKNOWN = "outcome_unknown"
+"""The code with which a client itself ends a command that it may not send again. It is never on the wire."""
+
+
+class SignalName(StrEnum):
+    """The ``name`` of a signal that the server itself sends. Agents may send signals of any name."""
+
+    QUEUED = "queued"
+    TYPING = "typing"
+
+
+class StartFrom(StrEnum):
+    """Where a client without a position begins: the ``from`` field of a hello."""
+
+    OLDEST = "oldest"
+    LATEST = "latest"
+
+
+class ResetReason(StrEnum):
+    """Why a position could not be recovered: the ``reset`` field of a welcome."""
+
+    EPOCH_CHANGED = "epoch_changed"
+    TRIMMED = "trimmed"
+    AHEAD = "ahead"

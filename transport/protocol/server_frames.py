@@ -1,0 +1,253 @@
+"""The frames of a server: one class for each, and the functions with which the server writes them (pure).
+
+The functions ``welcome`` to ``goodbye`` return frames as JSON. The Python client reads them with
+:mod:`~transport.protocol.server_frame_parser`, a module of its own, so that a test can count the calls that an event
+costs the server by their files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import attrs
+import orjson
+
+from actors.events.types import MAX_SEQ, Event
+from transport.protocol.close_codes import truncate_reason
+from transport.protocol.limits import DEFAULT_COMMAND_MEMORY_MS, MAX_BATCH_BYTES
+from transport.protocol.names import ServerFrameType
+from transport.protocol.websocket import text_head
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EVENTS_HEAD, _EVENTS_TAIL = b'{"type":"events","events":[', b"]}"
+_EVENTS_FRAME_BYTES = len(_EVENTS_HEAD) + len(_EVENTS_TAIL)
+EVENTS_ROOM = MAX_BATCH_BYTES - _EVENTS_FRAME_BYTES
+"""Bytes of lines, with a comma each, that fit into one ``events`` message."""
+PING = b'{"type":"ping"}'
+
+# Plain strings for the frames that are written most: orjson is slower with members of an enum.
+_REPLY = ServerFrameType.REPLY.value
+_ERROR = ServerFrameType.ERROR.value
+
+
+@attrs.frozen
+class OpenRun:
+    """A run that was open when the welcome was written. ``started`` is in ms since 1970."""
+
+    run_id: str
+    agent: str
+    started: int
+
+
+@attrs.frozen
+class QueuedStart:
+    """A start that waits for its turn. Its ``command_id`` cancels it.
+
+    ``since`` is in ms since 1970, by the server's clock. It is None if the start began to wait while this client was
+    connected.
+    """
+
+    command_id: str
+    agent: str
+    since: int | None = None
+
+
+@attrs.frozen
+class Typist:
+    """A user or an agent that is typing: ``by`` is ``user`` or ``agent``, ``id`` is its connection or run."""
+
+    by: str
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class Welcome:
+    """The answer to a hello: the state of the session, and the limits of the server. SPEC.md has the fields."""
+
+    session: str
+    connection: str
+    epoch: str
+    oldest: int
+    latest: int
+    recovered: bool
+    reset: str | None = None
+    ping_ms: int
+    max_frame_bytes: int
+    command_memory_ms: int = DEFAULT_COMMAND_MEMORY_MS
+    """How long the server remembers the id of a command, in ms."""
+    runs: tuple[OpenRun, ...] = ()
+    queued: tuple[QueuedStart, ...] = ()
+    typing: tuple[Typist, ...] = ()
+
+
+@attrs.frozen
+class Events:
+    """A batch of events: parsed JSON, not yet checked. The parser's ``read_event`` checks one."""
+
+    events: list[Any]
+
+
+@attrs.frozen
+class Signal:
+    """An ephemeral message: never replayed, and the first thing to be dropped."""
+
+    name: str
+    data: Any
+
+
+@attrs.frozen
+class Reply:
+    """The answer to a command: a ``result``, or the ``code`` and ``message`` of a refusal."""
+
+    id: str
+    result: Any = None
+    code: str | None = None
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command was done."""
+        return self.code is None
+
+
+@attrs.frozen
+class History:
+    """A page of past events, ascending. ``more`` is True if there are later ones."""
+
+    events: tuple[Event, ...]
+    more: bool
+
+
+@attrs.frozen
+class HistoryReply:
+    """The answer to the history request ``id``."""
+
+    id: str
+    page: History
+
+
+@attrs.frozen
+class ErrorFrame:
+    """A refusal of a well-formed frame that is not a command. The connection goes on."""
+
+    code: str
+    message: str
+
+
+@attrs.frozen
+class Ping:
+    """A sign of life that the client answers with a pong."""
+
+
+@attrs.frozen
+class Goodbye:
+    """The reason of the close that follows. ``retry_ms`` is the wait before the client comes back; None if not told."""
+
+    code: int
+    reason: str
+    retry_ms: int | None = None
+
+
+ServerFrame: TypeAlias = Welcome | Events | Signal | Reply | HistoryReply | ErrorFrame | Ping | Goodbye
+
+
+class Answer(Protocol):
+    """The outcome of a command, as a session tells it."""
+
+    @property
+    def id(self) -> str:
+        """Id of the command."""
+        ...
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command was done."""
+        ...
+
+    @property
+    def result(self) -> object:
+        """Result of a command that was done: any JSON value."""
+        ...
+
+    @property
+    def code(self) -> str | None:
+        """Error code of a command that was refused."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """Explanation of the error code."""
+        ...
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether this repeats the first answer to a command that was sent again with its id."""
+        ...
+
+
+# Frames as bytes
+
+
+def welcome(frame: Welcome) -> bytes:
+    """Return a ``welcome`` frame. A field that is None is left out."""
+    fields = attrs.asdict(frame, filter=lambda _, value: value is not None)
+    return orjson.dumps({"type": ServerFrameType.WELCOME, **fields})
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as a frame holds it: in whole ms, rounded down, at most 2^53-1 however long it is."""
+    return int(min(seconds * 1000, MAX_SEQ))
+
+
+def events_message(lines: Sequence[bytes]) -> bytes:
+    """Return a whole WebSocket message with an ``events`` frame. ``lines`` are events as the log has them."""
+    # The lines are copied once, into the message: so it is not built by `text_message`, which would copy them again.
+    joined = b",".join(lines)
+    return b"".join((text_head(len(joined) + _EVENTS_FRAME_BYTES), _EVENTS_HEAD, joined, _EVENTS_TAIL))
+
+
+def history(id_: str, lines: Sequence[bytes], *, more: bool) -> bytes:
+    """Return a ``history`` frame: the answer to the request ``id_``. ``lines`` are events as the log has them."""
+    return b'{"type":"history","id":%b,"events":[%b],"more":%b}' % (
+        orjson.dumps(id_),
+        b",".join(lines),
+        b"true" if more else b"false",
+    )
+
+
+def history_room(id_: str, limit: int) -> int:
+    """Return the bytes of lines that fit into one ``history`` frame beside its id, for at most ``limit`` lines."""
+    return MAX_BATCH_BYTES - len(history(id_, (), more=False)) - limit
+
+
+def signal(name: str, data: bytes) -> bytes:
+    """Return a ``signal`` frame. ``data`` is JSON already."""
+    return b'{"type":"signal","name":%b,"data":%b}' % (orjson.dumps(name), data)
+
+
+def reply(answer: Answer) -> bytes:
+    """Return a ``reply`` frame: the answer to a command."""
+    frame: dict[str, object] = {"type": _REPLY, "id": answer.id, "ok": answer.ok}
+    if answer.ok:
+        frame["result"] = answer.result
+    else:
+        # A message may quote input with a lone surrogate, which UTF-8 cannot hold.
+        frame["error"] = {"code": answer.code, "message": answer.message.encode("utf-8", "replace").decode()}
+    if answer.duplicate:
+        frame["duplicate"] = True
+    return orjson.dumps(frame)
+
+
+def error(code: str, message: str) -> bytes:
+    """Return an ``error`` frame: a well-formed frame was refused, and the connection goes on."""
+    return orjson.dumps({"type": _ERROR, "code": code, "message": message})
+
+
+def goodbye(code: int, reason: str, retry_ms: int | None = None) -> bytes:
+    """Return a ``goodbye`` frame. ``retry_ms`` is given only if the client is to come back."""
+    frame: dict[str, object] = {"type": ServerFrameType.GOODBYE, "code": code, "reason": truncate_reason(reason)}
+    if retry_ms is not None:
+        frame["retry_ms"] = retry_ms
+    return orjson.dumps(frame)

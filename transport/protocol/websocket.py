@@ -1,0 +1,30 @@
+"""WebSocket messages as bytes, as a server sends them: unmasked and in one fragment (RFC 6455, section 5.2). Pure.
+
+The server writes its own frames with these functions, since one system call then carries several messages.
+"""
+
+from __future__ import annotations
+
+# The first byte of a message is 0x81: the final fragment (0x80) with the opcode of text (1). Of a close it is 0x88.
+# The second byte is the length, if it is below 126; 126 (0x7e) announces two bytes of length, 127 (0x7f) eight.
+_TWO_BYTES = 126
+
+
+def text_message(payload: bytes) -> bytes:
+    """Return ``payload`` as one text message."""
+    return text_head(len(payload)) + payload
+
+
+def text_head(size: int) -> bytes:
+    """Return the header of a text message of ``size`` bytes. The payload is written right after it."""
+    if size < _TWO_BYTES:
+        return b"\x81%c" % size
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2, "big")
+    return b"\x81\x7f" + size.to_bytes(8, "big")
+
+
+def close_message(code: int, reason: str) -> bytes:
+    """Return a close frame with ``code`` and a ``reason`` of 123 bytes at most (RFC 6455, section 5.5.1)."""
+    payload = code.to_bytes(2, "big") + reason.encode()
+    return b"\x88%c%b" % (len(payload), payload)
