@@ -15,7 +15,8 @@ from actors.sessions._run_limiter import RunLimiterStatistics
 from actors.sessions._session import SessionStatistics
 from actors.sessions._settings import SessionSettings
 from actors.streams._committer import CommitterStatistics
-from actors.streams._stream import Cursor, Listener, StreamStatistics
+from actors.streams._cursor import Cursor, Listener
+from actors.streams._stream import StreamStatistics
 
 __all__ = [
     "Agent",

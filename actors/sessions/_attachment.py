@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from actors.sessions._commands import Command
     from actors.sessions._messages import Queued
     from actors.sessions._session import Session
-    from actors.streams._stream import Cursor
+    from actors.streams._cursor import Cursor
 
 
 @attrs.frozen(eq=False)

@@ -8,7 +8,7 @@ import attrs
 
 if TYPE_CHECKING:
     from actors.events.types import Position
-    from actors.streams._stream import Listener
+    from actors.streams._cursor import Listener
 
 
 @attrs.frozen(eq=False)

@@ -33,6 +33,7 @@ from actors.sessions._run_limiter import RunLimiter, RunLimiterStatistics
 from actors.sessions._session import Session, SessionServices, SessionStatistics
 from actors.sessions._settings import SessionSettings
 from actors.streams._committer import Committer, CommitterStatistics
+from actors.streams._cursor import SessionEnding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -287,7 +288,9 @@ class Sessions:
         self._crashed += failed
         if isinstance(reason, Failure):
             log_failure(logger, "session %s/%s failed", *key, error=reason.exception)
-        ending = "closed" if entry.session.is_closed else "crashed" if failed else "shutdown"
+        ending = SessionEnding.CRASHED if failed else SessionEnding.SHUTDOWN
+        if entry.session.is_closed:
+            ending = SessionEnding.CLOSED
         contained("the farewell of a session", entry.session.farewell, ending)
 
     @contextmanager

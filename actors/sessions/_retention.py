@@ -12,7 +12,7 @@ from actors.errors import LogError, LogUnavailable
 from actors.failures import log_failure
 from actors.loop.boundary import attempted
 from actors.streams._ages import AgeClock
-from actors.streams._done import DoneCommands, decode_record, encode_record
+from actors.streams._record import DoneCommands, decode_record, encode_record
 from actors.streams._stream import now_ms
 
 if TYPE_CHECKING:

@@ -40,9 +40,9 @@ from actors.sessions._health import SessionHealth, audit
 from actors.sessions._messages import Attach, Emit, Typing
 from actors.sessions._start import Start
 from actors.streams._ages import AgeClock
-from actors.streams._listeners import tell_ended
+from actors.streams._listeners import notify_ended
 from actors.streams._signals import Signals
-from actors.streams._stream import Cursor, SessionStream, StreamStatistics, now_ms
+from actors.streams._stream import SessionStream, StreamLimits, StreamStatistics, now_ms
 from actors.streams.resume import decide
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from actors.sessions._run_limiter import RunLimiter
     from actors.sessions._settings import SessionSettings
     from actors.streams._committer import Committer
+    from actors.streams._cursor import SessionEnding
 
 logger = logging.getLogger("greenroom.sessions")
 
@@ -164,12 +165,14 @@ class Session(Actor):
             log=services.log,
             committer=services.committer,
             retention=services.retention,
-            ring_events=settings.ring_events,
-            ring_bytes=settings.ring_bytes,
-            window=settings.emit_window,
-            command_seconds=settings.command_memory_seconds,
+            limits=StreamLimits(
+                ring_events=settings.ring_events,
+                ring_bytes=settings.ring_bytes,
+                window=settings.emit_window,
+                command_seconds=settings.command_memory_seconds,
+                command_bytes=settings.command_memory_bytes,
+            ),
             ages=services.ages,
-            command_bytes=settings.command_memory_bytes,
             on_failure=weakly(self.log_failed),
         )
         signals = Signals(stream.cursors, settings.typing_seconds)
@@ -238,13 +241,13 @@ class Session(Actor):
         """List the starts that wait for their turn, in order."""
         return tuple(start for start in self._starts.values() if not start.begun)
 
-    def farewell(self, reason: str) -> None:
+    def farewell(self, reason: SessionEnding) -> None:
         """Tell everyone who is still there that the session has ended; for the factory, when nothing of it runs.
 
         Listeners first: a client whose connection ends sends its pending commands again, with the same ids.
         """
         self._is_up = False
-        tell_ended(self._recorder.stream.cursors, reason)
+        notify_ended(self._recorder.stream.cursors, reason)
         for command_id in self._commands.pending():
             self._refuse(command_id, "internal", "the session ended before it could reply")
 
@@ -336,8 +339,7 @@ class Session(Actor):
         start = decide(
             epoch=stream.epoch, oldest=oldest, latest=latest, resume=attach.resume, from_latest=attach.from_latest
         )
-        cursor = Cursor(stream, attach.listener, start.after)
-        stream.cursors[cursor] = None
+        cursor = stream.attach(attach.listener, start.after)
         if attach.connection not in self._connections:
             self._connections.append(attach.connection)
         return Attachment(

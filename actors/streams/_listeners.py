@@ -1,27 +1,32 @@
-"""The way from a session to its listeners: each is told behind a border, and one that fails is told no more."""
+"""Notification of a session's listeners. Each call is contained: a listener that fails is detached."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from actors.loop.boundary import contained, report
+from actors.streams._cursor import SessionEnding
 
 if TYPE_CHECKING:
-    from actors.streams._stream import Cursor
+    from actors.streams._cursor import Cursor
 
 
-def tell_more(cursors: dict[Cursor, None]) -> None:
-    """Tell all that there is something to take. Those attached or detached meanwhile are not told. Never raise."""
+def notify_events(cursors: dict[Cursor, None]) -> None:
+    """Notify all listeners of new events. Never raise.
+
+    A cursor that is attached or detached during the call is not notified.
+    """
+    # One try for each listener and not contained(): this is on the way of every commit, and a call less.
     for cursor in tuple(cursors):
         if cursor in cursors:
             try:
                 cursor.listener.on_events()
-            except BaseException as error:  # noqa: BLE001 - the listener's failure ends the listener
+            except BaseException as error:  # noqa: BLE001 - the failure of a listener ends that listener alone
                 _expel(cursor, error)
 
 
-def tell_signal(cursors: dict[Cursor, None], name: str, data: bytes) -> None:
-    """Tell all of a signal, as :func:`tell_more` does."""
+def notify_signal(cursors: dict[Cursor, None], name: str, data: bytes) -> None:
+    """Notify all listeners of a signal, in the same way as :func:`notify_events`."""
     for cursor in tuple(cursors):
         if cursor in cursors:
             try:
@@ -30,8 +35,11 @@ def tell_signal(cursors: dict[Cursor, None], name: str, data: bytes) -> None:
                 _expel(cursor, error)
 
 
-def tell_ended(cursors: dict[Cursor, None], reason: str) -> None:
-    """Detach all, and tell each that the session ended; also those attached meanwhile. Never raise."""
+def notify_ended(cursors: dict[Cursor, None], reason: SessionEnding) -> None:
+    """Notify all listeners that the session has ended, and empty ``cursors``. Never raise.
+
+    A cursor that is attached during the call is notified too: otherwise its owner would wait for ever.
+    """
     while cursors:
         cursor = next(iter(cursors))
         del cursors[cursor]
@@ -39,8 +47,8 @@ def tell_ended(cursors: dict[Cursor, None], reason: str) -> None:
 
 
 def _expel(cursor: Cursor, error: BaseException) -> None:
-    """End a listener that failed."""
+    """Detach the cursor of a listener that failed, and notify the listener of it."""
     report("a listener", error)
-    listener = cursor.listener
+    listener = cursor.listener  # detach() releases it
     cursor.detach()
-    contained("a listener that was told of its own failure", listener.on_ended, "crashed")
+    contained("a listener that was told of its own failure", listener.on_ended, SessionEnding.CRASHED)

@@ -10,10 +10,13 @@ import trio
 from actors.loop.boundary import ROOM_FRAMES
 from actors.loop.clock import loop_time
 from actors.loop.stack import require_room
-from actors.streams._listeners import tell_signal
+from actors.streams._listeners import notify_signal
 
 if TYPE_CHECKING:
-    from actors.streams._stream import Cursor
+    from actors.streams._cursor import Cursor
+
+_NO_TYPING: dict[tuple[str, str], float] = {}
+"""Shared by all sessions in which nobody types, and never changed: a dict of its own is 64 bytes for each."""
 
 
 class Signals:
@@ -28,7 +31,7 @@ class Signals:
     def __init__(self, cursors: dict[Cursor, None], hold: float) -> None:
         self.cursors = cursors
         self._hold = hold
-        self._typing: dict[tuple[str, str], float] = {}
+        self._typing = _NO_TYPING
         self.expiring = False
         """Whether a task is in :meth:`expire`."""
 
@@ -36,7 +39,7 @@ class Signals:
         """Signal everyone attached; ``data`` is a JSON object. Raises ``RecursionError`` before anybody is told."""
         if self.cursors:
             require_room(ROOM_FRAMES)
-            tell_signal(self.cursors, name, data)
+            notify_signal(self.cursors, name, data)
 
     def typing(self) -> tuple[tuple[str, str], ...]:
         """List who is typing: (``user`` or ``agent``, connection or run), in order of beginning."""
@@ -48,6 +51,8 @@ class Signals:
         if active != known:
             require_room(ROOM_FRAMES)
         if active:
+            if not self._typing:
+                self._typing = {}
             self._typing[by, who] = loop_time().now() + self._hold if by == "user" else float("inf")
         elif known:
             del self._typing[by, who]

@@ -31,8 +31,9 @@ from actors.runs._tools import ToolCall
 from actors.sessions._commands import CommandMemory
 from actors.sessions._session import Session
 from actors.spi import Attach, Command, CommandReply
+from actors.streams._cursor import Cursor
 from actors.streams._ring import Ring
-from actors.streams._stream import Cursor, SessionStream
+from actors.streams._stream import SessionStream
 from actors.testing import FaultyLog
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import trio.testing
 
 from actors import Batch, MemoryLog, Retention, StreamKey
 from actors.streams._committer import CROWD, CROWD_ROUNDS, WAIT_STEP_SECONDS, WAIT_STEPS, Committer
-from actors.streams._stream import SessionStream
+from actors.streams._stream import SessionStream, StreamLimits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,10 +203,7 @@ async def test_three_quarters_of_a_window_of_one_session_are_not_made_to_gather(
             log=log,
             committer=gathering,
             retention=Retention(),
-            ring_events=1024,
-            ring_bytes=1 << 20,
-            window=64,
-            command_seconds=300,
+            limits=StreamLimits(ring_events=1024, ring_bytes=1 << 20, window=64, command_seconds=300),
             on_failure=raise_it,
         )
         start = trio.current_time()

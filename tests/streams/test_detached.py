@@ -14,10 +14,12 @@ from sessions.test_borders import EVENTS, Tab, serving, talk
 
 from actors import Batch, MemoryLog, Retention, Sessions, StreamKey
 from actors.streams._committer import Committer
-from actors.streams._stream import Cursor, SessionStream
+from actors.streams._stream import SessionStream, StreamLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from actors.streams._cursor import Cursor
 
 
 @pytest.fixture
@@ -115,14 +117,10 @@ async def use_a_stream(
         log=log,
         committer=committer,
         retention=Retention(),
-        ring_events=16,
-        ring_bytes=1 << 20,
-        window=8,
-        command_seconds=300,
+        limits=StreamLimits(ring_events=16, ring_bytes=1 << 20, window=8, command_seconds=300),
         on_failure=failures.append,
     )
-    cursor = Cursor(stream, Unread(), 0)
-    stream.cursors[cursor] = None
+    cursor = stream.attach(Unread(), 0)
     if fails:
         await log.append([Batch(key, 1, [b'{"seq":1,"ts":1}'], b"")])
     for _ in range(20):

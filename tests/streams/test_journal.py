@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actors.eventlog import MemoryLog, Retention, StreamKey
 from actors.streams._committer import Committer
-from actors.streams._stream import SessionStream
+from actors.streams._stream import SessionStream, StreamLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,7 @@ async def stream_on(log: MemoryLog, committer: Committer) -> SessionStream:
         log=log,
         committer=committer,
         retention=Retention(events=1 << 30, size=SIZE),
-        ring_events=1024,
-        ring_bytes=1 << 20,
-        window=1024,
-        command_seconds=300,
-        command_bytes=500,
+        limits=StreamLimits(ring_events=1024, ring_bytes=1 << 20, window=1024, command_seconds=300, command_bytes=500),
         on_failure=ignore,
     )
 

@@ -1,0 +1,37 @@
+"""Callbacks that wait until the events before them are committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from actors.loop.boundary import contained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.errors import LogError
+
+OnCommit: TypeAlias = "Callable[[LogError | None], object]"
+"""Called with None once the events are committed, or with the error if they never will be."""
+
+
+class CommitWaits:
+    """The callbacks of one stream, in order of seq."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self) -> None:
+        self.pending: list[tuple[int, OnCommit]] = []
+        """The callbacks, each after the seq that it waits for."""
+
+    def add(self, seq: int, callback: OnCommit) -> None:
+        """Call ``callback`` once the event ``seq`` is committed."""
+        self.pending.append((seq, callback))
+
+    def resolve(self, until: int, outcome: LogError | None) -> bool:
+        """Call, and remove, the callbacks of the events up to ``until``. Return whether all of them returned."""
+        due = [callback for seq, callback in self.pending if seq <= until]
+        # First, since a callback may lead back here.
+        self.pending = [wait for wait in self.pending if wait[0] > until]
+        failures = [callback for callback in due if not contained("what waits for a commit", callback, outcome)]
+        return not failures

@@ -1,0 +1,210 @@
+"""Cursors: a position in a feed of events, the listener that is notified, and the feed as a protocol."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class SessionEnding(StrEnum):
+    """The reason that a listener gets when its session ends."""
+
+    SHUTDOWN = "shutdown"
+    """The session was stopped: the server stops."""
+    CRASHED = "crashed"
+    """The session failed, or this listener did."""
+    CLOSED = "closed"
+    """The session was closed for good."""
+
+
+class Listener(Protocol):
+    """The methods that notify the owner of a cursor.
+
+    None of them may wait: they are called in the middle of other work. A listener that raises is detached, gets
+    :meth:`on_ended` with ``crashed``, and is not called again. Other listeners are not affected.
+    """
+
+    def on_events(self) -> None:
+        """Take note that the cursor has new events. Called once per commit, not once per event."""
+
+    def on_signal(self, name: str, data: bytes) -> None:
+        """Take an ephemeral signal; ``data`` is JSON text."""
+
+    def on_ended(self, reason: SessionEnding) -> None:
+        """Take note that the session has ended. No call follows this one.
+
+        The events that were committed before can be taken until the owner detaches the cursor.
+        """
+
+
+class SliceOfLines(Protocol):
+    """A function that returns lines from memory."""
+
+    def __call__(self, after: int, until: int, /) -> Sequence[bytes]:
+        """Return the lines with seq ``after + 1`` to ``until``. All of them must be in memory."""
+        ...
+
+
+class Feed(Protocol):
+    """A source of committed events, as a cursor reads it.
+
+    :class:`~actors.streams._stream.SessionStream` is the feed of a session in this process. Another feed can follow a
+    session that lives elsewhere.
+    """
+
+    @property
+    def committed_seq(self) -> int:
+        """Seq of the newest committed event."""
+        ...
+
+    @property
+    def oldest_in_memory(self) -> int:
+        """Lowest seq that :meth:`slice` can return, or the seq of the next event if none is in memory."""
+        ...
+
+    @property
+    def slice(self) -> SliceOfLines:
+        """Function that returns lines from memory.
+
+        A property and no method, so that a feed can hand out the method of its ring: a call less for each batch.
+        """
+        ...
+
+    async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
+        """Read committed lines above ``after`` from the log, at most ``limit`` lines and about ``size`` bytes."""
+        ...
+
+    def detach(self, cursor: Cursor) -> None:
+        """Stop notifying the listener of ``cursor``. Idempotent."""
+
+
+class Cursor:
+    """A position in a feed of events. Live delivery and resume are the same read.
+
+    Its owner must :meth:`detach` it. A cursor holds no events, so a slow reader costs no memory.
+    """
+
+    __slots__ = ("__weakref__", "_feed", "listener", "position")
+
+    def __init__(self, feed: Feed, listener: Listener, position: int) -> None:
+        self._feed = feed
+        self.listener = listener
+        self.position = position
+        """Seq of the last event taken; ``position + 1`` is next."""
+
+    @property
+    def waiting(self) -> int:
+        """Number of committed events that were not taken yet."""
+        return self._feed.committed_seq - self.position
+
+    @property
+    def behind(self) -> bool:
+        """Whether the next event is no longer in memory. Then :meth:`take` returns nothing; use :meth:`fetch`."""
+        return self.position + 1 < self._feed.oldest_in_memory and self.waiting > 0
+
+    @property
+    def detached(self) -> bool:
+        """Whether :meth:`detach` was called."""
+        return type(self._feed) is _DetachedFeed
+
+    def take(self, max_events: int, max_bytes: int) -> Sequence[bytes]:
+        """Return the next committed lines and advance :attr:`position`. Never wait.
+
+        Return an empty sequence if nothing is new, or if the next line is no longer in memory (:attr:`behind`).
+
+        Args:
+            max_events: Maximum number of lines.
+            max_bytes: Maximum size of all lines, each counted with one separator byte. A first line that is larger is
+                returned alone.
+        """
+        feed = self._feed
+        until = min(feed.committed_seq, self.position + max_events)
+        if until <= self.position or self.position + 1 < feed.oldest_in_memory:
+            return ()
+        lines = _within(feed.slice(self.position, until), max_bytes)
+        self.position += len(lines)
+        return lines
+
+    async def fetch(self, max_events: int, max_bytes: int) -> Sequence[bytes]:
+        """Read the next committed lines from the log and advance :attr:`position`.
+
+        Return an empty sequence if the cursor was detached meanwhile.
+
+        Args:
+            max_events: As in :meth:`take`.
+            max_bytes: As in :meth:`take`.
+
+        Raises:
+            Trimmed: The log no longer has the next event.
+            LogError: The log could not be read.
+
+        Cancellation:
+            The position has not moved.
+        """
+        feed = self._feed
+        lines = await feed.read(self.position, max_events, max_bytes)
+        # Detached while the log was read: its owner has moved on, and must get nothing more.
+        if feed is not self._feed:
+            return ()
+        lines = _within(lines, max_bytes)
+        self.position += len(lines)
+        return lines
+
+    def detach(self) -> None:
+        """End notifications and reading, and release the listener and the feed. Idempotent.
+
+        A session that ends stops its notifications by itself. Its committed events can be taken until this call.
+        """
+        self._feed.detach(self)
+        self._feed, self.listener = _DetachedFeed(self.position), _NO_LISTENER
+
+
+class _NoListener:
+    """The listener of a detached cursor."""
+
+    def on_events(self) -> None: ...
+    def on_signal(self, name: str, data: bytes) -> None: ...
+    def on_ended(self, reason: SessionEnding) -> None: ...
+
+
+_NO_LISTENER = _NoListener()
+
+
+class _DetachedFeed:
+    """The feed of a detached cursor: it has no event above the cursor's position."""
+
+    __slots__ = ("committed_seq",)
+
+    oldest_in_memory = 0
+
+    def __init__(self, position: int) -> None:
+        self.committed_seq = position
+
+    def slice(self, after: int, until: int, /) -> Sequence[bytes]:
+        del after, until
+        return ()
+
+    async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
+        """Return nothing, after a checkpoint."""
+        del after, limit, size
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    def detach(self, cursor: Cursor) -> None: ...
+
+
+def _within(lines: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:
+    """Return as many of the first lines as fit into ``max_bytes`` with a separator byte each, but at least one."""
+    if sum(map(len, lines)) + len(lines) <= max_bytes:
+        return lines
+    total = 0
+    for count, text in enumerate(lines):
+        total += len(text) + 1
+        if total > max_bytes:
+            return lines[: max(1, count)]
+    return lines

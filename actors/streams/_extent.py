@@ -1,0 +1,81 @@
+"""The part of a stream that its log keeps, and the trimming that holds it within retention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from actors.eventlog.base import EventLog, Head, Retention, StreamKey
+    from actors.streams._ages import AgeClock
+    from actors.streams._record import RecordWriter
+
+
+class LogExtent:
+    """The range of events that the log keeps of one stream.
+
+    Between two questions to the log it is estimated from above; :meth:`trim` makes it exact. So the log is asked only
+    after a limit of retention may have been crossed.
+    """
+
+    __slots__ = ("_ages", "_head", "_key", "_log", "_record", "_retention", "_size", "added", "oldest_ts")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - constructed in one place
+        self, key: StreamKey, head: Head, log: EventLog, retention: Retention, ages: AgeClock, record: RecordWriter
+    ) -> None:
+        self._key = key
+        self._log = log
+        self._record = record  # its size counts too
+        self._retention = retention
+        self._ages = ages
+        self._head = head
+        self._size = head.size  # with `added`, an upper bound of the bytes kept
+        self.added = 0
+        """Bytes committed since the stream was opened."""
+        self.oldest_ts = head.oldest_ts
+        """A time (ms since 1970) that no kept event is before; 0 while there is none."""
+
+    @property
+    def epoch(self) -> str:
+        """Name of this log of the stream; see :class:`~actors.Position`."""
+        return self._head.epoch
+
+    @property
+    def oldest(self) -> int:
+        """Lowest seq that the log kept when it was last asked."""
+        return self._head.oldest
+
+    def outlived(self, closed_at: int | None) -> bool:
+        """Return whether the session was closed so long ago that retention keeps neither events nor its end."""
+        if closed_at is None or self._head.oldest <= self._head.latest:
+            return False
+        seconds = self._retention.seconds
+        return closed_at < self._ages.now(seconds) - seconds * 1000
+
+    def is_exceeded(self, committed_seq: int) -> bool:
+        """Return whether a limit of retention may have been crossed since the log was last asked."""
+        limits, kept = self._retention, committed_seq - self._head.oldest + 1
+        expired = self._ages.now(limits.seconds) - limits.seconds * 1000
+        size = self._size + self.added + len(self._record.text)
+        return kept > 0 and (kept > limits.events or size > limits.size or self.oldest_ts < expired)
+
+    async def trim(self) -> None:
+        """Let the log drop what retention no longer keeps, and take over its exact answer. Safe to cancel."""
+        before = self.added
+        limits = self._retention.beside(len(self._record.text))
+        head = await self._log.trim(self._key, limits, self._ages.now(limits.seconds))
+        if head.oldest < self._head.oldest or head.latest < self._head.latest:
+            return  # another task asked later and was answered earlier: its answer is newer
+        self._head = head
+        # The answer includes all that was added before the question, whichever task asked.
+        self._size = head.size - before
+        # Where the log keeps none, the next event will not be before the newest one there ever was.
+        self.oldest_ts = head.oldest_ts or head.touched
+
+    def note_trimmed(self, oldest: int) -> None:
+        """Take note that the log, as a read has shown, was trimmed up to ``oldest`` meanwhile.
+
+        Otherwise the next client that resumes below it would be let in, and closed again as it reads.
+        """
+        self._head = attrs.evolve(self._head, oldest=max(self._head.oldest, oldest))

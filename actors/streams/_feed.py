@@ -1,0 +1,97 @@
+"""The committed events of a session as a feed: the newest in memory, all of them in the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actors.errors import LogCorrupt, Trimmed
+from actors.streams._cursor import Cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors.eventlog.base import EventLog, StreamKey
+    from actors.streams._cursor import Listener, SliceOfLines
+    from actors.streams._extent import LogExtent
+    from actors.streams._ring import Ring
+
+
+class SessionFeed:
+    """The reading half of a session's stream: ring, log and cursors. See :class:`~actors.streams._cursor.Feed`.
+
+    :class:`~actors.streams._stream.SessionStream`, the writing half, extends it: a part of its own would cost each
+    event a call more.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_extent",
+        "_log",
+        "_log_reads",
+        "committed_seq",
+        "cursors",
+        "key",
+        "oldest_in_memory",
+        "ring",
+        "slice",
+    )
+
+    def __init__(self, key: StreamKey, committed_seq: int, log: EventLog, extent: LogExtent, ring: Ring) -> None:
+        self.key = key
+        self.committed_seq = committed_seq
+        self.ring = ring
+        self.oldest_in_memory = ring.base
+        # Bound once: a call less for each batch that a cursor takes.
+        self.slice: SliceOfLines = ring.slice
+        self.cursors: dict[Cursor, None] = {}
+        """The attached cursors, in order of attachment."""
+        self._log = log
+        self._log_reads = 0
+        self._extent = extent
+
+    @property
+    def epoch(self) -> str:
+        """Name of this log of the session; see :class:`~actors.Position`."""
+        return self._extent.epoch
+
+    def attach(self, listener: Listener, position: int) -> Cursor:
+        """Return a cursor at ``position`` whose listener is notified from now on. Its owner must detach it."""
+        cursor = Cursor(self, listener, position)
+        self.cursors[cursor] = None
+        return cursor
+
+    def detach(self, cursor: Cursor) -> None:
+        """Stop notifying the listener of ``cursor``. Called by :meth:`Cursor.detach`. Idempotent."""
+        self.cursors.pop(cursor, None)
+
+    async def oldest(self) -> int:
+        """Return the lowest seq within retention, exactly. Safe to cancel.
+
+        The log is asked, and trimmed, only after a limit may have been crossed.
+        """
+        if self._extent.is_exceeded(self.committed_seq):
+            await self._extent.trim()
+        return self._extent.oldest
+
+    async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
+        """Read committed lines above ``after`` from the log.
+
+        Args:
+            after: Seq after which to begin.
+            limit: Maximum number of lines.
+            size: Maximum size in bytes. A first line that is larger is returned alone.
+
+        Raises:
+            Trimmed: The log no longer has the event ``after + 1``.
+            LogCorrupt: The log lacks an event that was committed.
+            LogUnavailable: The log could not be read.
+        """
+        self._log_reads += 1
+        try:
+            lines = await self._log.read(self.key, after, limit, size)
+        except Trimmed as trimmed:
+            self._extent.note_trimmed(trimmed.oldest)
+            raise
+        if not lines and after < self.committed_seq:
+            raise LogCorrupt(f"event {after + 1} is missing")
+        return lines

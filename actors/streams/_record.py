@@ -1,0 +1,162 @@
+"""The record: the state that the log keeps beside a session's events, written in the same commit.
+
+It holds the open runs, calls and questions, the commands that were done, and the time at which the session was closed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import orjson
+
+from actors.errors import LogCorrupt
+from actors.events.grammar import Grammar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from actors.events.types import JSON
+    from actors.streams._ages import AgeClock
+
+
+@attrs.frozen
+class DoneCommand:
+    """A command that was done."""
+
+    command_id: str
+    ts: int
+    """Time at which it was done, in ms since 1970."""
+    result: JSON
+    """The result that its sender got."""
+    text: bytes
+    """All of this as JSON text."""
+
+    @classmethod
+    def of(cls, command_id: str, ts: int, result: JSON) -> DoneCommand:
+        """Return the entry of a command. Raise ``TypeError`` if the result is not JSON."""
+        return cls(command_id, ts, result, orjson.dumps([command_id, ts, result]))
+
+
+class DoneCommands:
+    """The newest commands that were done, oldest first.
+
+    Each is written beside the event that it caused, in the same commit. If it is sent again after a crash, it is not
+    done again.
+
+    Args:
+        room: Maximum size of the entries' text, in bytes. The oldest entries are dropped first.
+        seconds: Maximum age of an entry.
+        entries: Entries to begin with.
+    """
+
+    __slots__ = ("_entries", "_room", "_seconds", "size")
+
+    def __init__(self, room: int, seconds: float, entries: Iterable[DoneCommand] = ()) -> None:
+        self._room = room
+        self._seconds = seconds
+        self._entries: list[DoneCommand] = []  # no deque: an empty one takes 700 bytes, in each idle session
+        self.size = 0
+        """Size of the text of all entries, in bytes."""
+        for entry in entries:
+            self._add(entry)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[DoneCommand]:
+        return iter(self._entries)
+
+    def remember(self, command_id: str, ts: int, result: JSON) -> None:
+        """Add the newest entry, and drop the oldest ones while there is no room for all."""
+        self._add(DoneCommand.of(command_id, ts, result))
+
+    def forget(self, now: int) -> None:
+        """Drop the entries that are too old at ``now`` (ms since 1970)."""
+        since = now - self._seconds * 1000
+        self._drop(next((n for n, entry in enumerate(self._entries) if entry.ts >= since), len(self._entries)))
+
+    def text(self) -> bytes:
+        """Return all entries as one JSON array."""
+        return b"[%b]" % b",".join([entry.text for entry in self._entries])
+
+    def _add(self, entry: DoneCommand) -> None:
+        self._entries.append(entry)
+        self.size += len(entry.text)
+        count, size = 0, self.size
+        while size > self._room:
+            size -= len(self._entries[count].text)
+            count += 1
+        self._drop(count)
+
+    def _drop(self, count: int) -> None:
+        """Drop the ``count`` oldest entries."""
+        self.size -= sum(len(entry.text) for entry in self._entries[:count])
+        del self._entries[:count]
+
+
+@attrs.frozen
+class Record:
+    """A decoded record."""
+
+    ts: int
+    """A time (ms since 1970) that no later event may be before."""
+    grammar: Grammar
+    closed_at: int | None
+    """Time at which the session was closed for good (ms since 1970), None if it was not."""
+    done: tuple[DoneCommand, ...]
+
+
+def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneCommands) -> bytes:
+    """Return a record as JSON text; ``opened`` is a snapshot of the grammar."""
+    if closed_at is None and not len(done):
+        return b"[%d,%b]" % (ts, opened)
+    return b"[%d,%b,%b,%b]" % (ts, opened, b"null" if closed_at is None else b"%d" % closed_at, done.text())
+
+
+def decode_record(state: bytes) -> Record:
+    """Decode the text that :func:`encode_record` returned. Empty text is the record of a new session.
+
+    Raise :class:`~actors.LogCorrupt` if ``state`` is anything else.
+    """
+    if not state:
+        return Record(0, Grammar(), None, ())
+    try:
+        ts, items, *rest = orjson.loads(state)
+        closed_at = int(rest[0]) if rest and rest[0] is not None else None
+        done: list[list[Any]] = rest[1] if len(rest) > 1 else []
+        return Record(int(ts), Grammar.restore(items), closed_at, tuple(DoneCommand.of(*one) for one in done))
+    except (ValueError, TypeError) as error:
+        raise LogCorrupt(f"the record of what was open cannot be read: {error}") from error
+
+
+class RecordWriter:
+    """The encoder of one stream's record. It encodes again only after the content has changed."""
+
+    __slots__ = ("_ages", "_content", "_seconds", "done", "text")
+
+    def __init__(self, text: bytes, done: DoneCommands, seconds: float, ages: AgeClock) -> None:
+        self._seconds = seconds
+        self._ages = ages
+        self._content: tuple[object, ...] | None = None
+        self.done = done
+        self.text = text
+        """The record as it was encoded last; empty in a new session."""
+
+    def encode(self, ts: int, grammar: Grammar, closed_at: int | None) -> bytes:
+        """Return the record. It is the same object until the content changes.
+
+        The ``ts`` in it is from the time of that change. With the newest event's own ``ts``, the log would have to
+        write the record again with each event.
+        """
+        opened = grammar.snapshot()
+        if self._content is None or self._content[0] is not opened or self._content[1] != closed_at:
+            self.done.forget(min(ts, self._ages.now(self._seconds)))
+            self.text = encode_record(ts, opened, closed_at, self.done)
+            self._content = opened, closed_at
+        return self.text
+
+    def remember_done(self, command_id: str, ts: int, result: JSON) -> None:
+        """Add a command that was done to the record."""
+        self.done.remember(command_id, ts, result)
+        self._content = None

@@ -1,0 +1,174 @@
+"""A subscription: the committed events of a session as an async iterator of batches.
+
+It is the reading loop that every way of delivery needs: take from memory, read the log when the reader has fallen
+behind, wait when nothing is new, and stop with a reason. Server-sent events, AG-UI and others are formats over it::
+
+    subscription = Subscription()
+    attachment = await sessions.attach(user, session, Attach(connection, subscription, resume=position))
+    with subscription.follow(attachment.cursor):
+        async for lines in subscription:
+            await send(lines)
+        print(subscription.end)  # SubscriptionEnd.CLOSED, say
+    attachment.detach()
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+import trio
+
+from actors.errors import Trimmed
+from actors.loop.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors.streams._cursor import Cursor, SessionEnding
+
+MAX_EVENTS = 256
+"""Default for the number of lines in a batch."""
+
+MAX_BYTES = 256 * 1024
+"""Default for the size of a batch, in bytes."""
+
+
+class SubscriptionEnd(StrEnum):
+    """The reason why a subscription returns no more batches."""
+
+    DETACHED = "detached"
+    """The owner has detached it."""
+    SHUTDOWN = "shutdown"
+    """The session was stopped; all its committed events were returned."""
+    CRASHED = "crashed"
+    """The session failed; all its committed events were returned."""
+    CLOSED = "closed"
+    """The session was closed for good; all its committed events were returned."""
+    TRIMMED = "trimmed"
+    """The reader has fallen behind what the log keeps: the next event is gone."""
+
+
+class Subscription:
+    """An async iterator over the committed events of a session, in batches of encoded lines.
+
+    A subscription is the listener of its cursor: attach it to a session, then give it the cursor by :meth:`follow`.
+    One task iterates at a time. The contract:
+
+    - Lines come in order of seq, each once, without a gap. A batch is never empty.
+    - A batch comes from memory, or from the log if the reader has fallen behind. A slow reader costs no memory.
+    - When the session ends, the batches up to its last committed event come first, and then the iteration stops.
+      :attr:`end` is the reason.
+    - An error of the log is raised by the iteration and ends nothing: iterate again to try once more.
+
+    Signals are ignored. A subclass may override :meth:`on_signal`, which must not wait.
+
+    Args:
+        max_events: Maximum number of lines in a batch.
+        max_bytes: Maximum size of a batch, one separator byte for each line included. A larger line comes alone.
+    """
+
+    def __init__(self, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._cursor: Cursor | None = None
+        self._session_end: SubscriptionEnd | None = None
+        self._news = Wakeup()
+        self.end: SubscriptionEnd | None = None
+        """The reason why the iteration has stopped; None while it goes on."""
+
+    @property
+    def position(self) -> int:
+        """Seq of the last event returned. Resume there to read on in another subscription."""
+        return self._require_cursor().position
+
+    def follow(self, cursor: Cursor) -> Self:
+        """Read ``cursor``, whose listener this subscription is. Called once.
+
+        The owner must :meth:`detach` the subscription, or enter it as a context manager, which does so at its end.
+        """
+        if self._cursor is not None:
+            raise RuntimeError("the subscription follows a cursor already: make one for each cursor")
+        self._cursor = cursor
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def detach(self) -> None:
+        """End the subscription as ``detached``, unless it has ended already. Never waits. Idempotent.
+
+        A task that iterates is woken, and gets no further batch.
+        """
+        self._require_cursor().detach()
+        self._stop(SubscriptionEnd.DETACHED)
+        self._news.wake()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Sequence[bytes]:
+        """Wait for the next batch and return it. Always a checkpoint.
+
+        Raises:
+            StopAsyncIteration: The subscription has ended; :attr:`end` is the reason.
+            LogError: The log could not be read. Nothing was lost, and the iteration can go on.
+
+        Cancellation:
+            Nothing is lost: the next call returns the batch that this one would have returned.
+        """
+        # The only checkpoint of a batch that is in memory comes before it is taken: a cancellation finds it untouched.
+        await trio.lowlevel.checkpoint()
+        while self.end is None:
+            lines = await self._next_lines()
+            if lines:
+                return lines
+        raise StopAsyncIteration
+
+    async def _next_lines(self) -> Sequence[bytes]:
+        """Return the next batch. Return an empty one after a wait, or when the subscription has ended."""
+        cursor = self._require_cursor()
+        lines = cursor.take(self._max_events, self._max_bytes)
+        if lines:
+            return lines
+        if cursor.behind:
+            try:
+                return await cursor.fetch(self._max_events, self._max_bytes)
+            except Trimmed:
+                self._stop(SubscriptionEnd.TRIMMED)
+                return ()
+        # Nothing is left to read: a session that has ended ends the subscription only now.
+        if self._session_end is not None:
+            self._stop(self._session_end)
+        elif cursor.detached:
+            self._stop(SubscriptionEnd.DETACHED)
+        else:
+            await self._news.wait()
+        return ()
+
+    # The session notifies its listener
+
+    def on_events(self) -> None:
+        """Wake the task that iterates."""
+        self._news.wake()
+
+    def on_signal(self, name: str, data: bytes) -> None:
+        """Ignore a signal."""
+
+    def on_ended(self, reason: SessionEnding) -> None:
+        """End the subscription, once all committed events were returned."""
+        self._session_end = SubscriptionEnd(reason)
+        self._news.wake()
+
+    def _stop(self, end: SubscriptionEnd) -> None:
+        """End the iteration. The first reason counts."""
+        if self.end is None:
+            self.end = end
+
+    def _require_cursor(self) -> Cursor:
+        if self._cursor is None:
+            raise RuntimeError("the subscription has no cursor yet: attach it to a session and call follow()")
+        return self._cursor
