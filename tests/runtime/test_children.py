@@ -1,4 +1,4 @@
-"""What a supervisor decides about its children, as a table: every order of starts, ends, deletions and restarts."""
+"""A supervisor's table of children, without actors: starts, ends, deletions and restarts in every order."""
 
 from __future__ import annotations
 
@@ -31,35 +31,38 @@ if TYPE_CHECKING:
 
 CRASH = Exit(Failure(OSError("x")))
 BODY = cast("Any", object())
-"""What stands for a cell: nothing here looks into one."""
+"""A placeholder for a cell, which these tests do not read."""
 
 
-class Body:
+class FakeCell:
     """A cell as messages show it."""
 
     state = "running"
 
 
 def spec(name: str = "a", restart: Restart = Restart.PERMANENT, *, significant: bool = False) -> ChildSpec:
+    """Return the spec of a child whose factory is never called."""
     return ChildSpec(name, cast("Any", object), restart, significant=significant)
 
 
-def family(strategy: Strategy = Strategy.ONE_FOR_ONE, names: str = "", **options: Any) -> ChildTable:
-    """A supervisor whose children are up."""
+def table_with(strategy: Strategy = Strategy.ONE_FOR_ONE, names: str = "", **options: Any) -> ChildTable:
+    """Return the table of a supervisor whose named children are running."""
     children = ChildTable("/top", SupervisorSpec(strategy, **options), keeps=True)
     for name in names:
-        up(children, children.add(spec(name)))
+        bring_up(children, children.add(spec(name)))
     return children
 
 
-def up(children: ChildTable, child: Child) -> Child:
-    child.cell = cast("Any", Body())
+def bring_up(children: ChildTable, child: Child) -> Child:
+    """Give the child a cell and record that it started."""
+    child.cell = cast("Any", FakeCell())
     children.begun(child)
     children.came_up(child)
     return child
 
 
-def end(children: ChildTable, child: Child, *, stopped: bool = True, was_up: bool = True) -> bool:
+def end_child(children: ChildTable, child: Child, *, stopped: bool = True, was_up: bool = True) -> bool:
+    """Record the end of the child, and return whether the supervisor shuts down."""
     return children.ended(child, Shutdown(), was_up=was_up, stopped=stopped)
 
 
@@ -67,25 +70,29 @@ def end(children: ChildTable, child: Child, *, stopped: bool = True, was_up: boo
 
 
 def absent(_: ChildTable) -> None:
-    """There is no entry."""
+    """The table has no entry."""
 
 
 def claimed(children: ChildTable) -> None:
+    """The child is being started."""
     children.add(spec())
 
 
 def is_up(children: ChildTable) -> None:
-    up(children, children.add(spec()))
+    """The child is running."""
+    bring_up(children, children.add(spec()))
 
 
-def between(children: ChildTable) -> None:
+def restarting(children: ChildTable) -> None:
+    """The child has failed and waits for its restart."""
     is_up(children)
     children.exited(children.entry("a"), CRASH, 0, 0)
 
 
 def down(children: ChildTable) -> None:
+    """The child has ended and its entry is kept."""
     is_up(children)
-    end(children, children.entry("a"))
+    end_child(children, children.entry("a"))
 
 
 CALLS: dict[str, Callable[[ChildTable], object]] = {
@@ -94,22 +101,22 @@ CALLS: dict[str, Callable[[ChildTable], object]] = {
     "delete_child": lambda children: children.forget("a"),
     "terminate_child": lambda children: children.dismiss("a"),
 }
-STATES = (absent, claimed, is_up, between, down)
+STATES = (absent, claimed, is_up, restarting, down)
 REFUSED: dict[tuple[str, str], type[Exception]] = {
     ("absent", "restart_child"): ChildNotFound,
     ("absent", "delete_child"): ChildNotFound,
     ("absent", "terminate_child"): ChildNotFound,
-    **{(state, "start_child"): NameTaken for state in ("claimed", "is_up", "between", "down")},
-    **{(state, "restart_child"): ChildRunning for state in ("claimed", "is_up", "between")},
-    **{(state, "delete_child"): ChildRunning for state in ("claimed", "is_up", "between")},
+    **{(state, "start_child"): NameTaken for state in ("claimed", "is_up", "restarting", "down")},
+    **{(state, "restart_child"): ChildRunning for state in ("claimed", "is_up", "restarting")},
+    **{(state, "delete_child"): ChildRunning for state in ("claimed", "is_up", "restarting")},
 }
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("state", STATES)
 def test_each_call_in_each_state(state: Callable[[ChildTable], None], call: str) -> None:
-    """A call that is refused leaves the entry as it was."""
-    children = family()
+    """Each call is accepted or refused by the state of the entry, and a refused call changes nothing."""
+    children = table_with()
     state(children)
     before = children.entries()
     error = REFUSED.get((state.__name__, call))
@@ -121,9 +128,9 @@ def test_each_call_in_each_state(state: Callable[[ChildTable], None], call: str)
         assert children.entries() == before
 
 
-def test_a_child_terminated_before_it_is_started_is_not_started() -> None:
-    """The start raises; start_child leaves no entry, restart_child leaves it down."""
-    children = family()
+def test_child_terminated_before_its_start() -> None:
+    """A child that is terminated before its start is not started; only ``restart_child`` keeps its entry."""
+    children = table_with()
     child = children.add(spec())
     children.dismiss("a")
     with pytest.raises(ActorTerminated):
@@ -137,29 +144,29 @@ def test_a_child_terminated_before_it_is_started_is_not_started() -> None:
     assert children.claim("a") is again
 
 
-def test_a_first_start_that_ends_takes_its_entry_along() -> None:
-    """At its end, not when its starter hears of it: who comes next finds nothing."""
-    children = family()
+def test_failed_first_start_removes_the_entry() -> None:
+    """A child whose first start ends has no entry as soon as it has ended."""
+    children = table_with()
     child = children.add(spec())
     child.cell = BODY
     children.begun(child)
     assert children.exited(child, Exit(Shutdown(), was_up=False, is_first=True), 0, 0).delay is None
-    end(children, child, was_up=False)
+    end_child(children, child, was_up=False)
     with pytest.raises(ChildNotFound):
         children.claim("a")
 
 
 @pytest.mark.parametrize("restart", list(Restart))
 @pytest.mark.parametrize("keeps", [True, False])
-def test_whose_entry_stays(restart: Restart, *, keeps: bool) -> None:
-    """That of a permanent or transient child of a supervisor that keeps specs."""
+def test_which_entries_stay(restart: Restart, *, keeps: bool) -> None:
+    """The entry of an ended child stays if the supervisor keeps specs and the child is not temporary."""
     children = ChildTable("/top", SupervisorSpec(), keeps=keeps)
-    end(children, up(children, children.add(spec(restart=restart))))
+    end_child(children, bring_up(children, children.add(spec(restart=restart))))
     assert bool(children.entries()) == (keeps and restart is not Restart.TEMPORARY)
 
 
-def test_children_that_are_being_started_count() -> None:
-    """No more than max_children are started at once."""
+def test_starting_children_count_for_max_children() -> None:
+    """Children that are being started count towards ``max_children``."""
     children = ChildTable("/top", SupervisorSpec(Strategy.DYNAMIC, max_children=1), keeps=True)
     children.add(spec())
     with pytest.raises(MaxChildren):
@@ -179,16 +186,16 @@ def test_children_that_are_being_started_count() -> None:
         (Restart.TEMPORARY, Killed(), False),
     ],
 )
-def test_who_is_restarted(restart: Restart, reason: Any, *, again: bool) -> None:
-    """As its restart type says."""
-    children = family()
-    child = up(children, children.add(spec(restart=restart)))
+def test_which_children_are_restarted(restart: Restart, reason: Any, *, again: bool) -> None:
+    """The restart type and the exit reason decide whether a child is restarted."""
+    children = table_with()
+    child = bring_up(children, children.add(spec(restart=restart)))
     assert (children.exited(child, Exit(reason), 0, 0).delay == 0) == again
 
 
-def test_one_failure_too_many_ends_the_supervisor_once() -> None:
-    """What fails after that is neither counted nor restarted."""
-    children = family(names="ab", max_restarts=1)
+def test_supervisor_gives_up_once() -> None:
+    """The supervisor gives up at the first failure over its limit; later failures are not restarted."""
+    children = table_with(names="ab", max_restarts=1)
     a, b = children.entries()
     assert children.exited(a, CRASH, 0, 0).delay == 0
     follow = children.exited(b, CRASH, 1, 0)
@@ -197,16 +204,16 @@ def test_one_failure_too_many_ends_the_supervisor_once() -> None:
     assert (after.delay, after.gave_up) == (None, False)
 
 
-def test_a_failed_start_of_a_restart_counts() -> None:
-    """An incarnation that did not come up is a failure like any other, unless it is the first."""
-    children = family(names="a", max_restarts=1)
+def test_failed_restart_counts() -> None:
+    """A restart that does not come up counts as one more failure."""
+    children = table_with(names="a", max_restarts=1)
     (a,) = children.entries()
     assert children.exited(a, CRASH, 0, 0).delay == 0
     assert children.exited(a, Exit(CRASH.reason, was_up=False), 0, 0).gave_up
 
 
-def play(children: ChildTable, now: float = 0, fails: str = "") -> list[str]:
-    """Take the steps of a group restart; what they were. Starts of the children in ``fails`` fail."""
+def take_steps(children: ChildTable, now: float = 0, fails: str = "") -> list[str]:
+    """Take the steps of a group restart and return them; starts of the children in ``fails`` fail."""
     seen: list[str] = []
     while (step := children.next_step(now)) is not None:
         match step:
@@ -221,7 +228,7 @@ def play(children: ChildTable, now: float = 0, fails: str = "") -> list[str]:
                     children.exited(child, Exit(CRASH.reason, was_up=False), now, 0)
                     children.start_failed(child, now, 0, stopped=False)
                 else:
-                    up(children, child)
+                    bring_up(children, child)
             case Wait(until):
                 seen.append(f"{until:g}")
                 now = until
@@ -231,84 +238,84 @@ def play(children: ChildTable, now: float = 0, fails: str = "") -> list[str]:
 @pytest.mark.parametrize(
     ("strategy", "steps"), [(Strategy.ONE_FOR_ALL, "-c -a +a +b +c"), (Strategy.REST_FOR_ONE, "-c +b +c")]
 )
-def test_a_group_is_halted_from_the_end_and_begun_from_the_start(strategy: Strategy, steps: str) -> None:
-    """One for all takes all, rest for one the child and those after it."""
-    children = family(strategy, "abc")
+def test_order_of_a_group_restart(strategy: Strategy, steps: str) -> None:
+    """A group is halted from its last member to its first, and begun from its first to its last."""
+    children = table_with(strategy, "abc")
     assert children.exited(children.entry("b"), CRASH, 0, 0).delay == math.inf
-    assert play(children) == steps.split()
+    assert take_steps(children) == steps.split()
     assert (children.phase, children.restarts) == (Phase.NONE, 1)
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 @pytest.mark.parametrize("order", ["abcde", "edcba", "cadbe"])
 def test_children_that_fail_together_count_once(strategy: Strategy, order: str) -> None:
-    """In one turn, in whatever order: one failure of the group."""
-    children = family(strategy, "abcde", max_restarts=1)
+    """Members that fail in one turn, in any order, count as one failure of the group."""
+    children = table_with(strategy, "abcde", max_restarts=1)
     for name in order:
         assert not children.exited(children.entry(name), CRASH, 0, 0).gave_up
-    assert play(children) == ["+a", "+b", "+c", "+d", "+e"]
+    assert take_steps(children) == ["+a", "+b", "+c", "+d", "+e"]
     assert children.restarts == 1
 
 
-def test_a_member_that_fails_while_its_group_is_halted_counts_no_more() -> None:
-    """Its end was asked for anyway."""
-    children = family(Strategy.ONE_FOR_ALL, "abc", max_restarts=1)
+def test_failure_during_halt_does_not_count() -> None:
+    """A member that fails while its group is halted does not count as a failure."""
+    children = table_with(Strategy.ONE_FOR_ALL, "abc", max_restarts=1)
     children.exited(children.entry("b"), CRASH, 0, 0)
     assert children.next_step(0) == Halt(children.entry("c"))
     assert children.exited(children.entry("a"), CRASH, 0, 0).delay == math.inf
     assert children.restarts == 1
 
 
-def test_a_start_that_fails_halts_what_was_begun() -> None:
-    """Each failed start is a new failure, and the group begins again from there."""
-    children = family(Strategy.ONE_FOR_ALL, "abc")
+def test_failed_start_restarts_the_group() -> None:
+    """A failed start in a group restart is a new failure: the members that have begun are halted again."""
+    children = table_with(Strategy.ONE_FOR_ALL, "abc")
     children.exited(children.entry("a"), CRASH, 0, 0)
-    assert play(children, fails="b") == ["-c", "-b", "+a", "+b", "-a", "+a", "+b", "+c"]
+    assert take_steps(children, fails="b") == ["-c", "-b", "+a", "+b", "-a", "+a", "+b", "+c"]
     assert children.restarts == 2
 
 
-def test_a_backoff_is_waited_for_once_all_is_halted() -> None:
-    """The messages of all members wait as long."""
-    children = family(Strategy.ONE_FOR_ALL, "ab", backoff=Backoff(4, 8))
+def test_backoff_follows_the_halt() -> None:
+    """The backoff of a group is waited for after all its members are halted."""
+    children = table_with(Strategy.ONE_FOR_ALL, "ab", backoff=Backoff(4, 8))
     children.exited(children.entry("a"), CRASH, 1, 0)
-    assert play(children, now=1) == ["-b", "5", "+a", "+b"]
+    assert take_steps(children, now=1) == ["-b", "5", "+a", "+b"]
 
 
-def test_what_is_stopped_for_good_meanwhile_stays_down() -> None:
-    """Neither a stop nor terminate_child is undone by the restart of the group; the next restart takes it along."""
-    children = family(Strategy.ONE_FOR_ALL, "abc")
+def test_stopped_member_stays_down() -> None:
+    """A member that is stopped during a group restart stays down until the next group restart."""
+    children = table_with(Strategy.ONE_FOR_ALL, "abc")
     a, b, _ = children.entries()
     children.exited(a, CRASH, 0, 0)
-    end(children, b)
-    assert play(children) == ["-c", "+a", "+c"]
+    end_child(children, b)
+    assert take_steps(children) == ["-c", "+a", "+c"]
     children.exited(a, CRASH, 0, 0)
-    assert play(children) == ["-c", "+a", "+b", "+c"]
+    assert take_steps(children) == ["-c", "+a", "+b", "+c"]
 
 
-def test_what_is_started_by_somebody_else_is_left_to_them() -> None:
-    """A child that is being added is no member yet; one that is claimed is not begun twice."""
-    children = family(Strategy.ONE_FOR_ALL, "ab")
+def test_claimed_children_are_not_begun() -> None:
+    """A group restart does not begin children that a call is starting."""
+    children = table_with(Strategy.ONE_FOR_ALL, "ab")
     a, b = children.entries()
-    end(children, b)
+    end_child(children, b)
     assert children.claim("b") is b
     children.add(spec("c"))
     children.exited(a, CRASH, 0, 0)
-    assert play(children) == ["+a"]
+    assert take_steps(children) == ["+a"]
 
 
-def test_a_member_that_is_deleted_is_not_begun() -> None:
-    """Its entry is gone for good."""
-    children = family(Strategy.ONE_FOR_ALL, "ab")
+def test_deleted_member_is_not_begun() -> None:
+    """A member that is deleted during a group restart is not begun."""
+    children = table_with(Strategy.ONE_FOR_ALL, "ab")
     a, b = children.entries()
-    end(children, b)
+    end_child(children, b)
     children.exited(a, CRASH, 0, 0)
     children.forget("b")
-    assert play(children) == ["+a"]
+    assert take_steps(children) == ["+a"]
 
 
-def test_the_failure_of_an_earlier_member_cuts_a_start_short() -> None:
-    """The start of a later one may wait for it; that of an earlier one does not wait for a later one."""
-    children = family(Strategy.REST_FOR_ONE, "abc")
+def test_failure_of_an_earlier_member_interrupts_a_start() -> None:
+    """Only the failure of an earlier member interrupts the start of a member."""
+    children = table_with(Strategy.REST_FOR_ONE, "abc")
     a, b, c = children.entries()
     children.exited(b, CRASH, 0, 0)
     assert children.next_step(0) == Halt(c)
@@ -319,9 +326,9 @@ def test_the_failure_of_an_earlier_member_cuts_a_start_short() -> None:
     assert not children.interrupts(c)
 
 
-def test_a_member_that_is_halted_before_it_has_begun_is_down() -> None:
-    """There is no incarnation then whose end would tell."""
-    children = family(Strategy.REST_FOR_ONE, "ab")
+def test_member_halted_before_it_begins_is_down() -> None:
+    """A member that is halted before its incarnation begins is down and is begun again."""
+    children = table_with(Strategy.REST_FOR_ONE, "ab")
     a, b = children.entries()
     children.exited(b, CRASH, 0, 0)
     assert children.next_step(0) == Begin(b)
@@ -329,12 +336,12 @@ def test_a_member_that_is_halted_before_it_has_begun_is_down() -> None:
     children.exited(a, CRASH, 0, 0)
     assert children.next_step(0) == Halt(b)
     children.halted(b)
-    assert play(children) == ["+a", "+b"]
+    assert take_steps(children) == ["+a", "+b"]
 
 
-def test_nothing_is_begun_once_the_supervisor_ends() -> None:
-    """Whatever is under way."""
-    children = family(Strategy.ONE_FOR_ALL, "ab")
+def test_closed_table_begins_nothing() -> None:
+    """After the supervisor begins to end, no group restart goes on and no child is restarted."""
+    children = table_with(Strategy.ONE_FOR_ALL, "ab")
     children.exited(children.entry("a"), CRASH, 0, 0)
     children.close()
     assert children.next_step(0) is None
@@ -344,52 +351,53 @@ def test_nothing_is_begun_once_the_supervisor_ends() -> None:
 # Automatic shutdown
 
 
-def significant(automatic: AutoShutdown, *names: str) -> ChildTable:
+def table_with_significant(automatic: AutoShutdown, *names: str) -> ChildTable:
+    """Return a table whose named children are significant and running."""
     children = ChildTable("/top", SupervisorSpec(auto_shutdown=automatic), keeps=True)
     for name in names:
-        up(children, children.add(spec(name, Restart.TRANSIENT, significant=True)))
+        bring_up(children, children.add(spec(name, Restart.TRANSIENT, significant=True)))
     return children
 
 
-def test_any_ends_with_the_first_and_all_with_the_last() -> None:
-    """Of the significant children that were up."""
-    children = significant(AutoShutdown.ANY, "a", "b")
-    assert end(children, children.entry("a"))
-    children = significant(AutoShutdown.ALL, "a", "b")
-    assert not end(children, children.entry("a"))
-    assert end(children, children.entry("b"))
+def test_auto_shutdown_any_and_all() -> None:
+    """ANY shuts down at the end of the first significant child, ALL at the end of the last."""
+    children = table_with_significant(AutoShutdown.ANY, "a", "b")
+    assert end_child(children, children.entry("a"))
+    children = table_with_significant(AutoShutdown.ALL, "a", "b")
+    assert not end_child(children, children.entry("a"))
+    assert end_child(children, children.entry("b"))
 
 
 @pytest.mark.parametrize("automatic", [AutoShutdown.ANY, AutoShutdown.ALL])
-def test_a_significant_child_that_never_came_up_ends_nothing(automatic: AutoShutdown) -> None:
-    """The failure of its start is for who started it."""
-    children = significant(automatic)
+def test_significant_child_that_did_not_start(automatic: AutoShutdown) -> None:
+    """The end of a significant child that never came up does not shut the supervisor down."""
+    children = table_with_significant(automatic)
     child = children.add(spec("a", Restart.TEMPORARY, significant=True))
     child.cell = BODY
     assert not children.ended(child, Failure(OSError()), was_up=False, stopped=False)
 
 
-def test_one_that_is_being_started_holds_the_supervisor_up() -> None:
-    """If it comes up its own end decides, and if not the end before it."""
+def test_starting_significant_child_delays_shutdown() -> None:
+    """A significant child that is being started delays the automatic shutdown until it has ended."""
     for comes_up in (True, False):
-        children = significant(AutoShutdown.ALL, "a")
+        children = table_with_significant(AutoShutdown.ALL, "a")
         late = children.add(spec("late", Restart.TRANSIENT, significant=True))
-        assert not end(children, children.entry("a"))
+        assert not end_child(children, children.entry("a"))
         late.cell = BODY
         if comes_up:
-            up(children, late)
-        assert end(children, late, was_up=comes_up)
+            bring_up(children, late)
+        assert end_child(children, late, was_up=comes_up)
 
 
-def test_one_that_the_spec_has_yet_to_start_holds_the_supervisor_up() -> None:
-    """While a supervisor starts its significant children one after the other."""
-    children = significant(AutoShutdown.ALL, "a")
+def test_planned_significant_child_delays_shutdown() -> None:
+    """A significant child of the spec that is not started yet delays the automatic shutdown."""
+    children = table_with_significant(AutoShutdown.ALL, "a")
     children.planned = 1
-    assert not end(children, children.entry("a"))
+    assert not end_child(children, children.entry("a"))
 
 
-def test_a_child_that_was_terminated_is_no_sign() -> None:
-    """Its end was the supervisor's own."""
-    children = significant(AutoShutdown.ANY, "a")
+def test_terminated_significant_child_is_ignored() -> None:
+    """A significant child that was terminated by a call does not shut the supervisor down."""
+    children = table_with_significant(AutoShutdown.ANY, "a")
     children.dismiss("a")
-    assert not end(children, children.entry("a"))
+    assert not end_child(children, children.entry("a"))

@@ -1,4 +1,4 @@
-"""The course of one actor's life as a table: what each event does in each state, and that no stop is ever undone."""
+"""The course of one actor's life as a table: the effect of each event in each state; no stop is undone."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ TABLE = {
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("state", STATES)
 def test_each_event_in_each_state(state: str, event: str) -> None:
-    """What is not in the table changes nothing and asks for nothing."""
+    """Each event has the effect of the table; an event that the table lacks changes nothing."""
     course = STATES[state]()
     before = course.state
     do = EVENTS[event](course)
@@ -118,7 +118,7 @@ SECONDS = st.sampled_from([0.0, 1.0, 5.0, math.inf])
     st.sampled_from(list(STATES)), st.lists(st.tuples(st.sampled_from([*EVENTS, "drain", "pause", "begin"]), SECONDS))
 )
 def test_later_events_only_hurry_a_stop(state: str, events: list[tuple[str, float]]) -> None:
-    """After a final stop there is always a final stop, never with more time, and never draining again."""
+    """After a final stop the course stays final, its deadline never moves back, and draining never starts again."""
     course = STATES[state]()
     course.ask_to_stop(DRAIN, 60, 0)
     for event, seconds in events:
@@ -142,7 +142,7 @@ def test_later_events_only_hurry_a_stop(state: str, events: list[tuple[str, floa
 
 @given(st.lists(STOPS, min_size=1))
 def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
-    """A final stop and a halt in any order are a final stop, which holds nothing back for a restart."""
+    """Joined stops and halts are final if one of them is, and then hold no messages for a restart."""
     joined = stops[0]
     for stop in stops[1:]:
         joined = joined.joined(stop)
@@ -150,15 +150,15 @@ def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
     assert not (joined.final and joined.hold)
 
 
-def test_a_halt_leaves_a_drain_its_messages() -> None:
-    """What is being drained is handled also when the group restarts; a second stop without draining ends that."""
+def test_halt_does_not_end_a_drain() -> None:
+    """A halt does not end a drain; a second stop without draining does."""
     assert DRAIN.joined(HALT) == DRAIN
     assert not DRAIN.joined(STOP).drain
     assert HALT.joined(DRAIN).final
 
 
-def test_a_halt_is_forgotten_once_it_is_done_and_a_stop_is_not() -> None:
-    """The next incarnation begins without the halt of the one before."""
+def test_halt_ends_with_its_incarnation() -> None:
+    """A halt is forgotten when its incarnation has ended, and a stop is not."""
     course = running()
     course.ask_to_stop(HALT, 5, 0)
     course.pause(math.inf)
@@ -180,23 +180,23 @@ def test_a_halt_is_forgotten_once_it_is_done_and_a_stop_is_not() -> None:
         (["brutal"], None, Killed()),
     ],
 )
-def test_the_reason_of_an_end(events: list[str], wish: Normal | None, reason: object) -> None:
-    """A kill comes before a failure, a failure before what the actor wished."""
+def test_exit_reason_precedence(events: list[str], wish: Normal | None, reason: object) -> None:
+    """A kill comes before a failure, and a failure before the reason that the actor itself gave."""
     course = running()
     for event in events:
         EVENTS[event](course)
     assert course.verdict(wish, ERROR, now=1) == reason
 
 
-def test_a_stop_whose_time_is_over_is_a_kill() -> None:
-    """What was cancelled at the deadline of a stop was killed by it."""
+def test_stop_after_its_deadline_is_a_kill() -> None:
+    """An actor that is cancelled at the deadline of a stop ends with Killed()."""
     course = running()
     course.ask_to_stop(STOP, 5, 0)
     assert course.verdict(None, ERROR, now=5) == Killed()
 
 
-def test_a_start_that_was_stopped_ends_as_the_stop_says() -> None:
-    """It is no failure, and no kill."""
+def test_stopped_start_has_the_reason_of_the_stop() -> None:
+    """An actor that is stopped during its start ends with the reason of the stop, not with a failure."""
     course = starting()
     course.ask_to_stop(STOP, 5, 0)
     assert course.verdict(None, ERROR, now=0) == Shutdown()

@@ -1,4 +1,4 @@
-"""Streams of dead letters: each letter goes to one reader, and no reader waits for ever."""
+"""Streams of dead letters: each letter goes to one reader, and every reader ends with its stream."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from actors import Actor, DeadLetters, open_system
 
 
 async def read(letters: DeadLetters, into: list[object]) -> None:
+    """Append the messages of the letters to ``into`` until the stream ends."""
     async for letter in letters:
         into += [letter.message]
 
 
-async def test_several_tasks_may_read_one_stream() -> None:
-    """No letter is lost or read twice, and every reader ends when the stream is left."""
+async def test_several_readers_of_one_stream() -> None:
+    """With several readers each letter is read once, and every reader ends when the stream is left."""
     got: list[object] = []
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Actor)
@@ -31,8 +32,8 @@ async def test_several_tasks_may_read_one_stream() -> None:
             await trio.testing.wait_all_tasks_blocked()
 
 
-async def test_a_cancelled_reader_leaves_its_letter_to_the_others() -> None:
-    """A reader that is cancelled in the step in which it is woken takes no letter along."""
+async def test_cancelled_reader_takes_no_letter() -> None:
+    """A reader that is cancelled when it is woken leaves its letter to the other readers."""
     got: list[object] = []
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Actor)
@@ -51,8 +52,8 @@ async def test_a_cancelled_reader_leaves_its_letter_to_the_others() -> None:
             assert sorted(got, key=str) == [0, 1]
 
 
-async def test_a_reader_ends_with_the_system() -> None:
-    """One in a nursery around the block reads what is left, and then ends; so does one that comes later."""
+async def test_reader_ends_with_the_system() -> None:
+    """After the system has ended a reader reads the letters that are left and ends; a later reader ends at once."""
     got: list[object] = []
     async with trio.open_nursery() as nursery:
         async with open_system() as system:
@@ -66,8 +67,8 @@ async def test_a_reader_ends_with_the_system() -> None:
         assert [letter async for letter in late] == []
 
 
-async def test_a_stream_is_entered_once_and_before_it_is_read() -> None:
-    """What would wait for ever, or count letters twice, is refused."""
+async def test_stream_must_be_entered_once() -> None:
+    """Reading a stream before it is entered, or entering it twice, raises RuntimeError."""
     async with open_system() as system:
         letters = system.dead_letters()
         with pytest.raises(RuntimeError, match="entered first"):

@@ -1,4 +1,4 @@
-"""The mailbox: bounded, first in first out, and what happens when it is full."""
+"""The mailbox: bounded, first in first out, with a policy for overflow."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from actors import ActorTerminated, DeadLetter, MailboxFull, MailboxSpec, Overfl
 from actors.runtime._mailbox import Mailbox
 
 
-class Owner:
-    """Keeps what the mailbox drops."""
+class MailboxOwner:
+    """A mailbox owner that records the items that overflow drops."""
 
     path = "/owner"
 
@@ -29,10 +29,9 @@ class Owner:
 
 
 @given(st.integers(1, 4), st.sampled_from(Overflow), st.lists(st.sampled_from(["put", "take", "back"]), max_size=40))
-def test_a_mailbox_behaves_like_a_bounded_queue_with_its_policy(
-    size: int, overflow: Overflow, steps: list[str]
-) -> None:
-    owner = Owner()
+def test_mailbox_equals_a_bounded_queue(size: int, overflow: Overflow, steps: list[str]) -> None:
+    """The mailbox holds and drops the same items as a bounded queue with its overflow policy."""
+    owner = MailboxOwner()
     mailbox, model, dropped = Mailbox(owner, MailboxSpec(size=size, overflow=overflow)), deque[int](), list[int]()
     for number, step in enumerate(steps):
         if step == "take" and model:
@@ -59,8 +58,9 @@ def test_a_mailbox_behaves_like_a_bounded_queue_with_its_policy(
     assert mailbox.statistics().dropped == len(dropped)
 
 
-async def test_senders_are_served_in_the_order_they_came_and_a_cancelled_one_not_at_all() -> None:
-    mailbox = Mailbox(Owner(), MailboxSpec(size=1))
+async def test_waiting_senders_are_served_in_order() -> None:
+    """Waiting senders are served in order, and a cancelled sender is skipped."""
+    mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
         scopes: list[trio.CancelScope] = []
@@ -80,8 +80,9 @@ async def test_senders_are_served_in_the_order_they_came_and_a_cancelled_one_not
     assert mailbox.statistics().depth == 0
 
 
-async def test_nobody_overtakes_a_sender_that_waits() -> None:
-    mailbox = Mailbox(Owner(), MailboxSpec(size=1))
+async def test_waiting_sender_is_not_overtaken() -> None:
+    """``put_nowait`` finds the mailbox full while a sender waits for the room."""
+    mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(mailbox.put, 1)
@@ -92,8 +93,9 @@ async def test_nobody_overtakes_a_sender_that_waits() -> None:
         assert mailbox.take() == 1
 
 
-async def test_what_is_put_back_does_not_make_room_for_senders() -> None:
-    mailbox = Mailbox(Owner(), MailboxSpec(size=1))
+async def test_put_back_items_make_no_room() -> None:
+    """Items that are put back beyond the size make no room for senders when they are taken."""
+    mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(mailbox.put, 1)
@@ -104,8 +106,9 @@ async def test_what_is_put_back_does_not_make_room_for_senders() -> None:
         assert [mailbox.take() for _ in range(2)] == [0, 1]
 
 
-async def test_refusing_wakes_the_senders_with_an_error_and_keeps_what_is_in() -> None:
-    mailbox = Mailbox(Owner(), MailboxSpec(size=1))
+async def test_refuse_wakes_senders_and_keeps_items() -> None:
+    """``refuse`` raises ActorTerminated in waiting and later senders, and keeps the items."""
+    mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
 
@@ -125,7 +128,8 @@ async def test_refusing_wakes_the_senders_with_an_error_and_keeps_what_is_in() -
 @pytest.mark.parametrize(
     ("overflow", "kept", "lost"), [(Overflow.DROP_OLDEST, [1, 2], 0), (Overflow.DROP_NEW, [0, 1], 2)]
 )
-async def test_what_a_policy_drops_is_a_dead_letter(overflow: Overflow, kept: list[int], lost: int) -> None:
+async def test_dropped_message_is_a_dead_letter(overflow: Overflow, kept: list[int], lost: int) -> None:
+    """A message that an overflow policy drops is a dead letter."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -147,7 +151,8 @@ async def test_what_a_policy_drops_is_a_dead_letter(overflow: Overflow, kept: li
 
 
 @pytest.mark.parametrize("overflow", [Overflow.REJECT, "reject"])
-async def test_reject_raises_for_every_way_of_sending(overflow: Overflow) -> None:
+async def test_reject_raises(overflow: Overflow) -> None:
+    """With REJECT, ``tell``, ``ask`` and ``tell_nowait`` to a full mailbox raise MailboxFull."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1, overflow=overflow)
         await ref.tell(hang)
@@ -162,7 +167,8 @@ async def test_reject_raises_for_every_way_of_sending(overflow: Overflow) -> Non
         ref.kill()
 
 
-async def test_a_cancelled_tell_was_not_sent() -> None:
+async def test_cancelled_tell_is_not_sent() -> None:
+    """A ``tell`` that raises Cancelled has not sent its message."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1000)
         with trio.CancelScope() as scope:
@@ -175,7 +181,8 @@ async def test_a_cancelled_tell_was_not_sent() -> None:
         assert ref.statistics().mailbox.accepted == sent < 200
 
 
-async def test_a_task_that_only_tells_lets_others_run() -> None:
+async def test_tells_let_others_run() -> None:
+    """A task that only tells lets the actor handle messages meanwhile."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=100_000)
         for number in range(1000):
@@ -186,6 +193,7 @@ async def test_a_task_that_only_tells_lets_others_run() -> None:
 @pytest.mark.parametrize(
     ("options", "field"), [({"size": 0}, "size"), ({"stash": -1}, "stash"), ({"overflow": "x"}, "overflow")]
 )
-def test_a_mailbox_that_cannot_be_is_refused(options: dict[str, object], field: str) -> None:
+def test_bad_mailbox_spec_is_refused(options: dict[str, object], field: str) -> None:
+    """A bad value in a MailboxSpec raises SpecError with the name of the field."""
     with pytest.raises(SpecError, match=field):
         MailboxSpec(**options)  # type: ignore[arg-type]  # that is the fault

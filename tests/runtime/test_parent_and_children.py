@@ -42,6 +42,8 @@ def parent_spec(world: World, start: Callable[[Member], Awaitable[object]] = spa
 
 
 async def fail_in_a_task(member: Member) -> None:
+    """Start a task of the actor that raises OSError."""
+
     async def fail() -> None:
         raise OSError("task")
 

@@ -1,4 +1,4 @@
-"""Who is restarted, how often, after how long: the pure rules."""
+"""The pure rules of restarts: which exit reasons restart, how often, after which delay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ REASONS: list[ExitReason] = [Normal(), Shutdown(), Failure(ValueError()), Killed
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_who_comes_back(reason: ExitReason) -> None:
+def test_should_restart(reason: ExitReason) -> None:
+    """Permanent children always restart, transient ones only after a failure or a kill, temporary ones never."""
     graceful = isinstance(reason, (Normal, Shutdown))
     assert should_restart(Restart.PERMANENT, reason)
     assert should_restart(Restart.TRANSIENT, reason) is not graceful
@@ -21,7 +22,8 @@ def test_who_comes_back(reason: ExitReason) -> None:
 
 
 @given(st.integers(0, 5), st.lists(st.floats(0, 4), max_size=40))
-def test_the_window_allows_at_most_so_many_within_any_span(limit: int, gaps: list[float]) -> None:
+def test_window_limits_restarts_in_any_span(limit: int, gaps: list[float]) -> None:
+    """The window allows at most ``limit`` restarts in any span of its seconds."""
     window, now, times = Window(limit, 5.0), 0.0, list[float]()
     for gap in gaps:
         now += gap
@@ -32,13 +34,15 @@ def test_the_window_allows_at_most_so_many_within_any_span(limit: int, gaps: lis
 
 @given(st.floats(0.001, 10), st.floats(0, 100), st.floats(0, 1), st.floats(0, 0.999), st.integers(0, 5000))
 def test_backoff_stays_within_its_bounds(least: float, more: float, factor: float, random: float, attempt: int) -> None:
+    """A delay is between the minimum and the maximum with its random part, and never falls with more attempts."""
     backoff = Backoff(least, least + more, factor)
     delay = backoff.delay(attempt, random)
     assert least <= delay <= (least + more) * (1 + factor)
     assert backoff.delay(attempt, random) <= backoff.delay(attempt + 1, random)
 
 
-def test_backoff_doubles_and_its_random_part_is_on_top() -> None:
+def test_backoff_doubles() -> None:
+    """The delay doubles up to the maximum, and the random part is added to it."""
     assert [Backoff(1, 8).delay(attempt, 0.5) for attempt in range(5)] == [1, 2, 4, 8, 8]
     assert Backoff(1, 8, 0.2).delay(1, 0.5) == pytest.approx(2.2)
     assert Backoff(1, 8).healthy_after == pytest.approx(4.5)

@@ -1,8 +1,8 @@
-"""Random trees, faults and stops, all at once, under seeds that replay exactly: whatever happens, the rules hold.
+"""Random trees with random faults, stops and calls, under seeds that replay exactly: the rules hold in all of them.
 
 Each seed is a whole system with users that start, stop, kill and ask actors, which do random things themselves. It must
-close; then no task, no timer, no actor, no name is left, no actor has run twice or outlived its parent, every message
-and every question has come to exactly one end, and every exception that an actor raised has reached somebody.
+end. Then no task, timer, actor or name is left, no actor has run twice or outlived its parent, every message and every
+ask has come to exactly one end, and every exception of an actor was raised or reported.
 """
 
 from __future__ import annotations
@@ -54,21 +54,21 @@ LETTERS = 100_000
 """More than the dead letters of any seed."""
 
 
-# What users do
+# Actions of users
 
 
-async def use(system: ActorSystem, world: World) -> None:
-    """Do random things with the system from outside."""
+async def use_randomly(system: ActorSystem, world: World) -> None:
+    """Do twenty random actions with the system from outside."""
     for _ in range(20):
-        deed = world.random.choice(DEEDS)
-        world.note(deed.__name__)
+        action = world.random.choice(ACTIONS)
+        world.note(action.__name__)
         with world.tolerant():
-            await deed(system, world)
-        look(system, world)
+            await action(system, world)
+        check_pictures(system, world)
 
 
-def look(system: ActorSystem, world: World) -> None:
-    """Ask for every picture and number, and check that no actor has outlived its parent."""
+def check_pictures(system: ActorSystem, world: World) -> None:
+    """Read all pictures and counts, and check that no actor has outlived its parent."""
     world.ledger.look(system, world.refs)
     for supervisor in world.supervisors:
         with contextlib.suppress(ActorTerminated):
@@ -76,12 +76,14 @@ def look(system: ActorSystem, world: World) -> None:
 
 
 async def spawn_one(system: ActorSystem, world: World) -> None:
+    """Spawn a random actor at the top."""
     restart = world.random.choice([Restart.TEMPORARY, Restart.TEMPORARY, Restart.TRANSIENT])
     post, shutdown = Post(world.root, restart), world.random.choice([0, 1, 5])
     world.add(await system.spawn(Wild, world, 0, post, restart=restart, shutdown=shutdown))
 
 
 async def supervise_some(system: ActorSystem, world: World) -> None:
+    """Start a random supervisor, at the top or below another one."""
     if world.chance(0.2):
         world.add(await system.supervise(supervisor_spec(world)))
         return
@@ -92,6 +94,7 @@ async def supervise_some(system: ActorSystem, world: World) -> None:
 
 
 async def tell_one(_: ActorSystem, world: World) -> None:
+    """Tell a random actor, for at most five seconds."""
     with trio.move_on_after(5):
         ref = world.pick()
         with world.ledger.sending(world.ledger.letter(ref)) as letter:
@@ -99,10 +102,12 @@ async def tell_one(_: ActorSystem, world: World) -> None:
 
 
 async def ask_one(_: ActorSystem, world: World) -> None:
+    """Ask a random actor."""
     await ask(world, world.pick(), world.random.choice([0, 0.1, 2]))
 
 
 async def stop_one(_: ActorSystem, world: World) -> None:
+    """Stop a random actor, and check that the stop returns in time."""
     ref = world.pick()
     world.ledger.stopped.add(ref)
     drain, seconds, begun = world.chance(0.5), world.random.choice([None, 0, 1, 9]), trio.current_time()
@@ -112,6 +117,7 @@ async def stop_one(_: ActorSystem, world: World) -> None:
 
 
 async def stop_and_go_on(_: ActorSystem, world: World) -> None:
+    """Stop a random actor, and leave the stop soon."""
     ref = world.pick()
     with trio.move_on_after(world.random.choice([0, 0.05, 0.5])):
         world.ledger.stopped.add(ref)
@@ -119,13 +125,14 @@ async def stop_and_go_on(_: ActorSystem, world: World) -> None:
 
 
 async def kill_one(_: ActorSystem, world: World) -> None:
+    """Kill a random actor."""
     ref = world.pick()
     world.ledger.kills(ref)
     ref.kill()
 
 
 async def tell_several(_: ActorSystem, world: World) -> None:
-    """Let several fail at once, with luck."""
+    """Tell three random actors in one turn: several may fail at once."""
     for _turn in range(3):
         with world.tolerant():
             ref = world.pick()
@@ -134,6 +141,7 @@ async def tell_several(_: ActorSystem, world: World) -> None:
 
 
 async def change_children(_: ActorSystem, world: World) -> None:
+    """Make a random call about a random child of a supervisor."""
     supervisor = world.choose(world.supervisors)
     key = world.choose(supervisor.children()).id
     match world.random.randrange(4):
@@ -144,11 +152,11 @@ async def change_children(_: ActorSystem, world: World) -> None:
         case 2:
             supervisor.delete_child(key)
         case _:
-            await race(world, supervisor, key)
+            await call_all_at_once(world, supervisor, key)
 
 
-async def race(world: World, supervisor: SupervisorRef, key: str) -> None:
-    """Do everything that can be done with one child at the same time."""
+async def call_all_at_once(world: World, supervisor: SupervisorRef, key: str) -> None:
+    """Make three random calls about one child at the same time."""
 
     async def delete() -> None:
         supervisor.delete_child(key)
@@ -156,7 +164,7 @@ async def race(world: World, supervisor: SupervisorRef, key: str) -> None:
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: supervisor.terminate_child(key),
         lambda: supervisor.restart_child(key),
-        lambda: supervisor.start_child(added(world, supervisor, key, 2)),
+        lambda: supervisor.start_child(spec_of_new_child(world, supervisor, key, 2)),
         delete,
     ]
 
@@ -170,27 +178,30 @@ async def race(world: World, supervisor: SupervisorRef, key: str) -> None:
 
 
 async def add_child(_: ActorSystem, world: World) -> None:
+    """Start one more child of a random supervisor."""
     supervisor = world.choose(world.supervisors)
-    spec = added(world, supervisor, f"x{world.random.randrange(5)}", 1)
+    spec = spec_of_new_child(world, supervisor, f"x{world.random.randrange(5)}", 1)
     world.add(await supervisor.start_child(spec))
 
 
-def added(world: World, supervisor: SupervisorRef, name: str, depth: int) -> ChildSpec:
-    """Make the spec of one more child."""
+def spec_of_new_child(world: World, supervisor: SupervisorRef, name: str, depth: int) -> ChildSpec:
+    """Return the spec of one more child."""
     staff = world.ledger.staff_of(supervisor, supervisor.statistics().strategy)
     return child_spec(world, name, depth, AutoShutdown.NEVER, staff)
 
 
 async def spawn_and_give_up(system: ActorSystem, world: World) -> None:
+    """Spawn a random actor, and leave the spawn soon."""
     with trio.move_on_after(world.random.choice([0, 0.05, 0.5])):
         world.add(await system.spawn(Wild, world, 0, Post(world.root, Restart.TEMPORARY)))
 
 
 async def pass_time(_: ActorSystem, world: World) -> None:
+    """Sleep for a random time."""
     await trio.sleep(world.random.choice([0, 0.1, 1]))
 
 
-DEEDS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
+ACTIONS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     *[tell_one] * 12,
     *[ask_one] * 6,
     *[tell_several] * 5,
@@ -211,16 +222,16 @@ DEEDS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
 
 @attrs.frozen
 class Played:
-    """What became of one seed."""
+    """The result of one seed."""
 
     faults: list[str]
-    """What should not be: empty."""
+    """Broken rules; none is expected."""
     journal: list[tuple[float, str]]
-    """What happened, with the time."""
+    """Events with their times."""
 
 
-async def play(world: World) -> None:
-    """Play one seed: users, a shutdown or a cancellation in the middle, and the end of the block."""
+async def play_seed(world: World) -> None:
+    """Run the system with its users, a shutdown or a cancellation, and the end of the block, and check the rules."""
     before = trio.lowlevel.current_statistics().tasks_living
     system: ActorSystem | None = None
     letters: DeadLetters | None = None
@@ -231,33 +242,33 @@ async def play(world: World) -> None:
             with outer:
                 async with open_system() as system, trio.open_nursery() as nursery:
                     letters = system.dead_letters(LETTERS).__enter__()
-                    nursery.start_soon(interfere, system, world, outer)
+                    nursery.start_soon(shut_down_or_cancel, system, world, outer)
                     for begin in (supervise_some, supervise_some, spawn_one):
                         with world.tolerant():
                             await begin(system, world)
                     for _ in range(4):
-                        nursery.start_soon(use, system, world)
+                        nursery.start_soon(use_randomly, system, world)
         except (ActorError, BaseExceptionGroup) as error:
             left = error
     assert system is not None
     assert letters is not None
     world.ledger.check(not guard.cancelled_caught, "it hung")
-    judge_what_is_left(system, world, before)
+    check_leftovers(system, world, before)
     dead = [letter async for letter in letters]
     world.ledger.check(len(dead) == system.statistics().dead_letters, "dead letters were not delivered")
     for ref in {*world.refs, *world.ledger.lives}:
         if not ref.alive:
             world.is_gone(ref, await ref.terminated())
     world.tell(left)
-    judge_what_left(system, world, left, was_cancelled=outer.cancel_called)
+    check_raised(system, world, left, was_cancelled=outer.cancel_called)
     world.ledger.judge({*world.refs, *world.ledger.lives}, dead)
     world.ledger.gave_up(world.limits.values())
     for raised in world.raised:
         world.ledger.check(id(raised) in world.told, f"{raised!r} was lost")
 
 
-def judge_what_is_left(system: ActorSystem, world: World, tasks: int) -> None:
-    """Check that no actor, name, task or timer is left of a system that has ended."""
+def check_leftovers(system: ActorSystem, world: World, tasks: int) -> None:
+    """Check that a system that has ended has left no actor, name, task or timer."""
     now = trio.lowlevel.current_statistics()
     left = system.statistics().actors, len(system.tree().children), now.tasks_living - tasks
     world.ledger.check(left == (0, 0, 0), f"actors, names and tasks left: {left}")
@@ -267,10 +278,10 @@ def judge_what_is_left(system: ActorSystem, world: World, tasks: int) -> None:
     world.ledger.check(not world.ledger.beating, f"{list(world.ledger.beating)} run")
 
 
-def judge_what_left(system: ActorSystem, world: World, error: BaseException | None, *, was_cancelled: bool) -> None:
-    """Check what the block raised: the limit of a tree that gave up, or what actors raised as all was cancelled.
+def check_raised(system: ActorSystem, world: World, error: BaseException | None, *, was_cancelled: bool) -> None:
+    """Check the error of the block: the limit of a tree that gave up, or errors of actors that were cancelled.
 
-    Nothing else, and nothing when neither happened: the users of the block handle what is raised to them.
+    Anything else is a fault: the users of the block handle the errors that their calls raise.
     """
     gave_up = [
         each
@@ -294,7 +305,7 @@ def judge_what_left(system: ActorSystem, world: World, error: BaseException | No
         world.ledger.check(is_right, f"the block was cancelled and raised {error!r}")
 
 
-async def interfere(system: ActorSystem, world: World, outer: trio.CancelScope) -> None:
+async def shut_down_or_cancel(system: ActorSystem, world: World, outer: trio.CancelScope) -> None:
     """Shut the system down, or cancel everything, while it is used."""
     await trio.sleep(world.random.choice([0.05, 0.2, 1, 3, 10]))
     chance = world.random.random()
@@ -304,8 +315,8 @@ async def interfere(system: ActorSystem, world: World, outer: trio.CancelScope) 
         outer.cancel()
 
 
-def run(seed: int) -> Played:
-    """Play a seed with nothing left to chance."""
+def run_seed(seed: int) -> Played:
+    """Play a seed with a seeded order of tasks."""
     world = World(seed)
     logger = logging.getLogger("actors")
     logger.addHandler(world)
@@ -314,42 +325,42 @@ def run(seed: int) -> Played:
     internals._r.seed(seed)  # noqa: SLF001  -- as above
     try:
         clock: trio.testing.MockClock = world.clock
-        trio.run(play, world, clock=clock)
+        trio.run(play_seed, world, clock=clock)
     finally:
         logger.removeHandler(world)
     return Played(world.ledger.faults, world.journal)
 
 
 @pytest.fixture(autouse=True)
-def _order_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the seed decide in which order tasks run, and keep thousands of tracebacks out of the report."""
+def _seeded_scheduling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the seed decide the order of tasks, and keep thousands of tracebacks out of the report."""
     monkeypatch.setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: SLF001  -- see run()
     logger = logging.getLogger("actors")
     monkeypatch.setattr(logger, "propagate", False)
 
 
 @pytest.mark.parametrize("chunk", range(scaled(6, 400)))
-def test_nothing_is_left_whatever_happens(chunk: int) -> None:
-    """No seed hangs, and none leaves an actor, a task, a name, a timer or an exception that nobody heard of."""
+def test_random_systems_keep_the_rules(chunk: int) -> None:
+    """No seed hangs, or leaves an actor, a task, a name, a timer or an unreported exception."""
     for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
-        assert run(seed).faults == [], seed
+        assert run_seed(seed).faults == [], seed
 
 
-def test_a_start_that_fails_as_it_is_stopped_is_logged() -> None:
-    """A group member's next start fails while the group is being stopped: with this seed its exception was lost."""
-    assert run(4592).faults == []
+def test_failed_start_during_a_stop_is_logged() -> None:
+    """A group member's start that fails while the group is stopped is logged; with this seed it once was not."""
+    assert run_seed(4592).faults == []
 
 
-def test_a_seed_replays_exactly() -> None:
-    """The same seed is the same story, event by event, at the same times."""
+def test_seed_replays_exactly() -> None:
+    """A seed gives the same journal with the same times in every run."""
     for seed in range(5):
-        first = run(seed).journal
+        first = run_seed(seed).journal
         assert len(first) > 20
-        assert run(seed).journal == first
+        assert run_seed(seed).journal == first
 
 
 def do_nothing(*_: object, **__: object) -> None:
-    """Do nothing, in the place of what the runtime must do."""
+    """Do nothing, in place of a method of the runtime."""
 
 
 BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
@@ -361,11 +372,11 @@ BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
     "restarted its children more than": (Window, "record", lambda *_: True),
     "the system lived on": (ActorSystem, "crash", do_nothing),
 }
-"""What is found when a part of the runtime does not what it must."""
+"""The text of the reported fault, with the part of the runtime that is replaced to cause it."""
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_runtime_that_breaks_a_rule_is_found_out(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of these faults of the runtime is seen in one of the first seeds."""
+def test_broken_runtime_is_detected(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each deliberate fault of the runtime is found by one of the first seeds."""
     monkeypatch.setattr(*BROKEN[fault])
-    assert any(fault in each for seed in range(CHUNK) for each in run(seed).faults)
+    assert any(fault in each for seed in range(CHUNK) for each in run_seed(seed).faults)

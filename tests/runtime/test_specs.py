@@ -1,4 +1,4 @@
-"""Specs and arguments: any value is either valid or refused at once, with the name of its field."""
+"""Specs and arguments: a value is valid, or is refused at once with the name of its field."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Odd:
-    """An object with which nothing can be done."""
+    """An object with which no operation works."""
 
     def _refuse(self, *_: object) -> NoReturn:
         raise LookupError("odd")
@@ -47,7 +47,7 @@ class Odd:
 
 
 class Text(str):
-    """A text of a class of its own."""
+    """A subclass of str."""
 
     __slots__ = ()
 
@@ -75,10 +75,8 @@ FIELDS = [(kind, valid, field.name) for kind, valid in KINDS for field in attrs.
 
 
 @pytest.mark.parametrize(("kind", "valid", "field"), FIELDS)
-def test_a_field_takes_what_is_valid_and_refuses_the_rest_by_name(
-    kind: type[Any], valid: dict[str, object], field: str
-) -> None:
-    """Whatever is given for one field makes a spec or raises SpecError with the name of the field."""
+def test_bad_field_is_refused_by_name(kind: type[Any], valid: dict[str, object], field: str) -> None:
+    """Any value for one field makes a spec or raises SpecError with the name of the field."""
     for junk in JUNK:
         try:
             kind(**valid | {field: junk})
@@ -88,11 +86,11 @@ def test_a_field_takes_what_is_valid_and_refuses_the_rest_by_name(
 
 
 @given(st.data())
-async def test_what_passed_the_checks_can_be_run(data: st.DataObject) -> None:
-    """A tree of specs made of any values starts, restarts and stops, or says that a factory makes no actor."""
-    mailbox = draw(data, MailboxSpec, {})
-    child = draw(data, ChildSpec, {"id": "a", "factory": Actor, "mailbox": mailbox}, keep={"mailbox", "shutdown"})
-    spec = draw(data, SupervisorSpec, {"children": [child]}, keep={"children"})
+async def test_accepted_specs_can_be_run(data: st.DataObject) -> None:
+    """A tree of accepted specs starts, restarts and stops, or reports that a factory makes no actor."""
+    mailbox = draw_spec(data, MailboxSpec, {})
+    child = draw_spec(data, ChildSpec, {"id": "a", "factory": Actor, "mailbox": mailbox}, keep={"mailbox", "shutdown"})
+    spec = draw_spec(data, SupervisorSpec, {"children": [child]}, keep={"children"})
     if spec is None:
         return
     async with open_system() as system:
@@ -108,8 +106,8 @@ async def test_what_passed_the_checks_can_be_run(data: st.DataObject) -> None:
         await top.stop(timeout=1)
 
 
-def draw(data: st.DataObject, kind: type[Any], valid: dict[str, object], keep: set[str] | None = None) -> Any:
-    """Make a spec with a drawn value for some of its fields; with the valid ones alone if that is refused."""
+def draw_spec(data: st.DataObject, kind: type[Any], valid: dict[str, object], keep: set[str] | None = None) -> Any:
+    """Return a spec with drawn values for some fields, or with the valid ones alone if those are refused."""
     names = [field.name for field in attrs.fields(kind) if field.name not in (keep or set())]
     chosen = data.draw(st.dictionaries(st.sampled_from(names), st.integers(0, len(JUNK) - 1), max_size=2))
     drawn = {name: JUNK[number] for name, number in chosen.items()}
@@ -128,7 +126,7 @@ async def spawn(member: Member, **options: object) -> None:
     await ref.stop(timeout=0)
 
 
-def option(name: str) -> Call:
+def spawn_with(name: str) -> Call:
     """Return a call of ``spawn`` with that option."""
 
     async def call(member: Member, junk: object) -> None:
@@ -137,7 +135,7 @@ def option(name: str) -> Call:
     return call
 
 
-def plain(call: Callable[[Member, Any], object]) -> Call:
+def as_async(call: Callable[[Member, Any], object]) -> Call:
     """Return an async call of a sync function."""
 
     async def wrapped(member: Member, junk: object) -> None:
@@ -146,7 +144,7 @@ def plain(call: Callable[[Member, Any], object]) -> Call:
     return wrapped
 
 
-async def read(member: Member, junk: Any) -> None:
+async def read_dead_letters(member: Member, junk: Any) -> None:
     with member.context.system.dead_letters(junk):
         pass
 
@@ -175,34 +173,34 @@ async def ask(member: Member, junk: Any) -> None:
         assert await ref.ask("x", timeout=junk) == "x"
 
 
-async def phases(_: Member, junk: Any) -> None:
+async def open_with_phases(_: Member, junk: Any) -> None:
     async with open_system(junk):
         pass
 
 
 CALLS: dict[str, tuple[str, Call]] = {
-    "spawn name": ("id", option("name")),
-    "spawn restart": ("restart", option("restart")),
-    "spawn shutdown": ("shutdown", option("shutdown")),
-    "spawn mailbox_size": ("mailbox_size", option("mailbox_size")),
-    "spawn overflow": ("overflow", option("overflow")),
-    "spawn stash_size": ("stash_size", option("stash_size")),
+    "spawn name": ("id", spawn_with("name")),
+    "spawn restart": ("restart", spawn_with("restart")),
+    "spawn shutdown": ("shutdown", spawn_with("shutdown")),
+    "spawn mailbox_size": ("mailbox_size", spawn_with("mailbox_size")),
+    "spawn overflow": ("overflow", spawn_with("overflow")),
+    "spawn stash_size": ("stash_size", spawn_with("stash_size")),
     "supervise": ("spec", supervise),
     "start_child": ("spec", start_child),
     "stop": ("timeout", stop),
     "ask": ("timeout", ask),
-    "open_system": ("phases", phases),
-    "dead_letters": ("size", read),
-    "watch": ("ref", plain(lambda member, junk: member.context.watch(junk))),
-    "unwatch": ("ref", plain(lambda member, junk: member.context.unwatch(junk))),
-    "once": ("seconds", plain(lambda member, junk: member.context.timers.once("a", "x", junk))),
-    "every": ("seconds", plain(lambda member, junk: member.context.timers.every("a", "x", junk))),
-    "timer key": ("key", plain(lambda member, junk: member.context.timers.once(junk, "x", 1000))),
-    "find": ("path", plain(lambda member, junk: member.context.system.find(junk))),
-    "reply": ("error", plain(lambda member, junk: member.context.defer().fail(junk))),
-    "on_shutdown phase": ("phase", plain(lambda member, junk: member.context.system.on_shutdown(junk, hang))),
-    "on_shutdown work": ("work", plain(lambda member, junk: member.context.system.on_shutdown("last", junk))),
-    "context.stop": ("reason", plain(lambda member, junk: member.context.stop(junk))),
+    "open_system": ("phases", open_with_phases),
+    "dead_letters": ("size", read_dead_letters),
+    "watch": ("ref", as_async(lambda member, junk: member.context.watch(junk))),
+    "unwatch": ("ref", as_async(lambda member, junk: member.context.unwatch(junk))),
+    "once": ("seconds", as_async(lambda member, junk: member.context.timers.once("a", "x", junk))),
+    "every": ("seconds", as_async(lambda member, junk: member.context.timers.every("a", "x", junk))),
+    "timer key": ("key", as_async(lambda member, junk: member.context.timers.once(junk, "x", 1000))),
+    "find": ("path", as_async(lambda member, junk: member.context.system.find(junk))),
+    "reply": ("error", as_async(lambda member, junk: member.context.defer().fail(junk))),
+    "on_shutdown phase": ("phase", as_async(lambda member, junk: member.context.system.on_shutdown(junk, hang))),
+    "on_shutdown work": ("work", as_async(lambda member, junk: member.context.system.on_shutdown("last", junk))),
+    "context.stop": ("reason", as_async(lambda member, junk: member.context.stop(junk))),
 }
 
 
@@ -211,8 +209,8 @@ async def hang() -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_an_argument_is_refused_by_name(name: str, autojump_clock: trio.testing.MockClock) -> None:
-    """Whatever is given for an argument works or raises SpecError with the name of it, and no other error."""
+async def test_bad_argument_is_refused_by_name(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    """Any value for an argument works or raises SpecError with the name of the argument."""
     del autojump_clock
     field, call = CALLS[name]
     async with open_system([Phase("last", 0)]) as system:
@@ -230,15 +228,15 @@ async def test_an_argument_is_refused_by_name(name: str, autojump_clock: trio.te
         assert not hasattr(await ref.terminated(), "exception")
 
 
-def test_a_spec_that_is_full_from_the_start_is_refused() -> None:
-    """More children than ``max_children`` could never start."""
+def test_more_children_than_max_children_are_refused() -> None:
+    """A spec with more children than ``max_children`` raises SpecError."""
     children = [ChildSpec(name, Actor) for name in "ab"]
     with pytest.raises(SpecError, match="max_children is 1, and children are 2"):
         SupervisorSpec(Strategy.DYNAMIC, children, max_children=1)
     assert SupervisorSpec(Strategy.DYNAMIC, children, max_children=2).max_children == 2
 
 
-async def test_a_spec_says_at_once_that_its_factory_is_async() -> None:
-    """An async function as a factory is refused where it is given, also within a supervisor's spec."""
+async def test_async_factory_is_refused() -> None:
+    """An async function as a factory raises SpecError when the spec is made."""
     with pytest.raises(SpecError, match="factory of a must make an Actor"):
         ChildSpec("a", make_later)  # type: ignore[arg-type]  # that is the fault

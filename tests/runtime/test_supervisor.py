@@ -1,4 +1,4 @@
-"""Supervisors: children by id, restarts, intensity."""
+"""Supervisors: children by id, restarts, restart limits."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 
 
 class Worker(Actor):
+    """An actor that returns its messages, and raises those that are exceptions."""
+
     async def receive(self, message: object) -> object:
         if isinstance(message, Exception):
             raise message
         return message
 
 
-async def test_children_start_in_order_and_can_be_found() -> None:
+async def test_children_start_in_order() -> None:
+    """Children are listed in the order of the spec, and are found by their ids."""
     async with open_system() as system:
         spec = SupervisorSpec(children=[ChildSpec("a", Worker), ChildSpec("b", Worker)])
         supervisor = await system.supervise(spec, "top")
@@ -45,7 +48,8 @@ async def test_children_start_in_order_and_can_be_found() -> None:
         assert child.path == "/top/b"
 
 
-async def test_a_child_that_failed_is_restarted_alone() -> None:
+async def test_one_for_one_restarts_only_the_failed_child() -> None:
+    """With ONE_FOR_ONE only the failed child is restarted."""
     async with open_system() as system:
         spec = SupervisorSpec(children=[ChildSpec("a", Worker), ChildSpec("b", Worker)])
         supervisor = await system.supervise(spec)
@@ -57,7 +61,8 @@ async def test_a_child_that_failed_is_restarted_alone() -> None:
         assert (a.statistics().restarts, b.statistics().restarts) == (1, 0)
 
 
-async def test_more_restarts_than_allowed_end_the_supervisor() -> None:
+async def test_exceeded_limit_ends_the_supervisor() -> None:
+    """A supervisor with more restarts than ``max_restarts`` fails with RestartLimit, caused by the last error."""
     async with open_system() as system:
         spec = SupervisorSpec(children=[ChildSpec("a", Worker)], max_restarts=2)
         supervisor = await supervise_below_another(system, spec)
@@ -73,7 +78,9 @@ async def test_more_restarts_than_allowed_end_the_supervisor() -> None:
         assert system.statistics().actors == 1
 
 
-async def test_the_root_gives_up_by_raising() -> None:
+async def test_root_gives_up_by_raising() -> None:
+    """When a top-level actor fails too often, the block raises RestartLimit."""
+
     async def fail_too_often() -> None:
         async with open_system() as system:
             ref = await system.spawn(Worker, restart=Restart.PERMANENT)
@@ -86,30 +93,30 @@ async def test_the_root_gives_up_by_raising() -> None:
 
 
 async def fail_soon() -> None:
-    """Fail when the start of the next child is under way."""
+    """Fail after a second, while the next child starts."""
     await trio.sleep(1)
     raise ValueError("x")
 
 
 class Frail(Actor):
-    """Comes up, and fails a second later."""
+    """An actor that fails one second after its start."""
 
     async def started(self) -> None:
         self.nursery.start_soon(fail_soon)
 
 
-class Slow(Actor):
-    """Never comes up."""
+class NeverUp(Actor):
+    """An actor that never comes up."""
 
     async def started(self) -> None:
         await trio.sleep_forever()
 
 
-GIVES_UP = SupervisorSpec(children=[ChildSpec("frail", Frail), ChildSpec("slow", Slow)], max_restarts=0)
+GIVES_UP = SupervisorSpec(children=[ChildSpec("frail", Frail), ChildSpec("slow", NeverUp)], max_restarts=0)
 
 
-class Hearer(Actor):
-    """Is told the RestartLimit of a supervisor that does not start."""
+class Supervising(Actor):
+    """An actor that starts a supervisor that gives up during its start."""
 
     async def receive(self, message: object) -> object:
         if message == "below":
@@ -119,16 +126,16 @@ class Hearer(Actor):
 
 
 @pytest.mark.parametrize("where", ["below", "elsewhere"])
-async def test_an_actor_that_hears_of_a_limit_fails_alone(where: str, autojump_clock: MockClock) -> None:
-    """A RestartLimit of a supervisor that did not start, or of another system, is a failure of its actor like any.
+async def test_restart_limit_of_another_supervisor(where: str, autojump_clock: MockClock) -> None:
+    """A RestartLimit of a supervisor that did not start, or of another system, is an ordinary failure of the actor.
 
-    Also where the supervisor in the other system has the same path as the actor.
+    Also when the supervisor in the other system has the same path as the actor.
     """
     async with open_system() as system:
         worker = await system.spawn(Worker)
-        hearer = await system.spawn(Hearer, name="top")
-        await hearer.tell(where)
-        reason = await hearer.terminated()
+        actor = await system.spawn(Supervising, name="top")
+        await actor.tell(where)
+        reason = await actor.terminated()
         assert isinstance(reason, Failure)
         assert isinstance(reason.exception, RestartLimit)
         assert reason.exception.path.endswith("/top")
@@ -136,6 +143,7 @@ async def test_an_actor_that_hears_of_a_limit_fails_alone(where: str, autojump_c
 
 
 async def test_terminate_restart_and_delete_a_child() -> None:
+    """A child can be terminated, restarted with a new ref, and deleted when it is down."""
     async with open_system() as system:
         supervisor = await system.supervise(SupervisorSpec(children=[ChildSpec("a", Worker)]))
         first = supervisor.child("a")
@@ -153,7 +161,8 @@ async def test_terminate_restart_and_delete_a_child() -> None:
             await supervisor.restart_child("a")
 
 
-async def test_a_dynamic_supervisor_has_many_children_by_key() -> None:
+async def test_dynamic_supervisor_with_many_children() -> None:
+    """A DYNAMIC supervisor starts and terminates many children at the same time, up to ``max_children``."""
     async with open_system() as system:
         supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC, max_children=1000))
 
@@ -172,7 +181,9 @@ async def test_a_dynamic_supervisor_has_many_children_by_key() -> None:
         assert supervisor.counts().specs == 500
 
 
-async def test_a_failing_start_of_a_child_stops_those_before_it() -> None:
+async def test_failed_start_stops_earlier_children() -> None:
+    """When a child's first start fails, ``supervise`` raises its error and the earlier children stop."""
+
     class Bad(Worker):
         async def started(self) -> None:
             raise OSError("no")
@@ -183,7 +194,8 @@ async def test_a_failing_start_of_a_child_stops_those_before_it() -> None:
         assert system.statistics().actors == 0
 
 
-async def test_supervisors_nest() -> None:
+async def test_nested_supervisors() -> None:
+    """A supervisor can be a child of a supervisor, and stops with it."""
     async with open_system() as system:
         inner = SupervisorSpec(children=[ChildSpec("leaf", Worker)])
         outer = await system.supervise(SupervisorSpec(children=[ChildSpec("inner", inner)]), "outer")
@@ -194,7 +206,7 @@ async def test_supervisors_nest() -> None:
 
 
 class Exiting(Worker):
-    """Raises an error in the second and third start."""
+    """An actor that raises one of the errors at each start until one is left."""
 
     def __init__(self, errors: list[BaseException]) -> None:
         self.errors = errors
@@ -209,10 +221,8 @@ class Exiting(Worker):
 )
 @pytest.mark.parametrize("strategy", Strategy)
 @pytest.mark.parametrize("where", ["factory", "started"])
-async def test_a_restart_that_raises_an_exit_is_tried_again(
-    where: str, strategy: Strategy, error: BaseException
-) -> None:
-    """Whatever a child raises when it is started again is a failed restart of that child, and leaves its supervisor."""
+async def test_restart_that_raises_an_exit(where: str, strategy: Strategy, error: BaseException) -> None:
+    """An exit exception during a restart is a failed restart of that child, and does not end the supervisor."""
     errors: list[BaseException] = [ValueError()]
 
     def make() -> Actor:

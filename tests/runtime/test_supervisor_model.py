@@ -1,4 +1,4 @@
-"""Random supervision trees, random events, random scheduling: against a model of OTP's rules in plain Python."""
+"""Random supervision trees, events and scheduling, compared with a model of OTP's rules in plain Python."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 ENDINGS = ["normal", "shutdown", "crash", "kill", "terminate", "restart", "delete"]
 PICK = st.integers(0, 50)
 ABOVE = "/above"
-"""Where the tree is: at the top the end of its root would be the end of the system."""
+"""Path above the tree. If the tree was at the top, the end of its root would end the system."""
 
 
 @st.composite
 def nodes(draw: st.DrawFn, depth: int) -> Node:
-    """A leaf, or a supervisor of at most that depth."""
+    """Draw a leaf, or a supervisor of at most that depth."""
     restart = draw(st.sampled_from(Restart))
     if depth == 0 or (depth < 3 and draw(st.booleans())):
         return Node(restart)
@@ -54,7 +54,7 @@ def nodes(draw: st.DrawFn, depth: int) -> Node:
 
 @attrs.frozen
 class Step:
-    """What is done to the real tree, and how the model's was afterwards."""
+    """One action on the real tree, and the state of the model after it."""
 
     do: str
     path: str
@@ -67,14 +67,14 @@ class Step:
 
 
 class Trees(RuleBasedStateMachine):
-    """The rules act on the model; at the end the same is done to a real tree, and after each step they are compared."""
+    """Rules that act on the model; ``teardown`` repeats them on a real tree and compares after each step."""
 
     @initialize(root=nodes(3), seed=st.random_module())
     def begin(self, root: Node, seed: object) -> None:
         # The seed is trio's as well: it decides in which order tasks run that could run at once.
         self.root, self.steps, self.added = root, list[Step](), 0
         root.name, root.restart = "root", Restart.TEMPORARY
-        name(root)
+        name_children(root)
         root.start()
         self.note("begin", "/root")
 
@@ -161,17 +161,18 @@ class Trees(RuleBasedStateMachine):
 
 
 Trees.TestCase.settings = settings(max_examples=scaled(60, 1500), stateful_step_count=scaled(20, 40), deadline=None)
-test_a_tree_of_supervisors_does_what_the_model_does = Trees.TestCase
+test_supervision_tree_equals_the_model = Trees.TestCase
 
 
-def name(node: Node) -> None:
+def name_children(node: Node) -> None:
+    """Name the children of this node and below."""
     for number, child in enumerate(node.specs):
         child.name = f"n{number}"
-        name(child)
+        name_children(child)
 
 
 def spec_of(node: Node, world: World, path: str) -> SupervisorSpec:
-    """The real spec of a model's supervisor."""
+    """Return the real spec of the model's supervisor."""
     children: list[ChildSpec] = []
     for child in node.specs:
         below = f"{path}/{child.name}"
@@ -190,11 +191,12 @@ def spec_of(node: Node, world: World, path: str) -> SupervisorSpec:
 
 
 def leaf_spec(world: World, path: str, restart: Restart) -> ChildSpec:
+    """Return the spec of a leaf."""
     return attrs.evolve(world.member(path.replace("/", "."), restart), id=path.rpartition("/")[2])
 
 
 class Watcher(Actor):
-    """Watches what it is told, and keeps the paths of those that ended."""
+    """An actor that watches the refs that it receives, and records the paths that ended."""
 
     def __init__(self, told: list[str]) -> None:
         self.told = told
@@ -208,19 +210,20 @@ class Watcher(Actor):
 
 
 async def compare(spec: SupervisorSpec, world: World, steps: list[Step], clock: trio.testing.MockClock) -> None:
+    """Take the steps on a real tree, and compare it with the model after each of them."""
     async with open_system() as system:
         told: list[str] = []
         watcher = await system.spawn(Watcher, told)
         before = trio.lowlevel.current_statistics().tasks_living
         supervisor = await supervise_below_another(system, spec, "root")
         for step in steps:
-            await act(system, world, watcher, clock, step)
+            await do_step(system, world, watcher, clock, step)
             await trio.testing.wait_all_tasks_blocked()
             assert supervisor.alive == step.alive, step
             assert {leaf.replace(".", "/"): count for leaf, count in world.starts.items()} == step.starts, step
             assert sorted(told) == step.told, step
             if step.alive:
-                assert picture(system) == step.picture, step
+                assert picture_of(system) == step.picture, step
             for path, granted in step.granted.items():
                 ref = system.find(ABOVE + path)
                 assert isinstance(ref, SupervisorRef)
@@ -230,7 +233,10 @@ async def compare(spec: SupervisorSpec, world: World, steps: list[Step], clock: 
         assert trio.lowlevel.current_statistics().tasks_living == before + 1
 
 
-async def act(system: ActorSystem, world: World, watcher: ActorRef, clock: trio.testing.MockClock, step: Step) -> None:
+async def do_step(
+    system: ActorSystem, world: World, watcher: ActorRef, clock: trio.testing.MockClock, step: Step
+) -> None:
+    """Take one step on the real tree."""
     above, _, own = step.path.rpartition("/")
     ref, parent = system.find(ABOVE + step.path), system.find(ABOVE + above)
     match step.do:
@@ -242,7 +248,7 @@ async def act(system: ActorSystem, world: World, watcher: ActorRef, clock: trio.
             pass
         case "restart" | "terminate" | "delete" | "spawn":
             assert isinstance(parent, SupervisorRef)
-            await change(parent, own, world, step)
+            await call_supervisor(parent, own, world, step)
         case "kill":
             assert ref is not None
             ref.kill()
@@ -256,8 +262,8 @@ async def act(system: ActorSystem, world: World, watcher: ActorRef, clock: trio.
             await ref.tell(ValueError("crash") if ending == "crash" else ending)
 
 
-async def change(parent: SupervisorRef, own: str, world: World, step: Step) -> None:
-    """What is done by a supervisor's own methods."""
+async def call_supervisor(parent: SupervisorRef, own: str, world: World, step: Step) -> None:
+    """Take one step that is a call of a supervisor."""
     match step.do:
         case "terminate":
             await parent.terminate_child(own)
@@ -272,7 +278,9 @@ async def change(parent: SupervisorRef, own: str, world: World, step: Step) -> N
                 assert not dict(step.picture)[step.path]
 
 
-def picture(system: ActorSystem) -> list[tuple[str, bool]]:
+def picture_of(system: ActorSystem) -> list[tuple[str, bool]]:
+    """Return the paths below the tree's parent, each with whether it runs."""
+
     def lines(node: TreeNode) -> list[tuple[str, bool]]:
         return [
             (node.path.removeprefix(ABOVE), node.state == "running"),
@@ -283,11 +291,11 @@ def picture(system: ActorSystem) -> list[tuple[str, bool]]:
     return [line for node in above.children for line in lines(node)]
 
 
-def test_the_model_itself_restarts_a_group() -> None:
-    """A model that never restarted anything would agree with a runtime that does not either."""
+def test_model_restarts_a_group() -> None:
+    """The model itself restarts the members of a group: a model without restarts would prove nothing."""
     leaves = [Node(Restart.PERMANENT), Node(Restart.TEMPORARY), Node(Restart.TRANSIENT)]
     root = Node(Restart.TEMPORARY, Strategy.REST_FOR_ONE, 1, specs=leaves, name="root", history=History())
-    name(root)
+    name_children(root)
     root.start()
     leaves[0].end(abnormal=False)
     assert root.history.starts == {"/root/n0": 2, "/root/n1": 1, "/root/n2": 2}
@@ -297,7 +305,9 @@ def test_the_model_itself_restarts_a_group() -> None:
 
 @given(st.random_module())
 @settings(max_examples=5)
-def test_a_seed_decides_in_which_order_tasks_run(seed: object) -> None:
+def test_order_of_tasks_is_random(seed: object) -> None:
+    """Trio's order of tasks is random from run to run under Hypothesis."""
+
     async def order() -> list[int]:
         seen: list[int] = []
 

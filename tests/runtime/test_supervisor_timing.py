@@ -1,4 +1,4 @@
-"""Ends that meet restarts at any time: whatever falls together, a supervisor gets its children up again, and stops."""
+"""Random ends that coincide with restarts: the supervisor gets its children up again, and stops."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0])
 
 @attrs.frozen
 class Plan:
-    """How one child behaves."""
+    """The behaviour of one child."""
 
     start: str
     stop: str
@@ -43,12 +43,14 @@ PLANS = st.builds(
     st.sampled_from([0.0, 1.0, 2.0]),
     st.sampled_from([Restart.PERMANENT, Restart.TRANSIENT]),
 )
-DEEDS = st.tuples(
+ACTIONS = st.tuples(
     SECONDS, st.sampled_from(["crash", "kill", "normal", "terminate", "restart", "add"]), st.integers(0, 9)
 )
 
 
-def starting(plan: Plan, number: int, system: ActorSystem) -> Callable[[Member], Awaitable[object]]:
+def on_start_of(plan: Plan, number: int, system: ActorSystem) -> Callable[[Member], Awaitable[object]]:
+    """Return the ``started()`` code of the plan."""
+
     async def start(_: Member) -> None:
         if plan.start == "slow":
             await trio.sleep(plan.seconds)
@@ -61,7 +63,9 @@ def starting(plan: Plan, number: int, system: ActorSystem) -> Callable[[Member],
     return start
 
 
-def stopping(plan: Plan) -> Callable[[Member], Awaitable[object]]:
+def on_stop_of(plan: Plan) -> Callable[[Member], Awaitable[object]]:
+    """Return the ``stopping()`` code of the plan."""
+
     async def stop(_: Member) -> None:
         if plan.stop == "slow":
             await trio.sleep(plan.seconds)
@@ -74,11 +78,11 @@ def stopping(plan: Plan) -> Callable[[Member], Awaitable[object]]:
     return stop
 
 
-async def do(supervisor: SupervisorRef, deed: str, number: int, world: World, done: set[str]) -> None:
-    """Do one thing to a child, if there is one to do it to."""
+async def do_action(supervisor: SupervisorRef, action: str, number: int, world: World, done: set[str]) -> None:
+    """Do one action to a child, if its state allows it."""
     infos = supervisor.children()
     info = infos[number % len(infos)]
-    match deed:
+    match action:
         case "terminate":
             done.add(info.id)
             await supervisor.terminate_child(info.id)
@@ -87,39 +91,40 @@ async def do(supervisor: SupervisorRef, deed: str, number: int, world: World, do
         case "add":
             await supervisor.start_child(world.member(f"added{len(infos)}"))
         case "crash" | "normal" if info.ref is not None:
-            if deed == "normal":
+            if action == "normal":
                 done.add(info.id)
-            await info.ref.tell(ValueError("crash") if deed == "crash" else "normal")
+            await info.ref.tell(ValueError("crash") if action == "crash" else "normal")
         case "kill" if info.ref is not None:
             info.ref.kill()
         case _:
             pass
 
 
-async def play(
-    strategy: Strategy, plans: list[Plan], deeds: list[tuple[float, str, int]], backoff: Backoff | None
+async def play_actions(
+    strategy: Strategy, plans: list[Plan], actions: list[tuple[float, str, int]], backoff: Backoff | None
 ) -> None:
+    """Do the actions at their times, and check that the children come up again and the supervisor stops."""
     world = World()
     async with open_system() as system:
         tasks = trio.lowlevel.current_statistics().tasks_living
         children = []
         for number, plan in enumerate(plans):
-            world.on_start[f"n{number}"] = starting(plan, number, system)
-            world.on_stop[f"n{number}"] = stopping(plan)
+            world.on_start[f"n{number}"] = on_start_of(plan, number, system)
+            world.on_stop[f"n{number}"] = on_stop_of(plan)
             children.append(world.member(f"n{number}", plan.restart, shutdown=plan.shutdown))
         supervisor = await system.supervise(
             SupervisorSpec(strategy, children, max_restarts=10_000, backoff=backoff), "top"
         )
         done: set[str] = set()
 
-        async def guarded(deed: str, number: int) -> None:
+        async def guarded(action: str, number: int) -> None:
             with contextlib.suppress(ActorError):  # It ended, or was in another state, in between.
-                await do(supervisor, deed, number, world, done)
+                await do_action(supervisor, action, number, world, done)
 
         async with trio.open_nursery() as nursery:
-            for seconds, deed, number in deeds:
+            for seconds, action, number in actions:
                 await trio.sleep(seconds)
-                nursery.start_soon(guarded, deed, number)
+                nursery.start_soon(guarded, action, number)
         await trio.sleep(200)
         assert supervisor.alive
         for info in supervisor.children():
@@ -132,16 +137,17 @@ async def play(
 @given(
     st.sampled_from([Strategy.ONE_FOR_ONE, Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE]),
     st.lists(PLANS, min_size=1, max_size=4),
-    st.lists(DEEDS, max_size=8),
+    st.lists(ACTIONS, max_size=8),
     st.sampled_from([None, Backoff(0.5, 4)]),
     st.random_module(),
 )
 @settings(max_examples=scaled(150, 3000))
-def test_whatever_falls_together_the_children_come_up_again_and_the_supervisor_stops(
-    strategy: Strategy, plans: list[Plan], deeds: list[tuple[float, str, int]], backoff: Backoff | None, seed: object
+def test_children_come_up_after_any_coincidence(
+    strategy: Strategy, plans: list[Plan], actions: list[tuple[float, str, int]], backoff: Backoff | None, seed: object
 ) -> None:
+    """After any coincidence of ends and restarts the children run again and the supervisor stops."""
     logging.disable()
     try:
-        trio.run(play, strategy, plans, deeds, backoff, clock=trio.testing.MockClock(autojump_threshold=0))
+        trio.run(play_actions, strategy, plans, actions, backoff, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
         logging.disable(logging.NOTSET)
