@@ -1,4 +1,4 @@
-"""What Elixir's DynamicSupervisor tests hold a dynamic supervisor to."""
+"""The rules of Elixir's DynamicSupervisor, after its own tests."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 
 def dynamic(**options: object) -> SupervisorSpec:
+    """Return the spec of a DYNAMIC supervisor."""
     return SupervisorSpec(strategy=Strategy.DYNAMIC, **options)  # type: ignore[arg-type]  # they are SupervisorSpec's
 
 
-async def test_max_children_counts_one_that_is_restarting(autojump_clock: MockClock) -> None:
+async def test_restarting_child_counts_for_max_children(autojump_clock: MockClock) -> None:
+    """A child that waits for its restart counts towards ``max_children``."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic(max_children=1, backoff=Backoff(10, 10)))
@@ -44,7 +46,8 @@ async def test_max_children_counts_one_that_is_restarting(autojump_clock: MockCl
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_max_children_counts_one_that_is_starting() -> None:
+async def test_starting_child_counts_for_max_children() -> None:
+    """A child that is still starting counts towards ``max_children``."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         world.on_start["a"] = hang
@@ -56,7 +59,8 @@ async def test_max_children_counts_one_that_is_starting() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_room_is_free_again_when_a_child_has_ended() -> None:
+async def test_ended_child_frees_its_place() -> None:
+    """A child that has ended does not count towards ``max_children``."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic(max_children=1))
@@ -66,7 +70,8 @@ async def test_room_is_free_again_when_a_child_has_ended() -> None:
         assert [info.id for info in supervisor.children()] == ["b"]
 
 
-async def test_terminating_a_child_that_is_restarting_answers_at_once(autojump_clock: MockClock) -> None:
+async def test_terminating_a_restarting_child(autojump_clock: MockClock) -> None:
+    """``terminate_child`` of a child that waits for its restart returns at once, and the child does not start again."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic(backoff=Backoff(1000, 1000)))
@@ -81,7 +86,8 @@ async def test_terminating_a_child_that_is_restarting_answers_at_once(autojump_c
         assert world.starts["a"] == 1
 
 
-async def test_a_terminated_child_is_forgotten_with_its_spec() -> None:
+async def test_terminated_child_has_no_spec() -> None:
+    """A terminated child has no spec any more: it can be neither restarted nor terminated again."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -93,7 +99,8 @@ async def test_a_terminated_child_is_forgotten_with_its_spec() -> None:
             await supervisor.terminate_child("a")
 
 
-async def test_a_transient_child_that_ends_normally_is_forgotten() -> None:
+async def test_transient_child_that_ends_normally_has_no_entry() -> None:
+    """A transient child that ends normally has no entry any more."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -103,7 +110,8 @@ async def test_a_transient_child_that_ends_normally_is_forgotten() -> None:
         assert supervisor.children() == ()
 
 
-async def test_a_child_that_cannot_start_leaves_no_entry() -> None:
+async def test_child_that_cannot_start_has_no_entry() -> None:
+    """A child whose start fails has no entry and takes no place."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic(max_children=1))
@@ -114,7 +122,8 @@ async def test_a_child_that_cannot_start_leaves_no_entry() -> None:
         await supervisor.start_child(world.member("a"))
 
 
-async def test_a_cancelled_start_leaves_no_entry() -> None:
+async def test_cancelled_start_child_leaves_no_entry() -> None:
+    """A cancelled ``start_child`` leaves neither an entry nor a task."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -128,7 +137,8 @@ async def test_a_cancelled_start_leaves_no_entry() -> None:
         assert trio.lowlevel.current_statistics().tasks_living == before
 
 
-async def test_two_starts_of_one_key_make_one_child() -> None:
+async def test_simultaneous_starts_of_one_id() -> None:
+    """Of two simultaneous starts of one id, one succeeds and one raises NameTaken."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -149,7 +159,8 @@ async def test_two_starts_of_one_key_make_one_child() -> None:
         assert world.starts["a"] == 1
 
 
-async def test_a_child_restarts_alone() -> None:
+async def test_dynamic_child_restarts_alone() -> None:
+    """A failed child is restarted alone, with the same ref."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -159,7 +170,8 @@ async def test_a_child_restarts_alone() -> None:
         assert child(supervisor, "b") is refs[1]
 
 
-async def test_its_intensity_ends_it_with_all_children() -> None:
+async def test_exceeded_limit_ends_all_children() -> None:
+    """A dynamic supervisor that exceeds its restart limit ends, and its children stop."""
     async with open_system() as system:
         world = World()
         supervisor = await supervise_below_another(system, dynamic(max_restarts=1))
@@ -174,7 +186,8 @@ async def test_its_intensity_ends_it_with_all_children() -> None:
             await supervisor.start_child(world.member("c"))
 
 
-async def test_no_child_is_started_while_it_stops() -> None:
+async def test_stopping_supervisor_starts_no_child() -> None:
+    """``start_child`` raises ActorTerminated while the supervisor stops."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()

@@ -1,4 +1,4 @@
-"""The outcomes of gen_server:call, as those of an ask."""
+"""The outcomes of OTP's gen_server:call, for an ask."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def test_a_reply_is_what_receive_returns_also_none() -> None:
+async def test_reply_may_be_none() -> None:
+    """The reply is the value that ``receive()`` returns, also None."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
 
@@ -40,7 +41,8 @@ async def test_a_reply_is_what_receive_returns_also_none() -> None:
         assert await ref.ask(nothing) is None
 
 
-async def test_noproc_a_dead_target() -> None:
+async def test_ask_to_an_ended_actor() -> None:
+    """An ask to an actor that has ended raises ActorTerminated (noproc)."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         await ref.stop()
@@ -48,7 +50,8 @@ async def test_noproc_a_dead_target() -> None:
             await ref.ask("x")
 
 
-async def test_the_target_fails_on_the_request() -> None:
+async def test_target_fails_on_the_ask() -> None:
+    """An ask that makes its target fail raises ActorTerminated with the failure."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         error = ValueError("bad request")
@@ -57,7 +60,8 @@ async def test_the_target_fails_on_the_request() -> None:
         assert caught.value.reason == Failure(error)
 
 
-async def test_the_target_fails_on_the_request_and_comes_back() -> None:
+async def test_target_fails_and_restarts() -> None:
+    """An ask that makes its target restart raises ActorRestarted."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), restart=Restart.PERMANENT)
         with pytest.raises(ActorRestarted):
@@ -65,7 +69,8 @@ async def test_the_target_fails_on_the_request_and_comes_back() -> None:
         assert await ref.ask("x") == "x"
 
 
-async def test_the_target_stops_normally_before_it_gets_there() -> None:
+async def test_target_stops_before_the_ask() -> None:
+    """An ask whose target stops before it handles the ask raises ActorTerminated with the reason."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
 
@@ -86,14 +91,16 @@ async def test_the_target_stops_normally_before_it_gets_there() -> None:
         gate.set()
 
 
-async def test_a_stopping_target_answers_the_request_it_has_in_hand() -> None:
+async def test_stopping_target_answers_the_current_ask() -> None:
+    """A target that stops itself while it handles an ask still answers it."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         assert await ref.ask("normal") == "normal"
         assert await ref.terminated() == Normal()
 
 
-async def test_timeout_and_the_caller_is_free_to_go_on(autojump_clock: MockClock) -> None:
+async def test_timeout_frees_the_caller(autojump_clock: MockClock) -> None:
+    """An ask that times out raises AskTimeout, a TimeoutError, and the caller may ask again."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         begin = autojump_clock.current_time()
@@ -104,7 +111,8 @@ async def test_timeout_and_the_caller_is_free_to_go_on(autojump_clock: MockClock
         assert await ref.ask("x", timeout=3) == "x"
 
 
-async def test_a_request_given_up_before_its_turn_is_never_handled(autojump_clock: MockClock) -> None:
+async def test_abandoned_ask_is_not_handled(autojump_clock: MockClock) -> None:
+    """An ask that timed out in the mailbox is not handled and is no dead letter."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         gate = trio.Event()
@@ -124,7 +132,8 @@ async def test_a_request_given_up_before_its_turn_is_never_handled(autojump_cloc
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_a_timeout_counts_the_wait_for_room(autojump_clock: MockClock) -> None:
+async def test_timeout_includes_the_wait_for_room(autojump_clock: MockClock) -> None:
+    """The timeout of an ask includes the wait for room in the mailbox."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=1)
@@ -137,7 +146,8 @@ async def test_a_timeout_counts_the_wait_for_room(autojump_clock: MockClock) -> 
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_a_cancelled_ask_cancels_the_work_for_it() -> None:
+async def test_cancelled_ask_cancels_its_handler() -> None:
+    """A cancelled ask cancels its handler, and the actor goes on without a restart."""
     async with open_system() as system:
         ended = trio.Event()
 
@@ -157,7 +167,8 @@ async def test_a_cancelled_ask_cancels_the_work_for_it() -> None:
         assert ref.statistics().restarts == 0
 
 
-async def test_an_unknown_request_harms_nobody() -> None:
+async def test_unknown_ask() -> None:
+    """An ask with an unknown message raises MessageUnhandled and is a dead letter; the actor goes on."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         with system.dead_letters() as letters:
@@ -167,7 +178,8 @@ async def test_an_unknown_request_harms_nobody() -> None:
         assert await ref.ask("x") == "x"
 
 
-async def test_a_deferred_reply_that_never_comes_fails_with_the_incarnation() -> None:
+async def test_deferred_ask_fails_with_its_incarnation() -> None:
+    """An ask whose deferred reply was not sent fails when the incarnation ends."""
     kept: list[Reply] = []
 
     async def defer(member: Member) -> None:
@@ -189,7 +201,9 @@ async def test_a_deferred_reply_that_never_comes_fails_with_the_incarnation() ->
         await ref.stop()
 
 
-async def test_a_deferred_reply_can_be_an_error_and_one_too_many_is_a_dead_letter() -> None:
+async def test_deferred_reply_with_an_error() -> None:
+    """``Reply.fail`` raises its error in the caller; a second reply is a dead letter."""
+
     async def refuse(member: Member) -> None:
         reply = member.context.defer()
         assert reply.wanted
@@ -206,7 +220,8 @@ async def test_a_deferred_reply_can_be_an_error_and_one_too_many_is_a_dead_lette
 
 
 @pytest.mark.parametrize("overflow", [Overflow.REJECT, Overflow.DROP_NEW, Overflow.DROP_OLDEST])
-async def test_a_request_that_is_refused_or_dropped_fails_at_once(overflow: Overflow) -> None:
+async def test_dropped_ask_raises_mailbox_full(overflow: Overflow) -> None:
+    """An ask that a full mailbox rejects or drops raises MailboxFull at once."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=1, overflow=overflow)
@@ -229,7 +244,9 @@ async def test_a_request_that_is_refused_or_dropped_fails_at_once(overflow: Over
         ref.kill()
 
 
-async def test_calling_itself_is_refused_at_once() -> None:
+async def test_asking_itself_is_refused() -> None:
+    """An actor that asks itself fails at once, instead of waiting for ever."""
+
     async def ask_itself(member: Member) -> object:
         return await member.ref.ask("x")
 
@@ -242,7 +259,8 @@ async def test_calling_itself_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("restart", list(Restart))
-async def test_killed_while_it_handles_the_request(restart: Restart) -> None:
+async def test_target_killed_while_it_handles_the_ask(restart: Restart) -> None:
+    """An ask raises ActorTerminated if its target is killed, or ActorRestarted if the target restarts."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World(), restart=restart)
 
@@ -258,7 +276,8 @@ async def test_killed_while_it_handles_the_request(restart: Restart) -> None:
         ref.kill()
 
 
-async def test_the_target_is_shut_down_while_it_handles_the_request(autojump_clock: MockClock) -> None:
+async def test_target_stopped_while_it_handles_the_ask(autojump_clock: MockClock) -> None:
+    """An ask raises ActorTerminated if its target is stopped and does not finish in time."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
 

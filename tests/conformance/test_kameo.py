@@ -1,4 +1,4 @@
-"""What Kameo's tests hold a mailbox to, over restarts and stops."""
+"""The mailbox over restarts and stops, after Kameo's tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from _probes import Member, World, crash, hang
 from actors import ActorTerminated, Killed, Restart, Shutdown, Undelivered, open_system
 
 
-async def test_the_order_of_messages_is_kept_across_a_restart() -> None:
+async def test_message_order_across_a_restart() -> None:
+    """Messages keep their order across a restart."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, restart=Restart.PERMANENT)
@@ -21,7 +22,8 @@ async def test_the_order_of_messages_is_kept_across_a_restart() -> None:
         assert world.starts["a"] == 2
 
 
-async def test_senders_that_wait_during_a_restart_are_served_in_their_order() -> None:
+async def test_senders_waiting_during_a_restart() -> None:
+    """Senders that wait for room during a restart are served in their order."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -42,7 +44,8 @@ async def test_senders_that_wait_during_a_restart_are_served_in_their_order() ->
         assert world.received == [0, 1, 2, 3, 4, "last"]
 
 
-async def test_what_was_not_delivered_is_handed_over_in_order() -> None:
+async def test_undelivered_messages_are_dead_letters_in_order() -> None:
+    """Messages of a killed actor are dead letters in their order: the one in hand FAILED, the others TERMINATED."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         await ref.tell(hang)
@@ -62,7 +65,8 @@ async def test_what_was_not_delivered_is_handed_over_in_order() -> None:
         assert {letter.path for letter in taken} == {ref.path}
 
 
-async def test_a_graceful_stop_drains_and_then_refuses() -> None:
+async def test_draining_stop_refuses_new_messages() -> None:
+    """A draining stop handles the messages in the mailbox and refuses new ones."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -96,7 +100,8 @@ async def test_a_graceful_stop_drains_and_then_refuses() -> None:
         assert system.statistics().dead_letters == 0
 
 
-async def test_a_stop_without_draining_hurries_one_that_drains() -> None:
+async def test_stop_without_drain_ends_a_drain() -> None:
+    """A stop without draining ends a drain that is under way."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -121,7 +126,8 @@ async def test_a_stop_without_draining_hurries_one_that_drains() -> None:
         assert system.statistics().dead_letters == 1
 
 
-async def test_a_drain_that_takes_too_long_is_cut_off(autojump_clock: trio.testing.MockClock) -> None:
+async def test_drain_ends_at_its_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    """A drain that exceeds its timeout is cancelled, and the rest are dead letters."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)

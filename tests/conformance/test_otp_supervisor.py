@@ -1,4 +1,4 @@
-"""What OTP's supervisor_SUITE holds a supervisor to."""
+"""The rules of OTP supervisors, after supervisor_SUITE."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ PERMANENT, TRANSIENT, TEMPORARY = Restart.PERMANENT, Restart.TRANSIENT, Restart.
         (TEMPORARY, "kill", "nothing"),
     ],
 )
-async def test_restart_type_decides_what_follows_each_ending(restart: Restart, ending: object, follows: str) -> None:
+async def test_restart_type_and_exit_reason(restart: Restart, ending: object, follows: str) -> None:
+    """The restart type and the exit reason decide whether a child restarts, keeps its spec or leaves none."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a", restart)]))
@@ -67,6 +68,7 @@ async def test_restart_type_decides_what_follows_each_ending(restart: Restart, e
 
 
 async def test_children_start_in_order_and_stop_in_reverse() -> None:
+    """Children start in the order of the spec, and stop in the reverse order."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member(name) for name in "abc"]))
@@ -75,7 +77,8 @@ async def test_children_start_in_order_and_stop_in_reverse() -> None:
         assert world.take() == [("stop", "c"), ("stop", "b"), ("stop", "a")]
 
 
-async def test_a_child_that_cannot_start_undoes_the_start() -> None:
+async def test_failed_child_undoes_the_start() -> None:
+    """If a child cannot start, the children before it stop and ``supervise`` raises its error."""
     async with open_system() as system:
         world = World()
         world.fail_start("b", 1, OSError("no"))
@@ -85,7 +88,8 @@ async def test_a_child_that_cannot_start_undoes_the_start() -> None:
         assert system.statistics().actors == 0
 
 
-async def test_one_for_one_restarts_only_the_one() -> None:
+async def test_one_for_one() -> None:
+    """ONE_FOR_ONE restarts only the failed child."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member(name) for name in "abc"]))
@@ -94,6 +98,7 @@ async def test_one_for_one_restarts_only_the_one() -> None:
 
 
 async def test_failed_restarts_count_and_escalate() -> None:
+    """Failed restarts count; a supervisor over its limit fails, and its own supervisor restarts it or gives up."""
     async with open_system() as system:
         world = World()
         inner = SupervisorSpec(children=[world.member("leaf")], max_restarts=2)
@@ -111,7 +116,8 @@ async def test_failed_restarts_count_and_escalate() -> None:
         assert "/outer gave up" in str(reason.exception)
 
 
-async def test_an_escalation_restarts_the_supervisor_from_its_spec() -> None:
+async def test_restarted_supervisor_has_its_spec() -> None:
+    """A supervisor that is restarted starts the children of its spec, without those that were added."""
     async with open_system() as system:
         world = World()
         inner = SupervisorSpec(children=[world.member("a"), world.member("b")], max_restarts=0)
@@ -129,7 +135,8 @@ async def test_an_escalation_restarts_the_supervisor_from_its_spec() -> None:
         assert not a.alive
 
 
-async def test_the_window_slides(autojump_clock: MockClock) -> None:
+async def test_restart_window_slides(autojump_clock: MockClock) -> None:
+    """Only restarts within the last ``max_seconds`` count towards ``max_restarts``."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], max_restarts=2, max_seconds=10)
@@ -146,7 +153,8 @@ async def test_the_window_slides(autojump_clock: MockClock) -> None:
         assert autojump_clock.current_time() == pytest.approx(25)
 
 
-async def test_intensity_is_counted_over_all_children() -> None:
+async def test_limit_counts_all_children() -> None:
+    """The restarts of all children count towards one limit."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member(name) for name in "abc"], max_restarts=2)
@@ -157,7 +165,8 @@ async def test_intensity_is_counted_over_all_children() -> None:
         assert not supervisor.alive
 
 
-async def test_no_restart_is_allowed_with_an_intensity_of_0() -> None:
+async def test_zero_restarts_allowed() -> None:
+    """With ``max_restarts=0`` the first failure ends the supervisor."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], max_restarts=0)
@@ -167,7 +176,8 @@ async def test_no_restart_is_allowed_with_an_intensity_of_0() -> None:
         assert world.starts["a"] == 1
 
 
-async def test_a_supervisor_answers_while_a_restart_hangs() -> None:
+async def test_supervisor_answers_while_a_restart_hangs() -> None:
+    """A supervisor answers calls and starts children while the restart of a child hangs."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a"), world.member("b")]))
@@ -183,7 +193,8 @@ async def test_a_supervisor_answers_while_a_restart_hangs() -> None:
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
-async def test_a_supervisor_answers_while_restarts_fail_without_end(strategy: Strategy) -> None:
+async def test_supervisor_answers_while_restarts_fail(strategy: Strategy) -> None:
+    """A supervisor answers calls while the restarts of a child fail again and again."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(strategy, [world.member("a")], max_restarts=10**9))
@@ -199,7 +210,8 @@ async def test_a_supervisor_answers_while_restarts_fail_without_end(strategy: St
         assert await child(supervisor, "b").ask("up") == "up"
 
 
-async def test_a_child_that_does_not_stop_in_time_is_killed(autojump_clock: MockClock) -> None:
+async def test_child_that_exceeds_its_shutdown_is_killed(autojump_clock: MockClock) -> None:
+    """A child that does not stop within its ``shutdown`` time is killed."""
     async with open_system() as system:
         world = World()
         world.on_stop["a"] = hang
@@ -211,7 +223,8 @@ async def test_a_child_that_does_not_stop_in_time_is_killed(autojump_clock: Mock
         assert await ref.terminated() == Killed()
 
 
-async def test_a_brutal_kill_waits_for_nothing(autojump_clock: MockClock) -> None:
+async def test_shutdown_of_zero_kills_at_once(autojump_clock: MockClock) -> None:
+    """A child with ``shutdown=0`` is killed at once, without ``stopping()``."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a", shutdown=0)]))
@@ -225,7 +238,9 @@ async def test_a_brutal_kill_waits_for_nothing(autojump_clock: MockClock) -> Non
         assert world.take() == [("start", "a")]
 
 
-async def test_an_infinite_shutdown_waits_as_long_as_it_takes(autojump_clock: MockClock) -> None:
+async def test_infinite_shutdown(autojump_clock: MockClock) -> None:
+    """A child with an infinite ``shutdown`` has as much time as it needs."""
+
     async def slow(_: Member) -> None:
         await trio.sleep(10_000)
 
@@ -240,7 +255,9 @@ async def test_an_infinite_shutdown_waits_as_long_as_it_takes(autojump_clock: Mo
         assert await ref.terminated() == Shutdown()
 
 
-async def test_a_dynamic_supervisor_stops_its_children_in_parallel(autojump_clock: MockClock) -> None:
+async def test_dynamic_children_stop_in_parallel(autojump_clock: MockClock) -> None:
+    """A DYNAMIC supervisor stops its children at the same time."""
+
     async def slow(_: Member) -> None:
         await trio.sleep(2)
 
@@ -256,25 +273,28 @@ async def test_a_dynamic_supervisor_stops_its_children_in_parallel(autojump_cloc
         assert system.statistics().actors == 0
 
 
-def significant(world: World, name: str, restart: Restart = TRANSIENT) -> ChildSpec:
+def significant_member(world: World, name: str, restart: Restart = TRANSIENT) -> ChildSpec:
+    """Return the spec of a significant child."""
     return world.member(name, restart, significant=True)
 
 
 @pytest.mark.parametrize("ending", ["normal", "shutdown"])
-async def test_any_significant_child_that_ends_ends_its_supervisor(ending: str) -> None:
+async def test_auto_shutdown_any(ending: str) -> None:
+    """With ANY the end of one significant child ends the supervisor with Shutdown()."""
     async with open_system() as system:
         world = World()
-        children = [world.member("a"), significant(world, "s"), significant(world, "t")]
+        children = [world.member("a"), significant_member(world, "s"), significant_member(world, "t")]
         supervisor = await system.supervise(SupervisorSpec(children=children, auto_shutdown=AutoShutdown.ANY))
         await child(supervisor, "s").tell(ending)
         assert await supervisor.terminated() == Shutdown()
         assert system.statistics().actors == 0
 
 
-async def test_all_significant_children_have_to_end() -> None:
+async def test_auto_shutdown_all() -> None:
+    """With ALL the end of the last significant child ends the supervisor."""
     async with open_system() as system:
         world = World()
-        children = [world.member("a"), significant(world, "s"), significant(world, "t", TEMPORARY)]
+        children = [world.member("a"), significant_member(world, "s"), significant_member(world, "t", TEMPORARY)]
         supervisor = await system.supervise(SupervisorSpec(children=children, auto_shutdown=AutoShutdown.ALL))
         await child(supervisor, "s").tell("normal")
         await trio.testing.wait_all_tasks_blocked()
@@ -283,10 +303,11 @@ async def test_all_significant_children_have_to_end() -> None:
         assert await supervisor.terminated() == Shutdown()
 
 
-async def test_a_significant_child_that_is_restarted_or_dismissed_ends_nobody() -> None:
+async def test_restarted_or_terminated_significant_child() -> None:
+    """A significant child that is restarted or terminated by a call does not end its supervisor."""
     async with open_system() as system:
         world = World()
-        children = [significant(world, "s"), significant(world, "t")]
+        children = [significant_member(world, "s"), significant_member(world, "t")]
         supervisor = await system.supervise(SupervisorSpec(children=children, auto_shutdown=AutoShutdown.ANY))
         await crash(child(supervisor, "s"))
         await supervisor.terminate_child("t")
@@ -295,10 +316,11 @@ async def test_a_significant_child_that_is_restarted_or_dismissed_ends_nobody() 
         assert world.starts["s"] == 2
 
 
-async def test_an_automatic_shutdown_brings_a_permanent_supervisor_back() -> None:
+async def test_permanent_supervisor_restarts_after_auto_shutdown() -> None:
+    """A permanent supervisor is restarted after its automatic shutdown."""
     async with open_system() as system:
         world = World()
-        inner = SupervisorSpec(children=[significant(world, "s")], auto_shutdown=AutoShutdown.ANY)
+        inner = SupervisorSpec(children=[significant_member(world, "s")], auto_shutdown=AutoShutdown.ANY)
         outer = await system.supervise(SupervisorSpec(children=[ChildSpec("inner", inner)]), "outer")
         leaf = system.find("/outer/inner/s")
         assert leaf is not None
@@ -308,7 +330,8 @@ async def test_an_automatic_shutdown_brings_a_permanent_supervisor_back() -> Non
         assert outer.statistics().children_restarted == 1
 
 
-async def test_children_are_added_restarted_and_deleted_by_id() -> None:
+async def test_child_calls_by_id() -> None:
+    """Children are started, terminated, restarted and deleted by id, each only in the right state."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec())
@@ -333,7 +356,8 @@ async def test_children_are_added_restarted_and_deleted_by_id() -> None:
             supervisor.delete_child("a")
 
 
-async def test_a_restart_by_hand_that_fails_keeps_the_spec() -> None:
+async def test_failed_restart_child_keeps_the_spec() -> None:
+    """A failed ``restart_child`` raises the error and keeps the spec."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")]))
@@ -358,8 +382,8 @@ async def test_a_restart_by_hand_that_fails_keeps_the_spec() -> None:
         (lambda w: w.member("a", backoff=Backoff(-1, 1)), "minimum of a backoff"),
         (lambda _: SupervisorSpec(auto_shutdown="some"), "auto_shutdown"),
         (lambda _: SupervisorSpec(max_children=3), "max_children"),
-        (lambda w: SupervisorSpec(children=[significant(w, "s")]), "auto_shutdown"),
-        (lambda w: significant(w, "s", PERMANENT), "significant"),
+        (lambda w: SupervisorSpec(children=[significant_member(w, "s")]), "auto_shutdown"),
+        (lambda w: significant_member(w, "s", PERMANENT), "significant"),
         (lambda w: w.member("a", shutdown=-1), "shutdown"),
         (lambda w: w.member("a/b"), "id"),
         (lambda w: w.member(""), "id"),
@@ -372,13 +396,16 @@ async def test_a_restart_by_hand_that_fails_keeps_the_spec() -> None:
         (lambda _: SupervisorSpec(children=[3]), "children must be ChildSpecs"),  # type: ignore[list-item]  # as above
     ],
 )
-def test_a_spec_that_cannot_be_run_is_refused_by_name(build: object, field: str) -> None:
+def test_bad_spec_is_refused_by_name(build: object, field: str) -> None:
+    """A spec that cannot work raises SpecError with the name of the field."""
     assert callable(build)
     with pytest.raises(SpecError, match=field):
         build(World())
 
 
-async def test_many_children_cost_the_same_each() -> None:
+async def test_cost_of_many_children_is_linear() -> None:
+    """Starting and stopping ten times as many children takes about ten times as many task steps."""
+
     async def steps(count: int) -> int:
         instrument = Steps()
         async with open_system() as system:
@@ -397,7 +424,8 @@ async def test_many_children_cost_the_same_each() -> None:
     assert many < few * 10 * 1.1
 
 
-async def test_a_supervisor_that_gives_up_while_it_starts_fails_its_start() -> None:
+async def test_supervisor_that_gives_up_during_start() -> None:
+    """A supervisor that exceeds its limit while it starts raises RestartLimit from ``supervise``."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         world.on_start["b"] = hang
@@ -415,7 +443,8 @@ async def test_a_supervisor_that_gives_up_while_it_starts_fails_its_start() -> N
         assert system.statistics().actors == 0
 
 
-async def test_a_child_added_by_hand_that_cannot_start_is_not_kept() -> None:
+async def test_failed_start_child_leaves_no_entry() -> None:
+    """A child whose ``start_child`` fails has no entry."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec())

@@ -1,4 +1,4 @@
-"""What OTP's supervisor_SUITE holds the group strategies to: one_for_all and rest_for_one."""
+"""The group strategies ONE_FOR_ALL and REST_FOR_ONE, after OTP's supervisor_SUITE."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ PERMANENT, TRANSIENT, TEMPORARY = Restart.PERMANENT, Restart.TRANSIENT, Restart.
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
-async def test_a_temporary_bystander_does_not_come_back_with_its_group(strategy: Strategy) -> None:
+async def test_temporary_member_is_not_restarted(strategy: Strategy) -> None:
+    """A temporary member stops with its group and is not started again."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=strategy, children=[world.member("a"), world.member("t", TEMPORARY)])
@@ -44,7 +45,8 @@ async def test_a_temporary_bystander_does_not_come_back_with_its_group(strategy:
 
 
 @pytest.mark.parametrize("strategy", list(Strategy)[:3])
-async def test_a_temporary_child_that_fails_restarts_nobody(strategy: Strategy) -> None:
+async def test_failed_temporary_child_restarts_no_other(strategy: Strategy) -> None:
+    """A temporary child that fails is removed, and no other child restarts."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(
@@ -56,7 +58,8 @@ async def test_a_temporary_child_that_fails_restarts_nobody(strategy: Strategy) 
         assert supervisor.alive
 
 
-async def test_one_for_all_stops_in_reverse_and_starts_in_order() -> None:
+async def test_one_for_all_order() -> None:
+    """ONE_FOR_ALL stops all members from last to first and starts them in order, with the same refs."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
@@ -70,7 +73,8 @@ async def test_one_for_all_stops_in_reverse_and_starts_in_order() -> None:
         assert [await ref.ask("up") for ref in refs] == ["up"] * 3
 
 
-async def test_rest_for_one_restarts_what_was_started_after_it() -> None:
+async def test_rest_for_one_order() -> None:
+    """REST_FOR_ONE restarts the failed child and the children after it."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member(name) for name in "abc"])
@@ -82,7 +86,8 @@ async def test_rest_for_one_restarts_what_was_started_after_it() -> None:
         assert world.take() == [("stop", "c"), ("start", "c")]
 
 
-async def test_one_for_all_tries_again_when_another_child_fails_to_restart() -> None:
+async def test_one_for_all_retries_a_failed_start() -> None:
+    """If a member fails to start in a ONE_FOR_ALL restart, the whole group is restarted again."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
@@ -90,13 +95,14 @@ async def test_one_for_all_tries_again_when_another_child_fails_to_restart() -> 
         world.fail_start("b", 1)
         world.take()
         await crash(child(supervisor, "c"))
-        started = [name for what, name in world.take() if what == "start"]
+        started = [name for event, name in world.take() if event == "start"]
         assert started == ["a", "a", "b", "c"]
         assert supervisor.statistics().children_restarted == 2
         assert supervisor.counts().active == 3
 
 
-async def test_rest_for_one_goes_on_from_the_child_that_failed_to_restart() -> None:
+async def test_rest_for_one_retries_a_failed_start() -> None:
+    """If a member fails to start in a REST_FOR_ONE restart, the group restarts from that member."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member(name) for name in "abcd"])
@@ -104,13 +110,14 @@ async def test_rest_for_one_goes_on_from_the_child_that_failed_to_restart() -> N
         world.fail_start("c", 1)
         world.take()
         await crash(child(supervisor, "b"))
-        started = [name for what, name in world.take() if what == "start"]
+        started = [name for event, name in world.take() if event == "start"]
         assert started == ["b", "c", "d"]
         assert world.starts == {"a": 1, "b": 2, "c": 3, "d": 2}
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
-async def test_a_group_whose_other_child_keeps_failing_ends_its_supervisor(strategy: Strategy) -> None:
+async def test_group_that_keeps_failing_gives_up(strategy: Strategy) -> None:
+    """A supervisor whose group cannot start within its limit gives up with the last error as the cause."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=strategy, children=[world.member("a"), world.member("b")], max_restarts=3)
@@ -125,7 +132,8 @@ async def test_a_group_whose_other_child_keeps_failing_ends_its_supervisor(strat
         assert system.statistics().actors == 1
 
 
-async def test_a_member_that_crashes_while_its_group_starts_is_restarted_with_it() -> None:
+async def test_failure_during_a_group_start() -> None:
+    """If a member that is up fails while its group starts, the group restarts once more."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member("a"), world.member("b")])
@@ -144,7 +152,8 @@ async def test_a_member_that_crashes_while_its_group_starts_is_restarted_with_it
         assert supervisor.counts().active == 2
 
 
-async def test_a_group_restart_brings_back_members_that_had_ended() -> None:
+async def test_group_restart_starts_ended_members() -> None:
+    """A group restart also starts transient members that ended normally before."""
     async with open_system() as system:
         world = World()
         children = [world.member("a"), world.member("b", TRANSIENT)]
@@ -156,7 +165,8 @@ async def test_a_group_restart_brings_back_members_that_had_ended() -> None:
         assert supervisor.counts().active == 2
 
 
-async def test_a_group_restart_leaves_a_child_that_is_being_added_alone() -> None:
+async def test_group_restart_ignores_a_starting_child() -> None:
+    """A group restart leaves a child alone that ``start_child`` is starting."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         gate = trio.Event()
@@ -176,7 +186,8 @@ async def test_a_group_restart_leaves_a_child_that_is_being_added_alone() -> Non
         assert supervisor.counts().active == 3
 
 
-async def test_a_member_terminated_while_its_group_starts_is_no_failed_restart() -> None:
+async def test_member_terminated_during_a_group_start() -> None:
+    """A member that is terminated while its group starts does not count as a failed restart."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
@@ -190,9 +201,8 @@ async def test_a_member_terminated_while_its_group_starts_is_no_failed_restart()
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
-async def test_a_member_terminated_during_the_backoff_of_its_group_stays_down(
-    strategy: Strategy, autojump_clock: MockClock
-) -> None:
+async def test_member_terminated_during_the_backoff(strategy: Strategy, autojump_clock: MockClock) -> None:
+    """A member that is terminated during the backoff of its group stays down until the next group restart."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy, [world.member(name) for name in "abc"], backoff=Backoff(5, 5))
@@ -211,7 +221,9 @@ async def test_a_member_terminated_during_the_backoff_of_its_group_stays_down(
         assert [info.state for info in supervisor.children()] == ["running"] * 3
 
 
-async def test_no_member_starts_while_its_supervisor_stops(autojump_clock: MockClock) -> None:
+async def test_stopping_supervisor_starts_no_member(autojump_clock: MockClock) -> None:
+    """No member starts while its supervisor stops, also after a backoff."""
+
     async def slow(_: Member) -> None:
         await trio.sleep(5)
 
@@ -228,7 +240,8 @@ async def test_no_member_starts_while_its_supervisor_stops(autojump_clock: MockC
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
-async def test_a_member_that_fails_while_a_later_one_starts_cuts_that_start_short(strategy: Strategy) -> None:
+async def test_failed_member_interrupts_a_later_start(strategy: Strategy) -> None:
+    """A member that fails while a later one starts interrupts that start, and the group restarts."""
     # The later one may be waiting for the one that failed: to wait for its start would be to wait for ever.
     async with open_system() as system:
         world = World()
@@ -247,9 +260,10 @@ async def test_a_member_that_fails_while_a_later_one_starts_cuts_that_start_shor
         assert supervisor.statistics().children_restarted == 2
 
 
-async def test_an_earlier_member_that_fails_while_the_rest_is_halted_is_started_before_it(
+async def test_earlier_member_fails_during_the_halt(
     autojump_clock: MockClock,
 ) -> None:
+    """An earlier member that fails while the group is halted is started first."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"]))
@@ -264,7 +278,8 @@ async def test_an_earlier_member_that_fails_while_the_rest_is_halted_is_started_
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_a_member_that_fails_while_its_group_is_halted_is_no_further_failure(autojump_clock: MockClock) -> None:
+async def test_member_failing_during_the_halt_counts_once(autojump_clock: MockClock) -> None:
+    """A member that fails while its group is halted is not counted as one more failure."""
     async with open_system() as system:
         world = World()
         children = [world.member(name) for name in "abc"]
@@ -278,7 +293,8 @@ async def test_a_member_that_fails_while_its_group_is_halted_is_no_further_failu
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_an_earlier_member_that_fails_during_the_backoff_is_started_first(autojump_clock: MockClock) -> None:
+async def test_earlier_member_fails_during_the_backoff(autojump_clock: MockClock) -> None:
+    """An earlier member that fails during the backoff of the group is started first."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"], backoff=Backoff(4, 9))
@@ -290,10 +306,11 @@ async def test_an_earlier_member_that_fails_during_the_backoff_is_started_first(
         await crash(child(supervisor, "a"))
         await child(supervisor, "c").ask("up")
         assert trio.current_time() - begin == pytest.approx(5)
-        assert [name for what, name in world.take() if what == "start"] == ["a", "b", "c"]
+        assert [name for event, name in world.take() if event == "start"] == ["a", "b", "c"]
 
 
-async def test_a_child_added_and_failed_during_a_group_restart_does_not_keep_the_group_from_starting() -> None:
+async def test_added_child_fails_during_a_group_restart() -> None:
+    """A child that is added and fails during a group restart does not stop the group from starting."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"]))
@@ -311,7 +328,8 @@ async def test_a_child_added_and_failed_during_a_group_restart_does_not_keep_the
         assert world.starts == {"a": 1, "b": 2, "c": 2, "d": 2}
 
 
-async def test_the_backoff_of_a_group_grows_while_a_member_fails_to_start(autojump_clock: MockClock) -> None:
+async def test_group_backoff_grows(autojump_clock: MockClock) -> None:
+    """The backoff of a group grows while one of its members fails to start."""
     async with open_system() as system:
         world = World()
         children = [world.member("a"), world.member("b")]
@@ -324,15 +342,14 @@ async def test_the_backoff_of_a_group_grows_while_a_member_fails_to_start(autoju
         assert trio.current_time() - begin == pytest.approx(1 + 2 + 4)
 
 
-@pytest.mark.parametrize("who", ["b", "c"])
-async def test_the_shutdown_time_ends_a_member_that_hangs_shielded_in_a_group_restart(
-    who: str, autojump_clock: MockClock
-) -> None:
+@pytest.mark.parametrize("name", ["b", "c"])
+async def test_shielded_member_in_a_group_restart(name: str, autojump_clock: MockClock) -> None:
+    """A member that hangs shielded in a group restart is ended one second after its ``shutdown`` time."""
     async with open_system() as system:
         world = World()
         children = [world.member(name, shutdown=2) for name in "abc"]
         supervisor = await system.supervise(SupervisorSpec("one_for_all", children))
-        world.on_stop[who] = hang_shielded
+        world.on_stop[name] = hang_shielded
         begin = autojump_clock.current_time()
         again = second_start(world, "c")
         await child(supervisor, "b").tell(ValueError("crash"))
@@ -342,7 +359,8 @@ async def test_the_shutdown_time_ends_a_member_that_hangs_shielded_in_a_group_re
         world.on_stop.clear()
 
 
-async def test_a_supervisor_answers_while_a_member_takes_an_infinite_time_to_stop(autojump_clock: MockClock) -> None:
+async def test_supervisor_answers_while_a_member_stops(autojump_clock: MockClock) -> None:
+    """A supervisor answers calls while a member with an infinite ``shutdown`` stops."""
     async with open_system() as system:
         world = World()
         children = [world.member(name, shutdown=math.inf) for name in "abc"]
@@ -363,9 +381,10 @@ async def test_a_supervisor_answers_while_a_member_takes_an_infinite_time_to_sto
         assert system.statistics().actors == 0
 
 
-async def test_one_child_that_hangs_after_its_own_failure_is_ended_by_its_shutdown_time(
+async def test_failed_child_that_hangs_shielded(
     autojump_clock: MockClock,
 ) -> None:
+    """A failed child that hangs shielded in ``stopping()`` is ended one second after its ``shutdown`` time."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a", shutdown=2)]))
@@ -379,6 +398,8 @@ async def test_one_child_that_hangs_after_its_own_failure_is_ended_by_its_shutdo
 
 
 def sleep_for(seconds: float) -> Callable[[Member], Awaitable[None]]:
+    """Return code that sleeps."""
+
     async def slow(_: Member) -> None:
         await trio.sleep(seconds)
 
@@ -386,7 +407,7 @@ def sleep_for(seconds: float) -> Callable[[Member], Awaitable[None]]:
 
 
 def second_start(world: World, name: str) -> trio.Event:
-    """What is set when that member's second incarnation starts."""
+    """Return an event that is set when the member starts for the second time."""
     event = trio.Event()
 
     async def note(_: Member) -> None:
@@ -398,7 +419,9 @@ def second_start(world: World, name: str) -> trio.Event:
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
-async def test_a_member_started_by_hand_that_fails_as_soon_as_it_is_up_comes_back(strategy: Strategy) -> None:
+async def test_restarted_member_fails_at_once(strategy: Strategy) -> None:
+    """A member that fails as soon as ``restart_child`` has started it is restarted."""
+
     async def fail_at_once(member: Member) -> None:
         if world.starts["a"] % 2 == 0:
             member.ref.tell_nowait(ValueError("at once"))
@@ -407,7 +430,7 @@ async def test_a_member_started_by_hand_that_fails_as_soon_as_it_is_up_comes_bac
         world = World()
         world.on_start["a"] = fail_at_once
         supervisor = await system.supervise(SupervisorSpec(strategy, [world.member("a")], max_restarts=100), "top")
-        for _ in range(20):  # in whatever order those who hear of it go on
+        for _ in range(20):  # in whatever order those name hear of it go on
             await supervisor.terminate_child("a")
             await supervisor.restart_child("a")
             await trio.testing.wait_all_tasks_blocked()

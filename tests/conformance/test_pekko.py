@@ -1,4 +1,4 @@
-"""What Pekko's tests hold backoff, stash, ask, restarts and death watch to."""
+"""Backoff, stash, ask, restarts, death watch and timers, after Pekko's tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def test_backoff_doubles_from_1_s_to_2_s(autojump_clock: MockClock) -> None:
+async def test_backoff_doubles_with_each_restart(autojump_clock: MockClock) -> None:
+    """The delay before a restart doubles with each failure."""
     async with open_system() as system:
         world = World()
         starts: list[float] = []
@@ -57,7 +58,8 @@ async def test_backoff_doubles_from_1_s_to_2_s(autojump_clock: MockClock) -> Non
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_backoff_begins_again_after_a_time_of_health(autojump_clock: MockClock) -> None:
+async def test_backoff_resets_after_a_healthy_time(autojump_clock: MockClock) -> None:
+    """The backoff starts again at its minimum after the child has run for ``healthy_after`` seconds."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 9))
@@ -71,6 +73,7 @@ async def test_backoff_begins_again_after_a_time_of_health(autojump_clock: MockC
 
 
 async def test_backoff_never_exceeds_its_maximum(autojump_clock: MockClock) -> None:
+    """The delay before a restart never exceeds the maximum."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 3), max_restarts=100)
@@ -82,7 +85,8 @@ async def test_backoff_never_exceeds_its_maximum(autojump_clock: MockClock) -> N
             assert trio.current_time() - begin == pytest.approx(expected)
 
 
-async def test_messages_wait_in_the_mailbox_during_a_backoff(autojump_clock: MockClock) -> None:
+async def test_messages_wait_during_a_backoff(autojump_clock: MockClock) -> None:
+    """Messages that arrive during a backoff are handled after the restart."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")], backoff=Backoff(10, 10)))
@@ -98,7 +102,8 @@ async def test_messages_wait_in_the_mailbox_during_a_backoff(autojump_clock: Moc
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_a_sender_waits_while_the_mailbox_is_full_during_a_backoff(autojump_clock: MockClock) -> None:
+async def test_sender_waits_during_a_backoff(autojump_clock: MockClock) -> None:
+    """A sender to a mailbox that is full during a backoff waits until the restart."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(lambda: Member("a", world), restart=Restart.PERMANENT, mailbox_size=1)
@@ -117,9 +122,8 @@ async def test_a_sender_waits_while_the_mailbox_is_full_during_a_backoff(autojum
 @pytest.mark.parametrize(
     ("overflow", "handled"), [(Overflow.REJECT, [0, 1]), (Overflow.DROP_NEW, [0, 1]), (Overflow.DROP_OLDEST, [2, 3])]
 )
-async def test_a_mailbox_that_is_full_during_a_backoff_does_what_its_policy_says_and_no_less(
-    overflow: Overflow, handled: list[int], autojump_clock: MockClock
-) -> None:
+async def test_overflow_during_a_backoff(overflow: Overflow, handled: list[int], autojump_clock: MockClock) -> None:
+    """A mailbox that is full during a backoff follows its overflow policy, and loses no other message."""
     async with open_system() as system:
         world = World()
         spec = world.member("a", mailbox=MailboxSpec(size=2, overflow=overflow))
@@ -142,7 +146,8 @@ async def test_a_mailbox_that_is_full_during_a_backoff_does_what_its_policy_says
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_repeated_failures_within_the_limit_end_the_supervisor(autojump_clock: MockClock) -> None:
+async def test_failures_with_backoff_exceed_the_limit(autojump_clock: MockClock) -> None:
+    """Failures with a backoff count towards the restart limit."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 1), max_restarts=2, max_seconds=60)
@@ -157,7 +162,8 @@ async def test_repeated_failures_within_the_limit_end_the_supervisor(autojump_cl
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_a_full_stash_raises_and_the_message_is_still_in_hand() -> None:
+async def test_full_stash_raises() -> None:
+    """``stash`` raises StashFull when the stash is full, and the message stays in hand."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(lambda: Member("a", world), stash_size=1)
@@ -177,7 +183,9 @@ async def test_a_full_stash_raises_and_the_message_is_still_in_hand() -> None:
         assert ref.statistics().stashed == 1
 
 
-async def test_what_was_stashed_comes_first_and_in_order() -> None:
+async def test_unstash_order() -> None:
+    """Stashed messages and asks are handled before the mailbox, in their order."""
+
     class Gate(Actor):
         def __init__(self) -> None:
             self.open = False
@@ -213,7 +221,8 @@ async def test_what_was_stashed_comes_first_and_in_order() -> None:
         assert answers == ["asked"]
 
 
-async def test_a_restart_puts_the_stash_back_before_the_mailbox() -> None:
+async def test_restart_unstashes() -> None:
+    """A restart puts the stash back before the messages of the mailbox."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(lambda: Member("a", world), restart=Restart.PERMANENT)
@@ -236,7 +245,8 @@ async def test_a_restart_puts_the_stash_back_before_the_mailbox() -> None:
         assert world.received == ["from the stash", "after", "flush"]
 
 
-async def test_children_have_stopped_before_the_new_incarnation_starts() -> None:
+async def test_restart_waits_for_children() -> None:
+    """A new incarnation starts after the children of the old one have stopped."""
     async with open_system() as system:
         world = World()
 
@@ -256,7 +266,8 @@ async def test_children_have_stopped_before_the_new_incarnation_starts() -> None
         assert world.take() == expected
 
 
-async def test_asking_a_terminated_actor_fails_at_once(autojump_clock: MockClock) -> None:
+async def test_ask_to_an_ended_actor_fails_at_once(autojump_clock: MockClock) -> None:
+    """An ask to an actor that has ended raises ActorTerminated at once."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         await ref.stop()
@@ -267,7 +278,8 @@ async def test_asking_a_terminated_actor_fails_at_once(autojump_clock: MockClock
         assert caught.value.reason == Shutdown()
 
 
-async def test_an_ask_fails_at_once_when_its_target_ends(autojump_clock: MockClock) -> None:
+async def test_ask_fails_when_its_target_ends(autojump_clock: MockClock) -> None:
+    """Asks in hand and in the mailbox raise ActorTerminated at once when their target ends."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
         errors: list[ActorTerminated] = []
@@ -288,7 +300,9 @@ async def test_an_ask_fails_at_once_when_its_target_ends(autojump_clock: MockClo
         assert trio.current_time() == pytest.approx(begin)
 
 
-async def test_a_late_reply_is_a_dead_letter(autojump_clock: MockClock) -> None:
+async def test_late_reply_is_a_dead_letter(autojump_clock: MockClock) -> None:
+    """The result of an ask that timed out is a LATE_REPLY dead letter."""
+
     async def stubborn(_: Member) -> str:
         with trio.CancelScope(shield=True):
             await trio.sleep(5)
@@ -306,7 +320,7 @@ async def test_a_late_reply_is_a_dead_letter(autojump_clock: MockClock) -> None:
 
 
 class Watcher(Actor):
-    """Watches what it is told; knows no Terminated when it is ``strict``."""
+    """An actor that watches the refs it receives; if ``strict``, it does not handle Terminated."""
 
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
@@ -326,7 +340,8 @@ class Watcher(Actor):
         return None
 
 
-async def test_a_watcher_that_does_not_handle_the_end_dies_of_it() -> None:
+async def test_unhandled_terminated_is_a_death_pact() -> None:
+    """A watcher that does not handle Terminated fails with DeathPact."""
     async with open_system() as system:
         watcher = await system.spawn(lambda: Watcher(strict=True))
         target = await system.spawn(Member, "a", World())
@@ -337,7 +352,8 @@ async def test_a_watcher_that_does_not_handle_the_end_dies_of_it() -> None:
         assert isinstance(reason.exception, DeathPact)
 
 
-async def test_an_end_is_told_once_however_often_it_was_watched() -> None:
+async def test_watching_twice_notifies_once() -> None:
+    """A target that is watched twice sends one Terminated."""
     async with open_system() as system:
         watcher, target = await system.spawn(Watcher), await system.spawn(Member, "a", World())
         await watcher.ask(target)
@@ -346,7 +362,8 @@ async def test_an_end_is_told_once_however_often_it_was_watched() -> None:
         assert await watcher.ask("news") == (Terminated(target, Shutdown()),)
 
 
-async def test_nothing_is_told_after_unwatch_not_even_what_waits() -> None:
+async def test_unwatch_drops_pending_notifications() -> None:
+    """After ``unwatch`` no Terminated is delivered, not even one that waits already."""
     async with open_system() as system:
         watcher, target = await system.spawn(Watcher), await system.spawn(Member, "a", World())
         await watcher.ask(target)
@@ -365,7 +382,8 @@ async def test_nothing_is_told_after_unwatch_not_even_what_waits() -> None:
         assert await fickle.ask("news") == ()
 
 
-async def test_a_restart_is_no_end_and_its_watches_go_with_the_incarnation() -> None:
+async def test_restart_and_watches() -> None:
+    """A restart of the target sends no Terminated, and a restart of the watcher drops its watches."""
     async with open_system() as system:
         world = World()
         watcher = await system.spawn(Watcher)
@@ -384,7 +402,8 @@ async def test_a_restart_is_no_end_and_its_watches_go_with_the_incarnation() -> 
         assert watcher.statistics().watchers == 0
 
 
-async def test_timers_of_the_old_incarnation_never_reach_the_new_one(autojump_clock: MockClock) -> None:
+async def test_restart_drops_timers(autojump_clock: MockClock) -> None:
+    """Timers of an incarnation, also due ones, do not reach the next incarnation."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, restart=Restart.PERMANENT)
@@ -406,7 +425,8 @@ async def test_timers_of_the_old_incarnation_never_reach_the_new_one(autojump_cl
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_a_cancelled_timer_does_not_come_even_if_it_is_due(autojump_clock: MockClock) -> None:
+async def test_cancelled_timer_is_not_delivered(autojump_clock: MockClock) -> None:
+    """A timer that is cancelled or replaced is not delivered, even if it is due already."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)
@@ -427,7 +447,8 @@ async def test_a_cancelled_timer_does_not_come_even_if_it_is_due(autojump_clock:
         assert autojump_clock.autojump_threshold == 0
 
 
-async def test_a_slow_actor_skips_beats_of_a_periodic_timer(autojump_clock: MockClock) -> None:
+async def test_slow_actor_skips_beats(autojump_clock: MockClock) -> None:
+    """A slow actor gets one message for the beats that it missed."""
     async with open_system() as system:
         ticks: list[float] = []
 
@@ -449,7 +470,8 @@ async def test_a_slow_actor_skips_beats_of_a_periodic_timer(autojump_clock: Mock
         assert [tick - begin for tick in ticks] == pytest.approx([1, 3.5, 6, 8.5])
 
 
-async def test_a_shutdown_waits_for_stopping(autojump_clock: MockClock) -> None:
+async def test_stop_waits_for_stopping(autojump_clock: MockClock) -> None:
+    """``stop`` returns after ``stopping()`` has returned."""
     async with open_system() as system:
         world = World()
 

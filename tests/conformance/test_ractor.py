@@ -1,4 +1,4 @@
-"""What Ractor's tests hold priorities to: kill before stop, stop before lifecycle, lifecycle before data."""
+"""Priorities, after Ractor's tests: kill before stop, stop before lifecycle messages, lifecycle before data."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from _probes import Member, World, hang
 from actors import Killed, Restart, Shutdown, Terminated, open_system
 
 
-async def occupied(ref: object, world: World) -> trio.Event:
-    """Give the actor a message to wait on; what is sent until the event is set meets in its lanes."""
+async def keep_busy(ref: object, world: World) -> trio.Event:
+    """Make the actor wait in a message, and return the event that ends the wait."""
     assert hasattr(ref, "tell")
     gate = trio.Event()
 
@@ -27,6 +27,7 @@ async def occupied(ref: object, world: World) -> trio.Event:
 
 
 async def test_lifecycle_goes_before_data() -> None:
+    """A Terminated is handled before messages that were told earlier."""
     async with open_system() as system:
         world = World()
         ref, target = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
@@ -35,7 +36,7 @@ async def test_lifecycle_goes_before_data() -> None:
             member.context.watch(target)
 
         await ref.ask(watch)
-        gate = await occupied(ref, world)
+        gate = await keep_busy(ref, world)
         await ref.tell("data")
         await target.stop()
         gate.set()
@@ -43,7 +44,8 @@ async def test_lifecycle_goes_before_data() -> None:
         assert world.received == [Terminated(target, Shutdown()), "data", "last"]
 
 
-async def test_a_stop_goes_before_lifecycle_and_data() -> None:
+async def test_stop_goes_before_lifecycle_and_data() -> None:
+    """A stop without draining goes before lifecycle messages and data."""
     async with open_system() as system:
         world = World()
         ref, target = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
@@ -52,7 +54,7 @@ async def test_a_stop_goes_before_lifecycle_and_data() -> None:
             member.context.watch(target)
 
         await ref.ask(watch)
-        gate = await occupied(ref, world)
+        gate = await keep_busy(ref, world)
         await ref.tell("data")
         await target.stop()
         async with trio.open_nursery() as nursery:
@@ -62,11 +64,12 @@ async def test_a_stop_goes_before_lifecycle_and_data() -> None:
         assert world.received == []
 
 
-async def test_a_kill_goes_before_a_stop() -> None:
+async def test_kill_goes_before_stop() -> None:
+    """A kill ends an actor that is stopping, without ``stopping()``."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)
-        await occupied(ref, world)
+        await keep_busy(ref, world)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ref.stop)
             await trio.testing.wait_all_tasks_blocked()
@@ -75,11 +78,12 @@ async def test_a_kill_goes_before_a_stop() -> None:
         assert ("stop", "a") not in world.take()
 
 
-async def test_control_is_never_behind_a_full_mailbox() -> None:
+async def test_stop_passes_a_full_mailbox() -> None:
+    """A stop does not wait behind the messages of a full mailbox."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=1)
-        gate = await occupied(ref, world)
+        gate = await keep_busy(ref, world)
         await ref.tell("data")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ref.stop)
@@ -89,7 +93,8 @@ async def test_control_is_never_behind_a_full_mailbox() -> None:
         assert world.received == []
 
 
-async def test_a_kill_ends_an_actor_that_is_starting_or_stopping() -> None:
+async def test_kill_during_stopping() -> None:
+    """A kill ends an actor that hangs in ``stopping()``."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         world.on_stop["a"] = hang
@@ -100,7 +105,8 @@ async def test_a_kill_ends_an_actor_that_is_starting_or_stopping() -> None:
         assert await stopping.terminated() == Killed()
 
 
-async def test_a_killed_permanent_actor_comes_back_and_a_stopped_one_does_not() -> None:
+async def test_killed_actor_restarts_and_stopped_one_does_not() -> None:
+    """A permanent actor restarts after a kill, and not after a stop."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, restart=Restart.PERMANENT)
@@ -112,11 +118,12 @@ async def test_a_killed_permanent_actor_comes_back_and_a_stopped_one_does_not() 
         assert not ref.alive
 
 
-async def test_nothing_is_handled_after_a_kill_even_when_the_message_in_hand_is_about_to_be_done() -> None:
+async def test_killed_actor_handles_no_more_messages() -> None:
+    """After a kill no more messages are handled, even if the one in hand is about to end."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)
-        gate = await occupied(ref, world)
+        gate = await keep_busy(ref, world)
         for number in range(5):
             await ref.tell(number)
         gate.set()
@@ -126,7 +133,8 @@ async def test_nothing_is_handled_after_a_kill_even_when_the_message_in_hand_is_
         assert system.statistics().dead_letters >= 5
 
 
-async def test_a_kill_ends_work_that_shields_itself_again(autojump_clock: trio.testing.MockClock) -> None:
+async def test_kill_ends_shielded_cleanup(autojump_clock: trio.testing.MockClock) -> None:
+    """A kill ends code that shields itself in its cleanup one second later."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
 
@@ -146,6 +154,7 @@ async def test_a_kill_ends_work_that_shields_itself_again(autojump_clock: trio.t
 
 
 async def test_children_are_killed_with_their_parent() -> None:
+    """The children of a killed actor end with Killed() too."""
     async with open_system() as system:
         world = World()
 
@@ -162,7 +171,8 @@ async def test_children_are_killed_with_their_parent() -> None:
 
 
 @pytest.mark.parametrize("messages", [1, 64, 65, 1000])
-async def test_a_busy_actor_lets_others_have_their_turn(messages: int) -> None:
+async def test_busy_actor_yields(messages: int) -> None:
+    """A busy actor handles at most 64 messages per turn."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=2000)
@@ -177,7 +187,8 @@ async def test_a_busy_actor_lets_others_have_their_turn(messages: int) -> None:
         assert all(later - earlier <= 128 for earlier, later in pairwise([0, *seen]))
 
 
-async def test_a_flood_of_lifecycle_messages_lets_others_have_their_turn() -> None:
+async def test_many_lifecycle_messages_yield() -> None:
+    """An actor with many lifecycle messages handles at most 64 of them per turn."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)

@@ -1,4 +1,4 @@
-"""The time that stands still while the event loop does."""
+"""The loop's time, which stands still while the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -16,60 +16,64 @@ WAIT = PATIENCE * TICK
 
 @attrs.define
 class Clocks:
-    """Trio's clock and the system's, which a test moves together or apart."""
+    """Trio's clock and the system's clock, which a test moves together or apart."""
 
     trio: float = 100.0
     wall: float = 5_000.0
 
-    def pass_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
+        """Move both clocks."""
         self.trio += seconds
         self.wall += seconds
 
-    def time(self) -> LoopTime:
+    def loop_time(self) -> LoopTime:
+        """Return a loop time of these clocks."""
         return LoopTime(lambda: self.trio, lambda: self.wall)
 
 
-def test_a_loop_that_ticks_loses_no_time() -> None:
+def test_ticking_loop_loses_no_time() -> None:
+    """A loop whose ticks come in time loses no time."""
     clocks = Clocks()
-    time = clocks.time()
+    time = clocks.loop_time()
     with time.ticking(TICK):
         for _ in range(100):
-            clocks.pass_by(WAIT)
+            clocks.advance(WAIT)
             assert time.now() == clocks.trio
             assert time.tick() == 0
     assert time.lost == 0
 
 
-def test_a_stall_is_taken_off_before_and_after_its_tick() -> None:
-    """Whatever runs first after a stall sees the same time: the one that looks, or the tick."""
+def test_stall_is_subtracted() -> None:
+    """A stall is subtracted from the time, read before its tick and after it."""
     clocks = Clocks()
-    time = clocks.time()
+    time = clocks.loop_time()
     with time.ticking(TICK):
-        clocks.pass_by(12)
+        clocks.advance(12)
         assert time.now() == pytest.approx(100 + WAIT)
         assert time.tick() == pytest.approx(12)
         assert time.now() == pytest.approx(100 + WAIT)
-        clocks.pass_by(0.4)
+        clocks.advance(0.4)
         assert time.now() == pytest.approx(100 + WAIT + 0.4)
     assert time.lost == pytest.approx(12 - WAIT)
 
 
-def test_nothing_is_taken_off_where_nothing_ticks() -> None:
+def test_without_ticks_nothing_is_subtracted() -> None:
+    """Without ticks no time is subtracted."""
     clocks = Clocks()
-    time = clocks.time()
-    clocks.pass_by(1_000)
+    time = clocks.loop_time()
+    clocks.advance(1_000)
     assert time.now() == clocks.trio
     with time.ticking(TICK):
-        clocks.pass_by(5)
+        clocks.advance(5)
     lost = time.lost
-    clocks.pass_by(1_000)
+    clocks.advance(1_000)
     assert time.now() == pytest.approx(clocks.trio - lost)
 
 
-def test_a_clock_that_jumps_by_itself_is_no_stall() -> None:
-    """Virtual time of a test passes without the system's; a busy machine passes time without the virtual one."""
+def test_jump_of_one_clock_is_no_stall() -> None:
+    """A jump of only one of the two clocks, as of a virtual clock or on a busy machine, is no stall."""
     clocks = Clocks()
-    time = clocks.time()
+    time = clocks.loop_time()
     with time.ticking(TICK):
         clocks.trio += 3_600
         clocks.wall += 3
@@ -80,20 +84,21 @@ def test_a_clock_that_jumps_by_itself_is_no_stall() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.booleans()), max_size=40))
-def test_it_never_goes_back_nor_ahead(steps: list[tuple[float, bool]]) -> None:
-    """Its steps are those of trio's clock or shorter, and what is missing in the end is what is said to be lost."""
+def test_loop_time_is_monotonic(steps: list[tuple[float, bool]]) -> None:
+    """The time never goes back nor faster than trio's clock, and ``lost`` is the difference in the end."""
     clocks = Clocks()
-    time = clocks.time()
+    time = clocks.loop_time()
     with time.ticking(TICK):
         for seconds, ticks in steps:
             before = time.now()
-            clocks.pass_by(seconds)
+            clocks.advance(seconds)
             assert -1e-9 <= time.now() - before <= seconds + 1e-9
             if ticks:
                 time.tick()
     assert time.now() == pytest.approx(clocks.trio - time.lost)
 
 
-async def test_a_run_has_one_time() -> None:
+async def test_run_has_one_loop_time() -> None:
+    """All callers in a run get the same loop time."""
     assert loop_time() is loop_time()
     assert loop_time().now() == pytest.approx(trio.current_time())

@@ -1,4 +1,4 @@
-"""The private names of trio that the actors use: they are there, do what is relied on, and stand in one file."""
+"""Trio's private names that the actors use: they exist, work as the code needs, and are used in one file only."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import actors
 from actors.loop import trio_internals as internals
 
 
-class Owner:
-    """Notes what tasks raise."""
+class FailureRecorder:
+    """A nursery owner that records the exceptions of tasks."""
 
     def __init__(self) -> None:
         self.noted: list[BaseException] = []
@@ -25,8 +25,8 @@ class Owner:
         self.noted.append(failure)
 
 
-class Unshowable(Exception):
-    """Cannot be shown."""
+class Unprintable(Exception):
+    """An exception whose text raises."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no")
@@ -34,8 +34,8 @@ class Unshowable(Exception):
     __str__ = __repr__
 
 
-def test_this_trio_is_one_that_was_tested() -> None:
-    """Also by what may be installed: no minor version that is not in the list."""
+def test_installed_trio_was_tested() -> None:
+    """The installed trio was tested, and pyproject.toml allows exactly the versions that were."""
     assert ".".join(trio.__version__.split(".")[:2]) in internals.TESTED
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     (text,) = re.findall(r'"(trio>=[^"]*)"', project)
@@ -46,8 +46,8 @@ def test_this_trio_is_one_that_was_tested() -> None:
 
 
 @pytest.mark.parametrize(("version", "known"), [("0.35.0", True), ("0.35.9", True), ("0.36.0", False), ("1.35", False)])
-def test_an_untested_trio_is_warned_of(version: str, *, known: bool) -> None:
-    """With the version that is there and those that are known."""
+def test_untested_trio_warns(version: str, *, known: bool) -> None:
+    """An untested version of trio gives a RuntimeWarning that names it and the tested ones."""
     if known:
         internals.check_version(version)
         return
@@ -55,8 +55,8 @@ def test_an_untested_trio_is_warned_of(version: str, *, known: bool) -> None:
         internals.check_version(version)
 
 
-def test_the_private_names_are_there() -> None:
-    """One that is renamed fails here, by its name."""
+def test_private_names_exist() -> None:
+    """Every private name of trio that is used exists."""
     run, util = cast("Any", trio)._core._run, cast("Any", trio)._util  # noqa: SLF001  -- what is tested here
     for owner, names in (
         (trio.CancelScope(), ("_cancel_status", "_has_been_entered", "_close")),
@@ -69,8 +69,8 @@ def test_the_private_names_are_there() -> None:
             assert hasattr(owner, name), (owner, name)
 
 
-def test_they_are_used_in_one_file() -> None:
-    """Whoever follows trio has one file to change."""
+def test_private_names_are_used_in_one_file() -> None:
+    """Only ``trio_internals.py`` uses private names of trio."""
     package = Path(actors.__file__).parents[1]
     private = re.compile(r"\btrio\._|\._(cancel_status|child_nurseries|nested_child_finished|ki_protected)\b")
     used = [
@@ -82,8 +82,8 @@ def test_they_are_used_in_one_file() -> None:
     assert used == [internals.__file__]
 
 
-async def test_force_reaches_through_shields_in_nested_tasks() -> None:
-    """Scopes in scopes, nurseries in nurseries."""
+async def test_force_cancels_nested_shields() -> None:
+    """``cancel_with_force`` cancels shielded scopes in nested tasks and nurseries."""
 
     async def shielded(depth: int) -> None:
         with trio.CancelScope(shield=True):
@@ -100,14 +100,14 @@ async def test_force_reaches_through_shields_in_nested_tasks() -> None:
     assert scope.cancelled_caught
 
 
-async def in_a_task(work: Any) -> None:
+async def run_in_a_task(work: Any) -> None:
     """Run the work in a task of its own: the nurseries are opened around the whole task."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(work)
 
 
-async def test_a_nursery_around_a_task_is_not_cancelled_by_its_scopes() -> None:
-    """Opened deep inside a scope, it outlives that scope; the nursery inside the scope does not."""
+async def test_nursery_around_a_task_outlives_its_scopes() -> None:
+    """A nursery around a task outlives the cancel scopes in it; a nursery inside a scope does not."""
     ended: list[str] = []
 
     async def sleep(name: str) -> None:
@@ -121,7 +121,7 @@ async def test_a_nursery_around_a_task_is_not_cancelled_by_its_scopes() -> None:
         with trio.CancelScope() as scope:
             async with trio.open_nursery():
                 around = internals.open_around(task)
-                inside = internals.open_inside(task, scope, 1, Owner())
+                inside = internals.open_inside(task, scope, 1, FailureRecorder())
                 around.start_soon(sleep, "around")
                 inside.start_soon(sleep, "inside")
                 await trio.testing.wait_all_tasks_blocked()
@@ -135,11 +135,11 @@ async def test_a_nursery_around_a_task_is_not_cancelled_by_its_scopes() -> None:
         with pytest.raises(RuntimeError, match="closed"):
             around.start_soon(sleep, "late")
 
-    await in_a_task(work)
+    await run_in_a_task(work)
 
 
-async def test_a_nursery_around_a_task_is_cancelled_with_it() -> None:
-    """By what is around the task."""
+async def test_nursery_around_a_task_is_cancelled_with_it() -> None:
+    """A nursery around a task is cancelled by the scopes around that task."""
 
     async def work() -> None:
         around = internals.open_around(trio.lowlevel.current_task())
@@ -158,9 +158,9 @@ async def test_a_nursery_around_a_task_is_cancelled_with_it() -> None:
     assert scope.cancelled_caught
 
 
-async def test_what_a_task_raises_is_noted_and_kept_from_trio() -> None:
-    """An exception that cannot be shown too: trio formats what a task raised, outside of all tasks."""
-    owner, error = Owner(), Unshowable()
+async def test_task_failure_is_recorded() -> None:
+    """An exception of a task goes to the owner and not to trio, also if it cannot be printed."""
+    owner, error = FailureRecorder(), Unprintable()
 
     async def fail() -> None:
         raise error
@@ -176,13 +176,13 @@ async def test_what_a_task_raises_is_noted_and_kept_from_trio() -> None:
             assert await nursery.start(start) == "value"
             await internals.close_nursery(nursery)
 
-    await in_a_task(work)
+    await run_in_a_task(work)
     assert owner.noted == [error, error]
 
 
-async def test_what_fails_before_it_has_started_fails_its_starter() -> None:
-    """As in any nursery; and what is no async function is refused where it is given."""
-    owner = Owner()
+async def test_failed_start_raises_in_the_starter() -> None:
+    """A task that fails before ``started`` raises in its starter, and a non-async function raises TypeError."""
+    owner = FailureRecorder()
 
     async def fail(*, task_status: trio.TaskStatus[None]) -> None:
         del task_status
@@ -197,12 +197,12 @@ async def test_what_fails_before_it_has_started_fails_its_starter() -> None:
                 nursery.start_soon(cast("Any", len), ())
             await internals.close_nursery(nursery)
 
-    await in_a_task(work)
+    await run_in_a_task(work)
     assert owner.noted == []
 
 
-async def test_a_protected_task_protects_those_below_it() -> None:
-    """Tasks of its nurseries, and of theirs; tasks beside it are as they were."""
+async def test_interrupt_protection_is_inherited() -> None:
+    """A task that is protected from KeyboardInterrupt protects the tasks below it, and no others."""
     seen: dict[str, bool] = {}
 
     async def look(name: str) -> None:
@@ -212,7 +212,7 @@ async def test_a_protected_task_protects_those_below_it() -> None:
         internals.protect_from_interrupts(trio.lowlevel.current_task())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look, "child")
-            nursery.start_soon(in_a_task, lambda: look("grandchild"))
+            nursery.start_soon(run_in_a_task, lambda: look("grandchild"))
         await look("itself")
 
     protection = internals.Protection()
