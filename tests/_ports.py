@@ -1,4 +1,4 @@
-"""Ports that a test has for itself, while other tests run beside it on the same machine."""
+"""Ports for one test alone, while other tests run on the same machine."""
 
 from __future__ import annotations
 

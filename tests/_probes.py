@@ -1,4 +1,4 @@
-"""Actors for the runtime's tests: they do what messages say, and write down what happens to them."""
+"""Actors for the runtime's tests. They act on messages and record their own lives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class World:
-    """What the members of one test share: a journal, and what is to happen at their starts."""
+    """The shared state of a test's members: a journal, and code to run at their starts and stops."""
 
     def __init__(self) -> None:
         self.journal: list[tuple[str, str]] = []
@@ -27,17 +27,17 @@ class World:
         self.received: list[object] = []
         self.reasons: list[ExitReason] = []
         self.refs: list[ActorRef] = []
-        """The handles of all that was pointed."""
+        """Refs of the Pointed members."""
         self.on_point: Callable[[str], None] = lambda _: None
-        """What happens at the points of Pointed members: their name says where they are."""
+        """Called at each point of a Pointed member with the name of the point."""
         self.kind: type[Member] = Member
 
     def member(self, name: str, restart: Restart = Restart.PERMANENT, **options: object) -> ChildSpec:
-        """A child spec that makes a Member of this world."""
+        """Return a child spec that makes a Member of this world."""
         return ChildSpec(name, lambda: self.kind(name, self), restart, **options)  # type: ignore[arg-type]  # options are ChildSpec's
 
     def fail_start(self, name: str, times: int, error: Exception | None = None) -> None:
-        """Let the next starts of that member fail."""
+        """Make the next starts of that member fail."""
         left = [times]
 
         async def fail(_: Member) -> None:
@@ -48,13 +48,17 @@ class World:
         self.on_start[name] = fail
 
     def take(self) -> list[tuple[str, str]]:
-        """What happened since the last call."""
+        """Return the journal entries since the last call."""
         taken, self.journal = self.journal, []
         return taken
 
 
 class Member(Actor):
-    """Echoes; fails with an exception it is sent; ends by itself on "normal" and "shutdown"; runs what is callable."""
+    """An actor that returns its messages and records them in its world.
+
+    It raises a message that is an exception, calls a callable one, stops itself at "normal" and "shutdown", and leaves
+    "unknown" unhandled.
+    """
 
     def __init__(self, name: str, world: World) -> None:
         self.name = name
@@ -88,13 +92,14 @@ class Member(Actor):
 
 
 class Pointed(Member):
-    """A member that passes a point before and after a checkpoint in everything that an actor's author writes."""
+    """A member that calls ``on_point`` before and after a checkpoint in each of its methods."""
 
     def __init__(self, name: str, world: World) -> None:
         super().__init__(name, world)
         world.on_point(f"factory {name}")
 
-    async def point(self, where: str) -> None:
+    async def pass_point(self, where: str) -> None:
+        """Call ``on_point``, pass a checkpoint, and call ``on_point`` again."""
         self.world.on_point(f"{where} {self.name}")
         await trio.lowlevel.checkpoint()
         self.world.on_point(f"{where} {self.name}")
@@ -102,21 +107,21 @@ class Pointed(Member):
     async def started(self) -> None:
         if self.ref not in self.world.refs:
             self.world.refs.append(self.ref)
-        await self.point("started")
+        await self.pass_point("started")
         await super().started()
 
     async def receive(self, message: object) -> object:
-        await self.point("receive")
+        await self.pass_point("receive")
         return await super().receive(message)
 
     async def stopping(self, reason: ExitReason) -> None:
         self.world.reasons.append(reason)
-        await self.point("stopping")
+        await self.pass_point("stopping")
         await super().stopping(reason)
 
 
 class Ready(Pointed):
-    """One that has nothing to do before its first message."""
+    """A Pointed member without ``started()``."""
 
     started = Actor.started
 
@@ -126,7 +131,7 @@ class Ready(Pointed):
 
 
 class Probe(Actor):
-    """An actor that does what messages say and records what happens to it.
+    """An actor that acts on messages and records its own life.
 
     An exception is raised, a callable is called with the actor, "unknown" is not handled, anything else is recorded
     and returned. ``start`` is an exception for ``started()`` to raise, or a callable for it to await.
@@ -174,7 +179,7 @@ async def stop_itself(actor: Actor) -> None:
 
 
 async def supervise_below_another(system: ActorSystem, spec: SupervisorSpec, name: str = "below") -> SupervisorRef:
-    """Start a supervisor that may give up: at the top of the tree that would end the system."""
+    """Start a supervisor below another one, so that it may give up without ending the system."""
     above = await system.supervise(SupervisorSpec(), "above")
     ref = await above.start_child(ChildSpec(name, spec, Restart.TEMPORARY))
     assert isinstance(ref, SupervisorRef)
@@ -182,22 +187,22 @@ async def supervise_below_another(system: ActorSystem, spec: SupervisorSpec, nam
 
 
 def child(supervisor: SupervisorRef, name: str) -> ActorRef:
-    """A child that must be there."""
+    """Return the child, which must exist."""
     ref = supervisor.child(name)
     assert ref is not None, name
     return ref
 
 
 async def crash(ref: ActorRef, error: Exception | None = None) -> Exception:
-    """Let an actor fail, and wait until what follows is over."""
+    """Make an actor fail, wait until all tasks are blocked, and return the error."""
     failure = error if error is not None else ValueError("crash")
     await ref.tell(failure)
     await trio.testing.wait_all_tasks_blocked()
     return failure
 
 
-class Steps(trio.abc.Instrument):
-    """Counts the steps of all tasks: work, without the noise of a clock."""
+class StepCounter(trio.abc.Instrument):
+    """An instrument that counts the steps of all tasks: a measure of work without a clock."""
 
     def __init__(self) -> None:
         self.count = 0

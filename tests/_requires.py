@@ -19,7 +19,7 @@ _PROGRAMS: dict[str, tuple[str, ...]] = {
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip the test or module, saying why; fail it where everything is mandatory."""
+    """Skip the test or module with this reason, or fail it where every program is mandatory."""
     if MANDATORY:
         pytest.fail(f"{reason}, and everything is mandatory here", pytrace=False)
     pytest.skip(reason, allow_module_level=True)

@@ -1,4 +1,4 @@
-"""How hard the heavy tests try: ``make test`` runs them with small numbers, ``make soak`` with full ones."""
+"""Sizes of the heavy tests: ``make test`` runs them with small numbers, ``make soak`` with full ones."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ SOAK = os.environ.get("GREENROOM_SOAK") == "1"
 
 
 def scaled(normal: T, soak: T) -> T:
-    """Return ``soak`` in ``make soak``, else ``normal``: the same test, with numbers fit for its purpose."""
+    """Return ``soak`` in ``make soak``, else ``normal``."""
     return soak if SOAK else normal

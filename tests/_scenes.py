@@ -1,6 +1,6 @@
-"""Everything that the runtime lets people do, each in a small scene: what the tests of leaks and of faults play.
+"""Scenarios that use every operation of the runtime, for the tests of leaks and faults.
 
-Under an ``autojump_clock``: the scenes sleep.
+They need an ``autojump_clock``, because they sleep.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
-async def breathe(member: Member) -> None:
+async def pass_points(member: Member) -> None:
+    """Pass two points, each with a checkpoint."""
     for _ in range(2):
         member.world.on_point(f"work {member.name}")
         await trio.lowlevel.checkpoint()
 
 
 async def start_slowly(member: Member) -> None:
+    """Pass a point before and after a checkpoint, in ``started()``."""
     member.world.on_point(f"started {member.name}")
     await trio.lowlevel.checkpoint()
     member.world.on_point(f"started {member.name}")
@@ -44,51 +46,51 @@ async def spawn_that_fails(system: ActorSystem, world: World) -> None:
 async def ask(system: ActorSystem, world: World) -> None:
     ref = await system.spawn(Pointed, "a", world, mailbox_size=1)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ref.ask, breathe)
-        nursery.start_soon(ref.ask, breathe)
-        nursery.start_soon(ref.ask, breathe, 10)
-        nursery.start_soon(ref.tell, breathe)
+        nursery.start_soon(ref.ask, pass_points)
+        nursery.start_soon(ref.ask, pass_points)
+        nursery.start_soon(ref.ask, pass_points, 10)
+        nursery.start_soon(ref.tell, pass_points)
     assert ref.statistics().mailbox.senders_waiting == 0
 
 
 async def tell_to_a_full_mailbox(system: ActorSystem, world: World) -> None:
     ref = await system.spawn(Pointed, "a", world, mailbox_size=1)
     for _ in range(4):
-        await ref.tell(breathe)
+        await ref.tell(pass_points)
     await ref.ask("last")
 
 
 async def stop(system: ActorSystem, world: World) -> None:
-    world.on_stop["a"] = breathe
+    world.on_stop["a"] = pass_points
     ref = await system.spawn(Pointed, "a", world)
-    await ref.tell(breathe)
+    await ref.tell(pass_points)
     await ref.stop()
 
 
 async def stop_with_draining(system: ActorSystem, world: World) -> None:
     ref = await system.spawn(Pointed, "a", world)
-    await ref.tell(breathe)
-    await ref.tell(breathe)
+    await ref.tell(pass_points)
+    await ref.tell(pass_points)
     await ref.stop(drain=True)
 
 
-async def stop_what_hangs(system: ActorSystem, world: World) -> None:
+async def stop_a_hanging_actor(system: ActorSystem, world: World) -> None:
     ref = await system.spawn(Pointed, "a", world)
     await ref.tell(hang)
     await ref.stop(timeout=2)
 
 
 async def children_and_tasks(system: ActorSystem, world: World) -> None:
-    async def take_all(member: Member) -> None:
+    async def use_everything(member: Member) -> None:
         member.nursery.start_soon(trio.sleep_forever)
         member.context.timers.every("t", "t", 1)
         other = await member.context.spawn(Pointed, "child", world)
         member.context.watch(other)
 
     ref = await system.spawn(Pointed, "a", world, restart=Restart.TRANSIENT)
-    await ref.ask(take_all)
+    await ref.ask(use_everything)
     await ref.tell(ValueError("crash"))
-    await ref.ask(take_all)
+    await ref.ask(use_everything)
 
 
 async def supervise_a_group(system: ActorSystem, world: World) -> None:
@@ -102,7 +104,7 @@ async def supervise_a_group(system: ActorSystem, world: World) -> None:
     await supervisor.stop()
 
 
-async def back_off(system: ActorSystem, world: World) -> None:
+async def restart_with_backoff(system: ActorSystem, world: World) -> None:
     supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 2)))
     ref = supervisor.child("a")
     if ref is not None:
@@ -156,7 +158,7 @@ async def kill_and_wait(system: ActorSystem, world: World) -> None:
     await watcher.ask("flush")
 
 
-async def put_aside_and_answer_later(system: ActorSystem, world: World) -> None:
+async def stash_and_defer(system: ActorSystem, world: World) -> None:
     async def put_aside(member: Member) -> None:
         if len(world.received) == 0:
             member.context.stash()
@@ -170,7 +172,7 @@ async def put_aside_and_answer_later(system: ActorSystem, world: World) -> None:
 
         async def answer() -> None:
             with member.context.lease():
-                await breathe(member)
+                await pass_points(member)
             if reply.wanted:
                 reply.send("answer")
 
@@ -191,9 +193,9 @@ async def put_aside_and_answer_later(system: ActorSystem, world: World) -> None:
 
 async def set_timers(system: ActorSystem, world: World) -> None:
     async def start(member: Member) -> None:
-        member.context.timers.once("once", breathe, 1)
-        member.context.timers.every("every", breathe, 1)
-        member.context.timers.once("never", breathe, 1)
+        member.context.timers.once("once", pass_points, 1)
+        member.context.timers.every("every", pass_points, 1)
+        member.context.timers.once("never", pass_points, 1)
         member.context.timers.cancel("never")
 
     ref = await system.spawn(Pointed, "a", world, restart=Restart.PERMANENT)
@@ -208,7 +210,7 @@ async def supervise_below_an_actor(system: ActorSystem, world: World) -> None:
         supervisor = await member.context.supervise(spec, "below")
         middle = supervisor.child("c")
         if middle is not None:
-            await middle.tell(breathe)
+            await middle.tell(pass_points)
             await middle.tell(ValueError("crash"))
 
     ref = await system.spawn(Pointed, "a", world, restart=Restart.TRANSIENT)
@@ -222,20 +224,20 @@ async def supervise_below_an_actor(system: ActorSystem, world: World) -> None:
     await ref.terminated()
 
 
-async def ready_at_once(system: ActorSystem, world: World) -> None:
+async def actors_without_started(system: ActorSystem, world: World) -> None:
     idle, ref = await system.spawn(Ready, "a", world), await system.spawn(Ready, "b", world)
     world.refs += [idle, ref]
 
     async def start_work(member: Member) -> None:
         with trio.move_on_after(1):
-            member.nursery.start_soon(breathe, member)
+            member.nursery.start_soon(pass_points, member)
             await hang(member)
 
-    await ref.tell(breathe)
+    await ref.tell(pass_points)
     await ref.ask(start_work)
     with trio.move_on_after(1):
         await ref.ask(hang)
-    await ref.ask(breathe)
+    await ref.ask(pass_points)
     await idle.stop()
     never_ran = await system.spawn(Ready, "c", world)
     world.refs.append(never_ran)
@@ -250,40 +252,41 @@ SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     tell_to_a_full_mailbox,
     stop,
     stop_with_draining,
-    stop_what_hangs,
+    stop_a_hanging_actor,
     children_and_tasks,
     supervise_a_group,
-    back_off,
+    restart_with_backoff,
     add_and_remove_children,
     many_children_by_key,
     shut_down,
     kill_and_wait,
-    put_aside_and_answer_later,
+    stash_and_defer,
     set_timers,
     supervise_below_an_actor,
-    ready_at_once,
+    actors_without_started,
 ]
 
 
-def scene() -> World:
-    """A world whose members pass points."""
+def pointed_world() -> World:
+    """Return a world with Pointed members."""
     world = World()
     world.kind = Pointed
     return world
 
 
-def living() -> int:
+def living_tasks() -> int:
+    """Return the number of living tasks."""
     return trio.lowlevel.current_statistics().tasks_living
 
 
-async def quiet() -> None:
-    """Let everything that is under way come to its end."""
+async def wait_until_quiet() -> None:
+    """Wait until everything that is under way has ended."""
     await trio.sleep(20)
     await trio.testing.wait_all_tasks_blocked()
 
 
-async def stop_the_rest(system: ActorSystem) -> None:
-    """Stop what is still there, and check that nobody waits for it."""
+async def stop_all(system: ActorSystem) -> None:
+    """Stop the actors that are left, and check that their mailboxes are empty."""
     for node in system.tree().children:
         ref = system.find(node.path)
         if ref is not None:

@@ -1,4 +1,4 @@
-"""OTP's rules for supervision trees in plain Python: what the runtime is compared with."""
+"""A model of OTP's rules for supervision trees in plain Python."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WINDOW = 5.0
-"""Seconds of every supervisor's intensity."""
+"""``max_seconds`` of every supervisor."""
 
 
 @attrs.define
 class History:
-    """What happened to a tree: what the runtime has to have done as well."""
+    """The events of a tree that the runtime must show as well."""
 
     now: float = 0.0
     starts: Counter[str] = attrs.field(factory=Counter[str])
-    """How often each leaf's ``started()`` was begun, by path."""
+    """Number of times that each leaf's ``started()`` was called, by path."""
     failing: Counter[str] = attrs.field(factory=Counter[str])
-    """How many of the next starts of a leaf fail, by path."""
+    """Number of the next starts of a leaf that fail, by path."""
     watched: set[int] = attrs.field(factory=set[int])
-    """The bodies whose end is to be told."""
+    """Bodies that are watched."""
     told: list[str] = attrs.field(factory=list[str])
-    """The paths of those whose end was told."""
+    """Paths of the watched nodes that ended."""
     numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
 
@@ -49,8 +49,10 @@ class Node:
     history: History = attrs.field(factory=History)
     alive: bool = False
     body: int | None = None
+    """Identity of the actor from its first start to its end for good; restarts keep it."""
     times: list[float] = attrs.field(factory=list[float])
     granted: int = 0
+    """Number of restarts that its limit allowed since its own start."""
 
     @property
     def path(self) -> str:
@@ -59,7 +61,7 @@ class Node:
     # Starting and stopping
 
     def start(self) -> bool:
-        """Whether it is up; when it is not, nothing of it is."""
+        """Start this node, and return whether it is up; if not, nothing below it is."""
         if self.body is None:
             self.body = next(self.history.numbers)
         self.alive, self.times, self.granted = True, [], 0
@@ -79,7 +81,7 @@ class Node:
         return True
 
     def halt(self) -> None:
-        """Stop, to be started again: the children are gone, the body is not."""
+        """Stop the children, to be started again with the same identity."""
         self.alive = False
         for child in reversed(self.children):
             child.stop()
@@ -92,37 +94,37 @@ class Node:
             self.history.told.append(self.path)
         self.body = None
 
-    # What follows an end
+    # Ends and restarts
 
     def end(self, *, abnormal: bool) -> None:
-        """This one ended by itself: do what its parent does then."""
+        """End this node by itself, and let its parent react."""
         parent = self.parent
         again = self.restart is Restart.PERMANENT or (self.restart is Restart.TRANSIENT and abnormal)
         if parent is None or not again:
             self.stop()
             if parent is not None:
-                parent.lost(self)
-        elif parent.grants():
+                parent.on_child_ended(self)
+        elif parent.count_restart():
             self.halt()
-            parent.restart_with(self)
+            parent.restart_group(self)
         else:
             self.stop()
             parent.end(abnormal=True)
 
-    def lost(self, child: Node) -> None:
-        """A child ended by itself, for good."""
-        self.forget(child)
+    def on_child_ended(self, child: Node) -> None:
+        """Remove a child that ended by itself for good, and shut down if the spec says so."""
+        self.drop_entry(child)
         others = any(other.significant and other.body is not None for other in self.children)
         if child.significant and not (self.auto_shutdown is AutoShutdown.ALL and others):
             self.end(abnormal=False)
 
-    def forget(self, child: Node) -> None:
-        """Drop the entry of a child, unless its spec is kept."""
+    def drop_entry(self, child: Node) -> None:
+        """Remove the entry of a child, unless its spec is kept."""
         if self.strategy is Strategy.DYNAMIC or child.restart is Restart.TEMPORARY:
             self.children.remove(child)
 
-    def grants(self) -> bool:
-        """Count one restart; whether it is not one too many."""
+    def count_restart(self) -> bool:
+        """Count one restart, and return whether the limit allows it."""
         now = self.history.now
         self.times = [time for time in self.times if time > now - WINDOW]
         self.times.append(now)
@@ -131,8 +133,8 @@ class Node:
         self.granted += 1
         return True
 
-    def restart_with(self, failed: Node) -> None:
-        """Restart the group of a child that failed, until all of it is up or it was too often."""
+    def restart_group(self, failed: Node) -> None:
+        """Restart the group of the failed child until all of it is up or the limit is exceeded."""
         first: Node | None = failed
         while first is not None:
             group = self.group(first)
@@ -145,13 +147,14 @@ class Node:
                     child.halt()
             for child in group:
                 if child in self.children and not child.start():
-                    if not self.grants():
+                    if not self.count_restart():
                         self.end(abnormal=True)
                         return
                     first = child
                     break
 
     def group(self, failed: Node) -> list[Node]:
+        """Return the children that restart with the failed one."""
         match self.strategy:
             case Strategy.ONE_FOR_ALL:
                 return list(self.children)
@@ -160,12 +163,14 @@ class Node:
             case _:
                 return [failed]
 
-    # Looking at it
+    # Views
 
     def nodes(self) -> Iterator[Node]:
+        """Return this node and all nodes below it."""
         yield self
         for child in self.children:
             yield from child.nodes()
 
     def lines(self) -> list[tuple[str, bool]]:
+        """Return the path of each node, with whether it is alive."""
         return [(node.path, node.alive) for node in self.nodes()]

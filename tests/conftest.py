@@ -1,4 +1,4 @@
-"""What holds for every test: the same examples each time, and none of the developer's own settings."""
+"""Rules for every test: the same examples in each run, and none of the developer's own settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
-    """Say in which of its forms this run is."""
+    """Return a line about the form of this run."""
     programs = "must be there" if MANDATORY else "skip their tests when missing"
     return f"greenroom: {'full' if SOAK else 'small'} numbers; programs {programs}"
 
@@ -39,7 +39,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def _printable(value: Any) -> Any:
-    """Return ``value``, whose strings no longer hold lone surrogates: a worker can only send what UTF-8 can say."""
+    """Return ``value`` with lone surrogates in its strings escaped: a worker can send only valid UTF-8."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
@@ -51,19 +51,19 @@ def _printable(value: Any) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
-    """Make the report of a test that fails on odd text, or logs it, one that its worker can send."""
+    """Make reports with odd text serialisable, so that their worker can send them."""
     return _printable((yield))
 
 
 @pytest.fixture(autouse=True)
-def only_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings are read from the environment: a test that sets none gets the documented defaults."""
+def default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the GREENROOM_ variables, so that a test that sets none gets the documented defaults."""
     for name in [name for name in os.environ if name.startswith("GREENROOM_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
 def own_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that nothing listens on, and that only this test is given."""
+    """A port of 127.0.0.1 for this test alone, on which no socket listens."""
     with held_port() as holder:
         yield number_of(holder)

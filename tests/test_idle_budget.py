@@ -1,7 +1,8 @@
-"""What one idle session with its connection holds, counted without a clock: what is added to all of them fails here.
+"""The tasks, timers and bytes of one idle session with its connection, counted without a clock.
 
-Bytes are what Python's allocator was asked for, the same in every run. Figures are the difference between few sessions
-and many, by session. The clients are bare sockets in this process; their 100 bytes each are in the sum of all.
+A cost that is added to every session fails here. Bytes are those that Python's allocator was asked for, the same in
+every run. Figures are the difference between few sessions and many, by session. The clients are bare sockets in this
+process; their 100 bytes each are in the sum of all.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 FEW, MANY = 20, 120
 MEASURED: dict[str, Held] = {}
-"""What one idle session holds, by the kind of its log."""
+"""Measurements of one idle session, by the kind of its log."""
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Safari/537.36\r\n"
@@ -45,7 +46,7 @@ OWN = tuple(
 
 @attrs.frozen
 class Held:
-    """What the process holds, or one session of it."""
+    """Objects and bytes of the process, or of one session."""
 
     tasks: float
     nurseries: float
@@ -53,12 +54,13 @@ class Held:
     timers: float
     """Cancel scopes with a deadline."""
     own: float
-    """Bytes that our own code asked for."""
+    """Bytes that the code of the two packages asked for."""
     bytes: float
     """All bytes."""
 
     @classmethod
     def now(cls) -> Held:
+        """Return the counts of this process."""
         gc.collect()
         size, _ = tracemalloc.get_traced_memory()
         traces = tracemalloc.take_snapshot().traces
@@ -73,17 +75,18 @@ class Held:
         )
 
     def since(self, before: Held, sessions: int) -> Held:
-        """What each of so many sessions added."""
+        """Return the difference to ``before``, by session."""
         pairs = zip(attrs.astuple(self), attrs.astuple(before), strict=True)
         return Held(*((now - then) / sessions for now, then in pairs))
 
 
-async def who(credentials: Credentials) -> User:
+async def authenticate(credentials: Credentials) -> User:
+    """Return the user whose name is the token."""
     return User(credentials.token or "anonymous")
 
 
-async def welcomed(port: int, user: str) -> socket.socket:
-    """A client that says nothing after its hello."""
+async def connect(port: int, user: str) -> socket.socket:
+    """Return a client that sends nothing after its hello."""
     sock = socket.create_connection(("127.0.0.1", port))
     sock.settimeout(0)
     hello = json.dumps({"type": "hello", "session": "s1", "token": user}).encode()
@@ -107,26 +110,26 @@ def untraced() -> Generator[None]:
 
 @pytest.fixture(params=["memory", "sqlite"])
 async def idle(request: pytest.FixtureRequest, tmp_path: Path) -> Held:
-    """One idle session with its connection: measured once for each log, as that takes seconds."""
+    """One idle session with its connection. It is measured once for each log, as that takes seconds."""
     if request.param not in MEASURED:
         log = "memory:" if request.param == "memory" else f"sqlite:{tmp_path}/idle.db"
         with untraced():
-            await measured("memory:", few=1, many=2)  # what the process makes once is held by no session
-            MEASURED[request.param] = await measured(log)
+            await measure("memory:", few=1, many=2)  # objects that the process makes once belong to no session
+            MEASURED[request.param] = await measure(log)
     return MEASURED[request.param]
 
 
-async def measured(log: str, few: int = FEW, many: int = MANY) -> Held:
-    """Measure the difference between ``few`` sessions and ``many``, by session."""
+async def measure(log: str, few: int = FEW, many: int = MANY) -> Held:
+    """Return the difference between ``few`` sessions and ``many``, by session."""
     limits = {"max_connections_per_address": MANY, "ping_seconds": 1e6}
     clients: list[socket.socket] = []
-    async with Greenroom(log=log, auth=who, settings=limits).running(port=0) as server:
+    async with Greenroom(log=log, auth=authenticate, settings=limits).running(port=0) as server:
         port = int(server.url.rstrip("/").rpartition(":")[2])
         tracemalloc.start()
         try:
             held: list[Held] = []
             for count in (few, many):
-                clients += [await welcomed(port, f"user-{number}") for number in range(len(clients), count)]
+                clients += [await connect(port, f"user-{number}") for number in range(len(clients), count)]
                 await trio.testing.wait_all_tasks_blocked()
                 held.append(Held.now())
             assert len(server.sessions.of()) == many
@@ -137,7 +140,8 @@ async def measured(log: str, few: int = FEW, many: int = MANY) -> Held:
                 client.close()
 
 
-async def test_an_idle_session_holds_the_tasks_that_it_needs_and_no_timer(idle: Held) -> None:
+async def test_idle_session_tasks(idle: Held) -> None:
+    """An idle session has three tasks and no timer."""
     # The session's task; the connection's, and that of trio-websocket, which reads. A nursery for either of ours, with
     # its scope; the connection's other scope is left by its end; the session's is around the work for an ask.
     assert idle.tasks == 3
@@ -146,6 +150,7 @@ async def test_an_idle_session_holds_the_tasks_that_it_needs_and_no_timer(idle: 
     assert idle.timers == 0
 
 
-async def test_an_idle_session_holds_no_more_bytes_than_its_budget(idle: Held) -> None:
+async def test_idle_session_bytes(idle: Held) -> None:
+    """An idle session stays within its budget of bytes."""
     assert 4_000 <= idle.own <= 8_400
     assert 12_000 <= idle.bytes <= 26_000

@@ -1,7 +1,7 @@
-"""What one event may cost from its emit to the socket, counted without a clock: a slowdown fails here.
+"""The cost of one event from its emit to the socket, counted without a clock: a slowdown fails here.
 
 Calls are those that the server's own code makes and receives (Python functions, resumed coroutines, C functions), seen
-by the interpreter's profiler; what the client in the same process does is not counted. The figures are the difference
+by the interpreter's profiler; calls of the client in the same process are not counted. The figures are the difference
 between a long and a short run, so that starting and ending a run are not in them.
 """
 
@@ -45,16 +45,16 @@ SHORT, LONG = 160, 1_440
 
 @attrs.define
 class Count:
-    """Calls of the server's code while a run went on."""
+    """Calls of the server's code during a run."""
 
     calls: int = 0
-    """Of Python functions and coroutines."""
+    """Calls of Python functions and coroutines."""
     builtins: int = 0
-    """Of C functions, from them."""
+    """Calls of C functions from the server's code."""
     sends: int = 0
     """Writes to a socket: system calls."""
     turns: Counter[str] = attrs.Factory(Counter[str])
-    """Of each task, by its class."""
+    """Turns of tasks, by the name of their class."""
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
         if event not in {"call", "c_call"} or not frame.f_code.co_filename.startswith(_SERVER):
@@ -66,24 +66,27 @@ class Count:
             self.sends += arg.__name__ == "send"
 
 
-async def speak(run: Run, events: int) -> None:
+async def emit_output(run: Run, events: int) -> None:
+    """Emit text in a burst."""
     for _ in range(events):
         await run.output("Searching the knowledge base for documents about it ...")
 
 
-async def customise(run: Run, events: int) -> None:
+async def emit_custom(run: Run, events: int) -> None:
+    """Emit custom events in a burst."""
     for step in range(events):
         await run.custom("progress", {"step": step, "of": {"tool": "web_search", "agent": "researcher"}})
 
 
-async def speak_slowly(run: Run, events: int) -> None:
+async def emit_one_by_one(run: Run, events: int) -> None:
+    """Emit text, each event after the last one was delivered."""
     for _ in range(events):
         await run.output("Searching the knowledge base for documents about it ...")
         await trio.testing.wait_all_tasks_blocked()
 
 
-class Turns(trio.abc.Instrument):
-    """Counts the turns of the server's pumps."""
+class TurnCounter(trio.abc.Instrument):
+    """An instrument that counts the turns of each task by its class."""
 
     def __init__(self) -> None:
         self.taken = Counter[str]()
@@ -92,7 +95,7 @@ class Turns(trio.abc.Instrument):
         self.taken[task.name.rpartition(".")[0].rpartition(".")[2]] += 1
 
 
-async def counted(agent: Callable[[Run, int], Awaitable[None]], *sizes: int) -> list[Count]:
+async def count_run(agent: Callable[[Run, int], Awaitable[None]], *sizes: int) -> list[Count]:
     """Run the agent once to warm up and once with each of ``sizes`` events, delivered over a real socket."""
     app = Greenroom(log="memory:")
     app.agent(name="agent")(agent)
@@ -100,7 +103,7 @@ async def counted(agent: Callable[[Run, int], Awaitable[None]], *sizes: int) -> 
     async with app.running(port=0) as server, connect(server.url, session="s1") as client:
         events = client.events()
         for size in (SHORT, *sizes):
-            turns = Turns()
+            turns = TurnCounter()
             count = Count(turns=turns.taken)
             trio.lowlevel.add_instrument(turns)
             sys.setprofile(count)
@@ -116,26 +119,25 @@ async def counted(agent: Callable[[Run, int], Awaitable[None]], *sizes: int) -> 
     return counts[1:]
 
 
-@pytest.mark.parametrize(("agent", "calls", "builtins"), [(speak, 4.0, 8.3), (customise, 6.0, 9.3)])
-async def test_an_event_costs_no_more_calls_than_its_budget(
-    agent: Callable[[Run, int], Awaitable[None]], calls: float, builtins: float
-) -> None:
-    short, long = await counted(agent, SHORT, LONG)
+@pytest.mark.parametrize(("agent", "calls", "builtins"), [(emit_output, 4.0, 8.3), (emit_custom, 6.0, 9.3)])
+async def test_calls_of_an_event(agent: Callable[[Run, int], Awaitable[None]], calls: float, builtins: float) -> None:
+    """An event in a burst stays within its budget of calls."""
+    short, long = await count_run(agent, SHORT, LONG)
     events = LONG - SHORT
     assert 1 <= (long.calls - short.calls) / events <= calls
     assert 1 <= (long.builtins - short.builtins) / events <= builtins
 
 
-async def test_events_of_a_burst_share_their_system_calls() -> None:
-    short, long = await counted(speak, SHORT, LONG)
+async def test_burst_shares_system_calls() -> None:
+    """The events of a burst share their writes to the socket: twelve or more for each write, on average."""
+    short, long = await count_run(emit_output, SHORT, LONG)
     assert 1 <= long.sends - short.sends <= (LONG - SHORT) / 12
 
 
 @pytest.mark.parametrize(("events", "calls", "builtins"), [(100, 42.0, 35.0)])
-async def test_an_event_that_comes_alone_is_committed_and_written_in_one_turn(
-    events: int, calls: float, builtins: float
-) -> None:
-    short, long = await counted(speak_slowly, 0, events)
+async def test_single_event_takes_one_turn(events: int, calls: float, builtins: float) -> None:
+    """An event that comes alone is committed and written in one turn, within its budget of calls."""
+    short, long = await count_run(emit_one_by_one, 0, events)
     around = 3  # the first and the last may share their turn with a run's start and end, as the scheduler draws
     assert abs(long.sends - short.sends - events) <= around
     assert 1 <= (long.calls - short.calls) / events <= calls
@@ -144,9 +146,10 @@ async def test_an_event_that_comes_alone_is_committed_and_written_in_one_turn(
     assert long.turns["Flusher"] - short.turns["Flusher"] <= around
 
 
-async def test_an_event_holds_one_copy_of_itself() -> None:
+async def test_event_is_held_once() -> None:
+    """The server holds one copy of an event in memory, in at most 320 bytes."""
     app = Greenroom(log="memory:", settings={"ring_events": 2 * LONG})
-    app.agent(name="agent")(speak)
+    app.agent(name="agent")(emit_output)
     async with app.running(port=0) as server:
         handle = await server.sessions.get("alice", "s1")
         tracemalloc.start(1)

@@ -1,4 +1,4 @@
-"""The rules of the tree itself: what is shipped, what is written where, and what may not be written at all."""
+"""The rules of the repository: the wheel, the dependencies, the imports, the words, the public names."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ CONSTRAINT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+]+
 
 
 def files(*suffixes: str, under: tuple[str, ...] = ("actors", "transport", "tests", "bench")) -> list[Path]:
-    """The project's files with these endings; what tools leave behind is not among them."""
+    """Return the project's files with these endings, without those that tools leave behind."""
     found = (path for folder in under for path in (TREE / folder).rglob("*") if path.suffix in suffixes)
     return sorted(path for path in found if not {"__pycache__", "node_modules"} & set(path.parts))
 
 
-def shown(path: Path, line: int) -> str:
+def location(path: Path, line: int) -> str:
+    """Return the path and line to show."""
     return f"{path.relative_to(TREE)}:{line}"
 
 
 def lines_matching(pattern: str, paths: list[Path]) -> list[str]:
+    """Return the lines of the files that match the pattern, with their places."""
     rule = re.compile(pattern)
     return [
-        f"{shown(path, number)}: {line.strip()}"
+        f"{location(path, number)}: {line.strip()}"
         for path in paths
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if rule.search(line)
@@ -46,7 +48,7 @@ def lines_matching(pattern: str, paths: list[Path]) -> list[str]:
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
-    """What a file imports, with the line: modules, and ``module.name`` for ``from module import name``."""
+    """Return the modules that a file imports, with the line; ``module.name`` for ``from module import name``."""
     found: list[tuple[int, str]] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -56,8 +58,8 @@ def imports(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-def closure(distribution: str, extras: frozenset[str] = frozenset()) -> set[str]:
-    """The names of everything that installing ``distribution[extras]`` brings along, itself among them."""
+def dependencies_of(distribution: str, extras: frozenset[str] = frozenset()) -> set[str]:
+    """Return the names of all packages that installing ``distribution[extras]`` installs, itself among them."""
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [(canonicalize_name(distribution), extras)]
     while waiting:
@@ -79,13 +81,15 @@ def closure(distribution: str, extras: frozenset[str] = frozenset()) -> set[str]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the project, built once."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=TREE, check=True, capture_output=True)
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_has_every_file_of_both_packages(wheel: Path) -> None:
+def test_wheel_has_every_file(wheel: Path) -> None:
+    """The wheel has every file of both packages."""
     everything = {
         path.relative_to(TREE).as_posix()
         for package in PACKAGES
@@ -97,43 +101,50 @@ def test_the_wheel_has_every_file_of_both_packages(wheel: Path) -> None:
     assert {"actors/py.typed", "transport/py.typed"} <= shipped
 
 
-def test_the_wheel_has_nothing_else(wheel: Path) -> None:
+def test_wheel_has_nothing_else(wheel: Path) -> None:
+    """The wheel has nothing but the two packages and its metadata."""
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"actors", "transport", f"greenroom-{PROJECT['project']['version']}.dist-info"}
 
 
-def test_nobody_can_upload_it_by_mistake() -> None:
+def test_upload_to_pypi_is_blocked() -> None:
+    """The classifier makes PyPI refuse an upload."""
     assert "Private :: Do Not Upload" in PROJECT["project"]["classifiers"]
 
 
 # Versions and dependencies
 
 
-def test_the_version_is_written_once() -> None:
+def test_version_is_written_once() -> None:
+    """The version is written in pyproject.toml only."""
     version = PROJECT["project"]["version"]
     assert metadata.version("greenroom") == version
     assert lines_matching(rf"(?i)version.*[\"']{re.escape(version)}[\"']", files(".py", ".js")) == []
 
 
-def test_constraints_name_packages_and_versions_only() -> None:
+def test_constraints_are_versions() -> None:
+    """Every line of constraints.txt is a comment or ``name==version``."""
     lines = (TREE / "constraints.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#") and not CONSTRAINT.fullmatch(line)] == []
 
 
-def test_constraints_cover_everything_that_make_installs() -> None:
+def test_constraints_cover_all_dependencies() -> None:
+    """constraints.txt names every package that ``make`` installs."""
     matches = map(CONSTRAINT.fullmatch, (TREE / "constraints.txt").read_text().splitlines())
     constrained = {str(canonicalize_name(match["name"])) for match in matches if match}
-    assert closure("greenroom", frozenset({"dev"})) - {"greenroom"} - constrained == set()
+    assert dependencies_of("greenroom", frozenset({"dev"})) - {"greenroom"} - constrained == set()
 
 
-def test_each_dependency_says_why() -> None:
+def test_each_dependency_has_its_reason() -> None:
+    """Every dependency in pyproject.toml has a comment with its reason."""
     text = (TREE / "pyproject.toml").read_text().splitlines()
     bare = [line for line in text if re.match(r"""\s+"[a-z-]+(\[[a-z]+\])?>=[^"]*",\s*$""", line)]
     assert bare == []
 
 
 @pytest.mark.parametrize("package", ["actors", "transport"])
-def test_importing_it_needs_no_optional_dependency(package: str) -> None:
+def test_import_needs_no_optional_dependency(package: str) -> None:
+    """Importing a package loads no optional dependency."""
     program = f"import sys; before = set(sys.modules); import {package}; print(*set(sys.modules) - before)"
     run = subprocess.run([sys.executable, "-c", program], cwd=TREE, check=True, capture_output=True, text=True)
     distributions = metadata.packages_distributions()
@@ -142,15 +153,16 @@ def test_importing_it_needs_no_optional_dependency(package: str) -> None:
         for name in run.stdout.split()
         for distribution in distributions.get(name, [])
     }
-    assert loaded - closure("greenroom") == set()
+    assert loaded - dependencies_of("greenroom") == set()
 
 
 # Who may import whom
 
 
 def test_transport_uses_only_public_names_of_actors() -> None:
+    """``transport`` imports no private name of ``actors``."""
     private = [
-        f"{shown(path, line)}: {name}"
+        f"{location(path, line)}: {name}"
         for path in files(".py", under=("transport",))
         for line, name in imports(path)
         if name.startswith("actors.") and re.search(r"\._", name)
@@ -158,7 +170,8 @@ def test_transport_uses_only_public_names_of_actors() -> None:
     assert private == []
 
 
-def test_every_module_has_its_place_in_a_layers_contract() -> None:
+def test_every_package_has_an_exhaustive_contract() -> None:
+    """Every package with modules is a container of an exhaustive import contract."""
     contracts = PROJECT["tool"]["importlinter"]["contracts"]
     exhaustive = {name for contract in contracts if contract.get("exhaustive") for name in contract["containers"]}
     packages = {
@@ -173,22 +186,27 @@ def test_every_module_has_its_place_in_a_layers_contract() -> None:
 # What is written
 
 
-def test_nothing_is_left_to_be_done() -> None:
+def test_no_open_todos() -> None:
+    """The code has no marks for work that is left."""
     assert lines_matching(r"\b(TO[D]O|FIX[M]E|XX[X]|HA[C]K)\b", files(".py", ".js", ".html", ".css")) == []
 
 
 ABOUT_600 = 640
 
 
-def test_everything_is_logged_by_a_function_that_never_raises() -> None:
-    """A filter or handler of the application may raise, and what logs may be a task that serves everybody."""
+def test_logging_goes_through_failures() -> None:
+    """Both packages log only by ``actors/failures.py``, which never raises.
+
+    A filter or handler of the application may raise, and the task that logs may serve every client.
+    """
     own = {TREE / "actors" / "failures.py"}
     paths = [path for path in files(".py", under=("actors", "transport")) if path not in own]
     assert len(paths) > 50
     assert not lines_matching(r"\blog(ger|ging)\.(log|debug|info|warning|error|exception|critical)\(", paths)
 
 
-def test_files_are_short_enough_to_read() -> None:
+def test_files_are_short() -> None:
+    """No file has more than about 600 lines."""
     long = {
         path.name: count for path in files(".py", ".js") if (count := len(path.read_text().splitlines())) > ABOUT_600
     }
@@ -196,19 +214,21 @@ def test_files_are_short_enough_to_read() -> None:
     assert long == {}
 
 
-def test_no_two_test_files_have_one_name() -> None:
-    """Test folders are not packages: of two files of one name, only the first could be collected."""
+def test_test_files_have_unique_names() -> None:
+    """No two test files have one name: test folders are not packages, so only one of them could be collected."""
     names = [path.name for path in files(".py", under=("tests",)) if path.name.startswith("test_")]
     assert sorted(names) == sorted(set(names))
 
 
-def test_each_exception_to_a_check_has_its_reason() -> None:
+def test_each_ignored_check_has_its_reason() -> None:
+    """Every ``noqa``, ``type: ignore`` and ``pragma`` has a reason."""
     directive = r"#\s*(noqa|type: ignore|pyright: ignore|pragma: no cover)"
     scope = r"(:?\s*[A-Z]+[0-9]+,?)*(\[[\w-]+(,\s*[\w-]+)*\])?"
     assert lines_matching(rf"{directive}{scope}\s*$", files(".py")) == []
 
 
-def test_tests_wait_for_the_thing_itself() -> None:
+def test_tests_do_not_sleep() -> None:
+    """Tests sleep only on a virtual clock; otherwise they wait for an event."""
     paths = files(".py", under=("tests",))
     asleep = lines_matching(r"\b(time|asyncio)\.sleep\(|wait_for_[t]imeout\(", paths)
     real_time = [path for path in paths if not re.search(r"autojump_clock|MockClock", path.read_text())]
@@ -216,20 +236,23 @@ def test_tests_wait_for_the_thing_itself() -> None:
 
 
 def test_only_a_missing_program_skips_a_test() -> None:
+    """Only ``_requires.py`` skips tests."""
     paths = [path for path in files(".py", under=("tests",)) if path.name != "_requires.py"]
     assert lines_matching(r"pytest\.(mark\.)?(skip|x[f]ail|importorskip)\b(?!\.Exception)", paths) == []
 
 
 @pytest.mark.parametrize(("mandatory", "outcome"), [(True, pytest.fail.Exception), (False, pytest.skip.Exception)])
-def test_a_missing_program_fails_where_everything_is_mandatory(
+def test_missing_program_skips_or_fails(
     monkeypatch: pytest.MonkeyPatch, *, mandatory: bool, outcome: type[BaseException]
 ) -> None:
+    """A missing program skips a test, and fails it where every program is mandatory."""
     monkeypatch.setattr(_requires, "MANDATORY", mandatory)
     with pytest.raises(outcome, match="needs no-such-program"):
         _requires.require("no-such-program")
 
 
-def test_every_make_target_that_is_named_exists() -> None:
+def test_named_make_targets_exist() -> None:
+    """Every make target that the documents and CI name exists."""
     targets = set(re.findall(r"^([a-z]+):", (TREE / "Makefile").read_text(), re.MULTILINE))
     named: set[str] = set()
     for name in ("README.md", "CHANGELOG.md", "pyproject.toml"):
@@ -239,7 +262,8 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert named - targets == set()
 
 
-def test_the_changelog_is_kept() -> None:
+def test_changelog_format() -> None:
+    """The changelog has the headings of Keep a Changelog, and starts with Unreleased."""
     text = (TREE / "CHANGELOG.md").read_text()
     versions = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert versions[0] == "[Unreleased]"
@@ -252,14 +276,16 @@ def test_the_changelog_is_kept() -> None:
 
 
 @pytest.mark.parametrize("package", ["actors", "transport"])
-def test_every_public_name_has_a_contract(package: str) -> None:
+def test_public_names_have_docstrings(package: str) -> None:
+    """Every public class and function has a docstring."""
     module = importlib.import_module(package)
     public = [getattr(module, name) for name in module.__all__]
     defined = [thing for thing in public if inspect.isclass(thing) or inspect.isfunction(thing)]
     assert [thing for thing in defined if not thing.__doc__] == []
 
 
-def test_the_public_names_are_those_that_were_agreed() -> None:
+def test_public_names_are_unchanged() -> None:
+    """The public names are those of public_names.txt."""
     agreed = (TREE / "tests" / "public_names.txt").read_text().split()
     exported = [
         f"{package}.{name}"

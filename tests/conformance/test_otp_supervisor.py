@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from _probes import Member, Steps, World, child, crash, hang, hang_shielded, supervise_below_another
+from _probes import Member, StepCounter, World, child, crash, hang, hang_shielded, supervise_below_another
 
 from actors import (
     AutoShutdown,
@@ -407,7 +407,7 @@ async def test_cost_of_many_children_is_linear() -> None:
     """Starting and stopping ten times as many children takes about ten times as many task steps."""
 
     async def steps(count: int) -> int:
-        instrument = Steps()
+        instrument = StepCounter()
         async with open_system() as system:
             world = World()
             supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from _scenes import SCENARIOS, living, quiet, scene, stop_the_rest
+from _scenes import SCENARIOS, living_tasks, pointed_world, stop_all, wait_until_quiet
 
 from actors import ActorRestarted, ActorTerminated, Failure, Killed, Phase, open_system
 
@@ -92,22 +92,22 @@ async def test_exception_at_any_point(
     logger = logging.getLogger("actors")
     logger.addHandler(log)
     for number in range(1, 1000):
-        world = scene()
+        world = pointed_world()
         fault = world.on_point = Fault(number)
         raised: BaseException | None = None
         async with open_system([Phase("phase")]) as system:
-            before = living()
+            before = living_tasks()
             with system.dead_letters(1000) as letters:
                 try:
                     with trio.fail_after(100):
                         await scenario(system, world)
                 except* (InjectedError, ActorTerminated, ActorRestarted) as group:
                     raised = group
-                await quiet()
-                await stop_the_rest(system)
-                await quiet()
+                await wait_until_quiet()
+                await stop_all(system)
+                await wait_until_quiet()
                 reached = await reported(world, letters, raised)
-            assert (system.statistics().actors, system.tree().children, living()) == (0, (), before)
+            assert (system.statistics().actors, system.tree().children, living_tasks()) == (0, (), before)
         if fault.error is None:
             break
         if str(fault.error).startswith(("factory", "started", "stopping")):

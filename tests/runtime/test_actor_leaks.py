@@ -13,7 +13,7 @@ import _scenes
 import pytest
 import trio
 import trio.testing
-from _scenes import SCENARIOS, living, quiet, scene, stop_the_rest
+from _scenes import SCENARIOS, living_tasks, pointed_world, stop_all, wait_until_quiet
 
 from actors import ActorError, ActorRef, ActorSystem, Context, Phase, Reply, SupervisorRef, open_system
 
@@ -61,13 +61,13 @@ async def test_caller_cancelled_at_any_step(
     assert autojump_clock.autojump_threshold == 0
     for steps in range(1, 1000):
         async with open_system([Phase("phase")]) as system:
-            before = living()
+            before = living_tasks()
             with trio.CancelScope() as scope, cut_after(steps, scope.cancel) as cut:
-                await scenario(system, scene())
-            await quiet()
-            await stop_the_rest(system)
-            await quiet()
-            assert (system.statistics().actors, system.tree().children, living()) == (0, (), before)
+                await scenario(system, pointed_world())
+            await wait_until_quiet()
+            await stop_all(system)
+            await wait_until_quiet()
+            assert (system.statistics().actors, system.tree().children, living_tasks()) == (0, (), before)
         if not cut.done:
             break
     else:
@@ -83,14 +83,14 @@ async def test_actors_killed_at_any_step(
 
     for steps in range(1, 1000):
         async with open_system([Phase("phase")]) as system:
-            before = living()
+            before = living_tasks()
             kill = functools.partial(kill_all, system)
             with contextlib.suppress(ActorError, ExceptionGroup), trio.fail_after(100), cut_after(steps, kill) as cut:
-                await scenario(system, scene())
-            await quiet()
-            await stop_the_rest(system)
-            await quiet()
-            assert (system.statistics().actors, system.tree().children, living()) == (0, (), before)
+                await scenario(system, pointed_world())
+            await wait_until_quiet()
+            await stop_all(system)
+            await wait_until_quiet()
+            assert (system.statistics().actors, system.tree().children, living_tasks()) == (0, (), before)
         if not cut.done:
             break
     else:
@@ -112,13 +112,13 @@ async def test_system_cancelled_at_any_step(
     """When the block of the system is cancelled after any step, no actor and no task is left."""
     assert autojump_clock.autojump_threshold == 0
     for steps in range(1, 1000):
-        before = living()
+        before = living_tasks()
         # An actor that ended first is news to a scenario that is in the middle of a call.
         with contextlib.suppress(ActorError, ExceptionGroup), trio.CancelScope() as scope:
             async with open_system([Phase("phase")]) as system:
                 with cut_after(steps, scope.cancel) as cut:
-                    await scenario(system, scene())
-        assert (system.statistics().actors, living()) == (0, before)
+                    await scenario(system, pointed_world())
+        assert (system.statistics().actors, living_tasks()) == (0, before)
         if not cut.done:
             break
     else:

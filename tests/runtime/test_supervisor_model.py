@@ -95,7 +95,7 @@ class Trees(RuleBasedStateMachine):
             parent.children.remove(node)
         elif ending == "terminate":
             node.stop()
-            parent.forget(node)
+            parent.drop_entry(node)
         elif node.strategy is not None and ending in {"normal", "shutdown"}:
             return
         else:
