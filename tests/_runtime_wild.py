@@ -1,4 +1,4 @@
-"""The actors of random runs: what they do at every point of their lives, and the trees they live in.
+"""The actors and supervision trees of random runs.
 
 Every choice is drawn from one generator, in the order in which things happen: a seed is a run.
 """
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 import trio.testing
 from _runtime_ledger import (
-    ADDED,
+    LAST_PLACE,
     Answer,
-    Boom,
-    LeaveTheProcess,
+    ChildGroup,
     Ledger,
     Letter,
-    Post,
-    Staff,
-    inside,
+    Placement,
+    RandomError,
+    RandomExit,
     is_expected,
+    related_errors,
 )
 
 from actors import (
@@ -54,68 +54,72 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class NothingThere(Exception):
+class NothingToChoose(Exception):
     """There is nothing to choose from."""
 
 
 class World(logging.Handler):
-    """What all actors of one seed share."""
+    """The shared state of the actors of one seed."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.random = random.Random(seed)
         self.clock = trio.testing.MockClock(autojump_threshold=0)
-        """What sleeps here sleeps by it, and it jumps when all do."""
+        """Virtual clock, which jumps when all tasks sleep."""
         self.ledger = Ledger()
         self.root = self.ledger.root
         self.journal: list[tuple[float, str]] = []
         self.refs: list[ActorRef] = []
         self.supervisors: list[SupervisorRef] = []
         self.raised: list[BaseException] = []
-        self.told: set[int] = set()
+        self.reported: set[int] = set()
         self.limits: dict[int, RestartLimit] = {}
-        """The limits that were exceeded, as far as anybody was told."""
+        """Exceeded limits that were reported, by id."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info:
-            self.tell(record.exc_info[1])
+            self.on_reported(record.exc_info[1])
 
-    def tell(self, error: object) -> None:
-        """Note that somebody has heard of an exception, or of a reason."""
-        for each in inside(error):
-            self.told.add(id(each))
+    def on_reported(self, error: object) -> None:
+        """Record that an exception, or an exit reason, was reported: raised, logged or returned."""
+        for each in related_errors(error):
+            self.reported.add(id(each))
             if isinstance(each, RestartLimit):
                 self.limits[id(each)] = each
 
-    def is_gone(self, ref: ActorRef, reason: ExitReason) -> None:
-        """Note that somebody was told why an actor ended."""
-        self.tell(reason)
-        self.ledger.is_gone(ref, reason)
+    def on_end_known(self, ref: ActorRef, reason: ExitReason) -> None:
+        """Record that a caller knows why an actor ended."""
+        self.on_reported(reason)
+        self.ledger.on_end_known(ref, reason)
 
-    def note(self, what: str) -> None:
-        self.journal.append((trio.current_time(), what))
+    def note(self, event: str) -> None:
+        """Append an event to the journal."""
+        self.journal.append((trio.current_time(), event))
 
-    def pick(self) -> ActorRef:
-        """Choose an actor: most often one that lives and does something with a message."""
+    def pick_actor(self) -> ActorRef:
+        """Return a random ref, most often of a living actor that is no supervisor."""
         living = [ref for ref in self.refs if ref.alive and not isinstance(ref, SupervisorRef)]
         return self.choose(living if living and self.chance(0.9) else self.refs)
 
     def choose(self, among: Sequence[T]) -> T:
-        """Choose one. Raises NothingThere."""
+        """Return a random one. Raises NothingToChoose."""
         if not among:
-            raise NothingThere
+            raise NothingToChoose
         return self.random.choice(among)
 
     def chance(self, probability: float) -> bool:
+        """Return True with this probability."""
         return self.random.random() < probability
 
     def maybe_fail(self, probability: float) -> None:
+        """Raise a RandomError, or sometimes a RandomExit, with this probability."""
         if self.chance(probability):
-            error = LeaveTheProcess() if self.chance(0.1) else Boom(len(self.raised))
+            error = RandomExit() if self.chance(0.1) else RandomError(len(self.raised))
             self.raised.append(error)
             raise error
 
     def add(self, ref: ActorRef) -> None:
+        """Record a ref, and of a supervisor those of its children."""
         self.refs.append(ref)
         if isinstance(ref, SupervisorRef):
             self.supervisors.append(ref)
@@ -124,36 +128,36 @@ class World(logging.Handler):
 
     @contextlib.contextmanager
     def tolerant(self) -> Generator[None]:
-        """Go on after what may be raised by a call; whoever called has heard of it."""
+        """Suppress the expected errors of a call, and record that they were reported to the caller."""
         try:
             yield
-        except NothingThere:
+        except NothingToChoose:
             pass
-        except (Boom, LeaveTheProcess, ActorError, RuntimeError) as error:
-            self.tell(error)
+        except (RandomError, RandomExit, ActorError, RuntimeError) as error:
+            self.on_reported(error)
             self.ledger.check(is_expected(error), f"a call raised {error!r}")
         except BaseExceptionGroup as group:
-            rest = group.split((Boom, LeaveTheProcess, ActorError, trio.Cancelled))[1]
+            rest = group.split((RandomError, RandomExit, ActorError, trio.Cancelled))[1]
             if rest is not None:
                 raise
-            self.tell(group)
+            self.on_reported(group)
             if group.split(trio.Cancelled)[0] is not None:
                 raise
 
 
-class Wild(Actor):
-    """Does random things, at every point of its life."""
+class RandomActor(Actor):
+    """An actor that does random things at every point of its life."""
 
-    def __init__(self, world: World, depth: int, post: Post) -> None:
+    def __init__(self, world: World, depth: int, placement: Placement) -> None:
         self.world = world
         self.depth = depth
-        self.life = world.ledger.makes(post)
+        self.life = world.ledger.on_made(placement)
         self.letter: Letter | None = None
         world.maybe_fail(0.03)
 
     @contextlib.contextmanager
-    def failing(self) -> Generator[None]:
-        """Note whether this actor fails."""
+    def noting_failure(self) -> Generator[None]:
+        """Record whether this actor fails."""
         try:
             yield
         except trio.Cancelled:
@@ -165,11 +169,11 @@ class Wild(Actor):
     async def started(self) -> None:
         world = self.world
         world.note(f"start {self.ref.path}")
-        self.nursery.start_soon(self.beat)
-        world.ledger.starts(self.life, self.ref)
-        with self.failing():
+        self.nursery.start_soon(self.report_end)
+        world.ledger.on_starting(self.life, self.ref)
+        with self.noting_failure():
             await self.start()
-        world.ledger.is_up(self.life)
+        world.ledger.on_started(self.life)
 
     async def start(self) -> None:
         world = self.world
@@ -184,25 +188,25 @@ class Wild(Actor):
         if world.chance(0.2):
             self.context.timers.every("t", self.life, world.random.choice([0.5, 2]))
         if world.chance(0.05):
-            self.life.wished = True
+            self.life.stopped_itself = True
             self.context.stop()
 
-    async def beat(self) -> None:
+    async def report_end(self) -> None:
         """Report when the nursery of this instance is closed."""
         path = self.ref.path
         try:
             await trio.sleep_forever()
         finally:
-            self.world.ledger.ends(self.life, path)
+            self.world.ledger.on_ended(self.life, path)
 
     async def spawn(self) -> None:
         draw = self.world.random.choice
         restart = draw(list(Restart))
         ref = await self.context.spawn(
-            Wild,
+            RandomActor,
             self.world,
             self.depth + 1,
-            Post(self.life.staff, restart),
+            Placement(self.life.group, restart),
             restart=restart,
             shutdown=draw([0, 1, 5]),
             overflow=draw(list(Overflow)),
@@ -211,10 +215,10 @@ class Wild(Actor):
         self.world.refs.append(ref)
 
     async def work(self) -> None:
-        with self.failing():
-            await self.toil()
+        with self.noting_failure():
+            await self.do_work()
 
-    async def toil(self) -> None:
+    async def do_work(self) -> None:
         world = self.world
         if world.chance(0.4):
             await trio.sleep(world.random.choice([0.1, 1, 3]))
@@ -223,51 +227,54 @@ class Wild(Actor):
         for _ in range(5):
             await trio.sleep(world.random.choice([0.1, 1]))
             if world.chance(0.2):
-                await self.shielded()
+                await self.sleep_shielded()
             world.maybe_fail(0.05)
 
-    async def shielded(self) -> None:
+    async def sleep_shielded(self) -> None:
+        """Sleep in a shielded scope, sometimes for very long."""
         with trio.CancelScope(shield=True):
             await trio.sleep(self.world.random.choice([0.5, 3, 1000]))
 
     async def receive(self, message: object) -> object:
-        with self.failing():
+        with self.noting_failure():
             if isinstance(message, Terminated):
-                self.world.tell(message.reason)
-                self.world.ledger.is_told(self.life, message.ref, message.reason)
+                self.world.on_reported(message.reason)
+                self.world.ledger.on_terminated(self.life, message.ref, message.reason)
                 return None
             if not isinstance(message, Letter):
-                await self.tick(message)
+                await self.handle_tick(message)
                 return None
             with self.world.ledger.handling(self.life, message):
-                answer = await self.move(message)
+                answer = await self.handle(message)
         if answer is UNHANDLED:
-            self.world.ledger.does_not_know(message)
+            self.world.ledger.on_unhandled(message)
         return answer
 
-    async def tick(self, life: object) -> None:
+    async def handle_tick(self, life: object) -> None:
+        """Handle a timer's message, which must be of this incarnation."""
         world = self.world
-        world.ledger.receives(self.life, self.ref.path)
+        world.ledger.check_may_receive(self.life, self.ref.path)
         world.ledger.check(life is self.life, f"{self.ref.path} has the timer of an earlier life")
         await trio.sleep(world.random.choice([0, 0.1]))
         world.maybe_fail(0.05)
 
-    async def move(self, letter: Letter) -> object:
+    async def handle(self, letter: Letter) -> object:
+        """Handle a message in a random way."""
         world, self.letter = self.world, letter
-        move = world.random.choice(MOVES)
-        world.note(f"{move.__name__} {self.ref.path}")
-        answer = await move(self)
+        handler = world.random.choice(HANDLERS)
+        world.note(f"{handler.__name__} {self.ref.path}")
+        answer = await handler(self)
         return UNHANDLED if answer is UNHANDLED else Answer(letter)
 
     async def stopping(self, reason: ExitReason) -> None:
-        self.world.ledger.stops(self.life, self.ref.path, reason)
-        with self.failing():
+        self.world.ledger.on_stopping(self.life, self.ref.path, reason)
+        with self.noting_failure():
             await self.stop(reason)
-        self.life.said = True
+        self.life.stopping_returned = True
 
     async def stop(self, reason: ExitReason) -> None:
         world = self.world
-        world.tell(reason)
+        world.on_reported(reason)
         world.note(f"stopping {self.ref.path}")
         if world.chance(0.2):
             with world.tolerant():
@@ -275,54 +282,54 @@ class Wild(Actor):
         if world.chance(0.3):
             await trio.sleep(world.random.choice([0.1, 1, 8]))
         if world.chance(0.05):
-            await self.shielded()
+            await self.sleep_shielded()
         world.maybe_fail(0.05)
 
 
-# What an actor does with a message
+# Ways to handle a message
 
 
-async def idle(_: Wild) -> object:
+async def idle(_: RandomActor) -> object:
     return "ok"
 
 
-async def sleep(wild: Wild) -> object:
-    await trio.sleep(wild.world.random.choice([0.1, 1, 4]))
+async def sleep(actor: RandomActor) -> object:
+    await trio.sleep(actor.world.random.choice([0.1, 1, 4]))
     return "ok"
 
 
-async def shield(wild: Wild) -> object:
-    await wild.shielded()
+async def shield(actor: RandomActor) -> object:
+    await actor.sleep_shielded()
     return "ok"
 
 
-async def fail(wild: Wild) -> object:
-    wild.world.maybe_fail(1)
+async def fail(actor: RandomActor) -> object:
+    actor.world.maybe_fail(1)
     return None
 
 
-async def leave(wild: Wild) -> object:
-    wild.life.wished = True
-    wild.context.stop(Normal() if wild.world.chance(0.5) else Shutdown())
+async def stop_itself(actor: RandomActor) -> object:
+    actor.life.stopped_itself = True
+    actor.context.stop(Normal() if actor.world.chance(0.5) else Shutdown())
     return "bye"
 
 
-async def put_aside(wild: Wild) -> object:
-    with wild.world.tolerant():
-        wild.context.stash()
-        assert wild.letter is not None
-        wild.world.ledger.puts_aside(wild.life, wild.letter)
+async def stash_message(actor: RandomActor) -> object:
+    with actor.world.tolerant():
+        actor.context.stash()
+        assert actor.letter is not None
+        actor.world.ledger.on_stashed(actor.life, actor.letter)
     return None
 
 
-async def take_back(wild: Wild) -> object:
-    wild.life.unstashed += 1
-    wild.context.unstash()
+async def unstash_messages(actor: RandomActor) -> object:
+    actor.life.unstashed += 1
+    actor.context.unstash()
     return None
 
 
-async def answer_later(wild: Wild) -> object:
-    reply, letter = wild.context.defer(), wild.letter
+async def answer_later(actor: RandomActor) -> object:
+    reply, letter = actor.context.defer(), actor.letter
     assert letter is not None
     letter.deferred = True
 
@@ -330,79 +337,79 @@ async def answer_later(wild: Wild) -> object:
         await trio.sleep(0.3)
         reply.send(Answer(letter))
 
-    wild.nursery.start_soon(later)
+    actor.nursery.start_soon(later)
     return None
 
 
-async def ask_another(wild: Wild) -> object:
-    with wild.world.tolerant():
-        await ask(wild.world, wild.world.pick(), wild.world.random.choice([0.1, 1]))
+async def ask_another(actor: RandomActor) -> object:
+    with actor.world.tolerant():
+        await ask(actor.world, actor.world.pick_actor(), actor.world.random.choice([0.1, 1]))
     return None
 
 
-async def watch(wild: Wild) -> object:
-    with wild.world.tolerant():
-        ref = wild.world.pick()
-        wild.context.watch(ref)
-        wild.life.watching.add(ref)
+async def watch(actor: RandomActor) -> object:
+    with actor.world.tolerant():
+        ref = actor.world.pick_actor()
+        actor.context.watch(ref)
+        actor.life.watching.add(ref)
     return None
 
 
-async def have_a_child(wild: Wild) -> object:
-    with wild.world.tolerant():
-        await wild.spawn()
+async def spawn_child(actor: RandomActor) -> object:
+    with actor.world.tolerant():
+        await actor.spawn()
     return None
 
 
-async def have_a_child_shielded(wild: Wild) -> object:
-    with trio.CancelScope(shield=True), wild.world.tolerant():
-        await wild.spawn()
+async def spawn_child_shielded(actor: RandomActor) -> object:
+    with trio.CancelScope(shield=True), actor.world.tolerant():
+        await actor.spawn()
     return None
 
 
-async def supervise(wild: Wild) -> object:
-    if wild.depth < 2:
-        wild.life.staff.is_seen = False
-        with wild.world.tolerant():
-            wild.world.add(await wild.context.supervise(supervisor_spec(wild.world, 1)))
+async def supervise(actor: RandomActor) -> object:
+    if actor.depth < 2:
+        actor.life.group.is_complete = False
+        with actor.world.tolerant():
+            actor.world.add(await actor.context.supervise(supervisor_spec(actor.world, 1)))
     return None
 
 
-async def cancel_its_nursery(wild: Wild) -> object:
-    if wild.world.chance(0.3):
-        wild.life.cut = True
-        wild.nursery.cancel_scope.cancel()
+async def cancel_own_nursery(actor: RandomActor) -> object:
+    if actor.world.chance(0.3):
+        actor.life.cancelled_itself = True
+        actor.nursery.cancel_scope.cancel()
     return None
 
 
-async def wait_for_another(wild: Wild) -> object:
-    with trio.move_on_after(0.2), wild.world.tolerant():
-        ref = wild.world.pick()
-        wild.world.is_gone(ref, await ref.terminated())
+async def wait_for_another(actor: RandomActor) -> object:
+    with trio.move_on_after(0.2), actor.world.tolerant():
+        ref = actor.world.pick_actor()
+        actor.world.on_end_known(ref, await ref.terminated())
     return None
 
 
-async def not_know(_: Wild) -> object:
+async def leave_unhandled(_: RandomActor) -> object:
     return UNHANDLED
 
 
-MOVES: list[Callable[[Wild], Awaitable[object]]] = [
+HANDLERS: list[Callable[[RandomActor], Awaitable[object]]] = [
     *[idle] * 3,
     *[sleep] * 3,
     *[fail] * 2,
-    *[have_a_child] * 2,
+    *[spawn_child] * 2,
     shield,
-    leave,
-    put_aside,
-    take_back,
+    stop_itself,
+    stash_message,
+    unstash_messages,
     answer_later,
     ask_another,
     watch,
-    have_a_child_shielded,
+    spawn_child_shielded,
     supervise,
-    cancel_its_nursery,
+    cancel_own_nursery,
     wait_for_another,
-    not_know,
+    leave_unhandled,
 ]
 
 
@@ -410,42 +417,44 @@ MOVES: list[Callable[[Wild], Awaitable[object]]] = [
 
 
 def child_spec(  # noqa: PLR0913, PLR0917  -- what is to be known of it
-    world: World, name: str, depth: int, automatic: AutoShutdown, staff: Staff, place: float = ADDED
+    world: World, name: str, depth: int, automatic: AutoShutdown, group: ChildGroup, place: float = LAST_PLACE
 ) -> ChildSpec:
+    """Return a random spec of a child, an actor or a supervisor."""
     draw = world.random.choice
     restart = draw([Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY])
     is_supervisor = depth < 2 and world.chance(0.2)
-    staff.is_seen = staff.is_seen and not is_supervisor
-    factory = supervisor_spec(world, depth + 1, is_one=False) if is_supervisor else None
+    group.is_complete = group.is_complete and not is_supervisor
+    factory = supervisor_spec(world, depth + 1, is_single=False) if is_supervisor else None
     shutdown = draw([None, 0, 1, 5])
     significant = automatic is not AutoShutdown.NEVER and restart is not Restart.PERMANENT and world.chance(0.5)
     backoff = draw([None, None, Backoff(0.1, 2, 0.2)])
     mailbox = MailboxSpec(size=draw([1, 8, 64]), overflow=draw(list(Overflow)))
-    post = Post(staff, restart, place, waits=backoff is not None)
-    make = factory or functools.partial(Wild, world, 2, post)
+    placement = Placement(group, restart, place, has_backoff=backoff is not None)
+    make = factory or functools.partial(RandomActor, world, 2, placement)
     return ChildSpec(name, make, restart, shutdown, significant, backoff, mailbox)
 
 
-def supervisor_spec(world: World, depth: int = 0, *, is_one: bool = True) -> SupervisorSpec:
+def supervisor_spec(world: World, depth: int = 0, *, is_single: bool = True) -> SupervisorSpec:
+    """Return a random spec of a supervisor."""
     draw = world.random.choice
     automatic = draw([AutoShutdown.NEVER, AutoShutdown.NEVER, AutoShutdown.ANY, AutoShutdown.ALL])
-    staff = world.ledger.staff()
-    staff.is_one = is_one
+    group = world.ledger.new_group()
+    group.is_single = is_single
     children = [
-        child_spec(world, f"c{number}", depth, automatic, staff, number) for number in range(world.random.randrange(5))
+        child_spec(world, f"c{number}", depth, automatic, group, number) for number in range(world.random.randrange(5))
     ]
-    staff.strategy = draw(list(Strategy))
-    staff.max_restarts, staff.max_seconds = draw([0, 1, 3, 100]), draw([1, 5])
+    group.strategy = draw(list(Strategy))
+    group.max_restarts, group.max_seconds = draw([0, 1, 3, 100]), draw([1, 5])
     return SupervisorSpec(
-        staff.strategy,
+        group.strategy,
         children,
-        max_restarts=staff.max_restarts,
-        max_seconds=staff.max_seconds,
+        max_restarts=group.max_restarts,
+        max_seconds=group.max_seconds,
         auto_shutdown=automatic,
     )
 
 
 async def ask(world: World, ref: ActorRef, timeout: float) -> None:  # noqa: ASYNC109  -- that of the ask
-    """Ask an actor, and note what comes of it."""
-    with world.ledger.sending(world.ledger.letter(ref, is_ask=True)) as letter:
+    """Ask an actor, and record the answer or the error."""
+    with world.ledger.sending(world.ledger.new_letter(ref, is_ask=True)) as letter:
         letter.answer = await ref.ask(letter, timeout)

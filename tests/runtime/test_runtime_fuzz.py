@@ -17,8 +17,8 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from _runtime_ledger import HURRY, Post, is_expected, leaves
-from _runtime_wild import Wild, World, ask, child_spec, supervisor_spec
+from _runtime_ledger import STOP_SLACK, Placement, is_expected, leaf_errors
+from _runtime_wild import RandomActor, World, ask, child_spec, supervisor_spec
 from _scale import scaled
 
 from actors import (
@@ -69,7 +69,7 @@ async def use_randomly(system: ActorSystem, world: World) -> None:
 
 def check_pictures(system: ActorSystem, world: World) -> None:
     """Read all pictures and counts, and check that no actor has outlived its parent."""
-    world.ledger.look(system, world.refs)
+    world.ledger.check_now(system, world.refs)
     for supervisor in world.supervisors:
         with contextlib.suppress(ActorTerminated):
             supervisor.counts()
@@ -78,8 +78,8 @@ def check_pictures(system: ActorSystem, world: World) -> None:
 async def spawn_one(system: ActorSystem, world: World) -> None:
     """Spawn a random actor at the top."""
     restart = world.random.choice([Restart.TEMPORARY, Restart.TEMPORARY, Restart.TRANSIENT])
-    post, shutdown = Post(world.root, restart), world.random.choice([0, 1, 5])
-    world.add(await system.spawn(Wild, world, 0, post, restart=restart, shutdown=shutdown))
+    placement, shutdown = Placement(world.root, restart), world.random.choice([0, 1, 5])
+    world.add(await system.spawn(RandomActor, world, 0, placement, restart=restart, shutdown=shutdown))
 
 
 async def supervise_some(system: ActorSystem, world: World) -> None:
@@ -96,38 +96,38 @@ async def supervise_some(system: ActorSystem, world: World) -> None:
 async def tell_one(_: ActorSystem, world: World) -> None:
     """Tell a random actor, for at most five seconds."""
     with trio.move_on_after(5):
-        ref = world.pick()
-        with world.ledger.sending(world.ledger.letter(ref)) as letter:
+        ref = world.pick_actor()
+        with world.ledger.sending(world.ledger.new_letter(ref)) as letter:
             await ref.tell(letter)
 
 
 async def ask_one(_: ActorSystem, world: World) -> None:
     """Ask a random actor."""
-    await ask(world, world.pick(), world.random.choice([0, 0.1, 2]))
+    await ask(world, world.pick_actor(), world.random.choice([0, 0.1, 2]))
 
 
 async def stop_one(_: ActorSystem, world: World) -> None:
     """Stop a random actor, and check that the stop returns in time."""
-    ref = world.pick()
+    ref = world.pick_actor()
     world.ledger.stopped.add(ref)
     drain, seconds, begun = world.chance(0.5), world.random.choice([None, 0, 1, 9]), trio.current_time()
-    world.is_gone(ref, await ref.stop(drain=drain, timeout=seconds))
+    world.on_end_known(ref, await ref.stop(drain=drain, timeout=seconds))
     late = trio.current_time() - begun - (math.inf if seconds is None else seconds)
-    world.ledger.check(late <= HURRY, f"the stop of {ref.path} came {late} s late")
+    world.ledger.check(late <= STOP_SLACK, f"the stop of {ref.path} came {late} s late")
 
 
 async def stop_and_go_on(_: ActorSystem, world: World) -> None:
     """Stop a random actor, and leave the stop soon."""
-    ref = world.pick()
+    ref = world.pick_actor()
     with trio.move_on_after(world.random.choice([0, 0.05, 0.5])):
         world.ledger.stopped.add(ref)
-        world.is_gone(ref, await ref.stop(drain=world.chance(0.5)))
+        world.on_end_known(ref, await ref.stop(drain=world.chance(0.5)))
 
 
 async def kill_one(_: ActorSystem, world: World) -> None:
     """Kill a random actor."""
-    ref = world.pick()
-    world.ledger.kills(ref)
+    ref = world.pick_actor()
+    world.ledger.on_kill(ref)
     ref.kill()
 
 
@@ -135,8 +135,8 @@ async def tell_several(_: ActorSystem, world: World) -> None:
     """Tell three random actors in one turn: several may fail at once."""
     for _turn in range(3):
         with world.tolerant():
-            ref = world.pick()
-            with world.ledger.sending(world.ledger.letter(ref)) as letter:
+            ref = world.pick_actor()
+            with world.ledger.sending(world.ledger.new_letter(ref)) as letter:
                 ref.tell_nowait(letter)
 
 
@@ -186,14 +186,14 @@ async def add_child(_: ActorSystem, world: World) -> None:
 
 def spec_of_new_child(world: World, supervisor: SupervisorRef, name: str, depth: int) -> ChildSpec:
     """Return the spec of one more child."""
-    staff = world.ledger.staff_of(supervisor, supervisor.statistics().strategy)
-    return child_spec(world, name, depth, AutoShutdown.NEVER, staff)
+    group = world.ledger.group_of(supervisor, supervisor.statistics().strategy)
+    return child_spec(world, name, depth, AutoShutdown.NEVER, group)
 
 
 async def spawn_and_give_up(system: ActorSystem, world: World) -> None:
     """Spawn a random actor, and leave the spawn soon."""
     with trio.move_on_after(world.random.choice([0, 0.05, 0.5])):
-        world.add(await system.spawn(Wild, world, 0, Post(world.root, Restart.TEMPORARY)))
+        world.add(await system.spawn(RandomActor, world, 0, Placement(world.root, Restart.TEMPORARY)))
 
 
 async def pass_time(_: ActorSystem, world: World) -> None:
@@ -258,13 +258,13 @@ async def play_seed(world: World) -> None:
     world.ledger.check(len(dead) == system.statistics().dead_letters, "dead letters were not delivered")
     for ref in {*world.refs, *world.ledger.lives}:
         if not ref.alive:
-            world.is_gone(ref, await ref.terminated())
-    world.tell(left)
+            world.on_end_known(ref, await ref.terminated())
+    world.on_reported(left)
     check_raised(system, world, left, was_cancelled=outer.cancel_called)
-    world.ledger.judge({*world.refs, *world.ledger.lives}, dead)
-    world.ledger.gave_up(world.limits.values())
+    world.ledger.check_at_end({*world.refs, *world.ledger.lives}, dead)
+    world.ledger.check_gave_up(world.limits.values())
     for raised in world.raised:
-        world.ledger.check(id(raised) in world.told, f"{raised!r} was lost")
+        world.ledger.check(id(raised) in world.reported, f"{raised!r} was lost")
 
 
 def check_leftovers(system: ActorSystem, world: World, tasks: int) -> None:
@@ -275,7 +275,7 @@ def check_leftovers(system: ActorSystem, world: World, tasks: int) -> None:
     world.ledger.check(now.seconds_to_next_deadline == math.inf, "a timer is left")
     for ref in {*world.refs, *world.ledger.lives}:
         world.ledger.check(not ref.alive, f"{ref.path} lives")
-    world.ledger.check(not world.ledger.beating, f"{list(world.ledger.beating)} run")
+    world.ledger.check(not world.ledger.running, f"{list(world.ledger.running)} run")
 
 
 def check_raised(system: ActorSystem, world: World, error: BaseException | None, *, was_cancelled: bool) -> None:
@@ -287,7 +287,7 @@ def check_raised(system: ActorSystem, world: World, error: BaseException | None,
         each
         for ref, reason in world.ledger.reasons.items()
         if isinstance(reason, Failure) and ref.path.count("/") == 1
-        for each in leaves(reason.exception)
+        for each in leaf_errors(reason.exception)
         if isinstance(each, RestartLimit) and each.path == ref.path
     ]
     limit = system.limit
@@ -297,11 +297,11 @@ def check_raised(system: ActorSystem, world: World, error: BaseException | None,
     if not was_cancelled:
         world.ledger.check(error is limit, f"the block raised {error!r}, not {limit!r}")
         return
-    told = {id(each) for each in leaves(error)} if error is not None else set[int]()
-    lost = [each for raised in system.raised for each in leaves(raised) if id(each) not in told]
+    told = {id(each) for each in leaf_errors(error)} if error is not None else set[int]()
+    lost = [each for raised in system.raised for each in leaf_errors(raised) if id(each) not in told]
     world.ledger.check(not lost, f"the block was cancelled and kept {lost} to itself")
     if error is not None and error is not limit:
-        is_right = isinstance(error, BaseExceptionGroup) and all(map(is_expected, leaves(error)))
+        is_right = isinstance(error, BaseExceptionGroup) and all(map(is_expected, leaf_errors(error)))
         world.ledger.check(is_right, f"the block was cancelled and raised {error!r}")
 
 
