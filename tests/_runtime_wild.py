@@ -416,7 +416,7 @@ HANDLERS: list[Callable[[RandomActor], Awaitable[object]]] = [
 # Trees
 
 
-def child_spec(  # noqa: PLR0913, PLR0917  -- what is to be known of it
+def child_spec(  # noqa: PLR0913, PLR0917  -- the properties of a child
     world: World, name: str, depth: int, automatic: AutoShutdown, group: ChildGroup, place: float = LAST_PLACE
 ) -> ChildSpec:
     """Return a random spec of a child, an actor or a supervisor."""
@@ -454,7 +454,7 @@ def supervisor_spec(world: World, depth: int = 0, *, is_single: bool = True) -> 
     )
 
 
-async def ask(world: World, ref: ActorRef, timeout: float) -> None:  # noqa: ASYNC109  -- that of the ask
+async def ask(world: World, ref: ActorRef, timeout: float) -> None:  # noqa: ASYNC109  -- the timeout of the ask
     """Ask an actor, and record the answer or the error."""
     with world.ledger.sending(world.ledger.new_letter(ref, is_ask=True)) as letter:
         letter.answer = await ref.ask(letter, timeout)
