@@ -156,6 +156,8 @@ class ChildGroup:
     """Children that ended and may be restarted with their group."""
     first: int = 0
     """When the first of the children in ``down`` ended, counted in events."""
+    actors: Counter[Placement] = attrs.field(factory=Counter["Placement"])
+    """Number of actors there were in each place: more than one where a child was started again by hand."""
 
     @property
     def is_empty(self) -> bool:
@@ -214,6 +216,8 @@ class Ledger:
         """Incarnations with an open nursery, by path."""
         self.stopped: set[ActorRef] = set()
         """Actors that were stopped for good."""
+        self.refusing: set[ActorRef] = set()
+        """Actors that refused a message because they end for good."""
         self.killed: set[ActorRef] = set()
         self.reasons: dict[ActorRef, ExitReason] = {}
         self._events = itertools.count(1)
@@ -254,9 +258,11 @@ class Ledger:
         life.group.path, group.path = path, path.rpartition("/")[0] or "/"
         lives = self.lives.setdefault(ref, [])
         self.check(ref not in self.stopped, f"the stop of {path} was undone")
+        self.check(ref not in self.refusing, f"{path} refused a message for good, and lives on")
         below = [each for each in self.running if each == path or each.startswith(f"{path}/")]
         self.check(not below, f"{path} starts while {below} run")
         self.check(len(lives) <= ref.statistics().restarts, f"{path} has more lives than restarts")
+        group.actors[life.placement] += not lives
         if lives:
             self._check_restart(life, lives[-1], path)
         group.down.discard(life.placement)
@@ -271,9 +277,10 @@ class Ledger:
             self._check_group_restart(life, path)
         elif not placement.has_backoff:
             group.restarts.append(trio.current_time())
-        is_alone = group.strategy not in GROUP_STRATEGIES or (
-            group.strategy is Strategy.REST_FOR_ONE and placement.place == 0
-        )
+        # Nothing is before the first of a group. A first child that was started by hand while its group was halted
+        # is a member of that group.
+        is_first = group.strategy is Strategy.REST_FOR_ONE and placement.place == 0 and group.actors[placement] == 1
+        is_alone = group.strategy not in GROUP_STRATEGIES or is_first
         if before.failed or before.cancelled_itself or before.ref in self.killed or not is_alone:
             return
         was_halted = isinstance(before.stop_reason, Shutdown) and not before.stopped_itself
@@ -354,6 +361,8 @@ class Ledger:
             yield letter
         except BaseException as error:
             letter.error = error
+            if isinstance(error, ActorTerminated):
+                self.refusing.add(letter.to)
             if isinstance(error, ActorTerminated) and isinstance(error.reason, (Normal, Shutdown, Failure, Killed)):
                 self.on_end_known(letter.to, error.reason)
             raise
@@ -507,6 +516,14 @@ class Ledger:
         for first, one_too_many in zip(times, times[limit:], strict=False):
             is_right = one_too_many - first > group.max_seconds - ROUNDING
             self.check(is_right, f"{group.path} restarted its children more than {limit} times: {times}")
+
+    def came_up(self, ref: ActorRef) -> bool:
+        """Return whether the actor came up. The failure of a start is for the code that started it.
+
+        A supervisor does not report its start: it is known only if it came up.
+        """
+        lives = self.lives.get(ref)
+        return lives is None or any(life.up_at for life in lives)
 
     def check_gave_up(self, limits: Iterable[RestartLimit]) -> None:
         """Check that each supervisor that gave up had more children than its limit allows restarts."""

@@ -359,6 +359,15 @@ def table_with_significant(automatic: AutoShutdown, *names: str) -> ChildTable:
     return children
 
 
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+def test_start_under_way_is_not_halted(strategy: Strategy) -> None:
+    """A child whose start is under way is not a member of the group yet: a group restart leaves it alone."""
+    children = table_with(strategy, "a")
+    children.begun(children.add(spec("b")))
+    children.exited(children.entry("a"), CRASH, 0, 0)
+    assert take_steps(children) == ["+a"]
+
+
 def test_auto_shutdown_any_and_all() -> None:
     """ANY shuts down at the end of the first significant child, ALL at the end of the last."""
     children = table_with_significant(AutoShutdown.ANY, "a", "b")

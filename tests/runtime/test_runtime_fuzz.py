@@ -286,7 +286,7 @@ def check_raised(system: ActorSystem, world: World, error: BaseException | None,
     gave_up = [
         each
         for ref, reason in world.ledger.reasons.items()
-        if isinstance(reason, Failure) and ref.path.count("/") == 1
+        if isinstance(reason, Failure) and ref.path.count("/") == 1 and world.ledger.came_up(ref)
         for each in leaf_errors(reason.exception)
         if isinstance(each, RestartLimit) and each.path == ref.path
     ]
