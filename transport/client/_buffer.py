@@ -81,7 +81,7 @@ class EventBuffer:
         ``from_latest`` is True if ``hello`` asked for new events only. Events from before a reset stay in the buffer:
         they were true, and if the log was trimmed nobody else has them.
         """
-        self.skipping = self.missed = False
+        self.skipping = self.missed = False  # this connection brings what was skipped on the last one
         known = self.received
         if welcome.recovered:
             if known is None or known.epoch != welcome.epoch:
@@ -107,6 +107,7 @@ class EventBuffer:
             self.skipped += len(events)
             self.missed = self.missed or bool(events)
             return 0
+        # The sizes of single events are not known: each counts as an equal share of its message.
         share = size // max(len(events), 1)
         return sum(self._add(event, share) for event in events)
 

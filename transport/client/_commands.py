@@ -99,6 +99,7 @@ class Commands:
         connection for good, and return their ids.
         """
         self.frame_bytes, self.memory = frame_bytes, memory
+        # A command was encoded when an earlier limit was known, or none: so the new limit is checked here.
         self.on_detached()
         return self._drop(lambda one: len(one.encoded) > frame_bytes)
 
@@ -112,6 +113,7 @@ class Commands:
 
         They were sent on an earlier connection, so long ago that the server may do them once more.
         """
+        # The present server may remember for a shorter time than the one that got the command first.
         for one in self._pending.values():
             if not one.sent and one.first_sent is not None:
                 one.memory = min(one.memory, self.memory)

@@ -131,6 +131,7 @@ class ClientCore:
         if attempt.hello_due is not None:
             frame, attempt.hello_due = attempt.hello_due, None
             return frame
+        # A pong goes before everything else, so that a queue of commands cannot cost the connection its heartbeat.
         if attempt.pong_due:
             attempt.pong_due = False
             return Pong().encode()
@@ -207,6 +208,7 @@ class ClientCore:
         reset = self.buffer.attach(welcome, from_latest=self.hello.from_latest)
         self.resets += reset is not None
         self.welcome, self._attempt.live = welcome, True
+        # The welcome is the present state: signals that were sent while this client was away are in it.
         self.queued = {start.command_id: start for start in welcome.queued}
         message = f"larger than the {welcome.max_frame_bytes} bytes that the server takes"
         too_large = self.commands.on_attached(welcome.max_frame_bytes, welcome.command_memory_ms / 1000)
@@ -234,7 +236,7 @@ class ClientCore:
 
         If the close frame got lost, the goodbye before it counts.
         """
-        goodbye = self._attempt.goodbye
+        goodbye = self._attempt.goodbye  # read before `on_left` drops it with the attempt
         self.on_left()
         if code in (NO_STATUS, ABNORMAL) and goodbye is not None:
             code, reason = goodbye.code, goodbye.reason
@@ -246,6 +248,7 @@ class ClientCore:
         if code == TOKEN_EXPIRED and not self.renewable:
             return ConnectionClosedForGood(code, f"{reason or 'token expired'} (and no callable to ask for another)")
         retry_ms = None if goodbye is None else goodbye.retry_ms
+        # The server spreads its clients by `retry_ms`. Without it, the client's own jitter does.
         delay = self.delays.next() if retry_ms is None else retry_ms / 1000
         return Retry(delay, renew=code == TOKEN_EXPIRED)
 

@@ -149,7 +149,7 @@ class Follower:
             if fetch:
                 token, ended = await self._fetch_token()
                 fetch = ended is not None
-            if self.ending.error is not None or self._interrupt.leaving:
+            if self.ending.error is not None or self._interrupt.leaving:  # while the token was fetched
                 return
             decision = self._decide(ended or await self._link().run(token))
             if self._interrupt.leaving:
@@ -163,7 +163,7 @@ class Follower:
             fetch = fetch or decision.renew
 
     def _link(self) -> Link:
-        self._interrupt.catching_up = False
+        self._interrupt.catching_up = False  # it concerned the connection before
         return Link(
             target=self._target,
             core=self.core,
@@ -194,6 +194,7 @@ class Follower:
 
     def _on_ended(self, ended: Ended | ServerBrokeProtocol) -> Retry | TransportError:
         if isinstance(ended, Ended) and ended.catching_up:
+            # Not a failure: the client ended this connection itself, and comes back without a delay.
             self._catch_ups += 1
             self.core.on_left()
             return Retry(0)
