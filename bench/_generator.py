@@ -1,4 +1,4 @@
-"""Drives ``_loadgen.c``: compiled with the machine's C compiler when it is needed, one process on a core of its own."""
+"""The load generator ``_loadgen.c``: compiled with the C compiler when needed, one process on its own core."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).with_name("_loadgen.c")
 Report = dict[str, Any]
-"""One line of the generator, as the top of its source describes them."""
+"""One line of the generator. The top of its source describes the fields."""
 
 
 @contextmanager
 def compiled() -> Generator[Path]:
-    """The generator's program, for as long as the block runs. SystemExit with one line where there is no compiler."""
+    """Compile the generator and return its program, which exists inside the block.
+
+    Raises SystemExit with one line if there is no C compiler.
+    """
     compiler = which("cc")
     if compiler is None:
         raise SystemExit("the load generator is written in C: a C compiler is needed, as cc")
@@ -31,10 +34,10 @@ def compiled() -> Generator[Path]:
 
 
 def reports(program: Path, core: int | str | None, **options: object) -> Iterator[Report]:
-    """Run the generator on ``core`` (several as ``0,1``) and give its lines as they come.
+    """Run the generator on ``core`` (several as ``0,1``) and yield its lines as they come.
 
-    ``options`` are those at the top of its source; one that is True is a flag, and one that is False is left out.
-    SystemExit with what it says when it fails.
+    ``options`` are listed at the top of its source: True makes a flag, False leaves the option out. Raises SystemExit
+    with the generator's message if it fails.
     """
     command = [str(program)]
     for name, value in options.items():

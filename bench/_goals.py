@@ -1,7 +1,7 @@
-"""What Greenroom is to reach beside its peers, as lines of a table: no process, no clock, no file.
+"""The goals of Greenroom beside its peers, as lines of a table. No process, no clock, no file.
 
-Servers are measured in repetitions, each of them once in every one. A ratio is the median of the ratios within each
-repetition: what else the machine did during one weighs on both its sides alike.
+Each repetition measures every server once. A ratio is the median of the ratios within each repetition: other work of
+the machine then weighs on both sides alike.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Aim:
-    """A goal for ``figure`` of ``server``: beside that of ``peer`` in the same repetition, or by itself.
+    """A goal for ``figure`` of ``server``: its ratio to ``peer`` in the same repetition, or the figure itself.
 
-    By itself it is for the median of all repetitions, with ``always`` for the worst of them.
+    The figure itself is judged by its median over all repetitions, with ``always`` by its worst.
     """
 
     goal: Goal
@@ -34,7 +34,7 @@ class Aim:
     always: bool = False
 
     def line(self, measured: Measured) -> list[str]:
-        """The line of the table: both sides, the ratio, and whether the goal is met."""
+        """Return the line of the table: both sides, the ratio, and whether the goal is met."""
         if self.peer is not None:
             pairs = paired(measured, self.figure, self.server, self.peer)
             ours, theirs = [our for our, _ in pairs], [their for _, their in pairs]
@@ -46,7 +46,7 @@ class Aim:
 
 
 def paired(measured: Measured, figure: str, server: str, peer: str) -> list[tuple[float, float]]:
-    """Both sides' values from the repetitions that have both."""
+    """Return the values of both sides from the repetitions that have both."""
     sides = zip(measured.get(server, ()), measured.get(peer, ()), strict=False)
     return [(ours[figure], theirs[figure]) for ours, theirs in sides if figure in ours and figure in theirs]
 

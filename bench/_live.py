@@ -1,4 +1,4 @@
-"""What goes on, on a terminal: one line that says how far it is, and what the server and the generator take."""
+"""The progress line on a terminal: how far a measurement is, and the CPU use of the server and the generator."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Live:
-    """The line. Nothing is shown where standard error is no terminal."""
+    """The progress line. It shows nothing if standard error is not a terminal."""
 
     _progress: Progress
     _task: Any
     _earlier: Report | None = None
 
     def begin(self, title: str) -> None:
-        """Say what is measured from now on."""
+        """Show the title of the next measurement."""
         self._earlier = None
         self._progress.reset(self._task, total=None, description=title, said="")
 
     def tell(self, report: Report) -> None:
-        """Show a report of the generator's progress; others are passed over."""
+        """Show a progress report of the generator. Ignore other reports."""
         if report["kind"] != "progress":
             return
         earlier, self._earlier = self._earlier, report

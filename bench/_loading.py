@@ -1,4 +1,4 @@
-"""A load on a server, and what it brought: the load generator's options and reports as classes."""
+"""A load on a server and its outcome: the load generator's options and reports as classes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Load:
-    """``users``, each with a session, a connection and a run of ``events`` in each round.
+    """A load: ``users``, each with a session, a connection, and a run of ``events`` in each round.
 
-    ``rate`` is events a second of each, 0 for as fast as they come. The rest is as the top of the generator's source
-    has it: ``window`` and ``warm`` are the measured part of a round in s, ``lasting`` how long rounds go on beyond
-    ``rounds``, ``apart`` the users that are not measured.
+    ``rate`` is the events per second of each user, 0 for as fast as possible. The other fields are options of the
+    generator, described at the top of its source: ``warm`` and ``window`` bound the measured part of a round in
+    seconds, ``lasting`` is the time for which rounds go on beyond ``rounds``, ``apart`` the number of users that are
+    not measured.
     """
 
     users: int
@@ -50,7 +51,7 @@ class Load:
 
 @attrs.frozen
 class Target:
-    """Where the load goes. ``pids`` are the server's processes where they are on this machine."""
+    """The address of the load. ``pids`` are the server's processes, if they run on this machine."""
 
     ports: tuple[int, ...]
     pids: tuple[int, ...] = ()
@@ -59,13 +60,13 @@ class Target:
 
     @classmethod
     def of(cls, *servers: _process.Server) -> Target:
-        """All of these; the users take turns."""
+        """Return the target of several servers. Users are distributed over them in turn."""
         return cls(tuple(one.port for one in servers), tuple(one.pid for one in servers))
 
 
 @attrs.define
 class Outcome:
-    """What a load brought, report by report."""
+    """The reports of a load."""
 
     connected: Report = attrs.Factory(dict[str, Any])
     rounds: list[Report] = attrs.Factory(list["Report"])
@@ -79,9 +80,9 @@ def run(
     tell: Callable[[Report], None] = lambda _: None,
     cores: int | str | None = _process.GENERATOR_CORE,
 ) -> Outcome:
-    """Put the load on the target; ``tell`` hears every report as it comes, also of progress.
+    """Put the load on the target. ``tell`` is called with every report, also with reports of progress.
 
-    SystemExit where an event was missing, doubled or out of order, and with what the generator says when it fails.
+    Raises SystemExit if an event was missing, doubled or out of order, or if the generator fails.
     """
     outcome = Outcome()
     words = attrs.asdict(load, filter=lambda _, value: value is not None)
@@ -102,12 +103,12 @@ def run(
 
 
 def cost(report: Report) -> float:
-    """CPU seconds of the server for 100,000 of the round's events."""
+    """Return the CPU seconds of the server per 100,000 events of the round."""
     return float(report["server_cpu"]) * 100_000 / float(report["events"])
 
 
 def rate(report: Report) -> float:
-    """Events a second."""
+    """Return the events per second."""
     return float(report["events"]) / float(report["seconds"])
 
 

@@ -1,4 +1,7 @@
-"""Appends to one log and reads it back, for ``log.py``: one JSON object a line for each size of batch and commit."""
+"""The work of ``log.py``: append to one log and read it back.
+
+Prints a JSON object for each size of batch and commit.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,22 @@ if TYPE_CHECKING:
 EACH = (1, 10, 100, 1000)
 SESSIONS = (1, 20, 200)
 MOST = 20_000
-"""Events in one commit; what would be more is left out."""
+"""Maximum number of events in one commit. Larger sizes are left out."""
 APPEND_SECONDS, READ_SECONDS = 0.15, 0.05
 PAGE_EVENTS, PAGE_BYTES = 256, 64 * 1024
-"""What a client that catches up is given at a time."""
+"""The limits of one page for a client that catches up."""
 TEXT = "Searching the knowledge base for documents that say something about the question of the user ..."
 
 
 def lines(first: int, count: int) -> list[bytes]:
-    """Events of about 200 bytes."""
+    """Return events of about 200 bytes."""
     now = time.time_ns() // 1_000_000
     rest = b'"type":"agent_output","run_id":"r-0123456789abcdef","data":{"text":"%b"}}' % TEXT.encode()
     return [b'{"seq":%d,"ts":%d,%b' % (seq, now, rest) for seq in range(first, first + count)]
 
 
 async def timed(seconds: float, step: Callable[[], Awaitable[int]]) -> tuple[float, float]:
-    """Repeat a step for so long, or until it does nothing: events a second, and µs of CPU for each."""
+    """Repeat a step for some seconds, or until it does nothing. Return events per second and µs of CPU per event."""
     began, cpu, events = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < seconds and (done := await step()):
         events += done
@@ -40,7 +43,7 @@ async def timed(seconds: float, step: Callable[[], Awaitable[int]]) -> tuple[flo
 
 
 def prepared(keys: list[StreamKey], each: int) -> Iterator[list[Batch]]:
-    """Commits to be appended, as many as can be made in the time of appending them, and two at least."""
+    """Prepare commits to append: as many as can be made in the time of appending them, and at least two."""
     state = b"[%d,[]]" % (time.time_ns() // 1_000_000)
     until = time.perf_counter() + APPEND_SECONDS
     made: list[list[Batch]] = []
@@ -51,7 +54,7 @@ def prepared(keys: list[StreamKey], each: int) -> Iterator[list[Batch]]:
 
 
 async def cell(log: EventLog, sessions: int, each: int) -> dict[str, float]:
-    """Append batches of ``each`` events of so many sessions in one commit, then read one of the sessions."""
+    """Append batches of ``each`` events of ``sessions`` sessions in one commit, then read one of the sessions."""
     keys = [StreamKey("bench", f"s-{sessions}-{each}-{number}") for number in range(sessions)]
     for key in keys:
         await log.make(key)
@@ -76,7 +79,7 @@ async def cell(log: EventLog, sessions: int, each: int) -> dict[str, float]:
 
 
 async def main(url: str) -> None:
-    """Measure every size that fits."""
+    """Measure every size up to ``MOST`` events."""
     async with open_log(url) as log:
         for each in EACH:
             for sessions in SESSIONS:

@@ -1,4 +1,4 @@
-"""The loads that ``peers.py`` puts on every server, and what their rounds come to."""
+"""The loads of ``peers.py``, and the figures of their rounds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 WARM_SECONDS = 0.4
-"""How long everybody's run has gone on before a paced load is measured."""
+"""Time for which all runs have gone on before a paced load is measured."""
 _SPARE_SECONDS = 10
-"""Runs are that much longer than what is measured of them: they may begin late, and are cut off at its end."""
+"""Extra length of runs beyond the measured part: they may begin late, and are cut off at its end."""
 
 
 @attrs.frozen
 class Load:
-    """``rate`` events a second for each of ``users``; 0 is a burst. The first ``uncounted`` of its rounds warm up."""
+    """``rate`` events per second for each of ``users``; 0 is a burst. The first ``uncounted`` rounds warm up."""
 
     name: str
     users: int
@@ -30,7 +30,7 @@ class Load:
     uncounted: int = 0
 
     def words(self, seconds: float, dialect: str) -> _loading.Load:
-        """Say it to the generator: 200 events to each user, again and again for ``seconds``, or a window of as long."""
+        """Return the generator's load: 200 events per user, repeated for ``seconds``, or a window of that length."""
         if not self.rate:
             return _loading.Load(users=self.users, rounds=1 + self.uncounted, lasting=seconds, dialect=dialect)
         events = max(1, round(self.rate * (WARM_SECONDS + seconds + _SPARE_SECONDS)))
@@ -49,11 +49,11 @@ PACED = Load("paced", 500, 20)
 BURST = Load("burst", 200, uncounted=1)
 TAIL = Load("tail", 1000, 20)
 FIRST = _loading.Load(users=20)
-"""What comes before a paced load: what is loaded and compiled for the first connections is no part of it."""
+"""The load before a paced load. Loading and compiling for the first connections must not be measured."""
 
 
 def figures(rounds: Sequence[Report]) -> dict[str, float]:
-    """The figures of one load in one repetition: sums where there are several rounds, of delays the median."""
+    """Return the figures of one load in one repetition: sums over its rounds, and the median of delays."""
     events, seconds, cpu = (sum(one[name] for one in rounds) for name in ("events", "seconds", "server_cpu"))
     sums = {
         "rate": events / seconds,

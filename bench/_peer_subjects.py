@@ -1,4 +1,4 @@
-"""The servers that ``peers.py`` compares: how each is started, what it needs, and what it leaves to the application."""
+"""The servers that ``peers.py`` compares: their commands, their requirements, and their missing features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _QUEUED = "As above; a client that does not read holds its agent up once 64 even
 
 @attrs.frozen(kw_only=True)
 class Server:
-    """One line of the tables: ``runtime`` is whose pacing loop it has, ``needs`` what it imports."""
+    """One line of the tables. ``runtime`` names its pacing loop, ``needs`` the modules that it imports."""
 
     name: str
     title: str
@@ -51,11 +51,11 @@ class Server:
 
     @property
     def in_tail(self) -> bool:
-        """Whether it is also loaded until a core is nearly full: ours, and whom the goals for a paced load name."""
+        """Whether it is also loaded until a core is nearly full. These are Greenroom and the peers in those goals."""
         return self.ours or self.name in {"websockets", "ws", "socket.io"}
 
     def missing(self) -> list[str]:
-        """What it needs and does not find here."""
+        """Return the requirements that are not installed."""
         if self.runtime != "node":
             return [name for name in self.needs if find_spec(name) is None]
         absent = [name for name in self.needs if not (FOLDER / "node_modules" / name).exists()]
@@ -63,7 +63,7 @@ class Server:
 
     @contextmanager
     def running(self) -> Generator[_loading.Target]:
-        """Run it until the block is left, on a core and a log of its own."""
+        """Run the server inside the block, on its own core and with its own log."""
         if self.ours:
             with (
                 _process.log_url("memory" if self.name == MEMORY else "sqlite") as url,
@@ -183,7 +183,7 @@ SERVERS = (
 
 
 def versions() -> list[str]:
-    """The peers, what they run on and what makes them fast, with their versions, as far as they are there."""
+    """Return the installed peers, their runtimes and accelerators, with their versions."""
     found: list[str] = []
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -197,7 +197,7 @@ def versions() -> list[str]:
 
 
 def pacing(runtime: str, **options: object) -> list[str]:
-    """The command that measures the empty pacing loop of a runtime."""
+    """Return the command that measures the empty pacing loop of a runtime."""
     words = [sys.executable, str(FOLDER / "pacing.py"), runtime]
     if runtime == "node":
         words = [NODE or "node", str(FOLDER / "pacing.mjs")]

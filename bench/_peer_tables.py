@@ -1,4 +1,4 @@
-"""The tables of ``peers.py``, in Markdown: every server has its line, also one that is not installed."""
+"""The tables of ``peers.py``, in Markdown. Every server has a line, also one that is not installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOTHING = "-"
 
 @attrs.frozen
 class Column:
-    """A figure in a table: ``worst`` shows the largest of all repetitions alone, ``scale`` multiplies it."""
+    """A figure in a table. ``worst`` shows only the largest of all repetitions, ``scale`` multiplies it."""
 
     header: str
     figure: str
@@ -31,7 +31,7 @@ class Column:
     worst: bool = False
 
     def cell(self, values: Sequence[float]) -> str:
-        """What stands in the table for the values of all repetitions."""
+        """Return the cell for the values of all repetitions."""
         if not values:
             return NOTHING
         return f"{max(values):,.{self.digits}f}" if self.worst else _results.spread(values, self.digits)
@@ -66,7 +66,7 @@ TAIL = (
 
 
 def figures(servers: Sequence[Server], columns: Sequence[Column], measured: Measured, absent: Mapping[str, str]) -> str:
-    """One line for each of ``servers``; one without figures says why, as ``absent`` has it."""
+    """Return a line for each of ``servers``. For a server without figures, ``absent`` has the reason."""
     rows: list[list[str]] = []
     for server in servers:
         found = measured.get(server.name, ())
@@ -78,7 +78,7 @@ def figures(servers: Sequence[Server], columns: Sequence[Column], measured: Meas
 
 
 def goals(measured: Measured) -> str:
-    """Every goal with both sides, their ratio, and whether it is met."""
+    """Return a line for every goal: both sides, their ratio, and whether it is met."""
     return _results.table(_verdicts.HEADER, [aim.line(measured) for aim in AIMS])
 
 
@@ -97,7 +97,7 @@ In a burst an event takes {burst:.2f} µs from memory and {burst_sqlite:.2f} thr
 
 
 def limits(measured: Measured) -> str:
-    """The arithmetic of the goals that are hardest to meet; nothing where one of the servers in it was not measured."""
+    """Return the arithmetic of the hardest goals, or an empty string if one of their servers was not measured."""
 
     def median(server: str, figure: str) -> float:
         return statistics.median(one[figure] for one in measured[server])
@@ -127,12 +127,12 @@ def limits(measured: Measured) -> str:
 
 
 def lacking(servers: Sequence[Server]) -> str:
-    """What each peer leaves to the application, a line each."""
+    """Return the features that each peer leaves to the application, a line each."""
     return "\n".join(f"- {server.title}: {server.lacks}" for server in servers if server.lacks)
 
 
 def report(servers: Sequence[Server], measured: Measured, absent: Mapping[str, str]) -> str:
-    """All tables, and what each peer leaves to the application."""
+    """Return all tables and the missing features of each peer."""
     full = [server for server in servers if server.in_tail]
     tables = (
         ("Burst: 200 events to each of 200 users", servers, BURST),

@@ -1,4 +1,4 @@
-"""Plots as SVG without a background, in greys that show on white and on black; the same figures make the same file."""
+"""Plots as SVG without a background, in greys that show on white and on black. Equal figures make equal files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 GREY, OURS = "#808080", "#2a9d5c"
 YOUNGEST_MS = 0.05
-"""Where axes of ages begin: fewer events are younger than can be seen."""
+"""Start of the axes of ages: too few events are younger to be visible."""
 COLOURS = (OURS, "#c1666b", "#5b8fd6", "#d69e2e", "#8f6fc1", "#3aa6a6", GREY)
 
 
 @contextmanager
 def figure(target: Path, columns: int, height: float = 3.2) -> Generator[Any]:
-    """Draw a row of so many axes inside the block, given as a list; then they are written to ``target``."""
+    """Draw ``columns`` axes in a row inside the block, then write them to ``target``."""
     matplotlib: Any = import_module("matplotlib")
     matplotlib.use("svg")
     names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "legend.labelcolor")

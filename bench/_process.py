@@ -1,4 +1,4 @@
-"""A server under load: a process of its own, on a core of its own where there are two."""
+"""A server under load: a process of its own, on a core of its own if there are two."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ SERVER_CORE = _CORES[0]
 GENERATOR_CORE = _CORES[-1]
 _PATIENCE_SECONDS = 20.0
 _SHOWN = 2000
-"""Bytes of what a server said last that are shown when it fails."""
+"""Bytes of a server's last output that are shown if it fails."""
 
 
 @contextmanager
 def serving(command: Sequence[str], port: int, core: int = SERVER_CORE) -> Generator[int]:
-    """Run a server on ``core`` until the block is left; its pid, once its ``port`` takes connections.
+    """Run a server on ``core`` inside the block. Return its pid once its ``port`` accepts connections.
 
-    SystemExit, with the last that it said, when it ends or does not listen in time. What it says later is nobody's:
-    that its clients were cut off, for most.
+    Raises SystemExit with its last output if it ends, or does not listen in time. Later output is dropped: most of it
+    says that clients were cut off.
     """
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)  # noqa: S603 - a script of ours
@@ -58,16 +58,16 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The process id."""
         return self._process.pid
 
     def statistics(self) -> dict[str, Any]:
-        """What it says of itself now: ``at`` (its clock, s), ``sessions`` and ``endpoint``."""
+        """Return its statistics: ``at`` (its clock, in seconds), ``sessions`` and ``endpoint``."""
         self._process.send_signal(signal.SIGUSR1)
         return cast("dict[str, Any]", json.loads(self._line()))
 
     def wait(self) -> None:
-        """Return when it can be asked. SystemExit when it ends before."""
+        """Return when the server can be asked for statistics. Raises SystemExit if it ends before."""
         if self._line() != b"ready\n":
             raise SystemExit("the server ended before it was ready")
 
@@ -78,7 +78,7 @@ class Server:
 
 @contextmanager
 def measured(log: str = "memory:", core: int = SERVER_CORE) -> Generator[Server]:
-    """Run our own server on ``core`` until the block is left; then it is killed, since nobody is to be told goodbye."""
+    """Run our own server on ``core`` inside the block, then kill it: clients need no goodbye."""
     port = free_port()
     with subprocess.Popen(greenroom(port, log), stdout=subprocess.PIPE) as process:  # noqa: S603 - a script of ours
         try:
@@ -102,14 +102,14 @@ def log_url(log: str) -> Generator[str]:
 
 
 def allow_files() -> int:
-    """Let this process and those that it starts have as many files open as the system allows; how many that is."""
+    """Raise the limit of open files for this process and its children. Return the limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most
 
 
 def greenroom(port: int, log: str = "memory:", **options: object) -> list[str]:
-    """The command of our own server."""
+    """Return the command of our own server."""
     words = [sys.executable, str(HERE / "_server.py"), "--port", str(port), "--log", log]
     for name, value in options.items():
         words += [f"--{name}", str(value)]
@@ -117,14 +117,14 @@ def greenroom(port: int, log: str = "memory:", **options: object) -> list[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """Return a port that no process listens on at the moment."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> str:
-    """Return when it listens; else what became of it."""
+    """Wait until the server listens. Return an empty string, or the reason why it does not."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:

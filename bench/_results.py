@@ -1,4 +1,4 @@
-"""``RESULTS.md``: each script writes its own section, between two marks, and leaves the others as they are."""
+"""``RESULTS.md``: each script writes its own section between two marks, and leaves the others as they are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORDER = ("users", "peers", "where", "actors", "log", "resume", "scale", "stall",
 
 
 def write(results: Path, section: str, title: str, text: str, packages: Sequence[str] = ()) -> None:
-    """Put a section, whose name is one of ``ORDER``, into ``results``; ``packages`` are named with their versions."""
+    """Write a section, whose name is in ``ORDER``, into ``results``, with the versions of ``packages``."""
     sections = _sections(results.read_text() if results.exists() else "")
     said = f"`{command()}`, on {machine(packages)}"
     sections[section] = f"## {title}\n\n{said}\n\n{text.strip()}\n"
@@ -31,12 +31,12 @@ def write(results: Path, section: str, title: str, text: str, packages: Sequence
 
 
 def command() -> str:
-    """How this script was called, as a reader would type it."""
+    """Return the command line of this script, as a reader would type it."""
     return f"python bench/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}".strip()
 
 
 def machine(packages: Sequence[str] = ()) -> str:
-    """What this runs on, with the versions of what is measured."""
+    """Return the machine, with the versions of the measured packages."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "unknown processor")
     versions = [f"{name} {_version(name)}" for name in ("trio", "trio-websocket", "orjson", *packages)]
@@ -47,13 +47,13 @@ def machine(packages: Sequence[str] = ()) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """The median, and the range of all."""
+    """Return the median, and the range of all values."""
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 

@@ -1,4 +1,4 @@
-"""What all scripts of measurements have in common: their options, and where their tables go."""
+"""Common to all scripts of measurements: their options, and the output of their tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def parser(description: str | None, repetitions: int) -> argparse.ArgumentParser:
-    """Make a parser that knows ``--repetitions`` and ``--results``."""
+    """Return a parser with the options ``--repetitions`` and ``--results``."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--repetitions", type=_at_least_one, default=repetitions, help="(default: %(default)s)")
     made.add_argument("--results", type=Path, help="write the tables into this file, and a plot beside it")
@@ -23,7 +23,7 @@ def parser(description: str | None, repetitions: int) -> argparse.ArgumentParser
 def publish(
     results: Path | None, section: str, title: str, parts: Sequence[str], plot: Callable[[Path], None] | None = None
 ) -> None:
-    """Print the parts; with ``results`` write them into their section of it, and the plot beside it."""
+    """Print the parts. With ``results``, write them into their section, and the plot beside it."""
     print("\n\n".join(part.strip() for part in parts))
     if results is None:
         return

@@ -1,7 +1,7 @@
-"""The server that is loaded: one agent that emits as many events as it is asked for.
+"""The server that is loaded: its agents emit as many events as the client asks for.
 
-Every connection is one user's (the token is the user's name): this measures delivery, not signatures. At SIGUSR1 it
-prints its statistics, as one JSON object a line.
+Every connection is a user of its own (the token is the user's name): delivery is measured, not signatures. At SIGUSR1
+the server prints its statistics as one JSON object a line.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 TEXT = " Searching the knowledge base for documents that say something about the question of the user ..."
 MOST = 100_000
-"""Connections and sessions that are let in: more than are measured."""
+"""Limit of connections and sessions: more than are measured."""
 
 
 @attrs.frozen
 class Job:
-    """``events`` to be emitted, ``rate`` a second; 0 is as fast as they can be."""
+    """The input of an agent: ``events`` to emit, ``rate`` a second; 0 is as fast as possible."""
 
     events: int
     rate: float
 
 
 async def who(credentials: Credentials) -> User:
-    """Take the client's word for who it is."""
+    """Return the user whose name is the token."""
     return User(credentials.token or "anonymous")
 
 
 async def load(run: Run, job: Job) -> None:
-    """Emit events of about 200 bytes that carry the time of their emission.
+    """Emit events of about 200 bytes with the time of their emission.
 
-    Each session has its phase before its first event: drawn later, those that wake late would fall in step.
+    Each session draws its phase before its first event. *Drawn later, sessions that woke late fell in step.*
     """
     due = trio.current_time() + (random.random() / job.rate if job.rate else 0)  # noqa: S311 - a phase, not a secret
     for _ in range(job.events):
@@ -56,7 +56,7 @@ async def load(run: Run, job: Job) -> None:
 
 
 async def custom(run: Run, job: Job) -> None:
-    """Emit nested values of the same size, as :func:`load` emits text."""
+    """Emit nested values of the same size as the text of :func:`load`."""
     due = trio.current_time() + (random.random() / job.rate if job.rate else 0)  # noqa: S311 - as above
     for step in range(job.events):
         if job.rate:
@@ -73,7 +73,7 @@ async def custom(run: Run, job: Job) -> None:
 
 
 async def tell(server: Server) -> None:
-    """Print the statistics whenever they are asked for."""
+    """Print the statistics at each SIGUSR1."""
     with trio.open_signal_receiver(signal.SIGUSR1) as signals:
         print("ready", flush=True)
         async for _ in signals:

@@ -1,4 +1,4 @@
-"""What loads of users brought, as tables, as text for a terminal and as a plot."""
+"""The outcome of loads of users, as tables, as text for a terminal and as a plot."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ _UNKNOWN = "not known"
 
 @attrs.define
 class Measured:
-    """What the repetitions of one load brought. ``log`` is the server's, or where it is."""
+    """The outcome of the repetitions of one load. ``log`` is the log of the server, or its address."""
 
     log: str
     load: Load
     is_local: bool = True
-    """Whether the server's processes could be looked at."""
+    """Whether the server's processes are on this machine."""
     connected: list[Report] = attrs.Factory(list["Report"])
     rounds: list[Report] = attrs.Factory(list["Report"])
     storms: list[Report] = attrs.Factory(list["Report"])
     progress: list[Report] = attrs.Factory(list["Report"])
-    """Of the first repetition."""
+    """Progress reports of the first repetition."""
     errors: Counter[str] = attrs.Factory(Counter[str])
 
     def tell(self, report: Report) -> None:
-        """Take a report of the generator."""
+        """Store a report of the generator."""
         match report["kind"]:
             case "progress" if len(self.connected) == 1:
                 self.progress.append(report)
@@ -68,13 +68,13 @@ class Measured:
 
     @property
     def title(self) -> str:
-        """What the load is called in a plot."""
+        """The name of the load in a plot."""
         pace = f"{self.load.rate:g}/s" if self.load.rate else "burst"
         agent = "" if self.load.agent == "load" else f", {self.load.agent}"
         return f"{self.log}, {self.load.users:,} × {pace}{agent}"  # noqa: RUF001 - times
 
     def row(self) -> list[str]:
-        """The cells of its line."""
+        """Return the cells of its line."""
         load, rounds = self.load, self.rounds
         pace = f"{load.rate:g}/s each" if load.rate else "burst"
         label = [self.log, load.agent, f"{load.users:,}", str(load.events) if load.input is None else _UNKNOWN]
@@ -94,18 +94,18 @@ class Measured:
 
 
 def table(measured: list[Measured]) -> str:
-    """A line for each load."""
+    """Return a table with a line for each load."""
     return _results.table((*HEADER, *HEADER_REST), [one.row() for one in measured])
 
 
 def goals(measured: list[Measured]) -> str:
-    """What the standard loads decide."""
+    """Return the goals that the standard loads decide."""
     idle = [one["kb_per_user"] for load in measured if load.log == "memory" for one in load.connected]
     return _results.table(_verdicts.HEADER, [IDLE.by_itself(idle)])
 
 
 def storms(measured: Measured) -> str:
-    """A line for each storm, nothing where there was none."""
+    """Return a table with a line for each reconnect storm, or an empty string if there was none."""
     rows = [
         [
             f"{one['users']:,}",
@@ -121,12 +121,12 @@ def storms(measured: Measured) -> str:
 
 
 def details(measured: Measured) -> str:
-    """How old events were, what the server took over the run, and what went wrong, for a terminal."""
+    """Return the ages of events, the server's resources over the run, and the faults, for a terminal."""
     return "\n\n".join(part for part in (histogram(measured), resources(measured), faults(measured)) if part)
 
 
 def histogram(measured: Measured) -> str:
-    """How old events were when they arrived, by octaves."""
+    """Return the ages of events at their arrival, by octaves."""
     counts = _verdicts.summed(one["histogram"] for one in measured.rounds)
     octaves = [
         (number, sum(counts[number : number + _verdicts.STEPS_PER_OCTAVE]))
@@ -142,7 +142,7 @@ def histogram(measured: Measured) -> str:
 
 
 def resources(measured: Measured) -> str:
-    """CPU time and memory of the server over the run."""
+    """Return the CPU time and memory of the server over the run."""
     series = measured.progress
     if not measured.is_local or len(series) < 2:
         return ""
@@ -157,7 +157,7 @@ def resources(measured: Measured) -> str:
 
 
 def faults(measured: Measured) -> str:
-    """What went wrong for users, each kind once with its number; nothing where nothing did."""
+    """Return each kind of fault with its number, or an empty string."""
     if not measured.errors:
         return "errors: none"
     return "\n".join(
@@ -167,7 +167,7 @@ def faults(measured: Measured) -> str:
 
 
 def cpu_shares(series: list[Report]) -> list[float]:
-    """The server's CPU time a second between one report and the next."""
+    """Return the server's share of a core between each report and the next."""
     return [
         (late["server_cpu"] - early["server_cpu"]) / (late["seconds"] - early["seconds"])
         for early, late in itertools.pairwise(series)
@@ -175,7 +175,7 @@ def cpu_shares(series: list[Report]) -> list[float]:
 
 
 def plot(measured: list[Measured], target: Path) -> None:
-    """Draw how old events were, and what the server took over the run."""
+    """Draw the ages of events, and the server's resources over the run."""
     with _plots.figure(target, 3, 3.6) as (ages, cpu, memory):
         for number, one in enumerate(measured):
             colour = _plots.COLOURS[number % len(_plots.COLOURS)]

@@ -1,4 +1,4 @@
-"""What figures say: goals and whether they are met, quantiles of counts, what a machine has to spare."""
+"""Conclusions from figures: goals and whether they are met, quantiles of counts, the spare resources of a machine."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 BUSY = 0.9
-"""A generator that is busier than this share of the time is the limit, and not the server."""
+"""Share of the time above which the generator, and not the server, is the limit."""
 
 SPARE_FILES = 100
-"""Files that a process has open beside its connections, at most."""
+"""Maximum number of files that a process has open beside its connections."""
 
 STEPS_PER_OCTAVE = 4
-"""How finely the load generator counts ages: see ``print_histogram`` in its source."""
+"""Resolution of the load generator's ages: see ``print_histogram`` in its source."""
 
 HEADER = ("goal", "figure", "base", "ratio", "met")
 
 
 @attrs.frozen
 class Goal:
-    """``what`` is to be at most ``bound``, or at least with ``at_least``. ``unit`` and ``digits`` are for figures."""
+    """A goal: ``what`` must be at most ``bound``, or at least ``bound`` with ``at_least``.
+
+    ``unit`` and ``digits`` format the figures.
+    """
 
     what: str
     bound: float
@@ -35,23 +38,23 @@ class Goal:
     at_least: bool = False
 
     def met(self, value: float) -> bool:
-        """Whether that is good enough; the bound itself is."""
+        """Return whether ``value`` meets the goal. The bound itself does."""
         return value >= self.bound if self.at_least else value <= self.bound
 
     def by_itself(self, figures: Sequence[float], *, always: bool = False) -> list[str]:
-        """The line of a goal for the figure itself: for its median, or for the worst of all with ``always``."""
+        """Return the line of a goal for the figure itself: for its median, or for its worst with ``always``."""
         worst = min(figures) if self.at_least else max(figures)
         met = self.met(worst if always else statistics.median(figures))
         return [self._said(f" {self.unit}".rstrip()), self._spread(figures), "", "", "yes" if met else "no"]
 
     def beside(self, figures: Sequence[float], base: Sequence[float]) -> list[str]:
-        """The line of a goal for the ratio to a base: the median of the ratios within each repetition."""
+        """Return the line of a goal for the ratio to a base: the median of the ratios within each repetition."""
         within = ratios(figures, base)
         met = "yes" if self.met(statistics.median(within)) else "no"
         return [self._said(" times"), self._spread(figures), self._spread(base), spread(within, 3), met]
 
     def undecided(self, why: str, *, by_itself: bool = False) -> list[str]:
-        """The line of a goal that cannot be decided here, for a ratio or for the figure itself."""
+        """Return the line of a goal that cannot be decided here, for a ratio or for the figure itself."""
         return [self._said(f" {self.unit}".rstrip() if by_itself else " times"), why, "", "", "not decided"]
 
     def _said(self, unit: str) -> str:
@@ -62,14 +65,15 @@ class Goal:
 
 
 def ratios(figures: Sequence[float], base: Sequence[float]) -> list[float]:
-    """One ratio a repetition: what else the machine did during it weighs on both sides alike."""
+    """Return one ratio per repetition: other work of the machine then weighs on both sides alike."""
     return [figure / other for figure, other in zip(figures, base, strict=True)]
 
 
 def quantile_of_steps(counts: Sequence[int], step: float, share: float) -> float:
-    """The value below which that share of all counted lies, where ``counts[i]`` is of ``i * step`` to the next step.
+    """Return the value below which ``share`` of all counted values lies.
 
-    Within a step values are taken to lie evenly; the end of the last one is infinite. 0 where nothing was counted.
+    ``counts[i]`` is the number of values from ``i * step`` to the next step. Values are assumed to lie evenly in a
+    step. The end of the last step is infinite. Return 0 if nothing was counted.
     """
     wanted = share * sum(counts)
     if not wanted:
@@ -82,24 +86,24 @@ def quantile_of_steps(counts: Sequence[int], step: float, share: float) -> float
 
 
 def summed(histograms: Iterable[Sequence[int]]) -> list[int]:
-    """Counts of the same steps, of all together."""
+    """Return the sums of several counts of the same steps."""
     return [sum(counts) for counts in itertools.zip_longest(*histograms, fillvalue=0)]
 
 
 def step_ms(number: int) -> float:
-    """Where that step of the load generator's ages begins, in ms."""
+    """Return the start of a step of the load generator's ages, in ms."""
     return float(2 ** (number / STEPS_PER_OCTAVE)) / 1000
 
 
 def older(counts: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Ages in ms, and what share of the load generator's events were older than each, while any were."""
+    """Return ages in ms, each with the share of events that were older, as long as there are any."""
     total = sum(counts)
     shares = [1 - until / total for until in itertools.accumulate(counts[:-1])] if total else []
     return [step_ms(number) for number in range(1, len(shares) + 1)], shares
 
 
 def note_on_generator(busy: Sequence[float]) -> str:
-    """Say how busy the generator was, and plainly where it and not the server was the limit."""
+    """Return a note on the generator's share of its core. It says plainly if the generator was the limit."""
     most = max(busy)
     if most > BUSY:
         return f"**The load generator was busy {most:.0%} of the time: it was the limit, not the server.**"
@@ -107,10 +111,10 @@ def note_on_generator(busy: Sequence[float]) -> str:
 
 
 def sessions_that_fit(wanted: int, files: int) -> int:
-    """How many of the sessions, one connection each, a process can have that may have so many files open."""
+    """Return the number of sessions, with one connection each, that fit into a limit of open files."""
     return max(1, min(wanted, files - SPARE_FILES))
 
 
 def has_spare_core(cores: int, servers: int) -> bool:
-    """Whether so many server processes and the load generator have a core each."""
+    """Return whether the server processes and the load generator have a core each."""
     return cores > servers

@@ -1,9 +1,9 @@
-"""The actor runtime beside other libraries: messages, actors that come and go, and the memory of idle ones.
+"""The actor runtime beside other libraries: messages, actors that come and go, and the memory of idle actors.
 
-Every measurement has a fresh process on one core; each repetition takes all libraries in turn, and a ratio is the
-median of the ratios within each repetition. What is measured of each library is in ``actor_subjects/``, one script
-each. ``--results FILE`` writes the tables into their section of that file and a plot beside it. The other libraries
-come with the ``bench`` extra.
+Every measurement has a fresh process on one core. Each repetition takes all libraries in turn, and a ratio is the
+median of the ratios within each repetition. Each library has a script in ``actor_subjects/``. ``--results FILE``
+writes the tables into their section of that file and a plot beside it. The other libraries come with the extra
+``bench``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COSTS, MANY = "costs", "many"
 
 @attrs.frozen
 class Subject:
-    """One library: its script in ``actor_subjects``, the most actors that it is given at once, and its environment."""
+    """A library: its script in ``actor_subjects``, its maximum number of actors, and its environment."""
 
     script: str
     sizes: int
@@ -42,7 +42,7 @@ class Subject:
 
 SIZES = (1_000, 10_000, 100_000)
 SELDOM = 100_000
-"""From that size on there are fewer repetitions."""
+"""Number of actors from which there are fewer repetitions."""
 SELDOM_REPETITIONS = 2
 OURS, BETTER = "greenroom", "tapio-py unchecked"
 SUBJECTS = {
@@ -56,7 +56,7 @@ SUBJECTS = {
 
 
 def measure(library: str, what: str, count: int) -> dict[str, float]:
-    """Run one measurement in its own process. SystemExit with what it says when it fails."""
+    """Run one measurement in its own process. Raises SystemExit with the output of the process if it fails."""
     subject = SUBJECTS[library]
     command = ["taskset", "-c", str(_process.GENERATOR_CORE)]
     command += [sys.executable, "-m", f"actor_subjects.{subject.script}", what, str(count)]
@@ -74,7 +74,7 @@ def measure(library: str, what: str, count: int) -> dict[str, float]:
 
 
 def run(repetitions: int, sizes: Sequence[int]) -> Measured:
-    """Take every measurement of every library, ``repetitions`` times."""
+    """Run every measurement of every library, ``repetitions`` times."""
     measured: Measured = {}
     for repetition in range(repetitions):
         for what, count in [(COSTS, 0), *((MANY, size) for size in sizes)]:
@@ -93,7 +93,7 @@ def run(repetitions: int, sizes: Sequence[int]) -> Measured:
 
 
 def tables(measured: Measured, sizes: Sequence[int]) -> str:
-    """What one thing costs, what many at once cost, and how that stands to the goals."""
+    """Return the tables: the cost of one thing, the cost of many at once, and the goals."""
     costs = ["tell", "ask", "turn", "life"]
     rows = [[name, *(_spread(measured, name, COSTS, 0, key, 2) for key in costs)] for name in SUBJECTS]
     first = _results.table(["library", "tell µs", "ask µs", "spawn and stop µs", "spawn, ask and stop µs"], rows)
@@ -108,7 +108,7 @@ def tables(measured: Measured, sizes: Sequence[int]) -> str:
 
 
 def limit(measured: Measured, size: int) -> str:
-    """Say what the narrowest of the goals leaves."""
+    """Return the note on the narrowest goal."""
     ours, theirs, bare = (_median(measured, name, MANY, size, "spawn") for name in (OURS, BETTER, "trio"))
     return LIMIT.format(size=size, ours=ours, half=theirs / 2, bare=bare).strip()
 
@@ -122,7 +122,7 @@ MANY_DIGITS = {"spawn": 1, "stop": 1, "bytes": 0, "used": 0}
 
 
 def goals(measured: Measured, sizes: Sequence[int]) -> str:
-    """Each goal, what was measured, and whether it is met."""
+    """Return the table of the goals, with the measured figures."""
     compared = [("tell", 0, "tell"), ("ask", 0, "ask")]
     compared += [("spawn", size, f"spawn of {size:,}") for size in sizes if size <= SUBJECTS[BETTER].sizes]
     compared.append(("turn", 0, "spawn and stop, one after the other"))
@@ -142,7 +142,7 @@ def goals(measured: Measured, sizes: Sequence[int]) -> str:
 
 
 def plot(measured: Measured, sizes: Sequence[int], target: Path) -> None:
-    """Draw what things cost, and the memory of an actor by their number."""
+    """Draw the costs, and the memory of an actor by their number."""
     with _plots.figure(target, 4) as axes:
         for axis, (key, title) in zip(axes, PLOTTED.items(), strict=False):
             medians = [_median(measured, name, COSTS, 0, key) for name in SUBJECTS]
@@ -178,7 +178,7 @@ def _spread(measured: Measured, library: str, what: str, count: int, key: str, d
 
 
 def main() -> None:
-    """Measure all of it."""
+    """Measure all libraries."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=5, help="(default: %(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="actors at once (default: %(default)s)")

@@ -1,9 +1,9 @@
-"""A second server process: what it adds, and what it costs.
+"""A second server process: its gain and its cost.
 
-Two independent servers, each on a core of its own with one half of the users, beside one server with as many users as
-one of the two: what is compared is a process under the same load, alone and with another one beside it. CPU time per
-event is taken at a fixed pace, events a second as fast as they come. The latter needs a third core for the load
-generator, and is not compared where there is none.
+Two independent servers, each on its own core with half of the users, are compared with one server that has as many
+users as one of the two: the same load per process, alone and with another process beside it. CPU time per event is
+taken at a fixed pace, events per second at full speed. The latter needs a third core for the load generator, and is
+left out if there is none.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ CORES = sorted(os.sched_getaffinity(0))
 
 @attrs.frozen
 class Case:
-    """So many processes under a load each."""
+    """A number of server processes under the same load each."""
 
     servers: int
     paced: bool
 
     def load(self, users: int, rate: float, seconds: float) -> _loading.Load:
-        """The load on all of them: ``users`` for each."""
+        """Return the load on all processes: ``users`` for each."""
         if not self.paced:
             return _loading.Load(users=users * self.servers, events=200, rounds=3)
         events = round(rate * (seconds + 6))
@@ -51,7 +51,7 @@ class Case:
 
 
 def measure(program: Path, case: Case, load: _loading.Load, live: Live) -> list[Report]:
-    """Put the load on fresh servers, each on a core of its own; the generator has the rest, or shares all."""
+    """Put the load on fresh servers, each on its own core. The generator has the other cores, or shares all."""
     with ExitStack() as stack:
         servers = [
             stack.enter_context(_process.measured(core=CORES[number % len(CORES)])) for number in range(case.servers)
@@ -62,7 +62,7 @@ def measure(program: Path, case: Case, load: _loading.Load, live: Live) -> list[
 
 
 def row(case: Case, load: _loading.Load, rounds: list[Report]) -> list[str]:
-    """The line of a case."""
+    """Return the line of a case."""
     pace = f"{load.rate:g}/s each" if case.paced else "burst"
     rates = _results.spread([_loading.rate(one) for one in rounds], 0)
     costs = _results.spread([_loading.cost(one) for one in rounds], 3)
@@ -84,7 +84,7 @@ def plot(measured: dict[Case, list[Report]], target: Path) -> None:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure all cases."""
     parser = _running.parser(__doc__, 3)
     parser.add_argument("--users", type=int, default=400, help="users of each process (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=20, help="paced events a second of each (default: %(default)s)")

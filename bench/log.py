@@ -1,7 +1,7 @@
-"""The log: appends and reads of each engine, and what becomes of small writes under a real load.
+"""The log: appends and reads of each engine, and small writes under a real load.
 
-Events a second and CPU time per event by the events of a batch and the batches of a commit; then a server under a
-paced load with a SQLite log, whose own statistics count the transactions and how long events wait for theirs.
+First events per second and CPU time per event, by the size of a batch and of a commit. Then a server under a paced
+load with a SQLite log: its statistics count the transactions, and the time that events wait for theirs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PACED_HEADER = (
 
 
 def work(log: str, core: int) -> list[dict[str, Any]]:
-    """Measure an engine in a process of its own. SystemExit with what it says when it fails."""
+    """Measure an engine in a process of its own. Raises SystemExit with the output of the process if it fails."""
     with _process.log_url(log) as url:
         command = ["taskset", "-c", str(core), sys.executable, str(_process.HERE / "_log_work.py"), url]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own script
@@ -61,24 +61,24 @@ def work(log: str, core: int) -> list[dict[str, Any]]:
 
 @attrs.frozen
 class Paced:
-    """One paced round: what the generator and the server's own statistics said of its window."""
+    """One paced round: figures of the generator and of the server's own statistics for its window."""
 
     report: Report
     transactions: float
-    """A second."""
+    """Transactions per second."""
     batch: float
-    """Events of a transaction."""
+    """Events per transaction."""
     waits: list[int]
-    """How many batches waited for so many steps."""
+    """Number of batches by the steps that they waited."""
     step_ms: float
 
     def waited_ms(self, share: float) -> float:
-        """The wait that this share of the batches did not exceed."""
+        """Return the wait that this share of the batches did not exceed."""
         return _verdicts.quantile_of_steps(self.waits, self.step_ms, share)
 
 
 def paced(program: Path, load: _loading.Load, log: str, live: Live) -> Paced:
-    """Put a paced load on a fresh server; its statistics are taken at both ends of what is measured."""
+    """Put a paced load on a fresh server. Its statistics are taken at both ends of the measured window."""
     taken: list[dict[str, Any]] = []
     with _process.log_url(log) as url, _process.measured(url) as server:
 
@@ -98,7 +98,7 @@ def paced(program: Path, load: _loading.Load, log: str, live: Live) -> Paced:
 
 
 def paced_row(log: str, load: _loading.Load, rounds: list[Paced]) -> list[str]:
-    """The line of a log under the paced load."""
+    """Return the line of a log under the paced load."""
     return [
         log,
         f"{load.users:,}",
@@ -112,7 +112,7 @@ def paced_row(log: str, load: _loading.Load, rounds: list[Paced]) -> list[str]:
 
 
 def arithmetic(rounds: list[Paced]) -> str:
-    """Say what the median wait for a commit consists of."""
+    """Return the parts of the median wait for a commit."""
     between, waited = (
         statistics.median(values)
         for values in ([1000 / one.transactions for one in rounds], [one.waited_ms(0.5) for one in rounds])
@@ -121,7 +121,7 @@ def arithmetic(rounds: list[Paced]) -> str:
 
 
 def cells_table(cells: Cells) -> str:
-    """Every figure of every engine."""
+    """Return the table of all figures of every engine."""
     rows: list[list[str]] = []
     for (log, each, sessions), measured in cells.items():
         columns = (("append", 0), ("append_us", 2), ("read", 0), ("read_us", 2))
@@ -131,7 +131,7 @@ def cells_table(cells: Cells) -> str:
 
 
 def plot(cells: Cells, target: Path) -> None:
-    """Draw the CPU time of an event over the events of a batch, by the sessions of a commit."""
+    """Draw the CPU time of an event by the size of a batch, for each number of sessions in a commit."""
     sizes = sorted({sessions for _, _, sessions in cells})
     with _plots.figure(target, len(sizes)) as axes:
         for axis, sessions in zip(axes, sizes, strict=True):
@@ -151,7 +151,7 @@ def plot(cells: Cells, target: Path) -> None:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure the engines and the paced load."""
     parser = _running.parser(__doc__, 3)
     parser.add_argument("--users", type=int, default=500, help="of the paced load (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=20, help="events a second of each (default: %(default)s)")

@@ -36,7 +36,7 @@ Measured = dict[str, list[dict[str, float]]]
 
 @attrs.frozen
 class Bench:
-    """Runs the servers and keeps their figures: ``measured`` by server, one a repetition."""
+    """The servers' measurements: ``measured`` has the figures of each server, one per repetition."""
 
     program: Path
     live: Live
@@ -46,7 +46,7 @@ class Bench:
     def repeat(self, servers: list[Server], said: str) -> None:
         """Measure each of ``servers`` once, and the pacing loops of their runtimes.
 
-        SystemExit that names the server when one ends, is silent, or delivers anything but what it was asked for.
+        Raises SystemExit with the name of a server that ends, is silent, or delivers wrong events.
         """
         loops = {runtime: self._pacing(runtime, said) for runtime in dict.fromkeys(one.runtime for one in servers)}
         for server in servers:
@@ -82,7 +82,7 @@ class Bench:
 
 
 def plot(measured: Measured, target: Path) -> None:
-    """Draw what a burst brings and what a paced event costs on each server that was measured."""
+    """Draw the burst rate and the cost of a paced event for each measured server."""
     shown = [server for server in SERVERS if server.name in measured]
     titles = [server.title.strip("*") for server in shown]
     panels = (("burst, events/s", "burst rate", "{:,.0f}"), ("paced, CPU s per 100k events", "paced cpu", "{:.2f}"))
@@ -100,7 +100,7 @@ def plot(measured: Measured, target: Path) -> None:
 
 
 def main() -> None:
-    """Measure the servers that are installed, or those that were asked for."""
+    """Measure the installed servers, or the servers that ``--only`` names."""
     options = _parser().parse_args()
     absent: dict[str, str] = {}
     for server in SERVERS:

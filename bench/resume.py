@@ -1,7 +1,7 @@
-"""A storm of clients: all are cut off in the middle of a run, which goes on, and come back with resume at once.
+"""A storm of clients: all are cut off during a run, which goes on, and reconnect with resume at once.
 
-Seconds until every client is live again, and until each has what it missed, in order; and how often the log was read
-for it, as the server's own statistics count it: what is in a session's ring needs no reading.
+Measures the seconds until every client is live again and has the missed events in order, and how often the log was
+read: events in a session's ring need no reading.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ LIVE = Goal("all live again", 5, "s")
 NO_READS = Goal("reads of the log for those within the ring", 0, digits=0)
 HEADER = ("log", "clients", "events missed", "s until all are live", "s until all have everything", "ms of CPU each")
 RUN_SECONDS, AWAY_SECONDS = 1.0, 3.0
-"""A run goes on for the one, its client stays away for the other: what the cut itself costs is over by then."""
+"""How long a run goes on, and how long its client stays away. The cost of the cut itself is over by then."""
 OPENING = 4000
-"""Connections that are being opened at a time: a little less than a listening socket's backlog."""
+"""Connections that are opened at a time: a little less than the backlog of a listening socket."""
 
 
 @attrs.define
 class Storm:
-    """What one of them brought."""
+    """The outcome of one storm."""
 
     report: Report
     reads: int
 
     @property
     def seconds(self) -> float:
-        """Until all were live."""
+        """Seconds until all clients were live."""
         return float(self.report["seconds"])
 
 
 def measure(program: Path, load: _loading.Load, log: str, live: Live) -> Storm:
-    """Let one storm come over a fresh server. SystemExit where a client's position was lost."""
+    """Cut all clients of a fresh server off once. Raises SystemExit if a client's position was lost."""
     reads: list[int] = []
     with _process.log_url(log) as url, _process.measured(url) as server:
 
@@ -65,7 +65,7 @@ def measure(program: Path, load: _loading.Load, log: str, live: Live) -> Storm:
 
 
 def row(log: str, storms: list[Storm]) -> list[str]:
-    """The line of a log."""
+    """Return the line of a log."""
     reports = [storm.report for storm in storms]
     users = reports[0]["users"]
     missed = statistics.median(one["missed"] for one in reports)
@@ -75,7 +75,7 @@ def row(log: str, storms: list[Storm]) -> list[str]:
 
 
 def plot(measured: dict[str, list[Storm]], target: Path) -> None:
-    """Draw how long each storm took."""
+    """Draw the duration of each storm."""
     with _plots.figure(target, 1, 2.4) as (axis,):
         for number, (log, storms) in enumerate(measured.items()):
             colour = _plots.COLOURS[number]
@@ -88,7 +88,7 @@ def plot(measured: dict[str, list[Storm]], target: Path) -> None:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure the storms on each log."""
     parser = _running.parser(__doc__, 3)
     parser.add_argument("--users", type=int, default=5000, help="clients (default: %(default)s)")
     parser.add_argument("--events", type=int, default=20, help="events of each one's run (default: %(default)s)")

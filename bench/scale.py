@@ -1,6 +1,6 @@
-"""What one more session costs: the same events a second in all, from few sessions and from many.
+"""The cost of one more session: the same total rate of events, from few sessions and from many.
 
-CPU time per event, memory per session and delays, each size on a fresh server with a connection and a run for every
+CPU time per event, memory per session and delays. Each size has a fresh server, with a connection and a run for every
 session. The largest size is compared with the smallest.
 """
 
@@ -29,11 +29,11 @@ COST = Goal("CPU per event, the most sessions beside the fewest", 1.2, "s per 10
 HEADER = ("sessions", "events/s", "CPU s per 100k", "p50 ms", "p99 ms", "longest ms", "KB per session")
 WARM_SECONDS = 1.0
 STARTS_PER_SECOND = 200
-"""Runs that a server starts a second beside the load, at the very least: until all have begun none may end."""
+"""Lower bound of the runs that a server starts per second beside the load. No run may end before all have begun."""
 
 
 def load(sessions: int, rate: float, seconds: float) -> _loading.Load:
-    """So many sessions that emit ``rate`` events a second in all, measured for ``seconds`` once all have begun."""
+    """Return a load of ``sessions`` that emit ``rate`` events per second in all, measured for ``seconds``."""
     lasting = sessions / STARTS_PER_SECOND + WARM_SECONDS + seconds + 5
     each = rate / sessions
     return _loading.Load(
@@ -42,7 +42,7 @@ def load(sessions: int, rate: float, seconds: float) -> _loading.Load:
 
 
 def row(sessions: int, outcomes: list[Outcome]) -> list[str]:
-    """The line of a size."""
+    """Return the line of a size."""
     rounds = [one.rounds[0] for one in outcomes]
     delays = [_results.spread([one[key] / 1000 for one in rounds], 2) for key in ("p50", "p99", "longest")]
     rates = _results.spread([_loading.rate(one) for one in rounds], 0)
@@ -52,7 +52,7 @@ def row(sessions: int, outcomes: list[Outcome]) -> list[str]:
 
 
 def plot(measured: dict[int, list[Outcome]], target: Path) -> None:
-    """Draw the three figures over the number of sessions."""
+    """Draw the three figures by the number of sessions."""
     sizes = sorted(measured)
     figures = {
         "CPU s per 100k events": [[_loading.cost(one.rounds[0]) for one in measured[size]] for size in sizes],
@@ -68,7 +68,7 @@ def plot(measured: dict[int, list[Outcome]], target: Path) -> None:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure all sizes."""
     parser = _running.parser(__doc__, 2)
     parser.add_argument("--sessions", type=int, nargs="+", default=[1000, 20_000], help="(default: %(default)s)")
     parser.add_argument("--rate", type=float, default=9500, help="events a second in all (default: %(default)s)")

@@ -1,8 +1,8 @@
-"""What a client that stops reading costs the others: their delays with it and without.
+"""The cost of a client that stops reading: the delays of the other clients with it and without it.
 
-One client's session emits much more than its socket holds. In one of two rounds it never reads, into a receive buffer
-of 4 KB; in the other it reads like everybody, so that the only difference is the stall. The rounds take turns on one
-server, with the same connections of everybody else.
+The session of one client emits much more than its socket holds. In every second round the client never reads, and its
+receive buffer has 4 KB. In the other rounds it reads like all clients, so the stall is the only difference. The rounds
+alternate on one server, with the same connections of the other clients.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ TAIL = Goal("p99 of the others, with a stalled client beside without", 1.2, "ms"
 HEADER = ("the one client", "p50 ms", "p99 ms", "longest ms", "CPU s per 100k")
 WARM_SECONDS, WINDOW_SECONDS, SLACK_SECONDS = 1.0, 2.5, 1.0
 FLOOD_RATE = 1000
-"""Events a second of the one client: its socket is full within the second before the others are measured."""
+"""Events per second of the one client: its socket is full within the second before the measurement."""
 
 
 def load(users: int, rate: float, repetitions: int) -> _loading.Load:
-    """So many users at that rate each, and one beside them whose rounds take turns at being stalled."""
+    """Return a load of ``users``, and one client beside them that is stalled in every second round."""
     seconds = WARM_SECONDS + WINDOW_SECONDS + SLACK_SECONDS
     return _loading.Load(
         users=users + 1,
@@ -50,13 +50,13 @@ def load(users: int, rate: float, repetitions: int) -> _loading.Load:
 
 
 def row(title: str, rounds: list[Report]) -> list[str]:
-    """The line of the rounds of one kind."""
+    """Return the line of the rounds of one kind."""
     delays = [_results.spread([one[key] / 1000 for one in rounds], 2) for key in ("p50", "p99", "longest")]
     return [title, *delays, _results.spread([_loading.cost(one) for one in rounds], 3)]
 
 
 def plot(reading: list[Report], stalled: list[Report], target: Path) -> None:
-    """Draw both kinds' ages: how many events were older than that."""
+    """Draw the ages of both kinds: the share of events that were older."""
     with _plots.figure(target, 1) as (axis,):
         for title, rounds, colour in (("reads", reading, _plots.GREY), ("never reads", stalled, _plots.OURS)):
             counts = _verdicts.summed(one["histogram"] for one in rounds)
@@ -71,7 +71,7 @@ def plot(reading: list[Report], stalled: list[Report], target: Path) -> None:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure both kinds of rounds."""
     parser = _running.parser(__doc__, 7)
     parser.add_argument("--users", type=int, default=1000, help="the others (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=10, help="events a second of each (default: %(default)s)")

@@ -59,7 +59,7 @@ def standard(program: Path, repetitions: int, live: Live) -> list[Measured]:
 
 
 def single(program: Path, options: argparse.Namespace, load: Load, live: Live) -> Measured:
-    """Measure one load: against a fresh server each time, or again and again the one that is there."""
+    """Measure one load: against a fresh server each time, or repeatedly against the server at ``--url``."""
     measured = Measured(options.url or options.log, load, is_local=not options.url or bool(options.pid))
     for repetition in range(options.repetitions):
         live.begin(f"{measured.title}, {repetition + 1} of {options.repetitions}")
@@ -82,7 +82,7 @@ def _run(program: Path, measured: Measured, target: Target, live: Live) -> None:
 
 
 def remote(url: str, pids: Sequence[int]) -> Target:
-    """Where a server is. SystemExit with one line for a URL that the generator cannot use."""
+    """Return the target of a URL. Raises SystemExit with one line if the generator cannot use it."""
     parts = urlsplit(url)
     try:
         host, port = parts.hostname, parts.port or 80
@@ -100,7 +100,7 @@ def remote(url: str, pids: Sequence[int]) -> Target:
 
 @contextmanager
 def tokens(options: argparse.Namespace) -> Generator[Path | None]:
-    """A file with a token for each user, as the options have them; None where each is the user's name."""
+    """Return a file with a token for each user, or None if each token is the user's name."""
     if options.token is None and options.token_key is None:
         yield options.token_file
         return
@@ -116,7 +116,7 @@ def tokens(options: argparse.Namespace) -> Generator[Path | None]:
 
 
 def one_load(options: argparse.Namespace, token_file: Path | None) -> Load:
-    """The load that was asked for. SystemExit with one line where its parts do not fit."""
+    """Return the load of the options. Raises SystemExit with one line if they contradict each other."""
     if options.slow >= options.users:
         raise SystemExit(f"--slow {options.slow}: fewer than the {options.users} users are to be slow")
     lasting = options.events / options.rate if options.rate else 0.0
@@ -142,7 +142,7 @@ def one_load(options: argparse.Namespace, token_file: Path | None) -> Load:
 
 
 def main() -> None:
-    """Measure the standard loads, or the one that was asked for."""
+    """Measure the standard loads, or the load of the options."""
     parser = _parser()
     options = parser.parse_args()
     if options.users is None and options.url:

@@ -1,8 +1,8 @@
-"""Where a server's time goes: py-spy looks at it under load, and its samples are sorted by what they are part of.
+"""Where a server's time goes: py-spy samples it under load, and the samples are sorted by the part they belong to.
 
-The product of a part's share of the samples and the CPU time of an event is what that part costs an event. With
-``--before DIR``, another checkout of Greenroom, that one is measured beside this one. py-spy comes with the ``bench``
-extra, and must be allowed to look into other processes of its user: on Linux kernel.yama.ptrace_scope is to be 0.
+A part's share of the samples, times the CPU time of an event, is its cost per event. With ``--before DIR``, another
+checkout of Greenroom is measured beside this one. py-spy comes with the extra ``bench``, and must be allowed to look
+into other processes of its user: on Linux kernel.yama.ptrace_scope must be 0.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LOADS = {
 }
 SAMPLES_PER_SECOND, SAMPLING_SECONDS = 500, 3
 COUNTED = 5
-"""Rounds whose CPU time is taken, the last ones: a paced load has but one."""
+"""Number of last rounds whose CPU time is taken. A paced load has only one."""
 PARTS = {
     "system call: send": ("WriteBuffer._try",),
     "system call: receive": ("_received",),
@@ -58,20 +58,20 @@ PARTS = {
     "commands and connections": ("Session.", "Connection.", "WebSocketConnection.", "Conversation.", "Incarnation."),
     "the agent, and its timers": ("load (",),
 }
-"""What a sample is part of: the innermost of its functions that one of these names begins."""
+"""Prefixes of functions by part. The innermost function of a sample with such a prefix decides."""
 REST = "trio: timers, tasks"
 
 
 @attrs.frozen
 class Cost:
-    """What one look came to: the CPU time of an event in µs, and each part's share of the samples."""
+    """The outcome of one profile: the CPU time of an event in µs, and each part's share of the samples."""
 
     microseconds: float
     shares: dict[str, float]
 
 
 def part_of(stack: str) -> str:
-    """Say what a line of py-spy's raw format, outermost function first, is part of."""
+    """Return the part of a sample: a line in py-spy's raw format, outermost function first."""
     for function in reversed(stack.split(";")):
         for part, names in PARTS.items():
             if function.startswith(names):
@@ -80,7 +80,7 @@ def part_of(stack: str) -> str:
 
 
 def shares(lines: Iterable[str]) -> dict[str, float]:
-    """Count samples, lines of a stack and a number, by part."""
+    """Return the share of each part. A sample line has a stack and a number."""
     counts = Counter[str]()
     for line in lines:
         stack, _, number = line.rpartition(" ")
@@ -92,7 +92,7 @@ def shares(lines: Iterable[str]) -> dict[str, float]:
 
 
 def look(program: Path, load: _loading.Load, log: str, tree: Path, live: Live) -> Cost:
-    """Put the load on a fresh server of that tree, and look at it meanwhile. SystemExit where that is not allowed."""
+    """Put the load on a fresh server of that tree, and profile it. Raises SystemExit if that is not allowed."""
     begins = "window" if load.window else "connected"
     port = _process.free_port()
     looking: list[subprocess.Popen[str]] = []
@@ -122,7 +122,7 @@ def _spy(pid: int, seen: Path) -> subprocess.Popen[str]:
 
 
 def table(columns: dict[str, list[Cost]]) -> str:
-    """What each part costs an event, in µs: a column for each kind of server, medians of its looks."""
+    """Return the cost of each part in µs per event: a column for each kind of server, medians of its profiles."""
     rows = [
         [part, *(f"{statistics.median(_of(cost, part) for cost in costs):.2f}" for costs in columns.values())]
         for part in (*PARTS, REST)
@@ -136,7 +136,7 @@ def _of(cost: Cost, part: str) -> float:
 
 
 def main() -> None:
-    """Look."""
+    """Profile the loads."""
     parser = _running.parser(__doc__, 3)
     parser.add_argument("--before", type=Path, metavar="DIR", help="another checkout, to be looked at beside this one")
     options = parser.parse_args()

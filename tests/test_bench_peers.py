@@ -1,4 +1,4 @@
-"""What bench/peers.py makes of its figures: ratios within repetitions, goals, and a line for every server."""
+"""The conclusions of bench/peers.py: ratios within repetitions, goals, and a line for every server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def series(figure: str, values: list[float]) -> list[dict[str, float]]:
     return [{figure: value} for value in values]
 
 
-def test_a_ratio_is_the_median_of_the_ratios_within_each_repetition() -> None:
+def test_paired_ratio() -> None:
+    """A ratio is the median of the ratios within each repetition."""
     measured = {"ours": series("rate", [100, 200, 300]), "theirs": series("rate", [50, 400, 10])}
     assert AT_LEAST.line(measured)[-2:] == ["2.000 (0.500 to 30.000)", "yes"]
     # The ratio of the medians and the mean of the ratios are still above the bound; the median of the ratios is not.
@@ -28,39 +29,46 @@ def test_a_ratio_is_the_median_of_the_ratios_within_each_repetition() -> None:
 
 
 @pytest.mark.parametrize(("value", "met"), [(200, "yes"), (199.9, "no")])
-def test_at_least_includes_its_bound(value: float, met: str) -> None:
+def test_at_least_bound(value: float, met: str) -> None:
+    """A goal of at least a bound is met at the bound."""
     measured = {"ours": series("rate", [value]), "theirs": series("rate", [100])}
     assert AT_LEAST.line(measured)[-1] == met
 
 
 @pytest.mark.parametrize(("value", "met"), [(4, "yes"), (4.01, "no")])
-def test_at_most_includes_its_bound(value: float, met: str) -> None:
+def test_at_most_bound(value: float, met: str) -> None:
+    """A goal of at most a bound is met at the bound."""
     measured = {"ours": series("cost", [value]), "theirs": series("cost", [4])}
     assert AT_MOST.line(measured)[-1] == met
 
 
-def test_without_a_peer_the_figure_itself_is_judged_by_its_median() -> None:
+def test_goal_without_a_peer() -> None:
+    """A goal without a peer judges the median of the figure."""
     aim = Aim(Goal("p99", 5, "ms"), "p99", "ours")
     assert aim.line({"ours": series("p99", [1, 5, 99])})[-1] == "yes"
     assert aim.line({"ours": series("p99", [1, 5.1, 99])})[-1] == "no"
 
 
-def test_a_goal_that_always_holds_is_judged_by_the_worst_repetition() -> None:
+def test_goal_that_always_holds() -> None:
+    """A goal that must always hold judges the worst repetition."""
     aim = Aim(Goal("longest", 50, "ms"), "longest", "ours", always=True)
     assert aim.line({"ours": series("longest", [1, 50])})[-1] == "yes"
     assert aim.line({"ours": series("longest", [1, 1, 51])})[-1] == "no"
 
 
 @pytest.mark.parametrize("measured", [{}, {"ours": series("rate", [1])}, {"theirs": series("rate", [1])}])
-def test_a_goal_whose_side_is_missing_is_neither_met_nor_missed(measured: dict[str, list[dict[str, float]]]) -> None:
+def test_missing_side(measured: dict[str, list[dict[str, float]]]) -> None:
+    """A goal with a missing side is neither met nor missed."""
     assert AT_LEAST.line(measured) == ["rate: ≥ 2 times", "not measured", "", "", "not decided"]
 
 
-def test_a_goal_without_a_peer_says_its_unit_also_where_it_was_not_measured() -> None:
+def test_unit_without_a_figure() -> None:
+    """A goal without a peer names its unit, also if it was not measured."""
     assert Aim(Goal("p99", 5, "ms"), "p99", "ours").line({})[0] == "p99: ≤ 5 ms"
 
 
-def test_only_repetitions_with_both_figures_are_paired() -> None:
+def test_incomplete_repetitions() -> None:
+    """Only repetitions with both figures are compared."""
     measured = {"ours": [{"rate": 1.0}, {}, {"rate": 3.0}], "theirs": [{}, {"rate": 2.0}, {"rate": 6.0}]}
     assert paired(measured, "rate", "ours", "theirs") == [(3, 6)]
 
@@ -70,7 +78,8 @@ def a_round(**figures: float) -> dict[str, Any]:
     return usual | figures
 
 
-def test_rounds_are_added_up_and_the_worst_delay_stays() -> None:
+def test_sum_of_rounds() -> None:
+    """Rounds are added up, and the worst delay is kept."""
     rounds = [a_round(), a_round(seconds=3.0, server_cpu=2.0, busy=0.5, p99=4000, longest=9000)]
     assert figures(rounds) == {
         "rate": 50,
@@ -83,30 +92,35 @@ def test_rounds_are_added_up_and_the_worst_delay_stays() -> None:
     }
 
 
-def test_a_paced_load_has_more_events_than_fill_its_time_and_is_cut_off_after_it() -> None:
+def test_paced_load() -> None:
+    """A paced load has more events than fit into its time, and is cut off after it."""
     paced = PACED.words(2, "plain")
     assert (paced.window, paced.cut, paced.dialect) == (2, True, "plain")
     assert paced.events >= paced.rate * (paced.warm + paced.window)
 
 
-def test_a_burst_is_repeated_for_its_time_after_a_round_that_is_not_counted() -> None:
+def test_burst_load() -> None:
+    """A burst is repeated for its time, after one round that is not counted."""
     burst = BURST.words(2, "plain")
     assert (burst.events, burst.rate, burst.rounds, burst.lasting) == (200, 0, 1 + BURST.uncounted, 2)
 
 
-def test_every_goal_is_about_servers_and_figures_that_are_measured() -> None:
+def test_goals_are_measured() -> None:
+    """Every goal is about servers and figures that are measured."""
     names = {server.name for server in SERVERS}
     columns = (*_peer_tables.BURST, *_peer_tables.PACED, *_peer_tables.TAIL)
     assert {aim.server for aim in AIMS} | {aim.peer for aim in AIMS if aim.peer} <= names
     assert {aim.figure for aim in AIMS} <= {column.figure for column in columns}
 
 
-def test_every_peer_has_its_script_and_says_what_it_leaves_to_the_application() -> None:
+def test_peers_are_complete() -> None:
+    """Every peer has its script, and its list of missing features."""
     others = [server for server in SERVERS if not server.ours]
     assert all((FOLDER / server.script).is_file() and server.lacks for server in others)
 
 
-def test_a_server_that_is_not_installed_has_its_line_in_every_table() -> None:
+def test_absent_server() -> None:
+    """A server that is not installed has a line in every table."""
     text = _peer_tables.report(SERVERS, {}, {server.name: "not installed (it)" for server in SERVERS})
     assert text.count("not installed (it)") == 2 * len(SERVERS) + sum(server.in_tail for server in SERVERS)
     assert text.count("not decided") == len(AIMS)
@@ -123,9 +137,8 @@ def test_a_server_that_is_not_installed_has_its_line_in_every_table() -> None:
         ["--only", "x"],
     ],
 )
-def test_wrong_options_are_one_clear_error(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_options(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong options are one clear error."""
     monkeypatch.setattr("sys.argv", ["peers.py", *words])
     with pytest.raises(SystemExit) as ended:
         peers.main()
@@ -135,7 +148,9 @@ def test_wrong_options_are_one_clear_error(
     assert words[1] in said
 
 
-def test_asking_only_for_what_is_not_installed_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_absent_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking only for servers that are not installed is one clear error."""
+
     def missing(_server: Server) -> list[str]:
         return ["it"]
 
@@ -145,7 +160,9 @@ def test_asking_only_for_what_is_not_installed_is_one_clear_error(monkeypatch: p
         peers.main()
 
 
-def test_the_arithmetic_of_the_goals_is_told_where_all_its_servers_were_measured() -> None:
+def test_arithmetic_of_the_goals() -> None:
+    """The arithmetic of the goals is printed only if all its servers were measured."""
+
     def one(cpu: float, net: float) -> list[dict[str, float]]:
         return [{"paced cpu": cpu, "paced net": net, "tail cpu": cpu - 1, "burst cpu": net, "burst rate": 1e5 * cpu}]
 

@@ -1,4 +1,4 @@
-"""What the benchmarks conclude from their figures, on both sides of each bound."""
+"""The conclusions of the benchmarks, on both sides of each bound."""
 
 from __future__ import annotations
 
@@ -16,35 +16,41 @@ AT_LEAST = Goal("events", 1.8, at_least=True)
     ("goal", "value", "met"),
     [(AT_MOST, 5, True), (AT_MOST, 5.001, False), (AT_LEAST, 1.8, True), (AT_LEAST, 1.799, False)],
 )
-def test_a_goal_is_met_at_its_bound_and_not_beyond(goal: Goal, value: float, *, met: bool) -> None:
+def test_bound_of_a_goal(goal: Goal, value: float, *, met: bool) -> None:
+    """A goal is met at its bound, and not beyond."""
     assert goal.met(value) is met
 
 
 @pytest.mark.parametrize(("figures", "met"), [([1.0, 5.0, 9.0], "yes"), ([1.0, 5.1, 9.0], "no")])
-def test_a_figure_is_judged_by_its_median(figures: list[float], met: str) -> None:
+def test_median_decides(figures: list[float], met: str) -> None:
+    """A figure is judged by its median."""
     assert AT_MOST.by_itself(figures)[-1] == met
 
 
 @pytest.mark.parametrize(("figures", "met"), [([1.0, 2.0, 5.0], "yes"), ([1.0, 2.0, 5.1], "no")])
-def test_always_is_judged_by_the_worst(figures: list[float], met: str) -> None:
+def test_worst_decides(figures: list[float], met: str) -> None:
+    """With ``always``, a figure is judged by its worst value."""
     assert AT_MOST.by_itself(figures, always=True)[-1] == met
     assert AT_LEAST.by_itself([1.8, 3.0], always=True)[-1] == "yes"
     assert AT_LEAST.by_itself([1.7, 3.0], always=True)[-1] == "no"
 
 
-def test_a_ratio_is_the_median_of_those_within_each_repetition() -> None:
+def test_ratio() -> None:
+    """A ratio is the median of the ratios within each repetition."""
     goal = Goal("CPU", 1.2, "s", 1)
     line = goal.beside([1.0, 30.0, 2.4], [1.0, 10.0, 2.0])
     assert line == ["CPU: ≤ 1.2 times", "2.4 (1.0 to 30.0) s", "2.0 (1.0 to 10.0) s", "1.200 (1.000 to 3.000)", "yes"]
     assert goal.beside([1.0, 30.0, 2.5], [1.0, 10.0, 2.0])[-1] == "no"
 
 
-def test_a_ratio_needs_both_sides_of_every_repetition() -> None:
+def test_ratio_needs_both_sides() -> None:
+    """A ratio needs both sides of every repetition."""
     with pytest.raises(ValueError, match="longer"):
         _verdicts.ratios([1.0], [1.0, 2.0])
 
 
-def test_what_cannot_be_decided_is_said_not_to_be() -> None:
+def test_undecided_goal() -> None:
+    """A goal that cannot be decided says so."""
     assert AT_LEAST.undecided("no core to spare") == ["events: ≥ 1.8 times", "no core to spare", "", "", "not decided"]
 
 
@@ -60,21 +66,25 @@ def test_what_cannot_be_decided_is_said_not_to_be() -> None:
         ([0, 0], 0.5, 0.0),
     ],
 )
-def test_a_quantile_lies_evenly_in_its_step(counts: list[int], share: float, value: float) -> None:
+def test_quantile(counts: list[int], share: float, value: float) -> None:
+    """A quantile is interpolated within its step."""
     assert _verdicts.quantile_of_steps(counts, 1.0, share) == pytest.approx(value)
 
 
-def test_histograms_of_different_lengths_are_summed() -> None:
+def test_summed_histograms() -> None:
+    """Histograms of different lengths are summed."""
     assert _verdicts.summed([[1, 2], [10, 20, 30], []]) == [11, 22, 30]
     assert _verdicts.summed([]) == []
 
 
-def test_four_steps_are_twice_the_age() -> None:
+def test_steps_per_octave() -> None:
+    """Four steps of the histogram are twice the age."""
     assert _verdicts.step_ms(0) == 0.001
     assert _verdicts.step_ms(44) == pytest.approx(2 * _verdicts.step_ms(40))
 
 
-def test_how_many_events_are_older_than_the_end_of_each_step() -> None:
+def test_older() -> None:
+    """The share of older events is given for the end of each step."""
     ages, shares = _verdicts.older([0, 0, 0, 6, 1, 1])
     assert shares == [1.0, 1.0, 1.0, 0.25, 0.125]
     assert ages[3] == 0.002
@@ -82,15 +92,18 @@ def test_how_many_events_are_older_than_the_end_of_each_step() -> None:
 
 
 @pytest.mark.parametrize(("busy", "said"), [(0.9, "was not the limit"), (0.91, "it was the limit, not the server")])
-def test_a_generator_that_was_the_limit_is_said_to_be(busy: float, said: str) -> None:
+def test_busy_generator(busy: float, said: str) -> None:
+    """The note says if the generator was the limit."""
     assert said in _verdicts.note_on_generator([0.1, busy])
 
 
 @pytest.mark.parametrize(("files", "fitting"), [(20_100, 20_000), (20_099, 19_999), (1024, 924), (3, 1)])
-def test_sessions_leave_the_process_some_files(files: int, fitting: int) -> None:
+def test_sessions_that_fit(files: int, fitting: int) -> None:
+    """The number of sessions leaves the process some files."""
     assert _verdicts.sessions_that_fit(20_000, files) == fitting
 
 
 @pytest.mark.parametrize(("cores", "spare"), [(3, True), (2, False)])
-def test_two_servers_and_the_generator_need_three_cores(cores: int, *, spare: bool) -> None:
+def test_spare_core(cores: int, *, spare: bool) -> None:
+    """Two servers and the generator need three cores."""
     assert _verdicts.has_spare_core(cores, servers=2) is spare

@@ -1,4 +1,4 @@
-"""What bench/where.py makes of samples: each is part of what its innermost known function belongs to."""
+"""The conclusions of bench/where.py from samples of the profiler."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ RUN = "main (_server.py:1);unrolled_run (trio/_core/_run.py:2)"
         (f"{RUN};Committer.run (c.py:1);SessionStream.batch (j.py:1);Ring.slice (r.py:1)", "commit"),
     ],
 )
-def test_a_sample_is_part_of_what_its_innermost_known_function_belongs_to(stack: str, part: str) -> None:
+def test_part_of_a_sample(stack: str, part: str) -> None:
+    """A sample belongs to the part of its innermost known function."""
     assert where.part_of(stack) == part
 
 
-def test_shares_are_of_all_samples() -> None:
+def test_shares() -> None:
+    """The shares are of all samples."""
     found = where.shares([f"{RUN};Committer.run (c.py:1) 3", f"{RUN} 1"])
     assert found == {"commit": 0.75, where.REST: 0.25}
 
 
-def test_no_samples_are_an_error() -> None:
+def test_no_samples() -> None:
+    """No samples are an error."""
     with pytest.raises(SystemExit, match="saw nothing"):
         where.shares([])

@@ -1,4 +1,4 @@
-"""The README says what is true: its examples run as they stand, its tests exist, its settings are the settings."""
+"""The README is true: its examples run as they stand, its tests exist, its settings are the real ones."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ GREENROOM = Path(sys.executable).with_name("greenroom")
 
 
 def example(name: str) -> str:
-    """The example that begins with its file's name."""
+    """Return the example that begins with the name of its file."""
     blocks: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     return next(block for block in blocks if block.startswith(f"# {name}\n"))
 
 
 def settings_table() -> list[str]:
-    """The settings as the README has to show them, from the fields and the docstrings below them."""
+    """Return the table of settings as the README must show it, from the fields and their docstrings."""
     rows = ["| name | default | |", "| --- | --- | --- |"]
     for cls in (SessionSettings, Settings):
         body = ast.parse(inspect.getsource(cls)).body[0]
@@ -58,7 +58,7 @@ def shown(value: float | tuple[str, ...] | None) -> str:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """``greenroom serve app:app`` with the README's app, in a folder of its own; its WebSocket address."""
+    """Run ``greenroom serve app:app`` with the README's app in its own folder; return its WebSocket address."""
     (tmp_path / "app.py").write_text(example("app.py"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GREENROOM_")}
     process = subprocess.Popen(
@@ -80,7 +80,8 @@ def server(tmp_path: Path) -> Iterator[str]:
         process.communicate()
 
 
-def test_the_server_and_the_client_run_as_they_stand(server: str, tmp_path: Path) -> None:
+def test_server_and_client(server: str, tmp_path: Path) -> None:
+    """The example of a server and a client runs as it stands."""
     address = "ws://127.0.0.1:8765/"
     text = example("client.py")
     assert text.count(address) == 1
@@ -90,7 +91,8 @@ def test_the_server_and_the_client_run_as_they_stand(server: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["counter.py", "tree.py"])
-def test_the_programs_on_the_runtime_print_what_it_says(name: str, tmp_path: Path) -> None:
+def test_runtime_programs(name: str, tmp_path: Path) -> None:
+    """The programs on the actor runtime print the output in the README."""
     program = example(name)
     expected = README[README.index(program) :].split("```text\n")[1].split("```")[0]
     (tmp_path / name).write_text(program)
@@ -98,7 +100,8 @@ def test_the_programs_on_the_runtime_print_what_it_says(name: str, tmp_path: Pat
     assert run.stdout == expected
 
 
-async def test_its_way_to_try_a_tool_again_works() -> None:
+async def test_retry_example() -> None:
+    """The example of a tool with retries works."""
     calls: list[str] = []
 
     async def search(query: str) -> list[str]:
@@ -117,12 +120,14 @@ async def test_its_way_to_try_a_tool_again_works() -> None:
     assert calls == ["q"] * 3
 
 
-def test_the_example_is_as_short_as_it_says() -> None:
+def test_length_of_the_example() -> None:
+    """The example server has at most 20 lines."""
     lines = [line for line in example("app.py").splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 20
 
 
-def test_every_test_that_it_names_exists() -> None:
+def test_cited_tests_exist() -> None:
+    """Every test that the README cites exists."""
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", README)
     assert named
     absent = [
@@ -134,19 +139,21 @@ def test_every_test_that_it_names_exists() -> None:
     assert absent == []
 
 
-def test_every_file_that_it_links_to_exists() -> None:
+def test_linked_files_exist() -> None:
+    """Every file that the README links to exists."""
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert [link for link in links if not (TREE / link).exists()] == []
 
 
-def test_its_settings_are_the_settings() -> None:
+def test_settings_table() -> None:
+    """The table of settings is the one of the code."""
     table = settings_table()
     assert len(table) == len(NAMES) + 2
     assert "\n".join(table) in README
 
 
 def medians(section: str, title: str) -> dict[str, float]:
-    """The first figure of each line of a table of RESULTS.md, by the line's name."""
+    """Return the first figure of each line of a table in RESULTS.md, by the name of the line."""
     part = RESULTS.partition(f"<!-- {section} -->")[2].partition(title)[2]
     lines: list[tuple[str, str]] = re.findall(r"^\| ([^|]+) \| ([\d,]+)[^|]* \|", part, re.MULTILINE)
     found: dict[str, float] = {}
@@ -155,7 +162,8 @@ def medians(section: str, title: str) -> dict[str, float]:
     return found
 
 
-def test_what_it_says_of_peers_is_what_was_measured() -> None:
+def test_peer_figures() -> None:
+    """The README's figures of peers are the measured ones."""
     measured = medians("peers", "### Burst")
     rows: list[tuple[str, str, str, str]] = re.findall(
         r"^\| ([^|]+) \| ([\d,]+) \| ([\d.]+) \S \| ([\d.]+) \S \|", README, re.MULTILINE
@@ -168,7 +176,8 @@ def test_what_it_says_of_peers_is_what_was_measured() -> None:
         assert float(sqlite) == pytest.approx(measured["Greenroom, sqlite"] / measured[name], rel=0.05)
 
 
-def test_what_it_says_of_users_is_what_was_measured() -> None:
+def test_user_figures() -> None:
+    """The README's figures of users are the measured ones."""
     users = RESULTS.partition("<!-- users -->")[2]
     for log, text in (("memory", "from memory"), ("sqlite", "through\nSQLite")):
         found = re.search(rf"^\| {log} \| load \| 200 \| 200 \| burst \| ([\d,]+)", users, re.MULTILINE)

@@ -27,30 +27,30 @@ Figures = dict[str, float]
 
 TELLS, ASKS, TURNS = 50_000, 5_000, 2_000
 BATCH = 64
-"""Messages that a sender without back-pressure sends before it lets the receiver run, as Greenroom's mailbox holds."""
+"""Messages that a sender without back-pressure sends before it lets the receiver run: Greenroom's mailbox size."""
 
 
 class Clock:
-    """CPU seconds of all threads since it was made: what others do on the machine is not in them."""
+    """CPU seconds of all threads of this process since it was made. Other work of the machine is not included."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._began = time.process_time()
 
     def each(self) -> float:
-        """What one of ``count`` took, in microseconds."""
+        """Return the µs of one of ``count`` things."""
         return (time.process_time() - self._began) / self._count * 1e6
 
 
 class Room:
-    """Bytes of memory that this process came to hold since it was made."""
+    """Bytes of memory that this process gained since it was made."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._before = _resident()
 
     def each(self) -> float:
-        """What one of ``count`` holds."""
+        """Return the bytes of one of ``count`` things."""
         return (_resident() - self._before) / self._count
 
 
@@ -61,5 +61,5 @@ def _resident() -> int:
 
 
 def main(costs: Callable[[], Figures], many: Callable[[int], Figures]) -> None:
-    """Measure what the command line says and print it as JSON."""
+    """Run the measurement that the command line names, and print it as JSON."""
     print(json.dumps(costs() if sys.argv[1] == "costs" else many(int(sys.argv[2]))))

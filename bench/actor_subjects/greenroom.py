@@ -1,4 +1,4 @@
-"""The actors of this project: bounded mailboxes, supervised, each with a nursery when it asks for one."""
+"""The actors of this project: bounded mailboxes, supervised, each with a nursery when it needs one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from actors import Actor, open_system
 
 
 class Echo(Actor):
-    """Answers with what it got, and says when that was the last."""
+    """An actor that replies with each message, and reports the last one."""
 
     def __init__(self, last: int = -1, done: trio.Event | None = None) -> None:
         self._last = last
@@ -23,7 +23,7 @@ class Echo(Actor):
 
 
 class Busy(Echo):
-    """Opens its nursery when it is used: nothing of an actor is left out of ``used``."""
+    """An actor that opens its nursery, so that ``used`` includes all parts of an actor."""
 
     async def receive(self, message: object) -> object:
         """Handle one message."""
@@ -32,7 +32,7 @@ class Busy(Echo):
 
 
 async def costs() -> Figures:
-    """Messages, and actors one after the other."""
+    """Measure messages, and actors one after the other."""
     async with open_system() as system:
         done = trio.Event()
         ref = await system.spawn(Echo, TELLS, done)
@@ -61,7 +61,7 @@ async def costs() -> Figures:
 
 
 async def many(count: int) -> Figures:
-    """So many actors at once."""
+    """Measure ``count`` actors at once."""
     async with open_system() as system:
         room, clock = Room(count), Clock(count)
         refs = [await system.spawn(Busy) for _ in range(count)]

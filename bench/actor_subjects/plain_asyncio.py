@@ -1,4 +1,4 @@
-"""An asyncio task and a queue, without anything that an actor adds: no name, no restart, no statistics."""
+"""An asyncio task and a queue, without the features of an actor: no name, no restart, no statistics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Letter = tuple[int, "asyncio.Future[None] | None"]
 
 
 class Task:
-    """A task that answers what comes, up to a negative number."""
+    """A task that replies to each message, until a negative number."""
 
     def __init__(self) -> None:
         self.mailbox: asyncio.Queue[Letter] = asyncio.Queue(BATCH)
@@ -22,19 +22,19 @@ class Task:
                 letter[1].set_result(None)
 
     async def ask(self, number: int) -> None:
-        """Send and wait for the answer."""
+        """Send a message and wait for the reply."""
         answered = asyncio.get_running_loop().create_future()
         await self.mailbox.put((number, answered))
         await answered
 
     async def stop(self) -> None:
-        """Let it end, and wait for that."""
+        """End the task and wait for its end."""
         await self.mailbox.put((-1, None))
         await self.over
 
 
 async def costs() -> Figures:
-    """Messages, and tasks one after the other."""
+    """Measure messages, and tasks one after the other."""
     task = Task()
     clock = Clock(TELLS)
     for number in range(TELLS):
@@ -61,7 +61,7 @@ async def costs() -> Figures:
 
 
 async def many(count: int) -> Figures:
-    """So many tasks at once."""
+    """Measure ``count`` tasks at once."""
     room, clock = Room(count), Clock(count)
     tasks = [Task() for _ in range(count)]
     await asyncio.sleep(0)

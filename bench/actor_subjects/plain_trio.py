@@ -1,4 +1,4 @@
-"""A trio task and a memory channel, without anything that an actor adds: no name, no restart, no statistics."""
+"""A trio task and a memory channel, without the features of an actor: no name, no restart, no statistics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Letter = tuple[int, trio.Event | None]
 
 
 class Task:
-    """A task that answers what comes, until there is no more."""
+    """A task that replies to each message, until its channel is closed."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.mailbox, self._inbox = trio.open_memory_channel[Letter](BATCH)
@@ -23,19 +23,19 @@ class Task:
         self.over.set()
 
     async def ask(self, number: int) -> None:
-        """Send and wait for the answer."""
+        """Send a message and wait for the reply."""
         answered = trio.Event()
         await self.mailbox.send((number, answered))
         await answered.wait()
 
     async def stop(self) -> None:
-        """Let it end, and wait for that."""
+        """End the task and wait for its end."""
         self.mailbox.close()
         await self.over.wait()
 
 
 async def costs() -> Figures:
-    """Messages, and tasks one after the other."""
+    """Measure messages, and tasks one after the other."""
     async with trio.open_nursery() as nursery:
         task = Task(nursery)
         clock = Clock(TELLS)
@@ -63,7 +63,7 @@ async def costs() -> Figures:
 
 
 async def many(count: int) -> Figures:
-    """So many tasks at once."""
+    """Measure ``count`` tasks at once."""
     async with trio.open_nursery() as nursery:
         room, clock = Room(count), Clock(count)
         tasks = [Task(nursery) for _ in range(count)]

@@ -7,7 +7,7 @@ from pykka import ActorRegistry, ThreadingActor
 
 
 class Echo(ThreadingActor):
-    """Answers with what it got."""
+    """An actor that replies with each message."""
 
     def on_receive(self, message: object) -> object:
         """Handle one message."""
@@ -15,7 +15,7 @@ class Echo(ThreadingActor):
 
 
 def costs() -> Figures:
-    """Messages, and actors one after the other."""
+    """Measure messages, and actors one after the other."""
     ref = Echo.start()
     clock = Clock(TELLS)
     for number in range(TELLS - 1):
@@ -43,7 +43,7 @@ def costs() -> Figures:
 
 
 def many(count: int) -> Figures:
-    """So many actors at once."""
+    """Measure ``count`` actors at once."""
     room, clock = Room(count), Clock(count)
     refs = [Echo.start() for _ in range(count)]
     figures = {"spawn": clock.each(), "bytes": room.each()}

@@ -1,8 +1,8 @@
-"""tapio-py: asyncio tasks. ``TAPIO_VALIDATE_ON_TELL=0`` is its setting for not checking each message's contents.
+"""tapio-py: asyncio tasks. ``TAPIO_VALIDATE_ON_TELL=0`` is its setting for not checking the content of each message.
 
-It has no call that ends one actor from outside, nor one that waits for an end: an actor ends itself when it is told
-to, and who wants to know watches it (``ctx.watch``, signal ``Terminated``). So the actors that come one after the other
-are children of one that spawns the next when the last has ended, as its documentation does it.
+It has no call that ends one actor from outside, and none that waits for an end. An actor ends itself when it gets a
+message for that, and other actors watch it (``ctx.watch``, signal ``Terminated``). So the actors that come one after
+the other are children of one actor, which spawns the next when the last has ended, as its documentation does it.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from tapio.actor import ActorContext, ActorRef, Signal, Terminated
 
 
 class Number(Message):
-    """A message, and the answer to one."""
+    """A message, and its reply."""
 
     value: int
 
 
 class Question(Message):
-    """A message that wants an answer."""
+    """A message that asks for a reply."""
 
     value: int
     reply_to: ActorRef[Number]
 
 
 class Finish(Message):
-    """The wish that the actor should end."""
+    """A message that ends the actor."""
 
 
 async def ask(ref: ActorRef[Number | Question | Finish], value: int) -> Number:
-    """Ask an echo."""
+    """Ask an echo actor and return its reply."""
     answer: Number = await ref.ask(lambda reply_to: Question(value=value, reply_to=reply_to), expect=Number)
     return answer
 
 
 def echo(last: int = -1, done: asyncio.Event | None = None) -> Behavior[Number | Question | Finish]:
-    """Answer, end when told to, and say when a message was the last."""
+    """Reply to messages, end when asked to, and report the last message."""
 
     async def receive(message: Number | Question | Finish) -> Behavior[Number | Question | Finish]:
         if isinstance(message, Number):
@@ -54,7 +54,7 @@ def echo(last: int = -1, done: asyncio.Event | None = None) -> Behavior[Number |
 
 
 def one_after_the_other(count: int, done: asyncio.Event, *, asking: bool) -> Behavior[Number]:
-    """Spawn a child, ask it if wanted, end it, and when it has ended spawn the next."""
+    """Spawn a child, ask it if wanted, end it, and spawn the next when it has ended."""
     child = echo()
 
     async def next_one(context: ActorContext[Number]) -> None:
@@ -83,7 +83,7 @@ def one_after_the_other(count: int, done: asyncio.Event, *, asking: bool) -> Beh
 
 
 async def costs() -> Figures:
-    """Messages, and actors one after the other."""
+    """Measure messages, and actors one after the other."""
     async with ActorSystem("bench") as system:
         done = asyncio.Event()
         ref = system.spawn_anonymous(echo(TELLS, done))
@@ -111,7 +111,7 @@ async def costs() -> Figures:
 
 
 async def many(count: int) -> Figures:
-    """So many actors at once."""
+    """Measure ``count`` actors at once."""
     async with ActorSystem("bench") as system:
         behavior = echo()
         room, clock = Room(count), Clock(count)

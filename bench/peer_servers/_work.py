@@ -1,6 +1,6 @@
-"""The work that every peer in Python is given, the same as that of ``bench/_server.py``: so many events, so fast.
+"""The work of every peer in Python, the same as in ``bench/_server.py``: a number of events at a rate.
 
-A client sends ``{"k": EVENTS, "rate": EVENTS_A_SECOND}``; rate 0 is as fast as they can be. Each event is, as JSON, the
+A client sends ``{"k": EVENTS, "rate": EVENTS_A_SECOND}``; rate 0 is as fast as possible. Each event is, as JSON, the
 object that Greenroom sends for the same output: about 210 bytes with its seq and the time of its emission.
 """
 
@@ -25,36 +25,36 @@ if TYPE_CHECKING:
 TEXT = " Searching the knowledge base for documents that say something about the question of the user ..."
 RUN = "r-4cb21b85ce46b04a"
 BOUND = 64
-"""Events that a bounded queue holds: as many as a Greenroom session may have uncommitted (``emit_window``)."""
+"""Events that a bounded queue holds: the uncommitted events of a Greenroom session (``emit_window``)."""
 COLLECTED_AT = 20_000
-"""Python's first garbage collection threshold, the default of Greenroom's servers: collections make the tail."""
+"""Python's first garbage collection threshold, as in Greenroom's servers: collections make the longest delays."""
 BACKLOG = 1024
 """Connections that wait to be accepted: the generator opens 256 at once."""
 
 
 @attrs.frozen
 class Job:
-    """``events`` to be emitted, ``rate`` a second."""
+    """A number of ``events`` to emit, ``rate`` per second."""
 
     events: int
     rate: float
 
     def first_due(self, now: float) -> float:
-        """When the first event is due: the phase is drawn before the first sleep.
+        """Return the time of the first event. Its phase is drawn before the first sleep.
 
-        Drawn after it, those that wake late would fall in step.
+        *Drawn after it, sessions that woke late fell in step.*
         """
         return now + (random.random() / self.rate if self.rate else 0)  # noqa: S311 - a phase, not a secret
 
 
 def job(message: str | bytes | dict[str, Any]) -> Job:
-    """What a client asks for."""
+    """Return the job that a client asks for."""
     asked = message if isinstance(message, dict) else orjson.loads(message)
     return Job(asked["k"], asked["rate"])
 
 
 def event(seq: int) -> dict[str, Any]:
-    """One event, as an application would hold it."""
+    """Return one event, as an application would hold it."""
     return {
         "seq": seq,
         "ts": time.time_ns() // 1_000_000,
@@ -65,7 +65,7 @@ def event(seq: int) -> dict[str, Any]:
 
 
 async def run(job: Job, seq: int, send: Send) -> int:
-    """Send the job's events, numbered from ``seq`` + 1, on asyncio; the last one's number."""
+    """Send the job's events on asyncio, numbered from ``seq`` + 1. Return the last number."""
     due = job.first_due(time.monotonic())
     last = seq + job.events
     while seq < last:
@@ -78,16 +78,16 @@ async def run(job: Job, seq: int, send: Send) -> int:
 
 
 async def drain(queue: asyncio.Queue[dict[str, Any]], send: Send) -> None:
-    """Send what is put into the queue, until the task is cancelled."""
+    """Send the items of the queue until the task is cancelled."""
     while True:
         await send(await queue.get())
 
 
 @asynccontextmanager
 async def queued(send: Send) -> AsyncGenerator[Send]:
-    """Give a ``send`` that puts into a bounded queue, which a task of its own drains.
+    """Return a ``send`` that puts into a bounded queue, which a task of its own drains.
 
-    When that task fails, because the client is gone, the block is cancelled: nobody waits for room for ever.
+    If that task fails because the client is gone, the block is cancelled, so that no job waits for room for ever.
     """
     queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BOUND)
     async with asyncio.TaskGroup() as group:
@@ -98,12 +98,12 @@ async def queued(send: Send) -> AsyncGenerator[Send]:
 
 @asynccontextmanager
 async def direct(send: Send) -> AsyncGenerator[Send]:
-    """The same without a queue: the agent itself sends."""
+    """Return a ``send`` without a queue: the agent itself sends."""
     yield send
 
 
 def options(description: str | None) -> argparse.Namespace:
-    """The options of every peer, and the setting of Greenroom's servers that is not the peer's own."""
+    """Return the command line's options, and set up the garbage collector as in Greenroom's servers."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--queued", action="store_true", help="a bounded queue for each user")

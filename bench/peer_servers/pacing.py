@@ -1,7 +1,7 @@
-"""The empty pacing loops of trio and of uvloop: the timers of the paced work with nothing to send.
+"""The empty pacing loops of trio and of uvloop: the timers of the paced work, without sending.
 
-Prints the CPU seconds of ``--events`` timers for each of ``--users``, ``--rate`` a second, as JSON. What a server costs
-above this is its own.
+Prints the CPU seconds of ``--events`` timers for each of ``--users``, ``--rate`` a second, as JSON. The cost of a
+server above this is its own.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import attrs
 import trio
 
 SETTLING = 0.2
-"""Seconds until the first timer may be due: by then every task has begun, which is not counted."""
+"""Seconds until the first timer may be due. By then every task has begun; that is not counted."""
 
 
 @attrs.frozen
 class Pace:
-    """``events`` timers for each of ``users``, ``rate`` a second."""
+    """``events`` timers for each of ``users``, ``rate`` per second."""
 
     users: int
     events: int
     rate: float
 
     def first_due(self, now: float) -> float:
-        """When a user's first timer is due."""
+        """Return the time of a user's first timer."""
         return now + SETTLING + random.random() / self.rate  # noqa: S311 - a phase, no secret
 
 
 async def on_trio(pace: Pace) -> float:
-    """CPU seconds on trio."""
+    """Return the CPU seconds on trio."""
 
     async def user() -> None:
         due = pace.first_due(trio.current_time())
@@ -52,7 +52,7 @@ async def on_trio(pace: Pace) -> float:
 
 
 async def on_asyncio(pace: Pace) -> float:
-    """CPU seconds on asyncio."""
+    """Return the CPU seconds on asyncio."""
 
     async def user() -> None:
         due = pace.first_due(time.monotonic())
@@ -69,7 +69,7 @@ async def on_asyncio(pace: Pace) -> float:
 
 
 def main() -> None:
-    """Measure one of them."""
+    """Measure one of the runtimes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runtime", choices=["trio", "uvloop"])
     parser.add_argument("--users", type=int, required=True)

@@ -1,7 +1,7 @@
 """picows on uvloop: its core interface, which its documentation calls the faster one, and aiofastnet, its default.
 
-Its ``send`` never waits: what a client does not read gathers in the transport, without a bound. With ``--queued`` a
-task for each connection drains a bounded queue, and stops while the transport says that it has enough.
+Its ``send`` never waits: data that a client does not read collects in the transport, without a bound. With
+``--queued`` a task for each connection drains a bounded queue, and pauses while the transport is full.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ TEXT = picows.WSMsgType.TEXT
 
 
 class Listener(picows.WSListener):  # type: ignore[misc]  # the library is loaded as Any
-    """One connection: each job is a task that sends straight away."""
+    """A connection. Each job is a task that sends directly."""
 
     seq: int
     tasks: set[asyncio.Task[None]]
     transport: Any
 
     def on_ws_connected(self, transport: Any) -> None:
-        """Begin to count its events."""
+        """Begin to number its events."""
         self.seq = 0
         self.tasks = set()
         self.transport = transport
 
     def on_ws_frame(self, _transport: Any, frame: Any) -> None:
-        """Start what the client asks for."""
+        """Start the job that the client asks for."""
         if frame.msg_type != TEXT:
             return
         task = asyncio.create_task(self.run(_work.job(frame.get_payload_as_bytes())))
@@ -57,7 +57,7 @@ class Listener(picows.WSListener):  # type: ignore[misc]  # the library is loade
 
 
 class Queued(Listener):
-    """One connection with a bounded queue between its jobs and its transport."""
+    """A connection with a bounded queue between its jobs and its transport."""
 
     queue: asyncio.Queue[dict[str, Any]]
     writable: asyncio.Event
@@ -72,20 +72,20 @@ class Queued(Listener):
         self.sender = asyncio.create_task(_work.drain(self.queue, self.send))
 
     def on_ws_disconnected(self, transport: Any) -> None:
-        """End with the connection."""
+        """End the task with the connection."""
         super().on_ws_disconnected(transport)
         self.sender.cancel()
 
     def pause_writing(self) -> None:
-        """Stop sending: the transport has enough."""
+        """Pause sending: the transport is full."""
         self.writable.clear()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Resume sending."""
         self.writable.set()
 
     async def send(self, event: dict[str, Any]) -> None:
-        """Send one event as soon as the transport takes it."""
+        """Send one event as soon as the transport accepts it."""
         await self.writable.wait()
         self.transport.send(TEXT, orjson.dumps(event))
 

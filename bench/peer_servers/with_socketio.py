@@ -15,16 +15,16 @@ SETTINGS = {"loop": "uvloop", "http": "httptools", "ws": "websockets-sansio", "w
 
 
 class Json:
-    """orjson, with the interface of the standard library's module that python-socketio asks for."""
+    """orjson with the interface of the standard library's ``json`` that python-socketio needs."""
 
     @staticmethod
     def dumps(value: Any, **_: Any) -> str:
-        """``value`` as compact JSON."""
+        """Return ``value`` as compact JSON."""
         return orjson.dumps(value).decode()
 
     @staticmethod
     def loads(text: str, **_: Any) -> Any:
-        """What ``text`` says."""
+        """Return the value of ``text``."""
         return orjson.loads(text)
 
 

@@ -1,4 +1,4 @@
-"""A real Chromium, a real server in a process of its own."""
+"""A real Chromium, and a real server in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUIET = (
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for a module; no longer, since Playwright keeps an event loop in this thread meanwhile."""
+    """Run one browser for a module, not longer: Playwright keeps an event loop in this thread meanwhile."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - after the check that there is a browser
 
     path = require("chromium")
@@ -39,7 +39,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def new_user(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """A function that makes a browser without any cookies: somebody else, with a screen of their own."""
+    """Return a function that makes a browser without cookies: another user, with a window of its own."""
     contexts: list[BrowserContext] = []
 
     def make(width: int = 1280, height: int = 800, scheme: str = "light") -> BrowserContext:
@@ -67,7 +67,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """The app in stage.py, for what the demo's agent does too seldom or too quickly."""
+    """Run the app in stage.py, for outcomes that the demo's agent has too seldom or too quickly."""
     require("chromium")
     server = ServerProcess(tmp_path_factory.mktemp("stage"), "serve", "stage:app")
     yield server
@@ -76,5 +76,5 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def open_tab(user: BrowserContext) -> Callable[[str], ConversationPage]:
-    """A function that opens a tab of the one user on an address."""
+    """Return a function that opens a tab of the one user on an address."""
     return lambda url: ConversationPage(user.new_page(), url)

@@ -1,4 +1,4 @@
-"""What a test sees of a page, and what it does to one, as a person would."""
+"""A page as a person sees and uses it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 SLOWEST = 30_000.0
-"""ms until what should come is taken for never: the demo's first question waits for an index of the whole library."""
+"""Timeout in ms. The demo's first question waits for an index of the whole library."""
 
 
 class ConversationPage:
-    """A tab with a conversation in it."""
+    """A tab with a conversation."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -40,7 +40,7 @@ class ConversationPage:
         expect(self.find("#state")).to_have_attribute("data-state", state, timeout=SLOWEST)
 
     def expect_status(self, status: str, turn: int = -1) -> None:
-        """Wait until the turn's run is over (or is not), with ``status``."""
+        """Wait until the turn's run has ended (or has not) with ``status``."""
         expect(self.turn(turn)).to_have_attribute("data-status", status, timeout=SLOWEST)
 
     def turn(self, number: int = -1) -> Locator:
@@ -48,7 +48,7 @@ class ConversationPage:
         return turns.last if number == -1 else turns.nth(number)
 
     def events(self) -> list[dict[str, Any]]:
-        """Everything that this tab received since it was loaded, in order."""
+        """Return all events that this tab has received since it was loaded, in order."""
         found: list[dict[str, Any]] = self.page.evaluate("greenroomDemo.events")
         return found
 
@@ -60,10 +60,10 @@ class ConversationPage:
         assert seqs == list(range(1, len(seqs) + 1))
 
     def shown(self) -> str:
-        """The conversation as text; of ``details`` that are closed only what is in sight."""
+        """Return the conversation as text, without the hidden parts of closed ``details``."""
         return self.find("#turns").inner_text()
 
     def overflow(self) -> int:
-        """By how many px the page is wider than its window."""
+        """Return the px by which the page is wider than its window."""
         found: int = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         return found

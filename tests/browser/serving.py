@@ -1,4 +1,4 @@
-"""A greenroom server in a process of its own, to be killed and started again on the same ports and log."""
+"""A greenroom server in a process of its own, which can be killed and started again on the same ports and log."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class ServerProcess:
         assert ready == "ready"
 
     def kill(self) -> None:
-        """End it without a chance to say or write anything. Its ports stay held: it may be started again."""
+        """Kill it. Its ports stay reserved, so that it can be started again."""
         self._process.send_signal(signal.SIGKILL)
         self.status()
 
     def stop(self) -> None:
-        """End it as an operator does, if it is still there, and let its ports go."""
+        """End it by SIGTERM if it still runs, and release its ports."""
         if self._process.poll() is None:
             self.ask_to_stop()
         self.status()
@@ -53,11 +53,11 @@ class ServerProcess:
             holder.close()
 
     def ask_to_stop(self) -> None:
-        """Say what an operator says, and do not wait for it."""
+        """Send SIGTERM, and do not wait."""
         self._process.send_signal(signal.SIGTERM)
 
     def status(self) -> int:
-        """How it ended; waits for that."""
+        """Wait for its end and return its exit status."""
         assert self._process.stdout
         self._process.stdout.close()
         return self._process.wait(15)

@@ -1,4 +1,4 @@
-"""An app for the browser tests: its one agent does what it is told, word by word, and some of it never ends."""
+"""An app for the browser tests. Its one agent follows a script, word by word, and some of it never ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def endless(api_key: str = "sesame") -> None:
 
 @app.agent
 async def player(run: Run, script: str) -> str:
-    """Play ``script``: words of the table below; anything else is said."""
+    """Play ``script``: words of the table below. Other words are emitted as text."""
     for word in script.split(" | "):
         await play(run, word)
     return script

@@ -1,4 +1,4 @@
-"""The demo in Chromium: what a person sees of it, in one tab, in two, after a refresh and a kill of the server."""
+"""The demo in Chromium: one tab, two tabs, a refresh, a killed server."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 QUESTION = "How do I parse a csv file with a header?"
 
 
-def test_a_question_is_answered_with_real_code_and_everything_on_the_way_is_shown(
-    demo: ServerProcess, open_tab: OpenTab
-) -> None:
+def test_question_and_answer(demo: ServerProcess, open_tab: OpenTab) -> None:
+    """A question gets an answer with real code, and the page shows all steps on the way."""
     tab = open_tab(demo.url)
     tab.ask(QUESTION)
     tab.expect_status("ok")
@@ -59,7 +58,8 @@ def test_a_question_is_answered_with_real_code_and_everything_on_the_way_is_show
     expect(tool.locator(".detail pre").nth(1)).to_contain_text("csv")
 
 
-def test_a_refresh_in_mid_run_goes_on_without_a_gap(demo: ServerProcess, open_tab: OpenTab) -> None:
+def test_refresh_during_a_run(demo: ServerProcess, open_tab: OpenTab) -> None:
+    """A page that is refreshed during a run shows all of it."""
     tab = open_tab(demo.url)
     tab.ask(QUESTION)
     tab.find(".cue.run").first.wait_for()
@@ -72,9 +72,8 @@ def test_a_refresh_in_mid_run_goes_on_without_a_gap(demo: ServerProcess, open_ta
     assert tab.find(".turn").count() == 1
 
 
-def test_two_tabs_show_the_same_and_somebody_else_sees_nothing(
-    demo: ServerProcess, open_tab: OpenTab, new_user: NewUser
-) -> None:
+def test_two_tabs(demo: ServerProcess, open_tab: OpenTab, new_user: NewUser) -> None:
+    """Two tabs of a user show the same, and another user sees none of it."""
     first = open_tab(demo.url)
     second = open_tab(first.url)
     stranger = ConversationPage(new_user().new_page(), first.url)
@@ -92,7 +91,8 @@ def test_two_tabs_show_the_same_and_somebody_else_sees_nothing(
     assert not {event["run_id"] for event in stranger.events()} & {event["run_id"] for event in first.events()}
 
 
-def test_typing_in_one_tab_shows_in_the_others(demo: ServerProcess, open_tab: OpenTab) -> None:
+def test_typing_shows_in_other_tabs(demo: ServerProcess, open_tab: OpenTab) -> None:
+    """Typing in one tab shows in the other tabs of the user."""
     first = open_tab(demo.url)
     second = open_tab(first.url)
     first.page.locator("#question").press_sequentially("How")
@@ -102,7 +102,8 @@ def test_typing_in_one_tab_shows_in_the_others(demo: ServerProcess, open_tab: Op
     expect(second.find("#typing")).to_be_hidden()
 
 
-def test_the_keyboard_reaches_everything(demo: ServerProcess, open_tab: OpenTab) -> None:
+def test_keyboard(demo: ServerProcess, open_tab: OpenTab) -> None:
+    """All controls can be reached and used by keyboard."""
     tab = open_tab(demo.url)
     expect(tab.find("#question")).to_be_focused()
     suggestion = tab.find("#suggestions button").first
@@ -123,9 +124,8 @@ def test_the_keyboard_reaches_everything(demo: ServerProcess, open_tab: OpenTab)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (360, "light"), (1280, "dark")])
-def test_the_page_fits_its_window_in_light_and_dark(
-    demo: ServerProcess, new_user: NewUser, width: int, scheme: str
-) -> None:
+def test_layout(demo: ServerProcess, new_user: NewUser, width: int, scheme: str) -> None:
+    """The page fits its window, in light and dark colours."""
     tab = ConversationPage(new_user(width, 740, scheme).new_page(), demo.url)
     assert tab.overflow() <= 0
     tab.ask(QUESTION)
@@ -147,7 +147,8 @@ def test_the_page_fits_its_window_in_light_and_dark(
     tab.expect_status("cancelled")
 
 
-def test_a_new_conversation_is_empty_and_the_old_one_stays(demo: ServerProcess, open_tab: OpenTab) -> None:
+def test_new_conversation(demo: ServerProcess, open_tab: OpenTab) -> None:
+    """A new conversation is empty, and the old one is kept."""
     tab = open_tab(demo.url)
     old = tab.url
     tab.ask("zzzz qqqq")
@@ -160,7 +161,8 @@ def test_a_new_conversation_is_empty_and_the_old_one_stays(demo: ServerProcess, 
     expect(tab.find(".question")).to_have_text("zzzz qqqq")
 
 
-def test_a_killed_server_costs_the_page_nothing_that_was_committed(demo: ServerProcess, open_tab: OpenTab) -> None:
+def test_killed_server(demo: ServerProcess, open_tab: OpenTab) -> None:
+    """After a kill of the server the page has everything that was committed."""
     tab = open_tab(demo.url)
     tab.ask(QUESTION)
     tab.expect_status("ok")

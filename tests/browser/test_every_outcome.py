@@ -1,4 +1,4 @@
-"""Everything that can become of a run or a tool, each told apart on the page; by an agent that does as it is told."""
+"""Every outcome of a run or a tool as the page shows it, with an agent that follows a script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     OpenTab = Callable[[str], ConversationPage]
 
 
-def test_each_outcome_looks_different(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_outcomes_look_different(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """Each outcome of a run and of a tool has a look of its own."""
     tab = open_tab(stage.url)
     tab.ask("tool | fail | time out | hang")
     cues = tab.find(".cue.tool")
@@ -34,7 +35,8 @@ def test_each_outcome_looks_different(stage: ServerProcess, open_tab: OpenTab) -
     assert tab.errors == []
 
 
-def test_a_run_that_fails_says_why_and_can_be_asked_again(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_failed_run(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """A failed run shows its reason, and can be asked again."""
     tab = open_tab(stage.url)
     tab.ask("think | ruin")
     tab.expect_status("error")
@@ -45,7 +47,8 @@ def test_a_run_that_fails_says_why_and_can_be_asked_again(stage: ServerProcess, 
     assert tab.types().count("agent_started") == 2
 
 
-def test_what_a_kill_left_open_is_shown_as_interrupted(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_interrupted_run(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """A run that a kill left open is shown as interrupted."""
     tab = open_tab(stage.url)
     tab.ask("tool | extras")
     running = tab.find('.cue.run .cue.tool[data-status="running"]')
@@ -66,7 +69,8 @@ def test_what_a_kill_left_open_is_shown_as_interrupted(stage: ServerProcess, ope
     tab.assert_each_event_once_in_order()
 
 
-def test_a_question_to_the_user_is_answered_in_any_tab(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_question_to_the_user(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """Any tab can answer a question of an agent."""
     first = open_tab(stage.url)
     second = open_tab(first.url)
     first.ask("ask")
@@ -78,8 +82,8 @@ def test_a_question_to_the_user_is_answered_in_any_tab(stage: ServerProcess, ope
         expect(tab.find(".cue.ask form")).to_have_count(0)
 
 
-def test_a_question_that_is_over_can_no_longer_be_answered(stage: ServerProcess, open_tab: OpenTab) -> None:
-    """Its form goes away in every tab, also after a refresh: when it was withdrawn, and when its run has ended."""
+def test_withdrawn_question(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """A withdrawn question, or one whose run has ended, loses its form in every tab, also after a refresh."""
     tab = open_tab(stage.url)
     tab.ask("ask in vain")
     withdrawn = tab.find('.cue.ask[data-status="timeout"]')
@@ -97,8 +101,8 @@ def test_a_question_that_is_over_can_no_longer_be_answered(stage: ServerProcess,
     expect(tab.find(".cue.ask form")).to_have_count(0)
 
 
-def test_a_start_that_waits_for_its_turn_is_seen_and_can_be_stopped(stage: ServerProcess, open_tab: OpenTab) -> None:
-    """Five runs are all that a user may have at once. The sixth is shown in every tab, also after a refresh."""
+def test_queued_start(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """A sixth run of a user is shown as waiting in every tab, also after a refresh, and can be stopped."""
     tab = open_tab(stage.url)
     for number in range(5):
         tab.ask("hang")
@@ -124,7 +128,8 @@ def test_a_start_that_waits_for_its_turn_is_seen_and_can_be_stopped(stage: Serve
     tab.page.evaluate(f"Promise.all({begun}.map((event) => greenroomDemo.client.cancel(event.run_id)))")
 
 
-def test_the_agent_is_seen_typing_until_its_run_ends(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_agent_typing(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """The page shows the agent as typing until its run ends."""
     tab = open_tab(stage.url)
     tab.ask("type")
     expect(tab.find("#typing")).to_contain_text("player is typing")
@@ -133,7 +138,8 @@ def test_the_agent_is_seen_typing_until_its_run_ends(stage: ServerProcess, open_
     expect(tab.find("#typing")).to_be_hidden()
 
 
-def test_secrets_in_arguments_never_reach_the_page(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_secrets_are_redacted(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """Secrets in tool arguments do not reach the page."""
     tab = open_tab(stage.url)
     tab.ask("hang")
     tab.find(".cue.tool").wait_for()
@@ -142,7 +148,8 @@ def test_secrets_in_arguments_never_reach_the_page(stage: ServerProcess, open_ta
     assert "sesame" not in tab.page.content()
 
 
-def test_markdown_is_rendered_and_markup_is_not(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_markdown(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """Markdown is rendered, and HTML in it stays text."""
     tab = open_tab(stage.url)
     evil = '<img src=x onerror="document.title=1"> [a](javascript:alert(1)) [b](https://example.org/)'
     tab.ask(f"# Title\n\n1. one\n2. **two**\n\n- `code`\n\n> said\n\n```python\ndef f(): return 'x'\n```\n\n{evil}")

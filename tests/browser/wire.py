@@ -1,4 +1,4 @@
-"""The wire between a browser and a server: it can be cut, and then nobody gets through until it is mended."""
+"""The network between a browser and a server. A test can cut it and mend it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: the peer ge
 
 
 class Wire:
-    """Carries TCP connections to ``port``, in threads of its own: a test drives its browser meanwhile."""
+    """Carries TCP connections to ``port`` in threads of its own, while the test drives its browser."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -27,7 +27,7 @@ class Wire:
         self.mend()
 
     def mend(self) -> None:
-        """Let connections through, on the port that it had before."""
+        """Accept connections again, on the same port."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
@@ -45,12 +45,12 @@ class Wire:
             end.close()
 
     def close(self) -> None:
-        """Cut it for ever, and let its port go."""
+        """Cut every connection and release the port."""
         self.cut()
         self._holder.close()
 
     def script(self) -> str:
-        """What a page has to run first, so that its WebSockets go over this wire."""
+        """Return a script that sends the WebSockets of a page over this wire. The page must run it first."""
         return f"""window.WebSocket = class extends WebSocket {{
             constructor(url, protocols) {{ super(url.replace(":{self._target}", ":{self.port}"), protocols); }}
         }};"""

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refusal(folder: Path, *arguments: str) -> str:
-    """Run the command, which must refuse; gives its one line."""
+    """Run the command, which must refuse, and return its one line."""
     command = [sys.executable, "-m", "transport.cli", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
@@ -47,7 +47,8 @@ def refusal(folder: Path, *arguments: str) -> str:
         ("good:number", "good:number is not a Greenroom"),
     ],
 )
-def test_an_app_that_is_not_there_is_named(folder: Path, app: str, said: str) -> None:
+def test_missing_app(folder: Path, app: str, said: str) -> None:
+    """A wrong ``MODULE:APP`` is refused by name."""
     assert refusal(folder, "serve", app) == f"greenroom: {said}"
 
 
@@ -60,19 +61,22 @@ def test_an_app_that_is_not_there_is_named(folder: Path, app: str, said: str) ->
         (b"slow_seconds = -1", "slow_seconds must be a number of at least 0.001, not -1"),
     ],
 )
-def test_a_settings_file_of_no_use_is_refused_with_what_is_wrong(folder: Path, content: bytes, said: str) -> None:
+def test_bad_settings_file(folder: Path, content: bytes, said: str) -> None:
+    """A wrong ``greenroom.toml`` is refused with the fault in it."""
     (folder / "greenroom.toml").write_bytes(content)
     assert said in refusal(folder, *SERVE)
 
 
 @pytest.mark.parametrize("log", ["nonsense", "redis:x", "sqlite:", "sqlite:absent/folder/x.db", "sqlite:x.db?a=1"])
-def test_a_log_that_cannot_be_opened_is_refused(folder: Path, log: str) -> None:
+def test_bad_log(folder: Path, log: str) -> None:
+    """A log that cannot be opened is refused, and no folder is made for it."""
     refusal(folder, *SERVE, "--log", log)
     assert not (folder / "absent").exists()
 
 
 @pytest.mark.parametrize("option", ["--port", "--http-port"])
-def test_a_taken_port_is_refused_by_host_and_port(folder: Path, option: str) -> None:
+def test_taken_port(folder: Path, option: str) -> None:
+    """A taken port is refused with its host and number."""
     (listener,) = listen("127.0.0.1", 0)
     with listener:
         port = listener.getsockname()[1]
@@ -81,15 +85,18 @@ def test_a_taken_port_is_refused_by_host_and_port(folder: Path, option: str) -> 
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", ""])
-def test_what_is_no_port_is_refused(folder: Path, port: str) -> None:
+def test_bad_port(folder: Path, port: str) -> None:
+    """A port that is no number from 0 to 65535 is refused."""
     assert "a port is a number from 0 to 65535" in refusal(folder, *SERVE, f"--port={port}")
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf"])
-def test_a_token_without_an_end_is_refused(folder: Path, seconds: str) -> None:
+def test_token_without_expiry(folder: Path, seconds: str) -> None:
+    """A token needs a finite lifetime."""
     assert "seconds must be a finite number" in refusal(folder, *TOKEN, f"--seconds={seconds}")
 
 
-def test_a_token_for_nobody_or_by_no_key_is_refused(folder: Path) -> None:
+def test_token_without_user_or_key(folder: Path) -> None:
+    """A token needs a user and a key."""
     assert "id of a user must be a string of 1 to 256 characters" in refusal(folder, "token", "", "--key", "k")
     assert "key of TokenAuth is empty" in refusal(folder, "token", "alice", "--key", "")

@@ -1,4 +1,4 @@
-"""The command as a process: what ends it, how it ends, and what it leaves on the terminal."""
+"""The command as a process: the signals and the output that end it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def process(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Ite
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_in_the_very_moment_of_ready_ends_it_with_0(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal at the moment of ``ready`` ends the server in order, with status 0."""
     with process(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         assert server.stdout.readline().startswith("ready ws://")
@@ -46,7 +47,8 @@ def test_a_signal_in_the_very_moment_of_ready_ends_it_with_0(tmp_path: Path, num
         assert server.returncode == 0
 
 
-def test_ctrl_c_is_the_way_to_end_tail(tmp_path: Path) -> None:
+def test_ctrl_c_ends_tail(tmp_path: Path) -> None:
+    """Ctrl-C ends ``tail`` without output and with status 0."""
     with process(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         url = server.stdout.readline().split()[1]
@@ -71,7 +73,8 @@ trio.run(say)
 """
 
 
-async def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+async def test_closed_output(tmp_path: Path) -> None:
+    """If the reader of the output goes away, the command ends without a message."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3)])

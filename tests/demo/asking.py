@@ -1,4 +1,4 @@
-"""Asks the librarian the way a client does."""
+"""Questions to the librarian, as a client asks them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def asked(app: Greenroom, question: JSON) -> list[Event]:
-    """The events of one run of the librarian, from a client over a socket."""
+    """Ask one question over a socket and return the events of the run."""
     events: list[Event] = []
     async with app.running(port=0) as server, connect(server.url, "s1") as client:
         run_id = await client.start("librarian", question)

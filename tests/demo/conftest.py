@@ -1,4 +1,4 @@
-"""One index of the standard library for all tests of the demo, built the way the server builds it."""
+"""One index of the standard library for all tests of the demo, built as the server builds it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder that has the index."""
+    """Return a cache folder with the index."""
     folder = tmp_path_factory.mktemp("cache")
     build(Library(folder).path)
     return folder
@@ -24,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def library(cache: Path) -> Library:
-    """A library that has its index already."""
+    """Return a library that has its index already."""
     return Library(cache)
 
 

@@ -1,4 +1,4 @@
-"""Questions that people ask, with the modules and the names that answer them. Two of them are not answered well yet."""
+"""Questions that people ask, with the modules and the names that answer them. One is not answered well yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The librarian over a real socket: what a client sees of it."""
+"""The librarian over a real socket, as a client sees it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def app(cache: Path) -> Greenroom:
     return build_app(pace=0, cache=cache, environment={}, log="memory:")
 
 
-async def test_an_answer_has_the_name_its_source_and_an_example_that_ran(app: Greenroom) -> None:
+async def test_answer_is_complete(app: Greenroom) -> None:
+    """An answer has the name, its source, and the output of an example that ran."""
     events = await asked(app, CSV)
     done = the(AgentCompleted, events)[-1]
     assert done.status == "ok"
@@ -55,14 +56,16 @@ async def test_an_answer_has_the_name_its_source_and_an_example_that_ran(app: Gr
     assert "csv" in done.result["modules"]
 
 
-async def test_the_answer_is_streamed_in_pieces_that_make_it_up(app: Greenroom) -> None:
+async def test_answer_is_streamed(app: Greenroom) -> None:
+    """The streamed pieces are small, and together they are the answer."""
     events = await asked(app, CSV)
     pieces = [event.text for event in the(AgentOutput, events)]
     assert "".join(pieces) == the(AgentCompleted, events)[-1].result["answer"]
     assert len(pieces) > 50
 
 
-async def test_each_likely_module_gets_a_sub_agent_that_searches_and_reads(app: Greenroom) -> None:
+async def test_one_sub_agent_per_module(app: Greenroom) -> None:
+    """Each of the three best modules gets a sub-agent, which searches once and reads twice."""
     events = await asked(app, CSV)
     main, *children = the(AgentStarted, events)
     assert [child.agent for child in children] == ["investigate"] * 3
@@ -72,7 +75,8 @@ async def test_each_likely_module_gets_a_sub_agent_that_searches_and_reads(app: 
         assert tools == ["search", "read_source", "read_source"]
 
 
-async def test_the_sub_agents_work_at_the_same_time(app: Greenroom) -> None:
+async def test_sub_agents_are_concurrent(app: Greenroom) -> None:
+    """All sub-agents start before the first one ends."""
     events = await asked(app, CSV)
     children = {event.run_id for event in the(AgentStarted, events)[1:]}
     last_start = max(number for number, event in enumerate(events) if isinstance(event, AgentStarted))
@@ -81,7 +85,8 @@ async def test_the_sub_agents_work_at_the_same_time(app: Greenroom) -> None:
     assert last_start < first_end
 
 
-async def test_a_question_with_no_hit_is_answered_politely(app: Greenroom) -> None:
+async def test_question_without_hits(app: Greenroom) -> None:
+    """A question without hits gets an apology, and no sub-agent."""
     events = await asked(app, "what is the weather in Paris?")
     done = the(AgentCompleted, events)[-1]
     assert (done.status, done.result["symbol"]) == ("ok", None)
@@ -89,7 +94,8 @@ async def test_a_question_with_no_hit_is_answered_politely(app: Greenroom) -> No
     assert the(AgentStarted, events)[1:] == []
 
 
-async def test_the_first_question_says_that_it_waits_for_the_index(library: Library) -> None:
+async def test_first_question_waits_for_the_index(library: Library) -> None:
+    """Only the first question has a thought about waiting for the index."""
     first = await asked(offering(Demo(library, pace=0)), CSV)
     second = await asked(offering(Demo(library, pace=0)), CSV)
     assert "still reading" in the(AgentThinking, first)[0].text
@@ -97,7 +103,7 @@ async def test_the_first_question_says_that_it_waits_for_the_index(library: Libr
 
 
 class Faulty(Library):
-    """A library with tools that fail where ``failing`` says so."""
+    """A library whose tools fail if ``failing`` names them."""
 
     failing: frozenset[str] = frozenset()
 
@@ -118,7 +124,8 @@ async def with_failing(cache: Path, *failing: str) -> list[Event]:
     return await asked(offering(Demo(library, pace=0)), CSV)
 
 
-async def test_a_tool_that_fails_is_shown_and_survived(cache: Path) -> None:
+async def test_failing_tool(cache: Path) -> None:
+    """A failing tool is shown as failed, and the answer goes on without it."""
     events = await with_failing(cache, "read_source")
     failed = [event for event in the(ToolCompleted, events) if event.status == "error"]
     assert {event.tool for event in failed} == {"read_source"}
@@ -127,7 +134,8 @@ async def test_a_tool_that_fails_is_shown_and_survived(cache: Path) -> None:
     assert (done.status, done.result["symbol"]) == ("ok", "csv.DictReader")
 
 
-async def test_a_module_that_cannot_be_searched_is_done_without(cache: Path) -> None:
+async def test_failing_module(cache: Path) -> None:
+    """The answer goes on without a module whose search fails."""
     events = await with_failing(cache, "csv")
     done = the(AgentCompleted, events)[-1]
     assert done.status == "ok"
@@ -135,13 +143,14 @@ async def test_a_module_that_cannot_be_searched_is_done_without(cache: Path) -> 
     assert done.result["modules"]
 
 
-async def test_when_nothing_can_be_searched_it_says_so(cache: Path) -> None:
+async def test_failing_search(cache: Path) -> None:
+    """If no search works, the answer says so."""
     done = the(AgentCompleted, await with_failing(cache, "search"))[-1]
     assert (done.status, done.result["answer"]) == ("ok", SEARCH_FAILED)
 
 
 class Lost(Demo):
-    """A demo whose sub-agent is lost in ``csv``."""
+    """A demo whose sub-agent fails in ``csv``."""
 
     async def investigate(self, run: Any, lead: Any) -> list[JSON]:
         if lead.module == "csv":
@@ -149,20 +158,23 @@ class Lost(Demo):
         return await super().investigate(run, lead)
 
 
-async def test_a_sub_agent_that_fails_is_shown_and_survived(library: Library) -> None:
+async def test_failing_sub_agent(library: Library) -> None:
+    """A failing sub-agent is shown as failed, and the answer goes on without it."""
     events = await asked(offering(Lost(library, pace=0)), CSV)
     assert [event.status for event in the(AgentCompleted, events)].count("error") == 1
     assert any("Nobody came back from csv" in event.text for event in the(AgentThinking, events))
     assert the(AgentCompleted, events)[-1].status == "ok"
 
 
-async def test_an_index_that_cannot_be_built_ends_the_run_with_its_reason(tmp_path: Path) -> None:
+async def test_failing_index(tmp_path: Path) -> None:
+    """An index that cannot be built ends the run with ``IndexFailed``."""
     (tmp_path / "file").write_text("in the way")
     done = the(AgentCompleted, await asked(offering(Demo(Library(tmp_path / "file"), pace=0)), CSV))[-1]
     assert (done.status, done.error["code"]) == ("error", "IndexFailed")
 
 
-async def test_the_examples_in_answers_are_what_running_them_gives(app: Greenroom, index: Index) -> None:
+async def test_example_output_is_real(app: Greenroom, index: Index) -> None:
+    """The example in an answer is the output of running it again."""
     events = await asked(app, "median of a list of numbers")
     (call,) = [event for event in the(ToolExecuting, events) if event.tool == "run_example"]
     again = await run_example(call.arguments["code"])

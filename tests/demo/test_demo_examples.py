@@ -1,4 +1,4 @@
-"""Sessions for an entry: from its docstring, from its signature, and none where nothing is known."""
+"""Sessions for an entry: from its docstring, and from its signature."""
 
 from __future__ import annotations
 
@@ -26,38 +26,45 @@ NameError: x
 """
 
 
-def test_the_examples_of_a_docstring_import_what_they_use() -> None:
+def test_docstring_examples_import_their_names() -> None:
+    """Examples of a docstring become a session that imports the names they use."""
     expected = ">>> from shop import Cup, brew\n>>> brew(2)\n>>> def pour(n):\n...     return Cup(n)"
     assert from_docstring("shop", "brew", DOC, ["brew", "Cup", "Cup.wash", "Till"]) == expected
 
 
 @pytest.mark.parametrize("doc", ["", "Make tea.", ">>> pour(2)\n2\n", ">>>brew(2)\n"])
-def test_no_example_is_taken_from_a_docstring_without_one_that_names_it(doc: str) -> None:
+def test_docstring_without_examples(doc: str) -> None:
+    """A docstring without an example that uses the name gives no session."""
     assert from_docstring("shop", "brew", doc, ["brew"]) == ""
 
 
-def test_a_signature_is_called_with_samples() -> None:
+def test_call_with_samples() -> None:
+    """A function is called with a sample for each required parameter."""
     first, *_ = from_signature("heapq", "nlargest", "function", "(n, iterable, key=None)")
     assert first == ">>> import heapq\n>>> heapq.nlargest(2, [3, 1, 2, 3])"
 
 
-def test_an_operator_is_used_as_one() -> None:
+def test_operator_method() -> None:
+    """An operator method is shown as an operation on two values."""
     first, *_ = from_signature("datetime", "date.__sub__", "method", "(other)", "(year, month=None, day=None)")
     assert first == ">>> import datetime\n>>> datetime.date(2024, 2, 29) - datetime.date(2024, 1, 1)"
 
 
-def test_a_method_is_called_on_a_value() -> None:
+def test_method_call() -> None:
+    """A method is called on a value of its class."""
     first, *_ = from_signature("builtins", "str.upper", "method", "()")
     assert first == ">>> 'tea, milk, sugar'.upper()"
 
 
-def test_a_call_that_changes_its_argument_shows_it() -> None:
+def test_changed_argument_is_shown() -> None:
+    """One of the sessions shows an argument after the call has changed it."""
     sessions = list(from_signature("bisect", "insort", "function", "(a, x, lo=0, hi=None, *, key=None)"))
     assert session(["import bisect", "values = [1, 3, 5]", "bisect.insort(values, 4)", "values"]) in sessions
 
 
 @pytest.mark.parametrize("signature", ["(unheard_of)", "(*, needed)", "(not python"])
-def test_nothing_is_made_up_for_what_is_not_known(signature: str) -> None:
+def test_unknown_parameter(signature: str) -> None:
+    """There is no session if a parameter has no sample, or the signature cannot be read."""
     assert list(from_signature("shop", "brew", "function", signature)) == []
 
 
@@ -71,12 +78,14 @@ def test_nothing_is_made_up_for_what_is_not_known(signature: str) -> None:
         ("", False),
     ],
 )
-def test_only_what_says_something_is_shown(output: str, *, shows: bool) -> None:
+def test_shows_something(output: str, *, shows: bool) -> None:
+    """Output is worth showing if it is more than prompts and addresses of objects."""
     assert shows_something(output) is shows
 
 
 @pytest.mark.parametrize("symbol", sorted(USAGES))
-async def test_every_usage_runs_and_belongs_to_a_name_of_the_library(symbol: str, library: Library) -> None:
+async def test_usages_run(symbol: str, library: Library) -> None:
+    """Every hand-written session runs, shows something, and belongs to a name of the library."""
     index = await library.index()
     assert any(entry.symbol == symbol for entry in [hit.entry for hit in index.search(symbol, 30)])
     outcome = await run(USAGES[symbol])

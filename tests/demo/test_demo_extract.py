@@ -1,4 +1,4 @@
-"""Source text to entries: what users may know, under the name by which they import it."""
+"""Source text as entries: the public names, under the module from which users import them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def _secret(): "Not for users."
 '''
 
 
-def test_public_names_are_found_with_kind_signature_and_place() -> None:
+def test_entries_of_a_file() -> None:
+    """The public names of a file have their kind, signature, place, docstring and code."""
     found = {entry.symbol: entry for entry in extract("shop", "shop.py", SHOP).entries}
     assert {symbol: (entry.kind, entry.signature) for symbol, entry in found.items()} == {
         "shop": ("module", ""),
@@ -60,26 +61,31 @@ def test_public_names_are_found_with_kind_signature_and_place() -> None:
         ("class E(Exception):\n    'Only this.'", "class E(Exception):\n    'Only this.'"),
     ],
 )
-def test_source_is_shown_without_its_docstring(source: str, shown: str) -> None:
+def test_docstring_is_removed(source: str, shown: str) -> None:
+    """The docstring is removed from source lines, unless nothing else would be left."""
     assert without_docstring(source.splitlines()) == shown.splitlines()
 
 
-def test_what_a_module_exports_and_imports_is_read() -> None:
+def test_exports_and_imports() -> None:
+    """``__all__`` and the imports of a module are read."""
     source = extract("shop", "shop/__init__.py", SHOP)
     assert source.exported == frozenset({"brew", "Cup"})
     assert ("shop._tea", "Tea", "Tea") in source.imports
 
 
-def test_a_relative_import_in_a_module_is_of_its_package() -> None:
+def test_relative_import() -> None:
+    """A relative import in a module counts from its package."""
     assert extract("shop.till", "shop/till.py", "from .coins import Coin").imports == (("shop.coins", "Coin", "Coin"),)
 
 
-def test_text_that_is_not_python_is_refused() -> None:
+def test_syntax_error() -> None:
+    """Text that is not Python raises SyntaxError."""
     with pytest.raises(SyntaxError):
         extract("shop", "shop.py", "def (")
 
 
-def test_a_reexported_name_is_found_under_the_package_and_a_broken_file_is_left_out(tmp_path: Path) -> None:
+def test_reexports(tmp_path: Path) -> None:
+    """A name that a package exports is found there only; broken files and tests are left out."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__init__.py").write_text(
         "from ._tea import Tea\nfrom .coins import *\n__all__ = ['Tea', 'Late']\n"
@@ -96,7 +102,8 @@ def test_a_reexported_name_is_found_under_the_package_and_a_broken_file_is_left_
     assert not {"shop.coins.Coin", "shop.coins.Hidden", "shop.broken", "test.shopping.no"} & symbols
 
 
-def test_names_written_in_c_have_no_place_and_those_of_a_hidden_instance_do(tmp_path: Path) -> None:
+def test_names_in_c(tmp_path: Path) -> None:
+    """Names in C have no place; methods of a hidden instance (``random.choice``) have the place of their source."""
     found = {entry.symbol: entry for entry in collect(tmp_path).entries}
     assert found["math.sqrt"].place == "math (built in, written in C)"
     assert found["time.sleep"].summary.startswith("Delay execution")

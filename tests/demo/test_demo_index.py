@@ -1,4 +1,4 @@
-"""What is asked is found: a table of questions, and what a search never does."""
+"""The index: a table of questions with their answers, and the limits of a search."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENOUGH = 0.88
-"""22 of 25."""
+"""Share of questions that must be answered: 22 of 25."""
 
 
-def test_the_module_is_among_the_first_three(index: Index) -> None:
+def test_module_is_in_the_top_3(index: Index) -> None:
+    """For nearly all questions a right module is among the first three."""
     missed = [
         question
         for question, (modules, _) in QUESTIONS.items()
@@ -31,40 +32,47 @@ def test_the_module_is_among_the_first_three(index: Index) -> None:
     assert len(missed) <= (1 - ENOUGH) * len(QUESTIONS), missed
 
 
-def test_the_name_is_among_the_first_five(index: Index) -> None:
+def test_name_is_in_the_top_5(index: Index) -> None:
+    """For nearly all questions a right name is among the first five."""
     missed = [
         question for question, (_, symbols) in QUESTIONS.items() if not set(symbols) & set(_symbols(index, question, 5))
     ]
     assert len(missed) <= (1 - ENOUGH) * len(QUESTIONS), missed
 
 
-def test_a_csv_file_with_a_header_is_read_by_dictreader(index: Index) -> None:
+def test_best_hit(index: Index) -> None:
+    """The best hit for a csv file with a header is ``csv.DictReader``."""
     assert _symbols(index, "how do I parse a csv file with a header?", 1) == ["csv.DictReader"]
 
 
-def test_within_one_module_only_its_names_are_found(index: Index) -> None:
+def test_search_in_one_module(index: Index) -> None:
+    """A search in one module returns only names of that module."""
     hits = index.search("read a file", 20, "csv")
     assert {hit.entry.module for hit in hits} == {"csv"}
 
 
 @pytest.mark.parametrize("question", ["", "how do I", "qwertzuiop", "???", '"', "weather in Paris"])
-def test_what_is_not_there_is_not_found(index: Index, question: str) -> None:
+def test_no_hits(index: Index, question: str) -> None:
+    """A question without a known word has no hits."""
     assert index.search(question) == []
 
 
 @pytest.mark.parametrize("question", ["csv' OR 1=1 --", "NEAR(csv file)", 'csv"', "csv AND NOT csv", "name:csv*"])
-def test_the_syntax_of_queries_is_taken_for_words(index: Index, question: str) -> None:
+def test_query_syntax_is_text(index: Index, question: str) -> None:
+    """The query syntax of the database is searched as plain words."""
     assert "csv" in _first_modules(index, question)
 
 
 @given(question=st.text(max_size=60), limit=st.integers(-1, 5))
-def test_any_question_gives_at_most_so_many_hits_best_first(index: Index, question: str, limit: int) -> None:
+def test_limit_and_order(index: Index, question: str, limit: int) -> None:
+    """Any text returns at most ``limit`` hits, in order of their scores."""
     hits = index.search(question, limit)
     assert len(hits) <= max(limit, 0)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-def test_a_word_in_the_name_counts_more_than_one_in_the_text(tmp_path: Path) -> None:
+def test_name_weighs_more_than_text(tmp_path: Path) -> None:
+    """A word in the name counts more than the same word in the docstring."""
     named = Entry(
         module="a", name="pour", kind="function", doc="Something with a cup.", file="a.py", line=1, end_line=2
     )
@@ -76,7 +84,17 @@ def test_a_word_in_the_name_counts_more_than_one_in_the_text(tmp_path: Path) -> 
     assert _symbols(Index(path), "pour", 2) == ["a.pour", "b.fill"]
 
 
-def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
+def test_typed_word_weighs_more_than_synonym(tmp_path: Path) -> None:
+    """An entry with the word of the question comes before an entry with a synonym of it."""
+    typed = Entry(module="b", name="fill", kind="function", doc="Something with a folder.")
+    synonym = Entry(module="a", name="pour", kind="function", doc="Something with a directory.")
+    path = tmp_path / "small.sqlite"
+    write(Collected((synonym, typed, *_unrelated()), {}), path)
+    assert _symbols(Index(path), "folder", 2) == ["b.fill", "a.pour"]
+
+
+def test_other_format(tmp_path: Path) -> None:
+    """An index file of another format is refused."""
     path = tmp_path / "old.sqlite"
     write(Collected(_unrelated(), {}), path)
     with closing(sqlite3.connect(path)) as database:

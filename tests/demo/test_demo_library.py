@@ -1,4 +1,4 @@
-"""The index is built once and kept; its tools say what they find, and what they do not."""
+"""The library: its index is built once and kept, and its tools describe names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_an_index_that_is_there_is_not_built_again(cache: Path) -> None:
+async def test_index_is_kept(cache: Path) -> None:
+    """An existing index is loaded, and not built again."""
     first = Library(cache)
     before = first.path.stat().st_mtime_ns
     assert (await first.index()).size > 5_000
@@ -21,7 +22,8 @@ async def test_an_index_that_is_there_is_not_built_again(cache: Path) -> None:
     assert first.path.stat().st_mtime_ns == before
 
 
-async def test_a_broken_index_is_built_again(tmp_path: Path) -> None:
+async def test_broken_index(tmp_path: Path) -> None:
+    """A broken index file is built again, once, and no temporary file is left."""
     library = Library(tmp_path)
     library.path.write_bytes(b"not an index")
     library.start()
@@ -30,19 +32,22 @@ async def test_a_broken_index_is_built_again(tmp_path: Path) -> None:
     assert [entry.name for entry in await trio.Path(tmp_path).iterdir()] == [library.path.name]
 
 
-async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+async def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """``IndexFailed`` names a folder that cannot be written."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(IndexFailed, match="file"):
         await Library(tmp_path / "file").index()
 
 
-def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache folder follows ``XDG_CACHE_HOME`` on Linux."""
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_folder().as_posix() == "/somewhere/greenroom"
 
 
-async def test_search_gives_hits_and_their_modules(library: Library) -> None:
+async def test_search_tool(library: Library) -> None:
+    """The search tool returns hits up to its limit, and their modules."""
     found = await library.search("parse a csv file with a header", limit=2)
     assert isinstance(found["hits"], list)
     assert len(found["hits"]) == 2
@@ -50,13 +55,15 @@ async def test_search_gives_hits_and_their_modules(library: Library) -> None:
     assert found["modules"][0] == "csv"
 
 
-async def test_the_source_is_that_of_the_installed_file(library: Library) -> None:
+async def test_source_tool(library: Library) -> None:
+    """The source tool returns the lines of the installed file, without the docstring."""
     found = await library.read_source("csv", "DictReader")
     assert str(found["source"]).startswith("class DictReader:\n")
     assert found["at"] == f"csv.py:{found['line']}"
 
 
-async def test_what_is_written_in_c_has_no_source(library: Library) -> None:
+async def test_no_source_in_c(library: Library) -> None:
+    """A name in C has no source and no file."""
     found = await library.read_source("math", "sqrt")
     assert (found["source"], found["file"]) == ("", "")
 
@@ -69,12 +76,12 @@ async def test_what_is_written_in_c_has_no_source(library: Library) -> None:
         ("../etc", "passwd", r"has no \.\./etc\.passwd"),
     ],
 )
-async def test_a_name_that_is_not_there_is_an_error_that_helps(
-    library: Library, module: str, name: str, message: str
-) -> None:
+async def test_unknown_name(library: Library, module: str, name: str, message: str) -> None:
+    """An unknown name is a LookupError, which suggests similar names."""
     with pytest.raises(LookupError, match=message):
         await library.read_source(module, name)
 
 
-async def test_a_name_that_is_not_there_has_no_examples(library: Library) -> None:
+async def test_unknown_name_has_no_examples(library: Library) -> None:
+    """An unknown name has no examples."""
     assert await library.examples("csv", "Nothing") == []

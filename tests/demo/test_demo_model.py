@@ -1,4 +1,4 @@
-"""The librarian with a model, against a local server that speaks streamed chat completions."""
+"""The librarian with a model, against a local server that streams chat completions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUESTION = "how do I read a csv file?"
 
 @attrs.define
 class ModelServer:
-    """Gives the ``replies`` in turn, the last one for ever; keeps what it was asked."""
+    """A server that returns its ``replies`` in turn, the last one repeatedly, and stores the requests."""
 
     replies: list[list[dict[str, Any]]]
     url: str = ""
@@ -78,7 +78,7 @@ async def model_server(*replies: list[dict[str, Any]]) -> AsyncGenerator[ModelSe
 
 
 def call(index: int, call_id: str, name: str, arguments: str) -> list[dict[str, Any]]:
-    """One tool call, in two pieces as models send it."""
+    """Return one tool call in two pieces, as models send it."""
     middle = len(arguments) // 2
     opening = {
         "index": index,
@@ -100,7 +100,8 @@ async def answered(cache: Path, server: ModelServer, **environment: str) -> list
     return await asked(build_app(pace=0, cache=cache, environment=settings, log="memory:"), QUESTION)
 
 
-async def test_the_model_calls_a_tool_and_answers(cache: Path) -> None:
+async def test_tool_call_and_answer(cache: Path) -> None:
+    """The model's tool call is run, its result is sent back, and the answer is streamed."""
     async with model_server(call(0, "t1", "search", '{"query": "csv", "limit": 2}'), ANSWER) as server:
         events = await answered(cache, server)
     assert [event.text for event in the(AgentOutput, events)] == ["Use ", "`csv.reader`."]
@@ -116,7 +117,8 @@ async def test_the_model_calls_a_tool_and_answers(cache: Path) -> None:
     assert server.keys == ["Bearer k1"] * 2
 
 
-async def test_tool_calls_of_one_reply_are_answered_in_their_order(cache: Path) -> None:
+async def test_results_are_in_order(cache: Path) -> None:
+    """Several tool calls of one reply get their results in the order of the calls."""
     calls = [
         *call(0, "t1", "run_example", '{"code": "print(6 * 7)"}'),
         *call(1, "t2", "read_source", '{"module": "csv", "name": "DictReader"}'),
@@ -139,7 +141,8 @@ async def test_tool_calls_of_one_reply_are_answered_in_their_order(cache: Path) 
         ("search", '["csv"]', "TypeError"),
     ],
 )
-async def test_a_tool_call_that_fails_is_told_to_the_model(cache: Path, tool: str, arguments: str, said: str) -> None:
+async def test_failing_tool_call(cache: Path, tool: str, arguments: str, said: str) -> None:
+    """The model receives the error of a tool call, and the run goes on."""
     async with model_server(call(0, "t1", tool, arguments), ANSWER) as server:
         events = await answered(cache, server)
     assert said in server.requests[1]["messages"][-1]["content"]
@@ -147,28 +150,32 @@ async def test_a_tool_call_that_fails_is_told_to_the_model(cache: Path, tool: st
     assert the(AgentCompleted, events)[-1].status == "ok"
 
 
-async def test_a_model_that_never_answers_ends_the_run(cache: Path) -> None:
+async def test_model_without_an_answer(cache: Path) -> None:
+    """A model that only calls tools ends the run with ``NoAnswer`` after all rounds."""
     async with model_server(call(0, "t1", "search", '{"query": "csv"}')) as server:
         done = the(AgentCompleted, await answered(cache, server))[-1]
     assert (done.status, done.error["code"]) == ("error", "NoAnswer")
     assert len(server.requests) == MAX_ROUNDS
 
 
-async def test_an_error_within_the_stream_ends_the_run_with_its_reason(cache: Path) -> None:
+async def test_error_in_the_stream(cache: Path) -> None:
+    """An error of the server within the stream ends the run with that error."""
     async with model_server([{"content": "Use "}, {"error": "out of memory"}]) as server:
         done = the(AgentCompleted, await answered(cache, server))[-1]
     assert (done.status, done.error["code"]) == ("error", "NoAnswer")
     assert "out of memory" in done.error["message"]
 
 
-async def test_a_server_that_refuses_ends_the_run_with_its_reason(cache: Path) -> None:
+async def test_server_that_refuses(cache: Path) -> None:
+    """A refusal of the server ends the run with its reason."""
     async with model_server([]) as server:
         done = the(AgentCompleted, await answered(cache, server))[-1]
     assert (done.status, done.error["code"]) == ("error", "NotFoundError")
     assert "no such model" in done.error["message"]
 
 
-async def test_without_the_client_it_answers_by_itself(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_openai(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the package ``openai`` the librarian answers from its index, and says why."""
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     async with model_server(ANSWER) as server:
         events = await answered(cache, server)
@@ -177,7 +184,8 @@ async def test_without_the_client_it_answers_by_itself(cache: Path, monkeypatch:
     assert server.requests == []
 
 
-def test_the_environment_decides_whether_there_is_a_model() -> None:
+def test_model_from_environment() -> None:
+    """A key or a base URL in the environment makes a model."""
     assert Model.from_environment({}) is None
     assert Model.from_environment({"OPENAI_MODEL": "local"}) is None
     assert Model.from_environment({"OPENAI_API_KEY": "k1"}) == Model(DEFAULT_MODEL, "", "k1")
@@ -186,5 +194,6 @@ def test_the_environment_decides_whether_there_is_a_model() -> None:
     )
 
 
-def test_the_key_is_not_shown() -> None:
+def test_key_is_not_in_repr() -> None:
+    """The API key is not part of the repr."""
     assert "k1" not in repr(Model("local", "", "k1"))

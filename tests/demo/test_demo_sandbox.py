@@ -1,4 +1,4 @@
-"""Examples run apart from the server: what they print comes back, and nothing of them stays."""
+"""Examples run apart from the server: their output returns, and nothing else stays."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import trio
 from transport.demo.sandbox import CUT, MAX_OUTPUT, run, run_example
 
 
-async def test_what_is_printed_comes_back() -> None:
+async def test_printed_output() -> None:
+    """Printed text is the output."""
     assert (await run_example("print('tea')"))["output"] == "tea"
 
 
-async def test_a_session_comes_back_with_its_prompts_and_real_results() -> None:
+async def test_session() -> None:
+    """A session returns with its prompts and its real results."""
     outcome = await run(">>> x = 20\n>>> for i in range(2):\n...     x += i\n...\n>>> x * 2\n99\n")
     assert outcome.output == ">>> x = 20\n>>> for i in range(2):\n...     x += i\n>>> x * 2\n42"
     assert outcome.status == "ok"
@@ -30,44 +32,51 @@ async def test_a_session_comes_back_with_its_prompts_and_real_results() -> None:
         ("raise SystemExit(3)", ""),
     ],
 )
-async def test_an_example_that_fails_is_an_outcome(code: str, said: str) -> None:
+async def test_failing_example(code: str, said: str) -> None:
+    """A failing example is an outcome with its traceback, without frames of the sandbox."""
     outcome = await run(code)
     assert outcome.status == "error"
     assert said in outcome.output
     assert "sandboxed" not in outcome.output
 
 
-async def test_it_sees_an_empty_folder_and_nothing_of_the_servers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clean_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example has an empty folder and none of the server's environment."""
     monkeypatch.setenv("OPENAI_API_KEY", "not for examples")
     outcome = await run("import os; print(os.listdir(), 'OPENAI_API_KEY' in os.environ)")
     assert outcome.output == "[] False"
 
 
-async def test_it_is_ended_after_its_time() -> None:
+async def test_timeout() -> None:
+    """An example is killed after its time, and its output until then is kept."""
     outcome = await run("print('before', flush=True)\nwhile True: pass", seconds=0.5)
     assert (outcome.status, outcome.output) == ("timeout", "before")
 
 
-async def test_output_without_end_is_cut_and_marked() -> None:
+async def test_endless_output() -> None:
+    """Endless output ends the example; it is cut and marked."""
     outcome = await run("while True: print('x' * 1000)")
     assert outcome.output.endswith(CUT)
     assert len(outcome.output) <= MAX_OUTPUT + len(CUT)
     assert outcome.status == "error"
 
 
-async def test_a_file_without_end_fails() -> None:
+async def test_large_file() -> None:
+    """A file beyond the limit is an error."""
     outcome = await run("open('f', 'wb').write(bytes(2 << 20))")
     assert outcome.status == "error"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
-async def test_memory_without_end_fails() -> None:
+async def test_large_allocation() -> None:
+    """Memory beyond the limit is a MemoryError."""
     assert "MemoryError" in (await run("bytearray(2 << 30)")).output
 
 
 @pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_what_it_started_is_gone(*, cancelled: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_child_processes_are_killed(*, cancelled: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Processes that an example started are killed with it, also when it is cancelled."""
     pipe = tmp_path_factory.mktemp("pipe") / "alive"
     os.mkfifo(pipe)
     child = f"import signal\nf = open({str(pipe)!r}, 'w')\nf.write('here')\nf.flush()\nsignal.pause()"

@@ -1,4 +1,4 @@
-"""Questions and identifiers to words."""
+"""Questions and identifiers as words."""
 
 from __future__ import annotations
 
@@ -9,47 +9,56 @@ from transport.demo.answer import pieces
 from transport.demo.terms import MAX_TERMS, searchable, stem, terms, words
 
 
-def test_identifiers_are_taken_apart() -> None:
+def test_words_of_identifiers() -> None:
+    """Identifiers are split at case changes and underscores."""
     assert words("readHTTPHeader_v2 DictReader") == ["read", "http", "header", "v2", "dict", "reader"]
 
 
-def test_an_identifier_is_searchable_whole_and_in_parts() -> None:
+def test_searchable_identifier() -> None:
+    """An identifier is indexed whole and in parts."""
     assert searchable("csv.DictReader") == "csv dictreader dict reader"
 
 
-def test_endings_do_not_matter() -> None:
+def test_stem() -> None:
+    """Forms of one word have one stem; short words stay as they are."""
     assert {stem(word) for word in ("parse", "parses", "parsed", "parsing")} == {"pars"}
     assert stem("is") == "is"
 
 
-def test_words_that_say_nothing_are_left_out() -> None:
+def test_stop_words() -> None:
+    """Stop words of a question are left out."""
     assert [term.word for term in terms("How do I parse a CSV file?")] == ["parse", "csv", "file"]
     assert terms("how do I do this?") == ()
 
 
-def test_who_does_it_is_found_too() -> None:
+def test_doer() -> None:
+    """A verb also stands for its doer: ``read`` for ``reader``."""
     (read,), (parse,) = terms("read"), terms("parse")
     assert "reader" in read.variants
     assert "parser" in parse.variants
 
 
-def test_a_synonym_weighs_less_than_the_word() -> None:
+def test_synonyms() -> None:
+    """The typed word comes before its synonyms."""
     (term,) = terms("folders")
     assert term.variants[0] == "folders"
     assert {"directory", "dir"} < set(term.variants[1:])
 
 
 @given(st.text())
-def test_any_text_becomes_a_bounded_number_of_terms(text: str) -> None:
+def test_number_of_terms(text: str) -> None:
+    """Any text has at most ``MAX_TERMS`` terms, each once."""
     found = terms(text)
     assert len(found) <= MAX_TERMS
     assert len({term.word for term in found}) == len(found)
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")))
-def test_pieces_lose_nothing(text: str) -> None:
+def test_pieces_are_complete(text: str) -> None:
+    """The pieces of any text together are the text."""
     assert "".join(pieces(text)) == text
 
 
-def test_pieces_are_small() -> None:
+def test_pieces_are_short() -> None:
+    """A piece has at most a few words."""
     assert max(map(len, pieces("word " * 100))) < 25

@@ -1,4 +1,4 @@
-"""The pages over a real Hypercorn on trio: what is served, with which headers, to whom."""
+"""The pages over a real Hypercorn on trio: their files, their headers, their visitors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _ask(port: int, path: str, headers: dict[str, str]) -> Answer:
 
 @attrs.frozen
 class Site:
-    """A running server of pages."""
+    """A running server of the pages."""
 
     port: int
 
@@ -62,6 +62,8 @@ class Site:
 
 
 class Unshowable(Exception):
+    """An exception that ends the process when it is shown."""
+
     def __str__(self) -> str:
         raise SystemExit(5)
 
@@ -105,7 +107,8 @@ async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
         ("/icon.svg", "image/svg+xml"),
     ],
 )
-async def test_files_come_with_their_type_and_are_asked_for_again(site: Site, path: str, kind: str) -> None:
+async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -> None:
+    """A file has its media type and ``no-cache``, and a second request with its ETag gets 304."""
     answer = await site.get(path)
     assert answer.status == 200
     assert kind in answer.headers["content-type"]
@@ -116,12 +119,14 @@ async def test_files_come_with_their_type_and_are_asked_for_again(site: Site, pa
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/../http.py", "/%2e%2e/http.py", "/..%2fhttp.py", "//etc/passwd"])
-async def test_nothing_but_the_pages_is_served(site: Site, path: str) -> None:
+async def test_other_paths_are_404(site: Site, path: str) -> None:
+    """A path outside the pages is 404, in every spelling of ``..``."""
     assert (await site.get(path)).status == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/token", "/nothing"])
-async def test_every_answer_keeps_the_page_to_its_own(site: Site, path: str) -> None:
+async def test_security_headers(site: Site, path: str) -> None:
+    """Every response has a policy that allows only the page's own files and its own WebSocket endpoint."""
     headers = (await site.get(path)).headers
     policy = headers["content-security-policy"]
     assert "default-src 'self'; connect-src 'self' ws://127.0.0.1:8765;" in policy
@@ -131,13 +136,15 @@ async def test_every_answer_keeps_the_page_to_its_own(site: Site, path: str) -> 
     assert headers["referrer-policy"] == "no-referrer"
 
 
-async def test_the_page_has_no_script_or_style_that_the_policy_refuses() -> None:
+async def test_page_obeys_its_policy() -> None:
+    """The page has no inline script or style and no foreign address."""
     page = (PAGE / "index.html").read_text()
     assert re.findall(r"<script(?![^>]*\bsrc=)", page) == []
     assert re.findall(r"<style|\sstyle=|\son\w+=|https?://", page) == []
 
 
-async def test_config_says_where_the_agent_is(nursery: trio.Nursery) -> None:
+async def test_config(nursery: trio.Nursery) -> None:
+    """``/config`` has the address of the endpoint, the agent, the title and the suggestions."""
     site = await open_site(nursery, title="Ask", suggestions=["How?"])
     answer = await site.get("/config")
     offer = {"agent": "assistant", "title": "Ask", "suggestions": ["How?"]}
@@ -146,7 +153,8 @@ async def test_config_says_where_the_agent_is(nursery: trio.Nursery) -> None:
     nursery.cancel_scope.cancel()
 
 
-async def test_a_server_on_every_address_is_reached_as_the_page_was(nursery: trio.Nursery) -> None:
+async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
+    """A server on every address is reached by the host of the request, unless that host could break a header."""
     site = await open_site(nursery, ws_url="ws://0.0.0.0:8765/")
     answer = await site.get("/config", Host="box.example:80")
     assert answer.json["ws_url"] == "ws://box.example:8765/"
@@ -156,7 +164,8 @@ async def test_a_server_on_every_address_is_reached_as_the_page_was(nursery: tri
     nursery.cancel_scope.cancel()
 
 
-async def test_every_new_browser_is_a_user_of_its_own_and_stays_that_user(site: Site) -> None:
+async def test_cookie_identifies_the_browser(site: Site) -> None:
+    """A browser without a cookie is a new user, and its cookie keeps it that user."""
     first, other = await site.get("/token"), await site.get("/token")
     user = read(first.json["token"])
     assert user
@@ -167,7 +176,8 @@ async def test_every_new_browser_is_a_user_of_its_own_and_stays_that_user(site: 
     assert again.headers["set-cookie"].split(";")[0] == cookie  # for as long again
 
 
-async def test_the_cookie_is_out_of_reach_and_outlives_the_token(site: Site) -> None:
+async def test_cookie_attributes(site: Site) -> None:
+    """The cookie is hidden from scripts, stays on its site, and lives far longer than the token."""
     answer = await site.get("/token")
     cookie = answer.headers["set-cookie"]
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
@@ -178,12 +188,14 @@ async def test_the_cookie_is_out_of_reach_and_outlives_the_token(site: Site) -> 
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_a_cookie_that_is_no_good_makes_a_new_user(site: Site) -> None:
+async def test_forged_cookie(site: Site) -> None:
+    """A forged cookie makes a new user."""
     answer = await site.get("/token", Cookie=f"greenroom_{site.port}=forged")
     assert (read(answer.json["token"]) or "").startswith("visitor-")
 
 
-async def test_without_authentication_there_is_no_token_and_no_cookie(nursery: trio.Nursery) -> None:
+async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
+    """Without token functions ``/token`` returns null and sets no cookie."""
     site = await open_site(nursery, issue_token=None, read_token=None)
     answer = await site.get("/token")
     assert answer.json == {"token": None}
@@ -193,10 +205,10 @@ async def test_without_authentication_there_is_no_token_and_no_cookie(nursery: t
 
 @pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, Unshowable])
 @pytest.mark.parametrize(("hook", "path"), [("health", "/health"), ("issue_token", "/token"), ("read_token", "/token")])
-async def test_a_hook_that_fails_is_one_answer_500(
+async def test_failing_callback_is_500(
     nursery: trio.Nursery, hook: str, path: str, raised: type[BaseException]
 ) -> None:
-    """Whatever a function that the pages were given raises, the site goes on, and a client is told a reference only."""
+    """An exception of a callback is one response 500 with a reference to the log, and the site goes on."""
 
     def fail(*_: object) -> None:
         raise raised("a secret of the server")
@@ -207,11 +219,13 @@ async def test_a_hook_that_fails_is_one_answer_500(
     assert (await site.get("/config")).status == 200
 
 
-async def test_health_tells_what_the_server_says_of_itself(site: Site) -> None:
+async def test_health(site: Site) -> None:
+    """``/health`` has the status, and the fields of the server."""
     assert (await site.get("/health")).json == {"status": "ok", "sessions": 3}
 
 
-async def test_the_port_is_known_before_anything_is_served() -> None:
+async def test_url_of_listeners() -> None:
+    """The URL of the pages is known from their listeners, before they are served."""
     listeners = listen(HOST, 0)
     with listeners[0]:
         port = listeners[0].getsockname()[1]
@@ -220,7 +234,8 @@ async def test_the_port_is_known_before_anything_is_served() -> None:
         assert url_of(listeners, "::1") == f"http://[::1]:{port}/"
 
 
-async def test_a_cancelled_server_finishes_its_answer_and_frees_its_port(nursery: trio.Nursery) -> None:
+async def test_cancelled_server(nursery: trio.Nursery) -> None:
+    """A cancelled server finishes the response in progress and frees its port."""
     answering, go_on, cancelled = trio.Event(), trio.Event(), trio.Event()
 
     async def slow(_: Request) -> Response:

@@ -1,4 +1,4 @@
-"""A server that cannot go on ends: its block and its process, with one exception, so that it is started again."""
+"""A server that cannot go on ends its block and its process with one exception, so that it can be started again."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def port_of(server: Server) -> int:
 
 
 @pytest.mark.parametrize("path", PARTS)
-async def test_a_tree_that_gave_up_ends_the_block_and_closes_the_port(path: str) -> None:
-    """One RestartLimit, whichever part it was; the app can be run again, on the same port."""
+async def test_supervision_that_gives_up(path: str) -> None:
+    """When any part of the server gives up, the block raises one RestartLimit and the port is free again."""
     app = greenroom()
     ports: list[int] = []
 
@@ -60,7 +60,7 @@ async def test_a_tree_that_gave_up_ends_the_block_and_closes_the_port(path: str)
 
 
 class Gone(MemoryLog):
-    """Can be opened once."""
+    """A log that can be opened once."""
 
     opened = False
 
@@ -71,7 +71,9 @@ class Gone(MemoryLog):
         await super().open()
 
 
-async def test_a_log_that_cannot_be_opened_again_ends_the_block() -> None:
+async def test_log_that_cannot_be_reopened() -> None:
+    """A log that cannot be opened again ends the block with a RestartLimit, whose cause is the log's error."""
+
     async def block() -> None:
         async with greenroom(Gone()).running(port=0) as server, greeted(server):
             log = server.system.find("/greenroom/event-log")
@@ -90,14 +92,16 @@ GROUP = ExceptionGroup("the block's own", [ValueError(), ExceptionGroup("more", 
 @pytest.mark.parametrize(
     "own", [ValueError(), RestartLimit("of another system"), SystemExit(3), KeyboardInterrupt(), GROUP], ids=repr
 )
-async def test_an_exception_of_the_block_comes_out_as_it_was_raised(own: BaseException) -> None:
+async def test_exception_of_the_block(own: BaseException) -> None:
+    """An exception of the block itself is raised as the same object."""
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - its identity is looked at
         async with greenroom().running(port=0):
             raise own
     assert caught.value is own
 
 
-async def test_a_cancellation_passes_through_the_block() -> None:
+async def test_cancelled_block() -> None:
+    """A cancellation passes through the block."""
     with trio.CancelScope() as scope:
         async with greenroom().running(port=0):
             scope.cancel()
@@ -105,8 +109,8 @@ async def test_a_cancellation_passes_through_the_block() -> None:
     assert scope.cancelled_caught
 
 
-def test_the_one_exception_is_not_guessed() -> None:
-    """Several that say different things stay together; the server's own end wins over what came of it."""
+def test_the_one_exception() -> None:
+    """Several different exceptions stay a group; the server's own end wins over its consequences."""
     one, two, limit = ValueError(), KeyError(), RestartLimit("gave up")
     both = ExceptionGroup("", [one, ExceptionGroup("", [two])])
     assert the_one(both) is both
@@ -116,7 +120,7 @@ def test_the_one_exception_is_not_guessed() -> None:
 
 
 def ended(status: object) -> Any:
-    """The HTTP server of the pages, which starts and then ends by itself."""
+    """Return an HTTP server that starts and then ends by itself."""
 
     async def end(app: Any, config: Any, *, shutdown_trigger: Any, task_status: Any) -> None:
         async with trio.open_nursery() as nursery:
@@ -130,7 +134,8 @@ def ended(status: object) -> Any:
 
 
 @pytest.mark.parametrize("status", [None, OSError("no more files"), SystemExit(0)], ids=repr)
-async def test_pages_that_end_by_themselves_end_the_server(monkeypatch: pytest.MonkeyPatch, status: object) -> None:
+async def test_pages_that_end(monkeypatch: pytest.MonkeyPatch, status: object) -> None:
+    """Pages that end by themselves end the server with PagesFailed."""
     monkeypatch.setattr("transport.http._hypercorn.serve", ended(status))
     with pytest.raises(PagesFailed) as caught, trio.fail_after(PATIENCE):
         await serve(greenroom(), Address(host="127.0.0.1", port=0, http_port=0))
@@ -149,7 +154,8 @@ app = Greenroom(log="memory:")
 """
 
 
-def test_the_process_ends_with_1_and_a_line_and_its_port_is_free(tmp_path: Path, own_port: int) -> None:
+def test_process_that_gives_up(tmp_path: Path, own_port: int) -> None:
+    """A server process that gives up ends with status 1 and one line, and its port is free."""
     (tmp_path / "bad.py").write_text(APP)
     command = [sys.executable, "-m", "transport.cli", "--log-level", "error", "serve", "bad:app"]
     command += ["--port", str(own_port), "--http-port", "0"]
