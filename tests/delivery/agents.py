@@ -1,4 +1,4 @@
-"""The agents whose events are delivered, and what a history must be."""
+"""The agents whose events are delivered, and the checks of a history."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("anonymous", "s1")
 CALLS = "calls.txt"
-"""Where agents that note their calls do so, in the folder of their process: user and run, a line each."""
+"""File in which agents note their calls, in the folder of their process: a line with user and run for each."""
 
 
 @attrs.frozen
 class Work:
-    """What a run is to do: so many steps, drawn by a seed.
+    """The input of a worker: a number of steps, drawn by a seed.
 
-    ``pace`` is the longest pause between two in s, next to nothing where the clock is no ``trio.testing.MockClock``.
+    ``pace`` is the longest pause between two steps in seconds, next to nothing if the clock is no
+    ``trio.testing.MockClock``.
     """
 
     seed: int
@@ -47,12 +48,12 @@ class Work:
 
 
 async def by_name(credentials: Credentials) -> User:
-    """Takes the token for the user's name."""
+    """Return the user whose name is the token."""
     return User(str(credentials.token))
 
 
 def app_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> Greenroom:
-    """A server with the agents below."""
+    """Return a server with the agents below."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, "commands_burst": 1_000, **settings})
     for agent in (worker, wall, patient, named, chatter, signaller, calls, fatal):
         app.agent(agent)
@@ -60,7 +61,7 @@ def app_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> Gree
 
 
 async def worker(run: Run, work: Work) -> int:
-    """Does everything that a run can do, in an order that its seed gives."""
+    """Do everything that a run can do, in an order that the seed gives."""
     rng = random.Random(work.seed)
     for number in range(work.steps):
         await _step(run, rng, number)
@@ -97,7 +98,7 @@ async def _child(run: Run, number: int, *, fails: bool) -> None:
 
 @attrs.frozen
 class Wall:
-    """An input that says how much to emit."""
+    """An input with the amount to emit."""
 
     count: int
     size: int
@@ -110,20 +111,20 @@ async def wall(run: Run, wall: Wall) -> int:
 
 
 async def named(run: Run, count: int) -> None:
-    """Says whose it is with every event, and does what can be interrupted."""
+    """Emit the user's name with every event, and do things that can be interrupted."""
     for number in range(count):
         async with run.tool(run.user, {"number": number}), run.subrun(run.user) as child:
             await child.output(f"{run.user} {number}")
 
 
 async def calls(run: Run, count: int) -> None:
-    """Notes in a file that it was called, before anything else; then does as ``named``."""
+    """Write the call into a file before anything else, then do as ``named``."""
     note_call(run)
     await named(run, count)
 
 
 async def fatal(run: Run) -> None:
-    """Notes in a file that it was called, and kills its own process."""
+    """Write the call into a file, then kill the process."""
     note_call(run)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -134,25 +135,25 @@ def note_call(run: Run) -> None:
 
 
 async def chatter(run: Run, count: int) -> None:
-    """Emits without end, as it were."""
+    """Emit nearly without end."""
     for _ in range(count):
         await run.output("z" * 500)
 
 
 async def signaller(run: Run, wall: Wall) -> None:
-    """Sends signals, and no event but its first and its last."""
+    """Send signals, without events but the first and the last."""
     for number in range(wall.count):
         run.signal("progress", {"number": number, "text": "s" * wall.size})
 
 
 async def patient(run: Run) -> None:
-    """Goes on until it is stopped."""
+    """Go on until stopped."""
     await run.thinking("waiting")
     await trio.sleep_forever()
 
 
 async def kept(log: EventLog, key: StreamKey = KEY) -> list[Event]:
-    """What the log has, read past the server."""
+    """Return the events in the log, read without the server."""
     head = await log.head(key)
     assert head is not None
     lines: list[bytes] = []
@@ -162,7 +163,7 @@ async def kept(log: EventLog, key: StreamKey = KEY) -> list[Event]:
 
 
 def check_order(events: Sequence[Event]) -> Grammar:
-    """G1 to G4 of a history from its first event; what is open at its end."""
+    """Check G1 to G4 of a history from its first event. Return the runs and calls that are open at its end."""
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     grammar = Grammar()
     for event in events:
@@ -178,7 +179,7 @@ def check_order(events: Sequence[Event]) -> Grammar:
 
 
 def check_grammar(events: Sequence[Event]) -> None:
-    """G1 to G5 of a history that is over: no gap, everything that was opened closed once and in order."""
+    """Check G1 to G5 of a history that has ended: no gap, and everything that was opened is closed once, in order."""
     assert check_order(events).open == ()
     started = Counter(event.run_id for event in events if isinstance(event, AgentStarted))
     completed = Counter(event.run_id for event in events if isinstance(event, AgentCompleted))
@@ -187,5 +188,5 @@ def check_grammar(events: Sequence[Event]) -> None:
 
 
 def starts(events: Sequence[Event]) -> Counter[Any]:
-    """How often each start command was done."""
+    """Return how often each start command was done."""
     return Counter(event.command_id for event in events if isinstance(event, AgentStarted) and event.command_id)

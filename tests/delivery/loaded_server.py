@@ -1,6 +1,6 @@
-"""A server under load in a process of its own: says its address, then how it stands for every line that it is given.
+"""A server under load in a process of its own. It prints its address, then its state for every line of input.
 
-The load is made inside it: ``users`` sessions, each with runs one after another for as long as it lives.
+The load is made inside the process: ``users`` sessions, each with one run after another.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Return the bytes of this process in memory."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def bound(server: Server) -> int:
-    """The most that what a server keeps may be, out of its statistics and its settings: the README's sum."""
+    """Return the bound of the server's memory by its statistics and settings: the sum in the README."""
     settings, sessions, endpoint = (
         server.endpoint.settings,
         server.sessions.statistics(),
@@ -38,7 +38,7 @@ def bound(server: Server) -> int:
 
 
 PER_CONNECTION = (1024 + 64 + 64 + 64) * 1024
-"""Replies and pings, one message of events, signals, what was received: README, "What it costs in memory"."""
+"""Replies and pings, one message of events, signals, received data: README, "What it costs in memory"."""
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A real server process, on a log in a folder of its own, that can be killed and started again."""
+"""A real server process with a log in a folder of its own. It can be killed and started again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app = app_on(SqliteLog("log.db", busy_seconds=0.05), auth=by_name, retain_events
 
 
 class ServerProcess:
-    """``greenroom serve``. ``url`` is where it was last."""
+    """A process of ``greenroom serve``. ``url`` is its latest address."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,7 +36,7 @@ class ServerProcess:
         (folder / "app.py").write_text(APP)
 
     async def start(self) -> None:
-        """Start it, and wait until it can be connected to. Its own log goes on in a file beside its events."""
+        """Start it and wait until it accepts connections. Its log output is appended to a file beside its events."""
         await self.spawn()
         said = b""
         assert self.process.stdout is not None
@@ -47,7 +47,7 @@ class ServerProcess:
         self.url = said.split()[1].decode()
 
     async def spawn(self) -> None:
-        """Start it, and go on at once."""
+        """Start it without waiting."""
         path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         with (self.folder / "stderr").open("a") as stderr:
             self.process = await trio.lowlevel.open_process(
@@ -59,16 +59,16 @@ class ServerProcess:
             )
 
     async def kill(self) -> None:
-        """End it as nothing can be prepared for."""
+        """Kill it with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         await self._reap()
 
     async def died(self) -> int:
-        """Wait until it has ended by itself; return its exit status."""
+        """Wait until it has ended by itself and return its exit status."""
         return await self._reap()
 
     async def stop(self) -> int:
-        """End it in order; its exit status."""
+        """End it in order and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return await self._reap()
 
@@ -79,11 +79,11 @@ class ServerProcess:
         return status
 
     async def open_stream(self, *_: object) -> trio.abc.Stream:
-        """For clients: connect to wherever the server is now."""
+        """Connect a client to the latest address of the server."""
         return await trio.open_tcp_stream("127.0.0.1", int(self.url.rstrip("/").rpartition(":")[2]))
 
     def image(self, target: Path) -> Path:
-        """Copy the log as the dead process has left it, so that a look at it mends nothing in the original."""
+        """Copy the log as the dead process has left it, so that reading it does not repair the original."""
         target.mkdir()
         for part in self.folder.glob("log.db*"):
             if not part.name.endswith(("-lock", "-shm")):
@@ -93,7 +93,7 @@ class ServerProcess:
 
 @asynccontextmanager
 async def server_process(folder: Path) -> AsyncIterator[ServerProcess]:
-    """Run a server for the time of the block."""
+    """Run a server inside the block."""
     server = ServerProcess(folder)
     await server.start()
     try:
@@ -105,12 +105,12 @@ async def server_process(folder: Path) -> AsyncIterator[ServerProcess]:
 
 
 class Hasty(Random):
-    """Jitter for clients that are to come back at once, however often they had to."""
+    """Jitter for clients that reconnect at once, however often they have to."""
 
     def uniform(self, a: float, b: float) -> float:
         return super().uniform(a, min(b, a + 0.03))
 
 
 def options(server: ServerProcess, user: str, seed: int = 0) -> dict[str, Any]:
-    """What ``connect`` is told to follow that user's session."""
+    """Return the arguments of ``connect`` to follow the session of a user."""
     return {"token": user, "open_stream": server.open_stream, "rng": Hasty(seed)}

@@ -1,9 +1,9 @@
-"""A network that does its worst: it carries bytes between a client and a server, and harms them as its seed says.
+"""A bad network between a client and a server: it carries bytes, and harms connections as its seed says.
 
-It sleeps on the clock of the test: one that jumps (``trio.testing.MockClock``), or next to no time on a real one.
+It sleeps on the clock of the test: a clock that jumps (``trio.testing.MockClock``), or next to no time on a real one.
 
-What can happen to one connection is drawn when it is made; after ``harms`` harmed connections the network is well, so
-that every scenario comes to its end. The same seed draws the same harms.
+The fate of a connection is drawn when it is made. After ``harms`` harmed connections the network is well, so that
+every scenario ends. The same seed draws the same harms.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 @attrs.define
 class Plan:
-    """What happens to one connection: ``harm`` once ``after`` bytes went down (or up), for ``seconds`` where it lasts.
+    """The fate of one connection: ``harm`` once ``after`` bytes went down (or up), for ``seconds`` if it lasts.
 
-    ``split`` is how many pieces a chunk may become.
+    ``split`` is the number of pieces that a chunk may become.
     """
 
     harm: Harm
@@ -41,7 +41,7 @@ class Plan:
 
     @classmethod
     def draw(cls, rng: random.Random, *, harmless: bool, slowness: float) -> Plan:
-        """``slowness`` scales the times: 1 on a clock that jumps, next to nothing on a real one."""
+        """Draw a plan. ``slowness`` scales the times: 1 on a clock that jumps, next to nothing on a real one."""
         return cls(
             harm="none" if harmless else rng.choice(HARMS),
             down=rng.random() < 0.7,
@@ -53,7 +53,7 @@ class Plan:
 
 
 class Proxy:
-    """Carries connections to a server that ``dial`` connects to. Its tasks live in ``nursery``."""
+    """A carrier of connections to the server that ``dial`` connects to. Its tasks live in ``nursery``."""
 
     def __init__(
         self,
@@ -73,13 +73,13 @@ class Proxy:
         """How often each harm was done."""
 
     def plan(self) -> Plan:
-        """Draw what happens to the next connection."""
+        """Draw the fate of the next connection."""
         plan = Plan.draw(self._rng, harmless=self._left <= 0, slowness=self._slowness)
         self._left -= 1
         return plan
 
     async def connect(self, pair: Callable[[], tuple[Any, Any]]) -> trio.abc.HalfCloseableStream:
-        """Open a connection whose client's end is returned; ``OSError`` where the plan refuses it."""
+        """Open a connection and return the client's end. Raises ``OSError`` if the plan refuses it."""
         plan = self.plan()
         if plan.harm == "refuse":
             self.done["refuse"] += 1
@@ -128,9 +128,9 @@ class _Wire:
     rng: random.Random
     mirror: trio.abc.HalfCloseableStream | None = None
     orphaned: bool = False
-    """Whether the client's side is gone and the server was not told."""
+    """Whether the client's end is gone and the server was not told."""
     late: bytes = b""
-    """What the client had sent when it lost its side: it reaches the server afterwards."""
+    """Bytes that the client had sent when it lost its end: they reach the server afterwards."""
 
     async def pump(self, source: Any, sink: Any, nursery: trio.Nursery, *, down: bool) -> None:
         """Carry one direction, piece by piece."""
@@ -152,7 +152,7 @@ class _Wire:
             nursery.cancel_scope.cancel()
 
     def split(self, data: bytes) -> Iterator[bytes]:
-        """Give ``data`` in random pieces."""
+        """Split ``data`` into random pieces."""
         cuts = sorted(self.rng.randrange(len(data) + 1) for _ in range(self.rng.randrange(self.plan.split)))
         for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
             if begin < end:
@@ -167,7 +167,7 @@ class _Wire:
         await sink.send_all(piece)
 
     async def harm(self, piece: bytes, sink: Any, nursery: trio.Nursery) -> None:
-        """Do what the plan says; the connection may be over with it."""
+        """Do the harm of the plan, which may end the connection."""
         self.proxy.done[self.plan.harm] += 1
         if self.plan.harm == "stall":
             await trio.sleep(self.plan.seconds)
@@ -182,7 +182,7 @@ class _Wire:
         await trio.lowlevel.checkpoint()
 
     async def linger(self) -> None:
-        """Let the server believe in its connection: it still hears what the client had said, and talks to nobody."""
+        """Keep the server's end open: it still receives the client's last bytes, and sends to no client."""
         try:
             await trio.sleep(self.plan.seconds)
             with trio.move_on_after(self.plan.seconds * 10):
@@ -202,7 +202,7 @@ class _Wire:
 
 
 async def _drain(stream: trio.abc.ReceiveStream) -> None:
-    """Read to the end, and let go of what was read."""
+    """Read to the end and drop the data."""
     try:
         while await stream.receive_some(65_536):
             pass

@@ -1,4 +1,4 @@
-"""One scenario: a server, some clients, the network between them, and what each of them saw in the end.
+"""One scenario: a server, some clients, the network between them, and the events that each client received.
 
 People and networks take their time on a clock that jumps (``trio.testing.MockClock``), or next to none on a real one.
 """
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from transport.client import Client
 
 PATIENCE = 24 * 3600.0
-"""Seconds on the clock until what must happen at some time is taken for never."""
+"""Timeout on the clock, in seconds."""
 
 
 class Recorder(FaultyLog):
-    """A log that also keeps every line that was ever committed, whatever retention drops later."""
+    """A log that also keeps every line that was ever committed, also after retention has dropped it."""
 
     def __init__(self, inner: EventLog) -> None:
         super().__init__(inner)
@@ -56,7 +56,7 @@ class Recorder(FaultyLog):
 
 @attrs.define(eq=False)
 class Reader:
-    """A tab: reads at its own pace, is refreshed now and then, and keeps what it saw since its last reset."""
+    """A tab: it reads at its own pace, is refreshed at times, and keeps the events since its last reset."""
 
     rng: random.Random
     open_stream: Callable[..., Awaitable[trio.abc.Stream]]
@@ -64,14 +64,14 @@ class Reader:
     slowness: float
     seen: list[Event] = attrs.Factory(list[Event])
     parts: list[list[Event]] = attrs.Factory(list[list[Event]])
-    """What was seen before each reset."""
+    """The events before each reset."""
     connections: int = 0
     duplicates: int = 0
     ready: trio.Event = attrs.field(factory=trio.Event)
     client: Client | None = None
 
     async def read(self, until: Callable[[], int | None]) -> None:
-        """Read until the event whose seq ``until`` gives; refresh at random, with the position that was kept."""
+        """Read until the event whose seq ``until`` returns. Refresh at random, with the position that was kept."""
         position: Position | None = None
         refreshes = self.rng.randrange(3)
         buffer = self.rng.choice([4, 64, 1024])
@@ -94,7 +94,7 @@ class Reader:
                 return
 
     async def _follow(self, client: Client, until: Callable[[], int | None], limit: int | None) -> bool:
-        """Take ``limit`` items at most; whether the end was reached."""
+        """Take up to ``limit`` items. Return whether the end was reached."""
         lazy = self.rng.choice([0, 0, 0.05, 0.3])
         events = client.events()
         taken = 0
@@ -124,7 +124,7 @@ class Reader:
 
 @attrs.define
 class Outcome:
-    """What a scenario left behind."""
+    """The outcome of a scenario."""
 
     committed: list[Event]
     readers: list[Reader]
@@ -135,7 +135,7 @@ class Outcome:
 
 
 async def user(reader: Reader, rng: random.Random, name: str, answered: set[str]) -> None:
-    """Start runs and cancel some: over whatever connection there is."""
+    """Start runs and cancel some, over any connection that there is."""
     slowness = reader.slowness
     for number in range(rng.randrange(1, 4)):
         await reader.ready.wait()
@@ -154,13 +154,13 @@ async def _cancel(client: Client, run_id: str) -> bool:
 
 
 async def eventually(is_so: Callable[[], bool], slowness: float) -> None:
-    """Look again and again until it is so: what is asked has no event of its own."""
+    """Check a condition repeatedly until it is true. There is no event to wait for."""
     while not is_so():  # noqa: ASYNC110 - as said
         await trio.sleep(slowness)
 
 
 async def _insist(reader: Reader, command_id: str, work: dict[str, Any]) -> str:
-    """Start a run with one id, again from the next client where one was closed before the reply came."""
+    """Start a run with one id, again from the next client if one was closed before the reply."""
 
     async def start(client: Client) -> str:
         return await client.start("worker", work, command_id=command_id)
@@ -170,7 +170,7 @@ async def _insist(reader: Reader, command_id: str, work: dict[str, Any]) -> str:
 
 
 async def _on(reader: Reader, call: Callable[[Client], Awaitable[Any]]) -> Any:
-    """Call with the reader's client of the moment; with the next one where it ended first."""
+    """Call with the reader's current client, or with the next one if it ended first."""
     slowness = reader.slowness
     while True:
         assert reader.client is not None
@@ -188,12 +188,12 @@ async def _on(reader: Reader, call: Callable[[Client], Awaitable[Any]]) -> Any:
 
 
 def memory_pair(rng: random.Random) -> Callable[[], tuple[Any, Any]]:
-    """What makes pairs of streams: one that buffers without end, or one that buffers nothing."""
+    """Return a function that makes pairs of streams: with an unlimited buffer, or with none."""
     return trio.testing.memory_stream_pair if rng.random() < 0.5 else trio.testing.lockstep_stream_pair
 
 
 async def in_memory(seed: int, log: EventLog, harms: int, **settings: object) -> Outcome:
-    """Run the scenario of that seed on a clock that jumps, over memory streams."""
+    """Run the scenario of a seed on a clock that jumps, over memory streams."""
     rng = random.Random(seed)
     recorder = Recorder(log)
     # The watchdog's thread asks the loop by a real clock: each visit is a turn of the loop, which another run has not.
@@ -223,7 +223,7 @@ async def in_memory(seed: int, log: EventLog, harms: int, **settings: object) ->
 
 
 async def on_sockets(seed: int, path: Path, harms: int, **settings: object) -> Outcome:
-    """Run the scenario of that seed over real sockets, on a SQLite log, in next to no time."""
+    """Run the scenario of a seed over real sockets and a SQLite log, in next to no time."""
     rng = random.Random(seed)
     recorder = Recorder(SqliteLog(path))
     settings = {"ring_events": rng.choice([4, 32, 1024]), **_QUICK, **settings}
@@ -257,7 +257,7 @@ _QUICK = {"ping_seconds": 0.2, "pong_seconds": 0.2, "slow_seconds": 0.1, "hello_
 async def converse(
     rng: random.Random, server: Server, recorder: Recorder, readers: list[tuple[Reader, Proxy]], *, slowness: float
 ) -> Outcome:
-    """Let users start runs while their tabs read, until all is over and everybody has seen the last event."""
+    """Let users start runs while their tabs read, until every tab has received the last event."""
     last: int | None = None
     answered: set[str] = set()
     with trio.fail_after(PATIENCE):

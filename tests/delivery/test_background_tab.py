@@ -1,4 +1,4 @@
-"""A tab in the background stops reading for minutes: it comes back once, without a loop, and has everything."""
+"""A tab in the background does not read for minutes, then reconnects once and has everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASLEEP = 300.0
 
 
 class Frozen(trio.abc.Stream):
-    """A stream of a page that the browser has frozen: while ``asleep`` nothing is read, nothing is written."""
+    """A stream of a page that the browser has frozen: while ``asleep`` it neither reads nor writes."""
 
     def __init__(self, inner: trio.abc.Stream, awake: list[trio.Event]) -> None:
         self._inner = inner
@@ -45,7 +45,7 @@ class Frozen(trio.abc.Stream):
 
 
 async def busy(server: Server, other: Wire, rounds: int) -> int:
-    """Ten runs and half a minute at a time; the newest seq."""
+    """Do ten runs, then wait half a minute. Return the newest seq."""
     for number in range(rounds):
         for run in range(10):
             await other.completed(await other.start(f"{number}-{run}", "wall", {"count": 20, "size": 2_000}))
@@ -63,9 +63,8 @@ async def read_to(client: Client, seen: list[Any], seq: int) -> None:
 
 @pytest.mark.parametrize("freeze", ["the application", "the whole page"])
 @pytest.mark.parametrize("ring", [64, 100_000])
-async def test_after_five_minutes_it_comes_back_once_and_has_everything(
-    freeze: str, ring: int, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_background_tab(freeze: str, ring: int, autojump_clock: trio.testing.MockClock) -> None:
+    """A tab that slept for five minutes reconnects once and has every event."""
     awake = [trio.Event()]
     awake[0].set()
 

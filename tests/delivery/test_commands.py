@@ -1,4 +1,4 @@
-"""A command that is sent again is done once: on another connection, after a crash, after a restart."""
+"""A repeated command is done once: on another connection, after a crash, after a restart."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ def quiet(log: str | EventLog) -> Greenroom:
 
 
 async def say(one: Client, id_: str) -> tuple[int, bool]:
-    """Send a message with that command id; its seq, and whether it had been sent before."""
+    """Send a message with a command id. Return its seq, and whether it was a repetition."""
     reply = await one.command(id_, "message.send", text=f"text of {id_}")
     assert reply["ok"], reply
     return reply["result"]["seq"], reply.get("duplicate", False)
 
 
-async def test_a_message_is_said_once_on_whatever_connection_and_after_a_restart(tmp_path: Path) -> None:
+async def test_repeated_message(tmp_path: Path) -> None:
+    """A repeated message is said once, on another connection and after a restart."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with quiet(log).running(port=0) as server:
         async with greeted(server) as one:
@@ -52,10 +53,8 @@ async def test_a_message_is_said_once_on_whatever_connection_and_after_a_restart
 
 
 @pytest.mark.parametrize(("room", "first_is_known"), [(4_000, True), (3_000, False)])
-async def test_a_restart_forgets_the_oldest_commands_beyond_their_bytes(
-    tmp_path: Path, room: int, *, first_is_known: bool
-) -> None:
-    """An entry of the 100 has some 35 bytes; the newest are known in either case."""
+async def test_restart_with_too_many_commands(tmp_path: Path, room: int, *, first_is_known: bool) -> None:
+    """After a restart the newest commands are known, up to their limit of bytes."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     settings = {"commands_burst": 10_000, "command_memory_bytes": room}
     async with app_on(log, **settings).running(port=0) as server, greeted(server) as one:
@@ -66,8 +65,8 @@ async def test_a_restart_forgets_the_oldest_commands_beyond_their_bytes(
         assert await say(one, "0") == ((1, True) if first_is_known else (101, False))
 
 
-async def test_a_start_is_known_after_a_restart_although_its_event_was_trimmed(tmp_path: Path) -> None:
-    """The run is not run again; nothing but the head of the log was read to know that."""
+async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
+    """A repeated start is known after a restart, also if its event was trimmed. Only the head of the log is read."""
     log = SqliteLog(tmp_path / "log.db")
     async with app_on(log, retain_events=5).running(port=0) as server, greeted(server) as one:
         first = await one.command("once", "run.start", agent="chatter", input=20)
@@ -82,7 +81,8 @@ async def test_a_start_is_known_after_a_restart_although_its_event_was_trimmed(t
     assert (again["result"], again["duplicate"]) == (first["result"], True)
 
 
-async def test_after_its_time_a_command_is_a_new_one(tmp_path: Path) -> None:
+async def test_command_after_its_time(tmp_path: Path) -> None:
+    """After its time a repeated command is a new one."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with quiet(log).running(port=0) as server, greeted(server) as one:
         assert await say(one, "a") == (1, False)
@@ -90,7 +90,8 @@ async def test_after_its_time_a_command_is_a_new_one(tmp_path: Path) -> None:
         assert await say(one, "a") == (2, False)
 
 
-async def test_a_session_that_crashed_knows_what_its_predecessor_did() -> None:
+async def test_crashed_session_knows_its_commands() -> None:
+    """A session that crashed knows the commands of its previous incarnation."""
     log = FaultyLog(MemoryLog())
     async with quiet(log).running(port=0) as server:
         async with greeted(server) as one:
@@ -103,7 +104,8 @@ async def test_a_session_that_crashed_knows_what_its_predecessor_did() -> None:
 
 
 @pytest.mark.parametrize("moment", range(scaled(1, 3)))
-async def test_a_client_says_everything_once_to_a_server_that_is_killed(tmp_path: Path, moment: int) -> None:
+async def test_commands_to_a_killed_server(tmp_path: Path, moment: int) -> None:
+    """A client's messages are said once each, although the server is killed."""
     async with server_process(tmp_path) as server:
         async with connect("ws://server/", "s1", **options(server, "alice", moment)) as client:
             events = client.events()

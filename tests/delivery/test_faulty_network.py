@@ -1,4 +1,4 @@
-"""Whatever the network does, every client's history is the log's, and every run has its end."""
+"""Whatever the network does, every client's history is the log's, and every run ends."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ EACH_HARM = {"refuse", "cut", "delay", "stall", "half-close", "zombie", "mirror"
 
 
 def run(main: Callable[[], Awaitable[Outcome]]) -> Outcome:
-    """Run it in virtual time, each task in its turn: the same seed goes the same way."""
+    """Run a scenario in virtual time, one task at a time: the same seed takes the same course."""
     random.seed(0)  # the server spreads its retry_ms with it
     trio._core._run._r.seed(0)  # noqa: SLF001 - the order of tasks; trio has no other way
     return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def check_runs(outcome: Outcome) -> None:
-    """Everything that was started was started once, and ended."""
+    """Check that every start was done once, and every run ended."""
     check_grammar(outcome.committed)
     done = starts(outcome.committed)
     assert outcome.commands <= set(done)
@@ -39,7 +39,8 @@ def check_runs(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("block", range(scaled(4, 200)))
-def test_every_history_is_the_log(block: int) -> None:
+def test_bad_network(block: int) -> None:
+    """Over a bad network every client's history is the log's."""
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
         outcome = run(lambda seed=seed: in_memory(seed, MemoryLog(), harms=12))  # type: ignore[misc]  # a lambda's default
         check_runs(outcome)
@@ -49,7 +50,8 @@ def test_every_history_is_the_log(block: int) -> None:
 
 
 @pytest.mark.parametrize("block", range(scaled(1, 20)))
-def test_where_events_are_trimmed_a_client_is_told_and_never_given_a_part(block: int) -> None:
+def test_bad_network_with_retention(block: int) -> None:
+    """If events were trimmed, a client gets a reset, and never a part."""
     resets = 0
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
         outcome = run(lambda seed=seed: in_memory(seed, MemoryLog(), 12, retain_events=20))  # type: ignore[misc]  # as above
@@ -64,7 +66,8 @@ def test_where_events_are_trimmed_a_client_is_told_and_never_given_a_part(block:
 
 
 @pytest.mark.parametrize("seed", range(scaled(3, 60)))
-def test_every_history_is_the_log_over_real_sockets_too(seed: int, tmp_path: Path) -> None:
+def test_bad_network_on_sockets(seed: int, tmp_path: Path) -> None:
+    """Over real sockets too every client's history is the log's."""
     outcome = trio.run(lambda: on_sockets(seed, tmp_path / "log.db", harms=12))
     check_runs(outcome)
     for reader in outcome.readers:
@@ -72,7 +75,8 @@ def test_every_history_is_the_log_over_real_sockets_too(seed: int, tmp_path: Pat
         assert not reader.parts
 
 
-def test_the_scenarios_have_every_harm_and_clients_that_come_back() -> None:
+def test_scenarios_are_complete() -> None:
+    """The scenarios have every kind of harm, and clients that reconnect."""
     harms: Counter[str] = Counter()
     connections = 0
     for seed in range(40):
@@ -83,7 +87,9 @@ def test_the_scenarios_have_every_harm_and_clients_that_come_back() -> None:
     assert connections > 100
 
 
-def test_the_same_seed_goes_the_same_way() -> None:
+def test_scenarios_are_reproducible() -> None:
+    """The same seed takes the same course."""
+
     def summary(seed: int) -> object:
         outcome = run(lambda: in_memory(seed, MemoryLog(), harms=12))
         types = [type(event) for event in outcome.committed]

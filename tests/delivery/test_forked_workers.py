@@ -1,4 +1,4 @@
-"""Processes that a tool forks hold nothing of the server: not its ports, not its connections, not its log."""
+"""Processes that a tool forks hold nothing of the server: no port, no connection, no log."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def _target(path: Path) -> str:
 
 
 def names_in(pid: int) -> list[str]:
-    """What a process has open."""
+    """Return the open files of a process."""
     return [_target(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def ports_of(pid: int) -> set[int]:
-    """The ports that sockets of a process are bound to."""
+    """Return the ports that sockets of a process are bound to."""
     numbers = {name.removeprefix("socket:[").rstrip("]") for name in names_in(pid)}
     tables = [Path(f"/proc/net/{kind}").read_text().splitlines()[1:] for kind in ("tcp", "tcp6")]
     lines = [line.split() for table in tables for line in table]
@@ -107,11 +107,12 @@ def ports_of(pid: int) -> set[int]:
 
 
 def log_files(pid: int) -> list[str]:
-    """The files of a log that a process has open."""
+    """Return the files of a log that a process has open."""
     return [name for name in names_in(pid) if "g.db" in name]
 
 
-def test_a_killed_servers_port_and_log_are_free_while_its_forked_workers_live(tmp_path: Path) -> None:
+def test_killed_server_with_forked_workers(tmp_path: Path) -> None:
+    """The port and the log of a killed server are free, although its forked workers live."""
     worker = 0
     holders = held_port(), held_port()
     ws, http = map(number_of, holders)
@@ -136,7 +137,7 @@ def test_a_killed_servers_port_and_log_are_free_while_its_forked_workers_live(tm
 
 
 def in_a_fork(look: object) -> object:
-    """What ``look()`` returns in a forked child; the child ends at once."""
+    """Return the result of ``look()`` in a forked child, which ends at once."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
     child = context.Process(target=lambda: there.send(look()))  # type: ignore[operator]  # a function
@@ -149,8 +150,8 @@ def in_a_fork(look: object) -> object:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
-async def test_a_child_can_neither_use_nor_harm_a_log_that_its_parent_has_open(tmp_path: Path) -> None:
-    """In the child the log is closed; the parent's goes on, with its lock."""
+async def test_log_in_a_forked_child(tmp_path: Path) -> None:
+    """In a forked child the log is closed; the parent's log goes on, with its lock."""
     path = tmp_path / "g.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -171,7 +172,8 @@ async def test_a_child_can_neither_use_nor_harm_a_log_that_its_parent_has_open(t
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
-async def test_a_child_has_no_socket_of_a_server_and_the_server_goes_on() -> None:
+async def test_sockets_in_a_forked_child() -> None:
+    """A forked child has no socket of the server, and the server goes on."""
     async with greenroom().running(port=0) as running, greeted(running) as one:
         port = port_of(running.url)
         assert port in ports_of(os.getpid())
@@ -180,7 +182,8 @@ async def test_a_child_has_no_socket_of_a_server_and_the_server_goes_on() -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
-def test_other_sockets_are_inherited_as_ever() -> None:
+def test_other_sockets_are_inherited() -> None:
+    """Other sockets are inherited as usual."""
     (kept,), (other,) = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
 
     ports = [sock.getsockname()[1] for sock in (kept, other)]
@@ -195,8 +198,8 @@ def test_other_sockets_are_inherited_as_ever() -> None:
         assert in_a_fork(inherited) == [True, True]
 
 
-async def test_a_program_that_is_started_inherits_nothing(tmp_path: Path) -> None:
-    """Every descriptor closes on exec: also where a program is started without closing them first."""
+async def test_started_program_inherits_nothing(tmp_path: Path) -> None:
+    """Every descriptor is closed in a started program, also if the starter does not close them."""
     async with greenroom(f"sqlite:{tmp_path}/g.db").running(port=0) as running, greeted(running):
         seen = await trio.run_process(["ls", "-l", "/proc/self/fd"], close_fds=False, capture_stdout=True)
         assert b"g.db" not in seen.stdout

@@ -1,4 +1,4 @@
-"""A server process dies at random moments under load: nothing that a client saw is lost, and everybody goes on."""
+"""A server process is killed at random moments under load: no event that a client saw is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tab:
     answered: set[str] = attrs.Factory(set[str])
     more: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     started: trio.Event = attrs.Factory(trio.Event)
-    """Set when it starts no more."""
+    """Set when the tab starts no more runs."""
     client: Client | None = None
 
     async def run(self, server: ServerProcess, stop: trio.Event) -> None:
@@ -70,7 +70,8 @@ class Tab:
 
 
 @pytest.mark.timeout(scaled(60, 1800))
-async def test_nothing_that_was_seen_is_lost_and_everybody_goes_on(tmp_path: Path) -> None:
+async def test_kill_9_under_load(tmp_path: Path) -> None:
+    """A server that is killed repeatedly under load loses no event that a client saw, and all clients go on."""
     rng = random.Random(9)
     tabs = [Tab("alice", "alice-1"), Tab("alice", "alice-2"), Tab("bob", "bob-1")]
     stop = trio.Event()
@@ -110,7 +111,7 @@ async def test_nothing_that_was_seen_is_lost_and_everybody_goes_on(tmp_path: Pat
 
 
 async def finish(tab: Tab, client: Client) -> None:
-    """Wait until no run of the user's is open, then say the last word."""
+    """Wait until no run of the user is open, then say the last word."""
     while True:
         count = len(tab.seen)
         begun = sum(event.type == "agent_started" for event in tab.seen)
@@ -144,8 +145,8 @@ async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) 
 
 
 @pytest.mark.timeout(scaled(60, 600))
-async def test_an_agent_whose_first_line_kills_the_server_is_called_once(tmp_path: Path) -> None:
-    """Its start is sent again to the next process, which knows it, and has closed its run."""
+async def test_agent_that_kills_the_server(tmp_path: Path) -> None:
+    """An agent whose first line kills the server is called once: the next process knows the repeated start."""
     async with server_process(tmp_path) as server:
         for number in range(scaled(2, 30)):
             async with (
@@ -161,7 +162,7 @@ async def test_an_agent_whose_first_line_kills_the_server_is_called_once(tmp_pat
 
 
 async def start_once_more(server: ServerProcess) -> None:
-    """Start the server when it has died; fail when it dies again."""
+    """Start the server after its death. Fail if it dies again."""
     await server.died()
     await server.start()
     await server.died()
@@ -169,7 +170,7 @@ async def start_once_more(server: ServerProcess) -> None:
 
 
 async def ending(client: Client, run_id: str) -> str:
-    """Return the status of a run, once it is over."""
+    """Return the status of a run, once it has ended."""
     async for event in client.events():
         if isinstance(event, AgentCompleted) and event.run_id == run_id:
             return event.status
@@ -177,6 +178,6 @@ async def ending(client: Client, run_id: str) -> str:
 
 
 def check_owner(events: list[Event], user: str) -> None:
-    """G6: every text says whose it is."""
+    """Check G6: every text names its own user."""
     texts = [event.data["text"] for event in events if event.type == "agent_output"]
     assert {str(text).split()[0] for text in texts} <= {user}

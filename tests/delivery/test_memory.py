@@ -1,4 +1,4 @@
-"""What a server keeps is bounded, whoever reads and whoever does not."""
+"""The memory of a server is bounded, with clients that read and clients that do not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UPGRADE = (
 
 
 def frame(**fields: str) -> bytes:
-    """Make a short frame of a client, with a mask of zeros, which changes nothing."""
+    """Return a short frame of a client, with a mask of zeros, which changes nothing."""
     text = json.dumps(fields).encode()
     return b"\x81%c\0\0\0\0%b" % (0x80 | len(text), text)
 
@@ -42,7 +42,7 @@ PONG = frame(type="pong")
 
 
 async def client(port: int, user: str, *, reads: bool) -> None:
-    """Connect, and come back whenever it is over; take all there is, or nothing at all."""
+    """Connect, and reconnect after each end. Read everything, or nothing at all."""
     while True:
         with suppress(OSError, trio.BrokenResourceError):
             stream = await trio.open_tcp_stream("127.0.0.1", port)
@@ -59,14 +59,14 @@ async def client(port: int, user: str, *, reads: bool) -> None:
 
 
 class Loaded:
-    """The server's process."""
+    """The process of the server."""
 
     def __init__(self, process: trio.Process, port: int) -> None:
         self.process = process
         self.port = port
 
     async def look(self) -> dict[str, Any]:
-        """How it stands now."""
+        """Return its present state."""
         assert self.process.stdin is not None
         await self.process.stdin.send_all(b"\n")
         standing: dict[str, Any] = json.loads(await line(self.process))
@@ -106,7 +106,8 @@ async def loaded(folder: Path) -> AsyncIterator[Loaded]:
 
 
 @pytest.mark.timeout(scaled(60, 600))
-async def test_resident_memory_levels_off_below_the_sum_of_its_bounds(tmp_path: Path) -> None:
+async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
+    """Resident memory levels off below the sum of the documented bounds."""
     looks: list[dict[str, Any]] = []
     async with loaded(tmp_path) as server, trio.open_nursery() as nursery:
         for number in range(CLIENTS):
@@ -128,7 +129,8 @@ async def test_resident_memory_levels_off_below_the_sum_of_its_bounds(tmp_path: 
     assert max(look["resident"] for look in looks[2 * LOOKS // 3 :]) < settled * 1.15
 
 
-async def test_a_ring_is_bounded_by_bytes_and_what_left_it_is_read_from_the_log() -> None:
+async def test_ring_is_bounded_by_bytes() -> None:
+    """A ring is bounded by bytes, and older events are read from the log."""
     app = app_on("memory:", ring_bytes=64 * KIB)
     async with app.running(port=0) as server, greeted_in_memory(server) as one:
         for number, size in enumerate((100, 5_000, 30_000, 200_000)):
@@ -143,7 +145,8 @@ async def test_a_ring_is_bounded_by_bytes_and_what_left_it_is_read_from_the_log(
 
 
 @pytest.mark.parametrize(("size", "kept"), [(10, 64), (4_000, 16), (100_000, 1)])
-async def test_signals_are_dropped_first_and_the_oldest_first_by_number_and_by_bytes(size: int, kept: int) -> None:
+async def test_signals_are_dropped_first(size: int, kept: int) -> None:
+    """Signals are dropped before events, the oldest first, by number and by bytes."""
     app = app_on("memory:", slow_seconds=1e6, ping_seconds=1e6)
     async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
         await other.completed(await other.start("1", "wall", {"count": 3, "size": 100_000}))  # the way is blocked

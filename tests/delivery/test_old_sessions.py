@@ -1,4 +1,4 @@
-"""Sessions that nobody comes back to: their logs obey retention, and are forgotten in the end; those in use are not."""
+"""Sessions that no client comes back to: their logs obey retention and are forgotten in the end."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
 
 
 async def aged(log: EventLog, days: float, count: int = 3) -> None:
-    """Give the old session events that are so many days old."""
+    """Add events to the old session that are some days old."""
     await log.make(OLD)
     await log.append([event_batch(OLD, 1, count, ts=int((time.time() - days * DAY) * 1000))])
 
 
 @pytest.mark.parametrize(("days", "kept"), [(6.9, 3), (7.1, 0)])
-async def test_events_expire_with_nobody_there(log: EventLog, days: float, kept: int) -> None:
+async def test_old_events_expire(log: EventLog, days: float, kept: int) -> None:
+    """Events of a session that is not in memory expire."""
     async with app_on(log).running(port=0) as server:
         await aged(log, days)
         before = await log.make(OLD)
@@ -45,7 +46,8 @@ async def test_events_expire_with_nobody_there(log: EventLog, days: float, kept:
         assert (head.epoch, head.latest, head.latest - head.oldest + 1) == (before.epoch, 3, kept)
 
 
-async def test_count_and_bytes_are_kept_with_nobody_there(log: EventLog) -> None:
+async def test_count_and_bytes_of_old_sessions(log: EventLog) -> None:
+    """The limits of number and bytes hold for sessions that are not in memory."""
     async with app_on(log, retain_events=2).running(port=0) as server:
         await aged(log, 0)
         await server.sessions.cleaner.clean()
@@ -53,9 +55,8 @@ async def test_count_and_bytes_are_kept_with_nobody_there(log: EventLog) -> None
 
 
 @pytest.mark.parametrize(("days", "forgotten"), [(29, False), (31, True)])
-async def test_a_session_without_events_is_forgotten_after_its_time(
-    log: EventLog, days: float, *, forgotten: bool
-) -> None:
+async def test_old_session_is_forgotten(log: EventLog, days: float, *, forgotten: bool) -> None:
+    """A session without events is forgotten after its time."""
     async with app_on(log).running(port=0) as server:
         await aged(log, days)
         old = await log.make(OLD)
@@ -69,7 +70,7 @@ async def test_a_session_without_events_is_forgotten_after_its_time(
 
 
 async def cleaned_twice(log: EventLog, **settings: object) -> Head | None:
-    """Clean once for the events and once for what is left then; what is left after that."""
+    """Clean once for the events and once for the rest. Return the remaining sessions."""
     async with app_on(log, **settings).running(port=0) as server:
         await server.sessions.cleaner.clean()
         await server.sessions.cleaner.clean()
@@ -77,10 +78,8 @@ async def cleaned_twice(log: EventLog, **settings: object) -> Head | None:
 
 
 @pytest.mark.parametrize(("days", "forgotten"), [(29, False), (31, True)])
-async def test_a_close_is_remembered_for_its_time_however_old_the_events_are(
-    tmp_path: Path, days: float, *, forgotten: bool
-) -> None:
-    """The time counts from the close, not from the newest event."""
+async def test_close_is_remembered(tmp_path: Path, days: float, *, forgotten: bool) -> None:
+    """A close is remembered for its time, counted from the close and not from the newest event."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await aged(log, 60)
         closed_at = int((time.time() - days * DAY) * 1000)
@@ -89,10 +88,8 @@ async def test_a_close_is_remembered_for_its_time_however_old_the_events_are(
 
 
 @pytest.mark.parametrize(("seconds", "forgotten"), [(299, False), (301, True)])
-async def test_a_session_is_not_forgotten_while_a_command_of_it_is_remembered(
-    tmp_path: Path, seconds: float, *, forgotten: bool
-) -> None:
-    """Else a start that is sent again would run again."""
+async def test_remembered_command_keeps_a_session(tmp_path: Path, seconds: float, *, forgotten: bool) -> None:
+    """A session is kept while one of its commands is remembered: a repeated start would run again."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await aged(log, 60)
         at = int((time.time() - seconds) * 1000)
@@ -100,8 +97,8 @@ async def test_a_session_is_not_forgotten_while_a_command_of_it_is_remembered(
     assert (await cleaned_twice(SqliteLog(tmp_path / "log.db"), forget_seconds=0) is None) == forgotten
 
 
-async def test_commands_whose_time_is_over_leave_the_log(tmp_path: Path) -> None:
-    """What is open and the close stay."""
+async def test_expired_commands_leave_the_log(tmp_path: Path) -> None:
+    """Expired commands leave the log; open runs and the close stay."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await aged(log, 1)
         now = time.time_ns() // 1_000_000
@@ -113,10 +110,8 @@ async def test_commands_whose_time_is_over_leave_the_log(tmp_path: Path) -> None
     assert head.state == b'[7,[%b],9,[["new",%d,{}]]]' % (opened, now)
 
 
-async def test_a_damaged_session_does_not_keep_the_others_from_being_cleaned(
-    log: EventLog, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is named in the log, and left as it is."""
+async def test_damaged_session_is_skipped(log: EventLog, caplog: pytest.LogCaptureFixture) -> None:
+    """A damaged session is named in the log output and left as it is, and the others are cleaned."""
     damaged = StreamKey("anonymous", "damaged")
     async with app_on(log).running(port=0) as server:
         await log.make(damaged)
@@ -128,8 +123,8 @@ async def test_a_damaged_session_does_not_keep_the_others_from_being_cleaned(
     assert "session 'damaged' of 'anonymous' could not be cleaned up" in caplog.text
 
 
-async def test_a_log_that_fails_oddly_ends_no_session(autojump_clock: trio.testing.MockClock) -> None:
-    """Neither by the cleaning of old ones nor by the sweep of those in memory."""
+async def test_odd_failure_of_a_log(autojump_clock: trio.testing.MockClock) -> None:
+    """An odd exception of the log ends no session, in the cleaning of old ones and in the sweep of others."""
 
     class Odd(MemoryLog):
         rounds = trims = 0
@@ -153,7 +148,8 @@ async def test_a_log_that_fails_oddly_ends_no_session(autojump_clock: trio.testi
             assert (server.sessions.statistics().spawned, server.sessions.statistics().crashed) == (1, 0)
 
 
-async def test_a_session_that_is_in_memory_is_left_alone(log: EventLog) -> None:
+async def test_session_in_memory_is_not_cleaned(log: EventLog) -> None:
+    """A session in memory is not cleaned by the walk over old ones."""
     async with app_on(log, forget_seconds=0).running(port=0) as server, greeted(server) as one:
         head = await log.make(KEY)
         while time.time() * 1000 <= head.touched + 1:
@@ -163,7 +159,9 @@ async def test_a_session_that_is_in_memory_is_left_alone(log: EventLog) -> None:
         await one.say("still here")
 
 
-async def test_a_session_that_is_wanted_while_it_is_forgotten_begins_anew(nursery: trio.Nursery) -> None:
+async def test_session_wanted_while_forgotten(nursery: trio.Nursery) -> None:
+    """A session that a client wants while it is forgotten begins anew."""
+
     class Slow(FaultyLog):
         reached, released = trio.Event(), trio.Event()
 
@@ -195,9 +193,11 @@ async def test_a_session_that_is_wanted_while_it_is_forgotten_begins_anew(nurser
         assert welcomes == ["epoch_changed"]
 
 
-async def test_it_is_done_every_hour_and_a_log_that_fails_is_tried_again(
+async def test_cleaning_is_repeated(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """Cleaning runs every hour, and again after a failure of the log."""
+
     class Failing(FaultyLog):
         rounds = 0
 

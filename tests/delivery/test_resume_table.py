@@ -1,4 +1,4 @@
-"""Where a client that comes (back) reads on: the whole table, against every log, through the real endpoint."""
+"""Where a client reads on: the whole table of resume, against every log, through the real endpoint."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
 
 @attrs.frozen
 class Row:
-    """A log of ``events``, of which the newest ``kept`` are kept; a hello; and what it gets."""
+    """A log of ``events``, of which the newest ``kept`` are kept, a hello, and the expected outcome."""
 
     name: str
     events: int
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def recovered(self) -> bool:
-        """Exactly what was asked for is given, so nothing is reset."""
+        """Whether exactly the requested events are replayed, without a reset."""
         return "resume" in self.hello and self.reset is None
 
 
@@ -99,7 +99,7 @@ TABLE = [
 
 
 async def filled(log: EventLog, row: Row) -> str:
-    """Give the log the row's events, past the server; the epoch."""
+    """Give the log the row's events, without the server. Return the epoch."""
     head = await log.make(KEY)
     for first in range(1, row.events + 1, 7):
         await log.append([event_batch(KEY, first, min(7, row.events + 1 - first))])
@@ -115,7 +115,7 @@ async def served(log: EventLog, row: Row, ring: int) -> AsyncIterator[tuple[Serv
 
 
 def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
-    """The row's hello, with the log's epoch where it stands for that."""
+    """Return the row's hello, with the log's epoch in its place."""
     fields: dict[str, Any] = {**row.hello, "strict": strict}
     if "resume" in fields:
         swapped = {MINE: epoch, MINE.upper(): epoch.upper() + "X"}
@@ -125,7 +125,8 @@ def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
 
 @pytest.mark.parametrize("ring", [2, 1024])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-async def test_the_table(log: EventLog, row: Row, ring: int) -> None:
+async def test_resume_table(log: EventLog, row: Row, ring: int) -> None:
+    """Each row of the table gets its replay and its reset."""
     async with served(log, row, ring) as (server, epoch):
         async with greeted(server, **hello(row, epoch, strict=False)) as one:
             oldest = row.events - min(row.events, row.kept) + 1
@@ -137,7 +138,8 @@ async def test_the_table(log: EventLog, row: Row, ring: int) -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-async def test_strict_refuses_what_would_be_a_reset_and_nothing_else(log: EventLog, row: Row) -> None:
+async def test_strict_hello(log: EventLog, row: Row) -> None:
+    """A strict hello is refused exactly if it would get a reset."""
     async with served(log, row, 1024) as (server, epoch):
         fields = hello(row, epoch, strict=True)
         if row.reset is None:
@@ -154,7 +156,8 @@ async def test_strict_refuses_what_would_be_a_reset_and_nothing_else(log: EventL
 
 
 @pytest.mark.parametrize("name", [name for name in LOGS if name != "faulty"])
-async def test_a_log_that_was_lost_and_rebuilt_is_another_one(name: str, tmp_path: Path) -> None:
+async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
+    """A log that was lost and rebuilt has another epoch."""
     async with app_on(LOGS[name](tmp_path)).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
         old = one.welcome["epoch"]
@@ -170,9 +173,8 @@ async def test_a_log_that_was_lost_and_rebuilt_is_another_one(name: str, tmp_pat
 
 
 @pytest.mark.parametrize(("query", "reset"), [("", "epoch_changed"), ("?synchronous=FULL", None)])
-async def test_after_the_end_of_a_machine_that_may_have_taken_events_a_client_is_told(
-    tmp_path: Path, query: str, reset: str | None
-) -> None:
+async def test_power_failure(tmp_path: Path, query: str, reset: str | None) -> None:
+    """After a power failure that may have taken events, a client gets a reset."""
     after = tmp_path / "after"
     after.mkdir()
     async with app_on(f"sqlite:{tmp_path}/log.db{query}").running(port=0) as server, greeted(server) as one:
@@ -187,7 +189,8 @@ async def test_after_the_end_of_a_machine_that_may_have_taken_events_a_client_is
             assert (one.welcome.get("reset"), one.welcome["latest"]) == (reset, 3)
 
 
-async def test_a_removed_session_is_another_one(log: EventLog) -> None:
+async def test_removed_session(log: EventLog) -> None:
+    """A removed session has another epoch."""
     async with app_on(log).running(port=0) as server:
         await log.make(KEY)
         old = await log.head(KEY)
@@ -200,7 +203,8 @@ async def test_a_removed_session_is_another_one(log: EventLog) -> None:
 
 
 @pytest.mark.parametrize("ring", [8, 1024])
-async def test_a_publish_during_the_replay_has_no_seam(log: EventLog, ring: int) -> None:
+async def test_event_during_the_replay(log: EventLog, ring: int) -> None:
+    """Events that are published during a replay follow it without a gap."""
     row = Row("", 3_000, 9_999, at(0), None, range(1, 3_001))
     async with served(log, row, ring) as (server, epoch), greeted(server, **{"from": "latest"}) as other:
         async with greeted(server, **hello(row, epoch, strict=True)) as one:
@@ -212,7 +216,8 @@ async def test_a_publish_during_the_replay_has_no_seam(log: EventLog, ring: int)
         await other.until(3_502)
 
 
-async def test_a_trim_during_the_replay_is_told_and_nothing_is_skipped(log: EventLog) -> None:
+async def test_trim_during_the_replay(log: EventLog) -> None:
+    """A trim during a replay is a reset, and no event is skipped silently."""
     row = Row("", 2_000, 9_999, at(0), None, NOTHING)
     async with served(log, row, 8) as (server, epoch):
         async with stalled(server, **hello(row, epoch, strict=False)) as slow:
@@ -228,7 +233,8 @@ async def test_a_trim_during_the_replay_is_told_and_nothing_is_skipped(log: Even
             assert [event["seq"] for event in await again.until(2_000)] == list(range(1_901, 2_001))
 
 
-async def test_two_clients_of_which_one_is_stalled(log: EventLog) -> None:
+async def test_stalled_client_beside_another(log: EventLog) -> None:
+    """A stalled client does not hold up another one."""
     async with app_on(log, ring_events=16, slow_seconds=1e6, ping_seconds=1e6).running(port=0) as server:
         async with greeted_in_memory(server) as quick, stalled(server) as slow:
             for number in range(20):

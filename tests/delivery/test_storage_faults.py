@@ -1,4 +1,4 @@
-"""What a log cannot store is told, nothing of it is half there, and the server goes on where it can."""
+"""A log that cannot store: clients are told, no part of an append stays, and the server goes on if it can."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL = 1 << 30
 
 @contextlib.contextmanager
 def full_disk(server: ServerProcess) -> Iterator[None]:
-    """Let no file of the server's grow any further."""
+    """Let no file of the server grow any further."""
     pid = server.process.pid
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     size = max(path.stat().st_size for path in server.folder.glob("log.db*"))
@@ -47,7 +47,7 @@ def full_disk(server: ServerProcess) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(server: ServerProcess) -> Iterator[None]:
-    """Hold the file as another program would."""
+    """Lock the file as another program would."""
     with contextlib.closing(sqlite3.connect(server.log, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -55,7 +55,7 @@ def locked(server: ServerProcess) -> Iterator[None]:
 
 
 async def start(client: Client, agent: str, input_: object, command_id: str) -> str:
-    """Start a run; as often as it takes, with the one id."""
+    """Start a run with one id, as often as it takes."""
     while True:
         try:
             return await client.start(agent, input_, command_id=command_id)  # type: ignore[arg-type]  # JSON
@@ -76,9 +76,10 @@ async def completed(client: Client, seen: list[Event | Reset], run_id: str) -> N
 
 
 @pytest.mark.parametrize("fault", [full_disk, locked])
-async def test_the_server_outlives_a_log_that_takes_nothing_and_no_client_sees_what_is_not_kept(
+async def test_log_that_refuses_writes(
     tmp_path: Path, fault: Callable[[ServerProcess], contextlib.AbstractContextManager[None]]
 ) -> None:
+    """The server outlives a log that refuses writes, and no client sees an event that is not stored."""
     async with server_process(tmp_path) as server:
         async with connect("ws://server/", "s1", **options(server, "alice")) as client:
             seen: list[Event | Reset] = []
@@ -99,7 +100,7 @@ async def test_the_server_outlives_a_log_that_takes_nothing_and_no_client_sees_w
 
 
 async def small_log(path: Path) -> list[bytes]:
-    """A log of one stream in many rows, closed in order; its lines."""
+    """Return the lines of a log of one stream in many rows, closed in order."""
     async with SqliteLog(path) as log:
         await log.make(KEY)
         for first in range(1, 61, 3):
@@ -115,7 +116,8 @@ async def read_all(path: Path) -> list[bytes]:
         return lines
 
 
-async def test_a_log_cut_short_anywhere_in_its_last_page_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+async def test_log_that_was_cut_short(tmp_path: Path) -> None:
+    """A log that is cut anywhere in its last page is refused and left as it is."""
     path = tmp_path / "log.db"
     await small_log(path)
     whole = path.read_bytes()
@@ -131,7 +133,8 @@ async def test_a_log_cut_short_anywhere_in_its_last_page_is_refused_and_left_as_
     assert len(await read_all(path)) == 60
 
 
-async def test_a_changed_byte_of_what_was_stored_is_never_read_as_something_else(tmp_path: Path) -> None:
+async def test_changed_byte(tmp_path: Path) -> None:
+    """A changed byte of a log is never read as another event."""
     path = tmp_path / "log.db"
     lines = await small_log(path)
     whole = path.read_bytes()
@@ -146,9 +149,10 @@ async def test_a_changed_byte_of_what_was_stored_is_never_read_as_something_else
     assert refused > 5
 
 
-async def test_a_write_ahead_log_cut_short_anywhere_loses_whole_appends_from_its_end_and_no_more(
+async def test_write_ahead_log_that_was_cut_short(
     tmp_path: Path,
 ) -> None:
+    """A write-ahead log that is cut anywhere loses only whole appends from its end."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await log.make(KEY)
         for first in range(1, 31, 3):
@@ -170,7 +174,7 @@ async def test_a_write_ahead_log_cut_short_anywhere_loses_whole_appends_from_its
 
 
 def serve(folder: Path) -> tuple[int, str]:
-    """Run the command on the log in that folder; its exit status and what it said."""
+    """Run the command on the log in a folder. Return its exit status and its output."""
     (folder / "app.py").write_text("from transport import Greenroom\napp = Greenroom(log='sqlite:log.db')\n")
     run = subprocess.run(
         [GREENROOM, "serve", "app:app", "--port", "0", "--http-port", "0"],
@@ -200,9 +204,8 @@ def foreign(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"), [(newer, "has schema 99"), (cut, "is cut short"), (foreign, "not a Greenroom log")]
 )
-async def test_a_server_that_cannot_use_its_log_says_so_in_one_line_and_touches_nothing(
-    tmp_path: Path, damage: Callable[[Path], None], says: str
-) -> None:
+async def test_unusable_log(tmp_path: Path, damage: Callable[[Path], None], says: str) -> None:
+    """A server that cannot use its log says so in one line and changes no file."""
     await small_log(tmp_path / "log.db")
     damage(tmp_path / "log.db")
     before = (tmp_path / "log.db").read_bytes()
@@ -215,7 +218,7 @@ async def test_a_server_that_cannot_use_its_log_says_so_in_one_line_and_touches_
 
 @pytest.fixture
 def unprivileged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of somebody for whom the rights of files hold: root is let through everything. It is the current one."""
+    """Make a folder the current one, with a user for whom file permissions hold. They do not hold for root."""
     with tempfile.TemporaryDirectory() as name:
         folder, user = Path(name), os.geteuid()
         folder.chmod(0o755)
@@ -229,9 +232,10 @@ def unprivileged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             os.seteuid(user)
 
 
-async def test_a_log_that_may_only_be_read_starts_no_server_and_serves_again_once_it_may_be_written(
+async def test_read_only_log(
     unprivileged: Path,
 ) -> None:
+    """A log without write permission starts no server, and serves again once it may be written."""
     path = unprivileged / "log.db"
     lines = await small_log(path)
     path.chmod(0o444)

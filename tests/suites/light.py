@@ -1,7 +1,7 @@
-"""A client that costs next to nothing, for crowds whose own weight must not be what is measured.
+"""A cheap client, for crowds whose own weight must not be measured.
 
-A few lines of RFC 6455, enough for a server that sends short text messages whole: the mask is zero, which is a mask
-like any other, so that what is sent needs no work. It shares no code with the server.
+A few lines of RFC 6455, enough for a server that sends short, whole text messages. The mask is zero, which is valid,
+so sending needs no work. It shares no code with the server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transport import Server
 
 PATIENCE = 60.0
-"""Seconds until what should come is taken for never: a crowd of a thousand shares two cores with its server."""
+"""Timeout in seconds: a crowd of a thousand shares two cores with its server."""
 _UPGRADE = (
     "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -31,7 +31,7 @@ _SHORT, _LENGTH_16, _LENGTH_64 = 126, 126, 127
 
 
 class LightClient:
-    """Frames both ways over one stream; what came is for the caller to keep."""
+    """A client that sends and receives frames over one stream. The caller keeps the messages."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -54,7 +54,7 @@ class LightClient:
         await self._stream.send_all(bytes([_FIN_TEXT]) + length + bytes(4) + payload)
 
     async def receive(self) -> Frame:
-        """The next frame."""
+        """Return the next frame."""
         with trio.fail_after(PATIENCE):
             while (payload := self._message()) is None:
                 await self._more()
@@ -62,7 +62,7 @@ class LightClient:
         return frame
 
     def _message(self) -> bytes | None:
-        """Take a whole message out of what came, if there is one."""
+        """Return a whole message of the received bytes, if there is one."""
         buffer = self._buffer
         if len(buffer) < 2:
             return None
@@ -86,7 +86,7 @@ class LightClient:
 
 @asynccontextmanager
 async def light_client(server: Server, session: str = "s1", **hello: object) -> AsyncIterator[LightClient]:
-    """A client on a real socket, whose hello is sent; dropped on exit, without a word, as a closed laptop does."""
+    """Open a client on a real socket and send its hello. On exit drop it without a close, like a closed laptop."""
     host, port = server.url.removeprefix("ws://").rstrip("/").rsplit(":", 1)
     async with await trio.open_tcp_stream(host, int(port)) as stream:
         one = LightClient(stream)

@@ -1,4 +1,4 @@
-"""An app for a server process that is to be killed: one agent whose tools never end, one whose tools do."""
+"""An app for a server process that is killed: one agent whose tools never end, and one whose tools do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def hangs(run: Run, count: int) -> None:
 
 @app.agent
 async def waits_for(run: Run, pipe: str) -> str:
-    """Goes on until somebody writes into the pipe."""
+    """Go on until a byte is written into the pipe."""
     return str(await run.call_tool(Path(pipe).read_text))
 
 

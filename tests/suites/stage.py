@@ -1,7 +1,7 @@
-"""What the suites share: servers with a test's own agents, crowds of users, the protocol's rules written once more.
+"""Common parts of the suites: servers with a test's own agents, crowds of users, the rules of the protocol.
 
-:func:`well_formed` and :func:`in_order` know the protocol from its tables alone: they share no code with the product,
-so that a rule which the product forgets is not forgotten here.
+:func:`well_formed` and :func:`in_order` implement the tables of the protocol without code of the product, so that a
+rule which the product forgets is not forgotten here.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from transport import Server
 
 REQUIRED = ("agent_started", "agent_thinking", "tool_executing", "tool_completed", "agent_completed")
-"""The five events that every page of an agent server lives on."""
+"""The five events that every page of an agent server needs."""
 STATUSES = {"ok", "error", "timeout", "cancelled", "interrupted"}
 CONNECTING = 32
-"""Upgrades at once: a crowd is there together, but does not have to come through the door in one second."""
+"""Concurrent upgrades: a crowd is connected at once, but need not connect within one second."""
 CROWDED = {"max_connections_per_address": 10_000, "max_sessions": 10_000}
 
 
 def house(*agents: Any, log: str | EventLog = "memory:", auth: Any = by_name, **settings: object) -> Greenroom:
-    """A server with these agents; the token is the user's name unless ``auth`` says otherwise."""
+    """Return a server with these agents. The token is the user's name, unless ``auth`` says otherwise."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, **CROWDED, **settings})
     for agent in agents:
         app.agent(agent)
@@ -48,7 +48,7 @@ async def crowd(
     talk: Callable[[str, Client], Awaitable[object]],
     session: str = "s1",
 ) -> None:
-    """Let users, (name, token) each, talk at once, each on a socket of its own. All stay until the last is done."""
+    """Let users, each (name, token), talk at once, each on a socket of its own. All stay until the last is done."""
     everyone = list(users)
     door = trio.CapacityLimiter(CONNECTING)
     arrived, done = _Together(len(everyone)), _Together(len(everyone))
@@ -68,7 +68,7 @@ async def crowd(
 
 
 class _Together:
-    """Lets the first one on when the last has come."""
+    """A barrier: the first task goes on when the last has arrived."""
 
     def __init__(self, count: int) -> None:
         self._missing = count
@@ -82,13 +82,13 @@ class _Together:
 
 
 def names(count: int) -> list[tuple[str, str]]:
-    """Users for a :func:`crowd`, where the token is the name."""
+    """Return users for a :func:`crowd`, with the name as the token."""
     return [(f"user-{number}", f"user-{number}") for number in range(count)]
 
 
 @asynccontextmanager
 async def joined(url: str, session: str = "s1", **hello: object) -> AsyncIterator[Client]:
-    """A client of a server in another process, welcomed."""
+    """Return a welcomed client of a server in another process."""
     async with connect(url, compression=None, ping_interval=None, proxy=None, max_size=None) as socket:
         one = Client(socket)
         await one.hello(session, **hello)
@@ -96,7 +96,7 @@ async def joined(url: str, session: str = "s1", **hello: object) -> AsyncIterato
 
 
 class KeptLog(FaultyLog):
-    """A log in memory that outlives its server, for a clock that jumps: no thread works on it."""
+    """A log in memory that outlives its server, for a clock that jumps: it needs no thread."""
 
     def __init__(self) -> None:
         super().__init__(MemoryLog())
@@ -108,11 +108,11 @@ class KeptLog(FaultyLog):
             await super().open()
 
     async def close(self) -> None:
-        """Stay as it is."""
+        """Keep everything."""
 
 
 async def everything(server: Server, session: str = "s1", **hello: object) -> list[Frame]:
-    """All events that a session's log has, as a new client gets them."""
+    """Return all events in the log of a session, as a new client gets them."""
     async with greeted(server, session, **hello) as one:
         return await one.until(one.welcome["latest"]) if one.welcome["latest"] else []
 
@@ -121,12 +121,12 @@ async def everything(server: Server, session: str = "s1", **hello: object) -> li
 
 
 Fields = dict[str, Any]
-"""Names of fields, with the types that they may have."""
+"""Names of fields, with their allowed types."""
 
 
 @attrs.frozen
 class _Shape:
-    """The fields of an event's data that must and that may be there, and its ids."""
+    """The required and optional fields of an event's data, and its ids."""
 
     must: Fields
     may: Fields = attrs.Factory(dict[str, Any])
@@ -154,7 +154,7 @@ _SHAPES = {
 
 
 def well_formed(event: Frame) -> None:
-    """Check one event against the protocol's table: its ids, its fields and their types, nothing beside them."""
+    """Check one event against the protocol's table: its ids, its fields and their types, and no others."""
     shape = _SHAPES[event["type"]]
     ids = event.keys() - {"seq", "type", "ts", "data"}
     assert shape.ids <= ids <= shape.ids | shape.may_ids, event
@@ -181,9 +181,9 @@ def _well_ended(event: Frame) -> None:
 
 
 def in_order(events: Sequence[Frame], first: int = 1, *, open_at_end: bool = False) -> None:
-    """Check a session's events from seq ``first`` on: each well formed, G1 to G5, times that never go back.
+    """Check a session's events from seq ``first`` on: each is well formed, G1 to G5 hold, times never go back.
 
-    ``open_at_end`` says that runs may still go on. Meant for events from 1 on: what was opened before is not known.
+    ``open_at_end`` allows runs that go on. Meant for events from 1 on: runs that were opened before are not known.
     """
     assert [event["seq"] for event in events] == list(range(first, first + len(events)))
     assert [event["ts"] for event in events] == sorted(event["ts"] for event in events)
@@ -223,7 +223,7 @@ def _stands(event: Frame, runs: dict[str, str | None], over: set[str], calls: di
 
 
 def _asked_once(event: Frame, questions: dict[str, str | None]) -> None:
-    """Check that a question is answered or withdrawn once at most, and no more once its run is over (None)."""
+    """Check that a question is answered or withdrawn once at most, and not after the end of its run (None)."""
     kind, run_id = event["type"], event.get("run_id")
     if kind == "input_requested":
         assert event["call_id"] not in questions, event
@@ -235,22 +235,22 @@ def _asked_once(event: Frame, questions: dict[str, str | None]) -> None:
 
 
 def of_run(events: Iterable[Frame], run_id: str) -> list[Frame]:
-    """The events of one run."""
+    """Return the events of one run."""
     return [event for event in events if event.get("run_id") == run_id]
 
 
 def of_type(events: Iterable[Frame], *types: str) -> list[Frame]:
-    """The events of those types."""
+    """Return the events of some types."""
     return [event for event in events if event["type"] in types]
 
 
 def types(events: Iterable[Frame]) -> list[str]:
-    """Their types, in order."""
+    """Return the types of events, in order."""
     return [event["type"] for event in events]
 
 
 def pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
-    """The two events of each call; fails unless each call has its two, in order."""
+    """Return the two events of each call. Fails unless each call has both, in order."""
     in_order(events)
     opened = {event["call_id"]: event for event in of_type(events, "tool_executing")}
     closed = {event["call_id"]: event for event in of_type(events, "tool_completed")}
@@ -261,7 +261,7 @@ def pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
 
 
 def ending(events: list[Frame]) -> dict[str, Any]:
-    """How the only call ended."""
+    """Return the status of the only call."""
     ((_, completed),) = pairs(events).values()
     return {name: value for name, value in completed["data"].items() if name not in ("tool", "duration_ms")}
 

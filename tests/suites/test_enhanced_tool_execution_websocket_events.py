@@ -42,17 +42,17 @@ FOREVER = 1e6
 
 
 async def outcome(one: Client, agent: str, input_: object = None) -> dict[str, Any]:
-    """Run an agent that makes one call; how that ended."""
+    """Run an agent that makes one call. Return how the call ended."""
     await one.completed(await one.start("1", agent, input_))
     return ending(one.events())
 
 
 class Odd(BaseException):
-    """Neither an Exception nor anything that Python knows."""
+    """An exception class that is not an Exception, and that Python does not know."""
 
 
 class Mute(Exception):
-    """Cannot even be printed."""
+    """An exception that cannot be shown."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -84,9 +84,8 @@ FAILURES: list[tuple[BaseException, str, str]] = [
 
 
 @pytest.mark.parametrize(("error", "code", "message"), FAILURES, ids=lambda value: type(value).__name__)
-async def test_a_tool_that_raises_completes_as_error_and_the_agent_gets_what_it_raised(
-    error: BaseException, code: str, message: str
-) -> None:
+async def test_tool_that_raises(error: BaseException, code: str, message: str) -> None:
+    """A tool that raises completes as error, and the agent gets the exception."""
     caught: list[BaseException] = []
 
     async def raises() -> None:
@@ -107,7 +106,9 @@ async def test_a_tool_that_raises_completes_as_error_and_the_agent_gets_what_it_
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), Odd("odd"), GeneratorExit()], ids=repr)
-async def test_what_nobody_catches_ends_its_run_alone_and_every_pair_is_whole(error: BaseException) -> None:
+async def test_uncaught_exception(error: BaseException) -> None:
+    """An uncaught exception ends only its own run, and every call has both events."""
+
     async def raises() -> None:
         raise error
 
@@ -136,7 +137,9 @@ async def test_what_nobody_catches_ends_its_run_alone_and_every_pair_is_whole(er
         await ann.say("and the session lives")
 
 
-async def test_a_timeout_completes_as_timeout_and_raises_tool_timeout(autojump_clock: trio.testing.MockClock) -> None:
+async def test_tool_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    """A timeout completes the call as timeout and raises ToolTimeout."""
+
     async def agent(run: Run) -> str:
         with pytest.raises(ToolTimeout):
             await run.call_tool(trio.sleep, timeout=3, seconds=FOREVER)
@@ -151,9 +154,9 @@ async def test_a_timeout_completes_as_timeout_and_raises_tool_timeout(autojump_c
 
 
 @pytest.mark.parametrize("how", ["cancel", "run timeout", "shutdown"])
-async def test_a_run_that_is_ended_completes_its_calls_first_innermost_first(
-    autojump_clock: trio.testing.MockClock, how: str
-) -> None:
+async def test_calls_of_an_ended_run(autojump_clock: trio.testing.MockClock, how: str) -> None:
+    """A run that is ended completes its calls first, the innermost first."""
+
     async def agent(run: Run) -> None:
         async with run.tool("outer"):
             await run.call_tool(trio.sleep, seconds=FOREVER)
@@ -173,22 +176,24 @@ async def test_a_run_that_is_ended_completes_its_calls_first_innermost_first(
 
 
 async def stubborn() -> str:
-    """Hears of its cancellation and goes on for a while all the same."""
+    """Continue for a while after a cancellation."""
     with trio.CancelScope(shield=True):
         await trio.sleep(20)
     return "finished"
 
 
 async def deaf() -> None:
-    """Never ends, whatever happens around it."""
+    """Never end, in spite of any cancellation."""
     while True:
         with trio.CancelScope(shield=True):
             await trio.sleep(FOREVER)
 
 
-async def test_a_tool_that_ignores_its_cancellation_completes_when_it_ends_and_its_run_is_cancelled(
+async def test_tool_that_ignores_cancellation(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A tool that ignores its cancellation completes when it ends, and its run is cancelled."""
+
     async def agent(run: Run) -> None:
         await run.call_tool(stubborn)
         await run.thinking("after it")
@@ -203,9 +208,11 @@ async def test_a_tool_that_ignores_its_cancellation_completes_when_it_ends_and_i
         assert ending(one.events()) == {"status": "ok", "result": "finished"}
 
 
-async def test_a_tool_that_can_never_be_cancelled_is_ended_with_its_server_and_its_pair_is_whole(
+async def test_tool_that_cannot_be_cancelled(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A tool that can never be cancelled ends with its server, and its call has both events."""
+
     async def agent(run: Run) -> None:
         await run.call_tool(deaf)
 
@@ -220,7 +227,8 @@ async def test_a_tool_that_can_never_be_cancelled_is_ended_with_its_server_and_i
         assert events[-1]["data"]["status"] == "cancelled"
 
 
-async def test_a_thread_that_cannot_be_stopped_is_left_behind_and_its_late_result_reaches_nobody() -> None:
+async def test_late_result_of_a_thread() -> None:
+    """A thread that cannot be stopped is left behind, and its late result is dropped."""
     released, ended = threading.Event(), threading.Event()
 
     def blocks() -> str:
@@ -242,7 +250,9 @@ async def test_a_thread_that_cannot_be_stopped_is_left_behind_and_its_late_resul
         assert "late" not in str(one.events())
 
 
-async def test_every_kind_of_callable_is_a_tool() -> None:
+async def test_kinds_of_tools() -> None:
+    """Every kind of callable can be a tool."""
+
     class Adder:
         async def __call__(self, x: int) -> int:
             return x + 1
@@ -280,7 +290,9 @@ async def test_every_kind_of_callable_is_a_tool() -> None:
         assert [each["data"]["result"] for _, each in calls] == completed["data"]["result"]
 
 
-async def test_arguments_and_results_are_what_they_were_at_that_moment() -> None:
+async def test_values_are_copied() -> None:
+    """Arguments and results are serialised at the moment of the call and of its end."""
+
     @attrs.define
     class Query:
         text: str
@@ -335,9 +347,8 @@ UNSENDABLE: list[tuple[str, Callable[[], object]]] = [
 
 
 @pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
-async def test_arguments_that_cannot_be_sent_are_refused_at_the_call_and_nothing_is_emitted(
-    name: str, make: Callable[[], object]
-) -> None:
+async def test_arguments_that_are_not_json(name: str, make: Callable[[], object]) -> None:
+    """Arguments that are not JSON are refused at the call, and no event is emitted."""
     called: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -355,9 +366,9 @@ async def test_arguments_that_cannot_be_sent_are_refused_at_the_call_and_nothing
 
 
 @pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
-async def test_a_result_that_cannot_be_sent_completes_as_error_and_raises_at_the_call(
-    name: str, make: Callable[[], object]
-) -> None:
+async def test_result_that_is_not_json(name: str, make: Callable[[], object]) -> None:
+    """A result that is not JSON completes the call as error and raises."""
+
     async def returns() -> object:
         return make()
 
@@ -375,7 +386,9 @@ async def test_a_result_that_cannot_be_sent_completes_as_error_and_raises_at_the
         assert errors == ["UnserialisableEvent"] * 2
 
 
-async def test_a_call_is_entered_once() -> None:
+async def test_call_is_entered_once() -> None:
+    """A call can be entered only once."""
+
     async def agent(run: Run) -> None:
         call = run.tool("twice")
         async with call:
@@ -391,7 +404,8 @@ async def test_a_call_is_entered_once() -> None:
         assert len(pairs(one.events())) == 1
 
 
-async def test_two_calls_of_one_tool_at_once_are_told_apart() -> None:
+async def test_concurrent_calls_of_one_tool() -> None:
+    """Two concurrent calls of one tool have different ids."""
     both_in, turns = trio.Event(), {"first": trio.Event(), "second": trio.Event()}
 
     async def tool(name: str) -> str:
@@ -419,7 +433,9 @@ async def test_two_calls_of_one_tool_at_once_are_told_apart() -> None:
         assert results == ["second", "first"]
 
 
-async def test_a_thousand_tools_at_once_each_have_their_pair() -> None:
+async def test_a_thousand_tools() -> None:
+    """A thousand concurrent calls have both events each."""
+
     async def tool(number: int) -> int:
         if number % 5 == 4:
             raise LookupError(number)
@@ -448,7 +464,9 @@ async def test_a_thousand_tools_at_once_each_have_their_pair() -> None:
             assert completed["data"].get("result") == (number if status == "ok" else None)
 
 
-async def test_a_thousand_tools_cancelled_at_once_each_have_their_pair() -> None:
+async def test_a_thousand_cancelled_tools() -> None:
+    """A thousand calls that are cancelled at once have both events each."""
+
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(TOOLS):
@@ -464,7 +482,9 @@ async def test_a_thousand_tools_cancelled_at_once_each_have_their_pair() -> None
         assert len(calls) == TOOLS
 
 
-async def test_tools_of_many_users_at_once_reach_only_their_own_user() -> None:
+async def test_tools_of_many_users() -> None:
+    """The events of concurrent calls of many users reach only their own user."""
+
     async def tool(owner: str, number: int) -> str:
         await trio.lowlevel.checkpoint()
         return f"{owner}/{number}"
@@ -483,7 +503,9 @@ async def test_tools_of_many_users_at_once_reach_only_their_own_user() -> None:
         await crowd(server, names(scaled(50, 500)), talk)
 
 
-async def test_a_crash_of_the_session_interrupts_its_calls_and_the_next_incarnation_says_so() -> None:
+async def test_calls_of_a_crashed_session() -> None:
+    """A crash of the session interrupts its calls, and the next incarnation closes them."""
+
     async def agent(run: Run) -> None:
         async with run.tool("outer"):
             await run.call_tool(trio.sleep_forever)
@@ -503,7 +525,9 @@ async def test_a_crash_of_the_session_interrupts_its_calls_and_the_next_incarnat
 
 
 @pytest.mark.parametrize("append", [1, 2, 3, 4])
-async def test_a_log_that_fails_in_the_middle_of_a_call_leaves_no_half_pair(append: int) -> None:
+async def test_log_that_fails_during_a_call(append: int) -> None:
+    """A log that fails during a call leaves no half pair."""
+
     async def agent(run: Run) -> None:
         for number in range(3):
             await run.call_tool(lookup, number=number)
@@ -533,7 +557,8 @@ async def test_a_log_that_fails_in_the_middle_of_a_call_leaves_no_half_pair(appe
         assert of_type(events, "agent_completed")[-1:] == events[-2:-1] or append == 1
 
 
-async def test_a_kill_of_the_process_interrupts_every_call_and_each_still_has_exactly_one_pair(tmp_path: Path) -> None:
+async def test_calls_of_a_killed_process(tmp_path: Path) -> None:
+    """After a kill of the process every call is interrupted and has exactly one pair of events."""
     process = ServerProcess(tmp_path, "serve", "player:app", apps=player.HERE)
     try:
         async with joined(process.ws_url) as one:

@@ -38,7 +38,7 @@ EVENTS = 60
 
 
 async def talk(run: Run, count: int) -> int:
-    """A run of so many events: its start, its end, a tool's two, and words."""
+    """Emit a number of events: the start, the end, both of a tool, and words."""
     await run.call_tool(noop)
     for number in range(count - 4):
         await run.output(f"{number}")
@@ -49,7 +49,7 @@ async def noop() -> None: ...
 
 
 class Cutting(trio.abc.Stream):
-    """The server's end of a connection, which breaks after so many bytes were sent."""
+    """The server's end of a connection, which breaks after a number of sent bytes."""
 
     def __init__(self, inner: trio.abc.Stream, left: int) -> None:
         self._inner = inner
@@ -74,7 +74,7 @@ class Cutting(trio.abc.Stream):
 
 
 class Tab:
-    """A client that comes back, and that takes nothing on trust: each event is the next one, or a reset was told."""
+    """A client that reconnects and checks each event: it is the next one, or there was a reset."""
 
     def __init__(self, server: Server, **hello: Any) -> None:
         self._server = server
@@ -120,8 +120,8 @@ class Tab:
 
 
 @pytest.mark.parametrize("step", [scaled(41, 7), 211])
-async def test_a_cut_at_any_byte_costs_no_event(step: int, autojump_clock: trio.testing.MockClock) -> None:
-    """Cut after 1 byte, after 1 + step, and so on, while the run goes on and after it."""
+async def test_cut_at_any_byte(step: int, autojump_clock: trio.testing.MockClock) -> None:
+    """A connection that is cut after any number of bytes, during the run and after it, loses no event."""
     async with house(talk).running(port=0) as server:
         run = await server.sessions.get("ada", "s1")
         await run.start("talk", EVENTS)
@@ -140,23 +140,21 @@ async def test_a_cut_at_any_byte_costs_no_event(step: int, autojump_clock: trio.
 
 
 async def pour(run: Run, count: int) -> int:
-    """A run of so many events that a slow reader cannot keep up with."""
+    """Emit more events than a slow reader can keep up with."""
     for number in range(count - 2):
         await run.output(f"{number}:".ljust(5_000, "."))
     return count
 
 
 async def taken(one: Client) -> None:
-    """Read one message, and show that there is life: a ping would come behind everything that waits."""
+    """Read one message, and show that the client is alive: a ping would wait behind the data."""
     await one.receive()
     await one.send("pong")
 
 
 @pytest.mark.parametrize("pause", [0.5, 4, 9])
-async def test_a_slow_reader_that_goes_on_gets_every_event_once_and_costs_no_memory(
-    pause: float, autojump_clock: trio.testing.MockClock
-) -> None:
-    """It falls far behind what is in memory: what it needs is read from the log, and nobody waits for it."""
+async def test_slow_reader(pause: float, autojump_clock: trio.testing.MockClock) -> None:
+    """A slow reader gets every event once, from the log, and costs no memory."""
     async with (
         house(pour, ring_events=8).running(port=0) as server,
         stalled(server, token="ada") as slow,
@@ -175,9 +173,8 @@ async def test_a_slow_reader_that_goes_on_gets_every_event_once_and_costs_no_mem
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
-async def test_a_reader_that_stops_is_told_and_has_the_rest_when_it_comes_back(
-    after: int, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_reader_that_stops(after: int, autojump_clock: trio.testing.MockClock) -> None:
+    """A reader that stops is closed with a reason, and gets the rest when it reconnects."""
     async with (
         house(pour).running(port=0) as server,
         greeted_in_memory(server, token="ada") as quick,
@@ -198,9 +195,10 @@ async def test_a_reader_that_stops_is_told_and_has_the_rest_when_it_comes_back(
         assert len(first) < 300
 
 
-async def test_a_reader_that_stopped_for_longer_than_events_are_kept_is_told_what_it_missed(
+async def test_reader_beyond_retention(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A reader that stopped for longer than events are kept gets a reset."""
     async with house(pour, ring_events=8, retain_events=20).running(port=0) as server:
         async with stalled(server, token="ada") as slow, greeted_in_memory(server, token="ada") as quick:
             await quick.completed(await quick.start("1", "pour", 300))
@@ -216,10 +214,8 @@ async def test_a_reader_that_stopped_for_longer_than_events_are_kept_is_told_wha
 
 
 @pytest.mark.parametrize("which", range(6))
-async def test_a_commit_that_fails_ends_one_session_whose_tab_misses_nothing(
-    which: int, autojump_clock: trio.testing.MockClock
-) -> None:
-    """The which-th commit of Ada fails for good; Bob's events are beside it and go on."""
+async def test_failing_commit(which: int, autojump_clock: trio.testing.MockClock) -> None:
+    """A failing commit ends only its own session, whose tab misses nothing."""
     log = FaultyLog(MemoryLog())
     async with house(talk, log=log, emit_window=8).running(port=0) as server:
         handle = await server.sessions.get("ada", "s1")
@@ -239,7 +235,8 @@ async def test_a_commit_that_fails_ends_one_session_whose_tab_misses_nothing(
         assert not (await verify_log(log)).faults
 
 
-async def test_a_slow_commit_shows_nothing_early_and_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
+async def test_slow_commit(autojump_clock: trio.testing.MockClock) -> None:
+    """No event of a slow commit is delivered before its end, and none is lost."""
     log = FaultyLog(MemoryLog())
     async with house(talk, log=log).running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         hold = log.hold("append")
@@ -256,9 +253,10 @@ async def test_a_slow_commit_shows_nothing_early_and_loses_nothing(autojump_cloc
                 in_order(tab.events())
 
 
-async def test_a_read_that_fails_is_told_with_4006_and_the_next_try_has_it_all(
+async def test_failing_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A failing read of the log closes with 4006, and the next attempt gets everything."""
     log = FaultyLog(MemoryLog())
     async with house(talk, log=log, ring_events=8, idle_seconds=1000).running(port=0) as server:
         await (await server.sessions.get("ada", "s1")).start("talk", EVENTS)
@@ -277,9 +275,8 @@ async def test_a_read_that_fails_is_told_with_4006_and_the_next_try_has_it_all(
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 17, 40])
-async def test_a_session_killed_in_mid_run_is_told_and_its_tab_gets_every_committed_event_once(
-    after: int, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_session_killed_during_a_run(after: int, autojump_clock: trio.testing.MockClock) -> None:
+    """After a session is killed during a run, its tab gets every committed event once."""
     async with house(talk, ask).running(port=0) as server:
         tab = Tab(server)
         async with greeted_in_memory(server, token="ada") as one:
@@ -296,7 +293,7 @@ async def test_a_session_killed_in_mid_run_is_told_and_its_tab_gets_every_commit
 
 
 async def ask(run: Run, count: int) -> None:
-    """Says so much, then waits for ever."""
+    """Emit a number of texts, then wait for ever."""
     for number in range(count):
         await run.output(f"{number}")
     await run.ask_user("And now?")
@@ -306,9 +303,8 @@ async def ask(run: Run, count: int) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 5, EVENTS - 1])
-async def test_what_retention_took_while_a_tab_was_away_is_told(
-    kept: int, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_retention_while_away(kept: int, autojump_clock: trio.testing.MockClock) -> None:
+    """A tab gets a reset if retention took events while it was away."""
     async with house(talk, retain_events=kept).running(port=0) as server:
         handle = await server.sessions.get("ada", "s1")
         await handle.emit("first")
@@ -324,7 +320,8 @@ async def test_what_retention_took_while_a_tab_was_away_is_told(
             assert [event["seq"] for event in events] == list(range(one.welcome["oldest"], EVENTS + 2))
 
 
-async def test_a_log_that_was_lost_is_told_to_every_tab(autojump_clock: trio.testing.MockClock) -> None:
+async def test_lost_log(autojump_clock: trio.testing.MockClock) -> None:
+    """Every tab gets a reset if the log was lost."""
     async with house(talk).running(port=0) as server:
         await (await server.sessions.get("ada", "s1")).start("talk", EVENTS)
         tab = Tab(server)
@@ -342,7 +339,7 @@ async def test_a_log_that_was_lost_is_told_to_every_tab(autojump_clock: trio.tes
 
 
 async def logs() -> dict[StreamKey, tuple[list[bytes], bytes]]:
-    """The lines that real runs of many sessions left, and what is remembered beside them."""
+    """Return the lines of real runs of many sessions, and the data beside them."""
     log = MemoryLog()
     async with house(talk, log=log).running(port=0) as server:
         for number in range(SESSIONS):
@@ -358,7 +355,7 @@ async def logs() -> dict[StreamKey, tuple[list[bytes], bytes]]:
 
 
 async def audited(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tuple[str, str], set[str]]:
-    """The rules that the audit says are broken, by user and session."""
+    """Return the rules that the audit finds broken, by user and session."""
     async with DamagedLog() as log:
         for key, (lines, state) in found.items():
             await log.stored(key, lines, state)
@@ -370,14 +367,15 @@ async def audited(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tup
     return broken
 
 
-async def test_the_audit_of_whole_logs_names_nothing(autojump_clock: trio.testing.MockClock) -> None:
+async def test_audit_of_whole_logs(autojump_clock: trio.testing.MockClock) -> None:
+    """The audit of whole logs finds nothing."""
     assert await audited(await logs()) == {}
 
 
-async def test_the_audit_names_each_missing_event_and_no_session_that_is_whole(
+async def test_audit_finds_missing_events(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A different event is taken out of every second session: each place in a log has its turn."""
+    """The audit finds an event taken out of any place, and names no whole session."""
     found = await logs()
     holed: set[tuple[str, str]] = set()
     for number, (key, (lines, _)) in enumerate(found.items()):
@@ -391,7 +389,7 @@ async def test_the_audit_names_each_missing_event_and_no_session_that_is_whole(
 
 
 def renumbered(lines: list[bytes]) -> list[bytes]:
-    """As a writer would leave them who never knew of the event that is missing."""
+    """Return events numbered as if the missing event had never been."""
     return [orjson.dumps({**orjson.loads(line), "seq": seq}) for seq, line in enumerate(lines, 1)]
 
 
@@ -399,9 +397,8 @@ def renumbered(lines: list[bytes]) -> list[bytes]:
     ("missing", "rule"),
     [("agent_started", "G2"), ("tool_executing", "G3"), ("tool_completed", "G3"), ("agent_completed", "G5")],
 )
-async def test_the_audit_names_a_missing_bracket_even_where_the_numbers_hide_it(
-    missing: str, rule: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_audit_finds_renumbered_gaps(missing: str, rule: str, autojump_clock: trio.testing.MockClock) -> None:
+    """The audit finds a missing start or end, even if the numbers have no gap."""
     found = await logs()
     holed: set[tuple[str, str]] = set()
     for number, (key, (lines, state)) in enumerate(found.items()):

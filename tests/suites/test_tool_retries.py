@@ -29,7 +29,7 @@ FOREVER = 1e6
 
 
 class Flaky:
-    """A tool that fails, then takes too long, then gives what was asked for."""
+    """A tool that first fails, then takes too long, then returns the result."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -58,9 +58,11 @@ async def retried_by_a_library(run: Run, tool: Flaky) -> str:
 
 
 @pytest.mark.parametrize("retried", [retried_by_hand, retried_by_a_library])
-async def test_each_attempt_of_a_retried_call_is_a_pair_of_its_own(
+async def test_attempts_are_calls(
     retried: Callable[[Run, Flaky], Awaitable[str]], autojump_clock: trio.testing.MockClock
 ) -> None:
+    """Each attempt of a retried call has its own pair of events."""
+
     async def agent(run: Run) -> str:
         return await retried(run, Flaky())
 
@@ -76,7 +78,9 @@ async def test_each_attempt_of_a_retried_call_is_a_pair_of_its_own(
         assert order == [id_ for executing, _ in calls for id_ in [executing["call_id"]] * 2]
 
 
-async def test_the_last_failure_of_a_retried_call_is_the_runs(autojump_clock: trio.testing.MockClock) -> None:
+async def test_last_failure(autojump_clock: trio.testing.MockClock) -> None:
+    """The failure of the last attempt is the failure of the run."""
+
     async def fails() -> None:
         raise ConnectionError("busy")
 
@@ -90,8 +94,8 @@ async def test_the_last_failure_of_a_retried_call_is_the_runs(autojump_clock: tr
         assert [each["data"]["status"] for _, each in pairs(one.events()).values()] == ["error"] * 4
 
 
-async def test_retries_inside_a_tool_are_one_call(autojump_clock: trio.testing.MockClock) -> None:
-    """With the library's decorator on the tool: one pair over all attempts, under the tool's own name."""
+async def test_retries_inside_a_tool(autojump_clock: trio.testing.MockClock) -> None:
+    """Retries by a decorator on the tool are one call under the tool's own name."""
     tool = Flaky()
 
     @tenacity.retry(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(1))
@@ -110,7 +114,9 @@ async def test_retries_inside_a_tool_are_one_call(autojump_clock: trio.testing.M
 
 
 @pytest.mark.parametrize("how", ["cancel", "run timeout"])
-async def test_a_run_that_is_ended_is_not_retried(autojump_clock: trio.testing.MockClock, how: str) -> None:
+async def test_ended_run_is_not_retried(autojump_clock: trio.testing.MockClock, how: str) -> None:
+    """A run that was ended does not retry its call."""
+
     async def agent(run: Run) -> None:
         await tenacity.AsyncRetrying(wait=tenacity.wait_fixed(1))(run.call_tool, trio.sleep, seconds=FOREVER)
 

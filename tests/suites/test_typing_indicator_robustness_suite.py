@@ -39,11 +39,11 @@ USERS, TOGGLES = 50, 20
 REFRESHES = scaled(20, 200)
 
 Change = tuple[str, str, bool]
-"""Who (user or agent), which (connection or run), and whether they type now."""
+"""The kind of a typist (user or agent), its id (connection or run), and whether it types now."""
 
 
 async def typist(run: Run, ending: str) -> str:
-    """Types, waits to be told, ends as it is told."""
+    """Type, wait for an answer, and end as it says."""
     run.typing(active=True)
     await run.thinking("typing")
     if ending == "wait":
@@ -55,7 +55,7 @@ async def typist(run: Run, ending: str) -> str:
 
 
 async def chorus(run: Run) -> None:
-    """It types, and so does its sub-agent, which ends first."""
+    """Type, together with a sub-agent that ends first."""
     run.typing(active=True)
     async with run.subrun("second voice") as child:
         child.typing(active=True)
@@ -64,25 +64,25 @@ async def chorus(run: Run) -> None:
 
 
 async def runaway(run: Run) -> None:
-    """A sub-agent that is still typing when its parent returns."""
+    """Return while a sub-agent is still typing."""
     child = run.subrun("left behind")
     (await child.__aenter__()).typing(active=True)
 
 
 async def fidget(run: Run, toggles: int) -> None:
-    """Toggles without a pause."""
+    """Toggle typing without a pause."""
     for number in range(toggles):
         run.typing(active=number % 2 == 0)
     await run.output("done")
 
 
 def typing_house(**settings_: Any) -> Greenroom:
-    """A server whose clients may be silent for a long time: nothing here is about that."""
+    """Return a server whose clients may be silent for a long time: silence is not tested here."""
     return house(typist, chorus, runaway, fidget, **{"ping_seconds": 10_000, **settings_})
 
 
 def changes(one: Client) -> list[Change]:
-    """All that this tab was told about typing."""
+    """Return all typing changes that this tab received."""
     told = [frame["data"] for frame in one.frames if frame["type"] == "signal" and frame["name"] == "typing"]
     assert all(data.keys() == {"by", "id", "active"} for data in told)
     return [(data["by"], data["id"], data["active"]) for data in told]
@@ -92,7 +92,7 @@ _HEARD: WeakKeyDictionary[Client, int] = WeakKeyDictionary()
 
 
 async def heard(one: Client) -> list[Change]:
-    """What this tab was told about typing since it was last asked; for virtual time, which waits for nobody."""
+    """Return the typing changes since the last call. For virtual time, which waits for no task."""
     with trio.move_on_after(0.001):
         while True:
             await one.raw()
@@ -120,7 +120,8 @@ def who_types(server: Server) -> int:
 # On, off, and time
 
 
-async def test_on_and_off_are_told_once_to_every_tab(autojump_clock: trio.testing.MockClock) -> None:
+async def test_changes_reach_every_tab(autojump_clock: trio.testing.MockClock) -> None:
+    """On and off reach every tab once each."""
     async with typing_house().running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(4)]
         for active, expected in ((True, on), (False, off), (True, on), (False, off)):
@@ -131,9 +132,10 @@ async def test_on_and_off_are_told_once_to_every_tab(autojump_clock: trio.testin
         assert [await heard(tab) for tab in tabs[1:]] == [[], [], []]
 
 
-async def test_typing_ends_5_seconds_after_its_last_renewal_to_the_moment(
+async def test_typing_expires(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """Typing ends exactly 5 seconds after its last renewal."""
     async with (
         typing_house().running(port=0) as server,
         greeted_in_memory(server, token="ada") as watcher,
@@ -151,7 +153,8 @@ async def test_typing_ends_5_seconds_after_its_last_renewal_to_the_moment(
         assert who_types(server) == 0
 
 
-async def test_typing_seconds_is_a_setting(autojump_clock: trio.testing.MockClock) -> None:
+async def test_typing_seconds(autojump_clock: trio.testing.MockClock) -> None:
+    """The time is the setting ``typing_seconds``."""
     async with (
         typing_house(typing_seconds=0.5).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -163,7 +166,8 @@ async def test_typing_seconds_is_a_setting(autojump_clock: trio.testing.MockCloc
         assert await heard(one) == [off(one)]
 
 
-async def test_each_typist_has_time_of_their_own(autojump_clock: trio.testing.MockClock) -> None:
+async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -> None:
+    """Each typist has its own time."""
     async with typing_house().running(port=0) as server, AsyncExitStack() as stack:
         watcher = await stack.enter_async_context(greeted_in_memory(server, token="ada"))
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(6)]
@@ -188,8 +192,8 @@ async def test_each_typist_has_time_of_their_own(autojump_clock: trio.testing.Mo
         max_size=25,
     )
 )
-def test_what_a_tab_is_told_is_what_a_model_says(steps: list[tuple[int, bool, float]]) -> None:
-    """A model of three tabs: each types until it stops, or until 5 s have passed."""
+def test_model_of_typing(steps: list[tuple[int, bool, float]]) -> None:
+    """Three tabs receive the changes of a model in which each types until it stops, or for 5 s."""
 
     async def played() -> None:
         async with typing_house(commands_burst=100).running(port=0) as server, AsyncExitStack() as stack:
@@ -211,7 +215,7 @@ def test_what_a_tab_is_told_is_what_a_model_says(steps: list[tuple[int, bool, fl
 
 
 def _expired(until: dict[str, float]) -> list[str]:
-    """Who stopped by now, in that order; they are taken out."""
+    """Remove and return the typists who have stopped by now, in order."""
     over = sorted((at, who) for who, at in until.items() if at <= trio.current_time())
     for _, who in over:
         del until[who]
@@ -238,14 +242,15 @@ async def flooded(one: Client) -> None:
 
 
 async def silent(one: Client) -> None:
-    """Says nothing more; it is closed long after its typing has ended, which must not be told again."""
+    """Send nothing more. The close comes long after the end of typing, which must not be repeated."""
     assert (await one.ended()).code == 4002
 
 
 @pytest.mark.parametrize("end", [closed, refused, flooded])
-async def test_typing_ends_at_once_when_its_connection_does(
+async def test_closed_connection_ends_typing(
     end: Callable[[Client], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
+    """Typing ends at once when its connection is closed."""
     async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         async with greeted_in_memory(server, token="ada") as one:
             await one.send("typing", active=True)
@@ -257,7 +262,8 @@ async def test_typing_ends_at_once_when_its_connection_does(
         assert who_types(server) == 0
 
 
-async def test_a_cut_without_a_close_ends_typing_too(autojump_clock: trio.testing.MockClock) -> None:
+async def test_cut_connection_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
+    """Typing ends when its connection is cut without a close."""
     async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
@@ -270,9 +276,10 @@ async def test_a_cut_without_a_close_ends_typing_too(autojump_clock: trio.testin
             assert await heard(watcher) == [off(one)]
 
 
-async def test_typing_that_ended_by_time_is_not_told_again_when_its_connection_ends(
+async def test_expired_typing_is_not_repeated(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """Typing that expired is not ended again by the end of its connection."""
     async with (
         typing_house(ping_seconds=25, pong_seconds=10).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -287,7 +294,8 @@ async def test_typing_that_ended_by_time_is_not_told_again_when_its_connection_e
             assert await heard(watcher) == [off(one)]
 
 
-async def test_a_refresh_leaves_nothing_of_the_tab_before_it(autojump_clock: trio.testing.MockClock) -> None:
+async def test_refresh_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
+    """After a refresh nothing is left of the old tab's typing."""
     async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         seen: set[str] = set()
         for _ in range(REFRESHES):
@@ -303,10 +311,10 @@ async def test_a_refresh_leaves_nothing_of_the_tab_before_it(autojump_clock: tri
         assert who_types(server) == 0
 
 
-async def test_typing_sent_in_the_last_breath_of_a_connection_is_never_stuck(
+async def test_late_typing_frame(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The frame may still lie in the session's mailbox when its connection is gone."""
+    """A typing frame that is handled after the end of its connection does not stay on."""
     async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         for _ in range(REFRESHES):
             async with greeted_in_memory(server, token="ada") as one:
@@ -319,7 +327,8 @@ async def test_typing_sent_in_the_last_breath_of_a_connection_is_never_stuck(
             assert who_types(server) == 0
 
 
-async def test_a_connection_that_is_not_greeted_types_to_nobody(autojump_clock: trio.testing.MockClock) -> None:
+async def test_typing_before_the_welcome(autojump_clock: trio.testing.MockClock) -> None:
+    """A connection without a welcome cannot type."""
     async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         async with memory_client(server) as one:
             await one.send("typing", active=True)
@@ -328,9 +337,8 @@ async def test_a_connection_that_is_not_greeted_types_to_nobody(autojump_clock: 
 
 
 @pytest.mark.parametrize("active", [None, 1, "true", [], {}])
-async def test_typing_that_is_neither_true_nor_false_is_a_bad_frame(
-    active: object, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_bad_typing_frame(active: object, autojump_clock: trio.testing.MockClock) -> None:
+    """Typing that is no boolean is a bad frame."""
     async with (
         typing_house().running(port=0) as server,
         greeted_in_memory(server, token="ada") as watcher,
@@ -345,9 +353,8 @@ async def test_typing_that_is_neither_true_nor_false_is_a_bad_frame(
 
 
 @pytest.mark.parametrize("ending", ["ok", "error", "timeout", "cancelled"])
-async def test_an_agents_typing_ends_with_its_run_however_that_ends(
-    ending: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_agent_typing_ends_with_its_run(ending: str, autojump_clock: trio.testing.MockClock) -> None:
+    """An agent's typing ends with its run, in every outcome."""
     async with (
         typing_house(run_seconds=60).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -374,9 +381,10 @@ async def test_an_agents_typing_ends_with_its_run_however_that_ends(
             assert off(other) not in told, "a run's end ended the user's own typing"
 
 
-async def test_a_sub_agents_typing_ends_with_itself_and_its_parents_goes_on(
+async def test_sub_agent_typing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A sub-agent's typing ends with its run, and its parent's goes on."""
     async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         run_id = await one.start("1", "chorus")
         (_, first, _), (_, child, _) = await heard(one)
@@ -390,9 +398,10 @@ async def test_a_sub_agents_typing_ends_with_itself_and_its_parents_goes_on(
         assert who_types(server) == 0
 
 
-async def test_a_sub_agent_that_was_left_open_types_no_longer_than_its_parent_lives(
+async def test_open_sub_agent_typing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """The typing of a sub-agent that was left open ends with its parent."""
     async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         await one.completed(await one.start("1", "runaway"))
         await heard(one)
@@ -400,7 +409,8 @@ async def test_a_sub_agent_that_was_left_open_types_no_longer_than_its_parent_li
         assert who_types(server) == 0
 
 
-async def test_a_crash_of_the_session_leaves_nobody_typing(autojump_clock: trio.testing.MockClock) -> None:
+async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
+    """A crash of the session ends all typing."""
     async with typing_house().running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one:
             await one.send("typing", active=True)
@@ -420,7 +430,8 @@ async def test_a_crash_of_the_session_leaves_nobody_typing(autojump_clock: trio.
 # Who else
 
 
-async def test_typing_reaches_no_other_user_and_no_other_session(autojump_clock: trio.testing.MockClock) -> None:
+async def test_typing_stays_in_its_session(autojump_clock: trio.testing.MockClock) -> None:
+    """Typing reaches no other user and no other session."""
     async with (
         typing_house().running(port=0) as server,
         greeted_in_memory(server, token="ada") as ada,
@@ -438,8 +449,8 @@ async def test_typing_reaches_no_other_user_and_no_other_session(autojump_clock:
             assert not {who for _, who, _ in changes(one)} & {who for other in others for _, who, _ in changes(other)}
 
 
-async def test_a_newcomers_welcome_and_what_follows_make_one_story(autojump_clock: trio.testing.MockClock) -> None:
-    """Whoever joins while others toggle hears of each from the state that the welcome said."""
+async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock) -> None:
+    """The changes that a new tab receives continue from the state in its welcome, while others toggle."""
     async with typing_house(commands_burst=10_000).running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(3)]
 
@@ -465,7 +476,8 @@ async def test_a_newcomers_welcome_and_what_follows_make_one_story(autojump_cloc
                 await trio.lowlevel.checkpoint()
 
 
-async def test_50_users_toggle_20_times_each_and_every_tab_sees_its_own_in_order() -> None:
+async def test_many_typists() -> None:
+    """Of 50 users who toggle 20 times, each tab receives its own session's changes in order."""
     async with typing_house().running(port=0) as server, trio.open_nursery() as nursery:
 
         async def toggle(name: str) -> None:
@@ -488,10 +500,10 @@ async def test_50_users_toggle_20_times_each_and_every_tab_sees_its_own_in_order
 # A tab that is slow
 
 
-async def test_a_tab_that_cannot_be_written_to_misses_nobodys_newest_state(
+async def test_blocked_tab_gets_newest_states(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Ada's off must not be pushed out by what an agent fidgets behind it: she would be seen typing for ever."""
+    """A blocked tab gets the newest state of every typist: many changes of one do not push out the off of another."""
     async with typing_house(slow_seconds=100).running(port=0) as server, greeted_in_memory(server, token="ada") as ada:
         ours, theirs = trio.testing.lockstep_stream_pair()
         async with trio.open_nursery() as nursery:
@@ -517,7 +529,8 @@ async def test_a_tab_that_cannot_be_written_to_misses_nobodys_newest_state(
 # Nothing of it stays
 
 
-async def test_typing_has_no_seq_and_moves_no_position(autojump_clock: trio.testing.MockClock) -> None:
+async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) -> None:
+    """Typing has no seq and moves no position."""
     async with typing_house(commands_burst=10_000).running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one, greeted_in_memory(server, token="ada") as watcher:
             for number in range(30):
@@ -546,7 +559,8 @@ async def test_typing_has_no_seq_and_moves_no_position(autojump_clock: trio.test
         }
 
 
-async def test_whoever_typed_and_left_keeps_no_session_in_memory(autojump_clock: trio.testing.MockClock) -> None:
+async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -> None:
+    """A typist who has left keeps no session in memory."""
     async with typing_house(idle_seconds=20).running(port=0) as server:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
@@ -560,7 +574,8 @@ async def test_whoever_typed_and_left_keeps_no_session_in_memory(autojump_clock:
         assert trio.lowlevel.current_statistics().tasks_living == before
 
 
-async def test_no_task_watches_the_time_when_nobody_types(autojump_clock: trio.testing.MockClock) -> None:
+async def test_no_timer_without_typists(autojump_clock: trio.testing.MockClock) -> None:
+    """Without typists there is no task that watches the time."""
     async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
@@ -575,7 +590,8 @@ async def test_no_task_watches_the_time_when_nobody_types(autojump_clock: trio.t
         await gone(server)
 
 
-async def test_real_sockets_that_are_cut_in_mid_typing_leave_nobody_typing() -> None:
+async def test_cut_sockets_end_typing() -> None:
+    """Real sockets that are cut while typing leave no typist."""
     async with typing_house().running(port=0) as server, greeted(server, token="ada") as watcher:
         for _ in range(20):
             async with client(server) as one:

@@ -40,12 +40,12 @@ SERVICES = {
     ),
     *("Endpoint", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory"),
 }
-"""What all sessions share, by class: the walk ends there. Trio's own objects end it too."""
+"""Classes that all sessions share. The walk ends there, and at trio's own objects."""
 IMMUTABLE = (str, bytes, int, float, bool, type(None), type, types.ModuleType, types.CodeType, types.FunctionType)
 
 
 def reached(start: object) -> dict[int, object]:
-    """Everything that can be reached from there, up to the shared services."""
+    """Return every object that can be reached from one, up to the shared services."""
     found: dict[int, object] = {}
     left = [start]
     while left:
@@ -61,7 +61,7 @@ def reached(start: object) -> dict[int, object]:
 
 
 def can_change(each: object) -> bool:
-    """Whether it is a container or one of the server's own objects that is not frozen."""
+    """Return whether an object is a container, or an object of the server that is not frozen."""
     if isinstance(each, (list, dict, set, bytearray)):
         return True
     kind = type(each)
@@ -74,7 +74,9 @@ async def secretive(run: Run, secret: str) -> str:
     return secret
 
 
-async def test_each_run_sees_its_own_context_wherever_its_code_runs() -> None:
+async def test_context_of_a_run() -> None:
+    """A run's code sees its own context in tasks, threads, tools and sub-agents."""
+
     async def looks(run: Run, secret: str) -> str:
         seen: list[RunContext | None] = [current_run(), await trio.to_thread.run_sync(current_run)]
 
@@ -110,7 +112,8 @@ async def test_each_run_sees_its_own_context_wherever_its_code_runs() -> None:
         assert current_run() is None
 
 
-async def test_nothing_that_can_change_is_reachable_from_the_runs_of_two_users() -> None:
+async def test_no_shared_mutable_object() -> None:
+    """No mutable object is reachable from the runs of two users."""
     live: dict[str, Run] = {}
 
     async def stays(run: Run, secret: str) -> None:
@@ -135,7 +138,8 @@ async def test_nothing_that_can_change_is_reachable_from_the_runs_of_two_users()
         assert id(live["ada"]) not in theirs
 
 
-async def test_a_crash_leaves_no_context_and_harms_no_other_user(autojump_clock: trio.testing.MockClock) -> None:
+async def test_context_after_a_crash(autojump_clock: trio.testing.MockClock) -> None:
+    """A crash leaves no context behind and harms no other user."""
     contexts: list[RunContext | None] = []
 
     async def waits(run: Run) -> None:
@@ -167,7 +171,8 @@ def live_runs() -> list[Run]:
     return [each for each in gc.get_objects() if type(each) is Run]
 
 
-async def test_a_reaped_session_is_held_by_nobody_and_comes_back(autojump_clock: trio.testing.MockClock) -> None:
+async def test_reaped_session_is_freed(autojump_clock: trio.testing.MockClock) -> None:
+    """A session that left memory is referenced by no object, and can come back."""
     others = live_runs()  # whatever other tests still hold
     async with house(secretive, idle_seconds=10).running(port=0) as server:
         for _ in range(3):
@@ -181,7 +186,9 @@ async def test_a_reaped_session_is_held_by_nobody_and_comes_back(autojump_clock:
                 assert len(await one.until(3)) % 3 == 0
 
 
-async def test_no_log_record_of_one_user_carries_a_word_of_another(caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_records_of_two_users(caplog: pytest.LogCaptureFixture) -> None:
+    """No log record about one user has a word of another."""
+
     async def fails(run: Run, secret: str) -> None:
         raise ValueError(f"{secret} of {run.user}")
 

@@ -41,7 +41,7 @@ async def look(what: str) -> str:
 
 
 async def proof(run: Run, rounds: int) -> str:
-    """All five required events, some of them ``rounds`` times, and words that only this user's agent says."""
+    """Emit all five required events, some of them ``rounds`` times, with words of this user only."""
     for number in range(rounds):
         await run.thinking(f"{run.user} thinks {number}")
         await run.call_tool(look, what=f"{run.user} {number}")
@@ -62,7 +62,7 @@ def signed(count: int) -> list[tuple[str, str]]:
 
 
 def owned(one: Client, user: str, rounds: int, run_id: str) -> None:
-    """Check that everything this client ever got is of that one run of that user, and that nothing is missing."""
+    """Check that this client received exactly the events of one run of one user, without a gap."""
     events = one.events()
     in_order(events)
     assert of_run(events, run_id) == events
@@ -81,7 +81,8 @@ def owned(one: Client, user: str, rounds: int, run_id: str) -> None:
     assert events[-1]["data"]["result"] == user
 
 
-async def test_from_a_token_to_the_last_event_each_user_of_a_crowd_gets_exactly_its_own() -> None:
+async def test_crowd_from_token_to_last_event() -> None:
+    """Each user of a crowd gets exactly its own events."""
     done: set[str] = set()
 
     async def talk(name: str, one: Client) -> None:
@@ -98,7 +99,9 @@ async def test_from_a_token_to_the_last_event_each_user_of_a_crowd_gets_exactly_
     assert len(done) == USERS
 
 
-async def test_every_tab_of_each_user_gets_the_same_and_all_of_it() -> None:
+async def test_tabs_of_each_user() -> None:
+    """All tabs of a user get all its events."""
+
     async def talk(name: str, one: Client) -> None:
         async with greeted(server, token=AUTH.issue(name, 60)) as second:
             run_id = await one.start("1", "proof", 3)
@@ -111,7 +114,9 @@ async def test_every_tab_of_each_user_gets_the_same_and_all_of_it() -> None:
         await crowd(server, signed(TABS), talk)
 
 
-async def test_a_crowd_that_leaves_in_the_middle_and_comes_back_misses_nothing_and_gets_nothing_twice() -> None:
+async def test_crowd_that_reconnects() -> None:
+    """A crowd that leaves during its runs and comes back gets every event once."""
+
     async def user(server: Server, name: str, token: str) -> None:
         async with greeted(server, token=token) as one:
             run_id = await one.start("1", "proof", 30)
@@ -140,7 +145,8 @@ async def test_a_crowd_that_leaves_in_the_middle_and_comes_back_misses_nothing_a
             nursery.start_soon(user, server, name, token)
 
 
-async def test_what_happened_while_no_tab_was_there_is_all_there_for_the_one_that_comes() -> None:
+async def test_events_without_a_tab() -> None:
+    """Events of a time without a tab are there for the next tab."""
     app = stage()
     async with app.running(port=0) as server:
         for name, _ in signed(TABS):
@@ -154,7 +160,8 @@ async def test_what_happened_while_no_tab_was_there_is_all_there_for_the_one_tha
         await crowd(server, signed(TABS), talk)
 
 
-async def test_the_position_of_another_users_log_opens_nothing() -> None:
+async def test_foreign_position() -> None:
+    """The position of another user's log opens nothing."""
     async with stage().running(port=0) as server:
         async with greeted(server, token=AUTH.issue("ann", 60)) as ann:
             await ann.completed(await ann.start("1", "proof", 3))
@@ -168,7 +175,8 @@ async def test_the_position_of_another_users_log_opens_nothing() -> None:
             assert types(await eve.until(1)) == ["user_message"]
 
 
-async def test_the_ids_of_another_users_run_and_question_are_unknown() -> None:
+async def test_foreign_ids() -> None:
+    """The ids of another user's run and question are unknown."""
     async with (
         stage().running(port=0) as server,
         greeted(server, token=AUTH.issue("ann", 60)) as ann,
@@ -195,7 +203,7 @@ def unsigned(claims: dict[str, Any]) -> str:
 
 
 DAY = 86_400
-"""Seconds: tokens are made when tests are collected, and used whenever their test has its turn."""
+"""Seconds. Tokens are made when tests are collected, and used when their test runs."""
 
 
 def token_of(key: str = KEY, **claims: object) -> str:
@@ -224,7 +232,8 @@ BAD: dict[str, tuple[object, int]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_bad_token_gets_its_code_and_no_event(name: str) -> None:
+async def test_bad_token(name: str) -> None:
+    """A bad token gets its close code and no event."""
     token, code = BAD[name]
     app = stage()
     async with app.running(port=0) as server:
@@ -239,7 +248,9 @@ async def test_a_bad_token_gets_its_code_and_no_event(name: str) -> None:
         assert len(server.sessions.of()) == 1
 
 
-async def test_a_crowd_in_which_every_other_token_is_forged_serves_only_the_honest() -> None:
+async def test_crowd_with_forged_tokens() -> None:
+    """Of a crowd with forged tokens only the users with valid tokens are served."""
+
     async def honest(name: str, one: Client) -> None:
         run_id = await one.start("1", "proof", 2)
         await one.completed(run_id)

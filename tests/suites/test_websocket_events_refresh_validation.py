@@ -38,7 +38,7 @@ REFRESHES = 10
 
 
 def wait_for_events(tab: ConversationPage, count: int) -> None:
-    """Wait until the page has that many events, all of them, once each."""
+    """Wait until the page has a number of events, each once."""
     tab.page.wait_for_function("count => window.greenroomDemo?.events.length >= count", arg=count)
     tab.assert_each_event_once_in_order()
     assert len(tab.events()) == count
@@ -50,7 +50,8 @@ def answer(tab: ConversationPage) -> None:
     tab.expect_status("ok")
 
 
-def test_a_refresh_before_during_and_after_a_run_costs_nothing(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_refresh_around_a_run(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """A refresh before, during and after a run loses and repeats no event."""
     tab = open_tab(stage.url)
     tab.page.reload()
     tab.expect_state("live")
@@ -70,8 +71,8 @@ def test_a_refresh_before_during_and_after_a_run_costs_nothing(stage: ServerProc
     assert tab.errors == []
 
 
-def test_ten_refreshes_in_a_row_cost_nothing(stage: ServerProcess, open_tab: OpenTab) -> None:
-    """Some of them before the page has even connected."""
+def test_ten_refreshes(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """Ten refreshes in a row, some before the page has connected, lose and repeat no event."""
     tab = open_tab(stage.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
@@ -85,7 +86,8 @@ def test_ten_refreshes_in_a_row_cost_nothing(stage: ServerProcess, open_tab: Ope
     expect(tab.find(".turn")).to_have_count(1)
 
 
-def test_connections_that_a_killed_server_cut_cost_nothing(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_connections_of_a_killed_server(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """Connections that a killed server cut lose and repeat no event."""
     first = open_tab(stage.url)
     first.ask(SCRIPT)
     wait_for_events(first, BEFORE_THE_QUESTION)
@@ -105,7 +107,8 @@ def test_connections_that_a_killed_server_cut_cost_nothing(stage: ServerProcess,
     assert first.events() == second.events()
 
 
-def test_a_second_tab_has_what_the_first_has_and_neither_has_it_twice(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_second_tab(stage: ServerProcess, open_tab: OpenTab) -> None:
+    """A second tab has the events of the first, and neither has one twice."""
     first = open_tab(stage.url)
     first.ask(SCRIPT)
     wait_for_events(first, BEFORE_THE_QUESTION)
@@ -119,7 +122,8 @@ def test_a_second_tab_has_what_the_first_has_and_neither_has_it_twice(stage: Ser
 
 
 @pytest.mark.parametrize("during", [True, False])
-def test_back_and_forward_cost_nothing(stage: ServerProcess, open_tab: OpenTab, during: bool) -> None:
+def test_back_and_forward(stage: ServerProcess, open_tab: OpenTab, during: bool) -> None:
+    """Going back and forward loses and repeats no event."""
     tab = open_tab(stage.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
@@ -147,7 +151,7 @@ def wire(stage: ServerProcess) -> Iterator[Wire]:
 
 @pytest.fixture
 def far_away(chromium: Browser, wire: Wire) -> Iterator[BrowserContext]:
-    """A browser whose WebSockets go over the wire."""
+    """Return a browser whose WebSockets go over the wire."""
     context = chromium.new_context(bypass_csp=True)  # the page's policy knows the server's own port alone
     context.add_init_script(wire.script())
     yield context
@@ -155,7 +159,7 @@ def far_away(chromium: Browser, wire: Wire) -> Iterator[BrowserContext]:
 
 
 def set_offline(tab: ConversationPage, wire: Wire, *, offline: bool) -> None:
-    """Cut the network under a tab, or mend it: its page is told, its connection is gone, nothing gets through."""
+    """Cut the network under a tab, or mend it. The page is notified, and its connection is cut."""
     if offline:
         wire.cut()
     else:
@@ -165,10 +169,10 @@ def set_offline(tab: ConversationPage, wire: Wire, *, offline: bool) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 5])
-def test_a_network_that_is_gone_for_a_while_costs_nothing(
+def test_network_outage(
     stage: ServerProcess, far_away: BrowserContext, user: BrowserContext, wire: Wire, times: int
 ) -> None:
-    """What happened meanwhile is there afterwards, and what was asked meanwhile is asked, once."""
+    """After an outage of the network the page has all events, and its questions are asked once."""
     tab = ConversationPage(far_away.new_page(), stage.url)
     assert wire.carried == 1
     tab.ask(SCRIPT)
@@ -190,10 +194,8 @@ def test_a_network_that_is_gone_for_a_while_costs_nothing(
     expect(tab.find(".turn")).to_have_count(1 + times)
 
 
-def test_a_refresh_without_a_network_costs_nothing_once_it_is_back(
-    stage: ServerProcess, far_away: BrowserContext, wire: Wire
-) -> None:
-    """The page itself comes, from a cache or a server that is still reached; its WebSocket does not."""
+def test_refresh_during_an_outage(stage: ServerProcess, far_away: BrowserContext, wire: Wire) -> None:
+    """A page that is refreshed while its WebSocket cannot connect has all events once the network is back."""
     tab = ConversationPage(far_away.new_page(), stage.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
@@ -212,7 +214,7 @@ def test_a_refresh_without_a_network_costs_nothing_once_it_is_back(
 
 @pytest.fixture(scope="module")
 def caching(chromium: Browser) -> Iterator[Browser]:
-    """The same browser as people have it: Playwright's has no back/forward cache."""
+    """Return the browser with the back/forward cache that Playwright switches off."""
     browser = chromium.browser_type.launch(
         executable_path=require("chromium"), args=QUIET, ignore_default_args=["--disable-back-forward-cache"]
     )
@@ -227,16 +229,16 @@ WATCH = """() => {
     greenroomDemo.client.addEventListener("state", ({ detail }) => seen.states.push(detail.state));
 }"""
 RESTORED = {"hidden": [True], "shown": [True], "states": ["waiting", "connecting", "live"]}
-"""The page is the one that was left (it still has what it saw), and its client left and came back with it."""
+"""Whether the page is the one that was left (it kept its events), and its client stopped and started with it."""
 
 
 def go_away(tab: ConversationPage, stage: ServerProcess) -> None:
-    """To another page of the same server."""
+    """Go to another page of the same server."""
     tab.page.goto(f"{stage.url}icon.svg")
 
 
 def come_back(tab: ConversationPage) -> dict[str, list[object]]:
-    """To the page that was left; what it saw since it was last looked at."""
+    """Go back to the page. Return the events that it received since the last look."""
     # Not go_back(): it waits for a page that is loaded, and this one is not.
     tab.page.evaluate("history.back()")
     tab.page.wait_for_function("() => window.seen?.states.at(-1) === 'live'")
@@ -247,9 +249,8 @@ def come_back(tab: ConversationPage) -> dict[str, list[object]]:
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "the end of the run", "another run"])
-def test_a_page_that_is_restored_from_the_back_forward_cache_goes_on_where_it_was(
-    stage: ServerProcess, caching: Browser, user: BrowserContext, meanwhile: str
-) -> None:
+def test_back_forward_cache(stage: ServerProcess, caching: Browser, user: BrowserContext, meanwhile: str) -> None:
+    """A page that is restored from the back/forward cache continues where it was."""
     context = caching.new_context()
     tab = ConversationPage(context.new_page(), stage.url)
     tab.ask(SCRIPT)

@@ -77,14 +77,16 @@ TRIP_JSON = {
 
 
 async def emitted(agent: Any, input_: object = None, *more: Any) -> list[Frame]:
-    """The events of one run of the agent, on a real socket, each well formed and in order."""
+    """Return the events of one run of the agent on a real socket, each well formed and in order."""
     async with house(agent, *more).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", agent.__name__, input_))
         in_order(one.events())
         return one.events()
 
 
-async def test_every_event_type_is_well_formed_and_reads_back_to_the_same_data() -> None:
+async def test_event_types_round_trip() -> None:
+    """Every event type is well formed, and the client reads it back to the same data."""
+
     async def child(run: Run) -> None:
         await run.custom("of a child")
 
@@ -155,7 +157,9 @@ async def test_every_event_type_is_well_formed_and_reads_back_to_the_same_data()
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_what_agents_return_becomes_what_it_holds(value: object, expected: object) -> None:
+async def test_values_of_agents(value: object, expected: object) -> None:
+    """Objects that agents emit become the values that they hold."""
+
     async def returns() -> object:
         return value
 
@@ -220,7 +224,8 @@ UNSENDABLE: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("name", UNSENDABLE)
-async def test_what_is_not_json_raises_at_its_line_and_emits_nothing(name: str) -> None:
+async def test_values_that_are_not_json(name: str) -> None:
+    """A value that is not JSON raises at its line, and emits nothing."""
     raised: list[str] = []
 
     async def agent(run: Run) -> str:
@@ -249,7 +254,9 @@ async def test_what_is_not_json_raises_at_its_line_and_emits_nothing(name: str) 
 
 
 @pytest.mark.parametrize("name", UNSENDABLE)
-async def test_a_run_that_returns_what_is_not_json_ends_as_error_and_its_session_lives(name: str) -> None:
+async def test_result_that_is_not_json(name: str) -> None:
+    """A run whose result is not JSON ends as error, and its session goes on."""
+
     async def agent(run: Run) -> object:
         return UNSENDABLE[name]()
 
@@ -273,7 +280,8 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-async def test_text_of_every_kind_comes_through_as_it_was_in_both_directions(name: str) -> None:
+async def test_texts_round_trip(name: str) -> None:
+    """Text of every script arrives unchanged, in both directions."""
     text = TEXTS[name]
 
     async def agent(run: Run, given: str) -> dict[str, str]:
@@ -296,7 +304,9 @@ async def test_text_of_every_kind_comes_through_as_it_was_in_both_directions(nam
 
 @pytest.mark.parametrize("emit", ["thinking", "output"])
 @pytest.mark.parametrize("value", ["\ud800", 5, None, b"x", ["x"]], ids=repr)
-async def test_text_that_is_none_is_refused_at_its_line(emit: str, value: Any) -> None:
+async def test_invalid_text(emit: str, value: Any) -> None:
+    """Text with a lone surrogate is refused at its line."""
+
     async def agent(run: Run) -> None:
         with pytest.raises(UnserialisableEvent):
             await getattr(run, emit)(value)
@@ -304,7 +314,9 @@ async def test_text_that_is_none_is_refused_at_its_line(emit: str, value: Any) -
     assert types(await emitted(agent)) == ["agent_started", "agent_completed"]
 
 
-async def test_a_lone_surrogate_in_a_command_is_bad_args_and_costs_nothing_else() -> None:
+async def test_lone_surrogate_in_a_command() -> None:
+    """A lone surrogate in a command is bad_args, and nothing else happens."""
+
     async def agent(run: Run, value: object) -> None:
         """Never run with it."""
 
@@ -322,7 +334,8 @@ async def test_a_lone_surrogate_in_a_command_is_bad_args_and_costs_nothing_else(
 
 @pytest.mark.parametrize("size", [50_001, 64 * 1024, MIB - 2], ids=str)
 @pytest.mark.parametrize("letter", ["x", "\0", "é", "😀"], ids=ascii)
-async def test_a_large_payload_comes_through_whole(size: int, letter: str) -> None:
+async def test_large_payload(size: int, letter: str) -> None:
+    """A large payload arrives whole."""
     weight = len(orjson.dumps(letter)) - 2
     text = letter * (size // weight) + "y" * (size % weight)
 
@@ -334,7 +347,9 @@ async def test_a_large_payload_comes_through_whole(size: int, letter: str) -> No
     assert [event["data"]["text"] for event in of_type(events, "agent_output")] == [text, "next"]
 
 
-async def test_the_largest_payload_is_exactly_the_limit() -> None:
+async def test_largest_payload() -> None:
+    """A payload may be exactly as large as the limit."""
+
     async def agent(run: Run) -> None:
         await run.output("x" * (MIB - 2))
         with pytest.raises(UnserialisableEvent):
@@ -347,7 +362,8 @@ async def test_the_largest_payload_is_exactly_the_limit() -> None:
     assert types(await emitted(agent)) == ["agent_started", "agent_output", "custom", "agent_completed"]
 
 
-async def test_many_who_emit_at_once_keep_each_its_own_order_and_no_payload_is_torn() -> None:
+async def test_concurrent_emitters() -> None:
+    """Concurrent emitters each keep their order, and no payload is torn."""
     tasks, each = 20, scaled(20, 200)
 
     async def agent(run: Run) -> None:
@@ -366,7 +382,9 @@ async def test_many_who_emit_at_once_keep_each_its_own_order_and_no_payload_is_t
         assert all(value["pad"] == f"{task}" * ((value["number"] * 997) % 5_000) for value in own)
 
 
-async def test_a_later_change_to_an_object_reaches_nobody() -> None:
+async def test_later_change_to_a_value() -> None:
+    """A change to an object after its emit does not change the event."""
+
     async def agent(run: Run) -> None:
         state: dict[str, Any] = {"n": 0, "inner": []}
         for number in range(5):
@@ -391,14 +409,18 @@ async def test_a_later_change_to_an_object_reaches_nobody() -> None:
     ],
     ids=["text", "arguments", "all of it", "long", "longest name", "name", "long name"],
 )
-async def test_errors_are_json_whatever_they_say(error: Exception, code: str, message: str) -> None:
+async def test_errors_are_json(error: Exception, code: str, message: str) -> None:
+    """Errors are JSON, whatever their text."""
+
     async def agent(run: Run) -> None:
         raise error
 
     assert (await emitted(agent))[-1]["data"]["error"] == {"code": code, "message": message}
 
 
-async def test_a_crowd_that_emits_every_kind_of_value_gets_each_its_own() -> None:
+async def test_crowd_with_all_values() -> None:
+    """Users who emit every kind of value at once each get their own."""
+
     async def agent(run: Run) -> object:
         await run.custom(run.user, [TRIP, run.user, "\0\u2028😀"])
         return {run.user: PLACE}
@@ -427,7 +449,9 @@ _json: st.SearchStrategy[Any] = st.recursive(
 
 @given(values=st.lists(_json, min_size=1, max_size=20))
 @settings(max_examples=scaled(30, 500))
-def test_any_json_goes_round_unchanged(values: list[Any]) -> None:
+def test_any_json_round_trips(values: list[Any]) -> None:
+    """Any JSON value arrives unchanged."""
+
     async def agent(run: Run) -> Any:
         for value in values:
             await run.custom("value", value)

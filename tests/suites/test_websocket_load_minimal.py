@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 USERS = scaled(1_000, 1_000)
 VANISHING = scaled(200, 1_000)
 WAVES = scaled(1, 5)
-"""Waves after the first, which warms up."""
+"""Number of waves after the first, which warms up."""
 GROWTH = 1.02
 FILES = 4 * USERS
-"""Both ends of every socket are in this process."""
+"""Files of the test: both ends of every socket are in this process."""
 IDLE_SECONDS = 0.2
 LAST_ONES = 10
-"""Objects of a class that may be held by whoever worked with the last user: none grows with a crowd."""
+"""Objects of a class that the workers of the last user may hold. None of them grows with a crowd."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def enough_files() -> Iterator[None]:
 
 
 class Meeting:
-    """Agents that wait for each other in their tools: no run is over before all are open."""
+    """Agents whose tools wait for each other: no run ends before all are open."""
 
     def __init__(self, count: int) -> None:
         self._missing = count
@@ -84,7 +84,7 @@ def serving(meetings: list[Meeting], log: Path) -> Greenroom:
 
 
 def expected(name: str, wave: int) -> list[dict[str, Any]]:
-    """What that user's five events say, without what is nobody's to foretell."""
+    """Return the content of a user's five events, without fields that cannot be predicted."""
     key = f"{name} in wave {wave}"
     return [
         {"agent": "five", "input": key, "command_id": f"start-{wave}"},
@@ -101,7 +101,7 @@ async def start(one: LightClient, name: str, wave: int) -> None:
 
 
 async def five_events(one: LightClient, name: str, wave: int) -> list[Frame]:
-    """Start a run and read all that comes until it is over; the events, after a look at every one."""
+    """Start a run, read until it has ended, check every event, and return the events."""
     await start(one, name, wave)
     events: list[Frame] = []
     replies: list[Frame] = []
@@ -121,7 +121,7 @@ async def five_events(one: LightClient, name: str, wave: int) -> list[Frame]:
 
 
 async def wave_of(server: Server, wave: int, users: int, leave: trio.Event | None = None) -> None:
-    """Everyone comes, then everyone starts a run, then everyone goes. With ``leave``: they go when that is set."""
+    """Connect all users, start all runs, disconnect all users. With ``leave``, they disconnect when it is set."""
     door = trio.CapacityLimiter(64)
     arrived, done = Meeting(users), Meeting(users)
 
@@ -147,7 +147,7 @@ async def wave_of(server: Server, wave: int, users: int, leave: trio.Event | Non
 
 
 def _target(link: Path) -> str:
-    """What a file descriptor is open on; an empty string for the one that was open for looking."""
+    """Return the target of a file descriptor, or an empty string for the descriptor of this very look."""
     try:
         target = str(link.readlink())
     except FileNotFoundError:
@@ -157,12 +157,12 @@ def _target(link: Path) -> str:
 
 @attrs.frozen
 class Left:
-    """What a process has."""
+    """The resources of a process."""
 
     tasks: int
     files: tuple[str, ...]
     blocks: int
-    """Pieces of memory that Python has given out: like bytes, without what the allocator keeps for itself."""
+    """Pieces of memory that Python has given out: like bytes, without the reserve of the allocator."""
     own: Counter[str]
     """Objects of the server's own classes."""
 
@@ -182,14 +182,14 @@ class Left:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait until the server's statistics say so."""
+    """Wait until the server's statistics meet a condition."""
     with trio.fail_after(PATIENCE):
         while not holds():
             await trio.lowlevel.checkpoint()
 
 
 async def everyone_gone(server: Server) -> None:
-    """Wait until nobody is connected and the idle sessions have left memory."""
+    """Wait until no client is connected and the idle sessions have left memory."""
     await until(lambda: not server.endpoint.statistics().connections and not server.sessions.statistics().sessions)
     statistics = server.sessions.statistics()
     assert (statistics.runs.running, statistics.runs.queued, statistics.runs.users) == (0, 0, 0)
@@ -198,7 +198,7 @@ async def everyone_gone(server: Server) -> None:
 
 
 async def warmed_up(server: Server) -> None:
-    """Wait until everyone has gone, and have the log read once: its reader opens a file at its first read."""
+    """Wait until all users are gone, and read the log once: its reader opens a file at its first read."""
     await everyone_gone(server)
     assert await everything(server, token="user-0")
     await everyone_gone(server)
@@ -220,7 +220,8 @@ def timed(what: str, events: int) -> Iterator[None]:
 
 
 @pytest.mark.timeout(240)
-async def test_a_thousand_users_at_once_get_their_five_events_and_leave_nothing(tmp_path: Path) -> None:
+async def test_a_thousand_users(tmp_path: Path) -> None:
+    """A thousand concurrent users get their five events and leave nothing behind."""
     meetings: list[Meeting] = []
     async with serving(meetings, tmp_path / "log.db").running(port=0) as server:
         lefts: list[Left] = []
@@ -239,7 +240,8 @@ async def test_a_thousand_users_at_once_get_their_five_events_and_leave_nothing(
 
 
 @pytest.mark.timeout(240)
-async def test_users_who_vanish_in_mid_run_leave_nothing_and_miss_nothing(tmp_path: Path) -> None:
+async def test_users_who_vanish(tmp_path: Path) -> None:
+    """Users who vanish during their runs leave nothing behind and miss nothing."""
     meetings: list[Meeting] = []
     async with serving(meetings, tmp_path / "log.db").running(port=0) as server:
         meetings.append(Meeting(VANISHING))

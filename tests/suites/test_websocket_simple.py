@@ -33,13 +33,13 @@ async def lookup(key: object) -> dict[str, object]:
 
 
 async def simple(run: Run, key: Any) -> object:
-    """The agent of this suite: each of the five events once."""
+    """Emit each of the five events once."""
     await run.thinking(f"{run.user} asks {run.session}")
     return await run.call_tool(lookup, key=key)
 
 
 def parsed(message: str) -> Frame:
-    """Read a message as a strict reader does: no key twice, no NaN, whole numbers that JavaScript can hold."""
+    """Parse a message strictly: no key twice, no NaN, integers that JavaScript can hold."""
 
     def no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
         assert len({key for key, _ in pairs}) == len(pairs), message
@@ -58,12 +58,13 @@ def parsed(message: str) -> Frame:
 
 
 async def five(one: Client, run_id: str) -> list[Frame]:
-    """The events of that run, once it is over."""
+    """Return the events of a run, once it has ended."""
     await one.completed(run_id)
     return of_run(one.events(), run_id)
 
 
-async def test_the_factorys_emitter_gives_the_five_events_in_order_and_nothing_else() -> None:
+async def test_five_events_in_order() -> None:
+    """A run emits the five events in order, and no others."""
     app = house(simple)
     async with app.running(port=0) as server, greeted(server, token="ann") as one:
         handle = await app.sessions.get("ann", "s1")
@@ -74,7 +75,8 @@ async def test_the_factorys_emitter_gives_the_five_events_in_order_and_nothing_e
         in_order(events)
 
 
-async def test_each_of_the_five_has_exactly_its_fields_and_values() -> None:
+async def test_fields_of_the_five_events() -> None:
+    """Each of the five events has exactly its fields, with true values."""
     began = time.time()
     async with house(simple).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("c-1", "simple", {"q": [1, None]})
@@ -102,7 +104,9 @@ async def test_each_of_the_five_has_exactly_its_fields_and_values() -> None:
         assert all(0 <= spent <= (time.time() - began) * 1000 for spent in durations)
 
 
-async def test_durations_are_those_of_the_run_and_of_the_call(autojump_clock: trio.testing.MockClock) -> None:
+async def test_durations(autojump_clock: trio.testing.MockClock) -> None:
+    """Durations are those of the run and of the call."""
+
     async def slow(run: Run) -> None:
         await trio.sleep(2)
         await run.call_tool(trio.sleep, seconds=3)
@@ -118,7 +122,8 @@ async def test_durations_are_those_of_the_run_and_of_the_call(autojump_clock: tr
     [None, True, False, 0, -1, 2**53 - 1, 0.1, -1e300, "", 'a"b\\c/\n', [], {}, [[[]]], {"": {"a.b": [None]}}],
     ids=repr,
 )
-async def test_json_comes_through_in_both_directions_as_it_was(value: object) -> None:
+async def test_json_round_trips(value: object) -> None:
+    """JSON arrives unchanged in both directions."""
     got: list[object] = []
 
     async def mirror(run: Run, value: Any) -> object:
@@ -132,7 +137,8 @@ async def test_json_comes_through_in_both_directions_as_it_was(value: object) ->
         assert [json.dumps(each) for each in [*got, *seen]] == [json.dumps(value)] * 4
 
 
-async def test_every_message_is_text_that_a_strict_parser_reads_to_the_same_thing() -> None:
+async def test_messages_are_strict_json() -> None:
+    """Every message is text that a strict parser reads to the same values."""
     async with house(simple).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("1", "simple", {"a": 1})
         messages = []
@@ -144,7 +150,9 @@ async def test_every_message_is_text_that_a_strict_parser_reads_to_the_same_thin
         assert tuple(types(of_run(one.events(), run_id))) == REQUIRED
 
 
-async def test_each_user_of_a_crowd_gets_its_own_five_and_no_other() -> None:
+async def test_crowd_gets_its_own_events() -> None:
+    """Each user of a crowd gets its own five events and no others."""
+
     async def talk(name: str, one: Client) -> None:
         run_id = await one.start("1", "simple", name)
         events = await five(one, run_id)
@@ -163,7 +171,8 @@ async def test_each_user_of_a_crowd_gets_its_own_five_and_no_other() -> None:
     assert (statistics.spawned, statistics.log.events) == (USERS, 5 * USERS)
 
 
-async def test_callers_at_once_get_emitters_of_one_and_the_same_session() -> None:
+async def test_concurrent_callers_share_a_session() -> None:
+    """Concurrent callers get emitters of the same session."""
     app = house(simple)
     async with app.running(port=0) as server:
 
@@ -181,7 +190,8 @@ async def test_callers_at_once_get_emitters_of_one_and_the_same_session() -> Non
         assert sorted(event["data"]["input"] for event in events if event["type"] == "agent_started") == list(range(20))
 
 
-async def test_every_tab_of_the_session_gets_the_five_and_no_other_session_does() -> None:
+async def test_tabs_of_a_session() -> None:
+    """Every tab of the session gets the five events, and no other session does."""
     async with house(simple).running(port=0) as server:
         async with (
             greeted(server, token="ann") as first,
@@ -196,7 +206,8 @@ async def test_every_tab_of_the_session_gets_the_five_and_no_other_session_does(
                 assert types(await stranger.until(1)) == ["user_message"]
 
 
-async def test_an_emitter_without_a_tab_loses_nothing_and_says_so_to_the_tab_that_comes() -> None:
+async def test_emitter_without_a_tab() -> None:
+    """Events that are emitted without a tab are complete for the tab that comes."""
     app = house(simple)
     async with app.running(port=0) as server:
         handle = await app.sessions.get("ann", "s1")
@@ -207,7 +218,8 @@ async def test_an_emitter_without_a_tab_loses_nothing_and_says_so_to_the_tab_tha
         assert events[0]["data"] == {"agent": "simple", "input": "alone"}
 
 
-async def test_an_emitter_in_the_hands_of_another_users_agent_still_reaches_its_own_user_only() -> None:
+async def test_borrowed_emitter() -> None:
+    """An emitter that another user's agent holds reaches its own user only."""
     lent: list[Run] = []
     returned = trio.Event()
 
@@ -230,7 +242,8 @@ async def test_an_emitter_in_the_hands_of_another_users_agent_still_reaches_its_
         assert {event["run_id"] for event in bob.events()} == {his}
 
 
-async def test_an_emitter_that_outlives_its_run_raises_and_reaches_nobody() -> None:
+async def test_emitter_of_an_ended_run() -> None:
+    """An emitter raises after the end of its run, and emits nothing."""
     kept: list[Run] = []
 
     async def leaves(run: Run) -> None:
@@ -258,7 +271,8 @@ async def test_an_emitter_that_outlives_its_run_raises_and_reaches_nobody() -> N
         assert not any(frame["type"] == "signal" for frame in one.frames)
 
 
-async def test_an_emitter_knows_whose_it_is() -> None:
+async def test_user_of_an_emitter() -> None:
+    """An emitter has the user and the session it belongs to."""
     seen: list[tuple[object, ...]] = []
 
     async def who(run: Run) -> None:
@@ -270,7 +284,9 @@ async def test_an_emitter_knows_whose_it_is() -> None:
     assert seen == [(run_id, "who", "ann", "s:~.9", None)]
 
 
-async def test_two_runs_of_one_session_at_once_keep_their_own_order() -> None:
+async def test_two_concurrent_runs() -> None:
+    """Two concurrent runs of a session each keep their order."""
+
     async def counts(run: Run, name: str) -> None:
         for number in range(100):
             await run.output(f"{name}{number}")

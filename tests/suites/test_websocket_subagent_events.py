@@ -31,7 +31,7 @@ DEPTH, WIDTH = 10, 50
 
 
 def parents(events: list[Frame]) -> dict[str, str | None]:
-    """Each run's parent, after checking that every event of the run says the same."""
+    """Return the parent of each run. Checks that every event of the run names it."""
     in_order(events)
     tree = {event["run_id"]: event.get("parent_run_id") for event in of_type(events, "agent_started")}
     for event in events:
@@ -40,7 +40,7 @@ def parents(events: list[Frame]) -> dict[str, str | None]:
 
 
 def statuses(events: list[Frame]) -> dict[str, str]:
-    """How each agent ended, by name, in the order of their ends."""
+    """Return the status of each agent by name, in the order of their ends."""
     return {event["data"]["agent"]: event["data"]["status"] for event in of_type(events, "agent_completed")}
 
 
@@ -49,7 +49,7 @@ async def quick(number: int) -> int:
 
 
 async def dive(run: Run, left: int) -> int:
-    """Call itself until nothing is left; every kind of event on each level."""
+    """Call itself down to a depth, with every kind of event on each level."""
     await run.thinking(f"down {left}")
     await run.call_tool(quick, number=left)
     below = 0 if left == 0 else await run.call_agent(dive, left - 1)
@@ -59,13 +59,14 @@ async def dive(run: Run, left: int) -> int:
 
 
 async def played(agent: Any, input_: object = None, *more: Any) -> list[Frame]:
-    """The events of one run of the agent, on a real socket."""
+    """Return the events of one run of the agent on a real socket."""
     async with house(agent, *more).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", agent.__name__, input_))
         return one.events()
 
 
-async def test_ten_levels_are_a_chain_in_which_each_lies_within_the_one_above() -> None:
+async def test_ten_levels() -> None:
+    """Each of ten levels starts and ends within the level above."""
     events = await played(dive, DEPTH)
     tree = parents(events)
     started = [event["run_id"] for event in of_type(events, "agent_started")]
@@ -75,7 +76,9 @@ async def test_ten_levels_are_a_chain_in_which_each_lies_within_the_one_above() 
     assert [event["data"]["input"] for event in of_type(events, "agent_started")] == list(range(DEPTH, -1, -1))
 
 
-async def test_fifty_children_at_once_are_each_whole_and_their_parent_ends_last() -> None:
+async def test_fifty_children() -> None:
+    """Fifty concurrent children are each complete, and their parent ends last."""
+
     async def leaf(run: Run, number: int) -> int:
         for step in range(3):
             await run.output(f"{number}.{step}")
@@ -105,7 +108,9 @@ async def test_fifty_children_at_once_are_each_whole_and_their_parent_ends_last(
         assert [each["data"]["text"] for each in of_type(own, "agent_output")] == [f"{number}.{n}" for n in range(3)]
 
 
-async def test_children_in_sequence_each_end_before_the_next_begins_and_hand_on_what_they_gave() -> None:
+async def test_children_in_sequence() -> None:
+    """Sequential children end before the next begins, and their results are passed on."""
+
     async def adds(run: Run, number: int) -> int:
         async with run.subrun("inline", number) as inline:
             await inline.call_tool(quick, number=number)
@@ -128,7 +133,9 @@ async def test_children_in_sequence_each_end_before_the_next_begins_and_hand_on_
     assert [event["data"]["result"] for event in children[1::2]] == list(range(1, WIDTH + 1))
 
 
-async def test_a_child_that_fails_is_closed_with_its_error_and_its_parent_may_go_on() -> None:
+async def test_failing_child() -> None:
+    """A failing child is closed with its error, and its parent may go on."""
+
     async def fails(run: Run) -> None:
         async with run.tool("open"):
             raise LookupError("nothing there")
@@ -146,7 +153,9 @@ async def test_a_child_that_fails_is_closed_with_its_error_and_its_parent_may_go
     assert events[-2]["data"]["error"] == {"code": "LookupError", "message": "nothing there"}
 
 
-async def test_a_failure_ten_levels_down_climbs_through_every_level_and_each_is_closed() -> None:
+async def test_failure_ten_levels_down() -> None:
+    """A failure ten levels down closes every level on its way up."""
+
     async def falls(run: Run, left: int) -> None:
         if left == 0:
             raise LookupError("bottom")
@@ -160,7 +169,9 @@ async def test_a_failure_ten_levels_down_climbs_through_every_level_and_each_is_
     assert {str(event["data"]["error"]) for event in ended} == {str({"code": "LookupError", "message": "bottom"})}
 
 
-async def test_one_failing_child_cancels_its_siblings_and_all_are_closed_before_their_parent() -> None:
+async def test_failing_sibling() -> None:
+    """A failing child cancels its siblings, and all are closed before their parent."""
+
     async def root(run: Run) -> None:
         async def waits(number: int) -> None:
             async with run.subrun(f"waits {number}") as child:
@@ -191,9 +202,11 @@ async def hangs(run: Run) -> None:
     await run.call_tool(trio.sleep_forever)
 
 
-async def test_a_child_that_takes_too_long_ends_as_timeout_and_its_parent_hears_of_it(
+async def test_child_timeout(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A child that takes too long ends as timeout, and its parent gets the exception."""
+
     async def root(run: Run) -> str:
         with pytest.raises(RunFailed) as failed:
             await run.call_agent("short")
@@ -211,9 +224,8 @@ async def test_a_child_that_takes_too_long_ends_as_timeout_and_its_parent_hears_
 
 
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
-async def test_what_ends_a_parent_ends_its_children_first_innermost_first(
-    autojump_clock: trio.testing.MockClock, how: str
-) -> None:
+async def test_ended_parent(autojump_clock: trio.testing.MockClock, how: str) -> None:
+    """The end of a parent ends its children first, the innermost first."""
     async with house(waits, hangs, run_seconds=20).running(port=0) as server:
         async with greeted_in_memory(server, token="ann") as one:
             run_id = await one.start("1", "waits")
@@ -233,7 +245,9 @@ async def test_what_ends_a_parent_ends_its_children_first_innermost_first(
             assert signals == [True, False]
 
 
-async def test_a_child_can_be_cancelled_by_its_own_id_and_its_parent_goes_on() -> None:
+async def test_cancelled_child() -> None:
+    """A child can be cancelled by its own id, and its parent goes on."""
+
     async def root(run: Run) -> str:
         with pytest.raises(RunFailed) as failed:
             await run.call_agent("hangs")
@@ -250,7 +264,8 @@ async def test_a_child_can_be_cancelled_by_its_own_id_and_its_parent_goes_on() -
         assert (await one.command("3", "run.cancel", run_id=child))["result"] == {"cancelled": False}
 
 
-async def test_a_child_left_open_by_its_parent_is_closed_before_it_and_says_no_more() -> None:
+async def test_child_left_open() -> None:
+    """A child that its parent leaves open is closed before the parent, and emits no more."""
     left: list[Any] = []
 
     async def root(run: Run) -> str:
@@ -274,7 +289,9 @@ async def test_a_child_left_open_by_its_parent_is_closed_before_it_and_says_no_m
         assert (await one.until(7))[-1]["type"] == "user_message"
 
 
-async def test_a_child_run_is_entered_once() -> None:
+async def test_child_is_entered_once() -> None:
+    """A child run can be entered only once."""
+
     async def root(run: Run) -> None:
         scope = run.subrun("twice")
         async with scope:
@@ -288,7 +305,9 @@ async def test_a_child_run_is_entered_once() -> None:
     assert statuses(events) == {"twice": "ok", "root": "ok"}
 
 
-async def test_a_child_that_is_no_agent_or_whose_input_does_not_fit_leaves_nothing_behind() -> None:
+async def test_bad_child() -> None:
+    """An unknown agent or a wrong input leaves no event behind."""
+
     async def typed(run: Run, number: int) -> int:
         return number
 
@@ -317,7 +336,9 @@ _json: st.SearchStrategy[Any] = st.recursive(
 
 @given(state=_json)
 @settings(max_examples=scaled(25, 300))
-def test_states_of_any_shape_go_down_and_come_up_unchanged(state: object) -> None:
+def test_states_round_trip(state: object) -> None:
+    """Inputs and results of any shape are passed unchanged."""
+
     async def middle(run: Run, value: Any) -> Any:
         return await run.call_agent("leaf", value)
 
@@ -340,7 +361,8 @@ def test_states_of_any_shape_go_down_and_come_up_unchanged(state: object) -> Non
     trio.run(main)
 
 
-async def test_a_rejoin_in_the_middle_of_a_child_gives_its_other_half_and_no_event_twice() -> None:
+async def test_rejoin_during_a_child() -> None:
+    """A client that rejoins during a child gets the rest of its events, and none twice."""
     go_on = trio.Event()
 
     async def child(run: Run) -> None:
@@ -373,7 +395,8 @@ async def test_a_rejoin_in_the_middle_of_a_child_gives_its_other_half_and_no_eve
             assert await one.until(events[-1]["seq"]) == events
 
 
-async def test_who_comes_in_the_middle_is_told_of_every_open_run_children_too() -> None:
+async def test_welcome_during_a_child() -> None:
+    """The welcome of a new client lists every open run, also children."""
     async with house(waits, hangs).running(port=0) as server, greeted(server, token="ann") as one:
         await one.start("1", "waits")
         started = of_type(await one.until(4), "agent_started")
@@ -385,7 +408,8 @@ async def test_who_comes_in_the_middle_is_told_of_every_open_run_children_too() 
 
 
 @pytest.mark.parametrize("how", ["killed", "the log fails"])
-async def test_a_crash_closes_children_before_parents_and_each_still_names_its_parent(how: str) -> None:
+async def test_crash_with_children(how: str) -> None:
+    """A crash closes children before parents, and each event names its parent."""
     log = FaultyLog(MemoryLog())
     async with house(waits, hangs, log=log).running(port=0) as server:
         async with greeted(server, token="ann") as one:
@@ -408,7 +432,9 @@ async def test_a_crash_closes_children_before_parents_and_each_still_names_its_p
         assert {event["data"]["status"] for event in ended} == {"interrupted"}
 
 
-async def test_trees_of_many_users_at_once_never_mix() -> None:
+async def test_trees_of_many_users() -> None:
+    """The runs of many concurrent users do not mix."""
+
     async def talk(name: str, one: Client) -> None:
         await one.completed(await one.start("1", "dive", 5))
         assert len(parents(one.events())) == 6
