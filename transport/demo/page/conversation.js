@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * A session's events as a page: each question with its answer, and beside it what the agent does, as a list of cues with
- * one list within another for sub-agents. It only ever goes by the events: every tab that gets them shows the same.
+ * A session's events as a page: each question (`Turn`) with its answer, and beside it the steps of the agent as a list of
+ * cues (`Cue`). A sub-agent is a list within the list. Only events change the page, so every tab shows the same.
  */
 import { element } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 
 /** @typedef {import("./greenroom.js").Event} Event */
 /**
- * @typedef {object} Actions  what a person may do to a conversation
+ * @typedef {object} Actions  the commands of a person in a conversation
  * @property {(runId: string, callId: string, value: any) => Promise<void>} answer
  * @property {(input: any) => void} askAgain
  */
@@ -53,17 +53,17 @@ export class Conversation {
     return this.#target.childElementCount === 0;
   }
 
-  /** The ids of the runs that a person started and that are not over, oldest first. */
+  /** The ids of the open runs that a person started, oldest first. */
   get open() {
     return [...this.#open];
   }
 
-  /** The command ids of the starts that wait for their turn, oldest first. */
+  /** The command ids of the starts that are queued, oldest first. */
   get queued() {
     return [...this.#pending].flatMap(([commandId, turn]) => (turn.isQueued ? commandId : []));
   }
 
-  /** Everything is gone, but for questions that are still to be sent. */
+  /** Remove everything except questions that were not sent yet. */
   clear() {
     for (const { article } of [...this.#runs.values()].flatMap((run) => run.turn ?? [])) article.remove();
     for (const note of this.#target.querySelectorAll(".said")) note.remove();
@@ -80,17 +80,17 @@ export class Conversation {
     this.#target.append(turn.article);
   }
 
-  /** The question was not accepted. @param {string} commandId @param {{ code?: string, message: string }} error */
+  /** Show that the question was refused. @param {string} commandId @param {{ code?: string, message: string }} error */
   refuse(commandId, { code, message }) {
     this.#pending.get(commandId)?.end(code === "cancelled" ? "cancelled" : "refused", message);
     this.#pending.delete(commandId);
   }
 
   /**
-   * Show which starts wait for their turn. Those of other tabs, and of this one before its refresh, are known by their
-   * agent alone: what was asked comes with their first event.
+   * Show the starts that are queued. For starts of other tabs, and of this tab before a refresh, only the agent is known:
+   * their question comes with their first event.
    *
-   * @param {{ command_id: string, agent: string }[]} starts  all that wait now, oldest first
+   * @param {{ command_id: string, agent: string }[]} starts  all queued starts, oldest first
    */
   queue(starts) {
     const waiting = new Map(starts.map((start) => [start.command_id, start.agent]));
@@ -132,11 +132,11 @@ export class Conversation {
         return this.#runs.get(event.run_id ?? "")?.cues.append(thought(event));
       case "custom":
         return this.#runs.get(event.run_id ?? "")?.cues.append(custom(event));
-      default: // of a newer server
+      default: // an event type of a newer server
     }
   }
 
-  /** Put what was said since the last call on the page: once per frame is enough. */
+  /** Render the text that came since the last call. Called once per frame. */
   render() {
     for (const run of this.#unrendered) run.render();
     this.#unrendered.clear();
@@ -172,7 +172,7 @@ export class Conversation {
     const commandId = event.data.command_id ?? "";
     const turn = this.#pending.get(commandId) ?? new Turn(inputAsText(event.data.input));
     this.#pending.delete(commandId);
-    // In the order of the log: what has not begun comes after it.
+    // In the order of the log: pending questions stand after the started ones.
     this.#target.append(turn.article, ...[...this.#pending.values()].map((waiting) => waiting.article));
     return turn;
   }
@@ -182,7 +182,7 @@ export class Conversation {
     const run = this.#runs.get(event.run_id ?? "");
     if (!run) return;
     run.render();
-    for (const question of run.questions) question.withdrawn(event.data.status); // nobody waits for an answer any more
+    for (const question of run.questions) question.withdrawn(event.data.status); // the run has ended, so no answer is expected
     this.#open.delete(run.id);
     run.shown.completed(event);
     if (run.turn) run.turn.offerAgain(event.data.status, this.#actions.askAgain);
@@ -198,7 +198,7 @@ export class Conversation {
   }
 }
 
-/** One run: where its cues go, and what it has said so far. */
+/** One run: the elements of its cues and its output, and its text so far. */
 class Run {
   #view;
   said = "";
@@ -226,9 +226,9 @@ class Turn {
   /** @type {any} */ input;
   cues = element("ol", "cues");
   answer = element("div", "answer");
-  isPlaceholder = false; // whether the question is not known yet
+  isPlaceholder = false; // true while the question is not known
   #heading = element("h2", "question");
-  #following = true; // whether the reader is at the end of the cues
+  #following = true; // true while the reader is at the end of the cues
   #ending = element("p", "ending");
 
   /** @param {string} question */
@@ -255,7 +255,7 @@ class Turn {
     return this.article.dataset.status === "queued";
   }
 
-  /** @param {boolean} waits  whether it waits for its turn: it was sent, and is not refused */
+  /** @param {boolean} waits  whether the start is queued */
   queue(waits) {
     if (waits !== this.isQueued) this.#status(waits ? "queued" : "pending");
   }
@@ -269,7 +269,7 @@ class Turn {
     marked(this.article, event);
   }
 
-  /** Keep to the newest cue, if that is where the reader is. */
+  /** Scroll to the newest cue if the reader is at the end. */
   follow() {
     if (this.#following) this.cues.scrollTop = this.cues.scrollHeight;
   }
@@ -279,7 +279,7 @@ class Turn {
     this.end(data.status, data.error?.message, data.duration_ms);
     const sources = data.result?.sources;
     const named = [...this.answer.querySelectorAll("h3, h4, h5")].some((each) => each.textContent === "Sources");
-    if (!Array.isArray(sources) || !sources.length || named) return; // the answer may end with them itself
+    if (!Array.isArray(sources) || !sources.length || named) return; // the answer may have a section of sources itself
     this.answer.after(element("h4", "sources", "Sources"), element("ul", "sources", ...sources.map(sourceItem)));
   }
 
@@ -300,7 +300,7 @@ class Turn {
   }
 }
 
-/** One line of the list: a tool call, a sub-agent or a question to the user, with what is behind it. */
+/** One line of the list: a tool call, a sub-agent or a question to the user, with its details. */
 class Cue {
   cues = element("ol", "cues");
   output = element("div", "answer");
@@ -362,11 +362,11 @@ class Cue {
     this.#detail("Answer", event.data.value);
   }
 
-  /** A question is over without an answer, if it had none. @param {string} reason */
+  /** Close a question that has no answer. @param {string} reason */
   withdrawn(reason) {
     if (this.item.dataset.status !== "running") return;
     this.#form.remove();
-    this.#show(reason === "ok" ? "cancelled" : reason); // the run ended well, and left its question behind
+    this.#show(reason === "ok" ? "cancelled" : reason); // the run ended well without an answer to its question
   }
 
   /** @param {Event} event @param {HTMLElement} place */
@@ -391,7 +391,7 @@ class Cue {
   }
 }
 
-/** Fields for an answer: a button for each choice that the schema allows, else a line of text. */
+/** Add a button for each choice that the schema allows, or a text field. */
 function fillForm(/** @type {HTMLFormElement} */ form, /** @type {Event} */ event, /** @type {Actions} */ actions) {
   const { schema, prompt } = event.data;
   const send = (/** @type {any} */ value) => {
@@ -428,7 +428,7 @@ function custom(event) {
   return marked(element("li", "cue custom", element("code", "", event.data.name), " ", brief(event.data.value)), event);
 }
 
-/** Note which event an element came from. @template {HTMLElement} T @param {T} made @param {Event} event @returns {T} */
+/** Store the seq of its event in an element. @template {HTMLElement} T @param {T} made @param {Event} event @returns {T} */
 function marked(made, event) {
   made.dataset.seq = String(event.seq);
   return made;
@@ -439,7 +439,7 @@ function sourceItem(source) {
   return element("li", "", element("code", "", typeof source === "string" ? source : brief(source)));
 }
 
-/** A value in few words: what fits on a line. @param {any} value */
+/** Return a value as text for one line. @param {any} value */
 function brief(value) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "object") return String(value);

@@ -1,13 +1,15 @@
 // @ts-check
 /**
- * The demo page. After a refresh it has nothing, so it keeps no position: it reads its session from the oldest event and
- * shows what the events say. The session's name is in the address, so that another tab can be opened on it.
+ * The demo page: it connects, shows the events of its session, and sends the commands of the person.
+ *
+ * A refreshed page has lost everything that it showed, so it stores no position and reads its session from the oldest
+ * event. The name of the session is in the address, so that a second tab can be opened on it.
  */
 import { Conversation } from "./conversation.js";
 import { byId, element } from "./dom.js";
 import { connect } from "./greenroom.js";
 
-const NEAR_THE_END = 160; // px
+const NEAR_THE_END = 160; // px from the end of the page up to which the page keeps scrolling with new text
 const SESSION = /^[A-Za-z0-9._~:-]{1,128}$/;
 
 const page = {
@@ -57,9 +59,9 @@ function start(config) {
     askAgain: ask,
   });
   /** @type {Map<string, string>} */
-  const typists = new Map(); // by connection or run: who is typing
-  let own = ""; // this tab's connection
-  /** What a test may look at: each event received, in order, and the client. */
+  const typists = new Map(); // "user" or "agent", by the id of the connection or run that is typing
+  let own = ""; // the id of this tab's connection
+  /** For tests: the received events in order, the number of resets, and the client. */
   const seen = { events: /** @type {object[]} */ ([]), resets: 0, client };
   Object.assign(window, { greenroomDemo: seen });
 
@@ -75,7 +77,7 @@ function start(config) {
   }
 
   let planned = false;
-  let following = true; // until the reader scrolls up, and again at the end
+  let following = true; // false while the reader has scrolled up
   let top = 0;
   window.addEventListener("scroll", () => {
     const atEnd = window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - NEAR_THE_END;
@@ -83,7 +85,7 @@ function start(config) {
     top = window.scrollY;
   });
 
-  /** Bring the page up to date with the next frame, and keep to its end if that is where the reader is. */
+  /** Update the page in the next frame, and scroll to its end if the reader is there. */
   function update({ follow = false } = {}) {
     following ||= follow;
     if (planned) return;
@@ -161,9 +163,9 @@ function start(config) {
   });
   page.question.addEventListener("blur", () => client.typing(false));
   page.stop.addEventListener("click", () => {
-    const commandId = conversation.queued.at(-1); // asked later than all that have begun
+    const commandId = conversation.queued.at(-1); // queued starts are newer than open runs
     const newest = commandId ? { commandId } : conversation.open.at(-1);
-    if (newest) client.cancel(newest).catch(() => {}); // over by now, or the connection is: the events tell
+    if (newest) client.cancel(newest).catch(() => {}); // the run has ended, or the connection is closed: the events show it
     page.question.focus();
   });
   page.title.textContent = config.title || `Ask the ${config.agent}`;
@@ -180,17 +182,17 @@ function start(config) {
   }
 }
 
-/** Scroll to where the newest answer grows, but not past its question while there is room for both. */
+/** Scroll to the end of the newest answer, but keep its question in sight if there is room for both. */
 function showNewest() {
   const newest = page.turns.lastElementChild;
   if (!newest) return;
   const reply = newest.querySelector(".reply") ?? newest;
-  const room = page.form.getBoundingClientRect().top - 32; // down to the composer, which stands over the page
+  const room = page.form.getBoundingClientRect().top - 32; // the composer covers the end of the page
   const question = newest.getBoundingClientRect().top - page.bar.offsetHeight;
   window.scrollBy({ top: Math.max(question, reply.getBoundingClientRect().bottom - room), behavior: "instant" });
 }
 
-/** As tall as its text. */
+/** Make the question field as tall as its text. */
 function fit() {
   page.question.style.height = "auto";
   page.question.style.height = `${page.question.scrollHeight}px`;
@@ -208,9 +210,9 @@ function showState({ state, retryInMs = 0, code, reason }) {
   if (page.state.textContent !== words[state]) page.state.textContent = words[state];
 }
 
-history.scrollRestoration = "manual"; // after a refresh the events come first, then the place
+history.scrollRestoration = "manual"; // after a refresh the events come first, so the browser must not scroll before
 byId("new", HTMLButtonElement).addEventListener("click", () => (location.hash = newName("talk")));
-window.addEventListener("hashchange", () => location.reload()); // another conversation: begin anew
+window.addEventListener("hashchange", () => location.reload()); // another conversation: start again
 fetchJson("config").then(
   (config) => {
     start(config);

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * An element with a class, attributes and children; strings become text, never markup.
+ * Return a new element with a class and children. Strings become text, never markup.
  *
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
@@ -16,7 +16,7 @@ export function element(tag, className = "", ...children) {
 }
 
 /**
- * The element of that id, which the page has.
+ * Return the element with an id. Throw an Error if the page has none of that kind.
  *
  * @template {HTMLElement} T
  * @param {string} id @param {new () => T} kind

@@ -1,5 +1,5 @@
 // @ts-check
-/** Colours for Python: good enough to read by, from one regular expression. */
+/** Colours for Python, by one regular expression: not exact, but readable. */
 import { element } from "./dom.js";
 
 const KEYWORDS = new Set(
@@ -19,7 +19,7 @@ const TOKEN = new RegExp(
 );
 
 /**
- * `code` as nodes. In `pycon` (an interactive session) only what follows a prompt is code.
+ * Return `code` as nodes. In `pycon` (an interactive session) only the text after a prompt is code.
  *
  * @param {string} code @param {string} language
  * @returns {(Node | string)[]}

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Light Markdown as DOM nodes: headings, paragraphs, lists, quotes, fenced code, `code`, **strong**, *emphasis*, links to
- * http(s). What it does not know stays text; nothing of the input ever becomes markup.
+ * Markdown as DOM nodes: headings, paragraphs, lists, quotes, fenced code, `code`, **strong**, *emphasis*, links to
+ * http(s). Other syntax stays text. No part of the input becomes HTML.
  */
 import { element } from "./dom.js";
 import { highlight } from "./highlight.js";
@@ -20,7 +20,7 @@ const INLINE =
   /(`+)(?<code>[^`]|[^`][\s\S]*?[^`])\1(?!`)|\*\*(?<strong>\S(?:[^*]*\S)?)\*\*|\*(?<em>[^\s*](?:[^*]*[^\s*])?)\*|\[(?<label>[^\]\n]+)\]\((?<href>https?:\/\/[^\s)]+)\)/g;
 
 /**
- * The blocks of a text. A fence that is not closed yet runs to the end, so that code can be shown while it is streamed.
+ * Return the blocks of a text. An open fence runs to the end, so that code is shown while it is streamed.
  *
  * @param {string} text
  * @returns {Block[]}
@@ -85,7 +85,7 @@ function isProse(line) {
   return line.trim() !== "" && ![FENCE, HEADING, ITEM, RULE].some((start) => start.test(line)) && !line.startsWith(">");
 }
 
-/** An element that shows a growing text: what was rendered of it and did not change stays, selection and all. */
+/** A view of a growing text. Blocks that did not change are not rendered again, so a selection in them stays. */
 export class MarkdownView {
   /** @type {string[]} */ #shown = [];
 
@@ -133,7 +133,7 @@ function render(block) {
 function renderCode(text, language) {
   const pre = element("pre", "", element("code", "", ...highlight(text, language)));
   if (language) pre.dataset.language = language;
-  pre.tabIndex = 0; // what scrolls sideways has to be reachable by keyboard
+  pre.tabIndex = 0; // a block that scrolls sideways must be reachable by keyboard
   return pre;
 }
 
