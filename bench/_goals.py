@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     Figures = Mapping[str, float]
-    """What one repetition brought for one server, by the figure's name."""
+    """The figures of one server in one repetition, by their names."""
     Measured = Mapping[str, Sequence[Figures]]
     """The figures of each server, one a repetition and in their order; none for a server that was not measured."""
 

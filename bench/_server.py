@@ -38,7 +38,7 @@ class Job:
 
 
 async def who(credentials: Credentials) -> User:
-    """Return the user whose name is the token."""
+    """Return a user named after the token."""
     return User(credentials.token or "anonymous")
 
 

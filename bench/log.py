@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from _live import Live
 
     Cells = dict[tuple[str, int, int], list[dict[str, float]]]
-    """What each repetition brought, by log, events of a batch and sessions of a commit."""
+    """The figures of the repetitions, by log, events of a batch and sessions of a commit."""
 
 LOGS = ("memory", "sqlite", "sqlite FULL")
 TRANSACTIONS = Goal("transactions a second, sqlite, paced (one per 2 ms)", 500, "/s", digits=0)

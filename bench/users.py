@@ -1,4 +1,4 @@
-"""Concurrent users over real sockets: what one server delivers to them, how late, and at what cost.
+"""Concurrent users over real sockets: the events that one server delivers, their delays and their cost.
 
 Without --users: the standard loads, each against a fresh server of its own on one core, with the users on another.
 With --users: one load, against a fresh server or, with --url, any that speaks greenroom.v1:

@@ -1,4 +1,4 @@
-"""What the subjects share: how much of each thing is done, the clocks, and the command line. It loads no library.
+"""Common to the subjects: the amounts, the clocks, and the command line. It loads no library.
 
 ``python -m actor_subjects.LIBRARY costs`` prints µs of CPU for each of
 

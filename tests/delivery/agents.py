@@ -48,7 +48,7 @@ class Work:
 
 
 async def by_name(credentials: Credentials) -> User:
-    """Return the user whose name is the token."""
+    """Return a user named after the token."""
     return User(str(credentials.token))
 
 

@@ -1,4 +1,4 @@
-"""Whatever the network does, every client's history is the log's, and every run ends."""
+"""A faulty network: every client's history is the log's, and every run ends."""
 
 from __future__ import annotations
 

@@ -129,9 +129,9 @@ def called_in(server: ServerProcess) -> list[tuple[str, str]]:
 
 
 async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) -> None:
-    """What a dead process has left: no gap, nothing out of order, all that was seen, and nobody else's.
+    """Check the log of a dead process: it has no gap, all events that were seen, and no event of another user.
 
-    Whatever run called its agent is among it: its start is known, and is not done again.
+    Every run that called its agent is in it: its start is known, and is not repeated.
     """
     begun = set[tuple[str, str | None]]()
     async with SqliteLog(path) as log:

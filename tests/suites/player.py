@@ -1,4 +1,4 @@
-"""An app for a server process that is killed: one agent whose tools never end, and one whose tools do."""
+"""An app for a server process that is killed: one agent has tools that never end, the other has tools that do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does every tool call give exactly one pair of events, whatever becomes of it?
+"""Does every tool call emit exactly one pair of events, in every outcome?
 
 The rules held here, as a client on its socket sees them:
 

@@ -1,4 +1,4 @@
-"""Can an event get lost on its way from the emit to the tab without anybody being told?
+"""Can an event get lost on its way from the emit to the tab without a notice to the tab?
 
 A fault is put at each step of that way: the commit, the log's reads, the session's actor, the bytes on the socket, the
 reader, retention. The rules held here:

@@ -1,4 +1,4 @@
-"""Is everything that an agent emits JSON, and exactly what it meant?
+"""Is every value that an agent emits JSON, with exactly its meaning?
 
 The rules held here, from the emitting line to a strict parser behind a real socket:
 
@@ -419,7 +419,7 @@ async def test_errors_are_json(error: Exception, code: str, message: str) -> Non
 
 
 async def test_crowd_with_all_values() -> None:
-    """Users who emit every kind of value at once each get their own."""
+    """Each of many users who emit every kind of value at once gets its own values."""
 
     async def agent(run: Run) -> object:
         await run.custom(run.user, [TRIP, run.user, "\0\u2028😀"])

@@ -1,4 +1,4 @@
-"""The headers of the pages: what a browser may load, run and keep."""
+"""The headers of the pages: they limit the content that a browser loads, runs and keeps."""
 
 from __future__ import annotations
 
