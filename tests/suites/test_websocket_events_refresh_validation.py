@@ -229,7 +229,7 @@ WATCH = """() => {
     greenroomDemo.client.addEventListener("state", ({ detail }) => seen.states.push(detail.state));
 }"""
 RESTORED = {"hidden": [True], "shown": [True], "states": ["waiting", "connecting", "live"]}
-"""Script: the page is the same as before (it kept its events), and its client stopped and started with it."""
+"""What the script sees on a restored page: it kept its events, and its client stopped and started with it."""
 
 
 def go_away(tab: ConversationPage, stage: ServerProcess) -> None:
