@@ -124,7 +124,7 @@ async def test_damaged_session_is_skipped(log: EventLog, caplog: pytest.LogCaptu
 
 
 async def test_odd_failure_of_a_log(autojump_clock: trio.testing.MockClock) -> None:
-    """An odd exception of the log ends no session, in the cleaning of old ones and in the sweep of others."""
+    """An odd exception of the log, as it cleans old sessions or trims those in memory, ends no session."""
 
     class Odd(MemoryLog):
         rounds = trims = 0
