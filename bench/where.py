@@ -54,8 +54,15 @@ PARTS = {
     "frames and their sending": ("Flusher.", "Connection.flush", "WriteBuffer.", "events_message", "text_message"),
     "commit": ("Committer.", "SessionStream.", "MemoryLog.", "SqliteLog."),
     "the log's thread": ("Writer.", "SqliteLog._write.<locals>.work"),
-    "a run's start and end": ("RunScope.", "Session._perform", "Session._begin", "Session._run_start", "RunRecorder."),
-    "commands and connections": ("Session.", "Connection.", "WebSocketConnection.", "Conversation.", "Incarnation."),
+    "a run's start and end": ("RunScope.", "Starts.", "Start.", "RunRecorder."),
+    "commands and connections": (
+        "Session.",
+        "CommandHandlers.",
+        "Connection.",
+        "WebSocketConnection.",
+        "Conversation.",
+        "Incarnation.",
+    ),
     "the agent, and its timers": ("load (",),
 }
 """Prefixes of functions by part. The innermost function of a sample with such a prefix decides."""

@@ -12,9 +12,9 @@ RUN = "main (_server.py:1);unrolled_run (trio/_core/_run.py:2)"
     ("stack", "part"),
     [
         (f"{RUN}", where.REST),
-        (f"{RUN};Session._perform (s.py:1);load (_server.py:3);sleep_until (t.py:9)", "the agent, and its timers"),
+        (f"{RUN};Starts._perform (s.py:1);load (_server.py:3);sleep_until (t.py:9)", "the agent, and its timers"),
         (
-            f"{RUN};Session._perform (s.py:1);load (l.py:3);Run.output (r.py:1);dumps (o.py)",
+            f"{RUN};Starts._perform (s.py:1);load (l.py:3);Run.output (r.py:1);dumps (o.py)",
             "emit: encode, number, keep",
         ),
         (f"{RUN};Committer.run (c.py:1);Flusher.visit (f.py:1);WriteBuffer.write (o.py:1)", "frames and their sending"),

@@ -10,10 +10,11 @@ from actors.sessions._commands import Command, CommandReply
 from actors.sessions._handle import SessionHandle
 from actors.sessions._health import SessionHealth
 from actors.sessions._messages import Attach
-from actors.sessions._registry import SessionFactory, Sessions, SessionsStatistics
+from actors.sessions._registry import Sessions
 from actors.sessions._run_limiter import RunLimiterStatistics
-from actors.sessions._session import SessionStatistics
 from actors.sessions._settings import SessionSettings
+from actors.sessions._statistics import SessionsStatistics, SessionStatistics
+from actors.sessions._supervision import SessionFactory
 from actors.streams._committer import CommitterStatistics
 from actors.streams._cursor import Cursor, Listener
 from actors.streams._stream import StreamStatistics

@@ -1,4 +1,4 @@
-"""What someone who watches a session holds of it."""
+"""The attachment of a connection to a session."""
 
 from __future__ import annotations
 
@@ -12,47 +12,65 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors.events.grammar import Open
+    from actors.sessions._command_sink import CommandSink
     from actors.sessions._commands import Command
     from actors.sessions._messages import Queued
-    from actors.sessions._session import Session
     from actors.streams._cursor import Cursor
 
 
 @attrs.frozen(eq=False)
 class Attachment:
-    """A cursor, and what the session looked like when it was placed. Whoever asked for it must detach it."""
+    """A cursor, and the state of the session when the cursor was placed. Its owner must :meth:`detach` it."""
 
-    _session: Session = attrs.field(alias="session")
+    _sink: CommandSink = attrs.field(alias="sink")
     connection: str
     cursor: Cursor
     epoch: str
+    """Identifies the session's log; see :class:`~actors.Position`."""
     oldest: int
-    """The lowest seq that the log keeps, ``latest + 1`` where it keeps none."""
+    """The lowest seq in the log, or ``latest + 1`` if the log has no events."""
     latest: int
+    """The highest committed seq."""
     recovered: bool
+    """Whether the client goes on from its ``resume`` position and misses no event."""
     reset: str | None
+    """Why the client must drop its state (``epoch_changed``, ``trimmed``, ``ahead``). None if it need not."""
     runs: tuple[Open, ...]
-    """The runs that are open to someone who has read everything up to ``latest``."""
+    """The runs that are open after event ``latest``."""
     queued: tuple[Queued, ...]
     """The starts that wait for their turn, in order."""
     typing: tuple[tuple[str, str], ...]
-    """Who is typing: (``user`` or ``agent``, connection or run)."""
+    """Users and agents that are typing, as (``user``, connection) or (``agent``, run id)."""
 
     def command(self, command: Command) -> None:
-        """Hand a command to the session. Never waits: raises MailboxFull, or ActorTerminated when it has ended."""
-        self._session.ref.tell_nowait(command)
+        """Send a command to the session. Never wait.
+
+        Raises:
+            MailboxFull: Too many messages wait for the session.
+            ActorTerminated: The session has ended.
+        """
+        self._sink.post(command)
 
     def typing_changed(self, *, active: bool) -> None:
-        """Tell that the user types here, or stopped. Never waits; raises as :meth:`command` does."""
-        self._session.ref.tell_nowait(Typing(self.connection, active))
+        """Send that the user began or stopped typing at this connection. Never wait; raise as :meth:`command` does."""
+        self._sink.post(Typing(self.connection, active))
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
-        """Give committed lines above ``after`` (from the oldest kept one where that is lower), and if there are more.
+        """Return committed lines above ``after``, and whether there are more.
 
-        At most ``limit`` lines and ``size`` bytes, but one line at least where there is one. Safe to cancel.
+        Args:
+            after: Seq before the first line. If the log begins later, the first line is the oldest in the log.
+            limit: Maximum number of lines.
+            size: Maximum number of bytes. A first line that is larger is returned alone.
+
+        Raises:
+            LogError: The log could not be read.
+
+        Cancellation: nothing has changed.
         """
-        return await self._session.history(after, limit, size)
+        return await self._sink.history(after, limit, size)
 
     def detach(self) -> None:
-        """Let go of the cursor; the connection no longer types. Never waits, idempotent, also after the end."""
-        self._session.detach(self)
+        """Detach the cursor; the connection's user no longer types. Never wait. Idempotent, also after the end."""
+        self.cursor.detach()
+        self._sink.detach(self.connection)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from threading import get_ident
 from typing import TYPE_CHECKING
-
-import orjson
-import trio
 
 from actors.errors import ActorTerminated, CommandRefused
 from actors.events.encoding import encode
-from actors.loop.threads import hop
+from actors.loop.one_shot import OneShot
 from actors.sessions._commands import Command, CommandReply
 from actors.sessions._messages import Emit
 
@@ -19,91 +15,110 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from actors.eventlog.base import StreamKey
-    from actors.sessions._registry import Sessions
-    from actors.sessions._session import SessionStatistics
+    from actors.sessions._directory import Directory
+    from actors.sessions._statistics import SessionStatistics
 
 
 class SessionHandle:
-    """One session of one user, over all its incarnations. From ``sessions.get``; nothing of it must be released."""
+    """One session of one user, through all its incarnations. From ``sessions.get``. There is nothing to release."""
 
-    __slots__ = ("_key", "_sessions")
+    __slots__ = ("_directory", "_key")
 
-    def __init__(self, sessions: Sessions, key: StreamKey) -> None:
-        self._sessions = sessions
+    def __init__(self, directory: Directory, key: StreamKey) -> None:
+        self._directory = directory
         self._key = key
 
     @property
     def user(self) -> str:
-        """Whose session it is."""
+        """Id of the user."""
         return self._key.user
 
     @property
     def session(self) -> str:
-        """Its name."""
+        """Name of the session."""
         return self._key.session
 
     async def start(self, agent: str, input: object = None) -> str:  # noqa: A002 - its name on the wire
-        """Start a run; return its id, once ``agent_started`` is committed.
+        """Start a run, and wait until its ``agent_started`` is committed.
 
-        Raises :class:`~actors.CommandRefused`, and :class:`~actors.UnserialisableEvent` for an input that is not JSON.
-        Cancelled: the run is started or not; a start that still waits for its turn goes on waiting.
+        Args:
+            agent: Name of the agent.
+            input: The agent's input: JSON, or another value that an event may carry.
+
+        Returns:
+            The id of the run.
+
+        Raises:
+            CommandRefused: The start was refused; ``code`` says why.
+            UnserialisableEvent: The input is not JSON, or too large.
+
+        Cancellation: the run is started or not. A queued start stays in the queue.
         """
-        text = encode(input, self._sessions.settings.max_event_bytes)
-        reply = await self._command("run.start", {"agent": agent, "input": orjson.loads(text)})
+        text = encode(input, self._directory.settings.max_event_bytes)
+        reply = await self._command("run.start", {"agent": agent}, text)
         return str(reply["run_id"])
 
     async def cancel(self, run_id: str) -> bool:
-        """Ask a run to stop; False when it is unknown or over. Cancelled: it was asked or not."""
+        """Ask a run to stop. Return False if it is unknown or over.
+
+        Cancellation: the run was asked to stop or not.
+        """
         reply = await self._command("run.cancel", {"run_id": run_id})
         return bool(reply["cancelled"])
 
     async def emit(self, name: str, value: object = None) -> None:
-        """Emit a ``custom`` event of the session itself; raises :class:`~actors.UnserialisableEvent`.
+        """Emit a ``custom`` event of the session itself.
 
-        :class:`~actors.LogUnavailable`: it is not in the log; :class:`~actors.ActorTerminated`: it may not
-        be in it. Cancelled: it is emitted or not.
+        Args:
+            name: The ``name`` in the event's data.
+            value: The ``value`` in the event's data: JSON, or another value that an event may carry.
+
+        Raises:
+            UnserialisableEvent: The value is not JSON, or too large.
+            LogUnavailable: The event is not in the log.
+            ActorTerminated: The session ended meanwhile. The event may be in the log or not.
+
+        Cancellation: the event is emitted or not.
         """
-        data = encode({"name": name, "value": value}, self._sessions.settings.max_event_bytes)
-        await self._sessions.ask(self._key, Emit(data))
+        data = encode({"name": name, "value": value}, self._directory.settings.max_event_bytes)
+        await self._directory.ask(self._key, Emit(data))
 
     async def close(self) -> None:
-        """Close the session for good: its runs end ``cancelled``, its clients are sent away and do not come back.
+        """Close the session for good, and wait until that is in the log.
 
-        Returns once that is in the log. From then on everything of the session raises
-        :class:`~actors.SessionClosed`, until retention removes it. Cancelled: it is closed or not.
+        Its runs end as ``cancelled``. Its clients are disconnected and do not come back. Every later call for this
+        session raises :class:`~actors.SessionClosed`, until retention removes the session.
+
+        Cancellation: the session is closed or not.
         """
         await self._command("session.close", {})
 
     def lease(self) -> AbstractAsyncContextManager[None]:
-        """``async with handle.lease(): …`` keeps the session in memory, whoever else needs it or not.
+        """Keep the session in memory inside ``async with handle.lease(): …``, however idle it is.
 
-        It says that something outside goes on for it: a webhook that will come, a job elsewhere. A lease outlives a
-        crash of the session, which is then made again by whoever needs it; it does not hold up the server's end.
+        Take a lease while something outside goes on for the session: a webhook that will come, a job elsewhere. A lease
+        outlives a crash of the session, but does not make it again: the next call for it does. A lease does not delay
+        the server's end.
         """
-        return self._sessions.lease(self._key)
+        return self._directory.lease(self._key)
 
     def statistics(self) -> SessionStatistics | None:
-        """Say how the session stands; None while it is not in memory. Works in a thread of the loop too."""
-        if self._sessions.thread not in (0, get_ident()):
-            return hop("statistics()", self.statistics)
-        return next((each for each in self._sessions.of(self.user) if each.session == self.session), None)
+        """Return the state of the session. None if it is not in memory. May be called in a thread of the loop too."""
+        return self._directory.statistics_of(self._key)
 
-    async def _command(self, name: str, args: dict[str, object]) -> dict[str, object]:
-        self._sessions.require_task(name)
-        replied = trio.Event()
-        replies: list[CommandReply] = []
-
-        def note(reply: CommandReply) -> None:
-            replies.append(reply)
-            replied.set()
-
-        command = Command(f"local-{secrets.token_hex(8)}", name, args, "local", note, internal=True)
+    async def _command(
+        self, name: str, args: dict[str, object], encoded_input: bytes | None = None
+    ) -> dict[str, object]:
+        """Send a command and return the result of its reply. Raise ``CommandRefused`` if it is refused."""
+        self._directory.require_task(name)
+        replied = OneShot[CommandReply]()
+        id_ = f"local-{secrets.token_hex(8)}"
+        command = Command(id_, name, args, "local", replied.set, internal=True, encoded_input=encoded_input)
         try:
-            await self._sessions.ask(self._key, command)
+            await self._directory.ask(self._key, command)
         except ActorTerminated as error:
             raise CommandRefused("internal", "the session ended before it could reply") from error
-        await replied.wait()
-        reply = replies[0]
+        reply = await replied.wait()
         if reply.code is not None:
             raise CommandRefused(reply.code, reply.message)
         return dict(reply.result)  # type: ignore[arg-type]  # every command's result is an object

@@ -1,4 +1,4 @@
-"""Whether a session in memory keeps its promises: what should have ended, what nobody will end, what is missing."""
+"""The health of a session in memory: runs that should have ended, runs without a task, and missing events."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
 
 LATE_SECONDS = 10.0
-"""How long after its deadline a run may take to end, before it counts as overdue."""
+"""Seconds after its deadline from which on a run counts as overdue. Until then it may be at its clean-up."""
 
 
 @attrs.frozen
 class SessionHealth:
-    """All is well where the first three are empty."""
+    """Faults of one session. It is sound if there are none."""
 
     overdue: tuple[str, ...]
-    """Runs whose time was over more than 10 s ago, and that go on: they shield themselves from their cancellation."""
+    """Ids of runs that go on more than 10 s after their deadline: their code shields itself from the cancellation."""
     unowned: tuple[str, ...]
-    """Runs and calls that are open, and that no code in this process will close."""
+    """Ids of runs and calls that are open in the events, although no code in this process will close them."""
     missing: int
-    """Events that have a number and are neither in memory nor let go by it: a gap that a client would see."""
+    """Number of events that the ring lacks, from its first to the newest one. Clients would see a gap."""
     open_calls: int
-    """Tool calls that have begun and not completed."""
+    """Number of open tool calls. This is not a fault."""
 
     @property
     def sound(self) -> bool:
-        """Whether all is well."""
+        """Whether there is no fault."""
         return not (self.overdue or self.unowned or self.missing)
 
 
 def audit(recorder: RunRecorder) -> SessionHealth:
-    """Look at one session as it stands. Never waits."""
+    """Return the health of a session. Never wait."""
     runs, stream, now = recorder.runs, recorder.stream, trio.current_time()
     late = (run for run in runs.values() if run.context.deadline + LATE_SECONDS < now)
     items = stream.grammar.open

@@ -1,4 +1,4 @@
-"""What a session's mailbox takes beside commands, and what an attachment gives."""
+"""The messages to a session besides commands, and how a queued start is shown."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attach:
-    """Give me a cursor, placed by the resume decision; answered with an ``Attachment``. ``connection`` owns it."""
+    """A request for an :class:`Attachment`. The resume decision places its cursor."""
 
     connection: str
+    """The connection that will own the attachment."""
     listener: Listener
+    """Notified of new events, signals and the session's end."""
     resume: Position | None = None
+    """Where the client stopped reading. None for a client that has read nothing."""
     from_latest: bool = False
+    """Whether a client without ``resume`` gets new events only, instead of all that are kept."""
 
 
 @attrs.frozen
 class Typing:
-    """The user types at this connection, or stopped."""
+    """The user began or stopped typing at this connection."""
 
     connection: str
     active: bool
@@ -31,15 +35,18 @@ class Typing:
 
 @attrs.frozen
 class Queued:
-    """A start that waits for its turn, ``since`` then (ms since 1970); its ``command_id`` is what cancels it."""
+    """A start that waits for its turn, as clients see it."""
 
     command_id: str
+    """Id of the command. A client can cancel the start by it."""
     agent: str
     since: int
+    """When the start was accepted, in ms since 1970."""
 
 
 @attrs.frozen
 class Emit:
-    """An event of the application's own, outside of any run; ``data`` is its payload, encoded."""
+    """An event of the application, outside of any run."""
 
     data: bytes
+    """The payload as JSON text."""

@@ -1,4 +1,4 @@
-"""Sessions that nobody comes back to: what their logs may drop, and when they are forgotten."""
+"""Retention for sessions that are not in memory: their logs are trimmed, and old sessions are forgotten."""
 
 from __future__ import annotations
 
@@ -23,14 +23,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("greenroom.sessions")
 
+FIRST_PAUSE = 60.0
+"""Seconds from the start to the first round."""
+SHORTEST_PAUSE = 60.0
+"""Minimum seconds between two rounds. A round reads the head of every stream in the log."""
 LONGEST_PAUSE = 3600.0
-"""Seconds between two rounds of cleaning; fewer where retention is shorter."""
+"""Maximum seconds between two rounds. Retention shorter than 4 hours makes it shorter."""
 
 
 class RetentionSweep:
-    """Goes through the streams whose session is not in memory: those that are trim themselves.
+    """Applies retention to the streams of sessions that are not in memory. A session in memory trims its own.
 
-    ``reserve`` keeps a session from being made as long as its context lasts; it gives False where there is one.
+    Args:
+        log: The log of all sessions.
+        keep: The limits of retention.
+        forget_seconds: Time after its newest event until a session without events is removed from the log.
+        reserve: Keeps a session from being made inside its block. Yields False if the session is in memory.
+        command_seconds: Time for which commands are remembered.
+        ages: The clock for the ages of events and commands.
     """
 
     def __init__(  # noqa: PLR0913 - made in one place, by name
@@ -51,11 +61,11 @@ class RetentionSweep:
         self._ages = ages or AgeClock(now_ms)
 
     async def run(self) -> None:
-        """Clean for ever, a minute after the start at the earliest. What fails is logged, and tried the next time."""
-        pause = min(LONGEST_PAUSE, max(60.0, self._keep.seconds / 4))
-        await trio.sleep(min(60.0, pause))
+        """Clean the log in rounds, for ever. A failure is logged; the next round tries again."""
+        pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, self._keep.seconds / 4))
+        await trio.sleep(FIRST_PAUSE)
         while True:
-            # An engine's own failure, whatever it is, must not end the sessions that live.
+            # No failure of an engine, of whatever kind, may end the sessions in memory.
             await attempted("the cleaning of old sessions", self._round)
             await trio.sleep(pause)
 
@@ -66,10 +76,15 @@ class RetentionSweep:
             log_failure(logger, "old sessions could not be cleaned up", error=error, level=logging.WARNING)
 
     async def clean(self) -> None:
-        """Drop what retention does not keep, and forget the sessions that had nothing left for long. Safe to cancel.
+        """Trim the log of each session that is not in memory, and remove sessions that were empty for long.
 
-        Raises :class:`~actors.LogUnavailable`, and what the log raises as it lists its streams. Any other failure is
-        one session's: it is logged, and the others are cleaned.
+        A failure with one session is logged, and the others are cleaned.
+
+        Raises:
+            LogUnavailable: The log is not available at all.
+            Exception: Anything that the log raises when it lists its streams.
+
+        Cancellation: some sessions are cleaned, the others are not.
         """
         for key in await self._log.streams():
             await trio.lowlevel.checkpoint()
@@ -77,7 +92,7 @@ class RetentionSweep:
                 await self._clean(key)
             except LogUnavailable:
                 raise
-            except BaseException as error:  # noqa: BLE001 - an engine may raise anything for a stream that is damaged
+            except BaseException as error:  # noqa: BLE001 - an engine may raise anything for a damaged stream
                 await trio.lowlevel.checkpoint_if_cancelled()
                 text = "session %r of %r could not be cleaned up"
                 log_failure(logger, text, key.session, key.user, level=logging.WARNING, error=error)
@@ -86,15 +101,15 @@ class RetentionSweep:
         with self._reserve(key) as reserved:
             head = await self._log.head(key) if reserved else None
             if head is not None:
-                await self._tidy(key, head)
+                await self._clean_reserved(key, head)
 
-    async def _tidy(self, key: StreamKey, head: Head) -> None:
+    async def _clean_reserved(self, key: StreamKey, head: Head) -> None:
         now = self._ages.now(self._forget_seconds)
         record = decode_record(head.state)
         done = DoneCommands(sys.maxsize, self._command_seconds, record.done)
         done.forget(self._ages.now(self._command_seconds))
         if head.oldest > head.latest and not len(done):
-            # Its events may be older than the close, which is remembered as long as they would be.
+            # A session may be closed long after its last event. The close is remembered as long as an event would be.
             if now - max(head.touched, record.closed_at or 0) > self._forget_seconds * 1000:
                 await self._log.remove(key)
                 return
@@ -104,6 +119,7 @@ class RetentionSweep:
             await self._log.mark(key, encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done))
 
     def _exceeds(self, head: Head, now: int) -> bool:
+        """Return whether the log has more of the stream than retention keeps."""
         keep = self._keep
         if head.oldest > head.latest:
             return False

@@ -1,8 +1,8 @@
-"""How many runs of one user go on at once, over all of the user's sessions.
+"""The limit of each user's concurrent runs, over all of the user's sessions.
 
-The limiter calls nothing: a run that ends hands its place to the next one that waits, and wakes that one's task, which
-goes on in its own session. So a failure of the next run cannot reach the one that ended, and a queue of any length is
-worked off without recursion.
+The limiter calls no code of its users. A run that ends hands its place to the first run in the queue and wakes the task
+of that run, which goes on in its own session. So a failure of the next run cannot reach the run that ended, and a queue
+of any length is worked off without recursion.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Place:
-    """One run's place among those of its user: held at once or waited for, and left once.
+    """The place of one run among the runs of its user: held at once or waited for, and left once.
 
-    Made by :meth:`RunLimiter.enter`; its owner must :meth:`leave` it on every path, in a ``finally``.
+    :meth:`RunLimiter.enter` makes it. Its owner must :meth:`leave` it on every path, in a ``finally``.
     """
 
     user: str
     _hand_on: Callable[[Place], None]
     _decided: trio.Event | None
-    """Set when it is held, or was left while it waited; None where it was free at once."""
+    """Set when the place is held, or was left while it waited. None if it was free at once."""
     held: bool
     """Whether the run may go on."""
     left: bool = attrs.field(default=False, init=False)
-    """Whether it is over for the run."""
+    """Whether :meth:`leave` was called."""
 
     @property
     def waited(self) -> bool:
-        """Whether it was not free at once."""
+        """Whether the place was not free at once."""
         return self._decided is not None
 
     async def taken(self) -> bool:
-        """Wait until the place is held; return False where it was left instead. No checkpoint for one held at once.
+        """Wait until the place is held. Return False if it was left instead. No checkpoint if it was free at once.
 
-        Cancelled: the place waits on, or is held by now: leave it.
+        Cancellation: the place waits on, or is held by now. Leave it in either case.
         """
         if self._decided is not None:
             await self._decided.wait()
         return self.held
 
     def take(self) -> None:
-        """Hold the place from now on, and wake the task that waits for it; for the limiter."""
+        """Hold the place from now on, and wake the task that waits for it. Only the limiter calls this."""
         self.held = True
         if self._decided is not None:
             self._decided.set()
 
     def leave(self) -> None:
-        """Let the next run have the place, or wait for it no longer. Never waits or raises. Idempotent."""
+        """Hand the place to the next run, or stop waiting for it. Never wait or raise. Idempotent."""
         if not self.left:
             self.left = True
             self._hand_on(self)
@@ -67,68 +67,70 @@ class Place:
 
 @attrs.frozen
 class RunLimiterStatistics:
-    """How many runs there are."""
+    """The number of running and queued runs."""
 
     users: int
-    """Users with a run."""
+    """Number of users that have a run."""
     running: int
-    """Runs that go on."""
+    """Number of runs that hold a place."""
     queued: int
-    """Runs that wait for their turn."""
+    """Number of runs that wait for their turn."""
 
 
 @attrs.define(eq=False)
-class _Room:
-    """The places of one user. While any run waits, as many go on as may."""
+class _UserRuns:
+    """The places of one user. While any of them waits, as many as allowed are held."""
 
     running: int = 0
+    """Number of held places."""
     waiting: OrderedDict[Place, None] = attrs.field(factory=OrderedDict[Place, None])
-    """In the order they came; one that gives up is taken out wherever it stands, without a search."""
+    """Waiting places in the order of arrival. A dict: leaving takes a place out of the middle without a search."""
 
 
 class RunLimiter:
-    """At most ``running`` runs of a user at once; ``queued`` more wait in order; the next is refused as overloaded."""
+    """Lets ``running`` runs of a user go on at once, and ``queued`` more wait in order. Further runs are refused."""
 
     def __init__(self, running: int, queued: int) -> None:
         self._limit = running
         self._queue_limit = queued
-        self._rooms: dict[str, _Room] = {}
+        self._users: dict[str, _UserRuns] = {}
 
     def enter(self, user: str) -> Place:
-        """Return a place for a run of ``user``, held or waiting for its turn.
+        """Return a place for a run of ``user``, which is held or waits for its turn.
 
-        Raises ``CommandRefused("overloaded")`` when too many wait.
+        Raises:
+            CommandRefused: Too many runs of the user wait; the code is ``overloaded``.
         """
-        room = self._rooms.get(user)
-        if room is None:
-            room = self._rooms[user] = _Room()
-        if room.running < self._limit:
-            room.running += 1
+        runs = self._users.get(user)
+        if runs is None:
+            runs = self._users[user] = _UserRuns()
+        if runs.running < self._limit:
+            runs.running += 1
             return Place(user, self._hand_on, None, held=True)
-        if len(room.waiting) >= self._queue_limit:
-            message = f"{self._limit} runs go on and {len(room.waiting)} wait: try again later"
+        if len(runs.waiting) >= self._queue_limit:
+            message = f"{self._limit} runs go on and {len(runs.waiting)} wait: try again later"
             raise CommandRefused("overloaded", message)
         place = Place(user, self._hand_on, trio.Event(), held=False)
-        room.waiting[place] = None
+        runs.waiting[place] = None
         return place
 
     def statistics(self) -> RunLimiterStatistics:
-        """Count the runs there are."""
-        rooms = self._rooms.values()
+        """Return the number of runs."""
+        users = self._users.values()
         return RunLimiterStatistics(
-            users=len(rooms),
-            running=sum(room.running for room in rooms),
-            queued=sum(len(room.waiting) for room in rooms),
+            users=len(users),
+            running=sum(runs.running for runs in users),
+            queued=sum(len(runs.waiting) for runs in users),
         )
 
     def _hand_on(self, place: Place) -> None:
-        room = self._rooms[place.user]
+        runs = self._users[place.user]
         if not place.held:
-            del room.waiting[place]
-        elif room.waiting:
-            # Handed on, not freed: a start that arrives before the next one's task has run cannot get in front of it.
-            room.waiting.popitem(last=False)[0].take()
+            del runs.waiting[place]
+        elif runs.waiting:
+            # The place is never free in between: a start that arrives before the next task runs cannot overtake it.
+            runs.waiting.popitem(last=False)[0].take()
         else:
-            room.running -= 1
-            if not room.running:
-                del self._rooms[place.user]
+            runs.running -= 1
+            if not runs.running:
+                del self._users[place.user]

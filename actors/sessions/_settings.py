@@ -1,4 +1,4 @@
-"""The limits and times of sessions, each with a name, a default and its bounds."""
+"""The settings of sessions: each has a name, a default and bounds."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ from actors.eventlog.base import Retention
 
 @attrs.frozen(kw_only=True)
 class SessionSettings:
-    """What every session obeys. Times are in seconds, sizes in bytes."""
+    """The limits and times of all sessions of a server. Times are in seconds, sizes in bytes."""
 
     ring_events: int = attrs.field(default=1_024, validator=whole_from(1))
-    """Events of a session kept in memory; an older one is read from the log."""
+    """Maximum number of a session's events in memory. Older ones are read from the log."""
     ring_bytes: int = attrs.field(default=4 * 1024 * 1024, validator=whole_from(0))
-    """Bytes of those events, give or take a quarter."""
+    """Maximum bytes of these events, accurate to a quarter."""
     retain_events: int = attrs.field(default=10_000, validator=whole_from(1))
-    """Events of a session kept in the log."""
+    """Maximum number of a session's events in the log."""
     retain_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=whole_from(1))
-    """Bytes of a session's events kept in the log, and of what is remembered beside them."""
+    """Maximum bytes of a session in the log: its events, and the remembered commands and open runs beside them."""
     retain_seconds: float = attrs.field(default=7 * 24 * 3600.0, validator=number_from(0))
-    """Age up to which events are kept in the log."""
+    """Maximum age of events in the log."""
     forget_seconds: float = attrs.field(default=2_592_000.0, validator=number_from(0))
-    """How long after its newest event a session of which none is kept is remembered; then it begins anew."""
+    """Time after its newest event until a session without events in the log is forgotten. Then it begins anew."""
     max_event_bytes: int = attrs.field(default=1024 * 1024, validator=whole_from(64))
-    """The largest payload of one event."""
+    """Maximum bytes of one event's payload."""
     emit_window: int = attrs.field(default=64, validator=whole_from(1))
-    """Events of a session that may be uncommitted before whoever emits waits."""
+    """Maximum number of a session's uncommitted events. Beyond it an emit waits."""
     mailbox_size: int = attrs.field(default=64, validator=whole_from(1))
-    """Messages that may wait for a session."""
+    """Maximum number of messages that wait for a session."""
     runs_per_user: int = attrs.field(default=5, validator=whole_from(1))
-    """Runs of one user that run at once; sub-agents do not count."""
+    """Maximum number of a user's concurrent runs. Sub-agents do not count."""
     queued_runs_per_user: int = attrs.field(default=20, validator=whole_from(0))
-    """Runs of one user that wait for their turn; more are refused as overloaded."""
+    """Maximum number of a user's queued runs. Further starts are refused as ``overloaded``."""
     tool_threads: int = attrs.field(default=256, validator=whole_from(1))
-    """Threads for the sync tools of all users; a tool that has to wait for one does so within its own timeout."""
+    """Maximum number of threads for the sync tools of all users. A tool waits for one within its own timeout."""
     tool_threads_per_user: int = attrs.field(default=8, validator=whole_from(1))
-    """Threads for the sync tools of one user, those that a timeout left behind among them until they return."""
+    """Maximum number of threads for one user's sync tools. A thread left by a timeout counts until it returns."""
     max_run_depth: int = attrs.field(default=64, validator=whole_from(0))
-    """Runs that a sub-agent may have above it, and sync tools that call each other."""
+    """Maximum number of runs above a sub-agent. Also the maximum nesting of sync tools that call each other."""
     max_subruns: int = attrs.field(default=1_000, validator=whole_from(0))
-    """Sub-agents of one run, those of sub-agents among them, that are open at once."""
+    """Maximum number of open sub-agents below one run, at all depths."""
     run_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))
-    """How long a run may take, unless its agent says otherwise."""
+    """Maximum time of a run. An agent may set its own."""
     idle_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))
-    """How long a session may have nothing to do before it leaves memory."""
+    """Time after which an idle session leaves memory."""
     command_memory_seconds: float = attrs.field(default=300.0, validator=number_from(0))
-    """How long a command's id is remembered, so that a repeated one does nothing."""
+    """Time for which a command is remembered, so that it is not carried out again if it is sent again."""
     command_memory_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(0))
-    """Bytes of the commands so remembered, of one session; beyond it the oldest are forgotten first."""
+    """Maximum bytes of a session's remembered commands. Beyond it the oldest are forgotten first."""
     typing_seconds: float = attrs.field(default=5.0, validator=number_from(0.001))
-    """How long a client's typing is shown without being renewed."""
+    """Time for which a client's typing is shown, unless it is renewed."""
     max_sessions: int = attrs.field(default=10_000, validator=whole_from(1))
-    """Sessions in memory at once."""
+    """Maximum number of sessions in memory."""
     max_sessions_per_user: int = attrs.field(default=100, validator=whole_from(1))
-    """Sessions of one user in memory at once."""
+    """Maximum number of one user's sessions in memory."""
     drain_seconds: float = attrs.field(default=30.0, validator=number_from(0))
-    """How long runs may go on after the server was asked to stop."""
+    """Time for which runs may go on after the server was asked to stop."""
 
     @property
     def retention(self) -> Retention:
-        """The three limits of the log, for the log."""
+        """The log's part of the settings: ``retain_events``, ``retain_bytes`` and ``retain_seconds``."""
         return Retention(events=self.retain_events, size=self.retain_bytes, seconds=self.retain_seconds)

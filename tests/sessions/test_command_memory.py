@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.sessions._commands import Command, CommandMemory, CommandReply
+from actors.sessions._command_memory import CommandMemory
+from actors.sessions._commands import Command, CommandReply
 
 SECONDS = 10
 

@@ -28,7 +28,7 @@ from actors import (
 from actors.runs._recorder import RunRecorder
 from actors.runs._run import RunScope
 from actors.runs._tools import ToolCall
-from actors.sessions._commands import CommandMemory
+from actors.sessions._command_memory import CommandMemory
 from actors.sessions._session import Session
 from actors.spi import Attach, Command, CommandReply
 from actors.streams._cursor import Cursor
@@ -193,7 +193,7 @@ async def broken(sessions: Sessions, name: str) -> None:
 
     attachment = await sessions.attach("ann", name, Attach("c2", Watcher()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "_typing", fall)
+        patch.setattr(Session, "_show_typing", fall)
         attachment.typing_changed(active=True)
         await trio.sleep(1)
     attachment.detach()

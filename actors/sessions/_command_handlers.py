@@ -1,0 +1,159 @@
+"""The handlers of a session's commands, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import orjson
+import trio
+
+from actors.errors import CommandRefused, UnserialisableEvent
+from actors.events.encoding import is_text
+from actors.events.line import envelope
+from actors.events.types import UserMessage
+from actors.sessions._closing import Closing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from actors.events.types import JSON
+    from actors.runs._recorder import RunRecorder
+    from actors.sessions._command_memory import CommandMemory
+    from actors.sessions._commands import Command
+    from actors.sessions._replies import Replies
+    from actors.sessions._services import SessionServices
+    from actors.sessions._starts import Starts
+
+_SHOWN = 100
+"""Characters of an unknown command's name that the refusal repeats. The name may be as long as a frame."""
+
+
+class CommandHandlers:
+    """Carries out the commands of one session. A handler replies, or raises CommandRefused; it never waits."""
+
+    __slots__ = ("_memory", "_recorder", "_replies", "_services", "_starts", "closing")
+
+    def __init__(
+        self,
+        services: SessionServices,
+        recorder: RunRecorder,
+        memory: CommandMemory,
+        replies: Replies,
+        starts: Starts,
+    ) -> None:
+        self._services = services
+        self._recorder = recorder
+        self._memory = memory
+        self._replies = replies
+        self._starts = starts
+        self.closing: Closing | None = None
+        """The end of the session, from the first ``session.close`` on. Then no other command is carried out."""
+
+    def handle(self, command: Command) -> None:
+        """Carry out a command, unless it was sent before. Every command gets a reply, now or later."""
+        if not self._memory.admit(command, trio.current_time()):
+            return
+        try:
+            handler = self._handler_of(command)
+            handler(self, command)
+        except CommandRefused as refusal:
+            self._replies.refuse(command.id, refusal.code, refusal.message)
+
+    def _handler_of(self, command: Command) -> Callable[[CommandHandlers, Command], None]:
+        if self.closing is not None and command.name != "session.close":
+            raise CommandRefused("cancelled", "the session is being closed for good")
+        handler = self._HANDLERS.get(command.name)
+        if handler is None:
+            raise _unknown(command)
+        return handler
+
+    def _start_run(self, command: Command) -> None:
+        if self._services.draining:
+            raise CommandRefused("overloaded", "the server is about to end: try again after reconnecting")
+        agent = self._services.agents.find(command.text("agent"))
+        text, value = self._input_of(command)
+        self._starts.accept(command, agent, agent.fit(value), text)
+
+    def _input_of(self, command: Command) -> tuple[bytes, JSON]:
+        """Return the input as JSON text for the event, and as a value for the agent."""
+        text = command.encoded_input
+        if text is not None:
+            return text, orjson.loads(text)
+        # Decoding the text again would give the same value: it came from JSON, and encode() refuses every value that
+        # JSON cannot hold.
+        value = command.args.get("input")
+        return self._encode(value), value
+
+    def _cancel_run(self, command: Command) -> None:
+        run_id = self._run_named_by(command)
+        run, start = self._recorder.runs.get(run_id), self._starts.find(run_id)
+        is_queued = start is not None and not start.begun
+        if run is not None:
+            run.stop()
+        elif start is not None and is_queued:
+            self._starts.cancel_queued(start)
+        # False is no error: the run may have ended while the command was on its way.
+        result: dict[str, JSON] = {"cancelled": run is not None or is_queued}
+        if start is not None and start.in_doubt:
+            # *The client was told that the run is cancelled. Then the process died before agent_started was committed:
+            # the start was sent again, and the run that the user had cancelled went on.*
+            self._replies.send_when_committed(command.id, result)
+        else:
+            self._replies.send(command.id, result)
+
+    def _run_named_by(self, command: Command) -> str:
+        """Return the id of the run that the command names: directly, or by the id of the command that started it."""
+        if "command_id" not in command.args or command.args.get("run_id") is not None:
+            return command.text("run_id")
+        return self._starts.find_run(command.text("command_id"))
+
+    def _answer_question(self, command: Command) -> None:
+        run_id, call_id = command.text("run_id"), command.text("call_id")
+        if run_id not in self._recorder.runs:
+            raise CommandRefused("unknown_run", f"run {run_id} is unknown or over")
+        question = self._recorder.questions.get(call_id)
+        if question is None or question.run_id != run_id:
+            raise CommandRefused("not_waiting", f"run {run_id} does not wait for an answer to {call_id}")
+        if "value" not in command.args:
+            raise CommandRefused("bad_args", "value is missing")
+        data = self._encode({"value": command.args["value"], "by": command.by})
+        # The event first: if it raises, the question is still open.
+        self._recorder.record("input_received", data, run_id, call_id)
+        del self._recorder.questions[call_id]
+        question.answer(command.args["value"])
+        self._replies.send_when_done(command, {})
+
+    def _send_message(self, command: Command) -> None:
+        text = command.args.get("text")
+        if not isinstance(text, str):
+            raise CommandRefused("bad_args", "text must be a string")
+        self._recorder.stream.put(envelope(UserMessage.type, None), self._encode({"text": text}))
+        self._replies.send_when_done(command, {"seq": self._recorder.stream.seq})
+
+    def _close_session(self, command: Command) -> None:
+        if self.closing is None:
+            self.closing = Closing(self._services, self._recorder, self._replies)
+            self.closing.begin(self._starts)
+        self.closing.join(command.id)
+
+    def _encode(self, data: object) -> bytes:
+        """Return a payload as JSON text; raise ``CommandRefused("bad_args")`` if it is too large or not allowed."""
+        try:
+            return self._recorder.encode(data)
+        except UnserialisableEvent as error:
+            raise CommandRefused("bad_args", str(error)) from error
+
+    _HANDLERS: ClassVar[Mapping[str, Callable[[CommandHandlers, Command], None]]] = {
+        "run.start": _start_run,
+        "run.cancel": _cancel_run,
+        "input.answer": _answer_question,
+        "message.send": _send_message,
+        "session.close": _close_session,
+    }
+
+
+def _unknown(command: Command) -> CommandRefused:
+    if not is_text(command.name):
+        return CommandRefused("bad_args", "the command's name has a lone surrogate")
+    name = command.name if len(command.name) <= _SHOWN else command.name[:_SHOWN] + "…"
+    return CommandRefused("unknown_command", f"there is no command {name!r}")

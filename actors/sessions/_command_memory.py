@@ -1,0 +1,135 @@
+"""The memory of recent commands: a command that is sent again gets the first reply, and is not carried out again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import orjson
+
+from actors.loop.boundary import contained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.sessions._commands import Command, CommandReply
+
+
+class CommandMemory:
+    """The commands of the last ``seconds``, by id.
+
+    If the ids and replies together exceed ``room`` bytes, the oldest replies are forgotten first. A command without a
+    reply stays until it has one, however long that takes.
+    """
+
+    __slots__ = ("_entries", "_room", "_seconds", "size")
+
+    def __init__(self, seconds: float, room: int = 64 * 1024) -> None:
+        self._seconds = seconds
+        self._room = room
+        self._entries: dict[str, _Entry] = {}  # in the order of `since`, except for entries without a reply
+        self.size = 0
+        """Bytes of the remembered ids and replies, as JSON text."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def admit(self, command: Command, now: float) -> bool:
+        """Return whether the command is new at ``now`` (s) and must be carried out.
+
+        A command that is not new gets the reply to the first one: immediately, or together with it.
+        """
+        self._forget(now)
+        entry = self._entries.get(command.id)
+        if entry is None:
+            self._entries[command.id] = _Entry(now, [command.reply], internal=command.internal)
+            return True
+        if entry.reply is None:
+            entry.waiting.append(command.reply)
+        else:
+            _send(command.reply, attrs.evolve(entry.reply, duplicate=True))
+        return False
+
+    def answer(self, reply: CommandReply, now: float) -> None:
+        """Send the reply of an admitted command to all its senders. Ignore a second reply to the same id.
+
+        The reply is remembered from ``now`` (s) on, not from the command on: a start may be queued for long, and its
+        reply may get lost all the same.
+        """
+        entry = self._entries.get(reply.id)
+        if entry is None or entry.reply is not None:
+            return
+        del self._entries[reply.id]
+        entry.since = now
+        entry.reply = reply
+        if not entry.internal:
+            self._remember(entry, reply)
+        first, *repeated = entry.waiting
+        entry.waiting = []
+        _send(first, reply)
+        for waiting in repeated:
+            _send(waiting, attrs.evolve(reply, duplicate=True))
+
+    def recall(self, reply: CommandReply, now: float) -> None:
+        """Remember a reply of an earlier incarnation, whether that could still send it or not."""
+        self._drop(reply.id)
+        self._remember(_Entry(now, [], reply), reply)
+
+    def pending(self) -> tuple[str, ...]:
+        """Return the ids of the commands that have no reply yet."""
+        return tuple(id_ for id_, entry in self._entries.items() if entry.reply is None)
+
+    def _remember(self, entry: _Entry, reply: CommandReply) -> None:
+        entry.size = _size(reply)
+        self.size += entry.size
+        self._entries[reply.id] = entry
+        if self.size > self._room:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        excess, oldest = self.size - self._room, list[str]()
+        for id_, entry in self._entries.items():
+            if excess <= 0:
+                break
+            if entry.reply is not None:
+                oldest.append(id_)
+                excess -= entry.size
+        for id_ in oldest:
+            self._drop(id_)
+
+    def _forget(self, now: float) -> None:
+        expired: list[str] = []
+        for id_, entry in self._entries.items():
+            if entry.since > now - self._seconds:
+                break
+            if entry.reply is not None:
+                expired.append(id_)
+        for id_ in expired:
+            self._drop(id_)
+
+    def _drop(self, id_: str) -> None:
+        entry = self._entries.pop(id_, None)
+        if entry is not None:
+            self.size -= entry.size
+
+
+def _size(reply: CommandReply) -> int:
+    return len(orjson.dumps([reply.id, reply.result, reply.code, reply.message]))
+
+
+def _send(recipient: Callable[[CommandReply], object], reply: CommandReply) -> None:
+    """Send a reply. A failure of the recipient is logged and stays with it."""
+    contained("the recipient of a command's reply", recipient, reply)
+
+
+@attrs.define
+class _Entry:
+    since: float
+    """When the reply was sent, or the command came if there is no reply yet; in seconds on trio's clock."""
+    waiting: list[Callable[[CommandReply], object]]
+    """The senders of the command, in order, until they get the reply."""
+    reply: CommandReply | None = None
+    internal: bool = False
+    """Whether the server's own code sent it. Such a command is never sent twice, so its reply is not remembered."""
+    size: int = 0
+    """Bytes of id and reply as JSON text. 0 while there is no reply."""

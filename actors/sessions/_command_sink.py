@@ -1,0 +1,30 @@
+"""The seam between an attachment and its session: where commands go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors.sessions._commands import Command
+    from actors.sessions._messages import Typing
+
+
+class CommandSink(Protocol):
+    """The receiver of everything that a client asks of its session: the session itself, or a link to its node."""
+
+    def post(self, message: Command | Typing) -> None:
+        """Put a message into the session's mailbox. Never wait.
+
+        Raises:
+            MailboxFull: Too many messages wait for the session.
+            ActorTerminated: The session has ended.
+        """
+
+    async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
+        """Return committed lines above ``after``; see :meth:`Attachment.history`."""
+        ...
+
+    def detach(self, connection: str) -> None:
+        """Forget a connection. Its user no longer types. Never wait. Idempotent, also after the session's end."""

@@ -1,0 +1,33 @@
+"""The seam between a session's handle and the place where sessions are found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from actors.eventlog.base import StreamKey
+    from actors.sessions._settings import SessionSettings
+    from actors.sessions._statistics import SessionStatistics
+
+
+class Directory(Protocol):
+    """Finds sessions by key: the sessions of this process, or a router to those of other nodes."""
+
+    settings: SessionSettings
+
+    def require_task(self, call: str) -> None:
+        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` names the refused call."""
+
+    async def ask(self, key: StreamKey, message: object) -> object:
+        """Ask the session, which is made if it is not in memory; return its answer."""
+        ...
+
+    def lease(self, key: StreamKey) -> AbstractAsyncContextManager[None]:
+        """Keep the session in memory inside the block."""
+        ...
+
+    def statistics_of(self, key: StreamKey) -> SessionStatistics | None:
+        """Return the state of one session. None if it is not in memory."""
+        ...

@@ -1,0 +1,108 @@
+"""The recovery of a session from its log: runs that were left open are closed, and commands are remembered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.errors import SessionClosed
+from actors.events.encoding import encode
+from actors.events.grammar import interrupted
+from actors.runs._recorder import RunRecorder
+from actors.sessions._commands import CommandReply
+from actors.streams._signals import Signals
+from actors.streams._stream import SessionStream, StreamLimits
+
+if TYPE_CHECKING:
+    from actors.eventlog.base import StreamKey
+    from actors.sessions._command_memory import CommandMemory
+    from actors.sessions._services import SessionServices
+    from actors.sessions._tasks import SessionTasks
+
+_MARGIN_BYTES = 1024
+"""Bytes by which an ``interrupted`` event may exceed ``max_event_bytes``: under every limit a run must be closed."""
+
+
+async def recover(
+    key: StreamKey, services: SessionServices, memory: CommandMemory, tasks: SessionTasks, scope: trio.CancelScope
+) -> RunRecorder:
+    """Return the recorder of a session, after closing the runs and recalling the commands of earlier incarnations.
+
+    Args:
+        key: User and name of the session.
+        services: The server's services.
+        memory: Filled with the commands that earlier incarnations carried out.
+        tasks: Notified if the log fails.
+        scope: The scope around all runs of the session.
+
+    Raises:
+        SessionClosed: The session was closed for good, and retention has not removed it yet.
+        LogError: The log failed.
+    """
+    # An earlier incarnation may have ended with events on their way into the log.
+    await services.committer.barrier()
+    recorder = await _open(key, services, tasks, scope)
+    stream = recorder.stream
+    if stream.closed_at is not None:
+        await stream.oldest()
+        if not stream.outlived:
+            _close_interrupted(recorder, services)
+            await stream.synced()
+            raise SessionClosed(f"session {key.session} was closed for good")
+        # Retention would remove it at its next round: it begins anew.
+        await services.log.remove(key)
+        recorder = await _open(key, services, tasks, scope)
+        stream = recorder.stream
+    _recall_commands(stream, services, memory)
+    if stream.open_runs():
+        _close_interrupted(recorder, services)
+        await stream.synced()
+    return recorder
+
+
+async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, scope: trio.CancelScope) -> RunRecorder:
+    """Return a recorder with a stream that continues the log."""
+    settings = services.settings
+    head = await services.log.make(key)
+    stream = SessionStream(
+        key,
+        head,
+        log=services.log,
+        committer=services.committer,
+        retention=services.retention,
+        limits=StreamLimits(
+            ring_events=settings.ring_events,
+            ring_bytes=settings.ring_bytes,
+            window=settings.emit_window,
+            command_seconds=settings.command_memory_seconds,
+            command_bytes=settings.command_memory_bytes,
+        ),
+        ages=services.ages,
+        on_failure=tasks.on_log_failed,
+    )
+    signals = Signals(stream.cursors, settings.typing_seconds)
+    return RunRecorder(key, stream, services.agents, settings, services.redact, signals, scope, services.threads)
+
+
+def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None:
+    """Emit the closing events of open runs and calls, innermost first, as ``interrupted``.
+
+    Their duration ends with the last committed event: nothing is known of the time after it.
+    """
+    stream = recorder.stream
+    last_ts = stream.ts
+    for closing in stream.grammar.closings():
+        item = closing.item
+        call_id = None if item.id == item.run_id else item.id
+        data = encode(interrupted(closing, last_ts), services.settings.max_event_bytes + _MARGIN_BYTES)
+        recorder.close(closing.type, data, item.run_id, call_id)
+
+
+def _recall_commands(stream: SessionStream, services: SessionServices, memory: CommandMemory) -> None:
+    """Remember the commands of earlier incarnations: a client that sends one again gets the same reply."""
+    now, at = services.ages.now(services.settings.command_memory_seconds), trio.current_time()
+    stream.done.forget(now)
+    for done in stream.done:
+        # From the log's clock (ms since 1970) to trio's (s), which is the memory's.
+        memory.recall(CommandReply(done.command_id, done.result), at - max(0, now - done.ts) / 1000)

@@ -1,0 +1,158 @@
+"""The table of the sessions in memory, and the search for idle ones."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from actors.runtime._lifecycle import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actors.eventlog.base import StreamKey
+    from actors.runtime._ref import ActorRef
+    from actors.sessions._session import Session
+
+LOOK_AGAIN_SECONDS = 0.1
+"""Minimum time between two fruitless searches of all sessions for idle ones, in seconds. If the table is full of busy
+sessions, each new one is refused; a search of 10,000 sessions for each of these would slow down the busy ones."""
+
+
+@attrs.define(eq=False)
+class Entry:
+    """One session that is being made, lives, or has just ended."""
+
+    key: StreamKey
+    session: Session
+    making: trio.Event | None = attrs.field(factory=trio.Event)
+    """Set when the session is made, or could not be made. None from then on."""
+    ref: ActorRef | None = None
+    """The session's actor. None while it is being made."""
+
+    @property
+    def lives(self) -> bool:
+        """Whether the session's actor was made and has not ended."""
+        return self.ref is not None and self.ref.alive
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when the session is idle and has an empty mailbox, on trio's clock, in seconds. None if it does not."""
+        if self.ref is None or not self.ref.alive or (since := self.session.idle_since) is None:
+            return None
+        statistics = self.ref.statistics()
+        return None if statistics.mailbox.depth or statistics.leases else since
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the actor has not begun to stop."""
+        return self.ref is not None and self.ref.statistics().state == State.RUNNING
+
+    async def made(self) -> None:
+        """Wait until the session is made, or could not be made. Always a checkpoint."""
+        if self.making is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.making.wait()
+
+    def on_made(self) -> None:
+        """Wake the tasks that wait in :meth:`made`."""
+        if self.making is not None:
+            self.making.set()
+            self.making = None
+
+
+class SessionTable:
+    """The sessions in memory, by key and by actor, with their number for each user."""
+
+    def __init__(self) -> None:
+        self._entries: dict[StreamKey, Entry] = {}
+        self._by_ref: dict[ActorRef, Entry] = {}
+        self._per_user: dict[str, int] = {}
+        self._idle: deque[tuple[float, StreamKey]] = deque()
+        """Sessions that were idle at the last search, longest first."""
+        self._search_at = -math.inf
+        """When all sessions may be searched again."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Iterate over the entries at this moment. The table may change meanwhile."""
+        return iter(tuple(self._entries.values()))
+
+    def get(self, key: StreamKey) -> Entry | None:
+        """Return the entry of the key. None if the session is not in memory."""
+        return self._entries.get(key)
+
+    def find(self, ref: ActorRef) -> Entry | None:
+        """Return the entry of the actor. None if the session was removed."""
+        return self._by_ref.get(ref)
+
+    def count(self, user: str) -> int:
+        """Return the number of the user's sessions."""
+        return self._per_user.get(user, 0)
+
+    def add(self, entry: Entry) -> None:
+        """Add a session that is being made."""
+        self._entries[entry.key] = entry
+        self._per_user[entry.key.user] = self.count(entry.key.user) + 1
+
+    def set_ref(self, entry: Entry, ref: ActorRef) -> None:
+        """Set the actor of a session that was made."""
+        entry.ref = ref
+        self._by_ref[ref] = entry
+
+    def remove(self, entry: Entry) -> None:
+        """Remove a session that has ended, or could not be made."""
+        user = entry.key.user
+        del self._entries[entry.key]
+        if entry.ref is not None:
+            self._by_ref.pop(entry.ref, None)
+        self._per_user[user] -= 1
+        if not self._per_user[user]:
+            del self._per_user[user]
+
+    def longest_idle_of(self, user: str) -> Entry | None:
+        """Return the user's session that has been idle for longest. None if none is idle."""
+        own = [entry for entry in self._entries.values() if entry.key.user == user]
+        idle = [(since, entry) for entry in own if (since := entry.idle_since) is not None]
+        return min(idle, key=lambda pair: pair[0])[1] if idle else None
+
+    def longest_idle(self) -> Entry | None:
+        """Return the session that has been idle for longest. None if none was idle a moment ago.
+
+        One search of all sessions serves many calls. A session that is used after the search comes later in the order.
+        """
+        if (found := self._next_idle()) is not None:
+            return found
+        now = trio.current_time()
+        # All are busy, and were looked at a moment ago.
+        if now < self._search_at:
+            return None
+        # Not `Entry.idle_since`, which looks into the mailbox too: _next_idle() does so for the few that are taken.
+        idle = ((entry.session.idle_since, key) for key, entry in self._entries.items() if entry.ref is not None)
+        self._idle.extend(sorted((since, key) for since, key in idle if since is not None))
+        found = self._next_idle()
+        self._search_at = now + LOOK_AGAIN_SECONDS if found is None else now
+        return found
+
+    def forget_idle(self) -> None:
+        """Drop the result of the last search."""
+        self._idle.clear()
+
+    def _next_idle(self) -> Entry | None:
+        """Return the next session of the last search. Skip sessions that were used since then or have ended."""
+        while self._idle:
+            since, key = self._idle.popleft()
+            entry = self._entries.get(key)
+            if entry is not None and entry.idle_since == since:
+                return entry
+        return None

@@ -1,0 +1,192 @@
+"""The making and the end of sessions: spawn on demand, stop when idle, make room."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from threading import get_ident
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import trio
+
+from actors.errors import ActorTerminated, CommandRefused
+from actors.failures import log_failure
+from actors.loop.boundary import contained
+from actors.runtime._lifecycle import Failure, Killed, Shutdown
+from actors.runtime._restart import Restart
+from actors.runtime._spec import ChildSpec, MailboxSpec
+from actors.sessions._session import Session
+from actors.sessions._session_table import Entry, SessionTable
+from actors.streams._cursor import SessionEnding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from actors.eventlog.base import StreamKey
+    from actors.runtime._lifecycle import ExitReason
+    from actors.runtime._ref import ActorRef
+    from actors.runtime._supervisor import SupervisorRef
+    from actors.sessions._services import SessionServices
+
+logger = logging.getLogger("greenroom.sessions")
+
+
+class SessionSpawner:
+    """Makes the sessions of a server below the factory's supervisor, and removes them when they end.
+
+    At most one session of a key exists at a time: also while one is made, while one stops, and while retention works on
+    the log of one that is not in memory.
+    """
+
+    def __init__(self, services: SessionServices) -> None:
+        self._services = services
+        self._mailbox = MailboxSpec(size=services.settings.mailbox_size)
+        self._reserved: dict[StreamKey, trio.Event] = {}
+        self._supervisor: SupervisorRef | None = None
+        self._watch: Callable[[ActorRef], None] | None = None
+        self.thread = 0
+        """Id of the thread in which the sessions' loop runs. 0 before the factory's first start."""
+        self.table = SessionTable()
+        self.spawned = 0
+        """Number of sessions made since the start."""
+        self.reaped = 0
+        """Number of sessions stopped because they were idle."""
+        self.crashed = 0
+        """Number of sessions that ended with a failure."""
+
+    async def get_or_spawn(self, key: StreamKey) -> ActorRef:
+        """Return the actor of the session, which is made if it does not exist. Concurrent callers get the same one."""
+        while True:
+            entry = self.table.get(key)
+            # Retention may be removing the session's log.
+            if key in self._reserved:
+                await self._reserved[key].wait()
+                continue
+            if entry is None:
+                if await self._make_room(key.user):
+                    continue  # that took a while: another task may have made the session
+                return await self._spawn(key)
+            await entry.made()
+            if entry.ref is not None and entry.ref.alive and not entry.session.is_closed:
+                return entry.ref
+            # It is on its way out: remove it when it has ended, and make the next one.
+            if entry.ref is not None:
+                self._on_ended(entry, await entry.ref.terminated())
+
+    @contextmanager
+    def reserve(self, key: StreamKey) -> Generator[bool]:
+        """Keep the session from being made inside the block. Yield False, and reserve nothing, if it is in memory."""
+        if key in self.table:
+            yield False
+            return
+        self._reserved[key] = over = trio.Event()
+        try:
+            yield True
+        finally:
+            del self._reserved[key]
+            over.set()
+
+    # What the factory calls
+
+    def on_factory_started(self, supervisor: SupervisorRef, watch: Callable[[ActorRef], None]) -> None:
+        """Spawn sessions from now on. Those of an earlier incarnation of the factory are gone."""
+        for entry in self.table:
+            self._on_ended(entry, Killed())
+        self._supervisor, self._watch = supervisor, watch
+        self.thread = get_ident()
+
+    def on_factory_stopping(self) -> None:
+        """Spawn no more sessions."""
+        self._supervisor = self._watch = None
+        for entry in self.table:
+            self._on_ended(entry, Shutdown())
+
+    def on_session_ended(self, ref: ActorRef, reason: ExitReason) -> None:
+        """Remove a session that has ended."""
+        entry = self.table.find(ref)
+        if entry is not None:
+            self._on_ended(entry, reason)
+
+    async def sweep(self) -> None:
+        """Stop the sessions that were idle for ``idle_seconds``, and trim the logs of the others."""
+        self.table.forget_idle()
+        for entry in self.table:
+            await trio.lowlevel.checkpoint()
+            since = entry.idle_since
+            # A session in memory trims its own log; the cleaner trims those of the others.
+            if since is not None and since <= trio.current_time() - self._services.settings.idle_seconds:
+                await self._reap(entry)
+            elif entry.lives:
+                await entry.session.trim_log()
+
+    # The life of a session
+
+    async def _spawn(self, key: StreamKey) -> ActorRef:
+        supervisor, watch = self._supervisor, self._watch
+        if supervisor is None or watch is None or self._services.draining:
+            raise CommandRefused("overloaded", "the server is starting or about to end: try again later")
+        # Before the first checkpoint: concurrent callers find the entry, and wait for this one.
+        entry = Entry(key, Session(key, self._services))
+        self.table.add(entry)
+        try:
+            ref = await supervisor.start_child(
+                ChildSpec(
+                    f"{quote(key.user, safe='')}:{quote(key.session, safe=':~')}",
+                    # Gives the session away: a spec that kept it would keep it in memory after its end, in a cycle.
+                    [entry.session].pop,
+                    Restart.TEMPORARY,
+                    mailbox=self._mailbox,
+                )
+            )
+            self.table.set_ref(entry, ref)
+            watch(ref)
+        except ActorTerminated as error:
+            self.table.remove(entry)
+            raise CommandRefused("overloaded", "the server is about to end: try again later") from error
+        except BaseException:
+            self.table.remove(entry)
+            raise
+        finally:
+            entry.on_made()
+        self.spawned += 1
+        return ref
+
+    async def _make_room(self, user: str) -> bool:
+        """Stop the session that has been idle for longest, if there are too many. Return whether one was stopped.
+
+        Raises ``CommandRefused("overloaded")`` if there are too many and none is idle.
+        """
+        settings = self._services.settings
+        if self.table.count(user) >= settings.max_sessions_per_user:
+            limit, longest_idle = settings.max_sessions_per_user, self.table.longest_idle_of(user)
+        elif len(self.table) >= settings.max_sessions:
+            limit, longest_idle = settings.max_sessions, self.table.longest_idle()
+        else:
+            return False
+        if longest_idle is None:
+            raise CommandRefused("overloaded", f"{limit} sessions are in use: try again later")
+        await self._reap(longest_idle)
+        return True
+
+    async def _reap(self, entry: Entry) -> None:
+        """Stop an idle session. It refuses messages from this very moment, so none is lost in its mailbox."""
+        if entry.ref is not None:
+            self.reaped += entry.is_running
+            self._on_ended(entry, await entry.ref.stop())
+
+    def _on_ended(self, entry: Entry, reason: ExitReason) -> None:
+        """Remove a session that has ended, and notify its listeners. Do nothing if it lives or was removed before."""
+        if self.table.get(entry.key) is not entry or entry.ref is None or entry.ref.alive:
+            return
+        self.table.remove(entry)
+        session = entry.session
+        failed = isinstance(reason, (Failure, Killed)) and not session.is_closed
+        self.crashed += failed
+        if isinstance(reason, Failure):
+            log_failure(logger, "session %s/%s failed", *entry.key, error=reason.exception)
+        if session.is_closed:
+            ending = SessionEnding.CLOSED
+        else:
+            ending = SessionEnding.CRASHED if failed else SessionEnding.SHUTDOWN
+        contained("the notification that a session has ended", session.notify_ended, ending)

@@ -1,0 +1,210 @@
+"""The starts of runs in one session: from the command to the end of the run."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+import orjson
+import trio
+
+from actors.errors import LogUnavailable
+from actors.failures import log_failure
+from actors.runs._raised import only_cancelled
+from actors.runs._run import Run, RunScope
+from actors.runtime._frames import let_go_of_frames
+from actors.sessions._messages import Queued
+
+if TYPE_CHECKING:
+    from actors.errors import LogError
+    from actors.runs._agents import Agent
+    from actors.runs._recorder import RunRecorder
+    from actors.sessions._commands import Command
+    from actors.sessions._replies import Replies
+    from actors.sessions._run_limiter import Place
+    from actors.sessions._services import SessionServices
+    from actors.sessions._tasks import SessionTasks
+
+logger = logging.getLogger("greenroom.sessions")
+
+
+@attrs.define(eq=False)
+class Start:
+    """An accepted start. The task of its run owns it."""
+
+    command_id: str
+    agent: Agent
+    value: object
+    """The input, converted to the type of the agent's parameter."""
+    run: Run
+    """The run. It has its id before it begins."""
+    scope: RunScope
+    place: Place
+    since: int
+    """When it was accepted, in ms since 1970."""
+    recorded: trio.Event | None
+    """Set when ``agent_started`` is committed, or can never be. None if no client could send the start again."""
+    begun: bool = False
+    """Whether ``agent_started`` was emitted."""
+
+    @property
+    def queued(self) -> Queued:
+        """The start as clients see it while it waits for its turn."""
+        return Queued(self.command_id, self.agent.name, self.since)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether ``agent_started`` is emitted and not committed: if the process died now, a resent start would run."""
+        return self.begun and self.recorded is not None and not self.recorded.is_set()
+
+    async def may_call(self) -> None:
+        """Wait until the agent may be called: until the log has the start, if a client could send it again.
+
+        Otherwise return at once, without a checkpoint. Raises Cancelled if the run is stopped meanwhile, and if the log
+        will never have its start.
+        """
+        if self.recorded is not None:
+            await self.recorded.wait()
+
+    def on_committed(self, error: LogError | None) -> None:
+        """Let the agent be called. After an error, which also ends the session, stop the run instead."""
+        if error is not None:
+            self.run.stop("interrupted")
+        if self.recorded is not None:
+            self.recorded.set()
+
+
+class Starts:
+    """The starts of one session. The task of each waits for its place, runs the agent, and leaves the place.
+
+    A start without a place is queued: it is shown to all attached clients, and can be refused until its turn comes.
+    """
+
+    __slots__ = ("_recorder", "_replies", "_services", "_starts", "_tasks", "active_at")
+
+    def __init__(self, services: SessionServices, recorder: RunRecorder, replies: Replies, tasks: SessionTasks) -> None:
+        self._services = services
+        self._recorder = recorder
+        self._replies = replies
+        self._tasks = tasks
+        self._starts: dict[str, Start] = {}  # by the id of the run, in the order of the commands
+        self.active_at = 0.0
+        """When the last run ended, on trio's clock, in seconds."""
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def queued(self) -> tuple[Start, ...]:
+        """Return the starts that wait for their turn, in order."""
+        return tuple(start for start in self._starts.values() if not start.begun)
+
+    def find(self, run_id: str) -> Start | None:
+        """Return the start of the run."""
+        return self._starts.get(run_id)
+
+    def find_run(self, command_id: str) -> str:
+        """Return the id of the newest run that the command started; an empty string if there is none."""
+        return next((id_ for id_, start in reversed(self._starts.items()) if start.command_id == command_id), "")
+
+    def accept(self, command: Command, agent: Agent, value: object, text: bytes) -> None:
+        """Start a run, now or when its user's limit allows it. The reply comes when ``agent_started`` is committed.
+
+        Args:
+            command: The ``run.start``.
+            agent: The agent to run.
+            value: The input for the agent.
+            text: The input as JSON text, for ``agent_started``.
+
+        Raises:
+            CommandRefused: Too many runs of the user are queued; the code is ``overloaded``.
+        """
+        services = self._services
+        run = Run(self._recorder, agent.name)
+        seconds = agent.timeout if agent.timeout is not None else services.settings.run_seconds
+        scope = RunScope(run, text, timeout=seconds, command_id=None if command.internal else command.id)
+        place = services.limiter.enter(self._recorder.key.user)
+        # Only clients send a start again. They can do harm only if the log may lose a start and still go on: a log that
+        # ends with its process takes the command with it.
+        recorded = trio.Event() if services.log.outlives_process and not command.internal else None
+        since = self._recorder.stream.now()
+        start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, since, recorded)
+        # Before anything else can raise: the task leaves the place, whatever happens.
+        self._tasks.start_soon(self._perform, start)
+        if place.held:
+            # Now, not in the task: a command that came later must find the run begun, and its events come after.
+            self._begin(start)
+        else:
+            self._show_queued(start, waiting=True)
+
+    def refuse(self, start: Start, code: str, message: str) -> None:
+        """Refuse a start that has not begun. It leaves the queue and has no events."""
+        self._give_up(start)
+        self._replies.refuse(start.command_id, code, message)
+        self._show_queued(start, waiting=False)
+
+    def cancel_queued(self, start: Start) -> None:
+        """Refuse a queued start that was cancelled."""
+        self.refuse(start, "cancelled", "the start was cancelled before its turn came")
+
+    def leave_queue(self) -> None:
+        """Let the tasks of all queued starts end. Their commands get their replies when the session has ended."""
+        for start in self.queued():
+            start.place.leave()
+
+    async def _perform(self, start: Start) -> None:
+        """Wait for the place, run the agent, leave the place. This is the one task of a start."""
+        try:
+            if start.begun or (await start.place.taken() and self._begin(start)):
+                await self._run(start)
+        finally:
+            start.place.leave()
+            self._starts.pop(start.run.id, None)
+            self.active_at = trio.current_time()
+            if self._services.run_over:
+                self._services.run_over.unpark_all()
+
+    def _begin(self, start: Start) -> bool:
+        """Emit ``agent_started``, and return True. Return False if that is not possible: then the start is refused."""
+        if self._services.draining or not self._tasks.is_up or self._recorder.scope.cancel_called:
+            self.refuse(start, "overloaded", "the server is about to end: try again after reconnecting")
+            return False
+        try:
+            start.scope.open()
+        except LogUnavailable as error:
+            self._give_up(start)
+            self._replies.refuse_internal(start.command_id, error)
+            self._show_queued(start, waiting=False)
+            return False
+        start.begun = True
+        if start.recorded is not None:
+            self._recorder.stream.when_committed(start.on_committed)
+        self._replies.send_when_committed(start.command_id, {"run_id": start.run.id})
+        self._show_queued(start, waiting=False)
+        return True
+
+    def _give_up(self, start: Start) -> None:
+        del self._starts[start.run.id]
+        start.place.leave()
+
+    async def _run(self, start: Start) -> None:
+        """Run the agent. A failure of any kind ends its run and nothing else."""
+        run, agent = start.run, start.agent
+        try:
+            async with start.scope:
+                await start.may_call()
+                run.result = await agent(run, start.value)
+        # A cancellation ends here too: this task has nothing else to do. A Ctrl-C does not come here, see
+        # interrupts_deferred().
+        except BaseException as error:  # noqa: BLE001 - as said
+            if not only_cancelled(error):
+                key = self._recorder.key
+                log_failure(logger, "agent %s failed in run %s of %s/%s", agent.name, run.id, *key, error=error)
+            # From Python 3.12 on a timeout of trio leaves a cycle in these frames, which would keep all their objects.
+            let_go_of_frames(error)
+
+    def _show_queued(self, start: Start, *, waiting: bool) -> None:
+        """Signal to all clients that a start begins or stops waiting. Do nothing if it never had to wait."""
+        if start.place.waited:
+            data = {"command_id": start.command_id, "agent": start.agent.name, "waiting": waiting}
+            self._recorder.signals.send("queued", orjson.dumps(data))

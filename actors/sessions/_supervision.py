@@ -1,0 +1,83 @@
+"""The two permanent actors above the sessions: the keeper of the log, and the factory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.loop.threads import defer_interrupts
+from actors.runtime._actor import Actor
+from actors.runtime._lifecycle import Failure
+from actors.runtime._ref import Terminated
+from actors.runtime._spec import Strategy, SupervisorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from actors.eventlog.base import EventLog
+    from actors.sessions._spawner import SessionSpawner
+    from actors.streams._committer import Committer
+
+_SWEEPS_PER_IDLE = 4
+"""Sweeps in the time after which an idle session leaves memory. So it leaves at most a quarter of that time late."""
+
+
+class LogKeeper(Actor):
+    """Keeps the log open, and commits to it. A restart opens the log again."""
+
+    def __init__(self, log: EventLog, committer: Committer) -> None:
+        self._log = log
+        self._committer = committer
+
+    async def started(self) -> None:
+        """Open the log. An error of the log is a failure of this actor, and its supervisor tries again."""
+        await self._log.open()
+        self.nursery.start_soon(self._committer.run)
+
+    async def stopping(self, reason: object) -> None:
+        """Commit the remaining events, and close the log."""
+        # After a failure the committer's task is gone: nothing would pass the barrier.
+        if not isinstance(reason, Failure):
+            await self._committer.barrier()
+        await self._log.close()
+
+
+class SessionFactory(Actor):
+    """The parent of all sessions: supervises and watches them, and sweeps out the idle ones.
+
+    Args:
+        spawner: Makes the sessions; notified of the factory's start and end, and of the end of each session.
+        idle_seconds: Seconds after which an idle session leaves memory.
+        clean_logs: Runs for ever, and applies retention to the logs of sessions that are not in memory.
+    """
+
+    def __init__(self, spawner: SessionSpawner, idle_seconds: float, clean_logs: Callable[[], Awaitable[None]]) -> None:
+        self._spawner = spawner
+        self._idle_seconds = idle_seconds
+        self._clean_logs = clean_logs
+
+    async def started(self) -> None:
+        """Start the supervisor of the sessions."""
+        supervisor = await self.context.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC), "all")
+        self._spawner.on_factory_started(supervisor, self.context.watch)
+        self.nursery.start_soon(defer_interrupts)
+        self.nursery.start_soon(self._sweep)
+        self.nursery.start_soon(self._clean_logs)
+
+    async def receive(self, message: object) -> object:
+        """Handle the end of a session."""
+        if isinstance(message, Terminated):
+            self._spawner.on_session_ended(message.ref, message.reason)
+            return None
+        return await super().receive(message)
+
+    async def stopping(self, reason: object) -> None:
+        """Spawn no more sessions. All of them have ended by now."""
+        del reason
+        self._spawner.on_factory_stopping()
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(self._idle_seconds / _SWEEPS_PER_IDLE)
+            await self._spawner.sweep()
