@@ -38,7 +38,7 @@ SERVICES = {
         "ToolThreads",
         "AgeClock",
     ),
-    *("Endpoint", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory"),
+    *("Endpoint", "ServerContext", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory"),
 }
 """Classes that all sessions share. The walk ends there, and at trio's own objects."""
 IMMUTABLE = (str, bytes, int, float, bool, type(None), type, types.ModuleType, types.CodeType, types.FunctionType)
