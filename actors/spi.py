@@ -1,4 +1,4 @@
-"""What an engine on top of the sessions needs, such as ``transport``, and an application does not."""
+"""Names for an engine on top of the sessions, such as ``transport``. An application does not need them."""
 
 from actors.checks import number_from, whole_from
 from actors.eventlog import StreamWalk

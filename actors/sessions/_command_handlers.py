@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 import trio
@@ -59,7 +59,7 @@ class CommandHandlers:
         except CommandRefused as refusal:
             self._replies.refuse(command.id, refusal.code, refusal.message)
 
-    def _handler_of(self, command: Command) -> Callable[[CommandHandlers, Command], None]:
+    def _handler_of(self, command: Command) -> Callable[[Any, Command], None]:  # Any: the handlers themselves
         if self.closing is not None and command.name != "session.close":
             raise CommandRefused("cancelled", "the session is being closed for good")
         handler = self._HANDLERS.get(command.name)
@@ -143,7 +143,7 @@ class CommandHandlers:
         except UnserialisableEvent as error:
             raise CommandRefused("bad_args", str(error)) from error
 
-    _HANDLERS: ClassVar[Mapping[str, Callable[[CommandHandlers, Command], None]]] = {
+    _HANDLERS: ClassVar[Mapping[str, Callable[[Any, Command], None]]] = {
         "run.start": _start_run,
         "run.cancel": _cancel_run,
         "input.answer": _answer_question,
