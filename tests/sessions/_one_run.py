@@ -1,4 +1,4 @@
-"""One agent run once in a session of its own, and what came of it."""
+"""Helpers that run one agent in a session of its own and return its events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def events_of(
     *agents: Callable[..., Awaitable[object]], value: object = None, settings: SessionSettings | None = None
 ) -> list[Any]:
-    """Start the first agent and then one that only says "fine"; return the events, after checking their grammar."""
+    """Run the first agent, then an agent that emits "fine". Check the grammar of all events, and return them."""
 
     async def fine(run: Any) -> str:
         await run.output("fine")
@@ -33,7 +33,7 @@ async def events_of(
         handle = await sessions.get("alice", "s1")
         for agent in (agents[0], fine):
             await handle.start(agent.__name__, value if agent is agents[0] else None)
-            while sessions.statistics().runs.running:  # threads would not be waited for by a virtual clock
+            while sessions.statistics().runs.running:  # a virtual clock would not wait for threads
                 await trio.lowlevel.checkpoint()
         await sessions.drain(math.inf)
         await trio.testing.wait_all_tasks_blocked()  # until all is committed
@@ -47,6 +47,6 @@ async def events_of(
 
 
 def ends(events: list[Any], kind: str = "agent_completed") -> list[tuple[str, str | None]]:
-    """Return status and code of each closing event of the kind, in order."""
+    """Return the status and error code of each closing event of the type, in order."""
     data = [event["data"] for event in events if event["type"] == kind]
     return [(one["status"], (one.get("error") or {}).get("code")) for one in data]

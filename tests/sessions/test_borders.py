@@ -1,4 +1,4 @@
-"""A failure of what somebody gave stays with its giver: listeners, replies, callbacks, logs, connections."""
+"""A failure of a listener, reply function, callback, log or connection stays with its owner."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Hidden(Exception):
-    """Cannot be shown."""
+    """An exception that cannot be shown as text."""
 
     def __str__(self) -> str:
         raise SystemExit("not even this")
@@ -61,7 +61,7 @@ FAILURES: dict[str, Callable[..., None]] = {
     "an interrupt": raiser(KeyboardInterrupt()),
     "a cancellation": raiser(trio.Cancelled._create(source="unknown")),  # noqa: SLF001 - there is no other way to one
     "a group": raiser(BaseExceptionGroup("g", [SystemExit(1), ValueError()])),
-    "what cannot be shown": raiser(Hidden()),
+    "an exception that cannot be shown": raiser(Hidden()),
     "recursion": lambda *_: recursion(),
 }
 
@@ -76,7 +76,7 @@ def nothing(*args: object) -> None: ...
 
 @attrs.define(eq=False)
 class Tab:
-    """Attached to a session: reads what there is, and does what a test asks for beside that."""
+    """A listener that reads all events, and calls a test's functions when it is notified."""
 
     when_events: Callable[..., None] = nothing
     when_signal: Callable[..., None] = nothing
@@ -112,7 +112,9 @@ async def talker(run: Run, count: int) -> str:
 
 
 @asynccontextmanager
-async def serving(log: EventLog | None = None, settings: SessionSettings | None = None) -> AsyncIterator[Sessions]:
+async def sessions_with(
+    log: EventLog | None = None, settings: SessionSettings | None = None
+) -> AsyncIterator[Sessions]:
     agents = Agents()
     agents.add(talker)
     sessions = Sessions(log or MemoryLog(), agents, settings)
@@ -124,7 +126,7 @@ async def serving(log: EventLog | None = None, settings: SessionSettings | None 
 
 
 async def talk(sessions: Sessions, session: str = "s1", count: int = 40) -> None:
-    """Let the agent talk, and see that the one after it can."""
+    """Run the agent twice: the second run shows that the session still works."""
     handle = await sessions.get("alice", session)
     for _ in range(2):
         await handle.start("talker", count)
@@ -136,11 +138,9 @@ EVENTS = 2 * (40 + 2)
 
 @pytest.mark.parametrize("place", ["when_events", "when_signal"])
 @pytest.mark.parametrize("also_at_the_end", [False, True])
-async def test_a_listener_that_fails_is_detached_alone(
-    failure: Callable[..., None], place: str, *, also_at_the_end: bool
-) -> None:
-    """It is told that it ended, once; the others of its session and of others get everything."""
-    async with serving() as sessions:
+async def test_failing_listener_is_detached(failure: Callable[..., None], place: str, *, also_at_the_end: bool) -> None:
+    """A listener that raises is detached and notified of its end once; all other listeners get everything."""
+    async with sessions_with() as sessions:
         before, bad, after, elsewhere = Tab(), Tab(), Tab(), Tab()
         setattr(bad, place, failure)
         if also_at_the_end:
@@ -158,9 +158,9 @@ async def test_a_listener_that_fails_is_detached_alone(
         assert [each.journal.cursors for each in sessions.of("alice")] == [2, 1]
 
 
-async def test_the_end_of_a_session_reaches_every_listener(failure: Callable[..., None]) -> None:
-    """Also where the first of them fails as it is told; the factory goes on."""
-    async with serving() as sessions:
+async def test_every_listener_is_notified_of_the_end(failure: Callable[..., None]) -> None:
+    """The end of a session reaches every listener, even if another listener raises when it is notified."""
+    async with sessions_with() as sessions:
         tabs = [Tab(when_ended=failure), Tab(), Tab(when_ended=failure), Tab()]
         for tab in tabs:
             await tab.attach(sessions)
@@ -170,9 +170,9 @@ async def test_the_end_of_a_session_reaches_every_listener(failure: Callable[...
         await talk(sessions, "s2")
 
 
-async def test_listeners_may_detach_each_other_as_they_are_told() -> None:
-    """One that was detached is told nothing any more, also in the same turn."""
-    async with serving() as sessions:
+async def test_listeners_detach_each_other() -> None:
+    """A listener that another one detaches is not notified any more, not even in the same turn."""
+    async with sessions_with() as sessions:
         first, second, third = Tab(), Tab(), Tab()
         for tab in (first, second, third):
             await tab.attach(sessions)
@@ -188,9 +188,9 @@ async def test_listeners_may_detach_each_other_as_they_are_told() -> None:
         assert [tab.endings for tab in (first, second, third)] == [[]] * 3
 
 
-async def test_a_listener_may_command_its_session_as_it_is_told() -> None:
-    """What it causes is told in a turn of its own."""
-    async with serving() as sessions:
+async def test_listener_sends_commands() -> None:
+    """A listener may send commands while it is notified; their events are notified in a later turn."""
+    async with sessions_with() as sessions:
         tab, replies, asked = Tab(), list[CommandReply](), list[str]()
 
         def say() -> None:
@@ -205,9 +205,9 @@ async def test_a_listener_may_command_its_session_as_it_is_told() -> None:
         assert ([reply.id for reply in replies], len(tab.lines)) == (asked, 2 * (3 + 2) + 5)
 
 
-async def test_a_reply_that_fails_concerns_nobody_else(failure: Callable[..., None]) -> None:
-    """Neither the session, nor who sent the same command, nor later ones."""
-    async with serving() as sessions:
+async def test_failing_reply(failure: Callable[..., None]) -> None:
+    """A reply function that raises harms neither the session, nor other senders of the command, nor later ones."""
+    async with sessions_with() as sessions:
         tab, replies = Tab(), list[CommandReply]()
         attachment = await tab.attach(sessions)
         for reply in (failure, replies.append, failure):
@@ -225,9 +225,9 @@ async def test_a_reply_that_fails_concerns_nobody_else(failure: Callable[..., No
         assert (len(tab.lines), tab.endings) == (EVENTS + 1, [])
 
 
-async def test_a_callback_after_commits_that_fails_is_called_no_more(failure: Callable[..., None]) -> None:
-    """Those registered before and after it are called for every commit, also one that is registered twice."""
-    async with serving() as sessions:
+async def test_failing_callback_after_commits(failure: Callable[..., None]) -> None:
+    """A callback that raises is not called again; the others are called after each commit, as often as registered."""
+    async with sessions_with() as sessions:
         calls: list[str] = []
 
         def bad() -> None:
@@ -249,8 +249,8 @@ async def test_a_callback_after_commits_that_fails_is_called_no_more(failure: Ca
         await talk(sessions)
 
 
-class Picky(MemoryLog):
-    """Fails as a test says for the session ``odd``, or as it lists its streams."""
+class FailingLog(MemoryLog):
+    """A log that fails in the method ``in_`` for the session ``odd``, or when it lists its streams."""
 
     def __init__(self, fail: Callable[..., None], in_: str) -> None:
         super().__init__()
@@ -282,12 +282,12 @@ class Picky(MemoryLog):
 FEW = SessionSettings(retain_events=10, idle_seconds=1, forget_seconds=0)
 
 
-async def test_what_a_log_raises_for_one_session_keeps_no_other_from_being_swept(
+async def test_sweep_survives_failure_with_one_session(
     failure: Callable[..., None], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The factory looks at all sessions in one task: the log's failure with one of them is nothing to the others."""
-    log = Picky(failure, "trim")
-    async with serving(log, FEW) as sessions:
+    """If the log fails for one session in memory, the logs of the other sessions are trimmed all the same."""
+    log = FailingLog(failure, "trim")
+    async with sessions_with(log, FEW) as sessions:
         for session in ("a", "odd", "z"):
             await Tab().attach(sessions, session)
             await talk(sessions, session)
@@ -298,43 +298,41 @@ async def test_what_a_log_raises_for_one_session_keeps_no_other_from_being_swept
 
 
 @pytest.mark.parametrize("place", ["head", "trim", "remove"])
-async def test_what_a_log_raises_for_one_session_keeps_no_other_from_being_cleaned(
-    failure: Callable[..., None], place: str
-) -> None:
-    """Old sessions are cleaned one after the other, and those that can be are."""
-    log = Picky(failure, place)
-    async with serving(log, FEW) as sessions:
+async def test_cleaning_survives_failure_with_one_session(failure: Callable[..., None], place: str) -> None:
+    """If the log fails for one session that is not in memory, the other old sessions are cleaned all the same."""
+    log = FailingLog(failure, place)
+    async with sessions_with(log, FEW) as sessions:
         keys = [StreamKey("alice", session) for session in ("a", "odd", "z")]
         for key in keys:
             await log.make(key)
             if place == "trim":
                 await log.append([event_batch(key, 1, 20)])
-        await trio.sleep(0.002)  # older than forget_seconds, by the time of day
+        await trio.sleep(0.002)  # then it is older than forget_seconds, by the time of day
         await sessions.cleaner.clean()
         left = {key.session: await MemoryLog.head(log, key) for key in keys}
         if place == "trim":
-            assert [head and head.oldest for head in left.values()] == [21, 1, 21]  # they are of 1970
+            assert [head and head.oldest for head in left.values()] == [21, 1, 21]  # the events are from 1970
         else:
             assert [head is None for head in left.values()] == [True, False, True]
 
 
 @pytest.mark.parametrize("place", ["streams", "head"])
-async def test_old_sessions_are_cleaned_again_after_any_failure_of_the_log(
+async def test_cleaning_is_repeated_after_failures(
     failure: Callable[..., None], place: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The task that cleans lives in the factory, with which all sessions would end."""
-    log = Picky(failure, place)
-    async with serving(log) as sessions:
+    """After any failure of the log the next round cleans again; the factory, and so the sessions, live on."""
+    log = FailingLog(failure, place)
+    async with sessions_with(log) as sessions:
         await log.make(StreamKey("alice", "odd"))
         await talk(sessions)
         await trio.sleep(4 * 3600)
         assert log.asked >= 4
 
 
-async def test_a_failure_in_a_call_that_is_cancelled_is_logged_and_the_cancellation_goes_on(
+async def test_failure_beside_a_cancellation_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What was raised beside the cancellation is not lost, and the cancellation itself is no failure."""
+    """An error raised beside a cancellation is logged; a cancellation alone is not, and goes on in both cases."""
     with trio.CancelScope() as scope:
         scope.cancel()
         await attempted("the first", trio.sleep_forever)
@@ -354,8 +352,8 @@ async def test_a_failure_in_a_call_that_is_cancelled_is_logged_and_the_cancellat
 
 
 @attrs.define(eq=False)
-class Origin:
-    """A source that has one event whenever it is marked, and does at each step what a test asks for."""
+class OneEventSource:
+    """A source with one event in each commit, which calls a test's function at each step."""
 
     key: StreamKey
     steps: dict[str, Callable[..., None]] = attrs.Factory(dict[str, "Callable[..., None]"])
@@ -377,13 +375,14 @@ class Origin:
 
 
 @pytest.mark.parametrize("places", [("batch",), ("committed",), ("batch", "failed"), ("committed", "failed")])
-async def test_a_source_that_fails_ends_alone(
+async def test_failing_source_ends_alone(
     nursery: trio.Nursery, failure: Callable[..., None], places: tuple[str, ...]
 ) -> None:
+    """A source that raises in the middle of a commit ends as failed; the other sources of the commit go on."""
     async with MemoryLog() as log:
         committer = Committer(log)
         nursery.start_soon(committer.run)
-        sources = [Origin(StreamKey("alice", f"s{number}")) for number in range(3)]
+        sources = [OneEventSource(StreamKey("alice", f"s{number}")) for number in range(3)]
         sources[1].steps = dict.fromkeys(places, failure)
         for source in sources:
             await log.make(source.key)
@@ -397,7 +396,7 @@ async def test_a_source_that_fails_ends_alone(
 
 
 class BadLog(MemoryLog):
-    """Fails in a way of its own where one session's events are appended."""
+    """A log that fails when events of the session ``bad`` are appended."""
 
     def __init__(self, failure: Callable[..., None]) -> None:
         super().__init__()
@@ -409,8 +408,9 @@ class BadLog(MemoryLog):
         await super().append(batches)
 
 
-async def test_what_a_log_raises_ends_only_the_session_of_the_batch(failure: Callable[..., None]) -> None:
-    async with serving(BadLog(failure)) as sessions:
+async def test_failing_append_ends_one_session(failure: Callable[..., None]) -> None:
+    """If the log raises for one batch, only the session of this batch ends."""
+    async with sessions_with(BadLog(failure)) as sessions:
         good, bad = Tab(), Tab()
         await good.attach(sessions)
         await bad.attach(sessions, "bad")
@@ -441,10 +441,10 @@ async def outputs(run: Run, count: int) -> None:
 
 @pytest.mark.parametrize("agent", [outputs, subruns, tools])
 @pytest.mark.parametrize("after", range(6))
-async def test_a_session_ends_at_once_when_its_log_refuses(
+async def test_session_ends_when_its_log_refuses(
     autojump_clock: trio.testing.MockClock, agent: Callable[..., Any], after: int
 ) -> None:
-    """Whatever its agent is about to open or to close: what no event could close keeps nobody waiting."""
+    """A session ends at once if its log refuses, also in the middle of opening or closing runs and calls."""
     log = FaultyLog(MemoryLog())
     agents = Agents()
     agents.add(agent)
@@ -474,7 +474,7 @@ async def start_one(sessions: Sessions, agent: str) -> None:
 
 @attrs.define(eq=False)
 class Visitor:
-    """A connection as the pumps know it."""
+    """A connection, as the flusher and the heartbeat see it."""
 
     on_turn: Callable[..., None] = nothing
     on_failed: Callable[..., None] = nothing
@@ -495,13 +495,14 @@ class Visitor:
 
 
 @pytest.mark.parametrize("also_when_told", [False, True])
-async def test_a_pump_ends_the_connection_that_fails_and_visits_the_others(
+async def test_pumps_survive_failing_connections(
     nursery: trio.Nursery,
     autojump_clock: trio.testing.MockClock,
     failure: Callable[..., None],
     *,
     also_when_told: bool,
 ) -> None:
+    """The flusher and the heartbeat end a connection that raises, and go on with the others."""
     flusher, heartbeat = Flusher(), Heartbeat()
     nursery.start_soon(flusher.run)
     nursery.start_soon(heartbeat.run)

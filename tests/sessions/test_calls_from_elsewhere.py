@@ -1,6 +1,6 @@
-"""A call into a run or a session works in its loop and in the threads of that loop; elsewhere it changes nothing.
+"""A call into a run or session works in its loop and in the threads of this loop. Elsewhere it changes nothing.
 
-On the real clock, which a virtual one would not leave to threads; nothing is timed.
+These tests use the real clock, since a virtual one does not wait for threads. Nothing is timed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def drive(awaitable: Any) -> None:
-    """Drive a coroutine by hand, as far as it goes."""
+    """Run a coroutine without a loop, up to its first wait."""
     try:
         awaitable.send(None)
     finally:
@@ -67,7 +67,7 @@ ASYNC: dict[str, Callable[[Run], Awaitable[object]]] = {
 
 
 def in_a_thread(function: Callable[[], object]) -> object:
-    """Call it in a thread that trio knows nothing of; return what it raised, or "nothing"."""
+    """Call the function in a thread that trio did not start. Return the exception it raised, or "nothing"."""
     raised: list[object] = ["nothing"]
 
     def call() -> None:
@@ -90,8 +90,8 @@ ELSEWHERE: dict[str, Callable[[Callable[[], Awaitable[object]]], object]] = {
 
 
 @pytest.mark.parametrize("name", [name for name in SYNC if name not in ("tool", "subrun")])
-async def test_what_is_not_async_works_in_a_tools_thread(name: str) -> None:
-    """A sync tool calls what is not async as it is, and its run goes on."""
+async def test_sync_call_in_a_tool_thread(name: str) -> None:
+    """A sync tool may call the methods of its run that are not async directly."""
 
     async def agent(run: Run) -> None:
         with run.shield():  # stop() is among the calls
@@ -103,8 +103,8 @@ async def test_what_is_not_async_works_in_a_tools_thread(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ASYNC)
-async def test_what_is_async_works_in_a_tools_thread_through_trio(name: str) -> None:
-    """A sync tool awaits what is async with trio.from_thread.run."""
+async def test_async_call_in_a_tool_thread(name: str) -> None:
+    """A sync tool may await the async methods of its run with trio.from_thread.run."""
 
     async def agent(run: Run) -> str:
         def tool() -> str:
@@ -123,8 +123,8 @@ async def test_what_is_async_works_in_a_tools_thread_through_trio(name: str) -> 
 
 @pytest.mark.parametrize("place", ["thread", *ELSEWHERE])
 @pytest.mark.parametrize("name", SYNC)
-async def test_what_is_not_async_does_nothing_anywhere_else(name: str, place: str) -> None:
-    """Another thread, and a loop in one, gets a RuntimeError that says what to do, and nothing has changed."""
+async def test_sync_call_from_elsewhere(name: str, place: str) -> None:
+    """A method called in another thread or loop raises RuntimeError with advice, and changes nothing."""
     raised: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -144,8 +144,8 @@ async def test_what_is_not_async_does_nothing_anywhere_else(name: str, place: st
 
 @pytest.mark.parametrize("place", ELSEWHERE)
 @pytest.mark.parametrize("name", ASYNC)
-async def test_what_is_async_does_nothing_anywhere_else(name: str, place: str) -> None:
-    """Another thread's loop, and a coroutine driven by hand in one, gets a RuntimeError and no event has a number."""
+async def test_async_call_from_elsewhere(name: str, place: str) -> None:
+    """An async method awaited in another loop, or driven by hand, raises RuntimeError, and no event gets a number."""
     raised: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -158,8 +158,8 @@ async def test_what_is_async_does_nothing_anywhere_else(name: str, place: str) -
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
 
 
-async def test_a_loop_of_a_tools_own_is_another_place() -> None:
-    """A tool that runs a loop in its thread cannot emit from that, and gets a RuntimeError."""
+async def test_call_from_a_loop_of_a_tool() -> None:
+    """A tool that runs a loop of its own in its thread cannot emit from there: it gets a RuntimeError."""
 
     async def agent(run: Run) -> list[str]:
         def tool(run_loop: Callable[..., object]) -> str:
@@ -175,7 +175,7 @@ async def test_a_loop_of_a_tools_own_is_another_place() -> None:
     events = await events_of(agent)
     ended = next(event for event in events if event["type"] == "agent_completed")
     assert all("outside of the trio loop" in text for text in ended["data"]["result"])
-    assert sum(event["type"] == "agent_output" for event in events) == 1  # that of the one that is fine
+    assert sum(event["type"] == "agent_output" for event in events) == 1  # the one of the second agent
 
 
 HANDLE: dict[str, Callable[[Sessions, SessionHandle], Awaitable[object]]] = {
@@ -189,8 +189,8 @@ HANDLE: dict[str, Callable[[Sessions, SessionHandle], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("place", ELSEWHERE)
-async def test_a_handle_does_nothing_in_another_loop(place: str) -> None:
-    """Handles are of the loop that runs their session, too; statistics() is, and works in that loop's threads."""
+async def test_handle_in_another_loop(place: str) -> None:
+    """A handle works in the loop of its session only; statistics() works in threads of this loop too."""
 
     async def fine(_: Run) -> None: ...
 
@@ -212,8 +212,8 @@ async def test_a_handle_does_nothing_in_another_loop(place: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["call_tool", "ask_user"])
-async def test_what_a_tools_thread_awaits_ends_with_the_run(name: str) -> None:
-    """What a sync tool awaits through trio is in no scope of the run, and is cancelled all the same when that ends."""
+async def test_calls_of_a_tool_thread_end_with_the_run(name: str) -> None:
+    """A call that a sync tool awaits through trio is cancelled when the run ends."""
     waits, told = trio.Event(), threading.Event()
     raised: list[BaseException] = []
 

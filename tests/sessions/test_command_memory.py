@@ -1,4 +1,4 @@
-"""A repeated command gets the first one's reply and does nothing, for as long as it is remembered."""
+"""A command that is sent again gets the first reply, as long as it is remembered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def note(heard: list[tuple[int, CommandReply]], caller: int, reply: CommandReply
 
 
 class Known:
-    """What the model knows of one id: who waits for its reply, or the reply and since when."""
+    """The model's entry of one id: the waiting senders, or the reply and its time."""
 
     def __init__(self, caller: int) -> None:
         self.waiting = [caller]
@@ -37,7 +37,8 @@ class Known:
         max_size=40,
     )
 )
-def test_each_caller_gets_one_reply_and_only_a_new_command_is_admitted(steps: list[tuple[str, str, int]]) -> None:
+def test_memory_against_a_model(steps: list[tuple[str, str, int]]) -> None:
+    """Each sender gets one reply, and only a new command is admitted, in every order of commands and replies."""
     memory, known, now = CommandMemory(SECONDS), dict[str, Known](), 0
     heard: list[tuple[int, CommandReply]] = []
     expected: list[tuple[int, CommandReply]] = []
@@ -67,7 +68,8 @@ def test_each_caller_gets_one_reply_and_only_a_new_command_is_admitted(steps: li
 
 
 @pytest.mark.parametrize(("later", "new"), [(SECONDS - 0.001, False), (SECONDS, True)])
-def test_a_reply_is_remembered_for_its_time_from_the_reply_on_and_no_longer(later: float, new: bool) -> None:
+def test_reply_is_remembered_for_its_time(later: float, new: bool) -> None:
+    """A reply is remembered for the given time, which begins with the reply."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.admit(command("a", replies), 0)
     memory.answer(CommandReply("a", "r"), 500)
@@ -75,7 +77,8 @@ def test_a_reply_is_remembered_for_its_time_from_the_reply_on_and_no_longer(late
     assert [reply.duplicate for reply in replies] == ([False] if new else [False, True])
 
 
-def test_a_command_without_a_reply_is_kept_however_long_it_takes() -> None:
+def test_pending_command_is_kept() -> None:
+    """A command without a reply is never forgotten, however long the reply takes."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     assert memory.admit(command("a", replies), 0)
     assert not memory.admit(command("a", replies), 1000 * SECONDS)
@@ -84,7 +87,8 @@ def test_a_command_without_a_reply_is_kept_however_long_it_takes() -> None:
     assert replies == [CommandReply("a", "r"), CommandReply("a", "r", duplicate=True)]
 
 
-def test_a_second_answer_and_one_to_nobody_are_ignored() -> None:
+def test_surplus_replies_are_ignored() -> None:
+    """A second reply to a command, and a reply to an unknown command, are ignored."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.admit(command("a", replies), 0)
     for id_, result in (("b", 1), ("a", 2), ("a", 3)):
@@ -93,7 +97,8 @@ def test_a_second_answer_and_one_to_nobody_are_ignored() -> None:
     assert len(memory) == 1
 
 
-def test_a_recalled_reply_answers_as_one_that_was_given_here() -> None:
+def test_recalled_reply() -> None:
+    """A reply of an earlier incarnation answers a repeated command until its time is over."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.recall(CommandReply("a", "r"), -5)
     assert not memory.admit(command("a", replies), 4)
@@ -101,7 +106,8 @@ def test_a_recalled_reply_answers_as_one_that_was_given_here() -> None:
     assert memory.admit(command("a", replies), 5)
 
 
-def test_of_an_internal_command_nothing_is_kept_once_it_is_answered() -> None:
+def test_internal_command_is_forgotten() -> None:
+    """A command of the server's own code is forgotten as soon as it has its reply."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.admit(command("a", replies, internal=True), 0)
     assert len(memory) == 1
@@ -110,10 +116,8 @@ def test_of_an_internal_command_nothing_is_kept_once_it_is_answered() -> None:
 
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=40)), max_size=30), st.integers(0, 400))
-def test_replies_have_no_more_bytes_than_their_room_and_the_oldest_go_first(
-    replies: list[tuple[str, str]], room: int
-) -> None:
-    """A command that has no reply yet stays, whatever is remembered."""
+def test_memory_stays_within_its_bytes(replies: list[tuple[str, str]], room: int) -> None:
+    """The remembered replies never exceed their bytes: the oldest go first, and a command without a reply stays."""
     memory, heard = CommandMemory(SECONDS, room), list[CommandReply]()
     memory.admit(command("pending", heard), 0)
     answered: list[str] = []
@@ -128,8 +132,8 @@ def test_replies_have_no_more_bytes_than_their_room_and_the_oldest_go_first(
 
 
 @pytest.mark.parametrize("expires", [False, True])
-def test_what_is_forgotten_frees_its_bytes(*, expires: bool) -> None:
-    """However it goes, by its age or for a repeated recall."""
+def test_forgotten_reply_frees_its_bytes(*, expires: bool) -> None:
+    """A reply that is too old, or is replaced, no longer counts."""
     memory, heard = CommandMemory(SECONDS), list[CommandReply]()
     memory.recall(CommandReply("a", "r"), 0)
     size = memory.size

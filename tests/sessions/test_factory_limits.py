@@ -1,4 +1,4 @@
-"""The factory: one actor for a session, so many in all and of a user, the least recently used idle one goes first."""
+"""The limits of sessions in memory: one actor for a session, a maximum in all and for a user, the idle go first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Attached to a session, and interested in nothing."""
+    """A listener that ignores everything."""
 
     def on_events(self) -> None: ...
     def on_signal(self, name: str, data: bytes) -> None: ...
@@ -47,7 +47,7 @@ async def waits(run: Run) -> None:
 
 
 @asynccontextmanager
-async def serving(log: EventLog | None = None, **limits: Any) -> AsyncIterator[Sessions]:
+async def sessions_with(log: EventLog | None = None, **limits: Any) -> AsyncIterator[Sessions]:
     agents = Agents()
     agents.add(waits)
     sessions = Sessions(log or MemoryLog(), agents, SessionSettings(**{"idle_seconds": 1e6, **limits}))
@@ -61,7 +61,7 @@ def in_memory(sessions: Sessions) -> list[str]:
 
 
 async def refused(sessions: Sessions, user: str, session: str) -> bool:
-    """Whether there is no room for that session."""
+    """Return whether there is no room for the session."""
     try:
         await sessions.get(user, session)
     except CommandRefused as refusal:
@@ -69,31 +69,33 @@ async def refused(sessions: Sessions, user: str, session: str) -> bool:
     return False
 
 
-async def busy(sessions: Sessions, user: str, session: str) -> Any:
-    """Attach to the session, so that it cannot go; what is to be detached."""
+async def attach(sessions: Sessions, user: str, session: str) -> Any:
+    """Attach to the session, so that it is not idle. Return the attachment, which the test must detach."""
     return await sessions.attach(user, session, Attach("c1", Watcher()))
 
 
-# The limits, on both sides
+# The limits
 
 
-async def test_so_many_sessions_in_all_and_no_more(autojump_clock: trio.testing.MockClock) -> None:
-    async with serving(max_sessions=3) as sessions:
-        attached = [await busy(sessions, f"user-{number}", "s") for number in range(3)]
+async def test_limit_of_all_sessions(autojump_clock: trio.testing.MockClock) -> None:
+    """No session is made beyond max_sessions while all are in use; a detached session makes room."""
+    async with sessions_with(max_sessions=3) as sessions:
+        attached = [await attach(sessions, f"user-{number}", "s") for number in range(3)]
         assert sessions.statistics().sessions == 3
         assert await refused(sessions, "user-3", "s")
-        assert not await refused(sessions, "user-0", "s")  # it is there already
+        assert not await refused(sessions, "user-0", "s")  # it is in memory already
         attached[1].detach()
-        await trio.sleep(0.1)  # so soon all are looked at again
+        await trio.sleep(0.1)  # then idle sessions are searched again
         assert not await refused(sessions, "user-3", "s")
         assert in_memory(sessions) == ["user-0/s", "user-2/s", "user-3/s"]
 
 
-async def test_so_many_sessions_of_a_user_and_no_more_and_others_have_room(
+async def test_limit_of_a_user(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with serving(max_sessions_per_user=2, max_sessions=5) as sessions:
-        attached = [await busy(sessions, "ann", f"s{number}") for number in range(2)]
+    """A user at max_sessions_per_user is refused, and other users still have room."""
+    async with sessions_with(max_sessions_per_user=2, max_sessions=5) as sessions:
+        attached = [await attach(sessions, "ann", f"s{number}") for number in range(2)]
         assert await refused(sessions, "ann", "s2")
         assert not await refused(sessions, "bob", "s0")
         attached[0].detach()
@@ -101,11 +103,11 @@ async def test_so_many_sessions_of_a_user_and_no_more_and_others_have_room(
         assert in_memory(sessions) == ["ann/s1", "ann/s2", "bob/s0"]
 
 
-async def test_a_user_at_the_limit_makes_room_among_its_own_sessions_only(
+async def test_user_at_the_limit_displaces_own_sessions(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """However long those of others were idle."""
-    async with serving(max_sessions_per_user=2, max_sessions=5) as sessions:
+    """A user at the limit displaces its own idle sessions, however long those of others were idle."""
+    async with sessions_with(max_sessions_per_user=2, max_sessions=5) as sessions:
         await sessions.get("bob", "old")
         await trio.sleep(10)
         for number in range(4):
@@ -113,9 +115,10 @@ async def test_a_user_at_the_limit_makes_room_among_its_own_sessions_only(
         assert in_memory(sessions) == ["ann/s2", "ann/s3", "bob/old"]
 
 
-async def test_a_client_that_finds_no_room_is_told_to_come_back_and_then_gets_in(
+async def test_client_without_room_comes_back(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A client without room is closed with 4005 and a delay, and gets in when there is room."""
     async with house(max_sessions=1).running(port=0) as server:
         async with greeted_in_memory(server, token="ann"), memory_client(server) as one:
             await one.send("hello", session="s1", token="bob")
@@ -128,16 +131,17 @@ async def test_a_client_that_finds_no_room_is_told_to_come_back_and_then_gets_in
             await one.say("let in")
 
 
-# Who goes
+# Displaced sessions
 
 
 @pytest.mark.parametrize("need", ["attached", "run", "queued run", "lease"])
-async def test_a_session_that_somebody_needs_never_goes(need: str, autojump_clock: trio.testing.MockClock) -> None:
-    async with serving(max_sessions=2, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
+async def test_used_session_is_never_displaced(need: str, autojump_clock: trio.testing.MockClock) -> None:
+    """A session with a client, a run, a queued run or a lease is never displaced; without them it is."""
+    async with sessions_with(max_sessions=2, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
         async with AsyncExitStack() as stack:
             handle = await sessions.get("ann", "needed")
             if need == "attached":
-                stack.callback((await busy(sessions, "ann", "needed")).detach)
+                stack.callback((await attach(sessions, "ann", "needed")).detach)
             elif need == "lease":
                 await stack.enter_async_context(handle.lease())
             elif need == "run":
@@ -155,10 +159,11 @@ async def test_a_session_that_somebody_needs_never_goes(need: str, autojump_cloc
         assert in_memory(sessions) == ["bob/s1", "bob/s2"]
 
 
-async def test_the_least_recently_used_goes_first_however_long_ago_it_was_made(
+async def test_least_recently_used_goes_first(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with serving(max_sessions=3) as sessions:
+    """The session that was not used for longest is displaced first; the order of creation does not count."""
+    async with sessions_with(max_sessions=3) as sessions:
         handles = []
         for number in range(3):
             handles.append(await sessions.get("ann", f"s{number}"))
@@ -170,8 +175,9 @@ async def test_the_least_recently_used_goes_first_however_long_ago_it_was_made(
             assert in_memory(sessions) == [f"ann/{name}" for name in expected.split()]
 
 
-async def test_a_run_that_ends_counts_as_use(autojump_clock: trio.testing.MockClock) -> None:
-    async with serving(max_sessions=2) as sessions:
+async def test_end_of_a_run_counts_as_use(autojump_clock: trio.testing.MockClock) -> None:
+    """The idle time of a session begins with the end of its last run."""
+    async with sessions_with(max_sessions=2) as sessions:
         await (await sessions.get("ann", "ran")).start("waits")
         await trio.sleep(40)
         await sessions.get("ann", "idle since")
@@ -180,9 +186,10 @@ async def test_a_run_that_ends_counts_as_use(autojump_clock: trio.testing.MockCl
         assert in_memory(sessions) == ["ann/new", "ann/ran"]
 
 
-async def test_who_went_comes_back_with_everything(autojump_clock: trio.testing.MockClock) -> None:
+async def test_displaced_session_comes_back(autojump_clock: trio.testing.MockClock) -> None:
+    """A displaced session comes back with all its events and goes on with the next seq."""
     log = MemoryLog()
-    async with serving(log, max_sessions=2) as sessions:
+    async with sessions_with(log, max_sessions=2) as sessions:
         for turn in range(3):
             for number in range(5):
                 await (await sessions.get("ann", f"s{number}")).emit("turn", turn)
@@ -199,13 +206,13 @@ steps = st.lists(st.tuples(st.sampled_from(["use", "use", "attach", "detach"]), 
 
 @settings(max_examples=scaled(40, 500))
 @given(script=steps, limit=st.integers(1, 4))
-def test_who_is_in_memory_is_what_a_list_says(script: list[Step], limit: int) -> None:
-    """The model is a list, the least recently used first, and who is attached."""
+def test_sessions_in_memory_against_a_model(script: list[Step], limit: int) -> None:
+    """The sessions in memory are those of a model: a list in the order of use, and the attached sessions."""
 
     async def main() -> None:
         order: list[int] = []
         attached: dict[int, Any] = {}
-        async with serving(max_sessions=limit) as sessions:
+        async with sessions_with(max_sessions=limit) as sessions:
             for what, number in script:
                 await trio.sleep(1)
                 if what == "detach":
@@ -223,7 +230,7 @@ def test_who_is_in_memory_is_what_a_list_says(script: list[Step], limit: int) ->
                     order.remove(idle[0])
                 order = [each for each in order if each != number] + [number]
                 if what == "attach" and number not in attached:
-                    attached[number] = await busy(sessions, "ann", f"s{number}")
+                    attached[number] = await attach(sessions, "ann", f"s{number}")
                 else:
                     await (await sessions.get("ann", f"s{number}")).emit("used")
                 assert in_memory(sessions) == sorted(f"ann/s{each}" for each in order)
@@ -231,11 +238,12 @@ def test_who_is_in_memory_is_what_a_list_says(script: list[Step], limit: int) ->
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-# Callers at once
+# Concurrent callers
 
 
-async def test_callers_at_once_get_one_and_the_same_actor(autojump_clock: trio.testing.MockClock) -> None:
-    async with serving() as sessions:
+async def test_concurrent_callers_get_one_actor(autojump_clock: trio.testing.MockClock) -> None:
+    """Concurrent callers for one session get the same actor."""
+    async with sessions_with() as sessions:
         refs: set[object] = set()
 
         async def call() -> None:
@@ -247,8 +255,9 @@ async def test_callers_at_once_get_one_and_the_same_actor(autojump_clock: trio.t
         assert (len(refs), sessions.statistics().spawned) == (1, 1)
 
 
-async def test_callers_at_once_never_make_more_than_the_limit(autojump_clock: trio.testing.MockClock) -> None:
-    async with serving(max_sessions=5, max_sessions_per_user=2) as sessions:
+async def test_concurrent_callers_stay_within_the_limits(autojump_clock: trio.testing.MockClock) -> None:
+    """Concurrent callers never make more sessions than the limits allow."""
+    async with sessions_with(max_sessions=5, max_sessions_per_user=2) as sessions:
         most = 0
 
         async def call(number: int) -> None:
@@ -266,7 +275,7 @@ async def test_callers_at_once_never_make_more_than_the_limit(autojump_clock: tr
 
 
 class Unreadable(MemoryLog):
-    """A log that finds no stream while it fails."""
+    """A log that can be told to fail when a session is made."""
 
     fails = False
 
@@ -276,10 +285,11 @@ class Unreadable(MemoryLog):
         return await super().make(key)
 
 
-async def test_a_session_that_cannot_be_made_takes_no_place(autojump_clock: trio.testing.MockClock) -> None:
+async def test_failed_session_takes_no_place(autojump_clock: trio.testing.MockClock) -> None:
+    """A session that cannot be made does not count."""
     log = Unreadable()
-    async with serving(log, max_sessions=1) as sessions:
-        await (await sessions.get("bob", "s1")).emit("pressed out")
+    async with sessions_with(log, max_sessions=1) as sessions:
+        await (await sessions.get("bob", "s1")).emit("displaced")
         log.fails = True
         with pytest.raises(LogUnavailable):
             await sessions.get("ann", "s1")

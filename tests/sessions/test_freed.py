@@ -1,6 +1,6 @@
-"""What has ended is freed by reference count: no session, run or call waits in memory for a garbage collection.
+"""Ended sessions, runs and calls are freed by reference count, without a garbage collection.
 
-A ring has up to 5 MB, and a server puts collections off: cycles of 300 ended sessions were a gigabyte.
+A ring has up to 5 MB, and a server delays collections. *Cycles of 300 ended sessions were a gigabyte.*
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def without_collector() -> Iterator[None]:
 
 
 def living() -> dict[int, object]:
-    """All objects of the kinds, by their ids."""
+    """Return all objects of KINDS, by their ids."""
     return {id(each): each for each in gc.get_objects() if isinstance(each, KINDS)}
 
 
@@ -117,7 +117,7 @@ AGENTS = (speak, fail, hang, take_too_long, delegate, use_tools, ask)
 
 
 class Watcher:
-    """Attached to a session, and interested in nothing."""
+    """A listener that ignores everything."""
 
     def on_events(self) -> None: ...
     def on_signal(self, name: str, data: bytes) -> None: ...
@@ -125,7 +125,7 @@ class Watcher:
 
 
 @asynccontextmanager
-async def serving(**settings: Any) -> AsyncIterator[Sessions]:
+async def sessions_with(**settings: Any) -> AsyncIterator[Sessions]:
     agents = Agents()
     for agent in AGENTS:
         agents.add(agent)
@@ -136,7 +136,7 @@ async def serving(**settings: Any) -> AsyncIterator[Sessions]:
 
 
 async def use(sessions: Sessions, name: str, agent: str) -> None:
-    """Watch a session, type, start a run twice with one id, send a message, go away."""
+    """Attach to a session, type, send a start twice with one id, send two messages, detach."""
     attachment = await sessions.attach("ann", name, Attach("c1", Watcher()))
     attachment.typing_changed(active=True)
     for number in range(2):
@@ -175,8 +175,8 @@ async def closed(sessions: Sessions, name: str) -> None:
 
 
 async def crashed(sessions: Sessions, name: str) -> None:
-    """Fail a commit, with a run that goes on."""
-    log = sessions._log  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  made by serving()
+    """Let a commit fail while a run goes on."""
+    log = sessions._log  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  made by sessions_with()
     assert isinstance(log, FaultyLog)
     log.fail("append")
     with suppress(ActorTerminated, LogUnavailable):
@@ -186,7 +186,7 @@ async def crashed(sessions: Sessions, name: str) -> None:
 
 
 async def broken(sessions: Sessions, name: str) -> None:
-    """Raise in the session's own code, so that the traceback holds the session."""
+    """Raise in the code of the session, so that the traceback refers to the session."""
 
     def fall(session: Session, typing: object) -> None:
         raise ValueError(f"{session} was told to fail at {typing}")
@@ -207,15 +207,15 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("agent", "end"), ENDS)
-async def test_an_ended_session_is_freed_with_all_that_was_in_it(
+async def test_ended_session_is_freed(
     agent: Callable[[Run], Awaitable[None]],
     end: Callable[[Sessions, str], Awaitable[None]],
     without_collector: None,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The server goes on; the first session is there to have made everything that is made once."""
+    """No object of a session is left after its end, without a garbage collection, while the server goes on."""
     autojump_clock.autojump_threshold = 0.01  # a thread takes no time on this clock
-    async with serving() as sessions:
+    async with sessions_with() as sessions:
         await use(sessions, "first", agent.__name__)
         await end(sessions, "first")
         before = living()
@@ -228,12 +228,12 @@ async def test_an_ended_session_is_freed_with_all_that_was_in_it(
 
 
 @pytest.mark.parametrize("agent", ["speak", "hang"])
-async def test_the_sessions_of_a_server_that_ended_are_freed(
+async def test_sessions_of_an_ended_server_are_freed(
     agent: str, without_collector: None, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """With the server's own objects still there, and a run that had to be stopped."""
+    """No object of a session is left after its server has ended, even if a run had to be stopped."""
     before = living()
-    async with serving() as sessions:
+    async with sessions_with() as sessions:
         await use(sessions, "first", agent)
     left = [each for id_, each in living().items() if id_ not in before]
     assert sessions.statistics().sessions == 0

@@ -1,4 +1,4 @@
-"""A Ctrl-C ends the process and is never seen by an agent; what an agent raises itself is only its own failure."""
+"""A Ctrl-C ends the process and never reaches an agent. A KeyboardInterrupt that an agent raises fails its run."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("where", ["in_a_nursery", "for_a_thread", "in_a_loop"])
-async def test_a_ctrl_c_ends_the_process_and_no_agent_sees_it(where: str) -> None:
-    """A signal that comes while an agent's code runs is raised in trio's main task; agents are cancelled."""
+async def test_ctrl_c_ends_the_process(where: str) -> None:
+    """A Ctrl-C while an agent runs is raised in trio's main task; agents see a cancellation."""
     command = [sys.executable, "-W", "ignore", "-c", SERVER, where]
     done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
     assert done.stdout.decode().split()[:2] == ["interrupted", "signal"], done.stderr.decode()[-2_000:]
@@ -109,30 +109,30 @@ print(raised, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
 
 
-def test_interrupts_are_deferred_in_the_block_only() -> None:
-    """Inside the block a signal is raised at the next checkpoint, after it at once, and after the loop as ever."""
+def test_interrupts_are_deferred_inside_the_block() -> None:
+    """Inside the block a signal is raised at the next checkpoint, after it at once, and after the loop as usual."""
     done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['nothing at once', 'at the checkpoint', 'at once', 'after the loop'] True"
 
 
-async def test_somebody_elses_handler_is_left_alone() -> None:
-    """Where an application handles the signal, nothing is installed."""
+async def test_handler_of_the_application_stays() -> None:
+    """Nothing is installed if the application handles the signal itself."""
     with trio.open_signal_receiver(signal.SIGINT):
         theirs = signal.getsignal(signal.SIGINT)
         with interrupts_deferred():
             assert signal.getsignal(signal.SIGINT) is theirs
 
 
-async def test_trio_still_has_the_handler_that_is_wrapped() -> None:
-    """The handler that trio installs is known by its module: a version that names it otherwise must be noticed."""
+async def test_handler_of_trio_is_recognised() -> None:
+    """The handler that trio installs is known by its module: a version of trio that renames it must be noticed."""
     before = signal.getsignal(signal.SIGINT)
     with interrupts_deferred():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
 
-async def test_a_run_that_waits_for_its_user_may_raise_an_interrupt_too() -> None:
-    """An interrupt that code beside a question raises ends the run; the question goes with it."""
+async def test_interrupt_raised_beside_a_question() -> None:
+    """A KeyboardInterrupt raised by code beside a question ends the run, and the question with it."""
 
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:

@@ -57,7 +57,7 @@ async def busy() -> AsyncGenerator[int]:
 
 
 async def slow() -> AsyncGenerator[int]:
-    """Its task needs a while to end."""
+    """Leave a task that needs a second to end."""
 
     async def tidies() -> None:
         try:
@@ -160,7 +160,7 @@ some_ways = pytest.mark.parametrize(("what", "how", "then"), [each for each in l
 
 
 async def beside_others(*agents: Callable[..., Awaitable[object]], cancel: bool = False) -> list[Any]:
-    """Run the first agent beside another run, before one that waits for its turn; return the session's events."""
+    """Run the first agent beside a running and before a queued run. Return the session's events."""
     registry, log, let = Agents(), MemoryLog(), trio.Event()
 
     async def neighbour(_: Run) -> str:
@@ -180,7 +180,7 @@ async def beside_others(*agents: Callable[..., Awaitable[object]], cancel: bool 
             if cancel:
                 await trio.testing.wait_all_tasks_blocked()
                 assert await handle.cancel(run_id)
-            await trio.sleep(20)  # of virtual time: what was left open has had all its effects
+            await trio.sleep(20)  # of virtual time: everything that was left open has had its effects
             KEPT.clear()
             await trio.sleep(20)
             let.set()
@@ -196,10 +196,8 @@ UNDISTURBED = [("ok", None)] * 2
 
 
 @every_way
-async def test_a_run_that_leaves_something_open_fails_alone(
-    what: Any, how: Any, then: Any, autojump_clock: MockClock
-) -> None:
-    """It ends as error; the run beside it, the one behind it and the session go on."""
+async def test_run_that_leaves_something_open(what: Any, how: Any, then: Any, autojump_clock: MockClock) -> None:
+    """A run that leaves a nursery or scope open ends as error; all other runs and the session go on."""
     del autojump_clock
 
     async def careless(_: Run) -> None:
@@ -213,10 +211,10 @@ async def test_a_run_that_leaves_something_open_fails_alone(
 
 @some_ways
 @pytest.mark.parametrize("kind", ["call_agent", "call_tool", "subrun"])
-async def test_what_a_call_leaves_open_is_the_failure_of_the_call(
+async def test_call_that_leaves_something_open(
     what: Any, how: Any, then: Any, kind: str, autojump_clock: MockClock
 ) -> None:
-    """The agent that called a sub-agent or a tool sees an exception, and goes on in order."""
+    """If a sub-agent or tool leaves something open, its call fails, and the agent that called it goes on."""
     del autojump_clock
     seen: list[Exception] = []
 
@@ -250,8 +248,8 @@ async def test_what_a_call_leaves_open_is_the_failure_of_the_call(
 
 
 @pytest.mark.parametrize("what", ["bare", "busy", "slow", "twice", "scope"])
-async def test_a_run_that_is_cancelled_may_leave_things_open(what: str, autojump_clock: MockClock) -> None:
-    """Cancelled in the middle of a generator, it ends as cancelled."""
+async def test_cancelled_run_leaves_something_open(what: str, autojump_clock: MockClock) -> None:
+    """A run that is cancelled in the middle of a generator ends as cancelled."""
     del autojump_clock
 
     async def streams(run: Run) -> None:
@@ -265,8 +263,8 @@ async def test_a_run_that_is_cancelled_may_leave_things_open(what: str, autojump
     assert events == [("cancelled", "cancelled"), *UNDISTURBED]
 
 
-async def test_tasks_that_are_left_open_end_before_their_run(autojump_clock: MockClock) -> None:
-    """They are cancelled; what they tell on the way is part of it, and what they raise is its cause."""
+async def test_tasks_left_open_end_before_their_run(autojump_clock: MockClock) -> None:
+    """Tasks left open are cancelled; their last events belong to the run, and their errors are its cause."""
     del autojump_clock
 
     async def careless(run: Run) -> None:
@@ -292,7 +290,7 @@ async def test_tasks_that_are_left_open_end_before_their_run(autojump_clock: Moc
 
 
 class Leaves(Actor):
-    """Leaves something open in the method that it is told to."""
+    """An actor that leaves something open in one of its methods."""
 
     lives: ClassVar[int]
 
@@ -322,10 +320,10 @@ class Leaves(Actor):
 
 @some_ways
 @pytest.mark.parametrize("method", ["started", "receive", "stopping", "after a failure"])
-async def test_an_actor_that_leaves_something_open_fails_alone(
+async def test_actor_that_leaves_something_open(
     what: Any, how: Any, then: Any, method: str, autojump_clock: MockClock
 ) -> None:
-    """Its incarnation fails and the next one follows; its neighbour, under the same supervisor, hears nothing of it."""
+    """An actor that leaves something open fails and is restarted; its neighbour does not notice."""
     del autojump_clock
     Leaves.lives = 0
 

@@ -1,4 +1,4 @@
-"""A message that meets a session on its way out is handled exactly once, by it or by the next incarnation."""
+"""A message to a session that is just stopping is handled exactly once, by this or the next incarnation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SESSIONS = 10
 
 
 class SlowLog(FaultyLog):
-    """Takes its time, so that stopping does."""
+    """A slow log, so that a stop takes time."""
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__(MemoryLog())
@@ -40,8 +40,8 @@ async def nothing(run: Run, number: int) -> int:
 
 
 @pytest.mark.parametrize("room", [SESSIONS, 3])
-async def test_every_message_is_handled_exactly_once(room: int, autojump_clock: MockClock) -> None:
-    """Also where sessions have to make room for each other all the time."""
+async def test_message_to_a_stopping_session(room: int, autojump_clock: MockClock) -> None:
+    """Every message is handled exactly once, even if idle sessions must make room for each other all the time."""
     rng, count = random.Random(room), scaled(300, 10_000)
     log, agents = SlowLog(rng), Agents()
     agents.add(nothing)
@@ -53,7 +53,7 @@ async def test_every_message_is_handled_exactly_once(room: int, autojump_clock: 
         await trio.sleep(rng.random() * count / 5)
         async with turns:
             handle = await sessions.get("alice", f"s{number % SESSIONS}")
-            # Just when it goes: it has been idle for a second, and is looked at four times in one.
+            # At the moment when it stops: after a second of being idle, at one of the four sweeps of a second.
             await trio.sleep(rng.choice((0, 1, 1.25)) + rng.random() / 4)
             if number % 2:
                 await handle.emit("n", number)

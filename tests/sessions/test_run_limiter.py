@@ -1,4 +1,4 @@
-"""The limiter of a user's runs: so many go on, so many wait in order, the next is refused."""
+"""The limiter of a user's runs: some run, some wait in order, further ones are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USERS = ("a", "b")
 
 @attrs.define(eq=False)
 class Runner:
-    """A task that owns a place as a run's task does: waits for it, goes on until it is cancelled, leaves it."""
+    """A task that owns a place as the task of a run does: it waits, goes on until it is cancelled, and leaves."""
 
     place: Place
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
@@ -43,7 +43,7 @@ class Runner:
 
 @attrs.define
 class World:
-    """Runners of two users at one limiter, and the rules that hold among them."""
+    """Runners of two users at one limiter, and the rules for them."""
 
     limit: int
     queue: int
@@ -90,7 +90,7 @@ class World:
         assert self.limiter.statistics() == RunLimiterStatistics(users=0, running=0, queued=0)
 
     def check(self, gone: set[Runner]) -> None:
-        """When all is quiet, the first of each user's runners that were not sent away go on, and the next wait."""
+        """Check that the first remaining runners of each user go on, and that the next ones wait."""
         counts = [0, 0, 0]
         for user in USERS:
             left = [runner for runner in self.runners if runner.place.user == user and runner not in gone]
@@ -106,14 +106,14 @@ steps = st.tuples(st.sampled_from(["enter", "enter", "enter", "cancel", "leave",
 
 @settings(max_examples=scaled(150, 5_000))
 @given(limit=st.integers(1, 3), queue=st.integers(0, 4), script=st.lists(steps, max_size=40))
-def test_first_come_first_served(limit: int, queue: int, script: list[tuple[str, int]]) -> None:
-    """No place is lost or given twice, also where a runner is cancelled in the turn in which it is granted one."""
+def test_limiter_against_a_model(limit: int, queue: int, script: list[tuple[str, int]]) -> None:
+    """Places are given in order; none is lost or given twice, even if a run is cancelled as it gets one."""
     trio.run(World(limit, queue).play, script)
 
 
 @pytest.mark.parametrize("cancel_first", [True, False])
-async def test_a_waiter_cancelled_as_it_is_granted_passes_its_place_on(cancel_first: bool) -> None:
-    """In either order within one turn, and however the scheduler draws."""
+async def test_run_cancelled_as_it_gets_a_place(cancel_first: bool) -> None:
+    """A run that gets its place and is cancelled in one turn hands the place on, in either order."""
     limiter = RunLimiter(1, 2)
     first, *waiting = (Runner(limiter.enter("a")) for _ in range(3))
     async with trio.open_nursery() as nursery:
@@ -128,8 +128,8 @@ async def test_a_waiter_cancelled_as_it_is_granted_passes_its_place_on(cancel_fi
         nursery.cancel_scope.cancel()
 
 
-async def test_a_long_queue_is_dropped_without_recursion() -> None:
-    """Each that is granted its place and does not want it passes it on: a turn each, whatever their number."""
+async def test_long_queue_without_recursion() -> None:
+    """A queue of any length is worked off without recursion if each run refuses its place."""
     count = 3_000
     limiter = RunLimiter(1, count)
     first = limiter.enter("a")
@@ -151,8 +151,8 @@ async def test_a_long_queue_is_dropped_without_recursion() -> None:
     assert limiter.statistics() == RunLimiterStatistics(users=0, running=0, queued=0)
 
 
-def test_leaving_runs_no_foreign_code() -> None:
-    """A place that is handed on is only marked, and its task woken: what that task does, it does in its own turn."""
+def test_leaving_only_wakes_the_next() -> None:
+    """Leaving a place marks the next place as held; the code of its owner runs in a later turn."""
     limiter = RunLimiter(1, 1)
     first, second = limiter.enter("a"), limiter.enter("a")
     first.leave()
@@ -162,12 +162,14 @@ def test_leaving_runs_no_foreign_code() -> None:
     assert limiter.statistics() == RunLimiterStatistics(users=0, running=0, queued=0)
 
 
-def test_a_crowded_user_holds_up_nobody_else() -> None:
+def test_users_have_queues_of_their_own() -> None:
+    """A user without free places does not delay other users."""
     limiter = RunLimiter(1, 1)
     assert [limiter.enter(user).held for user in ("a", "a", "b")] == [True, False, True]
 
 
-def test_a_start_that_was_withdrawn_makes_room_in_the_queue_at_once() -> None:
+def test_leaving_the_queue_makes_room() -> None:
+    """A place that is left while it waits makes room in the queue at once."""
     limiter = RunLimiter(1, 1)
     first, withdrawn = limiter.enter("a"), limiter.enter("a")
     with pytest.raises(CommandRefused):

@@ -1,4 +1,4 @@
-"""The statistics of a session tell what should not be."""
+"""The health of a session shows its faults."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from actors import SessionHandle
 
 
-def looked_at(handle: SessionHandle) -> SessionHealth:
+def health_of(handle: SessionHandle) -> SessionHealth:
     statistics = handle.statistics()
     assert statistics is not None
     return statistics.audit
 
 
-async def test_a_run_that_goes_on_after_its_time_is_overdue_ten_seconds_later(
+async def test_overdue_run(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A run that goes on 10 s after its deadline is overdue."""
+
     async def stays(run: Run) -> None:
         async with run.tool("outside", {}):
             with run.shield(60):
@@ -35,10 +37,10 @@ async def test_a_run_that_goes_on_after_its_time_is_overdue_ten_seconds_later(
         handle = await sessions.get("alice", "s1")
         run_id = await handle.start("stays")
         await trio.sleep(14)
-        assert looked_at(handle) == SessionHealth((), (), 0, open_calls=1)
-        assert looked_at(handle).sound
+        assert health_of(handle) == SessionHealth((), (), 0, open_calls=1)
+        assert health_of(handle).sound
         await trio.sleep(2)
-        assert looked_at(handle) == SessionHealth((run_id,), (), 0, open_calls=1)
-        assert not looked_at(handle).sound
+        assert health_of(handle) == SessionHealth((run_id,), (), 0, open_calls=1)
+        assert not health_of(handle).sound
         await trio.sleep(60)
-        assert looked_at(handle) == SessionHealth((), (), 0, open_calls=0)
+        assert health_of(handle) == SessionHealth((), (), 0, open_calls=0)

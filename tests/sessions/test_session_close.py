@@ -1,4 +1,4 @@
-"""Closing a session for good: its runs end, the closer is told, everybody is sent away, and the log remembers."""
+"""Closing a session for good: its runs end, the command gets its reply, clients are disconnected, the log notes it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def ignores_its_end(run: Run) -> None:
 
 
 @asynccontextmanager
-async def house(log: EventLog, **settings: Any) -> AsyncIterator[Sessions]:
+async def sessions_with(log: EventLog, **settings: Any) -> AsyncIterator[Sessions]:
     agents = Agents()
     for function in (waits, calls_a_child_that_waits, takes_its_time, ignores_its_end):
         agents.add(function)
@@ -72,9 +72,10 @@ async def lines(log: EventLog) -> list[Any]:
     return [orjson.loads(line) for line in await log.read(KEY, 0, 1000, 10**7)]
 
 
-async def test_its_runs_end_cancelled_innermost_first_then_nothing_is_taken(autojump_clock: MockClock) -> None:
+async def test_close_ends_all_runs(autojump_clock: MockClock) -> None:
+    """A close ends all runs as cancelled, innermost first; every later call raises SessionClosed."""
     log = MemoryLog()
-    async with house(log) as sessions:
+    async with sessions_with(log) as sessions:
         handle = await sessions.get(*KEY)
         await handle.start("calls_a_child_that_waits")
         await handle.start("waits")
@@ -91,9 +92,10 @@ async def test_its_runs_end_cancelled_innermost_first_then_nothing_is_taken(auto
         assert (sessions.statistics().sessions, sessions.statistics().crashed) == (0, 0)
 
 
-async def test_queued_starts_get_cancelled_as_their_reply_and_no_events(autojump_clock: MockClock) -> None:
+async def test_close_refuses_queued_starts(autojump_clock: MockClock) -> None:
+    """A close refuses queued starts as cancelled, without events."""
     log, refused = MemoryLog(), []
-    async with house(log, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
+    async with sessions_with(log, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
         handle = await sessions.get(*KEY)
         await handle.start("waits")
 
@@ -111,9 +113,10 @@ async def test_queued_starts_get_cancelled_as_their_reply_and_no_events(autojump
         assert len(await lines(log)) == 2
 
 
-async def test_a_run_that_ignores_its_end_is_closed_over_its_head(autojump_clock: MockClock) -> None:
+async def test_close_does_not_wait_for_a_shielded_run(autojump_clock: MockClock) -> None:
+    """A run that shields itself from its cancellation is closed after 10 s."""
     log = MemoryLog()
-    async with house(log) as sessions:
+    async with sessions_with(log) as sessions:
         handle = await sessions.get(*KEY)
         await handle.start("ignores_its_end")
         before = trio.current_time()
@@ -126,35 +129,37 @@ async def test_a_run_that_ignores_its_end_is_closed_over_its_head(autojump_clock
 
 
 @pytest.mark.parametrize("started", [True, False])
-async def test_it_stays_closed_over_a_restart(started: bool, tmp_path: Path) -> None:
+async def test_closed_session_stays_closed(started: bool, tmp_path: Path) -> None:
+    """A closed session stays closed after a restart of the server; other sessions are not affected."""
     path = tmp_path / "log.db"
-    async with house(SqliteLog(path)) as sessions:
+    async with sessions_with(SqliteLog(path)) as sessions:
         handle = await sessions.get(*KEY)
         if started:
             await handle.start("waits")
         await handle.close()
-    async with house(SqliteLog(path)) as sessions:
+    async with sessions_with(SqliteLog(path)) as sessions:
         with pytest.raises(SessionClosed):
             await sessions.get(*KEY)
         await sessions.get("alice", "s2")
         await sessions.get("bob", "s1")
 
 
-async def test_retention_removes_it_and_then_it_is_another_session(tmp_path: Path) -> None:
+async def test_closed_session_is_removed_by_retention(tmp_path: Path) -> None:
+    """When retention has removed a closed session, its name stands for a new one."""
     path = tmp_path / "log.db"
-    async with house(SqliteLog(path)) as sessions:
+    async with sessions_with(SqliteLog(path)) as sessions:
         handle = await sessions.get(*KEY)
         await handle.start("waits")
         await handle.close()
     async with SqliteLog(path) as log:
         before = await log.head(KEY)
-    async with house(SqliteLog(path), retain_seconds=3600) as sessions:
+    async with sessions_with(SqliteLog(path), retain_seconds=3600) as sessions:
         with pytest.raises(SessionClosed):
             await sessions.get(*KEY)
     closed_by = time.time_ns() // 1_000_000
     while time.time_ns() // 1_000_000 <= closed_by:
         await trio.lowlevel.checkpoint()
-    async with house(SqliteLog(path), retain_seconds=0) as sessions:
+    async with sessions_with(SqliteLog(path), retain_seconds=0) as sessions:
         await sessions.get(*KEY)
     async with SqliteLog(path) as log:
         after = await log.head(KEY)
@@ -163,11 +168,11 @@ async def test_retention_removes_it_and_then_it_is_another_session(tmp_path: Pat
     assert (after.latest, after.epoch != before.epoch) == (0, True)
 
 
-async def test_a_crash_in_the_middle_leaves_it_closed_with_everything_closed(autojump_clock: MockClock) -> None:
-    """The mark goes with the first closing event: whoever comes next finishes the work, and still sends away."""
+async def test_crash_during_a_close(autojump_clock: MockClock) -> None:
+    """After a crash in the middle of a close the next incarnation finishes it, and stays closed."""
     inner = MemoryLog()
     log = FaultyLog(inner)
-    async with house(log) as sessions:
+    async with sessions_with(log) as sessions:
         handle = await sessions.get(*KEY)
         await handle.start("takes_its_time")
         run_id = await handle.start("waits")
@@ -188,7 +193,8 @@ async def test_a_crash_in_the_middle_leaves_it_closed_with_everything_closed(aut
         assert statuses == ["cancelled", "interrupted"]
 
 
-async def test_the_closer_gets_its_reply_and_then_every_tab_4506(autojump_clock: MockClock) -> None:
+async def test_close_disconnects_every_tab(autojump_clock: MockClock) -> None:
+    """The client that closes the session gets its reply; then all its tabs are closed with 4506."""
     async with (
         greenroom().running(port=0) as server,
         greeted_in_memory(server) as one,
@@ -209,9 +215,10 @@ async def test_the_closer_gets_its_reply_and_then_every_tab_4506(autojump_clock:
         assert (await elsewhere.command("1", "message.send", text="here"))["ok"]
 
 
-async def test_a_repeated_close_gets_the_first_ones_reply_and_another_one_waits_with_it(
+async def test_repeated_close(
     autojump_clock: MockClock,
 ) -> None:
+    """A close that is sent again, and a second close, get their replies with the first one."""
     log = FaultyLog(MemoryLog())
     async with greenroom(log).running(port=0) as server, greeted_in_memory(server) as one:
         await one.start("0", "wait")
@@ -228,8 +235,9 @@ async def test_a_repeated_close_gets_the_first_ones_reply_and_another_one_waits_
         assert replies[0]["error"]["code"] == "cancelled"
 
 
-async def test_a_lease_does_not_hold_up_a_close(autojump_clock: MockClock) -> None:
-    async with house(MemoryLog()) as sessions:
+async def test_lease_does_not_delay_a_close(autojump_clock: MockClock) -> None:
+    """A lease does not keep a session from being closed."""
+    async with sessions_with(MemoryLog()) as sessions:
         handle = await sessions.get(*KEY)
         async with handle.lease():
             with trio.fail_after(math.inf):

@@ -1,4 +1,4 @@
-"""A lease keeps a session in memory; without one, an idle session leaves it after its time."""
+"""A lease keeps a session in memory. Without one, an idle session leaves memory after its time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import trio.testing
 from actors import Agents, MemoryLog, Sessions, SessionSettings, SupervisorSpec, open_system
 
 
-async def test_a_leased_session_stays_and_one_that_was_leased_goes_its_time_later(
+async def test_lease_keeps_an_idle_session(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A leased session stays in memory; its idle time begins with the end of the last lease."""
     sessions = Sessions(MemoryLog(), Agents(), SessionSettings(idle_seconds=100))
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
@@ -26,7 +27,8 @@ async def test_a_leased_session_stays_and_one_that_was_leased_goes_its_time_late
         assert (sessions.statistics().sessions, sessions.statistics().reaped) == (0, 1)
 
 
-async def test_a_lease_makes_the_session_and_keeps_it_under_pressure(autojump_clock: trio.testing.MockClock) -> None:
+async def test_leased_session_is_not_displaced(autojump_clock: trio.testing.MockClock) -> None:
+    """A leased session is not displaced by new sessions."""
     sessions = Sessions(MemoryLog(), Agents(), SessionSettings(max_sessions=2))
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
@@ -37,7 +39,8 @@ async def test_a_lease_makes_the_session_and_keeps_it_under_pressure(autojump_cl
             assert [each.session for each in sessions.of()] == ["s1", "s5"]
 
 
-async def test_a_lease_does_not_hold_up_the_end_of_the_server(autojump_clock: trio.testing.MockClock) -> None:
+async def test_lease_does_not_delay_the_end_of_the_server(autojump_clock: trio.testing.MockClock) -> None:
+    """A lease does not keep the server from ending."""
     sessions = Sessions(MemoryLog(), Agents())
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))

@@ -1,4 +1,4 @@
-"""Whatever users, tabs, agents, faults and time do, G1 to G6 hold after every step: a real server, without sockets."""
+"""The grammar G1 to G6 holds under random commands, faults and time: a real server, without sockets."""
 
 from __future__ import annotations
 
@@ -95,18 +95,18 @@ steps = st.lists(
 
 @attrs.define(eq=False)
 class Tab:
-    """One tab: what it has shown over all its connections."""
+    """One tab, with all events that it has shown over its connections."""
 
     key: StreamKey
     events: list[Any] = attrs.Factory(list[Any])
     queued: list[str] = attrs.Factory(list[str])
-    """The starts that wait for their turn, by command id."""
+    """The queued starts, by command id."""
     epoch: str = ""
     client: Client | None = None
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
 
     async def live(self, server: Server) -> None:
-        """Connect with resume, read to the end."""
+        """Connect with resume, and read until the connection ends."""
         hello: dict[str, Any] = {"session": self.key.session, "token": self.key.user}
         if self.epoch:
             hello["resume"] = {"epoch": self.epoch, "seq": self.events[-1]["seq"] if self.events else 0}
@@ -140,6 +140,8 @@ class Tab:
 
 
 class World:
+    """A server, its tabs, and the checks after each step."""
+
     def __init__(self) -> None:
         self.log = FaultyLog(MemoryLog())
         self.tabs = [Tab(key) for key in KEYS]
@@ -162,7 +164,7 @@ class World:
             nursery.cancel_scope.cancel()
 
     async def come_back(self, server: Server) -> None:
-        """Use up a fault that is left: each session's next incarnation finishes what the last one could not."""
+        """Use up one remaining fault: the next incarnation of each session finishes the work of the last one."""
         for tab in self.tabs:
             with contextlib.suppress(GreenroomError):
                 await (await server.sessions.get(*tab.key)).emit("n")
@@ -212,7 +214,7 @@ class World:
             assert tab.client is None or len(tab.queued) == waiting[tab.key]
             if tab.events:
                 lines = await self.log.read(tab.key, 0, len(tab.events), 1 << 30)
-                assert [orjson.loads(line) for line in lines] == tab.events  # its own session's, and only that (G6)
+                assert [orjson.loads(line) for line in lines] == tab.events  # no others (G6)
 
     async def check_all_is_closed(self) -> None:
         for key in await self.log.streams():
@@ -226,5 +228,6 @@ class World:
 
 @settings(max_examples=scaled(40, 1000))
 @given(script=steps)
-def test_the_grammar_holds_after_every_step(script: list[Step]) -> None:
+def test_grammar_holds_after_every_step(script: list[Step]) -> None:
+    """The grammar G1 to G6 holds after every step of any script of commands, faults and time."""
     trio.run(World().run, script, clock=trio.testing.MockClock(autojump_threshold=0))

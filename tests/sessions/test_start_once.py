@@ -1,4 +1,4 @@
-"""The agent of a start that a client may send again is called once the log has that start: so it is called once."""
+"""An agent is called when the log has its start. So a start that is sent again after a crash calls it only once."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ RUN_SECONDS = 100.0
 
 
 class Lasting(MemoryLog):
-    """Stands for a log in a file: says that it outlives its process, and keeps everything when it is closed."""
+    """A log in memory that behaves as one in a file: it outlives its process, and keeps its events at its close."""
 
     outlives_process = True
 
     def __init__(self) -> None:
         super().__init__()
         self.fails = 0
-        """How many appends fail from now on, after they were held."""
+        """Number of appends that fail from now on, after they were held."""
         self.lines: list[Any] = []
 
     async def append(self, batches: Sequence[Batch]) -> None:
@@ -67,7 +67,7 @@ class Lasting(MemoryLog):
 
 
 class Tab:
-    """A listener that listens to nothing."""
+    """A listener that ignores everything."""
 
     def on_events(self) -> None: ...
     def on_signal(self, name: str, data: bytes) -> None: ...
@@ -76,7 +76,7 @@ class Tab:
 
 @attrs.define(eq=False)
 class Scene:
-    """A session, whose agent notes by what name it was called, and what the log had then."""
+    """One session, with an agent that notes each of its calls."""
 
     sessions: Sessions
     system: ActorSystem
@@ -84,7 +84,7 @@ class Scene:
     log: FaultyLog
     called: list[str] = attrs.Factory(list[str])
     known: list[bool] = attrs.Factory(list[bool])
-    """Of each call, whether the log had its ``agent_started``."""
+    """Whether the log had ``agent_started``, for each call."""
     replies: list[CommandReply] = attrs.Factory(list[CommandReply])
 
     async def notes(self, run: Run, name: str) -> None:
@@ -96,7 +96,7 @@ class Scene:
         return await self.sessions.attach(*KEY, Attach("c1", Tab()))
 
     async def command(self, id_: str, name: str, **args: object) -> None:
-        """Do as a client does; return when nothing more happens by itself."""
+        """Send a command as a client does. Return when nothing more happens by itself."""
         attachment = await self.attach()
         attachment.command(Command(id_, name, args, "c1", self.replies.append))
         attachment.detach()
@@ -106,7 +106,7 @@ class Scene:
         await self.command(id_, "run.start", agent="notes", input=id_)
 
     async def start_held(self, id_: str) -> Hold:
-        """Start with the commit of ``agent_started`` held."""
+        """Start a run, and hold the commit of its ``agent_started``."""
         await self.attach()
         hold = self.log.hold("append")
         await self.start(id_)
@@ -114,7 +114,7 @@ class Scene:
         return hold
 
     async def release_when_blocked(self, hold: Hold) -> None:
-        """Release once nothing happens by itself any more."""
+        """Release the commit when nothing happens by itself any more."""
         await wait_all_tasks_blocked()
         await self.release(hold)
 
@@ -123,22 +123,22 @@ class Scene:
         await wait_all_tasks_blocked()
 
     async def try_to(self, id_: str, name: str, args: dict[str, Any]) -> None:
-        """Do as a client does that is not told where its session ends."""
+        """Send a command as a client does, and ignore the end of the session."""
         with suppress(LogError, ActorTerminated):
             attachment = await self.attach()
             attachment.command(Command(id_, name, args, "c1", self.replies.append))
             attachment.detach()
 
     def session(self) -> ActorRef | None:
-        """Return the session's actor, None where there is none."""
+        """Return the session's actor, or None if there is none."""
         return self.system.find("/supervisor-1/sessions/all/alice:s1")
 
     def answers(self) -> list[tuple[str, str | None]]:
-        """Return the replies so far: command and code of the refusal."""
+        """Return the replies so far: the command's id, and the code if it was refused."""
         return [(reply.id, reply.code) for reply in self.replies]
 
     def kept(self) -> list[tuple[str, str | None]]:
-        """Return what the log has: types, and how what ended ended."""
+        """Return type and status of each event in the log."""
         return [(event["type"], event["data"].get("status")) for event in self.lasting.lines]
 
 
@@ -169,8 +169,8 @@ def closed_as(status: str) -> list[tuple[str, str | None]]:
     return [*BEGUN, ("agent_completed", status)]
 
 
-async def test_the_agent_is_called_once_its_start_is_committed(held: Scene) -> None:
-    """Not a line of it before; what else is emitted meanwhile is not waited for."""
+async def test_agent_is_called_after_the_commit(held: Scene) -> None:
+    """The agent is called when its agent_started is committed; other events of the time are not waited for."""
     hold = await held.start_held("a")
     next_hold = held.log.hold("append")
     await held.command("m", "message.send", text="meanwhile")
@@ -182,21 +182,21 @@ async def test_the_agent_is_called_once_its_start_is_committed(held: Scene) -> N
     assert held.answers() == [("a", None), ("m", None)]
 
 
-async def test_so_is_the_agent_of_a_start_that_waited_for_its_turn() -> None:
-    """Its run begins long after its command came."""
+async def test_agent_of_a_queued_start_is_called_after_the_commit() -> None:
+    """The agent of a queued start is called when its agent_started is committed too."""
     async with scene(runs_per_user=1) as it:
         first = await it.start_held("a")
         await it.start("b")
         second, third = it.log.hold("append"), it.log.hold("append")
-        await it.release(first)  # what a does, and how b begins, is held
+        await it.release(first)  # the events of a, and the start of b, are held
         assert (it.called, it.answers()) == (["a"], [("a", None)])
         await it.release(second)
         await it.release(third)
         assert (it.called, it.known, it.answers()) == (["a", "b"], [True, True], [("a", None), ("b", None)])
 
 
-async def test_a_log_that_ends_with_its_process_is_not_waited_for() -> None:
-    """With it the start and its command are gone: nobody can send it again to a session that goes on."""
+async def test_log_in_memory_is_not_waited_for() -> None:
+    """A log that ends with its process is not waited for: no client can send the start again."""
     async with scene(MemoryLog()) as it:
         hold = await it.start_held("a")
         assert (it.called, it.replies) == (["a"], [])
@@ -204,8 +204,8 @@ async def test_a_log_that_ends_with_its_process_is_not_waited_for() -> None:
         assert it.answers() == [("a", None)]
 
 
-async def test_a_start_of_the_servers_own_code_does_not_wait(held: Scene, nursery: trio.Nursery) -> None:
-    """Such code ends with the process, and has no id by which to say that it means the same start."""
+async def test_start_of_the_server_does_not_wait(held: Scene, nursery: trio.Nursery) -> None:
+    """A start by the server's own code does not wait for the commit: such code does not send it again."""
     handle = await held.sessions.get(*KEY)
     hold = held.log.hold("append")
     nursery.start_soon(handle.start, "notes", "a")
@@ -215,8 +215,8 @@ async def test_a_start_of_the_servers_own_code_does_not_wait(held: Scene, nurser
     assert held.kept() == DONE
 
 
-async def test_a_run_cancelled_as_it_waits_ends_without_its_agent(held: Scene) -> None:
-    """Who cancelled it is told with the start: told before, a start that is sent again after a crash would go on."""
+async def test_cancelled_before_the_commit(held: Scene) -> None:
+    """A run cancelled before the commit never calls its agent, and the cancel gets its reply with the commit."""
     hold = await held.start_held("a")
     await held.command("c", "run.cancel", command_id="a")
     assert (held.called, held.replies) == ([], [])
@@ -227,8 +227,8 @@ async def test_a_run_cancelled_as_it_waits_ends_without_its_agent(held: Scene) -
     assert (held.called, held.replies[-1].duplicate) == ([], True)
 
 
-async def test_a_run_out_of_time_as_it_waits_ends_without_its_agent(held: Scene, autojump_clock: MockClock) -> None:
-    """A log that hangs holds no run longer than its time."""
+async def test_timeout_before_the_commit(held: Scene, autojump_clock: MockClock) -> None:
+    """A run that times out before the commit never calls its agent: a hanging log delays no run beyond its time."""
     hold = await held.start_held("a")
     await trio.sleep(RUN_SECONDS + 1)
     assert held.sessions.statistics().runs.running == 0
@@ -236,8 +236,8 @@ async def test_a_run_out_of_time_as_it_waits_ends_without_its_agent(held: Scene,
     assert (held.called, held.kept()) == ([], closed_as("timeout"))
 
 
-async def test_a_session_closed_as_a_start_waits_ends_without_its_agent(held: Scene) -> None:
-    """For good, by the user."""
+async def test_close_before_the_commit(held: Scene) -> None:
+    """A session closed for good before the commit never calls the agent."""
     hold = await held.start_held("a")
     await held.command("x", "session.close")
     await held.release(hold)
@@ -245,16 +245,16 @@ async def test_a_session_closed_as_a_start_waits_ends_without_its_agent(held: Sc
     assert held.answers() == [("a", None), ("x", None)]
 
 
-async def test_a_server_stopped_as_a_start_waits_ends_without_its_agent(nursery: trio.Nursery) -> None:
-    """Whatever was emitted is committed, and nothing else is begun."""
+async def test_stop_before_the_commit(nursery: trio.Nursery) -> None:
+    """A server stopped before the commit commits the start, and never calls the agent."""
     async with scene() as it:
         hold = await it.start_held("a")
         nursery.start_soon(it.release_when_blocked, hold)
     assert (it.called, it.kept()) == ([], closed_as("cancelled"))
 
 
-async def test_a_session_that_crashes_as_a_start_waits_ends_without_its_agent(held: Scene) -> None:
-    """Its successor closes what it has left."""
+async def test_crash_before_the_commit(held: Scene) -> None:
+    """After a crash before the commit the next incarnation closes the run; the agent is never called."""
     hold = await held.start_held("a")
     session = held.session()
     assert session is not None
@@ -266,10 +266,8 @@ async def test_a_session_that_crashes_as_a_start_waits_ends_without_its_agent(he
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_a_log_that_fails_as_a_start_waits_leaves_nothing_done(
-    held: Scene, caplog: pytest.LogCaptureFixture, *, cancelled: bool
-) -> None:
-    """The session ends with its log, its client is told, and the agent, which did nothing, is not blamed."""
+async def test_failed_commit_of_a_start(held: Scene, caplog: pytest.LogCaptureFixture, *, cancelled: bool) -> None:
+    """If the commit of a start fails, the session ends, nothing is done, and the agent is not blamed."""
     hold = await held.start_held("a")
     held.lasting.fails = 1
     if cancelled:
@@ -321,6 +319,6 @@ def _release(holds: list[Hold]) -> None:
 
 @settings(max_examples=scaled(60, 3_000), deadline=None)
 @given(script=st.lists(steps, max_size=scaled(16, 40)))
-def test_whatever_happens_each_start_calls_its_agent_once_at_most(script: list[Step]) -> None:
-    """Sent again and again, cancelled, with a log that hangs and fails, and sessions that crash: by the log, always."""
+def test_start_calls_its_agent_at_most_once(script: list[Step]) -> None:
+    """Each start calls its agent at most once and only when it is in the log, through crashes, cancels and faults."""
     trio.run(play, script, clock=trio.testing.MockClock(autojump_threshold=0))
