@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from sessions.test_borders import EVENTS, Tab, serving, talk
+from sessions.test_borders import EVENTS, Tab, sessions_with, talk
 
 from actors import Batch, MemoryLog, Retention, Sessions, StreamKey
 from actors.streams._committer import Committer
@@ -32,7 +32,7 @@ def no_collector() -> Iterator[None]:
 
 async def test_nothing_is_read_through_a_detached_cursor() -> None:
     """Neither what was waiting, nor what comes, nor what a read brings that was on its way."""
-    async with serving() as sessions:
+    async with sessions_with() as sessions:
         tab, slow = Tab(), Unread()
         for each in (tab, slow):
             attachment = await each.attach(sessions)
@@ -65,7 +65,7 @@ class Unread(Tab):
 
 async def test_a_session_that_ended_can_be_read_until_its_cursor_is_detached() -> None:
     """As the last words of it are, by a connection that is about to close."""
-    async with serving() as sessions:
+    async with sessions_with() as sessions:
         tab = Unread()
         attachment = await tab.attach(sessions)
         await talk(sessions)
@@ -79,7 +79,7 @@ async def test_a_session_that_ended_can_be_read_until_its_cursor_is_detached() -
 
 async def test_a_listener_is_freed_when_it_is_detached(no_collector: None) -> None:
     """Although it holds the attachment, which holds the cursor, which held it; its session lives on."""
-    async with serving() as sessions:
+    async with sessions_with() as sessions:
         held = await come_and_go(sessions)
         assert [each() for each in held] == [None] * 3
 
