@@ -34,7 +34,7 @@ class World:
 
     def member(self, name: str, restart: Restart = Restart.PERMANENT, **options: object) -> ChildSpec:
         """Return a child spec that makes a Member of this world."""
-        return ChildSpec(name, lambda: self.kind(name, self), restart, **options)  # type: ignore[arg-type]  # options are ChildSpec's
+        return ChildSpec(name, lambda: self.kind(name, self), restart, **options)  # type: ignore[arg-type]  # options of ChildSpec
 
     def fail_start(self, name: str, times: int, error: Exception | None = None) -> None:
         """Make the next starts of that member fail."""
@@ -133,7 +133,7 @@ class Ready(Pointed):
 class Probe(Actor):
     """An actor that acts on messages and records its own life.
 
-    An exception is raised, a callable is called with the actor, "unknown" is not handled, anything else is recorded
+    It raises exceptions, calls callables with itself, and leaves "unknown" unhandled. Any other message is recorded
     and returned. ``start`` is an exception for ``started()`` to raise, or a callable for it to await.
     """
 

@@ -296,7 +296,7 @@ class Ledger:
     def _check_group_restart(self, life: Life, path: str) -> None:
         """Check that no member that was up before the group's first end still runs."""
         placement, group = life.placement, life.placement.group
-        # The end of a supervisor is not reported: it may have been the first.
+        # Supervisors do not report their ends: one of them may have ended first.
         first = group.first if group.is_complete else 0
         for other in self.running.values():
             is_after = group.strategy is Strategy.ONE_FOR_ALL or other.placement.place > placement.place

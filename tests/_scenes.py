@@ -33,17 +33,20 @@ async def start_slowly(member: Member) -> None:
 
 
 async def spawn(system: ActorSystem, world: World) -> None:
+    """Spawn an actor with a slow start."""
     world.on_start["a"] = start_slowly
     await system.spawn(Pointed, "a", world, restart=Restart.PERMANENT)
 
 
 async def spawn_that_fails(system: ActorSystem, world: World) -> None:
+    """Spawn an actor whose first start fails."""
     world.fail_start("a", 1)
     with contextlib.suppress(OSError):
         await system.spawn(Pointed, "a", world)
 
 
 async def ask(system: ActorSystem, world: World) -> None:
+    """Ask and tell an actor with a mailbox of one message at the same time."""
     ref = await system.spawn(Pointed, "a", world, mailbox_size=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ref.ask, pass_points)
@@ -54,6 +57,7 @@ async def ask(system: ActorSystem, world: World) -> None:
 
 
 async def tell_to_a_full_mailbox(system: ActorSystem, world: World) -> None:
+    """Tell more messages than the mailbox holds."""
     ref = await system.spawn(Pointed, "a", world, mailbox_size=1)
     for _ in range(4):
         await ref.tell(pass_points)
@@ -61,6 +65,7 @@ async def tell_to_a_full_mailbox(system: ActorSystem, world: World) -> None:
 
 
 async def stop(system: ActorSystem, world: World) -> None:
+    """Stop an actor with a slow ``stopping()``."""
     world.on_stop["a"] = pass_points
     ref = await system.spawn(Pointed, "a", world)
     await ref.tell(pass_points)
@@ -68,6 +73,7 @@ async def stop(system: ActorSystem, world: World) -> None:
 
 
 async def stop_with_draining(system: ActorSystem, world: World) -> None:
+    """Stop an actor that has messages left, with draining."""
     ref = await system.spawn(Pointed, "a", world)
     await ref.tell(pass_points)
     await ref.tell(pass_points)
@@ -75,12 +81,15 @@ async def stop_with_draining(system: ActorSystem, world: World) -> None:
 
 
 async def stop_a_hanging_actor(system: ActorSystem, world: World) -> None:
+    """Stop an actor that hangs in a message."""
     ref = await system.spawn(Pointed, "a", world)
     await ref.tell(hang)
     await ref.stop(timeout=2)
 
 
 async def children_and_tasks(system: ActorSystem, world: World) -> None:
+    """Crash and restart an actor with a task, a timer, a child and a watch."""
+
     async def use_everything(member: Member) -> None:
         member.nursery.start_soon(trio.sleep_forever)
         member.context.timers.every("t", "t", 1)
@@ -94,6 +103,7 @@ async def children_and_tasks(system: ActorSystem, world: World) -> None:
 
 
 async def supervise_a_group(system: ActorSystem, world: World) -> None:
+    """Crash a member of a ONE_FOR_ALL group with a slow start."""
     world.on_start["b"] = start_slowly
     children = [world.member(name) for name in "abc"]
     supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=children))
@@ -105,6 +115,7 @@ async def supervise_a_group(system: ActorSystem, world: World) -> None:
 
 
 async def restart_with_backoff(system: ActorSystem, world: World) -> None:
+    """Crash a child of a supervisor with a backoff."""
     supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 2)))
     ref = supervisor.child("a")
     if ref is not None:
@@ -113,6 +124,7 @@ async def restart_with_backoff(system: ActorSystem, world: World) -> None:
 
 
 async def add_and_remove_children(system: ActorSystem, world: World) -> None:
+    """Start, terminate, restart and delete a child."""
     supervisor = await system.supervise(SupervisorSpec())
     await supervisor.start_child(world.member("a"))
     await supervisor.terminate_child("a")
@@ -122,6 +134,7 @@ async def add_and_remove_children(system: ActorSystem, world: World) -> None:
 
 
 async def many_children_by_key(system: ActorSystem, world: World) -> None:
+    """Start the children of a DYNAMIC supervisor at the same time."""
     supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC))
     async with trio.open_nursery() as nursery:
         for number in range(5):
@@ -130,6 +143,8 @@ async def many_children_by_key(system: ActorSystem, world: World) -> None:
 
 
 async def shut_down(system: ActorSystem, world: World) -> None:
+    """Shut the system down, with work in a phase."""
+
     async def work() -> None:
         world.on_point("phase")
         await trio.sleep(1)
@@ -143,6 +158,7 @@ async def shut_down(system: ActorSystem, world: World) -> None:
 
 
 async def kill_and_wait(system: ActorSystem, world: World) -> None:
+    """Kill a hanging actor that another one watches, and wait for its end."""
     ref = await system.spawn(Pointed, "a", world)
     watcher = await system.spawn(Pointed, "w", world)
 
@@ -159,6 +175,8 @@ async def kill_and_wait(system: ActorSystem, world: World) -> None:
 
 
 async def stash_and_defer(system: ActorSystem, world: World) -> None:
+    """Stash, unstash, defer, lease and fail replies."""
+
     async def put_aside(member: Member) -> None:
         if len(world.received) == 0:
             member.context.stash()
@@ -192,6 +210,8 @@ async def stash_and_defer(system: ActorSystem, world: World) -> None:
 
 
 async def set_timers(system: ActorSystem, world: World) -> None:
+    """Set timers, cancel one, and let the others fire."""
+
     async def start(member: Member) -> None:
         member.context.timers.once("once", pass_points, 1)
         member.context.timers.every("every", pass_points, 1)
@@ -205,6 +225,8 @@ async def set_timers(system: ActorSystem, world: World) -> None:
 
 
 async def supervise_below_an_actor(system: ActorSystem, world: World) -> None:
+    """Supervise a REST_FOR_ONE group below an actor, and crash its middle member."""
+
     async def supervise(member: Member) -> None:
         spec = SupervisorSpec(Strategy.REST_FOR_ONE, [world.member(name) for name in "bcd"])
         supervisor = await member.context.supervise(spec, "below")
@@ -225,6 +247,7 @@ async def supervise_below_an_actor(system: ActorSystem, world: World) -> None:
 
 
 async def actors_without_started(system: ActorSystem, world: World) -> None:
+    """Use actors that have no ``started()``: idle, busy, asked, and stopped before they run."""
     idle, ref = await system.spawn(Ready, "a", world), await system.spawn(Ready, "b", world)
     world.refs += [idle, ref]
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 MOST_WORKERS = 8
-"""A worker and what its tests start take up to 0.5 GB; the longest file bounds what more of them would gain."""
+"""A worker with its tests takes up to 0.5 GB. More workers gain little, as the longest file sets the time."""
 
 settings.register_profile("test", derandomize=True, deadline=None, database=None)
 settings.register_profile("soak", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("soak" if SOAK else "test")
 
-# A shell starts what it runs in the background with SIGINT ignored, and every process below inherits that.
+# A shell starts background jobs with SIGINT ignored, and every process below them inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

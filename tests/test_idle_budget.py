@@ -142,8 +142,8 @@ async def measure(log: str, few: int = FEW, many: int = MANY) -> Held:
 
 async def test_idle_session_tasks(idle: Held) -> None:
     """An idle session has three tasks and no timer."""
-    # The session's task; the connection's, and that of trio-websocket, which reads. A nursery for either of ours, with
-    # its scope; the connection's other scope is left by its end; the session's is around the work for an ask.
+    # Tasks: the session, the connection, and the reader of trio-websocket. Each of our two may have a nursery with its
+    # scope. The connection has one more scope for its end, and the session has one around the work for an ask.
     assert idle.tasks == 3
     assert 1 <= idle.nurseries <= 2
     assert 2 <= idle.scopes <= 4

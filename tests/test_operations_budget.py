@@ -138,7 +138,7 @@ async def test_burst_shares_system_calls() -> None:
 async def test_single_event_takes_one_turn(events: int, calls: float, builtins: float) -> None:
     """An event that comes alone is committed and written in one turn, within its budget of calls."""
     short, long = await count_run(emit_one_by_one, 0, events)
-    around = 3  # the first and the last may share their turn with a run's start and end, as the scheduler draws
+    around = 3  # the first and the last event may share a turn with the start and the end of the run
     assert abs(long.sends - short.sends - events) <= around
     assert 1 <= (long.calls - short.calls) / events <= calls
     assert 1 <= (long.builtins - short.builtins) / events <= builtins

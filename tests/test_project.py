@@ -76,7 +76,7 @@ def dependencies_of(distribution: str, extras: frozenset[str] = frozenset()) -> 
     return {str(name) for name, _ in seen}
 
 
-# What is shipped
+# The wheel
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_import_needs_no_optional_dependency(package: str) -> None:
     assert loaded - dependencies_of("greenroom") == set()
 
 
-# Who may import whom
+# Imports
 
 
 def test_transport_uses_only_public_names_of_actors() -> None:
@@ -183,7 +183,7 @@ def test_every_package_has_an_exhaustive_contract() -> None:
     assert packages == exhaustive
 
 
-# What is written
+# Files and words
 
 
 def test_no_open_todos() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def dynamic(**options: object) -> SupervisorSpec:
     """Return the spec of a DYNAMIC supervisor."""
-    return SupervisorSpec(strategy=Strategy.DYNAMIC, **options)  # type: ignore[arg-type]  # they are SupervisorSpec's
+    return SupervisorSpec(strategy=Strategy.DYNAMIC, **options)  # type: ignore[arg-type]  # options of SupervisorSpec
 
 
 async def test_restarting_child_counts_for_max_children(autojump_clock: MockClock) -> None:

@@ -124,8 +124,8 @@ async def test_restarted_supervisor_has_its_spec() -> None:
         outer = await system.supervise(SupervisorSpec(children=[ChildSpec("inner", inner)]))
         supervisor = child(outer, "inner")
         added = world.member("added")
-        await supervisor.start_child(added)  # type: ignore[attr-defined]  # it is a supervisor's
-        a = child(supervisor, "a")  # type: ignore[arg-type]  # it is a supervisor's
+        await supervisor.start_child(added)  # type: ignore[attr-defined]  # the child is a supervisor
+        a = child(supervisor, "a")  # type: ignore[arg-type]  # the child is a supervisor
         world.take()
         await crash(a)
         stops = [("stop", "a"), ("stop", "added"), ("stop", "b")]
@@ -388,7 +388,7 @@ async def test_failed_restart_child_keeps_the_spec() -> None:
         (lambda w: w.member("a/b"), "id"),
         (lambda w: w.member(""), "id"),
         (lambda w: w.member("a", "always"), "restart"),
-        (lambda _: ChildSpec("a", 3), "factory"),  # type: ignore[arg-type]  # that is the fault
+        (lambda _: ChildSpec("a", 3), "factory"),  # type: ignore[arg-type]  # the test passes a wrong value
         (lambda w: w.member("a", mailbox=3), "mailbox must be a MailboxSpec"),
         (lambda w: w.member("a", backoff=3), "backoff must be a Backoff"),
         (lambda w: w.member("a", significant="no"), "significant must be True or False"),

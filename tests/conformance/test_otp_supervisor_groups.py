@@ -242,7 +242,7 @@ async def test_stopping_supervisor_starts_no_member(autojump_clock: MockClock) -
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_failed_member_interrupts_a_later_start(strategy: Strategy) -> None:
     """A member that fails while a later one starts interrupts that start, and the group restarts."""
-    # The later one may be waiting for the one that failed: to wait for its start would be to wait for ever.
+    # The later member may wait for the failed one. A supervisor that waited for its start would wait for ever.
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(strategy, [world.member(name) for name in "abc"]))
@@ -430,7 +430,7 @@ async def test_restarted_member_fails_at_once(strategy: Strategy) -> None:
         world = World()
         world.on_start["a"] = fail_at_once
         supervisor = await system.supervise(SupervisorSpec(strategy, [world.member("a")], max_restarts=100), "top")
-        for _ in range(20):  # in whatever order those name hear of it go on
+        for _ in range(20):  # the tasks that wait for the same event run in a random order
             await supervisor.terminate_child("a")
             await supervisor.restart_child("a")
             await trio.testing.wait_all_tasks_blocked()

@@ -466,7 +466,7 @@ async def test_slow_actor_skips_beats(autojump_clock: MockClock) -> None:
         ref = await system.spawn(Slow)
         await trio.sleep(10)
         await ref.stop()
-        # Beats at 1, 2, 3, …; while one is handled for 2.5 s those that fall due are one.
+        # Beats at 1, 2, 3, …; the beats that are due while one is handled for 2.5 s are merged into one.
         assert [tick - begin for tick in ticks] == pytest.approx([1, 3.5, 6, 8.5])
 
 

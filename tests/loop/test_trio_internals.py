@@ -57,7 +57,7 @@ def test_untested_trio_warns(version: str, *, known: bool) -> None:
 
 def test_private_names_exist() -> None:
     """Every private name of trio that is used exists."""
-    run, util = cast("Any", trio)._core._run, cast("Any", trio)._util  # noqa: SLF001  -- what is tested here
+    run, util = cast("Any", trio)._core._run, cast("Any", trio)._util  # noqa: SLF001  -- the test is about private names
     for owner, names in (
         (trio.CancelScope(), ("_cancel_status", "_has_been_entered", "_close")),
         (run.CancelStatus, ("children", "_scope", "effectively_cancelled", "encloses")),

@@ -47,7 +47,7 @@ async def ask_and_give_up(ref: ActorRef, message: object) -> weakref.ref[object]
     """Ask with a timeout of one second, and return a weak reference to the message."""
     with pytest.raises(AskTimeout):
         await ref.ask(message, timeout=1)
-    await trio.lowlevel.checkpoint()  # trio holds what a task was last woken with until the next
+    await trio.lowlevel.checkpoint()  # trio keeps the value that woke a task until its next checkpoint
     return weakref.ref(message)
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Message: TypeAlias = "Callable[[Member], Awaitable[object]]"
 
 
-# A turn for others
+# Calls let other tasks run
 
 
 async def tell(ref: ActorRef) -> None:
@@ -63,7 +63,7 @@ async def ask(ref: ActorRef) -> None:
 async def test_calls_to_a_full_mailbox_let_others_run(
     overflow: Overflow, call: Callable[[ActorRef], Awaitable[None]]
 ) -> None:
-    """A task that only sends to a full mailbox lets other tasks run, whatever becomes of its messages."""
+    """A task that only sends to a full mailbox lets other tasks run, also when its messages are dropped or rejected."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1, overflow=overflow)
         await ref.tell(hang)
@@ -95,8 +95,8 @@ async def lets_others_run(call: Callable[[], Awaitable[object]]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("what", ["broadcast", "dead", "taken name", "no spec", "ended child", "no child"])
-async def test_calls_that_need_not_wait_let_others_run(what: str) -> None:
+@pytest.mark.parametrize("case", ["broadcast", "dead", "taken name", "no spec", "ended child", "no child"])
+async def test_calls_that_need_not_wait_let_others_run(case: str) -> None:
     """Repeated calls that need not wait, or that raise, let other tasks run."""
     async with open_system() as system:
         refs = [await system.spawn(Actor) for _ in range(130)]
@@ -116,12 +116,12 @@ async def test_calls_that_need_not_wait_let_others_run(what: str) -> None:
 
         async def call() -> None:
             with contextlib.suppress(ActorError):
-                await calls[what]()
+                await calls[case]()
 
         assert await lets_others_run(call)
 
 
-# Never a wait for oneself
+# Calls never wait for their own task
 
 
 async def test_tell_to_own_full_mailbox_raises() -> None:
@@ -259,7 +259,7 @@ async def test_phase_work_cannot_wait_for_shutdown() -> None:
         assert ran == ["b"]
 
 
-# Messages to oneself
+# Messages of a stopping actor to itself
 
 
 @pytest.mark.parametrize("drain", [False, True])
@@ -328,7 +328,7 @@ async def test_messages_to_oneself_are_bounded() -> None:
             assert (await anext(letters)).message == 2
 
 
-# From elsewhere
+# Calls from other threads and runs
 
 
 class AllCalls:

@@ -122,7 +122,7 @@ async def test_call_near_the_end_of_the_stack(
             await trio.testing.wait_all_tasks_blocked()
             await ref.tell("fills the mailbox")
             try:
-                with trio.move_on_after(30):  # none of these waits for so long, except for an end that does not come
+                with trio.move_on_after(30):  # only a wait for an end that never comes takes so long
                     await call_at(frames_left() - missing, partial(call, system))
             except RecursionError:
                 failed += 1
@@ -133,6 +133,6 @@ async def test_call_near_the_end_of_the_stack(
                     assert await found.ask("hello") == "hello"
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(system.stop_actors)
-                await trio.sleep(10)  # whose call failed is not woken for it
+                await trio.sleep(10)  # its call may fail with RecursionError, and then it is not woken
             assert system.statistics().actors == 0
     assert 0 < failed < DEPTHS

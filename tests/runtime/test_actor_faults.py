@@ -111,7 +111,7 @@ async def test_exception_at_any_point(
         if fault.error is None:
             break
         if str(fault.error).startswith(("factory", "started", "stopping")):
-            # Between two incarnations the reason is the supervisor's, which reports it with its place in the tree.
+            # Between two incarnations the supervisor has the error: it logs it with the path of the actor.
             reached |= {part for error in log.errors for part in parts(error)}
         assert fault.error in reached, str(fault.error)
     else:

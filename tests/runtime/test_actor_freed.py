@@ -46,15 +46,18 @@ async def use_everything(member: Member) -> None:
 
 
 async def fail(_: Member) -> None:
+    """Fail in a message."""
     raise ValueError("x")
 
 
 async def fail_in_a_task(member: Member) -> None:
+    """Fail in a task of the nursery."""
     member.nursery.start_soon(fail, member)
     await trio.sleep_forever()
 
 
 async def fail_below(member: Member) -> None:
+    """Let a child fail more often than its limit allows."""
     kid = await member.context.spawn(Member, "bad", member.world, restart=Restart.PERMANENT)
     for _ in range(4):
         kid.tell_nowait(fail)
@@ -62,11 +65,13 @@ async def fail_below(member: Member) -> None:
 
 
 async def cancel_itself(member: Member) -> None:
+    """Cancel the actor's own nursery."""
     member.nursery.cancel_scope.cancel()
     await trio.lowlevel.checkpoint()
 
 
 async def exit_by_error(_: Member) -> None:
+    """Raise SystemExit."""
     raise SystemExit(1)
 
 

@@ -43,7 +43,7 @@ async def test_actor_statistics() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert ref.statistics().leases == 0
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            seen.tasks = 0  # type: ignore[misc]  # that is the fault
+            seen.tasks = 0  # type: ignore[misc]  # the test passes a wrong value
         await ref.stop()
         over = ref.statistics()
         assert (over.state, over.tasks, over.children, over.timers, over.watchers) == ("terminated", 0, 0, 0, 0)

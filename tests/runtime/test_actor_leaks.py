@@ -113,7 +113,7 @@ async def test_system_cancelled_at_any_step(
     assert autojump_clock.autojump_threshold == 0
     for steps in range(1, 1000):
         before = living_tasks()
-        # An actor that ended first is news to a scenario that is in the middle of a call.
+        # A scenario in the middle of a call gets ActorTerminated if the target ends before the scenario.
         with contextlib.suppress(ActorError, ExceptionGroup), trio.CancelScope() as scope:
             async with open_system([Phase("phase")]) as system:
                 with cut_after(steps, scope.cancel) as cut:

@@ -142,12 +142,12 @@ async def test_context_variables_of_an_actor() -> None:
         def __init__(self) -> None:
             CONTEXT_OWNER.set("actor")
 
-    async def who(_: Plain) -> str:
+    async def context_owner(_: Plain) -> str:
         return CONTEXT_OWNER.get()
 
     async with open_system() as system:
         ref = await system.spawn(Named)
-        assert (CONTEXT_OWNER.get(), await ref.ask(who)) == ("nobody", "actor")
+        assert (CONTEXT_OWNER.get(), await ref.ask(context_owner)) == ("nobody", "actor")
 
 
 @pytest.mark.parametrize("drain", [False, True])

@@ -1,4 +1,4 @@
-"""Phases of the shutdown: all of them run, whatever their work does, and none holds up the end."""
+"""Phases of the shutdown:all of them run, also when their work fails, exits or hangs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_system_exit_in_phase_work(autojump_clock: trio.testing.MockClock)
         await trio.sleep(1)
         ran.append("done")
 
-    with pytest.raises(SystemExit) as caught:  # noqa: PT012  -- the block is what is tested
+    with pytest.raises(SystemExit) as caught:  # noqa: PT012  -- the test is about the whole block
         async with open_system([Phase("a"), Phase("b")]) as system:
             ref = await system.spawn(Actor)
             for phase in "ab":

@@ -79,7 +79,7 @@ async def test_phases_are_checked() -> None:
             system.on_shutdown("b", trio.lowlevel.checkpoint)
     for seconds in (-1, math.nan, "1"):
         with pytest.raises(SpecError, match="seconds of the phase 'a'"):
-            Phase("a", seconds)  # type: ignore[arg-type]  # that is the fault
+            Phase("a", seconds)  # type: ignore[arg-type]  # the test passes a wrong value
 
 
 async def test_actors_stop_youngest_first() -> None:

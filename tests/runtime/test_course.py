@@ -176,7 +176,7 @@ def test_halt_ends_with_its_incarnation() -> None:
         (["fail"], Normal(), Failure(ERROR)),
         (["kill"], None, Killed()),
         (["kill", "fail"], None, Killed()),
-        (["stop"], None, Failure(ERROR)),  # nothing explains it: the time of the stop is not over
+        (["stop"], None, Failure(ERROR)),  # the deadline of the stop is not over, so the error is a failure
         (["brutal"], None, Killed()),
     ],
 )

@@ -196,4 +196,4 @@ async def test_tells_let_others_run() -> None:
 def test_bad_mailbox_spec_is_refused(options: dict[str, object], field: str) -> None:
     """A bad value in a MailboxSpec raises SpecError with the name of the field."""
     with pytest.raises(SpecError, match=field):
-        MailboxSpec(**options)  # type: ignore[arg-type]  # that is the fault
+        MailboxSpec(**options)  # type: ignore[arg-type]  # the test passes a wrong value

@@ -87,7 +87,7 @@ async def supervise_some(system: ActorSystem, world: World) -> None:
     if world.chance(0.2):
         world.add(await system.supervise(supervisor_spec(world)))
         return
-    # Below another supervisor it may give up, and the system lives on.
+    # Below another supervisor it may give up without ending the system.
     above = await system.supervise(SupervisorSpec())
     world.add(above)
     world.add(await above.start_child(ChildSpec("below", supervisor_spec(world), Restart.TEMPORARY)))

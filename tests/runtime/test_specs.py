@@ -81,8 +81,8 @@ def test_bad_field_is_refused_by_name(kind: type[Any], valid: dict[str, object],
         try:
             kind(**valid | {field: junk})
         except SpecError as error:
-            # One of two fields that do not go together is named.
-            assert field in str(error) or "auto_shutdown" in str(error)  # noqa: PT017  -- the value decides
+            # Of two fields that exclude each other, the error names one.
+            assert field in str(error) or "auto_shutdown" in str(error)  # noqa: PT017  -- it depends on the value
 
 
 @given(st.data())
@@ -97,7 +97,7 @@ async def test_accepted_specs_can_be_run(data: st.DataObject) -> None:
         try:
             top = await system.supervise(spec)
         except SpecError as error:
-            assert "factory" in str(error)  # noqa: PT017  -- the value decides
+            assert "factory" in str(error)  # noqa: PT017  -- it depends on the value
             return
         ref = top.child(spec.children[0].id)
         if ref is not None:
@@ -122,7 +122,7 @@ Call: TypeAlias = "Callable[[Member, Any], Awaitable[object]]"
 
 
 async def spawn(member: Member, **options: object) -> None:
-    ref = await member.context.spawn(Actor, **options)  # type: ignore[arg-type]  # any value is the point
+    ref = await member.context.spawn(Actor, **options)  # type: ignore[arg-type]  # the test passes any value
     await ref.stop(timeout=0)
 
 
@@ -221,7 +221,7 @@ async def test_bad_argument_is_refused_by_name(name: str, autojump_clock: trio.t
                 try:
                     await call(member, junk)
                 except SpecError as error:
-                    assert field in str(error)  # noqa: PT017  -- whether it raises is the value's affair
+                    assert field in str(error)  # noqa: PT017  -- it depends on the value
             member.context.stop()
 
         await ref.tell(give)
@@ -239,4 +239,4 @@ def test_more_children_than_max_children_are_refused() -> None:
 async def test_async_factory_is_refused() -> None:
     """An async function as a factory raises SpecError when the spec is made."""
     with pytest.raises(SpecError, match="factory of a must make an Actor"):
-        ChildSpec("a", make_later)  # type: ignore[arg-type]  # that is the fault
+        ChildSpec("a", make_later)  # type: ignore[arg-type]  # the test passes a wrong value

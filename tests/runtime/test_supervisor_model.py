@@ -71,7 +71,7 @@ class Trees(RuleBasedStateMachine):
 
     @initialize(root=nodes(3), seed=st.random_module())
     def begin(self, root: Node, seed: object) -> None:
-        # The seed is trio's as well: it decides in which order tasks run that could run at once.
+        # Trio uses the seed too: it decides the order of tasks that are ready at the same time.
         self.root, self.steps, self.added = root, list[Step](), 0
         root.name, root.restart = "root", Restart.TEMPORARY
         name_children(root)
@@ -320,5 +320,5 @@ def test_order_of_tasks_is_random(seed: object) -> None:
                 nursery.start_soon(note, number)
         return seen
 
-    # Hypothesis seeded trio's own generator, which goes on from one run to the next: no run is like another.
+    # Hypothesis seeds trio's generator once, and it is not reset between the runs: they differ.
     assert trio.run(order) != trio.run(order), seed

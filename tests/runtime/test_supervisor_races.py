@@ -84,7 +84,7 @@ async def test_deleting_a_starting_child_is_refused() -> None:
     async with open_system() as system:
         world = World()
         top = await system.supervise(SupervisorSpec(children=[world.member("a")]))
-        for _ in range(200):  # one call in so many lets others run before the start
+        for _ in range(200):  # only some of the calls let others run before the start
             await top.terminate_child("a")
             outcomes: list[object] = []
 

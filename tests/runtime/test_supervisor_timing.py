@@ -57,7 +57,7 @@ def on_start_of(plan: Plan, number: int, system: ActorSystem) -> Callable[[Membe
         elif plan.start == "asks the one before" and number > 0:
             before = system.find(f"/top/n{number - 1}")
             if before is not None:
-                with contextlib.suppress(ActorError):  # To fail here would be to try again, without end, at once.
+                with contextlib.suppress(ActorError):  # A failure here would restart at once, for ever.
                     await before.ask("up")
 
     return start
@@ -118,7 +118,7 @@ async def play_actions(
         done: set[str] = set()
 
         async def guarded(action: str, number: int) -> None:
-            with contextlib.suppress(ActorError):  # It ended, or was in another state, in between.
+            with contextlib.suppress(ActorError):  # The child ended or changed its state meanwhile.
                 await do_action(supervisor, action, number, world, done)
 
         async with trio.open_nursery() as nursery:
