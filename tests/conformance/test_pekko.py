@@ -303,7 +303,7 @@ async def test_ask_fails_when_its_target_ends(autojump_clock: MockClock) -> None
 async def test_late_reply_is_a_dead_letter(autojump_clock: MockClock) -> None:
     """The result of an ask that timed out is a LATE_REPLY dead letter."""
 
-    async def stubborn(_: Member) -> str:
+    async def sleep_shielded(_: Member) -> str:
         with trio.CancelScope(shield=True):
             await trio.sleep(5)
         return "late"
@@ -312,7 +312,7 @@ async def test_late_reply_is_a_dead_letter(autojump_clock: MockClock) -> None:
         ref = await system.spawn(Member, "a", World())
         with system.dead_letters() as letters:
             with pytest.raises(AskTimeout):
-                await ref.ask(stubborn, timeout=1)
+                await ref.ask(sleep_shielded, timeout=1)
             letter = await anext(letters)
         assert (letter.message, letter.path, letter.why) == ("late", ref.path, Undelivered.LATE_REPLY)
         assert await ref.ask("next") == "next"
@@ -373,13 +373,13 @@ async def test_unwatch_drops_pending_notifications() -> None:
 
         dead = target
 
-        class Fickle(Watcher):
+        class Unwatching(Watcher):
             async def started(self) -> None:
                 self.context.watch(dead)
                 self.context.unwatch(dead)
 
-        fickle = await system.spawn(Fickle)
-        assert await fickle.ask("news") == ()
+        unwatching = await system.spawn(Unwatching)
+        assert await unwatching.ask("news") == ()
 
 
 async def test_restart_and_watches() -> None:
@@ -431,7 +431,7 @@ async def test_cancelled_timer_is_not_delivered(autojump_clock: MockClock) -> No
         world = World()
         ref = await system.spawn(Member, "a", world)
 
-        async def change_its_mind(member: Member) -> None:
+        async def cancel_and_replace(member: Member) -> None:
             timers = member.context.timers
             timers.once("a", "cancelled", 1)
             timers.once("b", "replaced", 1)
@@ -441,7 +441,7 @@ async def test_cancelled_timer_is_not_delivered(autojump_clock: MockClock) -> No
             timers.once("b", "kept", 1)
             assert "b" in timers
 
-        await ref.tell(change_its_mind)
+        await ref.tell(cancel_and_replace)
         await trio.sleep(10)
         assert world.received == ["kept"]
         assert autojump_clock.autojump_threshold == 0

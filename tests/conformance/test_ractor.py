@@ -138,14 +138,14 @@ async def test_kill_ends_shielded_cleanup(autojump_clock: trio.testing.MockClock
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
 
-        async def stubborn(_: Member) -> None:
+        async def sleep_shielded_at_the_end(_: Member) -> None:
             try:
                 await trio.sleep_forever()
             finally:
                 with trio.CancelScope(shield=True):
                     await trio.sleep_forever()
 
-        await ref.tell(stubborn)
+        await ref.tell(sleep_shielded_at_the_end)
         await trio.testing.wait_all_tasks_blocked()
         begin = autojump_clock.current_time()
         ref.kill()

@@ -165,7 +165,7 @@ async def test_children_of_a_failed_parent_have_its_shutdown_time(
 ) -> None:
     """When an actor fails, children that have not stopped within its ``shutdown`` are killed."""
 
-    class Stubborn(Actor):
+    class HangsInStopping(Actor):
         async def stopping(self, reason: ExitReason) -> None:
             await trio.sleep_forever()
 
@@ -173,7 +173,7 @@ async def test_children_of_a_failed_parent_have_its_shutdown_time(
         children: list[ActorRef] = []
 
         async def spawn(probe: Probe) -> None:
-            children.append(await probe.context.spawn(Stubborn, shutdown=math.inf))
+            children.append(await probe.context.spawn(HangsInStopping, shutdown=math.inf))
             raise ValueError("crash")
 
         ref = await system.spawn(Probe, shutdown=2)

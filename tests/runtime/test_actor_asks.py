@@ -312,14 +312,14 @@ async def test_draining_stop_ignores_abandoned_asks(autojump_clock: trio.testing
 async def test_none_is_a_message() -> None:
     """None is delivered like any message, and is a dead letter when the actor fails on it."""
 
-    class Picky(Member):
+    class FailsOnNone(Member):
         async def receive(self, message: object) -> object:
             if message is None:
                 raise LookupError("nothing")
             return await super().receive(message)
 
     async with open_system() as system:
-        ref = await system.spawn(Picky, "a", World(), restart=Restart.PERMANENT)
+        ref = await system.spawn(FailsOnNone, "a", World(), restart=Restart.PERMANENT)
         with system.dead_letters() as letters:
             await ref.tell(None)
             assert (await anext(letters)).why is Undelivered.FAILED

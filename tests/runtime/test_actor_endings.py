@@ -25,13 +25,13 @@ async def test_actor_that_stops_itself_has_its_shutdown_time(
 ) -> None:
     """``stopping()`` after ``context.stop()`` has the actor's ``shutdown`` time, and one second more if shielded."""
 
-    class Stubborn(Probe):
+    class HangsInStopping(Probe):
         async def stopping(self, reason: ExitReason) -> None:
             with trio.CancelScope(shield=True):
                 await trio.sleep_forever()
 
     async with open_system() as system:
-        ref = await system.spawn(Stubborn, shutdown=2)
+        ref = await system.spawn(HangsInStopping, shutdown=2)
 
         async def leave_slowly(probe: Probe) -> None:
             probe.context.stop()

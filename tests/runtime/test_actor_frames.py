@@ -24,7 +24,7 @@ class Message:
     """A message that can be weakly referenced."""
 
 
-class Fragile(Actor):
+class FailsOnMessages(Actor):
     """An actor that fails on every message, with a cause and in a group."""
 
     async def receive(self, message: object) -> None:
@@ -48,7 +48,7 @@ async def test_failure_frees_instance_and_message() -> None:
     messages: weakref.WeakSet[Message] = weakref.WeakSet()
 
     def make() -> Actor:
-        actor = Fragile()
+        actor = FailsOnMessages()
         instances.add(actor)
         return actor
 

@@ -18,19 +18,17 @@ if TYPE_CHECKING:
     from actors import Context
     from actors.runtime._timers import Timers
 
-NOTHING = None
 
+class ContextKeeper(Actor):
+    """An actor that records its instances, their contexts and their timers."""
 
-class Keeps(Actor):
-    """An actor whose instances record themselves and their contexts."""
-
-    def __init__(self, kept: list[Keeps]) -> None:
+    def __init__(self, kept: list[ContextKeeper]) -> None:
         self.kept = kept
-        self.mine: Context
-        self.clocks: Timers
+        self.kept_context: Context
+        self.kept_timers: Timers
 
     async def started(self) -> None:
-        self.mine, self.clocks = self.context, self.context.timers
+        self.kept_context, self.kept_timers = self.context, self.context.timers
         self.kept.append(self)
 
     async def receive(self, message: object) -> object:
@@ -38,37 +36,37 @@ class Keeps(Actor):
             raise OSError("asked to")
         if message == "stash":
             if self is self.kept[0]:
-                self.mine.stash()
+                self.kept_context.stash()
             else:
                 self.kept.append(self)
         return len(self.kept)
 
 
-def lease(old: Keeps, _: ActorRef) -> None:
-    with old.mine.lease():
+def lease(old: ContextKeeper, _: ActorRef) -> None:
+    with old.kept_context.lease():
         raise AssertionError("leased")
 
 
-CALLS: dict[str, tuple[Callable[[Keeps, ActorRef], Any], type[Exception] | None]] = {
-    "stop": (lambda old, _: old.mine.stop(), None),
-    "unwatch": (lambda old, other: old.mine.unwatch(other), None),
-    "unstash": (lambda old, _: old.mine.unstash(), None),
-    "cancel": (lambda old, _: old.mine.timers.cancel("tick"), None),
-    "cancel of kept timers": (lambda old, _: old.clocks.cancel("tick"), None),
-    "watch": (lambda old, other: old.mine.watch(other), RuntimeError),
-    "stash": (lambda old, _: old.mine.stash(), RuntimeError),
-    "defer": (lambda old, _: old.mine.defer(), RuntimeError),
+CALLS: dict[str, tuple[Callable[[ContextKeeper, ActorRef], Any], type[Exception] | None]] = {
+    "stop": (lambda old, _: old.kept_context.stop(), None),
+    "unwatch": (lambda old, other: old.kept_context.unwatch(other), None),
+    "unstash": (lambda old, _: old.kept_context.unstash(), None),
+    "cancel": (lambda old, _: old.kept_context.timers.cancel("tick"), None),
+    "cancel of kept timers": (lambda old, _: old.kept_timers.cancel("tick"), None),
+    "watch": (lambda old, other: old.kept_context.watch(other), RuntimeError),
+    "stash": (lambda old, _: old.kept_context.stash(), RuntimeError),
+    "defer": (lambda old, _: old.kept_context.defer(), RuntimeError),
     "lease": (lease, RuntimeError),
-    "once": (lambda old, _: old.mine.timers.once("tick", "tick", 1), RuntimeError),
-    "every": (lambda old, _: old.mine.timers.every("tick", "tick", 1), RuntimeError),
-    "once of kept timers": (lambda old, _: old.clocks.once("tick", "tick", 1), RuntimeError),
+    "once": (lambda old, _: old.kept_context.timers.once("tick", "tick", 1), RuntimeError),
+    "every": (lambda old, _: old.kept_context.timers.every("tick", "tick", 1), RuntimeError),
+    "once of kept timers": (lambda old, _: old.kept_timers.once("tick", "tick", 1), RuntimeError),
     "nursery": (lambda old, _: old.nursery.start_soon(trio.sleep_forever), RuntimeError),
-    "spawn": (lambda old, _: old.mine.spawn(Actor), ActorTerminated),
-    "supervise": (lambda old, _: old.mine.supervise(SupervisorSpec("one_for_one")), ActorTerminated),
+    "spawn": (lambda old, _: old.kept_context.spawn(Actor), ActorTerminated),
+    "supervise": (lambda old, _: old.kept_context.supervise(SupervisorSpec("one_for_one")), ActorTerminated),
 }
 
 
-async def call(name: str, old: Keeps, other: ActorRef) -> None:
+async def call(name: str, old: ContextKeeper, other: ActorRef) -> None:
     """Make the call, and check that it raises its expected error or returns a falsy value."""
     function, error = CALLS[name]
     if error is None:
@@ -82,15 +80,15 @@ async def call(name: str, old: Keeps, other: ActorRef) -> None:
 async def test_kept_context_does_not_touch_the_next_incarnation(name: str, autojump_clock: MockClock) -> None:
     """Calls on the context of an ended incarnation change neither the next incarnation nor other actors."""
     del autojump_clock
-    kept: list[Keeps] = []
+    kept: list[ContextKeeper] = []
     async with open_system() as system:
         other = await system.spawn(Actor)
-        ref = await system.spawn(Keeps, kept, restart=Restart.PERMANENT)
+        ref = await system.spawn(ContextKeeper, kept, restart=Restart.PERMANENT)
         await ref.tell("fail")
         await trio.testing.wait_all_tasks_blocked()
         old, new = kept
-        new.mine.watch(other)
-        new.clocks.once("tick", "later", 1_000)
+        new.kept_context.watch(other)
+        new.kept_timers.once("tick", "later", 1_000)
         before = (ref.statistics(), other.statistics())
         await call(name, old, other)
         await trio.testing.wait_all_tasks_blocked()
@@ -102,10 +100,10 @@ async def test_kept_context_does_not_touch_the_next_incarnation(name: str, autoj
 async def test_kept_context_of_an_ended_actor(name: str, autojump_clock: MockClock) -> None:
     """Calls on the context of an actor that has ended register nothing."""
     del autojump_clock
-    kept: list[Keeps] = []
+    kept: list[ContextKeeper] = []
     async with open_system() as system:
         other = await system.spawn(Actor)
-        ref = await system.spawn(Keeps, kept)
+        ref = await system.spawn(ContextKeeper, kept)
         await ref.stop()
         await call(name, kept[0], other)
         await trio.testing.wait_all_tasks_blocked()
@@ -115,13 +113,13 @@ async def test_kept_context_of_an_ended_actor(name: str, autojump_clock: MockClo
 
 async def test_stash_is_put_back_once() -> None:
     """A restart puts the stash back once; ``unstash`` on the old context returns 0."""
-    kept: list[Keeps] = []
+    kept: list[ContextKeeper] = []
     async with open_system() as system:
-        ref = await system.spawn(Keeps, kept, restart=Restart.PERMANENT)
+        ref = await system.spawn(ContextKeeper, kept, restart=Restart.PERMANENT)
         await ref.tell("stash")
         await ref.tell("fail")
         await trio.testing.wait_all_tasks_blocked()
         assert len(kept) == 3
-        assert kept[0].mine.unstash() == 0
+        assert kept[0].kept_context.unstash() == 0
         await trio.testing.wait_all_tasks_blocked()
         assert len(kept) == 3

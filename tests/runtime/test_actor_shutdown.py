@@ -153,12 +153,12 @@ async def test_shielded_phase_work_after_the_deadline(
 ) -> None:
     """Phase work that shields itself is ended one second after the phase's deadline."""
 
-    async def stubborn() -> None:
+    async def sleep_shielded() -> None:
         with trio.CancelScope(shield=True):
             await trio.sleep_forever()
 
     async with open_system([Phase("a", 2)]) as system:
-        system.on_shutdown("a", stubborn)
+        system.on_shutdown("a", sleep_shielded)
         begin = autojump_clock.current_time()
         (report,) = await system.shutdown()
         assert report.timed_out

@@ -98,7 +98,7 @@ async def fail_soon() -> None:
     raise ValueError("x")
 
 
-class Frail(Actor):
+class FailsLater(Actor):
     """An actor that fails one second after its start."""
 
     async def started(self) -> None:
@@ -112,7 +112,7 @@ class NeverUp(Actor):
         await trio.sleep_forever()
 
 
-GIVES_UP = SupervisorSpec(children=[ChildSpec("frail", Frail), ChildSpec("slow", NeverUp)], max_restarts=0)
+GIVES_UP = SupervisorSpec(children=[ChildSpec("failing", FailsLater), ChildSpec("slow", NeverUp)], max_restarts=0)
 
 
 class Supervising(Actor):
