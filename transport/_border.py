@@ -1,8 +1,8 @@
-"""The border around code that is not ours: whatever is raised there becomes a value, and nothing passes.
+"""The border around an application's functions: an exception that they raise becomes a value.
 
-An application's own functions (authentication, the hooks of the pages) may raise any ``BaseException``, alone or in
-groups of any depth. Trio formats what passes through a nursery with ``repr``, outside of every task: an exception that
-cannot be shown would end the whole process there. So code behind a border is called in a place that catches everything.
+An application's functions (authentication, the hooks of the pages) may raise any ``BaseException``, alone or in groups
+of any depth. Trio formats exceptions that pass through a nursery with ``repr``, outside of every task: *an exception
+whose repr raises would end the whole process there*. So these functions are called in a place that catches everything.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
-    # TokenExpired is a NotAuthenticated too. It counts only where nothing else is wrong: a client that is sent back for
-    # a fresh token while the user is refused would come back for ever.
+    # TokenExpired is a NotAuthenticated too. It counts only if nothing else is wrong. *A client that is sent away for a
+    # fresh token, while its user is refused, would come back for ever.*
     (NotAuthenticated, close_codes.NOT_AUTHENTICATED),
     (Forbidden, close_codes.FORBIDDEN),
     (TokenExpired, close_codes.TOKEN_EXPIRED),
@@ -31,9 +31,9 @@ _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
 
 
 def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterator[BaseException]:
-    """Yield the exceptions in ``raised``, itself where it is no group; the group ``whole`` is not taken apart.
+    """Yield the exceptions in the group ``raised``, or ``raised`` itself if it is no group. Each object comes once.
 
-    Without recursion, each object once.
+    The group ``whole`` is not taken apart. No recursion: groups may be nested deeper than the stack.
     """
     waiting, seen = [raised], {id(raised)}
     while waiting:
@@ -48,9 +48,9 @@ def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterato
 
 
 def refusal_in(raised: BaseException) -> tuple[int, str] | None:
-    """Return the close code and the reason of a refusal by an auth function; None where ``raised`` is a fault of it.
+    """Return the close code and the reason of a refusal by an auth function. Return None if ``raised`` is none.
 
-    The refusal may stand in a group at any depth, beside cancellations and beside faults: a user that one check refused
+    The refusal may be in a group at any depth, beside cancellations and other exceptions: a user that one check refuses
     is refused.
     """
     found = list(leaves(raised))
@@ -63,20 +63,23 @@ def refusal_in(raised: BaseException) -> tuple[int, str] | None:
 
 
 async def called(function: Callable[..., Awaitable[Any]], *arguments: object) -> Any | BaseException:
-    """Await ``function(*arguments)`` in a task of its own; return its result, or the exception that came of it.
+    """Await ``function(*arguments)`` in a task of its own. Return its result, or the exception that it raised.
 
-    What it starts beside itself in that task's nursery ends with it, and a failure there counts as its own. Raises
-    nothing but ``trio.Cancelled``, when the caller is cancelled; one that the function kept and raises again on its own
-    account is returned. A ``KeyboardInterrupt`` that the function raises is returned; a real one does not surface here.
+    Tasks that it starts in that task's nursery end with it, and a failure there counts as its own. A ``Cancelled`` that
+    the function kept from elsewhere and raises is returned. So is a ``KeyboardInterrupt`` that it raises; a real Ctrl-C
+    goes to the main task.
+
+    Raises:
+        trio.Cancelled: If the caller is cancelled. Nothing else is raised.
     """
     results: list[Any] = []
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_collect, function, arguments, results, nursery.cancel_scope)
-    except BaseException as raised:  # noqa: BLE001 - of a task that the function put beside itself
+    except BaseException as raised:  # noqa: BLE001 - from a task that the function started beside itself
         results.append(raised)
     await trio.lowlevel.checkpoint_if_cancelled()
-    return passed_on(results.pop())  # taken out: a traceback that holds the list would hold itself
+    return passed_on(results.pop())  # removed, since a traceback holds the list: the exception would hold itself
 
 
 @trio.lowlevel.enable_ki_protection
@@ -94,10 +97,10 @@ async def _collect(
 
 
 def the_one(raised: BaseException, own: BaseException | None = None) -> BaseException:
-    """Return the one exception to raise for what came out of nurseries.
+    """Return the one exception to raise instead of a group that came out of nurseries.
 
-    That is ``own`` (what the block itself raised, which may be a group), a ``RestartLimit``, or else the only exception
-    that is no cancellation. Return ``raised`` where all are cancellations, or several say different things.
+    That is ``own`` (the exception of the user's block, which may be a group), else a ``RestartLimit``, else the only
+    exception that is no cancellation. Return ``raised`` if there is none, or if there are several.
     """
     found = [error for error in leaves(raised, own) if not is_a(error, trio.Cancelled)]
     limits = [error for error in found if isinstance(error, RestartLimit)]
@@ -107,7 +110,7 @@ def the_one(raised: BaseException, own: BaseException | None = None) -> BaseExce
 
 @trio.lowlevel.enable_ki_protection
 def called_at_once(function: Callable[..., Any], *arguments: object) -> Any | BaseException:
-    """Call a plain function; return its result, or the exception that it raised. Raises nothing."""
+    """Call a plain function. Return its result, or the exception that it raised. Raises nothing."""
     try:
         return function(*arguments)
     except BaseException as raised:  # noqa: BLE001 - this is the border
@@ -115,14 +118,14 @@ def called_at_once(function: Callable[..., Any], *arguments: object) -> Any | Ba
 
 
 def passed_on(result: Any) -> Any:
-    """Return ``result``; where it holds a Ctrl-C that was caught at a border, send that on to the main task first."""
+    """Return ``result``. If it holds a real Ctrl-C that was caught at a border, first send that to the main task."""
     if issubclass(type(result), BaseException) and any(map(_is_real_interrupt, leaves(result))):
         signal.raise_signal(signal.SIGINT)
     return result
 
 
 def _is_real_interrupt(error: BaseException) -> bool:
-    """Say whether ``error`` was raised by trio's handler of SIGINT: foreign code may raise a KeyboardInterrupt too."""
+    """Return whether trio's handler of SIGINT raised ``error``: foreign code may raise a KeyboardInterrupt too."""
     traceback = traceback_of(error) if is_a(error, KeyboardInterrupt) else None
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

@@ -1,4 +1,4 @@
-"""``Greenroom``: an agent server in one object."""
+"""``Greenroom``, an agent server in one object: its agents, its settings, its log and its endpoint."""
 
 from __future__ import annotations
 
@@ -41,24 +41,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom")
 
 DEFAULT_LOG = "sqlite:greenroom.db"
+"""The log of an app that names none."""
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8765
+"""Where a server listens unless it is told otherwise."""
 
+# How long the goodbyes may take if the server's block ends with an exception. *Without a limit, one client that reads
+# nothing would hold up the error.*
 _HURRY_SECONDS = 3.0
-"""How long clients are told goodbye when the server's block ends with an exception."""
 
 F = TypeVar("F", bound="Callable[..., Awaitable[object]]")
 
 
 class Greenroom:
-    """Holds the agents and the configuration of a server; :meth:`running` or :meth:`serve` runs it.
+    """The agents and the configuration of a server. :meth:`running` or :meth:`serve` runs it.
 
-    ``log`` is ``"memory:"``, ``"sqlite:PATH"`` or an :class:`~actors.EventLog`. ``auth`` is None (every user is
-    ``anonymous``, on the loopback interface only), a :class:`~transport.TokenAuth` or any async callable from
-    :class:`~transport.Credentials` to :class:`~transport.User`. ``settings`` are a :class:`~transport.Settings` or a
-    mapping of names to values; they win over the environment and ``greenroom.toml``. ``redact`` are more keys to leave
-    out of tool arguments, or a function from arguments to arguments that takes the place of leaving out keys.
+    Args:
+        log: ``"memory:"``, ``"sqlite:PATH"`` or an :class:`~actors.EventLog`.
+        auth: A :class:`~transport.TokenAuth`, or any async function that takes :class:`~transport.Credentials` and
+            returns a :class:`~transport.User`. None makes every user ``anonymous``, and listens on loopback addresses
+            only.
+        settings: A :class:`~transport.Settings` or a mapping of names to values. They win over the environment and
+            over ``greenroom.toml``.
+        redact: More keys to leave out of tool arguments; or a function from arguments to arguments, which is then
+            called instead.
 
-    Raises :class:`~actors.ConfigError` that names what cannot be used.
+    Raises:
+        ConfigError: If an argument or a setting cannot be used. The message names it.
     """
 
     def __init__(
@@ -91,10 +99,18 @@ class Greenroom:
     def agent(
         self, function: Any = None, /, *, name: str | None = None, timeout: float | None = None
     ) -> Any:  # see the overloads
-        """Offer an async function ``(run, input)`` as an agent; gives the function itself back.
+        """Offer an async function ``(run, input)`` as an agent. Used as a decorator, with arguments or without.
 
-        ``name`` is the function's own unless given; ``timeout`` in seconds replaces ``run_seconds``. Raises
-        :class:`~actors.ConfigError` for what cannot be an agent.
+        Args:
+            function: The function.
+            name: The agent's name; by default the function's.
+            timeout: The longest time of a run, in seconds; by default the setting ``run_seconds``.
+
+        Returns:
+            The function itself.
+
+        Raises:
+            ConfigError: If the function cannot be an agent, or the name is taken.
         """
 
         def register(target: F) -> F:
@@ -105,12 +121,12 @@ class Greenroom:
 
     @property
     def agents(self) -> tuple[str, ...]:
-        """The names of the agents."""
+        """Names of the agents."""
         return self._agents.names()
 
     @property
     def sessions(self) -> AppSessions:
-        """``await app.sessions.get(user, session)`` while the server runs."""
+        """Sessions of the running server: ``await app.sessions.get(user, session)``."""
         return AppSessions(self)
 
     @asynccontextmanager
@@ -122,15 +138,26 @@ class Greenroom:
         log: str | EventLog | None = None,
         origins: tuple[str, ...] = (),
     ) -> AsyncGenerator[Server]:
-        """Run the server on trio inside the block; port 0 takes a free one.
+        """Run the server on trio inside the block.
 
-        ``log`` replaces the app's own; ``origins`` are pages served beside it, allowed unless ``allowed_origins`` is
-        set. On entry the port is bound, the log open and connections are accepted. On exit the server drains: clients
-        are told, runs may finish for ``drain_seconds``, the log is flushed; after an exception or a cancellation runs
-        are ended at once. Raises :class:`~actors.ConfigError`, ``OSError`` for the port and
-        :class:`~actors.LogError` for the log. When the server fails again and again, and its supervision gives up, the
-        block is cancelled, the port is closed, and :class:`~actors.RestartLimit` is raised: it is for what started the
-        process to start it again. An exception of the block itself is raised as it is.
+        On entry the port is bound, the log is open and connections are accepted. On exit the server drains: clients
+        are sent away, runs may finish for ``drain_seconds``, and the log is flushed. After an exception or a
+        cancellation, runs are ended at once.
+
+        Args:
+            host: A name or an address of this machine.
+            port: The port; 0 takes a free one, see :attr:`Server.url`.
+            log: A log instead of the app's own.
+            origins: Origins of pages that are served beside it. They may connect unless ``allowed_origins`` is set.
+
+        Raises:
+            ConfigError: If the app is running already, or would listen beyond loopback without ``auth``.
+            OSError: If the port cannot be bound.
+            LogError: If the log cannot be opened.
+            RestartLimit: If the server failed again and again and its supervision gave up. The block is cancelled and
+                the port is closed. The process manager should then start the process again.
+
+        An exception of the block itself is raised as it is.
         """
         if self._server is not None:
             raise ConfigError("this app is running already")
@@ -155,7 +182,7 @@ class Greenroom:
             raise one from one.__cause__
 
     def serve(self, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, log: str | EventLog | None = None) -> None:
-        """Run the server until SIGTERM or SIGINT, then drain; blocks. Raises as :meth:`running` does."""
+        """Run the server until SIGTERM or SIGINT, then drain. Blocks. Takes and raises the same as :meth:`running`."""
         trio.run(self._serve, host, port, log)
 
     async def _serve(self, host: str, port: int, log: str | EventLog | None) -> None:
@@ -187,19 +214,23 @@ class Greenroom:
 
 @attrs.frozen(eq=False)
 class Server:
-    """A running server. From :meth:`Greenroom.running`; ends with its block."""
+    """A running server. :meth:`Greenroom.running` returns it; it ends with that block."""
 
     url: str
-    """Where clients connect to."""
+    """The URL that clients connect to, with the port that was bound."""
     system: ActorSystem
+    """The tree of actors."""
     sessions: Sessions
+    """The sessions in memory."""
     endpoint: Endpoint
+    """The WebSocket endpoint."""
 
     async def drain(self, seconds: float) -> None:
-        """Start nothing more, send the clients away, let runs finish for ``seconds`` from now, at the same time.
+        """Start no more runs, send the clients away, and let runs finish for ``seconds`` from now, at the same time.
 
-        The end of the block does this by itself, and closes as ``cancelled`` what goes on then. Cancelled: neither the
-        clients nor the runs are all gone.
+        The end of the block does this by itself. It then closes the runs that still go on as ``cancelled``.
+
+        Cancellation: some clients are still connected, some runs still go on, and no new ones are let in.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.endpoint.say_goodbye)
@@ -213,7 +244,11 @@ class AppSessions:
         self._app = app
 
     async def get(self, user: str, session: str) -> SessionHandle:
-        """A handle on that session, which is made if it does not exist; see :meth:`actors.Sessions.get`."""
+        """Return a handle on a session, which is made if it does not exist. See :meth:`actors.Sessions.get`.
+
+        Raises:
+            ConfigError: If the app is not running.
+        """
         server = self._app._server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the other half of one thing
         if server is None:
             raise ConfigError("the app is not running: use this inside its running() block")
@@ -225,7 +260,7 @@ def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Se
         return redact_keys(settings.redact_keys)
     if callable(redact):
         return redact
-    # A string is a list of letters, one of which is in nearly every key.
+    # A string would be taken for a list of letters, and nearly every key contains one of them.
     if not isinstance(redact, (list, tuple)) or not all(isinstance(key, str) for key in redact):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
         raise ConfigError(f"redact must be a list of strings or a function, not {shown(redact)}")
     return redact_keys((*settings.redact_keys, *redact))

@@ -1,4 +1,4 @@
-"""Who is there: from the credentials of a connection to a user."""
+"""Authentication: from the credentials of a connection to a user."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 MAX_USER = 256
-"""Characters of a user's name."""
+"""The largest number of characters in a user's id."""
 
 
 @attrs.frozen
 class Credentials:
-    """What a connection brought: its hello's token, the session it asks for, the headers of its upgrade, its address.
-
-    Header names are in lower case. The token is never logged, and not shown by ``repr``.
-    """
+    """The credentials of a connection. The token is never logged, and ``repr`` does not show it."""
 
     token: str | None = attrs.field(repr=False)
+    """The token of its hello."""
     session: str
+    """The session that it asks for."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    """The headers of its upgrade request, with names in lower case."""
     address: str = ""
+    """The peer's address, without its port."""
 
 
 def _check_user(_: object, attribute: attrs.Attribute[str], value: object) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_USER:
         raise ValueError(f"{attribute.name} of a user must be a string of 1 to {MAX_USER} characters")
-    value.encode()  # a lone surrogate is a ValueError too: no log could hold the name
+    value.encode()  # raises ValueError for a lone surrogate: no log could hold the name
 
 
 def _check_expires(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -45,11 +46,16 @@ def _check_expires(_: object, attribute: attrs.Attribute[Any], value: object) ->
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
         raise ValueError(f"{attribute.name} of a user must be a time in s since 1970 or None")
-    float(value)  # an integer that no float holds is an OverflowError
+    float(value)  # raises OverflowError for an integer that is too large for a float
 
 
 def checked_user(user: object) -> User:
-    """Return ``user`` as a plain :class:`User`; raises ``TypeError`` or ``ValueError`` for what is none."""
+    """Return ``user`` as a plain :class:`User`.
+
+    Raises:
+        TypeError: If it is no user.
+        ValueError: If it is an instance of a subclass, and its values are not those of a user.
+    """
     if not isinstance(user, User):
         raise TypeError(f"auth must return a User, not {type(user).__name__}")
     return User(user.id, user.expires)  # again, since a subclass may hold values that were not checked
@@ -57,16 +63,19 @@ def checked_user(user: object) -> User:
 
 @attrs.frozen
 class User:
-    """Someone who was authenticated. ``id`` alone decides what may be read; ``expires`` is in s since 1970."""
+    """An authenticated user."""
 
     id: str = attrs.field(validator=_check_user)
+    """The name under which sessions are stored. It alone decides which sessions the user may read."""
     expires: float | None = attrs.field(default=None, validator=_check_expires)
+    """When connections of this user are closed, in s since 1970; None for never."""
 
 
 Authenticate: TypeAlias = "Callable[[Credentials], Awaitable[User]]"
-"""Raises :class:`~transport.NotAuthenticated` or :class:`~transport.Forbidden`, alone or in an exception group.
+"""The type of auth functions. They refuse by raising :class:`~transport.NotAuthenticated` or
+:class:`~transport.Forbidden`, alone or in an exception group.
 
-Anything else that is raised or returned is an internal error (4006) of that one connection. The function is cancelled
+If they raise or return anything else, that one connection is closed with an internal error (4006). They are cancelled
 after ``auth_seconds``.
 """
 
@@ -74,16 +83,21 @@ ANONYMOUS = User("anonymous")
 
 
 async def anonymous(_: Credentials) -> User:
-    """Everyone is the same user: for a server that only this machine reaches."""
+    """Return the same user for everyone: for a server that only this machine reaches."""
     return ANONYMOUS
 
 
 class TokenAuth:
-    """JSON Web Tokens (RFC 7519): ``sub`` is the user, ``exp`` is required.
+    """Authentication by JSON Web Tokens (RFC 7519). The claim ``sub`` is the user; ``exp`` is required.
 
-    ``key`` is the shared secret (HS…) or the public key in PEM (RS…, ES…, EdDSA); only ``algorithms`` are accepted,
-    never ``none``. With ``audience`` the token's ``aud`` must contain it. Raises :class:`~transport.NotAuthenticated`,
-    and :class:`~transport.TokenExpired` for a token that was good once.
+    Args:
+        key: The shared secret (HS…), or the public key in PEM (RS…, ES…, EdDSA).
+        algorithms: The algorithms that are accepted. ``none`` never is.
+        audience: If given, the token's ``aud`` must contain it.
+        leeway_seconds: How long after ``exp`` a token is still accepted.
+
+    Raises:
+        ConfigError: If the key or an algorithm cannot be used, or the extra ``jwt`` is not installed.
     """
 
     def __init__(
@@ -116,7 +130,10 @@ class TokenAuth:
         self._leeway = leeway_seconds
 
     def _fits(self, algorithm: str) -> bool:
-        """Say whether the key is one for that algorithm: a client that names another must meet no fault of ours."""
+        """Return whether the key can be used with that algorithm.
+
+        *A client that names an algorithm which does not fit the key would otherwise meet an internal error.*
+        """
         try:
             self._jwt.PyJWS().get_algorithm_by_name(algorithm).prepare_key(self._key)
         except (self._jwt.PyJWTError, ValueError, TypeError):
@@ -124,17 +141,22 @@ class TokenAuth:
         return True
 
     async def __call__(self, credentials: Credentials) -> User:
-        """Return the user that the token is for."""
+        """Return the user of the token in ``credentials``. Raises as :meth:`user`, also if there is no token."""
         if credentials.token is None:
             raise NotAuthenticated("a token is required")
         return self.user(credentials.token)
 
     def user(self, token: str) -> User:
-        """Return the user that ``token`` is for. About 40 µs."""
+        """Return the user of ``token``. Takes about 40 µs.
+
+        Raises:
+            NotAuthenticated: If anything is wrong with the token except its age.
+            TokenExpired: If it was valid once.
+        """
         jwt = self._jwt
         try:
             with warnings.catch_warnings():
-                # That the key is short is for whoever chose it to know, not for every token.
+                # A short key is the operator's choice: a warning for each token would help no one.
                 warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
                 claims: dict[str, Any] = jwt.decode(
                     token,
@@ -142,7 +164,8 @@ class TokenAuth:
                     algorithms=self._algorithms,
                     audience=self._audience,
                     leeway=self._leeway,
-                    # Its age is looked at last: only a token with nothing else wrong is worth coming back with afresh.
+                    # The age is checked last, below. A client comes back with a fresh token after TokenExpired: that is
+                    # of use only if nothing else is wrong with its token.
                     options={"require": ["exp", "sub"], "verify_aud": self._audience is not None, "verify_exp": False},
                 )
             user = User(claims["sub"], _time(claims["exp"]) + self._leeway)
@@ -153,9 +176,10 @@ class TokenAuth:
         return user
 
     def issue(self, user: str, seconds: float) -> str:
-        """Make a token for ``user`` that is good for ``seconds``; for keys that can sign.
+        """Return a new token for ``user``, valid for ``seconds``. The key must be able to sign.
 
-        Raises ``ValueError`` for a name that no user can have and for a time without an end.
+        Raises:
+            ValueError: If ``user`` cannot be a user's id, or ``seconds`` is not finite.
         """
         if not math.isfinite(seconds):
             raise ValueError(f"seconds must be a finite number, not {shown(seconds)}")
@@ -168,14 +192,19 @@ class TokenAuth:
 
 
 def _time(value: Any) -> float:
-    """Give a NumericDate (RFC 7519, section 2), fractions too; raises ``ValueError`` or ``TypeError`` for none."""
+    """Return a NumericDate (RFC 7519, section 2), which may have a fraction, as a float.
+
+    Raises:
+        ValueError: If ``value`` is no finite number.
+        TypeError: If it is no number.
+    """
     if isinstance(value, (bool, str)) or not math.isfinite(value):
         raise ValueError("exp must be a number")
     return float(value)
 
 
 def _reason(error: Exception) -> str:
-    """Say of a token that was refused what may be told: the library's word, which never quotes the token."""
+    """Return the reason of a refusal for the client: the library's message, which never quotes the token."""
     return text_of(error)[:80]
 
 

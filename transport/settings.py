@@ -1,8 +1,8 @@
-"""All settings: where they come from, and what they may be.
+"""All settings: their sources, their defaults and their limits.
 
-The command line wins over keywords, those over the environment (``GREENROOM_`` and the name in capitals), that over
-TOML (``greenroom.toml`` in the current folder, names as they are). A name that is not known is an error in keywords and
-in TOML; in the environment, which is shared, it is one line of warning.
+A setting of the command line wins over a keyword, that over the environment (``GREENROOM_`` and the name in capitals),
+that over TOML (``greenroom.toml`` in the current folder, the names as they are). An unknown name is an error in a
+keyword and in TOML. In the environment, which is shared, it is a warning.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.settings")
 
 PREFIX = "GREENROOM_"
+"""The beginning of the names of environment variables."""
 TOML = Path("greenroom.toml")
+"""The file with settings, in the current folder."""
 
 
 def _strings(value: Any) -> Any:
-    """Make a list of strings a tuple; a string is taken apart at commas, as it comes from the environment."""
+    """Return a list as a tuple. Split a string at commas: that is the form in the environment."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return tuple(cast("Iterable[object]", value)) if isinstance(value, list) else value
@@ -44,52 +46,54 @@ def _all_strings(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.frozen(kw_only=True)
 class Settings(SessionSettings):
-    """What the whole server obeys: the sessions' settings and the endpoint's. Times are in seconds, sizes in bytes."""
+    """The settings of a whole server: its sessions and its endpoint. Times are in seconds, sizes in bytes."""
 
     max_frame_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(1024))
-    """The largest message from a client, over all its fragments, inclusive."""
+    """The largest message from a client: all its fragments together, inclusive."""
     hello_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
-    """How long a client has for its hello."""
+    """How long a client may take for its hello."""
     auth_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long the auth function may take for one connection, before it is cancelled and the client gets 4006."""
     ping_seconds: float = attrs.field(default=25.0, validator=number_from(0.001, 2_000_000))
-    """How often a client is pinged; 2,000,000 at most, so that a browser's timers can hold it."""
+    """The interval of pings to a client. At most 2,000,000, since a browser's timers hold no more."""
     pong_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long beyond ``ping_seconds`` a client may be silent."""
     slow_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
-    """How long a client may take nothing of what waits for it."""
+    """How long a client may take nothing, while something waits for it."""
     commands_per_second: float = attrs.field(default=20.0, validator=number_from(0.001))
-    """Frames of one connection that ask for something, in the long run."""
+    """Requests (commands, typing, history) that one connection may make per second, on average."""
     commands_burst: int = attrs.field(default=40, validator=whole_from(1))
-    """Frames of one connection that ask for something, at once."""
+    """Requests that one connection may make at once."""
     max_connections: int = attrs.field(default=10_000, validator=whole_from(1))
-    """Connections in all."""
+    """Number of connections to this server."""
     max_connections_per_user: int = attrs.field(default=32, validator=whole_from(1))
-    """Connections of one user."""
+    """Number of connections of one user."""
     give_way_seconds: float = attrs.field(default=2.0, validator=number_from(0.001))
-    """How long the connections of a user who is at the limit may be silent before they give way to a new one."""
+    """How long connections of a user at the limit may be silent, when a new one comes, before they give way to it."""
     max_connections_per_address: int = attrs.field(default=256, validator=whole_from(1))
-    """Connections from one address."""
+    """Number of connections from one address."""
     allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_all_strings)
-    """Origins of pages that may connect; None for those that this server serves itself."""
+    """Origins of pages that may connect; None for the pages that this server serves itself."""
     redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)
-    """Parts of keys whose values are left out of tool arguments and of the texts of failures."""
+    """Parts of keys. The values of keys that contain one are left out of tool arguments and of failure texts."""
     loop_stall_seconds: float = attrs.field(default=1.0, validator=number_from(0.001))
-    """How long code may hold the event loop before a warning says which code it is."""
+    """How long code may hold the event loop before a warning names the code."""
     gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))
-    """Python's first garbage collection threshold in a server process; 0 leaves it alone."""
+    """Python's first garbage collection threshold in a server process; 0 leaves Python's own."""
 
     _given: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
 
     def __new__(cls, **given: object) -> Self:
-        """Remember which fields are given: a value that equals its default is still the caller's choice.
+        """Note which fields are given: a value that equals its default is still the caller's choice.
 
-        Unless every field is given, as ``attrs.evolve`` does: then those that differ from their defaults were chosen.
+        If every field is given, as ``attrs.evolve`` does, the ones that differ from their defaults count as given.
         """
         self = super().__new__(cls)
         if len(given) == len(NAMES):
             given = {name: value for name, value in given.items() if value != attrs.fields_dict(cls)[name].default}
-        object.__setattr__(self, "_given", frozenset(given))  # before the object exists for anybody; frozen from then
+        object.__setattr__(
+            self, "_given", frozenset(given)
+        )  # the class is frozen, and no other code has the object yet
         return self
 
     @classmethod
@@ -100,18 +104,27 @@ class Settings(SessionSettings):
         environment: Mapping[str, str] = os.environ,
         toml: Path = TOML,
     ) -> Self:
-        """Gather the settings from all sources; raises :class:`~actors.ConfigError` that names the field."""
+        """Return the settings from all sources.
+
+        Args:
+            keywords: Settings that the caller chose.
+            environment: The environment variables.
+            toml: The path of the TOML file, which need not exist.
+
+        Raises:
+            ConfigError: If a name is unknown or a value is not allowed. The message names it.
+        """
         values: dict[str, Any] = {**_from_toml(toml), **_from_environment(environment), **(keywords or {})}
         _refuse_unknown(values, "settings")
         return cls(**values)
 
     def explicit(self) -> dict[str, object]:
-        """Give the fields that this object was made with, as keywords, whether or not they equal their defaults."""
+        """Return the fields that this object was made with, as keywords, even if they equal their defaults."""
         return {name: getattr(self, name) for name in NAMES if name in self._given}
 
 
 NAMES = tuple(field.name for field in attrs.fields(Settings) if field.init)
-"""The names of all settings."""
+"""Names of all settings."""
 
 
 def _refuse_unknown(values: Mapping[str, object], where: str) -> None:

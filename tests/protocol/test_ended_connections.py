@@ -91,11 +91,11 @@ async def test_nothing_that_is_called_of_an_ended_connection_has_an_effect(
             lambda: delivery.reply(CommandReply("k1", {})),
             delivery.schedule,
             delivery.flush,
-            lambda: delivery.failed(ValueError()),
+            lambda: delivery.on_failed(ValueError()),
             lambda: delivery.on_ended("crashed"),
             ended.on_drained,
             ended.on_stuck,
-            lambda: ended._liveness.failed(ValueError()),  # noqa: SLF001 - the heartbeat may still hold it
+            lambda: ended._liveness.on_failed(ValueError()),  # noqa: SLF001 - the heartbeat may still hold it
             lambda: ended.close(4005, "again"),
         ]
         for call in calls:

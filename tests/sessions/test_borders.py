@@ -477,7 +477,7 @@ class Visitor:
     """A connection, as the flusher and the heartbeat see it."""
 
     on_turn: Callable[..., None] = nothing
-    on_failed: Callable[..., None] = nothing
+    on_failure: Callable[..., None] = nothing
     turns: int = 0
     failures: int = 0
 
@@ -489,9 +489,9 @@ class Visitor:
         self.flush()
         return now + 1
 
-    def failed(self, error: BaseException) -> None:
+    def on_failed(self, error: BaseException) -> None:
         self.failures += 1
-        self.on_failed()
+        self.on_failure()
 
 
 @pytest.mark.parametrize("also_when_told", [False, True])

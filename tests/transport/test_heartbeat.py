@@ -25,12 +25,12 @@ class Ticking:
         self.beats.append(now)
         return now + self.every
 
-    def failed(self, error: BaseException) -> None:
+    def on_failed(self, error: BaseException) -> None:
         raise error
 
 
 def left_in(heartbeat: Heartbeat) -> int:
-    return len(heartbeat._queue)  # noqa: SLF001 - nothing else shows it
+    return len(heartbeat._heap)  # noqa: SLF001 - nothing else shows it
 
 
 @pytest.mark.parametrize("staying", [0, 10, 1_000])

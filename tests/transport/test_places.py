@@ -34,17 +34,17 @@ class Tab:
     closed: bool = False
     left: bool = False
 
-    def probe(self, heard: Callable[[], None]) -> bool:
+    def probe(self, on_frame: Callable[[], None]) -> bool:
         if not self.judged:
             return False
         self.pings += 1
         if self.answers_in is not None:
-            self.nursery.start_soon(self._answer, self.answers_in, heard)
+            self.nursery.start_soon(self._answer, self.answers_in, on_frame)
         return True
 
-    async def _answer(self, seconds: float, heard: Callable[[], None]) -> None:
+    async def _answer(self, seconds: float, on_frame: Callable[[], None]) -> None:
         await trio.sleep(seconds)
-        heard()
+        on_frame()
 
     def waits(self) -> bool:
         return not self.left

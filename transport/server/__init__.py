@@ -1,1 +1,1 @@
-"""The WebSocket endpoint: one task for each connection, over the sessions of ``actors``."""
+"""The WebSocket endpoint: one task for each connection, over the sessions of ``actors``. See README.md."""

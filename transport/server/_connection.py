@@ -178,7 +178,7 @@ class Connection:
     # Frames of the client
 
     def _receive(self, message: str | bytes, conversation: Conversation) -> bool:
-        """Do what a message asks for. Return False if the connection is to be closed."""
+        """Handle a message. Return False if the connection is to be closed."""
         try:
             self._take(self._frame(message, conversation))
         except End as end:
@@ -267,11 +267,11 @@ class Connection:
 
     # Calls of the places (a Holder)
 
-    def probe(self, heard: Callable[[], None]) -> bool:
-        """Ping at once, and call ``heard`` when the next frame comes. Return False if it is not welcomed yet."""
+    def probe(self, on_frame: Callable[[], None]) -> bool:
+        """Ping at once, and call ``on_frame`` when the next frame comes. Return False before the welcome."""
         if not self._greeted:
             return False
-        self._liveness.probe(heard)
+        self._liveness.probe(on_frame)
         return True
 
     def waits(self) -> bool:

@@ -25,7 +25,7 @@ class Counted(Holder, Protocol):
     """A connection, as the table of connections sees it."""
 
     user: User | None
-    """Who it belongs to; None until the user was admitted."""
+    """The user, once admitted."""
 
     @property
     def address(self) -> str:

@@ -1,4 +1,4 @@
-"""What all connections of an endpoint share."""
+"""The parts of a server that all its connections share."""
 
 from __future__ import annotations
 

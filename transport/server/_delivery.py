@@ -48,7 +48,7 @@ class Delivery:
 
     @property
     def waiting_bytes(self) -> int:
-        """Number of bytes that wait for this client, except events: what the network did not take, and signals."""
+        """Number of bytes that wait for this client: signals, and data that the network did not take. No events."""
         signals = self._signals.size if self._signals is not None else 0
         return signals + (self._wire.pending if self._cursor is not None else 0)
 
@@ -93,7 +93,7 @@ class Delivery:
             self._wire.post(server_frames.reply(reply))
             self._context.flusher.schedule(self)
         except BaseException as error:  # noqa: BLE001 - the session that calls is not at fault
-            self.failed(error)
+            self.on_failed(error)
 
     def acknowledge(self, seq: int) -> None:
         """Note that the client has applied everything up to ``seq``. Only an ack that advances counts as progress."""
@@ -109,7 +109,7 @@ class Delivery:
             self._context.flusher.schedule(self)
 
     def flush(self) -> None:
-        """Write what is new, in few messages: one batch of events, then signals, then posted replies.
+        """Write the news, in few messages: one batch of events, then signals, then posted replies.
 
         If more events are left, the next round writes them: one client with much to catch up holds up no other.
         """
@@ -131,7 +131,7 @@ class Delivery:
                     self._context.flusher.schedule(self)
         wire.release()
 
-    def failed(self, error: BaseException) -> None:
+    def on_failed(self, error: BaseException) -> None:
         """Close the connection with 4006, since a call of it raised ``error``."""
         self._life.fail(error, "the delivery failed")
 

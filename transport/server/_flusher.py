@@ -1,4 +1,4 @@
-"""The pump that writes: it visits the connections whose session committed something."""
+"""The task that writes to all connections, after each commit of their sessions."""
 
 from __future__ import annotations
 
@@ -6,48 +6,51 @@ from typing import Protocol
 
 import trio
 
-from transport.server._pumped import Pumped, end_failed
+from transport.server._containment import Contained, end_failed
 
 
-class Visited(Pumped, Protocol):
+class Visited(Contained, Protocol):
     """A connection, as the flusher sees it."""
 
     def flush(self) -> None:
-        """Write what there is to write. Never waits; where it raises, this connection is closed."""
+        """Write everything that is new. Never waits. If it raises, this connection is closed."""
 
 
 class Flusher:
-    """One for all connections. Whatever gathered since a connection was last visited leaves as one message.
+    """The schedule of visits to all connections of a server.
 
-    Batches grow with load and add no delay: what a commit made visible is written in the commit's own turn
-    (:meth:`schedule_with_commit`, then :meth:`visit`), anything else in trio's next round (:meth:`schedule`, then
-    :meth:`run`).
+    Events that gathered since a connection's last visit leave as one message. Batches grow with the load and add
+    no delay: events are written in the turn of their commit (:meth:`schedule_with_commit`, then :meth:`visit`),
+    everything else in trio's next round (:meth:`schedule`, then :meth:`run`).
     """
 
     def __init__(self) -> None:
+        # A dict, since it keeps the order and holds each connection once.
         self._scheduled: dict[Visited, None] = {}
         self._wakeup = trio.lowlevel.ParkingLot()
         self.rounds = 0
-        """How often the pump went round: visits divided by it are connections per round."""
+        """Number of rounds so far. ``visits / rounds`` is the number of connections in a round."""
         self.visits = 0
+        """Number of connections visited so far."""
 
     def schedule(self, connection: Visited) -> None:
-        """Have ``connection`` visited. Costs no task switch."""
+        """Have ``connection`` visited in trio's next round. Switches no task."""
         if not self._scheduled:
             self._wakeup.unpark()
         self._scheduled[connection] = None
 
     def schedule_with_commit(self, connection: Visited) -> None:
         """Have ``connection`` visited by the :meth:`visit` that ends this turn, with all others of its commit."""
+        # The task stays asleep. If it were woken, it would find nothing to do after the commit's own visit.
         self._scheduled[connection] = None
 
     def forget(self, connection: Visited) -> None:
-        """Hold a connection that has ended no longer. Idempotent."""
+        """Drop a connection that has ended. Idempotent."""
         self._scheduled.pop(connection, None)
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Visit for ever. Cancelled between two rounds only."""
+        """Visit for ever. Cancellation: between two rounds only."""
         while True:
             if self._scheduled:
                 await trio.lowlevel.checkpoint()
@@ -59,6 +62,7 @@ class Flusher:
         """Visit the scheduled connections. Hold none of them afterwards: the next round may be long in coming."""
         if not self._scheduled:
             return
+        # Taken out first: a connection that has more to write schedules itself for the next round.
         scheduled, self._scheduled = self._scheduled, {}
         self.rounds += 1
         self.visits += len(scheduled)

@@ -1,4 +1,4 @@
-"""One clock for all connections: pings, lost heartbeats, expired tokens."""
+"""One clock for all connections: pings, silent clients, expired tokens, time limits of the greeting."""
 
 from __future__ import annotations
 
@@ -8,70 +8,75 @@ from typing import Protocol
 
 import trio
 
-from transport.server._pumped import Pumped, end_failed
+from transport.server._containment import Contained, end_failed
 
 FORGOTTEN = 64
-"""Entries of connections that have ended, above the number of living ones, that are not worth a clearing."""
+"""Heap entries of ended connections, above the number of live ones, before the heap is compacted.
+
+Compacting costs a pass over the heap. With this margin, it is rare also when few connections are open.
+"""
 
 
-class Timed(Pumped, Protocol):
-    """A connection, as the heartbeat sees it."""
+class Timed(Contained, Protocol):
+    """A part of a connection that has something to do at a time."""
 
     def beat(self, now: float) -> float | None:
-        """Do what is due at ``now`` (trio's clock); when to be called next, None for never. Must not wait.
+        """Act on the time ``now``, on trio's clock. Must not wait.
 
-        Where it raises, this connection is closed, and called no more.
+        Returns:
+            When to be called next; None for never. If it raises, the connection is closed, and it is called no more.
         """
 
 
 class Heartbeat:
-    """One task, and one entry a connection: timers do not scale with sessions."""
+    """A heap of times with one task: a timer for each connection would cost a scope and a place in trio's own heap."""
 
     def __init__(self) -> None:
-        self._queue: list[tuple[float, int]] = []
+        # Entries are pairs of numbers. *An entry that held its connection would keep it, with its session and all the
+        # events of that in memory, for half a minute after its end: a wave of refreshes would be kept many times.*
+        self._heap: list[tuple[float, int]] = []
         self._timed: dict[int, Timed] = {}
-        self._entries: dict[Timed, int] = {}
+        self._numbers_of: dict[Timed, int] = {}
         self._numbers = itertools.count()
         self._wakeup = trio.Event()
 
     def add(self, connection: Timed, when: float) -> None:
-        """Call ``connection`` at ``when`` (trio's clock), and on as it says, until :meth:`remove`."""
-        if not self._queue or when < self._queue[0][0]:
+        """Call ``connection`` at ``when``, on trio's clock, and then as it returns, until :meth:`remove`."""
+        if not self._heap or when < self._heap[0][0]:
             self._wakeup.set()
-        number = self._entries[connection] = next(self._numbers)
+        number = self._numbers_of[connection] = next(self._numbers)
         self._timed[number] = connection
-        heapq.heappush(self._queue, (when, number))
+        heapq.heappush(self._heap, (when, number))
 
     def remove(self, connection: Timed) -> None:
-        """Call it no more, and hold it no longer. Idempotent.
+        """Call ``connection`` no more, and do not hold it. Idempotent.
 
-        Two numbers may stay until its time would have come, but never for more connections than live and a few. *The
-        connection itself, and with it its session and all that is in memory of that, would stay for half a minute after
-        every end: a wave of refreshes would be kept many times.*
+        Its heap entry stays until its time has come, or until there are too many such entries.
         """
-        number = self._entries.pop(connection, None)
+        number = self._numbers_of.pop(connection, None)
         if number is None:
             return
         del self._timed[number]
-        if len(self._queue) > 2 * len(self._timed) + FORGOTTEN:
-            self._queue = [entry for entry in self._queue if entry[1] in self._timed]
-            heapq.heapify(self._queue)
+        if len(self._heap) > 2 * len(self._timed) + FORGOTTEN:
+            self._heap = [entry for entry in self._heap if entry[1] in self._timed]
+            heapq.heapify(self._heap)
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Keep time for ever. Safe to cancel."""
         while True:
             self._wakeup = trio.Event()
-            due = self._queue[0][0] if self._queue else float("inf")
+            due = self._heap[0][0] if self._heap else float("inf")
             with trio.move_on_at(due):
                 await self._wakeup.wait()
             self._beat(trio.current_time())
 
     def _beat(self, now: float) -> None:
-        while self._queue and self._queue[0][0] <= now:
-            _, number = heapq.heappop(self._queue)
+        """Call all connections that are due at ``now``."""
+        while self._heap and self._heap[0][0] <= now:
+            _, number = heapq.heappop(self._heap)
             connection = self._timed.get(number)
-            if connection is None:
+            if connection is None:  # it was removed, and this was its entry
                 continue
             try:
                 again = connection.beat(now)
@@ -81,4 +86,4 @@ class Heartbeat:
             if again is None:
                 self.remove(connection)
             else:
-                heapq.heappush(self._queue, (again, number))
+                heapq.heappush(self._heap, (again, number))

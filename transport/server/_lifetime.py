@@ -82,7 +82,10 @@ class Lifetime:
         return End(close_codes.INTERNAL_ERROR, f"{what}, reference {reference}")
 
     def fail(self, error: BaseException, what: str) -> None:
-        """Close with 4006, since ``what`` failed by ``error``. Does nothing after the connection's end."""
+        """Log ``error`` and close with 4006. Does nothing after the end.
+
+        ``what`` says what failed, for the log and for the client: "the delivery failed".
+        """
         if not self.over:
             end = self.internal_error(error, what)
             self.close(end.code, end.reason)

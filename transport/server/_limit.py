@@ -1,4 +1,4 @@
-"""A time limit for one step of a connection, kept by the heartbeat: no timer and no task of its own."""
+"""A time limit for one step of a connection. The heartbeat keeps it: it needs no timer and no task of its own."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from transport.server._heartbeat import Heartbeat
 
 FORCE_SECONDS = 1.0
-"""How long after its time was up work that shields itself is ended by force; again in the same intervals."""
+"""Seconds from the cancellation until a block that shields itself is ended by force, and then until the next time."""
 
 
 class Limit:
-    """``with Limit(…) as scope``: cancel the block after so many seconds in which the event loop ran.
+    """A context manager that cancels its block after so many seconds in which the event loop ran.
 
-    The block just ends then, as with ``trio.move_on_after``; what shields itself is ended by force a second later.
+    The block just ends then, as with ``trio.move_on_after``. If the block shields itself from the cancellation, it is
+    ended by force a second later.
+
+    Args:
+        heartbeat: The clock that keeps the limit.
+        time: The time that counts, which stands still while the event loop does.
+        seconds: The limit.
     """
 
     __slots__ = ("_ends", "_heartbeat", "_scope", "_seconds", "_time")
@@ -45,8 +51,8 @@ class Limit:
         return self._scope.__exit__(kind, error, traceback)
 
     def beat(self, now: float) -> float:
-        """Cancel the block if its time is up; return when to look again, on trio's clock."""
-        # Trio's deadlines fire before anything is read that came while the loop stood still; this one looks again.
+        """Cancel the block if its time is up. Return when to look again, on trio's clock."""
+        # Trio's own deadlines fire before the loop reads what came while it stood still. This one looks again.
         if (left := self._ends - self._time.now()) > 0:
             return now + left
         if self._scope.cancel_called:
@@ -54,7 +60,7 @@ class Limit:
         self._scope.cancel()
         return now + FORCE_SECONDS
 
-    def failed(self, error: BaseException) -> None:
-        """Cancel the block: its time is no longer kept."""
+    def on_failed(self, error: BaseException) -> None:
+        """Cancel the block, since its time is no longer kept."""
         del error
         self._scope.cancel()

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Liveness:
-    """What the server knows of a client's presence. The heartbeat calls :meth:`beat` after the welcome."""
+    """The times by which a client is judged. The heartbeat calls :meth:`beat` from the welcome on."""
 
-    __slots__ = ("_context", "_expires_at", "_heard", "_heard_at", "_life", "_ping_at", "_wire")
+    __slots__ = ("_context", "_expires_at", "_heard_at", "_life", "_on_frame", "_ping_at", "_wire")
 
     def __init__(self, context: ServerContext, life: Lifetime, wire: Wire) -> None:
         self._context = context
@@ -29,7 +29,7 @@ class Liveness:
         # The loop's time, which stands still while the loop does: *after a stall of a minute every client would seem
         # to have been silent for a minute.* The other times are on trio's clock.
         self._heard_at = context.time.now()
-        self._heard: Callable[[], None] | None = None
+        self._on_frame: Callable[[], None] | None = None
         """Called when the next frame comes, once."""
         self._ping_at = trio.current_time() + context.settings.ping_seconds
         self._expires_at = math.inf
@@ -45,15 +45,15 @@ class Liveness:
         self._context.heartbeat.remove(self)
 
     def note_frame(self) -> None:
-        """Note that a frame came, whichever."""
+        """Note that a frame of the client came, of any type."""
         self._heard_at = self._context.time.now()
-        if (heard := self._heard) is not None:
-            self._heard = None
-            heard()
+        if (on_frame := self._on_frame) is not None:
+            self._on_frame = None
+            on_frame()
 
-    def probe(self, heard: Callable[[], None]) -> None:
-        """Ping at once, and call ``heard`` when the next frame comes."""
-        self._heard = heard
+    def probe(self, on_frame: Callable[[], None]) -> None:
+        """Ping at once, and call ``on_frame`` when the next frame comes."""
+        self._on_frame = on_frame
         if self._life.closing is None:
             self._ping(trio.current_time())
 
@@ -77,7 +77,7 @@ class Liveness:
             self._ping(now)
         return min(now + silent_in, self._ping_at, self._expires_at)
 
-    def failed(self, error: BaseException) -> None:
+    def on_failed(self, error: BaseException) -> None:
         """Close the connection with 4006, since :meth:`beat` raised ``error``."""
         self._life.fail(error, "the delivery failed")
 

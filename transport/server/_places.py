@@ -1,7 +1,7 @@
-"""The places that one user's connections have, and how silent connections give way to new ones.
+"""The places of each user's connections, and how silent connections give way to new ones.
 
-*Tabs that changed network leave half-open connections behind, which the server would keep for half a minute. If those
-counted as others do, the tabs that come back would be ended for good.*
+*Tabs that changed the network leave half-open connections behind, which the server would keep for half a minute. If
+these counted like others, the tabs that come back would be closed for good.*
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from actors.failures import log_failure, shown
+from actors.loop.one_shot import OneShot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,28 +25,28 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Holder(Protocol):
-    """A connection of a user, as the places see it."""
+    """A connection of a user, as the places see it. No method may wait or raise."""
 
-    def probe(self, heard: Callable[[], None]) -> bool:
-        """Ping the client at once, and call ``heard`` when its next frame comes.
+    def probe(self, on_frame: Callable[[], None]) -> bool:
+        """Ping the client at once, and call ``on_frame`` when its next frame comes.
 
-        Return False where the connection cannot be judged: it was not welcomed yet. Never waits or raises.
+        Return False if the connection cannot be judged, since it was not welcomed yet.
         """
         ...
 
     def give_way(self) -> None:
-        """Close the connection, whose client said nothing. Never waits or raises."""
+        """Close the connection, since its client stayed silent."""
 
     def waits(self) -> bool:
-        """Return whether the client of a connection without a place is still there, as far as can be known."""
+        """Return whether the client of a connection without a place is still there, as far as the server knows."""
         ...
 
 
 class Places:
     """At most ``limit`` places for each user, handed out in the order in which connections ask for them.
 
-    A connection that finds none starts a round: the user's other connections are pinged, and those whose clients say
-    nothing within ``seconds`` are closed and lose their places. Connections that ask meanwhile wait for the same round.
+    A connection that finds none starts a round: the user's other connections are pinged. Those that stay silent for
+    ``seconds`` are closed and lose their places. Connections that ask meanwhile wait for the same round.
     """
 
     def __init__(self, limit: int, seconds: float, heartbeat: Heartbeat, time: LoopTime) -> None:
@@ -56,16 +57,16 @@ class Places:
         self._holders: dict[str, dict[Holder, None]] = {}
         self._rounds: dict[str, _Round] = {}
         self.gave_way = 0
-        """Connections that were closed for newer ones."""
+        """Number of connections that were closed for newer ones."""
 
     def __len__(self) -> int:
-        """Return the number of users who have a place."""
+        """Return the number of users with a place."""
         return len(self._holders)
 
     async def take(self, user: str, holder: Holder) -> bool:
-        """Give the connection a place; return False when there is none.
+        """Give the connection a place. Return False if there is none.
 
-        Waits for at most ``seconds``. Cancelled: the connection has no place.
+        Waits for ``seconds`` at most. Cancelled: the connection has no place.
         """
         holders = self._holders.setdefault(user, {})
         if len(holders) < self._limit:
@@ -74,14 +75,14 @@ class Places:
         return await self._round(user).wait(holder)
 
     def free(self, user: str, holder: Holder) -> None:
-        """Take the connection's place from it, if it has one, and hand that to the first connection that waits."""
+        """Take back the connection's place, if it has one, and hand it to the first connection that waits."""
         holders = self._holders.get(user, {})
         if holder not in holders:
             return
         del holders[holder]
         current = self._rounds.get(user)
         if current is not None:
-            current.freed(holder, holders)
+            current.on_freed(holder, holders)
         if not holders:
             del self._holders[user]
 
@@ -98,47 +99,49 @@ class Places:
         """Return whether the connection has a place."""
         return holder in self._holders.get(user, ())
 
-    def over(self, user: str, current: _Round) -> None:
-        """Forget a round that is over."""
+    def forget(self, user: str, current: _Round) -> None:
+        """Drop a round that is over."""
         if self._rounds.get(user) is current:
             del self._rounds[user]
             self._heartbeat.remove(current)
 
 
 class _Round:
-    """One round of a user: who was pinged and is silent, and which connections wait for a place."""
+    """One round of a user: the holders that were pinged and are silent, and the connections that wait for a place."""
 
     def __init__(self, places: Places, user: str) -> None:
         self._places = places
         self._user = user
         self._silent: dict[Holder, None] = {}
-        self._waiting: dict[Holder, trio.Event] = {}
+        self._waiting: dict[Holder, OneShot[bool]] = {}
+        """For each waiting connection, whether it gets a place."""
         self._ends = places.time.now() + places.seconds
 
     async def wait(self, holder: Holder) -> bool:
         """Return whether the connection got a place. Cancelled: it has none, and the next that waits may have it."""
-        over = self._waiting[holder] = trio.Event()
-        if not self._silent:
+        decided = self._waiting[holder] = OneShot[bool]()
+        if not self._silent:  # nothing to find out: every holder cannot be judged yet, or has answered
             self._finish()
         try:
-            await over.wait()
+            return await decided.wait()
         except trio.Cancelled:
             self._withdraw(holder)
             raise
-        return self._places.has(self._user, holder)
 
     def probe(self, holders: tuple[Holder, ...]) -> None:
-        """Ping the holders' clients at once."""
+        """Ping the clients of all holders at once."""
         for holder in holders:
             self._silent[holder] = None
-            if not holder.probe(partial(self._answered, holder)):
+            if not holder.probe(partial(self._on_answer, holder)):
                 del self._silent[holder]
 
     def beat(self, now: float) -> float | None:
-        """End the round: its time is up. The silent ones give way, and the connections that got no place are told."""
+        """End the round if its time is up: silent holders give way, and the rest of the waiting ones get no place."""
+        # As in a limit: bytes that came while the loop stood still are read before a client is judged.
         if (left := self._ends - self._places.time.now()) > 0:
             return now + left
         self._dismiss_gone()
+        # With no connection waiting any more, none gives way.
         for holder in tuple(self._silent if self._waiting else ()):
             self._places.gave_way += 1
             holder.give_way()
@@ -146,44 +149,44 @@ class _Round:
         self._finish()
         return None
 
-    def failed(self, error: BaseException) -> None:
-        """End the round, since ``error`` was raised in it; the connections that wait get no place."""
+    def on_failed(self, error: BaseException) -> None:
+        """End the round, since ``error`` was raised in it. The connections that wait get no place."""
         log_failure(logger, "connections of user %s could not be asked to give way", shown(self._user), error=error)
         self._finish()
 
-    def freed(self, holder: Holder, holders: dict[Holder, None]) -> None:
-        """Hand the place that ``holder`` had to the first connection that waits, if one does."""
+    def on_freed(self, holder: Holder, holders: dict[Holder, None]) -> None:
+        """Hand the place of ``holder`` to the first connection that waits, if there is one."""
         self._silent.pop(holder, None)
         self._dismiss_gone()
         if self._waiting:
             first = next(iter(self._waiting))
             holders[first] = None
-            self._waiting.pop(first).set()
+            self._waiting.pop(first).set(True)
         self._finish_if_decided()
 
     def _dismiss_gone(self) -> None:
-        """Tell the connections whose clients have left: a place would be lost on them."""
+        """Refuse the connections that wait for a client that has left: a place would be lost on them."""
         for holder in [holder for holder in self._waiting if not holder.waits()]:
-            self._waiting.pop(holder).set()
+            self._waiting.pop(holder).set(False)
 
-    def _answered(self, holder: Holder) -> None:
+    def _on_answer(self, holder: Holder) -> None:
         self._silent.pop(holder, None)
         self._finish_if_decided()
 
     def _finish_if_decided(self) -> None:
-        # Nothing is left to be found out: every client has answered, or every connection that waited has its place.
+        # Every client has answered, or every connection that waited has its place.
         if not (self._silent and self._waiting):
             self._finish()
 
     def _withdraw(self, holder: Holder) -> None:
         if self._waiting.pop(holder, None) is not None:
             self._finish_if_decided()
-        else:
+        else:  # it got a place just before it was cancelled
             self._places.free(self._user, holder)
 
     def _finish(self) -> None:
-        self._places.over(self._user, self)
+        self._places.forget(self._user, self)
         self._silent.clear()
         waiting, self._waiting = self._waiting, {}
-        for over in waiting.values():
-            over.set()
+        for decided in waiting.values():
+            decided.set(False)

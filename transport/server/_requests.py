@@ -49,7 +49,7 @@ class Requests:
         """Held while a history is read. *A hundred requests at once would hold a hundred batches in memory.*"""
 
     def take(self, frame: ClientFrame) -> None:
-        """Do what ``frame`` asks for. Never waits.
+        """Handle a frame. Never waits.
 
         Raises:
             End: If the client goes on to ignore its rate limit.
@@ -112,7 +112,7 @@ class Requests:
         return True
 
     async def _history(self, frame: HistoryFrame) -> None:
-        """Answer a request for history, one at a time and when the client has taken what was sent before."""
+        """Answer a request for history: one at a time, and when the client has taken everything that was sent."""
         if frame.fault is not None:
             self._wire.send(server_frames.error(ErrorCode.BAD_HISTORY, frame.fault))
             return

@@ -1,4 +1,4 @@
-"""The wire over trio-websocket: its upgrade, its framing, and what it does not do at the end of a connection."""
+"""The wire over trio-websocket, with the goodbyes that trio-websocket does not send."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class TrioWire(WriteBuffer):
             await self._websocket.aclose(code, reason)
 
     async def linger(self) -> None:
-        """Read and drop what the peer still sends. See :meth:`.Wire.linger`."""
+        """Read and drop the rest of the peer's bytes. See :meth:`.Wire.linger`."""
         left = _LINGER_BYTES
         with trio.move_on_after(LINGER_SECONDS, shield=True):
             while left > 0 and (data := await self.receive_some()):

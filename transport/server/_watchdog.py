@@ -1,7 +1,7 @@
-"""A thread that notices when the event loop stands still, and says what holds it.
+"""A thread that notices when the event loop stands still, and logs the code that holds it.
 
-Sync code in an async agent or tool (a call to a model that blocks, say) holds up every user of the server. Which code
-it was can be seen only while it goes on, and only from another thread.
+Sync code in an async agent or tool (a call to a model that blocks, for example) holds up every user of the server. The
+code can be seen only while it runs, and only from another thread.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.loop")
 
 TICKS = 4
-"""Ticks within the time limit: a loop that stands still is noticed after a quarter more than the limit at most."""
+"""Ticks within the time limit. With 4, a loop that stands still is noticed after 1.25 times the limit at most."""
 MAX_FRAMES = 25
-"""Frames of a stack that are shown, from the innermost on."""
+"""Number of innermost frames of a stack that are logged."""
+# How long the end of a server waits for the thread. A thread that writes to a log which blocks is left behind.
 _JOIN_SECONDS = 1.0
 
 
 class Watchdog:
-    """Asks the loop for a sign of life several times within ``seconds``, and warns when none comes for that long.
+    """A watch over the event loop: it asks the loop for a sign of life several times within ``seconds``.
 
-    The warning has the stack of the loop's thread, taken while it stands still; it comes once each time. When it is
-    over, a second line says how long it was.
+    If none comes for ``seconds``, it logs one warning with the stack of the loop's thread, taken while the loop stands
+    still. When the loop runs again, a second line says how long it stood still.
     """
 
     def __init__(self, time: LoopTime, seconds: float) -> None:
@@ -47,7 +48,10 @@ class Watchdog:
         self._answered = threading.Event()
 
     async def run(self) -> None:
-        """Watch for ever. Cancelled: the thread has ended, unless it is writing to a log that blocks."""
+        """Watch for ever.
+
+        Cancellation: the thread has ended, unless it writes to a log that blocks.
+        """
         self._stop.clear()
         token, thread_id = trio.lowlevel.current_trio_token(), threading.get_ident()
         thread = threading.Thread(target=self._watch, args=(token, thread_id), name="greenroom watchdog", daemon=True)
@@ -61,7 +65,7 @@ class Watchdog:
                 thread.join(_JOIN_SECONDS)
 
     def answer(self) -> None:
-        """Give the sign of life. Called in the loop."""
+        """Note the loop's sign of life. Called in the loop."""
         stood = self._time.tick()
         self._answered.set()
         if stood >= self._seconds:
@@ -73,7 +77,12 @@ class Watchdog:
             )
 
     def ask(self, call_soon: Callable[[Callable[[], None]], None], look: Callable[[], str]) -> None:
-        """Have ``call_soon`` call :meth:`answer`; warn with what ``look`` sees where that takes too long."""
+        """Ask for a sign of life, and wait for it. Log a warning if it takes too long.
+
+        Args:
+            call_soon: Calls a function in the loop.
+            look: Returns a description of the code that holds the loop.
+        """
         self._answered.clear()
         call_soon(self.answer)
         if self._answered.wait(self._seconds):
@@ -92,7 +101,7 @@ class Watchdog:
 
 
 def look_at(thread_id: int) -> str:
-    """Return who holds the loop that runs in the thread, and where, as the end of a sentence."""
+    """Return the end of a sentence that says which code holds the loop of the thread, with its stack."""
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
     if frame is None:
         return ""
@@ -100,10 +109,11 @@ def look_at(thread_id: int) -> str:
         stack = "".join(traceback.format_stack(frame, MAX_FRAMES))
     except BaseException:  # noqa: BLE001 - source lines come from foreign loaders, and the watch must go on
         stack = ""
-    return f", and so does every user: {_who(frame)} runs code that does not await, at\n{stack}"
+    return f", and so does every user: {_owner(frame)} runs code that does not await, at\n{stack}"
 
 
-def _who(frame: FrameType) -> str:
+def _owner(frame: FrameType) -> str:
+    """Return the name of the run, or of the task, that the frame belongs to."""
     task = _task(frame)
     if task is None:
         return "something"
@@ -117,7 +127,7 @@ def _who(frame: FrameType) -> str:
 
 
 def _task(frame: FrameType | None) -> trio.lowlevel.Task | None:
-    """Return the task that trio runs there: its scheduler has it in a variable."""
+    """Return the task that trio runs at this moment. Its scheduler has it in a local variable."""
     while frame is not None:
         task = frame.f_locals.get("task") if frame.f_code.co_name == "unrolled_run" else None
         if isinstance(task, trio.lowlevel.Task):

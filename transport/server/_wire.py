@@ -1,4 +1,4 @@
-"""What carries a connection's messages: the contract between the logic of a connection and its WebSocket.
+"""The contract between the logic of a connection and the WebSocket that carries its messages.
 
 The logic (``_connection``, ``_delivery``, ``_requests``) knows this module only. ``_trio_wire`` is the one wire today.
 A wire over an ASGI server needs no more than the methods below.
@@ -118,7 +118,7 @@ class Wire(Protocol):
         """
 
     def note_progress(self) -> None:
-        """Note that the peer showed that it takes what it gets: the time until it counts as stuck begins anew."""
+        """Note that the peer showed progress: the time until it counts as stuck begins anew."""
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame, wait for the peer's, and close the stream.
@@ -134,7 +134,7 @@ class Wire(Protocol):
         """
 
     async def abort(self) -> None:
-        """Close the stream at once. What waits to be written is lost. Does not wait, whatever the peer does."""
+        """Close the stream at once, without waiting for the peer. Unwritten data is lost."""
 
     def forget(self) -> None:
         """Stop calling the owner, and hold neither it nor the library's objects. Called after :meth:`abort`."""

@@ -71,21 +71,21 @@ class WriteBuffer(trio.abc.Stream):
         self._reading = False
         self._unread: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = loop_time().now()
-        """When bytes left last, or the peer showed otherwise that it takes what it gets. In the loop's time."""
+        """When bytes left last, or the peer showed otherwise that it reads. In the loop's time."""
 
     # For a subclass
 
     def on_drained(self) -> None:
-        """Do what is to be done when nothing is kept any more. Must not wait."""
+        """React to the end of the backlog: nothing is kept any more. Must not wait."""
 
     def on_stuck(self) -> None:
-        """Do what is to be done when nothing could be written for ``slow_seconds``, or too much is kept.
+        """React to a peer that takes nothing: nothing left for ``slow_seconds``, or too much is kept.
 
         The kept bytes stay. Must not wait.
         """
 
     def on_closed(self) -> None:
-        """Do what is to be done when the stream was closed. Must not wait."""
+        """React to the close of the stream. Must not wait."""
 
     def amend(self, data: bytes) -> bytes:
         """Return the bytes to be written instead of ``data``, which the library sends."""
@@ -142,7 +142,7 @@ class WriteBuffer(trio.abc.Stream):
             raise trio.BrokenResourceError
 
     def note_progress(self) -> None:
-        """Note that the peer showed that it takes what it gets."""
+        """Note that bytes left, or that the peer showed otherwise that it reads."""
         self.progressed_at = loop_time().now()
 
     # The stream under the library
@@ -198,7 +198,7 @@ class WriteBuffer(trio.abc.Stream):
             return len(data)
 
     async def _send_pending(self) -> None:
-        """Send what is kept, until nothing is. Beside it, a second task watches that anything leaves at all."""
+        """Send the kept bytes, until there are none. Beside it, a task watches that anything leaves at all."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch)

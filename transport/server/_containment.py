@@ -1,0 +1,28 @@
+"""Keeps the failure of one connection from the task that serves all: the flusher and the heartbeat go on."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import trio
+
+from actors.failures import log_failure
+
+logger = logging.getLogger("greenroom.connections")
+
+
+class Contained(Protocol):
+    """A part of a connection that a task of the whole server calls."""
+
+    def on_failed(self, error: BaseException) -> None:
+        """Close the connection, since a call of it raised ``error``. Must not wait."""
+
+
+@trio.lowlevel.enable_ki_protection
+def end_failed(connection: Contained, error: BaseException) -> None:
+    """End a connection, since a call of it raised ``error``. Never raise, even if that fails too."""
+    try:
+        connection.on_failed(error)
+    except BaseException as again:  # noqa: BLE001 - the other connections have their turn in any case
+        log_failure(logger, "a connection that failed could not be closed", error=again)
