@@ -32,7 +32,17 @@ class Delivery:
     on its list, by a reply that took long, by the flusher in the middle of a round.
     """
 
-    __slots__ = ("__weakref__", "_acked", "_catching_up", "_context", "_cursor", "_life", "_signals", "_wire")
+    __slots__ = (
+        "__weakref__",
+        "_acked",
+        "_catching_up",
+        "_context",
+        "_cursor",
+        "_life",
+        "_replied",
+        "_signals",
+        "_wire",
+    )
 
     def __init__(self, context: ServerContext, life: Lifetime, wire: Wire) -> None:
         self._context = context
@@ -44,6 +54,8 @@ class Delivery:
         """Made for the first signal: most idle connections never get one."""
         self._catching_up = False
         """Whether a task reads from the log. :meth:`flush` writes no events meanwhile, since they would overtake it."""
+        self._replied = False
+        """Whether a reply was posted since the last flush."""
         self._acked = 0
 
     @property
@@ -91,6 +103,7 @@ class Delivery:
             return
         try:
             self._wire.post(server_frames.reply(reply))
+            self._replied = True
             self._context.flusher.schedule(self)
         except BaseException as error:  # noqa: BLE001 - the session that calls is not at fault
             self.on_failed(error)
@@ -129,7 +142,9 @@ class Delivery:
                     self._send_signals(self._signals)
                 if cursor.waiting and not wire.blocked:
                     self._context.flusher.schedule(self)
-        wire.release()
+        if self._replied:
+            self._replied = False
+            wire.release()
 
     def on_failed(self, error: BaseException) -> None:
         """Close the connection with 4006, since a call of it raised ``error``."""
