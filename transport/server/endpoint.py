@@ -141,7 +141,11 @@ class Endpoint:
             sock: The socket under the stream, if there is one: it is then written to directly.
             address: The peer's address, which counts for ``max_connections_per_address``.
         """
-        await self._connection(self._trio_wire(stream, sock, address)).run()
+        await self.serve_wire(self._trio_wire(stream, sock, address))
+
+    async def serve_wire(self, wire: Wire) -> None:
+        """Serve one connection on any wire, to its end. Raises nothing that happens in it."""
+        await self._connection(wire).run()
 
     async def say_goodbye(self) -> None:
         """Accept no more connections, close all with 1001, and wait until they are gone.

@@ -1,0 +1,164 @@
+"""A wire without a network: a test plays the client, and decides when the network takes something."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import trio
+import trio.testing
+
+from transport.protocol.handshake import Accept, Reject
+from transport.server._wire import UpgradeRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from transport import Server
+    from transport.server._wire import Wire, WireOwner
+
+Frame = dict[str, Any]
+
+
+class Gone(Exception):
+    """The client of a memory wire has left."""
+
+
+class MemoryWire:
+    """A :class:`~transport.server._wire.Wire` whose messages a test reads and writes."""
+
+    gone: ClassVar[tuple[type[Exception], ...]] = (Gone, trio.BrokenResourceError)
+
+    def __init__(self, address: str = "") -> None:
+        self.address = address
+        self.blocked = False
+        self.frames: list[Frame] = []
+        """Frames that the server wrote, whether or not the network took them."""
+        self.posted: list[Frame] = []
+        """Frames that the server posted, and that nothing has released yet."""
+        self.answer: Accept | Reject | None = None
+        self.closed: tuple[int, str] | None = None
+        """Code and reason of the close frame."""
+        self.lingered = self.aborted = self.broken = False
+        self.progress = 0
+        """How often the connection noted progress."""
+        self.owner: WireOwner | None = None
+        self._to_server, self._from_client = trio.open_memory_channel[str | bytes](math.inf)
+        self._drained = trio.Event()
+
+    # The test's side
+
+    async def say(self, type_: str, **fields: object) -> None:
+        """Send a frame as the client, and wait until the server has nothing more to do."""
+        await self.message(json.dumps({"type": type_, **fields}))
+
+    async def message(self, message: str | bytes) -> None:
+        """Send any message as the client, and wait until the server has nothing more to do."""
+        self._to_server.send_nowait(message)
+        await trio.testing.wait_all_tasks_blocked()
+
+    def leave(self) -> None:
+        """Break the connection as the client."""
+        self.broken = True
+        self._to_server.close()
+        self._drained.set()
+
+    async def drain(self) -> None:
+        """Let the network take everything, and wait until the server has nothing more to do."""
+        self.blocked = False
+        self._drained.set()
+        self._drained = trio.Event()
+        if self.owner is not None:
+            self.owner.on_drained()
+        await trio.testing.wait_all_tasks_blocked()
+
+    def of_type(self, type_: str) -> list[Frame]:
+        """Return the frames of that type."""
+        return [frame for frame in self.frames if frame["type"] == type_]
+
+    def seqs(self) -> list[int]:
+        """Return the seqs of all events that were written."""
+        return [event["seq"] for frame in self.of_type("events") for event in frame["events"]]
+
+    # The connection's side
+
+    @property
+    def pending(self) -> int:
+        return int(self.blocked)
+
+    @property
+    def is_open(self) -> bool:
+        return self.owner is not None and self.closed is None and not self.broken
+
+    async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
+        self.owner = owner
+        self.answer = owner.on_upgrade(UpgradeRequest("/", ("greenroom.v1",), {}))
+        return None if isinstance(self.answer, Reject) else {}
+
+    async def receive(self) -> str | bytes:
+        try:
+            return await self._from_client.receive()
+        except trio.EndOfChannel:
+            raise Gone from None
+
+    def send(self, payload: bytes) -> None:
+        self.release()
+        self.frames.append(json.loads(payload))
+
+    def send_events(self, lines: Sequence[bytes]) -> None:
+        self.release()
+        self.frames.append({"type": "events", "events": [json.loads(line) for line in lines]})
+
+    def post(self, payload: bytes) -> None:
+        self.posted.append(json.loads(payload))
+
+    def release(self) -> None:
+        self.frames += self.posted
+        self.posted.clear()
+
+    async def drained(self) -> None:
+        while self.blocked and not self.broken:
+            await self._drained.wait()
+        if self.broken:
+            raise trio.BrokenResourceError
+
+    def note_progress(self) -> None:
+        self.progress += 1
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+    async def linger(self) -> None:
+        self.lingered = True
+
+    async def abort(self) -> None:
+        self.aborted = True
+
+    def forget(self) -> None:
+        self.owner = None
+
+
+def _as_wire(wire: MemoryWire) -> Wire:
+    return wire
+
+
+@asynccontextmanager
+async def on_memory_wire(server: Server, address: str = "") -> AsyncIterator[MemoryWire]:
+    """Serve a connection on a memory wire inside the block. At the end of the block the client leaves."""
+    wire = MemoryWire(address)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.endpoint.serve_wire, _as_wire(wire))
+        await trio.testing.wait_all_tasks_blocked()
+        yield wire
+        wire.leave()
+
+
+@asynccontextmanager
+async def welcomed(server: Server, **fields: object) -> AsyncIterator[MemoryWire]:
+    """Serve a connection that was welcomed, on a memory wire."""
+    async with on_memory_wire(server) as wire:
+        await wire.say("hello", session="s1", **fields)
+        assert wire.frames[0]["type"] == "welcome"
+        yield wire

@@ -1,0 +1,178 @@
+"""The rules of a connection, without a socket and without WebSocket: a test plays the wire."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from protocol.agents import greenroom
+from protocol.memory_wire import on_memory_wire, welcomed
+
+from transport.protocol.handshake import Reject
+from transport.server._signal_queue import MAX_SIGNALS
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+    from transport import Server
+
+
+async def emit(server: Server, count: int) -> None:
+    """Commit ``count`` events, one by one."""
+    handle = await server.sessions.get("anonymous", "s1")
+    for number in range(count):
+        await handle.emit("note", number)
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_blocked_wire_gets_no_events() -> None:
+    """Events wait in the session while the wire is blocked, and leave in one message when it has drained."""
+    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+        await emit(server, 1)
+        wire.blocked = True
+        await emit(server, 3)
+        assert wire.seqs() == [1]
+        await wire.drain()
+        assert [len(frame["events"]) for frame in wire.of_type("events")] == [1, 3]
+        assert wire.seqs() == [1, 2, 3, 4]
+
+
+async def test_stuck_wire_ends_with_4001() -> None:
+    """A client that takes nothing for too long is closed with 4001, after a goodbye that says when to come back."""
+    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+        wire.blocked = True
+        assert wire.owner is not None
+        wire.owner.on_stuck()
+        await trio.testing.wait_all_tasks_blocked()
+        goodbye = wire.frames[-1]
+        assert (goodbye["type"], goodbye["code"], "retry_ms" in goodbye) == ("goodbye", 4001, True)
+        assert (wire.closed, wire.aborted) == ((4001, goodbye["reason"]), True)
+
+
+async def test_signals_of_blocked_wire_are_bounded() -> None:
+    """A blocked wire keeps the newest signals only, and the dropped ones are counted."""
+    async with greenroom().running(port=0) as server, welcomed(server) as wire, welcomed(server) as other:
+        wire.blocked = True
+        for number in range(MAX_SIGNALS + 5):
+            await other.say("typing", active=number % 2 == 0)
+        await wire.drain()
+        assert 1 <= len(wire.of_type("signal")) <= MAX_SIGNALS
+        sent = len(wire.of_type("signal")) + server.endpoint.statistics().signals_dropped
+        assert sent == len(other.of_type("signal"))
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        pytest.param(b"binary", 1003, id="binary"),
+        pytest.param("no JSON", 4500, id="no-json"),
+        pytest.param(json.dumps({"type": "hello", "session": "s1"}), 4500, id="second-hello"),
+        pytest.param(json.dumps({"type": "pong", "padding": "é" * 600}), 1009, id="too-many-bytes"),
+    ],
+)
+async def test_wrong_message_ends_with_its_code(message: str | bytes, code: int) -> None:
+    """Each wrong message closes with its own code, after a goodbye with the same code."""
+    async with greenroom(max_frame_bytes=1024).running(port=0) as server, welcomed(server) as wire:
+        await wire.message(message)
+        assert wire.closed is not None
+        assert (wire.frames[-1]["type"], wire.frames[-1]["code"], wire.closed[0]) == ("goodbye", code, code)
+
+
+async def test_close_by_wire_has_no_second_goodbye() -> None:
+    """After a close by the wire itself (1009) the connection only lingers: it writes no goodbye and no close."""
+    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+        assert wire.owner is not None
+        assert wire.owner.on_too_big(1009, "a message may have 1024 bytes")
+        wire.leave()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (wire.of_type("goodbye"), wire.closed) == ([], None)
+        assert (wire.lingered, wire.aborted) == (True, True)
+
+
+async def test_close_by_wire_yields_to_earlier_close() -> None:
+    """A connection that is ending already keeps its own code: the wire is told to say no goodbye."""
+    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+        owner = wire.owner
+        assert owner is not None
+        owner.on_stuck()
+        assert not owner.on_too_big(1009, "a message may have 1024 bytes")
+        await trio.testing.wait_all_tasks_blocked()
+        assert wire.closed is not None
+        assert wire.closed[0] == 4001
+
+
+async def test_flood_ends_with_4505() -> None:
+    """Requests over the rate are refused one by one; a client that goes on all the same is closed with 4505."""
+    async with greenroom(commands_burst=1, commands_per_second=0.001).running(port=0) as server:
+        async with welcomed(server) as wire:
+            for number in range(101):
+                await wire.say("command", id=str(number), name="message.send", args={"text": "x"})
+            refused = [frame for frame in wire.of_type("reply") if not frame["ok"]]
+            assert {frame["error"]["code"] for frame in refused} == {"rate_limited"}
+            assert wire.closed is not None
+            assert wire.closed[0] == 4505
+
+
+async def test_drain_sends_last_events_before_goodbye() -> None:
+    """When the server goes away, the committed events leave first, then the goodbye, then the close with 1001."""
+    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+        handle = await server.sessions.get("anonymous", "s1")
+        await handle.emit("note", "last words")
+        await server.endpoint.say_goodbye()
+        assert [frame["type"] for frame in wire.frames] == ["welcome", "events", "goodbye"]
+        assert wire.closed is not None
+        assert (wire.closed[0], len(wire.posted)) == (1001, 0)
+
+
+async def test_upgrade_is_refused_while_the_server_goes_away() -> None:
+    """An upgrade that comes during a drain is answered with 503, and nothing is written on its wire."""
+    async with greenroom().running(port=0) as server:
+        await server.endpoint.say_goodbye()
+        async with on_memory_wire(server) as wire:
+            assert isinstance(wire.answer, Reject)
+            assert (wire.answer.status, wire.frames, wire.closed, wire.aborted) == (503, [], None, True)
+
+
+async def test_missing_hello_ends_with_4503(autojump_clock: MockClock) -> None:
+    """A client that says no hello within ``hello_seconds`` is closed with 4503."""
+    async with greenroom(hello_seconds=3).running(port=0) as server, on_memory_wire(server) as wire:
+        await trio.sleep(2.9)
+        assert wire.closed is None
+        await trio.sleep(0.2)
+        assert wire.closed is not None
+        assert wire.closed[0] == 4503
+
+
+async def test_silent_client_ends_with_4002(autojump_clock: MockClock) -> None:
+    """A client that answers no ping is closed with 4002 after ``ping_seconds`` and ``pong_seconds``."""
+    async with greenroom(ping_seconds=10, pong_seconds=5).running(port=0) as server, welcomed(server) as wire:
+        await trio.sleep(14.9)
+        assert (len(wire.of_type("ping")), wire.closed) == (1, None)
+        await trio.sleep(0.2)
+        assert wire.closed is not None
+        assert wire.closed[0] == 4002
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+async def test_gone_client_is_let_go(*, blocked: bool) -> None:
+    """A client that is gone gets no goodbye. Its wire is aborted and holds the connection no longer."""
+    async with greenroom().running(port=0) as server:
+        async with welcomed(server) as wire:
+            wire.blocked = blocked
+            wire.leave()
+            await trio.testing.wait_all_tasks_blocked()
+            assert (wire.of_type("goodbye"), wire.closed, wire.lingered) == ([], None, False)
+            assert (wire.aborted, wire.owner) == (True, None)
+            assert server.endpoint.statistics().connections == 0
+
+
+async def test_only_advancing_ack_is_progress() -> None:
+    """An ack that advances counts as progress; a repeated one, or one beyond the last event, does not."""
+    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+        await emit(server, 2)
+        for seq, progress in ((1, 1), (1, 1), (900, 1), (2, 2)):
+            await wire.say("ack", seq=seq)
+            assert wire.progress == progress
