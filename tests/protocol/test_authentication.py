@@ -129,7 +129,8 @@ async def end_with(one: Client, token: str) -> int:
     return ended.code
 
 
-async def test_whatever_auth_does_ends_its_own_connection_only(caplog: pytest.LogCaptureFixture) -> None:
+async def test_auth_failure_ends_only_its_own_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """An auth function that raises or returns anything wrong closes its own connection, with a code, and no other."""
     caplog.set_level(logging.CRITICAL)  # what is logged of it is shown below
     async with greenroom(auth=does).running(port=0) as server, unharmed(server):
         for name, (_, code) in DOES.items():
@@ -139,8 +140,8 @@ async def test_whatever_auth_does_ends_its_own_connection_only(caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("shield", [False, True])
-async def test_auth_that_hangs_is_ended_after_auth_seconds(autojump_clock: MockClock, shield: bool) -> None:
-    """A time limit of its own; what shields itself from that is ended by force a second later."""
+async def test_hanging_auth_is_ended(autojump_clock: MockClock, shield: bool) -> None:
+    """An auth function is cancelled after ``auth_seconds``. If it shields itself, force ends it a second later."""
 
     async def hang(credentials: Credentials) -> User:
         with trio.CancelScope(shield=shield):
@@ -156,7 +157,9 @@ async def test_auth_that_hangs_is_ended_after_auth_seconds(autojump_clock: MockC
             assert trio.current_time() - began == pytest.approx(21 if shield else 20)
 
 
-async def test_auth_that_answers_its_cancellation_is_late_all_the_same(autojump_clock: MockClock) -> None:
+async def test_answer_after_cancellation_is_late(autojump_clock: MockClock) -> None:
+    """An auth function that answers its cancellation with a user or an exception is late all the same."""
+
     async def stubborn(credentials: Credentials) -> User:
         try:
             await trio.sleep_forever()
@@ -171,7 +174,9 @@ async def test_auth_that_answers_its_cancellation_is_late_all_the_same(autojump_
                 assert await end_with(one, token) == 4006
 
 
-async def test_a_fault_of_auth_is_in_the_log_and_not_on_the_wire(caplog: pytest.LogCaptureFixture) -> None:
+async def test_auth_fault_is_logged_only(caplog: pytest.LogCaptureFixture) -> None:
+    """A fault of the auth function is in the server's log; the client gets only a reference to it."""
+
     async def broken(_: Credentials) -> User:
         raise SystemExit("a secret of the server")
 
@@ -186,8 +191,8 @@ async def test_a_fault_of_auth_is_in_the_log_and_not_on_the_wire(caplog: pytest.
     assert isinstance(record.exc_info[1], SystemExit)
 
 
-async def test_the_end_of_the_server_passes_an_auth_function(autojump_clock: MockClock) -> None:
-    """A cancellation that is real is not taken for a fault of the auth function."""
+async def test_cancellation_passes_auth(autojump_clock: MockClock) -> None:
+    """A real cancellation, at the end of the server, is not taken for a fault of the auth function."""
 
     async def hang(_: Credentials) -> User:
         await trio.sleep_forever()

@@ -39,7 +39,8 @@ async def replayed(server: Server, latest: int, **hello: Any) -> list[str]:
         return messages
 
 
-async def test_seq_is_contiguous_from_1_and_ts_and_absent_fields_are_as_promised() -> None:
+async def test_seq_is_contiguous_from_1() -> None:
+    """The seq of events counts from 1 without a gap; ``ts`` and absent fields are as the protocol says."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "parent", "hi")
         await one.completed(run_id)
@@ -56,7 +57,8 @@ async def test_seq_is_contiguous_from_1_and_ts_and_absent_fields_are_as_promised
         ]
 
 
-async def test_an_events_message_has_256_events_at_most(tmp_path: Path) -> None:
+async def test_events_message_has_at_most_256_events(tmp_path: Path) -> None:
+    """An ``events`` message has at most 256 events."""
     for ring in (1024, 16):
         app = greenroom(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
         async with app.running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
@@ -65,7 +67,8 @@ async def test_an_events_message_has_256_events_at_most(tmp_path: Path) -> None:
             assert (sum(counts), max(counts)) == (702, 256), ring
 
 
-async def test_an_events_message_has_64_kib_at_most_unless_one_event_alone_is_larger(tmp_path: Path) -> None:
+async def test_events_message_has_at_most_64_kib(tmp_path: Path) -> None:
+    """An ``events`` message has at most 64 KiB, unless one event alone is larger."""
     for ring in (1024, 16):
         app = greenroom(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
         async with app.running(port=0) as server, greeted(server) as one:
@@ -80,7 +83,8 @@ async def test_an_events_message_has_64_kib_at_most_unless_one_event_alone_is_la
             assert max(full) > 60 * KIB
 
 
-async def test_replay_and_live_events_have_no_seam_while_an_agent_emits() -> None:
+async def test_replay_joins_live_events() -> None:
+    """A client that resumes while an agent emits gets every event once and in order."""
     async with greenroom(ring_events=64).running(port=0) as server, greeted(server) as starter:
         run_id = await starter.start("1", "emit", {"count": 5_000, "size": 100})
         seen: list[list[int]] = []
@@ -102,7 +106,8 @@ async def test_replay_and_live_events_have_no_seam_while_an_agent_emits() -> Non
         assert [event["seq"] for event in starter.events()] == list(range(1, 5_003))
 
 
-async def test_what_is_sent_live_is_byte_for_byte_what_is_replayed(tmp_path: Path) -> None:
+async def test_replay_equals_live(tmp_path: Path) -> None:
+    """An event has the same bytes when it is sent live and when it is replayed."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     text = '\0 \u2028 \U0001f600 é " \\ </script>'
     async with greenroom(log).running(port=0) as server, greeted(server) as one:
@@ -113,9 +118,10 @@ async def test_what_is_sent_live_is_byte_for_byte_what_is_replayed(tmp_path: Pat
         assert await one.until(3) == live
 
 
-async def test_typing_is_held_for_5_seconds_and_is_off_when_its_connection_ends(
+async def test_typing_ends_after_5_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """The typing of a user ends 5 seconds after it was last sent, or when its connection ends."""
     async with greenroom().running(port=0) as server, greeted_in_memory(server) as watcher:
         async with greeted_in_memory(server) as typist:
             who = typist.welcome["connection"]
@@ -149,7 +155,8 @@ async def test_typing_is_held_for_5_seconds_and_is_off_when_its_connection_ends(
             assert await change() == (False, 8)
 
 
-async def test_an_agents_typing_ends_with_its_run() -> None:
+async def test_agent_typing_ends_with_its_run() -> None:
+    """The typing of an agent ends with its run."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "typist")
         on = await one.receive("signal")
@@ -170,7 +177,8 @@ async def history(one: Client, id_: str, after: int, limit: int) -> tuple[list[i
     return [event["seq"] for event in answer["events"]], answer["more"]
 
 
-async def test_history_gives_what_is_above_after_and_says_whether_there_is_more() -> None:
+async def test_history_is_above_after() -> None:
+    """History has the events above ``after``, and says whether there are more."""
     async with greenroom(retain_events=6).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
         assert await history(one, "h", 0, 10) == ([], False)
         await one.say(*"abcdefgh")
@@ -182,7 +190,8 @@ async def test_history_gives_what_is_above_after_and_says_whether_there_is_more(
 
 
 @pytest.mark.parametrize(("after", "limit"), [(-1, 5), (2**53, 5), (0, 0), (0, 501), (0, -1), (10**30, 1), (0, 10**30)])
-async def test_history_out_of_bounds_is_refused_and_the_connection_lives(after: int, limit: int) -> None:
+async def test_history_out_of_bounds_is_refused(after: int, limit: int) -> None:
+    """A history request out of bounds is refused, and the connection stays open."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         await one.send("history", id="h", after=after, limit=limit)
         error = await one.receive("error", "history")
@@ -190,7 +199,8 @@ async def test_history_out_of_bounds_is_refused_and_the_connection_lives(after: 
         await one.say("alive")
 
 
-async def test_history_is_bounded_as_events_are() -> None:
+async def test_history_has_bounds_of_events() -> None:
+    """A ``history`` message has the same bounds as an ``events`` message."""
     app = greenroom(commands_burst=10_000)
     async with app.running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
         await one.completed(await one.start("1", "emit", {"count": 600, "size": 1}))
@@ -210,9 +220,10 @@ async def test_history_is_bounded_as_events_are() -> None:
                     after += events
 
 
-async def test_a_position_that_falls_behind_the_log_ends_with_4001_and_resets(
+async def test_position_behind_the_log_ends_with_4001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A slow client whose position was trimmed from the log is closed with 4001, and gets a reset when it resumes."""
     app = greenroom(ring_events=8, retain_events=16, slow_seconds=1_000)
     async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
         for number in range(40):
@@ -228,9 +239,10 @@ async def test_a_position_that_falls_behind_the_log_ends_with_4001_and_resets(
             assert again.welcome["reset"] == "trimmed"
 
 
-async def test_a_client_that_takes_nothing_for_slow_seconds_is_closed_with_4001(
+async def test_stalled_client_ends_with_4001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A client that takes nothing for ``slow_seconds`` is closed with 4001."""
     async with greenroom().running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(9.9)
@@ -240,7 +252,8 @@ async def test_a_client_that_takes_nothing_for_slow_seconds_is_closed_with_4001(
         assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (4001, True)
 
 
-async def test_a_client_that_never_reads_again_is_let_go_all_the_same(autojump_clock: trio.testing.MockClock) -> None:
+async def test_stalled_client_is_let_go(autojump_clock: trio.testing.MockClock) -> None:
+    """A client that never reads again is let go, although it reads no goodbye."""
     async with greenroom().running(port=0) as server, greeted_in_memory(server) as other, stalled(server):
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(12.1)
@@ -251,9 +264,10 @@ async def test_a_client_that_never_reads_again_is_let_go_all_the_same(autojump_c
 @pytest.mark.parametrize(
     ("acks", "stays"), [((1, 2, 3, 4, 5), True), ((1, 1, 1, 1, 1), False), ((900, 901, 902, 903, 904), False)]
 )
-async def test_acks_that_advance_count_as_progress_and_others_do_not(
+async def test_advancing_acks_are_progress(
     acks: tuple[int, ...], stays: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
+    """An ack that advances keeps a slow client; a repeated one, or one beyond its position, does not."""
     async with greenroom().running(port=0) as server, greeted_in_memory(server) as other:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         async with stalled(server) as slow:
@@ -264,7 +278,8 @@ async def test_acks_that_advance_count_as_progress_and_others_do_not(
             assert server.endpoint.statistics().connections == 1 + stays
 
 
-async def test_a_stalled_socket_costs_nobody_else_anything_and_its_resume_misses_nothing() -> None:
+async def test_stalled_socket_harms_no_other() -> None:
+    """A stalled socket holds up no other client, and its resume misses no event."""
     app = greenroom(slow_seconds=0.3)
     async with app.running(port=0) as server, greeted(server) as other:
         async with stalled_socket(server) as slow:

@@ -72,7 +72,8 @@ async def reads_nothing(server: Server, task_status: trio.TaskStatus[None]) -> N
 # Telling everyone
 
 
-async def test_everyone_is_told_in_batches_and_when_to_come_back(autojump_clock: trio.testing.MockClock) -> None:
+async def test_goodbyes_leave_in_batches(autojump_clock: trio.testing.MockClock) -> None:
+    """All clients get a goodbye with 1001, in batches, with a time to come back that is spread at random."""
     told: list[tuple[float, int]] = []
 
     async def stay(server: Server, number: int) -> None:
@@ -96,9 +97,10 @@ async def test_everyone_is_told_in_batches_and_when_to_come_back(autojump_clock:
     assert 1_700 < delays[-1] <= 2_000
 
 
-async def test_the_last_events_before_the_end_reach_everyone_before_the_goodbye(
+async def test_last_events_leave_before_the_goodbye(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """Events that are committed before the end reach each client before its goodbye."""
     async with house().running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await (await server.sessions.get("ann", "s1")).emit("last words")
         async with trio.open_nursery() as nursery:
@@ -110,7 +112,8 @@ async def test_the_last_events_before_the_end_reach_everyone_before_the_goodbye(
 # Nothing begins any more
 
 
-async def test_nobody_is_let_in_any_more(autojump_clock: trio.testing.MockClock) -> None:
+async def test_drain_lets_no_one_in(autojump_clock: trio.testing.MockClock) -> None:
+    """While the server drains, it refuses connections, sessions and runs."""
     app = house(lasts)
     async with app.running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
@@ -131,9 +134,10 @@ async def test_nobody_is_let_in_any_more(autojump_clock: trio.testing.MockClock)
         assert trio.current_time() == 5
 
 
-async def test_a_start_that_waited_for_its_turn_is_refused_and_never_begins(
+async def test_drain_refuses_queued_starts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A start that waits for its turn when the server drains is refused and never begins."""
     log = KeptLog()
     async with house(lasts, log=log, runs_per_user=1).running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
@@ -154,9 +158,10 @@ async def test_a_start_that_waited_for_its_turn_is_refused_and_never_begins(
     assert types(await kept_of(log)) == ["agent_started", "agent_output", "agent_completed"]
 
 
-async def test_a_client_whose_start_was_not_answered_sends_it_again_to_the_next_server_and_it_runs_once(
+async def test_unanswered_start_runs_once_on_the_next_server(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A start that a drain left without a reply is sent again to the next server, and runs once."""
     log = KeptLog()
     app = house(lasts, log=log, runs_per_user=1)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
@@ -178,10 +183,13 @@ async def test_a_client_whose_start_was_not_answered_sends_it_again_to_the_next_
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(9.9, "ok"), (10.1, "cancelled")])
-async def test_runs_finish_until_the_deadline_and_the_rest_ends_as_cancelled(
+async def test_runs_finish_until_the_deadline(
     seconds: float, status: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The deadline counts from the beginning, however long the goodbyes take: here of one that reads nothing."""
+    """Runs finish until the deadline and are then cancelled.
+
+    It counts from the start of the drain, also if goodbyes take long.
+    """
     log = KeptLog()
     async with trio.open_nursery() as nursery:
         async with house(lasts, log=log, drain_seconds=10).running(port=0) as server:
@@ -192,9 +200,10 @@ async def test_runs_finish_until_the_deadline_and_the_rest_ends_as_cancelled(
     assert (await kept_of(log))[-1]["data"]["status"] == status
 
 
-async def test_whatever_is_open_at_the_deadline_is_closed_innermost_first(
+async def test_deadline_closes_innermost_first(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """Tools, sub-runs and runs that are open at the deadline are closed from the innermost outwards."""
     log = KeptLog()
     async with house(family, log=log, drain_seconds=3).running(port=0) as server:
         await (await server.sessions.get("ann", "s1")).start("family")
@@ -205,9 +214,10 @@ async def test_whatever_is_open_at_the_deadline_is_closed_innermost_first(
     assert len(of_type(events, "input_requested")) == 1
 
 
-async def test_a_run_that_ignores_its_end_is_closed_as_cancelled_all_the_same(
+async def test_deaf_run_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A run that ignores its cancellation is closed as cancelled all the same."""
     log = KeptLog()
     async with house(deaf, lasts, log=log, drain_seconds=3).running(port=0) as server:
         await (await server.sessions.get("ann", "s1")).start("deaf")
@@ -216,7 +226,8 @@ async def test_a_run_that_ignores_its_end_is_closed_as_cancelled_all_the_same(
     assert (await kept_of(log))[-1]["data"]["status"] == "cancelled"
 
 
-async def test_what_was_emitted_is_in_the_log_however_slow_that_is(autojump_clock: trio.testing.MockClock) -> None:
+async def test_slow_log_keeps_all_events(autojump_clock: trio.testing.MockClock) -> None:
+    """Every event that was emitted is in the log after a drain, even if the log is slow."""
     log = KeptLog()
     async with trio.open_nursery() as nursery:
         async with house(lasts, log=log, drain_seconds=3).running(port=0) as server:
@@ -238,8 +249,11 @@ async def test_what_was_emitted_is_in_the_log_however_slow_that_is(autojump_cloc
 # A process
 
 
-async def test_a_process_that_is_asked_to_stop_lets_its_run_finish_and_ends_with_0(tmp_path: Path) -> None:
-    """Its client, sent away in mid-run, finds the run's end at the next process, with no gap and nothing twice."""
+async def test_sigterm_lets_runs_finish(tmp_path: Path) -> None:
+    """A process that gets SIGTERM lets its run finish and exits with 0.
+
+    Its client finds the end of the run at the next process.
+    """
     process = ServerProcess(tmp_path, "serve", "player:app", apps=player.HERE)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -265,7 +279,8 @@ async def test_a_process_that_is_asked_to_stop_lets_its_run_finish_and_ends_with
         process.stop()
 
 
-async def test_real_sockets_are_refused_while_a_run_goes_on() -> None:
+async def test_drain_closes_the_port() -> None:
+    """A client that connects during a drain is refused by the system, while a run still goes on."""
     done = trio.Event()
 
     async def waits(run: Run) -> None:

@@ -69,9 +69,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "args", "code"), REFUSED, ids=str)
-async def test_what_cannot_be_done_is_refused_by_its_code_and_leaves_nothing(
+async def test_refusal_has_its_code(
     name: str, args: dict[str, Any], code: str, autojump_clock: trio.testing.MockClock
 ) -> None:
+    """A command that cannot be done is refused with its code, and leaves no event."""
     app = house(nothing, order, max_event_bytes=200)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         assert error(await one.command("1", name, **args)) == code
@@ -79,7 +80,8 @@ async def test_what_cannot_be_done_is_refused_by_its_code_and_leaves_nothing(
         assert [event["type"] for event in await one.until(1)] == ["user_message"]
 
 
-async def test_a_name_that_is_long_is_told_in_part_and_says_so(autojump_clock: trio.testing.MockClock) -> None:
+async def test_long_name_is_cut_in_the_message(autojump_clock: trio.testing.MockClock) -> None:
+    """A long name is cut in the message of a refusal, and the message shows that."""
     async with house(nothing).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         for length, shown in ((100, "x" * 100), (101, "x" * 100 + "…")):
             reply = await one.command(f"{length}", "x" * length)
@@ -92,9 +94,8 @@ async def test_a_name_that_is_long_is_told_in_part_and_says_so(autojump_clock: t
 
 
 @pytest.mark.parametrize("by", ["run_id", "command_id"])
-async def test_a_cancel_ends_the_run_it_names_and_says_whether_there_was_one(
-    by: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_cancel_ends_the_named_run(by: str, autojump_clock: trio.testing.MockClock) -> None:
+    """A cancel ends the run that it names, and its reply says whether there was one."""
     async with house(waits).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         runs = {id_: await one.start(id_, "waits") for id_ in ("first", "second")}
         name = {by: runs["first"] if by == "run_id" else "first"}
@@ -107,9 +108,8 @@ async def test_a_cancel_ends_the_run_it_names_and_says_whether_there_was_one(
 
 
 @pytest.mark.parametrize("when", ["running", "waiting"])
-async def test_a_start_that_is_cancelled_before_its_turn_is_answered_so_and_makes_no_event(
-    when: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_cancelled_queued_start_makes_no_event(when: str, autojump_clock: trio.testing.MockClock) -> None:
+    """A start that is cancelled before its turn gets a reply with ``cancelled``, and makes no event."""
     async with (
         house(waits, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -132,10 +132,10 @@ async def test_a_start_that_is_cancelled_before_its_turn_is_answered_so_and_make
 # Limits
 
 
-async def test_so_many_runs_of_a_user_go_on_so_many_wait_and_the_next_is_refused(
+async def test_runs_of_a_user_are_limited(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Over all sessions of the user; another user has places of their own."""
+    """A user's starts beyond ``runs_per_user`` wait, and beyond the queue are refused, over all its sessions."""
     app = house(waits, runs_per_user=2, queued_runs_per_user=2)
     async with (
         app.running(port=0) as server,
@@ -160,9 +160,10 @@ async def test_so_many_runs_of_a_user_go_on_so_many_wait_and_the_next_is_refused
 
 
 @pytest.mark.parametrize(("own", "seconds"), [(None, 9), (3, 3), (15, 15)])
-async def test_a_run_that_takes_longer_than_it_may_ends_as_timeout(
+async def test_late_run_ends_as_timeout(
     own: float | None, seconds: float, autojump_clock: trio.testing.MockClock
 ) -> None:
+    """A run that takes longer than its limit ends with the status ``timeout``."""
     app = house(run_seconds=9)
     app.agent(name="waits", timeout=own)(waits)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
@@ -171,7 +172,8 @@ async def test_a_run_that_takes_longer_than_it_may_ends_as_timeout(
         assert completed["data"]["error"]["code"] == "timeout"
 
 
-async def test_a_run_that_ends_just_in_time_is_ok(autojump_clock: trio.testing.MockClock) -> None:
+async def test_run_just_in_time_is_ok(autojump_clock: trio.testing.MockClock) -> None:
+    """A run that ends just before its limit ends with the status ``ok``."""
     async with (
         house(waits, run_seconds=20.001).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -183,9 +185,8 @@ async def test_a_run_that_ends_just_in_time_is_ok(autojump_clock: trio.testing.M
 
 
 @pytest.mark.parametrize("value", ["red", "", 0, False, None, [], {"a": [1]}], ids=repr)
-async def test_an_answer_reaches_the_agent_and_every_tab_with_who_gave_it(
-    value: object, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_answer_reaches_agent_and_tabs(value: object, autojump_clock: trio.testing.MockClock) -> None:
+    """An answer reaches the agent, and every tab sees it with the connection that gave it."""
     async with (
         house(asks).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -202,7 +203,8 @@ async def test_an_answer_reaches_the_agent_and_every_tab_with_who_gave_it(
         in_order(one.events())
 
 
-async def test_the_first_answer_counts_and_others_are_refused(autojump_clock: trio.testing.MockClock) -> None:
+async def test_first_answer_counts(autojump_clock: trio.testing.MockClock) -> None:
+    """The first answer to a question counts; others are refused."""
     async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
         ids = await question(one)
@@ -217,7 +219,8 @@ async def test_the_first_answer_counts_and_others_are_refused(autojump_clock: tr
         assert len(of_type(one.events(), "input_received")) == 1
 
 
-async def test_a_question_that_nobody_answers_in_time_is_withdrawn(autojump_clock: trio.testing.MockClock) -> None:
+async def test_unanswered_question_is_withdrawn(autojump_clock: trio.testing.MockClock) -> None:
+    """A question without an answer in time is withdrawn."""
     async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
         late = await question(one)
@@ -229,9 +232,10 @@ async def test_a_question_that_nobody_answers_in_time_is_withdrawn(autojump_cloc
         assert (await one.completed(run_id))["data"]["result"] == "in time"
 
 
-async def test_a_question_outlives_its_tab_and_is_answered_from_another(
+async def test_question_outlives_its_tab(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """A question stays open when its tab leaves, and can be answered from another."""
     async with house(asks, run_seconds=10_000).running(port=0) as server:
         async with greeted_in_memory(server, token="ann") as one:
             run_id = await one.start("1", "asks")
@@ -245,7 +249,9 @@ async def test_a_question_outlives_its_tab_and_is_answered_from_another(
 # Signals
 
 
-async def test_a_signal_reaches_who_is_there_and_is_no_event(autojump_clock: trio.testing.MockClock) -> None:
+async def test_signal_is_no_event(autojump_clock: trio.testing.MockClock) -> None:
+    """A signal reaches the connected clients, and is not in the log."""
+
     async def signals(run: Run) -> None:
         run.signal("progress", {"percent": 50})
         await run.output("half")

@@ -53,10 +53,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
     return connections
 
 
-async def test_a_start_that_waited_for_its_turn_is_answered_to_a_tab_that_has_left(
+async def test_reply_to_an_ended_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The run goes on for the tabs that stay, and nothing of the server is restarted."""
+    """A reply to a tab that has left has no effect: the run goes on for the other tabs, and nothing is restarted."""
     async with house(patient, runs_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server, token="alice") as first, greeted_in_memory(server, token="bob") as other:
             await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 2})
@@ -74,9 +74,10 @@ async def test_a_start_that_waited_for_its_turn_is_answered_to_a_tab_that_has_le
 
 
 @pytest.mark.parametrize("left", ["by itself", "sent away"])
-async def test_nothing_that_is_called_of_an_ended_connection_has_an_effect(
+async def test_ended_connection_ignores_calls(
     autojump_clock: trio.testing.MockClock, made: list[Connection], left: str
 ) -> None:
+    """A call of an ended connection has no effect, whichever method it is."""
     async with house(patient).running(port=0) as server:
         async with greeted_in_memory(server, token="alice"):
             if left == "sent away":
@@ -119,13 +120,14 @@ PARTS = {
 
 @pytest.mark.parametrize("method", PARTS)
 @pytest.mark.parametrize("error", [ValueError(), SystemExit(), RecursionError()])
-async def test_a_connection_that_fails_is_closed_with_4006_and_the_others_go_on(
+async def test_failing_connection_ends_alone(
     autojump_clock: trio.testing.MockClock,
     made: list[Connection],
     monkeypatch: pytest.MonkeyPatch,
     method: str,
     error: BaseException,
 ) -> None:
+    """A connection whose code raises is closed with 4006, and the others go on."""
     inner: Any = getattr(PARTS[method], method)
 
     def fail(self: Any, *args: Any) -> Any:
@@ -149,8 +151,8 @@ async def test_a_connection_that_fails_is_closed_with_4006_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("left", ["by itself", "sent away", "lost", "before its hello", "over a socket"])
-async def test_a_connection_that_ended_is_freed_without_a_collector(made: list[Connection], left: str) -> None:
-    """Its cursor and its attachment too, while session, endpoint and server live on."""
+async def test_ended_connection_is_freed(made: list[Connection], left: str) -> None:
+    """An ended connection is freed without the garbage collector, while session and server live on."""
     async with house(patient).running(port=0) as server:
         gc.collect()
         gc.disable()
@@ -164,8 +166,8 @@ async def test_a_connection_that_ended_is_freed_without_a_collector(made: list[C
             gc.enable()
 
 
-async def test_a_start_that_waits_for_its_turn_keeps_no_connection_that_asked_for_it(made: list[Connection]) -> None:
-    """However often a client comes back and sends the start again: only the answer to it is owed."""
+async def test_queued_start_keeps_no_connection(made: list[Connection]) -> None:
+    """A start that waits for its turn does not keep the ended connections that sent it."""
     async with house(patient, runs_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server, token="alice") as first:
             await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 1_000})

@@ -23,8 +23,8 @@ async def answer_pings(one: Client) -> None:
 
 
 @pytest.mark.parametrize("seconds", [2.0, 5.0])
-async def test_a_silent_connection_gives_way_after_its_time(autojump_clock: MockClock, seconds: float) -> None:
-    """It is pinged at once and closed with 4002; one that says anything stays; the new one is welcomed."""
+async def test_silent_connection_gives_way(autojump_clock: MockClock, seconds: float) -> None:
+    """A silent connection is pinged at once and closed with 4002 after its time; the new one is welcomed."""
     app = greenroom(max_connections_per_user=2, give_way_seconds=seconds)
     async with app.running(port=0) as server:
         async with (
@@ -45,6 +45,7 @@ async def test_a_silent_connection_gives_way_after_its_time(autojump_clock: Mock
 
 
 async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
+    """A connection that sends any frame in time does not give way."""
     async with greenroom(max_connections_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server) as old, memory_client(server) as new:
             began = trio.current_time()
@@ -57,7 +58,7 @@ async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
 
 
 async def test_tabs_that_change_network_all_come_back() -> None:
-    """Over real sockets: twenty half-open connections of a user make room for twenty clients that come at once."""
+    """Over real sockets, twenty half-open connections of a user make room for twenty clients that come at once."""
     tabs = 20
     app = greenroom(max_connections_per_user=tabs + 12, give_way_seconds=0.2)
     async with app.running(port=0) as server, AsyncExitStack() as stack:
@@ -70,7 +71,8 @@ async def test_tabs_that_change_network_all_come_back() -> None:
         assert (statistics.gave_way, statistics.refused) == (tabs, 0)
 
 
-async def test_a_connection_that_leaves_while_it_waits_costs_nobody_a_place() -> None:
+async def test_leaving_connection_takes_no_place() -> None:
+    """A connection that leaves while it waits for a place takes no place from the others."""
     async with greenroom(max_connections_per_user=1, give_way_seconds=0.2).running(port=0) as server:
         async with greeted(server) as old:
             async with client(server) as left:

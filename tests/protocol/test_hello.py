@@ -106,7 +106,8 @@ BAD_AFTER_HELLO = {
 }
 
 
-async def test_what_is_no_frame_gets_4500_and_is_not_to_come_back() -> None:
+async def test_bad_frame_gets_4500() -> None:
+    """A first message that is not a valid frame gets 4500, without a time to come back."""
     async with greenroom().running(port=0) as server:
         for name, message in BAD_AT_ONCE.items():
             ended = await end_of(server, message)
@@ -129,7 +130,8 @@ ACCEPTED = {
 }
 
 
-async def test_what_is_a_hello_gets_a_welcome() -> None:
+async def test_valid_hello_is_welcomed() -> None:
+    """Every form of a valid hello gets a welcome."""
     async with greenroom().running(port=0) as server:
         for name, message in ACCEPTED.items():
             async with client(server) as one:
@@ -137,7 +139,8 @@ async def test_what_is_a_hello_gets_a_welcome() -> None:
                 assert (await one.receive())["type"] == "welcome", name
 
 
-async def test_after_hello_64_deep_and_unknown_fields_pass() -> None:
+async def test_depth_64_and_unknown_fields_pass() -> None:
+    """After the hello, frames with unknown fields and with a depth of 64 are accepted."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         await one.text(nested(64))
         assert (await one.receive("reply"))["error"]["code"] == "unknown_command"
@@ -146,21 +149,24 @@ async def test_after_hello_64_deep_and_unknown_fields_pass() -> None:
         await one.say("alive")
 
 
-async def test_a_binary_message_gets_1003() -> None:
+async def test_binary_message_gets_1003() -> None:
+    """A binary message gets 1003."""
     async with greenroom().running(port=0) as server:
         for messages in ([hello().encode()], [hello(), b"\x00"]):
             ended = await end_of(server, *messages)
             assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (1003, False)
 
 
-async def test_no_hello_in_time_gets_4503(autojump_clock: MockClock) -> None:
+async def test_missing_hello_gets_4503(autojump_clock: MockClock) -> None:
+    """A client that says no hello in time gets 4503."""
     async with greenroom().running(port=0) as server, memory_client(server) as one:
         began = trio.current_time()
         ended = await one.ended()
         assert (ended.code, ended.goodbye is not None, round(trio.current_time() - began)) == (4503, True, 10)
 
 
-async def test_a_hello_at_the_last_moment_is_in_time(autojump_clock: MockClock) -> None:
+async def test_late_hello_is_in_time(autojump_clock: MockClock) -> None:
+    """A hello just before its limit is welcomed."""
     async with greenroom().running(port=0) as server, memory_client(server) as one:
         await trio.sleep(9.9)
         await one.hello()
@@ -170,7 +176,8 @@ async def test_a_hello_at_the_last_moment_is_in_time(autojump_clock: MockClock) 
     ("token", "code", "comes_back"),
     [(None, 4501, False), ("expired", 4004, True), ("forbidden", 4502, False), ("broken", 4006, True)],
 )
-async def test_a_token_that_is_refused_says_why_by_its_code(token: str | None, code: int, comes_back: bool) -> None:
+async def test_refused_token_has_its_code(token: str | None, code: int, comes_back: bool) -> None:
+    """Each reason to refuse a token has its own close code."""
     async with greenroom(auth=by_name).running(port=0) as server:
         ended = await end_of(server, hello(token=token))
         assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (code, comes_back)
@@ -178,7 +185,9 @@ async def test_a_token_that_is_refused_says_why_by_its_code(token: str | None, c
         await settled(server)
 
 
-async def test_auth_that_gives_no_user_is_an_internal_error_of_that_connection() -> None:
+async def test_auth_without_user_gets_4006() -> None:
+    """An auth function that returns no user closes its connection with an internal error."""
+
     async def wrong(_: Credentials) -> Any:
         return "alice"
 
@@ -187,7 +196,8 @@ async def test_auth_that_gives_no_user_is_an_internal_error_of_that_connection()
         assert (ended.code, ended.goodbye is not None) == (4006, True)
 
 
-async def test_auth_sees_the_token_the_session_the_headers_and_the_address() -> None:
+async def test_auth_gets_credentials() -> None:
+    """The auth function gets the token, the session, the headers and the address."""
     seen: list[Credentials] = []
 
     async def note(credentials: Credentials) -> User:
@@ -202,7 +212,8 @@ async def test_auth_sees_the_token_the_session_the_headers_and_the_address() -> 
     assert "t'" not in repr(only)
 
 
-async def test_a_signed_token_is_good_until_it_expires() -> None:
+async def test_signed_token_is_accepted() -> None:
+    """A signed token is accepted until it expires."""
     auth = TokenAuth(KEY)
     async with greenroom(auth=auth).running(port=0) as server:
         async with greeted(server, token=auth.issue("alice", 60)) as one:
@@ -212,9 +223,11 @@ async def test_a_signed_token_is_good_until_it_expires() -> None:
         assert (await end_of(server, hello(token=TokenAuth(KEY + "!").issue("alice", 60)))).code == 4501
 
 
-async def test_a_token_that_expires_later_ends_the_connection_with_4004(
+async def test_expiring_token_ends_with_4004(
     autojump_clock: MockClock,
 ) -> None:
+    """A connection ends with 4004 when its token expires."""
+
     async def for_a_minute(_: Credentials) -> User:
         return User("alice", time.time() + 60)
 
@@ -235,6 +248,7 @@ async def keep_alive(one: Any) -> None:
 
 
 async def test_welcome_has_exactly_its_fields() -> None:
+    """A welcome has the fields of the protocol, and no others."""
     names = {"type", "session", "connection", "epoch", "oldest", "latest", "recovered", "ping_ms"}
     names |= {"max_frame_bytes", "command_memory_ms", "runs", "queued", "typing"}
     async with greenroom().running(port=0) as server, greeted(server) as one, greeted(server) as two:
@@ -248,13 +262,14 @@ async def test_welcome_has_exactly_its_fields() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "ms"), [(0, 0), (1.9999, 1999), (math.inf, 2**53 - 1)])
-async def test_welcome_says_how_long_commands_are_remembered(seconds: float, ms: int) -> None:
-    """It is the setting, rounded down, so that no client repeats a command too late."""
+async def test_welcome_has_command_memory(seconds: float, ms: int) -> None:
+    """The welcome has the memory of commands in ms, rounded down: no client repeats a command too late."""
     async with greenroom(command_memory_seconds=seconds).running(port=0) as server, greeted(server) as one:
         assert one.welcome["command_memory_ms"] == ms
 
 
-async def test_welcome_shows_the_open_runs() -> None:
+async def test_welcome_has_open_runs() -> None:
+    """The welcome lists the runs that are open."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "wait")
         started = (await one.until(1))[0]
@@ -266,8 +281,11 @@ async def test_welcome_shows_the_open_runs() -> None:
             assert two.welcome["runs"] == []
 
 
-async def test_what_a_crash_left_open_is_closed_before_anybody_is_welcomed() -> None:
-    """*A page that is shown a run as open, which nobody will ever go on with, spins until the next event comes.*"""
+async def test_crashed_runs_are_closed_before_welcome() -> None:
+    """Runs that a crash left open are closed before a client is welcomed.
+
+    *Else a page would show them as open until the next event.*
+    """
     log = FaultyLog(MemoryLog())
     async with greenroom(log).running(port=0) as server:
         async with greeted(server) as one:
@@ -288,7 +306,8 @@ async def test_what_a_crash_left_open_is_closed_before_anybody_is_welcomed() -> 
             assert (last["run_id"], last["type"], last["data"]["status"]) == (run_id, "agent_completed", "interrupted")
 
 
-async def test_welcome_says_of_an_open_run_the_very_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_open_run_has_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An open run in the welcome has the ``ts`` of its ``agent_started``."""
     seconds = itertools.count(int(time.time()))
     monkeypatch.setattr("actors.streams._stream.time_ns", lambda: next(seconds) * 1_000_000_000)
     async with greenroom().running(port=0) as server, greeted(server) as one:
@@ -298,7 +317,8 @@ async def test_welcome_says_of_an_open_run_the_very_ts_of_its_start(monkeypatch:
             assert [run["started"] for run in two.welcome["runs"]] == [started["ts"]]
 
 
-async def test_resume_of_the_epoch_recovers_exactly_what_is_above_its_seq() -> None:
+async def test_resume_recovers_events_above_its_seq() -> None:
+    """A resume in the same epoch recovers exactly the events above its seq."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c", "d")
         epoch = one.welcome["epoch"]
@@ -315,9 +335,8 @@ async def test_resume_of_the_epoch_recovers_exactly_what_is_above_its_seq() -> N
     ("epoch", "seq", "reset"),
     [(None, 99, "ahead"), ("another", 3, "epoch_changed"), ("another", 99, "epoch_changed"), (None, 1, "trimmed")],
 )
-async def test_a_position_that_cannot_be_recovered_resets_or_is_refused_if_strict(
-    epoch: str | None, seq: int, reset: str
-) -> None:
+async def test_unrecoverable_position_resets(epoch: str | None, seq: int, reset: str) -> None:
+    """A position that cannot be recovered gets a reset; with ``strict`` the connection is closed."""
     async with greenroom(retain_events=3).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c", "d", "e")
         resume = {"epoch": epoch or one.welcome["epoch"], "seq": seq}
@@ -331,7 +350,8 @@ async def test_a_position_that_cannot_be_recovered_resets_or_is_refused_if_stric
             assert "reset" not in fresh.welcome
 
 
-async def test_resume_at_latest_recovers_when_everything_was_trimmed(tmp_path: Path) -> None:
+async def test_resume_at_latest_of_trimmed_log(tmp_path: Path) -> None:
+    """A resume at the latest seq is recovered, even if all events were trimmed."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with greenroom(log).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
@@ -349,7 +369,8 @@ async def test_resume_at_latest_recovers_when_everything_was_trimmed(tmp_path: P
             assert [event["seq"] for event in await two.until(4)] == [4]
 
 
-async def test_from_latest_skips_what_was_and_from_oldest_does_not() -> None:
+async def test_from_latest_skips_old_events() -> None:
+    """A client that begins at the latest gets no old events; one that begins at the oldest gets all."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         await one.say("a", "b")
         async with greeted(server, **{"from": "latest"}) as late, greeted(server) as early:
@@ -359,7 +380,8 @@ async def test_from_latest_skips_what_was_and_from_oldest_does_not() -> None:
             assert [event["seq"] for event in await early.until(3)] == [1, 2, 3]
 
 
-async def test_a_log_without_an_event_has_an_epoch_and_can_be_resumed(tmp_path: Path) -> None:
+async def test_empty_log_can_be_resumed(tmp_path: Path) -> None:
+    """A log without events has an epoch and can be resumed."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with greenroom(log).running(port=0) as server, greeted(server) as one:
         epoch = one.welcome["epoch"]
@@ -368,7 +390,8 @@ async def test_a_log_without_an_event_has_an_epoch_and_can_be_resumed(tmp_path: 
             assert one.welcome["recovered"] is True
 
 
-async def test_no_client_sees_anything_of_another_user_with_the_same_session_name() -> None:
+async def test_no_client_sees_anything_of_another_user() -> None:
+    """Two users with sessions of one name see nothing of each other."""
     async with greenroom(auth=by_name).running(port=0) as server:
         async with greeted(server, token="alice") as alice, greeted(server, token="bob") as bob:
             assert alice.welcome["epoch"] != bob.welcome["epoch"]

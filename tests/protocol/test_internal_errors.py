@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import pytest
 
 
-async def test_an_internal_reply_is_a_reference_that_the_log_has_and_nothing_else(
+async def test_internal_error_is_a_reference(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """A reply about an internal error has only a reference, and the server's log has the same."""
     log = FaultyLog(MemoryLog())
     async with greenroom(log).running(port=0) as server, greeted(server) as one:
         log.fail("append")

@@ -21,7 +21,8 @@ COMMANDS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("where", COMMANDS)
-async def test_a_lone_surrogate_in_a_command_is_bad_args_and_the_connection_lives(where: str) -> None:
+async def test_lone_surrogate_in_a_command(where: str) -> None:
+    """A lone surrogate in a command is refused as ``bad_args``, and the connection stays open."""
     name, args = COMMANDS[where]
     async with greenroom().running(port=0) as server, greeted(server) as one:
         reply = await one.command("c1", name, **args)
@@ -29,7 +30,8 @@ async def test_a_lone_surrogate_in_a_command_is_bad_args_and_the_connection_live
         assert await one.command("c1", name, **args) == {**reply, "duplicate": True}
 
 
-async def test_a_lone_surrogate_in_an_answer_is_bad_args_and_the_question_still_waits() -> None:
+async def test_lone_surrogate_in_an_answer() -> None:
+    """A lone surrogate in an answer is refused as ``bad_args``, and the question still waits."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("s", "ask")
         call_id = (await one.until(2))[-1]["call_id"]

@@ -45,7 +45,8 @@ async def end_after(server: Server, data: bytes, *, greeted: bool) -> Ended:
 
 
 @pytest.mark.parametrize("greeted", [False, True], ids=["before hello", "after hello"])
-async def test_what_is_no_websocket_frame_gets_a_goodbye_and_1002_or_1007(greeted: bool) -> None:
+async def test_bytes_that_are_no_websocket(greeted: bool) -> None:
+    """Bytes that are no WebSocket frame get a goodbye and 1002 or 1007."""
     async with greenroom().running(port=0) as server:
         for name, (data, code) in NO_FRAMES.items():
             ended = await end_after(server, data, greeted=greeted)
@@ -54,7 +55,8 @@ async def test_what_is_no_websocket_frame_gets_a_goodbye_and_1002_or_1007(greete
         await settled(server)
 
 
-async def test_a_close_that_the_client_starts_is_echoed_without_a_goodbye() -> None:
+async def test_close_of_the_client_is_echoed() -> None:
+    """A close by the client is echoed without a goodbye."""
     async with greenroom().running(port=0) as server:
         for code in (1000, 1001, 1002, 1007, 1009, 4500):
             data = b"\x88\x84" + MASK + code.to_bytes(2, "big") + b"me"

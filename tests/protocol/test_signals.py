@@ -25,7 +25,9 @@ def house(agent: Callable[[Run], Awaitable[None]]) -> Greenroom:
 VALUES: list[object] = [{"step": 1}, 0.5, "half", [1, None], True, None]
 
 
-async def test_a_signal_carries_any_json_value() -> None:
+async def test_signal_carries_any_json_value() -> None:
+    """A signal of an agent carries any JSON value."""
+
     async def agent(run: Run) -> None:
         for value in VALUES:
             run.signal("progress", value)
@@ -40,7 +42,8 @@ async def test_a_signal_carries_any_json_value() -> None:
         ]
 
 
-async def test_a_name_with_a_lone_surrogate_is_refused_whether_or_not_anybody_is_attached() -> None:
+async def test_signal_name_with_lone_surrogate() -> None:
+    """A signal name with a lone surrogate is refused, with a client attached or without."""
     refused: list[str] = []
 
     async def agent(run: Run) -> None:
@@ -56,7 +59,9 @@ async def test_a_name_with_a_lone_surrogate_is_refused_whether_or_not_anybody_is
     assert len(refused) == 2
 
 
-async def test_signals_that_only_are_named_typing_are_dropped_as_any_others_are() -> None:
+async def test_agent_signals_named_typing() -> None:
+    """Signals that an agent names ``typing`` are dropped like any other signals."""
+
     async def agent(run: Run) -> None:
         for number in range(100):
             run.signal("typing", number)

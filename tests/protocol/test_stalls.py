@@ -60,7 +60,8 @@ async def world(clock: MockClock, auth: Any = None, **settings: Any) -> AsyncIte
         yield here
 
 
-async def test_a_hello_that_waited_to_be_read_is_in_time(mock_clock: MockClock) -> None:
+async def test_hello_during_stall_is_in_time(mock_clock: MockClock) -> None:
+    """A hello that came while the loop stood still is in time."""
     async with world(mock_clock) as here, memory_client(here.server) as one:
         await trio.testing.wait_all_tasks_blocked()
         await here.go_on(9)
@@ -68,7 +69,8 @@ async def test_a_hello_that_waited_to_be_read_is_in_time(mock_clock: MockClock) 
         await one.hello()
 
 
-async def test_an_upgrade_that_waited_to_be_read_is_in_time(mock_clock: MockClock) -> None:
+async def test_upgrade_during_stall_is_in_time(mock_clock: MockClock) -> None:
+    """An upgrade request has its whole time after a stall, and no more."""
     async with world(mock_clock) as here, trio.open_nursery() as nursery:
         ours, theirs = trio.testing.memory_stream_pair()
         nursery.start_soon(here.server.endpoint.serve, theirs)
@@ -79,7 +81,8 @@ async def test_an_upgrade_that_waited_to_be_read_is_in_time(mock_clock: MockCloc
         assert not await ours.receive_some()
 
 
-async def test_auth_that_waited_for_the_loop_is_not_late(mock_clock: MockClock) -> None:
+async def test_auth_during_stall_is_in_time(mock_clock: MockClock) -> None:
+    """An auth function that waited for the loop is not late."""
     asked, answer = trio.Event(), trio.Event()
 
     async def slow(_: Credentials) -> User:
@@ -95,8 +98,8 @@ async def test_auth_that_waited_for_the_loop_is_not_late(mock_clock: MockClock) 
         assert (await one.receive())["type"] == "welcome"
 
 
-async def test_a_client_that_could_not_be_pinged_is_pinged_and_not_closed(mock_clock: MockClock) -> None:
-    """It has its whole time for an answer then; one that goes on to be silent is closed."""
+async def test_client_is_pinged_after_stall(mock_clock: MockClock) -> None:
+    """After a stall a client is pinged and has its whole time to answer; if it stays silent, it is closed."""
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         await here.go_on(24)
         await here.block(STALL)
@@ -108,7 +111,8 @@ async def test_a_client_that_could_not_be_pinged_is_pinged_and_not_closed(mock_c
         assert (await one.ended()).code == 4002
 
 
-async def test_many_stalls_together_judge_nobody_either(mock_clock: MockClock) -> None:
+async def test_many_stalls_close_no_client(mock_clock: MockClock) -> None:
+    """Many short stalls, which together are longer than a limit, close no client."""
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         for _ in range(20):
             await here.block(3)
@@ -116,7 +120,8 @@ async def test_many_stalls_together_judge_nobody_either(mock_clock: MockClock) -
         await one.say("still here")
 
 
-async def test_what_a_client_sent_meanwhile_at_its_rate_is_no_flood(mock_clock: MockClock) -> None:
+async def test_commands_during_stall_are_no_flood(mock_clock: MockClock) -> None:
+    """Commands that a client sent at its rate during a stall are accepted all at once."""
     async with world(mock_clock, commands_per_second=2, commands_burst=4) as here:
         async with greeted_in_memory(here.server) as one:
             await one.say("before")
@@ -128,7 +133,8 @@ async def test_what_a_client_sent_meanwhile_at_its_rate_is_no_flood(mock_clock: 
                 assert (await one.receive("reply"))["ok"]
 
 
-async def test_typing_is_not_over_before_it_could_be_renewed(mock_clock: MockClock) -> None:
+async def test_typing_outlives_stall(mock_clock: MockClock) -> None:
+    """The typing of a user does not end by a stall, in which it could not be renewed."""
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         await one.send("typing", active=True)
         assert (await one.receive("signal"))["data"]["active"] is True
@@ -139,7 +145,8 @@ async def test_typing_is_not_over_before_it_could_be_renewed(mock_clock: MockClo
         assert (await one.receive("signal"))["data"]["active"] is False
 
 
-async def test_silent_ones_do_not_give_way_for_what_could_not_be_read(mock_clock: MockClock) -> None:
+async def test_no_connection_gives_way_by_stall(mock_clock: MockClock) -> None:
+    """A connection does not give way if its answer could not be read because of a stall."""
     async with world(mock_clock, max_connections_per_user=1) as here:
         async with greeted_in_memory(here.server) as old, memory_client(here.server) as new:
             await new.send("hello", session="s1")
@@ -149,8 +156,8 @@ async def test_silent_ones_do_not_give_way_for_what_could_not_be_read(mock_clock
             assert (await new.ended()).code == 4504
 
 
-async def test_a_token_expires_all_the_same(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the user's right that ends then, however slow the server was."""
+async def test_token_expires_during_stall(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token expires during a stall: the user's right ends then, however slow the server is."""
     monkeypatch.setattr("time.time", lambda: 1e9)
 
     async def for_a_minute(_: Credentials) -> User:
@@ -171,8 +178,8 @@ class Watched(WriteBuffer):
         self.stuck.set()
 
 
-async def test_a_slow_client_has_its_time_without_the_stall(mock_clock: MockClock) -> None:
-    """What it takes while the loop stands still cannot be seen: it is stuck only after its time in a loop that runs."""
+async def test_stall_is_not_slow_time(mock_clock: MockClock) -> None:
+    """A client is stuck only after ``slow_seconds`` in a loop that runs: a stall does not count."""
     stuck = trio.Event()
     ours, _ = trio.testing.lockstep_stream_pair()
     async with world(mock_clock) as here, trio.open_nursery() as nursery:

@@ -212,6 +212,7 @@ async def test_a_start_from_the_servers_own_code_is_seen_and_can_be_cancelled(
 
 
 async def test_starts_that_begin_at_once_send_no_signal(autojump_clock: trio.testing.MockClock) -> None:
+    """A start that begins at once sends no ``queued`` signal."""
     async with house(lasts).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.completed(await one.start("a", "lasts", 1))
         assert shown(one) == []

@@ -28,23 +28,24 @@ async def refused(server: Any, path: str = "", **options: Any) -> tuple[int, str
         (None, None),
     ],
 )
-async def test_the_first_subprotocol_that_is_served_is_echoed_and_none_without_an_offer(
-    offered: list[str] | None, echoed: str | None
-) -> None:
+async def test_first_served_subprotocol_is_echoed(offered: list[str] | None, echoed: str | None) -> None:
+    """The first offered subprotocol that is served is echoed; without an offer there is none."""
     async with greenroom().running(port=0) as server, client(server, subprotocols=offered) as one:
         assert isinstance(one.socket, ClientConnection)
         assert one.socket.subprotocol == echoed
         await one.hello()
 
 
-async def test_only_unknown_subprotocols_get_400_with_those_served() -> None:
+async def test_unknown_subprotocols_get_400() -> None:
+    """An offer of unknown subprotocols only gets 400, with the served ones in the body."""
     async with greenroom().running(port=0) as server:
         status, body = await refused(server, subprotocols=["mqtt", "greenroom.v2"])
         assert (status, "greenroom.v1" in body) == (400, True)
 
 
 @pytest.mark.parametrize("path", ["chat", "greenroom.v1", "%2f", "/", "/[", "?/../x/"])
-async def test_any_path_but_the_root_gets_404(path: str) -> None:
+async def test_other_paths_get_404(path: str) -> None:
+    """A path other than the root gets 404."""
     async with greenroom().running(port=0) as server:
         if path.startswith("?"):
             async with client(server, path) as one:
@@ -69,7 +70,8 @@ async def test_any_path_but_the_root_gets_404(path: str) -> None:
         ("forgotten.example", False),
     ],
 )
-async def test_an_origin_that_is_not_allowed_gets_403_before_the_upgrade(origin: str | None, passes: bool) -> None:
+async def test_foreign_origin_gets_403(origin: str | None, passes: bool) -> None:
+    """An origin that is not allowed gets 403 instead of an upgrade."""
     app = greenroom(allowed_origins=["https://app.example", "https://forgotten.example:x"])
     async with app.running(port=0) as server:
         if passes:
@@ -79,12 +81,14 @@ async def test_an_origin_that_is_not_allowed_gets_403_before_the_upgrade(origin:
             assert (await refused(server, origin=origin))[0] == 403
 
 
-async def test_a_setting_without_its_scheme_lets_no_sandboxed_page_in() -> None:
+async def test_origin_setting_without_scheme() -> None:
+    """A setting without a scheme allows no sandboxed page, whose origin is ``null``."""
     async with greenroom(allowed_origins="app.example").running(port=0) as server:
         assert (await refused(server, origin="null"))[0] == 403
 
 
-async def test_own_pages_are_allowed_by_default_and_no_others() -> None:
+async def test_own_pages_are_allowed_by_default() -> None:
+    """Without a setting, the pages that the server serves may connect, and no others."""
     async with greenroom().running(port=0, origins=("http://127.0.0.1:8766",)) as server:
         async with client(server, origin="http://127.0.0.1:8766") as one:
             await one.hello()
@@ -97,7 +101,8 @@ def limited(limit: str) -> Any:
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
-async def test_one_connection_too_many_gets_503_and_there_is_room_again_when_one_goes(limit: str) -> None:
+async def test_one_connection_too_many_gets_503(limit: str) -> None:
+    """A connection over the limit gets 503; when one has gone, there is room again."""
     async with limited(limit).running(port=0) as server:
         async with greeted(server) as one, greeted(server) as two:
             assert (await refused(server))[0] == 503
@@ -109,7 +114,8 @@ async def test_one_connection_too_many_gets_503_and_there_is_room_again_when_one
             assert server.endpoint.statistics().connections == 1
 
 
-async def test_one_connection_too_many_of_a_user_gets_4504_and_others_none_the_wiser() -> None:
+async def test_one_connection_too_many_of_a_user_gets_4504() -> None:
+    """A connection over a user's limit gets 4504; other users are not affected."""
     async with greenroom(auth=by_name, max_connections_per_user=1).running(port=0) as server:
         async with greeted(server, token="alice") as first, greeted(server, token="bob"):
             async with client(server) as second:
@@ -146,7 +152,8 @@ async def request(server: Any, *lines: str) -> bytes:
         ("GET / HTTP/1.1", "Upgrade: h2c", "Connection: Upgrade", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13"),
     ],
 )
-async def test_a_request_that_is_no_upgrade_gets_an_http_error_at_once(lines: tuple[str, ...]) -> None:
+async def test_plain_request_gets_an_http_error(lines: tuple[str, ...]) -> None:
+    """An HTTP request that asks for no upgrade gets an error at once."""
     async with greenroom().running(port=0) as server:
         assert (await request(server, *lines)).startswith(b"HTTP/1.1 400")
         await settled(server)

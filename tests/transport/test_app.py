@@ -26,7 +26,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "said"), WRONG)
-def test_what_no_server_can_be_made_of_is_refused_by_name(arguments: dict[str, Any], said: str) -> None:
+def test_wrong_arguments_are_named(arguments: dict[str, Any], said: str) -> None:
+    """An argument that no server can be made of is refused by its name."""
     with pytest.raises(ConfigError, match=f"^{said}"):
         Greenroom(**{"log": "memory:", **arguments})
 
@@ -53,7 +54,8 @@ NO_AGENTS = [
 
 
 @pytest.mark.parametrize(("function", "arguments", "said"), NO_AGENTS)
-def test_what_cannot_be_an_agent_is_refused_by_name(function: Any, arguments: dict[str, Any], said: str) -> None:
+def test_wrong_agents_are_named(function: Any, arguments: dict[str, Any], said: str) -> None:
+    """A function that cannot be an agent is refused by its name."""
     app = Greenroom(log="memory:")
     assert app.agent(name="taken")(agent) is agent
     with pytest.raises(ConfigError, match=f"^{said}"):
@@ -63,6 +65,7 @@ def test_what_cannot_be_an_agent_is_refused_by_name(function: Any, arguments: di
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid", ""])  # noqa: S104 - refused
 async def test_without_auth_only_loopback_is_served(host: str) -> None:
+    """Without ``auth`` a server listens on loopback addresses only."""
     app = Greenroom(log="memory:")
     with pytest.raises(ConfigError, match="auth is required to listen on"):
         async with app.running(host=host, port=0):
@@ -92,9 +95,8 @@ REDACTED = [
 
 
 @pytest.mark.parametrize(("arguments", "left_out"), REDACTED)
-async def test_keys_are_left_out_in_any_case_at_any_depth_and_as_the_app_says(
-    arguments: dict[str, Any], left_out: list[str]
-) -> None:
+async def test_secret_keys_are_left_out(arguments: dict[str, Any], left_out: list[str]) -> None:
+    """Secret keys are left out of arguments at any depth, in upper and lower case, and as the app configures it."""
     app = Greenroom(**{"log": "memory:", **arguments})
     app.agent(look)
     async with app.running(port=0) as server, greeted(server) as one:

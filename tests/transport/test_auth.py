@@ -40,11 +40,13 @@ def seen(answer: str | None) -> Credentials:
     return Credentials(token=answer, session="s")
 
 
-async def test_a_good_token_shows_its_user_and_until_when() -> None:
+async def test_valid_token_has_user_and_end() -> None:
+    """A valid token gives its user and the time of its end."""
     assert await TokenAuth(KEY)(seen(token())) == User("alice", NEVER)
 
 
-async def test_what_is_issued_is_good_for_the_same_key_and_audience_only() -> None:
+async def test_issued_token_fits_key_and_audience() -> None:
+    """An issued token is valid for the same key and audience only."""
     issued = TokenAuth(KEY, audience="chat").issue("alice", 60)
     user = await TokenAuth(KEY, audience="chat")(seen(issued))
     assert user.id == "alice"
@@ -79,7 +81,8 @@ WRONG: dict[str, str | None] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
-async def test_a_wrong_token_shows_nobody_and_is_not_repeated(wrong: str | None) -> None:
+async def test_wrong_token_is_not_quoted(wrong: str | None) -> None:
+    """A wrong token gives no user, and the refusal does not quote it."""
     with pytest.raises(NotAuthenticated) as caught:
         await TokenAuth(KEY)(seen(wrong))
     assert type(caught.value) is NotAuthenticated  # expired ones are told apart: their clients come back
@@ -87,28 +90,33 @@ async def test_a_wrong_token_shows_nobody_and_is_not_repeated(wrong: str | None)
     str(caught.value).encode()
 
 
-async def test_a_user_may_have_256_characters() -> None:
+async def test_user_may_have_256_characters() -> None:
+    """The name of a user may have 256 characters."""
     assert (await TokenAuth(KEY)(seen(token(sub="x" * 256)))).id == "x" * 256
 
 
-async def test_a_token_that_was_good_once_has_expired() -> None:
+async def test_old_token_has_expired() -> None:
+    """A token that was valid once is refused as expired."""
     with pytest.raises(TokenExpired):
         await TokenAuth(KEY)(seen(token(exp=1)))
 
 
 @pytest.mark.parametrize("wrong", [{"key": OTHER_KEY}, {"sub": ""}, {"aud": "mail"}, {"nbf": NEVER - 1}], ids=str)
-async def test_an_expired_token_with_anything_else_wrong_is_wrong_and_not_expired(wrong: dict[str, Any]) -> None:
+async def test_expired_and_wrong_token_is_wrong(wrong: dict[str, Any]) -> None:
+    """An expired token with another fault is refused for the fault, not as expired."""
     with pytest.raises(NotAuthenticated) as caught:
         await TokenAuth(KEY, audience="chat")(seen(token(**{"exp": 1, "aud": "chat", **wrong})))
     assert type(caught.value) is NotAuthenticated
 
 
-async def test_the_end_of_a_token_is_a_number_and_a_fraction_counts() -> None:
+async def test_token_end_is_a_number() -> None:
+    """The end of a token must be a number, and its fraction counts."""
     soon = int(time.time()) + 1_000.5
     assert await TokenAuth(KEY)(seen(token(exp=soon))) == User("alice", soon)
 
 
-async def test_leeway_is_added_to_the_end_of_a_token() -> None:
+async def test_leeway_is_added_to_the_end() -> None:
+    """The leeway is added to the end of a token."""
     ended = int(time.time()) - 1_000
     assert await TokenAuth(KEY, leeway_seconds=100_000)(seen(token(exp=ended))) == User("alice", ended + 100_000)
     with pytest.raises(TokenExpired):
@@ -119,7 +127,8 @@ AUDIENCES = [("chat", True), (["mail", "chat"], True), ("mail", False), (["mail"
 
 
 @pytest.mark.parametrize(("audience", "good"), AUDIENCES)
-async def test_the_audience_must_be_in_the_token_where_one_is_asked_for(audience: Any, good: bool) -> None:
+async def test_audience_must_be_in_the_token(audience: Any, good: bool) -> None:
+    """If an audience is configured, it must be in the token."""
     credentials = seen(token(aud=audience))
     if good:
         assert (await TokenAuth(KEY, audience="chat")(credentials)).id == "alice"
@@ -128,7 +137,8 @@ async def test_the_audience_must_be_in_the_token_where_one_is_asked_for(audience
             await TokenAuth(KEY, audience="chat")(credentials)
 
 
-async def test_every_algorithm_that_is_listed_is_accepted() -> None:
+async def test_listed_algorithms_are_accepted() -> None:
+    """A token signed by any configured algorithm is accepted."""
     auth = TokenAuth(KEY, algorithms=["HS256", "HS384"])
     for algorithm in ("HS256", "HS384"):
         assert (await auth(seen(token(algorithm=algorithm)))).id == "alice"
@@ -145,17 +155,19 @@ EDWARDS = pair(ed25519.Ed25519PrivateKey.generate())
 
 
 @pytest.mark.parametrize(("algorithm", "keys"), [("ES256", CURVE), ("EdDSA", EDWARDS)])
-async def test_a_public_key_is_enough_to_check_what_the_private_one_signed(
-    algorithm: str, keys: tuple[bytes, bytes]
-) -> None:
+async def test_public_key_checks_signatures(algorithm: str, keys: tuple[bytes, bytes]) -> None:
+    """A public key is enough to check the tokens that its private key signed."""
     private, public = keys
     signed = seen(jwt.encode({"sub": "alice", "exp": NEVER}, private, algorithm))
     for key in (public, public.decode()):
         assert (await TokenAuth(key, algorithms=(algorithm,))(signed)).id == "alice"
 
 
-async def test_an_algorithm_that_the_key_is_not_for_is_not_accepted() -> None:
-    """*The public key, taken for a shared secret, would let anybody sign; a fault would let anybody fill the log.*"""
+async def test_algorithm_must_fit_the_key() -> None:
+    """An algorithm that does not fit the key is not accepted.
+
+    *A public key, taken for a shared secret, would let anyone sign.*
+    """
     auth = TokenAuth(CURVE[1], algorithms=("ES256", "HS256", "EdDSA"))
     for private, algorithm in ((KEY, "HS256"), (EDWARDS[0], "EdDSA")):
         with pytest.raises(NotAuthenticated):
@@ -163,7 +175,8 @@ async def test_an_algorithm_that_the_key_is_not_for_is_not_accepted() -> None:
     assert (await auth(seen(jwt.encode({"sub": "alice", "exp": NEVER}, CURVE[0], "ES256")))).id == "alice"
 
 
-async def test_a_short_key_is_no_warning_for_every_token() -> None:
+async def test_short_key_makes_no_warning() -> None:
+    """A short key makes no warning for each token."""
     auth = TokenAuth("short")
     assert (await auth(seen(auth.issue("alice", 60)))).id == "alice"
 
@@ -185,11 +198,13 @@ async def test_a_short_key_is_no_warning_for_every_token() -> None:
         ("leeway_seconds", {"key": KEY, "leeway_seconds": "10"}),
     ],
 )
-def test_what_no_token_can_be_checked_with_is_refused_by_name(field: str, arguments: dict[str, Any]) -> None:
+def test_wrong_configuration_is_named(field: str, arguments: dict[str, Any]) -> None:
+    """A key, algorithm or leeway that cannot be used is refused by its name."""
     with pytest.raises(ConfigError, match=rf"^{field} of TokenAuth "):
         TokenAuth(**arguments)
 
 
-def test_a_token_and_headers_are_not_shown() -> None:
+def test_repr_hides_token_and_headers() -> None:
+    """The repr of credentials shows neither the token nor the headers."""
     credentials = Credentials(token="secret-token", session="s", headers={"cookie": "secret-cookie"})
     assert "secret" not in repr(credentials)

@@ -102,7 +102,9 @@ def test_groups_may_be_deep_and_shared() -> None:
     assert len(list(leaves(shared))) == 1
 
 
-def test_a_refusal_without_a_text_is_told_by_its_class() -> None:
+def test_refusal_without_text() -> None:
+    """A refusal without a text has the name of its class as the reason."""
+
     class Shy(NotAuthenticated):
         def __str__(self) -> str:
             raise SystemExit(1)
@@ -124,7 +126,9 @@ async def test_what_a_function_raises_is_returned(make: Callable[[], BaseExcepti
     await trio.lowlevel.checkpoint()
 
 
-async def test_a_failure_in_a_nursery_of_the_function_is_returned() -> None:
+async def test_failure_in_own_nursery_is_returned() -> None:
+    """A failure in a nursery of the function is returned as its failure."""
+
     async def function() -> None:
         async def fail() -> None:
             raise NotAuthenticated("no")

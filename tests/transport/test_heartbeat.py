@@ -34,7 +34,8 @@ def left_in(heartbeat: Heartbeat) -> int:
 
 
 @pytest.mark.parametrize("staying", [0, 10, 1_000])
-async def test_what_ended_leaves_no_more_entries_than_the_living_have_and_a_few(staying: int) -> None:
+async def test_heap_is_compacted(staying: int) -> None:
+    """The heap holds at most twice as many entries as there are live connections, and a few."""
     heartbeat = Heartbeat()
     for _ in range(staying):
         heartbeat.add(Ticking(1), 20.0)
@@ -48,9 +49,8 @@ async def test_what_ended_leaves_no_more_entries_than_the_living_have_and_a_few(
         assert left_in(heartbeat) <= 2 * staying + FORGOTTEN
 
 
-async def test_who_stays_is_called_in_time_after_a_crowd_has_gone(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_calls_stay_in_time_after_a_compaction(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Connections that stay are called in time after a crowd of others was removed."""
     heartbeat = Heartbeat()
     nursery.start_soon(heartbeat.run)
     start = trio.current_time()

@@ -26,7 +26,8 @@ def close(listeners: list[socket.socket]) -> None:
         listener.close()
 
 
-def test_port_0_takes_a_free_one_the_same_for_every_address_of_the_host() -> None:
+def test_port_0_takes_a_free_port() -> None:
+    """Port 0 takes a free port, the same for every address of the host."""
     listeners = listen("localhost", 0)
     try:
         assert len({listener.getsockname()[1] for listener in listeners}) == 1
@@ -35,7 +36,8 @@ def test_port_0_takes_a_free_one_the_same_for_every_address_of_the_host() -> Non
         close(listeners)
 
 
-def test_a_taken_port_is_one_line_that_names_host_and_port_and_leaves_nothing_open(own_port: int) -> None:
+def test_taken_port_is_named(own_port: int) -> None:
+    """A taken port is an error of one line that names host and port, and leaves no socket open."""
     (listener,) = listen("127.0.0.1", own_port)
     with listener:
         with pytest.raises(
@@ -46,12 +48,14 @@ def test_a_taken_port_is_one_line_that_names_host_and_port_and_leaves_nothing_op
     close(listen("127.0.0.1", own_port))
 
 
-def test_a_host_that_is_not_known_is_one_line_that_names_it() -> None:
+def test_unknown_host_is_named() -> None:
+    """An unknown host is an error of one line that names it."""
     with pytest.raises(OSError, match=r"cannot listen on no\.such\.host\.invalid port 0: "):
         listen("no.such.host.invalid", 0)
 
 
-async def test_a_server_whose_port_is_taken_says_so_and_can_be_run_elsewhere(own_port: int) -> None:
+async def test_server_can_run_on_another_port(own_port: int) -> None:
+    """A server whose port is taken raises an error, and can then run on another port."""
     app = greenroom()
     (listener,) = listen("127.0.0.1", own_port)
     with listener:
@@ -64,9 +68,10 @@ async def test_a_server_whose_port_is_taken_says_so_and_can_be_run_elsewhere(own
         assert server.url == f"ws://127.0.0.1:{own_port}/"
 
 
-async def test_a_connection_that_is_lost_before_it_is_served_is_closed_and_ends_no_other(
+async def test_lost_connection_ends_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A connection that is lost before it is served is closed, and the server accepts the next."""
     accept, losses = socket.socket.accept, iter([True])
 
     def accepting(listener: socket.socket) -> tuple[socket.socket, Any]:
@@ -83,7 +88,8 @@ async def test_a_connection_that_is_lost_before_it_is_served_is_closed_and_ends_
         assert server.endpoint.statistics().accepted == 1
 
 
-async def test_a_server_that_drains_refuses_who_comes_and_serves_again_when_it_is_run_again(own_port: int) -> None:
+async def test_port_serves_again_after_a_drain(own_port: int) -> None:
+    """A server that drains refuses clients, and serves again when it runs again."""
     app = greenroom()
     async with app.running(port=own_port) as server:
         await server.drain(0)

@@ -84,10 +84,8 @@ def world(nursery: trio.Nursery, limit: int) -> World:
     return World(nursery, Places(limit, SECONDS, heartbeat, loop_time()))
 
 
-async def test_silent_ones_give_way_after_their_time_and_not_before(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    """A client that answers just in time stays; one that would answer just after it goes."""
+async def test_silent_connections_give_way(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A client that answers just in time keeps its place; one that would answer just after it loses it."""
     here = world(nursery, 3)
     tabs = [Tab(nursery, 0.0), Tab(nursery, 1.99), Tab(nursery, 2.01)]
     await here.fill(*tabs)
@@ -102,9 +100,8 @@ async def test_silent_ones_give_way_after_their_time_and_not_before(
     assert here.places.gave_way == 1
 
 
-async def test_a_connection_is_refused_as_soon_as_all_others_have_answered(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_refusal_comes_when_all_answered(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A connection is refused as soon as all others have answered."""
     here = world(nursery, 2)
     await here.fill(Tab(nursery, 0.5), Tab(nursery, 1.0))
     (new,) = here.come()
@@ -115,9 +112,7 @@ async def test_a_connection_is_refused_as_soon_as_all_others_have_answered(
     assert here.places.gave_way == 0
 
 
-async def test_many_at_once_share_a_round_and_each_place_is_used_once(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_connections_share_a_round(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """Connections that come during a round wait for its end; the first to come are the first to get a place."""
     here = world(nursery, 5)
     silent = [Tab(nursery, None) for _ in range(3)]
@@ -134,10 +129,8 @@ async def test_many_at_once_share_a_round_and_each_place_is_used_once(
     assert all(tab.closed for tab in silent)
 
 
-async def test_a_place_that_comes_free_meanwhile_is_handed_on_at_once(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    """No connection has to give way then."""
+async def test_free_place_is_handed_on(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A place that comes free during a round is handed on at once, and no connection gives way."""
     here = world(nursery, 2)
     silent, other = Tab(nursery, None), Tab(nursery, None)
     await here.fill(silent, other)
@@ -151,9 +144,8 @@ async def test_a_place_that_comes_free_meanwhile_is_handed_on_at_once(
     assert (silent.closed, here.places.gave_way) == (False, 0)
 
 
-async def test_a_connection_that_is_not_welcomed_yet_is_not_judged(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_unwelcomed_connection_is_not_judged(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A connection that is not welcomed yet does not give way."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, judged=False))
     (new,) = here.come()
@@ -162,10 +154,8 @@ async def test_a_connection_that_is_not_welcomed_yet_is_not_judged(
 
 
 @pytest.mark.parametrize("others", [0, 1])
-async def test_a_place_is_not_lost_on_a_client_that_left(
-    nursery: trio.Nursery, autojump_clock: MockClock, others: int
-) -> None:
-    """No connection gives way where every client that waited has left."""
+async def test_no_place_for_a_client_that_left(nursery: trio.Nursery, autojump_clock: MockClock, others: int) -> None:
+    """A client that left while it waited gets no place, and no connection gives way for it."""
     here = world(nursery, 1)
     await here.fill(old := Tab(nursery, None))
     gone, *rest = here.come(1 + others)
@@ -177,9 +167,8 @@ async def test_a_place_is_not_lost_on_a_client_that_left(
     assert old.closed is bool(others)
 
 
-async def test_a_place_that_comes_free_is_handed_to_a_client_that_is_there(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_free_place_skips_clients_that_left(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A free place goes to the first waiting client that is still there."""
     here = world(nursery, 2)
     await here.fill(leaving := Tab(nursery, None), Tab(nursery, 1.0))
     gone, there = here.come(2)
@@ -190,9 +179,8 @@ async def test_a_place_that_comes_free_is_handed_to_a_client_that_is_there(
     assert (here.admitted[gone], here.admitted[there]) == (False, True)
 
 
-async def test_a_connection_that_gives_up_while_it_waits_takes_no_place(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_cancelled_wait_takes_no_place(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A connection that is cancelled while it waits takes no place."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, None))
     with trio.move_on_after(1):
@@ -204,9 +192,10 @@ async def test_a_connection_that_gives_up_while_it_waits_takes_no_place(
     assert len(here.places) == 0
 
 
-async def test_a_round_that_fails_keeps_no_connection_waiting(
+async def test_failed_round_ends_the_wait(
     nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A round that fails refuses the connections that wait."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, None))
 
@@ -277,7 +266,7 @@ class Play:
 
 @given(st.integers(1, 4), st.lists(st.sampled_from([0.0, 1.0, None]), min_size=1), steps)
 def test_places_are_never_overbooked_nor_lost(limit: int, answers: list[float | None], script: list[Step]) -> None:
-    """Whatever comes, goes, answers and gives up: every one is answered, no place is used twice, none is lost."""
+    """In any order of events, each connection gets an answer, no place is used twice, and none is lost."""
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:

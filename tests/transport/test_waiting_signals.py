@@ -14,8 +14,8 @@ SIGNALS = st.lists(
 
 
 @given(SIGNALS)
-def test_the_newest_state_of_each_is_kept(signals: list[tuple[str, int, bool]]) -> None:
-    """A peer that was away hears who types and which starts wait as it is now, however much else was signalled."""
+def test_newest_states_are_kept(signals: list[tuple[str, int, bool]]) -> None:
+    """A slow client gets the newest typing and queue states, however many other signals there were."""
     waiting, dropped = SignalQueue(), 0
     newest: dict[tuple[str, int], bool] = {}
     for name, number, value in signals:

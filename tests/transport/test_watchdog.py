@@ -56,13 +56,14 @@ def scene() -> Iterator[Scene]:
     logger.removeHandler(handler)
 
 
-def test_a_loop_that_answers_is_not_looked_at(scene: Scene) -> None:
+def test_answering_loop_is_not_inspected(scene: Scene) -> None:
+    """A loop that answers in time is not inspected."""
     scene.dog.ask(lambda answer: answer(), lambda: pytest.fail("was looked at"))
     assert scene.lines == []
 
 
-def test_one_stall_is_one_warning_and_one_line_that_says_how_long(scene: Scene) -> None:
-    """The warning is written while the loop stands still, the length once it goes on."""
+def test_stall_is_logged_once(scene: Scene) -> None:
+    """A stall is one warning while it lasts, and one line with its length when it is over."""
     scene.dog.ask(scene.asked.append, lambda: ": by something")
     assert scene.lines == [
         "the event loop stands still for more than 0.01 s: by something",
@@ -72,7 +73,9 @@ def test_one_stall_is_one_warning_and_one_line_that_says_how_long(scene: Scene) 
     assert len(scene.lines) == 2
 
 
-def test_a_stack_that_may_be_of_what_came_after_is_not_shown(scene: Scene) -> None:
+def test_late_stack_is_not_logged(scene: Scene) -> None:
+    """A stack that may be from after the stall is not logged."""
+
     def too_late() -> str:
         scene.answer()
         return ": by something"
@@ -81,8 +84,8 @@ def test_a_stack_that_may_be_of_what_came_after_is_not_shown(scene: Scene) -> No
     assert scene.lines == ["the event loop stood still for 5.0 s; no client is judged by that time"]
 
 
-def test_a_stall_within_the_limit_is_not_worth_a_line(scene: Scene) -> None:
-    """Some of it may be taken off all the same."""
+def test_short_stall_is_not_logged(scene: Scene) -> None:
+    """A stall within the limit is not logged."""
     scene.stood = LIMIT * 0.99
 
     def answer_late(answer: Callable[[], None]) -> None:
@@ -93,7 +96,8 @@ def test_a_stall_within_the_limit_is_not_worth_a_line(scene: Scene) -> None:
     assert scene.lines == []
 
 
-async def test_its_thread_ends_with_it() -> None:
+async def test_thread_ends_with_the_watchdog() -> None:
+    """The thread of a watchdog ends with it."""
     before = threading.active_count()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Watchdog(loop_time(), LIMIT).run)
@@ -136,8 +140,8 @@ trio.run(main)
 """
 
 
-def test_sync_code_in_an_async_tool_is_named() -> None:
-    """In a process of its own: one warning, with the run, its user and session, and the line that blocks."""
+def test_sync_code_in_a_tool_is_named() -> None:
+    """In a process of its own: one warning has the run, its user and session, and the line that blocks."""
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=50)
     run_id = ran.stdout.split()[1]
     assert ran.stdout.split()[2] == "True"
