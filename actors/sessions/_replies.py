@@ -38,13 +38,12 @@ class Replies:
         """Refuse the command."""
         self._memory.answer(CommandReply(command_id, code=code, message=message), trio.current_time())
 
-    def refuse_internal(self, command_id: str, error: Exception) -> None:
-        """Log the error and refuse the command as ``internal``. The client gets a reference to the log, no more."""
+    def log_error(self, command_id: str, error: Exception) -> str:
+        """Log an error, and return the message for the client: a reference to the log, and nothing of the error."""
         reference = secrets.token_hex(4)
-        log_failure(
-            logger, "command %r of %s/%s failed, reference %s", command_id, *self._stream.key, reference, error=error
-        )
-        self.refuse(command_id, "internal", f"reference {reference}")
+        key = self._stream.key
+        log_failure(logger, "command %r of %s/%s failed, reference %s", command_id, *key, reference, error=error)
+        return f"reference {reference}"
 
     def send_when_committed(self, command_id: str, result: JSON) -> None:
         """Reply when the events up to now are committed. Refuse the command as ``internal`` if they cannot be."""
@@ -53,7 +52,7 @@ class Replies:
             if error is None:
                 self.send(command_id, result)
             else:
-                self.refuse_internal(command_id, error)
+                self.refuse(command_id, "internal", self.log_error(command_id, error))
 
         self._stream.when_committed(on_committed)
 

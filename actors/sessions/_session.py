@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 class Session(Actor):
     """One session. It is built from its log, and ends by a crash, by being idle, by a close, or with the server.
 
-    The next attach builds it again, unless it was closed for good. Its parts know each other from the bottom up
-    (:class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`,
-    :class:`CommandHandlers`), and none of them knows the session: without cycles, an ended session is freed at once.
+    The next attach builds it again, unless it was closed for good. Its parts know each other from the bottom up:
+    :class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`, :class:`CommandHandlers`. None of them knows
+    the session: without cycles, an ended session is freed at once.
     """
 
     _recorder: RunRecorder
@@ -98,6 +98,7 @@ class Session(Actor):
         return None
 
     def _handle_command(self, command: Command) -> None:
+        # The handlers cannot start this task: it stops the actor, which they do not know.
         was_closing = self._handlers.closing is not None
         self._handlers.handle(command)
         closing = self._handlers.closing
@@ -105,16 +106,16 @@ class Session(Actor):
             self._tasks.start_soon(self._close, closing)
 
     async def _close(self, closing: Closing) -> None:
-        """Finish to close the session for good, and stop its actor."""
+        """Complete the close for good, and stop the actor."""
         await closing.finish()
         if closing.is_done:
             await self.ref.stop()  # this cancels this very task; the stop goes on without it
 
     async def _answer(self, handle: Callable[[Any], Awaitable[Callable[[], object]]], message: object) -> None:
-        """Answer an ask, or fail it, with an error that is not the session's failure.
+        """Answer an ask. An error of the log fails the ask, not the session.
 
-        ``handle`` waits for what is needed and returns a function that makes the answer. If the asker has gone
-        meanwhile, that is not called: nobody would detach an attachment.
+        ``handle`` waits, and returns a function that makes the answer. The function is not called if the asker has gone
+        meanwhile: an attachment would never be detached.
         """
         if self._handlers.closing is not None:
             self.context.defer().fail(SessionClosed(f"session {self._key.session} is being closed for good"))
@@ -145,7 +146,7 @@ class Session(Actor):
     def notify_ended(self, reason: SessionEnding) -> None:
         """Notify the listeners that the session has ended, and refuse all commands that have no reply.
 
-        Called by the registry when the actor has ended. The listeners come first: a client whose connection ends sends
+        Called by the spawner when the actor has ended. The listeners come first: a client whose connection ends sends
         its commands again, with the same ids, and a refusal would make it give up.
         """
         self._tasks.is_up = False
@@ -182,7 +183,7 @@ class Session(Actor):
                 after = trimmed.oldest - 1
         return lines, after + len(lines) < stream.committed_seq
 
-    # What the registry calls
+    # What the registry and the spawner call
 
     @property
     def is_closed(self) -> bool:

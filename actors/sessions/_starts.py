@@ -138,8 +138,9 @@ class Starts:
             self._show_queued(start, waiting=True)
 
     def refuse(self, start: Start, code: str, message: str) -> None:
-        """Refuse a start that has not begun. It leaves the queue and has no events."""
-        self._give_up(start)
+        """Refuse a start that has not begun. It leaves the queue at once, and has no events."""
+        del self._starts[start.run.id]
+        start.place.leave()
         self._replies.refuse(start.command_id, code, message)
         self._show_queued(start, waiting=False)
 
@@ -172,9 +173,7 @@ class Starts:
         try:
             start.scope.open()
         except LogUnavailable as error:
-            self._give_up(start)
-            self._replies.refuse_internal(start.command_id, error)
-            self._show_queued(start, waiting=False)
+            self.refuse(start, "internal", self._replies.log_error(start.command_id, error))
             return False
         start.begun = True
         if start.recorded is not None:
@@ -182,10 +181,6 @@ class Starts:
         self._replies.send_when_committed(start.command_id, {"run_id": start.run.id})
         self._show_queued(start, waiting=False)
         return True
-
-    def _give_up(self, start: Start) -> None:
-        del self._starts[start.run.id]
-        start.place.leave()
 
     async def _run(self, start: Start) -> None:
         """Run the agent. A failure of any kind ends its run and nothing else."""
