@@ -35,8 +35,8 @@ logger = logging.getLogger("greenroom.sessions")
 class SessionSpawner:
     """Makes the sessions of a server below the factory's supervisor, and removes them when they end.
 
-    At most one session of a key exists at a time: also while one is made, while one stops, and while retention works on
-    the log of one that is not in memory.
+    At most one session of a key exists at a time, counting a session that is being made or is stopping. None is made
+    while retention works on its log.
     """
 
     def __init__(self, services: SessionServices) -> None:

@@ -124,8 +124,8 @@ class Starts:
         seconds = agent.timeout if agent.timeout is not None else services.settings.run_seconds
         scope = RunScope(run, text, timeout=seconds, command_id=None if command.internal else command.id)
         place = services.limiter.enter(self._recorder.key.user)
-        # Only clients send a start again. They can do harm only if the log may lose a start and still go on: a log that
-        # ends with its process takes the command with it.
+        # A start that is sent again must not call its agent a second time. Only clients send one again, and only a log
+        # that outlives its process can have lost it and go on.
         recorded = trio.Event() if services.log.outlives_process and not command.internal else None
         since = self._recorder.stream.now()
         start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, since, recorded)
