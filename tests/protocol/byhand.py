@@ -1,4 +1,4 @@
-"""A WebSocket that is driven by hand: it reads nothing that it is not asked to, so it can stall."""
+"""A WebSocket that a test drives by hand: it reads only when the test asks, so it can stall."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An application's own auth function: whatever it does ends its own connection, with a code, and no other."""
+"""An application's own auth function: its failures end its own connection, with a code, and no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events, signals, history: what reaches a client, in which portions, and what a slow one gets."""
+"""Delivery of events, signals and history: in which portions they leave, and how slow clients are served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draining: nothing begins any more, everyone is told, runs finish or are closed as cancelled, the log has it all."""
+"""Draining: nothing new begins, clients get a goodbye, runs finish or are cancelled, and the log has every event."""
 
 from __future__ import annotations
 

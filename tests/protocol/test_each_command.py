@@ -1,4 +1,4 @@
-"""Commands: what each does, what each refuses and by which code, and what a limit does on both of its sides."""
+"""Commands: their effects, the codes of their refusals, and both sides of each limit."""
 
 from __future__ import annotations
 

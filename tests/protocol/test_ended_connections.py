@@ -1,4 +1,4 @@
-"""A connection that has ended, or fails, is nothing to anybody else."""
+"""A connection that has ended, or fails, harms no other, and is freed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hello gets, and what costs the connection."""
+"""The greeting: valid hellos, refusals with their codes, the welcome, and positions to resume from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client is told of a fault of the server: a reference that the server's log has, and nothing else."""
+"""An internal error, as a client sees it: a reference that the server's log has, and nothing else."""
 
 from __future__ import annotations
 

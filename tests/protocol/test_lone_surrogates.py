@@ -1,4 +1,4 @@
-"""Lone surrogates, which JSON can escape and no UTF-8 can hold: refused in a command, which has an answer."""
+"""Lone surrogates, which JSON can escape and UTF-8 cannot hold, are refused in a command's reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no WebSocket at all: said before hanging up, and told from what a peer says of its own accord."""
+"""Bytes that are no WebSocket get a goodbye before the server hangs up; a close by the client gets none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals of agents: any JSON value under any name, and nothing that an agent signals harms who is attached."""
+"""Signals of agents: any JSON value under any name. No signal harms a connected client."""
 
 from __future__ import annotations
 

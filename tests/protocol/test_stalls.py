@@ -1,4 +1,4 @@
-"""A server whose loop was held by sync code judges no client by what it could not read meanwhile."""
+"""Stalls: a server whose loop was held by sync code judges no client by the time of the stall."""
 
 from __future__ import annotations
 

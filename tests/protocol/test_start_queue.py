@@ -1,4 +1,4 @@
-"""The queue of starts: who waits, in which order, and what a failure of one of them does to the others."""
+"""The queue of starts: its order, and that a start which fails harms no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The upgrade: subprotocol, path, origin, and how many may come."""
+"""The upgrade: subprotocol, path, origin, and limits on the number of connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ``Greenroom`` is made of, and what is refused where it is made."""
+"""``Greenroom``: its arguments, and the refusals of wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TokenAuth: which tokens show who somebody is. The tokens are made by the JWT library, not by what is tested."""
+"""``TokenAuth``: valid and invalid tokens. The tokens are made by the JWT library, not by the tested code."""
 
 from __future__ import annotations
 

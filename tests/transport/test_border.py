@@ -1,4 +1,4 @@
-"""The border around an application's own functions: which close code their exceptions mean, and that nothing passes."""
+"""The border around an application's functions: close codes of their exceptions, and that no exception passes."""
 
 from __future__ import annotations
 

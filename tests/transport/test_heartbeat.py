@@ -1,4 +1,4 @@
-"""The clock of all connections: who is called when, and what is left of those that ended."""
+"""The heartbeat: calls in time, and no memory of ended connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports: the one way in which the WebSocket endpoint and the pages take theirs."""
+"""Listening sockets: ports of the WebSocket endpoint and of the pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The places of one user's connections: silent ones give way, each place is used once, and one round serves all."""
+"""The places of a user's connections: silent ones give way, each place is used once, one round serves all."""
 
 from __future__ import annotations
 

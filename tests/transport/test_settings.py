@@ -1,4 +1,4 @@
-"""Settings: every source of them, which one wins, and what each refuses."""
+"""Settings: their sources, the order of these, and the refusals of wrong values."""
 
 from __future__ import annotations
 

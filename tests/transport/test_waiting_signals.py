@@ -1,4 +1,4 @@
-"""Signals that a connection could not write yet: what is dropped when there are too many."""
+"""The queue of signals for a slow client: the choice of signals to drop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread that notices when the event loop stands still: when it warns, and what it says."""
+"""The watchdog of the event loop: when it warns, and the text of its warning."""
 
 from __future__ import annotations
 
