@@ -107,7 +107,7 @@ from actors.events.decoding import decode_event
 from actors.events.redaction import DEFAULT_SECRET_KEYS, Redact, redact_keys
 from actors.runtime._actor import Actor, Context, Reply
 from actors.runtime._dead_letters import DeadLetter, DeadLetters, DeadLettersStatistics, Undelivered
-from actors.runtime._incarnation import UNHANDLED
+from actors.runtime._instance import UNHANDLED
 from actors.runtime._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
 from actors.runtime._mailbox import MailboxStatistics
 from actors.runtime._ref import ActorRef, ActorStatistics, Terminated

@@ -1,23 +1,26 @@
-"""What users subclass: an actor, and what it can do with the runtime around it."""
+"""The base class of users' actors, and their context in the runtime."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import outcome
 import trio
 
 from actors.checks import check_kind
 from actors.errors import StashFull
-from actors.runtime._incarnation import NO_MESSAGE, UNHANDLED, Incarnation, does_nothing
-from actors.runtime._instance import Instance, life_of
-from actors.runtime._lifecycle import ExitReason, Normal, Shutdown
-from actors.runtime._mailbox import Request
+from actors.runtime._asks import LateAnswers
+from actors.runtime._incarnation import Incarnation, life_of
+from actors.runtime._instance import Instance
+from actors.runtime._lifecycle import Normal, Shutdown
+from actors.runtime._messages import NO_MESSAGE
 from actors.runtime._ref import ActorRef, cell_of
+from actors.runtime._request import Request
 from actors.runtime._restart import Restart
 from actors.runtime._spec import Overflow, mailbox_spec
 from actors.runtime._timers import Timers
+from actors.runtime._watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -31,63 +34,45 @@ NORMAL = Normal()
 
 
 class Actor(Instance):
-    """State, one mailbox, one nursery. Subclass it; the runtime makes the instance of each incarnation.
+    """State, one mailbox, one nursery. Subclass it and override ``started``, ``receive`` and ``stopping``.
 
-    The first is made by the task that spawns the actor, in a copy of its context, the others by the actor's own.
-    One message is handled at a time. A failure of any method, or of a task in the nursery, ends the incarnation;
-    whether another one is made is decided by ``restart``. :attr:`ref`, :attr:`nursery` and :attr:`context` are there
-    from ``started()`` on.
+    The runtime makes the instance of each incarnation: the first one in the task that spawns the actor, in a copy of
+    its context, the others in the actor's own task. One message is handled at a time. An exception of any method, or of
+    a task in the nursery, ends the incarnation; the restart type decides whether another one is made. :attr:`ref`,
+    :attr:`nursery` and :attr:`context` are there from ``started()`` on.
     """
-
-    @does_nothing
-    async def started(self) -> None:
-        """Run before the first message of each incarnation; ``spawn`` returns after it."""
-
-    async def receive(self, message: object) -> object:
-        """Handle one message. What is returned answers an ask; UNHANDLED says that the message is not known here."""
-        del message
-        return UNHANDLED
-
-    @does_nothing
-    async def stopping(self, reason: ExitReason) -> None:
-        """Run at the end, when the children are gone; the time for it is what is left of ``shutdown``.
-
-        After Normal and Shutdown the nursery is still open, and children may be started: what runs is cancelled, and
-        they are stopped, when this returns. After a Failure both are gone. Not run for a killed actor, and not for one
-        whose ``started()`` failed.
-        """
 
     @property
     def ref(self) -> ActorRef:
-        """The handle on this actor, to be given to others."""
+        """The handle on this actor, for others."""
         return life_of(self).cell.ref
 
     @property
     def nursery(self) -> trio.Nursery:
-        """Where this actor's tasks live, opened when first asked for. They end with it; one that fails ends it.
+        """Nursery for this actor's own tasks. The first use opens it.
 
-        Its ``cancel_scope`` is around the whole life: to cancel that is a failure. Tasks that are to be cancelled need
-        a scope of their own.
+        The tasks end with the actor, and an exception of a task ends the actor. Its ``cancel_scope`` is around the
+        whole incarnation: cancelling that is a failure. A task that is to be cancelled needs a scope of its own.
         """
         life = life_of(self)
-        life.cell.system.home.check()
-        nursery = life.room()
+        life.check_place()
+        nursery = life.open_nursery()
         if nursery is None:
             raise RuntimeError(f"{life.cell.path} has no nursery: it failed, or this is none of its tasks")
         return nursery
 
     @property
     def context(self) -> Context:
-        """What this actor can do with the runtime."""
+        """Methods for this actor's work with the runtime: children, timers, watches, the stash."""
         return Context(life_of(self))
 
 
 class Context:
-    """What an actor can do with the runtime around it. Only for the actor itself and its tasks.
+    """Methods for an actor's work with the runtime. Only the actor itself and its tasks use it.
 
     Elsewhere, as in a thread, its methods raise RuntimeError and change nothing; see ``trio.from_thread``. It belongs
-    to one incarnation: kept after that has ended it does nothing to a later one. What asks for something then raises
-    RuntimeError (``spawn`` and ``supervise``: ActorTerminated), what ends something finds it ended.
+    to one incarnation. After that has ended, it does nothing to a later one: methods that ask for something raise
+    RuntimeError (``spawn`` and ``supervise``: ActorTerminated), and methods that end something do nothing.
     """
 
     __slots__ = ("_cell", "_life")
@@ -97,16 +82,16 @@ class Context:
         self._cell = life.cell
 
     def _living(self) -> Incarnation:
-        """Return the incarnation. Raises RuntimeError when it has ended, and where an actor may not be used."""
-        self.system.home.check()
+        """Return the incarnation. Raises RuntimeError if it has ended, and outside the trio run of the system."""
+        self._life.check_place()
         if self._life.has_ended:
             raise RuntimeError(f"this incarnation of {self._cell.path} has ended: a later one has a context of its own")
         return self._life
 
     @property
     def system(self) -> ActorSystem:
-        """The system it lives in."""
-        return self._cell.system
+        """The system that the actor belongs to."""
+        return cast("ActorSystem", self._cell.system)  # the only runtime there is; cells are below it
 
     async def spawn(  # noqa: PLR0913  -- one keyword per documented option
         self,
@@ -119,95 +104,111 @@ class Context:
         overflow: Overflow = Overflow.WAIT,
         stash_size: int = 64,
     ) -> ActorRef:
-        """Start a child of this actor; see :meth:`ActorSystem.spawn`. It ends before this actor does.
+        """Start a child of this actor, and return its handle. It ends before this actor does.
 
-        More than 3 restarts of its children within 5 s end this actor with RestartLimit.
+        The arguments and exceptions are those of :meth:`ActorSystem.spawn`, and ActorTerminated if this actor is
+        stopping. More than 3 restarts of its children within 5 s end this actor with RestartLimit.
         """
-        if self.system.home.is_turn_after():
+        system = self.system
+        if system.home.is_turn_after():
             await trio.lowlevel.checkpoint()
         mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
-        spec = self.system.child_spec(factory, args, name, restart, shutdown, mailbox)
-        return await self.system.start_below(self._life, spec)
+        spec = system.child_spec(factory, args, name, restart, shutdown, mailbox)
+        return await system.start_below(self._life, spec)
 
     async def supervise(
         self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
     ) -> SupervisorRef:
-        """Start a supervisor below this actor; see :meth:`ActorSystem.supervise`."""
+        """Start a supervisor below this actor, and return its handle; see :meth:`ActorSystem.supervise`."""
         if self.system.home.is_turn_after():
             await trio.lowlevel.checkpoint()
         return await self.system.supervise_below(self._life, spec, name, restart)
 
     def stop(self, reason: Normal | Shutdown = NORMAL) -> None:
-        """End this actor after the message in hand, without draining.
+        """End this actor after the current message, without draining the mailbox.
 
-        Unless its restart type brings it back, messages are refused from now on. A permanent actor is restarted.
-        Nothing happens when this incarnation has ended.
+        A permanent actor is restarted. Any other refuses messages from now on. Nothing happens if this incarnation has
+        ended.
         """
         check_kind("reason", reason, (Normal, Shutdown), "Normal or Shutdown")
-        self.system.home.check()
+        self._life.check_place()
         if not self._life.has_ended:
             self._cell.leave(reason)
 
     def watch(self, ref: ActorRef) -> None:
-        """Receive one Terminated when that actor has ended for good, at once if it has already.
+        """Receive one Terminated when that actor has ended for good; at once if it has ended already.
 
-        Ends with the incarnation. An actor that returns UNHANDLED for a Terminated fails with DeathPact.
+        The watch ends with the incarnation. An actor that returns UNHANDLED for a Terminated fails with DeathPact.
         """
-        self._living().watch(cell_of(ref))
+        life = self._living()
+        if life.watching is None:
+            life.watching = Watching(life)
+        life.watching.add(cell_of(ref))
 
     def unwatch(self, ref: ActorRef) -> None:
-        """Receive no Terminated of that actor, not even one that waits already."""
-        self.system.home.check()
-        self._life.unwatch(cell_of(ref))
+        """End a watch. A Terminated of that actor that waits already does not come either."""
+        self._life.check_place()
+        target = cell_of(ref)
+        if self._life.watching is not None:
+            self._life.watching.remove(target)
 
     def stash(self) -> None:
-        """Put the message in hand aside, an ask with its caller. Raises StashFull; then it is still in hand.
+        """Put the current message aside, an ask with its caller. ``receive`` must then return.
 
-        A restart puts what is stashed back before the rest of the mailbox.
+        A restart puts stashed messages back before the rest of the mailbox.
+
+        Raises:
+            StashFull: The stash is full. The message is then still the current one.
+            RuntimeError: No message is being handled.
         """
         life = self._living()
         if life.current is NO_MESSAGE:
             raise RuntimeError("there is no message in hand to stash")
-        stash = life.stash if life.stash is not None else []
-        if len(stash) >= self._cell.spec.mailbox.stash:
-            raise StashFull(f"the stash of {self._cell.path} is full ({len(stash)} messages)")
-        stash.append(life.current)
-        if isinstance(life.current, Request):
-            life.keep(life.current)
-        life.stash, life.current = stash, NO_MESSAGE
+        asks = self._late_answers()
+        if len(asks.stash) >= self._cell.spec.mailbox.stash:
+            raise StashFull(f"the stash of {self._cell.path} is full ({len(asks.stash)} messages)")
+        asks.put_aside(life.current)
+        life.current = NO_MESSAGE
+
+    def _late_answers(self) -> LateAnswers:
+        life = self._life
+        if life.asks is None:
+            life.asks = LateAnswers(life)
+        return life.asks
 
     def unstash(self) -> int:
-        """Put all that is stashed before the rest of the mailbox, oldest first; how many they were."""
-        self.system.home.check()
-        stashed = self._life.take_stash()
+        """Put all stashed messages before the rest of the mailbox, oldest first. Return their number."""
+        self._life.check_place()
+        stashed = [] if self._life.asks is None else self._life.asks.take_stash()
         self._cell.mailbox.put_back(stashed)
         return len(stashed)
 
     def defer(self) -> Reply:
-        """Answer the ask in hand later, from anywhere in this actor; what ``receive`` returns is then ignored.
+        """Return a Reply by which this actor answers the current ask later. The value of ``receive`` is then ignored.
 
-        If the incarnation ends before, the caller gets ActorTerminated or ActorRestarted; if Python frees the reply
-        unused, ReplyDropped. For a tell the reply goes nowhere: it is a dead letter.
+        If the incarnation ends first, the caller gets ActorTerminated or ActorRestarted. If Python frees the Reply
+        unused, the caller gets ReplyDropped. The reply to a tell is a dead letter.
         """
         life = self._living()
+        asks = self._late_answers()
         request = life.current
         if not isinstance(request, Request):
             request = Request(None)
             request.abandon()
         else:
-            life.defer(request)
-        return Reply(life, request)
+            asks.defer(request)
+        return Reply(life, asks, request)
 
     @property
     def timers(self) -> Timers:
-        """This incarnation's timers; when it has ended it has none, and sets none."""
+        """This incarnation's timers. After its end there are none, and none can be set."""
         if self._life.timers is None:
             self._life.timers = Timers(self._life)
         return self._life.timers
 
     @contextlib.contextmanager
     def lease(self) -> Generator[None]:
-        """Say that the actor is busy although nothing is in its mailbox: counted in ``statistics().leases``."""
+        """Mark the actor as busy inside the block, although its mailbox is empty. See ``statistics().leases``."""
         life = self._living()
         life.leases += 1
         try:
@@ -217,15 +218,16 @@ class Context:
 
 
 class Reply:
-    """The answer to one ask, still to be given: by ``send`` or ``fail``, once.
+    """The answer to one ask that was deferred. Call ``send`` or ``fail``, once.
 
-    When the last reply to an ask is freed without either, the ask raises ReplyDropped: nothing can answer it any more.
+    When the last Reply to an ask is freed without either, the ask raises ReplyDropped: nothing can answer it any more.
     """
 
-    __slots__ = ("_life", "_request")
+    __slots__ = ("_asks", "_life", "_request")
 
-    def __init__(self, life: Incarnation, request: Request) -> None:
+    def __init__(self, life: Incarnation, asks: LateAnswers, request: Request) -> None:
         self._life = life
+        self._asks = asks
         self._request = request
 
     @property
@@ -234,25 +236,28 @@ class Reply:
         return not self._request.done
 
     def send(self, value: object) -> None:
-        """Answer. When the caller no longer waits the value is a dead letter.
+        """Answer the ask. If the caller no longer waits, the value is a dead letter.
 
-        Raises RuntimeError outside the trio run of the system; a thread that trio runs calls by ``from_thread``.
+        Raises RuntimeError outside the trio run of the system. In a thread that trio started, use ``trio.from_thread``.
         """
         self._settle(outcome.Value(value), value)
 
     def fail(self, error: Exception) -> None:
-        """Let the ask raise ``error``; this actor goes on. When the caller no longer waits it is a dead letter."""
+        """Let the ask raise ``error``. This actor goes on. If the caller no longer waits, it is a dead letter.
+
+        Raises SpecError if ``error`` is no exception, and RuntimeError where :meth:`send` does.
+        """
         check_kind("error", error, Exception, "an Exception")
         self._settle(outcome.Error(error), error)
 
     def _settle(self, result: outcome.Outcome[object], content: object) -> None:
-        self._life.cell.system.home.check()
-        self._life.forget(self._request)
+        self._life.check_place()
+        self._asks.forget(self._request)
         if not self._request.settle(result):
             self._life.cell.late(content)
 
     def __del__(self) -> None:
-        # Python may free it anywhere: in another thread, and between any two steps of this one.
+        # Python may free it in another thread, and between any two steps of this one: so this changes nothing here.
         if not self._request.done:
             with contextlib.suppress(trio.RunFinishedError):
-                self._life.cell.system.token.run_sync_soon(self._life.lost_reply, self._request)
+                self._life.cell.system.token.run_sync_soon(self._asks.on_reply_freed, self._request)

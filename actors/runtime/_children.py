@@ -1,14 +1,13 @@
-"""The children of one actor: the tasks and scopes around what :class:`~actors.runtime._child_table.ChildTable` decides.
+"""The children of one actor: the tasks and scopes around the decisions of the table.
 
-The book-keeping is plain calls: a child's task asks its family what follows its end and acts on the answer itself, so a
-child that hangs in a restart never keeps the family from answering. Only restarting a group needs a task of its own; it
+The bookkeeping is plain calls: the task of a child asks here for the next step after its end, and takes it itself. So a
+child that hangs in a restart never keeps the others waiting. Only the restart of a group needs a task of its own, which
 lives in the nursery of the children.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,32 +16,36 @@ import trio
 from actors.errors import ActorTerminated, RestartLimit
 from actors.failures import log_failure, shown
 from actors.loop.stack import START_FRAMES, require_room
-from actors.runtime._child_table import Begin, Child, ChildTable, Exit, Follow, Halt, Wait
-from actors.runtime._lifecycle import STOP, ExitReason, Failure, Killed, Shutdown, State
+from actors.runtime._body import cause_of
+from actors.runtime._child import Child, Exit
+from actors.runtime._child_table import ChildTable, Follow
+from actors.runtime._group_restart import Begin, Halt, Wait
+from actors.runtime._lifecycle import STOP, ExitReason, Shutdown, State
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec, Strategy, SupervisorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from actors.runtime._body import Body
     from actors.runtime._cell import Cell
-    from actors.runtime._ref import ActorRef
-    from actors.runtime._system import ActorSystem
+    from actors.runtime._ref import ActorRef, Target
+    from actors.runtime._runtime import Runtime
 
 logger = logging.getLogger("actors")
 
 
 class Owner(Protocol):
-    """Whose children they are: an actor's incarnation, or the system."""
+    """The parent of the children: an actor's incarnation, or the system."""
 
     @property
-    def cell(self) -> Cell | None:
-        """The actor; None at the root."""
+    def cell(self) -> Body | None:
+        """The parent actor; None at the root."""
         ...
 
     @property
     def path(self) -> str:
-        """Its place in the tree."""
+        """Path in the tree."""
         ...
 
     @property
@@ -50,135 +53,149 @@ class Owner(Protocol):
         """Whether a child may be started: not once its end has begun."""
         ...
 
-    def room_for_children(self) -> trio.Nursery:
+    def open_child_nursery(self) -> trio.Nursery:
         """Return the nursery in which the tasks of its children live. It ends when the owner does."""
         ...
 
     def crash(self, failure: Exception) -> None:
-        """End it with this failure."""
+        """End with this failure."""
         ...
 
     def leave(self, reason: ExitReason) -> None:
-        """End it as if it had wished to."""
+        """End as if by its own wish."""
         ...
 
-    def child_ended(self, path: str, reason: ExitReason) -> None:
-        """Take note that the child at that path, which had been up, has ended for good."""
+    def on_child_ended(self, path: str, reason: ExitReason) -> None:
+        """Be notified that the child at that path, which had been up, has ended for good."""
         ...
 
 
 class Children:
-    """The children of one incarnation, or of the system. What is decided about them is decided by ``children``."""
+    """The children of one incarnation, or of the system."""
 
-    __slots__ = ("_regroup", "_step", "children", "owner", "system")
+    __slots__ = ("_new_cell", "group_task", "owner", "system", "table")
 
-    def __init__(self, system: ActorSystem, owner: Owner, spec: SupervisorSpec, *, keeps: bool) -> None:
+    def __init__(
+        self,
+        system: Runtime,
+        owner: Owner,
+        spec: SupervisorSpec,
+        new_cell: Callable[[Children, ChildSpec], Cell],
+        *,
+        keeps: bool,
+    ) -> None:
         self.system = system
         self.owner = owner
-        self.children = ChildTable(owner.path, spec, keeps=keeps)
-        self._regroup: trio.CancelScope | None = None
-        """Around the task that restarts a group, while there is one."""
-        self._step: trio.CancelScope | None = None
-        """Around what that task waits for and need not: the backoff, or a start that is to be halted again."""
+        self.table: ChildTable[Cell] = ChildTable(owner.path, spec, keeps=keeps)
+        self._new_cell = new_cell
+        """Function that makes the actor of a child."""
+        self.group_task: GroupTask | None = None
+        """The restart of a group, while there is one."""
 
     # Looking
 
     @property
+    def cell(self) -> Body | None:
+        """The parent actor; None at the root."""
+        return self.owner.cell
+
+    @property
     def spec(self) -> SupervisorSpec:
-        """The strategy, and how much failing it bears."""
-        return self.children.spec
+        """The strategy, and the limit of restarts."""
+        return self.table.spec
 
     @property
     def restarts(self) -> int:
-        """Restarts that were granted."""
-        return self.children.restarts
+        """Number of restarts that were granted."""
+        return self.table.restarts
 
     def count(self) -> int:
-        """Count the children that have a body, those that are being restarted among them."""
+        """Return the number of children that have not ended. Children between two incarnations count."""
         return sum(child.cell is not None for child in self.entries())
 
     def restarting(self) -> int:
-        """Count the children between two incarnations."""
+        """Return the number of children between two incarnations."""
         return sum(cell.state is State.RESTARTING for cell in self.cells())
 
-    def entries(self) -> Sequence[Child]:
-        """List all entries, in the order of their start."""
-        return self.children.entries()
+    def entries(self) -> Sequence[Child[Cell]]:
+        """Return all entries, in the order of their start."""
+        return self.table.entries()
 
     def cells(self) -> list[Cell]:
-        """List the children that have a body, the last one first."""
+        """Return the children that have not ended, the last one first."""
         return [child.cell for child in reversed(self.entries()) if child.cell is not None]
 
-    def cell(self, key: str) -> Cell | None:
-        """Find a child that has a body."""
-        child = self.children.find(key)
+    def find(self, key: str) -> Cell | None:
+        """Return the child of that id, unless it has ended."""
+        child = self.table.find(key)
         return None if child is None else child.cell
 
     def descendants(self) -> Iterator[Cell]:
-        """Go through all that have a body, in this family and those below it, parents first."""
-        families: list[Children] = [self]
-        while families:
-            for child in families.pop().entries():
+        """Yield all actors among these children and below them, parents first."""
+        waiting: list[Children] = [self]
+        while waiting:
+            for child in waiting.pop().entries():
                 if child.cell is not None:
                     yield child.cell
-                    if child.cell.family is not None:
-                        families.append(child.cell.family)
+                    below = children_of(child.cell)
+                    if below is not None:
+                        waiting.append(below)
 
-    # Starting and stopping
+    # Starts and stops
 
     async def start_all(self) -> None:
-        """Start the children of the spec, in order. Raises what the first that fails raised."""
+        """Start the children of the spec, in order. Raises the exception of the first one that fails."""
         specs = self.spec.children
-        self.children.planned = sum(spec.significant for spec in specs)
+        self.table.planned = sum(spec.significant for spec in specs)
         for spec in specs:
-            self.children.planned -= spec.significant
+            self.table.planned -= spec.significant
             await self.start(spec)
 
     async def start(self, spec: ChildSpec) -> ActorRef:
-        """Add a child and start it. When it raises, or is cancelled, no entry stays behind."""
+        """Add a child and start it. If this raises, or is cancelled, no entry stays behind."""
         self._check_open()
-        return await self._launch(self.children.add(spec))
+        return await self.launch(self.table.add(spec))
 
     async def restart(self, key: str) -> ActorRef:
-        """Start a child that is down. When it raises, or is cancelled, the child is down again, and its entry stays."""
+        """Start a child that is down. If this raises, or is cancelled, the child is down again and its entry stays."""
         self._check_open()
-        return await self._launch(self.children.claim(key))
+        return await self.launch(self.table.claim(key))
 
-    async def _launch(self, child: Child) -> ActorRef:
-        """Give an entry that was claimed a body, and start that."""
+    async def launch(self, child: Child[Cell]) -> ActorRef:
+        """Make and start the actor of an entry that was claimed."""
         try:
             require_room(START_FRAMES)
-            if self.system.has_had_its_turn():
+            if self.system.is_turn_after_spawn():
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.checkpoint_if_cancelled()
             self._check_open()
-            nursery = self.owner.room_for_children()
+            nursery = self.owner.open_child_nursery()
         except BaseException:
-            self.children.release(child)
+            self.table.release(child)
             raise
-        self.children.check_claim(child)
-        cell = child.cell = self.system.body(self, child.spec)
+        self.table.check_claim(child)
+        cell = child.cell = self._new_cell(self, child.spec)
         ref = cell.ref
-        self.children.begun(child)
+        self.table.begun(child)
         if not cell.begin_first(nursery):
             await cell.start()
         return ref
 
     def _check_open(self) -> None:
-        if self.children.closed or not self.owner.takes_children:
+        if self.table.closed or not self.owner.takes_children:
             raise ActorTerminated(f"{self.owner.path} is stopping")
 
     async def terminate(self, key: str) -> None:
-        """End a child as its spec says; the entry stays if the family keeps it. Cancelled: the stop goes on."""
-        child = self.children.dismiss(key)
+        """End a child as its spec says. The entry stays if the table keeps it. Cancelled: the stop goes on."""
+        child = self.table.dismiss(key)
         if child.cell is not None:
             await child.cell.stop(STOP, child.spec.seconds)
 
     async def stop_all(self, *, brutal: bool = False) -> None:
-        """End all children: in reverse order, a dynamic supervisor's in parallel. ``brutal`` kills them.
+        """End all children: in reverse order, those of a dynamic supervisor in parallel. ``brutal`` kills them.
 
-        Cancelled: those that were told to stop still do.
+        Cancelled: the children that were asked to stop still do.
         """
         self.close()
         cells = self.cells()
@@ -192,90 +209,111 @@ class Children:
             await cell.gone()
 
     def close(self) -> None:
-        """Take no more children; none is restarted any more."""
-        self.children.close()
-        if self._regroup is not None:
-            self._regroup.cancel()
+        """Start and restart no child any more."""
+        self.table.close()
+        if self.group_task is not None:
+            self.group_task.cancel()
 
     def condemn(self) -> None:
-        """Note that all below is ended by force now: none of it comes back."""
+        """Record that everything below is ended by force now: no child is restarted."""
         self.close()
         for cell in self.descendants():
-            cell.is_condemned()
+            cell.on_condemned()
 
-    # What the cells of the children tell
+    # Notifications of the children
 
-    def came_up(self, cell: Cell) -> None:
-        """Note that an incarnation of a child has come up."""
+    def on_up(self, cell: Body) -> None:
+        """Record that an incarnation of a child has come up."""
         child = self._child(cell)
         if child is not None:
-            self.children.came_up(child)
+            self.table.came_up(child)
 
-    def exited(self, cell: Cell, reason: ExitReason) -> float | None:
-        """Decide what follows the end of an incarnation: the seconds until the next one, None for none.
+    def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
+        """Record that an incarnation has ended, ``seconds`` after it came up. Return the delay of the next one.
 
-        Infinite: the family says itself when it begins.
+        The delay is in seconds: None for no further incarnation, ``math.inf`` if it begins with its group.
         """
         child = self._child(cell)
         if child is None:
             return None
-        now = trio.current_time()
-        up_since = cell.life.up_since if cell.life is not None else math.inf
-        how = Exit(
+        end = Exit(
             reason,
             was_up=cell.was_up,
             is_first=cell.restarts == 0,
             is_halted=cell.stop_asked is not None and cell.stop_asked.hold,
-            seconds=max(0.0, now - up_since),
+            seconds=seconds,
         )
-        follow = self.children.exited(child, how, now, _draw())
-        self._follow(follow, child, reason.exception if isinstance(reason, (Failure, Killed)) else None)
+        follow = self.table.exited(child, end, trio.current_time(), _draw())
+        self.follow(follow, child, cause_of(reason))
         return follow.delay
 
-    def ended(self, cell: Cell, reason: ExitReason) -> None:
-        """Note that a child is gone for good."""
+    def on_ended(self, cell: Body, reason: ExitReason) -> None:
+        """Record that a child has ended for good."""
         child = self._child(cell)
         if child is None:
             return
         was_up = cell.was_up or cell.restarts > 0
-        if self.children.ended(child, reason, was_up=was_up, stopped=cell.ends_for_good):
+        if self.table.ended(child, reason, was_up=was_up, stopped=cell.ends_for_good):
             self.owner.leave(Shutdown())
         if was_up:
-            self.owner.child_ended(cell.path, reason)
+            self.owner.on_child_ended(cell.path, reason)
 
-    def _child(self, cell: Cell) -> Child | None:
-        child = self.children.find(cell.spec.id)
+    def _child(self, cell: Body) -> Child[Cell] | None:
+        """Return the entry of an actor, unless another actor has taken that entry."""
+        child = self.table.find(cell.spec.id)
         return child if child is not None and child.cell is cell else None
 
-    def _follow(self, follow: Follow, child: Child, cause: BaseException | None) -> None:
-        """Do what was decided: end the supervisor, or have the group restarted."""
+    def follow(self, follow: Follow, child: Child[Cell], cause: BaseException | None) -> None:
+        """Carry out a decision of the table: end the supervisor, or restart the group."""
         if follow.gave_up:
             limit = RestartLimit(
-                f"{self.owner.path} gave up: {self.owner.path.rstrip('/')}/{child.spec.id} ended once more after "
+                f"{self.owner.path} gave up: {self.path_of(child)} ended once more after "
                 f"{self.spec.max_restarts} restarts within {self.spec.max_seconds} s",
                 self.owner.path,
             )
             limit.__cause__ = cause
             self.system.limits.add(limit)
             self.owner.crash(limit)
-        if self._step is not None and self.children.interrupts(child):
-            self._step.cancel()
-        if self.children.restarts_group and self._regroup is None:
-            self._regroup = trio.CancelScope()
-            self.owner.room_for_children().start_soon(self._restart_group, name=f"restarting with {child.spec.id}")
+        if self.group_task is not None and self.table.interrupts(child):
+            self.group_task.interrupt()
+        if self.table.restarts_group and self.group_task is None:
+            self.group_task = task = GroupTask(self)
+            self.owner.open_child_nursery().start_soon(task.run, name=f"restarting with {child.spec.id}")
 
-    # Restarting a group
+    def path_of(self, child: Child[Cell]) -> str:
+        """Return the path of a child."""
+        return f"{self.owner.path.rstrip('/')}/{child.spec.id}"
 
-    async def _restart_group(self) -> None:
+
+class GroupTask:
+    """The task that takes the steps of a group restart, while there is one."""
+
+    __slots__ = ("_children", "_scope", "_step")
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+        self._scope = trio.CancelScope()
+        self._step: trio.CancelScope | None = None
+        """Scope of a step that may be cut short: the backoff, or a start that is to be halted again."""
+
+    async def run(self) -> None:
         """Take the steps of the restart until the whole group is up."""
-        scope = self._regroup
-        assert scope is not None  # noqa: S101  -- set by who started this task
-        with scope:
-            while (step := self.children.next_step(trio.current_time())) is not None:
+        table = self._children.table
+        with self._scope:
+            while (step := table.next_step(trio.current_time())) is not None:
                 await self._take(step)
-        self._regroup = None
+        self._children.group_task = None
 
-    async def _take(self, step: Halt | Wait | Begin) -> None:
+    def cancel(self) -> None:
+        """End the restart."""
+        self._scope.cancel()
+
+    def interrupt(self) -> None:
+        """Cut the current step short, if that is possible."""
+        if self._step is not None:
+            self._step.cancel()
+
+    async def _take(self, step: Halt[Cell] | Wait | Begin[Cell]) -> None:
         if isinstance(step, Halt):
             await self._halt(step.child)
             return
@@ -286,7 +324,8 @@ class Children:
                 await self._begin(step.child)
         self._step = None
 
-    async def _halt(self, child: Child) -> None:
+    async def _halt(self, child: Child[Cell]) -> None:
+        """End the incarnation of a member; a temporary member ends for good."""
         cell = child.cell
         if cell is None:
             return
@@ -295,27 +334,33 @@ class Children:
             await cell.stop(STOP, child.spec.seconds)
         else:
             await cell.halt(child.spec.seconds)
-            self.children.halted(child)
+            self._children.table.halted(child)
 
-    async def _begin(self, child: Child) -> None:
-        cell = child.cell
+    async def _begin(self, child: Child[Cell]) -> None:
+        """Start a member again. Its failure is logged, and restarts the group once more."""
+        children, cell = self._children, child.cell
         try:
             if cell is None:
-                await self._launch(child)
+                await children.launch(child)
             else:
-                self.children.begun(child)
+                children.table.begun(child)
                 await cell.begin_again()
         except trio.Cancelled:
             raise
         except BaseException as failure:  # noqa: BLE001  -- whatever a member raises, a SystemExit too; it is logged
             stopped = cell is not None and cell.ends_for_good
-            if not (stopped and isinstance(failure, ActorTerminated)):  # which says no more than that it was stopped
-                path = f"{self.owner.path.rstrip('/')}/{child.spec.id}"
-                log_failure(logger, "%s failed: %s", path, shown(failure), error=failure)
-            self._follow(
-                self.children.start_failed(child, trio.current_time(), _draw(), stopped=stopped), child, failure
-            )
+            if not (stopped and isinstance(failure, ActorTerminated)):  # which means only that it was stopped
+                log_failure(logger, "%s failed: %s", children.path_of(child), shown(failure), error=failure)
+            follow = children.table.start_failed(child, trio.current_time(), _draw(), stopped=stopped)
+            children.follow(follow, child, failure)
+
+
+def children_of(cell: Target) -> Children | None:
+    """Return the children of an actor's incarnation, if it has had any."""
+    children = None if cell.life is None else cell.life.children
+    return children if isinstance(children, Children) else None
 
 
 def _draw() -> float:
+    """Return a random number in [0, 1)."""
     return random.random()  # noqa: S311  -- spreads restarts, guards nothing

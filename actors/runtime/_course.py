@@ -1,4 +1,4 @@
-"""The course of one actor's life: every race between its start, its stops, its failures and its restarts. Pure.
+"""The state machine of one actor: every race between its start, its stops, its failures and its restarts. Pure.
 
 ::
 
@@ -12,8 +12,8 @@
     kill            force             force              force           -                -
     resume          -                 -                  -               starting         -
 
-A stop is final or a halt. A final stop is never undone: what comes later can only hurry it. Whatever ends an
-incarnation, its time begins: what still runs then is cancelled at ``stop_at``, and forced after a time of grace.
+A stop is final or a halt. A final stop is never undone: a later stop can only hurry it. Every end of an incarnation
+has a deadline: the code that still runs at ``stop_at`` is cancelled, and forced after a grace period.
 """
 
 from __future__ import annotations
@@ -28,19 +28,22 @@ if TYPE_CHECKING:
 
 
 class Do:
-    """What is to be done now, after an event: these, added up. Plain numbers: each use of a Flag costs 1 µs."""
+    """The actions that an event asks for, added up.
+
+    Plain numbers and no ``enum.Flag``: each use of a Flag costs 1 µs.
+    """
 
     NOTHING = 0
     REFUSE = 1
-    """Take no more messages."""
+    """Refuse further messages."""
     CANCEL = 2
-    """Cancel what runs."""
+    """Cancel the running code."""
     TIME = 4
-    """Have what runs cancelled at ``stop_at``, and forced after the grace."""
+    """Cancel the running code at ``stop_at``, and force it after the grace period."""
     FORCE = 8
-    """Cancel what runs, shielded or not."""
+    """Cancel the running code, shielded or not."""
     WAKE = 16
-    """Let the actor look at its control lane."""
+    """Wake the actor, so that it looks at its control lane."""
     GO_ON = 32
     """End the pause between two incarnations."""
 
@@ -50,41 +53,44 @@ LIVING = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 
 
 class Course:
-    """Where one actor is in its life, and what was asked of it. Cells are made of it: an object less by actor."""
+    """The state of one actor, and the stop that it was asked for.
+
+    A base class of the actor's body rather than a part of it: that saves one object for each actor.
+    """
 
     __slots__ = ("failures", "held", "killed", "reason", "state", "stop_asked", "stop_at", "was_up")
 
     def __init__(self) -> None:
         self.state = State.STARTING
         self.reason: ExitReason | None = None
-        """Why it ended; None until then."""
+        """Reason of its end; None before it has ended for good."""
         self.stop_asked: Stop | None = None
         self.stop_at = math.inf
-        """When what still runs is cancelled."""
+        """Time at which the code that still runs is cancelled."""
         self.killed = False
         """Whether this incarnation was killed."""
         self.was_up = False
         """Whether this incarnation has come up: its ``started()`` has returned, or it has none."""
         self.held = False
-        """Whether the next incarnation begins when the supervisor says so."""
+        """Whether the next incarnation waits until the supervisor begins it."""
         self.failures: Sequence[BaseException] = ()
-        """What was raised in this incarnation, in that order."""
+        """Exceptions of this incarnation, in the order in which they were raised."""
 
     @property
     def ends_for_good(self) -> bool:
         """Whether no further incarnation may follow."""
         return self.stop_asked is not None and self.stop_asked.final
 
-    # What happens to it
+    # Events
 
     def came_up(self) -> None:
-        """Note that ``started()`` has returned. One that is to stop already does not run any more."""
+        """Record that ``started()`` has returned. An actor that is to stop already does not become running."""
         self.was_up = True
         if self.stop_asked is None:
             self.state = State.RUNNING
 
     def ask_to_stop(self, stop: Stop, seconds: float, now: float) -> int:
-        """Begin a stop that has ``seconds``, or hurry one that has begun."""
+        """Begin a stop with a limit of ``seconds``, or hurry a stop that has begun. Return the actions."""
         if self.state is State.TERMINATED:
             return Do.NOTHING
         if self.state is State.RESTARTING and not stop.final:
@@ -96,7 +102,7 @@ class Course:
         if self.state is State.RESTARTING:
             return do | Do.GO_ON
         if not self.was_up:
-            do |= Do.CANCEL
+            do |= Do.CANCEL  # started() is not waited for
         else:
             self.state = State.STOPPING
         if seconds <= 0:
@@ -105,21 +111,24 @@ class Course:
         return do | Do.TIME | Do.WAKE
 
     def wish_to_stop(self, stop: Stop) -> int:
-        """Note that the actor wants to end itself, unless it ends already."""
+        """Record that the actor wants to end itself, unless it ends already. Return the actions."""
         if self.state not in {State.STARTING, State.RUNNING} or self.stop_asked is not None:
             return Do.NOTHING
         self.stop_asked = stop
         return Do.WAKE | (Do.REFUSE if stop.final else Do.NOTHING)
 
     def kill(self) -> int:
-        """End the incarnation now. Whether another follows is decided by its supervisor."""
+        """End the incarnation now. Return the actions. The supervisor decides whether another one follows."""
         if self.state not in LIVING:
             return Do.NOTHING
         self.killed = True
         return Do.FORCE | Do.WAKE
 
     def fail(self, failure: BaseException, seconds: float, now: float) -> int:
-        """Note what was raised in the incarnation, or below it: it has the time of a stop for ending."""
+        """Record an exception of the incarnation or of an actor below it. Return the actions.
+
+        The incarnation then has ``seconds`` to end, as for a stop.
+        """
         if self.state not in LIVING:
             return Do.NOTHING
         if not any(failure is known for known in self.failures):
@@ -128,21 +137,24 @@ class Course:
         return Do.TIME | Do.WAKE | (Do.NOTHING if self.was_up else Do.CANCEL)
 
     def was_cut_off(self) -> None:
-        """Note that the incarnation was cancelled together with all that is around its actor."""
+        """Record that the incarnation was cancelled together with everything around its actor."""
         self.killed = True
 
     def begins_to_end(self, seconds: float, now: float) -> None:
-        """Note that it handles no message any more. The time of a stop by its own wish begins."""
+        """Record that the incarnation handles no further message. The time of a stop of its own begins here."""
         self.state = State.STOPPING
         if self.stop_asked is None or self.stop_asked.own:
             self.stop_at = min(self.stop_at, now + seconds)
 
-    # What follows
+    # The end of an incarnation
 
     def verdict(self, wish: ExitReason | None, own_failure: BaseException | None, now: float) -> ExitReason:
-        """Decide why the incarnation ended.
+        """Return the reason for which the incarnation ended.
 
-        ``wish`` is what it left for, if it was done; ``own_failure`` is what stands for an end that nothing explains.
+        Args:
+            wish: The reason with which its code ended in order; None if it was left by an exception.
+            own_failure: The failure that stands for an end that nothing else explains, if there is one.
+            now: The current time in seconds.
         """
         if self.killed:
             return Killed(one_of(self.failures)) if self.failures else KILLED
@@ -157,9 +169,9 @@ class Course:
         return Failure(own_failure)
 
     def pause(self, delay: float) -> None:
-        """Note that another incarnation follows after ``delay`` seconds; if infinite, when the supervisor says so.
+        """Record that another incarnation follows after ``delay`` seconds; ``math.inf`` waits for the supervisor.
 
-        A halt has done its work then; a final stop stays.
+        A halt has then done its work. A final stop stays in force.
         """
         self.state = State.RESTARTING
         self.held = delay == math.inf
@@ -168,7 +180,7 @@ class Course:
             self.stop_asked, self.stop_at = None, math.inf
 
     def resume(self) -> int:
-        """Let the next incarnation begin, if that waits for the supervisor's word."""
+        """Let the next incarnation begin, if it waits for the supervisor. Return the actions."""
         if self.state is not State.RESTARTING or not self.held:
             return Do.NOTHING
         self.held = False

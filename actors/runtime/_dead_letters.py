@@ -1,4 +1,4 @@
-"""Messages that nobody handled: counted, and given to whoever subscribed."""
+"""Dead letters: messages that were not handled. They are counted, and delivered to subscribers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Undelivered(enum.StrEnum):
-    """Why a message is a dead letter."""
+    """The cause for which a message is a dead letter."""
 
     TERMINATED = "terminated"
     """Its actor ended before it was handled."""
@@ -26,39 +26,41 @@ class Undelivered(enum.StrEnum):
     FAILED = "failed"
     """Its actor failed while handling it; ``cause`` is the exception."""
     LATE_REPLY = "late_reply"
-    """It is the reply to an ask whose caller had gone."""
+    """It is the reply to an ask whose caller no longer waits."""
     UNHANDLED = "unhandled"
     """Its actor returned UNHANDLED for it."""
 
 
 @attrs.frozen
 class DeadLetter:
-    """A message that was not handled: for whom, why, and the exception if one is to blame."""
+    """A message that was not handled."""
 
     message: object
     path: str
+    """Path of the actor that it was for."""
     why: Undelivered
     cause: BaseException | None = None
+    """Exception on which its actor failed, if there is one."""
 
 
 @attrs.frozen
 class DeadLettersStatistics:
-    """How one subscriber's stream stands."""
+    """The state of one subscriber's stream."""
 
     size: int
-    """Letters it holds at most."""
+    """Maximum number of letters in it."""
     depth: int
-    """Letters in it now."""
+    """Number of letters in it now."""
     missed: int
-    """Letters that were dropped because the reader was slow."""
+    """Number of letters that were dropped because the reader was slow."""
 
 
 class DeadLetters:
-    """The stream of one subscriber. ``async for`` gives the letters since it was entered; leaving it unsubscribes.
+    """The stream of one subscriber. Enter it to subscribe, read it by ``async for``, leave it to unsubscribe.
 
-    It holds ``size`` letters; when the reader is slower the oldest go, and ``missed`` counts them. Cancelling the
-    reader loses no letter. Several tasks may read: each letter goes to one of them. When the stream is left, and when
-    the system has ended, the letters that are in it can still be read; then the iteration ends.
+    It holds ``size`` letters. When the reader is slower the oldest letters are dropped, and ``missed`` counts them.
+    Cancelling the reader loses no letter. Several tasks may read: each letter goes to one of them. When the stream has
+    been left, or the system has ended, the remaining letters can still be read; then the iteration ends.
     """
 
     def __init__(self, office: DeadLetterOffice, size: int) -> None:
@@ -71,22 +73,22 @@ class DeadLetters:
         self._is_open: bool | None = None
         """None before it was entered."""
         self.missed = 0
-        """Letters that were dropped because this reader was slow."""
+        """Number of letters that were dropped because this reader was slow."""
 
     def deliver(self, letter: DeadLetter) -> None:
-        """Append a letter; the runtime calls this."""
+        """Append a letter. The runtime calls this."""
         if len(self._letters) == self._letters.maxlen:
             self.missed += 1
         self._letters.append(letter)
         self._readers.unpark()
 
     def close(self) -> None:
-        """Take no more letters; the runtime calls this."""
+        """Accept no more letters. The runtime calls this."""
         self._is_open = False
         self._readers.unpark_all()
 
     def statistics(self) -> DeadLettersStatistics:
-        """How it stands now."""
+        """Return the current numbers."""
         return DeadLettersStatistics(self._size, len(self._letters), self.missed)
 
     def __enter__(self) -> Self:
@@ -117,7 +119,7 @@ class DeadLetters:
 
 
 class DeadLetterOffice:
-    """Counts dead letters and hands them to the subscribers."""
+    """The counter of a system's dead letters, and their delivery to the subscribers."""
 
     __slots__ = ("_is_open", "_streams", "count")
 
@@ -127,18 +129,18 @@ class DeadLetterOffice:
         self._is_open = True
 
     def subscribe(self, stream: DeadLetters) -> None:
-        """Hand letters to that stream too; it is closed if there will be none any more."""
+        """Deliver letters to that stream too. Close it at once if the system has ended."""
         if self._is_open:
             self._streams.append(stream)
         else:
             stream.close()
 
     def unsubscribe(self, stream: DeadLetters) -> None:
-        """Hand it no more letters."""
+        """Deliver no more letters to that stream."""
         self._streams = [other for other in self._streams if other is not stream]
 
     def publish(self, message: object, path: str, why: Undelivered, cause: BaseException | None = None) -> None:
-        """Count one, and give it to those who listen."""
+        """Count a dead letter, and deliver it to every subscriber."""
         self.count += 1
         if self._streams:
             letter = DeadLetter(message, path, why, cause)

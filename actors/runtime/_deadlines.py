@@ -1,4 +1,4 @@
-"""Sees to it that what is to end does, in time."""
+"""Deadlines of ends: actors and phases that do not end in time are ended by force."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from actors.failures import without
 from actors.loop.trio_internals import is_cancelled
 
 GRACE = 1.0
-"""Seconds between the first cancel of a stop and the second, which ends shielded work."""
+"""Seconds between the first cancel of a stop and the second one, which ends shielded work."""
 
 
-def own_failure(who: str, raised: BaseException) -> BaseException | None:
-    """Return what was raised, without the Cancelled in it; None where it was no more than a cancellation.
+def own_failure(name: str, raised: BaseException) -> BaseException | None:
+    """Return the exception without any Cancelled in it; None if it was nothing but a cancellation.
 
-    A Cancelled that is raised where nothing was cancelled is an error like others: a RuntimeError that names ``who``.
+    A Cancelled that is raised although nothing was cancelled is an error like others: it is returned as a RuntimeError
+    with ``name`` in its message.
     """
     own = without(raised, trio.Cancelled)
     if own is None and not is_cancelled():
-        own = RuntimeError(f"{who} raised Cancelled where nothing was cancelled")
+        own = RuntimeError(f"{name} raised Cancelled where nothing was cancelled")
         own.__cause__ = raised
     return own
 
 
 class Forcible(Protocol):
-    """What can be ended by force."""
+    """Work that can be ended by force."""
 
     def force(self) -> None:
         """Cancel everything in it, shielded or not."""
@@ -35,10 +36,10 @@ class Forcible(Protocol):
 
 
 class DeadlineEnforcer:
-    """Sees to it that what is to end does, also when nobody waits for it: one task for a whole system.
+    """One task for a whole system that ends by force whatever is not done at its deadline.
 
-    What was announced and not withdrawn is forced when its time has come, and again every GRACE seconds, since work
-    that was forced may shield itself anew.
+    A target is forced when its time has come, and again every GRACE seconds until it is withdrawn, since forced work
+    may shield itself anew.
     """
 
     __slots__ = ("_due", "_open", "_scope")
@@ -47,26 +48,28 @@ class DeadlineEnforcer:
         self._due: dict[Forcible, float] = {}
         self._open = True
         self._scope = trio.CancelScope(shield=True)
+        """Scope in which the task sleeps. Its deadline is the earliest time at which a target is due."""
 
     def at(self, target: Forcible, when: float) -> None:
-        """Force the target at that time, unless it is withdrawn; an earlier time for it holds."""
+        """Force the target at the time ``when``, unless it is withdrawn. The earliest time for a target counts."""
         when = min(when, self._due.get(target, math.inf))
         if when < math.inf:
             self._due[target] = when
             self._scope.deadline = min(self._scope.deadline, when)
 
     def withdraw(self, target: Forcible) -> None:
-        """Leave it alone: it has ended."""
+        """Forget the target: it has ended."""
+        # The deadline may stay too early while others are due: then the task wakes once for nothing.
         if self._due.pop(target, None) is not None and not self._due:
             self._scope.deadline = math.inf
 
     def close(self) -> None:
-        """End the task; nothing is forced any more."""
+        """End the task. Nothing is forced any more."""
         self._open = False
         self._scope.cancel()
 
     async def run(self) -> None:
-        """Work until closed, whatever is cancelled around it."""
+        """Force targets at their deadlines until closed. A cancellation from outside does not end it."""
         while self._open:
             due = min(self._due.values(), default=math.inf)
             with trio.CancelScope(shield=True, deadline=due) as self._scope:

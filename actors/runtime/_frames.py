@@ -1,4 +1,4 @@
-"""What an exception holds besides its text: the frames that it passed, with every local variable in them."""
+"""The frames that an exception has passed, with every local variable in them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ if TYPE_CHECKING:
 def let_go_of_frames(error: BaseException) -> None:
     """Clear the local variables of all code that an exception, its causes and its members have left.
 
-    The traceback still tells files, lines and functions. *A handle on an actor that failed held its instance and its
+    The traceback still has files, lines and functions. *A handle on an actor that failed held its instance and its
     last message for ever: in the frames of the exception that is its exit reason.*
 
-    Code that goes on is not touched: another task may have caught the exception, and wait inside its ``except``.
+    Running code is not touched: another task may have caught the exception, and wait inside its ``except``.
     """
     for each in _related(error):
         traceback = traceback_of(each)
         while traceback is not None:
-            if _is_left(traceback.tb_frame):
+            if _has_ended(traceback.tb_frame):
                 traceback.tb_frame.clear()
             traceback = traceback.tb_next
 
 
-def _is_left(frame: FrameType) -> bool:
-    """Whether the code of the frame has ended: only then the frame itself holds its variables, and its code with them.
+def _has_ended(frame: FrameType) -> bool:
+    """Return whether the code of the frame has ended.
 
-    A suspended coroutine must not be cleared: Python 3.11 and 3.12 would close it. Before the end the variables belong
-    to the coroutine, and while code runs to its thread: the collector sees nothing in the frame.
+    Only then the frame itself holds its variables, and its code object with them. Before, they belong to the coroutine
+    or, while it runs, to its thread: the collector sees nothing in the frame. A suspended coroutine must not be
+    cleared: Python 3.11 and 3.12 would close it.
     """
     return any(held is frame.f_code for held in gc.get_referents(frame))
 
 
 def _related(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception, its causes, contexts and members, each once."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:

@@ -1,6 +1,6 @@
-"""Where a system lives: one trio run in one thread.
+"""The trio run and the thread that a system belongs to.
 
-Checks calls that come from elsewhere, and counts those that a task makes in a loop.
+Checks calls that come from elsewhere, and counts the calls that a task makes in a loop.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from threading import get_ident
 import trio
 
 FAIR_CALLS = 64
-"""A task that only calls, and never has to wait, lets others run once in so many calls."""
+"""Calls after which a task that never has to wait lets other tasks run once."""
 
 
 class Home:
@@ -21,20 +21,20 @@ class Home:
 
     def __init__(self) -> None:
         self.thread = get_ident()
-        # One count for all: a task that passes no checkpoint is the only one that counts meanwhile. ``next`` of an
-        # iterator in C is the cheapest way to count, and every tell does.
+        # One count for all tasks is enough: a task that passes no checkpoint is the only one that counts meanwhile.
+        # ``next`` of an iterator in C is the cheapest way to count, and every tell counts.
         self.turns = itertools.cycle([*[False] * (FAIR_CALLS - 1), True])
-        """``next(turns)`` counts a call, and returns whether others are to run before it."""
+        """Iterator whose ``next`` counts a call, and returns whether other tasks are to run before it."""
 
     def check(self) -> None:
-        """Raise RuntimeError outside the trio run of the system, and when that is over. Call it before any change."""
+        """Raise RuntimeError outside the trio run of the system, and after that run. Call it before any change."""
         if get_ident() != self.thread or not trio.lowlevel.in_trio_run():
             raise self.elsewhere()
 
     def is_turn_after(self) -> bool:
-        """Count a call of an async function, and return whether others are to run before it.
+        """Count a call of an async function, and return whether other tasks are to run before it.
 
-        Raises RuntimeError in another thread. Outside of trio such a call fails by itself, when it begins to wait.
+        Raises RuntimeError in another thread. Outside of trio such a call fails by itself when it begins to wait.
         """
         if get_ident() != self.thread:
             raise self.elsewhere()
@@ -42,7 +42,7 @@ class Home:
 
     @staticmethod
     def elsewhere() -> RuntimeError:
-        """Make the error for a call from elsewhere."""
+        """Return the error for a call from elsewhere."""
         return RuntimeError(
             "actors are used in the trio run of their system; in a thread, call by trio.from_thread.run or run_sync"
         )

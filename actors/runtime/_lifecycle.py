@@ -1,4 +1,4 @@
-"""How an actor lives and ends, as values: exit reasons and states. Pure.
+"""Exit reasons, states and stop requests of an actor, as values. Pure.
 
 ::
 
@@ -20,12 +20,12 @@ from actors.failures import shown
 
 @attrs.frozen
 class Normal:
-    """The actor ended because it was done."""
+    """The actor ended because its work was done."""
 
 
 @attrs.frozen
 class Shutdown:
-    """The actor was asked to stop and did."""
+    """The actor was asked to stop, and did."""
 
 
 @attrs.frozen
@@ -39,7 +39,8 @@ class Failure:
 class Killed:
     """The actor was ended without being asked, or did not stop in time.
 
-    ``exception`` is what it raised on its way out, if anything: not why it ended, and no part of the comparison.
+    ``exception`` is the exception that the actor raised while it was ended, if any. It is not the reason of the end,
+    and two Killed are equal whatever their exceptions are.
     """
 
     exception: BaseException | None = attrs.field(default=None, eq=False, repr=shown)
@@ -48,47 +49,48 @@ class Killed:
 KILLED = Killed()
 
 ExitReason: TypeAlias = Normal | Shutdown | Failure | Killed
-"""Why an actor ended, as a value."""
+"""Reason for which an actor ended."""
 
 
 class State(enum.StrEnum):
-    """Where an actor is in its life."""
+    """The stage of its life that an actor is in."""
 
     STARTING = "starting"
     """Its ``started()`` has not returned yet."""
     RUNNING = "running"
     """It handles messages, or waits for one."""
     STOPPING = "stopping"
-    """It refuses new messages and is on its way out."""
+    """It refuses new messages and is about to end."""
     RESTARTING = "restarting"
     """It has no incarnation at the moment; messages wait in its mailbox."""
     TERMINATED = "terminated"
-    """It is gone for good."""
+    """It has ended for good."""
 
 
 def is_graceful(reason: ExitReason) -> bool:
-    """Whether the actor left on its own terms: Normal or Shutdown."""
+    """Return whether the actor ended without a failure or a kill: Normal or Shutdown."""
     return isinstance(reason, (Normal, Shutdown))
 
 
 @attrs.frozen
 class Stop:
-    """A stop that was asked for."""
+    """A request to stop an actor."""
 
     reason: ExitReason
     own: bool = attrs.field(default=False, kw_only=True)
-    """Whether it was the actor's own wish; then its time begins when the message in hand is done."""
+    """Whether the actor asked for it itself. Then its time begins when the current message has been handled."""
     drain: bool = False
-    """Whether what is in the mailbox is handled first."""
+    """Whether the messages in the mailbox are handled first."""
     final: bool = True
-    """Whether it is for good; else the mailbox stays open, and the supervisor decides what follows."""
+    """Whether it is for good. If not, the mailbox stays open, and the supervisor decides about the next incarnation."""
     hold: bool = False
-    """Whether the supervisor will say itself when the next incarnation begins."""
+    """Whether the next incarnation waits until the supervisor begins it."""
 
     def joined(self, later: Stop) -> Stop:
-        """Return what holds when ``later`` comes on top. It can only hurry this one: a final stop stays final.
+        """Return the stop that is in force when ``later`` is asked for too. A final stop stays final.
 
-        A halt of its group lets a final stop drain on: what was promised to who asked for it stays promised.
+        A later stop can only hurry this one. A halt of the actor's group does not end the draining of a final stop:
+        the caller of that stop was promised that the messages are handled.
         """
         final = self.final or later.final
         return Stop(
@@ -101,7 +103,7 @@ class Stop:
 
 
 STOP, DRAIN, KILL = Stop(Shutdown()), Stop(Shutdown(), drain=True), Stop(KILLED)
-"""What is asked for from outside."""
+"""The stops that are asked for from outside."""
 
 HALT = Stop(Shutdown(), final=False, hold=True)
-"""How a supervisor ends the incarnations of a group before it starts them again."""
+"""The stop by which a supervisor ends the incarnations of a group before it begins new ones."""

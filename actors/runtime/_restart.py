@@ -1,4 +1,4 @@
-"""Restart types, and the limit of restarts in a time. Pure: the time is an argument.
+"""Restart types, and the limit of restarts within a time. Pure: the time is an argument.
 
 After OTP's ``supervisor`` (restart types, intensity).
 """
@@ -12,7 +12,7 @@ from actors.runtime._lifecycle import ExitReason, is_graceful
 
 
 class Restart(enum.StrEnum):
-    """What follows the end of a child."""
+    """The rule by which a child is restarted after it has ended."""
 
     PERMANENT = "permanent"
     """It is always restarted."""
@@ -23,7 +23,7 @@ class Restart(enum.StrEnum):
 
 
 def should_restart(restart: Restart, reason: ExitReason) -> bool:
-    """Whether a child of that type comes back after it ended for that reason."""
+    """Return whether a child of that restart type is restarted after it ended for ``reason``."""
     match restart:
         case Restart.PERMANENT:
             return True
@@ -44,7 +44,7 @@ class Window:
         self._times: deque[float] = deque()
 
     def record(self, now: float) -> bool:
-        """Count a restart at ``now`` (seconds, never going back). False when that is one too many."""
+        """Count a restart at ``now`` (seconds, never going back). Return False if it exceeds the limit."""
         times = self._times
         while times and times[0] <= now - self._seconds:
             times.popleft()

@@ -1,4 +1,4 @@
-"""Coordinated shutdown: named phases, one after the other, each with a time limit.
+"""Coordinated shutdown: named phases that run one after the other, each with a time limit.
 
 After Pekko's ``CoordinatedShutdown``.
 """
@@ -25,40 +25,40 @@ if TYPE_CHECKING:
 logger = logging.getLogger("actors")
 
 Work: TypeAlias = "Callable[[], Awaitable[object]]"
-"""What is to be done in a phase."""
+"""Work of a phase: an async function without arguments."""
 
 
 @attrs.frozen
 class Phase:
-    """A phase of the shutdown: what is registered for it runs at once, for at most ``seconds``."""
+    """A phase of the shutdown. Its works run concurrently, for at most ``seconds``."""
 
     name: str
     seconds: float = attrs.field(default=5.0)
 
     def __attrs_post_init__(self) -> None:
-        """Raise SpecError for what is no name, and for what is no time."""
-        if not isinstance(self.name, str) or not self.name:  # pyright: ignore[reportUnnecessaryIsInstance]  -- annotations bind nobody
+        """Raise SpecError unless the name is a text and the time is a number of seconds."""
+        if not isinstance(self.name, str) or not self.name:  # pyright: ignore[reportUnnecessaryIsInstance]  -- annotations are not enforced
             raise SpecError(f"name of a phase must be a text, not {shown(self.name)}")
         check_seconds(self.seconds, f"seconds of the phase {self.name!r}")
 
 
 @attrs.frozen
 class PhaseReport:
-    """What became of a phase."""
+    """The result of a phase."""
 
     name: str
-    """The phase."""
+    """Name of the phase."""
     failures: tuple[BaseException, ...]
-    """What its work raised; the phases after it ran all the same."""
+    """Exceptions of its work. The later phases run all the same."""
     timed_out: bool
-    """Whether its time was up, or the shutdown was cancelled in it; what still ran was cancelled.
+    """Whether its time was up, or the shutdown was cancelled in it. The work that still ran was cancelled.
 
-    When its time is up, what shields itself has a second more.
+    When its time is up, shielded work has a second more.
     """
 
 
-class Running:
-    """The phase that runs: its work, and what came of it."""
+class RunningPhase:
+    """A phase that is running: its work and its failures."""
 
     __slots__ = ("_name", "_scope", "failures", "nursery", "phase", "timed_out")
 
@@ -72,7 +72,7 @@ class Running:
         self._scope = trio.CancelScope()
 
     async def run(self, works: Sequence[Work], enforcer: DeadlineEnforcer) -> None:
-        """Do all work at once, and what is added meanwhile, within the time of the phase."""
+        """Run all works concurrently, with those that are added meanwhile, within the time of the phase."""
         self._scope.deadline = trio.current_time() + self.phase.seconds
         try:
             with self._scope:
@@ -92,7 +92,7 @@ class Running:
             )
 
     async def _announce_end(self, enforcer: DeadlineEnforcer) -> None:
-        """Have what shields itself ended a second after the phase was cancelled: by its time, or from outside."""
+        """Have shielded work forced a second after the phase is cancelled, by its time or from outside."""
         try:
             await trio.sleep_forever()
         finally:
@@ -103,7 +103,7 @@ class Running:
         cancel_with_force(self._scope)
 
     def start(self, work: Work) -> None:
-        """Do more work. Raises RuntimeError when the phase takes no more."""
+        """Start more work. Raises RuntimeError if the phase is over."""
         if self.nursery is None or self._scope.cancel_called:
             raise RuntimeError(f"the phase {self.phase.name!r} is over: {shown(work)} would not run")
         self.nursery.start_soon(self._guard, work, name=self._name)
@@ -111,8 +111,8 @@ class Running:
     async def _guard(self, work: Work) -> None:
         try:
             await work()
-        except BaseException as raised:  # noqa: BLE001  -- one work that exits is not to end the others
-            # A Cancelled too ends here: that the phase was cancelled, its nursery knows by itself.
+        except BaseException as raised:  # noqa: BLE001  -- an exit of one work is not to end the others
+            # A Cancelled ends here too: the nursery knows by itself that the phase was cancelled.
             failure = own_failure(f"work of the phase {self.phase.name!r}", raised)
             if failure is not None:
                 self._note(failure)
@@ -123,7 +123,7 @@ class Running:
 
 
 class CoordinatedShutdown:
-    """The phases of one system and what is registered for each."""
+    """The phases of one system, and the work that is registered for each."""
 
     __slots__ = ("_phases", "_running", "_work", "reports")
 
@@ -134,19 +134,18 @@ class CoordinatedShutdown:
         for phase in self._phases:
             check_kind("phases", phase, Phase, "Phases")
         self.reports: tuple[PhaseReport, ...] = ()
-        """What became of the phases that are over."""
+        """Results of the phases that are over."""
         self._work: dict[str, list[Work]] = {phase.name: [] for phase in self._phases}
         if len(self._work) != len(self._phases):
             raise SpecError(f"phases has a name twice: {[phase.name for phase in self._phases]}")
-        self._running: Running | None = None
+        self._running: RunningPhase | None = None
 
     def add(self, name: str, work: Work) -> None:
-        """Register work, or start it when its phase runs.
+        """Register work, or start it if its phase is running.
 
-        Raises SpecError for a phase that does not exist and for what cannot be called, RuntimeError for a phase that is
-        over.
+        Raises SpecError if there is no such phase or ``work`` cannot be called, RuntimeError if the phase is over.
         """
-        if not isinstance(name, str) or name not in self._work:  # pyright: ignore[reportUnnecessaryIsInstance]  -- annotations bind nobody
+        if not isinstance(name, str) or name not in self._work:  # pyright: ignore[reportUnnecessaryIsInstance]  -- annotations are not enforced
             raise SpecError(f"there is no phase {shown(name)}: the phases are {list(self._work)}")
         if not callable(work):
             raise SpecError(f"work for the phase {name!r} must be an async function, not {shown(work)}")
@@ -158,7 +157,7 @@ class CoordinatedShutdown:
             self._work[name].append(work)
 
     def is_running_in(self, task: trio.lowlevel.Task) -> bool:
-        """Whether the task is work of the phase that runs, or was started by it in a nursery of its own."""
+        """Return whether the task is work of the running phase, or was started by it in a nursery of its own."""
         own = None if self._running is None else self._running.nursery
         nursery = None if own is None else task.parent_nursery
         while nursery is not None and nursery is not own:
@@ -166,9 +165,9 @@ class CoordinatedShutdown:
         return nursery is not None
 
     async def run(self, enforcer: DeadlineEnforcer) -> None:
-        """Run all phases in order. Cancelled: the phase that runs is over; the next call goes on after it."""
+        """Run all phases in order. Cancelled: the running phase is over, and the next call goes on after it."""
         for phase in self._phases[len(self.reports) :]:
-            self._running = running = Running(phase)
+            self._running = running = RunningPhase(phase)
             try:
                 await running.run(self._work[phase.name], enforcer)
             finally:
@@ -176,7 +175,7 @@ class CoordinatedShutdown:
                 self.reports += (PhaseReport(phase.name, tuple(running.failures), running.timed_out),)
 
     def raise_exit(self) -> None:
-        """Raise the first SystemExit, KeyboardInterrupt and the like that work raised."""
+        """Raise the first exception of any work that is no ``Exception``, such as SystemExit or KeyboardInterrupt."""
         for report in self.reports:
             for failure in report.failures:
                 if not isinstance(failure, Exception):

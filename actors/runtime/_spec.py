@@ -1,4 +1,4 @@
-"""What an actor, a child and a supervisor are to be: checked values. Pure."""
+"""The specs of a mailbox, a child and a supervisor, as checked values. Pure."""
 
 from __future__ import annotations
 
@@ -18,52 +18,55 @@ from actors.runtime._restart import Restart
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from actors.runtime._actor import Actor
+    from actors.runtime._instance import Instance
 
 RESTARTS = f"one of {', '.join(Restart)}"
 DEFAULT_SHUTDOWN = 5.0
-"""Seconds that an actor has for stopping before it is cancelled."""
+"""Seconds that an actor has to stop before it is cancelled."""
 
 
 class Overflow(enum.StrEnum):
-    """What happens to a message for a mailbox that is full. Whatever is dropped is a dead letter."""
+    """The policy of a full mailbox. A dropped message is a dead letter."""
 
     WAIT = "wait"
     """``tell`` and ``ask`` wait for room."""
     REJECT = "reject"
-    """They raise MailboxFull."""
+    """``tell`` and ``ask`` raise MailboxFull."""
     DROP_OLDEST = "drop_oldest"
-    """The oldest message makes room."""
+    """The oldest message is dropped to make room."""
     DROP_NEW = "drop_new"
     """The new message is dropped."""
 
 
 class Strategy(enum.StrEnum):
-    """Who is restarted when a child failed."""
+    """The children that are restarted when one of them failed."""
 
     ONE_FOR_ONE = "one_for_one"
     """The child alone."""
     ONE_FOR_ALL = "one_for_all"
     """All children."""
     REST_FOR_ONE = "rest_for_one"
-    """The child and those that were started after it."""
+    """The child and the children that were started after it."""
     DYNAMIC = "dynamic"
-    """The child alone; children come and go by key, their specs go with them, and they are stopped in parallel."""
+    """The child alone. Children are added and removed by key, specs are not kept, and children stop in parallel."""
 
 
 class AutoShutdown(enum.StrEnum):
-    """When the end of significant children ends their supervisor."""
+    """The rule by which the end of significant children ends their supervisor."""
 
     NEVER = "never"
+    """It never does."""
     ANY = "any"
+    """The end of the first one does."""
     ALL = "all"
+    """The end of the last one does."""
 
 
 K = TypeVar("K", bound=enum.StrEnum)
 
 
 def _member(kind: type[K], value: object) -> K:
-    """Take the value's text for the value; what is neither is left to the validator."""
+    """Return the member that a text names. Return any other value as it is, for the validator to refuse."""
     if isinstance(value, kind) or not isinstance(value, str):
         return cast("K", value)
     return next((member for member in kind if member.value == str(value)), cast("K", value))
@@ -85,7 +88,7 @@ def _auto_shutdown(value: AutoShutdown | str) -> AutoShutdown:
     return _member(AutoShutdown, value)
 
 
-def _span(_: object, field: attrs.Attribute[Any], value: object) -> None:
+def _positive_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
     check_seconds(value, field.name)
     if value == 0:
         raise SpecError(f"{field.name} must be more than 0 seconds: within none, nothing would ever be too often")
@@ -93,21 +96,24 @@ def _span(_: object, field: attrs.Attribute[Any], value: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class MailboxSpec:
-    """How much an actor's mailbox and stash hold, and what happens to more."""
+    """The limits of an actor's mailbox and stash."""
 
     size: int = attrs.field(default=64, validator=count(1))
+    """Maximum number of messages in the mailbox."""
     overflow: Overflow = attrs.field(default=Overflow.WAIT, converter=_overflow, validator=one_of(Overflow))
+    """Policy when the mailbox is full."""
     stash: int = attrs.field(default=64, validator=count(0))
+    """Maximum number of stashed messages."""
 
 
 DEFAULT_MAILBOX = MailboxSpec()
 
 
 def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
-    """Make the spec of a mailbox, shared where it is the usual one."""
-    usual = DEFAULT_MAILBOX
-    if size is usual.size and overflow is usual.overflow and stash is usual.stash:
-        return usual
+    """Return the spec of a mailbox. All mailboxes with the defaults share one."""
+    default = DEFAULT_MAILBOX
+    if size is default.size and overflow is default.overflow and stash is default.stash:
+        return default
     check_count(size, 1, "mailbox_size")
     check_count(stash, 0, "stash_size")
     return MailboxSpec(size=size, overflow=overflow, stash=stash)
@@ -115,23 +121,26 @@ def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
 
 @attrs.frozen
 class ChildSpec:
-    """One child: what makes it, what follows its end, how it is stopped.
-
-    ``factory`` takes no argument and makes the actor, or is a :class:`SupervisorSpec` for a supervisor below this one.
-    ``shutdown`` is how many seconds it has for stopping: 0 is a brutal kill, ``math.inf`` waits as long as it takes;
-    None is 5 for an actor and infinite for a supervisor. ``backoff`` goes before that of the supervisor.
-    """
+    """One child of a supervisor: its factory, its restart type, its time to stop. Raises SpecError if it is invalid."""
 
     id: str
-    factory: Callable[[], Actor] | SupervisorSpec
+    """Name of the child, unique in its supervisor."""
+    factory: Callable[[], Instance] | SupervisorSpec
+    """Function without arguments that makes the actor, or the spec of a supervisor below this one."""
     restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart)
+    """Rule by which it is restarted."""
     shutdown: float | None = None
+    """Seconds that it has to stop: 0 is a brutal kill, ``math.inf`` waits as long as it takes. None is 5 for an actor,
+    and infinite for a supervisor."""
     significant: bool = False
+    """Whether its end can end the supervisor: see :class:`AutoShutdown`."""
     backoff: Backoff | None = None
+    """Delay of its restarts, in place of the backoff of the supervisor."""
     mailbox: MailboxSpec = DEFAULT_MAILBOX
+    """Limits of its mailbox."""
 
     def __attrs_post_init__(self) -> None:
-        """Check it, in one place: an actor is spawned with one of these."""
+        """Check all fields. Defaults are not checked, since every spawned actor has a spec."""
         _check_identity(self.id, self.factory)
         if not isinstance(self.restart, Restart):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
             check_kind("restart", self.restart, Restart, RESTARTS)
@@ -148,14 +157,14 @@ class ChildSpec:
 
     @property
     def seconds(self) -> float:
-        """How long it has for stopping, with the default filled in."""
+        """Seconds that it has to stop, with the default filled in."""
         if self.shutdown is not None:
             return self.shutdown
         return math.inf if isinstance(self.factory, SupervisorSpec) else DEFAULT_SHUTDOWN
 
 
 def _check_identity(name: object, factory: object) -> None:
-    # Annotations hold nobody back at run time, and a spec is where a wrong type is still easy to explain.
+    # Annotations are not enforced at run time, and here a wrong type is still easy to explain.
     if not isinstance(name, str) or not name or "/" in name:
         raise SpecError(f"id must be a text without '/', not {shown(name)}")
     if not callable(factory) and not isinstance(factory, SupervisorSpec):
@@ -179,24 +188,27 @@ def _tuple(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
 
 @attrs.frozen
 class SupervisorSpec:
-    """A supervisor: its strategy, its children in the order of their start, and how much failing it bears.
-
-    More than ``max_restarts`` within ``max_seconds`` end it with all its children, as RestartLimit. ``max_children``
-    bounds a dynamic supervisor; children that are restarting count. Raises SpecError for what cannot be run.
-    """
+    """A supervisor: its strategy, its children, and its limit of restarts. Raises SpecError if it is invalid."""
 
     strategy: Strategy = attrs.field(default=Strategy.ONE_FOR_ONE, converter=_strategy, validator=one_of(Strategy))
+    """Rule by which a failure restarts other children too."""
     children: Sequence[ChildSpec] = attrs.field(default=(), converter=_tuple)
+    """Its children, in the order of their start."""
     max_restarts: int = attrs.field(default=3, kw_only=True, validator=count(0))
-    max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_span)
+    """More restarts than this within ``max_seconds`` end the supervisor and all its children with RestartLimit."""
+    max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_positive_seconds)
+    """Length of the window in which restarts are counted, in seconds."""
     max_children: int | None = attrs.field(default=None, kw_only=True, validator=count(0, optional=True))
+    """Maximum number of children of a dynamic supervisor; children that are being restarted count. None: no limit."""
     auto_shutdown: AutoShutdown = attrs.field(
         default=AutoShutdown.NEVER, kw_only=True, converter=_auto_shutdown, validator=one_of(AutoShutdown)
     )
+    """Rule by which it ends with its significant children."""
     backoff: Backoff | None = attrs.field(default=None, kw_only=True)
+    """Delay of restarts; None restarts at once."""
 
     def __attrs_post_init__(self) -> None:
-        """Check what concerns more than one field."""
+        """Check the rules that concern more than one field."""
         seen: set[str] = set()
         for child in self.children:
             if child.id in seen:
@@ -210,6 +222,6 @@ class SupervisorSpec:
         _check_backoff(self.backoff)
 
     def check_child(self, child: ChildSpec) -> None:
-        """Raise SpecError for a child that this supervisor cannot have."""
+        """Raise SpecError if this supervisor cannot have the child."""
         if child.significant and self.auto_shutdown is AutoShutdown.NEVER:
             raise SpecError(f"significant child {child.id} needs an auto_shutdown of any or all")

@@ -1,4 +1,4 @@
-"""Supervisors: actors that have nothing but children, and the handle to work with those."""
+"""Supervisors: actors that only have children, and the handle to work with them."""
 
 from __future__ import annotations
 
@@ -10,129 +10,157 @@ import trio
 
 from actors.checks import check_kind
 from actors.errors import ActorError, ActorTerminated
-from actors.runtime._actor import Actor
 from actors.runtime._cell import Cell
-from actors.runtime._children import Children
-from actors.runtime._instance import life_of
+from actors.runtime._children import Children, children_of
+from actors.runtime._incarnation import life_of
+from actors.runtime._instance import Instance
 from actors.runtime._lifecycle import State
-from actors.runtime._ref import ActorRef, ActorStatistics, check_not_own_end
+from actors.runtime._ref import ActorRef, ActorStatistics
 from actors.runtime._spec import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
-    from actors.runtime._child_table import Child
+    from actors.runtime._body import Parent
+    from actors.runtime._child import Child
     from actors.runtime._restart import Restart
 
 
-class Supervisor(Actor):
-    """An actor that has nothing but children."""
+class Supervisor(Instance):
+    """An actor that only has children."""
 
     def __init__(self, spec: SupervisorSpec) -> None:
         self._spec = spec
 
     async def started(self) -> None:
-        """Start the children, in order; the first that fails fails the supervisor."""
+        """Start the children, in order. If one fails, the supervisor fails."""
         life = life_of(self)
-        life.family = family = Children(life.cell.system, life, self._spec, keeps=True)
-        await family.start_all()
+        life.children = children = Children(life.cell.system, life, self._spec, new_cell, keeps=True)
+        await children.start_all()
 
 
 @attrs.frozen
 class ChildInfo:
-    """One child of a supervisor."""
+    """The state of one child of a supervisor."""
 
     id: str
-    """Its key in the supervisor, and its name."""
+    """Key in the supervisor, and name of the child."""
     ref: ActorRef | None
-    """The handle, None when the child has ended and only its spec is kept."""
+    """The handle; None if the child has ended and only its spec is kept."""
     state: str
     """starting, running, stopping, restarting or terminated."""
     restart: Restart
-    """Its restart type."""
+    """Restart type."""
     is_supervisor: bool
     """Whether it is a supervisor itself."""
 
 
 @attrs.frozen
 class ChildCounts:
-    """How many children a supervisor has."""
+    """The numbers of a supervisor's children."""
 
     specs: int
-    """Entries, with those that are not running."""
+    """Number of entries. Entries of children that have ended count."""
     active: int
-    """Children that run, start or stop."""
+    """Number of children that run, start or stop."""
     restarting: int
-    """Children between two incarnations."""
+    """Number of children between two incarnations."""
     supervisors: int
-    """Entries that are supervisors."""
+    """Number of entries that are supervisors."""
     workers: int
-    """Entries that are not."""
+    """Number of entries that are not supervisors."""
 
 
 @attrs.frozen
 class SupervisorStatistics(ActorStatistics):
-    """How one supervisor stands: what every actor has, and its children. Those count for this incarnation of it."""
+    """The state of one supervisor: that of an actor, and its children in this incarnation of the supervisor."""
 
     strategy: str
-    """one_for_one, one_for_all, rest_for_one or dynamic; empty when it is not up."""
+    """one_for_one, one_for_all, rest_for_one or dynamic; empty if the supervisor is not up."""
     children_restarted: int
-    """Restarts that it granted, each counted against its intensity."""
+    """Number of restarts that it granted. Each counts against its limit."""
     restarting: int
-    """Children between two incarnations now."""
+    """Number of children between two incarnations now."""
 
 
 class SupervisorRef(ActorRef):
-    """The handle on a supervisor: an actor like others, and what can be done with its children.
+    """The handle on a supervisor: the methods of any actor's handle, and methods for its children.
 
-    Every method raises ActorTerminated when the supervisor has ended or is not up.
+    Every method for children raises ActorTerminated if the supervisor has ended or is not up.
     """
 
     __slots__ = ()
 
-    def _family(self) -> Children:
-        if self._cell.family is None:
+    def _children(self) -> Children:
+        """Return the children. Raises ActorTerminated if the supervisor is not up."""
+        children = children_of(self._cell)
+        if children is None:
             raise ActorTerminated(f"{self.path} is {self._cell.state}", self._cell.reason)
-        return self._cell.family
+        return children
 
     async def start_child(self, spec: ChildSpec) -> ActorRef:
-        """Add a child, and return when its ``started()`` has. Children may be started concurrently.
+        """Add a child, and return its handle when its ``started()`` has returned. Concurrent calls are allowed.
 
-        Raises what ``started()`` raised, NameTaken, MaxChildren, SpecError. When it raises, or is cancelled, no entry
-        stays.
+        If it raises or is cancelled, nothing of the child is left.
+
+        Args:
+            spec: The child.
+
+        Raises:
+            NameTaken: There is a child of that id.
+            MaxChildren: The dynamic supervisor is full.
+            SpecError: ``spec`` is no ChildSpec, or this supervisor cannot have it.
+            ActorTerminated: The supervisor has ended, is stopping, or ended the child before it was up.
+            BaseException: The exception that ``factory`` or ``started()`` raised.
         """
         turn = self._mailbox.home.is_turn_after()
         try:
             check_kind("spec", spec, ChildSpec, "a ChildSpec")
-            return await self._family().start(spec)
+            return await self._children().start(spec)
         except ActorError:
             if turn:
                 await trio.lowlevel.checkpoint()
             raise
 
     async def terminate_child(self, id: str) -> None:  # noqa: A002  -- the field's name
-        """End a child as its ``shutdown`` says; return when nothing of it is left. One that is restarting ends at once.
+        """End a child as its ``shutdown`` says. Return when nothing of it is left.
 
-        The spec is kept for ``restart_child``, except a temporary child's and those of a dynamic supervisor.
-        Raises ChildNotFound, and RuntimeError when the task of the child itself calls it, or that of an actor below it.
-        Cancelled: the stop goes on.
+        A child that is being restarted ends at once. The spec is kept for ``restart_child``, except the spec of a
+        temporary child, and the specs of a dynamic supervisor.
+
+        Args:
+            id: The child.
+
+        Raises:
+            ChildNotFound: There is no child of that id.
+            RuntimeError: The caller is the task of the child, or of an actor below it.
+
+        Cancellation:
+            The stop goes on.
         """
         if self._mailbox.home.is_turn_after():
             await trio.lowlevel.checkpoint()
-        family = self._family()
-        cell = family.cell(id)
+        children = self._children()
+        cell = children.find(id)
         if cell is not None:
-            check_not_own_end(cell)
-        await family.terminate(id)
+            cell.check_not_own_end()
+        await children.terminate(id)
 
     async def restart_child(self, id: str) -> ActorRef:  # noqa: A002  -- the field's name
-        """Start a child that has ended again, from its spec; a new handle.
+        """Start a child that has ended again, from its spec. Return a new handle.
 
-        Raises ChildNotFound, ChildRunning, what ``started()`` raised. When it raises, or is cancelled, the child is not
-        up, and its spec is kept.
+        If it raises or is cancelled, the child is not up, and its spec is kept.
+
+        Args:
+            id: The child.
+
+        Raises:
+            ChildNotFound: There is no child of that id.
+            ChildRunning: The child has not ended.
+            BaseException: The exception that ``factory`` or ``started()`` raised.
         """
         turn = self._mailbox.home.is_turn_after()
         try:
-            # At once: nobody deletes a child between this call and its start.
-            return await self._family().restart(id)
+            # No checkpoint before this: no other task may delete the child between the call and the claim.
+            return await self._children().restart(id)
         except ActorError:
             if turn:
                 await trio.lowlevel.checkpoint()
@@ -141,45 +169,45 @@ class SupervisorRef(ActorRef):
     def delete_child(self, id: str) -> None:  # noqa: A002  -- the field's name
         """Forget the spec of a child that has ended. Raises ChildNotFound, ChildRunning."""
         self._mailbox.home.check()
-        self._family().children.forget(id)
+        self._children().table.forget(id)
 
     def child(self, id: str) -> ActorRef | None:  # noqa: A002  -- the field's name
-        """Find the handle of a child; None when it has ended, or there is none of that id."""
-        cell = self._family().cell(id)
+        """Return the handle of a child; None if it has ended, or there is no child of that id."""
+        cell = self._children().find(id)
         return None if cell is None else cell.ref
 
     def children(self) -> tuple[ChildInfo, ...]:
-        """List all entries, in the order of their start."""
-        return tuple(_info(child) for child in self._family().entries())
+        """Return all entries, in the order of their start."""
+        return tuple(_info(child) for child in self._children().entries())
 
     def statistics(self) -> SupervisorStatistics:
-        """How it stands now."""
-        family = self._cell.family
+        """Return the current numbers."""
+        children = children_of(self._cell)
         return SupervisorStatistics(
             **attrs.asdict(super().statistics(), recurse=False),
-            strategy="" if family is None else family.spec.strategy.value,
-            children_restarted=0 if family is None else family.restarts,
-            restarting=0 if family is None else family.restarting(),
+            strategy="" if children is None else children.spec.strategy.value,
+            children_restarted=0 if children is None else children.restarts,
+            restarting=0 if children is None else children.restarting(),
         )
 
     def counts(self) -> ChildCounts:
-        """How many children there are, by kind."""
-        entries = self._family().entries()
+        """Return the numbers of children, by kind."""
+        entries = self._children().entries()
         states = [child.cell.state for child in entries if child.cell is not None]
         restarting = states.count(State.RESTARTING)
         supervisors = sum(isinstance(child.spec.factory, SupervisorSpec) for child in entries)
         return ChildCounts(len(entries), len(states) - restarting, restarting, supervisors, len(entries) - supervisors)
 
 
-def _info(child: Child) -> ChildInfo:
+def _info(child: Child[Cell]) -> ChildInfo:
     cell = child.cell
     state = State.TERMINATED if cell is None else cell.state
     is_supervisor = isinstance(child.spec.factory, SupervisorSpec)
     return ChildInfo(child.spec.id, None if cell is None else cell.ref, state.value, child.spec.restart, is_supervisor)
 
 
-def body(family: Children, spec: ChildSpec) -> Cell:
-    """Make the cell of a child: of an actor, or of a supervisor."""
+def new_cell(parent: Parent, spec: ChildSpec) -> Cell:
+    """Return the cell of a new child: an actor, or a supervisor."""
     if isinstance(spec.factory, SupervisorSpec):
-        return Cell(family, spec, functools.partial(Supervisor, spec.factory), SupervisorRef)
-    return Cell(family, spec, spec.factory)
+        return Cell(parent, spec, functools.partial(Supervisor, spec.factory), SupervisorRef)
+    return Cell(parent, spec, spec.factory)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import weakref
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -15,76 +14,59 @@ from actors.checks import check_kind
 from actors.errors import RestartLimit
 from actors.failures import is_a, members
 from actors.loop.trio_internals import Protection
-from actors.runtime._children import Children
-from actors.runtime._dead_letters import DeadLetterOffice, DeadLetters
-from actors.runtime._deadlines import GRACE, DeadlineEnforcer
-from actors.runtime._home import Home
+from actors.runtime._children import Children, children_of
+from actors.runtime._dead_letters import DeadLetters
+from actors.runtime._deadlines import GRACE
 from actors.runtime._lifecycle import KILL, Failure
 from actors.runtime._restart import Restart
+from actors.runtime._runtime import Runtime
 from actors.runtime._shutdown import CoordinatedShutdown, Phase, PhaseReport
 from actors.runtime._spec import ChildSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
-from actors.runtime._supervisor import SupervisorRef, body
+from actors.runtime._supervisor import SupervisorRef, new_cell
 from actors.runtime._tree import TreeNode, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
-    from actors.runtime._actor import Actor
     from actors.runtime._cell import Cell
     from actors.runtime._incarnation import Incarnation
+    from actors.runtime._instance import Instance
     from actors.runtime._lifecycle import ExitReason
     from actors.runtime._ref import ActorRef
     from actors.runtime._shutdown import Work
 
 
-FAIR_SPAWNS = 64
-"""A task that only spawns lets others run once in so many actors."""
-
-
 @attrs.frozen
 class SystemStatistics:
-    """How a system stands."""
+    """The state of a system."""
 
     actors: int
-    """Actors that have not ended, supervisors among them."""
+    """Number of actors that have not ended. Supervisors count."""
     dead_letters: int
-    """Messages that nobody handled, since the system was opened."""
+    """Number of messages that were not handled, since the system was opened."""
 
 
-class ActorSystem:
-    """All actors of one :func:`open_system`; has no public constructor."""
+class ActorSystem(Runtime):
+    """All actors of one :func:`open_system` block. It has no public constructor."""
 
     path = "/"
     cell = None
 
     def __init__(self, nursery: trio.Nursery, phases: CoordinatedShutdown) -> None:
+        super().__init__()
         self.nursery = nursery
-        """The runtime's own; an actor's tasks belong into ``actor.nursery``."""
+        """Nursery of the runtime itself. Start the tasks of an actor in ``actor.nursery``."""
         self.limit: RestartLimit | None = None
-        """Why it gave up, if it did."""
-        self.limits: weakref.WeakSet[RestartLimit] = weakref.WeakSet()
-        """Raised by supervisors of this system. One of another system is a failure like others, whatever its path."""
-        self.raised: list[BaseException] = []
-        """What actors raised when everything was cancelled: nobody else will hear of it."""
-        self.office = DeadLetterOffice()
-        self.home = Home()
-        self.token = trio.lowlevel.current_trio_token()
-        """For what happens outside the tasks of trio, such as an object that Python frees."""
-        self.enforcer = DeadlineEnforcer()
-        """Ends what does not end in time."""
-        self.living = 0
-        self._spawned = 0
-        self.body = body
-        """Makes the cells of children."""
+        """The RestartLimit with which the root gave up, if it did."""
         self._numbers = itertools.count(1)
         self._phases = phases
         self._going_down = self._is_down = False
         self._shutdown = trio.Lock()
-        self._root = Children(self, self, SupervisorSpec(), keeps=False)
+        self._root = Children(self, self, SupervisorSpec(), new_cell, keeps=False)
 
     async def spawn(  # noqa: PLR0913  -- one keyword per documented option
         self,
-        factory: Callable[..., Actor],
+        factory: Callable[..., Instance],
         *args: object,
         name: str | None = None,
         restart: Restart = Restart.TEMPORARY,
@@ -93,14 +75,25 @@ class ActorSystem:
         overflow: Overflow = Overflow.WAIT,
         stash_size: int = 64,
     ) -> ActorRef:
-        """Start an actor at the top of the tree; return when its ``started()`` has.
+        """Start an actor at the top of the tree, and return its handle when its ``started()`` has returned.
 
-        ``factory(*args)`` makes each of its incarnations. ``shutdown`` is how many seconds it has for stopping
-        (default 5; 0 is a brutal kill). More than 3 restarts of top-level actors within 5 s end the system with
-        RestartLimit.
+        If it raises or is cancelled, nothing of the actor is left. More than 3 restarts of top-level actors within 5 s
+        end the system with RestartLimit.
 
-        Raises what ``factory`` or ``started()`` raised, NameTaken, SpecError. When it raises, or is cancelled, nothing
-        of the actor is left.
+        Args:
+            factory: Class or function that makes the actor, again for each restart.
+            args: Arguments of the factory.
+            name: Unique name at the top of the tree. The default is made of the name of the factory and a number.
+            restart: Rule by which it is restarted.
+            shutdown: Seconds that it has to stop. The default is 5; 0 is a brutal kill.
+            mailbox_size: Maximum number of messages in its mailbox.
+            overflow: Policy when the mailbox is full.
+            stash_size: Maximum number of stashed messages.
+
+        Raises:
+            NameTaken: A top-level actor has that name.
+            SpecError: An argument is invalid.
+            BaseException: The exception that ``factory`` or ``started()`` raised.
         """
         if self.home.is_turn_after():
             await trio.lowlevel.checkpoint()
@@ -110,52 +103,75 @@ class ActorSystem:
     async def supervise(
         self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
     ) -> SupervisorRef:
-        """Start a supervisor at the top of the tree; return when all its children have started.
+        """Start a supervisor at the top of the tree, and return its handle when all its children have started.
 
-        When it exceeds its restart intensity and ``restart`` does not bring it back, the :func:`open_system` block
+        If it raises or is cancelled, the children that were started are stopped, and nothing is left. When the
+        supervisor exceeds its limit of restarts and ``restart`` does not restart it, the :func:`open_system` block
         raises that RestartLimit.
 
-        Raises what a child's ``started()`` raised. When it raises, or is cancelled, the children before it are stopped,
-        and nothing is left.
+        Args:
+            spec: The supervisor.
+            name: Unique name at the top of the tree. The default is made of a number.
+            restart: Rule by which it is restarted.
+
+        Raises:
+            NameTaken: A top-level actor has that name.
+            SpecError: ``spec`` is no SupervisorSpec.
+            BaseException: The exception that a child's ``started()`` raised.
         """
         if self.home.is_turn_after():
             await trio.lowlevel.checkpoint()
         return await self.supervise_below(None, spec, name, restart)
 
     def dead_letters(self, size: int = 256) -> DeadLetters:
-        """Subscribe to the messages that nobody handles: ``with system.dead_letters() as letters: async for …``."""
+        """Return a stream of the messages that are not handled: ``with system.dead_letters() as letters: async for …``.
+
+        The stream holds at most ``size`` letters.
+        """
         return DeadLetters(self.office, size)
 
     def find(self, path: str) -> ActorRef | None:
-        """Find the living actor at that path, such as ``/sessions/alice``; None when there is none."""
+        """Return the living actor at that path, such as ``/sessions/alice``; None if there is none."""
         check_kind("path", path, str, "a text")
-        family: Children | None = self._root
+        children: Children | None = self._root
         cell: Cell | None = None
         for name in path.strip("/").split("/"):
-            cell = family.cell(name) if family is not None else None
-            family = cell.family if cell is not None else None
+            cell = children.find(name) if children is not None else None
+            children = children_of(cell) if cell is not None else None
         return cell.ref if cell is not None else None
 
     def tree(self) -> TreeNode:
-        """Take a picture of the whole supervision tree."""
+        """Return the whole supervision tree, as a value."""
         return tree_of(self.path, "stopping" if self._going_down else "running", self._root)
 
     def on_shutdown(self, phase: str, work: Work) -> None:
-        """Have ``await work()`` done in that phase of the shutdown, at once in the phase that runs.
+        """Register ``work`` for a phase of the shutdown. If the phase is running, start the work at once.
 
-        Raises SpecError for an unknown phase, RuntimeError for one that is over.
+        Args:
+            phase: Name of the phase.
+            work: Async function without arguments.
+
+        Raises:
+            SpecError: There is no such phase, or ``work`` cannot be called.
+            RuntimeError: The phase is over.
         """
         self.home.check()
         self._phases.add(phase, work)
 
     async def shutdown(self) -> tuple[PhaseReport, ...]:
-        """Run the phases, one after the other, whatever fails in them; then stop every actor, the youngest first.
+        """Run the phases, one after the other, even if work fails in them. Then stop every actor, the youngest first.
 
-        Happens once, at the end of the :func:`open_system` block at the latest; later calls wait for it and return the
-        same. Cancelled: the phase that runs is over; the rest is up to the next call, or the end of the block.
+        It happens once, at the end of the :func:`open_system` block at the latest. Later calls wait for it.
 
-        Raises RuntimeError, and does nothing, in the task of an actor and in the work of a phase: either would wait for
-        its own end.
+        Returns:
+            A report of each phase.
+
+        Raises:
+            RuntimeError: The caller is the task of an actor, or the work of a phase: it would wait for its own end.
+                Nothing has happened then.
+
+        Cancellation:
+            The running phase is over. The next call, or the end of the block, goes on after it.
         """
         self._check_not_own_shutdown()
         self._going_down = True
@@ -176,26 +192,21 @@ class ActorSystem:
                 raise RuntimeError(f"{cell.path} waits for the shutdown, which waits for its end; use context.stop()")
 
     def statistics(self) -> SystemStatistics:
-        """How it stands now."""
+        """Return the current numbers."""
         return SystemStatistics(self.living, self.office.count)
 
     # For the runtime itself
 
-    def has_had_its_turn(self) -> bool:
-        """Whether who spawns is to let others run first: once in FAIR_SPAWNS, so that many spawns hold up nobody."""
-        self._spawned += 1
-        return self._spawned % FAIR_SPAWNS == 0
-
     def child_spec(  # noqa: PLR0913, PLR0917  -- what spawn takes
         self,
-        factory: Callable[..., Actor],
+        factory: Callable[..., Instance],
         args: tuple[object, ...],
         name: str | None,
         restart: Restart,
         shutdown: float | None,
         mailbox: MailboxSpec,
     ) -> ChildSpec:
-        """Make the spec of an actor that was spawned rather than specified."""
+        """Return the spec of an actor that was spawned rather than specified."""
         make = functools.partial(factory, *args) if args else factory
         return ChildSpec(self._name(factory) if name is None else name, make, restart, shutdown, mailbox=mailbox)
 
@@ -206,48 +217,49 @@ class ActorSystem:
         return f"{kind}-{next(self._numbers)}"
 
     async def start_below(self, life: Incarnation | None, spec: ChildSpec) -> ActorRef:
-        """Start a child of that incarnation, of the root where there is none."""
+        """Start a child of an incarnation; of the root if it is None."""
         if life is None:
             return await self._root.start(spec)
-        if life.family is None:
-            life.room_for_children()
-            life.family = Children(self, life, SupervisorSpec(), keeps=False)
-        return await life.family.start(spec)
+        children = life.children
+        if not isinstance(children, Children):  # its first child
+            life.open_child_nursery()
+            life.children = children = Children(self, life, SupervisorSpec(), new_cell, keeps=False)
+        return await children.start(spec)
 
     async def supervise_below(
         self, life: Incarnation | None, spec: SupervisorSpec, name: str | None, restart: Restart
     ) -> SupervisorRef:
-        """Start a supervisor below that actor, below the root where there is none."""
+        """Start a supervisor below an incarnation; below the root if it is None."""
         check_kind("spec", spec, SupervisorSpec, "a SupervisorSpec")
         child = ChildSpec(f"supervisor-{next(self._numbers)}" if name is None else name, spec, restart)
         return cast("SupervisorRef", await self.start_below(life, child))
 
     async def stop_actors(self) -> None:
-        """Stop every actor, the youngest first; none can be started any more."""
+        """Stop every actor, the youngest first. No actor can be started any more."""
         await self._root.stop_all()
 
-    # As top-level actors see it
+    # As the parent of top-level actors
 
     @property
     def takes_children(self) -> bool:
         """Whether an actor may be started: always, until the root is stopped."""
         return True
 
-    def room_for_children(self) -> trio.Nursery:
+    def open_child_nursery(self) -> trio.Nursery:
         """Return the nursery in which the tasks of top-level actors live."""
         return self.nursery
 
     def leave(self, reason: ExitReason) -> None:
-        """Do nothing: no child of the root is significant."""
+        """Do nothing: the root has no significant children."""
 
     def crash(self, failure: Exception) -> None:
-        """End the system with this failure, when every actor has stopped: the root gave up. The first one counts."""
+        """Stop every actor and end the system with this failure: the root gave up. The first failure counts."""
         if self.limit is None and isinstance(failure, RestartLimit):
             self.limit = failure
             self.nursery.start_soon(self._give_up, name="giving up")
 
-    def child_ended(self, path: str, reason: ExitReason) -> None:
-        """End the system when a top-level actor has exceeded its restart intensity: nothing is left to restart it."""
+    def on_child_ended(self, path: str, reason: ExitReason) -> None:
+        """End the system if a top-level actor exceeded its own limit of restarts: no supervisor above restarts it."""
         limit = next((each for each in limits_in(reason) if each.path == path and each in self.limits), None)
         if limit is not None:
             self.crash(limit)
@@ -257,10 +269,10 @@ class ActorSystem:
         self.nursery.cancel_scope.cancel()
 
     async def end_by_force(self) -> None:
-        """End every actor after a cancellation from outside: what shields itself is forced after GRACE."""
+        """End every actor after a cancellation from outside. Shielded work is forced after GRACE."""
         self.nursery.cancel_scope.cancel()
         with trio.move_on_after(GRACE):
-            # What is cleaning up may still start an actor: it is cancelled from its first step on.
+            # An actor that cleans up may still start another one, which is cancelled from its first step on.
             while cells := self._root.cells():
                 for cell in cells:
                     await cell.gone()
@@ -273,7 +285,7 @@ class ActorSystem:
 
 
 def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
-    """Return each RestartLimit that an actor ended for: its own, and those it was told of; it may have failed twice."""
+    """Yield each RestartLimit in an exit reason. There may be several: an actor may fail again while it ends."""
     error = reason.exception if isinstance(reason, Failure) else None
     held = () if error is None else members(error) or (error,)
     return (cast("RestartLimit", each) for each in held if is_a(each, RestartLimit))
@@ -283,11 +295,19 @@ def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
 async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSystem]:
     """Open an actor system. Leaving the block shuts it down: the ``phases`` in their order, then every actor stops.
 
-    Raises RestartLimit when top-level actors failed too often, and when a top-level actor or supervisor exceeded its
-    own limit and ended with that: every actor is stopped, then the block is cancelled. When the block is cancelled from
-    outside all actors are, at once and together; what shields itself from that has a second. What actors raise then is
-    raised by the block, in a group. A SystemExit or KeyboardInterrupt that the work of a phase raised is raised at the
-    end, when all else is done.
+    Args:
+        phases: The phases of the shutdown.
+
+    Raises:
+        RestartLimit: Top-level actors failed too often, or a top-level actor or supervisor exceeded its own limit.
+            Every actor is stopped, then the block is cancelled.
+        SpecError: ``phases`` is no list of Phases with different names.
+        SystemExit: The work of a phase raised it, or KeyboardInterrupt and the like. It is raised at the end, when all
+            else is done.
+
+    Cancellation:
+        All actors are cancelled, at once and together. Shielded work has a second. The block raises the exceptions that
+        actors raise meanwhile in a group.
     """
     registry = CoordinatedShutdown(phases)
     failure: Exception | None = None

@@ -1,9 +1,9 @@
-"""Timers of an actor: messages it sends to itself later."""
+"""Timers of an actor: messages that it sends to itself later."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
@@ -15,49 +15,89 @@ from actors.failures import shown
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from actors.runtime._incarnation import Incarnation
+
+class Owner(Protocol):
+    """The incarnation that sets timers."""
+
+    @property
+    def stopping_begun(self) -> bool:
+        """Whether ``stopping()`` was called."""
+        ...
+
+    def check_place(self) -> None:
+        """Raise RuntimeError outside the trio run of the system."""
+        ...
+
+    def open_nursery(self) -> trio.Nursery | None:
+        """Return the nursery of the actor's own tasks; None if there can be none any more."""
+        ...
+
+    def wake(self) -> None:
+        """Let it look at its control lane."""
+        ...
 
 
 @attrs.frozen(eq=False)
 class Timer:
-    """One setting of a timer; identity tells it from a later one of the same key."""
+    """One setting of a timer. A later setting of the same key is another Timer."""
 
     key: Hashable
     message: object
     period: float | None
+    """Seconds between two messages; None for a timer that fires once."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
 
 class Timers:
-    """The timers of one incarnation: when it ends they are gone, also those that are due and not yet handled.
+    """The timers of one incarnation. They end with it, also those that are due and not yet handled.
 
-    A due timer goes before data and never waits for room, but after each a message that waits in the mailbox has its
-    turn. It is in the queue at most once: a periodic one that the actor cannot keep up with skips beats.
+    A due timer goes before data and never waits for room. After each timer a message that waits in the mailbox is
+    handled. A timer is in the queue at most once: a periodic timer that the actor cannot keep up with skips beats.
     """
 
-    __slots__ = ("_due", "_life", "_timers")
+    __slots__ = ("_due", "_owner", "_timers")
 
-    def __init__(self, life: Incarnation) -> None:
-        self._life = life
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
         self._timers: dict[Hashable, Timer] = {}
         self._due: dict[Timer, None] = {}
-        """Those whose message has not been handled, the oldest first."""
+        """The timers whose message has not been handled, oldest first."""
 
     def once(self, key: Hashable, message: object, seconds: float) -> None:
-        """Receive ``message`` in ``seconds``. Replaces a timer of the same key: its message does not come any more."""
+        """Send ``message`` to this actor in ``seconds``. Replaces a timer of the same key, and its message.
+
+        Args:
+            key: Name of the timer.
+            message: The message.
+            seconds: Seconds until then, 0 or more.
+
+        Raises:
+            SpecError: ``seconds`` is no time, or ``key`` is not hashable.
+            RuntimeError: The actor is stopping, or this is not the trio run of its system.
+        """
         check_seconds(seconds, "seconds")
         self._set(Timer(key, message, None), seconds)
 
     def every(self, key: Hashable, message: object, seconds: float) -> None:
-        """Receive ``message`` every ``seconds``, the first in ``seconds``. Replaces a timer of the same key."""
+        """Send ``message`` to this actor every ``seconds``. Replaces a timer of the same key, and its message.
+
+        Args:
+            key: Name of the timer.
+            message: The message.
+            seconds: Seconds until the first message, and between two messages. More than 0.
+
+        Raises:
+            SpecError: ``seconds`` is no time or 0, or ``key`` is not hashable.
+            RuntimeError: The actor is stopping, or this is not the trio run of its system.
+        """
         check_seconds(seconds, "seconds")
         if seconds == 0:
             raise SpecError("seconds of a period must be more than 0")
         self._set(Timer(key, message, seconds), seconds)
 
     def cancel(self, key: Hashable) -> bool:
-        """Forget a timer; its message does not come, even if it is due already. False when there is none."""
-        self._life.cell.system.home.check()
+        """Cancel a timer, and drop its message if it is due already. Return False if there is no such timer."""
+        self._owner.check_place()
         timer = self._timers.pop(key, None)
         if timer is None:
             return False
@@ -76,33 +116,34 @@ class Timers:
             hash(timer.key)
         except Exception as error:
             raise SpecError(f"key of a timer must be hashable, not {shown(timer.key)}") from error
-        self._life.cell.system.home.check()
-        nursery = self._life.room()
-        if nursery is None or self._life.said_goodbye:
+        self._owner.check_place()
+        nursery = self._owner.open_nursery()
+        if nursery is None or self._owner.stopping_begun:
             raise RuntimeError("an actor that is stopping sets no timers")
         self.cancel(timer.key)
         self._timers[timer.key] = timer
         nursery.start_soon(self._run, timer, seconds, name=f"timer {shown(timer.key)}")
 
     async def _run(self, timer: Timer, seconds: float) -> None:
+        """Wait until the timer is due, and wake the actor; again after each period."""
         due = trio.current_time() + seconds
         with timer.scope:
             while True:
                 await trio.sleep_until(due)
                 if timer not in self._due:
                     self._due[timer] = None
-                    self._life.wake()
+                    self._owner.wake()
                 if timer.period is None:
                     return
                 due = next_beat(due, timer.period, trio.current_time())
 
     @property
     def are_due(self) -> bool:
-        """Whether there are timers whose message is to be handled."""
+        """Whether there is a due timer whose message has not been handled."""
         return bool(self._due)
 
     def collect(self) -> object:
-        """Take the message of the timer that is due longest; one that fires once is done."""
+        """Return the message of the timer that is due longest. Remove the timer if it fires once."""
         timer = next(iter(self._due))
         del self._due[timer]
         if timer.period is None:
@@ -111,6 +152,6 @@ class Timers:
 
 
 def next_beat(due: float, period: float, now: float) -> float:
-    """Return the first beat after ``due`` that is still to come: those that were missed are not made up for."""
+    """Return the first beat after ``due`` that is later than ``now``. Missed beats are skipped."""
     beat = due + period
     return beat if beat > now else now + period - math.fmod(now - due, period)

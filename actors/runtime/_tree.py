@@ -6,36 +6,37 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actors.runtime._children import Children, children_of
+
 if TYPE_CHECKING:
     from actors.runtime._cell import Cell
-    from actors.runtime._child_table import Child
-    from actors.runtime._children import Children
+    from actors.runtime._child import Child
 
 
 @attrs.frozen
 class TreeNode:
-    """One actor and all below it."""
+    """One actor and all actors below it."""
 
     path: str
-    """Its place in the tree; ``/`` is the system."""
+    """Path in the tree; ``/`` is the system."""
     strategy: str
-    """How it restarts its children; empty for an actor that has none."""
+    """Strategy by which it restarts its children; empty for an actor without children."""
     state: str
-    """starting, running, stopping, restarting; terminated for a child of which only the spec is kept."""
+    """starting, running, stopping or restarting; terminated for a child of which only the spec is kept."""
     restarts: int
-    """How often it was restarted."""
+    """Number of its restarts."""
     depth: int
-    """Messages in its mailbox."""
+    """Number of messages in its mailbox."""
     children: tuple[TreeNode, ...]
-    """Those below it, in the order of their start."""
+    """Its children, in the order of their start."""
 
     def lines(self, indent: str = "") -> list[str]:
-        """Draw it for a terminal, one line per actor."""
+        """Return the tree for a terminal, one line per actor."""
         lines: list[str] = []
         waiting = [(self, indent)]
         while waiting:  # a loop: a tree may be deeper than Python's stack
             node, before = waiting.pop()
-            lines.append(f"{before}{node._line()}")  # noqa: SLF001  -- another of this class
+            lines.append(f"{before}{node._line()}")  # noqa: SLF001  -- of this class
             waiting += [(child, before + "  ") for child in reversed(node.children)]
         return lines
 
@@ -46,35 +47,36 @@ class TreeNode:
         return f"{name} {self.state}{restarts}{depth}"
 
 
-def tree_of(path: str, state: str, family: Children | None) -> TreeNode:
-    """Take a picture of the root and all below it."""
-    top = _Entry(path, state, family, None)
+def tree_of(path: str, state: str, children: Children | None) -> TreeNode:
+    """Return the root and all actors below it, as a value."""
+    top = _Entry(path, state, children, None)
     entries = [top]
-    for entry in entries:  # it grows as it goes, parents before their children: a tree may be deeper than the stack
-        entry.below = [_entry(entry.path, child) for child in entry.family.entries()] if entry.family else []
+    # The list grows in this loop, parents before their children. No recursion: a tree may be deeper than the stack.
+    for entry in entries:
+        entry.below = [_entry(entry.path, child) for child in entry.children.entries()] if entry.children else []
         entries += entry.below
     for entry in reversed(entries):
-        entry.picture()
+        entry.make_node()
     assert top.node is not None  # noqa: S101  -- made last
     return top.node
 
 
 @attrs.define(eq=False)
 class _Entry:
-    """One actor of which the picture is taken."""
+    """One actor whose node is being made."""
 
     path: str
     state: str
-    family: Children | None
+    children: Children | None
     cell: Cell | None
     below: list[_Entry] = attrs.field(factory=list["_Entry"])
     node: TreeNode | None = None
 
-    def picture(self) -> None:
-        """Make the node, when those below have theirs."""
+    def make_node(self) -> None:
+        """Make the node, after the nodes below it."""
         self.node = TreeNode(
             path=self.path,
-            strategy="" if self.family is None else self.family.spec.strategy.value,
+            strategy="" if self.children is None else self.children.spec.strategy.value,
             state=self.state,
             restarts=0 if self.cell is None else self.cell.restarts,
             depth=0 if self.cell is None else self.cell.mailbox.statistics().depth,
@@ -82,9 +84,9 @@ class _Entry:
         )
 
 
-def _entry(above: str, child: Child) -> _Entry:
+def _entry(above: str, child: Child[Cell]) -> _Entry:
     path = f"{above.rstrip('/')}/{child.spec.id}"
     cell = child.cell
     if cell is None:
         return _Entry(path, "terminated", None, None)
-    return _Entry(path, cell.state.value, cell.family, cell)
+    return _Entry(path, cell.state.value, children_of(cell), cell)

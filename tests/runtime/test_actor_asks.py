@@ -25,7 +25,8 @@ from actors import (
     Undelivered,
     open_system,
 )
-from actors.runtime._mailbox import Mailbox, Request
+from actors.runtime._mailbox import Mailbox
+from actors.runtime._request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

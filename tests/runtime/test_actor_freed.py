@@ -11,15 +11,16 @@ import trio
 import trio.testing
 from _probes import Member, World, stop_itself
 
-from actors import Actor, ActorRef, ActorSystem, ChildSpec, Restart, Strategy, SupervisorSpec, open_system
+from actors import ActorRef, ActorSystem, ChildSpec, Restart, Strategy, SupervisorSpec, open_system
 from actors.runtime._cell import Cell
 from actors.runtime._incarnation import Incarnation
+from actors.runtime._instance import Instance
 from actors.runtime._mailbox import Mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-KINDS = (Actor, Cell, Incarnation, Mailbox, ActorRef, trio.Nursery)
+KINDS = (Instance, Cell, Incarnation, Mailbox, ActorRef, trio.Nursery)
 
 
 @pytest.fixture

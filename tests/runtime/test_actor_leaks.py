@@ -126,13 +126,12 @@ async def test_system_cancelled_at_any_step(
 
 
 RUNTIME_ITSELF = {
-    "child_ended",
+    "on_child_ended",
     "child_spec",
     "crash",
     "end_by_force",
     "leave",
-    "has_had_its_turn",
-    "room_for_children",
+    "open_child_nursery",
     "start_below",
     "stop_actors",
     "supervise_below",

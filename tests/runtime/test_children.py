@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import pytest
 
@@ -24,10 +24,15 @@ from actors import (
     Strategy,
     SupervisorSpec,
 )
-from actors.runtime._child_table import Begin, Child, ChildTable, Exit, Halt, Phase, Wait
+from actors.runtime import _child, _child_table
+from actors.runtime._child import Exit
+from actors.runtime._group_restart import Begin, Halt, Phase, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Child: TypeAlias = _child.Child[Any]
+ChildTable: TypeAlias = _child_table.ChildTable[Any]
 
 CRASH = Exit(Failure(OSError("x")))
 BODY = cast("Any", object())

@@ -37,9 +37,9 @@ from actors import (
 from actors.runtime import _child_table
 from actors.runtime._cell import Cell
 from actors.runtime._deadlines import DeadlineEnforcer
-from actors.runtime._incarnation import Incarnation
 from actors.runtime._mailbox import Mailbox
 from actors.runtime._restart import Window
+from actors.runtime._watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -366,7 +366,7 @@ def do_nothing(*_: object, **__: object) -> None:
 BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
     "is dead for": (Cell, "discard", do_nothing),
     "s late": (DeadlineEnforcer, "at", do_nothing),
-    "before the end it watches": (Incarnation, "saw_end", do_nothing),
+    "before the end it watches": (Watching, "on_terminated", do_nothing),
     "was accepted after a stop": (Mailbox, "refuse", do_nothing),
     "is temporary, and was restarted": (_child_table, "should_restart", lambda *_: True),
     "restarted its children more than": (Window, "record", lambda *_: True),

@@ -1,0 +1,170 @@
+"""The control of one actor: how it is stopped, killed and failed, from outside and by its own incarnation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import trio
+
+from actors.loop.stack import STOP_FRAMES, require_room
+from actors.runtime._body import Body, Parent
+from actors.runtime._course import Do
+from actors.runtime._deadlines import GRACE
+from actors.runtime._lifecycle import STOP, ExitReason, State, Stop
+from actors.runtime._restart import should_restart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actors.runtime._instance import Instance
+    from actors.runtime._spec import ChildSpec
+
+
+class ChildCells(Protocol):
+    """The children of an incarnation, as the actor itself sees them."""
+
+    def count(self) -> int:
+        """Return the number of children that have not ended."""
+        ...
+
+    def find(self, key: str) -> Control[Any] | None:
+        """Return the child of that id, unless it has ended."""
+        ...
+
+    def descendants(self) -> Iterator[Control[Any]]:
+        """Yield all actors below, parents first."""
+        ...
+
+    def condemn(self) -> None:
+        """Record that everything below is ended by force now."""
+        ...
+
+    async def stop_all(self, *, brutal: bool = False) -> None:
+        """End all children. ``brutal`` kills them."""
+        ...
+
+
+class Life(Protocol):
+    """An incarnation, as far as it is controlled from outside."""
+
+    @property
+    def scope(self) -> trio.CancelScope | None:
+        """Scope around its running code."""
+        ...
+
+    @property
+    def nursery(self) -> trio.Nursery | None:
+        """Nursery of its own tasks, if it has opened one."""
+        ...
+
+    @property
+    def children(self) -> ChildCells | None:
+        """Its children; None as long as it had none."""
+        ...
+
+    def force(self) -> None:
+        """Cancel everything in it and below it, shielded or not."""
+        ...
+
+    def wake(self) -> None:
+        """Let it look at its control lane."""
+        ...
+
+
+LifeT = TypeVar("LifeT", bound=Life)
+
+
+class Control(Body, Generic[LifeT]):
+    """The ways in which one actor is ended, by others and by its own incarnation.
+
+    :class:`~actors.runtime._course.Course` decides what an event asks for; this carries it out.
+    """
+
+    __slots__ = ("_pause", "life")
+
+    def __init__(self, parent: Parent, spec: ChildSpec, make: Callable[[], Instance]) -> None:
+        super().__init__(parent, spec, make)
+        self.life: LifeT | None = None
+        """The current incarnation."""
+        self._pause: trio.CancelScope | None = None
+        """Scope of the wait between two incarnations."""
+
+    def _act(self, do: int) -> None:
+        """Carry out the actions that an event asks for."""
+        if do & Do.REFUSE:
+            self.mailbox.refuse("stopping")
+        if do & Do.GO_ON and self._pause is not None:
+            self._pause.cancel()
+        life = self.life
+        if life is None:
+            return
+        if do & Do.CANCEL and life.scope is not None:
+            life.scope.cancel()
+        # An actor that waits for a message looks at its control lane next, and most then end without a deadline.
+        if do & Do.TIME and life.scope is not None and not self.mailbox.is_awaited:
+            self.enforce_stop_at()
+        if do & Do.FORCE:
+            self.system.enforcer.at(life, trio.current_time() + GRACE)
+            life.force()
+        if do & Do.WAKE:
+            life.wake()
+
+    def enforce_stop_at(self) -> None:
+        """Have the running code cancelled at ``stop_at``, and forced after the grace period."""
+        life = self.life
+        if life is not None:
+            if life.scope is not None:
+                life.scope.deadline = min(life.scope.deadline, self.stop_at)
+            self.system.enforcer.at(life, self.stop_at + GRACE)
+
+    # From outside. Each of these raises RecursionError near the end of the stack, and then has changed nothing.
+
+    def kill_soon(self) -> None:
+        """End the incarnation now, shielded work too. The supervisor decides whether another one follows."""
+        require_room(STOP_FRAMES)
+        self._act(self.kill())
+
+    def leave(self, reason: ExitReason) -> None:
+        """Stop by the actor's own wish, after the current message. Its restart type decides whether it is restarted."""
+        require_room(STOP_FRAMES)
+        self._act(self.wish_to_stop(Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)))
+
+    def stop_soon(self, stop: Stop, seconds: float) -> None:
+        """Begin a stop: refuse messages if it is final, cancel after ``seconds``. An actor not up is cancelled now.
+
+        Later stops can only hurry an earlier one: a shorter time, no draining, for good.
+        """
+        require_room(STOP_FRAMES)
+        self._act(self.ask_to_stop(stop, seconds, trio.current_time()))
+
+    def on_condemned(self) -> None:
+        """Record that the actor is ended by force together with everything above it."""
+        self.stop_asked = STOP if self.stop_asked is None else self.stop_asked.joined(STOP)
+        self.killed = True
+
+    # From its own incarnation
+
+    def note_failure(self, failure: BaseException) -> None:
+        """Record an exception of the incarnation, or that its children failed too often. Its time to end begins."""
+        self._act(self.fail(failure, self.spec.seconds, trio.current_time()))
+
+    def was_cut_off(self) -> None:
+        """Record that everything around was cancelled. The exceptions so far are then raised by the system's block."""
+        if not self.killed:
+            self.system.raised.extend(self.failures)
+        super().was_cut_off()
+
+    def on_stopping(self, *, busy: bool) -> None:
+        """Record that no further message is handled. If the incarnation is still ``busy``, enforce its deadline."""
+        if busy:
+            self.begins_to_end(self.spec.seconds, trio.current_time())
+            self.enforce_stop_at()
+        else:
+            self.state = State.STOPPING
+
+    def begin_to_end(self) -> float:
+        """Begin the time of an end without a stop. Return the time at which the running code is to be cancelled."""
+        self.stop_at = min(self.stop_at, trio.current_time() + self.spec.seconds)
+        if self.life is not None:
+            self.system.enforcer.at(self.life, self.stop_at + GRACE)
+        return self.stop_at

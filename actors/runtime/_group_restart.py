@@ -1,0 +1,143 @@
+"""The restart of a group of children, step by step. Pure.
+
+A group is restarted in two phases. While it is **halted**, last member first, further failures in it belong to the same
+failure, as in OTP, and are not counted again. Then it is **begun**, first member first. A failure in this phase is a
+new one, and the group is halted again from there on. A member that is stopped for good meanwhile stays down.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import TYPE_CHECKING, Generic
+
+import attrs
+
+from actors.runtime._child import BodyT, Child
+from actors.runtime._spec import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GROUPS = frozenset({Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE})
+"""The strategies that restart more than the child that failed."""
+
+
+class Phase(enum.Enum):
+    """The stage of a group restart."""
+
+    NONE = "none"
+    HALTING = "halting"
+    BEGINNING = "beginning"
+
+
+@attrs.frozen
+class Halt(Generic[BodyT]):
+    """A step: end the incarnation of this child. A temporary child ends for good."""
+
+    child: Child[BodyT]
+
+
+@attrs.frozen
+class Wait:
+    """A step: wait until that time."""
+
+    until: float
+
+
+@attrs.frozen
+class Begin(Generic[BodyT]):
+    """A step: begin the next incarnation of this child. A child that is down gets a new actor."""
+
+    child: Child[BodyT]
+
+
+class GroupRestart(Generic[BodyT]):
+    """The restart of the group of one supervisor: the members that are down, and the next step."""
+
+    __slots__ = ("_beginning", "_down", "_entries", "_is_joint", "_not_before", "_strategy", "phase")
+
+    def __init__(self, strategy: Strategy, entries: Mapping[str, Child[BodyT]]) -> None:
+        self.phase = Phase.NONE
+        self._strategy = strategy
+        self._entries = entries
+        """All children of the supervisor, in the order of their start."""
+        self._down: list[Child[BodyT]] = []
+        """The members that are to be begun again."""
+        self._beginning: Child[BodyT] | None = None
+        """The member that is being started."""
+        self._not_before = -math.inf
+        """Time at which the backoff is over."""
+        self._is_joint = False
+        """Whether no step was taken since the first failure. A child that fails now failed together with it."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a group is being restarted. Then :meth:`next_step` is to be called until it returns None."""
+        return self.phase is not Phase.NONE
+
+    def is_same_failure(self, child: Child[BodyT]) -> bool:
+        """Return whether the failure of a child belongs to the failure for which its group is being halted.
+
+        The child is a member, or it failed in the same turn as the first, in which the order is chance.
+        """
+        return self.phase is Phase.HALTING and (self._is_joint or child in self._down)
+
+    def fail(self, child: Child[BodyT], until: float) -> None:
+        """Halt the group of a child that failed, and begin it again at the time ``until`` at the earliest."""
+        self._is_joint = self._is_joint or self.phase is Phase.NONE
+        self._not_before = max(self._not_before, until)
+        self.halt_from(child)
+
+    def halt_from(self, child: Child[BodyT]) -> None:
+        """Halt the group from this child on, or from an earlier one. Members that are down stay down."""
+        self.phase = Phase.HALTING
+        children = list(self._entries.values())
+        if self._strategy is Strategy.REST_FOR_ONE:
+            children = children[children.index(child) :]
+        # A child that another caller starts is left to that caller.
+        group = {each for each in children if not each.claimed or each is self._beginning}
+        group.update(self._down)
+        self._down = [each for each in self._entries.values() if each in group]
+
+    def interrupts(self, child: Child[BodyT]) -> bool:
+        """Return whether the failure of a child makes it useless to wait for the current step.
+
+        The start of a later child may be waiting for the very child that failed.
+        """
+        beginning = self._beginning
+        if beginning is None or beginning is child:
+            return beginning is None  # the step itself learns of the failure of its own child
+        return next(each is child for each in self._entries.values() if each is child or each is beginning)
+
+    def next_step(self, now: float) -> Halt[BodyT] | Wait | Begin[BodyT] | None:
+        """Return the next step; None when the restart is over."""
+        self._beginning, self._is_joint = None, False
+        if self.phase is Phase.HALTING:
+            for child in reversed(self._down):
+                if child.runs:
+                    return Halt(child)
+            if now < self._not_before:
+                return Wait(self._not_before)
+            self.phase = Phase.BEGINNING
+        if self.phase is Phase.BEGINNING:
+            while self._down:
+                child = self._down.pop(0)
+                if self._is_to_begin(child):
+                    if child.cell is None:
+                        child.claimed, child.dismissed = True, False
+                    self._beginning = child
+                    return Begin(child)
+        self._end()
+        return None
+
+    def _is_to_begin(self, child: Child[BodyT]) -> bool:
+        """Return whether a member is still down, and begins again with its group."""
+        is_entry = self._entries.get(child.spec.id) is child
+        is_left_out = child.left_out and child.cell is None
+        return is_entry and not (child.claimed or child.runs or is_left_out)
+
+    def _end(self) -> None:
+        self.phase, self._down, self._not_before = Phase.NONE, [], -math.inf
+        for child in self._entries.values():
+            child.left_out = False

@@ -1,0 +1,222 @@
+"""The loop in which an incarnation handles its messages.
+
+The control lane is made of flags (stop and kill, in the cell) and of two queues: the Terminated messages of watched
+actors, and the messages of due timers. It is looked at before every message, in the order kill, stop, lifecycle, data.
+A kill, and a stop whose time is up, also cancel the running code.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+import outcome
+import trio
+
+from actors.errors import DeathPact
+from actors.loop.trio_internals import place_of, require_place
+from actors.runtime._dead_letters import Undelivered
+from actors.runtime._instance import UNHANDLED
+from actors.runtime._mailbox import NOTHING
+from actors.runtime._nurseries import Nurseries
+from actors.runtime._request import Request
+
+if TYPE_CHECKING:
+    from actors.runtime._asks import LateAnswers
+    from actors.runtime._instance import Instance
+    from actors.runtime._lifecycle import ExitReason
+    from actors.runtime._ref import Terminated
+    from actors.runtime._timers import Timers
+    from actors.runtime._waits import Waits
+    from actors.runtime._watching import Watching
+
+BATCH = 64
+"""Messages that one actor handles before other tasks run."""
+
+NO_MESSAGE: Final = object()
+"""Value of the current message between two messages. None will not do: it is a message too."""
+
+
+@trio.lowlevel.enable_ki_protection
+def is_overridden(actor: Instance, name: str) -> bool:
+    """Return whether the method of that name does anything. Never raises.
+
+    An attribute that raises counts as overridden: it raises again where it is called, and there that is a failure of
+    the actor.
+    """
+    try:
+        return getattr(getattr(actor, name), "does_nothing", False) is not True
+    except BaseException:  # noqa: BLE001  -- a class may define how its attributes are found
+        return True
+
+
+class MessageLoop(Nurseries):
+    """The current message of one incarnation, its control lane, and the loop over its messages."""
+
+    __slots__ = ("_attention", "_handled_at_tick", "_notice", "actor", "asks", "current", "timers", "watching")
+
+    def __init__(self, cell: Waits[Any]) -> None:
+        super().__init__(cell)
+        self.actor: Instance | None = None
+        """The instance. The first one is made by the task that spawns the actor, the others by the actor's own task."""
+        self.current: object = NO_MESSAGE
+        """The message or Request that is being handled."""
+        self.timers: Timers | None = None
+        self.asks: LateAnswers | None = None
+        self.watching: Watching | None = None
+        self._attention = False
+        """Whether the control lane is to be looked at."""
+        self._notice: object = NO_MESSAGE
+        """The message of the control lane that is being handled."""
+        self._handled_at_tick = -1
+        """Number of messages that the actor had handled at its last timer."""
+
+    def wake(self) -> None:
+        """Let the actor look at its control lane."""
+        self._attention = True
+        self.cell.mailbox.wake()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is up without having run, since it has no ``started()``, and has nothing to do yet."""
+        return self.cell.was_up and not (self._attention or self.cell.mailbox.items)
+
+    async def handle_messages(self, actor: Instance, scope: trio.CancelScope | None) -> ExitReason | None:
+        """Handle messages until the actor is to stop, and return the reason.
+
+        Return None when a new scope is needed to go on. Asks are handled in a scope, which is cancelled when the caller
+        gives up. Without a ``scope`` this returns before the first ask; with one, after an ask was given up.
+        """
+        cell = self.cell
+        mailbox, task = cell.mailbox, cell.task
+        assert task is not None  # noqa: S101  -- it runs this
+        item: object = None
+        left, place = BATCH, place_of(task)
+        while True:
+            if self._attention and (reason := await self._attend(actor)) is not None:
+                break
+            items = mailbox.items
+            if not items:
+                # A draining stop waits for the replies to deferred asks.
+                if (stop := cell.stop_asked) is not None and not (stop.drain and self._has_deferred()):
+                    reason = stop.reason
+                    break
+                require_place(task, place)
+                items, item = NOTHING, None  # the message must not be held while the actor waits
+                await mailbox.wait(task)
+                left = BATCH
+                continue
+            if not left:
+                require_place(task, place)
+                await trio.lowlevel.checkpoint()
+                left = BATCH
+                continue
+            left -= 1
+            item = items[0]
+            if type(item) is not Request:
+                self.current = mailbox.take()
+                if await actor.receive(item) is UNHANDLED:
+                    cell.discard(item, Undelivered.UNHANDLED)
+            elif scope is None or await self._answer(actor, item, scope):
+                return None
+            cell.handled += 1
+            self.current = NO_MESSAGE
+        if left < BATCH:  # a caller that was answered just now runs before any task sees the end of the actor
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return reason
+
+    async def _answer(self, actor: Instance, request: Request, scope: trio.CancelScope) -> bool:
+        """Handle the next request in the mailbox. Return whether its caller gave up, which cancels ``scope``."""
+        self.current = self.cell.mailbox.take()
+        request.keeper, request.kept = None, False
+        request.scope = scope
+        try:
+            reply = await actor.receive(request.message)
+        finally:
+            request.scope = None
+        gave_up = request.done and request.result is None
+        if request.kept:
+            if self.current is request:  # deferred, not stashed: only the answer is needed from here on
+                request.message = None
+            return gave_up
+        if reply is UNHANDLED:
+            self.cell.discard(request, Undelivered.UNHANDLED)
+        elif not request.settle(outcome.Value(reply)):
+            self.cell.late(reply)
+        return gave_up
+
+    def _has_deferred(self) -> bool:
+        """Return whether there are asks that the actor answers later."""
+        return self.asks is not None and bool(self.asks.deferred)
+
+    def end_given_up(self, scope: trio.CancelScope) -> None:
+        """Finish the ask that was given up in that scope, if there is one."""
+        if scope.cancel_called:
+            self.cell.handled += 1
+            self.current = NO_MESSAGE
+
+    async def _attend(self, actor: Instance) -> ExitReason | None:
+        """Empty the control lane. Return the reason if the actor is to stop now."""
+        for turn in itertools.count(1):
+            if not self._attention:
+                break
+            if turn % BATCH == 0:
+                await trio.lowlevel.checkpoint()
+            self._attention = False
+            if (self.cell.killed or self.cell.failures) and self.scope is not None:
+                self.scope.cancel()
+                await trio.lowlevel.checkpoint()
+            stop = self.cell.stop_asked
+            if stop is not None:
+                if not stop.drain:
+                    reason: ExitReason = stop.reason
+                    return reason
+                self.cell.enforce_stop_at()
+            if self.watching is not None and self.watching.has_news:
+                self._attention = True
+                await self._handle_terminated(actor, self.watching.take())
+            elif self.timers is not None and self.timers.are_due:
+                self._attention = True
+                if self._is_turn_of_data():
+                    break
+                await self._handle_timer(actor, self.timers)
+        return None
+
+    def _is_turn_of_data(self) -> bool:
+        """Return whether a message waits and none was handled since the last timer: timers never starve the mailbox."""
+        return bool(self.cell.mailbox.items) and self._handled_at_tick == self.cell.handled
+
+    async def _handle_terminated(self, actor: Instance, event: Terminated) -> None:
+        """Let the actor handle the end of an actor that it watches. Raises DeathPact if it does not."""
+        self._notice = event
+        if await actor.receive(event) is UNHANDLED:
+            raise DeathPact(f"{self.cell.path} does not handle the end of {event.ref.path}, which it watched")
+        self._notice = NO_MESSAGE
+
+    async def _handle_timer(self, actor: Instance, timers: Timers) -> None:
+        """Let the actor handle the message of the timer that is due longest."""
+        self._handled_at_tick = self.cell.handled
+        self._notice = message = timers.collect()
+        if await actor.receive(message) is UNHANDLED:
+            self.cell.discard(message, Undelivered.UNHANDLED)
+        self._notice = NO_MESSAGE
+
+    def take_unfinished(self) -> list[object]:
+        """Remove and return the messages on which the incarnation ended."""
+        unfinished = [item for item in (self._notice, self.current) if item is not NO_MESSAGE]
+        self._notice = self.current = NO_MESSAGE
+        return unfinished
+
+    # As its stash and its deferred asks see it
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether all of it is cancelled, or over."""
+        return self.over or (self.scope is not None and self.scope.cancel_called)
+
+    def on_all_answered(self) -> None:
+        """Free the record of deferred asks, and go on with a draining stop that waited for the last reply."""
+        if self.asks is not None and not self.asks.stash:
+            self.asks = None  # an actor that defers now and then is to hold nothing for it while it is idle
+        if self.cell.stop_asked is not None:
+            self.wake()

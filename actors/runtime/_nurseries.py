@@ -1,0 +1,103 @@
+"""The two nurseries of an incarnation, and its cancel scope.
+
+::
+
+    the nursery for children: the tasks of its children ──────────────────────────────────┐
+    │ the scope, with the nursery of its own tasks ─────────────┐  then, after a failure, │
+    │ │ started() · messages · children stop · stopping()       │  children · stopping()  │
+    │ └─────────────────────────────────────────────────────────┘                         │
+    └─────────────────────────────────────────────────────────────────────────────────────┘
+
+A failing task of its own cancels the inside. Its children are not in it, and are stopped by their specs. However the
+incarnation ends, it does not leave the nursery for children before every child is gone. Both nurseries are opened when
+they are first needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.errors import ActorTerminated
+from actors.failures import members
+from actors.loop.trio_internals import footing, is_cancelled, leave_open_ones, open_around, open_inside
+from actors.runtime._deadlines import own_failure
+
+if TYPE_CHECKING:
+    import trio
+
+    from actors.runtime._control import ChildCells
+    from actors.runtime._waits import Waits
+
+
+class Nurseries:
+    """The nurseries and the scope of one incarnation, which has this class as a base."""
+
+    __slots__ = ("cell", "child_nursery", "children", "is_leaving", "nursery", "over", "scope")
+
+    def __init__(self, cell: Waits[Any]) -> None:
+        self.cell = cell
+        self.nursery: trio.Nursery | None = None
+        """Nursery of its own tasks, once it was asked for: see :meth:`open_nursery`."""
+        self.children: ChildCells | None = None
+        """Its children, once it had the first one."""
+        self.child_nursery: trio.Nursery | None = None
+        """Nursery for the tasks of its children, once it had the first one: see :meth:`open_child_nursery`."""
+        self.scope: trio.CancelScope | None = None
+        """Scope around the running code: the incarnation with its nursery, and after a failure the cleaning up."""
+        self.over = False
+        """Whether its nursery is closed, or is being closed."""
+        self.is_leaving = False
+        """Whether its children are being stopped, before and after ``stopping()``: no child may be started then."""
+
+    @property
+    def path(self) -> str:
+        """Path of its actor in the tree."""
+        path: str = self.cell.path
+        return path
+
+    @property
+    def takes_children(self) -> bool:
+        """Whether a child may be started: not while the children are stopped, nor after a failure or a kill."""
+        cell = self.cell
+        is_stopped_at_start = cell.stop_asked is not None and not cell.was_up
+        return not (self.is_leaving or self.over or cell.killed or cell.failures or is_stopped_at_start)
+
+    @property
+    def open_count(self) -> int:
+        """Number of its nurseries that are open."""
+        return (self.child_nursery is not None) + (self.nursery is not None)
+
+    def open_nursery(self) -> trio.Nursery | None:
+        """Return the nursery of its own tasks, opened with the first call. None if there can be none any more.
+
+        It is there until ``stopping()`` has returned.
+        """
+        if self.nursery is None and self.scope is not None and self.cell.task is not None and not self.over:
+            # Inside the nursery for children, if that is open.
+            self.nursery = open_inside(self.cell.task, self.scope, 0 if self.child_nursery is None else 1, self)
+        return self.nursery
+
+    def open_child_nursery(self) -> trio.Nursery:
+        """Return the nursery for its children, opened with the first call. Raises ActorTerminated if it takes none."""
+        if self.child_nursery is None:
+            task = self.cell.task
+            if task is None or not self.takes_children:
+                raise ActorTerminated(f"{self.cell.path} takes no children: it is {self.cell.state}", self.cell.reason)
+            self.child_nursery = open_around(task)
+        return self.child_nursery
+
+    def note(self, failure: BaseException) -> None:
+        """Record an exception of the actor, or of a task in its nursery, and cancel the rest of the incarnation."""
+        own = own_failure(self.cell.path, failure)
+        if own is not None:
+            self.cell.note_failure(own)
+            if self.scope is not None:
+                self.scope.cancel()
+
+    async def leave_open_ones(self, scope: trio.CancelScope) -> BaseException | None:
+        """Leave the nurseries and scopes that the actor's code left open inside ``scope``. Return its failure, if any.
+
+        Cancelled code may leave them open for that reason: then only exceptions of their tasks are a failure.
+        """
+        left = await leave_open_ones(scope, footing(self.open_count), None)
+        return left if members(left) or not is_cancelled() else None

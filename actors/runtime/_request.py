@@ -1,0 +1,78 @@
+"""The request that an ask puts into a mailbox, and the wait for its answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    import outcome
+
+
+class Keeper(Protocol):
+    """The holder of a request that is not being handled: the mailbox, or the actor's stash and deferred asks."""
+
+    def give_up(self, request: Request) -> None:
+        """Drop the request: its caller gave up."""
+        ...
+
+
+class Request:
+    """A message whose sender waits for the answer. It is answered, failed or abandoned once; the first one counts.
+
+    No ``OneShot``: that would add an event and two objects to every ask, and an abandoned ask also cancels its work.
+    """
+
+    __slots__ = ("done", "keeper", "kept", "message", "result", "scope", "task")
+
+    def __init__(self, message: object, keeper: Keeper | None = None) -> None:
+        self.message = message
+        self.done = False
+        self.keeper = keeper
+        """Object that drops the request when its caller gives up; None while the message is being handled."""
+        self.kept = False
+        """Whether the actor answers later: the request was stashed or deferred."""
+        self.result: outcome.Outcome[Any] | None = None
+        self.scope: trio.CancelScope | None = None
+        """Scope of the ``receive`` that handles it."""
+        self.task: trio.lowlevel.Task | None = None
+        """Task that waits for the answer."""
+
+    def settle(self, result: outcome.Outcome[Any]) -> bool:
+        """Set the answer and wake the sender. Return False if there is an answer, or the sender no longer waits."""
+        if self.done:
+            return False
+        self.done = True
+        self.result = result
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task)
+            self.task = None
+        return True
+
+    def abandon(self) -> None:
+        """Give up the answer: cancel the work for it, and have its keeper drop the request."""
+        if not self.done:
+            self.done = True
+            if self.scope is not None:
+                self.scope.cancel()
+            if self.keeper is not None:
+                self.keeper.give_up(self)
+
+    async def wait(self) -> object:
+        """Wait for the answer, and return it or raise its error. Cancelled: the request is abandoned."""
+        if self.result is None:
+            self.task = trio.lowlevel.current_task()
+            try:
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+            finally:
+                # Where the stack ended before the task waited, it must not be woken for this any more. This calls
+                # nothing, since a call would fail for the same reason.
+                self.task = None
+        assert self.result is not None  # noqa: S101  -- only settle() reschedules the task
+        return self.result.unwrap()
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self.task = None
+        self.abandon()
+        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,0 +1,42 @@
+"""The services that all actors of one system share. The system itself stands above them and is one."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.runtime._dead_letters import DeadLetterOffice
+from actors.runtime._deadlines import DeadlineEnforcer
+from actors.runtime._home import Home
+
+if TYPE_CHECKING:
+    from actors.errors import RestartLimit
+
+FAIR_SPAWNS = 64
+"""Actors after which a task that only spawns lets other tasks run once."""
+
+
+class Runtime:
+    """The services of one system: the base of ``ActorSystem``, and all of it that its actors know."""
+
+    def __init__(self) -> None:
+        self.limits: weakref.WeakSet[RestartLimit] = weakref.WeakSet()
+        """Every RestartLimit that supervisors of this system raised. A RestartLimit of another system, whatever its
+        path, is a failure like others."""
+        self.raised: list[BaseException] = []
+        """Exceptions of actors that were cancelled with everything else. The system's block raises them."""
+        self.office = DeadLetterOffice()
+        self.home = Home()
+        self.token = trio.lowlevel.current_trio_token()
+        """For calls from outside the tasks of trio, such as the ``__del__`` of an object that Python frees."""
+        self.enforcer = DeadlineEnforcer()
+        self.living = 0
+        """Number of actors that have not ended for good."""
+        self._spawned = 0
+
+    def is_turn_after_spawn(self) -> bool:
+        """Count a start of an actor, and return whether other tasks are to run before it."""
+        self._spawned += 1
+        return self._spawned % FAIR_SPAWNS == 0

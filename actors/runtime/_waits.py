@@ -1,0 +1,191 @@
+"""The waits for the start and the end of one actor, and the checks that no actor waits for itself."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic
+
+import outcome
+import trio
+
+from actors.loop.wakeup import Wakeup
+from actors.runtime._control import Control, LifeT
+from actors.runtime._home import Home
+from actors.runtime._lifecycle import HALT, KILL, ExitReason, State, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actors.runtime._body import Parent
+    from actors.runtime._instance import Instance
+    from actors.runtime._spec import ChildSpec
+
+
+class Waits(Control[LifeT], Generic[LifeT]):
+    """The tasks that wait for one actor: one for its start, one for its halt, any number for its end."""
+
+    __slots__ = ("_ended", "_halted", "_starter")
+
+    def __init__(self, parent: Parent, spec: ChildSpec, make: Callable[[], Instance]) -> None:
+        super().__init__(parent, spec, make)
+        self._starter: trio.lowlevel.Task | None = None
+        """Task that waits until the incarnation has come up."""
+        self._ended: Wakeup | None = None
+        """Tasks that wait until the actor has ended for good."""
+        self._halted: trio.Event | None = None
+
+    # The start
+
+    async def start(self) -> None:
+        """Wait until ``started()`` has returned. Raise its exception when nothing of the actor is left.
+
+        Cancelled: the actor is killed, and is gone when Cancelled is raised.
+        """
+        try:
+            await self._wait_until_up()
+        except trio.Cancelled:
+            self.stop_soon(KILL, 0.0)
+            with trio.CancelScope(shield=True):
+                await self.gone()
+            raise
+
+    async def begin_again(self) -> None:
+        """Begin the next incarnation of a halted actor. Return when it is up, or raise its exception.
+
+        Cancelled: the start goes on.
+        """
+        do = self.resume()
+        if do:
+            self._act(do)
+            await self._wait_until_up()
+
+    async def _wait_until_up(self) -> None:
+        """Wait until :meth:`_notify_starter` is called, and raise its error. Safe to cancel."""
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._starter = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._starter = task = trio.lowlevel.current_task()
+        try:
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        except BaseException:
+            if self._starter is task:  # the stack ended before the task waited: it must not be woken for this any more
+                self._starter = None
+            raise
+
+    def on_up(self) -> None:
+        """Record that ``started()`` has returned; notify the parent and the task that waits for it."""
+        self.came_up()
+        if self.parent is not None:
+            self.parent.on_up(self)
+        if self._starter is not None:
+            self._notify_starter(outcome.Value(None))
+
+    def _notify_starter(self, result: outcome.Outcome[None]) -> None:
+        """Wake the task that waits for the start, if there is one."""
+        if self._starter is not None:
+            trio.lowlevel.reschedule(self._starter, result)
+            self._starter = None
+
+    # The end
+
+    async def stop(self, stop: Stop, seconds: float) -> ExitReason:
+        """Stop the actor, and return the reason when nothing of it is left. Cancelled: the stop goes on."""
+        self.stop_soon(stop, seconds)
+        return await self.gone()
+
+    async def gone(self) -> ExitReason:
+        """Wait until the actor has ended for good, and return the reason. Safe to cancel."""
+        if self.reason is not None:
+            await trio.lowlevel.checkpoint()
+            return self.reason
+        ended = self._ended = Wakeup() if self._ended is None else self._ended
+        await ended.wait()
+        assert self.reason is not None  # noqa: S101  -- it is woken at the end only
+        return self.reason
+
+    async def halt(self, seconds: float) -> None:
+        """Stop the incarnation. Return when the actor waits for :meth:`begin_again`, or has ended for good."""
+        if self.reason is not None or (self.held and self.state is State.RESTARTING):
+            return
+        self._halted = halted = trio.Event()
+        self.stop_soon(HALT, seconds)
+        await halted.wait()
+
+    def _notify_halted(self) -> None:
+        """Wake the task that waits for the halt, if there is one."""
+        halted, self._halted = self._halted, None
+        if halted is not None:
+            halted.set()
+
+    def _notify_ended(self) -> None:
+        """Wake all tasks that wait for the end."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended.wake()
+
+    # Waits that would never end
+
+    def check_not_own_end(self) -> None:
+        """Raise RuntimeError if the current task is the actor's or that of an actor below it: its end waits for both.
+
+        Raises RuntimeError outside the trio run of the system too.
+        """
+        if get_ident() != self.system.home.thread:
+            raise Home.elsewhere()
+        task = trio.lowlevel.current_task()
+        if self.task is task:
+            raise RuntimeError(f"{self.path} waits for its own end; use context.stop()")
+        for below in self._descendants():
+            if below.task is task:
+                raise RuntimeError(
+                    f"{below.path} waits for the end of {self.path}, which waits for that of {below.path}"
+                )
+
+    def _descendants(self) -> Iterable[Control[Any]]:
+        life = self.life
+        return () if life is None or life.children is None else life.children.descendants()
+
+    def check_not_awaited(self) -> None:
+        """Raise RuntimeError if the current task is below this actor, and this actor waits for a start that needs it.
+
+        The tasks of children live in a nursery of their parent's task, under the names of the children.
+        """
+        tasks: list[trio.lowlevel.Task] = []
+        task = trio.lowlevel.current_task()
+        while task is not self.task:
+            tasks.append(task)
+            if task.parent_nursery is None:
+                return
+            task = task.parent_nursery.parent_task
+        starting: Waits[Any] | None = self
+        for below in reversed(tasks):
+            starting = starting._started_in(below) if starting is not None else None  # noqa: SLF001  -- of this class
+        if tasks and starting is not None:
+            raise RuntimeError(f"{self.path} waits until {starting.path} has started, which waits for {self.path}")
+
+    def _started_in(self, task: trio.lowlevel.Task) -> Waits[Any] | None:
+        """Return the child whose own task is ``task``, if this actor's own task waits for its start."""
+        life = self.life
+        child = None if life is None or life.children is None else life.children.find(task.name)
+        if not isinstance(child, Waits) or child.task is not task or self.task is None:
+            return None
+        waiting: Waits[Any] = child
+        return waiting if waiting._starter is self.task else None
+
+    def tells_itself(self) -> bool:
+        """Return whether the current task is the actor's or in its nursery, after others asked the actor to stop.
+
+        After its own ``context.stop()`` it knows that it accepts no messages; a stop from outside may come at any time.
+        """
+        if self.stop_asked is None or self.stop_asked.own:
+            return False
+        task = trio.lowlevel.current_task()
+        if task is self.task:
+            return True
+        own = None if self.life is None else self.life.nursery
+        nursery = None if own is None else task.parent_nursery
+        while nursery is not None and nursery is not own:
+            nursery = nursery.parent_task.parent_nursery
+        return nursery is not None

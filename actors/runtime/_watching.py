@@ -1,0 +1,68 @@
+"""The actors that an incarnation watches, and the news of their ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from actors.runtime._ref import Target, Terminated, cell_of
+
+
+class Owner(Protocol):
+    """The incarnation that watches."""
+
+    def wake(self) -> None:
+        """Let it look at its control lane."""
+        ...
+
+
+class Watching:
+    """The watches of one incarnation. It is made with the first watch, since most actors have none."""
+
+    __slots__ = ("_owner", "_targets", "_waiting")
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._targets: dict[Target, None] = {}
+        """The watched actors, until their Terminated has been handled."""
+        self._waiting: deque[Terminated] = deque()
+        """The messages that have not been handled. They go before all data, without a bound."""
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a Terminated waits."""
+        return bool(self._waiting)
+
+    def add(self, target: Target) -> None:
+        """Watch an actor. If it has ended already, its Terminated comes at once. Idempotent."""
+        if target in self._targets:
+            return
+        self._targets[target] = None
+        if target.reason is None:
+            target.add_watcher(self)
+        else:
+            self.on_terminated(Terminated(target.ref, target.reason))
+
+    def remove(self, target: Target) -> None:
+        """Do not watch an actor any more, and drop a Terminated of it that waits."""
+        self._targets.pop(target, None)
+        target.remove_watcher(self)
+        self._waiting = deque(event for event in self._waiting if cell_of(event.ref) is not target)
+
+    def on_terminated(self, event: Terminated) -> None:
+        """Let the news of a watched actor wait, and wake the watcher."""
+        self._waiting.append(event)
+        self._owner.wake()
+
+    def take(self) -> Terminated:
+        """Remove and return the oldest Terminated. Its actor is not watched any more."""
+        event = self._waiting.popleft()
+        self._targets.pop(cell_of(event.ref), None)
+        return event
+
+    def close(self) -> None:
+        """End all watches."""
+        for target in self._targets:
+            target.remove_watcher(self)
+        self._targets.clear()
+        self._waiting.clear()
