@@ -1,1 +1,1 @@
-"""What actors and sessions need of trio and of the process: the clock, threads, forks, and trio's private names."""
+"""The base for actors and sessions in trio and the process: clock, threads, forks, trio's private names."""

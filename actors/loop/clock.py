@@ -1,8 +1,8 @@
 """Time without the time in which the event loop stood still.
 
-Sync code in a task holds the whole loop: nothing is read meanwhile, so every peer looks silent afterwards, and every
-deadline seems to be over. Whatever judges a peer by its silence takes :meth:`LoopTime.now` instead of trio's clock, and
-looks again when its time seems to be up. Trio's own deadlines will not do: they fire before anything is read.
+Sync code in a task blocks the whole loop. Nothing is read meanwhile, so afterwards every peer looks silent, and every
+deadline looks over. Code that judges a peer by its silence uses :meth:`LoopTime.now` instead of trio's clock, and looks
+again when the time seems to be up. Trio's own deadlines cannot be used: they fire before anything is read.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 PATIENCE = 2.0
-"""Ticks that may be missing before the loop counts as standing still: a busy machine is late by one at times."""
+"""Tick intervals without a tick after which the loop counts as standing still. Busy machines are late by one."""
 _AGREEMENT = 0.1
-"""Part of a gap by which trio's clock and the system's may differ. A clock that a test moves differs by more."""
+"""Fraction of a gap by which trio's clock and the system's may differ. The clock of a test differs by more."""
 
 
 class LoopTime:
-    """The time of one trio run, in seconds. It goes as trio's clock does, and stands still while the loop does.
+    """The time of one trio run, in seconds. It follows trio's clock, and stands still while the loop does.
 
-    It can tell only while something calls :meth:`tick` from the loop in regular intervals (:meth:`ticking`): without
-    that, nothing is ever taken off.
+    It needs a task that calls :meth:`tick` in regular intervals, inside :meth:`ticking`. Without that, nothing is
+    subtracted from trio's time.
     """
 
     __slots__ = ("_clock", "_ticked", "_tickers", "_wait", "_wall", "lost")
@@ -40,16 +40,16 @@ class LoopTime:
         self._wait = 0.0
         self._ticked = (0.0, 0.0)
         self.lost = 0.0
-        """Seconds in which the loop stood still so far, as the last tick knew."""
+        """Seconds in which the loop stood still, up to the last tick."""
 
     def now(self) -> float:
-        """Return trio's time less the time in which the loop stood still. Never goes back."""
+        """Return trio's time minus the time in which the loop stood still. It never goes back."""
         now = self._clock()
         return now - self.lost - self._overdue(now)
 
     @contextmanager
     def ticking(self, seconds: float) -> Generator[None]:
-        """Expect a :meth:`tick` at least every so many seconds inside the block."""
+        """Expect a :meth:`tick` at least every ``seconds`` inside the block."""
         if not self._tickers:
             self._wait = 0.0
             self._ticked = (self._clock(), self._wall())
@@ -58,11 +58,11 @@ class LoopTime:
         try:
             yield
         finally:
-            self.tick()  # what was taken off stays off, so that the time does not jump
+            self.tick()  # keeps the time that was subtracted, so that the clock does not jump
             self._tickers -= 1
 
     def tick(self) -> float:
-        """Note that the loop runs. Return for how long it stood still until now, in seconds; 0 where it did not."""
+        """Record that the loop runs. Return the seconds for which it stood still until now; 0 if it did not."""
         now = self._clock()
         overdue = self._overdue(now)
         stood = now - self._ticked[0] if overdue else 0.0
@@ -71,10 +71,11 @@ class LoopTime:
         return stood
 
     def _overdue(self, now: float) -> float:
-        """Return by how much the next tick is late, in seconds."""
+        """Return the seconds by which the next tick is late; 0 if it is not, or if nothing ticks."""
         overdue = now - self._ticked[0] - self._wait
         if overdue <= 0 or not self._tickers:
             return 0.0
+        # A test moves trio's clock without any time having passed: the system's clock tells.
         gap, wall_gap = now - self._ticked[0], self._wall() - self._ticked[1]
         return overdue if abs(gap - wall_gap) <= _AGREEMENT * gap else 0.0
 
@@ -83,7 +84,7 @@ _OF_RUN: trio.lowlevel.RunVar[LoopTime] = trio.lowlevel.RunVar("greenroom loop t
 
 
 def loop_time() -> LoopTime:
-    """Return the time of the trio run that calls. Raises ``RuntimeError`` outside of one."""
+    """Return the time of the current trio run. Raises ``RuntimeError`` outside of trio."""
     try:
         return _OF_RUN.get()
     except LookupError:

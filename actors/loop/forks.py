@@ -1,8 +1,8 @@
-"""What a forked child must not keep of its parent: the log's files, their lock, and the server's sockets.
+"""Protection of a parent's files and sockets from its forked children: log files, their lock, the server's sockets.
 
 ``fork`` copies every open descriptor. A tool's pool of worker processes outlives a server that is killed, and would
-hold its port and the lock of its log: no new server could start. So in the child each such descriptor is replaced by
-one of ``/dev/null``. The number stays taken, since objects of the parent that are left in the child still name it.
+hold its port and the lock of its log: no new server could start. So the child replaces each such descriptor by one of
+``/dev/null``. The number stays in use, since objects of the parent that are left in the child still refer to it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
 _DESCRIPTORS = (Path("/proc/self/fd"), Path("/dev/fd"))
-"""Where a system lists the open descriptors of a process: Linux, and the BSDs with macOS."""
+"""Folders with the open descriptors of a process: of Linux, and of macOS and the BSDs."""
 
 
 class Owner(Protocol):
     """An object with open files that belong to this process alone."""
 
     def files(self) -> Iterable[Path]:
-        """Return the paths of its files, those that may not exist among them."""
+        """Return the paths of its files. Files that do not exist are allowed."""
         ...
 
     def abandon(self) -> None:
-        """Forget, in a child, what is open, without touching it: it is the parent's."""
+        """Drop, in a child, all open files without closing them: they belong to the parent."""
         ...
 
 
@@ -53,7 +53,10 @@ def release_files(owner: Owner) -> None:
 
 @contextmanager
 def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
-    """Keep sockets with the ports of these from children forked inside the block: they and what they accept."""
+    """Keep these sockets, and the sockets that they accept, from children forked inside the block.
+
+    Sockets are recognised by their port.
+    """
     ports = [sock.getsockname()[1] for sock in sockets if sock.family in _INTERNET]
     _ports.update(ports)
     try:
@@ -63,15 +66,15 @@ def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
 
 
 def leak(thing: object) -> None:
-    """Have ``thing`` never freed. A database that a child frees would be tidied up under its parent."""
+    """Prevent ``thing`` from ever being freed. A child that frees a database would change its parent's files."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 _INTERNET = {socket.AF_INET, socket.AF_INET6}
 
 
-def _let_go() -> None:
-    """Replace, in a child, what belongs to the parent."""
+def _replace_descriptors() -> None:
+    """Replace, in a child, the descriptors that belong to the parent."""
     ports = {port for port, count in _ports.items() if count > 0}
     owners = tuple(_owners)
     if not ports and not owners:
@@ -81,13 +84,14 @@ def _let_go() -> None:
         owner.abandon()
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for descriptor in _descriptors():
-        with contextlib.suppress(OSError):  # the one that listed them is closed again
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed by now
             if _is_kept(descriptor, files, ports):
                 os.dup2(null, descriptor, inheritable=False)
     os.close(null)
 
 
 def _identities(owners: Iterable[Owner]) -> Iterator[tuple[int, int]]:
+    """Yield the device and inode numbers of the owners' files."""
     for owner in owners:
         for path in owner.files():
             with contextlib.suppress(OSError):
@@ -96,15 +100,17 @@ def _identities(owners: Iterable[Owner]) -> Iterator[tuple[int, int]]:
 
 
 def _descriptors() -> list[int]:
+    """Return the open descriptors of this process; none on a system that does not list them."""
     folder = next((folder for folder in _DESCRIPTORS if folder.is_dir()), None)
     return [] if folder is None else [int(entry.name) for entry in folder.iterdir()]
 
 
 def _is_kept(descriptor: int, files: set[tuple[int, int]], ports: set[int]) -> bool:
+    """Return whether a descriptor belongs to the parent alone."""
     found = os.fstat(descriptor)
     if not stat.S_ISSOCK(found.st_mode):
         return (found.st_dev, found.st_ino) in files
-    sock = socket.socket(fileno=descriptor)
+    sock = socket.socket(fileno=descriptor)  # a view on the descriptor: detach() leaves it open
     try:
         return sock.family in _INTERNET and sock.getsockname()[1] in ports
     finally:
@@ -112,4 +118,4 @@ def _is_kept(descriptor: int, files: set[tuple[int, int]], ports: set[int]) -> b
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_replace_descriptors)

@@ -1,4 +1,4 @@
-"""A result that is set once, and waited for."""
+"""A result that is set once, and that a task waits for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class OneShot(Generic[T]):
-    """A value or an error, from one task to the task that waits for it. The first one that is set counts."""
+    """A value or an error, from one task to another that waits for it. The first result counts."""
 
     __slots__ = ("_error", "_event", "_value")
 

@@ -1,17 +1,17 @@
-"""How much of Python's stack is left (pure).
+"""A check of the room on Python's stack. Pure.
 
-What changes the runtime's state in several steps is called by actors from as deep as they like. Where the stack ended
-between two of those steps, an actor would be registered that has no task, or be marked as stopped and never cancelled.
-So such a call asks for room first, and where there is none it fails before anything has begun.
+Actors may call the runtime from any depth, and some calls change its state in several steps. If the stack ended between
+two steps, an actor would be registered that has no task, or be marked as stopped and never cancelled. So such a call
+checks for room first, and fails before it has changed anything.
 """
 
 STOP_FRAMES = 32
-"""Calls that are nested where an actor is stopped or killed, from the method that a user calls to trio's scheduler."""
+"""Nested calls of a stop or kill, from the method that a user calls to trio's scheduler."""
 START_FRAMES = 64
-"""Calls that are nested where an actor is started; and where it is undone, in the same place, by a kill."""
+"""Nested calls of a start, and of the kill that undoes it in the same place."""
 
 
 def require_room(frames: int) -> None:
-    """Raise ``RecursionError`` where fewer than ``frames`` calls can still be nested, before anything has begun."""
-    if frames:
+    """Raise ``RecursionError`` if fewer than ``frames`` further calls can be nested."""
+    if frames:  # Python does not tell the room that is left, so this uses it
         require_room(frames - 1)

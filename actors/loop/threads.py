@@ -1,7 +1,7 @@
-"""Where calls into sessions may come from: the thread of the loop that runs them, and threads that this loop started.
+"""Checks of the thread that calls into sessions, crossings from threads to the loop, and the handling of Ctrl-C.
 
-Sessions are plain objects that one loop owns. A call from anywhere else would change them in the middle of other work,
-and trio's own structures with them; it is refused before anything has changed.
+Sessions are plain objects that belong to one loop. A call from another thread or loop would change them, and trio's own
+structures, in the middle of other work. It is refused before it changes anything.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def wrong_place(what: str) -> RuntimeError:
-    """Make the error of a call from a thread or loop that does not own the session."""
+def wrong_place(name: str) -> RuntimeError:
+    """Return the error for a call from a thread or loop that does not own the session."""
     return RuntimeError(
-        f"{what} was called outside of the trio loop that runs the session, and did nothing. In a thread that trio "
+        f"{name} was called outside of the trio loop that runs the session, and did nothing. In a thread that trio "
         "started (a sync tool's is one), await it with trio.from_thread.run(…); from any other thread or loop, hand it "
         "over with trio.from_thread.run(…, trio_token=token), where token is trio.lowlevel.current_trio_token() of the "
         "session's loop"
     )
 
 
-def require_task(thread: int, what: str) -> None:
+def require_task(thread: int, name: str) -> None:
     """Raise RuntimeError unless a trio task of the loop in ``thread`` calls this."""
     if get_ident() != thread or not trio.lowlevel.in_trio_task():
-        raise wrong_place(what)
+        raise wrong_place(name)
 
 
-def hop(what: str, function: Callable[..., T], *args: object) -> T:
-    """Call ``function`` in the loop that started this thread, and return what it returned or raise what it raised.
+def hop(name: str, function: Callable[..., T], *args: object) -> T:
+    """Call ``function`` in the loop that started this thread. Return its result, or raise its exception.
 
-    Blocks the thread until then. Raises RuntimeError in any other thread, and in a loop that runs in this one.
+    The thread blocks until then. Raises RuntimeError in a thread that no loop started, and in the thread of a loop.
     """
     if trio.lowlevel.in_trio_run():
-        raise wrong_place(what)
+        raise wrong_place(name)
     try:
         result = trio.from_thread.run_sync(_captured, lambda: function(*args))
-    except RuntimeError as error:  # no thread of trio's, or its loop has ended
-        raise wrong_place(what) from error
+    except RuntimeError as error:  # trio did not start this thread, or its loop has ended
+        raise wrong_place(name) from error
     return result.unwrap()
 
 
 def _captured(function: Callable[[], T]) -> outcome.Outcome[T]:
-    """Keep what it raises apart from what trio raises."""
+    """Return the outcome of a function, so that its exceptions are not taken for trio's."""
     return outcome.capture(function)
 
 
 @contextmanager
 def interrupts_deferred() -> Generator[None]:
-    """Have a Ctrl-C raise KeyboardInterrupt in trio's main task alone, at its next checkpoint, inside the block.
+    """Let a Ctrl-C raise KeyboardInterrupt only in trio's main task, at its next checkpoint, inside the block.
 
-    Without this trio raises it in any code that happens to run, an agent's too, which would end that agent's run in
-    place of the process. Nothing changes in a loop outside of the process's main thread, where none is ever raised, and
-    where somebody else handles the signal. After the block the signal is handled as before.
+    Without this, trio raises it in any code that happens to run, an agent's too, which would end that agent's run and
+    not the process. Nothing changes in a loop outside of the process's main thread, where none is ever raised, nor if
+    other code handles the signal. After the block the signal is handled as before.
     """
     inner = _trios_handler()
     if inner is None:
@@ -76,10 +76,10 @@ def interrupts_deferred() -> Generator[None]:
         del frame
         try:
             token.run_sync_soon(_nothing, idempotent=True)
-        except trio.RunFinishedError:  # the loop has ended, and left this behind
+        except trio.RunFinishedError:  # the loop has ended without leaving the block
             signal.signal(number, signal.default_int_handler)
             raise KeyboardInterrupt from None
-        # Trio asks the frame whether its code is protected; of no frame it takes that for granted.
+        # Trio looks in the frame whether its code is protected. Without a frame it assumes that it is.
         inner(number, None)
 
     signal.signal(signal.SIGINT, handler)
@@ -97,10 +97,10 @@ async def defer_interrupts() -> None:
 
 
 def _trios_handler() -> Callable[[int, Any], object] | None:
-    """Return the handler by which trio raises KeyboardInterrupt; None where it has none."""
+    """Return the handler by which trio raises KeyboardInterrupt; None if trio handles no signal."""
     handler = signal.getsignal(signal.SIGINT)
     return handler if callable(handler) and handler.__module__ == INTERRUPT_HANDLER else None
 
 
 def _nothing() -> None:
-    """Find out whether the loop still runs."""
+    """Do nothing. Scheduling this shows whether the loop still runs, and wakes it."""

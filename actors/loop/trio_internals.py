@@ -1,10 +1,14 @@
-"""Every private name of trio that this package uses, in one file, for the minor versions that it was tested with.
+"""Every private name of trio that the packages use, for the minor versions that they were tested with.
 
-Trio has no public way to end work that shields itself, to open a nursery around code that runs already, to protect the
-tasks of a nursery from Ctrl-C, or to leave what foreign code has left open in a task. To import this changes one thing
-for the whole process: a nursery is left by no other task than its own, which ended the loop before. See ``_leave``.
-``tests/loop/test_trio_internals.py`` fails when one of the names used here changes.
+In this order: the version, cancellation, nurseries around code that runs already, protection from Ctrl-C, and scopes
+and nurseries that foreign code left open. Trio has no public way to do any of it.
+
+Importing this module changes one thing for the whole process: a nursery is left by no other task than its own, which
+ended the whole loop before. See :func:`_leave`. ``tests/loop/test_trio_internals.py`` fails when one of the names
+changes.
 """
+
+# ruff: noqa: SLF001 - this file is the one place for trio's private names
 
 from __future__ import annotations
 
@@ -19,16 +23,14 @@ from actors.failures import without
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container
 
+# The version
+
 TESTED = ("0.35",)
 """Minor versions of trio that the tests pass with. ``pyproject.toml`` allows these and no others."""
 
 
-INTERRUPT_HANDLER = "trio._core._ki"
-"""The module of the handler by which trio raises KeyboardInterrupt: tells a real Ctrl-C from one that code raises."""
-
-
 def check_version(version: str) -> None:
-    """Warn when this trio is none of the tested minor versions: its private names may have changed."""
+    """Warn if ``version`` is no tested minor version of trio: its private names may have changed."""
     if ".".join(version.split(".")[:2]) not in TESTED:
         warnings.warn(
             f"greenroom uses private names of trio and was tested with {', '.join(TESTED)}, not with {version}: "
@@ -41,58 +43,64 @@ def check_version(version: str) -> None:
 check_version(trio.__version__)
 
 
-def is_cancelled() -> bool:
-    """Whether the next checkpoint of this task raises Cancelled.
+# Cancellation
 
-    Trio's public way, ``current_effective_deadline``, calls itself once for every scope around: too often when deep.
+
+def is_cancelled() -> bool:
+    """Return whether the next checkpoint of this task raises Cancelled.
+
+    Trio's public ``current_effective_deadline`` calls itself once for every scope around, which is too deep for us.
     """
-    return bool(cast("Any", trio.lowlevel.current_task())._cancel_status.effectively_cancelled)  # noqa: SLF001  -- what this file is for
+    return bool(cast("Any", trio.lowlevel.current_task())._cancel_status.effectively_cancelled)
 
 
 def cancel_with_force(scope: trio.CancelScope) -> None:
-    """Cancel the scope and take the shield off every scope inside it, in all its tasks.
+    """Cancel the scope, and remove the shield of every scope inside it, in all its tasks.
 
-    Without this a task that shields itself for ever could never be ended. A scope that is shielded later is not
-    reached: call it again.
+    Without this, a task that shields itself for ever could never be ended. A scope that is shielded later is not
+    reached: call this again.
     """
     scope.cancel()
-    todo: list[Any] = [cast("Any", scope)._cancel_status]  # noqa: SLF001  -- what this file is for
+    todo: list[Any] = [cast("Any", scope)._cancel_status]
     while todo:
         status = todo.pop()
         if status is not None:
             for inner in status.children:
-                inner._scope.shield = False  # noqa: SLF001  -- what this file is for
+                inner._scope.shield = False
                 todo.append(inner)
 
 
+# Nurseries around code that runs already
+
+
 class Owner(Protocol):
-    """Whose nursery it is."""
+    """The owner of a nursery."""
 
     def note(self, failure: BaseException) -> None:
-        """Note what a task raised."""
+        """Record an exception of a task."""
         ...
 
 
 class _Unsealed:
-    """Lets trio's nursery have a subclass: trio forbids that in ``__init_subclass__``."""
+    """A base that allows a subclass of trio's nursery, which trio forbids in ``__init_subclass__``."""
 
     def __init_subclass__(cls) -> None:
         """Do nothing."""
 
 
 class NotingNursery(_Unsealed, trio.Nursery):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]  # it is final to others
-    """A nursery that has its owner note what a task raises.
+    """A nursery that passes the exceptions of its tasks to its owner.
 
-    Trio formats what a task raised, outside of all tasks: an exception that cannot be shown would end the whole run.
-    What a task of ``start`` raises before ``started()`` is raised there, as ever.
+    Trio formats an exception of a task outside of all tasks: an exception that cannot be shown would end the whole run.
+    The exception of a task before its ``task_status.started()`` is raised by ``start``, as in any nursery.
     """
 
     owner: Owner
 
     def start_soon(self, async_fn: Callable[..., Awaitable[Any]], *args: object, name: object = None) -> None:
         """Start a task, as trio's nursery does."""
-        # Called here as trio does, so that what is no async function raises at this line.
-        coroutine = cast("Any", trio)._util.coroutine_or_error(async_fn, *args)  # noqa: SLF001  -- what this file is for
+        # Called here, as trio does, so that an argument that is no async function raises at the caller's line.
+        coroutine = cast("Any", trio)._util.coroutine_or_error(async_fn, *args)
         try:
             super().start_soon(_run, self.owner, coroutine, name=async_fn if name is None else name)
         except BaseException:
@@ -100,7 +108,7 @@ class NotingNursery(_Unsealed, trio.Nursery):  # type: ignore[misc]  # pyright: 
             raise
 
     async def start(self, async_fn: Callable[..., Awaitable[Any]], *args: object, name: object = None) -> Any:
-        """Start a task and wait until it has said that it started, as trio's nursery does."""
+        """Start a task and wait until it calls ``task_status.started()``, as trio's nursery does."""
         begin = functools.partial(_begin, self, async_fn)
         return await super().start(begin, *args, name=async_fn if name is None else name)
 
@@ -122,90 +130,102 @@ async def _begin(
         await async_fn(*args, task_status=task_status)
     except BaseException as failure:
         if trio.lowlevel.current_task().parent_nursery is not nursery:
-            raise  # not started: it is for who starts it
+            raise  # it has not called started(): start() raises it
         nursery.owner.note(failure)
 
 
 def open_inside(
     task: trio.lowlevel.Task, scope: trio.CancelScope, place: int, owner: Owner | None = None
 ) -> trio.Nursery:
-    """Open a nursery in a scope that the task entered before, and may have entered others in since.
+    """Open a nursery directly inside a scope that the task has entered. It may have entered others since.
 
-    As if it had been opened right there: it ends with that scope, and :func:`close_nursery` is to be awaited first, in
-    the task, when all that was entered since has been left. ``place`` counts the nurseries of the task around this one.
-    A nursery that most actors never use is half of what a task costs to begin and to end.
+    The nursery ends with that scope. Before that, the task awaits :func:`close_nursery`, when it has left everything it
+    entered since. Most actors never use their nursery, and opening it is half of the cost of a task's start and end.
 
-    With an ``owner`` what its tasks raise is noted by that, and never raised by the nursery.
+    Args:
+        task: The task that entered the scope.
+        scope: The scope.
+        place: Number of the task's nurseries around the new one.
+        owner: Object that gets the exceptions of its tasks. The nursery then raises none.
     """
     inside: Any = task
     outside: Any = scope
-    status, inside._cancel_status = inside._cancel_status, outside._cancel_status  # noqa: SLF001  -- what this file is for
+    status, inside._cancel_status = inside._cancel_status, outside._cancel_status
     kind: Any = trio.Nursery if owner is None else NotingNursery
     try:
-        nursery: trio.Nursery = kind._create(task, scope, strict_exception_groups=True)  # noqa: SLF001  -- as above
+        nursery: trio.Nursery = kind._create(task, scope, strict_exception_groups=True)
     finally:
-        inside._cancel_status = status  # noqa: SLF001  -- what this file is for
+        inside._cancel_status = status
     if owner is not None:
         cast("NotingNursery", nursery).owner = owner
-    # The nurseries of a task are left in the opposite order of this list.
-    nurseries = inside._child_nurseries  # noqa: SLF001  -- what this file is for
+    # A task leaves its nurseries in the opposite order of this list.
+    nurseries = inside._child_nurseries
     nurseries.insert(place, nurseries.pop())
     return nursery
 
 
 def open_around(task: trio.lowlevel.Task) -> trio.Nursery:
-    """Open a nursery around all that the task does, whatever it has entered so far; end it by :func:`close_around`.
+    """Open a nursery around everything that the task has entered. End it by :func:`close_around`.
 
-    It is cancelled by what is around the task, and by its own scope; not by the scopes that the task is in.
+    It is cancelled by the scopes around the task, and by its own scope; not by the scopes that the task has entered.
     """
     parent: Any = task.parent_nursery
     scope: Any = trio.CancelScope()
-    scope._has_been_entered = True  # noqa: SLF001  -- what this file is for
-    around = parent._cancel_status  # noqa: SLF001  -- what this file is for
-    scope._cancel_status = type(around)(scope=scope, parent=around)  # noqa: SLF001  -- what this file is for
+    scope._has_been_entered = True
+    around = parent._cancel_status
+    scope._cancel_status = type(around)(scope=scope, parent=around)
     return open_inside(task, scope, 0)
 
 
 async def close_nursery(nursery: trio.Nursery) -> None:
-    """Wait until all its tasks have ended; raise what they raised, as a group. A cancellation changes nothing."""
-    error = await cast("Any", nursery)._nested_child_finished(None)  # noqa: SLF001  -- what this file is for
+    """Wait until all tasks of a nursery from :func:`open_inside` have ended. Raise their exceptions, as a group.
+
+    A cancellation does not cut this short.
+    """
+    error = await cast("Any", nursery)._nested_child_finished(None)
     if error is not None:
         raise error
 
 
 async def close_around(nursery: trio.Nursery) -> None:
-    """Wait until all tasks of a nursery from :func:`open_around` have ended. The task has left what it entered since.
+    """Wait until all tasks of a nursery from :func:`open_around` have ended. Raise their exceptions, as a group.
 
-    Raises what they raised, as a group. A cancellation does not cut this short.
+    The task must have left everything that it entered since. A cancellation does not cut this short.
     """
     opened: Any = nursery
-    error = await opened._nested_child_finished(None)  # noqa: SLF001  -- what this file is for
+    error = await opened._nested_child_finished(None)
     scope, task = opened.cancel_scope, opened.parent_task
-    task._activate_cancel_status(scope._cancel_status)  # noqa: SLF001  -- what this file is for
-    error = scope._close(error)  # noqa: SLF001  -- what this file is for
+    task._activate_cancel_status(scope._cancel_status)
+    error = scope._close(error)
     if error is not None:
         raise error
 
 
-def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
-    """Keep a real Ctrl-C out of this task, and out of those that are started below it while :class:`Protection` is on.
+# Protection from Ctrl-C
 
-    Trio delivers it to its main task then. Raised in an actor's code it would be taken for a failure of that actor.
+INTERRUPT_HANDLER = "trio._core._ki"
+"""Module of the handler by which trio raises KeyboardInterrupt. A KeyboardInterrupt from there is a real Ctrl-C."""
+
+
+def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
+    """Keep a real Ctrl-C out of this task, and out of tasks started below it while :class:`Protection` is on.
+
+    Trio then delivers it to its main task. Raised in an actor's code, it would look like a failure of that actor.
     """
-    cast("Any", task)._ki_protected = True  # noqa: SLF001  -- what this file is for
+    cast("Any", task)._ki_protected = True
 
 
 class Protection(trio.abc.Instrument):
-    """Hands the protection of a task on to the tasks in its nurseries."""
+    """An instrument that passes the protection of a task on to the tasks in its nurseries."""
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        """Protect a task whose nursery belongs to a protected one."""
+        """Protect a new task if the task of its nursery is protected."""
         nursery = task.parent_nursery
-        if nursery is not None and cast("Any", nursery.parent_task)._ki_protected:  # noqa: SLF001  -- what this file is for
+        if nursery is not None and cast("Any", nursery.parent_task)._ki_protected:
             protect_from_interrupts(task)
 
 
-# What foreign code leaves behind in a task
+# Scopes and nurseries that foreign code left open
 
 LEFT_OPEN = (
     "a nursery or a cancel scope was left open, by an async generator that was not closed, say: "
@@ -213,110 +233,118 @@ LEFT_OPEN = (
 )
 
 Footing: TypeAlias = tuple[int, int]
-"""Where a task stands before it calls foreign code: its number, and how many nurseries it has open."""
+"""Position of a task before it calls foreign code: its number, and the number of its open nurseries."""
 
 
 def place_of(task: trio.lowlevel.Task) -> object:
-    """Return what a task is in, by identity: the same again once all that was entered since has been left."""
-    return cast("Any", task)._cancel_status  # noqa: SLF001  -- what this file is for
+    """Return the innermost scope status of a task, to compare by identity with :func:`require_place`."""
+    return cast("Any", task)._cancel_status
 
 
 def require_place(task: Any, place: object) -> None:
-    """Raise RuntimeError when the task has not left what it entered since :func:`place_of` was ``place``."""
-    if task._cancel_status is not place:  # noqa: SLF001  -- what this file is for
+    """Raise RuntimeError unless the task has left everything it entered since :func:`place_of` returned ``place``."""
+    if task._cancel_status is not place:
         raise RuntimeError(LEFT_OPEN)
 
 
 def footing(nurseries: int | None = None) -> Footing:
-    """Return where the current task stands: with all the nurseries that it has open, or with that many."""
+    """Return the position of the current task, with all its open nurseries or with the number ``nurseries``."""
     task: Any = trio.lowlevel.current_task()
-    opened = len(task._child_nurseries) if nurseries is None else nurseries  # noqa: SLF001  -- what this file is for
-    return task._counter, opened  # noqa: SLF001  -- as above
+    opened = len(task._child_nurseries) if nurseries is None else nurseries
+    return task._counter, opened
 
 
 def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
-    """Return whether the task of that footing is in something that it entered inside ``scope``, and has not left.
+    """Return whether the task of that footing has entered a scope or nursery inside ``scope`` and not left it.
 
-    False in any other task, which has nothing to leave there, and outside of trio.
+    Return False in any other task, which has nothing to leave there, and outside of trio.
     """
     try:
         task: Any = trio.lowlevel.current_task()
     except RuntimeError:
         return False
     number, nurseries = before
-    status = cast("Any", scope)._cancel_status  # noqa: SLF001  -- what this file is for
-    inside = task._cancel_status is not status or len(task._child_nurseries) > nurseries  # noqa: SLF001  -- as above
-    return inside and task._counter == number  # noqa: SLF001  -- as above
+    status = cast("Any", scope)._cancel_status
+    inside = task._cancel_status is not status or len(task._child_nurseries) > nurseries
+    return inside and task._counter == number
 
 
 def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[trio.CancelScope]) -> None:
-    """Leave the innermost open scopes of the task of that footing, inside ``scope``, as far as ``scopes`` has them.
+    """Leave the open scopes inside ``scope``, innermost first, until one is not in ``scopes``.
 
-    Nothing happens in any other task.
+    Do nothing in any other task than the task of that footing.
     """
     while has_left_open(scope, before):
-        innermost: Any = cast("Any", trio.lowlevel.current_task())._cancel_status._scope  # noqa: SLF001  -- what this file is for
+        innermost: Any = cast("Any", trio.lowlevel.current_task())._cancel_status._scope
         if innermost not in scopes:
             break
-        innermost._close(None)  # noqa: SLF001  -- as above
+        innermost._close(None)
 
 
 async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseException | None) -> BaseException:
-    """Leave all that the current task entered inside ``scope``, as its ``with`` blocks would have, innermost first.
+    """Leave everything that the current task entered inside ``scope``, innermost first, as ``with`` blocks would.
 
-    The tasks of the nurseries among it are cancelled and waited for; a cancellation changes nothing. Returns what is to
-    be raised: ``error``, on its way out of all of it, and what those tasks raised; RuntimeError when neither is left.
+    The tasks of its nurseries are cancelled and waited for. A cancellation does not cut this short.
+
+    Args:
+        scope: The scope.
+        before: The position of the task when it entered the scope.
+        error: The exception that leaves all of it, if there is one.
+
+    Returns:
+        The exception to raise: the rest of ``error``, with the exceptions of those tasks. A RuntimeError if neither is
+        left.
     """
     task: Any = trio.lowlevel.current_task()
-    status = cast("Any", scope)._cancel_status  # noqa: SLF001  -- what this file is for
+    status = cast("Any", scope)._cancel_status
     raised: list[BaseException] = []
     while True:
-        left: list[Any] = task._child_nurseries[before[1] :]  # noqa: SLF001  -- as above
-        inner: Any = task._cancel_status  # noqa: SLF001  -- as above
+        left: list[Any] = task._child_nurseries[before[1] :]
+        inner: Any = task._cancel_status
         is_inside = status is not None and inner is not status and status.encloses(inner)
-        if is_inside and all(nursery.cancel_scope is not inner._scope for nursery in left):  # noqa: SLF001  -- as above
-            error = inner._scope._close(error)  # noqa: SLF001  -- as above
+        if is_inside and all(nursery.cancel_scope is not inner._scope for nursery in left):
+            error = inner._scope._close(error)
         elif left:
             left[-1].cancel_scope.cancel()
-            failure = await left[-1]._nested_child_finished(None)  # noqa: SLF001  -- as above
+            failure = await left[-1]._nested_child_finished(None)
             raised += _failures(failure)
-            # Where the scope was closed already this returns an error that says so.
-            error = left[-1].cancel_scope._close(error)  # noqa: SLF001  -- as above
+            # If the scope was closed already, this returns an error with that message.
+            error = left[-1].cancel_scope._close(error)
         else:
             break
     if status is not None:
-        # A scope that another task has left takes this one out of all that is around: it would never find back.
-        task._activate_cancel_status(status)  # noqa: SLF001  -- as above
+        # If another task has left the scope, this task is out of all scopes around it. Put it back into ``scope``.
+        task._activate_cancel_status(status)
     if error is not None and not (status is not None and status.effectively_cancelled):
-        error = next(iter(_failures(error)), None)  # what was cancelled is inside, and is over
+        error = next(iter(_failures(error)), None)  # the cancelled code was inside, and is over
     if error is None:
         error = RuntimeError(LEFT_OPEN)
     return BaseExceptionGroup("left open, and failed", [error, *raised]) if raised else error
 
 
 def _failures(error: BaseException | None) -> tuple[BaseException, ...]:
-    """Return what was raised in what was left open, without the cancellations by which that was ended."""
+    """Return the exception without any Cancelled, as a tuple; an empty tuple if nothing is left."""
     rest = None if error is None else without(error, trio.Cancelled)
     return () if rest is None else (rest,)
 
 
 def _leave(nursery: trio.Nursery, error: BaseException | None) -> Awaitable[BaseException | None]:
-    """Leave a nursery, in the task that entered it and as the last that it entered; anything else is refused.
+    """Leave a nursery, in the task that entered it and as its innermost nursery. Anything else is refused.
 
-    Trio closes a generator that was dropped in a task of its own. To leave a nursery there would wake the task that
-    entered it, wherever that waits or even if it is over, which ends the whole loop with TrioInternalError.
+    Trio closes a dropped generator in a task of its own. Leaving a nursery there would wake the task that entered it,
+    wherever that waits and even after its end, which ends the whole loop with TrioInternalError.
     """
     opened: Any = nursery
-    entered_by: Any = opened._parent_task  # noqa: SLF001  -- what this file is for
-    if trio.lowlevel.current_task() is entered_by and entered_by._child_nurseries[-1:] == [nursery]:  # noqa: SLF001  -- as above
+    entered_by: Any = opened._parent_task
+    if trio.lowlevel.current_task() is entered_by and entered_by._child_nurseries[-1:] == [nursery]:
         return cast("Awaitable[BaseException | None]", _LEAVE(nursery, error))
     return _refuse(nursery)
 
 
 async def _refuse(nursery: trio.Nursery) -> BaseException | None:
-    nursery.cancel_scope.cancel()  # all in it is to end, and with that the task that has it open
+    nursery.cancel_scope.cancel()  # so that its tasks end, and then the task that has it open
     raise RuntimeError(f"a nursery was left out of order, or by another task than {nursery.parent_task!r}: {LEFT_OPEN}")
 
 
-_LEAVE: Any = cast("Any", trio.Nursery)._nested_child_finished  # noqa: SLF001  -- what this file is for
-cast("Any", trio.Nursery)._nested_child_finished = _leave  # noqa: SLF001  -- as above
+_LEAVE: Any = cast("Any", trio.Nursery)._nested_child_finished
+cast("Any", trio.Nursery)._nested_child_finished = _leave

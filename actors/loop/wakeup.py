@@ -1,4 +1,4 @@
-"""Waiting for a wake-up that may come from any depth of the stack."""
+"""A wait for a wake-up that may come from any depth of the stack."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import trio
 class Wakeup:
     """Tasks that wait in :meth:`wait` until :meth:`wake`.
 
-    As :class:`trio.lowlevel.ParkingLot`, with one promise more: a ``RecursionError`` anywhere in it changes nothing.
-    *Agents wake the committer from as deep as they like. A lot takes a task out before it schedules it: where the stack
-    ended between the two, nothing would ever have been committed again. And it puts a task in before that waits: an
+    It works like :class:`trio.lowlevel.ParkingLot`, with one promise more: a ``RecursionError`` anywhere in it changes
+    nothing. *Agents wake the committer from any depth. A ParkingLot removes a task before it schedules it: where the
+    stack ended between the two, nothing would ever have been committed again. And it adds a task before that waits: an
     agent that could not wait would have been woken all the same, which ends trio.*
     """
 
@@ -35,18 +35,18 @@ class Wakeup:
         try:
             await trio.lowlevel.wait_task_rescheduled(abort)
         finally:
-            # No call here: it would need the very room that was missing.
+            # This calls nothing: a call would fail at the end of the stack too.
             if task in tasks:
                 del tasks[task]
 
     def wake(self) -> None:
-        """Let all go on that wait. Raises ``RecursionError`` near the end of the stack: those left wait on."""
+        """Wake all waiting tasks. Raises ``RecursionError`` near the end of the stack: the others then wait on."""
         for task in tuple(self._tasks):
             del self._tasks[task]
             try:
                 trio.lowlevel.reschedule(task)
             except BaseException:
-                # Trio clears this as it schedules a task: only one that was not scheduled waits on.
+                # Trio clears custom_sleep_data as it schedules a task: if it is set, the task still waits.
                 if task.custom_sleep_data is self:
                     self._tasks[task] = None
                 raise

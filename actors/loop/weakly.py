@@ -1,4 +1,4 @@
-"""Calls of a method that do not keep its object, for callbacks that may outlive it."""
+"""Callbacks that call a method without holding its object."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Argument = TypeVar("Argument")
 
 
 def weakly(method: Callable[[Argument], None]) -> Callable[[Argument], None]:
-    """Return a function that calls a bound method while its object is there, and then does nothing.
+    """Return a function that calls a bound method as long as its object exists, and then does nothing.
 
-    The object must be one that weak references can be made to.
+    The object must support weak references.
     """
     reference = WeakMethod(method)
 

@@ -35,7 +35,7 @@ class Parent(Protocol):
 
     @property
     def cell(self) -> Body | None:
-        """The actor whose children they are; None at the root."""
+        """The parent actor; None at the root."""
         ...
 
     def on_up(self, cell: Body) -> None:
@@ -131,7 +131,7 @@ class Body(Course):
         self.system.office.publish(item, self.path, Undelivered.FAILED, cause)
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Make an item a dead letter, and let an ask fail. A request whose caller gave up is no dead letter."""
+        """Make an item a dead letter, and let an ask fail. A given-up request is no dead letter."""
         if isinstance(item, Request):
             if not item.settle(outcome.Error(self._refusal(why))):
                 return
@@ -139,7 +139,7 @@ class Body(Course):
         self.system.office.publish(item, self.path, why)
 
     def _refusal(self, why: Undelivered) -> Exception:
-        """Return the error of an ask whose message is a dead letter."""
+        """Return the error of an ask after its message became a dead letter."""
         match why:
             case Undelivered.OVERFLOW:
                 return MailboxFull(f"the mailbox of {self.path} was full: the message was dropped")

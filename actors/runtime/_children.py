@@ -73,7 +73,7 @@ class Owner(Protocol):
 class Children:
     """The children of one incarnation, or of the system."""
 
-    __slots__ = ("_new_cell", "group_task", "owner", "system", "table")
+    __slots__ = ("_new_cell", "cell", "group_task", "owner", "system", "table")
 
     def __init__(
         self,
@@ -86,6 +86,8 @@ class Children:
     ) -> None:
         self.system = system
         self.owner = owner
+        self.cell: Body | None = owner.cell
+        """The parent actor; None at the root."""
         self.table: ChildTable[Cell] = ChildTable(owner.path, spec, keeps=keeps)
         self._new_cell = new_cell
         """Function that makes the actor of a child."""
@@ -93,11 +95,6 @@ class Children:
         """The restart of a group, while there is one."""
 
     # Looking
-
-    @property
-    def cell(self) -> Body | None:
-        """The parent actor; None at the root."""
-        return self.owner.cell
 
     @property
     def spec(self) -> SupervisorSpec:
@@ -135,16 +132,17 @@ class Children:
         waiting: list[Children] = [self]
         while waiting:
             for child in waiting.pop().entries():
-                if child.cell is not None:
-                    yield child.cell
-                    below = children_of(child.cell)
-                    if below is not None:
+                cell = child.cell
+                if cell is not None:
+                    yield cell
+                    below = cell.life.children if cell.life is not None else None
+                    if isinstance(below, Children):
                         waiting.append(below)
 
     # Starts and stops
 
     async def start_all(self) -> None:
-        """Start the children of the spec, in order. Raises the exception of the first one that fails."""
+        """Start the children of the spec, in order. If one fails, raise its exception."""
         specs = self.spec.children
         self.table.planned = sum(spec.significant for spec in specs)
         for spec in specs:

@@ -26,7 +26,7 @@ class Undelivered(enum.StrEnum):
     FAILED = "failed"
     """Its actor failed while handling it; ``cause`` is the exception."""
     LATE_REPLY = "late_reply"
-    """It is the reply to an ask whose caller no longer waits."""
+    """It is the reply to an ask, and the caller no longer waits."""
     UNHANDLED = "unhandled"
     """Its actor returned UNHANDLED for it."""
 

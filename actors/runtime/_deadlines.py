@@ -36,7 +36,7 @@ class Forcible(Protocol):
 
 
 class DeadlineEnforcer:
-    """One task for a whole system that ends by force whatever is not done at its deadline.
+    """One task for a whole system. It ends work by force that is not done at its deadline.
 
     A target is forced when its time has come, and again every GRACE seconds until it is withdrawn, since forced work
     may shield itself anew.

@@ -24,7 +24,7 @@ class Home:
         # One count for all tasks is enough: a task that passes no checkpoint is the only one that counts meanwhile.
         # ``next`` of an iterator in C is the cheapest way to count, and every tell counts.
         self.turns = itertools.cycle([*[False] * (FAIR_CALLS - 1), True])
-        """Iterator whose ``next`` counts a call, and returns whether other tasks are to run before it."""
+        """Iterator of flags: ``next`` counts a call, and returns whether other tasks are to run before it."""
 
     def check(self) -> None:
         """Raise RuntimeError outside the trio run of the system, and after that run. Call it before any change."""

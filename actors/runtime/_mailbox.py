@@ -57,7 +57,7 @@ class Owner(Protocol):
 
 
 def _is_given_up(item: object) -> bool:
-    """Return whether the item is a Request whose caller gave up."""
+    """Return whether the item is a Request, and its caller gave up."""
     return type(item) is Request and item.done
 
 
@@ -66,7 +66,7 @@ def _succeeded(_: object) -> trio.lowlevel.Abort:
 
 
 NOTHING: deque[object] = deque(maxlen=0)
-"""The queue of a mailbox whose actor waits. Memory: a deque of one message is as large as a deque of 64."""
+"""Queue of every mailbox while its actor waits. It saves memory: a deque of one message is as large as one of 64."""
 
 
 class Mailbox:
@@ -102,7 +102,7 @@ class Mailbox:
         self.accepted = 0
         self.dropped = 0
         self._given_up = 0
-        """Number of Requests in it whose callers gave up. They take no room, and are never the oldest item."""
+        """Number of Requests in it that were given up. They take no room, and are never the oldest item."""
 
     def offer(self, item: object) -> bool:
         """Put an item in if there is room and no other sender waits. Return whether it is in. Never blocks."""

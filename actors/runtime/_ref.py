@@ -266,7 +266,7 @@ class ActorRef:
         return await request.wait()
 
     async def stop(self, *, drain: bool = False, timeout: float | None = None) -> ExitReason:  # noqa: ASYNC109  -- the contract
-        """End the actor for good, whatever its restart type. Return the reason when nothing of it is left.
+        """End the actor for good, also a permanent one. Return the reason when nothing of it is left.
 
         New messages are refused from this call on. The current message is finished. Then its children stop,
         ``stopping()`` runs, and its nursery is cancelled. Stopping an actor that has ended returns its reason.

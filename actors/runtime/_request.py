@@ -19,7 +19,7 @@ class Keeper(Protocol):
 
 
 class Request:
-    """A message whose sender waits for the answer. It is answered, failed or abandoned once; the first one counts.
+    """A message and the wait for its answer. It is answered, failed or abandoned once; the first result counts.
 
     No ``OneShot``: that would add an event and two objects to every ask, and an abandoned ask also cancels its work.
     """

@@ -23,8 +23,8 @@ class Runtime:
 
     def __init__(self) -> None:
         self.limits: weakref.WeakSet[RestartLimit] = weakref.WeakSet()
-        """Every RestartLimit that supervisors of this system raised. A RestartLimit of another system, whatever its
-        path, is a failure like others."""
+        """Every RestartLimit that supervisors of this system raised. One from another system is a failure like others,
+        even with the path of a supervisor of this system."""
         self.raised: list[BaseException] = []
         """Exceptions of actors that were cancelled with everything else. The system's block raises them."""
         self.office = DeadLetterOffice()

@@ -72,7 +72,7 @@ class RunningPhase:
         self._scope = trio.CancelScope()
 
     async def run(self, works: Sequence[Work], enforcer: DeadlineEnforcer) -> None:
-        """Run all works concurrently, with those that are added meanwhile, within the time of the phase."""
+        """Run all works concurrently, also works that are added meanwhile, within the time of the phase."""
         self._scope.deadline = trio.current_time() + self.phase.seconds
         try:
             with self._scope:

@@ -71,7 +71,7 @@ class ChildCounts:
 
 @attrs.frozen
 class SupervisorStatistics(ActorStatistics):
-    """The state of one supervisor: that of an actor, and its children in this incarnation of the supervisor."""
+    """The state of one supervisor: its state as an actor, and the children of its current incarnation."""
 
     strategy: str
     """one_for_one, one_for_all, rest_for_one or dynamic; empty if the supervisor is not up."""

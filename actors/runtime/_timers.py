@@ -49,7 +49,7 @@ class Timer:
 
 
 class Timers:
-    """The timers of one incarnation. They end with it, also those that are due and not yet handled.
+    """The timers of one incarnation. They end with it, also timers that are due and not yet handled.
 
     A due timer goes before data and never waits for room. After each timer a message that waits in the mailbox is
     handled. A timer is in the queue at most once: a periodic timer that the actor cannot keep up with skips beats.
@@ -61,7 +61,7 @@ class Timers:
         self._owner = owner
         self._timers: dict[Hashable, Timer] = {}
         self._due: dict[Timer, None] = {}
-        """The timers whose message has not been handled, oldest first."""
+        """The due timers, oldest first. Their messages have not been handled."""
 
     def once(self, key: Hashable, message: object, seconds: float) -> None:
         """Send ``message`` to this actor in ``seconds``. Replaces a timer of the same key, and its message.
@@ -139,7 +139,7 @@ class Timers:
 
     @property
     def are_due(self) -> bool:
-        """Whether there is a due timer whose message has not been handled."""
+        """Whether a timer is due, and its message has not been handled."""
         return bool(self._due)
 
     def collect(self) -> object:

@@ -63,7 +63,7 @@ def tree_of(path: str, state: str, children: Children | None) -> TreeNode:
 
 @attrs.define(eq=False)
 class _Entry:
-    """One actor whose node is being made."""
+    """One actor, while its node is being made."""
 
     path: str
     state: str

@@ -128,7 +128,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
     # Waits that would never end
 
     def check_not_own_end(self) -> None:
-        """Raise RuntimeError if the current task is the actor's or that of an actor below it: its end waits for both.
+        """Raise RuntimeError if the current task belongs to the actor, or to an actor below it: its end waits for both.
 
         Raises RuntimeError outside the trio run of the system too.
         """
@@ -166,7 +166,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
             raise RuntimeError(f"{self.path} waits until {starting.path} has started, which waits for {self.path}")
 
     def _started_in(self, task: trio.lowlevel.Task) -> Waits[Any] | None:
-        """Return the child whose own task is ``task``, if this actor's own task waits for its start."""
+        """Return the child with the task ``task``, if this actor's own task waits for its start."""
         life = self.life
         child = None if life is None or life.children is None else life.children.find(task.name)
         if not isinstance(child, Waits) or child.task is not task or self.task is None:
