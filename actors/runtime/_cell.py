@@ -106,6 +106,7 @@ class Cell(Waits[Incarnation]):
             if failure is raised:
                 raise
             raise failure from raised
+        # The name of the task is how a deadlock is found: see Waits.check_not_awaited().
         nursery.start_soon(self._run, name=self.spec.id)
         if is_overridden(actor, "started"):
             return False
@@ -133,6 +134,7 @@ class Cell(Waits[Incarnation]):
                     await life.leave_children()
                     self.system.enforcer.withdraw(life)
                 self._report(reason)
+                # The parent decides before the incarnation is closed: it asks whether that had come up.
                 delay = self._delay(reason)
                 if delay is None:
                     return
@@ -203,6 +205,7 @@ class Cell(Waits[Incarnation]):
         life, self.life = self.life, None
         if life is not None:
             self.mailbox.put_back(life.close(self.mailbox.refusal, cause))
+        # The stash comes first, as it would in the mailbox of the next incarnation.
         if self.mailbox.items:
             for item in self.mailbox.empty():
                 self.discard(item, Undelivered.TERMINATED)

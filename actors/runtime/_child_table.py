@@ -235,6 +235,7 @@ class ChildTable(Generic[BodyT]):
         backoff = child.spec.backoff or self.spec.backoff
         if backoff is None:
             return 0.0
+        # A child that was up for long enough starts with the shortest delay again.
         if seconds >= backoff.healthy_after:
             child.attempts = 0
         child.attempts += 1
@@ -250,6 +251,8 @@ class ChildTable(Generic[BodyT]):
             stopped: Whether any caller asked it to end for good.
         """
         child.cell, child.claimed, child.runs = None, False, False
+        # The entry goes at once, and not when the task that waits for the start sees its error: a call in between must
+        # not find the child.
         if child.is_new or not self._keeps or child.spec.restart is Restart.TEMPORARY:
             if self.has(child):
                 del self._entries[child.spec.id]

@@ -172,6 +172,7 @@ class Children:
         except BaseException:
             self.table.release(child)
             raise
+        # The checkpoint above may have taken a while: the child may have been terminated in it.
         self.table.check_claim(child)
         cell = child.cell = self._new_cell(self, child.spec)
         ref = cell.ref
@@ -201,6 +202,7 @@ class Children:
             for cell in cells:
                 await cell.stop(STOP, cell.spec.seconds)
             return
+        # All are asked first, then all are waited for: that is what makes it parallel.
         for cell in cells:
             cell.stop_soon(STOP, 0.0 if brutal else cell.spec.seconds)
         for cell in cells:
@@ -270,7 +272,7 @@ class Children:
                 self.owner.path,
             )
             limit.__cause__ = cause
-            self.system.limits.add(limit)
+            self.system.limits.add(limit)  # so that the root knows it as one of this system
             self.owner.crash(limit)
         if self.group_task is not None and self.table.interrupts(child):
             self.group_task.interrupt()

@@ -103,6 +103,7 @@ class Control(Body, Generic[LifeT]):
         # An actor that waits for a message looks at its control lane next, and most then end without a deadline.
         if do & Do.TIME and life.scope is not None and not self.mailbox.is_awaited:
             self.enforce_stop_at()
+        # The first force is now. The enforcer repeats it, since forced work may shield itself anew.
         if do & Do.FORCE:
             self.system.enforcer.at(life, trio.current_time() + GRACE)
             life.force()
@@ -139,6 +140,7 @@ class Control(Body, Generic[LifeT]):
 
     def on_condemned(self) -> None:
         """Record that the actor is ended by force together with everything above it."""
+        # No action follows: the force that came to its parent has cancelled its tasks too.
         self.stop_asked = STOP if self.stop_asked is None else self.stop_asked.joined(STOP)
         self.killed = True
 

@@ -117,6 +117,7 @@ class GroupRestart(Generic[BodyT]):
             for child in reversed(self._down):
                 if child.runs:
                     return Halt(child)
+            # All members are halted before the backoff: their messages wait for the same time.
             if now < self._not_before:
                 return Wait(self._not_before)
             self.phase = Phase.BEGINNING
@@ -124,7 +125,7 @@ class GroupRestart(Generic[BodyT]):
             while self._down:
                 child = self._down.pop(0)
                 if self._is_to_begin(child):
-                    if child.cell is None:
+                    if child.cell is None:  # it had ended: claim it, so that restart_child does not start it too
                         child.claimed, child.dismissed = True, False
                     self._beginning = child
                     return Begin(child)

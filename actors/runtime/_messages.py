@@ -61,6 +61,7 @@ class MessageLoop(Nurseries):
         """The instance. The first one is made by the task that spawns the actor, the others by the actor's own task."""
         self.current: object = NO_MESSAGE
         """The message or Request that is being handled."""
+        # These three are made when they are first needed: most actors never do.
         self.timers: Timers | None = None
         self.asks: LateAnswers | None = None
         self.watching: Watching | None = None
@@ -114,6 +115,7 @@ class MessageLoop(Nurseries):
             left -= 1
             item = items[0]
             if type(item) is not Request:
+                # A tell needs no scope of its own: no caller can give it up.
                 self.current = mailbox.take()
                 if await actor.receive(item) is UNHANDLED:
                     cell.discard(item, Undelivered.UNHANDLED)
@@ -163,6 +165,7 @@ class MessageLoop(Nurseries):
             if turn % BATCH == 0:
                 await trio.lowlevel.checkpoint()
             self._attention = False
+            # A kill and a failure of a task have cancelled the scope already, unless it was not open yet.
             if (self.cell.killed or self.cell.failures) and self.scope is not None:
                 self.scope.cancel()
                 await trio.lowlevel.checkpoint()
@@ -172,6 +175,7 @@ class MessageLoop(Nurseries):
                     reason: ExitReason = stop.reason
                     return reason
                 self.cell.enforce_stop_at()
+            # One message in each round: a stop or kill that comes meanwhile is seen before the next one.
             if self.watching is not None and self.watching.has_news:
                 self._attention = True
                 await self._handle_terminated(actor, self.watching.take())

@@ -33,6 +33,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         self._ended: Wakeup | None = None
         """Tasks that wait until the actor has ended for good."""
         self._halted: trio.Event | None = None
+        """Event for the task that restarts a group, while it waits for the halt."""
 
     # The start
 
@@ -153,6 +154,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         The tasks of children live in a nursery of their parent's task, under the names of the children.
         """
         tasks: list[trio.lowlevel.Task] = []
+        # Upwards from the current task to this actor's task, then downwards: each actor on the way must be starting.
         task = trio.lowlevel.current_task()
         while task is not self.task:
             tasks.append(task)
