@@ -15,6 +15,8 @@ from transport.protocol.handshake import Reject
 from transport.server._signal_queue import MAX_SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio.testing import MockClock
 
     from transport import Server
@@ -167,6 +169,27 @@ async def test_gone_client_is_let_go(*, blocked: bool) -> None:
             assert (wire.of_type("goodbye"), wire.closed, wire.lingered) == ([], None, False)
             assert (wire.aborted, wire.owner) == (True, None)
             assert server.endpoint.statistics().connections == 0
+
+
+async def test_client_that_leaves_while_it_catches_up_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that leaves while it gets events from the log ends its connection, and nothing is logged as an error."""
+    async with greenroom(ring_events=1, ring_bytes=0).running(port=0) as server, welcomed(server) as wire:
+        wire.blocked = True
+        await emit(server, 3)
+        send_events = wire.send_events
+
+        def block_after(lines: Sequence[bytes]) -> None:
+            send_events(lines)
+            wire.blocked = True
+
+        wire.send_events = block_after  # type: ignore[method-assign]  # the network takes one message
+        await emit(server, 600)
+        await wire.drain()
+        assert 1 <= len(wire.seqs()) < 600
+        wire.leave()
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.endpoint.statistics().connections == 0
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_only_advancing_ack_is_progress() -> None:

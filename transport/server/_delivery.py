@@ -158,7 +158,10 @@ class Delivery:
         """Send events from the log, as fast as the client takes them, until the next one is in memory again."""
         try:
             while cursor.behind:
-                await self._wire.drained()
+                try:
+                    await self._wire.drained()
+                except self._wire.gone:
+                    return  # the client left: the task that reads from it ends the connection
                 lines = await cursor.fetch(MAX_BATCH_EVENTS, server_frames.EVENTS_ROOM)
                 if self._life.closing is not None:
                     return
