@@ -65,7 +65,7 @@ class RetentionSweep:
         pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, self._keep.seconds / 4))
         await trio.sleep(FIRST_PAUSE)
         while True:
-            # No failure of an engine, of whatever kind, may end the sessions in memory.
+            # No failure of an engine, of any kind, may end the sessions in memory.
             await attempted("the cleaning of old sessions", self._round)
             await trio.sleep(pause)
 

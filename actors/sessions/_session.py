@@ -64,7 +64,7 @@ class Session(Actor):
         """Read the log's head, close interrupted runs, and recall the commands of earlier incarnations.
 
         Raises:
-            SessionClosed: The session was closed for good. One that retention has removed since begins anew.
+            SessionClosed: The session was closed for good. After retention has removed it, it begins anew instead.
             LogError: The log failed.
         """
         services, settings = self._services, self._services.settings

@@ -129,7 +129,7 @@ class Starts:
         recorded = trio.Event() if services.log.outlives_process and not command.internal else None
         since = self._recorder.stream.now()
         start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, since, recorded)
-        # Before anything else can raise: the task leaves the place, whatever happens.
+        # Before anything else can raise: the task leaves the place on every path.
         self._tasks.start_soon(self._perform, start)
         if place.held:
             # Now, not in the task: a command that came later must find the run begun, and its events come after.
