@@ -92,7 +92,7 @@ async def test_attachment_with_another_sink() -> None:
 
 @attrs.define(eq=False)
 class RemoteDirectory:
-    """A directory whose sessions live elsewhere: it replies to commands as it is told."""
+    """A directory of sessions on another node. It replies to commands with given replies."""
 
     replies: dict[str, CommandReply]
     settings: SessionSettings = attrs.Factory(SessionSettings)
@@ -117,7 +117,7 @@ class RemoteDirectory:
 
 
 async def test_handle_with_another_directory() -> None:
-    """A handle sends its commands and events to its directory, and returns or raises what the reply says."""
+    """A handle sends its commands and events to its directory, and returns the result or raises the refusal."""
     directory = RemoteDirectory(
         {
             "run.start": CommandReply("", {"run_id": "r-1"}),
