@@ -54,6 +54,7 @@ class Cell(Waits[Incarnation]):
         kind: type[ActorRef] = ActorRef,
     ) -> None:
         super().__init__(parent, spec, make)
+        self.life = self._pause = self._starter = self._ended = self._halted = None
         self._kind = kind
         self._ref: ActorRef | weakref.ref[ActorRef] = kind(self)
 

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import trio
 
 from actors.loop.stack import STOP_FRAMES, require_room
-from actors.runtime._body import Body, Parent
+from actors.runtime._body import Body
 from actors.runtime._course import Do
 from actors.runtime._deadlines import GRACE
 from actors.runtime._lifecycle import STOP, ExitReason, State, Stop
 from actors.runtime._restart import should_restart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from actors.runtime._instance import Instance
-    from actors.runtime._spec import ChildSpec
+    from collections.abc import Iterator
 
 
 class ChildCells(Protocol):
@@ -82,12 +79,11 @@ class Control(Body, Generic[LifeT]):
 
     __slots__ = ("_pause", "life")
 
-    def __init__(self, parent: Parent, spec: ChildSpec, make: Callable[[], Instance]) -> None:
-        super().__init__(parent, spec, make)
-        self.life: LifeT | None = None
-        """The current incarnation."""
-        self._pause: trio.CancelScope | None = None
-        """Scope of the wait between two incarnations."""
+    # Set by the constructor of ``Cell``: a constructor for each base class would make every spawn dearer.
+    life: LifeT | None
+    """The current incarnation."""
+    _pause: trio.CancelScope | None
+    """Scope of the wait between two incarnations."""
 
     def _act(self, do: int) -> None:
         """Carry out the actions that an event asks for."""

@@ -25,7 +25,7 @@ from actors.runtime._deadlines import GRACE
 from actors.runtime._frames import let_go_of_frames
 from actors.runtime._instance import LIFE, Instance, make_instance
 from actors.runtime._lifecycle import ExitReason, Failure, Killed, is_graceful
-from actors.runtime._messages import MessageLoop, is_overridden
+from actors.runtime._messages import NO_MESSAGE, MessageLoop, is_overridden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,14 @@ class Incarnation(MessageLoop):
     __slots__ = ("leases", "stopping_begun", "up_since")
 
     def __init__(self, cell: Waits[Any]) -> None:
-        super().__init__(cell)
+        # One constructor for all base classes.
+        self.cell = cell
+        self.nursery = self.children = self.child_nursery = self.scope = None
+        self.over = self.is_leaving = False
+        self.actor = self.timers = self.asks = self.watching = None
+        self.current = self._notice = NO_MESSAGE
+        self._attention = False
+        self._handled_at_tick = -1
         self.leases = 0
         """Number of leases that are held."""
         self.up_since = math.inf

@@ -8,7 +8,7 @@ A kill, and a stop whose time is up, also cancel the running code.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import outcome
 import trio
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from actors.runtime._lifecycle import ExitReason
     from actors.runtime._ref import Terminated
     from actors.runtime._timers import Timers
-    from actors.runtime._waits import Waits
     from actors.runtime._watching import Watching
 
 BATCH = 64
@@ -55,22 +54,21 @@ class MessageLoop(Nurseries):
 
     __slots__ = ("_attention", "_handled_at_tick", "_notice", "actor", "asks", "current", "timers", "watching")
 
-    def __init__(self, cell: Waits[Any]) -> None:
-        super().__init__(cell)
-        self.actor: Instance | None = None
-        """The instance. The first one is made by the task that spawns the actor, the others by the actor's own task."""
-        self.current: object = NO_MESSAGE
-        """The message or Request that is being handled."""
-        # These three are made when they are first needed: most actors never do.
-        self.timers: Timers | None = None
-        self.asks: LateAnswers | None = None
-        self.watching: Watching | None = None
-        self._attention = False
-        """Whether the control lane is to be looked at."""
-        self._notice: object = NO_MESSAGE
-        """The message of the control lane that is being handled."""
-        self._handled_at_tick = -1
-        """Number of messages that the actor had handled at its last timer."""
+    # Set by the constructor of ``Incarnation``.
+    actor: Instance | None
+    """The instance. The first one is made by the task that spawns the actor, the others by the actor's own task."""
+    current: object
+    """The message or Request that is being handled."""
+    # These three are made when they are first needed: most actors need none of them.
+    timers: Timers | None
+    asks: LateAnswers | None
+    watching: Watching | None
+    _attention: bool
+    """Whether the control lane is to be looked at."""
+    _notice: object
+    """The message of the control lane that is being handled."""
+    _handled_at_tick: int
+    """Number of messages that the actor had handled at its last timer; -1 before the first one."""
 
     def wake(self) -> None:
         """Let the actor look at its control lane."""

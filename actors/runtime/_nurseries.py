@@ -34,20 +34,20 @@ class Nurseries:
 
     __slots__ = ("cell", "child_nursery", "children", "is_leaving", "nursery", "over", "scope")
 
-    def __init__(self, cell: Waits[Any]) -> None:
-        self.cell = cell
-        self.nursery: trio.Nursery | None = None
-        """Nursery of its own tasks, once it was asked for: see :meth:`open_nursery`."""
-        self.children: ChildCells | None = None
-        """Its children, once it had the first one."""
-        self.child_nursery: trio.Nursery | None = None
-        """Nursery for the tasks of its children, once it had the first one: see :meth:`open_child_nursery`."""
-        self.scope: trio.CancelScope | None = None
-        """Scope around the running code: the incarnation with its nursery, and after a failure the cleaning up."""
-        self.over = False
-        """Whether its nursery is closed, or is being closed."""
-        self.is_leaving = False
-        """Whether its children are being stopped, before and after ``stopping()``: no child may be started then."""
+    # Set by the constructor of ``Incarnation``: a constructor for each base class would make every spawn dearer.
+    cell: Waits[Any]
+    nursery: trio.Nursery | None
+    """Nursery of its own tasks, once it was asked for: see :meth:`open_nursery`."""
+    children: ChildCells | None
+    """Its children, once it had the first one."""
+    child_nursery: trio.Nursery | None
+    """Nursery for the tasks of its children, once it had the first one: see :meth:`open_child_nursery`."""
+    scope: trio.CancelScope | None
+    """Scope around the running code: the incarnation with its nursery, and after a failure the cleaning up."""
+    over: bool
+    """Whether its nursery is closed, or is being closed."""
+    is_leaving: bool
+    """Whether its children are being stopped, before and after ``stopping()``: no child may be started then."""
 
     @property
     def path(self) -> str:

@@ -14,11 +14,7 @@ from actors.runtime._home import Home
 from actors.runtime._lifecycle import HALT, KILL, ExitReason, State, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from actors.runtime._body import Parent
-    from actors.runtime._instance import Instance
-    from actors.runtime._spec import ChildSpec
+    from collections.abc import Iterable
 
 
 class Waits(Control[LifeT], Generic[LifeT]):
@@ -26,14 +22,13 @@ class Waits(Control[LifeT], Generic[LifeT]):
 
     __slots__ = ("_ended", "_halted", "_starter")
 
-    def __init__(self, parent: Parent, spec: ChildSpec, make: Callable[[], Instance]) -> None:
-        super().__init__(parent, spec, make)
-        self._starter: trio.lowlevel.Task | None = None
-        """Task that waits until the incarnation has come up."""
-        self._ended: Wakeup | None = None
-        """Tasks that wait until the actor has ended for good."""
-        self._halted: trio.Event | None = None
-        """Event for the task that restarts a group, while it waits for the halt."""
+    # Set by the constructor of ``Cell``.
+    _starter: trio.lowlevel.Task | None
+    """Task that waits until the incarnation has come up."""
+    _ended: Wakeup | None
+    """Tasks that wait until the actor has ended for good."""
+    _halted: trio.Event | None
+    """Event for the task that restarts a group, while it waits for the halt."""
 
     # The start
 
