@@ -43,6 +43,12 @@ class OneShot(Generic[T]):
     async def wait(self) -> T:
         """Wait for the result. Return the value, or raise the error. Safe to cancel."""
         await self._event.wait()
+        return self.result()
+
+    def result(self) -> T:
+        """Return the value, or raise the error. Raise :class:`trio.WouldBlock` if there is no result yet."""
+        if not self._event.is_set():
+            raise trio.WouldBlock
         if self._error is not None:
             raise self._error
         return cast("T", self._value)

@@ -1,1 +1,1 @@
-"""Runs: what an agent is given, and what its tools, questions and sub-agents leave in the log."""
+"""Runs: the object that an agent is given, and the events of its tools, questions and sub-agents."""

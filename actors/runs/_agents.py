@@ -1,4 +1,4 @@
-"""The agents that a server offers, by name."""
+"""The agents of a server, by name."""
 
 from __future__ import annotations
 
@@ -17,24 +17,30 @@ if TYPE_CHECKING:
     from actors.events.types import JSON
 
 _LONGEST = 128
+"""Maximum length of an agent's name, in characters."""
+
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 AgentFunction: TypeAlias = Callable[..., Awaitable[object]]
-"""An async function that takes a :class:`~actors.Run` and, where it wants one, an input."""
+"""An async function that takes a :class:`~actors.Run` and, if it has a second parameter, an input."""
 
 
 @attrs.frozen
 class Agent:
-    """An async function ``(run, input)`` under a name; ``timeout`` in seconds, None for the server's default."""
+    """An agent: an async function ``(run, input)`` under a name."""
 
     name: str
+    """Name that clients start it by."""
     function: AgentFunction
+    """The async function."""
     timeout: float | None
+    """Time limit of its runs in seconds; None for the server's default."""
     _structure: Callable[[JSON], object] | None
+    """Checks and converts an input; None if the function takes none."""
 
     def fit(self, value: JSON) -> object:
-        """Give the input as the function's parameter is annotated; raises ``CommandRefused("bad_input")``."""
+        """Return an input converted for the function. Raise ``CommandRefused("bad_input")`` if it does not fit."""
         if self._structure is not None:
             return self._structure(value)
         if value is not None:
@@ -42,14 +48,14 @@ class Agent:
         return None
 
     async def __call__(self, run: object, value: object) -> object:
-        """Run the function on an input that fits."""
+        """Call the function with an input that :meth:`fit` returned."""
         if self._structure is None:
             return await self.function(run)
         return await self.function(run, value)
 
 
 def _check_parameters(label: str, function: AgentFunction) -> None:
-    """Raise :class:`~actors.ConfigError` for a function that cannot be called with a run, or a run and an input."""
+    """Raise :class:`~actors.ConfigError` if a function cannot be called with a run, or with a run and an input."""
     parameters = list(inspect.signature(function).parameters.values())
     positional = [each for each in parameters if each.kind in _POSITIONAL]
     if not positional:
@@ -62,13 +68,22 @@ def _check_parameters(label: str, function: AgentFunction) -> None:
 
 
 class Agents:
-    """A registry of agents: names are unique; a function is found by itself too."""
+    """A registry of agents. Names are unique. An agent is found by its name or by its function."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Agent] = {}
 
     def add(self, function: AgentFunction, *, name: str | None = None, timeout: float | None = None) -> Agent:
-        """Offer ``function``; raises :class:`~actors.ConfigError` for what cannot be an agent."""
+        """Register an agent and return it.
+
+        Args:
+            function: The async function.
+            name: Its name; by default the name of the function.
+            timeout: Time limit of its runs in seconds; None for the server's default.
+
+        Raises:
+            ConfigError: The function cannot be an agent, or the name is taken.
+        """
         label: Any = getattr(function, "__name__", "") if name is None else name
         if not isinstance(label, str) or not 0 < len(label) <= _LONGEST or not is_text(label):
             raise ConfigError(f"agent {shown(function)} needs a name of 1 to {_LONGEST} characters, not {shown(label)}")
@@ -83,7 +98,7 @@ class Agents:
         return agent
 
     def find(self, agent: str | AgentFunction) -> Agent:
-        """Find the agent of that name, or of that function; raises ``CommandRefused("unknown_agent")``."""
+        """Return the agent of a name or function. Raise ``CommandRefused("unknown_agent")`` if there is none."""
         if isinstance(agent, str):
             found = self._by_name.get(agent)
         else:
@@ -95,5 +110,5 @@ class Agents:
         return found
 
     def names(self) -> tuple[str, ...]:
-        """List the names of all agents, in order of registration."""
+        """Return the names of all agents, in order of registration."""
         return tuple(self._by_name)

@@ -1,4 +1,4 @@
-"""How something that was opened ended, as data (pure)."""
+"""Outcomes: how a run or a tool call ended, as data. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actors.events.types import Status
 from actors.failures import class_name, members, message_of
 
 if TYPE_CHECKING:
@@ -14,26 +15,22 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Outcome:
-    """A ``status`` (ok, error, timeout, cancelled, interrupted) with a result or an error, as in the protocol."""
+    """The end of a run or a tool call: a status with a result or an error."""
 
-    status: str
+    status: Status
     result: object = None
     error: dict[str, JSON] | None = None
+    """``code`` and ``message``; None where the status is ``ok``."""
 
+    @classmethod
+    def failed(cls, error: BaseException) -> Outcome:
+        """Return the outcome of an exception: its class name is the code, its text the message."""
+        # A nursery wraps the exception of its only failing child: the author wants to see that one.
+        while len(inner := members(error)) == 1:
+            error = inner[0]
+        return cls(Status.ERROR, error={"code": class_name(error), "message": message_of(error)})
 
-def failed(error: BaseException) -> Outcome:
-    """Make the outcome of an exception: its class name as code, its text as message."""
-    leaf = _leaf(error)
-    return Outcome("error", error={"code": class_name(leaf), "message": message_of(leaf)})
-
-
-def ended(status: str, message: str) -> Outcome:
-    """Make the outcome of something that did not end by itself: the status is the code as well."""
-    return Outcome(status, error={"code": status, "message": message})
-
-
-def _leaf(error: BaseException) -> BaseException:
-    """Find the one exception in a group of one: a nursery wraps what its only failing child raised."""
-    while len(inner := members(error)) == 1:
-        error = inner[0]
-    return error
+    @classmethod
+    def stopped(cls, status: Status, message: str) -> Outcome:
+        """Return the outcome of a run or call that did not end by itself. The status is the code too."""
+        return cls(status, error={"code": status.value, "message": message})

@@ -1,11 +1,12 @@
-"""A question that an agent asked its user."""
+"""A question that a run asks its user."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import attrs
-import trio
+
+from actors.loop.one_shot import OneShot
 
 if TYPE_CHECKING:
     from actors.events.types import JSON
@@ -13,24 +14,26 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Question:
-    """Wait in :meth:`answered` for what :meth:`answer` brings. Made and forgotten by the run that asks."""
+    """An open question. The run that asks makes it and removes it; the session answers it."""
 
     run_id: str
-    _answered: trio.Event = attrs.field(factory=trio.Event)
-    value: JSON = None
-    """The answer, once there is one."""
+    """Id of the run that asks."""
+    _answer: OneShot[JSON] = attrs.field(factory=OneShot["JSON"])
 
     @property
     def is_answered(self) -> bool:
-        """Whether an answer was taken."""
-        return self._answered.is_set()
+        """Whether there is an answer."""
+        return self._answer.is_set
+
+    @property
+    def value(self) -> JSON:
+        """The answer. Raises :class:`trio.WouldBlock` while there is none."""
+        return self._answer.result()
 
     def answer(self, value: JSON) -> None:
-        """Give the answer; the first one counts."""
-        if not self._answered.is_set():
-            self.value = value
-            self._answered.set()
+        """Set the answer. The first one counts."""
+        self._answer.set(value)
 
     async def answered(self) -> None:
         """Wait until there is an answer. Safe to cancel."""
-        await self._answered.wait()
+        await self._answer.wait()

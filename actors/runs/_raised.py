@@ -1,4 +1,4 @@
-"""What the code of an agent or a tool raised, in a form that leaves other tasks and trio itself alone."""
+"""Exceptions of agents and tools, in a form that can do no harm to other tasks and to trio itself."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def only_cancelled(error: BaseException) -> bool:
-    """Return whether this is cancellation and nothing else: a group that also holds a failure is a failure."""
+    """Return whether an exception is cancellation and nothing else. A group that also holds a failure is not."""
     return all(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
 
 def has_cancelled(error: BaseException) -> bool:
-    """Return whether this is cancellation, or holds one: then it must reach the scope that was cancelled."""
+    """Return whether an exception is or holds a cancellation. Then it must reach the scope that was cancelled."""
     return any(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
 
 def settled(error: BaseException) -> BaseException:
-    """Return what may be raised in place of ``error`` where a call of an agent or a tool ends.
+    """Return an exception to raise in place of ``error`` where a call of an agent or a tool ends.
 
-    Each nursery on the way wraps a failure once more, splits it by recursion, and has its ``repr`` formatted by trio
-    outside of any task, where an exception ends the whole loop. So nothing deep, huge or unprintable leaves a call, and
-    a tree of cancellations leaves it as one.
+    Each nursery on the way wraps a failure once more and splits it by recursion. Trio formats its ``repr`` outside of
+    any task, where an exception ends the whole loop. So nothing deep, huge or unprintable may leave a call. A tree of
+    cancellations leaves it as one cancellation.
     """
     cancelled = next((leaf for leaf in leaves(error) if is_a(leaf, trio.Cancelled)), None)
     if cancelled is None:
@@ -39,7 +39,7 @@ def settled(error: BaseException) -> BaseException:
 
 
 async def settling(call: Awaitable[object]) -> object:
-    """Return what ``call`` returns; what it raises comes out as :func:`settled`."""
+    """Await ``call`` and return its result. Raise its exception as :func:`settled` returns it."""
     raised = None
     try:
         try:

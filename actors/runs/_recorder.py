@@ -1,4 +1,4 @@
-"""What the runs of one session share: where their events go, and the rules they obey."""
+"""The recorder: the way from the runs of one session to its stream, and the rules that their events obey."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from actors.events.encoding import encode
 from actors.events.grammar import Kind
 from actors.events.line import envelope
 from actors.events.redaction import redact_text
+from actors.events.types import Status
 from actors.loop.threads import wrong_place
-from actors.runs._outcome import ended
+from actors.runs._outcome import Outcome
 
 if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
@@ -24,46 +25,44 @@ if TYPE_CHECKING:
     from actors.events.redaction import Redact
     from actors.events.types import JSON
     from actors.runs._agents import Agents
-    from actors.runs._outcome import Outcome
+    from actors.runs._protocols import Closable, RunSettings
     from actors.runs._question import Question
-    from actors.runs._run import Run
     from actors.runs._tool_threads import ToolThreads
-    from actors.sessions._settings import SessionSettings
     from actors.streams._signals import Signals
     from actors.streams._stream import SessionStream
 
 
 @attrs.define(eq=False)
 class RunRecorder:
-    """One session's inside, made by the session and handed to its runs. No other session can be reached from it."""
+    """The part of one session that its runs use. The session makes it; no other session can be reached from it."""
 
     key: StreamKey
     stream: SessionStream
     agents: Agents
-    settings: SessionSettings
+    settings: RunSettings
     redact: Redact
     signals: Signals
     scope: trio.CancelScope
-    """Around all runs: cancelled when the session fails or is killed."""
+    """The cancel scope around all runs. It is cancelled when the session fails or is killed."""
     threads: ToolThreads
-    runs: dict[str, Run] = attrs.Factory(dict[str, "Run"])
-    """Open runs by id, children among them: what a cancel looks in."""
+    runs: dict[str, Closable] = attrs.Factory(dict[str, "Closable"])
+    """Open runs by id, sub-agents included."""
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
-    """Questions that wait for the user, by call id."""
+    """Questions without an answer, by call id."""
     stopping: bool = False
     """Whether the session was asked to stop."""
 
     @property
-    def abandoned(self) -> str:
-        """The status of what is cancelled by nobody's wish: ``interrupted`` when the session failed under it."""
-        return "interrupted" if self.scope.cancel_called and not self.stopping else "cancelled"
+    def cancelled_as(self) -> Status:
+        """Status of a run that is cancelled without a request: ``interrupted`` if its session has failed."""
+        return Status.INTERRUPTED if self.scope.cancel_called and not self.stopping else Status.CANCELLED
 
     def encode(self, value: object) -> bytes:
-        """Encode a payload, within ``max_event_bytes``; raises :class:`~actors.UnserialisableEvent`."""
+        """Encode a payload of at most ``max_event_bytes``. Raise :class:`~actors.UnserialisableEvent` otherwise."""
         return encode(value, self.settings.max_event_bytes)
 
     @trio.lowlevel.enable_ki_protection
-    def record(  # noqa: PLR0913 - what an event has
+    def record(  # noqa: PLR0913 - the fields of an event
         self,
         event: str,
         data: bytes,
@@ -73,79 +72,86 @@ class RunRecorder:
         parent_run_id: str | None = None,
         name: str = "",
     ) -> None:
-        """Put an event that opens or closes something, after the grammar has agreed. Never waits.
+        """Put an event that opens or closes something, if the grammar allows it. Never wait.
 
-        Raises RuntimeError in another thread than the session's. Where this or anything else is raised (RecursionError,
-        say) nothing has changed.
+        ``parent_run_id`` is needed only where a run starts; afterwards it is known.
 
-        The parent need only be said where a run starts: from then on it is the run's.
+        Raise RuntimeError in another thread than the session's loop. If this or anything else is raised (a
+        RecursionError, say), nothing has changed.
         """
         stream = self.stream
         if get_ident() != stream.thread:
             raise wrong_place("an emit")
-        # Before the grammar is asked: it stands still once nothing can be put, and no longer knows what is closed.
+        # Before the grammar is asked. Once the log has failed it no longer changes, and would answer wrongly.
         stream.require_log()
         ts = stream.now()
         run = stream.grammar.run(run_id)
         parent = parent_run_id if run is None else run.parent_run_id
-        # Beside the one that counts, which it replaces once the event is there: no call is left then that could fail.
+        # A copy, which replaces the grammar once the event is put: after that no call is left that could fail.
         grammar = stream.grammar.copy()
         grammar.apply(event, run_id, call_id, parent_run_id=parent, name=name, ts=ts)
         stream.put(envelope(event, run_id, parent, call_id), data, at=ts)
         stream.grammar = grammar
 
     def encode_closing(self, outcome: Outcome, **fields: object) -> bytes:
-        """Encode a closing event's payload. A result obeys ``max_event_bytes``; why something failed is always told."""
+        """Encode the payload of a closing event.
+
+        A result obeys ``max_event_bytes``. An error is always encoded, whatever its size.
+        """
         if outcome.error is None:
             ending: dict[str, object] = {
                 "status": outcome.status,
                 "result": orjson.Fragment(self.encode(outcome.result)),
             }
         else:
-            ending = {"status": outcome.status, "error": self._told(outcome.status, outcome.error)}
+            ending = {"status": outcome.status, "error": self._redacted(outcome.status, outcome.error)}
         return orjson.dumps({**fields, **ending})
 
-    def _told(self, status: str, error: dict[str, JSON]) -> dict[str, JSON]:
-        """Return what clients are told of an error: what foreign code raised may have secrets in its text."""
-        if status != "error":
+    def _redacted(self, status: Status, error: dict[str, JSON]) -> dict[str, JSON]:
+        """Return the error as clients may see it: text that foreign code raised may contain secrets."""
+        if status is not Status.ERROR:
             return error
         return {**error, "message": redact_text(self.redact, str(error.get("message", "")))}
 
     def close(self, event: str, data: bytes, run_id: str, call_id: str | None = None) -> None:
-        """Put a closing event. After the log has failed there is nothing to put it in: the next incarnation closes."""
+        """Put a closing event, unless the log has failed: then the session's next incarnation closes."""
         with suppress(LogUnavailable):
             self.record(event, data, run_id, call_id)
 
     def withdraw(self, run_id: str, call_id: str, reason: str) -> None:
-        """Emit ``input_withdrawn`` for a question that is open. Never waits.
+        """Emit ``input_withdrawn`` for an open question. Never wait.
 
-        Nothing happens where the question was answered, or its run is over and took it along.
+        Nothing happens if the question was answered, or was closed with its run.
         """
         if self.questions.pop(call_id, None) is not None and run_id in self.runs:
             self.close("input_withdrawn", orjson.dumps({"reason": reason}), run_id, call_id)
 
     def close_within(self, run_id: str) -> None:
-        """Close what a run has left open (a call in a generator that nobody finished), innermost first."""
+        """Close everything that is still open within a run, innermost first.
+
+        A call in a generator that was never finished is one example.
+        """
         for item in self.stream.grammar.within(run_id):
             if item.kind is Kind.CALL:
-                self._abandon("tool_completed", "tool", item, item.id)
+                self._close_left("tool_completed", "tool", item, item.id)
             elif item.kind is Kind.RUN:
-                self._abandon("agent_completed", "agent", item, None)
-                # Not there where it ended after the log had failed: then no event closed it.
+                self._close_left("agent_completed", "agent", item, None)
+                # A run that ended after the log had failed is no longer here, and no event has closed it.
                 if (run := self.runs.get(item.id)) is not None:
-                    run.abandon(ended("cancelled", "the run that it was part of is over"))
+                    run.abandon(Outcome.stopped(Status.CANCELLED, "the run that it was part of is over"))
 
     def close_all(self) -> None:
-        """Close all runs, innermost first: those that did not end although they were cancelled."""
+        """Close all runs that did not end although they were cancelled, innermost first."""
         for run in [run for run in self.runs.values() if run.parent is None]:
             self.close_within(run.id)
             item = self.stream.grammar.run(run.id)
             if item is not None:
-                self._abandon("agent_completed", "agent", item, None)
-            run.abandon(ended("cancelled", "the run did not end when it was cancelled"))
+                self._close_left("agent_completed", "agent", item, None)
+            run.abandon(Outcome.stopped(Status.CANCELLED, "the run did not end when it was cancelled"))
 
-    def _abandon(self, event: str, label: str, item: Open, call_id: str | None) -> None:
+    def _close_left(self, event: str, label: str, item: Open, call_id: str | None) -> None:
+        """Close a run or call that was left open, as ``cancelled``."""
         spent = max(0, self.stream.now() - item.started)
-        outcome = ended("cancelled", "the run that it was part of is over")
+        outcome = Outcome.stopped(Status.CANCELLED, "the run that it was part of is over")
         data = self.encode_closing(outcome, **{label: item.name}, duration_ms=spent)
         self.close(event, data, item.run_id, call_id)

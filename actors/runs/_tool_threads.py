@@ -1,4 +1,4 @@
-"""The threads that sync tools run in: so many for each user, so many in all."""
+"""The threads of sync tools, limited for each user and in all."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ T = TypeVar("T")
 
 @attrs.frozen
 class ToolThreadsStatistics:
-    """How the threads of sync tools stand."""
+    """Statistics of the threads of sync tools."""
 
     users: int
-    """Users with a sync tool that runs or waits."""
+    """Number of users with a sync tool that runs or waits."""
     running: int
-    """Threads at work, those among them that a timeout or a cancellation left behind."""
+    """Number of threads at work, with those that a timeout or a cancellation left behind."""
     waiting: int
-    """Sync tools that wait for a thread."""
+    """Number of sync tools that wait for a thread."""
 
 
 class ToolThreads:
-    """At most ``per_user`` threads for the sync tools of one user, and ``total`` for those of all; the rest wait.
+    """A limit on threads: at most ``per_user`` for the sync tools of one user, and ``total`` in all. Other calls wait.
 
-    A thread cannot be stopped: one that was left behind keeps its place until its function returns. So tools that hang
-    use up their own user's places, and nobody else's.
+    A thread cannot be stopped. A thread that was left behind keeps its place until its function returns. So tools that
+    hang use up the places of their own user only.
     """
 
     def __init__(self, per_user: int, total: int) -> None:
@@ -40,14 +40,21 @@ class ToolThreads:
         self._all = trio.CapacityLimiter(total)
         self._users: dict[str, trio.CapacityLimiter] = {}
         self.nested = 0
-        """Threads at work for a function that waits in a thread of its own."""
+        """Number of threads at work for a function that waits in a thread of its own."""
 
     async def run(self, user: str, function: Callable[[], T], begun: Callable[[], None]) -> T:
-        """Call ``function`` in a thread, in its turn, and ``begun`` when that has come: from then on nothing stops it.
+        """Wait for a place, call ``function`` in a thread, and return its result.
 
-        A call from within such a function waits for no place of its user's, all of which may be held by functions that
-        wait for calls like this one: it takes turns with the other calls from there. Cancelled: ``begun`` was not
-        called, and ``function`` will not be; or it was, and the thread is left behind.
+        A call from within such a function does not wait for a place of its user: functions that wait for calls like
+        this one may hold all of them. It takes turns with the other calls from that function.
+
+        Args:
+            user: Name of the user.
+            function: The function.
+            begun: Called when the place is taken. From then on the call cannot be stopped.
+
+        Cancellation:
+            Either ``begun`` was not called, and ``function`` will not be. Or it was, and the thread is left behind.
         """
         held = _HELD.get()
         if held is not None and not held.over:
@@ -55,18 +62,18 @@ class ToolThreads:
         else:
             place = _Place(self, user, begun)
         inside = _Held(0 if held is None or held.over else held.depth + 1)
-        # Two methods are all that trio asks of a limiter, as its documentation says and its annotation does not.
+        # Trio calls two methods of a limiter only. Its documentation says so; its annotation does not.
         limiter = cast("trio.CapacityLimiter", place)
         return await trio.to_thread.run_sync(inside.call, function, abandon_on_cancel=True, limiter=limiter)
 
     @staticmethod
     def depth() -> int:
-        """Return how many functions that hold a thread wait, each in the next, for what the caller does."""
+        """Return the number of functions that hold a thread and wait, each in the next, for the caller."""
         held = _HELD.get()
         return 0 if held is None or held.over else held.depth + 1
 
     async def enter(self, user: str, borrower: object) -> None:
-        """Wait for a place of the user's and then for one of all: whoever waits for its own holds up nobody."""
+        """Wait for a place of the user, and then for one of all: a user who waits for the first holds up no other."""
         own = self._users.get(user)
         if own is None:
             own = self._users[user] = trio.CapacityLimiter(self._per_user)
@@ -81,13 +88,13 @@ class ToolThreads:
             self._tidy(user)
 
     def leave(self, user: str, borrower: object) -> None:
-        """Give both places back."""
+        """Release both places."""
         self._all.release_on_behalf_of(borrower)
         self._users[user].release_on_behalf_of(borrower)
         self._tidy(user)
 
     def statistics(self) -> ToolThreadsStatistics:
-        """Count the threads there are, and who waits for one."""
+        """Return statistics of the threads."""
         everyone = (self._all, *self._users.values())
         return ToolThreadsStatistics(
             users=len(self._users),
@@ -96,6 +103,7 @@ class ToolThreads:
         )
 
     def _tidy(self, user: str) -> None:
+        """Remove the limiter of a user that has no tool any more."""
         own = self._users.get(user)
         if own is not None and not own.borrowed_tokens and not own.statistics().tasks_waiting:
             del self._users[user]
@@ -103,7 +111,7 @@ class ToolThreads:
 
 @attrs.frozen(eq=False)
 class _Place:
-    """One call's place, as trio takes and gives it back: only when the thread is done, whoever still waits for it."""
+    """The place of one call, as a limiter for trio. Trio releases it when the thread is done, and not before."""
 
     _threads: ToolThreads
     _user: str
@@ -121,7 +129,7 @@ class _Place:
 class _NestedPlace:
     """The place of a call from a function that holds a thread: one at a time for each such function.
 
-    Nothing is waited for but calls of the same function, and what these wait for is further in: no circle can close.
+    It waits only for calls of the same function, and those wait for calls further in. So no circle of waits can close.
     """
 
     _held: _Held
@@ -140,22 +148,22 @@ class _NestedPlace:
 
 @attrs.define(eq=False)
 class _Held:
-    """A thread that a function holds; known to whatever the function calls, by context."""
+    """A thread that a function holds. Calls from the function find it by context."""
 
     depth: int
-    """How many functions wait, each in the next, for this one."""
+    """Number of functions that wait, each in the next, for this one."""
     over: bool = False
-    """Whether the function has returned; a task that it left behind waits for its turn like any other."""
+    """Whether the function has returned. A task that it left behind waits for a place like any other."""
     turns: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call the function; runs in the thread, in a context of its own."""
+        """Call the function. Runs in the thread, in a context of its own."""
         _HELD.set(self)
         try:
             return function()
         except BaseException as error:
-            # On its way out of the thread an exception is asked for its traceback: one that fails there never arrives,
-            # and the thread's place is never given back.
+            # Trio asks an exception for its traceback on the way out of the thread. If that fails, the exception never
+            # arrives, and the thread's place is never released.
             fit = presentable(error)
             if fit is error:
                 raise

@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING, Any, Self
 import trio
 
 from actors.errors import RunClosed, RunFailed, ToolTimeout, UnserialisableEvent
+from actors.events.types import Status
 from actors.failures import text_of
 from actors.loop.trio_internals import footing, has_left_open, leave_open_ones
-from actors.runs._outcome import Outcome, ended, failed
+from actors.runs._outcome import Outcome
 from actors.runs._raised import only_cancelled, settled, settling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
+    from actors.runs._protocols import Caller
     from actors.runs._recorder import RunRecorder
-    from actors.runs._run import Run
 
 
 class ToolCall:
-    """``async with run.tool(name, arguments) as call: call.result = …``: the pair of events, whatever happens inside.
+    """The call of a tool: ``async with run.tool(name, arguments) as call: call.result = …``.
 
-    Made by :meth:`Run.tool`, entered once. Entering raises what cannot be sent and then has emitted nothing; leaving
-    emits ``tool_completed`` and never waits, so that no cancellation comes between. A ``result`` that cannot be sent
-    completes the call as ``error`` and raises :class:`~actors.UnserialisableEvent`.
+    Made by :meth:`Run.tool`, entered once. Entry emits ``tool_executing``; if it raises, nothing was emitted. Exit
+    emits ``tool_completed``, whatever happens inside, and never waits: no cancellation can come between.
+
+    A ``result`` that cannot be sent completes the call as ``error`` and raises :class:`~actors.UnserialisableEvent`.
     """
 
     __slots__ = (
@@ -44,7 +46,7 @@ class ToolCall:
     )
 
     def __init__(
-        self, run: Run, recorder: RunRecorder, call_id: str, name: str, arguments: Mapping[str, object]
+        self, run: Caller, recorder: RunRecorder, call_id: str, name: str, arguments: Mapping[str, object]
     ) -> None:
         self._run = run
         self._recorder = recorder
@@ -52,10 +54,11 @@ class ToolCall:
         self._entered = self._timed_out = self._begun = False
         self._started = 0.0
         self.id = call_id
-        """The call's id: two calls of one tool at once are told apart by it."""
+        """Id of the call. It tells two calls of one tool apart."""
         self.name = name
+        """Name of the tool."""
         self.result: Any = None
-        """What the call is completed with; any JSON value."""
+        """Result that the call is completed with; any JSON value."""
 
     async def __aenter__(self) -> Self:
         recorder = self._recorder
@@ -77,20 +80,31 @@ class ToolCall:
         try:
             self._complete(outcome)
         except (UnserialisableEvent, RecursionError) as unserialisable:
-            self._complete(failed(unserialisable))
+            self._complete(Outcome.failed(unserialisable))
             raise
 
     async def perform(self, function: Callable[..., object], seconds: float | None) -> object:
-        """Call ``function`` with the arguments; raises :class:`~actors.ToolTimeout` after ``seconds``.
+        """Call ``function`` with the arguments, and return its result.
 
-        An async function is awaited; any other runs in a thread of its user's (``tool_threads_per_user``), which a
-        timeout or cancellation leaves behind. Waiting for one counts: what then got none in time was not called.
+        An async function is awaited. Any other runs in one of its user's threads (``tool_threads_per_user``). The wait
+        for a thread counts towards the timeout: if no thread is free in time, the function is not called.
+
+        Args:
+            function: The tool.
+            seconds: Time limit, None for no limit.
+
+        Raises:
+            ToolTimeout: The tool was not done after ``seconds``. A thread is left behind.
+            RunClosed: The run was closed during the call.
+
+        Cancellation:
+            The tool is cancelled. A thread is left behind.
         """
         async with self:
             with trio.move_on_after(float("inf") if seconds is None else seconds) as scope:
                 self._run.waits.add(scope)
                 try:
-                    self.result = await _orderly(scope, settling(self._called(function)))
+                    self.result = await _call_orderly(scope, settling(self._called(function)))
                 finally:
                     self._run.waits.discard(scope)
             if scope.cancelled_caught and self._run.closed:
@@ -104,7 +118,7 @@ class ToolCall:
     async def _called(self, function: Callable[..., object]) -> object:
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - the method is looked at, not called
             self._begun = True
-            result: Awaitable[object] = function(**self._arguments)  # type: ignore[assignment] # what an async function returns
+            result: Awaitable[object] = function(**self._arguments)  # type: ignore[assignment] # it is async
             return await result
 
         threads, deepest = self._recorder.threads, self._recorder.settings.max_run_depth
@@ -115,7 +129,7 @@ class ToolCall:
         def begun() -> None:
             self._begun = True
 
-        # In a list: trio refuses a coroutine as what a thread gives back, and here it is only still to be awaited.
+        # In a list: trio refuses a coroutine as the result of a thread, and this one is awaited here.
         (returned,) = await threads.run(self._run.user, lambda: [function(**self._arguments)], begun)
         return await returned if inspect.isawaitable(returned) else returned
 
@@ -127,6 +141,7 @@ class ToolCall:
             raise UnserialisableEvent(deep) from error
 
     def _complete(self, outcome: Outcome) -> None:
+        # A run that was closed has closed its calls.
         if not self._run.closed:
             spent = round((trio.current_time() - self._started) * 1000)
             data = self._recorder.encode_closing(outcome, tool=self.name, duration_ms=spent)
@@ -134,20 +149,20 @@ class ToolCall:
 
     def _outcome(self, error: BaseException | None) -> Outcome:
         if error is None:
-            return Outcome("ok", self.result)
+            return Outcome(Status.OK, self.result)
         if self._timed_out:
-            return ended("timeout", text_of(error))
+            return Outcome.stopped(Status.TIMEOUT, text_of(error))
         if only_cancelled(error):
-            return ended(self._run.cancelled_as, "the call was cancelled")
-        return failed(error)
+            return Outcome.stopped(self._run.cancelled_as, "the call was cancelled")
+        return Outcome.failed(error)
 
 
-async def _orderly(scope: trio.CancelScope, call: Awaitable[object]) -> object:
-    """Return what a tool returns that is called inside ``scope``. Raise RuntimeError where it left a scope open."""
+async def _call_orderly(scope: trio.CancelScope, call: Awaitable[object]) -> object:
+    """Await ``call`` inside ``scope`` and return its result. Raise RuntimeError if it left a cancel scope open."""
     before, returned, raised = footing(), None, None
     try:
         returned = await call
-    except GeneratorExit:  # somebody closes this coroutine: it may wait for nothing
+    except GeneratorExit:  # this coroutine is being closed: it may not wait
         raise
     except BaseException as error:
         if not has_left_open(scope, before):
@@ -164,7 +179,10 @@ async def _orderly(scope: trio.CancelScope, call: Awaitable[object]) -> object:
 
 
 def tool_name(function: Callable[..., object]) -> str:
-    """Name a tool for its events: its function's name, also behind a partial; a callable object's class."""
+    """Return the name of a tool for its events.
+
+    It is the name of the function, also behind a ``functools.partial``, or the class of a callable object.
+    """
     while isinstance(function, functools.partial):
         function = function.func
     return getattr(function, "__name__", type(function).__name__)

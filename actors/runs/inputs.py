@@ -1,4 +1,4 @@
-"""Input from clients to what an agent's parameter is annotated as: strictly, with every fault and its path."""
+"""Conversion of a client's input to the annotation of an agent's parameter: strict, with every fault and its path."""
 
 from __future__ import annotations
 
@@ -43,15 +43,19 @@ _NOTE: Any = IterableValidationNote  # made by __new__, which pyright does not s
 _FAULTS: Any = IterableValidationError
 
 _MAX_FAULTS = 20
+"""Maximum number of faults in a refusal. A client could send an input with a million of them."""
+
 _LONGEST_FAULT = 200
+"""Maximum length of one fault, in characters."""
 
 
 def structurer(function: Callable[..., object], position: int) -> Callable[[JSON], object] | None:
-    """Make what turns a JSON value into the ``position``-th parameter of ``function``; None when it takes none.
+    """Return a function that converts a JSON value for the ``position``-th parameter of ``function``.
 
-    A parameter without an annotation, or annotated ``object``, ``Any`` or ``JSON``, gets the value as it is; one with a
-    default gets that for ``null``, which is also what an absent input is. Raises :class:`~actors.ConfigError` when the
-    annotation cannot be resolved.
+    Return None if there is no such parameter. A parameter without an annotation, or annotated ``object``, ``Any`` or
+    ``JSON``, gets the value as it is. A parameter with a default gets that for ``null``; an absent input is ``null``.
+
+    Raise :class:`~actors.ConfigError` if the annotation cannot be resolved.
     """
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) <= position:
@@ -80,15 +84,15 @@ def _structure(function: Callable[..., object], parameter: inspect.Parameter) ->
 
 
 def _resolved(function: Callable[..., object], parameter: inspect.Parameter) -> Any:
-    """Resolve this parameter's annotation alone: those of others may exist for type checkers only."""
+    """Resolve the annotation of this parameter alone: the others may exist for type checkers only."""
     only = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     return get_type_hints(only, inspect.unwrap(function).__globals__)[parameter.name]
 
 
 def fitted(value: JSON, structure: Callable[[JSON], object]) -> object:
-    """Return ``structure(value)``; what does not fit raises ``CommandRefused("bad_input")`` with each fault.
+    """Return ``structure(value)``. Raise ``CommandRefused("bad_input")`` with all faults if the value does not fit.
 
-    An author's own check may raise anything: one that exits refuses its input, and ends no session.
+    An author's own check may raise anything. A check that exits refuses its input, and ends no session.
     """
     try:
         return structure(value)
@@ -103,7 +107,7 @@ def _as_it_is(value: JSON) -> object:
 
 
 def _fault(error: BaseException, _: Any) -> str:
-    """Say what is wrong in one line, in the words of JSON; what an author's own check says goes to the client too."""
+    """Return a line that describes a fault in the words of JSON. The text of an author's check goes to the client."""
     if isinstance(error, (KeyError, ForbiddenExtraKeysError)):
         return format_exception(error, None)
     return text_of((text_of(error) or class_name(error)).partition("\n")[0], _LONGEST_FAULT)
@@ -115,7 +119,7 @@ def _expect(value: Any, kind: type[Any]) -> None:
 
 
 def _exactly(kind: type[Any]) -> _Hook:
-    """Make a hook that takes what has the type and coerces nothing: 5 is not "5", true is not 1."""
+    """Return a hook that takes values of this type and coerces nothing: 5 is not "5", true is not 1."""
 
     def structure(value: Any, wanted: Any) -> Any:
         if not (kind is float and type(value) is int):
@@ -126,7 +130,7 @@ def _exactly(kind: type[Any]) -> _Hook:
 
 
 def _only(json: type[Any], make: _Factory) -> _Factory:
-    """Make a factory of hooks that take an object or a list only: the letters of "abc" are no list of strings."""
+    """Return a factory of hooks that take an object or an array only: the letters of "abc" are no array of strings."""
 
     def factory(kind: Any, converter: Any) -> _Hook:
         inner = make(kind, converter)
@@ -162,7 +166,7 @@ def _fixed_tuple(kind: Any, converter: Any) -> _Hook:
         for index, (item, hook, each) in enumerate(zip(value, hooks, kinds, strict=True)):
             try:
                 items.append(hook(item, each))
-            except Exception as error:  # noqa: BLE001 - every fault is told
+            except Exception as error:  # noqa: BLE001 - the client gets every fault
                 error.add_note(_NOTE(f"@ index {index}", index, each))
                 faults.append(error)
         if faults:
@@ -222,7 +226,7 @@ def _has_fields(kind: Any) -> bool:
 
 
 _JSON = get_type_hints(SimpleNamespace(__annotations__={"value": "JSON"}), {"JSON": JSON})["value"]
-"""What an annotation with ``JSON`` is, once it is resolved; within it, it is a forward reference for ever."""
+"""The type that an annotation with ``JSON`` resolves to. Within itself, ``JSON`` stays a forward reference."""
 
 
 def _is_any_json(kind: Any) -> bool:

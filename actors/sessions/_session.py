@@ -137,7 +137,7 @@ class Session(Actor):
         recorder.stopping = not isinstance(reason, Failure)
         self._starts.leave_queue()  # notify_ended() refuses them
         for run in tuple(recorder.runs.values()):
-            run.stop(recorder.abandoned)
+            run.stop(recorder.cancelled_as)
         while recorder.runs:
             await self._services.run_over.park()
         with suppress(LogError):

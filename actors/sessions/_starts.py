@@ -12,7 +12,8 @@ import trio
 from actors.errors import LogUnavailable
 from actors.failures import log_failure
 from actors.runs._raised import only_cancelled
-from actors.runs._run import Run, RunScope
+from actors.runs._run import Run
+from actors.runs._scope import RunScope
 from actors.runtime._frames import let_go_of_frames
 from actors.sessions._messages import Queued
 
@@ -39,7 +40,7 @@ class Start:
     """The input, converted to the type of the agent's parameter."""
     run: Run
     """The run. It has its id before it begins."""
-    scope: RunScope
+    scope: RunScope[Run]
     place: Place
     since: int
     """When it was accepted, in ms since 1970."""
@@ -122,7 +123,8 @@ class Starts:
         services = self._services
         run = Run(self._recorder, agent.name)
         seconds = agent.timeout if agent.timeout is not None else services.settings.run_seconds
-        scope = RunScope(run, text, timeout=seconds, command_id=None if command.internal else command.id)
+        command_id = None if command.internal else command.id
+        scope = RunScope(run, self._recorder, text, timeout=seconds, command_id=command_id)
         place = services.limiter.enter(self._recorder.key.user)
         # A start that is sent again must not call its agent a second time. Only clients send one again, and only a log
         # that outlives its process can have lost it and go on.

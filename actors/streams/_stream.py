@@ -16,6 +16,7 @@ import trio
 
 from actors.errors import LogError, LogUnavailable
 from actors.eventlog.base import Batch
+from actors.events.line import END, LINE, STAMP
 from actors.loop.boundary import contained
 from actors.loop.one_shot import OneShot
 from actors.loop.threads import wrong_place
@@ -166,11 +167,12 @@ class SessionStream(SessionFeed):
         return max(now_ms(), self.ts)
 
     @trio.lowlevel.enable_ki_protection
-    def put(self, envelope: bytes, data: bytes, end: bytes = b"}", at: int = 0) -> bool:
+    def put(self, envelope: bytes, data: bytes, end: bytes = END, at: int = 0) -> bool:
         """Append one event. Never wait. If anything is raised, nothing was appended.
 
         Return True if the emitter should :meth:`admit` before it goes on: the window is full, or other tasks must run.
-        ``envelope`` and ``data`` come from :mod:`actors.events.encoding`; ``end`` closes the JSON that these left open.
+        ``envelope`` comes from :mod:`actors.events.line`, ``data`` from :mod:`actors.events.encoding`. ``end`` closes
+        the line, and the data if these left it open.
         ``at`` is the event's ``ts``, if the caller has just asked :meth:`now` and stores that time elsewhere too.
 
         Raise :class:`~actors.LogUnavailable` after the log has failed, RuntimeError in another thread than the
@@ -185,8 +187,7 @@ class SessionStream(SessionFeed):
             self._set_ts(at)
         elif (now := time()) >= self._next_ts:
             self._set_ts(int(now * 1000))
-        # seq and ts come first, so that both are found without decoding the rest.
-        line = b'{"seq":%d%b%b%b%b' % (seq, self._stamp, envelope, data, end)
+        line = LINE % (seq, self._stamp, envelope, data, end)
         pause = seq >= self._pause_at
         if pause:
             self._set_pause(seq)
@@ -209,7 +210,7 @@ class SessionStream(SessionFeed):
     def _set_ts(self, ts: int) -> None:
         """Set the ``ts`` of the events of the next millisecond. It never falls, whatever the clock does."""
         ts = max(ts, self.ts)
-        self._stamp, self._next_ts, self.ts = b',"ts":%d,' % ts, (ts + 1) / 1000, ts
+        self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
 
     def _set_pause(self, seq: int) -> None:
         """Set the next seq above ``seq`` at which an emitter pauses: a multiple of FAIRNESS, or the window's end."""

@@ -12,7 +12,7 @@ from protocol.wire import greeted_in_memory
 from suites.stage import KeptLog, house, in_order, of_type
 
 from actors import CommandRefused, StreamKey, verify_log
-from actors.runs._run import RunScope
+from actors.runs._scope import RunScope
 
 if TYPE_CHECKING:
     from protocol.wire import Client
@@ -30,7 +30,7 @@ async def test_a_start_that_fails_in_its_turn_harms_no_other_session(
     """The run that made room for it ends as if nobody waited, and the next one in the queue has the place."""
     opens = RunScope.open
 
-    def breaks_for_bad(scope: RunScope) -> None:
+    def breaks_for_bad(scope: RunScope[Run]) -> None:
         if scope.run.session == "bad":
             raise RuntimeError("the scenery fell")
         opens(scope)

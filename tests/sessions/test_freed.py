@@ -26,7 +26,7 @@ from actors import (
     open_system,
 )
 from actors.runs._recorder import RunRecorder
-from actors.runs._run import RunScope
+from actors.runs._scope import RunScope
 from actors.runs._tools import ToolCall
 from actors.sessions._command_memory import CommandMemory
 from actors.sessions._session import Session

@@ -1,0 +1,101 @@
+"""Protocols that keep the recorder and the tools free of runs, and runs free of sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import trio
+
+    from actors.events.types import Status
+    from actors.runs._context import RunContext
+    from actors.runs._outcome import Outcome
+
+
+class RunSettings(Protocol):
+    """The settings that runs obey. :class:`~actors.SessionSettings` has them."""
+
+    @property
+    def max_event_bytes(self) -> int:
+        """Maximum size of the payload of one event, in bytes."""
+        ...
+
+    @property
+    def max_run_depth(self) -> int:
+        """Maximum number of runs above a sub-agent, and of sync tools that call each other."""
+        ...
+
+    @property
+    def max_subruns(self) -> int:
+        """Maximum number of open sub-agents below one run, on all levels together."""
+        ...
+
+
+class Closable(Protocol):
+    """An open run, as the recorder and the session see it."""
+
+    @property
+    def id(self) -> str:
+        """Id of the run."""
+        ...
+
+    @property
+    def parent(self) -> Closable | None:
+        """The run that this one is a sub-agent of; None for a run that a user started."""
+        ...
+
+    @property
+    def context(self) -> RunContext:
+        """The run as plain values."""
+        ...
+
+    @property
+    def scope(self) -> trio.CancelScope:
+        """The cancel scope around the run."""
+        ...
+
+    def stop(self, status: str = "cancelled") -> None:
+        """Ask the run to stop. It completes with ``status``."""
+        ...
+
+    def abandon(self, outcome: Outcome) -> None:
+        """Take note that the recorder has closed the run, and cancel what is still at work in it."""
+        ...
+
+
+class Caller(Protocol):
+    """A run, as a tool call sees it."""
+
+    @property
+    def id(self) -> str:
+        """Id of the run."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """Name of the run's agent."""
+        ...
+
+    @property
+    def user(self) -> str:
+        """Name of the run's user."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run has ended."""
+        ...
+
+    @property
+    def waits(self) -> set[trio.CancelScope]:
+        """Cancel scopes of the calls and questions that are open."""
+        ...
+
+    @property
+    def cancelled_as(self) -> Status:
+        """Status of a call that is cancelled now."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until there is room to open a call. Raise :class:`~actors.RunClosed` after the run's end."""
+        ...

@@ -1,0 +1,138 @@
+"""The scope of a run: it opens the run on entry, and closes it on every exit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import orjson
+import trio
+
+from actors.errors import RunClosed, UnserialisableEvent
+from actors.events.types import Status
+from actors.loop.boundary import ROOM_FRAMES
+from actors.loop.stack import require_room
+from actors.loop.trio_internals import footing, has_left_open, leave_open_ones, leave_scopes
+from actors.runs._context import RUN_CONTEXT
+from actors.runs._node import EXIT_FRAMES, RunNode
+from actors.runs._outcome import Outcome
+from actors.runs._raised import only_cancelled, settled
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from actors.runs._recorder import RunRecorder
+
+AnyRun = TypeVar("AnyRun", bound=RunNode)
+
+
+class RunScope(Generic[AnyRun]):
+    """An async context manager around a run. Made by :meth:`Run.subrun` and by the session; entered once."""
+
+    __slots__ = ("_command_id", "_footing", "_input", "_outer", "_recorder", "_timeout", "run")
+
+    def __init__(
+        self,
+        run: AnyRun,
+        recorder: RunRecorder,
+        input_: bytes,
+        *,
+        timeout: float | None = None,
+        command_id: str | None = None,
+    ) -> None:
+        self.run = run
+        self._recorder = recorder
+        self._input = input_
+        self._timeout = timeout
+        self._command_id = command_id
+
+    def open(self) -> None:
+        """Emit ``agent_started``. Never wait. Raise :class:`~actors.RunClosed` if the run is over."""
+        run, recorder = self.run, self._recorder
+        if run.closed:
+            raise RunClosed(f"run {run.id} of {run.agent} is over: a run begins once")
+        parent = run.parent.id if run.parent is not None else None
+        data = b'{"agent":%b,"input":%b' % (orjson.dumps(run.agent), self._input)
+        if self._command_id is not None:
+            data += b',"command_id":%b' % orjson.dumps(self._command_id)
+        run.started_at = trio.current_time()
+        recorder.record("agent_started", data + b"}", run.id, parent_run_id=parent, name=run.agent)
+        # Before any further call, which may fail: a run that has begun must be found and closed.
+        recorder.runs[run.id] = run
+        if self._command_id is not None:
+            recorder.stream.remember_done(self._command_id, {"run_id": run.id})
+        run.root.subruns += run is not run.root
+
+    async def __aenter__(self) -> AnyRun:
+        run = self.run
+        if run.parent is not None:
+            require_room(EXIT_FRAMES + ROOM_FRAMES)  # its end is signalled if the agent was typing
+            await run.parent.ready()
+            run.parent.check_limits(run.agent)
+            self.open()
+        if self._timeout is not None:
+            run.scope.deadline = trio.current_time() + self._timeout
+        run.context = run.context_until(run.scope.deadline)
+        self._outer = RUN_CONTEXT.get()
+        RUN_CONTEXT.set(run.context)
+        run.scope.__enter__()
+        self._footing = footing()
+        return run
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        # Not by token: a generator that was never finished may be closed in another context than it began in.
+        if RUN_CONTEXT.get() is self.run.context:
+            RUN_CONTEXT.set(self._outer)
+        recorded, raised = error, None if error is None else settled(error)
+        # A run inside that is still open is closed below, as `cancelled`: to leave one open is no failure.
+        inside = {run.scope for run in self._recorder.runs.values() if run is not self.run}
+        leave_scopes(self.run.scope, self._footing, inside)
+        # Not in a coroutine that is being closed: it may not wait, and its task has gone on elsewhere by then.
+        if has_left_open(self.run.scope, self._footing) and (self.run.parent is None or kind is not GeneratorExit):
+            recorded = raised = settled(await leave_open_ones(self.run.scope, self._footing, raised))
+        try:
+            self._close_as(self._outcome(recorded))
+        except BaseException as failure:
+            self.run.scope.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        if self.run.scope.__exit__(None if raised is None else type(raised), raised, traceback):
+            return True
+        if raised is None or raised is error:
+            return False
+        try:
+            raise raised
+        finally:
+            del recorded, raised  # their tracebacks hold this frame
+
+    def _close_as(self, outcome: Outcome) -> None:
+        """Close the run. If its result cannot be sent, close it as ``error`` and raise the error of the encoder."""
+        try:
+            self.close(outcome)
+        except (UnserialisableEvent, RecursionError) as unserialisable:
+            self.close(Outcome.failed(unserialisable))
+            raise
+
+    def close(self, outcome: Outcome) -> None:
+        """Close everything that the run left open, and emit ``agent_completed``. Never wait.
+
+        Raise UnserialisableEvent if the result cannot be sent. Nothing happens if the run was closed with its parent.
+        """
+        run, recorder = self.run, self._recorder
+        if run.closed:
+            return
+        data = run.encode_completed(outcome, round((trio.current_time() - run.started_at) * 1000))
+        recorder.close_within(run.id)
+        recorder.close("agent_completed", data, run.id)
+        run.end(outcome)
+
+    def _outcome(self, error: BaseException | None) -> Outcome:
+        """Return the outcome of a run that ended with ``error``, or with its result if that is None."""
+        run = self.run
+        if error is None:
+            return Outcome(Status.OK, run.result)
+        if not only_cancelled(error):
+            return Outcome.failed(error)
+        if run.scope.cancel_called and run.stopped_as is None and self._timeout is not None:
+            return Outcome.stopped(Status.TIMEOUT, f"the run took longer than {self._timeout:g} s")
+        return Outcome.stopped(run.cancelled_as, "the run was cancelled")
