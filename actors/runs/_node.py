@@ -15,6 +15,7 @@ from actors.failures import shown
 from actors.loop.stack import require_room
 from actors.loop.threads import hop, require_task
 from actors.runs._context import RunContext
+from actors.streams._signals import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,7 +155,7 @@ class RunNode:
             self.scope.cancel()
 
     def abandon(self, outcome: Outcome) -> None:
-        """Take note that the run was closed with its parent. Cancel what is still at work in it."""
+        """Take note that the run was closed with its parent. Cancel the code that still runs in it."""
         self.stop(outcome.status)
         self.end(outcome)
 
@@ -168,10 +169,10 @@ class RunNode:
         del self._recorder.runs[self.id]
         for scope in self.waits:
             scope.cancel()
-        self._recorder.signals.set_typing("agent", self.id, active=False)
+        self._recorder.signals.set_typing(Typist.AGENT, self.id, active=False)
 
     def context_until(self, deadline: float) -> RunContext:
-        """Return the run's context. Its deadline is ``deadline``, or that of the run above if that is sooner."""
+        """Return the run's context. Its deadline is ``deadline`` or the deadline of the run above: the sooner one."""
         key, parent = self._recorder.key, self.parent
         return RunContext(
             user=key.user,

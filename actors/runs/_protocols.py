@@ -59,7 +59,7 @@ class Closable(Protocol):
         ...
 
     def abandon(self, outcome: Outcome) -> None:
-        """Take note that the recorder has closed the run, and cancel what is still at work in it."""
+        """Take note that the recorder has closed the run, and cancel the code that still runs in it."""
         ...
 
 

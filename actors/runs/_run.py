@@ -1,4 +1,4 @@
-"""The run: the object that an agent is given, to tell its user what it does."""
+"""The run: the object through which an agent emits events, calls tools and asks its user."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from actors.runs._question import Question
 from actors.runs._raised import has_cancelled
 from actors.runs._scope import RunScope
 from actors.runs._tools import ToolCall, tool_name
+from actors.streams._signals import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,7 +58,7 @@ class Run(RunNode):
         self._calls = 0
 
     async def thinking(self, text: str) -> None:
-        """Emit ``agent_thinking``: a piece of what the agent considers."""
+        """Emit ``agent_thinking``: a piece of the agent's considerations."""
         # Written out here and in output(), which saves two calls an event. encode_text() finds what is wrong with a
         # text, and says so.
         if self.closed:
@@ -113,7 +114,7 @@ class Run(RunNode):
             hop("typing()", self.typing, active)
             return
         self._require_open()
-        self._recorder.signals.set_typing("agent", self.id, active=bool(active))
+        self._recorder.signals.set_typing(Typist.AGENT, self.id, active=bool(active))
 
     def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
         """Record the call of a tool that runs elsewhere.

@@ -23,7 +23,7 @@ class ToolThreadsStatistics:
     users: int
     """Number of users with a sync tool that runs or waits."""
     running: int
-    """Number of threads at work, with those that a timeout or a cancellation left behind."""
+    """Number of threads at work, including threads that a timeout or a cancellation left behind."""
     waiting: int
     """Number of sync tools that wait for a thread."""
 
@@ -73,7 +73,7 @@ class ToolThreads:
         return 0 if held is None or held.over else held.depth + 1
 
     async def enter(self, user: str, borrower: object) -> None:
-        """Wait for a place of the user, and then for one of all: a user who waits for the first holds up no other."""
+        """Wait for a place of the user, and then for one of all places. So a full user holds up no other user."""
         own = self._users.get(user)
         if own is None:
             own = self._users[user] = trio.CapacityLimiter(self._per_user)

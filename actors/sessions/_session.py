@@ -25,6 +25,7 @@ from actors.sessions._starts import Starts
 from actors.sessions._statistics import SessionStatistics
 from actors.sessions._tasks import SessionTasks
 from actors.streams._listeners import notify_ended
+from actors.streams._signals import Typist
 from actors.streams.resume import decide
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Session(Actor):
         """Forget a connection. Its user no longer types. Never wait. Idempotent, also after the session's end."""
         if connection in self._connections:
             self._connections.remove(connection)
-        self._recorder.signals.set_typing("user", connection, active=False)
+        self._recorder.signals.set_typing(Typist.USER, connection, active=False)
         self.touch()
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
@@ -274,7 +275,7 @@ class Session(Actor):
         signals = self._recorder.signals
         if typing.connection not in self._connections:
             return  # the connection ended while this message waited
-        signals.set_typing("user", typing.connection, active=typing.active)
+        signals.set_typing(Typist.USER, typing.connection, active=typing.active)
         if not signals.expiring and signals.next_expiry() is not None:
             signals.expiring = True
             self._tasks.start_soon(signals.expire)

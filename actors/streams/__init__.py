@@ -1,1 +1,1 @@
-"""Delivery: numbering, keeping in memory, committing, and handing on the events of one session."""
+"""Delivery: the events of one session are numbered, kept in memory, committed, and read through cursors."""

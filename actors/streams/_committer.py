@@ -1,4 +1,4 @@
-"""The pump that makes what all sessions emitted durable: while one commit runs, the next one gathers."""
+"""The committer: one task that makes the events of all sessions durable. While a commit runs, the next one gathers."""
 
 from __future__ import annotations
 
@@ -20,51 +20,57 @@ if TYPE_CHECKING:
 
 
 CROWD = 32
-"""Sources with something new from which on a commit waits :data:`CROWD_ROUNDS` of the scheduler more: under such a load
-a round takes milliseconds and brings each of them another lot of events; commit and write are then paid once for all.
+"""Number of scheduled sources from which on a commit waits :data:`CROWD_ROUNDS` more rounds of trio's scheduler.
+
+Under such a load a round takes milliseconds and brings each source more events. Commit and write are then paid once for
+all of them.
 """
 CROWD_ROUNDS = 2
-"""With these an emitter that never pauses has three quarters of its window uncommitted, and still need not wait."""
+"""Number of rounds that a commit waits. An emitter that never pauses then has three quarters of its window uncommitted,
+and need not wait.
+"""
 
 
 class Source(Protocol):
-    """Something that has events to commit: a session's stream. A method that raises ends this source alone."""
+    """A source of events to commit: a session's stream. A method that raises ends this source alone."""
 
     def batch(self) -> Batch | None:
-        """Give what was emitted since the last batch, None if nothing was."""
+        """Return the events emitted since the last batch, None if there are none."""
 
     def on_committed(self, batch: Batch) -> None:
-        """Hear that the batch is in the log. Called in the order of the batches."""
+        """Take note that the batch is in the log. Called in the order of the batches."""
 
     def on_failed(self, error: LogError) -> None:
-        """Hear that the batch is not in the log and will not be: the source must end."""
+        """Take note that a batch is not in the log and never will be. The source must end."""
 
 
 WAIT_STEP_SECONDS, WAIT_STEPS = 0.000_25, 64
-"""How finely :attr:`CommitterStatistics.waits` counts, and up to where: 16 ms."""
+"""Width and number of the steps of :attr:`CommitterStatistics.waits`: up to 16 ms."""
 
 
 @attrs.frozen
 class CommitterStatistics:
-    """How the pump stands."""
+    """Statistics of the committer."""
 
     waiting: int
-    """Sessions that have something to commit and are not in the commit that runs."""
+    """Number of sessions that have events to commit and are not in the running commit."""
     waits: tuple[int, ...]
-    """Batches by their time from the first emit to the end of their commit, in steps; the last is of all above."""
+    """Numbers of batches by the time from first emit to the end of the commit, in steps. The last step has no end."""
     wait_step_seconds: float = WAIT_STEP_SECONDS
-    """How long a step of ``waits`` is."""
+    """Width of a step of ``waits``, in seconds."""
 
 
 class Committer:
-    """Collects the sources that have something new and commits them together.
+    """The task that commits the events of all scheduled sources together.
 
-    One task runs :meth:`run`; :meth:`schedule` costs no task switch. Nothing is delivered before it was committed, so a
-    failed commit takes nothing back: each batch of it is tried once more by itself, and the sources whose batch fails
-    again are told and end; the others go on. So do they where a source, or a callback, fails as it is told.
+    One task runs :meth:`run`. :meth:`schedule` costs no task switch.
 
-    A commit begins at once where the log has had none for ``gather_seconds``; else what comes meanwhile gathers for
-    one transaction, until that time is over or somebody cannot go on without it (:meth:`hurry`, :meth:`barrier`).
+    Nothing is delivered before it is committed, so a failed commit takes nothing back. Each of its batches is tried
+    once more by itself. The sources whose batch fails again end; the others go on. A source or callback that raises
+    when it is notified does not affect the others either.
+
+    A commit begins at once if the log has had none for ``gather_seconds``. Otherwise events gather for one transaction
+    until that time is over, or until a task cannot go on without a commit (:meth:`hurry`, :meth:`barrier`).
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -77,29 +83,30 @@ class Committer:
         self._done_at = self._next_at = 0.0
         self._hurried = False
         self.after_commits: dict[Callable[[], None], None] = {}
-        """Called in the turn of each commit, once its sources were told. None may wait; one that raises is removed."""
+        """Callbacks after each commit, called after its sources. They may not wait. If one raises, it is removed."""
 
     def schedule(self, source: Source) -> None:
-        """Have ``source`` in the next commit. To be called once per batch, by its source.
+        """Put ``source`` into the next commit. Each source calls this once per batch.
 
-        Where it raises (``RecursionError``: it is called from the depth of an agent) nothing has happened.
+        If this raises, nothing has happened. It is called from deep inside an agent, so a ``RecursionError`` can come.
         """
         now = self._now()
-        # First, since a pump that is woken for nothing waits again: it must never sleep while something is scheduled.
+        # Wake first. If the append fails, the task was woken for nothing and waits again. In the other order it could
+        # sleep while a source is scheduled.
         if not self._scheduled:
             self._wakeup.wake()
         self._scheduled.append((source, now))
 
     def hurry(self) -> None:
-        """Have what is scheduled committed without gathering more: it is much, or somebody waits for it."""
+        """Commit the scheduled sources without gathering more: there is much to commit, or a task waits for it."""
         self._hurried = True
         if self._wakeup:
             self._wakeup.wake()
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Commit for ever. Cancelled in mid-commit, the append is finished first and its sources are told."""
-        self._now = trio.lowlevel.current_clock().current_time  # the same, two calls nearer
+        """Commit for ever. If cancelled during a commit, finish the append and notify its sources first."""
+        self._now = trio.lowlevel.current_clock().current_time  # as trio.current_time(), without two of its calls
         with trio.CancelScope() as scope:
             while True:
                 while not self._scheduled and not self._barriers:
@@ -111,6 +118,7 @@ class Committer:
                 scope.shield = False
 
     async def _gather(self) -> None:
+        """Wait until the next commit may begin."""
         if not self._log.gather_seconds:
             await self._gather_crowd()
             return
@@ -118,7 +126,7 @@ class Committer:
         if self._next_at > begun and not self._hurried and not self._barriers:
             with trio.move_on_at(self._next_at):
                 await self._wakeup.wait()
-            # Timers are late by up to a millisecond: counted from when it was due, those delays do not add up.
+            # A timer is late by up to a millisecond. Counted from the time when it was due, the delays do not add up.
             begun = min(self._now(), self._next_at)
         else:
             await self._gather_crowd()
@@ -126,6 +134,7 @@ class Committer:
         self._next_at = begun + self._log.gather_seconds
 
     async def _gather_crowd(self) -> None:
+        """Let a crowd of sources emit more before a commit that is paid once for all of them."""
         for _ in range(CROWD_ROUNDS if len(self._scheduled) >= CROWD else 0):
             await trio.lowlevel.checkpoint()
 
@@ -151,11 +160,11 @@ class Committer:
             barrier.set()
 
     def statistics(self) -> CommitterStatistics:
-        """Say how it stands."""
+        """Return statistics of the committer."""
         return CommitterStatistics(len(self._scheduled), tuple(self._waits))
 
     async def barrier(self) -> None:
-        """Return when everything that was scheduled before the call is committed or has failed. Safe to cancel."""
+        """Wait until all events scheduled before the call are committed or have failed. Safe to cancel."""
         passed = trio.Event()
         self._barriers.append(passed)
         self._wakeup.wake()
@@ -165,7 +174,8 @@ class Committer:
         try:
             await self._log.append([batch for _, batch in taken])
         except BaseException as error:
-            # Whatever a log raises concerns its streams, never this pump. Only its own end does, when it is forced.
+            # Any exception of a log ends streams, never this task. The exception is a cancellation with force, which
+            # passes the shield: the task's own end.
             if is_a(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
                 raise
             await self._commit_apart(taken, _refusal(error))
@@ -180,11 +190,12 @@ class Committer:
         for callback in tuple(self.after_commits):
             try:
                 callback()
-            except BaseException as error:  # noqa: BLE001 - a failure of whoever asked to be called
+            except BaseException as error:  # noqa: BLE001 - a failure of the callback
                 self.after_commits.pop(callback, None)
-                report("what is called after commits", error)
+                report("a callback after commits", error)
 
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
+        """Append each batch by itself, after all of them together have failed. Fail the source of a single batch."""
         if len(taken) == 1:
             report("the commit of a session's events", error)
             _forget_frames(error)
@@ -195,7 +206,7 @@ class Committer:
 
 
 def _refusal(error: BaseException) -> LogError:
-    """Make the error that a source is told, of what a log raised."""
+    """Return the error for a source, made of an exception of the log."""
     if is_a(error, LogError):
         return cast("LogError", error)
     refusal = LogUnavailable(f"the log failed: {shown(error)}")
@@ -204,7 +215,10 @@ def _refusal(error: BaseException) -> LogError:
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Take the tracebacks off an error that a source is to keep, and off its causes: their frames hold the source."""
+    """Remove the tracebacks from an error that a source keeps, and from its causes. Their frames hold the source.
+
+    *Otherwise each session whose log had failed would stay in memory until a garbage collection.*
+    """
     waiting, seen = [error], set[int]()
     while waiting:
         each = waiting.pop()
@@ -215,9 +229,9 @@ def _forget_frames(error: BaseException) -> None:
 
 
 def _end(source: Source, error: BaseException) -> None:
-    """End a source that failed as its events were taken, or as it was told of them.
+    """End a source that raised when its events were taken, or when it was notified of them.
 
-    It is not given the error, whose traceback has the frame that holds it.
+    It does not get the exception itself: a frame in its traceback holds the source.
     """
     report("a session's commit", error)
     refusal = LogUnavailable(f"the session's commit failed: {shown(error)}")

@@ -61,7 +61,7 @@ class LogExtent:
         return kept > 0 and (kept > limits.events or size > limits.size or self.oldest_ts < expired)
 
     async def trim(self) -> None:
-        """Let the log drop what retention no longer keeps, and take over its exact answer. Safe to cancel."""
+        """Let the log drop the events beyond retention, and take over its exact answer. Safe to cancel."""
         before = self.added
         limits = self._retention.beside(len(self._record.text))
         head = await self._log.trim(self._key, limits, self._ages.now(limits.seconds))

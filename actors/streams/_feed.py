@@ -55,7 +55,7 @@ class SessionFeed:
         return self._extent.epoch
 
     def attach(self, listener: Listener, position: int) -> Cursor:
-        """Return a cursor at ``position`` whose listener is notified from now on. Its owner must detach it."""
+        """Attach a listener and return its cursor, which is at ``position``. Its owner must detach it."""
         cursor = Cursor(self, listener, position)
         self.cursors[cursor] = None
         return cursor

@@ -1,4 +1,4 @@
-"""The newest events of a session, encoded, by seq."""
+"""The ring: the newest events of a session in memory, as encoded lines."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SLACK = 4
+"""The ring is cut back when it is larger than a bound by one part in this many."""
 
 
 class Ring:
-    """Consecutive lines: the newest ``capacity`` of them within ``room`` bytes; what is not yet committed always is.
+    """The newest ``capacity`` lines within ``room`` bytes, consecutive by seq. Uncommitted lines are always in it.
 
-    A plain list with the seq of its first line, since a deque cannot be sliced. It is cut back when it has grown a
-    quarter over either bound, so that the cost of cutting is spread.
+    It is a plain list with the seq of its first line, since a deque cannot be sliced. It is cut back when it has grown
+    a quarter over either bound, so that each line pays a small part of the cost.
     """
 
     __slots__ = ("_lines", "_most", "_most_bytes", "append", "base", "capacity", "room", "size")
@@ -23,9 +24,9 @@ class Ring:
         self.capacity = capacity
         self.room = room
         self.base = base
-        """The seq of the oldest line here; one above the newest seq where there is none."""
+        """Seq of the oldest line here; if there is none, seq of the next line."""
         self.size = 0
-        """Bytes of the committed lines here."""
+        """Size of the committed lines here, in bytes."""
         self._lines: list[bytes] = []
         self.append = self._lines.append
         """Add the line with the next seq."""
@@ -36,19 +37,20 @@ class Ring:
         return len(self._lines)
 
     def slice(self, after: int, until: int) -> Sequence[bytes]:
-        """Give the lines with seq in ``after + 1 … until``, all of which must be here."""
+        """Return the lines with seq ``after + 1`` to ``until``. All of them must be here."""
         return self._lines[after + 1 - self.base : until + 1 - self.base]
 
     def on_committed(self, until: int, size: int) -> None:
-        """Note that ``size`` more bytes of lines are committed, up to seq ``until``; let the oldest go if too many are.
+        """Count ``size`` more bytes as committed, up to seq ``until``, and drop the oldest lines if there are too many.
 
-        One that is not committed never goes.
+        An uncommitted line is never dropped.
         """
         self.size += size
         if len(self._lines) > self._most or self.size > self._most_bytes:
             self._cut(until + 1 - self.base)
 
     def _cut(self, limit: int) -> None:
+        """Cut back to both bounds. Drop at most the first ``limit`` lines: those after them are not committed."""
         lines = self._lines
         excess = max(0, min(len(lines) - self.capacity, limit))
         size = self.size - sum(map(len, lines[:excess]))

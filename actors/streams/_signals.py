@@ -1,7 +1,8 @@
-"""What is shown and forgotten: ephemeral signals, and who is typing."""
+"""Ephemeral signals, which are sent and forgotten, and the typing of users and agents."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,15 +16,25 @@ from actors.streams._listeners import notify_signal
 if TYPE_CHECKING:
     from actors.streams._cursor import Cursor
 
-_NO_TYPING: dict[tuple[str, str], float] = {}
-"""Shared by all sessions in which nobody types, and never changed: a dict of its own is 64 bytes for each."""
+
+class Typist(StrEnum):
+    """The kind of a party that types."""
+
+    USER = "user"
+    """A client's user, with the id of the connection."""
+    AGENT = "agent"
+    """An agent, with the id of the run."""
+
+
+_NO_TYPING: dict[tuple[Typist, str], float] = {}
+"""The empty dict of all sessions without typing. Never changed: a dict for each would take 64 bytes."""
 
 
 class Signals:
-    """Sends signals to whoever is attached now, and keeps who is typing. Never numbered, never replayed, never waits.
+    """The signals of one session. They go to the attached clients, are not numbered, and are never replayed.
 
-    A client's typing ends by itself after ``hold`` seconds unless it is renewed; an agent's ends with its run at the
-    latest. One task, only while a client types, watches the time: :meth:`expire`.
+    A client's typing ends after ``hold`` seconds unless it is renewed. An agent's typing ends with its run at the
+    latest. While a client types, one task runs :meth:`expire`.
     """
 
     __slots__ = ("_hold", "_typing", "cursors", "expiring")
@@ -33,46 +44,49 @@ class Signals:
         self._hold = hold
         self._typing = _NO_TYPING
         self.expiring = False
-        """Whether a task is in :meth:`expire`."""
+        """Whether a task runs :meth:`expire`."""
 
     def send(self, name: str, data: bytes) -> None:
-        """Signal everyone attached; ``data`` is a JSON object. Raises ``RecursionError`` before anybody is told."""
+        """Send a signal to all attached clients; ``data`` is JSON text. Never wait.
+
+        Raise ``RecursionError``, and send nothing, if the stack has no room for the listeners.
+        """
         if self.cursors:
             require_room(ROOM_FRAMES)
             notify_signal(self.cursors, name, data)
 
-    def typing(self) -> tuple[tuple[str, str], ...]:
-        """List who is typing: (``user`` or ``agent``, connection or run), in order of beginning."""
+    def typing(self) -> tuple[tuple[Typist, str], ...]:
+        """Return each typist with its id (of a connection or a run), in order of beginning."""
         return tuple(self._typing)
 
-    def set_typing(self, by: str, who: str, *, active: bool) -> None:
-        """Begin, renew or end someone's typing; only a change is signalled."""
-        known = (by, who) in self._typing
+    def set_typing(self, by: Typist, id_: str, *, active: bool) -> None:
+        """Begin, renew or end the typing of a connection or run. Send a signal only if something changes."""
+        known = (by, id_) in self._typing
         if active != known:
-            require_room(ROOM_FRAMES)
+            require_room(ROOM_FRAMES)  # before the change, which must not be there if the signal cannot be sent
         if active:
             if not self._typing:
                 self._typing = {}
-            self._typing[by, who] = loop_time().now() + self._hold if by == "user" else float("inf")
+            self._typing[by, id_] = loop_time().now() + self._hold if by is Typist.USER else float("inf")
         elif known:
-            del self._typing[by, who]
+            del self._typing[by, id_]
         if active != known:
-            self.send("typing", orjson.dumps({"by": by, "id": who, "active": active}))
+            self.send("typing", orjson.dumps({"by": by, "id": id_, "active": active}))
 
     def next_expiry(self) -> float | None:
-        """Say when the next typing ends by itself, None when none will."""
+        """Return the time at which the next typing ends by itself, None if none will."""
         times = [when for when in self._typing.values() if when != float("inf")]
         return min(times, default=None)
 
     async def expire(self) -> None:
-        """End what is not renewed in time, until nothing is left that could expire."""
+        """End each typing that is not renewed in time. Return when none is left that could expire."""
         self.expiring = True
         try:
             while (when := self.next_expiry()) is not None:
-                # In the loop's time: what renews it may wait to be read while something holds the loop.
+                # In the loop's time: while something holds the loop, a renewal may wait to be read.
                 await trio.sleep(max(0.0, when - loop_time().now()))
                 now = loop_time().now()
-                for by, who in [key for key, until in self._typing.items() if until <= now]:
-                    self.set_typing(by, who, active=False)
+                for by, id_ in [key for key, until in self._typing.items() if until <= now]:
+                    self.set_typing(by, id_, active=False)
         finally:
             self.expiring = False

@@ -152,7 +152,7 @@ class SessionStream(SessionFeed):
         self._has_room: Wakeup | None = None  # made by the first emitter that waits: most sessions have none
         self._commit_waits: CommitWaits | None = None  # as above
         self.thread = get_ident()
-        """Id of the thread of the session's loop, the only one that may put events."""
+        """Id of the thread of the session's loop. No other thread may put events."""
 
     @property
     def outlived(self) -> bool:
@@ -208,7 +208,7 @@ class SessionStream(SessionFeed):
             raise LogUnavailable("the session's log failed earlier") from self._failure
 
     def _set_ts(self, ts: int) -> None:
-        """Set the ``ts`` of the events of the next millisecond. It never falls, whatever the clock does."""
+        """Set the ``ts`` of the events of the next millisecond. It never falls, even if the clock is set back."""
         ts = max(ts, self.ts)
         self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
 

@@ -1,7 +1,8 @@
-"""Where a client that comes (back) is to read on: the resume decision (pure)."""
+"""The resume decision: the position at which a client that attaches begins to read. Pure."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import attrs
@@ -9,30 +10,50 @@ import attrs
 if TYPE_CHECKING:
     from actors.events.types import Position
 
-EPOCH_CHANGED, TRIMMED, AHEAD = "epoch_changed", "trimmed", "ahead"
+
+class ResetReason(StrEnum):
+    """The reason why the events that a client has are void."""
+
+    EPOCH_CHANGED = "epoch_changed"
+    """The client's position is of another log."""
+    TRIMMED = "trimmed"
+    """The log no longer has the next event."""
+    AHEAD = "ahead"
+    """The client's position is above the newest event."""
 
 
 @attrs.frozen
-class Start:
-    """Read what is above ``after``. ``recovered``: nothing is missing. ``reset``: why what the client has is void."""
+class ResumeDecision:
+    """The decision for one client."""
 
     after: int
+    """Seq after which the client reads."""
     recovered: bool
-    reset: str | None = None
+    """Whether the client resumes at its position, and misses nothing."""
+    reset: ResetReason | None = None
+    """The reason why the events that the client has are void; None if they are not, or if it has none."""
 
 
-def decide(*, epoch: str, oldest: int, latest: int, resume: Position | None, from_latest: bool) -> Start:
-    """Say what a client that was at ``resume`` gets from a log with that epoch, ``oldest`` kept and ``latest`` seq.
+def decide(*, epoch: str, oldest: int, latest: int, resume: Position | None, from_latest: bool) -> ResumeDecision:
+    """Return the decision for a client that attaches.
 
-    The epoch is compared first: positions of another log mean nothing. ``seq`` = ``latest`` recovers whatever was
-    trimmed. Otherwise nothing is replayed in part: the client is reset and reads from the oldest kept event.
+    The epoch is compared first: a position of another log means nothing. A client at the newest event recovers even if
+    everything was trimmed. Events are never replayed in part: if one is missing, the client is reset and reads from the
+    oldest kept event.
+
+    Args:
+        epoch: Epoch of the session's log.
+        oldest: Lowest seq that the log keeps, ``latest + 1`` if it keeps none.
+        latest: Seq of the newest committed event.
+        resume: Position of the client, None for a client without one.
+        from_latest: Whether a client without a position wants new events only.
     """
     if resume is None:
-        return Start(latest if from_latest else oldest - 1, recovered=False)
+        return ResumeDecision(latest if from_latest else oldest - 1, recovered=False)
     if resume.epoch != epoch:
-        return Start(oldest - 1, recovered=False, reset=EPOCH_CHANGED)
+        return ResumeDecision(oldest - 1, recovered=False, reset=ResetReason.EPOCH_CHANGED)
     if resume.seq > latest:
-        return Start(oldest - 1, recovered=False, reset=AHEAD)
+        return ResumeDecision(oldest - 1, recovered=False, reset=ResetReason.AHEAD)
     if resume.seq < oldest - 1:
-        return Start(oldest - 1, recovered=False, reset=TRIMMED)
-    return Start(resume.seq, recovered=True)
+        return ResumeDecision(oldest - 1, recovered=False, reset=ResetReason.TRIMMED)
+    return ResumeDecision(resume.seq, recovered=True)

@@ -46,7 +46,7 @@ class SubscriptionEnd(StrEnum):
     CLOSED = "closed"
     """The session was closed for good; all its committed events were returned."""
     TRIMMED = "trimmed"
-    """The reader has fallen behind what the log keeps: the next event is gone."""
+    """The reader was too slow: the log no longer has the next event."""
 
 
 class Subscription:
@@ -83,7 +83,7 @@ class Subscription:
         return self._require_cursor().position
 
     def follow(self, cursor: Cursor) -> Self:
-        """Read ``cursor``, whose listener this subscription is. Called once.
+        """Read from ``cursor``. This subscription must be its listener. Called once.
 
         The owner must :meth:`detach` the subscription, or enter it as a context manager, which does so at its end.
         """

@@ -210,7 +210,7 @@ def test_spec_has_every_signal_and_reset() -> None:
     """SPEC.md describes the signals of the server and the reasons of a reset, and no others."""
     assert set(table("Signals", "signal")) == set(SignalName)
     assert set(table("Resume and reset", "`reset`")) == set(ResetReason)
-    assert set(ResetReason) == {resume.EPOCH_CHANGED, resume.TRIMMED, resume.AHEAD}
+    assert set[str](ResetReason) == set[str](resume.ResetReason)
 
 
 def test_spec_has_every_close_code() -> None:

@@ -1,6 +1,6 @@
-"""Whatever the code of an agent or a tool raises ends its own run as ``error``, and nothing beyond it.
+"""Any exception of an agent or a tool ends its own run as ``error``, and nothing else.
 
-On the real clock, which a virtual one would not leave to threads; nothing is timed.
+On the real clock: a virtual one does not wait for threads. Nothing is timed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Unshowable(Exception):
-    """Fails where it is shown, as one does whose attribute was never set."""
+    """Fails when it is shown, like an exception with an attribute that was never set."""
 
     def __repr__(self) -> str:
         return f"Unshowable({self.status})"  # type: ignore[attr-defined]  # the fault
@@ -35,7 +35,7 @@ class Unshowable(Exception):
 
 
 class Quits(Exception):
-    """Exits where it is shown."""
+    """Exits when it is shown."""
 
     def __repr__(self) -> str:
         raise SystemExit("cannot be shown")
@@ -44,7 +44,7 @@ class Quits(Exception):
 
 
 class Nameless(Exception):
-    """Exits where ``isinstance`` asks for its class."""
+    """Exits when ``isinstance`` asks for its class."""
 
     @property  # type: ignore[misc]  # the fault
     def __class__(self) -> type:
@@ -52,7 +52,7 @@ class Nameless(Exception):
 
 
 class Closed(Exception):
-    """Fails for every attribute that is asked for."""
+    """Exits when any attribute is read."""
 
     def __getattribute__(self, name: str) -> object:
         raise SystemExit(name)
@@ -82,7 +82,7 @@ def nested(depth: int) -> Exception:
 
 
 def attempts(count: int) -> Exception:
-    """Wrap the error before it, attempt by attempt."""
+    """Return an error that wraps the error of the attempt before, and so on."""
     error: Exception = ConnectionError("no route")
     for number in range(count):
         error = ExceptionGroup(f"attempt {number} failed too", [error, ConnectionError("no route")])
@@ -129,8 +129,8 @@ every_error = pytest.mark.parametrize("name", ERRORS)
 
 
 @every_error
-async def test_what_an_agent_raises_ends_its_run_only(name: str) -> None:
-    """The run completes as error, with the class of what it raised; the session goes on."""
+async def test_an_exception_of_an_agent_ends_its_run_only(name: str) -> None:
+    """The run completes as ``error``, with the class of the exception as code, and the session goes on."""
 
     async def agent(_: Run) -> None:
         raise make()
@@ -143,8 +143,8 @@ async def test_what_an_agent_raises_ends_its_run_only(name: str) -> None:
 
 @every_error
 @pytest.mark.parametrize("kind", ["async", "sync"])
-async def test_what_a_tool_raises_may_cross_any_nursery(name: str, kind: str) -> None:
-    """A tool that is called in a nursery of the agent's fails with what trio can format, and ``except`` can catch."""
+async def test_an_exception_of_a_tool_may_cross_a_nursery(name: str, kind: str) -> None:
+    """A tool called in a nursery of the agent fails with exceptions that trio can format and ``except`` can catch."""
     make, code, caught = ERRORS[name]
     seen: list[BaseException] = []
 
@@ -171,8 +171,8 @@ async def test_what_a_tool_raises_may_cross_any_nursery(name: str, kind: str) ->
 
 @every_error
 @pytest.mark.parametrize("kind", ["call_agent", "subrun"])
-async def test_what_a_sub_agent_raises_ends_its_own_run(name: str, kind: str) -> None:
-    """A sub-agent's failure is RunFailed where it was called; that of an inline one goes on, fit for nurseries."""
+async def test_an_exception_of_a_sub_agent_ends_its_own_run(name: str, kind: str) -> None:
+    """A called sub-agent fails as RunFailed; the exception of an inline one propagates in a form fit for nurseries."""
     make, code, caught = ERRORS[name]
     seen: list[BaseException] = []
 
@@ -197,8 +197,8 @@ async def test_what_a_sub_agent_raises_ends_its_own_run(name: str, kind: str) ->
     assert ends(events) == [("error", code), ("ok", None), ("ok", None)]
 
 
-async def test_a_tree_of_cancellations_is_one() -> None:
-    """Agents that delegate, each in nurseries of its own and as deep as they may, are cancelled together."""
+async def test_a_tree_of_cancellations_becomes_one() -> None:
+    """Agents that delegate in nurseries, as deep as allowed, each see one cancellation and no tree of them."""
     deepest, cancelled = trio.Event(), list[BaseExceptionGroup[BaseException]]()
 
     async def agent(run: Run) -> None:
@@ -278,8 +278,8 @@ def _depth() -> int:
 
 @pytest.mark.usefixtures("short_stack")
 @pytest.mark.parametrize("call", RECURSIVE)
-async def test_recursion_to_the_end_of_the_stack_leaves_nothing_half_done(call: str) -> None:
-    """A call that is tried at every depth up to the end of the stack either does all that it does, or nothing."""
+async def test_recursion_leaves_no_call_half_done(call: str) -> None:
+    """A call that is tried at every depth up to the end of the stack does all of its work, or none."""
 
     async def below(_: Run) -> None: ...
 
@@ -298,8 +298,8 @@ async def test_recursion_to_the_end_of_the_stack_leaves_nothing_half_done(call: 
 @pytest.mark.usefixtures("short_stack")
 @pytest.mark.parametrize("pad", range(8))
 @pytest.mark.parametrize("kind", ["call_agent", "subrun"])
-async def test_runs_within_runs_to_the_end_of_the_stack_are_all_closed(kind: str, pad: int) -> None:
-    """Sub-agents in one stack are closed on every level of it, wherever exactly the stack ends."""
+async def test_nested_runs_are_closed_at_the_end_of_the_stack(kind: str, pad: int) -> None:
+    """Sub-agents in one stack are closed on every level, wherever exactly the stack ends."""
 
     async def agent(run: Run) -> None:
         if kind == "call_agent":
@@ -320,8 +320,8 @@ async def test_runs_within_runs_to_the_end_of_the_stack_are_all_closed(kind: str
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Quits(), nested(500), Unshowable()])
-async def test_a_check_of_an_input_that_raises_refuses_it(error: BaseException) -> None:
-    """Whatever the author's own check of an input raises is ``bad_input``, and the session goes on."""
+async def test_a_failing_check_refuses_the_input(error: BaseException) -> None:
+    """Any exception of an author's check of an input is ``bad_input``, and the session goes on."""
 
     def check(_instance: object, _attribute: object, _value: object) -> None:
         raise error
@@ -343,8 +343,8 @@ async def test_a_check_of_an_input_that_raises_refuses_it(error: BaseException) 
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_generator_left_with_a_nursery_open_ends_no_session() -> None:
-    """It is the failure of its run alone; its own session goes on, as others do."""
+async def test_a_generator_left_open_ends_no_session() -> None:
+    """A generator that is left with an open nursery fails its own run only; its session and others go on."""
 
     async def generator() -> AsyncGenerator[int]:
         async with trio.open_nursery() as nursery:
@@ -388,10 +388,10 @@ class Lazy(dict[str, object]):
     ("error", "code"), [(SystemExit, "UnserialisableEvent"), (RecursionError, "RecursionError")], ids=["exit", "depth"]
 )
 @pytest.mark.parametrize("place", ["run", "tool", "call"])
-async def test_a_result_that_fails_as_it_is_looked_at_ends_what_returned_it(
+async def test_a_result_that_cannot_be_read_is_an_error(
     place: str, error: type[BaseException], code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run, a call and a sub-agent are closed on every exit, also where their result raises an exit."""
+    """Runs, calls and sub-agents are closed on every exit, also if reading their result raises."""
     monkeypatch.setattr(Lazy, "error", error)
 
     async def returns() -> object:
@@ -415,8 +415,8 @@ async def test_a_result_that_fails_as_it_is_looked_at_ends_what_returned_it(
 @pytest.mark.parametrize(
     "status", ["ok", "odd", "", None, ["cancelled"], Lazy(a=None)], ids=lambda value: type(value).__name__
 )
-async def test_a_run_is_stopped_as_nothing_that_the_protocol_does_not_know(status: Any) -> None:
-    """A stop that is refused changes nothing."""
+async def test_stop_refuses_unknown_statuses(status: Any) -> None:
+    """``stop()`` refuses a status that is not of the protocol, and changes nothing."""
 
     async def agent(run: Run) -> str:
         with pytest.raises(ValueError, match="cancelled"):
@@ -427,8 +427,8 @@ async def test_a_run_is_stopped_as_nothing_that_the_protocol_does_not_know(statu
     assert ends(await events_of(agent)) == [("ok", None)] * 2
 
 
-async def test_typing_is_on_or_off_whatever_says_so() -> None:
-    """What is shown of it is a boolean; a value that cannot say which is refused where it is given."""
+async def test_typing_is_a_boolean() -> None:
+    """Clients see a boolean; a value without a truth value is refused at the call."""
     shown: list[bytes] = []
 
     class Tab:

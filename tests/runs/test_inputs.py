@@ -1,4 +1,4 @@
-"""An agent's input: what its parameter is annotated as, or ``bad_input`` with every fault and its path."""
+"""An agent's input: converted to the annotation of its parameter, or ``bad_input`` with every fault and its path."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ FITS = [
 
 
 @pytest.mark.parametrize(("agent", "value", "expected"), FITS)
-def test_what_fits_is_given_as_it_is_annotated(agent: Any, value: Any, expected: object) -> None:
+def test_a_fitting_input_is_converted(agent: Any, value: Any, expected: object) -> None:
+    """A fitting input is converted to the annotated type; a default stands for ``null``."""
     assert fitted(agent, value) == expected
 
 
@@ -116,19 +117,22 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("agent", "value", "paths"), FAULTS)
-def test_what_does_not_fit_is_bad_input_with_every_fault_and_its_path(agent: Any, value: Any, paths: list[str]) -> None:
+def test_a_refusal_has_the_path_of_every_fault(agent: Any, value: Any, paths: list[str]) -> None:
+    """An input that does not fit is refused as ``bad_input`` with the path of every fault."""
     with pytest.raises(CommandRefused) as refused:
         fitted(agent, value)
     assert refused.value.code == "bad_input"
     assert [fault.rpartition(" @ ")[2] for fault in refused.value.message.split("; ")] == paths
 
 
-def test_what_is_no_object_is_told_what_was_expected() -> None:
+def test_a_refusal_names_the_expected_type() -> None:
+    """The message of a refusal names the expected and the given JSON type."""
     with pytest.raises(CommandRefused, match=r"^expected object, got integer @ input$"):
         fitted(takes_order, 5)
 
 
-def test_twenty_faults_are_told_and_how_many_more_there_are() -> None:
+def test_a_refusal_lists_twenty_faults() -> None:
+    """A refusal lists twenty faults and the number of the others."""
     for count, more in ((20, ""), (21, " (and 1 more)")):
         with pytest.raises(CommandRefused) as refused:
             fitted(takes_items, [{"name": 1}] * count)
@@ -136,6 +140,7 @@ def test_twenty_faults_are_told_and_how_many_more_there_are() -> None:
         assert refused.value.message.endswith(f" @ input[19].name{more}")
 
 
-def test_an_annotation_that_cannot_be_used_is_refused_where_the_agent_is_made() -> None:
+def test_an_unknown_annotation_is_a_config_error() -> None:
+    """An annotation that cannot be resolved is a ConfigError when the agent is registered."""
     with pytest.raises(ConfigError, match="the annotation of value"):
         structurer(takes_unknown, 1)

@@ -1,4 +1,4 @@
-"""An agent's input fits its annotation, strictly, or is refused with every fault and its path."""
+"""An agent's input fits its annotation strictly, for each kind of annotation, or is refused."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class Dog:
     name: str
 
 
-def taking(annotation: Any) -> Callable[[JSON], object]:
-    """What turns a JSON value into the input of an agent that is annotated so."""
+def converter_for(annotation: Any) -> Callable[[JSON], object]:
+    """Return the function that converts a JSON value to this annotation of an agent's input."""
 
     async def agent(run: Run, value: Any) -> None: ...
 
@@ -86,7 +86,7 @@ def taking(annotation: Any) -> Callable[[JSON], object]:
 
 
 TWO = pytest.param(set[str], ["a", "b"], {"a", "b"}, id="a set of two")
-"""With a name of its own: what a set shows has another order in each process."""
+"""A case with a fixed id: the ``repr`` of a set has another order in each process."""
 FITS: list[tuple[Any, Any, Any]] = [
     (str, "a", "a"),
     (int, 5, 5),
@@ -121,8 +121,9 @@ FITS: list[tuple[Any, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("annotation", "value", "expected"), [*FITS, TWO], ids=str)
-def test_what_fits_becomes_what_is_annotated(annotation: Any, value: Any, expected: Any) -> None:
-    made = taking(annotation)(value)
+def test_a_value_becomes_its_annotated_type(annotation: Any, value: Any, expected: Any) -> None:
+    """A fitting value becomes a value of exactly the annotated type."""
+    made = converter_for(annotation)(value)
     assert made == expected
     assert type(made) is type(expected)
 
@@ -167,34 +168,40 @@ FAULTS: list[tuple[Any, Any, str]] = [
 
 
 @pytest.mark.parametrize(("annotation", "value", "fault"), FAULTS, ids=str)
-def test_what_does_not_fit_is_refused_with_its_faults_and_their_paths(annotation: Any, value: Any, fault: str) -> None:
+def test_a_value_of_another_type_is_refused(annotation: Any, value: Any, fault: str) -> None:
+    """A value of another type is refused as ``bad_input``, with its faults and their paths."""
     with pytest.raises(CommandRefused) as refused:
-        taking(annotation)(value)
+        converter_for(annotation)(value)
     assert refused.value.code == "bad_input"
     assert fault in refused.value.message
 
 
-def test_all_faults_are_told_up_to_twenty_and_then_how_many_more() -> None:
+def test_faults_after_the_twentieth_are_counted() -> None:
+    """A refusal lists at most twenty faults and counts the others."""
     for count, more in ((20, ""), (21, " (and 1 more)"), (500, " (and 480 more)")):
         with pytest.raises(CommandRefused) as refused:
-            taking(list[int])(["x"] * count)
+            converter_for(list[int])(["x"] * count)
         assert refused.value.message.count("@ input[") == 20
         assert refused.value.message.endswith(f"@ input[19]{more}")
 
 
-def test_a_fault_that_repeats_the_value_is_cut_and_says_so() -> None:
+def test_a_long_fault_is_cut() -> None:
+    """A fault that repeats a long value is cut, and says so."""
     with pytest.raises(CommandRefused, match=r"\(truncated\) @ input$") as refused:
-        taking(Colour)("x" * 60_000)
+        converter_for(Colour)("x" * 60_000)
     assert len(refused.value.message) < 300
 
 
 @pytest.mark.parametrize("annotation", [Any, object, JSON, "JSON", "object", "Any"], ids=str)
-def test_an_annotation_that_takes_anything_gets_the_value_itself(annotation: Any) -> None:
+def test_an_annotation_for_any_value_gets_it_unchanged(annotation: Any) -> None:
+    """A parameter annotated for any JSON value gets the value itself."""
     value: Any = {"a": [None, {"b": 1.5}]}
-    assert taking(annotation)(value) is value
+    assert converter_for(annotation)(value) is value
 
 
-def test_a_parameter_without_an_annotation_gets_the_value_itself() -> None:
+def test_a_parameter_without_annotation_gets_the_value_unchanged() -> None:
+    """A parameter without an annotation gets the value itself."""
+
     async def agent(run, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - the case
         ...
 
@@ -205,12 +212,16 @@ def test_a_parameter_without_an_annotation_gets_the_value_itself() -> None:
 
 
 def test_a_function_without_a_second_parameter_takes_no_input() -> None:
+    """A function with one parameter takes no input."""
+
     async def agent(run: Run) -> None: ...
 
     assert structurer(agent, 1) is None
 
 
-def test_only_the_inputs_own_annotation_has_to_exist() -> None:
+def test_only_the_annotation_of_the_input_is_resolved() -> None:
+    """Annotations of other parameters may exist for type checkers only."""
+
     async def agent(run: Run, value: int, more: decimal.Decimal = ...) -> None: ...
 
     made = structurer(agent, 1)
@@ -219,9 +230,10 @@ def test_only_the_inputs_own_annotation_has_to_exist() -> None:
 
 
 @pytest.mark.parametrize("annotation", ["Nowhere", complex, "decimal.Decimal"])
-def test_an_annotation_that_cannot_be_used_is_an_error_of_the_configuration(annotation: Any) -> None:
+def test_an_unusable_annotation_is_a_config_error(annotation: Any) -> None:
+    """An annotation that cannot be resolved or converted to is a ConfigError."""
     with pytest.raises(ConfigError, match="the annotation of value in"):
-        taking(annotation)
+        converter_for(annotation)
 
 
 _VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -232,10 +244,11 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(_VALUES, st.sampled_from([case[0] for case in FITS]))
-def test_any_json_fits_or_is_refused_and_nothing_else_happens(value: Any, annotation: Any) -> None:
+def test_any_json_fits_or_is_refused(value: Any, annotation: Any) -> None:
+    """Any JSON value is converted or refused as ``bad_input`` in one line; no other exception comes out."""
     refusals: list[CommandRefused] = []
     try:
-        taking(annotation)(value)
+        converter_for(annotation)(value)
     except CommandRefused as refused:
         refusals.append(refused)
     for refusal in refusals:

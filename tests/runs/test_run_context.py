@@ -1,4 +1,4 @@
-"""What code knows about the run that it works for: values of that run alone, wherever the code runs."""
+"""The context of a run: code sees the values of its own run, wherever it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 # On the real clock: one that jumps does so while everybody waits for a thread, and the run would be out of time.
-async def test_a_run_its_tools_its_threads_and_its_tasks_see_its_context_and_nobody_elses() -> None:
+async def test_all_code_of_a_run_sees_its_context() -> None:
+    """A run, its tasks, its threads and its sub-agents see their own context, and no other."""
     seen: dict[tuple[str, str], list[RunContext | None]] = {}
 
     def in_a_thread() -> RunContext | None:
@@ -66,12 +67,15 @@ async def test_a_run_its_tools_its_threads_and_its_tasks_see_its_context_and_nob
 
 
 def test_a_context_cannot_be_changed() -> None:
+    """A context is frozen."""
     context = RunContext(user="alice", session="s1", run_id="r-1", agent="a")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         context.user = "bob"  # type: ignore[misc]  # what must not be possible
 
 
-async def test_a_logging_filter_gets_at_the_fields(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_logging_filter_gets_the_fields(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    """A logging filter adds the fields of the run to each line that the run logs, and to no other."""
+
     class Fields(logging.Filter):
         def filter(self, record: logging.LogRecord) -> bool:
             run = current_run()

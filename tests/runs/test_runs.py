@@ -1,4 +1,4 @@
-"""Every exit of a run and of a tool call has exactly one closing event, with the status that tells how it ended."""
+"""Every exit of a run and of a tool call has exactly one closing event, with the status of its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def events_of(function: Callable[..., Awaitable[object]], *, cancel_after: float | None = None) -> list[Any]:
-    """Run an agent once; every event of its session."""
+    """Run an agent once, and return every event of its session."""
     agents, log = Agents(), MemoryLog()
     agents.add(function, name="agent", timeout=5)
     sessions = Sessions(log, agents)
@@ -108,6 +108,7 @@ AGENT, TOOL = "agent_completed", "tool_completed"
     ],
 )
 async def test_each_exit_is_closed_once(function: Any, expected: list[Any], autojump_clock: MockClock) -> None:
+    """Each way to end a run or a call emits one closing event, with the right status."""
     events = await events_of(function)
     assert closings(events) == expected
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
@@ -121,13 +122,13 @@ async def test_each_exit_is_closed_once(function: Any, expected: list[Any], auto
         (hangs_in_a_child, [(TOOL, "cancelled"), (AGENT, "cancelled"), (AGENT, "cancelled")]),
     ],
 )
-async def test_a_cancel_closes_what_is_open_innermost_first(
-    function: Any, expected: list[Any], autojump_clock: MockClock
-) -> None:
+async def test_a_cancel_closes_innermost_first(function: Any, expected: list[Any], autojump_clock: MockClock) -> None:
+    """A cancelled run closes its calls and children as ``cancelled``, innermost first."""
     assert closings(await events_of(function, cancel_after=1)) == expected
 
 
-async def test_an_emit_after_the_end_of_its_run_is_refused(autojump_clock: MockClock) -> None:
+async def test_an_emit_after_the_end_is_refused(autojump_clock: MockClock) -> None:
+    """An emit after the end of its run raises RunClosed."""
     kept: list[Run] = []
 
     async def keeps(run: Run) -> None:
@@ -138,7 +139,9 @@ async def test_an_emit_after_the_end_of_its_run_is_refused(autojump_clock: MockC
         await kept[0].thinking("too late")
 
 
-async def test_fifteen_emits_in_a_row_cost_no_task_switch(autojump_clock: MockClock) -> None:
+async def test_fifteen_emits_cost_no_task_switch(autojump_clock: MockClock) -> None:
+    """Fifteen emits in a row cost no task switch."""
+
     class Steps(trio.abc.Instrument):
         count = 0
 

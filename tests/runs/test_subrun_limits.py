@@ -1,4 +1,4 @@
-"""Sub-agents have a depth and a number: beyond either, what would open another raises RunFailed and emits nothing."""
+"""Limits on sub-agents: beyond the depth or the number, opening another raises RunFailed and emits nothing."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ async def inline(run: Run) -> object:
 
 @pytest.mark.parametrize("agent", [delegate, inline])
 @pytest.mark.parametrize("deepest", [0, 1, 5])
-async def test_a_sub_agent_has_so_many_runs_above_it_at_most(
-    agent: Callable[[Run], Awaitable[object]], deepest: int
-) -> None:
-    """Runs are opened up to ``max_run_depth``; the next one is refused as too_deep, and all are closed."""
+async def test_max_run_depth(agent: Callable[[Run], Awaitable[object]], deepest: int) -> None:
+    """Runs open up to ``max_run_depth``; the next is refused as ``too_deep``, and all are closed."""
     raised: list[str] = []
 
     async def starts(run: Run) -> None:
@@ -43,8 +41,8 @@ async def test_a_sub_agent_has_so_many_runs_above_it_at_most(
     assert raised == ["too_deep" if deepest == 0 or agent is inline else "RunFailed"]
 
 
-async def test_so_many_sub_agents_of_a_run_are_open_at_most() -> None:
-    """``max_subruns`` are open below one run at once, on all levels together; one that ends makes room."""
+async def test_max_subruns() -> None:
+    """At most ``max_subruns`` are open below one run, on all levels together; an ended one makes room."""
     refused: list[str] = []
 
     async def other(_: Run) -> None: ...
@@ -75,7 +73,7 @@ async def test_so_many_sub_agents_of_a_run_are_open_at_most() -> None:
 
 @pytest.mark.parametrize("name", ["max_run_depth", "max_subruns"])
 def test_limits_are_whole_numbers(name: str) -> None:
-    """A limit below 0 or that is no whole number is refused by name."""
+    """A limit that is negative, or no whole number, is refused by name."""
     for value in (-1, 1.5, "1", None):
         with pytest.raises(ConfigError, match=name):
             SessionSettings(**{name: value})  # type: ignore[arg-type]  # that is the point

@@ -1,4 +1,4 @@
-"""Whatever a tool raises ends its call and its run, and nothing beyond them; what it returns is told as JSON."""
+"""Any exception of a tool ends its call and its run only; its result is recorded as JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Found:
 
 
 async def events_of(tool: Any) -> list[Any]:
-    """A run that calls the tool, and then one that calls nothing: the server has survived."""
+    """Run an agent that calls the tool, then one that calls nothing, which shows that the server has survived."""
 
     async def calls(run: Run) -> Any:
         return await run.call_tool(tool)
@@ -71,9 +71,9 @@ async def events_of(tool: Any) -> list[Any]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_what_it_raises_is_told_twice_and_goes_no_further(
-    error: BaseException, code: str, in_a_thread: bool
-) -> None:
+async def test_an_exception_ends_call_and_run(error: BaseException, code: str, in_a_thread: bool) -> None:
+    """An exception of a tool ends the call and the run as ``error``, and the server goes on."""
+
     def in_thread() -> None:
         raise error
 
@@ -89,7 +89,9 @@ async def test_what_it_raises_is_told_twice_and_goes_no_further(
     ]
 
 
-async def test_a_class_a_time_and_an_enum_are_told_as_what_they_hold() -> None:
+async def test_attrs_times_and_enums_become_json() -> None:
+    """An attrs object, a time and an enum are recorded as JSON values."""
+
     def find() -> Found:
         return Found(dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC), Colour.RED, ["here"])
 

@@ -1,6 +1,6 @@
-"""Threads for sync tools: so many for a user, so many in all, and tools that hang use up their own user's only.
+"""Threads of sync tools are limited for each user and in all, and hanging tools use up their own user's only.
 
-On the real clock, which a virtual one would not leave to threads; nothing is timed, and threads end when told to.
+On the real clock: a virtual one does not wait for threads. Nothing is timed, and threads end when told to.
 """
 
 from __future__ import annotations
@@ -36,33 +36,33 @@ if TYPE_CHECKING:
 NONE_LEFT = ToolThreadsStatistics(users=0, running=0, waiting=0)
 
 
-class Bench:
-    """A sync tool that says who called it, and returns when it is let go."""
+class BlockingTool:
+    """A sync tool that notes its caller and blocks until it is released."""
 
     def __init__(self) -> None:
         self.called: list[str] = []
-        self._left: list[str] = []
+        self._returned: list[str] = []
         self._permits = threading.Semaphore(0)
 
     @property
-    def sitting(self) -> int:
-        return len(self.called) - len(self._left)
+    def blocked(self) -> int:
+        return len(self.called) - len(self._returned)
 
-    def sit(self, who: str) -> str:
-        self.called.append(who)
+    def block(self, caller: str) -> str:
+        self.called.append(caller)
         self._permits.acquire()
-        self._left.append(who)
-        return who
+        self._returned.append(caller)
+        return caller
 
-    def let_go(self, count: int = 1) -> None:
+    def release(self, count: int = 1) -> None:
         self._permits.release(count)
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench()
+def blocking() -> Iterator[BlockingTool]:
+    made = BlockingTool()
     yield made
-    made.let_go(100)
+    made.release(100)
 
 
 async def until(holds: Any) -> None:
@@ -72,139 +72,144 @@ async def until(holds: Any) -> None:
 
 
 class Server:
-    """Sessions with one agent, which calls the tool; ``seated`` and ``waiting`` are what their statistics say."""
+    """Sessions with one agent, which calls the blocking tool."""
 
-    def __init__(self, sessions: Sessions, log: MemoryLog, bench: Bench) -> None:
+    def __init__(self, sessions: Sessions, log: MemoryLog, blocking: BlockingTool) -> None:
         self.sessions = sessions
         self._log = log
-        self._bench = bench
+        self._blocking = blocking
 
     async def start(self, user: str, session: str = "s1", timeout: float | None = None) -> None:  # noqa: ASYNC109 - the tool's
-        await (await self.sessions.get(user, session)).start("sits", timeout)
+        await (await self.sessions.get(user, session)).start("calls_it", timeout)
 
-    async def stand(self, running: int, waiting: int) -> None:
-        """Wait until so many tools run and so many wait, and all is still."""
-        await until(lambda: self._stands() == (running, waiting) and self._bench.sitting == running)
+    async def settle(self, running: int, waiting: int) -> None:
+        """Wait until so many tools run and so many wait, and nothing else happens."""
+        await until(lambda: self._counts() == (running, waiting) and self._blocking.blocked == running)
         await trio.testing.wait_all_tasks_blocked()
-        assert self._stands() == (running, waiting)
+        assert self._counts() == (running, waiting)
 
-    def _stands(self) -> tuple[int, int]:
+    def _counts(self) -> tuple[int, int]:
         threads = self.sessions.statistics().threads
         return threads.running, threads.waiting
 
     async def ends(self, user: str, session: str = "s1") -> list[Any]:
-        """How that session's tool calls ended, in order."""
+        """Return the data of the session's ``tool_completed`` events, in order."""
         lines = await self._log.read(StreamKey(user, session), 0, 1000, 10**7)
         events = [orjson.loads(line) for line in lines]
         return [event["data"] for event in events if event["type"] == "tool_completed"]
 
 
 @asynccontextmanager
-async def serving(bench: Bench, **limits: int) -> AsyncIterator[Server]:
-    async def sits(run: Run, timeout: float | None) -> None:  # noqa: ASYNC109 - the tool's
+async def serving(blocking: BlockingTool, **limits: int) -> AsyncIterator[Server]:
+    async def calls_it(run: Run, timeout: float | None) -> None:  # noqa: ASYNC109 - the tool's
         with suppress(ToolTimeout):
-            await run.call_tool(bench.sit, timeout=timeout, who=f"{run.user}/{run.session}")
+            await run.call_tool(blocking.block, timeout=timeout, caller=f"{run.user}/{run.session}")
 
     agents, log = Agents(), MemoryLog()
-    agents.add(sits)
+    agents.add(calls_it)
     sessions = Sessions(log, agents, SessionSettings(**limits))
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
-        yield Server(sessions, log, bench)
-        bench.let_go(100)
+        yield Server(sessions, log, blocking)
+        blocking.release(100)
         await until(lambda: not sessions.statistics().runs.running)
         await until(lambda: sessions.statistics().threads == NONE_LEFT)
 
 
-async def test_a_user_has_so_many_threads_over_all_sessions_and_the_next_tool_waits(bench: Bench) -> None:
-    async with serving(bench, tool_threads_per_user=2) as server:
+async def test_the_limit_of_a_user(blocking: BlockingTool) -> None:
+    """A user has ``tool_threads_per_user`` threads over all sessions; the next tool waits."""
+    async with serving(blocking, tool_threads_per_user=2) as server:
         await server.start("ann", "s1")
         await server.start("ann", "s2")
-        await server.stand(running=2, waiting=0)
+        await server.settle(running=2, waiting=0)
         await server.start("ann", "s3")
-        await server.stand(running=2, waiting=1)
-        assert sorted(bench.called) == ["ann/s1", "ann/s2"]
-        bench.let_go()
-        await server.stand(running=2, waiting=0)
-        assert bench.called[2] == "ann/s3"
+        await server.settle(running=2, waiting=1)
+        assert sorted(blocking.called) == ["ann/s1", "ann/s2"]
+        blocking.release()
+        await server.settle(running=2, waiting=0)
+        assert blocking.called[2] == "ann/s3"
 
 
-async def test_tools_that_hang_hold_up_nobody_but_their_own_user(bench: Bench) -> None:
-    async with serving(bench, tool_threads_per_user=2, tool_threads=3, runs_per_user=10) as server:
+async def test_hanging_tools_hold_up_their_user_only(blocking: BlockingTool) -> None:
+    """Tools of one user that hang do not hold up another user."""
+    async with serving(blocking, tool_threads_per_user=2, tool_threads=3, runs_per_user=10) as server:
         for number in range(10):
             await server.start("ann", f"s{number}")
-        await server.stand(running=2, waiting=8)
+        await server.settle(running=2, waiting=8)
         await server.start("bob")
-        await server.stand(running=3, waiting=8)
-        assert bench.called[2] == "bob/s1"
+        await server.settle(running=3, waiting=8)
+        assert blocking.called[2] == "bob/s1"
 
 
-async def test_there_are_so_many_threads_in_all_and_who_waits_longest_is_next(bench: Bench) -> None:
-    async with serving(bench, tool_threads_per_user=2, tool_threads=3) as server:
+async def test_the_limit_of_all_users(blocking: BlockingTool) -> None:
+    """There are ``tool_threads`` threads in all, and the tool that waits longest is next."""
+    async with serving(blocking, tool_threads_per_user=2, tool_threads=3) as server:
         for user, session in (("ann", "s1"), ("ann", "s2"), ("bob", "s1")):
             await server.start(user, session)
-        await server.stand(running=3, waiting=0)
+        await server.settle(running=3, waiting=0)
         for waiting, user in enumerate(("cid", "dan"), 1):
             await server.start(user)
-            await server.stand(running=3, waiting=waiting)
-        bench.let_go()
-        await server.stand(running=3, waiting=1)
-        assert bench.called[3] == "cid/s1"
+            await server.settle(running=3, waiting=waiting)
+        blocking.release()
+        await server.settle(running=3, waiting=1)
+        assert blocking.called[3] == "cid/s1"
 
 
-async def test_a_tool_that_got_no_thread_in_time_was_not_called_and_says_so(bench: Bench) -> None:
-    async with serving(bench, tool_threads_per_user=1) as server:
+async def test_a_tool_without_a_thread_in_time_is_not_called(blocking: BlockingTool) -> None:
+    """A tool that gets no thread within its timeout is not called, and the error says so."""
+    async with serving(blocking, tool_threads_per_user=1) as server:
         await server.start("ann", "s1")
-        await server.stand(running=1, waiting=0)
+        await server.settle(running=1, waiting=0)
         await server.start("ann", "s2", timeout=0.01)
         await until(lambda: server.sessions.statistics().runs.running == 1)
-        await server.stand(running=1, waiting=0)
-        assert bench.called == ["ann/s1"]
+        await server.settle(running=1, waiting=0)
+        assert blocking.called == ["ann/s1"]
         (end,) = await server.ends("ann", "s2")
-    message = "sit was not called: no thread was free within 0.01 s"
+    message = "block was not called: no thread was free within 0.01 s"
     assert (end["status"], end["error"]) == ("timeout", {"code": "timeout", "message": message})
 
 
-async def test_a_thread_that_was_left_behind_keeps_its_place_until_it_returns(bench: Bench) -> None:
-    async with serving(bench, tool_threads_per_user=1) as server:
+async def test_a_thread_left_behind_keeps_its_place(blocking: BlockingTool) -> None:
+    """The thread of a cancelled tool keeps its place until its function returns."""
+    async with serving(blocking, tool_threads_per_user=1) as server:
         handle = await server.sessions.get("ann", "s1")
-        run_id = await handle.start("sits")
-        await server.stand(running=1, waiting=0)
+        run_id = await handle.start("calls_it")
+        await server.settle(running=1, waiting=0)
         assert await handle.cancel(run_id)
         await until(lambda: not server.sessions.statistics().runs.running)
         await server.start("ann", "s2")
-        await server.stand(running=1, waiting=1)
-        bench.let_go()
-        await server.stand(running=1, waiting=0)
-        assert bench.called == ["ann/s1", "ann/s2"]
+        await server.settle(running=1, waiting=1)
+        blocking.release()
+        await server.settle(running=1, waiting=0)
+        assert blocking.called == ["ann/s1", "ann/s2"]
         (end,) = await server.ends("ann", "s1")
         assert end["status"] == "cancelled"
 
 
-async def test_who_is_cancelled_while_waiting_gives_back_what_it_had(bench: Bench) -> None:
-    """Cancelled in the queue of its user, and in that of all: both must be free again for others."""
-    async with serving(bench, tool_threads_per_user=1, tool_threads=1) as server:
+async def test_a_cancelled_wait_releases_its_places(blocking: BlockingTool) -> None:
+    """A tool that is cancelled while it waits, for a place of its user or for one of all, holds neither afterwards."""
+    async with serving(blocking, tool_threads_per_user=1, tool_threads=1) as server:
         await server.start("ann")
-        await server.stand(running=1, waiting=0)
+        await server.settle(running=1, waiting=0)
         for user, session in (("ann", "s2"), ("bob", "s1")):
             handle = await server.sessions.get(user, session)
-            run_id = await handle.start("sits")
-            await server.stand(running=1, waiting=1)
+            run_id = await handle.start("calls_it")
+            await server.settle(running=1, waiting=1)
             assert await handle.cancel(run_id)
-            await server.stand(running=1, waiting=0)
+            await server.settle(running=1, waiting=0)
         assert server.sessions.statistics().threads.users == 1
-        bench.let_go()
-        await server.stand(running=0, waiting=0)
+        blocking.release()
+        await server.settle(running=0, waiting=0)
         for user in ("ann", "bob"):
             await server.start(user, "later")
-            await server.stand(running=1, waiting=0)
-            bench.let_go()
-            await server.stand(running=0, waiting=0)
-        assert bench.called == ["ann/s1", "ann/later", "bob/later"]
+            await server.settle(running=1, waiting=0)
+            blocking.release()
+            await server.settle(running=0, waiting=0)
+        assert blocking.called == ["ann/s1", "ann/later", "bob/later"]
 
 
-async def test_a_thread_can_hear_of_its_cancellation(bench: Bench) -> None:
-    """A thread cannot be stopped, but one that asks is told: ``trio.from_thread.check_cancelled`` raises there."""
+async def test_a_thread_can_check_for_cancellation(blocking: BlockingTool) -> None:
+    """``trio.from_thread.check_cancelled`` raises in the thread of a cancelled tool."""
     began, heard = threading.Event(), threading.Event()
 
     def listens() -> None:
@@ -232,11 +237,13 @@ async def test_a_thread_can_hear_of_its_cancellation(bench: Bench) -> None:
         await until(lambda: sessions.statistics().threads == NONE_LEFT)
         await until(lambda: not sessions.statistics().runs.running)
         await trio.testing.wait_all_tasks_blocked()
-        ends = await Server(sessions, log, bench).ends("ann")
+        ends = await Server(sessions, log, blocking).ends("ann")
     assert [end["status"] for end in ends] == ["cancelled"]
 
 
-async def test_a_crowd_of_tools_leaves_no_thread_and_no_user_behind() -> None:
+async def test_many_tools_leave_nothing_behind() -> None:
+    """After many tools of many users, no thread and no user is left in the statistics."""
+
     def quick(number: int) -> int:
         return number
 
@@ -257,8 +264,8 @@ async def test_a_crowd_of_tools_leaves_no_thread_and_no_user_behind() -> None:
 
 
 @pytest.mark.parametrize("per_user", [1, 3])
-async def test_a_sync_tool_that_is_called_by_one_waits_for_no_thread_of_its_users(per_user: int) -> None:
-    """Sync tools call each other four deep, more at once than there are threads for the user, and all return."""
+async def test_nested_sync_tools_need_no_place_of_their_user(per_user: int) -> None:
+    """Sync tools that call each other four deep, more than the user has threads, all return."""
     begun: list[int] = []
 
     async def agent(run: Run) -> int:
@@ -295,8 +302,8 @@ async def test_a_sync_tool_that_is_called_by_one_waits_for_no_thread_of_its_user
     assert next(event for event in events if event["type"] == "agent_completed")["data"]["result"] == len(begun)
 
 
-async def test_a_sync_tool_calls_one_at_a_time() -> None:
-    """What a sync tool calls takes turns: for each thread that waits there is one more at the most."""
+async def test_nested_calls_take_turns() -> None:
+    """The calls of a sync tool take turns: each waiting thread has at most one further thread."""
     at_once: list[int] = []
     inside: list[int] = []
 
@@ -318,8 +325,8 @@ async def test_a_sync_tool_calls_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("deepest", [0, 2])
-async def test_sync_tools_wait_for_each_other_only_so_deep(deepest: int) -> None:
-    """Sync tools that call each other are refused as too_deep where ``max_run_depth`` of them wait already."""
+async def test_nested_sync_tools_have_a_depth(deepest: int) -> None:
+    """A sync tool is refused as ``too_deep`` if ``max_run_depth`` sync tools wait for it already."""
     begun: list[int] = []
     refused: list[str] = []
 
@@ -338,8 +345,8 @@ async def test_sync_tools_wait_for_each_other_only_so_deep(deepest: int) -> None
     assert refused == ["too_deep"]
 
 
-async def test_what_a_tool_left_behind_waits_like_any_other(bench: Bench) -> None:
-    """A task that a sync tool started has no thread to wait in once the tool has returned: it takes its user's turn."""
+async def test_a_task_left_behind_waits_for_a_place(blocking: BlockingTool) -> None:
+    """A task that a sync tool has left behind waits for a place of its user like any other."""
     go, waits = trio.Event(), trio.Event()
 
     async def agent(run: Run) -> None:
@@ -347,19 +354,19 @@ async def test_what_a_tool_left_behind_waits_like_any_other(bench: Bench) -> Non
 
             async def later() -> None:
                 await go.wait()
-                await run.call_tool(bench.sit, who="left behind")
+                await run.call_tool(blocking.block, caller="left behind")
 
             await run.call_tool(lambda: trio.from_thread.run_sync(nursery.start_soon, later))
-            nursery.start_soon(partial(run.call_tool, bench.sit, who="first"))
-            while bench.sitting < 1:
+            nursery.start_soon(partial(run.call_tool, blocking.block, caller="first"))
+            while blocking.blocked < 1:
                 await trio.lowlevel.checkpoint()
             go.set()
             for _ in range(20):
                 await trio.lowlevel.checkpoint()
             waits.set()
-            assert bench.called == ["first"]
-            bench.let_go(2)
+            assert blocking.called == ["first"]
+            blocking.release(2)
 
     await events_of(agent, settings=SessionSettings(tool_threads_per_user=1))
     assert waits.is_set()
-    assert bench.called == ["first", "left behind"]
+    assert blocking.called == ["first", "left behind"]

@@ -1,4 +1,4 @@
-"""The time of day is set: nothing that is young is deleted, and nothing changes its order."""
+"""An age clock: a change of the time of day deletes no young event, and changes no order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def clock_of(clocks: Clocks) -> AgeClock:
     return AgeClock(clocks.time_ms, clocks.steadily)
 
 
-def test_while_it_is_not_set_it_is_the_time_of_day() -> None:
+def test_a_clock_that_is_not_set_is_followed() -> None:
+    """While the time of day is not set, ages are counted from it."""
     clocks = Clocks()
     ages = clock_of(clocks)
     for passed in (0, 0.001, 1, KEEP, 100 * KEEP):
@@ -52,7 +53,8 @@ def test_while_it_is_not_set_it_is_the_time_of_day() -> None:
 
 
 @pytest.mark.parametrize(("by", "followed"), [(JUMP_SECONDS, True), (-JUMP_SECONDS, True), (JUMP_SECONDS + 1, False)])
-def test_a_clock_that_is_corrected_by_little_is_followed(by: float, *, followed: bool) -> None:
+def test_a_small_correction_is_followed(by: float, *, followed: bool) -> None:
+    """A correction of at most ``JUMP_SECONDS`` is followed; a larger one is a jump."""
     clocks = Clocks()
     ages = clock_of(clocks)
     clocks.offset += by
@@ -60,8 +62,8 @@ def test_a_clock_that_is_corrected_by_little_is_followed(by: float, *, followed:
 
 
 @pytest.mark.parametrize("by", [100 * 365 * DAY, 8 * DAY, 10.0, -10.0, -100 * DAY])
-def test_a_jump_that_stays_is_believed_when_its_time_has_passed(by: float) -> None:
-    """By then all that is too old is so on both clocks; before, no more is too old than without the jump."""
+def test_a_lasting_jump_is_believed_later(by: float) -> None:
+    """A jump is believed once the retention time has passed; before, no event is too old because of it."""
     clocks = Clocks()
     ages = clock_of(clocks)
     clocks.offset += by
@@ -85,10 +87,11 @@ STEPS = st.lists(
 
 @settings(max_examples=scaled(300, 20_000), deadline=None)
 @given(steps=STEPS)
-def test_nothing_younger_than_the_limit_is_ever_too_old(steps: list[tuple[float, float, float, bool]]) -> None:
-    """However often the time of day is set, of two sessions: one with an event at each step, one that is new at each.
+def test_no_young_event_is_too_old(steps: list[tuple[float, float, float, bool]]) -> None:
+    """No event younger than the limit is too old, however often the time of day is set.
 
-    A look at the clocks comes at the end of each step, in which the time of day is set once, somewhere.
+    There are two sessions: one has an event at each step, one is new at each step. A look at the clocks comes at the
+    end of each step, in which the time of day is set once, somewhere.
     """
     clocks = Clocks()
     ages = clock_of(clocks)
@@ -105,7 +108,8 @@ def test_nothing_younger_than_the_limit_is_ever_too_old(steps: list[tuple[float,
         assert min(young) >= horizon - 1
 
 
-def test_a_clock_that_is_set_all_the_time_takes_no_memory() -> None:
+def test_jumps_take_bounded_memory() -> None:
+    """A clock that is set all the time leaves at most ``MAX_JUMPS`` eras in memory."""
     clocks = Clocks()
     ages = clock_of(clocks)
     for _ in range(10 * MAX_JUMPS):
@@ -115,6 +119,7 @@ def test_a_clock_that_is_set_all_the_time_takes_no_memory() -> None:
 
 
 def test_the_steady_clock_goes_on() -> None:
+    """The steady clock is positive and never goes back."""
     assert 0 < steady_seconds() <= steady_seconds()
 
 
@@ -125,10 +130,8 @@ async def talk(run: Run, count: int) -> str:
 
 
 @pytest.mark.parametrize("days", [36_500.0, 8.0, -8.0])
-async def test_a_page_that_is_refreshed_after_a_jump_finds_everything(
-    monkeypatch: pytest.MonkeyPatch, days: float
-) -> None:
-    """And so does the cleaner of sessions that are not in memory; what comes afterwards stands behind it."""
+async def test_a_refreshed_page_finds_all_events_after_a_jump(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
+    """After a jump of the time of day, new pages and the cleaner find all events, and later events come last."""
     clocks, log = Clocks(), MemoryLog()
     monkeypatch.setattr("actors.streams._stream.time", lambda: clocks.time_ms() / 1000)
     monkeypatch.setattr("actors.streams._stream.time_ns", lambda: clocks.time_ms() * 1_000_000)

@@ -1,4 +1,4 @@
-"""The pump that commits: how long what it commits has waited, and when it lets more gather first."""
+"""The committer: the time that batches wait, and when it lets more events gather before a commit."""
 
 from __future__ import annotations
 
@@ -64,9 +64,10 @@ class Talker:
         (100 * WAIT_STEPS * WAIT_STEP_SECONDS, WAIT_STEPS),
     ],
 )
-async def test_each_batch_is_counted_once_by_the_time_that_it_waited(
+async def test_each_batch_is_counted_by_its_wait(
     autojump_clock: MockClock, nursery: trio.Nursery, seconds: float, step: int
 ) -> None:
+    """Each batch is counted once, in the step of the time that it waited."""
     committer = Committer(SlowLog(seconds))
     nursery.start_soon(committer.run)
     committer.schedule(Talker(1))
@@ -78,9 +79,8 @@ async def test_each_batch_is_counted_once_by_the_time_that_it_waited(
     assert [(at, count) for at, count in enumerate(statistics.waits) if count] == [(step, 2)]
 
 
-async def test_what_comes_during_a_commit_waits_for_its_end_too(
-    autojump_clock: MockClock, nursery: trio.Nursery
-) -> None:
+async def test_the_wait_includes_a_running_commit(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    """A batch that is scheduled during a commit waits for the end of that commit too."""
     committer = Committer(SlowLog(10.5 * WAIT_STEP_SECONDS))
     nursery.start_soon(committer.run)
     committer.schedule(Talker(1))
@@ -111,9 +111,10 @@ def begun(log: SlowLog, since: float) -> list[tuple[float, int]]:
     return [(round((at - since) * 1000, 6), count) for at, count in log.commits]
 
 
-async def test_what_comes_alone_is_committed_at_once(
+async def test_a_lone_batch_is_committed_at_once(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
+    """A batch is committed at once if the log has had no commit for ``gather_seconds``."""
     start = trio.current_time()
     for number in range(3):
         gathering.schedule(Talker(number))
@@ -121,9 +122,10 @@ async def test_what_comes_alone_is_committed_at_once(
     assert begun(gathering_log, start) == [(0, 1), (2.02, 1), (4.04, 1)]
 
 
-async def test_under_load_a_commit_begins_every_gather_seconds_and_takes_all(
+async def test_load_is_committed_every_gather_seconds(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
+    """Under load a commit begins every ``gather_seconds`` and takes all that was scheduled."""
     start = trio.current_time()
     for number in range(64):
         gathering.schedule(Talker(number))
@@ -132,9 +134,10 @@ async def test_under_load_a_commit_begins_every_gather_seconds_and_takes_all(
     assert begun(gathering_log, start) == [(0, 1), (2, 15), (4, 16), (6, 16), (8, 16)]
 
 
-async def test_a_timer_that_is_late_does_not_delay_the_commits_after_it(
+async def test_a_late_timer_delays_one_commit_only(
     nursery: trio.Nursery, mock_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
+    """A timer that is late does not delay the commits after it."""
     gathering_log.seconds = 0.0
     start = trio.current_time()
     gathering.schedule(Talker(1))
@@ -147,9 +150,10 @@ async def test_a_timer_that_is_late_does_not_delay_the_commits_after_it(
     assert begun(gathering_log, start) == [(0, 1), (3, 1), (5, 1), (6, 1)]
 
 
-async def test_a_commit_that_takes_longer_is_followed_by_the_next_at_once(
+async def test_a_slow_commit_is_followed_at_once(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
+    """After a commit that takes longer than ``gather_seconds``, the next begins at once."""
     gathering_log.seconds = 3 * GATHER_SECONDS
     start = trio.current_time()
     for number in range(3):
@@ -160,9 +164,10 @@ async def test_a_commit_that_takes_longer_is_followed_by_the_next_at_once(
 
 
 @pytest.mark.parametrize("before", [True, False])
-async def test_who_cannot_wait_is_not_made_to_gather(
+async def test_hurry_ends_the_gathering(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, *, before: bool
 ) -> None:
+    """A commit begins at once when ``hurry()`` was called, before or after its batch was scheduled."""
     start = trio.current_time()
     gathering.schedule(Talker(1))
     await trio.sleep(0.6 * GATHER_SECONDS)
@@ -182,6 +187,7 @@ async def test_who_cannot_wait_is_not_made_to_gather(
 async def test_a_barrier_ends_the_gathering(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
+    """A commit begins at once when a task waits at a barrier."""
     start = trio.current_time()
     gathering.schedule(Talker(1))
     await trio.sleep(0.6 * GATHER_SECONDS)
@@ -191,9 +197,10 @@ async def test_a_barrier_ends_the_gathering(
 
 
 @pytest.mark.parametrize(("events", "begun_at"), [(47, 2.0), (48, 0.5)])
-async def test_three_quarters_of_a_window_of_one_session_are_not_made_to_gather(
+async def test_three_quarters_of_a_window_are_committed_at_once(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, events: int, begun_at: float
 ) -> None:
+    """An emitter that has used three quarters of its window ends the gathering."""
     gathering_log.seconds = 0.0
     async with gathering_log as log:
         key = StreamKey("alice", "s1")
@@ -230,6 +237,7 @@ class InstantLog(SlowLog):
 
 @pytest.mark.parametrize(("sources", "rounds"), [(CROWD - 1, 1), (CROWD, 1 + CROWD_ROUNDS)])
 async def test_a_crowd_is_committed_a_few_rounds_later(nursery: trio.Nursery, sources: int, rounds: int) -> None:
+    """From ``CROWD`` sources on, a commit waits ``CROWD_ROUNDS`` more rounds of the scheduler."""
     log = InstantLog()
     committer = Committer(log)
     nursery.start_soon(committer.run)
@@ -245,7 +253,8 @@ async def test_a_crowd_is_committed_a_few_rounds_later(nursery: trio.Nursery, so
         assert [count for _, count in log.commits] == [sources]
 
 
-async def test_what_is_called_after_commits_is_called_once_for_each_in_its_turn(nursery: trio.Nursery) -> None:
+async def test_callbacks_after_commits(nursery: trio.Nursery) -> None:
+    """A callback after commits is called once for each commit, after its sources."""
     told: list[str] = []
 
     @attrs.define(eq=False)

@@ -1,4 +1,4 @@
-"""An agent that emits at the end of the stack harms nothing but its own run."""
+"""An agent that emits at the end of the stack harms its own run only."""
 
 from __future__ import annotations
 
@@ -110,9 +110,8 @@ def shallow_stack() -> object:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("window", [1, 3, 64])
-async def test_an_emit_at_any_depth_is_there_or_changes_nothing(
-    shallow_stack: None, step: Callable[[Run], Awaitable[None]], window: int
-) -> None:
+async def test_an_emit_at_any_depth(shallow_stack: None, step: Callable[[Run], Awaitable[None]], window: int) -> None:
+    """An emit at any depth of the stack is either complete or has changed nothing."""
     dive, agents, log = Dive(step), Agents(), MemoryLog()
     agents.add(dive.go, name="dive")
     agents.add(fine)

@@ -1,4 +1,4 @@
-"""A cursor that was detached reads nothing, is told nothing, and is freed with all that it held."""
+"""A detached cursor reads nothing, is not notified, and is freed with all that it held."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-async def test_nothing_is_read_through_a_detached_cursor() -> None:
-    """Neither what was waiting, nor what comes, nor what a read brings that was on its way."""
+async def test_a_detached_cursor_reads_nothing() -> None:
+    """A detached cursor returns no event: none that waited, none that comes, and none of a read that was under way."""
     async with sessions_with() as sessions:
         tab, slow = Tab(), Unread()
         for each in (tab, slow):
@@ -63,8 +63,8 @@ class Unread(Tab):
     def on_events(self) -> None: ...
 
 
-async def test_a_session_that_ended_can_be_read_until_its_cursor_is_detached() -> None:
-    """As the last words of it are, by a connection that is about to close."""
+async def test_an_ended_session_can_be_read() -> None:
+    """The events of an ended session can be read until the cursor is detached, as a closing connection does."""
     async with sessions_with() as sessions:
         tab = Unread()
         attachment = await tab.attach(sessions)
@@ -77,8 +77,11 @@ async def test_a_session_that_ended_can_be_read_until_its_cursor_is_detached() -
         assert attachment.cursor.take(1_000, 1 << 20) == ()
 
 
-async def test_a_listener_is_freed_when_it_is_detached(no_collector: None) -> None:
-    """Although it holds the attachment, which holds the cursor, which held it; its session lives on."""
+async def test_a_detached_listener_is_freed(no_collector: None) -> None:
+    """A detached listener is freed by reference count, while its session lives on.
+
+    It holds the attachment, which holds the cursor, which held the listener.
+    """
     async with sessions_with() as sessions:
         held = await come_and_go(sessions)
         assert [each() for each in held] == [None] * 3
@@ -92,10 +95,8 @@ async def come_and_go(sessions: Sessions) -> list[weakref.ref[object]]:
     return [weakref.ref(tab), weakref.ref(attachment), weakref.ref(attachment.cursor)]
 
 
-async def test_a_journal_is_freed_with_the_last_who_holds_it(
-    nursery: trio.Nursery, no_collector: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After commits, a failed one too, with cursors detached: neither committer nor log holds it."""
+async def test_a_stream_is_freed(nursery: trio.Nursery, no_collector: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the committer nor the log holds a stream after its commits, or after a failed one."""
     # What pytest captures of a log line has the traceback.
     monkeypatch.setattr(logging.getLogger("greenroom.sessions"), "disabled", True)
     async with MemoryLog() as log:

@@ -1,4 +1,4 @@
-"""The resume decision: nothing is ever replayed in part."""
+"""The resume decision: events are never replayed in part."""
 
 from __future__ import annotations
 
@@ -7,34 +7,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import Position
-from actors.streams.resume import Start, decide
+from actors.streams.resume import ResetReason, ResumeDecision, decide
 
 
 @pytest.mark.parametrize(
     ("resume", "from_latest", "expected"),
     [
-        (None, False, Start(4, recovered=False)),
-        (None, True, Start(9, recovered=False)),
-        (Position("e", 4), False, Start(4, recovered=True)),
-        (Position("e", 9), True, Start(9, recovered=True)),
-        (Position("e", 3), False, Start(4, recovered=False, reset="trimmed")),
-        (Position("e", 10), False, Start(4, recovered=False, reset="ahead")),
-        (Position("other", 10), False, Start(4, recovered=False, reset="epoch_changed")),
+        (None, False, ResumeDecision(4, recovered=False)),
+        (None, True, ResumeDecision(9, recovered=False)),
+        (Position("e", 4), False, ResumeDecision(4, recovered=True)),
+        (Position("e", 9), True, ResumeDecision(9, recovered=True)),
+        (Position("e", 3), False, ResumeDecision(4, recovered=False, reset=ResetReason.TRIMMED)),
+        (Position("e", 10), False, ResumeDecision(4, recovered=False, reset=ResetReason.AHEAD)),
+        (Position("other", 10), False, ResumeDecision(4, recovered=False, reset=ResetReason.EPOCH_CHANGED)),
     ],
 )
-def test_what_a_position_gets_from_a_log_that_keeps_5_to_9(
-    resume: Position | None, from_latest: bool, expected: Start
+def test_decisions_for_a_log_of_events_5_to_9(
+    resume: Position | None, from_latest: bool, expected: ResumeDecision
 ) -> None:
+    """A log that keeps the events 5 to 9 gives each position this decision."""
     assert decide(epoch="e", oldest=5, latest=9, resume=resume, from_latest=from_latest) == expected
 
 
-def test_the_newest_position_recovers_although_everything_expired() -> None:
+def test_the_newest_position_recovers_from_an_empty_log() -> None:
+    """A client at the newest event recovers although all events have expired."""
     start = decide(epoch="e", oldest=10, latest=9, resume=Position("e", 9), from_latest=False)
-    assert start == Start(9, recovered=True)
+    assert start == ResumeDecision(9, recovered=True)
 
 
 @given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 60))
-def test_recovered_means_that_nothing_after_the_position_is_missing(oldest: int, kept: int, seq: int) -> None:
+def test_recovered_means_complete(oldest: int, kept: int, seq: int) -> None:
+    """A client recovers exactly if no event after its position is missing."""
     latest = oldest + kept - 1
     start = decide(epoch="e", oldest=oldest, latest=latest, resume=Position("e", seq), from_latest=False)
     assert start.recovered == (oldest - 1 <= seq <= latest)

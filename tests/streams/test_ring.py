@@ -1,4 +1,4 @@
-"""The ring keeps the newest lines within its bounds, and whatever is not committed."""
+"""The ring keeps the newest lines within its bounds, and all uncommitted ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from actors.streams._ring import Ring
     st.integers(1, 100),
     st.lists(st.tuples(st.lists(st.integers(1, 30), max_size=6), st.integers(0, 8)), max_size=40),
 )
-def test_the_ring_is_the_end_of_the_list_of_all_lines(
+def test_the_ring_is_the_end_of_all_lines(
     capacity: int, room: int, base: int, steps: list[tuple[list[int], int]]
 ) -> None:
+    """The ring is the end of the list of all lines, within a quarter over its bounds, with every uncommitted line."""
     ring, lines, committed = Ring(capacity, room, base), list[bytes](), 0
     for lengths, commits in steps:
         for length in lengths:
@@ -40,7 +41,8 @@ def test_the_ring_is_the_end_of_the_list_of_all_lines(
             assert len(ring) + 1 > capacity or ring.size + len(lines[gone - 1]) > room, "one went without need"
 
 
-def test_a_slice_is_what_lies_between_two_seqs() -> None:
+def test_a_slice_lies_between_two_seqs() -> None:
+    """A slice holds the lines above the first seq, up to the second."""
     ring = Ring(10, 100, 5)
     for line in (b"5", b"6", b"7", b"8"):
         ring.append(line)

@@ -1,4 +1,4 @@
-"""What a session's log keeps: within retention after each look, with what is remembered beside the events."""
+"""A stream's log stays within retention, together with the record beside the events."""
 
 from __future__ import annotations
 
@@ -40,8 +40,11 @@ async def stream_on(log: MemoryLog, committer: Committer) -> SessionStream:
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2), st.integers(1, 3)), max_size=8))
 @example([(40, 0, 2), (19, 0, 1)])
 @settings(max_examples=scaled(60, 3000))
-def test_what_is_kept_is_within_retention_after_each_look(steps: list[tuple[int, int, int]]) -> None:
-    """However many look at once, and with the state counted; each step is events, commands, and looks."""
+def test_the_log_is_within_retention_after_each_look(steps: list[tuple[int, int, int]]) -> None:
+    """Events and record are within retention after each look, also if many tasks look at once.
+
+    Each step is a number of events, of commands, and of looks.
+    """
 
     async def run() -> None:
         log, steps_done = MemoryLog(), 0
@@ -68,8 +71,8 @@ def test_what_is_kept_is_within_retention_after_each_look(steps: list[tuple[int,
     trio.run(run)
 
 
-async def test_the_state_is_the_same_object_until_something_of_it_changes() -> None:
-    """So that a log need not write it again with each batch."""
+async def test_the_record_is_encoded_only_when_it_changes() -> None:
+    """The record is the same object until its content changes, so that a log need not write it again."""
     log = MemoryLog()
     async with log:
         stream = await stream_on(log, Committer(log))
@@ -90,8 +93,8 @@ async def test_the_state_is_the_same_object_until_something_of_it_changes() -> N
 
 
 @pytest.mark.parametrize("later", [0, 7])
-async def test_no_event_is_before_the_newest_one_of_the_log(later: int) -> None:
-    """Also where the state, which is written when it changes, is older than that."""
+async def test_no_event_is_before_the_newest_of_the_log(later: int) -> None:
+    """A reopened stream continues at the ``ts`` of the newest event, even if the record is older than that."""
     log = MemoryLog()
     async with log:
         await log.make(KEY)
