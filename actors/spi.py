@@ -6,6 +6,8 @@ from actors.events import MAX_SEQ
 from actors.events.encoding import MAX_DEPTH, encode, too_deep
 from actors.loop.trio_internals import INTERRUPT_HANDLER, cancel_with_force
 from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener
+from actors.streams._cursor import SessionEnding
+from actors.streams.subscription import Subscription, SubscriptionEnd
 
 __all__ = [
     "INTERRUPT_HANDLER",
@@ -17,7 +19,10 @@ __all__ = [
     "CommandReply",
     "Cursor",
     "Listener",
+    "SessionEnding",
     "StreamWalk",
+    "Subscription",
+    "SubscriptionEnd",
     "cancel_with_force",
     "encode",
     "number_from",

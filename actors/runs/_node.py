@@ -165,8 +165,9 @@ class RunNode:
             return
         self.closed = True
         self.outcome = outcome
-        self.root.subruns -= self is not self.root
+        self.root.subruns -= self is not self.root  # a root does not count itself
         del self._recorder.runs[self.id]
+        # Calls in threads of sync tools go on otherwise: they are in no cancel scope of the run.
         for scope in self.waits:
             scope.cancel()
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=False)
@@ -214,6 +215,7 @@ class RunNode:
 
     def _lineage(self) -> Iterator[Self]:
         """Yield this run and the runs above it, innermost first."""
+        # A loop and no recursion: runs may be as deep as the stack.
         run: Self | None = self
         while run is not None:
             yield run

@@ -151,6 +151,7 @@ class RunRecorder:
 
     def _close_left(self, event: str, label: str, item: Open, call_id: str | None) -> None:
         """Close a run or call that was left open, as ``cancelled``."""
+        # In the time of day, as `started` is: an item may be older than this process.
         spent = max(0, self.stream.now() - item.started)
         outcome = Outcome.stopped(Status.CANCELLED, "the run that it was part of is over")
         data = self.encode_closing(outcome, **{label: item.name}, duration_ms=spent)

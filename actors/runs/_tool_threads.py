@@ -56,6 +56,7 @@ class ToolThreads:
         Cancellation:
             Either ``begun`` was not called, and ``function`` will not be. Or it was, and the thread is left behind.
         """
+        # A task that the function left behind finds its context too, but nothing waits for that task any more.
         held = _HELD.get()
         if held is not None and not held.over:
             place: _Place | _NestedPlace = _NestedPlace(held, self, begun)
@@ -79,6 +80,7 @@ class ToolThreads:
             own = self._users[user] = trio.CapacityLimiter(self._per_user)
         try:
             await own.acquire_on_behalf_of(borrower)
+            # Cancelled in the second queue, the first place must go to another tool of the user.
             try:
                 await self._all.acquire_on_behalf_of(borrower)
             except BaseException:
@@ -89,6 +91,7 @@ class ToolThreads:
 
     def leave(self, user: str, borrower: object) -> None:
         """Release both places."""
+        # The limiter of the user is there: it is removed only when no place of it is held.
         self._all.release_on_behalf_of(borrower)
         self._users[user].release_on_behalf_of(borrower)
         self._tidy(user)
@@ -119,7 +122,7 @@ class _Place:
 
     async def acquire_on_behalf_of(self, borrower: object) -> None:
         await self._threads.enter(self._user, borrower)
-        self._begun()
+        self._begun()  # no checkpoint follows until trio has started the thread
 
     def release_on_behalf_of(self, borrower: object) -> None:
         self._threads.leave(self._user, borrower)

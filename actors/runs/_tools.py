@@ -102,11 +102,13 @@ class ToolCall:
         """
         async with self:
             with trio.move_on_after(float("inf") if seconds is None else seconds) as scope:
+                # If a tool's thread awaits this call, the run's own cancel scope is not around it.
                 self._run.waits.add(scope)
                 try:
                     self.result = await _call_orderly(scope, settling(self._called(function)))
                 finally:
                     self._run.waits.discard(scope)
+            # Not the time limit then: the end of the run has cancelled this scope.
             if scope.cancelled_caught and self._run.closed:
                 raise RunClosed(f"run {self._run.id} of {self._run.agent} is over")
             if scope.cancelled_caught:
@@ -121,6 +123,7 @@ class ToolCall:
             result: Awaitable[object] = function(**self._arguments)  # type: ignore[assignment] # it is async
             return await result
 
+        # Each of these tools holds a thread while it waits for the next.
         threads, deepest = self._recorder.threads, self._recorder.settings.max_run_depth
         if threads.depth() > deepest:
             run, deep = self._run, f"{deepest} sync tools wait for each other already"

@@ -122,6 +122,7 @@ def _exactly(kind: type[Any]) -> _Hook:
     """Return a hook that takes values of this type and coerces nothing: 5 is not "5", true is not 1."""
 
     def structure(value: Any, wanted: Any) -> Any:
+        # JSON has one kind of number: 2 is a float too.
         if not (kind is float and type(value) is int):
             _expect(value, kind)
         return value if type(value) is wanted else wanted(value)  # a class of the author's own: an IntEnum, a UserId

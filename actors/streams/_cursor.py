@@ -122,6 +122,7 @@ class Cursor:
             max_bytes: Maximum size of all lines, each counted with one separator byte. A first line that is larger is
                 returned alone.
         """
+        # Written out, without `waiting` and `behind`: this runs for each batch of each client.
         feed = self._feed
         until = min(feed.committed_seq, self.position + max_events)
         if until <= self.position or self.position + 1 < feed.oldest_in_memory:
@@ -161,6 +162,7 @@ class Cursor:
         A session that ends stops its notifications by itself. Its committed events can be taken until this call.
         """
         self._feed.detach(self)
+        # An owner may keep the cursor. It must not keep the ring of a session, which takes megabytes.
         self._feed, self.listener = _DetachedFeed(self.position), _NO_LISTENER
 
 
@@ -200,6 +202,7 @@ class _DetachedFeed:
 
 def _within(lines: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:
     """Return as many of the first lines as fit into ``max_bytes`` with a separator byte each, but at least one."""
+    # Nearly always all of them fit, which this line finds without a loop in Python.
     if sum(map(len, lines)) + len(lines) <= max_bytes:
         return lines
     total = 0

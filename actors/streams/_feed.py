@@ -92,6 +92,7 @@ class SessionFeed:
         except Trimmed as trimmed:
             self._extent.note_trimmed(trimmed.oldest)
             raise
+        # An empty answer to a question for a committed event: the log has lost it.
         if not lines and after < self.committed_seq:
             raise LogCorrupt(f"event {after + 1} is missing")
         return lines

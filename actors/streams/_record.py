@@ -109,6 +109,7 @@ class Record:
 
 def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneCommands) -> bytes:
     """Return a record as JSON text; ``opened`` is a snapshot of the grammar."""
+    # Nearly all records: the log keeps one for each session, for weeks.
     if closed_at is None and not len(done):
         return b"[%d,%b]" % (ts, opened)
     return b"[%d,%b,%b,%b]" % (ts, opened, b"null" if closed_at is None else b"%d" % closed_at, done.text())
@@ -150,6 +151,7 @@ class RecordWriter:
         write the record again with each event.
         """
         opened = grammar.snapshot()
+        # A snapshot is the same object until an item opens or closes.
         if self._content is None or self._content[0] is not opened or self._content[1] != closed_at:
             self.done.forget(min(ts, self._ages.now(self._seconds)))
             self.text = encode_record(ts, opened, closed_at, self.done)

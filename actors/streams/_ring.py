@@ -27,6 +27,7 @@ class Ring:
         """Seq of the oldest line here; if there is none, seq of the next line."""
         self.size = 0
         """Size of the committed lines here, in bytes."""
+        # Changed in place and never replaced: `append` is its method.
         self._lines: list[bytes] = []
         self.append = self._lines.append
         """Add the line with the next seq."""
@@ -52,6 +53,7 @@ class Ring:
     def _cut(self, limit: int) -> None:
         """Cut back to both bounds. Drop at most the first ``limit`` lines: those after them are not committed."""
         lines = self._lines
+        # First by number, then by bytes: the second loop is short, since the ring is at most a quarter over its bound.
         excess = max(0, min(len(lines) - self.capacity, limit))
         size = self.size - sum(map(len, lines[:excess]))
         while size > self.room and excess < limit:
