@@ -59,7 +59,7 @@ class Closed(Exception):
 
 
 class Needy(Exception):
-    """Cannot be made from a text, and cannot be shown."""
+    """Cannot be constructed from a text, and cannot be shown."""
 
     __slots__ = ("one", "two")
 
@@ -376,7 +376,7 @@ async def test_a_generator_left_open_ends_no_session() -> None:
 
 
 class Lazy(dict[str, object]):
-    """A dict that fails when it is asked for its items."""
+    """A dict that fails when its items are read."""
 
     error: type[BaseException] = SystemExit
 

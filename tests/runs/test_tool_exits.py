@@ -17,7 +17,7 @@ from actors import Agents, MemoryLog, Run, Sessions, StreamKey, SupervisorSpec, 
 
 
 class Rude(BaseException):
-    """Not an Exception."""
+    """A BaseException that is no Exception."""
 
 
 class Colour(enum.Enum):

@@ -24,14 +24,14 @@ COMMIT_SECONDS = 0.001
 
 
 class SlowLog(MemoryLog):
-    """Takes a while for each commit, as a disk does."""
+    """A log that takes a while for each commit, like a disk."""
 
     def __init__(self, seconds: float = COMMIT_SECONDS, gather_seconds: float = 0.0) -> None:
         super().__init__()
         self.seconds = seconds
         self.gather_seconds = gather_seconds
         self.commits: list[tuple[float, int]] = []
-        """When each commit began, and how many sessions were in it."""
+        """The time at which each commit began, and the number of sessions in it."""
 
     async def append(self, batches: Sequence[Batch]) -> None:
         self.commits.append((trio.current_time(), len(batches)))
@@ -40,7 +40,7 @@ class SlowLog(MemoryLog):
 
 @attrs.define(eq=False)
 class Talker:
-    """A source that has one event whenever it is marked."""
+    """A source that has one event whenever it is scheduled."""
 
     number: int
 
@@ -107,7 +107,7 @@ def gathering(nursery: trio.Nursery, gathering_log: SlowLog) -> Committer:
 
 
 def begun(log: SlowLog, since: float) -> list[tuple[float, int]]:
-    """When commits began, in ms since then, and how many batches each had."""
+    """Return the beginning of each commit, in ms since ``since``, and its number of batches."""
     return [(round((at - since) * 1000, 6), count) for at, count in log.commits]
 
 
@@ -229,7 +229,7 @@ def raise_it(error: LogError) -> None:
 
 
 class InstantLog(SlowLog):
-    """Takes no time and no turn, as the memory log does."""
+    """A log that takes no time and no turn of the scheduler, like the memory log."""
 
     async def append(self, batches: Sequence[Batch]) -> None:
         self.commits.append((trio.current_time(), len(batches)))

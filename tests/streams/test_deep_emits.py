@@ -60,7 +60,7 @@ STEPS = [output, custom, signal, typing, tool, subrun]
 
 @attrs.define
 class Dive:
-    """Does ``step`` at every depth of the stack, from here to where it ends."""
+    """An agent that does ``step`` at every depth of the stack, from here to its end."""
 
     step: Callable[[Run], Awaitable[None]]
     done: int = 0
@@ -89,7 +89,7 @@ async def fine(run: Run, count: int) -> str:
 
 
 class Busy(Tab):
-    """Nests a few calls of its own when it is told."""
+    """A tab that nests a few calls of its own for each signal."""
 
     def on_signal(self, name: str, data: bytes) -> None:
         def nest(levels: int) -> None:

@@ -58,7 +58,7 @@ async def test_a_detached_cursor_reads_nothing() -> None:
 
 
 class Unread(Tab):
-    """Takes nothing."""
+    """A tab that takes no events."""
 
     def on_events(self) -> None: ...
 
