@@ -52,9 +52,9 @@ PARTS = {
         "SessionStream.admit",
     ),
     "frames and their sending": ("Flusher.", "Connection.flush", "WriteBuffer.", "events_message", "text_message"),
-    "commit": ("Committer.", "SessionStream.", "MemoryLog.", "SqliteLog."),
+    "commit": ("Committer.", "SessionStream.", "RecordWriter.", "CommitWaits.", "MemoryLog.", "SqliteLog."),
     "the log's thread": ("Writer.", "SqliteLog._write.<locals>.work"),
-    "a run's start and end": ("RunScope.", "Starts.", "Start.", "RunRecorder."),
+    "a run's start and end": ("RunScope.", "RunNode.", "Starts.", "Start.", "RunRecorder."),
     "commands and connections": (
         "Session.",
         "CommandHandlers.",

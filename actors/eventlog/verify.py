@@ -162,7 +162,7 @@ class StreamCheck:
         if self.seq != head.latest:
             yield "G1", f"the newest event is {self.seq}, the log says {head.latest}"
         try:
-            # See actors.streams._done for the layout of a state.
+            # See actors.streams._record for the layout of a state.
             record: list[Any] = orjson.loads(head.state) if head.state else [0, []]
             remembered = {(item.kind, item.id) for item in Grammar.restore(record[1]).open}
         except (ValueError, TypeError, LookupError) as error:
