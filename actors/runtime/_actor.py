@@ -153,7 +153,7 @@ class Context:
             self._life.watching.remove(target)
 
     def stash(self) -> None:
-        """Put the current message aside, an ask with its caller. ``receive`` must then return.
+        """Put the current message aside, an ask with its caller.
 
         A restart puts stashed messages back before the rest of the mailbox.
 

@@ -79,7 +79,7 @@ class LateAnswers:
         self.forget(request)
         if self.stash:
             self.stash = [item for item in self.stash if item is not request]
-        # The message in hand is still used. Any other is freed now: the caller may hold the request for long.
+        # Free the message unless it is being handled: a Reply that is kept holds the request.
         if self._owner.current is not request:
             request.message = None
 

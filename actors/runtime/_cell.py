@@ -135,7 +135,7 @@ class Cell(Waits[Incarnation]):
                     await life.leave_children()
                     self.system.enforcer.withdraw(life)
                 self._report(reason)
-                # The parent decides before the incarnation is closed: it asks whether that had come up.
+                # The parent decides before the incarnation is closed, which resets the state that it looks at.
                 delay = self._delay(reason)
                 if delay is None:
                     return

@@ -107,7 +107,7 @@ class Control(Body, Generic[LifeT]):
             life.wake()
 
     def enforce_stop_at(self) -> None:
-        """Have the running code cancelled at ``stop_at``, and forced after the grace period."""
+        """Set the deadline of the running code to ``stop_at``, and have it forced after the grace period."""
         life = self.life
         if life is not None:
             if life.scope is not None:

@@ -275,7 +275,7 @@ class Mailbox:
 
     def refuse(self, state: str, reason: ExitReason | None = None) -> None:
         """Accept nothing more. Waiting senders get ActorTerminated; items in the mailbox stay."""
-        self._refusal = (state, reason)  # before any sender runs
+        self._refusal = (state, reason)  # refusal() reads it
         if self._senders:
             for task in self._senders:
                 trio.lowlevel.reschedule(task, outcome.Error(self.refusal()))

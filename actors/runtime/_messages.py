@@ -163,7 +163,7 @@ class MessageLoop(Nurseries):
             if turn % BATCH == 0:
                 await trio.lowlevel.checkpoint()
             self._attention = False
-            # A kill and a failure of a task have cancelled the scope already, unless it was not open yet.
+            # A failure of its children cancels nothing at once: the current message was finished first.
             if (self.cell.killed or self.cell.failures) and self.scope is not None:
                 self.scope.cancel()
                 await trio.lowlevel.checkpoint()

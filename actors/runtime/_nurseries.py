@@ -79,7 +79,6 @@ class Nurseries:
 
     def open_child_nursery(self) -> trio.Nursery:
         """Return the nursery for its children, opened with the first call. Raises ActorTerminated if it takes none."""
-        # open_around() cannot be undone, so whether a child may be started is checked first.
         if self.child_nursery is None:
             task = self.cell.task
             if task is None or not self.takes_children:

@@ -50,7 +50,7 @@ class ActorStatistics:
     """Its mailbox."""
 
 
-class Parental(Protocol):
+class HasChildren(Protocol):
     """An incarnation, as far as a ref looks into it."""
 
     @property
@@ -101,7 +101,7 @@ class Target(Protocol):
         ...
 
     @property
-    def life(self) -> Parental | None:
+    def life(self) -> HasChildren | None:
         """Its incarnation, while there is one."""
         ...
 

@@ -163,7 +163,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
             raise RuntimeError(f"{self.path} waits until {starting.path} has started, which waits for {self.path}")
 
     def _started_in(self, task: trio.lowlevel.Task) -> Waits[Any] | None:
-        """Return the child with the task ``task``, if this actor's own task waits for its start."""
+        """Return the child that runs in ``task``, if this actor's own task waits for its start."""
         life = self.life
         child = None if life is None or life.children is None else life.children.find(task.name)
         if not isinstance(child, Waits) or child.task is not task or self.task is None:
