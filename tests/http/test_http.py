@@ -118,6 +118,12 @@ async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -
     assert (again.status, again.body) == (304, b"")
 
 
+@pytest.mark.parametrize("path", ["/README.md", "/package.json", "/greenroom.js/README.md"])
+async def test_other_files_of_the_library_are_404(site: Site, path: str) -> None:
+    """Of the folder of ``greenroom.js`` only that file is served."""
+    assert (await site.get(path)).status == 404
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/../http.py", "/%2e%2e/http.py", "/..%2fhttp.py", "//etc/passwd"])
 async def test_other_paths_are_404(site: Site, path: str) -> None:
     """A path outside the pages is 404, in every spelling of ``..``."""

@@ -12,7 +12,7 @@ import trio.testing
 from protocol.wire import client, greeted_in_memory, memory_client, settled
 from suites.stage import house
 
-from actors.spi import CommandReply
+from actors.spi import CommandReply, SessionEnding
 from transport.server._connection import Connection
 from transport.server._delivery import Delivery
 from transport.server._liveness import Liveness
@@ -93,7 +93,7 @@ async def test_ended_connection_ignores_calls(
             delivery.schedule,
             delivery.flush,
             lambda: delivery.on_failed(ValueError()),
-            lambda: delivery.on_ended("crashed"),
+            lambda: delivery.on_ended(SessionEnding.CRASHED),
             ended.on_drained,
             ended.on_stuck,
             lambda: ended._liveness.on_failed(ValueError()),  # noqa: SLF001 - the heartbeat may still hold it

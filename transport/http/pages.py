@@ -34,9 +34,10 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     title: str = "",
     suggestions: Sequence[str] = (),
 ) -> Starlette:
-    """Return the ASGI application: the page at ``/``, its files, ``/config``, ``/token`` and ``/health``.
+    """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
-    An exception of ``health``, ``issue_token`` or ``read_token`` becomes a response 500 with a reference to the log.
+    The library is ``/greenroom.js``; the routes are ``/config``, ``/token`` and ``/health``. An exception of ``health``,
+    ``issue_token`` or ``read_token`` becomes a response 500 with a reference to the log.
 
     Args:
         ws_url: The address of the WebSocket endpoint.
@@ -58,10 +59,17 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     async def token(request: Request) -> Response:
         return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=NEVER_STORED)
 
+    library_files = StaticFiles(directory=WEB)
+
+    async def library(request: Request) -> Response:
+        # Only this file of the folder: its page for developers and its package.json are not for visitors.
+        return await library_files.get_response("greenroom.js", request.scope)
+
     routes = [
         Route("/config", config),
         Route("/token", token),
         Route("/health", health_route(health)),
-        Mount("/", StaticFiles(directory=PAGE, packages=[("transport", "web")], html=True)),
+        Route("/greenroom.js", library),
+        Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders, ws_url=ws_url)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors import GreenroomError, Trimmed
+from actors.spi import SessionEnding
 from transport.protocol import close_codes, server_frames
 from transport.protocol.limits import MAX_BATCH_EVENTS
 from transport.server._signal_queue import SignalQueue
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from transport.server._wire import Wire
 
 _ENDINGS = {
-    "shutdown": (close_codes.GOING_AWAY, "the server is going away"),
-    "crashed": (close_codes.INTERNAL_ERROR, "the session failed; come back"),
-    "closed": (close_codes.SESSION_CLOSED, "the session was closed for good"),
+    SessionEnding.SHUTDOWN: (close_codes.GOING_AWAY, "the server is going away"),
+    SessionEnding.CRASHED: (close_codes.INTERNAL_ERROR, "the session failed; come back"),
+    SessionEnding.CLOSED: (close_codes.SESSION_CLOSED, "the session was closed for good"),
 }
 
 
@@ -91,7 +92,7 @@ class Delivery:
         self._context.connections.signals_dropped += dropped
         self._context.flusher.schedule(self)
 
-    def on_ended(self, reason: str) -> None:
+    def on_ended(self, reason: SessionEnding) -> None:
         """Close the connection, since its session has ended."""
         self._life.close(*_ENDINGS[reason])
 
