@@ -1,4 +1,4 @@
-"""An application's own auth function: its failures end its own connection, with a code, and no other."""
+"""The auth function of an application: a failure closes the connection that it was called for, and no other."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 class Unshowable(Exception):
+    """An exception without a text: ``str`` and ``repr`` raise."""
+
     def __str__(self) -> str:
         raise AttributeError(self)
 
@@ -31,10 +33,14 @@ class Unshowable(Exception):
 
 
 class Untold(NotAuthenticated):
+    """A refusal without a text."""
+
     __str__ = Unshowable.__str__
 
 
 async def raise_in_a_nursery(error: BaseException, depth: int = 1) -> None:
+    """Raise ``error`` in ``depth`` nested nurseries."""
+
     async def fail() -> None:
         if depth > 1:
             await raise_in_a_nursery(error, depth - 1)
@@ -46,6 +52,7 @@ async def raise_in_a_nursery(error: BaseException, depth: int = 1) -> None:
 
 
 async def leak_a_cancelled(scope: trio.CancelScope) -> None:
+    """Raise a ``Cancelled`` of a scope that is closed already."""
     kept: list[BaseException] = []
     with scope:
         scope.cancel()
@@ -57,6 +64,7 @@ async def leak_a_cancelled(scope: trio.CancelScope) -> None:
 
 
 async def fail_beside() -> User:
+    """Wait, while a task in the nursery around this one fails."""
     nursery = trio.lowlevel.current_task().parent_nursery
     assert nursery is not None
     nursery.start_soon(raise_in_a_nursery, ValueError("beside"))
@@ -65,15 +73,17 @@ async def fail_beside() -> User:
 
 
 async def raising(error: BaseException) -> None:
+    """Raise ``error``."""
     raise error
 
 
 async def giving(answer: object) -> object:
+    """Return ``answer``."""
     return answer
 
 
 def changed(**values: object) -> User:
-    """A user whose values were not checked where it was made."""
+    """Return a user with values that were not checked."""
     user = User("x")
     for name, value in values.items():
         object.__setattr__(user, name, value)
@@ -106,13 +116,14 @@ DOES: dict[str, tuple[Callable[[], Awaitable[Any]], int]] = {
 
 
 async def does(credentials: Credentials) -> User:
+    """Do what the token names. Without a token, return a user."""
     answer: User = User("alice") if credentials.token is None else await DOES[credentials.token][0]()
     return answer
 
 
 @asynccontextmanager
 async def unharmed(server: Server) -> AsyncIterator[None]:
-    """A neighbour that is served through the whole block, by an endpoint that is never restarted."""
+    """Check that another client is served during the block, and that the endpoint is not restarted."""
     ref = server.system.find("/greenroom/endpoint")
     assert ref is not None
     async with greeted(server, "neighbour") as neighbour:
@@ -122,6 +133,7 @@ async def unharmed(server: Server) -> AsyncIterator[None]:
 
 
 async def end_with(one: Client, token: str) -> int:
+    """Say hello with ``token`` and return the close code. The goodbye must have the same code."""
     await one.send("hello", session="s1", token=token)
     ended = await one.ended()
     assert ended.goodbye is not None
@@ -130,8 +142,8 @@ async def end_with(one: Client, token: str) -> int:
 
 
 async def test_auth_failure_ends_only_its_own_connection(caplog: pytest.LogCaptureFixture) -> None:
-    """An auth function that raises or returns anything wrong closes its own connection, with a code, and no other."""
-    caplog.set_level(logging.CRITICAL)  # what is logged of it is shown below
+    """If the auth function fails or returns a wrong value, its own connection gets its code, and no other ends."""
+    caplog.set_level(logging.CRITICAL)  # another test reads the log
     async with greenroom(auth=does).running(port=0) as server, unharmed(server):
         for name, (_, code) in DOES.items():
             async with client(server) as one:
@@ -141,7 +153,7 @@ async def test_auth_failure_ends_only_its_own_connection(caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("shield", [False, True])
 async def test_hanging_auth_is_ended(autojump_clock: MockClock, shield: bool) -> None:
-    """An auth function is cancelled after ``auth_seconds``. If it shields itself, force ends it a second later."""
+    """After ``auth_seconds`` an auth function is cancelled, or a second later ended by force; the client gets 4006."""
 
     async def hang(credentials: Credentials) -> User:
         with trio.CancelScope(shield=shield):
@@ -158,7 +170,7 @@ async def test_hanging_auth_is_ended(autojump_clock: MockClock, shield: bool) ->
 
 
 async def test_answer_after_cancellation_is_late(autojump_clock: MockClock) -> None:
-    """An auth function that answers its cancellation with a user or an exception is late all the same."""
+    """A user or a refusal that comes after the time limit does not count: the client gets 4006."""
 
     async def stubborn(credentials: Credentials) -> User:
         try:
@@ -174,8 +186,8 @@ async def test_answer_after_cancellation_is_late(autojump_clock: MockClock) -> N
                 assert await end_with(one, token) == 4006
 
 
-async def test_auth_fault_is_logged_only(caplog: pytest.LogCaptureFixture) -> None:
-    """A fault of the auth function is in the server's log; the client gets only a reference to it."""
+async def test_auth_failure_is_only_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The exception of an auth function is in the server's log; the client gets only a reference to it."""
 
     async def broken(_: Credentials) -> User:
         raise SystemExit("a secret of the server")
@@ -192,7 +204,7 @@ async def test_auth_fault_is_logged_only(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_cancellation_passes_auth(autojump_clock: MockClock) -> None:
-    """A real cancellation, at the end of the server, is not taken for a fault of the auth function."""
+    """A connection that is cancelled while its auth function waits ends: it takes no cancellation for a failure."""
 
     async def hang(_: Credentials) -> User:
         await trio.sleep_forever()

@@ -1,4 +1,4 @@
-"""The rules of a connection, without a socket and without WebSocket: a test plays the wire."""
+"""The rules of a connection on a memory wire: without a socket and without a WebSocket library."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_blocked_wire_gets_no_events() -> None:
 
 
 async def test_stuck_wire_ends_with_4001() -> None:
-    """A client that takes nothing for too long is closed with 4001, after a goodbye that says when to come back."""
+    """A connection whose wire is stuck ends with 4001, after a goodbye with the time to come back."""
     async with greenroom().running(port=0) as server, welcomed(server) as wire:
         wire.blocked = True
         assert wire.owner is not None
@@ -55,7 +55,7 @@ async def test_stuck_wire_ends_with_4001() -> None:
 
 
 async def test_signals_of_blocked_wire_are_bounded() -> None:
-    """A blocked wire keeps the newest signals only, and the dropped ones are counted."""
+    """At most ``MAX_SIGNALS`` signals are kept for a blocked wire, and the dropped ones are counted."""
     async with greenroom().running(port=0) as server, welcomed(server) as wire, welcomed(server) as other:
         wire.blocked = True
         for number in range(MAX_SIGNALS + 5):
@@ -76,7 +76,7 @@ async def test_signals_of_blocked_wire_are_bounded() -> None:
     ],
 )
 async def test_wrong_message_ends_with_its_code(message: str | bytes, code: int) -> None:
-    """Each wrong message closes with its own code, after a goodbye with the same code."""
+    """Each kind of wrong message ends the connection with a code of its own, after a goodbye with the same code."""
     async with greenroom(max_frame_bytes=1024).running(port=0) as server, welcomed(server) as wire:
         await wire.message(message)
         assert wire.closed is not None
@@ -84,7 +84,7 @@ async def test_wrong_message_ends_with_its_code(message: str | bytes, code: int)
 
 
 async def test_close_by_wire_has_no_second_goodbye() -> None:
-    """After a close by the wire itself (1009) the connection only lingers: it writes no goodbye and no close."""
+    """If the wire itself closes (1009), the connection waits for the client's end, and writes no goodbye or close."""
     async with greenroom().running(port=0) as server, welcomed(server) as wire:
         assert wire.owner is not None
         assert wire.owner.on_too_big(1009, "a message may have 1024 bytes")
@@ -95,7 +95,7 @@ async def test_close_by_wire_has_no_second_goodbye() -> None:
 
 
 async def test_close_by_wire_yields_to_earlier_close() -> None:
-    """A connection that is ending already keeps its own code: the wire is told to say no goodbye."""
+    """A connection that is closing already keeps its code, and forbids the wire to write a goodbye of its own."""
     async with greenroom().running(port=0) as server, welcomed(server) as wire:
         owner = wire.owner
         assert owner is not None
@@ -107,7 +107,7 @@ async def test_close_by_wire_yields_to_earlier_close() -> None:
 
 
 async def test_flood_ends_with_4505() -> None:
-    """Requests over the rate are refused one by one; a client that goes on all the same is closed with 4505."""
+    """Requests over the rate are refused one by one; a client that sends a hundred of them is closed with 4505."""
     async with greenroom(commands_burst=1, commands_per_second=0.001).running(port=0) as server:
         async with welcomed(server) as wire:
             for number in range(101):
@@ -149,7 +149,7 @@ async def test_missing_hello_ends_with_4503(autojump_clock: MockClock) -> None:
 
 
 async def test_silent_client_ends_with_4002(autojump_clock: MockClock) -> None:
-    """A client that answers no ping is closed with 4002 after ``ping_seconds`` and ``pong_seconds``."""
+    """A silent client is pinged after ``ping_seconds`` and closed with 4002 after ``pong_seconds`` more."""
     async with greenroom(ping_seconds=10, pong_seconds=5).running(port=0) as server, welcomed(server) as wire:
         await trio.sleep(14.9)
         assert (len(wire.of_type("ping")), wire.closed) == (1, None)
@@ -159,8 +159,8 @@ async def test_silent_client_ends_with_4002(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("blocked", [False, True])
-async def test_gone_client_is_let_go(*, blocked: bool) -> None:
-    """A client that is gone gets no goodbye. Its wire is aborted and holds the connection no longer."""
+async def test_connection_of_a_client_that_left_is_freed(*, blocked: bool) -> None:
+    """If the client has left, no goodbye is written, the wire is aborted, and it holds the connection no longer."""
     async with greenroom().running(port=0) as server:
         async with welcomed(server) as wire:
             wire.blocked = blocked

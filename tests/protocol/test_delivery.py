@@ -1,4 +1,4 @@
-"""Delivery of events, signals and history: in which portions they leave, and how slow clients are served."""
+"""Delivery of events, signals and history: the size of messages, and how slow clients are served."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ if TYPE_CHECKING:
     from transport import Server
 
 KIB = 1024
-OF_A_RUN = {"seq", "ts", "type", "run_id", "data"}
-OF_A_CHILD = OF_A_RUN | {"parent_run_id"}
 
 
 def sizes(messages: list[str]) -> list[tuple[int, int]]:
-    """Events and bytes of each message."""
+    """Return the number of events and of bytes in each message."""
     return [(len(json.loads(message)["events"]), len(message.encode())) for message in messages]
 
 
 async def replayed(server: Server, latest: int, **hello: Any) -> list[str]:
-    """The messages that a new client gets until it has everything."""
+    """Return the messages that a new client gets until it has all events up to ``latest``."""
     async with greeted(server, **hello) as one:
         messages = []
         while not one.events() or one.events()[-1]["seq"] < latest:
@@ -40,7 +38,7 @@ async def replayed(server: Server, latest: int, **hello: Any) -> list[str]:
 
 
 async def test_seq_is_contiguous_from_1() -> None:
-    """The seq of events counts from 1 without a gap; ``ts`` and absent fields are as the protocol says."""
+    """The events of a session, of all its runs and messages, are numbered from 1 without a gap."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "parent", "hi")
         await one.completed(run_id)
@@ -58,7 +56,7 @@ async def test_seq_is_contiguous_from_1() -> None:
 
 
 async def test_events_message_has_at_most_256_events(tmp_path: Path) -> None:
-    """An ``events`` message has at most 256 events."""
+    """An ``events`` message of a replay, from memory or from the log, has at most 256 events."""
     for ring in (1024, 16):
         app = greenroom(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
         async with app.running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
@@ -68,7 +66,7 @@ async def test_events_message_has_at_most_256_events(tmp_path: Path) -> None:
 
 
 async def test_events_message_has_at_most_64_kib(tmp_path: Path) -> None:
-    """An ``events`` message has at most 64 KiB, unless one event alone is larger."""
+    """An ``events`` message of a replay has at most 64 KiB, unless it is one larger event, and uses that room."""
     for ring in (1024, 16):
         app = greenroom(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
         async with app.running(port=0) as server, greeted(server) as one:
@@ -84,7 +82,7 @@ async def test_events_message_has_at_most_64_kib(tmp_path: Path) -> None:
 
 
 async def test_replay_joins_live_events() -> None:
-    """A client that resumes while an agent emits gets every event once and in order."""
+    """A client that connects while an agent emits gets every event once and in order, wherever it begins."""
     async with greenroom(ring_events=64).running(port=0) as server, greeted(server) as starter:
         run_id = await starter.start("1", "emit", {"count": 5_000, "size": 100})
         seen: list[list[int]] = []
@@ -107,7 +105,7 @@ async def test_replay_joins_live_events() -> None:
 
 
 async def test_replay_equals_live(tmp_path: Path) -> None:
-    """An event has the same bytes when it is sent live and when it is replayed."""
+    """An event that is replayed after a restart equals the live event, whatever characters it has."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     text = '\0 \u2028 \U0001f600 é " \\ </script>'
     async with greenroom(log).running(port=0) as server, greeted(server) as one:
@@ -121,7 +119,7 @@ async def test_replay_equals_live(tmp_path: Path) -> None:
 async def test_typing_ends_after_5_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The typing of a user ends 5 seconds after it was last sent, or when its connection ends."""
+    """The typing of a user ends 5 seconds after it was last sent, when it is switched off, or with its connection."""
     async with greenroom().running(port=0) as server, greeted_in_memory(server) as watcher:
         async with greeted_in_memory(server) as typist:
             who = typist.welcome["connection"]
@@ -170,6 +168,7 @@ async def test_agent_typing_ends_with_its_run() -> None:
 
 
 async def history(one: Client, id_: str, after: int, limit: int) -> tuple[list[int], bool]:
+    """Ask for history. Return the seqs in the answer, and whether there are more."""
     await one.send("history", id=id_, after=after, limit=limit)
     answer = await one.receive("history")
     assert set(answer) == {"type", "id", "events", "more"}
@@ -178,7 +177,7 @@ async def history(one: Client, id_: str, after: int, limit: int) -> tuple[list[i
 
 
 async def test_history_is_above_after() -> None:
-    """History has the events above ``after``, and says whether there are more."""
+    """A history has at most ``limit`` kept events above ``after``, and says whether there are more."""
     async with greenroom(retain_events=6).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
         assert await history(one, "h", 0, 10) == ([], False)
         await one.say(*"abcdefgh")
@@ -242,7 +241,7 @@ async def test_position_behind_the_log_ends_with_4001(
 async def test_stalled_client_ends_with_4001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A client that takes nothing for ``slow_seconds`` is closed with 4001."""
+    """A client that takes nothing for ``slow_seconds`` is closed with 4001, with a time to come back."""
     async with greenroom().running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(9.9)
@@ -252,8 +251,8 @@ async def test_stalled_client_ends_with_4001(
         assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (4001, True)
 
 
-async def test_stalled_client_is_let_go(autojump_clock: trio.testing.MockClock) -> None:
-    """A client that never reads again is let go, although it reads no goodbye."""
+async def test_stalled_client_is_freed(autojump_clock: trio.testing.MockClock) -> None:
+    """The connection of a client that never reads again is freed, although the client reads no goodbye."""
     async with greenroom().running(port=0) as server, greeted_in_memory(server) as other, stalled(server):
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(12.1)
@@ -267,7 +266,7 @@ async def test_stalled_client_is_let_go(autojump_clock: trio.testing.MockClock) 
 async def test_advancing_acks_are_progress(
     acks: tuple[int, ...], stays: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """An ack that advances keeps a slow client; a repeated one, or one beyond its position, does not."""
+    """Acks that advance keep a slow client connected; repeated ones, or ones above its position, do not."""
     async with greenroom().running(port=0) as server, greeted_in_memory(server) as other:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         async with stalled(server) as slow:
@@ -279,7 +278,7 @@ async def test_advancing_acks_are_progress(
 
 
 async def test_stalled_socket_harms_no_other() -> None:
-    """A stalled socket holds up no other client, and its resume misses no event."""
+    """A stalled socket holds up no other client, and its client misses no event when it resumes."""
     app = greenroom(slow_seconds=0.3)
     async with app.running(port=0) as server, greeted(server) as other:
         async with stalled_socket(server) as slow:
@@ -296,7 +295,7 @@ async def test_stalled_socket_harms_no_other() -> None:
 
 @asynccontextmanager
 async def stalled_socket(server: Server) -> AsyncIterator[Client]:
-    """A client, welcomed, on a real socket that takes next to nothing unless it is read from."""
+    """Return a welcomed client on a real socket that takes very little unless the test reads from it."""
     host, port = server.url.removeprefix("ws://").rstrip("/").split(":")
     with trio.socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -309,7 +308,7 @@ async def stalled_socket(server: Server) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def stalled(server: Server) -> AsyncIterator[Client]:
-    """A client, welcomed, that reads no further than it is asked to; nothing on the way buffers."""
+    """Return a welcomed client that reads only when the test asks. No buffer is on the way."""
     ours, theirs = trio.testing.lockstep_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.endpoint.serve, theirs)

@@ -29,13 +29,14 @@ CROWD, BATCH = 250, 100
 
 
 async def lasts(run: Run, seconds: float) -> str:
+    """Run for ``seconds``, then make an output."""
     await trio.sleep(seconds)
     await run.output("and done")
     return "finished"
 
 
 async def family(run: Run) -> None:
-    """Has a tool, a child with a tool and a question open, for ever."""
+    """Hold a tool call, a sub-run with a tool call, and a question open for ever."""
 
     async def child() -> None:
         async with run.subrun("child") as below:
@@ -49,14 +50,14 @@ async def family(run: Run) -> None:
 
 
 async def deaf(run: Run) -> None:
-    """Never ends by itself, whatever happens around it."""
+    """Ignore every cancellation."""
     while True:
         with trio.CancelScope(shield=True):
             await trio.sleep_forever()
 
 
 async def kept_of(log: KeptLog) -> list[Any]:
-    """What the log has of Ann's session when its server has gone: nothing in it is open."""
+    """Check the log of a server that has ended, and return the events of Ann's session."""
     assert (await verify_log(log)).faults == ()
     events = [orjson.loads(line) for line in await log.read(StreamKey("ann", "s1"), 0, 1_000, 10**6)]
     in_order(events)
@@ -64,12 +65,13 @@ async def kept_of(log: KeptLog) -> list[Any]:
 
 
 async def reads_nothing(server: Server, task_status: trio.TaskStatus[None]) -> None:
+    """Connect a client that reads nothing."""
     async with stalled(server, token="bob"):
         task_status.started()
         await trio.sleep_forever()
 
 
-# Telling everyone
+# Goodbyes
 
 
 async def test_goodbyes_leave_in_batches(autojump_clock: trio.testing.MockClock) -> None:
@@ -100,7 +102,7 @@ async def test_goodbyes_leave_in_batches(autojump_clock: trio.testing.MockClock)
 async def test_last_events_leave_before_the_goodbye(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Events that are committed before the end reach each client before its goodbye."""
+    """Events that were committed before the drain reach a client before its goodbye."""
     async with house().running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await (await server.sessions.get("ann", "s1")).emit("last words")
         async with trio.open_nursery() as nursery:
@@ -109,11 +111,11 @@ async def test_last_events_leave_before_the_goodbye(
         assert [frame["type"] for frame in one.frames[-2:]] == ["events", "goodbye"]
 
 
-# Nothing begins any more
+# Refusals
 
 
-async def test_drain_lets_no_one_in(autojump_clock: trio.testing.MockClock) -> None:
-    """While the server drains, it refuses connections, sessions and runs."""
+async def test_drain_refuses_everything_new(autojump_clock: trio.testing.MockClock) -> None:
+    """While the server drains, it refuses connections, sessions and runs, and the open run goes on."""
     app = house(lasts)
     async with app.running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
@@ -137,7 +139,7 @@ async def test_drain_lets_no_one_in(autojump_clock: trio.testing.MockClock) -> N
 async def test_drain_refuses_queued_starts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A start that waits for its turn when the server drains is refused and never begins."""
+    """A start that waits for its turn when the server drains is refused as ``overloaded`` and makes no event."""
     log = KeptLog()
     async with house(lasts, log=log, runs_per_user=1).running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
@@ -161,7 +163,7 @@ async def test_drain_refuses_queued_starts(
 async def test_unanswered_start_runs_once_on_the_next_server(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A start that a drain left without a reply is sent again to the next server, and runs once."""
+    """A start that a drain left without a reply can be sent again to the next server, and runs once."""
     log = KeptLog()
     app = house(lasts, log=log, runs_per_user=1)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
@@ -186,9 +188,9 @@ async def test_unanswered_start_runs_once_on_the_next_server(
 async def test_runs_finish_until_the_deadline(
     seconds: float, status: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Runs finish until the deadline and are then cancelled.
+    """A run that needs less than ``drain_seconds`` finishes, and one that needs more is cancelled.
 
-    It counts from the start of the drain, also if goodbyes take long.
+    The time counts from the start of the drain, even if a client does not take its goodbye.
     """
     log = KeptLog()
     async with trio.open_nursery() as nursery:
@@ -203,7 +205,7 @@ async def test_runs_finish_until_the_deadline(
 async def test_deadline_closes_innermost_first(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Tools, sub-runs and runs that are open at the deadline are closed from the innermost outwards."""
+    """At the deadline, open tool calls, sub-runs and runs are closed as cancelled, the innermost first."""
     log = KeptLog()
     async with house(family, log=log, drain_seconds=3).running(port=0) as server:
         await (await server.sessions.get("ann", "s1")).start("family")
@@ -217,7 +219,7 @@ async def test_deadline_closes_innermost_first(
 async def test_deaf_run_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A run that ignores its cancellation is closed as cancelled all the same."""
+    """A run that ignores its cancellation is closed as cancelled in the log all the same."""
     log = KeptLog()
     async with house(deaf, lasts, log=log, drain_seconds=3).running(port=0) as server:
         await (await server.sessions.get("ann", "s1")).start("deaf")
@@ -227,7 +229,7 @@ async def test_deaf_run_is_closed(
 
 
 async def test_slow_log_keeps_all_events(autojump_clock: trio.testing.MockClock) -> None:
-    """Every event that was emitted is in the log after a drain, even if the log is slow."""
+    """Every emitted event is in the log after a drain, even if the log takes longer than ``drain_seconds``."""
     log = KeptLog()
     async with trio.open_nursery() as nursery:
         async with house(lasts, log=log, drain_seconds=3).running(port=0) as server:
@@ -250,9 +252,9 @@ async def test_slow_log_keeps_all_events(autojump_clock: trio.testing.MockClock)
 
 
 async def test_sigterm_lets_runs_finish(tmp_path: Path) -> None:
-    """A process that gets SIGTERM lets its run finish and exits with 0.
+    """A process that gets SIGTERM sends goodbyes, lets its run finish and exits with 0.
 
-    Its client finds the end of the run at the next process.
+    The client that resumes at the next process gets the end of the run.
     """
     process = ServerProcess(tmp_path, "serve", "player:app", apps=player.HERE)
     pipe = tmp_path / "pipe"
@@ -280,7 +282,7 @@ async def test_sigterm_lets_runs_finish(tmp_path: Path) -> None:
 
 
 async def test_drain_closes_the_port() -> None:
-    """A client that connects during a drain is refused by the system, while a run still goes on."""
+    """A client that connects while a run of a draining server goes on is refused by the operating system."""
     done = trio.Event()
 
     async def waits(run: Run) -> None:

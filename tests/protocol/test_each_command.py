@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 
 async def waits(run: Run) -> None:
+    """Run for 20 seconds."""
     await trio.sleep(20)
 
 
 async def asks(run: Run, timeout: float | None) -> Any:  # noqa: ASYNC109 - the question's
+    """Ask; if there is no answer in time, ask again without a limit."""
     try:
         return await run.ask_user("Which one?", schema={"type": "string"}, timeout=timeout)
     except TimeoutError:
@@ -30,14 +32,14 @@ async def asks(run: Run, timeout: float | None) -> Any:  # noqa: ASYNC109 - the 
 
 
 async def question(one: Client) -> dict[str, Any]:
-    """The newest question, once there is one: its ids."""
+    """Wait for a question. Return the ids of the newest one."""
     while not (asked := of_type(one.events(), "input_requested")):
         await one.receive("events")
     return {name: asked[-1][name] for name in ("run_id", "call_id")}
 
 
 def error(reply: dict[str, Any]) -> str | None:
-    """The code that a command was refused with, None where it was done."""
+    """Return the code of a refusal, or None if the command was done."""
     assert reply["ok"] is ("error" not in reply)
     return None if reply["ok"] else str(reply["error"]["code"])
 
@@ -108,8 +110,8 @@ async def test_cancel_ends_the_named_run(by: str, autojump_clock: trio.testing.M
 
 
 @pytest.mark.parametrize("when", ["running", "waiting"])
-async def test_cancelled_queued_start_makes_no_event(when: str, autojump_clock: trio.testing.MockClock) -> None:
-    """A start that is cancelled before its turn gets a reply with ``cancelled``, and makes no event."""
+async def test_cancel_of_a_running_or_queued_start(when: str, autojump_clock: trio.testing.MockClock) -> None:
+    """A queued start that is cancelled makes no event; a running one that is cancelled gives its place to the next."""
     async with (
         house(waits, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -163,7 +165,7 @@ async def test_runs_of_a_user_are_limited(
 async def test_late_run_ends_as_timeout(
     own: float | None, seconds: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A run that takes longer than its limit ends with the status ``timeout``."""
+    """A run ends as ``timeout`` at its limit: the agent's own, shorter or longer, or else ``run_seconds``."""
     app = house(run_seconds=9)
     app.agent(name="waits", timeout=own)(waits)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
@@ -186,7 +188,7 @@ async def test_run_just_in_time_is_ok(autojump_clock: trio.testing.MockClock) ->
 
 @pytest.mark.parametrize("value", ["red", "", 0, False, None, [], {"a": [1]}], ids=repr)
 async def test_answer_reaches_agent_and_tabs(value: object, autojump_clock: trio.testing.MockClock) -> None:
-    """An answer reaches the agent, and every tab sees it with the connection that gave it."""
+    """An answer reaches the agent, and an event tells every tab which connection answered."""
     async with (
         house(asks).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -204,7 +206,7 @@ async def test_answer_reaches_agent_and_tabs(value: object, autojump_clock: trio
 
 
 async def test_first_answer_counts(autojump_clock: trio.testing.MockClock) -> None:
-    """The first answer to a question counts; others are refused."""
+    """The first answer counts. Later answers, and answers to a wrong run or call or without a value, are refused."""
     async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
         ids = await question(one)
@@ -220,7 +222,7 @@ async def test_first_answer_counts(autojump_clock: trio.testing.MockClock) -> No
 
 
 async def test_unanswered_question_is_withdrawn(autojump_clock: trio.testing.MockClock) -> None:
-    """A question without an answer in time is withdrawn."""
+    """A question without an answer in time no longer takes one, and the agent can ask another."""
     async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
         late = await question(one)
@@ -235,7 +237,7 @@ async def test_unanswered_question_is_withdrawn(autojump_clock: trio.testing.Moc
 async def test_question_outlives_its_tab(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A question stays open when its tab leaves, and can be answered from another."""
+    """A question stays open after its tab has left, and a later tab can answer it."""
     async with house(asks, run_seconds=10_000).running(port=0) as server:
         async with greeted_in_memory(server, token="ann") as one:
             run_id = await one.start("1", "asks")

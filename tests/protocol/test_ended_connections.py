@@ -1,4 +1,4 @@
-"""A connection that has ended, or fails, harms no other, and is freed."""
+"""A connection that has ended or failed: it harms no other, and its memory is freed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 async def patient(run: Run, seconds: float) -> str:
+    """Make three outputs and signals, ``seconds`` apart."""
     for _ in range(3):
         await run.output("…")
         run.signal("progress")
@@ -33,6 +34,8 @@ async def patient(run: Run, seconds: float) -> str:
 
 
 def restarts(server: Server) -> set[int]:
+    """Return all numbers of restarts in the actor tree."""
+
     def walk(node: Any) -> set[int]:
         return {node.restarts}.union(*map(walk, node.children))
 
@@ -41,7 +44,7 @@ def restarts(server: Server) -> set[int]:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
-    """All connections that the server has made, in order."""
+    """Return the list of all connections that the server makes, in order."""
     connections: list[Connection] = []
     made_as = Connection.__init__
 
@@ -56,7 +59,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
 async def test_reply_to_an_ended_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A reply to a tab that has left has no effect: the run goes on for the other tabs, and nothing is restarted."""
+    """A reply to a tab that has left has no effect: the sessions go on, and nothing is restarted."""
     async with house(patient, runs_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server, token="alice") as first, greeted_in_memory(server, token="bob") as other:
             await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 2})
@@ -77,7 +80,7 @@ async def test_reply_to_an_ended_connection(
 async def test_ended_connection_ignores_calls(
     autojump_clock: trio.testing.MockClock, made: list[Connection], left: str
 ) -> None:
-    """A call of an ended connection has no effect, whichever method it is."""
+    """A call of an ended connection, of any method that others may still call, has no effect."""
     async with house(patient).running(port=0) as server:
         async with greeted_in_memory(server, token="alice"):
             if left == "sent away":
@@ -127,7 +130,7 @@ async def test_failing_connection_ends_alone(
     method: str,
     error: BaseException,
 ) -> None:
-    """A connection whose code raises is closed with 4006, and the others go on."""
+    """If code of a connection raises, only that connection is closed, with 4006."""
     inner: Any = getattr(PARTS[method], method)
 
     def fail(self: Any, *args: Any) -> Any:
@@ -143,7 +146,7 @@ async def test_failing_connection_ends_alone(
             await good.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 3})
             await bad.send("hello", session="s1", token="mallory")
             await bad.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 3})
-            if method != "reply":  # which a session hands over to whoever it is, and forgets
+            if method != "reply":  # the session contains a failure of this method; the real one never raises
                 assert (await bad.ended()).code == 4006
             while (await good.receive("events"))["events"][-1]["type"] != "agent_completed":
                 pass
@@ -193,6 +196,7 @@ async def test_queued_start_keeps_no_connection(made: list[Connection]) -> None:
 
 
 async def come_and_leave(server: Server, made: list[Connection], left: str) -> None:
+    """Connect a client and end its connection in the way that ``left`` names."""
     async with client(server) if left == "over a socket" else memory_client(server) as one:
         if left == "before its hello":
             return

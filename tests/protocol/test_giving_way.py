@@ -1,4 +1,4 @@
-"""A user at the limit: connections whose network is gone give way to the ones that come back, over the wire."""
+"""A user at the limit of connections: silent connections give way to new ones."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 async def answer_pings(one: Client) -> None:
+    """Answer every ping, for ever."""
     while True:
         await one.receive("ping")
         await one.send("pong")
@@ -24,7 +25,7 @@ async def answer_pings(one: Client) -> None:
 
 @pytest.mark.parametrize("seconds", [2.0, 5.0])
 async def test_silent_connection_gives_way(autojump_clock: MockClock, seconds: float) -> None:
-    """A silent connection is pinged at once and closed with 4002 after its time; the new one is welcomed."""
+    """A silent connection is pinged, and closed with 4002 after ``give_way_seconds`` to make room for a new one."""
     app = greenroom(max_connections_per_user=2, give_way_seconds=seconds)
     async with app.running(port=0) as server:
         async with (
@@ -45,7 +46,7 @@ async def test_silent_connection_gives_way(autojump_clock: MockClock, seconds: f
 
 
 async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
-    """A connection that sends any frame in time does not give way."""
+    """At the limit a connection that sends any frame keeps its place, and the new one gets 4504."""
     async with greenroom(max_connections_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server) as old, memory_client(server) as new:
             began = trio.current_time()
@@ -58,7 +59,7 @@ async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
 
 
 async def test_tabs_that_change_network_all_come_back() -> None:
-    """Over real sockets, twenty half-open connections of a user make room for twenty clients that come at once."""
+    """Twenty silent connections of a user give way to twenty clients that connect over real sockets."""
     tabs = 20
     app = greenroom(max_connections_per_user=tabs + 12, give_way_seconds=0.2)
     async with app.running(port=0) as server, AsyncExitStack() as stack:
@@ -72,7 +73,7 @@ async def test_tabs_that_change_network_all_come_back() -> None:
 
 
 async def test_leaving_connection_takes_no_place() -> None:
-    """A connection that leaves while it waits for a place takes no place from the others."""
+    """A connection that ends while it waits for a place takes none, and the next one gets it."""
     async with greenroom(max_connections_per_user=1, give_way_seconds=0.2).running(port=0) as server:
         async with greeted(server) as old:
             async with client(server) as left:

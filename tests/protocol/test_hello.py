@@ -28,14 +28,17 @@ KEY = "a key of the tests that is long enough"
 
 
 def hello(**fields: object) -> str:
+    """Return a hello as text."""
     return json.dumps({"type": "hello", "session": "s1", **fields})
 
 
 def nested(depth: int) -> str:
+    """Return a command of that depth as text."""
     return '{"type":"command","id":"1","name":"x","args":{"a":' + "[" * (depth - 2) + "]" * (depth - 2) + "}}"
 
 
 async def end_of(server: Any, *messages: str | bytes) -> Ended:
+    """Send the messages, and return how the server ends the connection."""
     async with client(server) as one:
         for message in messages:
             await one.text(message)
@@ -107,7 +110,7 @@ BAD_AFTER_HELLO = {
 
 
 async def test_bad_frame_gets_4500() -> None:
-    """A first message that is not a valid frame gets 4500, without a time to come back."""
+    """Any message that is not a valid frame, before or after the hello, gets 4500."""
     async with greenroom().running(port=0) as server:
         for name, message in BAD_AT_ONCE.items():
             ended = await end_of(server, message)
@@ -140,7 +143,7 @@ async def test_valid_hello_is_welcomed() -> None:
 
 
 async def test_depth_64_and_unknown_fields_pass() -> None:
-    """After the hello, frames with unknown fields and with a depth of 64 are accepted."""
+    """Frames with unknown fields and with a depth of 64 are accepted after the hello."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         await one.text(nested(64))
         assert (await one.receive("reply"))["error"]["code"] == "unknown_command"
@@ -150,7 +153,7 @@ async def test_depth_64_and_unknown_fields_pass() -> None:
 
 
 async def test_binary_message_gets_1003() -> None:
-    """A binary message gets 1003."""
+    """A binary message gets 1003, without a time to come back."""
     async with greenroom().running(port=0) as server:
         for messages in ([hello().encode()], [hello(), b"\x00"]):
             ended = await end_of(server, *messages)
@@ -158,15 +161,15 @@ async def test_binary_message_gets_1003() -> None:
 
 
 async def test_missing_hello_gets_4503(autojump_clock: MockClock) -> None:
-    """A client that says no hello in time gets 4503."""
+    """A client that says no hello within ``hello_seconds`` gets 4503."""
     async with greenroom().running(port=0) as server, memory_client(server) as one:
         began = trio.current_time()
         ended = await one.ended()
         assert (ended.code, ended.goodbye is not None, round(trio.current_time() - began)) == (4503, True, 10)
 
 
-async def test_late_hello_is_in_time(autojump_clock: MockClock) -> None:
-    """A hello just before its limit is welcomed."""
+async def test_hello_just_in_time(autojump_clock: MockClock) -> None:
+    """A hello shortly before ``hello_seconds`` have passed is welcomed."""
     async with greenroom().running(port=0) as server, memory_client(server) as one:
         await trio.sleep(9.9)
         await one.hello()
@@ -177,7 +180,7 @@ async def test_late_hello_is_in_time(autojump_clock: MockClock) -> None:
     [(None, 4501, False), ("expired", 4004, True), ("forbidden", 4502, False), ("broken", 4006, True)],
 )
 async def test_refused_token_has_its_code(token: str | None, code: int, comes_back: bool) -> None:
-    """Each reason to refuse a token has its own close code."""
+    """Each reason to refuse a token has its code, and a time to come back only if another attempt can succeed."""
     async with greenroom(auth=by_name).running(port=0) as server:
         ended = await end_of(server, hello(token=token))
         assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (code, comes_back)
@@ -186,7 +189,7 @@ async def test_refused_token_has_its_code(token: str | None, code: int, comes_ba
 
 
 async def test_auth_without_user_gets_4006() -> None:
-    """An auth function that returns no user closes its connection with an internal error."""
+    """If the auth function returns no user, the client gets 4006."""
 
     async def wrong(_: Credentials) -> Any:
         return "alice"
@@ -197,7 +200,7 @@ async def test_auth_without_user_gets_4006() -> None:
 
 
 async def test_auth_gets_credentials() -> None:
-    """The auth function gets the token, the session, the headers and the address."""
+    """The auth function gets token, session, headers and address, and their repr hides the token."""
     seen: list[Credentials] = []
 
     async def note(credentials: Credentials) -> User:
@@ -213,7 +216,7 @@ async def test_auth_gets_credentials() -> None:
 
 
 async def test_signed_token_is_accepted() -> None:
-    """A signed token is accepted until it expires."""
+    """A signed token is accepted; an expired one gets 4004, and a changed or foreign one 4501."""
     auth = TokenAuth(KEY)
     async with greenroom(auth=auth).running(port=0) as server:
         async with greeted(server, token=auth.issue("alice", 60)) as one:
@@ -226,7 +229,7 @@ async def test_signed_token_is_accepted() -> None:
 async def test_expiring_token_ends_with_4004(
     autojump_clock: MockClock,
 ) -> None:
-    """A connection ends with 4004 when its token expires."""
+    """A connection ends with 4004 when its token expires, even if its client answers pings."""
 
     async def for_a_minute(_: Credentials) -> User:
         return User("alice", time.time() + 60)
@@ -242,6 +245,7 @@ async def test_expiring_token_ends_with_4004(
 
 
 async def keep_alive(one: Any) -> None:
+    """Send a pong every 5 seconds, for ever."""
     while True:
         await trio.sleep(5)
         await one.send("pong")
@@ -269,7 +273,7 @@ async def test_welcome_has_command_memory(seconds: float, ms: int) -> None:
 
 
 async def test_welcome_has_open_runs() -> None:
-    """The welcome lists the runs that are open."""
+    """The welcome lists the open runs, and not the completed ones."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "wait")
         started = (await one.until(1))[0]
@@ -282,7 +286,7 @@ async def test_welcome_has_open_runs() -> None:
 
 
 async def test_crashed_runs_are_closed_before_welcome() -> None:
-    """Runs that a crash left open are closed before a client is welcomed.
+    """Runs that a crash of the session left open are closed in the log before a client is welcomed.
 
     *Else a page would show them as open until the next event.*
     """
@@ -318,7 +322,7 @@ async def test_open_run_has_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_resume_recovers_events_above_its_seq() -> None:
-    """A resume in the same epoch recovers exactly the events above its seq."""
+    """A resume in the same epoch gets exactly the events above its seq, old and new ones."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c", "d")
         epoch = one.welcome["epoch"]
@@ -336,7 +340,7 @@ async def test_resume_recovers_events_above_its_seq() -> None:
     [(None, 99, "ahead"), ("another", 3, "epoch_changed"), ("another", 99, "epoch_changed"), (None, 1, "trimmed")],
 )
 async def test_unrecoverable_position_resets(epoch: str | None, seq: int, reset: str) -> None:
-    """A position that cannot be recovered gets a reset; with ``strict`` the connection is closed."""
+    """A lost position gets a reset with its reason and all kept events; a strict client is closed with 4410."""
     async with greenroom(retain_events=3).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c", "d", "e")
         resume = {"epoch": epoch or one.welcome["epoch"], "seq": seq}
@@ -351,7 +355,7 @@ async def test_unrecoverable_position_resets(epoch: str | None, seq: int, reset:
 
 
 async def test_resume_at_latest_of_trimmed_log(tmp_path: Path) -> None:
-    """A resume at the latest seq is recovered, even if all events were trimmed."""
+    """A resume at the latest seq is recovered even if all events were trimmed; one below it is not."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with greenroom(log).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
@@ -381,7 +385,7 @@ async def test_from_latest_skips_old_events() -> None:
 
 
 async def test_empty_log_can_be_resumed(tmp_path: Path) -> None:
-    """A log without events has an epoch and can be resumed."""
+    """A session without events has an epoch, and a client can resume at its seq 0 after a restart."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with greenroom(log).running(port=0) as server, greeted(server) as one:
         epoch = one.welcome["epoch"]
@@ -390,8 +394,8 @@ async def test_empty_log_can_be_resumed(tmp_path: Path) -> None:
             assert one.welcome["recovered"] is True
 
 
-async def test_no_client_sees_anything_of_another_user() -> None:
-    """Two users with sessions of one name see nothing of each other."""
+async def test_users_see_nothing_of_each_other() -> None:
+    """Two users with sessions of one name see no events, runs, signals, history or positions of each other."""
     async with greenroom(auth=by_name).running(port=0) as server:
         async with greeted(server, token="alice") as alice, greeted(server, token="bob") as bob:
             assert alice.welcome["epoch"] != bob.welcome["epoch"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def test_internal_error_is_a_reference(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A reply about an internal error has only a reference, and the server's log has the same."""
+    """A reply about an internal error has only a reference; the server's log has the error under that reference."""
     log = FaultyLog(MemoryLog())
     async with greenroom(log).running(port=0) as server, greeted(server) as one:
         log.fail("append")

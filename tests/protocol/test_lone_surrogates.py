@@ -31,7 +31,7 @@ async def test_lone_surrogate_in_a_command(where: str) -> None:
 
 
 async def test_lone_surrogate_in_an_answer() -> None:
-    """A lone surrogate in an answer is refused as ``bad_args``, and the question still waits."""
+    """A lone surrogate in an answer is refused as ``bad_args``, and the question can still be answered."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("s", "ask")
         call_id = (await one.until(2))[-1]["call_id"]

@@ -1,4 +1,4 @@
-"""Bytes that are no WebSocket get a goodbye before the server hangs up; a close by the client gets none."""
+"""Bytes that break the WebSocket protocol get a goodbye and a code; a close frame of the client gets no goodbye."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ NO_FRAMES = {
 
 @asynccontextmanager
 async def raw_client(server: Server) -> AsyncIterator[tuple[Client, trio.abc.Stream]]:
+    """Open a WebSocket. Return a client on it, and the TCP stream under it."""
     port = int(server.url.rstrip("/").rpartition(":")[2])
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream, opened(stream) as socket:
         yield Client(socket), stream
 
 
 async def end_after(server: Server, data: bytes, *, greeted: bool) -> Ended:
+    """Send bytes on the TCP stream, and return how the server ends the connection."""
     async with raw_client(server) as (one, stream):
         if greeted:
             await one.hello()
@@ -46,7 +48,7 @@ async def end_after(server: Server, data: bytes, *, greeted: bool) -> Ended:
 
 @pytest.mark.parametrize("greeted", [False, True], ids=["before hello", "after hello"])
 async def test_bytes_that_are_no_websocket(greeted: bool) -> None:
-    """Bytes that are no WebSocket frame get a goodbye and 1002 or 1007."""
+    """Bytes that break the WebSocket protocol get a goodbye, and the close code 1002 or 1007."""
     async with greenroom().running(port=0) as server:
         for name, (data, code) in NO_FRAMES.items():
             ended = await end_after(server, data, greeted=greeted)
@@ -56,7 +58,7 @@ async def test_bytes_that_are_no_websocket(greeted: bool) -> None:
 
 
 async def test_close_of_the_client_is_echoed() -> None:
-    """A close by the client is echoed without a goodbye."""
+    """A close frame of the client is answered with its own code and reason, and with no goodbye."""
     async with greenroom().running(port=0) as server:
         for code in (1000, 1001, 1002, 1007, 1009, 4500):
             data = b"\x88\x84" + MASK + code.to_bytes(2, "big") + b"me"

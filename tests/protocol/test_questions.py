@@ -26,14 +26,14 @@ ANN = StreamKey("ann", "s1")
 
 
 async def asked(one: Client) -> dict[str, Any]:
-    """Wait for the first question; return its ids."""
+    """Wait for the first question. Return its ids."""
     while not (found := of_type(one.events(), "input_requested")):
         await one.receive("events")
     return {name: found[0][name] for name in ("run_id", "call_id")}
 
 
 async def gives_up(run: Run, seconds: float | None) -> str:
-    """Ask; by a timeout of the question's own, or from a scope that the agent itself cancels."""
+    """Ask, and give up: by the timeout of the question, or by cancelling the scope around it."""
     try:
         if seconds is not None:
             return str(await run.ask_user("Well?", timeout=seconds))
@@ -49,7 +49,7 @@ async def gives_up(run: Run, seconds: float | None) -> str:
 async def test_question_given_up_is_withdrawn(
     seconds: float | None, reason: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Every tab hears that the agent no longer waits, a tab that comes later too; the run goes on."""
+    """A question that its agent gives up is withdrawn by an event with the reason, and the run goes on."""
     async with house(gives_up).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "gives_up", seconds)
         ids = await asked(one)
@@ -66,7 +66,7 @@ async def test_question_given_up_is_withdrawn(
 
 
 async def test_question_ends_with_its_run(autojump_clock: trio.testing.MockClock) -> None:
-    """A run that is stopped while it asks completes: that closes the question, with no event of its own."""
+    """A run that is cancelled while it asks closes its question by its end, with no event for the question."""
 
     async def asks(run: Run) -> None:
         await run.ask_user("Well?")
@@ -82,7 +82,7 @@ async def test_question_ends_with_its_run(autojump_clock: trio.testing.MockClock
 
 
 async def test_question_ends_with_its_session(autojump_clock: trio.testing.MockClock) -> None:
-    """A session that is killed takes its runs and their questions along: the run's end says so, alone."""
+    """If a session is killed, the end of its run, as ``interrupted``, is the only event that closes the question."""
 
     async def asks(run: Run) -> None:
         await run.ask_user("Well?")
@@ -101,10 +101,10 @@ async def test_question_ends_with_its_session(autojump_clock: trio.testing.MockC
             assert events[-1]["data"]["status"] == "interrupted"
 
 
-async def test_question_given_up_while_the_run_is_being_stopped_is_withdrawn(
+async def test_question_behind_a_shield(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """An agent that finishes behind a shield may ask there, and give up: its run is still there to hear of it."""
+    """A cancelled run may ask behind a shield; if it gives the question up, an event withdraws it."""
 
     async def asks(run: Run) -> None:
         try:
@@ -122,8 +122,8 @@ async def test_question_given_up_while_the_run_is_being_stopped_is_withdrawn(
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "5"])
-async def test_a_timeout_that_is_no_time_asks_nothing(seconds: Any, autojump_clock: trio.testing.MockClock) -> None:
-    """The agent gets the error before anybody sees a question."""
+async def test_wrong_timeout_asks_nothing(seconds: Any, autojump_clock: trio.testing.MockClock) -> None:
+    """A timeout that is not a valid number raises in the agent, and no question is asked."""
 
     async def asks(run: Run) -> None:
         await run.ask_user("Well?", timeout=seconds)
@@ -134,16 +134,16 @@ async def test_a_timeout_that_is_no_time_asks_nothing(seconds: Any, autojump_clo
         assert [event["type"] for event in one.events()] == ["agent_started", "agent_completed"]
 
 
-class Deaf:
-    """A listener that needs nothing."""
+class NullListener:
+    """A listener that ignores everything."""
 
     def on_events(self) -> None: ...
     def on_signal(self, name: str, data: bytes) -> None: ...
     def on_ended(self, reason: str) -> None: ...
 
 
-async def test_answer_and_end_of_time_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    """An answer that is taken reaches the agent; one that does not reach it is refused. The scheduler draws which."""
+async def test_answer_and_timeout_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """An answer that comes together with the timeout either reaches the agent or is refused as ``not_waiting``."""
     questions, outcomes, replies = 24, list[object](), list[CommandReply]()
     send: Callable[[Command], None] = print
 
@@ -164,7 +164,7 @@ async def test_answer_and_end_of_time_at_once(autojump_clock: trio.testing.MockC
 
     log = MemoryLog()
     async with house(asks, log=log).running(port=0) as server:
-        send = (await server.sessions.attach(*ANN, Attach("c-1", Deaf()))).command
+        send = (await server.sessions.attach(*ANN, Attach("c-1", NullListener()))).command
         await (await server.sessions.get(*ANN)).start("asks")
         await trio.sleep(2 * questions)
         events = [orjson.loads(line) for line in await log.read(ANN, 0, 1_000, 1 << 20)]
@@ -177,7 +177,7 @@ async def test_answer_and_end_of_time_at_once(autojump_clock: trio.testing.MockC
 
 
 async def test_only_open_questions_are_remembered(autojump_clock: trio.testing.MockClock) -> None:
-    """What the log keeps beside the events does not grow with questions that nobody answered."""
+    """The state that a log keeps beside the events does not grow with the number of withdrawn questions."""
 
     async def polls(run: Run, times: int) -> None:
         for _ in range(times):
@@ -199,8 +199,8 @@ async def test_only_open_questions_are_remembered(autojump_clock: trio.testing.M
     assert sizes[0] == sizes[1]
 
 
-async def test_a_question_that_a_crash_left_open_ends_with_its_run(autojump_clock: trio.testing.MockClock) -> None:
-    """Also in a log of an older version, where a question that timed out is open beside one that waits."""
+async def test_question_left_open_by_a_crash(autojump_clock: trio.testing.MockClock) -> None:
+    """After a crash the end of the run closes its questions, also in a log of an older version."""
     log, now = KeptLog(), int(time.time() * 1_000)
     events: list[dict[str, Any]] = [
         {"type": "agent_started", "data": {"agent": "asks", "input": 1}},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def house(agent: Callable[[Run], Awaitable[None]]) -> Greenroom:
+    """Return an app with one agent."""
     app = Greenroom(log="memory:")
     app.agent(name="agent")(agent)
     return app
@@ -43,7 +44,7 @@ async def test_signal_carries_any_json_value() -> None:
 
 
 async def test_signal_name_with_lone_surrogate() -> None:
-    """A signal name with a lone surrogate is refused, with a client attached or without."""
+    """A signal name with a lone surrogate raises in the agent, with a client connected or without."""
     refused: list[str] = []
 
     async def agent(run: Run) -> None:
@@ -60,7 +61,7 @@ async def test_signal_name_with_lone_surrogate() -> None:
 
 
 async def test_agent_signals_named_typing() -> None:
-    """Signals that an agent names ``typing`` are dropped like any other signals."""
+    """Of signals that an agent itself names ``typing`` the newest 64 are kept, as of other signals."""
 
     async def agent(run: Run) -> None:
         for number in range(100):

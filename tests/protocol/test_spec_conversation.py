@@ -29,14 +29,14 @@ Frame = dict[str, Any]
 
 
 async def waiter(run: Run, order: str) -> int:
-    """The agent of the conversation: asks how many of a thing are wanted."""
+    """Ask how many of a thing are wanted: the agent of the conversation."""
     count: int = await run.ask_user("How many?", schema={"type": "integer"})
     await run.output(f"{count} x {order}")
     return count
 
 
 def conversation() -> list[str]:
-    """The lines of the conversation in SPEC.md."""
+    """Return the lines of the conversation in SPEC.md."""
     (block,) = re.findall(r"^```conversation\n(.*?)^```", SPEC.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     lines: list[str] = block.splitlines()
     return lines
@@ -78,6 +78,7 @@ class Performance:
         self._client: Client
 
     async def happens(self, what: str) -> None:
+        """Make something happen that is no frame, such as a lost network."""
         if what == "the client connects":
             self._client = await self._sockets.enter_async_context(client(self._server, subprotocols=["greenroom.v1"]))
         elif what == "the network fails":
@@ -95,11 +96,12 @@ class Performance:
             pytest.fail(f"SPEC.md has a step that this test does not know: {what}")
 
     async def sends(self, text: str) -> None:
+        """Send a frame as the client."""
         self.frames += 1
         await self._client.text(self._names.filled(text))
 
     async def receives(self, expected: list[Frame]) -> None:
-        """Take these frames, in any order; the events among them in their order, in any batches."""
+        """Receive these frames, in any order. Events come in their order, in messages of any size."""
         self.frames += len(expected)
         events = [event for frame in expected if frame["type"] == "events" for event in frame["events"]]
         others = [frame for frame in expected if frame["type"] != "events"]
@@ -116,7 +118,7 @@ class Performance:
 
 
 def steps() -> Iterator[tuple[str, Any]]:
-    """The conversation in steps: what happens, what the client sends, and what the server sends before it goes on."""
+    """Return the steps of the conversation: the method of the performance, and its argument."""
     expected: list[Frame] = []
     for line in conversation():
         mark, text = line.split(" ", 1)
@@ -132,7 +134,7 @@ def steps() -> Iterator[tuple[str, Any]]:
 
 @pytest.fixture
 def clock() -> trio.testing.MockClock:
-    """A clock that runs as fast as a real one, since the sockets are real, and can be moved on."""
+    """Return a clock that runs as fast as a real one, since the sockets are real, and can be moved."""
     return trio.testing.MockClock(rate=1.0)
 
 

@@ -29,7 +29,7 @@ STALL = 60.0
 
 @attrs.define
 class World:
-    """A server on a clock that this test alone moves, with the system's or without."""
+    """A server, and the two clocks that the test moves: trio's, and the system's."""
 
     clock: MockClock
     wall: float = 0.0
@@ -37,7 +37,7 @@ class World:
     server: Server = attrs.field(init=False)
 
     async def block(self, seconds: float) -> None:
-        """Have the loop stand still for so long: time passes, and nothing runs."""
+        """Let time pass while the loop stands still and nothing runs."""
         self.clock.jump(seconds)
         self.wall += seconds
         await trio.testing.wait_all_tasks_blocked()
@@ -52,6 +52,7 @@ class World:
 
 @asynccontextmanager
 async def world(clock: MockClock, auth: Any = None, **settings: Any) -> AsyncIterator[World]:
+    """Run a server whose idea of the system's time is ``World.wall``."""
     here = World(clock)
     async with greenroom(auth=auth, **settings).running(port=0) as here.server:
         here.time = loop_time()
@@ -61,7 +62,7 @@ async def world(clock: MockClock, auth: Any = None, **settings: Any) -> AsyncIte
 
 
 async def test_hello_during_stall_is_in_time(mock_clock: MockClock) -> None:
-    """A hello that came while the loop stood still is in time."""
+    """A hello that was sent while the loop stood still is in time."""
     async with world(mock_clock) as here, memory_client(here.server) as one:
         await trio.testing.wait_all_tasks_blocked()
         await here.go_on(9)
@@ -69,8 +70,8 @@ async def test_hello_during_stall_is_in_time(mock_clock: MockClock) -> None:
         await one.hello()
 
 
-async def test_upgrade_during_stall_is_in_time(mock_clock: MockClock) -> None:
-    """An upgrade request has its whole time after a stall, and no more."""
+async def test_upgrade_time_does_not_count_a_stall(mock_clock: MockClock) -> None:
+    """After a stall an upgrade request still has its whole time, and no more."""
     async with world(mock_clock) as here, trio.open_nursery() as nursery:
         ours, theirs = trio.testing.memory_stream_pair()
         nursery.start_soon(here.server.endpoint.serve, theirs)
@@ -82,7 +83,7 @@ async def test_upgrade_during_stall_is_in_time(mock_clock: MockClock) -> None:
 
 
 async def test_auth_during_stall_is_in_time(mock_clock: MockClock) -> None:
-    """An auth function that waited for the loop is not late."""
+    """An auth function that could not return while the loop stood still is in time."""
     asked, answer = trio.Event(), trio.Event()
 
     async def slow(_: Credentials) -> User:
@@ -112,7 +113,7 @@ async def test_client_is_pinged_after_stall(mock_clock: MockClock) -> None:
 
 
 async def test_many_stalls_close_no_client(mock_clock: MockClock) -> None:
-    """Many short stalls, which together are longer than a limit, close no client."""
+    """Many short stalls, together longer than a limit, close no client."""
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         for _ in range(20):
             await here.block(3)
@@ -121,7 +122,7 @@ async def test_many_stalls_close_no_client(mock_clock: MockClock) -> None:
 
 
 async def test_commands_during_stall_are_no_flood(mock_clock: MockClock) -> None:
-    """Commands that a client sent at its rate during a stall are accepted all at once."""
+    """As many commands as the rate allows for the time of a stall are accepted at once after it."""
     async with world(mock_clock, commands_per_second=2, commands_burst=4) as here:
         async with greeted_in_memory(here.server) as one:
             await one.say("before")
@@ -134,7 +135,7 @@ async def test_commands_during_stall_are_no_flood(mock_clock: MockClock) -> None
 
 
 async def test_typing_outlives_stall(mock_clock: MockClock) -> None:
-    """The typing of a user does not end by a stall, in which it could not be renewed."""
+    """The typing of a user does not end during a stall, since it could not be renewed; it ends after one."""
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         await one.send("typing", active=True)
         assert (await one.receive("signal"))["data"]["active"] is True
@@ -146,7 +147,7 @@ async def test_typing_outlives_stall(mock_clock: MockClock) -> None:
 
 
 async def test_no_connection_gives_way_by_stall(mock_clock: MockClock) -> None:
-    """A connection does not give way if its answer could not be read because of a stall."""
+    """A connection does not give way if a stall kept the server from reading its answer."""
     async with world(mock_clock, max_connections_per_user=1) as here:
         async with greeted_in_memory(here.server) as old, memory_client(here.server) as new:
             await new.send("hello", session="s1")
@@ -157,7 +158,7 @@ async def test_no_connection_gives_way_by_stall(mock_clock: MockClock) -> None:
 
 
 async def test_token_expires_during_stall(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token expires during a stall: the user's right ends then, however slow the server is."""
+    """The time of a stall counts for a token: one that expired during the stall ends its connection with 4004."""
     monkeypatch.setattr("time.time", lambda: 1e9)
 
     async def for_a_minute(_: Credentials) -> User:
@@ -170,7 +171,7 @@ async def test_token_expires_during_stall(mock_clock: MockClock, monkeypatch: py
 
 
 class Watched(WriteBuffer):
-    """A write buffer that notes that its peer is stuck."""
+    """A write buffer that sets an event when its peer is stuck."""
 
     stuck: trio.Event
 

@@ -1,4 +1,4 @@
-"""The queue of starts: its order, and that a start which fails harms no other."""
+"""The queue of starts: its order, who sees it, and how a start leaves it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 
 async def lasts(run: Run, seconds: float) -> None:
+    """Run for ``seconds``."""
     await trio.sleep(seconds)
 
 
-async def test_a_start_that_fails_in_its_turn_harms_no_other_session(
+async def test_failing_start_harms_no_other_session(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run that made room for it ends as if nobody waited, and the next one in the queue has the place."""
+    """If a queued start fails when its turn comes, only its own session crashes, and the next start begins."""
     opens = RunScope.open
 
     def breaks_for_bad(scope: RunScope[Run]) -> None:
@@ -60,8 +61,8 @@ async def test_a_start_that_fails_in_its_turn_harms_no_other_session(
         assert (runs.users, runs.running, runs.queued) == (0, 0, 0)
 
 
-async def test_a_long_queue_is_dropped_when_the_server_drains(autojump_clock: trio.testing.MockClock) -> None:
-    """Each start in it is refused, however many there are, and the run that goes on ends well."""
+async def test_drain_refuses_a_long_queue(autojump_clock: trio.testing.MockClock) -> None:
+    """When the server drains, each of 1,500 queued starts is refused, and the open run ends well."""
     waiting, codes, log = 1_500, list[str](), KeptLog()
     app = house(lasts, log=log, runs_per_user=1, queued_runs_per_user=waiting, drain_seconds=60)
     async with trio.open_nursery() as nursery:
@@ -84,8 +85,8 @@ async def test_a_long_queue_is_dropped_when_the_server_drains(autojump_clock: tr
     assert len(await log.read(StreamKey("ann", "s1"), 0, 10, 1_000_000)) == 2
 
 
-async def test_a_queued_start_is_begun_once_however_often_it_is_sent(autojump_clock: trio.testing.MockClock) -> None:
-    """Sent again on another connection while it waits, it gets the first one's reply when its turn has come."""
+async def test_repeated_queued_start_begins_once(autojump_clock: trio.testing.MockClock) -> None:
+    """A queued start that is sent again, on any connection, begins once, and each reply has the same run id."""
     async with house(lasts, runs_per_user=1).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.start("first", "lasts", 5)
         args = {"agent": "lasts", "input": 1}
@@ -100,8 +101,8 @@ async def test_a_queued_start_is_begun_once_however_often_it_is_sent(autojump_cl
         assert len(of_type(one.events(), "agent_started")) == 2
 
 
-async def test_a_session_that_ends_lets_the_queue_of_the_others_go_on(autojump_clock: trio.testing.MockClock) -> None:
-    """Closed for good while its start waits: the start is refused, and those behind it move up."""
+async def test_closed_session_leaves_the_queue(autojump_clock: trio.testing.MockClock) -> None:
+    """If a session is closed, its queued start is refused as ``cancelled``, and the start behind it moves up."""
     async with (
         house(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, "s1", token="ann") as one,
@@ -128,8 +129,8 @@ def shown(one: Client) -> list[tuple[str, bool]]:
     return [(data["command_id"], data["waiting"]) for data in signals]
 
 
-async def test_a_queued_start_is_seen_by_every_tab(autojump_clock: trio.testing.MockClock) -> None:
-    """By a signal where a tab is there, in the welcome of one that comes; no longer when its turn has come."""
+async def test_every_tab_sees_a_queued_start(autojump_clock: trio.testing.MockClock) -> None:
+    """Tabs of the session see a queued start by a signal or in their welcome, until its turn comes."""
     async with (
         house(lasts, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -159,10 +160,8 @@ async def test_a_queued_start_is_seen_by_every_tab(autojump_clock: trio.testing.
 
 
 @pytest.mark.parametrize("by", ["tab", "close"])
-async def test_a_queued_start_that_is_withdrawn_is_seen_no_more(
-    by: str, autojump_clock: trio.testing.MockClock
-) -> None:
-    """Another tab may cancel it by its command's id, which the welcome has."""
+async def test_another_tab_cancels_a_queued_start(by: str, autojump_clock: trio.testing.MockClock) -> None:
+    """A queued start is refused when another tab cancels it by its command id, or closes the session."""
     async with (
         house(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -187,10 +186,10 @@ async def test_a_queued_start_that_is_withdrawn_is_seen_no_more(
             assert len(of_type(one.events(), "agent_started")) == 1
 
 
-async def test_a_start_from_the_servers_own_code_is_seen_and_can_be_cancelled(
+async def test_user_cancels_a_queued_start_of_the_server(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """It waits in the same queue: its user sees it there, by an id that is in no event."""
+    """A queued start of the server's own code is shown to its user, who can cancel it by the id in the signal."""
     async with (
         house(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -211,7 +210,7 @@ async def test_a_start_from_the_servers_own_code_is_seen_and_can_be_cancelled(
         assert (await one.command("b", "run.cancel", command_id=command_id))["result"] == {"cancelled": True}
 
 
-async def test_starts_that_begin_at_once_send_no_signal(autojump_clock: trio.testing.MockClock) -> None:
+async def test_immediate_start_sends_no_signal(autojump_clock: trio.testing.MockClock) -> None:
     """A start that begins at once sends no ``queued`` signal."""
     async with house(lasts).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.completed(await one.start("a", "lasts", 1))

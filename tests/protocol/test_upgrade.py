@@ -13,6 +13,7 @@ from websockets.trio.client import ClientConnection
 
 
 async def refused(server: Any, path: str = "", **options: Any) -> tuple[int, str]:
+    """Try to connect. Return status and body of the refusal."""
     with pytest.raises(InvalidStatus) as caught:
         async with client(server, path, **options):
             pass
@@ -45,7 +46,7 @@ async def test_unknown_subprotocols_get_400() -> None:
 
 @pytest.mark.parametrize("path", ["chat", "greenroom.v1", "%2f", "/", "/[", "?/../x/"])
 async def test_other_paths_get_404(path: str) -> None:
-    """A path other than the root gets 404."""
+    """A path other than the root gets 404; a query is ignored."""
     async with greenroom().running(port=0) as server:
         if path.startswith("?"):
             async with client(server, path) as one:
@@ -71,7 +72,7 @@ async def test_other_paths_get_404(path: str) -> None:
     ],
 )
 async def test_foreign_origin_gets_403(origin: str | None, passes: bool) -> None:
-    """An origin that is not allowed gets 403 instead of an upgrade."""
+    """A foreign origin gets 403; an allowed one, or none, is let in."""
     app = greenroom(allowed_origins=["https://app.example", "https://forgotten.example:x"])
     async with app.running(port=0) as server:
         if passes:
@@ -96,13 +97,14 @@ async def test_own_pages_are_allowed_by_default() -> None:
 
 
 def limited(limit: str) -> Any:
+    """Return an app in which ``limit`` is 2."""
     settings: dict[str, Any] = {limit: 2}
     return greenroom(**settings)
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
 async def test_one_connection_too_many_gets_503(limit: str) -> None:
-    """A connection over the limit gets 503; when one has gone, there is room again."""
+    """A connection over the limit gets 503; after the others have ended there is room again."""
     async with limited(limit).running(port=0) as server:
         async with greeted(server) as one, greeted(server) as two:
             assert (await refused(server))[0] == 503
@@ -115,7 +117,7 @@ async def test_one_connection_too_many_gets_503(limit: str) -> None:
 
 
 async def test_one_connection_too_many_of_a_user_gets_4504() -> None:
-    """A connection over a user's limit gets 4504; other users are not affected."""
+    """A connection over the limit of its user gets 4504 if the user's other connections answer."""
     async with greenroom(auth=by_name, max_connections_per_user=1).running(port=0) as server:
         async with greeted(server, token="alice") as first, greeted(server, token="bob"):
             async with client(server) as second:
@@ -131,7 +133,7 @@ async def test_one_connection_too_many_of_a_user_gets_4504() -> None:
 
 
 async def request(server: Any, *lines: str) -> bytes:
-    """What a plain HTTP request gets."""
+    """Return the answer to a plain HTTP request."""
     host, port = server.url.removeprefix("ws://").rstrip("/").split(":")
     stream = await trio.open_tcp_stream(host, int(port))
     async with stream:
@@ -153,7 +155,7 @@ async def request(server: Any, *lines: str) -> bytes:
     ],
 )
 async def test_plain_request_gets_an_http_error(lines: tuple[str, ...]) -> None:
-    """An HTTP request that asks for no upgrade gets an error at once."""
+    """A request that is not a complete WebSocket upgrade gets 400 at once."""
     async with greenroom().running(port=0) as server:
         assert (await request(server, *lines)).startswith(b"HTTP/1.1 400")
         await settled(server)

@@ -1,4 +1,4 @@
-"""``Greenroom``: its arguments, and the refusals of wrong ones."""
+"""``Greenroom``: its arguments, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "said"), WRONG)
 def test_wrong_arguments_are_named(arguments: dict[str, Any], said: str) -> None:
-    """An argument that no server can be made of is refused by its name."""
+    """A wrong argument raises ConfigError with the name of the argument."""
     with pytest.raises(ConfigError, match=f"^{said}"):
         Greenroom(**{"log": "memory:", **arguments})
 
@@ -55,7 +55,7 @@ NO_AGENTS = [
 
 @pytest.mark.parametrize(("function", "arguments", "said"), NO_AGENTS)
 def test_wrong_agents_are_named(function: Any, arguments: dict[str, Any], said: str) -> None:
-    """A function that cannot be an agent is refused by its name."""
+    """A function or option that makes no agent raises ConfigError with the name of the agent."""
     app = Greenroom(log="memory:")
     assert app.agent(name="taken")(agent) is agent
     with pytest.raises(ConfigError, match=f"^{said}"):
@@ -65,7 +65,7 @@ def test_wrong_agents_are_named(function: Any, arguments: dict[str, Any], said: 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid", ""])  # noqa: S104 - refused
 async def test_without_auth_only_loopback_is_served(host: str) -> None:
-    """Without ``auth`` a server listens on loopback addresses only."""
+    """Without ``auth`` a server listens on loopback addresses only, with ``auth`` on any."""
     app = Greenroom(log="memory:")
     with pytest.raises(ConfigError, match="auth is required to listen on"):
         async with app.running(host=host, port=0):
@@ -81,6 +81,7 @@ async def test_without_auth_only_loopback_is_served(host: str) -> None:
 
 
 async def look(run: Run) -> None:
+    """Call a tool whose arguments have secret keys."""
     async with run.tool("look", {"PASSWORD": 1, "pin": 1, "x": [{"My_Session_Token": 1, "z": 1}]}):
         pass
 
@@ -96,7 +97,7 @@ REDACTED = [
 
 @pytest.mark.parametrize(("arguments", "left_out"), REDACTED)
 async def test_secret_keys_are_left_out(arguments: dict[str, Any], left_out: list[str]) -> None:
-    """Secret keys are left out of arguments at any depth, in upper and lower case, and as the app configures it."""
+    """Values of secret keys are hidden in tool arguments, at any depth and in any case, as the app configures it."""
     app = Greenroom(**{"log": "memory:", **arguments})
     app.agent(look)
     async with app.running(port=0) as server, greeted(server) as one:

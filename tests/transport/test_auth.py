@@ -20,28 +20,30 @@ NEVER = 4e9  # s since 1970: in the year 2096
 
 
 def token(*, key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
-    """Make a good token, but for ``claims``; one that is None is left out."""
+    """Return a good token with changed claims. A claim that is None is left out."""
     present = {"sub": "alice", "exp": NEVER, **claims}
     kept = {name: value for name, value in present.items() if value is not None}
     return jwt.api_jws.encode(json.dumps(kept).encode(), key, algorithm)
 
 
 def unsigned() -> str:
+    """Return a token without a signature."""
     return jwt.encode({"sub": "alice", "exp": NEVER}, "", algorithm="none")
 
 
 def changed(good: str) -> str:
-    """Another user's claims under the signature of this one's."""
+    """Return a token with the claims of another user under its old signature."""
     head, _, signature = good.split(".")
     return ".".join((head, token(sub="mallory").split(".")[1], signature))
 
 
 def seen(answer: str | None) -> Credentials:
+    """Return credentials with this token."""
     return Credentials(token=answer, session="s")
 
 
 async def test_valid_token_has_user_and_end() -> None:
-    """A valid token gives its user and the time of its end."""
+    """A valid token gives its user and the time at which it expires."""
     assert await TokenAuth(KEY)(seen(token())) == User("alice", NEVER)
 
 
@@ -82,7 +84,7 @@ WRONG: dict[str, str | None] = {
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
 async def test_wrong_token_is_not_quoted(wrong: str | None) -> None:
-    """A wrong token gives no user, and the refusal does not quote it."""
+    """A wrong token raises NotAuthenticated, and the message does not quote the token."""
     with pytest.raises(NotAuthenticated) as caught:
         await TokenAuth(KEY)(seen(wrong))
     assert type(caught.value) is NotAuthenticated  # expired ones are told apart: their clients come back
@@ -96,27 +98,27 @@ async def test_user_may_have_256_characters() -> None:
 
 
 async def test_old_token_has_expired() -> None:
-    """A token that was valid once is refused as expired."""
+    """A token whose end has passed raises TokenExpired."""
     with pytest.raises(TokenExpired):
         await TokenAuth(KEY)(seen(token(exp=1)))
 
 
 @pytest.mark.parametrize("wrong", [{"key": OTHER_KEY}, {"sub": ""}, {"aud": "mail"}, {"nbf": NEVER - 1}], ids=str)
 async def test_expired_and_wrong_token_is_wrong(wrong: dict[str, Any]) -> None:
-    """An expired token with another fault is refused for the fault, not as expired."""
+    """An expired token with another fault raises NotAuthenticated, not TokenExpired."""
     with pytest.raises(NotAuthenticated) as caught:
         await TokenAuth(KEY, audience="chat")(seen(token(**{"exp": 1, "aud": "chat", **wrong})))
     assert type(caught.value) is NotAuthenticated
 
 
-async def test_token_end_is_a_number() -> None:
-    """The end of a token must be a number, and its fraction counts."""
+async def test_token_end_may_have_a_fraction() -> None:
+    """The end of a token may have a fraction of a second, which counts."""
     soon = int(time.time()) + 1_000.5
     assert await TokenAuth(KEY)(seen(token(exp=soon))) == User("alice", soon)
 
 
 async def test_leeway_is_added_to_the_end() -> None:
-    """The leeway is added to the end of a token."""
+    """A token is valid until its end plus the leeway."""
     ended = int(time.time()) - 1_000
     assert await TokenAuth(KEY, leeway_seconds=100_000)(seen(token(exp=ended))) == User("alice", ended + 100_000)
     with pytest.raises(TokenExpired):
@@ -145,7 +147,7 @@ async def test_listed_algorithms_are_accepted() -> None:
 
 
 def pair(private: Any) -> tuple[bytes, bytes]:
-    """A private and its public key, in PEM."""
+    """Return a private key and its public key, in PEM."""
     hidden = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return hidden, private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -176,7 +178,7 @@ async def test_algorithm_must_fit_the_key() -> None:
 
 
 async def test_short_key_makes_no_warning() -> None:
-    """A short key makes no warning for each token."""
+    """A short key makes no warning when a token is issued or checked."""
     auth = TokenAuth("short")
     assert (await auth(seen(auth.issue("alice", 60)))).id == "alice"
 
@@ -199,7 +201,7 @@ async def test_short_key_makes_no_warning() -> None:
     ],
 )
 def test_wrong_configuration_is_named(field: str, arguments: dict[str, Any]) -> None:
-    """A key, algorithm or leeway that cannot be used is refused by its name."""
+    """A wrong key, algorithm or leeway raises ConfigError with the name of the argument."""
     with pytest.raises(ConfigError, match=rf"^{field} of TokenAuth "):
         TokenAuth(**arguments)
 

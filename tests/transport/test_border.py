@@ -1,4 +1,4 @@
-"""The border around an application's functions: close codes of their exceptions, and that no exception passes."""
+"""The border around the functions of an application: no exception passes it, and each has a close code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Unshowable(Exception):
-    """Has no text: both ways to get one raise."""
+    """An exception without a text: ``str`` and ``repr`` raise."""
 
     def __str__(self) -> str:
         raise SystemExit(5)
@@ -35,7 +35,7 @@ class Unshowable(Exception):
 
 
 def a_cancelled() -> trio.Cancelled:
-    """A ``Cancelled`` that belongs to no scope that is open."""
+    """Return a ``Cancelled`` of a scope that is closed."""
 
     async def make() -> None:
         with trio.CancelScope() as scope:
@@ -64,6 +64,7 @@ OTHERS: list[Callable[[], BaseException]] = [
 
 
 def nested(error: BaseException, depth: int, beside: BaseException | None = None) -> BaseException:
+    """Return ``error`` in groups of that depth, with ``beside`` in each."""
     for _ in range(depth):
         error = BaseExceptionGroup("group", [error] if beside is None else [beside, error])
     return error
@@ -77,24 +78,26 @@ trees = st.recursive(
 
 
 def built(tree: Any) -> BaseException:
+    """Return the exception, or the group of exceptions, that the tree describes."""
     if isinstance(tree, list):
         return BaseExceptionGroup("group", [built(each) for each in tree])
     return OTHERS[tree]() if isinstance(tree, int) else tree("said so")
 
 
 def kinds(tree: Any) -> set[Any]:
+    """Return all kinds of exceptions in the tree."""
     return set().union(*map(kinds, tree)) if isinstance(tree, list) else {tree}
 
 
 @given(trees)
-def test_a_refusal_counts_wherever_it_stands(tree: Any) -> None:
-    """NotAuthenticated wins over Forbidden, that over TokenExpired, and each over faults and cancellations."""
+def test_strongest_refusal_in_a_group_decides(tree: Any) -> None:
+    """In groups NotAuthenticated wins over Forbidden, that over TokenExpired, and each over other exceptions."""
     expected = next((code for kind, code in REFUSALS.items() if kind in kinds(tree)), None)
     assert refusal_in(built(tree)) == (None if expected is None else (expected, "said so"))
 
 
 def test_groups_may_be_deep_and_shared() -> None:
-    """Neither the depth of a group nor a group that stands in it many times costs more than its objects."""
+    """A group may be very deep, or stand in another one many times: each exception is visited once."""
     assert refusal_in(nested(Forbidden("no"), 5_000, ValueError())) == (4502, "no")
     shared: BaseException = NotAuthenticated("no")
     for _ in range(60):
@@ -115,8 +118,8 @@ def test_refusal_without_text() -> None:
 
 @pytest.mark.parametrize("make", OTHERS)
 @pytest.mark.parametrize("depth", [0, 1, 400])
-async def test_what_a_function_raises_is_returned(make: Callable[[], BaseException], depth: int) -> None:
-    """Any BaseException, alone or in groups, becomes a value; the caller is not cancelled by it."""
+async def test_raised_exception_is_returned(make: Callable[[], BaseException], depth: int) -> None:
+    """Any BaseException of a function, alone or in groups, is returned, and the caller is not cancelled."""
     raised = nested(make(), depth)
 
     async def function() -> None:
@@ -140,8 +143,8 @@ async def test_failure_in_own_nursery_is_returned() -> None:
     assert refusal_in(await called(function)) == (4501, "no")
 
 
-async def test_what_a_function_starts_beside_itself_ends_with_it() -> None:
-    """A task in the nursery around the function is cancelled when it returns; its failure is the function's."""
+async def test_task_beside_the_function_ends_with_it() -> None:
+    """A task that the function starts in the nursery around it is cancelled at its end, or fails as the function."""
     ended: list[str] = []
 
     async def linger() -> None:
@@ -165,8 +168,8 @@ async def test_what_a_function_starts_beside_itself_ends_with_it() -> None:
     assert refusal_in(await called(beside, fail)) == (4502, "no")
 
 
-async def test_a_cancellation_from_outside_passes() -> None:
-    """Also where the function answers it with an exception of its own, or with a result."""
+async def test_cancellation_from_outside_passes() -> None:
+    """A cancellation of the caller passes, even if the function answers it with an exception or a result."""
 
     async def stubborn(answer: object) -> object:
         try:
@@ -186,8 +189,8 @@ async def test_a_cancellation_from_outside_passes() -> None:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_a_real_ctrl_c_is_the_main_tasks(deep: bool) -> None:
-    """It never surfaces in the function; where it hits a task of the function's own, it is passed on."""
+def test_ctrl_c_is_no_failure_of_the_function(deep: bool) -> None:
+    """Ctrl-C while the function or a task of it runs ends the program with KeyboardInterrupt alone."""
     results: list[object] = []
 
     async def interrupt() -> None:
@@ -216,14 +219,14 @@ def test_a_real_ctrl_c_is_the_main_tasks(deep: bool) -> None:
 
 
 class UnshowableExit(BaseException):
-    """Has no text either, and is no ``Exception``."""
+    """An exception without a text that is no ``Exception``."""
 
     __str__ = Unshowable.__str__
     __repr__ = Unshowable.__str__
 
 
 class _Failing(MemoryLog):
-    """A log that fails for one user's session with what cannot be shown: as it is made, or as it is read."""
+    """A log that raises an exception without a text for the session ``bad``, when it is made or read."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -242,8 +245,8 @@ class _Failing(MemoryLog):
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("what", ["make", "read"])
-async def test_a_log_that_fails_unshowably_ends_the_connection_that_asked(what: str) -> None:
-    """What a log raises for one session is not left to trio, which would end every connection with it."""
+async def test_unshowable_failure_of_a_log_ends_one_connection(what: str) -> None:
+    """If a log raises an exception without a text for one session, clients of other sessions stay connected."""
     app = Greenroom(log=_Failing(what))
 
     @app.agent

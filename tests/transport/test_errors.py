@@ -1,4 +1,4 @@
-"""Errors of connections: what they say, and by which class they can be caught."""
+"""Errors of connections: their texts and their base classes."""
 
 from __future__ import annotations
 

@@ -38,12 +38,13 @@ async def wear_out(server: Server, path: str) -> None:
 
 
 def port_of(server: Server) -> int:
+    """Return the port of the server."""
     return int(server.url.rstrip("/").rpartition(":")[2])
 
 
 @pytest.mark.parametrize("path", PARTS)
 async def test_supervision_that_gives_up(path: str) -> None:
-    """When any part of the server gives up, the block raises one RestartLimit and the port is free again."""
+    """If any part of the server fails too often, the block raises one RestartLimit, and the port is free again."""
     app = greenroom()
     ports: list[int] = []
 
@@ -60,7 +61,7 @@ async def test_supervision_that_gives_up(path: str) -> None:
 
 
 class Gone(MemoryLog):
-    """A log that can be opened once."""
+    """A log that can be opened only once."""
 
     opened = False
 
@@ -110,7 +111,7 @@ async def test_cancelled_block() -> None:
 
 
 def test_the_one_exception() -> None:
-    """Several different exceptions stay a group; the server's own end wins over its consequences."""
+    """A single exception leaves its groups, RestartLimit before others; the block's own group stays as it is."""
     one, two, limit = ValueError(), KeyError(), RestartLimit("gave up")
     both = ExceptionGroup("", [one, ExceptionGroup("", [two])])
     assert the_one(both) is both

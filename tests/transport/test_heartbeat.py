@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Ticking:
-    """Notes when it was called, and wants to be called again ``every`` that many seconds."""
+    """A connection that notes its calls, and asks for the next one ``every`` seconds later."""
 
     every: float
     beats: list[float] = attrs.Factory(list[float])
@@ -30,12 +30,13 @@ class Ticking:
 
 
 def left_in(heartbeat: Heartbeat) -> int:
+    """Return the number of entries in the heap."""
     return len(heartbeat._heap)  # noqa: SLF001 - nothing else shows it
 
 
 @pytest.mark.parametrize("staying", [0, 10, 1_000])
 async def test_heap_is_compacted(staying: int) -> None:
-    """The heap holds at most twice as many entries as there are live connections, and a few."""
+    """The heap holds at most ``FORGOTTEN`` entries more than twice the number of live connections."""
     heartbeat = Heartbeat()
     for _ in range(staying):
         heartbeat.add(Ticking(1), 20.0)

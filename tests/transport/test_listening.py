@@ -15,13 +15,14 @@ from transport.server.listening import listen
 
 
 class Lost(socket.socket):
-    """Was lost before it was served: some systems take no option for it then."""
+    """A socket whose connection was lost before it was served: on some systems ``setsockopt`` fails then."""
 
     def setsockopt(self, *_: Any) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
 
 def close(listeners: list[socket.socket]) -> None:
+    """Close all listeners."""
     for listener in listeners:
         listener.close()
 

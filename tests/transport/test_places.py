@@ -1,4 +1,4 @@
-"""The places of a user's connections: silent ones give way, each place is used once, one round serves all."""
+"""The places of a user's connections: silent connections give way, and no place is lost or used twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS = 2.0
 
 @attrs.define(eq=False)
 class Tab:
-    """A connection; its client answers a ping after ``answers_in`` seconds, never where that is None."""
+    """A connection whose client answers a ping after ``answers_in`` seconds, or never if that is None."""
 
     nursery: trio.Nursery
     answers_in: float | None = 0.0
@@ -55,7 +55,7 @@ class Tab:
 
 @attrs.define(eq=False)
 class World:
-    """One user at the limit."""
+    """One user and the places of the user's connections."""
 
     nursery: trio.Nursery
     places: Places
@@ -63,15 +63,18 @@ class World:
     when: dict[Tab, float] = attrs.Factory(dict[Tab, float])
 
     async def ask(self, tab: Tab) -> None:
+        """Ask for a place, and note the answer and its time."""
         self.admitted[tab] = await self.places.take("u", tab)
         self.when[tab] = trio.current_time()
 
     async def fill(self, *tabs: Tab) -> None:
+        """Give places to these connections."""
         for tab in tabs:
             await self.ask(tab)
         self.admitted.clear()
 
     def come(self, count: int = 1) -> list[Tab]:
+        """Start new connections that ask for a place."""
         tabs = [Tab(self.nursery) for _ in range(count)]
         for tab in tabs:
             self.nursery.start_soon(self.ask, tab)
@@ -79,13 +82,14 @@ class World:
 
 
 def world(nursery: trio.Nursery, limit: int) -> World:
+    """Return places with that limit, and run their heartbeat."""
     heartbeat = Heartbeat()
     nursery.start_soon(heartbeat.run)
     return World(nursery, Places(limit, SECONDS, heartbeat, loop_time()))
 
 
 async def test_silent_connections_give_way(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A client that answers just in time keeps its place; one that would answer just after it loses it."""
+    """A client that answers a little before the limit keeps its place; one that would answer after it loses it."""
     here = world(nursery, 3)
     tabs = [Tab(nursery, 0.0), Tab(nursery, 1.99), Tab(nursery, 2.01)]
     await here.fill(*tabs)
@@ -101,7 +105,7 @@ async def test_silent_connections_give_way(nursery: trio.Nursery, autojump_clock
 
 
 async def test_refusal_comes_when_all_answered(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection is refused as soon as all others have answered."""
+    """A connection is refused as soon as all other clients have answered."""
     here = world(nursery, 2)
     await here.fill(Tab(nursery, 0.5), Tab(nursery, 1.0))
     (new,) = here.come()
@@ -113,7 +117,7 @@ async def test_refusal_comes_when_all_answered(nursery: trio.Nursery, autojump_c
 
 
 async def test_connections_share_a_round(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """Connections that come during a round wait for its end; the first to come are the first to get a place."""
+    """Connections that come during a round wait for its end, and the first of them get the places."""
     here = world(nursery, 5)
     silent = [Tab(nursery, None) for _ in range(3)]
     loud = [Tab(nursery, 0.1) for _ in range(2)]
@@ -145,7 +149,7 @@ async def test_free_place_is_handed_on(nursery: trio.Nursery, autojump_clock: Mo
 
 
 async def test_unwelcomed_connection_is_not_judged(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection that is not welcomed yet does not give way."""
+    """A connection that is not welcomed yet does not give way: the new one is refused at once."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, judged=False))
     (new,) = here.come()
@@ -155,7 +159,7 @@ async def test_unwelcomed_connection_is_not_judged(nursery: trio.Nursery, autoju
 
 @pytest.mark.parametrize("others", [0, 1])
 async def test_no_place_for_a_client_that_left(nursery: trio.Nursery, autojump_clock: MockClock, others: int) -> None:
-    """A client that left while it waited gets no place, and no connection gives way for it."""
+    """A client that left while it waited gets no place; a connection gives way only if another client waits."""
     here = world(nursery, 1)
     await here.fill(old := Tab(nursery, None))
     gone, *rest = here.come(1 + others)
@@ -168,7 +172,7 @@ async def test_no_place_for_a_client_that_left(nursery: trio.Nursery, autojump_c
 
 
 async def test_free_place_skips_clients_that_left(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A free place goes to the first waiting client that is still there."""
+    """A free place goes to the first waiting client that is still connected."""
     here = world(nursery, 2)
     await here.fill(leaving := Tab(nursery, None), Tab(nursery, 1.0))
     gone, there = here.come(2)
@@ -180,7 +184,7 @@ async def test_free_place_skips_clients_that_left(nursery: trio.Nursery, autojum
 
 
 async def test_cancelled_wait_takes_no_place(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection that is cancelled while it waits takes no place."""
+    """A connection that is cancelled while it waits takes no place, and the next one gets it."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, None))
     with trio.move_on_after(1):
@@ -195,7 +199,7 @@ async def test_cancelled_wait_takes_no_place(nursery: trio.Nursery, autojump_clo
 async def test_failed_round_ends_the_wait(
     nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A round that fails refuses the connections that wait."""
+    """If a round fails, the connections that wait are refused."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, None))
 
@@ -257,9 +261,11 @@ class Play:
         del self.waiting[tab]
 
     def holders(self) -> list[Tab]:
+        """Return the connections that have a place."""
         return [tab for tab, got in self.here.admitted.items() if got and not tab.closed]
 
     def check(self) -> None:
+        """Check that there are not too many places, and that each holder still has its own."""
         assert len(self.holders()) <= self.limit
         assert all(self.here.places.has("u", tab) for tab in self.holders())
 

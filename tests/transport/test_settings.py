@@ -1,4 +1,4 @@
-"""Settings: their sources, the order of these, and the refusals of wrong values."""
+"""Settings: their sources, which source wins, and the errors for wrong values."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def toml(tmp_path: Path) -> Path:
+    """Return the path of a TOML file that does not exist yet."""
     return tmp_path / "greenroom.toml"
 
 
 def load(toml: Path, keywords: dict[str, object] | None = None, **environment: str) -> Settings:
+    """Load settings from these sources only."""
     return Settings.load(keywords, environment=environment, toml=toml)
 
 
@@ -32,7 +34,7 @@ def test_defaults(toml: Path) -> None:
 
 
 def test_order_of_sources(toml: Path) -> None:
-    """Keywords win over the environment, and that over TOML."""
+    """Keywords win over the environment, and the environment over TOML."""
     toml.write_text("ping_seconds = 1.0\nslow_seconds = 1.0\nhello_seconds = 1.0\n")
     settings = load(toml, {"ping_seconds": 3.0}, GREENROOM_PING_SECONDS="2", GREENROOM_SLOW_SECONDS="2")
     assert (settings.ping_seconds, settings.slow_seconds, settings.hello_seconds) == (3.0, 2, 1.0)
@@ -50,7 +52,7 @@ def test_explicit_default_wins(monkeypatch: pytest.MonkeyPatch, as_object: bool)
 
 
 def test_explicit_fields_survive_a_copy() -> None:
-    """An object knows the fields that it was made with, and so does its copy."""
+    """Settings know the fields that they were made with, and so does a copy; they cannot be changed."""
     settings = Settings(ping_seconds=25.0, ring_events=7)
     assert settings.explicit() == {"ping_seconds": 25.0, "ring_events": 7}
     assert copy.copy(settings).explicit() == settings.explicit()
@@ -60,9 +62,9 @@ def test_explicit_fields_survive_a_copy() -> None:
 
 
 def test_evolved_object_counts_changed_fields() -> None:
-    """In an evolved object the changed fields count as given.
+    """In settings made by ``attrs.evolve`` the given and the changed fields count as given.
 
-    *Else one changed field would silence the environment in all.*
+    *If all fields counted, one changed field would silence the whole environment.*
     """
     evolved = attrs.evolve(Settings(ring_events=7), ping_seconds=3.0)
     assert evolved.explicit() == {"ring_events": 7, "ping_seconds": 3.0}
@@ -101,7 +103,7 @@ def test_time_is_a_positive_number(toml: Path, value: object) -> None:
 
 @pytest.mark.parametrize("value", [float("inf"), 1e300, 2_000_000.1, 0])
 def test_ping_interval_fits_a_timer(toml: Path, value: float) -> None:
-    """The ping interval is limited to the longest timer of clients. *A client without a timer would close at once.*"""
+    """The ping interval is at most the longest timer of clients. *A longer one would fire at once in a browser.*"""
     with pytest.raises(ConfigError, match=r"^ping_seconds must be a number from 0\.001 to 2000000, not "):
         load(toml, {"ping_seconds": value})
     assert load(toml, {"ping_seconds": 2_000_000}).ping_seconds == 2_000_000
@@ -123,7 +125,7 @@ def test_wrong_variable_names_its_field(toml: Path, text: str) -> None:
 
 
 def test_list_in_the_environment(toml: Path) -> None:
-    """A list in the environment is written with commas."""
+    """A list is separated by commas in the environment, and is a list of strings in TOML."""
     settings = load(toml, GREENROOM_ALLOWED_ORIGINS="https://a.example, https://b.example,")
     assert settings.allowed_origins == ("https://a.example", "https://b.example")
     toml.write_text('allowed_origins = ["https://c.example"]')

@@ -23,7 +23,7 @@ LIMIT = 0.01
 
 @attrs.define
 class Scene:
-    """A watchdog whose loop answers when its warning was written, ``stood`` seconds later by the clock."""
+    """A watchdog, and a loop that answers when a warning was written, ``stood`` seconds later by the clock."""
 
     stood: float = 5.0
     now: float = 0.0
@@ -35,6 +35,7 @@ class Scene:
         self.dog = Watchdog(LoopTime(lambda: self.now, lambda: self.now), LIMIT)
 
     def answer(self) -> None:
+        """Answer all questions of the watchdog, ``stood`` seconds late."""
         while self.asked:
             self.now += self.stood
             self.asked.pop()()
@@ -42,6 +43,7 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
+    """Return a scene whose loop answers after each line in the log."""
     scene = Scene()
 
     class AnswerAfterwards(logging.Handler):
@@ -74,7 +76,7 @@ def test_stall_is_logged_once(scene: Scene) -> None:
 
 
 def test_late_stack_is_not_logged(scene: Scene) -> None:
-    """A stack that may be from after the stall is not logged."""
+    """If the loop answers while its stack is read, the stack is not logged: it may be from after the stall."""
 
     def too_late() -> str:
         scene.answer()
@@ -141,7 +143,7 @@ trio.run(main)
 
 
 def test_sync_code_in_a_tool_is_named() -> None:
-    """In a process of its own: one warning has the run, its user and session, and the line that blocks."""
+    """In a real process the warning names the agent, run, user and session, and the stack the blocking function."""
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=50)
     run_id = ran.stdout.split()[1]
     assert ran.stdout.split()[2] == "True"

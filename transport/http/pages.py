@@ -36,8 +36,8 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
 ) -> Starlette:
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
-    The library is ``/greenroom.js``; the routes are ``/config``, ``/token`` and ``/health``. An exception of ``health``,
-    ``issue_token`` or ``read_token`` becomes a response 500 with a reference to the log.
+    The library is at ``/greenroom.js``, the routes are ``/config``, ``/token`` and ``/health``. An exception of
+    ``health``, ``issue_token`` or ``read_token`` becomes a response 500 with a reference to the log.
 
     Args:
         ws_url: The address of the WebSocket endpoint.
