@@ -58,7 +58,7 @@ class Run(RunNode):
         self._calls = 0
 
     async def thinking(self, text: str) -> None:
-        """Emit ``agent_thinking``: a piece of the agent's considerations."""
+        """Emit ``agent_thinking``: a piece of the agent's thoughts."""
         # Written out here and in output(), which saves two calls an event. encode_text() finds what is wrong with a
         # text, and says so.
         if self.closed:

@@ -22,7 +22,7 @@ MAX_JUMPS = 32
 
 
 def steady_seconds() -> float:
-    """Return the time, in seconds, of a clock that is never set. If the system has one, it runs while that sleeps."""
+    """Return the time of a clock that is never set, in seconds. On Linux it also runs while the machine sleeps."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 

@@ -38,7 +38,7 @@ class LogExtent:
 
     @property
     def epoch(self) -> str:
-        """Name of this log of the stream; see :class:`~actors.Position`."""
+        """Epoch of the stream: a name that it shares with no other; see :class:`~actors.Position`."""
         return self._head.epoch
 
     @property

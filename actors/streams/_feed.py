@@ -51,7 +51,7 @@ class SessionFeed:
 
     @property
     def epoch(self) -> str:
-        """Name of this log of the session; see :class:`~actors.Position`."""
+        """Epoch of the stream: a name that it shares with no other; see :class:`~actors.Position`."""
         return self._extent.epoch
 
     def attach(self, listener: Listener, position: int) -> Cursor:

@@ -218,7 +218,7 @@ class SessionStream(SessionFeed):
         self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
 
     async def admit(self) -> None:
-        """Wait until there is room in the window. Always a checkpoint. If cancelled, the events stay put."""
+        """Wait until there is room in the window. Always a checkpoint. A cancelled emitter has emitted."""
         uncommitted = self.seq - self.committed_seq
         # At three quarters of the window, so that an emitter that goes on at this rate need not wait at all.
         if 4 * uncommitted >= 3 * self._window:

@@ -103,7 +103,8 @@ class Subscription:
 
         A task that iterates is woken, and gets no further batch.
         """
-        self._require_cursor().detach()
+        if self._cursor is not None:
+            self._cursor.detach()
         self._stop(SubscriptionEnd.DETACHED)
         self._news.wake()
 

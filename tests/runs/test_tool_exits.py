@@ -32,7 +32,7 @@ class Found:
 
 
 async def events_of(tool: Any) -> list[Any]:
-    """Run an agent that calls the tool, then one that calls nothing: the server must have survived."""
+    """Run an agent that calls the tool, then another agent, which shows that the server has survived."""
 
     async def calls(run: Run) -> Any:
         return await run.call_tool(tool)

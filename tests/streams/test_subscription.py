@@ -189,6 +189,9 @@ async def test_the_block_of_a_subscription_detaches_it() -> None:
         with subscription.follow(cursor), pytest.raises(RuntimeError, match="already"):
             subscription.follow(cursor)
         assert (cursor.detached, subscription.end) == (True, SubscriptionEnd.DETACHED)
+        with Subscription() as never_followed:
+            pass
+        assert never_followed.end == SubscriptionEnd.DETACHED
 
 
 async def test_a_reader_that_the_log_has_overtaken_ends_as_trimmed() -> None:
