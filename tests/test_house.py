@@ -1,0 +1,84 @@
+"""The rules of the rooms: sizes, first lines of docstrings, and a page for each room."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from pathlib import Path
+
+TREE = Path(__file__).parents[1]
+PACKAGES = (TREE / "actors", TREE / "transport")
+LINES_OF_A_FILE, LINES_OF_A_CLASS, LINES_OF_A_FUNCTION = 400, 250, 50
+PRONOUN = r"what|who|whom|whose|whoever|whatever|whichever|nobody|somebody|everybody|anybody|those (that|who)|one that"
+RIDDLE = re.compile(rf"\b({PRONOUN})\b", re.IGNORECASE)
+
+
+def modules() -> list[tuple[Path, ast.Module]]:
+    """Return each module of the two packages, parsed."""
+    paths = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
+    return [(path, ast.parse(path.read_text())) for path in paths]
+
+
+def shown(path: Path, line: int = 1) -> str:
+    """Return a place in the tree as an editor takes it."""
+    return f"{path.relative_to(TREE)}:{line}"
+
+
+def docstrings(tree: ast.Module) -> list[tuple[int, str]]:
+    """Return the line and the text of each docstring: of the module, its classes, functions and attributes."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign, ast.AnnAssign)
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for before, each in itertools.pairwise([node, *body] if isinstance(body, list) else []):
+            match each:
+                case ast.Expr(ast.Constant(str(text))) if isinstance(before, documented):
+                    found.append((each.lineno, text.strip()))
+                case _:
+                    pass
+    return found
+
+
+def long_definitions(kinds: tuple[type[ast.AST], ...], most: int) -> list[str]:
+    """Return the definitions of the packages that have more lines than ``most``."""
+    return [
+        f"{shown(path, node.lineno)}: {node.name}"
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and isinstance(node, kinds)
+        if (node.end_lineno or node.lineno) - node.lineno + 1 > most
+    ]
+
+
+def test_no_file_is_too_long() -> None:
+    """A Python file of the packages has at most 400 lines."""
+    counts = {shown(path): len(path.read_text().splitlines()) for path, _ in modules()}
+    assert {name: count for name, count in counts.items() if count > LINES_OF_A_FILE} == {}
+
+
+def test_no_class_is_too_long() -> None:
+    """A class of the packages has at most 250 lines."""
+    assert long_definitions((ast.ClassDef,), LINES_OF_A_CLASS) == []
+
+
+def test_no_function_is_too_long() -> None:
+    """A function of the packages has at most 50 lines."""
+    assert long_definitions((ast.FunctionDef, ast.AsyncFunctionDef), LINES_OF_A_FUNCTION) == []
+
+
+def test_first_lines_name_their_subject() -> None:
+    """The first line of a docstring has no riddle in it, such as ``what``, ``who`` or ``those that``."""
+    riddles = [
+        f"{shown(path, line)}: {first}"
+        for path, tree in modules()
+        for line, text in docstrings(tree)
+        if RIDDLE.search(first := text.partition("\n")[0])
+    ]
+    assert riddles == []
+
+
+def test_each_room_has_its_page() -> None:
+    """Each folder with modules has a README.md."""
+    rooms = {path.parent for path, _ in modules()} - set(PACKAGES)
+    assert [shown(room) for room in sorted(rooms) if not (room / "README.md").exists()] == []
