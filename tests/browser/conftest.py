@@ -66,7 +66,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def script_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Run the app in stage.py, for outcomes that the demo's agent has too seldom or too quickly."""
     require("chromium")
     server = ServerProcess(tmp_path_factory.mktemp("stage"), "serve", "stage:app")

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     OpenTab = Callable[[str], ConversationPage]
 
 
-def test_outcomes_look_different(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_outcomes_look_different(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """Each outcome of a run and of a tool has a look of its own."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     tab.ask("tool | fail | time out | hang")
     cues = tab.find(".cue.tool")
     expect(cues).to_have_count(4)
@@ -35,9 +35,9 @@ def test_outcomes_look_different(stage: ServerProcess, open_tab: OpenTab) -> Non
     assert tab.errors == []
 
 
-def test_failed_run(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_failed_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """A failed run shows its reason, and can be asked again."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     tab.ask("think | ruin")
     tab.expect_status("error")
     expect(tab.turn().locator(".ending")).to_contain_text("Failed")
@@ -47,18 +47,18 @@ def test_failed_run(stage: ServerProcess, open_tab: OpenTab) -> None:
     assert tab.types().count("agent_started") == 2
 
 
-def test_interrupted_run(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_interrupted_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """A run that a kill left open is shown as interrupted."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     tab.ask("tool | extras")
     running = tab.find('.cue.run .cue.tool[data-status="running"]')
     expect(running).to_have_count(2)
-    stage.kill()
+    script_server.kill()
     tab.expect_state("waiting")
     tab.ask("asked while nobody was there")
     tab.expect_status("pending")
     expect(tab.turn().locator(".ending")).to_have_text("Waiting to be sent")
-    stage.start()
+    script_server.start()
     tab.expect_status("ok", turn=1)
     tab.expect_status("interrupted", turn=0)
     assert tab.find(".cue.run .cue.tool").count() == 4
@@ -69,9 +69,9 @@ def test_interrupted_run(stage: ServerProcess, open_tab: OpenTab) -> None:
     tab.assert_each_event_once_in_order()
 
 
-def test_question_to_the_user(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_question_to_the_user(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """Any tab can answer a question of an agent."""
-    first = open_tab(stage.url)
+    first = open_tab(script_server.url)
     second = open_tab(first.url)
     first.ask("ask")
     expect(first.find(".cue.ask .hint")).to_have_text("Which colour?")
@@ -82,9 +82,9 @@ def test_question_to_the_user(stage: ServerProcess, open_tab: OpenTab) -> None:
         expect(tab.find(".cue.ask form")).to_have_count(0)
 
 
-def test_withdrawn_question(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_withdrawn_question(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """A withdrawn question, or one whose run has ended, loses its form in every tab, also after a refresh."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     tab.ask("ask in vain")
     withdrawn = tab.find('.cue.ask[data-status="timeout"]')
     expect(withdrawn).to_have_count(1)
@@ -101,9 +101,9 @@ def test_withdrawn_question(stage: ServerProcess, open_tab: OpenTab) -> None:
     expect(tab.find(".cue.ask form")).to_have_count(0)
 
 
-def test_queued_start(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_queued_start(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """A sixth run of a user is shown as waiting in every tab, also after a refresh, and can be stopped."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     for number in range(5):
         tab.ask("hang")
         expect(tab.turn(number)).to_have_attribute("data-status", "running")
@@ -128,9 +128,9 @@ def test_queued_start(stage: ServerProcess, open_tab: OpenTab) -> None:
     tab.page.evaluate(f"Promise.all({begun}.map((event) => greenroomDemo.client.cancel(event.run_id)))")
 
 
-def test_agent_typing(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_agent_typing(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """The page shows the agent as typing until its run ends."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     tab.ask("type")
     expect(tab.find("#typing")).to_contain_text("player is typing")
     tab.page.click("#stop")
@@ -138,9 +138,9 @@ def test_agent_typing(stage: ServerProcess, open_tab: OpenTab) -> None:
     expect(tab.find("#typing")).to_be_hidden()
 
 
-def test_secrets_are_redacted(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_secrets_are_redacted(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """Secrets in tool arguments do not reach the page."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     tab.ask("hang")
     tab.find(".cue.tool").wait_for()
     tab.page.click("#stop")
@@ -148,9 +148,9 @@ def test_secrets_are_redacted(stage: ServerProcess, open_tab: OpenTab) -> None:
     assert "sesame" not in tab.page.content()
 
 
-def test_markdown(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_markdown(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """Markdown is rendered, and HTML in it stays text."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     evil = '<img src=x onerror="document.title=1"> [a](javascript:alert(1)) [b](https://example.org/)'
     tab.ask(f"# Title\n\n1. one\n2. **two**\n\n- `code`\n\n> said\n\n```python\ndef f(): return 'x'\n```\n\n{evil}")
     tab.expect_status("ok")

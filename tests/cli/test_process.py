@@ -25,7 +25,7 @@ KEY = StreamKey("anonymous", "s1")
 
 
 @contextmanager
-def process(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+def running_command(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     (folder / "good.py").write_text(APP)
     command = [sys.executable, "-m", "transport.cli", *arguments]
     running = subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True)
@@ -39,7 +39,7 @@ def process(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Ite
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
     """A signal at the moment of ``ready`` ends the server in order, with status 0."""
-    with process(tmp_path, *SERVE) as server:
+    with running_command(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         assert server.stdout.readline().startswith("ready ws://")
         server.send_signal(number)
@@ -49,10 +49,10 @@ def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
 
 def test_ctrl_c_ends_tail(tmp_path: Path) -> None:
     """Ctrl-C ends ``tail`` without output and with status 0."""
-    with process(tmp_path, *SERVE) as server:
+    with running_command(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         url = server.stdout.readline().split()[1]
-        with process(tmp_path, "tail", "s1", "--url", url, "--json") as tail:
+        with running_command(tmp_path, "tail", "s1", "--url", url, "--json") as tail:
             assert tail.stdout is not None
             subprocess.run([sys.executable, "-c", SAY, url], check=True, timeout=PATIENCE)
             assert '"type":"user_message"' in tail.stdout.readline()
@@ -80,7 +80,7 @@ async def test_closed_output(tmp_path: Path) -> None:
         await log.append([event_batch(KEY, 1, 3)])
     reading, writing = os.pipe()
     os.close(reading)
-    with process(tmp_path, "export", "log.db", stdout=writing) as export:
+    with running_command(tmp_path, "export", "log.db", stdout=writing) as export:
         os.close(writing)
         assert export.communicate(timeout=PATIENCE)[1] == ""
         assert export.returncode == 128 + signal.SIGPIPE

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from transport import Server
 
 
-async def printed(server: Server, capsys: pytest.CaptureFixture[str], count: int, *, as_json: bool) -> Iterator[str]:
+async def tail_output(
+    server: Server, capsys: pytest.CaptureFixture[str], count: int, *, as_json: bool
+) -> Iterator[str]:
     """The first ``count`` lines that it prints."""
     out = ""
     with trio.fail_after(10):
@@ -37,10 +39,10 @@ async def test_tail_prints_old_and_new_events(capsys: pytest.CaptureFixture[str]
     """tail prints the events of the past, and then new ones."""
     async with greenroom().running(port=0) as server, greeted(server) as one:
         await one.completed(await one.start("1", "echo", "a\x1b[31m\nb"))
-        plain = list(await printed(server, capsys, 3, as_json=False))
+        plain = list(await tail_output(server, capsys, 3, as_json=False))
         assert [line.split()[0] for line in plain] == ["1", "2", "3"]
         assert "\x1b" not in "".join(plain)
-        events = [json.loads(line) for line in await printed(server, capsys, 3, as_json=True)]
+        events = [json.loads(line) for line in await tail_output(server, capsys, 3, as_json=True)]
         assert events == one.events()
 
 

@@ -52,7 +52,7 @@ async def by_name(credentials: Credentials) -> User:
     return User(str(credentials.token))
 
 
-def app_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> Greenroom:
+def server_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> Greenroom:
     """Return a server with the agents below."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, "commands_burst": 1_000, **settings})
     for agent in (worker, wall, patient, named, chatter, signaller, calls, fatal):
@@ -152,7 +152,7 @@ async def patient(run: Run) -> None:
     await trio.sleep_forever()
 
 
-async def kept(log: EventLog, key: StreamKey = KEY) -> list[Event]:
+async def events_in_log(log: EventLog, key: StreamKey = KEY) -> list[Event]:
     """Return the events in the log, read without the server."""
     head = await log.head(key)
     assert head is not None
@@ -187,6 +187,6 @@ def check_grammar(events: Sequence[Event]) -> None:
     assert set(started.values()) <= {1}
 
 
-def starts(events: Sequence[Event]) -> Counter[Any]:
+def count_starts(events: Sequence[Event]) -> Counter[Any]:
     """Return how often each start command was done."""
     return Counter(event.command_id for event in events if isinstance(event, AgentStarted) and event.command_id)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trio
-from delivery.agents import app_on, by_name
+from delivery.agents import by_name, server_on
 
 from actors import CommandRefused
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from transport import Server
 
 
-def resident() -> int:
+def resident_bytes() -> int:
     """Return the bytes of this process in memory."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
 
-def bound(server: Server) -> int:
+def memory_limit(server: Server) -> int:
     """Return the bound of the server's memory by its statistics and settings: the sum in the README."""
     settings, sessions, endpoint = (
         server.endpoint.settings,
@@ -41,12 +41,12 @@ PER_CONNECTION = (1024 + 64 + 64 + 64) * 1024
 """Replies and pings, one message of events, signals, received data: README, "What it costs in memory"."""
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
-async def load(server: Server, user: str) -> None:
+async def start_runs(server: Server, user: str) -> None:
     handle = await server.sessions.get(user, "s1")
     while True:
         try:
@@ -56,7 +56,7 @@ async def load(server: Server, user: str) -> None:
 
 
 async def main(folder: str, users: int) -> None:
-    app = app_on(
+    app = server_on(
         f"sqlite:{folder}/log.db",
         auth=by_name,
         ring_bytes=256 * 1024,
@@ -67,21 +67,21 @@ async def main(folder: str, users: int) -> None:
         idle_seconds=4,
     )
     async with app.running(port=0) as server, trio.open_nursery() as nursery:
-        before = resident()
-        say(server.url)
+        before = resident_bytes()
+        print_line(server.url)
         for number in range(users):
-            nursery.start_soon(load, server, f"user-{number}")
+            nursery.start_soon(start_runs, server, f"user-{number}")
         async for _ in trio.lowlevel.FdStream(0):
             sessions = server.sessions.of()
-            standing = {
-                "resident": resident() - before,
-                "bound": bound(server),
+            state = {
+                "resident": resident_bytes() - before,
+                "bound": memory_limit(server),
                 "rings": [session.journal.bytes_in_memory for session in sessions],
                 "commands": max((session.commands for session in sessions), default=0),
                 "events": server.sessions.statistics().log.events,
                 **attrs.asdict(server.endpoint.statistics()),
             }
-            say(json.dumps(standing))
+            print_line(json.dumps(state))
         nursery.cancel_scope.cancel()
 
 

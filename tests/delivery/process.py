@@ -20,8 +20,8 @@ GREENROOM = Path(sys.executable).with_name("greenroom")
 TESTS = Path(__file__).parents[1]
 APP = """
 from actors import SqliteLog
-from delivery.agents import app_on, by_name
-app = app_on(SqliteLog("log.db", busy_seconds=0.05), auth=by_name, retain_events=1_000_000, retain_bytes=1 << 34)
+from delivery.agents import by_name, server_on
+app = server_on(SqliteLog("log.db", busy_seconds=0.05), auth=by_name, retain_events=1_000_000, retain_bytes=1 << 34)
 """
 
 
@@ -63,7 +63,7 @@ class ServerProcess:
         self.process.send_signal(signal.SIGKILL)
         await self._reap()
 
-    async def died(self) -> int:
+    async def wait_for_end(self) -> int:
         """Wait until it has ended by itself and return its exit status."""
         return await self._reap()
 
@@ -104,13 +104,13 @@ async def server_process(folder: Path) -> AsyncIterator[ServerProcess]:
                 await server.kill()
 
 
-class Hasty(Random):
+class FastJitter(Random):
     """Jitter for clients that reconnect at once, however often they have to."""
 
     def uniform(self, a: float, b: float) -> float:
         return super().uniform(a, min(b, a + 0.03))
 
 
-def options(server: ServerProcess, user: str, seed: int = 0) -> dict[str, Any]:
+def connect_arguments(server: ServerProcess, user: str, seed: int = 0) -> dict[str, Any]:
     """Return the arguments of ``connect`` to follow the session of a user."""
-    return {"token": user, "open_stream": server.open_stream, "rng": Hasty(seed)}
+    return {"token": user, "open_stream": server.open_stream, "rng": FastJitter(seed)}

@@ -15,7 +15,7 @@ import attrs
 import orjson
 import trio
 import trio.testing
-from delivery.agents import KEY, Work, app_on
+from delivery.agents import KEY, Work, server_on
 from delivery.proxy import Proxy
 
 from actors import CommandRefused, Event, SqliteLog, decode_event
@@ -134,7 +134,7 @@ class Outcome:
     resets: int
 
 
-async def user(reader: Reader, rng: random.Random, name: str, answered: set[str]) -> None:
+async def act_as_user(reader: Reader, rng: random.Random, name: str, answered: set[str]) -> None:
     """Start runs and cancel some, over any connection that there is."""
     slowness = reader.slowness
     for number in range(rng.randrange(1, 4)):
@@ -142,34 +142,34 @@ async def user(reader: Reader, rng: random.Random, name: str, answered: set[str]
         assert reader.client is not None
         command_id = f"{name}-{number}"
         work = attrs.asdict(Work(rng.randrange(1 << 30), rng.randrange(1, 40), slowness))
-        run_id = await _insist(reader, command_id, work)
+        run_id = await _start_until_answered(reader, command_id, work)
         answered.add(command_id)
         await trio.sleep(rng.uniform(0, 10) * slowness)
         if rng.random() < 0.2:
-            await _on(reader, partial(_cancel, run_id=run_id))
+            await _call_current_client(reader, partial(_cancel, run_id=run_id))
 
 
 async def _cancel(client: Client, run_id: str) -> bool:
     return await client.cancel(run_id)
 
 
-async def eventually(is_so: Callable[[], bool], slowness: float) -> None:
+async def wait_until(is_so: Callable[[], bool], slowness: float) -> None:
     """Check a condition repeatedly until it is true. There is no event to wait for."""
     while not is_so():  # noqa: ASYNC110 - as said
         await trio.sleep(slowness)
 
 
-async def _insist(reader: Reader, command_id: str, work: dict[str, Any]) -> str:
+async def _start_until_answered(reader: Reader, command_id: str, work: dict[str, Any]) -> str:
     """Start a run with one id, again from the next client if one was closed before the reply."""
 
     async def start(client: Client) -> str:
         return await client.start("worker", work, command_id=command_id)
 
-    run_id: str = await _on(reader, start)
+    run_id: str = await _call_current_client(reader, start)
     return run_id
 
 
-async def _on(reader: Reader, call: Callable[[Client], Awaitable[Any]]) -> Any:
+async def _call_current_client(reader: Reader, call: Callable[[Client], Awaitable[Any]]) -> Any:
     """Call with the reader's current client, or with the next one if it ended first."""
     slowness = reader.slowness
     while True:
@@ -192,13 +192,13 @@ def memory_pair(rng: random.Random) -> Callable[[], tuple[Any, Any]]:
     return trio.testing.memory_stream_pair if rng.random() < 0.5 else trio.testing.lockstep_stream_pair
 
 
-async def in_memory(seed: int, log: EventLog, harms: int, **settings: object) -> Outcome:
+async def run_in_memory(seed: int, log: EventLog, harms: int, **settings: object) -> Outcome:
     """Run the scenario of a seed on a clock that jumps, over memory streams."""
     rng = random.Random(seed)
     recorder = Recorder(log)
     # The watchdog's thread asks the loop by a real clock: each visit is a turn of the loop, which another run has not.
     settings = {"ring_events": rng.choice([4, 32, 1024]), "loop_stall_seconds": 1e6, **settings}
-    async with app_on(recorder, **settings).running(port=0) as server, trio.open_nursery() as nursery:
+    async with server_on(recorder, **settings).running(port=0) as server, trio.open_nursery() as nursery:
 
         async def dial() -> Any:
             await trio.lowlevel.checkpoint()
@@ -217,17 +217,17 @@ async def in_memory(seed: int, log: EventLog, harms: int, **settings: object) ->
             return Reader(own, open_stream, "ws://memory/", 1.0), proxy
 
         readers = [reader() for _ in range(rng.randrange(1, 4))]
-        outcome = await converse(rng, server, recorder, readers, slowness=1.0)
+        outcome = await run_users_and_tabs(rng, server, recorder, readers, slowness=1.0)
         nursery.cancel_scope.cancel()
     return outcome
 
 
-async def on_sockets(seed: int, path: Path, harms: int, **settings: object) -> Outcome:
+async def run_on_sockets(seed: int, path: Path, harms: int, **settings: object) -> Outcome:
     """Run the scenario of a seed over real sockets and a SQLite log, in next to no time."""
     rng = random.Random(seed)
     recorder = Recorder(SqliteLog(path))
     settings = {"ring_events": rng.choice([4, 32, 1024]), **_QUICK, **settings}
-    async with app_on(recorder, **settings).running(port=0) as server, trio.open_nursery() as nursery:
+    async with server_on(recorder, **settings).running(port=0) as server, trio.open_nursery() as nursery:
         port = int(server.url.rstrip("/").rpartition(":")[2])
 
         async def dial() -> Any:
@@ -245,7 +245,7 @@ async def on_sockets(seed: int, path: Path, harms: int, **settings: object) -> O
             return Reader(own, open_stream, "ws://127.0.0.1/", _SLOWNESS), proxy
 
         readers = [await reader() for _ in range(rng.randrange(1, 4))]
-        outcome = await converse(rng, server, recorder, readers, slowness=_SLOWNESS)
+        outcome = await run_users_and_tabs(rng, server, recorder, readers, slowness=_SLOWNESS)
         nursery.cancel_scope.cancel()
     return outcome
 
@@ -254,7 +254,7 @@ _SLOWNESS = 0.003
 _QUICK = {"ping_seconds": 0.2, "pong_seconds": 0.2, "slow_seconds": 0.1, "hello_seconds": 5.0}
 
 
-async def converse(
+async def run_users_and_tabs(
     rng: random.Random, server: Server, recorder: Recorder, readers: list[tuple[Reader, Proxy]], *, slowness: float
 ) -> Outcome:
     """Let users start runs while their tabs read, until every tab has received the last event."""
@@ -267,11 +267,11 @@ async def converse(
                 nursery.start_soon(reader.read, lambda: last)
             async with trio.open_nursery() as users:
                 for number, (reader, _) in enumerate(readers):
-                    users.start_soon(user, reader, random.Random(rng.random()), f"user-{number}", answered)
-            await eventually(lambda: not server.sessions.statistics().runs.running, slowness)
+                    users.start_soon(act_as_user, reader, random.Random(rng.random()), f"user-{number}", answered)
+            await wait_until(lambda: not server.sessions.statistics().runs.running, slowness)
             handle = await server.sessions.get(*KEY)
             await handle.emit("the end", None)
-            await eventually(lambda: b'"the end"' in recorder.lines[-1], slowness)
+            await wait_until(lambda: b'"the end"' in recorder.lines[-1], slowness)
             last = len(recorder.lines)
     harms: Counter[str] = Counter()
     for _, proxy in readers:

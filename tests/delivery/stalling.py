@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def stalled(server: Server, **fields: object) -> AsyncIterator[Client]:
+async def stalled_client(server: Server, **fields: object) -> AsyncIterator[Client]:
     """Return a welcomed client that reads only when it is asked to. There is no buffer on the way."""
     ours, theirs = trio.testing.lockstep_stream_pair()
     async with trio.open_nursery() as nursery:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from delivery.agents import app_on
+from delivery.agents import server_on
 from protocol.wire import greeted_in_memory
 
 from actors import Event
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ASLEEP = 300.0
 
 
-class Frozen(trio.abc.Stream):
+class FrozenStream(trio.abc.Stream):
     """A stream of a page that the browser has frozen: while ``asleep`` it neither reads nor writes."""
 
     def __init__(self, inner: trio.abc.Stream, awake: list[trio.Event]) -> None:
@@ -44,7 +44,7 @@ class Frozen(trio.abc.Stream):
         await self._inner.aclose()
 
 
-async def busy(server: Server, other: Wire, rounds: int) -> int:
+async def run_rounds(server: Server, other: Wire, rounds: int) -> int:
     """Do ten runs, then wait half a minute. Return the newest seq."""
     for number in range(rounds):
         for run in range(10):
@@ -54,7 +54,7 @@ async def busy(server: Server, other: Wire, rounds: int) -> int:
     return session.journal.committed
 
 
-async def read_to(client: Client, seen: list[Any], seq: int) -> None:
+async def read_until(client: Client, seen: list[Any], seq: int) -> None:
     async for event in client.events():
         seen.append(event)
         if isinstance(event, Event) and event.seq == seq:
@@ -68,14 +68,14 @@ async def test_background_tab(freeze: str, ring: int, autojump_clock: trio.testi
     awake = [trio.Event()]
     awake[0].set()
 
-    app = app_on("memory:", ring_events=ring)
+    app = server_on("memory:", ring_events=ring)
     async with app.running(port=0) as server, trio.open_nursery() as nursery:
 
         async def open_stream(*_: object) -> Any:
             await awake[-1].wait()
             ours, theirs = trio.testing.lockstep_stream_pair()
             nursery.start_soon(server.endpoint.serve, theirs)
-            return Frozen(ours, awake)
+            return FrozenStream(ours, awake)
 
         async with (
             greeted_in_memory(server) as other,
@@ -83,16 +83,16 @@ async def test_background_tab(freeze: str, ring: int, autojump_clock: trio.testi
         ):
             await other.say("hello")
             seen: list[Any] = []
-            await read_to(client, seen, 1)
+            await read_until(client, seen, 1)
             if freeze == "the whole page":
                 awake.append(trio.Event())
-            last = await busy(server, other, rounds=10)
+            last = await run_rounds(server, other, rounds=10)
             before = client.statistics().connections
             if freeze == "the whole page":
                 assert server.endpoint.statistics().connections == 1
                 awake[-1].set()
             back = trio.current_time()
-            await read_to(client, seen, last)
+            await read_until(client, seen, last)
             assert [event.seq for event in seen] == list(range(1, last + 1))
             assert last == 1 + 10 * 10 * 22
             statistics = client.statistics()

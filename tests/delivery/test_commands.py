@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from _scale import scaled
-from delivery.agents import KEY, app_on
-from delivery.process import options, server_process
+from delivery.agents import KEY, server_on
+from delivery.process import connect_arguments, server_process
 from protocol.wire import Client, greeted
 
 from actors import MemoryLog, SqliteLog
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from actors import EventLog
 
 
-def quiet(log: str | EventLog) -> Greenroom:
-    return app_on(log, commands_burst=10_000)
+def server_with_large_burst(log: str | EventLog) -> Greenroom:
+    return server_on(log, commands_burst=10_000)
 
 
-async def say(one: Client, id_: str) -> tuple[int, bool]:
+async def send_message(one: Client, id_: str) -> tuple[int, bool]:
     """Send a message with a command id. Return its seq, and whether it was a repetition."""
     reply = await one.command(id_, "message.send", text=f"text of {id_}")
     assert reply["ok"], reply
@@ -35,20 +35,20 @@ async def say(one: Client, id_: str) -> tuple[int, bool]:
 async def test_repeated_message(tmp_path: Path) -> None:
     """A repeated message is said once, on another connection and after a restart."""
     log = f"sqlite:{tmp_path / 'log.db'}"
-    async with quiet(log).running(port=0) as server:
+    async with server_with_large_burst(log).running(port=0) as server:
         async with greeted(server) as one:
-            assert [await say(one, "a"), await say(one, "b"), await say(one, "a")] == [
+            assert [await send_message(one, "a"), await send_message(one, "b"), await send_message(one, "a")] == [
                 (1, False),
                 (2, False),
                 (1, True),
             ]
         async with greeted(server) as one:
-            assert await say(one, "a") == (1, True)
+            assert await send_message(one, "a") == (1, True)
     for _ in range(2):
-        async with quiet(log).running(port=0) as server, greeted(server) as one:
-            assert [await say(one, "a"), await say(one, "b")] == [(1, True), (2, True)]
-    async with quiet(log).running(port=0) as server, greeted(server) as one:
-        assert await say(one, "c") == (3, False)
+        async with server_with_large_burst(log).running(port=0) as server, greeted(server) as one:
+            assert [await send_message(one, "a"), await send_message(one, "b")] == [(1, True), (2, True)]
+    async with server_with_large_burst(log).running(port=0) as server, greeted(server) as one:
+        assert await send_message(one, "c") == (3, False)
         assert [event["data"]["text"] for event in await one.until(3)] == [f"text of {id_}" for id_ in "abc"]
 
 
@@ -57,21 +57,23 @@ async def test_restart_with_too_many_commands(tmp_path: Path, room: int, *, firs
     """After a restart the newest commands are known, up to their limit of bytes."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     settings = {"commands_burst": 10_000, "command_memory_bytes": room}
-    async with app_on(log, **settings).running(port=0) as server, greeted(server) as one:
+    async with server_on(log, **settings).running(port=0) as server, greeted(server) as one:
         for number in range(100):
-            await say(one, f"{number}")
-    async with app_on(log, **settings).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
-        assert [await say(one, f"{number}") for number in range(50, 100)] == [(n + 1, True) for n in range(50, 100)]
-        assert await say(one, "0") == ((1, True) if first_is_known else (101, False))
+            await send_message(one, f"{number}")
+    async with server_on(log, **settings).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
+        assert [await send_message(one, f"{number}") for number in range(50, 100)] == [
+            (n + 1, True) for n in range(50, 100)
+        ]
+        assert await send_message(one, "0") == ((1, True) if first_is_known else (101, False))
 
 
 async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
     """A repeated start is known after a restart, also if its event was trimmed. Only the head of the log is read."""
     log = SqliteLog(tmp_path / "log.db")
-    async with app_on(log, retain_events=5).running(port=0) as server, greeted(server) as one:
+    async with server_on(log, retain_events=5).running(port=0) as server, greeted(server) as one:
         first = await one.command("once", "run.start", agent="chatter", input=20)
         await one.until(22)
-    async with app_on(log, retain_events=5).running(port=0) as server:
+    async with server_on(log, retain_events=5).running(port=0) as server:
         async with greeted(server, **{"from": "latest"}) as one:
             again = await one.command("once", "run.start", agent="chatter", input=20)
         head = await log.head(KEY)
@@ -84,45 +86,45 @@ async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
 async def test_command_after_its_time(tmp_path: Path) -> None:
     """After its time a repeated command is a new one."""
     log = f"sqlite:{tmp_path / 'log.db'}"
-    async with quiet(log).running(port=0) as server, greeted(server) as one:
-        assert await say(one, "a") == (1, False)
-    async with app_on(log, command_memory_seconds=0).running(port=0) as server, greeted(server) as one:
-        assert await say(one, "a") == (2, False)
+    async with server_with_large_burst(log).running(port=0) as server, greeted(server) as one:
+        assert await send_message(one, "a") == (1, False)
+    async with server_on(log, command_memory_seconds=0).running(port=0) as server, greeted(server) as one:
+        assert await send_message(one, "a") == (2, False)
 
 
 async def test_crashed_session_knows_its_commands() -> None:
     """A session that crashed knows the commands of its previous incarnation."""
     log = FaultyLog(MemoryLog())
-    async with quiet(log).running(port=0) as server:
+    async with server_with_large_burst(log).running(port=0) as server:
         async with greeted(server) as one:
-            assert await say(one, "a") == (1, False)
+            assert await send_message(one, "a") == (1, False)
             log.fail("append")
             await one.send("command", id="b", name="message.send", args={"text": "text of b"})
             assert (await one.ended()).code == 4006
         async with greeted(server) as one:
-            assert [await say(one, "a"), await say(one, "b")] == [(1, True), (2, False)]
+            assert [await send_message(one, "a"), await send_message(one, "b")] == [(1, True), (2, False)]
 
 
 @pytest.mark.parametrize("moment", range(scaled(1, 3)))
 async def test_commands_to_a_killed_server(tmp_path: Path, moment: int) -> None:
     """A client's messages are said once each, although the server is killed."""
     async with server_process(tmp_path) as server:
-        async with connect("ws://server/", "s1", **options(server, "alice", moment)) as client:
+        async with connect("ws://server/", "s1", **connect_arguments(server, "alice", moment)) as client:
             events = client.events()
             said: list[Any] = []
 
-            async def hear(count: int) -> None:
+            async def receive(count: int) -> None:
                 said.extend([await anext(events) for _ in range(count)])
 
-            async def talk() -> None:
+            async def send_all() -> None:
                 for number in range(60):
                     await client.send(f"{number}")
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(talk)
+                nursery.start_soon(send_all)
                 for _ in range(2):
-                    await hear(7 + moment)
+                    await receive(7 + moment)
                     await server.kill()
                     await server.start()
-            await hear(60 - len(said))
+            await receive(60 - len(said))
             assert [event.text for event in said] == [f"{number}" for number in range(60)]

@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 from _scale import scaled
-from delivery.agents import check_grammar, starts
-from delivery.scenario import Outcome, in_memory, on_sockets
+from delivery.agents import check_grammar, count_starts
+from delivery.scenario import Outcome, run_in_memory, run_on_sockets
 
 from actors import MemoryLog
 
@@ -23,7 +23,7 @@ BLOCK = 10
 EACH_HARM = {"refuse", "cut", "delay", "stall", "half-close", "zombie", "mirror"}
 
 
-def run(main: Callable[[], Awaitable[Outcome]]) -> Outcome:
+def run_scenario(main: Callable[[], Awaitable[Outcome]]) -> Outcome:
     """Run a scenario in virtual time, one task at a time: the same seed takes the same course."""
     random.seed(0)  # the server spreads its retry_ms with it
     trio._core._run._r.seed(0)  # noqa: SLF001 - the order of tasks; trio has no other way
@@ -33,7 +33,7 @@ def run(main: Callable[[], Awaitable[Outcome]]) -> Outcome:
 def check_runs(outcome: Outcome) -> None:
     """Check that every start was done once, and every run ended."""
     check_grammar(outcome.committed)
-    done = starts(outcome.committed)
+    done = count_starts(outcome.committed)
     assert outcome.commands <= set(done)
     assert set(done.values()) <= {1}
 
@@ -42,7 +42,7 @@ def check_runs(outcome: Outcome) -> None:
 def test_bad_network(block: int) -> None:
     """Over a bad network every client's history is the log's."""
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
-        outcome = run(lambda seed=seed: in_memory(seed, MemoryLog(), harms=12))  # type: ignore[misc]  # a lambda's default
+        outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), harms=12))  # type: ignore[misc]  # a lambda's default
         check_runs(outcome)
         for reader in outcome.readers:
             assert reader.seen == outcome.committed, seed
@@ -54,7 +54,7 @@ def test_bad_network_with_retention(block: int) -> None:
     """If events were trimmed, a client gets a reset, and never a part."""
     resets = 0
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
-        outcome = run(lambda seed=seed: in_memory(seed, MemoryLog(), 12, retain_events=20))  # type: ignore[misc]  # as above
+        outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), 12, retain_events=20))  # type: ignore[misc]  # as above
         check_runs(outcome)
         for reader in outcome.readers:
             resets += len(reader.parts)
@@ -68,7 +68,7 @@ def test_bad_network_with_retention(block: int) -> None:
 @pytest.mark.parametrize("seed", range(scaled(3, 60)))
 def test_bad_network_on_sockets(seed: int, tmp_path: Path) -> None:
     """Over real sockets too every client's history is the log's."""
-    outcome = trio.run(lambda: on_sockets(seed, tmp_path / "log.db", harms=12))
+    outcome = trio.run(lambda: run_on_sockets(seed, tmp_path / "log.db", harms=12))
     check_runs(outcome)
     for reader in outcome.readers:
         assert reader.seen == outcome.committed
@@ -80,7 +80,7 @@ def test_scenarios_are_complete() -> None:
     harms: Counter[str] = Counter()
     connections = 0
     for seed in range(40):
-        outcome = run(lambda seed=seed: in_memory(seed, MemoryLog(), harms=12))  # type: ignore[misc]  # as above
+        outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), harms=12))  # type: ignore[misc]  # as above
         harms += outcome.harms
         connections += sum(reader.connections for reader in outcome.readers)
     assert set(harms) == EACH_HARM
@@ -91,7 +91,7 @@ def test_scenarios_are_reproducible() -> None:
     """The same seed takes the same course."""
 
     def summary(seed: int) -> object:
-        outcome = run(lambda: in_memory(seed, MemoryLog(), harms=12))
+        outcome = run_scenario(lambda: run_in_memory(seed, MemoryLog(), harms=12))
         types = [type(event) for event in outcome.committed]
         return types, outcome.harms, [reader.connections for reader in outcome.readers]
 

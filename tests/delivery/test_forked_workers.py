@@ -60,7 +60,7 @@ trio.run(main)
 
 
 @contextmanager
-def server(folder: Path, port: int, http_port: int) -> Iterator[subprocess.Popen[str]]:
+def running_server(folder: Path, port: int, http_port: int) -> Iterator[subprocess.Popen[str]]:
     (folder / "app.py").write_text(APP)
     command = [sys.executable, "-m", "transport.cli", "serve", "app:app"]
     command += ["--port", str(port), "--http-port", str(http_port)]
@@ -75,7 +75,7 @@ def server(folder: Path, port: int, http_port: int) -> Iterator[subprocess.Popen
             running.wait(PATIENCE)
 
 
-def ready(process: subprocess.Popen[str], folder: Path) -> list[str]:
+def wait_until_ready(process: subprocess.Popen[str], folder: Path) -> list[str]:
     assert process.stdout is not None
     said = process.stdout.readline().split()
     assert said, (folder / "stderr").read_text()
@@ -86,21 +86,21 @@ def port_of(url: str) -> int:
     return int(url.rstrip("/").rpartition(":")[2])
 
 
-def _target(path: Path) -> str:
+def _link_target(path: Path) -> str:
     try:
         return str(path.readlink())
     except FileNotFoundError:  # the descriptor that listed the folder
         return ""
 
 
-def names_in(pid: int) -> list[str]:
+def open_files(pid: int) -> list[str]:
     """Return the open files of a process."""
-    return [_target(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return [_link_target(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def ports_of(pid: int) -> set[int]:
     """Return the ports that sockets of a process are bound to."""
-    numbers = {name.removeprefix("socket:[").rstrip("]") for name in names_in(pid)}
+    numbers = {name.removeprefix("socket:[").rstrip("]") for name in open_files(pid)}
     tables = [Path(f"/proc/net/{kind}").read_text().splitlines()[1:] for kind in ("tcp", "tcp6")]
     lines = [line.split() for table in tables for line in table]
     return {int(line[1].rpartition(":")[2], 16) for line in lines if line[9] in numbers}
@@ -108,7 +108,7 @@ def ports_of(pid: int) -> set[int]:
 
 def log_files(pid: int) -> list[str]:
     """Return the files of a log that a process has open."""
-    return [name for name in names_in(pid) if "g.db" in name]
+    return [name for name in open_files(pid) if "g.db" in name]
 
 
 def test_killed_server_with_forked_workers(tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_killed_server_with_forked_workers(tmp_path: Path) -> None:
     holders = held_port(), held_port()
     ws, http = map(number_of, holders)
     try:
-        with server(tmp_path, ws, http) as first:
-            urls = ready(first, tmp_path)
+        with running_server(tmp_path, ws, http) as first:
+            urls = wait_until_ready(first, tmp_path)
             said = subprocess.run([sys.executable, "-c", USE, urls[0]], capture_output=True, text=True, check=True)
             worker, ends_by_sigterm = json.loads(said.stdout)
             assert log_files(worker) == []
@@ -127,8 +127,8 @@ def test_killed_server_with_forked_workers(tmp_path: Path) -> None:
             first.send_signal(signal.SIGKILL)
             first.wait(PATIENCE)
         os.kill(worker, 0)
-        with server(tmp_path, ws, http) as second:
-            assert ready(second, tmp_path) == urls
+        with running_server(tmp_path, ws, http) as second:
+            assert wait_until_ready(second, tmp_path) == urls
     finally:
         for holder in holders:
             holder.close()
@@ -136,7 +136,7 @@ def test_killed_server_with_forked_workers(tmp_path: Path) -> None:
             os.kill(worker, signal.SIGKILL)
 
 
-def in_a_fork(look: object) -> object:
+def run_in_fork(look: object) -> object:
     """Return the result of ``look()`` in a forked child, which ends at once."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
@@ -163,7 +163,7 @@ async def test_log_in_a_forked_child(tmp_path: Path) -> None:
                 return str(error), log_files(os.getpid())
             return "usable", []
 
-        assert in_a_fork(use) == (f"{path} is not open", [])
+        assert run_in_fork(use) == (f"{path} is not open", [])
         with pytest.raises(LogUnavailable, match="in use"):
             await SqliteLog(path).open()
         assert await log.head(KEY) is not None
@@ -177,7 +177,7 @@ async def test_sockets_in_a_forked_child() -> None:
     async with greenroom().running(port=0) as running, greeted(running) as one:
         port = port_of(running.url)
         assert port in ports_of(os.getpid())
-        assert in_a_fork(lambda: port in ports_of(os.getpid())) is False
+        assert run_in_fork(lambda: port in ports_of(os.getpid())) is False
         await one.say("still here")
 
 
@@ -194,8 +194,8 @@ def test_other_sockets_are_inherited() -> None:
 
     with kept, other:
         with keep_ports([kept]):
-            assert in_a_fork(inherited) == [False, True]
-        assert in_a_fork(inherited) == [True, True]
+            assert run_in_fork(inherited) == [False, True]
+        assert run_in_fork(inherited) == [True, True]
 
 
 async def test_started_program_inherits_nothing(tmp_path: Path) -> None:

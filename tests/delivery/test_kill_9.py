@@ -10,8 +10,8 @@ import attrs
 import pytest
 import trio
 from _scale import scaled
-from delivery.agents import CALLS, check_grammar, check_order, kept, starts
-from delivery.process import ServerProcess, options, server_process
+from delivery.agents import CALLS, check_grammar, check_order, count_starts, events_in_log
+from delivery.process import ServerProcess, connect_arguments, server_process
 
 from actors import AgentCompleted, CommandRefused, Event, SqliteLog, StreamKey
 from transport import Reset, connect
@@ -38,7 +38,7 @@ class Tab:
     client: Client | None = None
 
     async def run(self, server: ServerProcess, stop: trio.Event) -> None:
-        async with connect("ws://server/", "s1", **options(server, self.user, len(self.name))) as self.client:
+        async with connect("ws://server/", "s1", **connect_arguments(server, self.user, len(self.name))) as self.client:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._start_runs, self.client, stop)
                 nursery.start_soon(self._read, self.client)
@@ -86,31 +86,31 @@ async def test_kill_9_under_load(tmp_path: Path) -> None:
             if rng.random() < 0.1:
                 await server.spawn()  # and once more before it is up
                 await server.kill()
-            await check_log(server.image(tmp_path / f"{number}"), tabs, called_in(server))
+            await check_log(server.image(tmp_path / f"{number}"), tabs, agent_calls(server))
             await server.start()
         stop.set()
         for tab in tabs:
             await tab.started.wait()
         for tab in (tabs[0], tabs[2]):
             assert tab.client is not None
-            await finish(tab, tab.client)
+            await end_session(tab, tab.client)
         for tab in tabs:
             await tab.until(tab.seen[-1].seq)
     async with SqliteLog(server.log) as log:
         assert len(await log.streams()) == 2
         closed: Counter[str] = Counter()
         for tab in tabs:
-            events = await kept(log, StreamKey(tab.user, "s1"))
+            events = await events_in_log(log, StreamKey(tab.user, "s1"))
             assert tab.seen == events
             check_grammar(events)
             check_owner(events, tab.user)
-            assert tab.answered <= set(starts(events))
-            assert set(starts(events).values()) == {1}
+            assert tab.answered <= set(count_starts(events))
+            assert set(count_starts(events).values()) == {1}
             closed.update(str(getattr(event, "status", "")) for event in events)
         assert closed["interrupted"] > 0
 
 
-async def finish(tab: Tab, client: Client) -> None:
+async def end_session(tab: Tab, client: Client) -> None:
     """Wait until no run of the user is open, then say the last word."""
     while True:
         count = len(tab.seen)
@@ -122,7 +122,7 @@ async def finish(tab: Tab, client: Client) -> None:
         await tab.until(count + 1)
 
 
-def called_in(server: ServerProcess) -> list[tuple[str, str]]:
+def agent_calls(server: ServerProcess) -> list[tuple[str, str]]:
     """Return user and run of each call of an agent, over all processes."""
     lines = (server.folder / CALLS).read_text().splitlines()
     return [(user, run_id) for user, run_id in map(str.split, lines)]
@@ -136,7 +136,7 @@ async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) 
     begun = set[tuple[str, str | None]]()
     async with SqliteLog(path) as log:
         for tab in tabs:
-            events = await kept(log, StreamKey(tab.user, "s1"))
+            events = await events_in_log(log, StreamKey(tab.user, "s1"))
             check_order(events)
             check_owner(events, tab.user)
             assert tab.seen == events[: len(tab.seen)]
@@ -151,25 +151,25 @@ async def test_agent_that_kills_the_server(tmp_path: Path) -> None:
         for number in range(scaled(2, 30)):
             async with (
                 trio.open_nursery() as nursery,
-                connect("ws://server/", "s1", **options(server, "alice", number)) as client,
+                connect("ws://server/", "s1", **connect_arguments(server, "alice", number)) as client,
             ):
-                nursery.start_soon(start_once_more, server)
+                nursery.start_soon(restart_once, server)
                 run_id = await client.start("fatal", command_id=f"fatal-{number}")
-                assert await ending(client, run_id) == "interrupted"
+                assert await wait_for_status(client, run_id) == "interrupted"
                 assert await client.start("fatal", command_id=f"fatal-{number}") == run_id
-                assert called_in(server)[number:] == [("alice", run_id)]
+                assert agent_calls(server)[number:] == [("alice", run_id)]
                 nursery.cancel_scope.cancel()
 
 
-async def start_once_more(server: ServerProcess) -> None:
+async def restart_once(server: ServerProcess) -> None:
     """Start the server after its death. Fail if it dies again."""
-    await server.died()
+    await server.wait_for_end()
     await server.start()
-    await server.died()
-    raise AssertionError(f"it was killed once more, by {called_in(server)[-1]}")
+    await server.wait_for_end()
+    raise AssertionError(f"it was killed once more, by {agent_calls(server)[-1]}")
 
 
-async def ending(client: Client, run_id: str) -> str:
+async def wait_for_status(client: Client, run_id: str) -> str:
     """Return the status of a run, once it has ended."""
     async for event in client.events():
         if isinstance(event, AgentCompleted) and event.run_id == run_id:

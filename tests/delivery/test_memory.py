@@ -15,8 +15,8 @@ import pytest
 import trio
 import trio.testing
 from _scale import scaled
-from delivery.agents import app_on
-from delivery.stalling import stalled
+from delivery.agents import server_on
+from delivery.stalling import stalled_client
 from protocol.wire import greeted_in_memory
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def frame(**fields: str) -> bytes:
 PONG = frame(type="pong")
 
 
-async def client(port: int, user: str, *, reads: bool) -> None:
+async def keep_connecting(port: int, user: str, *, reads: bool) -> None:
     """Connect, and reconnect after each end. Read everything, or nothing at all."""
     while True:
         with suppress(OSError, trio.BrokenResourceError):
@@ -59,30 +59,30 @@ async def client(port: int, user: str, *, reads: bool) -> None:
                     await trio.sleep_forever()
 
 
-class Loaded:
+class LoadedServer:
     """The process of the server."""
 
     def __init__(self, process: trio.Process, port: int) -> None:
         self.process = process
         self.port = port
 
-    async def look_after(self, seconds: float, events: int) -> dict[str, Any]:
+    async def state_after(self, seconds: float, events: int) -> dict[str, Any]:
         """Return its state after this time, once it has committed this many events since it began."""
         while True:
             with trio.move_on_after(seconds):
                 await trio.sleep_forever()
-            if (state := await self.look())["events"] >= events:
+            if (state := await self.state())["events"] >= events:
                 return state
 
-    async def look(self) -> dict[str, Any]:
+    async def state(self) -> dict[str, Any]:
         """Return its present state."""
         assert self.process.stdin is not None
         await self.process.stdin.send_all(b"\n")
-        standing: dict[str, Any] = json.loads(await line(self.process))
-        return standing
+        state: dict[str, Any] = json.loads(await read_line(self.process))
+        return state
 
 
-async def line(process: trio.Process) -> bytes:
+async def read_line(process: trio.Process) -> bytes:
     said = b""
     assert process.stdout is not None
     while not said.endswith(b"\n"):
@@ -93,7 +93,7 @@ async def line(process: trio.Process) -> bytes:
 
 
 @asynccontextmanager
-async def loaded(folder: Path) -> AsyncIterator[Loaded]:
+async def loaded_server(folder: Path) -> AsyncIterator[LoadedServer]:
     tests = Path(__file__).parents[1]
     path = os.pathsep.join([str(tests), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = await trio.lowlevel.open_process(
@@ -103,8 +103,8 @@ async def loaded(folder: Path) -> AsyncIterator[Loaded]:
         env={**os.environ, "PYTHONPATH": path},
     )
     try:
-        url = (await line(process)).decode().strip()
-        yield Loaded(process, int(url.rstrip("/").rpartition(":")[2]))
+        url = (await read_line(process)).decode().strip()
+        yield LoadedServer(process, int(url.rstrip("/").rpartition(":")[2]))
     finally:
         process.kill()
         with trio.CancelScope(shield=True):
@@ -124,14 +124,16 @@ def has_levelled_off(sizes: list[int]) -> bool:
 async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
     """Resident memory levels off below the sum of the documented bounds."""
     looks: list[dict[str, Any]] = []
-    async with loaded(tmp_path) as server, trio.open_nursery() as nursery:
+    async with loaded_server(tmp_path) as server, trio.open_nursery() as nursery:
         for number in range(CLIENTS):
             user = f"user-{number % USERS}"
-            nursery.start_soon(lambda user, reads: client(server.port, user, reads=reads), user, number >= STALLED)
+            nursery.start_soon(
+                lambda user, reads: keep_connecting(server.port, user, reads=reads), user, number >= STALLED
+            )
         # Clients that get no time to read make the server's buffers grow once, within their bounds. A leak never stops.
         for enough in (LOOKS, 2 * LOOKS, 4 * LOOKS):
             while len(looks) < enough:
-                looks.append(await server.look_after(SECONDS, len(looks) * EVENTS))
+                looks.append(await server.state_after(SECONDS, len(looks) * EVENTS))
             if has_levelled_off([look["resident"] for look in looks]):
                 break
         nursery.cancel_scope.cancel()
@@ -147,7 +149,7 @@ async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
 
 async def test_ring_is_bounded_by_bytes() -> None:
     """A ring is bounded by bytes, and older events are read from the log."""
-    app = app_on("memory:", ring_bytes=64 * KIB)
+    app = server_on("memory:", ring_bytes=64 * KIB)
     async with app.running(port=0) as server, greeted_in_memory(server) as one:
         for number, size in enumerate((100, 5_000, 30_000, 200_000)):
             await one.completed(await one.start(f"{number}", "wall", {"count": 20, "size": size}))
@@ -163,8 +165,8 @@ async def test_ring_is_bounded_by_bytes() -> None:
 @pytest.mark.parametrize(("size", "kept"), [(10, 64), (4_000, 16), (100_000, 1)])
 async def test_signals_are_dropped_first(size: int, kept: int) -> None:
     """Signals are dropped before events, the oldest first, by number and by bytes."""
-    app = app_on("memory:", slow_seconds=1e6, ping_seconds=1e6)
-    async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
+    app = server_on("memory:", slow_seconds=1e6, ping_seconds=1e6)
+    async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled_client(server) as slow:
         await other.completed(await other.start("1", "wall", {"count": 3, "size": 100_000}))  # the way is blocked
         await other.completed(await other.start("2", "signaller", {"count": 200, "size": size}))
         assert server.endpoint.statistics().signals_dropped >= 200 - kept

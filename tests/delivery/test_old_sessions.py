@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from delivery.agents import KEY, app_on
+from delivery.agents import KEY, server_on
 from protocol.wire import greeted, greeted_in_memory
 
 from actors import Head, MemoryLog, Retention, SqliteLog, StreamKey
@@ -28,7 +28,7 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
     return MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log.db")
 
 
-async def aged(log: EventLog, days: float, count: int = 3) -> None:
+async def add_old_events(log: EventLog, days: float, count: int = 3) -> None:
     """Add events to the old session that are some days old."""
     await log.make(OLD)
     await log.append([event_batch(OLD, 1, count, ts=int((time.time() - days * DAY) * 1000))])
@@ -37,8 +37,8 @@ async def aged(log: EventLog, days: float, count: int = 3) -> None:
 @pytest.mark.parametrize(("days", "kept"), [(6.9, 3), (7.1, 0)])
 async def test_old_events_expire(log: EventLog, days: float, kept: int) -> None:
     """Events of a session that is not in memory expire."""
-    async with app_on(log).running(port=0) as server:
-        await aged(log, days)
+    async with server_on(log).running(port=0) as server:
+        await add_old_events(log, days)
         before = await log.make(OLD)
         await server.sessions.cleaner.clean()
         head = await log.head(OLD)
@@ -48,8 +48,8 @@ async def test_old_events_expire(log: EventLog, days: float, kept: int) -> None:
 
 async def test_count_and_bytes_of_old_sessions(log: EventLog) -> None:
     """The limits of number and bytes hold for sessions that are not in memory."""
-    async with app_on(log, retain_events=2).running(port=0) as server:
-        await aged(log, 0)
+    async with server_on(log, retain_events=2).running(port=0) as server:
+        await add_old_events(log, 0)
         await server.sessions.cleaner.clean()
         assert (await log.make(OLD)).oldest == 2
 
@@ -57,8 +57,8 @@ async def test_count_and_bytes_of_old_sessions(log: EventLog) -> None:
 @pytest.mark.parametrize(("days", "forgotten"), [(29, False), (31, True)])
 async def test_old_session_is_forgotten(log: EventLog, days: float, *, forgotten: bool) -> None:
     """A session without events is forgotten after its time."""
-    async with app_on(log).running(port=0) as server:
-        await aged(log, days)
+    async with server_on(log).running(port=0) as server:
+        await add_old_events(log, days)
         old = await log.make(OLD)
         await server.sessions.cleaner.clean()  # the events go
         await server.sessions.cleaner.clean()  # what is left goes
@@ -69,9 +69,9 @@ async def test_old_session_is_forgotten(log: EventLog, days: float, *, forgotten
             assert one.welcome.get("reset") == ("epoch_changed" if forgotten else None)
 
 
-async def cleaned_twice(log: EventLog, **settings: object) -> Head | None:
+async def clean_twice(log: EventLog, **settings: object) -> Head | None:
     """Clean once for the events and once for the rest. Return the remaining sessions."""
-    async with app_on(log, **settings).running(port=0) as server:
+    async with server_on(log, **settings).running(port=0) as server:
         await server.sessions.cleaner.clean()
         await server.sessions.cleaner.clean()
         return await log.head(OLD)
@@ -81,31 +81,31 @@ async def cleaned_twice(log: EventLog, **settings: object) -> Head | None:
 async def test_close_is_remembered(tmp_path: Path, days: float, *, forgotten: bool) -> None:
     """A close is remembered for its time, counted from the close and not from the newest event."""
     async with SqliteLog(tmp_path / "log.db") as log:
-        await aged(log, 60)
+        await add_old_events(log, 60)
         closed_at = int((time.time() - days * DAY) * 1000)
         await log.mark(OLD, b"[%d,[],%d,[]]" % (closed_at, closed_at))
-    assert (await cleaned_twice(SqliteLog(tmp_path / "log.db")) is None) == forgotten
+    assert (await clean_twice(SqliteLog(tmp_path / "log.db")) is None) == forgotten
 
 
 @pytest.mark.parametrize(("seconds", "forgotten"), [(299, False), (301, True)])
 async def test_remembered_command_keeps_a_session(tmp_path: Path, seconds: float, *, forgotten: bool) -> None:
     """A session is kept while one of its commands is remembered: a repeated start would run again."""
     async with SqliteLog(tmp_path / "log.db") as log:
-        await aged(log, 60)
+        await add_old_events(log, 60)
         at = int((time.time() - seconds) * 1000)
         await log.mark(OLD, b'[1,[],null,[["a",%d,{"run_id":"r"}]]]' % at)
-    assert (await cleaned_twice(SqliteLog(tmp_path / "log.db"), forget_seconds=0) is None) == forgotten
+    assert (await clean_twice(SqliteLog(tmp_path / "log.db"), forget_seconds=0) is None) == forgotten
 
 
 async def test_expired_commands_leave_the_log(tmp_path: Path) -> None:
     """Expired commands leave the log; open runs and the close stay."""
     async with SqliteLog(tmp_path / "log.db") as log:
-        await aged(log, 1)
+        await add_old_events(log, 1)
         now = time.time_ns() // 1_000_000
         opened = b'["run","r","r",null,"a",5]'
         done = b'["old",%d,{}],["new",%d,{}]' % (now - 400_000, now)
         await log.mark(OLD, b"[7,[%b],9,[%b]]" % (opened, done))
-    head = await cleaned_twice(SqliteLog(tmp_path / "log.db"))
+    head = await clean_twice(SqliteLog(tmp_path / "log.db"))
     assert head is not None
     assert head.state == b'[7,[%b],9,[["new",%d,{}]]]' % (opened, now)
 
@@ -113,10 +113,10 @@ async def test_expired_commands_leave_the_log(tmp_path: Path) -> None:
 async def test_damaged_session_is_skipped(log: EventLog, caplog: pytest.LogCaptureFixture) -> None:
     """A damaged session is named in the log output and left as it is, and the others are cleaned."""
     damaged = StreamKey("anonymous", "damaged")
-    async with app_on(log).running(port=0) as server:
+    async with server_on(log).running(port=0) as server:
         await log.make(damaged)
         await log.mark(damaged, b"no json")
-        await aged(log, 8)
+        await add_old_events(log, 8)
         await server.sessions.cleaner.clean()
         head, left = await log.head(OLD), await log.head(damaged)
         assert (head and head.oldest, left and left.state) == (4, b"no json")
@@ -138,7 +138,7 @@ async def test_odd_failure_of_a_log(autojump_clock: trio.testing.MockClock) -> N
             raise KeyError(key)
 
     log = Odd()
-    async with app_on(log, retain_events=2, idle_seconds=1000).running(port=0) as server:
+    async with server_on(log, retain_events=2, idle_seconds=1000).running(port=0) as server:
         async with (await server.sessions.get("anonymous", "s1")).lease():
             for _ in range(4):
                 await (await server.sessions.get("anonymous", "s1")).emit("x")
@@ -150,7 +150,7 @@ async def test_odd_failure_of_a_log(autojump_clock: trio.testing.MockClock) -> N
 
 async def test_session_in_memory_is_not_cleaned(log: EventLog) -> None:
     """A session in memory is not cleaned by the walk over old ones."""
-    async with app_on(log, forget_seconds=0).running(port=0) as server, greeted(server) as one:
+    async with server_on(log, forget_seconds=0).running(port=0) as server, greeted(server) as one:
         head = await log.make(KEY)
         while time.time() * 1000 <= head.touched + 1:
             await trio.lowlevel.checkpoint()
@@ -171,8 +171,8 @@ async def test_session_wanted_while_forgotten(nursery: trio.Nursery) -> None:
             await super().remove(key)
 
     log = Slow(MemoryLog())
-    async with app_on(log, forget_seconds=0).running(port=0) as server:
-        await aged(log, 31)
+    async with server_on(log, forget_seconds=0).running(port=0) as server:
+        await add_old_events(log, 31)
         await server.sessions.cleaner.clean()
         nursery.start_soon(server.sessions.cleaner.clean)
         await log.reached.wait()
@@ -209,8 +209,8 @@ async def test_cleaning_is_repeated(
             return list(await super().streams())
 
     log = Failing(MemoryLog())
-    async with app_on(log).running(port=0):
-        await aged(log, 8)
+    async with server_on(log).running(port=0):
+        await add_old_events(log, 8)
         await trio.sleep(61)
         assert log.rounds == 1
         assert (await log.make(OLD)).oldest == 1

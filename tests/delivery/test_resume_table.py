@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from delivery.agents import app_on
-from delivery.stalling import stalled
+from delivery.agents import server_on
+from delivery.stalling import stalled_client
 from protocol.wire import greeted, greeted_in_memory, memory_client
 
 from actors import MemoryLog, Retention, SqliteLog, StreamKey
@@ -56,7 +56,7 @@ class Row:
         return "resume" in self.hello and self.reset is None
 
 
-def at(seq: int, epoch: str = MINE) -> dict[str, Any]:
+def resume_at(seq: int, epoch: str = MINE) -> dict[str, Any]:
     return {"resume": {"epoch": epoch, "seq": seq}}
 
 
@@ -64,41 +64,41 @@ NOTHING = range(0)
 TABLE = [
     Row("an empty log, from the start", 0, 99, {}, None, NOTHING),
     Row("an empty log, from now on", 0, 99, {"from": "latest"}, None, NOTHING),
-    Row("an empty log, resumed at 0", 0, 99, at(0), None, NOTHING),
-    Row("an empty log, resumed ahead", 0, 99, at(1), "ahead", NOTHING),
-    Row("an empty log, another epoch", 0, 99, at(0, "x"), "epoch_changed", NOTHING),
+    Row("an empty log, resumed at 0", 0, 99, resume_at(0), None, NOTHING),
+    Row("an empty log, resumed ahead", 0, 99, resume_at(1), "ahead", NOTHING),
+    Row("an empty log, another epoch", 0, 99, resume_at(0, "x"), "epoch_changed", NOTHING),
     Row("from the start", 9, 99, {}, None, range(1, 10)),
     Row("from now on", 9, 99, {"from": "latest"}, None, NOTHING),
-    Row("from 0", 9, 99, at(0), None, range(1, 10)),
-    Row("from a position", 9, 99, at(4), None, range(5, 10)),
-    Row("one before the newest", 9, 99, at(8), None, range(9, 10)),
-    Row("the same position", 9, 99, at(9), None, NOTHING),
-    Row("a position ahead by one", 9, 99, at(10), "ahead", range(1, 10)),
-    Row("a position far ahead", 9, 99, at(2**53 - 1), "ahead", range(1, 10)),
-    Row("a position ahead of what is kept", 9, 3, at(10), "ahead", range(7, 10)),
+    Row("from 0", 9, 99, resume_at(0), None, range(1, 10)),
+    Row("from a position", 9, 99, resume_at(4), None, range(5, 10)),
+    Row("one before the newest", 9, 99, resume_at(8), None, range(9, 10)),
+    Row("the same position", 9, 99, resume_at(9), None, NOTHING),
+    Row("a position ahead by one", 9, 99, resume_at(10), "ahead", range(1, 10)),
+    Row("a position far ahead", 9, 99, resume_at(2**53 - 1), "ahead", range(1, 10)),
+    Row("a position ahead of what is kept", 9, 3, resume_at(10), "ahead", range(7, 10)),
     Row("trimmed, from the start", 9, 3, {}, None, range(7, 10)),
-    Row("trimmed, from 0", 9, 3, at(0), "trimmed", range(7, 10)),
-    Row("trimmed, one too early", 9, 3, at(5), "trimmed", range(7, 10)),
-    Row("trimmed, just in time", 9, 3, at(6), None, range(7, 10)),
-    Row("trimmed, within what is kept", 9, 3, at(8), None, range(9, 10)),
-    Row("everything expired, the same position", 9, 0, at(9), None, NOTHING),
-    Row("everything expired, one before", 9, 0, at(8), "trimmed", NOTHING),
-    Row("everything expired, ahead", 9, 0, at(10), "ahead", NOTHING),
+    Row("trimmed, from 0", 9, 3, resume_at(0), "trimmed", range(7, 10)),
+    Row("trimmed, one too early", 9, 3, resume_at(5), "trimmed", range(7, 10)),
+    Row("trimmed, just in time", 9, 3, resume_at(6), None, range(7, 10)),
+    Row("trimmed, within what is kept", 9, 3, resume_at(8), None, range(9, 10)),
+    Row("everything expired, the same position", 9, 0, resume_at(9), None, NOTHING),
+    Row("everything expired, one before", 9, 0, resume_at(8), "trimmed", NOTHING),
+    Row("everything expired, ahead", 9, 0, resume_at(10), "ahead", NOTHING),
     Row("everything expired, from the start", 9, 0, {}, None, NOTHING),
-    Row("another epoch at the same position", 9, 99, at(9, "x"), "epoch_changed", range(1, 10)),
-    Row("another epoch at 0", 9, 99, at(0, "x"), "epoch_changed", range(1, 10)),
-    Row("another epoch and ahead", 9, 99, at(99, "x"), "epoch_changed", range(1, 10)),
-    Row("another epoch and trimmed", 9, 3, at(1, "x"), "epoch_changed", range(7, 10)),
-    Row("no epoch at all", 9, 99, at(9, ""), "epoch_changed", range(1, 10)),
-    Row("an epoch in another case", 9, 99, at(9, MINE.upper()), "epoch_changed", range(1, 10)),
-    Row("a resume wins over from", 9, 99, {**at(4), "from": "latest"}, None, range(5, 10)),
-    Row("a reset wins over from", 9, 99, {**at(10), "from": "latest"}, "ahead", range(1, 10)),
-    Row("256 events", 257, 999, at(0), None, range(1, 258)),
-    Row("more than a page of the log", 1_200, 9_999, at(3), None, range(4, 1_201)),
+    Row("another epoch at the same position", 9, 99, resume_at(9, "x"), "epoch_changed", range(1, 10)),
+    Row("another epoch at 0", 9, 99, resume_at(0, "x"), "epoch_changed", range(1, 10)),
+    Row("another epoch and ahead", 9, 99, resume_at(99, "x"), "epoch_changed", range(1, 10)),
+    Row("another epoch and trimmed", 9, 3, resume_at(1, "x"), "epoch_changed", range(7, 10)),
+    Row("no epoch at all", 9, 99, resume_at(9, ""), "epoch_changed", range(1, 10)),
+    Row("an epoch in another case", 9, 99, resume_at(9, MINE.upper()), "epoch_changed", range(1, 10)),
+    Row("a resume wins over from", 9, 99, {**resume_at(4), "from": "latest"}, None, range(5, 10)),
+    Row("a reset wins over from", 9, 99, {**resume_at(10), "from": "latest"}, "ahead", range(1, 10)),
+    Row("256 events", 257, 999, resume_at(0), None, range(1, 258)),
+    Row("more than a page of the log", 1_200, 9_999, resume_at(3), None, range(4, 1_201)),
 ]
 
 
-async def filled(log: EventLog, row: Row) -> str:
+async def fill_log(log: EventLog, row: Row) -> str:
     """Give the log the row's events, without the server. Return the epoch."""
     head = await log.make(KEY)
     for first in range(1, row.events + 1, 7):
@@ -108,10 +108,10 @@ async def filled(log: EventLog, row: Row) -> str:
 
 
 @asynccontextmanager
-async def served(log: EventLog, row: Row, ring: int) -> AsyncIterator[tuple[Server, str]]:
-    app = app_on(log, ring_events=ring, retain_seconds=1e10)
+async def server_with_row(log: EventLog, row: Row, ring: int) -> AsyncIterator[tuple[Server, str]]:
+    app = server_on(log, ring_events=ring, retain_seconds=1e10)
     async with app.running(port=0) as server:
-        yield server, await filled(log, row)
+        yield server, await fill_log(log, row)
 
 
 def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 async def test_resume_table(log: EventLog, row: Row, ring: int) -> None:
     """Each row of the table gets its replay and its reset."""
-    async with served(log, row, ring) as (server, epoch):
+    async with server_with_row(log, row, ring) as (server, epoch):
         async with greeted(server, **hello(row, epoch, strict=False)) as one:
             oldest = row.events - min(row.events, row.kept) + 1
             assert (one.welcome["epoch"], one.welcome["oldest"], one.welcome["latest"]) == (epoch, oldest, row.events)
@@ -140,7 +140,7 @@ async def test_resume_table(log: EventLog, row: Row, ring: int) -> None:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 async def test_strict_hello(log: EventLog, row: Row) -> None:
     """A strict hello is refused exactly if it would get a reset."""
-    async with served(log, row, 1024) as (server, epoch):
+    async with server_with_row(log, row, 1024) as (server, epoch):
         fields = hello(row, epoch, strict=True)
         if row.reset is None:
             async with greeted(server, **fields) as one:
@@ -158,12 +158,12 @@ async def test_strict_hello(log: EventLog, row: Row) -> None:
 @pytest.mark.parametrize("name", [name for name in LOGS if name != "faulty"])
 async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
     """A log that was lost and rebuilt has another epoch."""
-    async with app_on(LOGS[name](tmp_path)).running(port=0) as server, greeted(server) as one:
+    async with server_on(LOGS[name](tmp_path)).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
         old = one.welcome["epoch"]
     for path in tmp_path.iterdir():  # noqa: ASYNC240 - two files, and nothing else waits
         path.unlink()
-    async with app_on(LOGS[name](tmp_path)).running(port=0) as server:
+    async with server_on(LOGS[name](tmp_path)).running(port=0) as server:
         async with greeted(server) as one:
             await one.say("d", "e", "f", "g")
         async with greeted(server, resume={"epoch": old, "seq": 3}) as one:
@@ -177,21 +177,21 @@ async def test_power_failure(tmp_path: Path, query: str, reset: str | None) -> N
     """After a power failure that may have taken events, a client gets a reset."""
     after = tmp_path / "after"
     after.mkdir()
-    async with app_on(f"sqlite:{tmp_path}/log.db{query}").running(port=0) as server, greeted(server) as one:
+    async with server_on(f"sqlite:{tmp_path}/log.db{query}").running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
         for name in ("log.db", "log.db-wal"):
             (after / name).write_bytes((tmp_path / name).read_bytes())
         position = {"epoch": one.welcome["epoch"], "seq": 3}
     with closing(sqlite3.connect(after / "log.db")) as connection, connection:
         connection.execute("UPDATE risk SET boot = 'an earlier boot' WHERE boot <> ''")
-    async with app_on(f"sqlite:{after}/log.db{query}").running(port=0) as server:
+    async with server_on(f"sqlite:{after}/log.db{query}").running(port=0) as server:
         async with greeted(server, resume=position) as one:
             assert (one.welcome.get("reset"), one.welcome["latest"]) == (reset, 3)
 
 
 async def test_removed_session(log: EventLog) -> None:
     """A removed session has another epoch."""
-    async with app_on(log).running(port=0) as server:
+    async with server_on(log).running(port=0) as server:
         await log.make(KEY)
         old = await log.head(KEY)
         assert old is not None
@@ -205,8 +205,8 @@ async def test_removed_session(log: EventLog) -> None:
 @pytest.mark.parametrize("ring", [8, 1024])
 async def test_event_during_the_replay(log: EventLog, ring: int) -> None:
     """Events that are published during a replay follow it without a gap."""
-    row = Row("", 3_000, 9_999, at(0), None, range(1, 3_001))
-    async with served(log, row, ring) as (server, epoch), greeted(server, **{"from": "latest"}) as other:
+    row = Row("", 3_000, 9_999, resume_at(0), None, range(1, 3_001))
+    async with server_with_row(log, row, ring) as (server, epoch), greeted(server, **{"from": "latest"}) as other:
         async with greeted(server, **hello(row, epoch, strict=True)) as one:
             await one.receive("events")  # the replay has begun
             run_id = await other.start("1", "wall", {"count": 500, "size": 20})
@@ -218,9 +218,9 @@ async def test_event_during_the_replay(log: EventLog, ring: int) -> None:
 
 async def test_trim_during_the_replay(log: EventLog) -> None:
     """A trim during a replay is a reset, and no event is skipped silently."""
-    row = Row("", 2_000, 9_999, at(0), None, NOTHING)
-    async with served(log, row, 8) as (server, epoch):
-        async with stalled(server, **hello(row, epoch, strict=False)) as slow:
+    row = Row("", 2_000, 9_999, resume_at(0), None, NOTHING)
+    async with server_with_row(log, row, 8) as (server, epoch):
+        async with stalled_client(server, **hello(row, epoch, strict=False)) as slow:
             await slow.receive("events")
             await log.trim(KEY, Retention(events=100, seconds=1e12), 0)
             ended = await slow.ended()
@@ -235,8 +235,8 @@ async def test_trim_during_the_replay(log: EventLog) -> None:
 
 async def test_stalled_client_beside_another(log: EventLog) -> None:
     """A stalled client does not hold up another one."""
-    async with app_on(log, ring_events=16, slow_seconds=1e6, ping_seconds=1e6).running(port=0) as server:
-        async with greeted_in_memory(server) as quick, stalled(server) as slow:
+    async with server_on(log, ring_events=16, slow_seconds=1e6, ping_seconds=1e6).running(port=0) as server:
+        async with greeted_in_memory(server) as quick, stalled_client(server) as slow:
             for number in range(20):
                 await quick.start(f"{number}", "wall", {"count": 50, "size": 2_000})
                 await quick.until(52 * (number + 1))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from _scale import scaled
-from delivery.agents import app_on, check_grammar, kept, starts
-from delivery.process import GREENROOM, ServerProcess, options, server_process
+from delivery.agents import check_grammar, count_starts, events_in_log, server_on
+from delivery.process import GREENROOM, ServerProcess, connect_arguments, server_process
 from protocol.wire import greeted
 
 from actors import CommandRefused, LogError, SqliteLog, StreamKey
@@ -54,7 +54,7 @@ def locked(server: ServerProcess) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
-async def start(client: Client, agent: str, input_: object, command_id: str) -> str:
+async def start_run(client: Client, agent: str, input_: object, command_id: str) -> str:
     """Start a run with one id, as often as it takes."""
     while True:
         try:
@@ -63,12 +63,12 @@ async def start(client: Client, agent: str, input_: object, command_id: str) -> 
             assert refusal.code == "internal", refusal  # noqa: PT017 - any other is a failure
 
 
-async def write_on(client: Client) -> None:
+async def write_until_refused(client: Client) -> None:
     while True:
         await client.start("wall", {"count": 500, "size": 20_000})
 
 
-async def completed(client: Client, seen: list[Event | Reset], run_id: str) -> None:
+async def read_until_completed(client: Client, seen: list[Event | Reset], run_id: str) -> None:
     async for event in client.events():
         seen.append(event)
         if getattr(event, "type", "") == "agent_completed" and getattr(event, "run_id", "") == run_id:
@@ -81,25 +81,29 @@ async def test_log_that_refuses_writes(
 ) -> None:
     """The server outlives a log that refuses writes, and no client sees an event that is not stored."""
     async with server_process(tmp_path) as server:
-        async with connect("ws://server/", "s1", **options(server, "alice")) as client:
+        async with connect("ws://server/", "s1", **connect_arguments(server, "alice")) as client:
             seen: list[Event | Reset] = []
-            await completed(client, seen, await start(client, "wall", {"count": 20, "size": 2_000}, "before"))
+            await read_until_completed(
+                client, seen, await start_run(client, "wall", {"count": 20, "size": 2_000}, "before")
+            )
             before = client.statistics().connections
             with fault(server):
                 with pytest.raises(CommandRefused) as refusal:
-                    await write_on(client)
+                    await write_until_refused(client)
                 assert refusal.value.code in ("internal", "overloaded")
-            await completed(client, seen, await start(client, "wall", {"count": 20, "size": 2_000}, "after"))
+            await read_until_completed(
+                client, seen, await start_run(client, "wall", {"count": 20, "size": 2_000}, "after")
+            )
             assert client.statistics().connections > before
         assert await server.stop() == 0
     async with SqliteLog(server.log) as log:
-        events = await kept(log, KEY)
+        events = await events_in_log(log, KEY)
         assert seen == events
         check_grammar(events)
-        assert {"before": 1, "after": 1}.items() <= dict(starts(events)).items()
+        assert {"before": 1, "after": 1}.items() <= dict(count_starts(events)).items()
 
 
-async def small_log(path: Path) -> list[bytes]:
+async def make_small_log(path: Path) -> list[bytes]:
     """Return the lines of a log of one stream in many rows, closed in order."""
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -119,7 +123,7 @@ async def read_all(path: Path) -> list[bytes]:
 async def test_log_that_was_cut_short(tmp_path: Path) -> None:
     """A log that is cut anywhere in its last page is refused and left as it is."""
     path = tmp_path / "log.db"
-    await small_log(path)
+    await make_small_log(path)
     whole = path.read_bytes()
     page = int.from_bytes(whole[16:18], "big")
     for cut in range(1, page + 1, scaled(97, 1)):
@@ -136,7 +140,7 @@ async def test_log_that_was_cut_short(tmp_path: Path) -> None:
 async def test_changed_byte(tmp_path: Path) -> None:
     """A changed byte of a log is never read as another event."""
     path = tmp_path / "log.db"
-    lines = await small_log(path)
+    lines = await make_small_log(path)
     whole = path.read_bytes()
     refused = 0
     for place in range(100, len(whole), scaled(211, 7)):
@@ -173,7 +177,7 @@ async def test_write_ahead_log_that_was_cut_short(
     assert before < 30
 
 
-def serve(folder: Path) -> tuple[int, str]:
+def run_serve(folder: Path) -> tuple[int, str]:
     """Run the command on the log in a folder. Return its exit status and its output."""
     (folder / "app.py").write_text("from transport import Greenroom\napp = Greenroom(log='sqlite:log.db')\n")
     run = subprocess.run(
@@ -206,10 +210,10 @@ def foreign(path: Path) -> None:
 )
 async def test_unusable_log(tmp_path: Path, damage: Callable[[Path], None], says: str) -> None:
     """A server that cannot use its log says so in one line and changes no file."""
-    await small_log(tmp_path / "log.db")
+    await make_small_log(tmp_path / "log.db")
     damage(tmp_path / "log.db")
     before = (tmp_path / "log.db").read_bytes()
-    status, error = await trio.to_thread.run_sync(serve, tmp_path)
+    status, error = await trio.to_thread.run_sync(run_serve, tmp_path)
     assert (status, error.count("\n")) == (2, 1), error
     assert says in error
     assert "log.db" in error
@@ -237,21 +241,21 @@ async def test_read_only_log(
 ) -> None:
     """A log without write permission starts no server, and serves again once it may be written."""
     path = unprivileged / "log.db"
-    lines = await small_log(path)
+    lines = await make_small_log(path)
     path.chmod(0o444)
     before = path.read_bytes()
     with pytest.raises((LogError, ExceptionGroup)) as refused:
-        async with app_on(SqliteLog(path)).running(port=0):
+        async with server_on(SqliteLog(path)).running(port=0):
             pass
-    assert "may not be written" in str(first_of(refused.value))
+    assert "may not be written" in str(first_leaf(refused.value))
     assert path.read_bytes() == before
     path.chmod(0o644)
-    async with app_on(SqliteLog(path)).running(port=0) as server, greeted(server):
+    async with server_on(SqliteLog(path)).running(port=0) as server, greeted(server):
         assert server.sessions.statistics().log.engine == "sqlite"
     assert await read_all(path) == lines
 
 
-def first_of(error: BaseException) -> BaseException:
+def first_leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transport import Greenroom
 
 
-async def asked(app: Greenroom, question: JSON) -> list[Event]:
+async def ask(app: Greenroom, question: JSON) -> list[Event]:
     """Ask one question over a socket and return the events of the run."""
     events: list[Event] = []
     async with app.running(port=0) as server, connect(server.url, "s1") as client:
@@ -24,5 +24,5 @@ async def asked(app: Greenroom, question: JSON) -> list[Event]:
     return events
 
 
-def the(kind: type[Any], events: list[Event]) -> list[Any]:
+def events_of_kind(kind: type[Any], events: list[Event]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from demo.asking import asked, the
+from demo.asking import ask, events_of_kind
 
 from actors import (
     JSON,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CSV = "how do I parse a csv file with a header?"
 
 
-def offering(demo: Demo) -> Greenroom:
+def server_with_demo(demo: Demo) -> Greenroom:
     app = Greenroom(log="memory:")
     register(app, demo)
     return app
@@ -44,8 +44,8 @@ def app(cache: Path) -> Greenroom:
 
 async def test_answer_is_complete(app: Greenroom) -> None:
     """An answer has the name, its source, and the output of an example that ran."""
-    events = await asked(app, CSV)
-    done = the(AgentCompleted, events)[-1]
+    events = await ask(app, CSV)
+    done = events_of_kind(AgentCompleted, events)[-1]
     assert done.status == "ok"
     assert done.result["symbol"] == "csv.DictReader"
     answer: str = done.result["answer"]
@@ -58,27 +58,27 @@ async def test_answer_is_complete(app: Greenroom) -> None:
 
 async def test_answer_is_streamed(app: Greenroom) -> None:
     """The streamed pieces are small, and together they are the answer."""
-    events = await asked(app, CSV)
-    pieces = [event.text for event in the(AgentOutput, events)]
-    assert "".join(pieces) == the(AgentCompleted, events)[-1].result["answer"]
+    events = await ask(app, CSV)
+    pieces = [event.text for event in events_of_kind(AgentOutput, events)]
+    assert "".join(pieces) == events_of_kind(AgentCompleted, events)[-1].result["answer"]
     assert len(pieces) > 50
 
 
 async def test_one_sub_agent_per_module(app: Greenroom) -> None:
     """Each of the three best modules gets a sub-agent, which searches once and reads twice."""
-    events = await asked(app, CSV)
-    main, *children = the(AgentStarted, events)
+    events = await ask(app, CSV)
+    main, *children = events_of_kind(AgentStarted, events)
     assert [child.agent for child in children] == ["investigate"] * 3
     assert {child.parent_run_id for child in children} == {main.run_id}
     for child in children:
-        tools = [event.tool for event in the(ToolExecuting, events) if event.run_id == child.run_id]
+        tools = [event.tool for event in events_of_kind(ToolExecuting, events) if event.run_id == child.run_id]
         assert tools == ["search", "read_source", "read_source"]
 
 
 async def test_sub_agents_are_concurrent(app: Greenroom) -> None:
     """All sub-agents start before the first one ends."""
-    events = await asked(app, CSV)
-    children = {event.run_id for event in the(AgentStarted, events)[1:]}
+    events = await ask(app, CSV)
+    children = {event.run_id for event in events_of_kind(AgentStarted, events)[1:]}
     last_start = max(number for number, event in enumerate(events) if isinstance(event, AgentStarted))
     first_end = next(number for number, event in enumerate(events) if isinstance(event, AgentCompleted))
     assert len(children) == 3
@@ -87,22 +87,22 @@ async def test_sub_agents_are_concurrent(app: Greenroom) -> None:
 
 async def test_question_without_hits(app: Greenroom) -> None:
     """A question without hits gets an apology, and no sub-agent."""
-    events = await asked(app, "what is the weather in Paris?")
-    done = the(AgentCompleted, events)[-1]
+    events = await ask(app, "what is the weather in Paris?")
+    done = events_of_kind(AgentCompleted, events)[-1]
     assert (done.status, done.result["symbol"]) == ("ok", None)
     assert done.result["answer"].startswith("I am sorry")
-    assert the(AgentStarted, events)[1:] == []
+    assert events_of_kind(AgentStarted, events)[1:] == []
 
 
 async def test_first_question_waits_for_the_index(library: Library) -> None:
     """Only the first question has a thought about waiting for the index."""
-    first = await asked(offering(Demo(library, pace=0)), CSV)
-    second = await asked(offering(Demo(library, pace=0)), CSV)
-    assert "still reading" in the(AgentThinking, first)[0].text
-    assert "still reading" not in the(AgentThinking, second)[0].text
+    first = await ask(server_with_demo(Demo(library, pace=0)), CSV)
+    second = await ask(server_with_demo(Demo(library, pace=0)), CSV)
+    assert "still reading" in events_of_kind(AgentThinking, first)[0].text
+    assert "still reading" not in events_of_kind(AgentThinking, second)[0].text
 
 
-class Faulty(Library):
+class FaultyLibrary(Library):
     """A library whose tools fail if ``failing`` names them."""
 
     failing: frozenset[str] = frozenset()
@@ -118,26 +118,26 @@ class Faulty(Library):
         return await super().read_source(module, name)
 
 
-async def with_failing(cache: Path, *failing: str) -> list[Event]:
-    library = Faulty(cache)
+async def ask_with_failing(cache: Path, *failing: str) -> list[Event]:
+    library = FaultyLibrary(cache)
     library.failing = frozenset(failing)
-    return await asked(offering(Demo(library, pace=0)), CSV)
+    return await ask(server_with_demo(Demo(library, pace=0)), CSV)
 
 
 async def test_failing_tool(cache: Path) -> None:
     """A failing tool is shown as failed, and the answer goes on without it."""
-    events = await with_failing(cache, "read_source")
-    failed = [event for event in the(ToolCompleted, events) if event.status == "error"]
+    events = await ask_with_failing(cache, "read_source")
+    failed = [event for event in events_of_kind(ToolCompleted, events) if event.status == "error"]
     assert {event.tool for event in failed} == {"read_source"}
-    assert any("the page is torn" in event.text for event in the(AgentThinking, events))
-    done = the(AgentCompleted, events)[-1]
+    assert any("the page is torn" in event.text for event in events_of_kind(AgentThinking, events))
+    done = events_of_kind(AgentCompleted, events)[-1]
     assert (done.status, done.result["symbol"]) == ("ok", "csv.DictReader")
 
 
 async def test_failing_module(cache: Path) -> None:
     """The answer goes on without a module whose search fails."""
-    events = await with_failing(cache, "csv")
-    done = the(AgentCompleted, events)[-1]
+    events = await ask_with_failing(cache, "csv")
+    done = events_of_kind(AgentCompleted, events)[-1]
     assert done.status == "ok"
     assert "csv" not in done.result["modules"]
     assert done.result["modules"]
@@ -145,11 +145,11 @@ async def test_failing_module(cache: Path) -> None:
 
 async def test_failing_search(cache: Path) -> None:
     """If no search works, the answer says so."""
-    done = the(AgentCompleted, await with_failing(cache, "search"))[-1]
+    done = events_of_kind(AgentCompleted, await ask_with_failing(cache, "search"))[-1]
     assert (done.status, done.result["answer"]) == ("ok", SEARCH_FAILED)
 
 
-class Lost(Demo):
+class DemoWithFailingSubAgent(Demo):
     """A demo whose sub-agent fails in ``csv``."""
 
     async def investigate(self, run: Any, lead: Any) -> list[JSON]:
@@ -160,23 +160,25 @@ class Lost(Demo):
 
 async def test_failing_sub_agent(library: Library) -> None:
     """A failing sub-agent is shown as failed, and the answer goes on without it."""
-    events = await asked(offering(Lost(library, pace=0)), CSV)
-    assert [event.status for event in the(AgentCompleted, events)].count("error") == 1
-    assert any("Nobody came back from csv" in event.text for event in the(AgentThinking, events))
-    assert the(AgentCompleted, events)[-1].status == "ok"
+    events = await ask(server_with_demo(DemoWithFailingSubAgent(library, pace=0)), CSV)
+    assert [event.status for event in events_of_kind(AgentCompleted, events)].count("error") == 1
+    assert any("Nobody came back from csv" in event.text for event in events_of_kind(AgentThinking, events))
+    assert events_of_kind(AgentCompleted, events)[-1].status == "ok"
 
 
 async def test_failing_index(tmp_path: Path) -> None:
     """An index that cannot be built ends the run with ``IndexFailed``."""
     (tmp_path / "file").write_text("in the way")
-    done = the(AgentCompleted, await asked(offering(Demo(Library(tmp_path / "file"), pace=0)), CSV))[-1]
+    done = events_of_kind(AgentCompleted, await ask(server_with_demo(Demo(Library(tmp_path / "file"), pace=0)), CSV))[
+        -1
+    ]
     assert (done.status, done.error["code"]) == ("error", "IndexFailed")
 
 
 async def test_example_output_is_real(app: Greenroom, index: Index) -> None:
     """The example in an answer is the output of running it again."""
-    events = await asked(app, "median of a list of numbers")
-    (call,) = [event for event in the(ToolExecuting, events) if event.tool == "run_example"]
+    events = await ask(app, "median of a list of numbers")
+    (call,) = [event for event in events_of_kind(ToolExecuting, events) if event.tool == "run_example"]
     again = await run_example(call.arguments["code"])
-    assert f"```pycon\n{again['output']}\n```" in the(AgentCompleted, events)[-1].result["answer"]
+    assert f"```pycon\n{again['output']}\n```" in events_of_kind(AgentCompleted, events)[-1].result["answer"]
     assert index.find("statistics", "median") is not None

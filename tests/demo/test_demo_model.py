@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
-from demo.asking import asked, the
+from demo.asking import ask, events_of_kind
 from hypercorn.config import Config
 from hypercorn.trio import serve  # pyright: ignore[reportUnknownVariableType] # a bare Callable in its signature
 from starlette.applications import Starlette
@@ -77,7 +77,7 @@ async def model_server(*replies: list[dict[str, Any]]) -> AsyncGenerator[ModelSe
             stop.set()
 
 
-def call(index: int, call_id: str, name: str, arguments: str) -> list[dict[str, Any]]:
+def tool_call_deltas(index: int, call_id: str, name: str, arguments: str) -> list[dict[str, Any]]:
     """Return one tool call in two pieces, as models send it."""
     middle = len(arguments) // 2
     opening = {
@@ -95,18 +95,18 @@ def call(index: int, call_id: str, name: str, arguments: str) -> list[dict[str, 
 ANSWER = [{"role": "assistant", "content": "Use "}, {"content": "`csv.reader`."}]
 
 
-async def answered(cache: Path, server: ModelServer, **environment: str) -> list[Event]:
+async def ask_model(cache: Path, server: ModelServer, **environment: str) -> list[Event]:
     settings = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k1", "OPENAI_MODEL": "local", **environment}
-    return await asked(build_app(pace=0, cache=cache, environment=settings, log="memory:"), QUESTION)
+    return await ask(build_app(pace=0, cache=cache, environment=settings, log="memory:"), QUESTION)
 
 
 async def test_tool_call_and_answer(cache: Path) -> None:
     """The model's tool call is run, its result is sent back, and the answer is streamed."""
-    async with model_server(call(0, "t1", "search", '{"query": "csv", "limit": 2}'), ANSWER) as server:
-        events = await answered(cache, server)
-    assert [event.text for event in the(AgentOutput, events)] == ["Use ", "`csv.reader`."]
-    assert the(AgentCompleted, events)[-1].result == {"answer": "Use `csv.reader`.", "model": "local"}
-    assert [(event.tool, event.arguments) for event in the(ToolExecuting, events)] == [
+    async with model_server(tool_call_deltas(0, "t1", "search", '{"query": "csv", "limit": 2}'), ANSWER) as server:
+        events = await ask_model(cache, server)
+    assert [event.text for event in events_of_kind(AgentOutput, events)] == ["Use ", "`csv.reader`."]
+    assert events_of_kind(AgentCompleted, events)[-1].result == {"answer": "Use `csv.reader`.", "model": "local"}
+    assert [(event.tool, event.arguments) for event in events_of_kind(ToolExecuting, events)] == [
         ("search", {"query": "csv", "limit": 2})
     ]
     first, second = server.requests
@@ -120,15 +120,15 @@ async def test_tool_call_and_answer(cache: Path) -> None:
 async def test_results_are_in_order(cache: Path) -> None:
     """Several tool calls of one reply get their results in the order of the calls."""
     calls = [
-        *call(0, "t1", "run_example", '{"code": "print(6 * 7)"}'),
-        *call(1, "t2", "read_source", '{"module": "csv", "name": "DictReader"}'),
+        *tool_call_deltas(0, "t1", "run_example", '{"code": "print(6 * 7)"}'),
+        *tool_call_deltas(1, "t2", "read_source", '{"module": "csv", "name": "DictReader"}'),
     ]
     async with model_server(calls, ANSWER) as server:
-        events = await answered(cache, server)
+        events = await ask_model(cache, server)
     first, second = server.requests[1]["messages"][-2:]
     assert (first["tool_call_id"], json.loads(first["content"])["output"]) == ("t1", "42")
     assert (second["tool_call_id"], json.loads(second["content"])["symbol"]) == ("t2", "csv.DictReader")
-    assert the(AgentCompleted, events)[-1].status == "ok"
+    assert events_of_kind(AgentCompleted, events)[-1].status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,17 @@ async def test_results_are_in_order(cache: Path) -> None:
 )
 async def test_failing_tool_call(cache: Path, tool: str, arguments: str, said: str) -> None:
     """The model receives the error of a tool call, and the run goes on."""
-    async with model_server(call(0, "t1", tool, arguments), ANSWER) as server:
-        events = await answered(cache, server)
+    async with model_server(tool_call_deltas(0, "t1", tool, arguments), ANSWER) as server:
+        events = await ask_model(cache, server)
     assert said in server.requests[1]["messages"][-1]["content"]
-    assert {event.status for event in the(ToolCompleted, events)} <= {"error"}
-    assert the(AgentCompleted, events)[-1].status == "ok"
+    assert {event.status for event in events_of_kind(ToolCompleted, events)} <= {"error"}
+    assert events_of_kind(AgentCompleted, events)[-1].status == "ok"
 
 
 async def test_model_without_an_answer(cache: Path) -> None:
     """A model that only calls tools ends the run with ``NoAnswer`` after all rounds."""
-    async with model_server(call(0, "t1", "search", '{"query": "csv"}')) as server:
-        done = the(AgentCompleted, await answered(cache, server))[-1]
+    async with model_server(tool_call_deltas(0, "t1", "search", '{"query": "csv"}')) as server:
+        done = events_of_kind(AgentCompleted, await ask_model(cache, server))[-1]
     assert (done.status, done.error["code"]) == ("error", "NoAnswer")
     assert len(server.requests) == MAX_ROUNDS
 
@@ -161,7 +161,7 @@ async def test_model_without_an_answer(cache: Path) -> None:
 async def test_error_in_the_stream(cache: Path) -> None:
     """An error of the server within the stream ends the run with that error."""
     async with model_server([{"content": "Use "}, {"error": "out of memory"}]) as server:
-        done = the(AgentCompleted, await answered(cache, server))[-1]
+        done = events_of_kind(AgentCompleted, await ask_model(cache, server))[-1]
     assert (done.status, done.error["code"]) == ("error", "NoAnswer")
     assert "out of memory" in done.error["message"]
 
@@ -169,7 +169,7 @@ async def test_error_in_the_stream(cache: Path) -> None:
 async def test_server_that_refuses(cache: Path) -> None:
     """A refusal of the server ends the run with its reason."""
     async with model_server([]) as server:
-        done = the(AgentCompleted, await answered(cache, server))[-1]
+        done = events_of_kind(AgentCompleted, await ask_model(cache, server))[-1]
     assert (done.status, done.error["code"]) == ("error", "NotFoundError")
     assert "no such model" in done.error["message"]
 
@@ -178,9 +178,9 @@ async def test_missing_openai(cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Without the package ``openai`` the librarian answers from its index, and says why."""
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     async with model_server(ANSWER) as server:
-        events = await answered(cache, server)
-    assert any("extra openai is not installed" in event.text for event in the(AgentThinking, events))
-    assert the(AgentCompleted, events)[-1].result["symbol"] in {"csv.reader", "csv.DictReader"}
+        events = await ask_model(cache, server)
+    assert any("extra openai is not installed" in event.text for event in events_of_kind(AgentThinking, events))
+    assert events_of_kind(AgentCompleted, events)[-1].result["symbol"] in {"csv.reader", "csv.DictReader"}
     assert server.requests == []
 
 

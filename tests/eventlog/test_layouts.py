@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 import trio
-from delivery.agents import app_on
+from delivery.agents import server_on
 from protocol.wire import greeted
 
 from actors import verify_log
@@ -111,7 +111,7 @@ async def test_server_continues_an_old_log(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(_sqlite_layout, "RECENT_SECONDS", 1e9)
     log = SqliteLog(old_log(tmp_path / "x.db"))
     settings = {"command_memory_seconds": 1e9, "retain_seconds": 1e9}
-    async with app_on(log, **settings).running(port=0) as server, greeted(server, "s1") as one:
+    async with server_on(log, **settings).running(port=0) as server, greeted(server, "s1") as one:
         events = await one.until(14)
         assert [event["type"] for event in events[-2:]] == ["tool_completed", "agent_completed"]
         assert events[-1]["run_id"] == OPEN_RUN

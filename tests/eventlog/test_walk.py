@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from _scale import scaled
-from delivery.agents import app_on
+from delivery.agents import server_on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol.wire import greeted
@@ -129,7 +129,7 @@ async def test_missing_event_is_corrupt(lies: object) -> None:
     """If the log lacks an event that its head has, walks and sessions report it as corrupt and do not read again."""
     log = LyingLog()
     log.lies = lies
-    async with app_on(log).running(port=0) as server, greeted(server) as one:
+    async with server_on(log).running(port=0) as server, greeted(server) as one:
         await one.say("hello")
         walk = await StreamWalk.of(log, KEY)
         assert walk is not None

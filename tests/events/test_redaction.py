@@ -16,7 +16,7 @@ from _scale import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol.wire import greeted_in_memory
-from suites.stage import house, of_type
+from suites.stage import events_of_type, server_with
 
 from actors import DEFAULT_SECRET_KEYS, UnserialisableEvent, redact_keys
 from actors.events.redaction import WITHHELD, redact_text
@@ -132,13 +132,13 @@ async def emitted_and_completed(app: Greenroom, arguments: dict[str, Any]) -> tu
     """Start a run with a tool call. Return the arguments in its event, and the data of the completed run."""
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "calls", arguments))
-        executing = of_type(one.events(), "tool_executing")
+        executing = events_of_type(one.events(), "tool_executing")
         return executing[0]["data"]["arguments"] if executing else None, completed["data"]
 
 
 def with_hook(redact: Any) -> Greenroom:
     """Return an application with this redaction, and the agent that calls a tool."""
-    app = house()
+    app = server_with()
     hooked = Greenroom(log="memory:", auth=app.auth, settings={"drain_seconds": 0}, redact=redact)
     hooked.agent(calls)
     return hooked
@@ -350,7 +350,7 @@ async def test_hook_redacts_failures(hook: Any, expected: str, autojump_clock: t
     app.agent(raises)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "raises", "password=hunter2"))
-        tool_events = of_type(one.events(), "tool_completed")
+        tool_events = events_of_type(one.events(), "tool_completed")
         assert "hunter2" not in str([event["data"] for event in one.events() if event["type"].endswith("_completed")])
     message = completed["data"]["error"]["message"]
     if calls_nothing:

@@ -40,7 +40,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def _ask(port: int, path: str, headers: dict[str, str]) -> Answer:
+def _get(port: int, path: str, headers: dict[str, str]) -> Answer:
     connection = http.client.HTTPConnection(HOST, port, timeout=10)
     try:
         connection.request("GET", path, headers=headers)
@@ -58,10 +58,10 @@ class Site:
 
     async def get(self, path: str, **headers: str) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await trio.to_thread.run_sync(_ask, self.port, path, named)
+        return await trio.to_thread.run_sync(_get, self.port, path, named)
 
 
-class Unshowable(Exception):
+class ErrorThatExits(Exception):
     """An exception that ends the process when it is shown."""
 
     def __str__(self) -> str:
@@ -70,18 +70,18 @@ class Unshowable(Exception):
     __repr__ = __str__
 
 
-def issue(user: str, seconds: float) -> str:
+def sign(user: str, seconds: float) -> str:
     return f"signed.{user}.{round(seconds)}"
 
 
-def read(token: str) -> str | None:
+def user_of_token(token: str) -> str | None:
     found = re.fullmatch(r"signed\.(.*)\.\d+", token)
     return found[1] if found else None
 
 
 def make_pages(**changes: Any) -> Starlette:
     usual: dict[str, Any] = {"ws_url": "ws://127.0.0.1:8765/", "agent": "assistant", "health": lambda: {"sessions": 3}}
-    tokens: dict[str, Any] = {"issue_token": issue, "read_token": read}
+    tokens: dict[str, Any] = {"issue_token": sign, "read_token": user_of_token}
     return pages(**(usual | tokens | changes))
 
 
@@ -173,12 +173,12 @@ async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
 async def test_cookie_identifies_the_browser(site: Site) -> None:
     """A browser without a cookie is a new user, and its cookie keeps it that user."""
     first, other = await site.get("/token"), await site.get("/token")
-    user = read(first.json["token"])
+    user = user_of_token(first.json["token"])
     assert user
-    assert user != read(other.json["token"])
+    assert user != user_of_token(other.json["token"])
     cookie = first.headers["set-cookie"].split(";")[0]
     again = await site.get("/token", Cookie=cookie)
-    assert read(again.json["token"]) == user
+    assert user_of_token(again.json["token"]) == user
     assert again.headers["set-cookie"].split(";")[0] == cookie  # for as long again
 
 
@@ -197,7 +197,7 @@ async def test_cookie_attributes(site: Site) -> None:
 async def test_forged_cookie(site: Site) -> None:
     """A forged cookie makes a new user."""
     answer = await site.get("/token", Cookie=f"greenroom_{site.port}=forged")
-    assert (read(answer.json["token"]) or "").startswith("visitor-")
+    assert (user_of_token(answer.json["token"]) or "").startswith("visitor-")
 
 
 async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
@@ -209,7 +209,7 @@ async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
     nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, Unshowable])
+@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, ErrorThatExits])
 @pytest.mark.parametrize(("hook", "path"), [("health", "/health"), ("issue_token", "/token"), ("read_token", "/token")])
 async def test_failing_callback_is_500(
     nursery: trio.Nursery, hook: str, path: str, raised: type[BaseException]

@@ -11,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 from browser.serving import ServerProcess
-from delivery.stalling import stalled
+from delivery.stalling import stalled_client
 from protocol.wire import client, greeted, greeted_in_memory, memory_client
 from suites import player
-from suites.stage import KeptLog, house, in_order, joined, of_type, types
+from suites.stage import SurvivingLog, check_history, event_types, events_of_type, remote_client, server_with
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from actors import CommandRefused, StreamKey, verify_log
@@ -56,17 +56,17 @@ async def deaf(run: Run) -> None:
             await trio.sleep_forever()
 
 
-async def kept_of(log: KeptLog) -> list[Any]:
+async def kept_of(log: SurvivingLog) -> list[Any]:
     """Check the log of a server that has ended, and return the events of Ann's session."""
     assert (await verify_log(log)).faults == ()
     events = [orjson.loads(line) for line in await log.read(StreamKey("ann", "s1"), 0, 1_000, 10**6)]
-    in_order(events)
+    check_history(events)
     return events
 
 
 async def reads_nothing(server: Server, task_status: trio.TaskStatus[None]) -> None:
     """Connect a client that reads nothing."""
-    async with stalled(server, token="bob"):
+    async with stalled_client(server, token="bob"):
         task_status.started()
         await trio.sleep_forever()
 
@@ -85,7 +85,7 @@ async def test_goodbyes_leave_in_batches(autojump_clock: trio.testing.MockClock)
             assert ended.goodbye is not None
             told.append((trio.current_time(), ended.goodbye["retry_ms"]))
 
-    async with house().running(port=0) as server, trio.open_nursery() as nursery:
+    async with server_with().running(port=0) as server, trio.open_nursery() as nursery:
         for number in range(CROWD):
             nursery.start_soon(stay, server, number)
         await trio.testing.wait_all_tasks_blocked()
@@ -103,7 +103,7 @@ async def test_last_events_leave_before_the_goodbye(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Events that were committed before the drain reach a client before its goodbye."""
-    async with house().running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with().running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await (await server.sessions.get("ann", "s1")).emit("last words")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.drain, 10)
@@ -116,7 +116,7 @@ async def test_last_events_leave_before_the_goodbye(
 
 async def test_drain_refuses_everything_new(autojump_clock: trio.testing.MockClock) -> None:
     """While the server drains, it refuses connections, sessions and runs, and the open run goes on."""
-    app = house(lasts)
+    app = server_with(lasts)
     async with app.running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
         await handle.start("lasts", 5)
@@ -140,8 +140,8 @@ async def test_drain_refuses_queued_starts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A start that waits for its turn when the server drains is refused as ``overloaded`` and makes no event."""
-    log = KeptLog()
-    async with house(lasts, log=log, runs_per_user=1).running(port=0) as server:
+    log = SurvivingLog()
+    async with server_with(lasts, log=log, runs_per_user=1).running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
         await handle.start("lasts", 5)
         codes: list[str] = []
@@ -157,15 +157,15 @@ async def test_drain_refuses_queued_starts(
             await trio.testing.wait_all_tasks_blocked()
             await server.drain(10)
         assert (codes, trio.current_time()) == (["overloaded"] * 2, 5)
-    assert types(await kept_of(log)) == ["agent_started", "agent_output", "agent_completed"]
+    assert event_types(await kept_of(log)) == ["agent_started", "agent_output", "agent_completed"]
 
 
 async def test_unanswered_start_runs_once_on_the_next_server(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A start that a drain left without a reply can be sent again to the next server, and runs once."""
-    log = KeptLog()
-    app = house(lasts, log=log, runs_per_user=1)
+    log = SurvivingLog()
+    app = server_with(lasts, log=log, runs_per_user=1)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.start("1", "lasts", 5)
         await one.send("command", id="2", name="run.start", args={"agent": "lasts", "input": 1})
@@ -178,7 +178,7 @@ async def test_unanswered_start_runs_once_on_the_next_server(
         run_id = await one.start("2", "lasts", 1)
         assert await one.start("2", "lasts", 1) == run_id
         assert (await one.completed(run_id))["data"]["status"] == "ok"
-        assert len(of_type(one.events(), "agent_started")) == 2
+        assert len(events_of_type(one.events(), "agent_started")) == 2
 
 
 # Runs
@@ -192,9 +192,9 @@ async def test_runs_finish_until_the_deadline(
 
     The time counts from the start of the drain, even if a client does not take its goodbye.
     """
-    log = KeptLog()
+    log = SurvivingLog()
     async with trio.open_nursery() as nursery:
-        async with house(lasts, log=log, drain_seconds=10).running(port=0) as server:
+        async with server_with(lasts, log=log, drain_seconds=10).running(port=0) as server:
             await nursery.start(reads_nothing, server)
             await (await server.sessions.get("ann", "s1")).start("lasts", seconds)
         assert trio.current_time() == min(seconds, 10)
@@ -206,22 +206,22 @@ async def test_deadline_closes_innermost_first(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """At the deadline, open tool calls, sub-runs and runs are closed as cancelled, the innermost first."""
-    log = KeptLog()
-    async with house(family, log=log, drain_seconds=3).running(port=0) as server:
+    log = SurvivingLog()
+    async with server_with(family, log=log, drain_seconds=3).running(port=0) as server:
         await (await server.sessions.get("ann", "s1")).start("family")
         await trio.testing.wait_all_tasks_blocked()
     events = await kept_of(log)
-    ends = of_type(events, "tool_completed", "agent_completed")
+    ends = events_of_type(events, "tool_completed", "agent_completed")
     assert [end["data"]["status"] for end in ends] == ["cancelled"] * 4
-    assert len(of_type(events, "input_requested")) == 1
+    assert len(events_of_type(events, "input_requested")) == 1
 
 
 async def test_deaf_run_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A run that ignores its cancellation is closed as cancelled in the log all the same."""
-    log = KeptLog()
-    async with house(deaf, lasts, log=log, drain_seconds=3).running(port=0) as server:
+    log = SurvivingLog()
+    async with server_with(deaf, lasts, log=log, drain_seconds=3).running(port=0) as server:
         await (await server.sessions.get("ann", "s1")).start("deaf")
         await (await server.sessions.get("bob", "s1")).start("lasts", 2)
     assert trio.current_time() < 60
@@ -230,9 +230,9 @@ async def test_deaf_run_is_closed(
 
 async def test_slow_log_keeps_all_events(autojump_clock: trio.testing.MockClock) -> None:
     """Every emitted event is in the log after a drain, even if the log takes longer than ``drain_seconds``."""
-    log = KeptLog()
+    log = SurvivingLog()
     async with trio.open_nursery() as nursery:
-        async with house(lasts, log=log, drain_seconds=3).running(port=0) as server:
+        async with server_with(lasts, log=log, drain_seconds=3).running(port=0) as server:
             handle = await server.sessions.get("ann", "s1")
             await handle.start("lasts", 1)
             hold = log.hold("append")
@@ -244,7 +244,7 @@ async def test_slow_log_keeps_all_events(autojump_clock: trio.testing.MockClock)
 
             nursery.start_soon(release)
     events = await kept_of(log)
-    assert types(events) == ["agent_started", "agent_output", "agent_completed"]
+    assert event_types(events) == ["agent_started", "agent_output", "agent_completed"]
     assert trio.current_time() == 9
 
 
@@ -260,23 +260,23 @@ async def test_sigterm_lets_runs_finish(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     try:
-        async with joined(process.ws_url) as one:
+        async with remote_client(process.ws_url) as one:
             run_id = await one.start("1", "waits_for", str(pipe))
             before = await one.until(2)
             process.ask_to_stop()
             ended = await one.ended()
             assert (ended.code, ended.goodbye is not None) == (1001, True)
         with pytest.raises((OSError, ConnectionClosed)):
-            async with joined(process.ws_url):
+            async with remote_client(process.ws_url):
                 pass
         await trio.to_thread.run_sync(pipe.write_text, "it came")
         assert await trio.to_thread.run_sync(process.status) == 0
         process.start()
-        async with joined(process.ws_url, resume={"epoch": one.welcome["epoch"], "seq": 2}) as again:
+        async with remote_client(process.ws_url, resume={"epoch": one.welcome["epoch"], "seq": 2}) as again:
             assert again.welcome["recovered"]
             completed = await again.completed(run_id)
             assert (completed["data"]["status"], completed["data"]["result"]) == ("ok", "it came")
-            in_order([*before, *again.events()])
+            check_history([*before, *again.events()])
     finally:
         process.stop()
 
@@ -288,7 +288,7 @@ async def test_drain_closes_the_port() -> None:
     async def waits(run: Run) -> None:
         await done.wait()
 
-    async with house(waits).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(waits).running(port=0) as server, greeted(server, token="ann") as one:
         await one.start("1", "waits")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.drain, 30)

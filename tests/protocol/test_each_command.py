@@ -9,7 +9,7 @@ import trio
 import trio.testing
 from protocol.agents import nothing, order
 from protocol.wire import greeted_in_memory
-from suites.stage import house, in_order, of_run, of_type
+from suites.stage import check_history, events_of_run, events_of_type, server_with
 
 if TYPE_CHECKING:
     from protocol.wire import Client
@@ -33,7 +33,7 @@ async def asks(run: Run, timeout: float | None) -> Any:  # noqa: ASYNC109 - the 
 
 async def question(one: Client) -> dict[str, Any]:
     """Wait for a question. Return the ids of the newest one."""
-    while not (asked := of_type(one.events(), "input_requested")):
+    while not (asked := events_of_type(one.events(), "input_requested")):
         await one.receive("events")
     return {name: asked[-1][name] for name in ("run_id", "call_id")}
 
@@ -75,7 +75,7 @@ async def test_refusal_has_its_code(
     name: str, args: dict[str, Any], code: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     """A command that cannot be done is refused with its code, and leaves no event."""
-    app = house(nothing, order, max_event_bytes=200)
+    app = server_with(nothing, order, max_event_bytes=200)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         assert error(await one.command("1", name, **args)) == code
         await one.say("the connection lives")
@@ -84,7 +84,7 @@ async def test_refusal_has_its_code(
 
 async def test_long_name_is_cut_in_the_message(autojump_clock: trio.testing.MockClock) -> None:
     """A long name is cut in the message of a refusal, and the message shows that."""
-    async with house(nothing).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(nothing).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         for length, shown in ((100, "x" * 100), (101, "x" * 100 + "…")):
             reply = await one.command(f"{length}", "x" * length)
             assert reply["error"]["message"] == f"there is no command '{shown}'"
@@ -98,13 +98,13 @@ async def test_long_name_is_cut_in_the_message(autojump_clock: trio.testing.Mock
 @pytest.mark.parametrize("by", ["run_id", "command_id"])
 async def test_cancel_ends_the_named_run(by: str, autojump_clock: trio.testing.MockClock) -> None:
     """A cancel ends the run that it names, and its reply says whether there was one."""
-    async with house(waits).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(waits).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         runs = {id_: await one.start(id_, "waits") for id_ in ("first", "second")}
         name = {by: runs["first"] if by == "run_id" else "first"}
         assert (await one.command("c1", "run.cancel", **name))["result"] == {"cancelled": True}
         assert (await one.completed(runs["first"]))["data"]["status"] == "cancelled"
         assert (await one.command("c2", "run.cancel", **name))["result"] == {"cancelled": False}
-        assert of_type(of_run(one.events(), runs["second"]), "agent_completed") == []
+        assert events_of_type(events_of_run(one.events(), runs["second"]), "agent_completed") == []
         assert (await one.command("c3", "run.cancel", **{by: "unknown"}))["result"] == {"cancelled": False}
         assert (await one.completed(runs["second"]))["data"]["status"] == "ok"
 
@@ -113,7 +113,7 @@ async def test_cancel_ends_the_named_run(by: str, autojump_clock: trio.testing.M
 async def test_cancel_of_a_running_or_queued_start(when: str, autojump_clock: trio.testing.MockClock) -> None:
     """A queued start that is cancelled makes no event; a running one that is cancelled gives its place to the next."""
     async with (
-        house(waits, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
+        server_with(waits, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
     ):
         await one.start("first", "waits")
@@ -122,10 +122,10 @@ async def test_cancel_of_a_running_or_queued_start(when: str, autojump_clock: tr
         target = {"running": "first", "waiting": "second"}[when]
         assert (await one.command("c", "run.cancel", command_id=target))["result"] == {"cancelled": True}
         begun = ["first", "third"] if when == "waiting" else ["first", "second", "third"]
-        while len(of_type(one.events(), "agent_completed")) < len(begun):
+        while len(events_of_type(one.events(), "agent_completed")) < len(begun):
             await one.receive("events")
-        in_order(one.events())
-        assert [event["data"]["command_id"] for event in of_type(one.events(), "agent_started")] == begun
+        check_history(one.events())
+        assert [event["data"]["command_id"] for event in events_of_type(one.events(), "agent_started")] == begun
         replies = {frame["id"]: error(frame) for frame in one.frames if frame["type"] == "reply"}
         assert replies["second"] == ("cancelled" if when == "waiting" else None)
         assert replies["third"] is None
@@ -138,7 +138,7 @@ async def test_runs_of_a_user_are_limited(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A user's starts beyond ``runs_per_user`` wait, and beyond the queue are refused, over all its sessions."""
-    app = house(waits, runs_per_user=2, queued_runs_per_user=2)
+    app = server_with(waits, runs_per_user=2, queued_runs_per_user=2)
     async with (
         app.running(port=0) as server,
         greeted_in_memory(server, "s1", token="ann") as one,
@@ -166,7 +166,7 @@ async def test_late_run_ends_as_timeout(
     own: float | None, seconds: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     """A run ends as ``timeout`` at its limit: the agent's own, shorter or longer, or else ``run_seconds``."""
-    app = house(run_seconds=9)
+    app = server_with(run_seconds=9)
     app.agent(name="waits", timeout=own)(waits)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "waits"))
@@ -177,7 +177,7 @@ async def test_late_run_ends_as_timeout(
 async def test_run_just_in_time_is_ok(autojump_clock: trio.testing.MockClock) -> None:
     """A run that ends just before its limit ends with the status ``ok``."""
     async with (
-        house(waits, run_seconds=20.001).running(port=0) as server,
+        server_with(waits, run_seconds=20.001).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
     ):
         assert (await one.completed(await one.start("1", "waits")))["data"]["status"] == "ok"
@@ -190,7 +190,7 @@ async def test_run_just_in_time_is_ok(autojump_clock: trio.testing.MockClock) ->
 async def test_answer_reaches_agent_and_tabs(value: object, autojump_clock: trio.testing.MockClock) -> None:
     """An answer reaches the agent, and an event tells every tab which connection answered."""
     async with (
-        house(asks).running(port=0) as server,
+        server_with(asks).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
         greeted_in_memory(server, token="ann") as other,
     ):
@@ -198,16 +198,16 @@ async def test_answer_reaches_agent_and_tabs(value: object, autojump_clock: trio
         ids = await question(other)
         assert error(await other.command("2", "input.answer", **ids, value=value)) is None
         assert (await one.completed(run_id))["data"]["result"] == value
-        requested, received = of_type(one.events(), "input_requested", "input_received")
+        requested, received = events_of_type(one.events(), "input_requested", "input_received")
         assert requested["data"] == {"prompt": "Which one?", "schema": {"type": "string"}}
         assert received["data"] == {"value": value, "by": other.welcome["connection"]}
         assert received["call_id"] == requested["call_id"]
-        in_order(one.events())
+        check_history(one.events())
 
 
 async def test_first_answer_counts(autojump_clock: trio.testing.MockClock) -> None:
     """The first answer counts. Later answers, and answers to a wrong run or call or without a value, are refused."""
-    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
         ids = await question(one)
         other = await one.start("2", "asks")
@@ -218,15 +218,15 @@ async def test_first_answer_counts(autojump_clock: trio.testing.MockClock) -> No
         assert error(await one.command("e", "input.answer", **ids, value="second")) in {"not_waiting", "unknown_run"}
         assert (await one.completed(run_id))["data"]["result"] == "first"
         assert error(await one.command("f", "input.answer", **ids, value="third")) == "unknown_run"
-        assert len(of_type(one.events(), "input_received")) == 1
+        assert len(events_of_type(one.events(), "input_received")) == 1
 
 
 async def test_unanswered_question_is_withdrawn(autojump_clock: trio.testing.MockClock) -> None:
     """A question without an answer in time no longer takes one, and the agent can ask another."""
-    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
         late = await question(one)
-        while not of_type(one.events(), "agent_output"):
+        while not events_of_type(one.events(), "agent_output"):
             await one.receive("events")
         assert trio.current_time() == 5
         assert error(await one.command("2", "input.answer", **late, value="late")) == "not_waiting"
@@ -238,7 +238,7 @@ async def test_question_outlives_its_tab(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A question stays open after its tab has left, and a later tab can answer it."""
-    async with house(asks, run_seconds=10_000).running(port=0) as server:
+    async with server_with(asks, run_seconds=10_000).running(port=0) as server:
         async with greeted_in_memory(server, token="ann") as one:
             run_id = await one.start("1", "asks")
             await question(one)
@@ -258,7 +258,7 @@ async def test_signal_is_no_event(autojump_clock: trio.testing.MockClock) -> Non
         run.signal("progress", {"percent": 50})
         await run.output("half")
 
-    async with house(signals).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(signals).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.completed(await one.start("1", "signals"))
         await one.receive("signal")
         sent = [frame for frame in one.frames if frame["type"] == "signal"]

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 from protocol.wire import client, greeted_in_memory, memory_client, settled
-from suites.stage import house
+from suites.stage import server_with
 
 from actors.spi import CommandReply, SessionEnding
 from transport.server._connection import Connection
@@ -60,7 +60,7 @@ async def test_reply_to_an_ended_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A reply to a tab that has left has no effect: the sessions go on, and nothing is restarted."""
-    async with house(patient, runs_per_user=1).running(port=0) as server:
+    async with server_with(patient, runs_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server, token="alice") as first, greeted_in_memory(server, token="bob") as other:
             await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 2})
             await first.receive("reply")
@@ -81,7 +81,7 @@ async def test_ended_connection_ignores_calls(
     autojump_clock: trio.testing.MockClock, made: list[Connection], left: str
 ) -> None:
     """A call of an ended connection, of any method that others may still call, has no effect."""
-    async with house(patient).running(port=0) as server:
+    async with server_with(patient).running(port=0) as server:
         async with greeted_in_memory(server, token="alice"):
             if left == "sent away":
                 made[0].close(4005, "enough")
@@ -141,7 +141,7 @@ async def test_failing_connection_ends_alone(
         return inner(self, *args)
 
     monkeypatch.setattr(PARTS[method], method, fail)
-    async with house(patient).running(port=0) as server, memory_client(server) as bad:
+    async with server_with(patient).running(port=0) as server, memory_client(server) as bad:
         async with greeted_in_memory(server, token="alice") as good:
             await good.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 3})
             await bad.send("hello", session="s1", token="mallory")
@@ -156,7 +156,7 @@ async def test_failing_connection_ends_alone(
 @pytest.mark.parametrize("left", ["by itself", "sent away", "lost", "before its hello", "over a socket"])
 async def test_ended_connection_is_freed(made: list[Connection], left: str) -> None:
     """An ended connection is freed without the garbage collector, while session and server live on."""
-    async with house(patient).running(port=0) as server:
+    async with server_with(patient).running(port=0) as server:
         gc.collect()
         gc.disable()
         try:
@@ -171,7 +171,7 @@ async def test_ended_connection_is_freed(made: list[Connection], left: str) -> N
 
 async def test_queued_start_keeps_no_connection(made: list[Connection]) -> None:
     """A start that waits for its turn does not keep the ended connections that sent it."""
-    async with house(patient, runs_per_user=1).running(port=0) as server:
+    async with server_with(patient, runs_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server, token="alice") as first:
             await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 1_000})
             await first.receive("reply")

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 from protocol.wire import greeted_in_memory
-from suites.stage import KeptLog, house, in_order, of_type
+from suites.stage import SurvivingLog, check_history, events_of_type, server_with
 
 from actors import Batch, MemoryLog, StreamKey, verify_log
 from actors.spi import Attach, Command, CommandReply
@@ -27,7 +27,7 @@ ANN = StreamKey("ann", "s1")
 
 async def asked(one: Client) -> dict[str, Any]:
     """Wait for the first question. Return its ids."""
-    while not (found := of_type(one.events(), "input_requested")):
+    while not (found := events_of_type(one.events(), "input_requested")):
         await one.receive("events")
     return {name: found[0][name] for name in ("run_id", "call_id")}
 
@@ -50,17 +50,17 @@ async def test_question_given_up_is_withdrawn(
     seconds: float | None, reason: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     """A question that its agent gives up is withdrawn by an event with the reason, and the run goes on."""
-    async with house(gives_up).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(gives_up).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "gives_up", seconds)
         ids = await asked(one)
-        while not (withdrawn := of_type(one.events(), "input_withdrawn")):
+        while not (withdrawn := events_of_type(one.events(), "input_withdrawn")):
             await one.receive("events")
         assert trio.current_time() == 3
         assert [(event["call_id"], event["data"]) for event in withdrawn] == [(ids["call_id"], {"reason": reason})]
         late = await one.command("2", "input.answer", **ids, value="late")
         assert late["error"]["code"] == "not_waiting"
         assert (await one.completed(run_id))["data"]["result"] == "went on"
-        in_order(one.events())
+        check_history(one.events())
         async with greeted_in_memory(server, token="ann") as late_tab:
             assert await late_tab.until(len(one.events())) == one.events()
 
@@ -71,7 +71,7 @@ async def test_question_ends_with_its_run(autojump_clock: trio.testing.MockClock
     async def asks(run: Run) -> None:
         await run.ask_user("Well?")
 
-    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks")
         ids = await asked(one)
         await one.command("2", "run.cancel", run_id=run_id)
@@ -87,8 +87,8 @@ async def test_question_ends_with_its_session(autojump_clock: trio.testing.MockC
     async def asks(run: Run) -> None:
         await run.ask_user("Well?")
 
-    log = KeptLog()
-    async with house(asks, log=log).running(port=0) as server:
+    log = SurvivingLog()
+    async with server_with(asks, log=log).running(port=0) as server:
         await (await server.sessions.get(*ANN)).start("asks")
         await trio.testing.wait_all_tasks_blocked()
         session = server.system.find("/greenroom/sessions/all/ann:s1")
@@ -113,12 +113,12 @@ async def test_question_behind_a_shield(
             with run.shield(), trio.move_on_after(1):
                 await run.ask_user("Keep the draft?")
 
-    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks")
         await one.command("2", "run.cancel", run_id=run_id)
         await one.completed(run_id)
-        assert [event["data"] for event in of_type(one.events(), "input_withdrawn")] == [{"reason": "cancelled"}]
-        in_order(one.events())
+        assert [event["data"] for event in events_of_type(one.events(), "input_withdrawn")] == [{"reason": "cancelled"}]
+        check_history(one.events())
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "5"])
@@ -128,7 +128,7 @@ async def test_wrong_timeout_asks_nothing(seconds: Any, autojump_clock: trio.tes
     async def asks(run: Run) -> None:
         await run.ask_user("Well?", timeout=seconds)
 
-    async with house(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "asks"))
         assert completed["data"]["error"]["code"] in {"ValueError", "TypeError"}
         assert [event["type"] for event in one.events()] == ["agent_started", "agent_completed"]
@@ -163,7 +163,7 @@ async def test_answer_and_timeout_at_once(autojump_clock: trio.testing.MockClock
             outcomes.append(None)
 
     log = MemoryLog()
-    async with house(asks, log=log).running(port=0) as server:
+    async with server_with(asks, log=log).running(port=0) as server:
         send = (await server.sessions.attach(*ANN, Attach("c-1", NullListener()))).command
         await (await server.sessions.get(*ANN)).start("asks")
         await trio.sleep(2 * questions)
@@ -190,7 +190,7 @@ async def test_only_open_questions_are_remembered(autojump_clock: trio.testing.M
     sizes: list[int] = []
     for times in (1, 100):
         log = MemoryLog()
-        async with house(polls, log=log, run_seconds=10_000).running(port=0) as server:
+        async with server_with(polls, log=log, run_seconds=10_000).running(port=0) as server:
             await (await server.sessions.get(*ANN)).start("polls", times)
             await trio.sleep(1_000)
             head = await log.head(ANN)
@@ -201,7 +201,7 @@ async def test_only_open_questions_are_remembered(autojump_clock: trio.testing.M
 
 async def test_question_left_open_by_a_crash(autojump_clock: trio.testing.MockClock) -> None:
     """After a crash the end of the run closes its questions, also in a log of an older version."""
-    log, now = KeptLog(), int(time.time() * 1_000)
+    log, now = SurvivingLog(), int(time.time() * 1_000)
     events: list[dict[str, Any]] = [
         {"type": "agent_started", "data": {"agent": "asks", "input": 1}},
         {"type": "input_requested", "call_id": "q2", "data": {"prompt": "Well?"}},
@@ -212,10 +212,10 @@ async def test_question_left_open_by_a_crash(autojump_clock: trio.testing.MockCl
     await log.open()
     await log.make(ANN)
     await log.append([Batch(ANN, 1, lines, orjson.dumps([now, is_open]))])
-    async with house(gives_up, log=log).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(gives_up, log=log).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         completed = (await one.until(4))[-1]
         assert (completed["type"], completed["data"]["status"]) == ("agent_completed", "interrupted")
         reply = await one.command("1", "input.answer", run_id="r1", call_id="q3", value="late")
         assert reply["error"]["code"] == "unknown_run"
-        in_order(one.events())
+        check_history(one.events())
         assert (await verify_log(log)).faults == ()

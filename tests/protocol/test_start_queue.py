@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 from protocol.wire import greeted_in_memory
-from suites.stage import KeptLog, house, in_order, of_type
+from suites.stage import SurvivingLog, check_history, events_of_type, server_with
 
 from actors import CommandRefused, StreamKey, verify_log
 from actors.runs._scope import RunScope
@@ -36,7 +36,7 @@ async def test_failing_start_harms_no_other_session(
             raise RuntimeError("the scenery fell")
         opens(scope)
 
-    async with house(lasts, runs_per_user=1).running(port=0) as server:
+    async with server_with(lasts, runs_per_user=1).running(port=0) as server:
         handles = {name: await server.sessions.get("ann", name) for name in ("first", "bad", "last")}
         monkeypatch.setattr(RunScope, "open", breaks_for_bad)
         outcomes: dict[str, object] = {}
@@ -63,8 +63,8 @@ async def test_failing_start_harms_no_other_session(
 
 async def test_drain_refuses_a_long_queue(autojump_clock: trio.testing.MockClock) -> None:
     """When the server drains, each of 1,500 queued starts is refused, and the open run ends well."""
-    waiting, codes, log = 1_500, list[str](), KeptLog()
-    app = house(lasts, log=log, runs_per_user=1, queued_runs_per_user=waiting, drain_seconds=60)
+    waiting, codes, log = 1_500, list[str](), SurvivingLog()
+    app = server_with(lasts, log=log, runs_per_user=1, queued_runs_per_user=waiting, drain_seconds=60)
     async with trio.open_nursery() as nursery:
         async with app.running(port=0) as server:
             handle = await server.sessions.get("ann", "s1")
@@ -87,7 +87,10 @@ async def test_drain_refuses_a_long_queue(autojump_clock: trio.testing.MockClock
 
 async def test_repeated_queued_start_begins_once(autojump_clock: trio.testing.MockClock) -> None:
     """A queued start that is sent again, on any connection, begins once, and each reply has the same run id."""
-    async with house(lasts, runs_per_user=1).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with (
+        server_with(lasts, runs_per_user=1).running(port=0) as server,
+        greeted_in_memory(server, token="ann") as one,
+    ):
         await one.start("first", "lasts", 5)
         args = {"agent": "lasts", "input": 1}
         async with greeted_in_memory(server, token="ann") as other:
@@ -97,14 +100,14 @@ async def test_repeated_queued_start_begins_once(autojump_clock: trio.testing.Mo
             assert {reply["result"]["run_id"] for reply in replies} == {replies[0]["result"]["run_id"]}
             assert trio.current_time() == 5
             await one.completed(replies[0]["result"]["run_id"])
-        in_order(one.events())
-        assert len(of_type(one.events(), "agent_started")) == 2
+        check_history(one.events())
+        assert len(events_of_type(one.events(), "agent_started")) == 2
 
 
 async def test_closed_session_leaves_the_queue(autojump_clock: trio.testing.MockClock) -> None:
     """If a session is closed, its queued start is refused as ``cancelled``, and the start behind it moves up."""
     async with (
-        house(lasts, runs_per_user=1).running(port=0) as server,
+        server_with(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, "s1", token="ann") as one,
         greeted_in_memory(server, "s2", token="ann") as two,
         greeted_in_memory(server, "s3", token="ann") as three,
@@ -132,7 +135,7 @@ def shown(one: Client) -> list[tuple[str, bool]]:
 async def test_every_tab_sees_a_queued_start(autojump_clock: trio.testing.MockClock) -> None:
     """Tabs of the session see a queued start by a signal or in their welcome, until its turn comes."""
     async with (
-        house(lasts, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
+        server_with(lasts, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
         greeted_in_memory(server, token="ann") as other,
         greeted_in_memory(server, "elsewhere", token="ann") as elsewhere,
@@ -163,7 +166,7 @@ async def test_every_tab_sees_a_queued_start(autojump_clock: trio.testing.MockCl
 async def test_another_tab_cancels_a_queued_start(by: str, autojump_clock: trio.testing.MockClock) -> None:
     """A queued start is refused when another tab cancels it by its command id, or closes the session."""
     async with (
-        house(lasts, runs_per_user=1).running(port=0) as server,
+        server_with(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
     ):
         await one.start("a", "lasts", 5)
@@ -183,7 +186,7 @@ async def test_another_tab_cancels_a_queued_start(by: str, autojump_clock: trio.
             await one.receive("signal")
             assert shown(one) == [("b", True), ("b", False)]
             await one.completed(one.events()[0]["run_id"])
-            assert len(of_type(one.events(), "agent_started")) == 1
+            assert len(events_of_type(one.events(), "agent_started")) == 1
 
 
 async def test_user_cancels_a_queued_start_of_the_server(
@@ -191,7 +194,7 @@ async def test_user_cancels_a_queued_start_of_the_server(
 ) -> None:
     """A queued start of the server's own code is shown to its user, who can cancel it by the id in the signal."""
     async with (
-        house(lasts, runs_per_user=1).running(port=0) as server,
+        server_with(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
         trio.open_nursery() as nursery,
     ):
@@ -212,6 +215,6 @@ async def test_user_cancels_a_queued_start_of_the_server(
 
 async def test_immediate_start_sends_no_signal(autojump_clock: trio.testing.MockClock) -> None:
     """A start that begins at once sends no ``queued`` signal."""
-    async with house(lasts).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(lasts).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.completed(await one.start("a", "lasts", 1))
         assert shown(one) == []

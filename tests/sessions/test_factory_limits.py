@@ -13,7 +13,7 @@ from _scale import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol.wire import greeted_in_memory, memory_client
-from suites.stage import house
+from suites.stage import server_with
 
 from actors import (
     Agents,
@@ -119,7 +119,7 @@ async def test_client_without_room_comes_back(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A client without room is closed with 4005 and a delay, and gets in when there is room."""
-    async with house(max_sessions=1).running(port=0) as server:
+    async with server_with(max_sessions=1).running(port=0) as server:
         async with greeted_in_memory(server, token="ann"), memory_client(server) as one:
             await one.send("hello", session="s1", token="bob")
             ended = await one.ended()

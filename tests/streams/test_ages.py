@@ -11,7 +11,7 @@ from _scale import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol.wire import greeted
-from suites.stage import house
+from suites.stage import server_with
 
 from actors import MemoryLog, StreamKey
 from actors.streams._ages import JUMP_SECONDS, MAX_JUMPS, AgeClock, steady_seconds
@@ -135,7 +135,7 @@ async def test_a_refreshed_page_finds_all_events_after_a_jump(monkeypatch: pytes
     clocks, log = Clocks(), MemoryLog()
     monkeypatch.setattr("actors.streams._stream.time", lambda: clocks.time_ms() / 1000)
     monkeypatch.setattr("actors.streams._stream.time_ns", lambda: clocks.time_ms() * 1_000_000)
-    async with house(talk, log=log).running(port=0) as server:
+    async with server_with(talk, log=log).running(port=0) as server:
         for number in range(3):
             async with greeted(server, token="alice") as one:
                 assert (one.welcome["oldest"], one.welcome["latest"]) == (1, 12 * number)

@@ -34,7 +34,7 @@ CONNECTING = 32
 CROWDED = {"max_connections_per_address": 10_000, "max_sessions": 10_000}
 
 
-def house(*agents: Any, log: str | EventLog = "memory:", auth: Any = by_name, **settings: object) -> Greenroom:
+def server_with(*agents: Any, log: str | EventLog = "memory:", auth: Any = by_name, **settings: object) -> Greenroom:
     """Return a server with these agents. The token is the user's name, unless ``auth`` says otherwise."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, **CROWDED, **settings})
     for agent in agents:
@@ -42,20 +42,20 @@ def house(*agents: Any, log: str | EventLog = "memory:", auth: Any = by_name, **
     return app
 
 
-async def crowd(
+async def many_clients(
     server: Server,
     users: Iterable[tuple[str, str | None]],
     talk: Callable[[str, Client], Awaitable[object]],
     session: str = "s1",
 ) -> None:
     """Let users, each (name, token), talk at once, each on a socket of its own. All stay until the last is done."""
-    everyone = list(users)
-    door = trio.CapacityLimiter(CONNECTING)
-    arrived, done = _Together(len(everyone)), _Together(len(everyone))
+    listed = list(users)
+    slots = trio.CapacityLimiter(CONNECTING)
+    arrived, done = _Barrier(len(listed)), _Barrier(len(listed))
 
-    async def come(name: str, token: str | None) -> None:
+    async def connect_and_talk(name: str, token: str | None) -> None:
         async with AsyncExitStack() as stack:
-            async with door:
+            async with slots:
                 one = await stack.enter_async_context(client(server))
                 await one.hello(session, token=token)
             await arrived.wait()
@@ -63,11 +63,11 @@ async def crowd(
             await done.wait()
 
     async with trio.open_nursery() as nursery:
-        for name, token in everyone:
-            nursery.start_soon(come, name, token)
+        for name, token in listed:
+            nursery.start_soon(connect_and_talk, name, token)
 
 
-class _Together:
+class _Barrier:
     """A barrier: the first task goes on when the last has arrived."""
 
     def __init__(self, count: int) -> None:
@@ -81,13 +81,13 @@ class _Together:
         await self._all.wait()
 
 
-def names(count: int) -> list[tuple[str, str]]:
+def many_users(count: int) -> list[tuple[str, str]]:
     """Return users for a :func:`crowd`, with the name as the token."""
     return [(f"user-{number}", f"user-{number}") for number in range(count)]
 
 
 @asynccontextmanager
-async def joined(url: str, session: str = "s1", **hello: object) -> AsyncIterator[Client]:
+async def remote_client(url: str, session: str = "s1", **hello: object) -> AsyncIterator[Client]:
     """Return a welcomed client of a server in another process."""
     async with connect(url, compression=None, ping_interval=None, proxy=None, max_size=None) as socket:
         one = Client(socket)
@@ -95,7 +95,7 @@ async def joined(url: str, session: str = "s1", **hello: object) -> AsyncIterato
         yield one
 
 
-class KeptLog(FaultyLog):
+class SurvivingLog(FaultyLog):
     """A log in memory that outlives its server, for a clock that jumps: it needs no thread."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class KeptLog(FaultyLog):
         """Keep everything."""
 
 
-async def everything(server: Server, session: str = "s1", **hello: object) -> list[Frame]:
+async def all_events(server: Server, session: str = "s1", **hello: object) -> list[Frame]:
     """Return all events in the log of a session, as a new client gets them."""
     async with greeted(server, session, **hello) as one:
         return await one.until(one.welcome["latest"]) if one.welcome["latest"] else []
@@ -153,7 +153,7 @@ _SHAPES = {
 }
 
 
-def well_formed(event: Frame) -> None:
+def check_event(event: Frame) -> None:
     """Check one event against the protocol's table: its ids, its fields and their types, and no others."""
     shape = _SHAPES[event["type"]]
     ids = event.keys() - {"seq", "type", "ts", "data"}
@@ -167,10 +167,10 @@ def well_formed(event: Frame) -> None:
         event
     )
     if "status" in data:
-        _well_ended(event)
+        _check_outcome(event)
 
 
-def _well_ended(event: Frame) -> None:
+def _check_outcome(event: Frame) -> None:
     data = event["data"]
     assert data["status"] in STATUSES, event
     assert ("result" in data, "error" in data) == ((data["status"] == "ok"), data["status"] != "ok"), event
@@ -180,7 +180,7 @@ def _well_ended(event: Frame) -> None:
         assert all(isinstance(text, str) for text in data["error"].values()), event
 
 
-def in_order(events: Sequence[Frame], first: int = 1, *, open_at_end: bool = False) -> None:
+def check_history(events: Sequence[Frame], first: int = 1, *, open_at_end: bool = False) -> None:
     """Check a session's events from seq ``first`` on: each is well formed, G1 to G5 hold, times never go back.
 
     ``open_at_end`` allows runs that go on. Meant for events from 1 on: runs that were opened before are not known.
@@ -192,14 +192,14 @@ def in_order(events: Sequence[Frame], first: int = 1, *, open_at_end: bool = Fal
     calls: dict[str, str] = {}
     questions: dict[str, str | None] = {}
     for event in events:
-        well_formed(event)
-        _stands(event, runs, over, calls)
-        _asked_once(event, questions)
+        check_event(event)
+        _check_runs_and_calls(event, runs, over, calls)
+        _check_questions(event, questions)
     assert open_at_end or not runs, runs
     assert open_at_end or not calls, calls
 
 
-def _stands(event: Frame, runs: dict[str, str | None], over: set[str], calls: dict[str, str]) -> None:
+def _check_runs_and_calls(event: Frame, runs: dict[str, str | None], over: set[str], calls: dict[str, str]) -> None:
     kind, run_id, parent = event["type"], event.get("run_id"), event.get("parent_run_id")
     if kind == "agent_started":
         assert run_id not in runs.keys() | over, event
@@ -222,7 +222,7 @@ def _stands(event: Frame, runs: dict[str, str | None], over: set[str], calls: di
         over.add(run_id)
 
 
-def _asked_once(event: Frame, questions: dict[str, str | None]) -> None:
+def _check_questions(event: Frame, questions: dict[str, str | None]) -> None:
     """Check that a question is answered or withdrawn once at most, and not after the end of its run (None)."""
     kind, run_id = event["type"], event.get("run_id")
     if kind == "input_requested":
@@ -234,38 +234,38 @@ def _asked_once(event: Frame, questions: dict[str, str | None]) -> None:
         assert kind == "input_received" or event["data"]["reason"] in {"timeout", "cancelled"}, event
 
 
-def of_run(events: Iterable[Frame], run_id: str) -> list[Frame]:
+def events_of_run(events: Iterable[Frame], run_id: str) -> list[Frame]:
     """Return the events of one run."""
     return [event for event in events if event.get("run_id") == run_id]
 
 
-def of_type(events: Iterable[Frame], *types: str) -> list[Frame]:
+def events_of_type(events: Iterable[Frame], *event_types: str) -> list[Frame]:
     """Return the events of some types."""
-    return [event for event in events if event["type"] in types]
+    return [event for event in events if event["type"] in event_types]
 
 
-def types(events: Iterable[Frame]) -> list[str]:
+def event_types(events: Iterable[Frame]) -> list[str]:
     """Return the types of events, in order."""
     return [event["type"] for event in events]
 
 
-def pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
+def call_pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
     """Return the two events of each call. Fails unless each call has both, in order."""
-    in_order(events)
-    opened = {event["call_id"]: event for event in of_type(events, "tool_executing")}
-    closed = {event["call_id"]: event for event in of_type(events, "tool_completed")}
+    check_history(events)
+    opened = {event["call_id"]: event for event in events_of_type(events, "tool_executing")}
+    closed = {event["call_id"]: event for event in events_of_type(events, "tool_completed")}
     assert opened.keys() == closed.keys()
-    assert len(opened) + len(closed) == len(of_type(events, "tool_executing", "tool_completed"))
+    assert len(opened) + len(closed) == len(events_of_type(events, "tool_executing", "tool_completed"))
     assert all(opened[id_]["data"]["tool"] == closed[id_]["data"]["tool"] for id_ in opened)
     return {id_: (opened[id_], closed[id_]) for id_ in opened}
 
 
-def ending(events: list[Frame]) -> dict[str, Any]:
+def outcome_of_call(events: list[Frame]) -> dict[str, Any]:
     """Return the status of the only call."""
-    ((_, completed),) = pairs(events).values()
+    ((_, completed),) = call_pairs(events).values()
     return {name: value for name, value in completed["data"].items() if name not in ("tool", "duration_ms")}
 
 
-async def gone(server: Server) -> None:
+async def wait_for_all_runs(server: Server) -> None:
     """Wait until no run of any user goes on."""
     await server.sessions.drain(math.inf)

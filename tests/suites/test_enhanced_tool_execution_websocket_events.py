@@ -28,7 +28,16 @@ from _scale import scaled
 from browser.serving import ServerProcess
 from protocol.wire import Client, greeted, greeted_in_memory
 from suites import player
-from suites.stage import KeptLog, crowd, ending, house, joined, names, of_type, pairs
+from suites.stage import (
+    SurvivingLog,
+    call_pairs,
+    events_of_type,
+    many_clients,
+    many_users,
+    outcome_of_call,
+    remote_client,
+    server_with,
+)
 
 from actors import MemoryLog, Run, StreamKey, ToolTimeout, UnserialisableEvent
 from actors.testing import FaultyLog
@@ -41,10 +50,10 @@ TOOLS = scaled(300, 1_000)
 FOREVER = 1e6
 
 
-async def outcome(one: Client, agent: str, input_: object = None) -> dict[str, Any]:
+async def run_one_call(one: Client, agent: str, input_: object = None) -> dict[str, Any]:
     """Run an agent that makes one call. Return how the call ended."""
     await one.completed(await one.start("1", agent, input_))
-    return ending(one.events())
+    return outcome_of_call(one.events())
 
 
 class Odd(BaseException):
@@ -98,8 +107,8 @@ async def test_tool_that_raises(error: BaseException, code: str, message: str) -
             caught.append(got)
         return "went on"
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
-        ended = await outcome(one, "agent")
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        ended = await run_one_call(one, "agent")
         assert ended == {"status": "error", "error": {"code": code, "message": message}}
         assert caught == [error] or isinstance(caught[0], RuntimeError)
         assert one.events()[-1]["data"]["result"] == "went on"
@@ -121,7 +130,7 @@ async def test_uncaught_exception(error: BaseException) -> None:
         return await run.ask_user("still there?")
 
     async with (
-        house(fails, lives).running(port=0) as server,
+        server_with(fails, lives).running(port=0) as server,
         greeted(server, token="ann") as ann,
         greeted(server, token="bob") as bob,
     ):
@@ -129,8 +138,8 @@ async def test_uncaught_exception(error: BaseException) -> None:
         ended = await ann.completed(await ann.start("1", "fails"))
         assert ended["data"]["status"] == "error"
         assert ended["data"]["error"]["code"] == type(error).__name__
-        assert [completed["data"]["status"] for _, completed in pairs(ann.events()).values()] == ["error", "error"]
-        while not (asked := of_type(bob.events(), "input_requested")):
+        assert [completed["data"]["status"] for _, completed in call_pairs(ann.events()).values()] == ["error", "error"]
+        while not (asked := events_of_type(bob.events(), "input_requested")):
             await bob.receive("events")
         assert (await bob.command("2", "input.answer", run_id=waits, call_id=asked[0]["call_id"], value="yes"))["ok"]
         assert (await bob.completed(waits))["data"]["result"] == "yes"
@@ -145,10 +154,10 @@ async def test_tool_timeout(autojump_clock: trio.testing.MockClock) -> None:
             await run.call_tool(trio.sleep, timeout=3, seconds=FOREVER)
         return "went on"
 
-    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
-        ended = await outcome(one, "agent")
+    async with server_with(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        ended = await run_one_call(one, "agent")
         assert (ended["status"], ended["error"]["code"]) == ("timeout", "timeout")
-        completed = of_type(one.events(), "tool_completed")[0]
+        completed = events_of_type(one.events(), "tool_completed")[0]
         assert completed["data"]["duration_ms"] == 3_000
         assert one.events()[-1]["data"]["status"] == "ok"
 
@@ -161,7 +170,7 @@ async def test_calls_of_an_ended_run(autojump_clock: trio.testing.MockClock, how
         async with run.tool("outer"):
             await run.call_tool(trio.sleep, seconds=FOREVER)
 
-    app = house(agent, log=KeptLog(), run_seconds=9)
+    app = server_with(agent, log=SurvivingLog(), run_seconds=9)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "agent")
         if how == "cancel":
@@ -170,7 +179,7 @@ async def test_calls_of_an_ended_run(autojump_clock: trio.testing.MockClock, how
             await one.completed(run_id)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         events = await one.until(one.welcome["latest"])
-        assert [completed["data"]["status"] for _, completed in pairs(events).values()] == ["cancelled"] * 2
+        assert [completed["data"]["status"] for _, completed in call_pairs(events).values()] == ["cancelled"] * 2
         assert [event["data"].get("tool") for event in events[-3:]] == ["sleep", "outer", None]
         assert events[-1]["data"]["status"] == ("timeout" if how == "run timeout" else "cancelled")
 
@@ -199,13 +208,13 @@ async def test_tool_that_ignores_cancellation(
         await run.thinking("after it")
         await trio.sleep(FOREVER)
 
-    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "agent")
         assert (await one.command("2", "run.cancel", run_id=run_id))["result"] == {"cancelled": True}
         completed = await one.completed(run_id)
         assert completed["data"]["status"] == "cancelled"
         assert completed["data"]["duration_ms"] == 20_000
-        assert ending(one.events()) == {"status": "ok", "result": "finished"}
+        assert outcome_of_call(one.events()) == {"status": "ok", "result": "finished"}
 
 
 async def test_tool_that_cannot_be_cancelled(
@@ -216,14 +225,14 @@ async def test_tool_that_cannot_be_cancelled(
     async def agent(run: Run) -> None:
         await run.call_tool(deaf)
 
-    app = house(agent, log=KeptLog(), drain_seconds=5)
+    app = server_with(agent, log=SurvivingLog(), drain_seconds=5)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "agent")
         assert (await one.command("2", "run.cancel", run_id=run_id))["ok"]
     assert trio.current_time() < 1_000
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         events = await one.until(one.welcome["latest"])
-        assert ending(events)["status"] == "cancelled"
+        assert outcome_of_call(events)["status"] == "cancelled"
         assert events[-1]["data"]["status"] == "cancelled"
 
 
@@ -241,12 +250,12 @@ async def test_late_result_of_a_thread() -> None:
             await run.call_tool(blocks, timeout=0.2)
         return "went on"
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
-        assert (await outcome(one, "agent"))["status"] == "timeout"
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
+        assert (await run_one_call(one, "agent"))["status"] == "timeout"
         released.set()
         assert await trio.to_thread.run_sync(ended.wait, 30)
         await one.say("after")
-        assert len(of_type(await one.until(5), "tool_completed")) == 1
+        assert len(events_of_type(await one.until(5), "tool_completed")) == 1
         assert "late" not in str(one.events())
 
 
@@ -281,11 +290,11 @@ async def test_kinds_of_tools() -> None:
     async def agent(run: Run) -> list[int]:
         return [await run.call_tool(tool, x=number) for number, tool in enumerate(tools)]
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "agent"))
         assert completed["data"]["result"] == list(range(1, len(tools) + 1))
         expected = ["plain", "plain", "Adder", "method", "static", "<lambda>", "<lambda>"]
-        calls = pairs(one.events()).values()
+        calls = call_pairs(one.events()).values()
         assert [executing["data"]["tool"] for executing, _ in calls] == expected
         assert [each["data"]["result"] for _, each in calls] == completed["data"]["result"]
 
@@ -311,21 +320,21 @@ async def test_values_are_copied() -> None:
         query.text = "later"
         await run.thinking("after")
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", "agent"))
-        ((executing, completed),) = pairs(one.events()).values()
+        ((executing, completed),) = call_pairs(one.events()).values()
         arguments = {"query": {"text": "q", "limits": [1], "api_key": "[redacted]"}, "seen": []}
         assert executing["data"]["arguments"] == arguments
         assert completed["data"]["result"] == {"text": "q", "limits": [1, 99], "api_key": "sesame"}
 
 
-def cycle() -> list[object]:
+def cyclic_list() -> list[object]:
     loop: list[object] = []
     loop.append(loop)
     return loop
 
 
-def nested(depth: int) -> list[object]:
+def nested_list(depth: int) -> list[object]:
     value: list[object] = []
     for _ in range(depth):
         value = [value]
@@ -336,8 +345,8 @@ UNSENDABLE: list[tuple[str, Callable[[], object]]] = [
     ("bytes", lambda: b"x"),
     ("NaN", lambda: float("nan")),
     ("infinity", lambda: [{"x": float("-inf")}]),
-    ("cycle", cycle),
-    ("depth", lambda: nested(100_000)),
+    ("cycle", cyclic_list),
+    ("depth", lambda: nested_list(100_000)),
     ("set", lambda: {1}),
     ("object", object),
     ("surrogate", lambda: "\ud800"),
@@ -358,10 +367,10 @@ async def test_arguments_that_are_not_json(name: str, make: Callable[[], object]
             async with run.tool("by hand", {"value": make()}):
                 called.append("entered")
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "agent"))
         assert completed["data"]["status"] == "ok", completed
-        assert pairs(one.events()) == {}
+        assert call_pairs(one.events()) == {}
         assert called == []
 
 
@@ -379,10 +388,10 @@ async def test_result_that_is_not_json(name: str, make: Callable[[], object]) ->
             async with run.tool("by hand") as call:
                 call.result = make()
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "agent"))
         assert completed["data"]["status"] == "ok", completed
-        errors = [each["data"]["error"]["code"] for _, each in pairs(one.events()).values()]
+        errors = [each["data"]["error"]["code"] for _, each in call_pairs(one.events()).values()]
         assert errors == ["UnserialisableEvent"] * 2
 
 
@@ -398,10 +407,10 @@ async def test_call_is_entered_once() -> None:
             async with call:
                 pass
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "agent"))
         assert completed["data"]["status"] == "ok", completed
-        assert len(pairs(one.events())) == 1
+        assert len(call_pairs(one.events())) == 1
 
 
 async def test_concurrent_calls_of_one_tool() -> None:
@@ -421,15 +430,15 @@ async def test_concurrent_calls_of_one_tool() -> None:
             await trio.testing.wait_all_tasks_blocked()
             turns["first"].set()
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("1", "agent")
-        while len(of_type(one.events(), "tool_executing")) < 2:
+        while len(events_of_type(one.events(), "tool_executing")) < 2:
             await one.receive("events")
         both_in.set()
         await one.completed(run_id)
-        calls = pairs(one.events()).values()
+        calls = call_pairs(one.events()).values()
         assert all(opened["data"]["arguments"]["name"] == closed["data"]["result"] for opened, closed in calls)
-        results = [event["data"]["result"] for event in of_type(one.events(), "tool_completed")]
+        results = [event["data"]["result"] for event in events_of_type(one.events(), "tool_completed")]
         assert results == ["second", "first"]
 
 
@@ -453,9 +462,9 @@ async def test_a_thousand_tools() -> None:
             for number in range(TOOLS):
                 nursery.start_soon(call, run, number)
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", "agent"))
-        calls = pairs(one.events())
+        calls = call_pairs(one.events())
         assert len(calls) == TOOLS
         for executing, completed in calls.values():
             number = executing["data"]["arguments"]["number"]
@@ -472,12 +481,12 @@ async def test_a_thousand_cancelled_tools() -> None:
             for _ in range(TOOLS):
                 nursery.start_soon(partial(run.call_tool, trio.sleep_forever))
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("1", "agent")
         await one.until(TOOLS + 1)
         await one.command("2", "run.cancel", run_id=run_id)
         assert (await one.completed(run_id))["data"]["status"] == "cancelled"
-        calls = pairs(one.events())
+        calls = call_pairs(one.events())
         assert {completed["data"]["status"] for _, completed in calls.values()} == {"cancelled"}
         assert len(calls) == TOOLS
 
@@ -496,11 +505,11 @@ async def test_tools_of_many_users() -> None:
 
     async def talk(name: str, one: Client) -> None:
         await one.completed(await one.start("1", "agent"))
-        results = sorted(completed["data"]["result"] for _, completed in pairs(one.events()).values())
+        results = sorted(completed["data"]["result"] for _, completed in call_pairs(one.events()).values())
         assert results == [f"{name}/{number}" for number in range(5)]
 
-    async with house(agent).running(port=0) as server:
-        await crowd(server, names(scaled(50, 500)), talk)
+    async with server_with(agent).running(port=0) as server:
+        await many_clients(server, many_users(scaled(50, 500)), talk)
 
 
 async def test_calls_of_a_crashed_session() -> None:
@@ -510,7 +519,7 @@ async def test_calls_of_a_crashed_session() -> None:
         async with run.tool("outer"):
             await run.call_tool(trio.sleep_forever)
 
-    async with house(agent).running(port=0) as server:
+    async with server_with(agent).running(port=0) as server:
         async with greeted(server, token="ann") as one:
             run_id = await one.start("1", "agent")
             before = await one.until(3)
@@ -520,7 +529,7 @@ async def test_calls_of_a_crashed_session() -> None:
             await one.completed(run_id)
             events = one.events()
         assert events[: len(before)] == before
-        assert [completed["data"]["status"] for _, completed in pairs(events).values()] == ["interrupted"] * 2
+        assert [completed["data"]["status"] for _, completed in call_pairs(events).values()] == ["interrupted"] * 2
         assert [event["data"].get("tool") for event in events[-3:]] == ["sleep_forever", "outer", None]
 
 
@@ -538,7 +547,7 @@ async def test_log_that_fails_during_a_call(append: int) -> None:
         return number
 
     log = FaultyLog(MemoryLog())
-    async with house(agent, log=log).running(port=0) as server:
+    async with server_with(agent, log=log).running(port=0) as server:
         async with greeted(server, token="ann") as one:
             for _ in range(append - 1):
                 log.hold("append").released.set()
@@ -548,34 +557,34 @@ async def test_log_that_fails_during_a_call(append: int) -> None:
             before = one.events()
         async with greeted(server, token="ann") as one:
             await one.say("after")
-            while not of_type(one.events(), "user_message"):
+            while not events_of_type(one.events(), "user_message"):
                 await one.receive("events")
             events = one.events()
         assert events[: len(before)] == before
-        statuses = [completed["data"]["status"] for _, completed in pairs(events).values()]
+        statuses = [completed["data"]["status"] for _, completed in call_pairs(events).values()]
         assert set(statuses[:-1]) <= {"ok"}
-        assert of_type(events, "agent_completed")[-1:] == events[-2:-1] or append == 1
+        assert events_of_type(events, "agent_completed")[-1:] == events[-2:-1] or append == 1
 
 
 async def test_calls_of_a_killed_process(tmp_path: Path) -> None:
     """After a kill of the process every call is interrupted and has exactly one pair of events."""
     process = ServerProcess(tmp_path, "serve", "player:app", apps=player.HERE)
     try:
-        async with joined(process.ws_url) as one:
+        async with remote_client(process.ws_url) as one:
             run_id = await one.start("1", "hangs", 20)
             done = await one.start("2", "finishes", 3)
             await one.completed(done)
-            while len(of_type(one.events(), "tool_executing")) < 23:
+            while len(events_of_type(one.events(), "tool_executing")) < 23:
                 await one.receive("events")
             process.kill()
             before = one.events()
         process.start()
         position = {"epoch": one.welcome["epoch"], "seq": before[-1]["seq"]}
-        async with joined(process.ws_url, resume=position) as one:
+        async with remote_client(process.ws_url, resume=position) as one:
             assert one.welcome["recovered"]
             await one.completed(run_id)
             events = before + one.events()
-            calls = pairs(events)
+            calls = call_pairs(events)
             assert len(calls) == 23
             ends = [closed["data"]["status"] for opened, closed in calls.values() if opened["run_id"] == run_id]
             assert ends == ["interrupted"] * 20

@@ -20,9 +20,9 @@ import trio
 import trio.testing
 from _damaged import DamagedLog
 from _scale import scaled
-from delivery.stalling import stalled
+from delivery.stalling import stalled_client
 from protocol.wire import VIRTUAL_PATIENCE, Client, Frame, greeted_in_memory
-from suites.stage import gone, house, in_order, types
+from suites.stage import check_history, event_types, server_with, wait_for_all_runs
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.trio.client import connect
 
@@ -48,7 +48,7 @@ async def talk(run: Run, count: int) -> int:
 async def noop() -> None: ...
 
 
-class Cutting(trio.abc.Stream):
+class CuttingStream(trio.abc.Stream):
     """The server's end of a connection, which breaks after a number of sent bytes."""
 
     def __init__(self, inner: trio.abc.Stream, left: int) -> None:
@@ -90,7 +90,7 @@ class Tab:
         ours, theirs = trio.testing.memory_stream_pair()
         self.connections += 1
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._server.endpoint.serve, Cutting(theirs, cut_after))
+            nursery.start_soon(self._server.endpoint.serve, CuttingStream(theirs, cut_after))
             with suppress(ConnectionClosed, InvalidHandshake, trio.BrokenResourceError, EOFError):
                 async with connect(
                     "ws://memory/", stream=ours, compression=None, ping_interval=None, proxy=None, max_queue=None
@@ -122,7 +122,7 @@ class Tab:
 @pytest.mark.parametrize("step", [scaled(41, 7), 211])
 async def test_cut_at_any_byte(step: int, autojump_clock: trio.testing.MockClock) -> None:
     """A connection that is cut after any number of bytes, during the run and after it, loses no event."""
-    async with house(talk).running(port=0) as server:
+    async with server_with(talk).running(port=0) as server:
         run = await server.sessions.get("ada", "s1")
         await run.start("talk", EVENTS)
         tab = Tab(server)
@@ -131,7 +131,7 @@ async def test_cut_at_any_byte(step: int, autojump_clock: trio.testing.MockClock
             await tab.connected(cut_after=left)
             left += step
         assert tab.done
-        in_order(tab.events)
+        check_history(tab.events)
         assert (len(tab.events), tab.resets) == (EVENTS, [])
         assert tab.connections > 3
 
@@ -146,7 +146,7 @@ async def pour(run: Run, count: int) -> int:
     return count
 
 
-async def taken(one: Client) -> None:
+async def read_one_message(one: Client) -> None:
     """Read one message, and show that the client is alive: a ping would wait behind the data."""
     await one.receive()
     await one.send("pong")
@@ -156,17 +156,17 @@ async def taken(one: Client) -> None:
 async def test_slow_reader(pause: float, autojump_clock: trio.testing.MockClock) -> None:
     """A slow reader gets every event once, from the log, and costs no memory."""
     async with (
-        house(pour, ring_events=8).running(port=0) as server,
-        stalled(server, token="ada") as slow,
+        server_with(pour, ring_events=8).running(port=0) as server,
+        stalled_client(server, token="ada") as slow,
         greeted_in_memory(server, token="ada") as quick,
     ):
         await quick.completed(await quick.start("1", "pour", 300))
         assert trio.current_time() == 0
         while not slow.events() or slow.events()[-1]["type"] != "agent_completed":
             await trio.sleep(pause)
-            await taken(slow)
+            await read_one_message(slow)
         assert slow.events() == quick.events()
-        in_order(slow.events())
+        check_history(slow.events())
         (session,) = server.sessions.of("ada")
         assert session.journal.log_reads > 0
         assert session.journal.in_memory <= 2 * 8
@@ -176,13 +176,13 @@ async def test_slow_reader(pause: float, autojump_clock: trio.testing.MockClock)
 async def test_reader_that_stops(after: int, autojump_clock: trio.testing.MockClock) -> None:
     """A reader that stops is closed with a reason, and gets the rest when it reconnects."""
     async with (
-        house(pour).running(port=0) as server,
+        server_with(pour).running(port=0) as server,
         greeted_in_memory(server, token="ada") as quick,
-        stalled(server, token="ada") as slow,
+        stalled_client(server, token="ada") as slow,
     ):
         await quick.completed(await quick.start("1", "pour", 300))
         for _ in range(after):
-            await taken(slow)
+            await read_one_message(slow)
         await trio.sleep(11)
         ended = await slow.ended()
         assert (ended.code, ended.goodbye is not None) == (4001, True)
@@ -199,8 +199,8 @@ async def test_reader_beyond_retention(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A reader that stopped for longer than events are kept gets a reset."""
-    async with house(pour, ring_events=8, retain_events=20).running(port=0) as server:
-        async with stalled(server, token="ada") as slow, greeted_in_memory(server, token="ada") as quick:
+    async with server_with(pour, ring_events=8, retain_events=20).running(port=0) as server:
+        async with stalled_client(server, token="ada") as slow, greeted_in_memory(server, token="ada") as quick:
             await quick.completed(await quick.start("1", "pour", 300))
             await trio.sleep(11)
             assert (await slow.ended()).code == 4001
@@ -217,7 +217,7 @@ async def test_reader_beyond_retention(
 async def test_failing_commit(which: int, autojump_clock: trio.testing.MockClock) -> None:
     """A failing commit ends only its own session, whose tab misses nothing."""
     log = FaultyLog(MemoryLog())
-    async with house(talk, log=log, emit_window=8).running(port=0) as server:
+    async with server_with(talk, log=log, emit_window=8).running(port=0) as server:
         handle = await server.sessions.get("ada", "s1")
         await handle.emit("first")
         for _ in range(which):
@@ -230,7 +230,7 @@ async def test_failing_commit(which: int, autojump_clock: trio.testing.MockClock
         again = await server.sessions.get("ada", "s1")
         await again.start("talk", EVENTS)
         await tab.connected()
-        in_order(tab.events)
+        check_history(tab.events)
         assert tab.events[-1]["data"]["status"] == "ok"
         assert not (await verify_log(log)).faults
 
@@ -238,7 +238,7 @@ async def test_failing_commit(which: int, autojump_clock: trio.testing.MockClock
 async def test_slow_commit(autojump_clock: trio.testing.MockClock) -> None:
     """No event of a slow commit is delivered before its end, and none is lost."""
     log = FaultyLog(MemoryLog())
-    async with house(talk, log=log).running(port=0) as server, greeted_in_memory(server, token="ada") as one:
+    async with server_with(talk, log=log).running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         hold = log.hold("append")
         await one.send("command", id="1", name="run.start", args={"agent": "talk", "input": EVENTS})
         await hold.reached.wait()
@@ -250,7 +250,7 @@ async def test_slow_commit(autojump_clock: trio.testing.MockClock) -> None:
             hold.released.set()
             for tab in (one, other):
                 await tab.until(EVENTS)
-                in_order(tab.events())
+                check_history(tab.events())
 
 
 async def test_failing_read(
@@ -258,9 +258,9 @@ async def test_failing_read(
 ) -> None:
     """A failing read of the log closes with 4006, and the next attempt gets everything."""
     log = FaultyLog(MemoryLog())
-    async with house(talk, log=log, ring_events=8, idle_seconds=1000).running(port=0) as server:
+    async with server_with(talk, log=log, ring_events=8, idle_seconds=1000).running(port=0) as server:
         await (await server.sessions.get("ada", "s1")).start("talk", EVENTS)
-        await gone(server)
+        await wait_for_all_runs(server)
         log.fail("read", 1)
         async with greeted_in_memory(server, token="ada") as one:
             assert (await one.ended()).code == 4006
@@ -268,7 +268,7 @@ async def test_failing_read(
         tab = Tab(server)
         await tab.connected()
         assert len(tab.events) == EVENTS
-        in_order(tab.events)
+        check_history(tab.events)
 
 
 # The session
@@ -277,7 +277,7 @@ async def test_failing_read(
 @pytest.mark.parametrize("after", [1, 2, 3, 17, 40])
 async def test_session_killed_during_a_run(after: int, autojump_clock: trio.testing.MockClock) -> None:
     """After a session is killed during a run, its tab gets every committed event once."""
-    async with house(talk, ask).running(port=0) as server:
+    async with server_with(talk, ask).running(port=0) as server:
         tab = Tab(server)
         async with greeted_in_memory(server, token="ada") as one:
             await one.start("1", "ask", after)
@@ -287,7 +287,7 @@ async def test_session_killed_during_a_run(after: int, autojump_clock: trio.test
             session.kill()
             assert (await one.ended()).code == 4006
         await tab.connected()
-        in_order(tab.events)
+        check_history(tab.events)
         assert tab.events[: len(before)] == before
         assert tab.events[-1]["data"]["status"] == "interrupted"
 
@@ -305,13 +305,13 @@ async def ask(run: Run, count: int) -> None:
 @pytest.mark.parametrize("kept", [1, 5, EVENTS - 1])
 async def test_retention_while_away(kept: int, autojump_clock: trio.testing.MockClock) -> None:
     """A tab gets a reset if retention took events while it was away."""
-    async with house(talk, retain_events=kept).running(port=0) as server:
+    async with server_with(talk, retain_events=kept).running(port=0) as server:
         handle = await server.sessions.get("ada", "s1")
         await handle.emit("first")
         async with greeted_in_memory(server, token="ada") as one:
             epoch = one.welcome["epoch"]
         await handle.start("talk", EVENTS)
-        await gone(server)
+        await wait_for_all_runs(server)
         resume = {"epoch": epoch, "seq": 0}
         async with greeted_in_memory(server, token="ada", resume=resume) as one:
             assert (one.welcome["recovered"], one.welcome["reset"]) == (False, "trimmed")
@@ -322,29 +322,29 @@ async def test_retention_while_away(kept: int, autojump_clock: trio.testing.Mock
 
 async def test_lost_log(autojump_clock: trio.testing.MockClock) -> None:
     """Every tab gets a reset if the log was lost."""
-    async with house(talk).running(port=0) as server:
+    async with server_with(talk).running(port=0) as server:
         await (await server.sessions.get("ada", "s1")).start("talk", EVENTS)
         tab = Tab(server)
         await tab.connected()
-    async with house(talk).running(port=0) as rebuilt:
+    async with server_with(talk).running(port=0) as rebuilt:
         await (await rebuilt.sessions.get("ada", "s1")).start("talk", EVENTS * 2)
         back = Tab(rebuilt)
         back.epoch, back.last, back.events = tab.epoch, tab.last, tab.events
         await back.connected()
         assert back.resets == ["epoch_changed"]
-        in_order(back.events)
+        check_history(back.events)
 
 
 # The audit
 
 
-async def logs() -> dict[StreamKey, tuple[list[bytes], bytes]]:
+async def logs_of_runs() -> dict[StreamKey, tuple[list[bytes], bytes]]:
     """Return the lines of real runs of many sessions, and the data beside them."""
     log = MemoryLog()
-    async with house(talk, log=log).running(port=0) as server:
+    async with server_with(talk, log=log).running(port=0) as server:
         for number in range(SESSIONS):
             await (await server.sessions.get(f"user-{number}", f"s{number % 3}")).start("talk", 8 + number % 20)
-        await gone(server)
+        await wait_for_all_runs(server)
         await trio.testing.wait_all_tasks_blocked()
         found = {}
         for key in await log.streams():
@@ -354,7 +354,7 @@ async def logs() -> dict[StreamKey, tuple[list[bytes], bytes]]:
         return found
 
 
-async def audited(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tuple[str, str], set[str]]:
+async def audit(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tuple[str, str], set[str]]:
     """Return the rules that the audit finds broken, by user and session."""
     async with DamagedLog() as log:
         for key, (lines, state) in found.items():
@@ -369,26 +369,26 @@ async def audited(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tup
 
 async def test_audit_of_whole_logs(autojump_clock: trio.testing.MockClock) -> None:
     """The audit of whole logs finds nothing."""
-    assert await audited(await logs()) == {}
+    assert await audit(await logs_of_runs()) == {}
 
 
 async def test_audit_finds_missing_events(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The audit finds an event taken out of any place, and names no whole session."""
-    found = await logs()
+    found = await logs_of_runs()
     holed: set[tuple[str, str]] = set()
     for number, (key, (lines, _)) in enumerate(found.items()):
         if number % 2:
             del lines[number % len(lines)]
             holed.add((key.user, key.session))
-    broken = await audited(found)
+    broken = await audit(found)
     assert broken.keys() == holed
     # Where the last one is missing no number is, but the run has no end.
     assert all({"G1", "G5"} & rules for rules in broken.values()), broken
 
 
-def renumbered(lines: list[bytes]) -> list[bytes]:
+def renumber(lines: list[bytes]) -> list[bytes]:
     """Return events numbered as if the missing event had never been."""
     return [orjson.dumps({**orjson.loads(line), "seq": seq}) for seq, line in enumerate(lines, 1)]
 
@@ -399,14 +399,14 @@ def renumbered(lines: list[bytes]) -> list[bytes]:
 )
 async def test_audit_finds_renumbered_gaps(missing: str, rule: str, autojump_clock: trio.testing.MockClock) -> None:
     """The audit finds a missing start or end, even if the numbers have no gap."""
-    found = await logs()
+    found = await logs_of_runs()
     holed: set[tuple[str, str]] = set()
     for number, (key, (lines, state)) in enumerate(found.items()):
         if number % 3 == 0:
             events: list[dict[str, Any]] = [orjson.loads(line) for line in lines]
-            del lines[types(events).index(missing)]
-            found[key] = (renumbered(lines), state)
+            del lines[event_types(events).index(missing)]
+            found[key] = (renumber(lines), state)
             holed.add((key.user, key.session))
-    broken = await audited(found)
+    broken = await audit(found)
     assert broken.keys() == holed
     assert all(rule in rules for rules in broken.values()), broken

@@ -16,7 +16,7 @@ import tenacity
 import trio
 import trio.testing
 from protocol.wire import greeted_in_memory
-from suites.stage import ending, house, of_type, pairs
+from suites.stage import call_pairs, events_of_type, outcome_of_call, server_with
 
 from actors import ToolTimeout
 
@@ -66,15 +66,15 @@ async def test_attempts_are_calls(
     async def agent(run: Run) -> str:
         return await retried(run, Flaky())
 
-    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "agent")
         assert (await one.completed(run_id))["data"]["result"] == "found q"
-        calls = list(pairs(one.events()).values())
+        calls = list(call_pairs(one.events()).values())
         assert [executing["data"] for executing, _ in calls] == [{"tool": "lookup", "arguments": {"query": "q"}}] * 3
         assert [completed["data"]["status"] for _, completed in calls] == ["error", "timeout", "ok"]
         assert len({executing["call_id"] for executing, _ in calls}) == 3
         # One after the other: an attempt begins when the one before is over.
-        order = [event["call_id"] for event in of_type(one.events(), "tool_executing", "tool_completed")]
+        order = [event["call_id"] for event in events_of_type(one.events(), "tool_executing", "tool_completed")]
         assert order == [id_ for executing, _ in calls for id_ in [executing["call_id"]] * 2]
 
 
@@ -88,10 +88,10 @@ async def test_last_failure(autojump_clock: trio.testing.MockClock) -> None:
         retrying = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(4), reraise=True)
         await retrying(run.call_tool, fails)
 
-    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "agent"))
         assert completed["data"]["error"] == {"code": "ConnectionError", "message": "busy"}
-        assert [each["data"]["status"] for _, each in pairs(one.events()).values()] == ["error"] * 4
+        assert [each["data"]["status"] for _, each in call_pairs(one.events()).values()] == ["error"] * 4
 
 
 async def test_retries_inside_a_tool(autojump_clock: trio.testing.MockClock) -> None:
@@ -106,10 +106,10 @@ async def test_retries_inside_a_tool(autojump_clock: trio.testing.MockClock) -> 
     async def agent(run: Run) -> object:
         return await run.call_tool(lookup, query="q", timeout=60)
 
-    async with house(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.completed(await one.start("1", "agent"))
-        assert ending(one.events()) == {"status": "ok", "result": "found q"}
-        assert of_type(one.events(), "tool_executing")[0]["data"]["tool"] == "lookup"
+        assert outcome_of_call(one.events()) == {"status": "ok", "result": "found q"}
+        assert events_of_type(one.events(), "tool_executing")[0]["data"]["tool"] == "lookup"
         assert tool.calls == 3
 
 
@@ -121,11 +121,11 @@ async def test_ended_run_is_not_retried(autojump_clock: trio.testing.MockClock, 
         await tenacity.AsyncRetrying(wait=tenacity.wait_fixed(1))(run.call_tool, trio.sleep, seconds=FOREVER)
 
     async with (
-        house(agent, run_seconds=30).running(port=0) as server,
+        server_with(agent, run_seconds=30).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
     ):
         run_id = await one.start("1", "agent")
         if how == "cancel":
             await one.command("2", "run.cancel", run_id=run_id)
         await one.completed(run_id)
-        assert ending(one.events())["status"] == "cancelled"
+        assert outcome_of_call(one.events())["status"] == "cancelled"

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol.byhand import opened
 from protocol.wire import VIRTUAL_PATIENCE, Client, client, greeted, greeted_in_memory, memory_client, settled
-from suites.stage import everything, gone, house, in_order
+from suites.stage import all_events, check_history, server_with, wait_for_all_runs
 from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
@@ -76,44 +76,44 @@ async def fidget(run: Run, toggles: int) -> None:
     await run.output("done")
 
 
-def typing_house(**settings_: Any) -> Greenroom:
+def typing_server(**settings_: Any) -> Greenroom:
     """Return a server whose clients may be silent for a long time: silence is not tested here."""
-    return house(typist, chorus, runaway, fidget, **{"ping_seconds": 10_000, **settings_})
+    return server_with(typist, chorus, runaway, fidget, **{"ping_seconds": 10_000, **settings_})
 
 
-def changes(one: Client) -> list[Change]:
+def typing_changes(one: Client) -> list[Change]:
     """Return all typing changes that this tab received."""
     told = [frame["data"] for frame in one.frames if frame["type"] == "signal" and frame["name"] == "typing"]
     assert all(data.keys() == {"by", "id", "active"} for data in told)
     return [(data["by"], data["id"], data["active"]) for data in told]
 
 
-_HEARD: WeakKeyDictionary[Client, int] = WeakKeyDictionary()
+_COUNT_SEEN: WeakKeyDictionary[Client, int] = WeakKeyDictionary()
 
 
-async def heard(one: Client) -> list[Change]:
+async def new_changes(one: Client) -> list[Change]:
     """Return the typing changes since the last call. For virtual time, which waits for no task."""
     with trio.move_on_after(0.001):
         while True:
             await one.raw()
-    told = changes(one)
-    known, _HEARD[one] = _HEARD.get(one, 0), len(told)
+    told = typing_changes(one)
+    known, _COUNT_SEEN[one] = _COUNT_SEEN.get(one, 0), len(told)
     return told[known:]
 
 
-def me(one: Client) -> str:
+def connection_id(one: Client) -> str:
     return str(one.welcome["connection"])
 
 
-def on(one: Client) -> Change:
-    return ("user", me(one), True)
+def typing_on(one: Client) -> Change:
+    return ("user", connection_id(one), True)
 
 
-def off(one: Client) -> Change:
-    return ("user", me(one), False)
+def typing_off(one: Client) -> Change:
+    return ("user", connection_id(one), False)
 
 
-def who_types(server: Server) -> int:
+def count_typists(server: Server) -> int:
     return sum(session.typing for session in server.sessions.of())
 
 
@@ -122,14 +122,14 @@ def who_types(server: Server) -> int:
 
 async def test_changes_reach_every_tab(autojump_clock: trio.testing.MockClock) -> None:
     """On and off reach every tab once each."""
-    async with typing_house().running(port=0) as server, AsyncExitStack() as stack:
+    async with typing_server().running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(4)]
-        for active, expected in ((True, on), (False, off), (True, on), (False, off)):
+        for active, expected in ((True, typing_on), (False, typing_off), (True, typing_on), (False, typing_off)):
             await tabs[0].send("typing", active=active)
             for tab in tabs[1:]:
-                assert await heard(tab) == [expected(tabs[0])]
+                assert await new_changes(tab) == [expected(tabs[0])]
         await tabs[0].send("typing", active=False)
-        assert [await heard(tab) for tab in tabs[1:]] == [[], [], []]
+        assert [await new_changes(tab) for tab in tabs[1:]] == [[], [], []]
 
 
 async def test_typing_expires(
@@ -137,7 +137,7 @@ async def test_typing_expires(
 ) -> None:
     """Typing ends exactly 5 seconds after its last renewal."""
     async with (
-        typing_house().running(port=0) as server,
+        typing_server().running(port=0) as server,
         greeted_in_memory(server, token="ada") as watcher,
         greeted_in_memory(server, token="ada") as one,
     ):
@@ -150,25 +150,25 @@ async def test_typing_expires(
                 await one.send("typing", active=True)
             assert not (await watcher.receive("signal"))["data"]["active"]
             assert trio.current_time() - began == pytest.approx(sum(pauses) + 5, abs=0.001)
-        assert who_types(server) == 0
+        assert count_typists(server) == 0
 
 
 async def test_typing_seconds(autojump_clock: trio.testing.MockClock) -> None:
     """The time is the setting ``typing_seconds``."""
     async with (
-        typing_house(typing_seconds=0.5).running(port=0) as server,
+        typing_server(typing_seconds=0.5).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
     ):
         await one.send("typing", active=True)
         await trio.sleep(0.49)
-        assert await heard(one) == [on(one)]
+        assert await new_changes(one) == [typing_on(one)]
         await trio.sleep(0.02)
-        assert await heard(one) == [off(one)]
+        assert await new_changes(one) == [typing_off(one)]
 
 
 async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -> None:
     """Each typist has its own time."""
-    async with typing_house().running(port=0) as server, AsyncExitStack() as stack:
+    async with typing_server().running(port=0) as server, AsyncExitStack() as stack:
         watcher = await stack.enter_async_context(greeted_in_memory(server, token="ada"))
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(6)]
         began = trio.current_time()
@@ -182,7 +182,7 @@ async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -
             if not signal["active"]:
                 ends.append((signal["id"], round(trio.current_time() - began, 3)))
         order = [tabs[number] for number in (0, 1, 3, 4, 5, 2)]
-        assert ends == [(me(tab), at) for tab, at in zip(order, (5, 5.5, 6.5, 7, 7.5, 8), strict=True)]
+        assert ends == [(connection_id(tab), at) for tab, at in zip(order, (5, 5.5, 6.5, 7, 7.5, 8), strict=True)]
 
 
 @settings(max_examples=scaled(30, 300))
@@ -196,19 +196,19 @@ def test_model_of_typing(steps: list[tuple[int, bool, float]]) -> None:
     """Three tabs receive the changes of a model in which each types until it stops, or for 5 s."""
 
     async def played() -> None:
-        async with typing_house(commands_burst=100).running(port=0) as server, AsyncExitStack() as stack:
+        async with typing_server(commands_burst=100).running(port=0) as server, AsyncExitStack() as stack:
             watcher = await stack.enter_async_context(greeted_in_memory(server, token="ada"))
             tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(3)]
             until: dict[str, float] = {}
             for which, active, pause in steps:
                 tab, expected = tabs[which], [("user", who, False) for who in _expired(until)]
-                if active != (me(tab) in until):
-                    expected.append(("user", me(tab), active))
-                until.pop(me(tab), None)
+                if active != (connection_id(tab) in until):
+                    expected.append(("user", connection_id(tab), active))
+                until.pop(connection_id(tab), None)
                 await tab.send("typing", active=active)
                 if active:
-                    until[me(tab)] = trio.current_time() + 5
-                assert await heard(watcher) == expected
+                    until[connection_id(tab)] = trio.current_time() + 5
+                assert await new_changes(watcher) == expected
                 await trio.sleep(pause)
 
     trio.run(played, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -251,20 +251,20 @@ async def test_closed_connection_ends_typing(
     end: Callable[[Client], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
     """Typing ends at once when its connection is closed."""
-    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+    async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         async with greeted_in_memory(server, token="ada") as one:
             await one.send("typing", active=True)
-            assert await heard(watcher) == [on(one)]
+            assert await new_changes(watcher) == [typing_on(one)]
             began = trio.current_time()
             await end(one)
-            assert await heard(watcher) == [off(one)]
+            assert await new_changes(watcher) == [typing_off(one)]
             assert trio.current_time() - began < 0.1
-        assert who_types(server) == 0
+        assert count_typists(server) == 0
 
 
 async def test_cut_connection_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
     """Typing ends when its connection is cut without a close."""
-    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+    async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.endpoint.serve, theirs)
@@ -272,8 +272,8 @@ async def test_cut_connection_ends_typing(autojump_clock: trio.testing.MockClock
                 one = Client(by_hand, patience=VIRTUAL_PATIENCE)
                 await one.hello(token="ada")
                 await one.send("typing", active=True)
-                assert await heard(watcher) == [on(one)]
-            assert await heard(watcher) == [off(one)]
+                assert await new_changes(watcher) == [typing_on(one)]
+            assert await new_changes(watcher) == [typing_off(one)]
 
 
 async def test_expired_typing_is_not_repeated(
@@ -281,72 +281,72 @@ async def test_expired_typing_is_not_repeated(
 ) -> None:
     """Typing that expired is not ended again by the end of its connection."""
     async with (
-        typing_house(ping_seconds=25, pong_seconds=10).running(port=0) as server,
+        typing_server(ping_seconds=25, pong_seconds=10).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
     ):
         await one.send("typing", active=True)
         async with memory_client(server) as watcher:
             await watcher.hello(token="ada")
-            assert watcher.welcome["typing"] == [{"by": "user", "id": me(one)}]
+            assert watcher.welcome["typing"] == [{"by": "user", "id": connection_id(one)}]
             await trio.sleep(20)
             await watcher.send("pong")
             await silent(one)
-            assert await heard(watcher) == [off(one)]
+            assert await new_changes(watcher) == [typing_off(one)]
 
 
 async def test_refresh_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
     """After a refresh nothing is left of the old tab's typing."""
-    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+    async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         seen: set[str] = set()
         for _ in range(REFRESHES):
             async with greeted_in_memory(server, token="ada") as one:
                 assert one.welcome["typing"] == []
-                assert me(one) not in seen
-                seen.add(me(one))
+                assert connection_id(one) not in seen
+                seen.add(connection_id(one))
                 await one.send("typing", active=True)
-                assert await heard(watcher) == [on(one)]
-            assert await heard(watcher) == [off(one)]
+                assert await new_changes(watcher) == [typing_on(one)]
+            assert await new_changes(watcher) == [typing_off(one)]
         await trio.sleep(60)
-        assert await heard(watcher) == []
-        assert who_types(server) == 0
+        assert await new_changes(watcher) == []
+        assert count_typists(server) == 0
 
 
 async def test_late_typing_frame(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A typing frame that is handled after the end of its connection does not stay on."""
-    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+    async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         for _ in range(REFRESHES):
             async with greeted_in_memory(server, token="ada") as one:
                 for active in (True, False, True):
                     await one.send("typing", active=active)
                 await one.socket.aclose()
-            told = await heard(watcher)
-            assert not told or told[-1] == off(one)
+            told = await new_changes(watcher)
+            assert not told or told[-1] == typing_off(one)
             assert [active for *_, active in told] == [number % 2 == 0 for number in range(len(told))]
-            assert who_types(server) == 0
+            assert count_typists(server) == 0
 
 
 async def test_typing_before_the_welcome(autojump_clock: trio.testing.MockClock) -> None:
     """A connection without a welcome cannot type."""
-    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
+    async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         async with memory_client(server) as one:
             await one.send("typing", active=True)
             assert (await one.ended()).code == 4500
-        assert await heard(watcher) == []
+        assert await new_changes(watcher) == []
 
 
 @pytest.mark.parametrize("active", [None, 1, "true", [], {}])
 async def test_bad_typing_frame(active: object, autojump_clock: trio.testing.MockClock) -> None:
     """Typing that is no boolean is a bad frame."""
     async with (
-        typing_house().running(port=0) as server,
+        typing_server().running(port=0) as server,
         greeted_in_memory(server, token="ada") as watcher,
         greeted_in_memory(server, token="ada") as one,
     ):
         await one.send("typing", active=active)
         assert (await one.ended()).code == 4500
-        assert await heard(watcher) == []
+        assert await new_changes(watcher) == []
 
 
 # Agents
@@ -356,67 +356,67 @@ async def test_bad_typing_frame(active: object, autojump_clock: trio.testing.Moc
 async def test_agent_typing_ends_with_its_run(ending: str, autojump_clock: trio.testing.MockClock) -> None:
     """An agent's typing ends with its run, in every outcome."""
     async with (
-        typing_house(run_seconds=60).running(port=0) as server,
+        typing_server(run_seconds=60).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
         greeted_in_memory(server, token="ada") as other,
     ):
         run_id = await one.start("1", "typist", ending)
         await other.send("typing", active=True)
-        assert sorted(await heard(one)) == sorted([("agent", run_id, True), on(other)])
+        assert sorted(await new_changes(one)) == sorted([("agent", run_id, True), typing_on(other)])
         if ending == "cancelled":
             await one.command("2", "run.cancel", run_id=run_id)
         elif ending != "timeout":
             await one.command("2", "input.answer", run_id=run_id, call_id=f"{run_id}.1", value="yes")
         else:
             await trio.sleep(10)  # far beyond what a user's typing is held
-            assert await heard(one) == [off(other)]
+            assert await new_changes(one) == [typing_off(other)]
             await other.send("typing", active=True)
-            assert await heard(one) == [on(other)]
+            assert await new_changes(one) == [typing_on(other)]
             await trio.sleep(4.9)
             await other.send("typing", active=True)
         assert (await one.completed(run_id))["data"]["status"] == ending
-        told = await heard(one)
-        assert ("agent", run_id, False) in changes(one)
+        told = await new_changes(one)
+        assert ("agent", run_id, False) in typing_changes(one)
         if ending != "timeout":
-            assert off(other) not in told, "a run's end ended the user's own typing"
+            assert typing_off(other) not in told, "a run's end ended the user's own typing"
 
 
 async def test_sub_agent_typing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A sub-agent's typing ends with its run, and its parent's goes on."""
-    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
+    async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         run_id = await one.start("1", "chorus")
-        (_, first, _), (_, child, _) = await heard(one)
+        (_, first, _), (_, child, _) = await new_changes(one)
         assert (first, child != run_id) == (run_id, True)
         async with greeted_in_memory(server, token="ada") as late:
             assert late.welcome["typing"] == [{"by": "agent", "id": run_id}, {"by": "agent", "id": child}]
         await one.command("2", "input.answer", run_id=run_id, call_id=f"{run_id}.1", value=1)
-        assert await heard(one) == [("agent", child, False)]
+        assert await new_changes(one) == [("agent", child, False)]
         await one.command("3", "input.answer", run_id=run_id, call_id=f"{run_id}.2", value=1)
-        assert await heard(one) == [("agent", run_id, False)]
-        assert who_types(server) == 0
+        assert await new_changes(one) == [("agent", run_id, False)]
+        assert count_typists(server) == 0
 
 
 async def test_open_sub_agent_typing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The typing of a sub-agent that was left open ends with its parent."""
-    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
+    async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         await one.completed(await one.start("1", "runaway"))
-        await heard(one)
-        assert [active for _, _, active in changes(one)] == [True, False]
-        assert who_types(server) == 0
+        await new_changes(one)
+        assert [active for _, _, active in typing_changes(one)] == [True, False]
+        assert count_typists(server) == 0
 
 
 async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
     """A crash of the session ends all typing."""
-    async with typing_house().running(port=0) as server:
+    async with typing_server().running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one:
             await one.send("typing", active=True)
             run_id = await one.start("1", "typist", "wait")
             async with greeted_in_memory(server, token="ada") as late:
-                assert {who["id"] for who in late.welcome["typing"]} == {me(one), run_id}
+                assert {who["id"] for who in late.welcome["typing"]} == {connection_id(one), run_id}
             session = server.system.find("greenroom/sessions/all/ada:s1")
             assert session is not None
             session.kill()
@@ -424,7 +424,7 @@ async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockCloc
         async with greeted_in_memory(server, token="ada") as again:
             assert again.welcome["typing"] == []
             assert [event["type"] for event in await again.until(3)][-1] == "agent_completed"
-            assert await heard(again) == []
+            assert await new_changes(again) == []
 
 
 # Who else
@@ -433,7 +433,7 @@ async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockCloc
 async def test_typing_stays_in_its_session(autojump_clock: trio.testing.MockClock) -> None:
     """Typing reaches no other user and no other session."""
     async with (
-        typing_house().running(port=0) as server,
+        typing_server().running(port=0) as server,
         greeted_in_memory(server, token="ada") as ada,
         greeted_in_memory(server, token="bob") as bob,
         greeted_in_memory(server, "s2", token="ada") as elsewhere,
@@ -441,17 +441,19 @@ async def test_typing_stays_in_its_session(autojump_clock: trio.testing.MockCloc
         for one in (ada, bob, elsewhere):
             await one.send("typing", active=True)
             run_id = await one.start("1", "typist", "wait")
-            assert sorted(await heard(one)) == sorted([on(one), ("agent", run_id, True)])
+            assert sorted(await new_changes(one)) == sorted([typing_on(one), ("agent", run_id, True)])
         async with greeted_in_memory(server, token="bob") as late:
             assert len(late.welcome["typing"]) == 2
-            assert me(bob) in {who["id"] for who in late.welcome["typing"]}
+            assert connection_id(bob) in {who["id"] for who in late.welcome["typing"]}
         for one, others in ((ada, (bob, elsewhere)), (bob, (ada, elsewhere)), (elsewhere, (ada, bob))):
-            assert not {who for _, who, _ in changes(one)} & {who for other in others for _, who, _ in changes(other)}
+            assert not {who for _, who, _ in typing_changes(one)} & {
+                who for other in others for _, who, _ in typing_changes(other)
+            }
 
 
 async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock) -> None:
     """The changes that a new tab receives continue from the state in its welcome, while others toggle."""
-    async with typing_house(commands_burst=10_000).running(port=0) as server, AsyncExitStack() as stack:
+    async with typing_server(commands_burst=10_000).running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(3)]
 
         async def toggle(tab: Client) -> None:
@@ -462,11 +464,11 @@ async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock)
         async def join() -> None:
             async with greeted_in_memory(server, token="ada") as late:
                 state = {who["id"] for who in late.welcome["typing"]}
-                await heard(late)
-                for _, who, active in changes(late):
+                await new_changes(late)
+                for _, who, active in typing_changes(late):
                     assert (who in state) != active, "told what it knew"
                     state ^= {who}
-                assert not state & set(map(me, tabs))
+                assert not state & set(map(connection_id, tabs))
 
         async with trio.open_nursery() as nursery:
             for tab in tabs:
@@ -478,7 +480,7 @@ async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock)
 
 async def test_many_typists() -> None:
     """Of 50 users who toggle 20 times, each tab receives its own session's changes in order."""
-    async with typing_house().running(port=0) as server, trio.open_nursery() as nursery:
+    async with typing_server().running(port=0) as server, trio.open_nursery() as nursery:
 
         async def toggle(name: str) -> None:
             async with greeted(server, token=name) as tab, greeted(server, token=name) as watcher:
@@ -487,14 +489,14 @@ async def test_many_typists() -> None:
                     await tab.send("typing", active=False)
                     if number == TOGGLES // 2:
                         await watcher.say("between")
-                while len(changes(watcher)) < 2 * TOGGLES:
+                while len(typing_changes(watcher)) < 2 * TOGGLES:
                     await watcher.receive("signal")
-                assert changes(watcher) == [on(tab), off(tab)] * TOGGLES
+                assert typing_changes(watcher) == [typing_on(tab), typing_off(tab)] * TOGGLES
                 assert [event["seq"] for event in await watcher.until(1)] == [1]
 
         for number in range(USERS):
             nursery.start_soon(toggle, f"user-{number}")
-    assert who_types(server) == 0
+    assert count_typists(server) == 0
 
 
 # A tab that is slow
@@ -504,7 +506,7 @@ async def test_blocked_tab_gets_newest_states(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A blocked tab gets the newest state of every typist: many changes of one do not push out the off of another."""
-    async with typing_house(slow_seconds=100).running(port=0) as server, greeted_in_memory(server, token="ada") as ada:
+    async with typing_server(slow_seconds=100).running(port=0) as server, greeted_in_memory(server, token="ada") as ada:
         ours, theirs = trio.testing.lockstep_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.endpoint.serve, theirs)
@@ -512,15 +514,19 @@ async def test_blocked_tab_gets_newest_states(
                 slow = Client(by_hand, patience=VIRTUAL_PATIENCE)
                 await slow.hello(token="ada")
                 await ada.send("typing", active=True)
-                assert (await slow.receive("signal"))["data"] == {"by": "user", "id": me(ada), "active": True}
+                assert (await slow.receive("signal"))["data"] == {
+                    "by": "user",
+                    "id": connection_id(ada),
+                    "active": True,
+                }
                 await ada.say("x" * 20_000)  # it does not read this yet: from here on everything is kept for it
                 await ada.send("typing", active=False)
                 for number in range(3):
                     await ada.completed(await ada.start(f"{number}", "fidget", 101))
-                await heard(slow)
-                assert off(ada) in changes(slow)
-                assert len(changes(slow)) < 3 * 102, "nothing had to be left out: this shows nothing"
-                newest = {who: active for _, who, active in changes(slow)}
+                await new_changes(slow)
+                assert typing_off(ada) in typing_changes(slow)
+                assert len(typing_changes(slow)) < 3 * 102, "nothing had to be left out: this shows nothing"
+                newest = {who: active for _, who, active in typing_changes(slow)}
                 assert len(newest) == 4
                 assert not any(newest.values())
                 nursery.cancel_scope.cancel()
@@ -531,27 +537,27 @@ async def test_blocked_tab_gets_newest_states(
 
 async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) -> None:
     """Typing has no seq and moves no position."""
-    async with typing_house(commands_burst=10_000).running(port=0) as server:
+    async with typing_server(commands_burst=10_000).running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one, greeted_in_memory(server, token="ada") as watcher:
             for number in range(30):
                 await one.send("typing", active=True)
                 await one.say(f"message {number}")
                 await one.send("typing", active=False)
             await one.completed(await one.start("run", "fidget", 50))
-            await heard(watcher)
-            in_order(watcher.events())
+            await new_changes(watcher)
+            check_history(watcher.events())
             position = watcher.events()[-1]["seq"]
             assert position == 33
             for number in range(100):
                 await one.send("typing", active=number % 2 == 0)
-            await heard(watcher)
+            await new_changes(watcher)
         resume = {"epoch": one.welcome["epoch"], "seq": position}
         async with greeted_in_memory(server, token="ada", resume=resume) as again:
             assert (again.welcome["recovered"], again.welcome["latest"]) == (True, position)
-            await heard(again)
+            await new_changes(again)
             assert again.events() == []
-            assert changes(again) == []
-        assert {event["type"] for event in await everything(server, token="ada")} == {
+            assert typing_changes(again) == []
+        assert {event["type"] for event in await all_events(server, token="ada")} == {
             "user_message",
             "agent_started",
             "agent_output",
@@ -561,7 +567,7 @@ async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) ->
 
 async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -> None:
     """A typist who has left keeps no session in memory."""
-    async with typing_house(idle_seconds=20).running(port=0) as server:
+    async with typing_server(idle_seconds=20).running(port=0) as server:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
         for number in range(10):
@@ -576,30 +582,30 @@ async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -
 
 async def test_no_timer_without_typists(autojump_clock: trio.testing.MockClock) -> None:
     """Without typists there is no task that watches the time."""
-    async with typing_house().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
+    async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
         for _ in range(20):
             await one.send("typing", active=True)
-            await heard(one)
+            await new_changes(one)
             assert trio.lowlevel.current_statistics().tasks_living <= before + 1
             await one.send("typing", active=False)
-            await heard(one)
+            await new_changes(one)
         await trio.sleep(6)
         assert trio.lowlevel.current_statistics().tasks_living == before
-        await gone(server)
+        await wait_for_all_runs(server)
 
 
 async def test_cut_sockets_end_typing() -> None:
     """Real sockets that are cut while typing leave no typist."""
-    async with typing_house().running(port=0) as server, greeted(server, token="ada") as watcher:
+    async with typing_server().running(port=0) as server, greeted(server, token="ada") as watcher:
         for _ in range(20):
             async with client(server) as one:
                 await one.hello(token="ada")
                 await one.send("typing", active=True)
-                while changes(watcher)[-1:] != [on(one)]:
+                while typing_changes(watcher)[-1:] != [typing_on(one)]:
                     await watcher.receive("signal")
-            while changes(watcher)[-1:] != [off(one)]:
+            while typing_changes(watcher)[-1:] != [typing_off(one)]:
                 await watcher.receive("signal")
         await settled(server, 1)
-        assert who_types(server) == 0
+        assert count_typists(server) == 0

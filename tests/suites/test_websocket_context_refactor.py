@@ -21,7 +21,7 @@ import trio
 import trio.testing
 from _scale import scaled
 from protocol.wire import greeted, greeted_in_memory
-from suites.stage import crowd, house, names
+from suites.stage import many_clients, many_users, server_with
 
 from actors import Run, RunContext, current_run
 
@@ -44,7 +44,7 @@ SERVICES = {
 IMMUTABLE = (str, bytes, int, float, bool, type(None), type, types.ModuleType, types.CodeType, types.FunctionType)
 
 
-def reached(start: object) -> dict[int, object]:
+def reachable_objects(start: object) -> dict[int, object]:
     """Return every object that can be reached from one, up to the shared services."""
     found: dict[int, object] = {}
     left = [start]
@@ -101,14 +101,14 @@ async def test_context_of_a_run() -> None:
             run.context.user = "somebody else"  # type: ignore[misc]  # what is refused
         return secret
 
-    async with house(looks).running(port=0) as server:
+    async with server_with(looks).running(port=0) as server:
 
         async def talk(name: str, one: Any) -> None:
             run_id = await one.start("1", "looks", name)
             assert (await one.completed(run_id))["data"]["result"] == name
-            assert all(other not in str(one.frames) for other, _ in names(10) if other != name and name[-2] == "-")
+            assert all(other not in str(one.frames) for other, _ in many_users(10) if other != name and name[-2] == "-")
 
-        await crowd(server, names(USERS), talk)
+        await many_clients(server, many_users(USERS), talk)
         assert current_run() is None
 
 
@@ -122,14 +122,14 @@ async def test_no_shared_mutable_object() -> None:
             await run.ask_user("And now?")
 
     async with (
-        house(stays).running(port=0) as server,
+        server_with(stays).running(port=0) as server,
         greeted(server, token="ada") as ada,
         greeted(server, token="bob") as bob,
     ):
         for one, secret in ((ada, "ada's word"), (bob, "bob's word")):
             await one.start("1", "stays", secret)
             await one.until(3)
-        mine, theirs = reached(live["ada"]), reached(live["bob"])
+        mine, theirs = reachable_objects(live["ada"]), reachable_objects(live["bob"])
         assert len(mine) > 50, "the walk ended before it had begun"
         assert live["ada"].context in mine.values()
         shared = [mine[each] for each in mine.keys() & theirs.keys() if can_change(mine[each])]
@@ -147,7 +147,7 @@ async def test_context_after_a_crash(autojump_clock: trio.testing.MockClock) -> 
         await run.ask_user("And now?")
 
     async with (
-        house(waits).running(port=0) as server,
+        server_with(waits).running(port=0) as server,
         greeted_in_memory(server, token="ada") as ada,
         greeted_in_memory(server, token="bob") as bob,
     ):
@@ -174,7 +174,7 @@ def live_runs() -> list[Run]:
 async def test_reaped_session_is_freed(autojump_clock: trio.testing.MockClock) -> None:
     """A session that left memory is referenced by no object, and can come back."""
     others = live_runs()  # whatever other tests still hold
-    async with house(secretive, idle_seconds=10).running(port=0) as server:
+    async with server_with(secretive, idle_seconds=10).running(port=0) as server:
         for _ in range(3):
             async with greeted_in_memory(server, token="ada") as one:
                 await one.completed(await one.start("1", "secretive", "word"))
@@ -192,7 +192,7 @@ async def test_log_records_of_two_users(caplog: pytest.LogCaptureFixture) -> Non
     async def fails(run: Run, secret: str) -> None:
         raise ValueError(f"{secret} of {run.user}")
 
-    async with house(fails).running(port=0) as server:
+    async with server_with(fails).running(port=0) as server:
         with caplog.at_level(logging.DEBUG, logger="greenroom"):
 
             async def talk(name: str, one: Any) -> None:
@@ -200,10 +200,10 @@ async def test_log_records_of_two_users(caplog: pytest.LogCaptureFixture) -> Non
                 assert "word-" in str(one.frames)
                 assert str(one.frames).count("word-") == str(one.frames).count(f"word-{name}-end")
 
-            await crowd(server, names(20), talk)
+            await many_clients(server, many_users(20), talk)
     lines = [record for record in caplog.records if "failed in run" in record.getMessage()]
     assert len(lines) == 20
     for record in lines:
         text = logging.Formatter().format(record)
-        (owner,) = {name for name, _ in names(20) if f" {name}/" in record.getMessage() or f"of {name}/" in text}
+        (owner,) = {name for name, _ in many_users(20) if f" {name}/" in record.getMessage() or f"of {name}/" in text}
         assert text.count("word-") == text.count(f"word-{owner}-end")

@@ -21,7 +21,16 @@ import pytest
 import trio
 from _scale import scaled
 from protocol.wire import Client, client, greeted, settled
-from suites.stage import REQUIRED, crowd, gone, house, in_order, of_run, of_type, types
+from suites.stage import (
+    REQUIRED,
+    check_history,
+    event_types,
+    events_of_run,
+    events_of_type,
+    many_clients,
+    server_with,
+    wait_for_all_runs,
+)
 
 from transport import TokenAuth
 
@@ -53,29 +62,29 @@ async def asks(run: Run) -> object:
     return await run.ask_user(f"{run.user}?")
 
 
-def stage() -> Greenroom:
-    return house(proof, asks, auth=AUTH)
+def proof_server() -> Greenroom:
+    return server_with(proof, asks, auth=AUTH)
 
 
-def signed(count: int) -> list[tuple[str, str]]:
+def signed_users(count: int) -> list[tuple[str, str]]:
     return [(f"user-{number}", AUTH.issue(f"user-{number}", 600)) for number in range(count)]
 
 
-def owned(one: Client, user: str, rounds: int, run_id: str) -> None:
+def check_own_events(one: Client, user: str, rounds: int, run_id: str) -> None:
     """Check that this client received exactly the events of one run of one user, without a gap."""
     events = one.events()
-    in_order(events)
-    assert of_run(events, run_id) == events
-    assert types(events) == [
+    check_history(events)
+    assert events_of_run(events, run_id) == events
+    assert event_types(events) == [
         "agent_started",
         *["agent_thinking", "tool_executing", "tool_completed", "agent_output"] * rounds,
         "agent_completed",
     ]
-    assert set(REQUIRED) <= set(types(events))
-    assert [event["data"]["text"] for event in of_type(events, "agent_thinking")] == [
+    assert set(REQUIRED) <= set(event_types(events))
+    assert [event["data"]["text"] for event in events_of_type(events, "agent_thinking")] == [
         f"{user} thinks {number}" for number in range(rounds)
     ]
-    assert [event["data"]["result"] for event in of_type(events, "tool_completed")] == [
+    assert [event["data"]["result"] for event in events_of_type(events, "tool_completed")] == [
         f"seen {user} {number}" for number in range(rounds)
     ]
     assert events[-1]["data"]["result"] == user
@@ -88,11 +97,11 @@ async def test_crowd_from_token_to_last_event() -> None:
     async def talk(name: str, one: Client) -> None:
         run_id = await one.start("the same id for all", "proof", 5)
         await one.completed(run_id)
-        owned(one, name, 5, run_id)
+        check_own_events(one, name, 5, run_id)
         done.add(run_id)
 
-    async with stage().running(port=0) as server:
-        await crowd(server, signed(USERS), talk)
+    async with proof_server().running(port=0) as server:
+        await many_clients(server, signed_users(USERS), talk)
         await settled(server)
         statistics = server.sessions.statistics()
         assert (statistics.sessions, statistics.crashed, statistics.log.events) == (USERS, 0, USERS * 22)
@@ -107,11 +116,11 @@ async def test_tabs_of_each_user() -> None:
             run_id = await one.start("1", "proof", 3)
             for tab in (one, second):
                 await tab.completed(run_id)
-                owned(tab, name, 3, run_id)
+                check_own_events(tab, name, 3, run_id)
             assert one.events() == second.events()
 
-    async with stage().running(port=0) as server:
-        await crowd(server, signed(TABS), talk)
+    async with proof_server().running(port=0) as server:
+        await many_clients(server, signed_users(TABS), talk)
 
 
 async def test_crowd_that_reconnects() -> None:
@@ -134,35 +143,35 @@ async def test_crowd_that_reconnects() -> None:
         async with greeted(server, token=token, resume=position) as one:
             assert one.welcome["recovered"]
             await one.say("nothing was missed")
-            assert types(await one.until(123)) == ["user_message"]
-        in_order(events)
+            assert event_types(await one.until(123)) == ["user_message"]
+        check_history(events)
         assert len(events) == 122
         assert {event["run_id"] for event in events} == {run_id}
-        assert {event["data"]["text"].split()[0] for event in of_type(events, "agent_output")} == {name}
+        assert {event["data"]["text"].split()[0] for event in events_of_type(events, "agent_output")} == {name}
 
-    async with stage().running(port=0) as server, trio.open_nursery() as nursery:
-        for name, token in signed(TABS):
+    async with proof_server().running(port=0) as server, trio.open_nursery() as nursery:
+        for name, token in signed_users(TABS):
             nursery.start_soon(user, server, name, token)
 
 
 async def test_events_without_a_tab() -> None:
     """Events of a time without a tab are there for the next tab."""
-    app = stage()
+    app = proof_server()
     async with app.running(port=0) as server:
-        for name, _ in signed(TABS):
+        for name, _ in signed_users(TABS):
             await (await app.sessions.get(name, "s1")).start("proof", 2)
-        await gone(server)
+        await wait_for_all_runs(server)
 
         async def talk(name: str, one: Client) -> None:
             events = await one.until(10)
-            owned(one, name, 2, events[0]["run_id"])
+            check_own_events(one, name, 2, events[0]["run_id"])
 
-        await crowd(server, signed(TABS), talk)
+        await many_clients(server, signed_users(TABS), talk)
 
 
 async def test_foreign_position() -> None:
     """The position of another user's log opens nothing."""
-    async with stage().running(port=0) as server:
+    async with proof_server().running(port=0) as server:
         async with greeted(server, token=AUTH.issue("ann", 60)) as ann:
             await ann.completed(await ann.start("1", "proof", 3))
         stolen = {"epoch": ann.welcome["epoch"], "seq": 1}
@@ -172,13 +181,13 @@ async def test_foreign_position() -> None:
             await eve.send("history", id="h", after=0, limit=500)
             assert (await eve.receive("history"))["events"] == []
             await eve.say("alone")
-            assert types(await eve.until(1)) == ["user_message"]
+            assert event_types(await eve.until(1)) == ["user_message"]
 
 
 async def test_foreign_ids() -> None:
     """The ids of another user's run and question are unknown."""
     async with (
-        stage().running(port=0) as server,
+        proof_server().running(port=0) as server,
         greeted(server, token=AUTH.issue("ann", 60)) as ann,
         greeted(server, token=AUTH.issue("eve", 60)) as eve,
     ):
@@ -192,10 +201,10 @@ async def test_foreign_ids() -> None:
         answered = await ann.command("d", "input.answer", run_id=run_id, call_id=call_id, value="hers")
         assert answered["ok"]
         assert (await ann.completed(run_id))["data"]["result"] == "hers"
-        assert not of_type(eve.events(), *REQUIRED)
+        assert not events_of_type(eve.events(), *REQUIRED)
 
 
-def unsigned(claims: dict[str, Any]) -> str:
+def unsigned_token(claims: dict[str, Any]) -> str:
     def part(value: object) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
@@ -216,7 +225,7 @@ BAD: dict[str, tuple[object, int]] = {
     "empty": ("", 4501),
     "no token at all": ("ann", 4501),
     "another key": (token_of("b" * 50), 4501),
-    "unsigned": (unsigned({"sub": "ann", "exp": time.time() + DAY}), 4501),
+    "unsigned": (unsigned_token({"sub": "ann", "exp": time.time() + DAY}), 4501),
     "signature cut": (GOOD[:-4], 4501),
     "claims of another": (".".join([GOOD.split(".")[0], token_of(sub="eve").split(".")[1], GOOD.split(".")[2]]), 4501),
     "no user": (jwt.encode({"exp": time.time() + DAY}, KEY, algorithm="HS256"), 4501),
@@ -235,7 +244,7 @@ BAD: dict[str, tuple[object, int]] = {
 async def test_bad_token(name: str) -> None:
     """A bad token gets its close code and no event."""
     token, code = BAD[name]
-    app = stage()
+    app = proof_server()
     async with app.running(port=0) as server:
         handle = await app.sessions.get("ann", "s1")
         await handle.start("proof", 1)
@@ -254,14 +263,14 @@ async def test_crowd_with_forged_tokens() -> None:
     async def honest(name: str, one: Client) -> None:
         run_id = await one.start("1", "proof", 2)
         await one.completed(run_id)
-        owned(one, name, 2, run_id)
+        check_own_events(one, name, 2, run_id)
 
     async def forged(server: Server, name: str) -> None:
         async with client(server) as one:
             await one.send("hello", session="s1", token=token_of("b" * 50, sub=name))
             assert (await one.ended()).code == 4501
 
-    async with stage().running(port=0) as server, trio.open_nursery() as nursery:
-        nursery.start_soon(crowd, server, signed(TABS), honest)
-        for name, _ in signed(TABS):
+    async with proof_server().running(port=0) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(many_clients, server, signed_users(TABS), honest)
+        for name, _ in signed_users(TABS):
             nursery.start_soon(forged, server, name)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from _requires import require
-from browser.conftest import QUIET, chromium, new_user, open_tab, stage, user
+from browser.conftest import QUIET, chromium, new_user, open_tab, script_server, user
 from browser.pages import ConversationPage
 from browser.wire import Wire
 from playwright.sync_api import expect
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     OpenTab = Callable[[str], ConversationPage]
 
-__all__ = ["chromium", "new_user", "open_tab", "stage", "user"]
+__all__ = ["chromium", "new_user", "open_tab", "script_server", "user"]
 
 SCRIPT = "think | tool | one | two | ask | three | fail | four"
 BEFORE_THE_QUESTION, IN_ALL = 7, 15
@@ -45,14 +45,14 @@ def wait_for_events(tab: ConversationPage, count: int) -> None:
     assert tab.page.evaluate("greenroomDemo.resets") == 0
 
 
-def answer(tab: ConversationPage) -> None:
+def answer_question(tab: ConversationPage) -> None:
     tab.page.get_by_role("button", name="green").click()
     tab.expect_status("ok")
 
 
-def test_refresh_around_a_run(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_refresh_around_a_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """A refresh before, during and after a run loses and repeats no event."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     tab.page.reload()
     tab.expect_state("live")
     tab.ask(SCRIPT)
@@ -61,7 +61,7 @@ def test_refresh_around_a_run(stage: ServerProcess, open_tab: OpenTab) -> None:
     tab.page.reload()
     wait_for_events(tab, BEFORE_THE_QUESTION)
     assert tab.events() == during
-    answer(tab)
+    answer_question(tab)
     wait_for_events(tab, IN_ALL)
     after = tab.events()
     tab.page.reload()
@@ -71,32 +71,32 @@ def test_refresh_around_a_run(stage: ServerProcess, open_tab: OpenTab) -> None:
     assert tab.errors == []
 
 
-def test_ten_refreshes(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_ten_refreshes(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """Ten refreshes in a row, some before the page has connected, lose and repeat no event."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
     for number in range(REFRESHES):
         tab.page.reload(wait_until="domcontentloaded" if number % 2 else "load")
     wait_for_events(tab, BEFORE_THE_QUESTION)
-    answer(tab)
+    answer_question(tab)
     for number in range(REFRESHES):
         tab.page.reload(wait_until="domcontentloaded" if number % 2 else "load")
     wait_for_events(tab, IN_ALL)
     expect(tab.find(".turn")).to_have_count(1)
 
 
-def test_connections_of_a_killed_server(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_connections_of_a_killed_server(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """Connections that a killed server cut lose and repeat no event."""
-    first = open_tab(stage.url)
+    first = open_tab(script_server.url)
     first.ask(SCRIPT)
     wait_for_events(first, BEFORE_THE_QUESTION)
     second = open_tab(first.url)
     wait_for_events(second, BEFORE_THE_QUESTION)
-    stage.kill()
+    script_server.kill()
     for tab in (first, second):
         tab.expect_state("waiting")
-    stage.start()
+    script_server.start()
     for tab in (first, second):
         tab.expect_status("interrupted")
         tab.assert_each_event_once_in_order()
@@ -107,35 +107,35 @@ def test_connections_of_a_killed_server(stage: ServerProcess, open_tab: OpenTab)
     assert first.events() == second.events()
 
 
-def test_second_tab(stage: ServerProcess, open_tab: OpenTab) -> None:
+def test_second_tab(script_server: ServerProcess, open_tab: OpenTab) -> None:
     """A second tab has the events of the first, and neither has one twice."""
-    first = open_tab(stage.url)
+    first = open_tab(script_server.url)
     first.ask(SCRIPT)
     wait_for_events(first, BEFORE_THE_QUESTION)
     second = open_tab(first.url)
     wait_for_events(second, BEFORE_THE_QUESTION)
     first.page.reload()
-    answer(second)
+    answer_question(second)
     for tab in (first, second):
         wait_for_events(tab, IN_ALL)
     assert first.events() == second.events()
 
 
 @pytest.mark.parametrize("during", [True, False])
-def test_back_and_forward(stage: ServerProcess, open_tab: OpenTab, during: bool) -> None:
+def test_back_and_forward(script_server: ServerProcess, open_tab: OpenTab, during: bool) -> None:
     """Going back and forward loses and repeats no event."""
-    tab = open_tab(stage.url)
+    tab = open_tab(script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
     if not during:
-        answer(tab)
+        answer_question(tab)
         wait_for_events(tab, IN_ALL)
     for _ in range(3):
         tab.page.goto("about:blank")
         tab.page.go_back()
         wait_for_events(tab, BEFORE_THE_QUESTION if during else IN_ALL)
     if during:
-        answer(tab)
+        answer_question(tab)
         wait_for_events(tab, IN_ALL)
 
 
@@ -143,14 +143,14 @@ def test_back_and_forward(stage: ServerProcess, open_tab: OpenTab, during: bool)
 
 
 @pytest.fixture
-def wire(stage: ServerProcess) -> Iterator[Wire]:
-    made = Wire(int(stage.ws_url.rstrip("/").rpartition(":")[2]))
+def wire(script_server: ServerProcess) -> Iterator[Wire]:
+    made = Wire(int(script_server.ws_url.rstrip("/").rpartition(":")[2]))
     yield made
     made.close()
 
 
 @pytest.fixture
-def far_away(chromium: Browser, wire: Wire) -> Iterator[BrowserContext]:
+def browser_on_wire(chromium: Browser, wire: Wire) -> Iterator[BrowserContext]:
     """Return a browser whose WebSockets go over the wire."""
     context = chromium.new_context(bypass_csp=True)  # the page's policy knows the server's own port alone
     context.add_init_script(wire.script())
@@ -170,10 +170,10 @@ def set_offline(tab: ConversationPage, wire: Wire, *, offline: bool) -> None:
 
 @pytest.mark.parametrize("times", [1, 5])
 def test_network_outage(
-    stage: ServerProcess, far_away: BrowserContext, user: BrowserContext, wire: Wire, times: int
+    script_server: ServerProcess, browser_on_wire: BrowserContext, user: BrowserContext, wire: Wire, times: int
 ) -> None:
     """After an outage of the network the page has all events, and its questions are asked once."""
-    tab = ConversationPage(far_away.new_page(), stage.url)
+    tab = ConversationPage(browser_on_wire.new_page(), script_server.url)
     assert wire.carried == 1
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
@@ -182,7 +182,7 @@ def test_network_outage(
         set_offline(tab, wire, offline=True)
         tab.expect_state("waiting")
         if number == 0:
-            answer(beside)
+            answer_question(beside)
         tab.ask(f"asked offline {number}")
         assert "asked offline" not in str(beside.shown().splitlines()[:number])
         set_offline(tab, wire, offline=False)
@@ -194,9 +194,9 @@ def test_network_outage(
     expect(tab.find(".turn")).to_have_count(1 + times)
 
 
-def test_refresh_during_an_outage(stage: ServerProcess, far_away: BrowserContext, wire: Wire) -> None:
+def test_refresh_during_an_outage(script_server: ServerProcess, browser_on_wire: BrowserContext, wire: Wire) -> None:
     """A page that is refreshed while its WebSocket cannot connect has all events once the network is back."""
-    tab = ConversationPage(far_away.new_page(), stage.url)
+    tab = ConversationPage(browser_on_wire.new_page(), script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
     wire.cut()
@@ -205,7 +205,7 @@ def test_refresh_during_an_outage(stage: ServerProcess, far_away: BrowserContext
     assert tab.events() == []
     wire.mend()
     wait_for_events(tab, BEFORE_THE_QUESTION)
-    answer(tab)
+    answer_question(tab)
     wait_for_events(tab, IN_ALL)
 
 
@@ -213,7 +213,7 @@ def test_refresh_during_an_outage(stage: ServerProcess, far_away: BrowserContext
 
 
 @pytest.fixture(scope="module")
-def caching(chromium: Browser) -> Iterator[Browser]:
+def caching_browser(chromium: Browser) -> Iterator[Browser]:
     """Return the browser with the back/forward cache that Playwright switches off."""
     browser = chromium.browser_type.launch(
         executable_path=require("chromium"), args=QUIET, ignore_default_args=["--disable-back-forward-cache"]
@@ -232,12 +232,12 @@ RESTORED = {"hidden": [True], "shown": [True], "states": ["waiting", "connecting
 """What the script sees on a restored page: it kept its events, and its client stopped and started with it."""
 
 
-def go_away(tab: ConversationPage, stage: ServerProcess) -> None:
+def leave_page(tab: ConversationPage, script_server: ServerProcess) -> None:
     """Go to another page of the same server."""
-    tab.page.goto(f"{stage.url}icon.svg")
+    tab.page.goto(f"{script_server.url}icon.svg")
 
 
-def come_back(tab: ConversationPage) -> dict[str, list[object]]:
+def go_back(tab: ConversationPage) -> dict[str, list[object]]:
     """Go back to the page. Return the events that it received since the last look."""
     # Not go_back(): it waits for a page that is loaded, and this one is not.
     tab.page.evaluate("history.back()")
@@ -249,29 +249,31 @@ def come_back(tab: ConversationPage) -> dict[str, list[object]]:
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "the end of the run", "another run"])
-def test_back_forward_cache(stage: ServerProcess, caching: Browser, user: BrowserContext, meanwhile: str) -> None:
+def test_back_forward_cache(
+    script_server: ServerProcess, caching_browser: Browser, user: BrowserContext, meanwhile: str
+) -> None:
     """A page that is restored from the back/forward cache continues where it was."""
-    context = caching.new_context()
-    tab = ConversationPage(context.new_page(), stage.url)
+    context = caching_browser.new_context()
+    tab = ConversationPage(context.new_page(), script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
     beside = ConversationPage(user.new_page(), tab.url)
     tab.page.evaluate(WATCH)
     expected = BEFORE_THE_QUESTION
     for time in range(3):
-        go_away(tab, stage)
+        leave_page(tab, script_server)
         if meanwhile != "nothing" and time == 0:
-            answer(beside)
+            answer_question(beside)
             expected = IN_ALL
         if meanwhile == "another run":
             beside.ask("one | two")
             expected += 4
             wait_for_events(beside, expected)
-        assert come_back(tab) == RESTORED
+        assert go_back(tab) == RESTORED
         wait_for_events(tab, expected)
         assert tab.events() == beside.events()
     if meanwhile == "nothing":
-        answer(tab)
+        answer_question(tab)
         wait_for_events(tab, IN_ALL)
     assert [error for error in tab.errors if "404" not in error] == []  # the other page has no icon
     context.close()

@@ -29,7 +29,7 @@ from _scale import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol.wire import Client, Frame, greeted, greeted_in_memory
-from suites.stage import crowd, house, in_order, names, of_type, types
+from suites.stage import check_history, event_types, events_of_type, many_clients, many_users, server_with
 
 from actors import Run, UnserialisableEvent, decode_event
 
@@ -76,11 +76,11 @@ TRIP_JSON = {
 }
 
 
-async def emitted(agent: Any, input_: object = None, *more: Any) -> list[Frame]:
+async def events_of_agent(agent: Any, input_: object = None, *more: Any) -> list[Frame]:
     """Return the events of one run of the agent on a real socket, each well formed and in order."""
-    async with house(agent, *more).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent, *more).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", agent.__name__, input_))
-        in_order(one.events())
+        check_history(one.events())
         return one.events()
 
 
@@ -102,17 +102,17 @@ async def test_event_types_round_trip() -> None:
             await run.ask_user("now?", timeout=0)
         return await run.ask_user("which?", schema={"type": "object"})
 
-    async with house(every, child).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(every, child).running(port=0) as server, greeted(server, token="ann") as one:
         await one.say("hello")
         await (await server.sessions.get("ann", "s1")).emit("of the session", [1])
         run_id = await one.start("1", "every", {"x": [1, None]})
-        while len(asked := of_type(one.events(), "input_requested")) < 2:
+        while len(asked := events_of_type(one.events(), "input_requested")) < 2:
             await one.receive("events")
         await one.command("2", "input.answer", run_id=run_id, call_id=asked[1]["call_id"], value={"answer": None})
         await one.completed(run_id)
         events = one.events()
-    in_order(events)
-    assert set(types(events)) == {
+    check_history(events)
+    assert set(event_types(events)) == {
         "agent_started",
         "agent_thinking",
         "agent_output",
@@ -167,12 +167,12 @@ async def test_values_of_agents(value: object, expected: object) -> None:
         await run.custom("value", value)
         return await run.call_tool(returns)
 
-    events = await emitted(agent)
+    events = await events_of_agent(agent)
     seen = [events[1]["data"]["value"], events[3]["data"]["result"], events[4]["data"]["result"]]
     assert [json.dumps(each) for each in seen] == [json.dumps(expected)] * 3
 
 
-def looped() -> object:
+def cyclic_dict() -> object:
     loop: dict[str, object] = {}
     loop["self"] = [loop]
     return loop
@@ -183,13 +183,13 @@ class Knot:
     inner: object = None
 
 
-def knotted() -> object:
+def cyclic_object() -> object:
     knot = Knot()
     knot.inner = [knot]
     return knot
 
 
-def deep(levels: int, innermost: object = None) -> object:
+def nested_list(levels: int, innermost: object = None) -> object:
     value = innermost
     for _ in range(levels):
         value = [value]
@@ -203,10 +203,10 @@ UNSENDABLE: dict[str, Callable[[], object]] = {
     "NaN beside null": lambda: [None, {"x": float("nan")}],
     "NaN in an attrs class": lambda: Knot([float("nan")]),
     "infinity in a dataclass": lambda: dataclasses.make_dataclass("D", ["x"])(float("inf")),
-    "cycle": looped,
-    "cycle of attrs classes": knotted,
-    "too deep": lambda: deep(65),
-    "far too deep": lambda: deep(50_000),
+    "cycle": cyclic_dict,
+    "cycle of attrs classes": cyclic_object,
+    "too deep": lambda: nested_list(65),
+    "far too deep": lambda: nested_list(50_000),
     "bytes in an attrs class": lambda: Knot(b"x"),
     "lone surrogate": lambda: "a\ud83d",
     "lone surrogate as key": lambda: {"\udc00": 1},
@@ -214,7 +214,7 @@ UNSENDABLE: dict[str, Callable[[], object]] = {
     "number as key": lambda: {1: 1},
     "complex": lambda: 1j,
     "class": lambda: Place,
-    "function": lambda: looped,
+    "function": lambda: cyclic_dict,
     "iterator": lambda: iter([1]),
     "exception": lambda: ValueError("no"),
     "a number that browsers would round": lambda: {"id": 2**53},
@@ -247,8 +247,8 @@ async def test_values_that_are_not_json(name: str) -> None:
         await run.output("unharmed")
         return "ok"
 
-    events = await emitted(agent)
-    assert types(events) == ["agent_started", "agent_output", "agent_completed"], events
+    events = await events_of_agent(agent)
+    assert event_types(events) == ["agent_started", "agent_output", "agent_completed"], events
     assert "usage" not in events[-1]["data"]
     assert len(raised) == 3
 
@@ -260,11 +260,11 @@ async def test_result_that_is_not_json(name: str) -> None:
     async def agent(run: Run) -> object:
         return UNSENDABLE[name]()
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         ended = await one.completed(await one.start("1", "agent"))
         assert (ended["data"]["status"], ended["data"]["error"]["code"]) == ("error", "UnserialisableEvent")
         await one.say("unharmed")
-        in_order(await one.until(3))
+        check_history(await one.until(3))
 
 
 TEXTS = {
@@ -292,7 +292,7 @@ async def test_texts_round_trip(name: str) -> None:
             call.result = text
         return {text: text}
 
-    events = await emitted(agent, text)
+    events = await events_of_agent(agent, text)
     datas = [event["data"] for event in events]
     assert datas[0]["input"] == datas[1]["text"] == datas[2]["name"] == datas[3]["tool"] == datas[4]["result"] == text
     assert (datas[2]["value"], datas[3]["arguments"], datas[5]["result"]) == (
@@ -311,7 +311,7 @@ async def test_invalid_text(emit: str, value: Any) -> None:
         with pytest.raises(UnserialisableEvent):
             await getattr(run, emit)(value)
 
-    assert types(await emitted(agent)) == ["agent_started", "agent_completed"]
+    assert event_types(await events_of_agent(agent)) == ["agent_started", "agent_completed"]
 
 
 async def test_lone_surrogate_in_a_command() -> None:
@@ -320,7 +320,7 @@ async def test_lone_surrogate_in_a_command() -> None:
     async def agent(run: Run, value: object) -> None:
         """Never run with it."""
 
-    async with house(agent).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         message = '{"type":"command","id":"%s","name":"%s","args":%s}'
         for id_, name, args in (
             ("1", "run.start", '{"agent":"agent","input":{"x":["\\ud800"]}}'),
@@ -329,7 +329,7 @@ async def test_lone_surrogate_in_a_command() -> None:
             await one.text(message % (id_, name, args))
             assert (await one.reply(id_))["error"]["code"] == "bad_args"
         await one.say("unharmed")
-        assert types(await one.until(1)) == ["user_message"]
+        assert event_types(await one.until(1)) == ["user_message"]
 
 
 @pytest.mark.parametrize("size", [50_001, 64 * 1024, MIB - 2], ids=str)
@@ -343,8 +343,8 @@ async def test_large_payload(size: int, letter: str) -> None:
         await run.output(text)
         await run.output("next")
 
-    events = await emitted(agent)
-    assert [event["data"]["text"] for event in of_type(events, "agent_output")] == [text, "next"]
+    events = await events_of_agent(agent)
+    assert [event["data"]["text"] for event in events_of_type(events, "agent_output")] == [text, "next"]
 
 
 async def test_largest_payload() -> None:
@@ -359,7 +359,7 @@ async def test_largest_payload() -> None:
         with pytest.raises(UnserialisableEvent):
             await run.custom("n", "x" * (MIB - overhead + 1))
 
-    assert types(await emitted(agent)) == ["agent_started", "agent_output", "custom", "agent_completed"]
+    assert event_types(await events_of_agent(agent)) == ["agent_started", "agent_output", "custom", "agent_completed"]
 
 
 async def test_concurrent_emitters() -> None:
@@ -375,7 +375,7 @@ async def test_concurrent_emitters() -> None:
             for task in range(tasks):
                 nursery.start_soon(emit, task)
 
-    events = of_type(await emitted(agent), "custom")
+    events = events_of_type(await events_of_agent(agent), "custom")
     for task in range(tasks):
         own = [event["data"]["value"] for event in events if event["data"]["name"] == f"{task}"]
         assert [value["number"] for value in own] == list(range(each))
@@ -392,7 +392,7 @@ async def test_later_change_to_a_value() -> None:
             state["n"] = number + 1
             state["inner"].append(number)
 
-    states = [event["data"]["value"] for event in of_type(await emitted(agent), "custom")]
+    states = [event["data"]["value"] for event in events_of_type(await events_of_agent(agent), "custom")]
     assert states == [{"n": number, "inner": list(range(number))} for number in range(5)]
 
 
@@ -415,7 +415,7 @@ async def test_errors_are_json(error: Exception, code: str, message: str) -> Non
     async def agent(run: Run) -> None:
         raise error
 
-    assert (await emitted(agent))[-1]["data"]["error"] == {"code": code, "message": message}
+    assert (await events_of_agent(agent))[-1]["data"]["error"] == {"code": code, "message": message}
 
 
 async def test_crowd_with_all_values() -> None:
@@ -427,12 +427,12 @@ async def test_crowd_with_all_values() -> None:
 
     async def talk(name: str, one: Client) -> None:
         await one.completed(await one.start("1", "agent"))
-        in_order(one.events())
+        check_history(one.events())
         assert one.events()[1]["data"] == {"name": name, "value": [TRIP_JSON, name, "\0\u2028😀"]}
         assert one.events()[2]["data"]["result"] == {name: PLACE_JSON}
 
-    async with house(agent).running(port=0) as server:
-        await crowd(server, names(scaled(50, 1_000)), talk)
+    async with server_with(agent).running(port=0) as server:
+        await many_clients(server, many_users(scaled(50, 1_000)), talk)
 
 
 _text = st.text(st.characters(codec="utf-8"))
@@ -461,11 +461,11 @@ def test_any_json_round_trips(values: list[Any]) -> None:
 
     async def main() -> None:
         # Nothing here is a secret: what looks like one by its name must come back as well.
-        app = house(agent, redact_keys=())
+        app = server_with(agent, redact_keys=())
         async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
             await one.completed(await one.start("1", "agent"))
-            in_order(one.events())
-            seen = [event["data"]["value"] for event in of_type(one.events(), "custom")]
+            check_history(one.events())
+            seen = [event["data"]["value"] for event in events_of_type(one.events(), "custom")]
             tool, completed, ended = one.events()[-3:]
             for got in (
                 seen,

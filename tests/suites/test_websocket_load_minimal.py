@@ -27,7 +27,7 @@ import pytest
 import trio
 from _scale import scaled
 from suites.light import PATIENCE, LightClient, light_client
-from suites.stage import REQUIRED, everything, house, in_order, types
+from suites.stage import REQUIRED, all_events, check_history, event_types, server_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def enough_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-class Meeting:
+class Barrier:
     """Agents whose tools wait for each other: no run ends before all are open."""
 
     def __init__(self, count: int) -> None:
@@ -75,15 +75,15 @@ class Meeting:
         return f"found {key}"
 
 
-def serving(meetings: list[Meeting], log: Path) -> Greenroom:
+def server_for_waves(barriers: list[Barrier], log: Path) -> Greenroom:
     async def five(run: Run, key: str) -> str:
         await run.thinking(f"thought of {key}")
-        return str(await run.call_tool(meetings[-1].attend, key=key))
+        return str(await run.call_tool(barriers[-1].attend, key=key))
 
-    return house(five, log=f"sqlite:{log}", idle_seconds=IDLE_SECONDS)
+    return server_with(five, log=f"sqlite:{log}", idle_seconds=IDLE_SECONDS)
 
 
-def expected(name: str, wave: int) -> list[dict[str, Any]]:
+def expected_data(name: str, wave: int) -> list[dict[str, Any]]:
     """Return the content of a user's five events, without fields that cannot be predicted."""
     key = f"{name} in wave {wave}"
     return [
@@ -95,42 +95,42 @@ def expected(name: str, wave: int) -> list[dict[str, Any]]:
     ]
 
 
-async def start(one: LightClient, name: str, wave: int) -> None:
+async def start_run(one: LightClient, name: str, wave: int) -> None:
     args = {"agent": "five", "input": f"{name} in wave {wave}"}
     await one.send("command", id=f"start-{wave}", name="run.start", args=args)
 
 
 async def five_events(one: LightClient, name: str, wave: int) -> list[Frame]:
     """Start a run, read until it has ended, check every event, and return the events."""
-    await start(one, name, wave)
+    await start_run(one, name, wave)
     events: list[Frame] = []
     replies: list[Frame] = []
-    while not replies or types(events)[-1:] != ["agent_completed"]:
+    while not replies or event_types(events)[-1:] != ["agent_completed"]:
         frame = await one.receive()
         assert frame["type"] in {"events", "reply", "ping"}, frame
         events += frame.get("events", ())
         replies += [frame] * (frame["type"] == "reply")
     assert [reply["result"]["run_id"] for reply in replies] == [events[0]["run_id"]]
-    assert types(events) == list(REQUIRED)
-    in_order(events, 1 + 5 * wave)
+    assert event_types(events) == list(REQUIRED)
+    check_history(events, 1 + 5 * wave)
     assert {event["run_id"] for event in events} == {events[0]["run_id"]}
     for event in events:
         event["data"].pop("duration_ms", None)
-    assert [event["data"] for event in events] == expected(name, wave)
+    assert [event["data"] for event in events] == expected_data(name, wave)
     return events
 
 
-async def wave_of(server: Server, wave: int, users: int, leave: trio.Event | None = None) -> None:
+async def run_wave(server: Server, wave: int, users: int, leave: trio.Event | None = None) -> None:
     """Connect all users, start all runs, disconnect all users. With ``leave``, they disconnect when it is set."""
-    door = trio.CapacityLimiter(64)
-    arrived, done = Meeting(users), Meeting(users)
+    slots = trio.CapacityLimiter(64)
+    arrived, done = Barrier(users), Barrier(users)
 
-    async def come(name: str) -> None:
-        await door.acquire()
+    async def connect_and_talk(name: str) -> None:
+        await slots.acquire()
         async with light_client(server, token=name, **{"from": "latest"}) as one:
             welcome = await one.receive()
             assert (welcome["type"], welcome["latest"], welcome["runs"]) == ("welcome", 5 * wave, [])
-            door.release_on_behalf_of(trio.lowlevel.current_task())
+            slots.release_on_behalf_of(trio.lowlevel.current_task())
             await arrived.attend(name)
             assert server.endpoint.statistics().connections == users
             assert server.endpoint.statistics().users == users
@@ -138,15 +138,15 @@ async def wave_of(server: Server, wave: int, users: int, leave: trio.Event | Non
                 await five_events(one, name, wave)
                 await done.attend(name)
             else:
-                await start(one, name, wave)
+                await start_run(one, name, wave)
                 await leave.wait()
 
     async with trio.open_nursery() as nursery:
         for number in range(users):
-            nursery.start_soon(come, f"user-{number}")
+            nursery.start_soon(connect_and_talk, f"user-{number}")
 
 
-def _target(link: Path) -> str:
+def _link_target(link: Path) -> str:
     """Return the target of a file descriptor, or an empty string for the descriptor of this very look."""
     try:
         target = str(link.readlink())
@@ -156,7 +156,7 @@ def _target(link: Path) -> str:
 
 
 @attrs.frozen
-class Left:
+class Resources:
     """The resources of a process."""
 
     tasks: int
@@ -171,7 +171,7 @@ class Left:
         gc.collect()
         return cls(
             tasks=trio.lowlevel.current_statistics().tasks_living,
-            files=tuple(sorted(filter(None, map(_target, Path("/proc/self/fd").iterdir())))),
+            files=tuple(sorted(filter(None, map(_link_target, Path("/proc/self/fd").iterdir())))),
             blocks=sys.getallocatedblocks(),
             own=Counter(
                 f"{type(each).__module__}.{type(each).__qualname__}"
@@ -181,30 +181,30 @@ class Left:
         )
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def wait_until(holds: Callable[[], bool]) -> None:
     """Wait until the server's statistics meet a condition."""
     with trio.fail_after(PATIENCE):
         while not holds():
             await trio.lowlevel.checkpoint()
 
 
-async def everyone_gone(server: Server) -> None:
+async def wait_until_gone(server: Server) -> None:
     """Wait until no client is connected and the idle sessions have left memory."""
-    await until(lambda: not server.endpoint.statistics().connections and not server.sessions.statistics().sessions)
+    await wait_until(lambda: not server.endpoint.statistics().connections and not server.sessions.statistics().sessions)
     statistics = server.sessions.statistics()
     assert (statistics.runs.running, statistics.runs.queued, statistics.runs.users) == (0, 0, 0)
     assert statistics.crashed == 0
     assert server.endpoint.statistics().users == 0
 
 
-async def warmed_up(server: Server) -> None:
+async def wait_and_warm_up(server: Server) -> None:
     """Wait until all users are gone, and read the log once: its reader opens a file at its first read."""
-    await everyone_gone(server)
-    assert await everything(server, token="user-0")
-    await everyone_gone(server)
+    await wait_until_gone(server)
+    assert await all_events(server, token="user-0")
+    await wait_until_gone(server)
 
 
-def assert_nothing_left(before: Left, after: Left) -> None:
+def assert_nothing_left(before: Resources, after: Resources) -> None:
     assert after.tasks == before.tasks
     assert after.files == before.files
     assert not {name: more for name, more in (after.own - before.own).items() if more > LAST_ONES}
@@ -212,7 +212,7 @@ def assert_nothing_left(before: Left, after: Left) -> None:
 
 
 @contextmanager
-def timed(what: str, events: int) -> Iterator[None]:
+def print_rate(what: str, events: int) -> Iterator[None]:
     began = time.perf_counter()
     yield
     spent = time.perf_counter() - began
@@ -222,18 +222,18 @@ def timed(what: str, events: int) -> Iterator[None]:
 @pytest.mark.timeout(240)
 async def test_a_thousand_users(tmp_path: Path) -> None:
     """A thousand concurrent users get their five events and leave nothing behind."""
-    meetings: list[Meeting] = []
-    async with serving(meetings, tmp_path / "log.db").running(port=0) as server:
-        lefts: list[Left] = []
+    barriers: list[Barrier] = []
+    async with server_for_waves(barriers, tmp_path / "log.db").running(port=0) as server:
+        measured: list[Resources] = []
         for wave in range(WAVES + 1):
-            meetings.append(Meeting(USERS))
-            with timed(f"wave {wave}", 5 * USERS):
-                await wave_of(server, wave, USERS)
-            await warmed_up(server)
-            lefts.append(Left.now())
-        warm, *later = lefts
-        for left in later:
-            assert_nothing_left(warm, left)
+            barriers.append(Barrier(USERS))
+            with print_rate(f"wave {wave}", 5 * USERS):
+                await run_wave(server, wave, USERS)
+            await wait_and_warm_up(server)
+            measured.append(Resources.now())
+        warm, *later = measured
+        for each in later:
+            assert_nothing_left(warm, each)
         statistics = server.sessions.statistics()
         assert statistics.spawned == statistics.reaped == (USERS + 1) * (WAVES + 1)
         assert server.endpoint.statistics().refused == 0
@@ -242,28 +242,28 @@ async def test_a_thousand_users(tmp_path: Path) -> None:
 @pytest.mark.timeout(240)
 async def test_users_who_vanish(tmp_path: Path) -> None:
     """Users who vanish during their runs leave nothing behind and miss nothing."""
-    meetings: list[Meeting] = []
-    async with serving(meetings, tmp_path / "log.db").running(port=0) as server:
-        meetings.append(Meeting(VANISHING))
-        await wave_of(server, 0, VANISHING)
-        await warmed_up(server)
-        before = Left.now()
-        meetings.append(Meeting(VANISHING + 1))  # the last one to come is the test
+    barriers: list[Barrier] = []
+    async with server_for_waves(barriers, tmp_path / "log.db").running(port=0) as server:
+        barriers.append(Barrier(VANISHING))
+        await run_wave(server, 0, VANISHING)
+        await wait_and_warm_up(server)
+        before = Resources.now()
+        barriers.append(Barrier(VANISHING + 1))  # the last one to come is the test
         leave = trio.Event()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(wave_of, server, 1, VANISHING, leave)
-            await until(lambda: server.sessions.statistics().runs.running == VANISHING)
+            nursery.start_soon(run_wave, server, 1, VANISHING, leave)
+            await wait_until(lambda: server.sessions.statistics().runs.running == VANISHING)
             leave.set()
-        await until(lambda: not server.endpoint.statistics().connections)
+        await wait_until(lambda: not server.endpoint.statistics().connections)
         assert server.sessions.statistics().runs.running == VANISHING, "a run ended with its connection"
-        await meetings[-1].attend("the test")
-        await warmed_up(server)
-        assert_nothing_left(before, Left.now())
+        await barriers[-1].attend("the test")
+        await wait_and_warm_up(server)
+        assert_nothing_left(before, Resources.now())
         for number in range(0, VANISHING, VANISHING // 20):
             async with light_client(server, token=f"user-{number}") as one:
                 welcome = await one.receive()
                 events: list[Frame] = []
                 while len(events) < welcome["latest"]:
                     events += (await one.receive()).get("events", ())
-                assert types(events) == list(REQUIRED) * 2
-                in_order(events)
+                assert event_types(events) == list(REQUIRED) * 2
+                check_history(events)

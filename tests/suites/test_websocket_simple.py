@@ -21,7 +21,17 @@ import trio
 import trio.testing
 from _scale import scaled
 from protocol.wire import Client, Frame, greeted, greeted_in_memory
-from suites.stage import REQUIRED, crowd, everything, gone, house, in_order, names, of_run, types
+from suites.stage import (
+    REQUIRED,
+    all_events,
+    check_history,
+    event_types,
+    events_of_run,
+    many_clients,
+    many_users,
+    server_with,
+    wait_for_all_runs,
+)
 
 from actors import Run, RunClosed
 
@@ -38,7 +48,7 @@ async def simple(run: Run, key: Any) -> object:
     return await run.call_tool(lookup, key=key)
 
 
-def parsed(message: str) -> Frame:
+def parse_strictly(message: str) -> Frame:
     """Parse a message strictly: no key twice, no NaN, integers that JavaScript can hold."""
 
     def no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -57,30 +67,30 @@ def parsed(message: str) -> Frame:
     return frame
 
 
-async def five(one: Client, run_id: str) -> list[Frame]:
+async def finished_events(one: Client, run_id: str) -> list[Frame]:
     """Return the events of a run, once it has ended."""
     await one.completed(run_id)
-    return of_run(one.events(), run_id)
+    return events_of_run(one.events(), run_id)
 
 
 async def test_five_events_in_order() -> None:
     """A run emits the five events in order, and no others."""
-    app = house(simple)
+    app = server_with(simple)
     async with app.running(port=0) as server, greeted(server, token="ann") as one:
         handle = await app.sessions.get("ann", "s1")
         run_id = await handle.start("simple", "?")
-        events = await five(one, run_id)
-        assert tuple(types(events)) == REQUIRED
+        events = await finished_events(one, run_id)
+        assert tuple(event_types(events)) == REQUIRED
         assert events == one.events()
-        in_order(events)
+        check_history(events)
 
 
 async def test_fields_of_the_five_events() -> None:
     """Each of the five events has exactly its fields, with true values."""
     began = time.time()
-    async with house(simple).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(simple).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("c-1", "simple", {"q": [1, None]})
-        events = await five(one, run_id)
+        events = await finished_events(one, run_id)
         (call_id,) = {event["call_id"] for event in events[2:4]}
         datas = [event.pop("data") for event in events]
         durations = [data.pop("duration_ms") for data in datas[3:]]
@@ -112,8 +122,8 @@ async def test_durations(autojump_clock: trio.testing.MockClock) -> None:
         await run.call_tool(trio.sleep, seconds=3)
         await trio.sleep(4)
 
-    async with house(slow).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
-        events = await five(one, await one.start("1", "slow"))
+    async with server_with(slow).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        events = await finished_events(one, await one.start("1", "slow"))
         assert [event["data"]["duration_ms"] for event in events if "duration_ms" in event["data"]] == [3_000, 9_000]
 
 
@@ -131,23 +141,23 @@ async def test_json_round_trips(value: object) -> None:
         await run.custom("value", value)
         return value
 
-    async with house(mirror).running(port=0) as server, greeted(server, token="ann") as one:
-        events = await five(one, await one.start("1", "mirror", value))
+    async with server_with(mirror).running(port=0) as server, greeted(server, token="ann") as one:
+        events = await finished_events(one, await one.start("1", "mirror", value))
         seen = [events[0]["data"]["input"], events[1]["data"]["value"], events[2]["data"]["result"]]
         assert [json.dumps(each) for each in [*got, *seen]] == [json.dumps(value)] * 4
 
 
 async def test_messages_are_strict_json() -> None:
     """Every message is text that a strict parser reads to the same values."""
-    async with house(simple).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(simple).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("1", "simple", {"a": 1})
         messages = []
         while not any(event["type"] == "agent_completed" for event in one.events()):
             messages.append(await one.raw())
-        frames = [parsed(message) for message in messages]
+        frames = [parse_strictly(message) for message in messages]
         assert frames == one.frames[-len(frames) :]
-        assert all(parsed(json.dumps(frame)) == frame for frame in frames)
-        assert tuple(types(of_run(one.events(), run_id))) == REQUIRED
+        assert all(parse_strictly(json.dumps(frame)) == frame for frame in frames)
+        assert tuple(event_types(events_of_run(one.events(), run_id))) == REQUIRED
 
 
 async def test_crowd_gets_its_own_events() -> None:
@@ -155,17 +165,17 @@ async def test_crowd_gets_its_own_events() -> None:
 
     async def talk(name: str, one: Client) -> None:
         run_id = await one.start("1", "simple", name)
-        events = await five(one, run_id)
+        events = await finished_events(one, run_id)
         assert events == one.events()
-        assert tuple(types(events)) == REQUIRED
-        in_order(events)
+        assert tuple(event_types(events)) == REQUIRED
+        check_history(events)
         assert events[1]["data"]["text"] == f"{name} asks s1"
         assert events[4]["data"]["result"] == {"found": name}
         finished.append(run_id)
 
     finished: list[str] = []
-    async with house(simple).running(port=0) as server:
-        await crowd(server, names(USERS), talk)
+    async with server_with(simple).running(port=0) as server:
+        await many_clients(server, many_users(USERS), talk)
         statistics = server.sessions.statistics()
     assert len(set(finished)) == USERS
     assert (statistics.spawned, statistics.log.events) == (USERS, 5 * USERS)
@@ -173,7 +183,7 @@ async def test_crowd_gets_its_own_events() -> None:
 
 async def test_concurrent_callers_share_a_session() -> None:
     """Concurrent callers get emitters of the same session."""
-    app = house(simple)
+    app = server_with(simple)
     async with app.running(port=0) as server:
 
         async def start(number: int) -> None:
@@ -183,16 +193,16 @@ async def test_concurrent_callers_share_a_session() -> None:
         async with trio.open_nursery() as nursery:
             for number in range(20):
                 nursery.start_soon(start, number)
-        await gone(server)
+        await wait_for_all_runs(server)
         assert server.sessions.statistics().spawned == 1
-        events = await everything(server, token="ann")
-        in_order(events)
+        events = await all_events(server, token="ann")
+        check_history(events)
         assert sorted(event["data"]["input"] for event in events if event["type"] == "agent_started") == list(range(20))
 
 
 async def test_tabs_of_a_session() -> None:
     """Every tab of the session gets the five events, and no other session does."""
-    async with house(simple).running(port=0) as server:
+    async with server_with(simple).running(port=0) as server:
         async with (
             greeted(server, token="ann") as first,
             greeted(server, token="ann") as second,
@@ -200,21 +210,21 @@ async def test_tabs_of_a_session() -> None:
             greeted(server, token="bob") as other,
         ):
             run_id = await first.start("1", "simple", 1)
-            assert await five(first, run_id) == await five(second, run_id)
+            assert await finished_events(first, run_id) == await finished_events(second, run_id)
             for stranger in (elsewhere, other):
                 await stranger.say("mine")
-                assert types(await stranger.until(1)) == ["user_message"]
+                assert event_types(await stranger.until(1)) == ["user_message"]
 
 
 async def test_emitter_without_a_tab() -> None:
     """Events that are emitted without a tab are complete for the tab that comes."""
-    app = house(simple)
+    app = server_with(simple)
     async with app.running(port=0) as server:
         handle = await app.sessions.get("ann", "s1")
         await handle.start("simple", "alone")
-        await gone(server)
-        events = await everything(server, token="ann")
-        assert tuple(types(events)) == REQUIRED
+        await wait_for_all_runs(server)
+        events = await all_events(server, token="ann")
+        assert tuple(event_types(events)) == REQUIRED
         assert events[0]["data"] == {"agent": "simple", "input": "alone"}
 
 
@@ -232,12 +242,12 @@ async def test_borrowed_emitter() -> None:
         await lent[0].call_tool(lookup, key=run.user)
         returned.set()
 
-    app = house(lender, borrower)
+    app = server_with(lender, borrower)
     async with app.running(port=0) as server, greeted(server, token="ann") as ann, greeted(server, token="bob") as bob:
         hers = await ann.start("1", "lender")
         his = await bob.start("1", "borrower")
-        assert tuple(types(await five(ann, hers))) == REQUIRED
-        assert types(await five(bob, his)) == ["agent_started", "agent_completed"]
+        assert tuple(event_types(await finished_events(ann, hers))) == REQUIRED
+        assert event_types(await finished_events(bob, his)) == ["agent_started", "agent_completed"]
         assert {event["run_id"] for event in ann.events()} == {hers}
         assert {event["run_id"] for event in bob.events()} == {his}
 
@@ -249,7 +259,7 @@ async def test_emitter_of_an_ended_run() -> None:
     async def leaves(run: Run) -> None:
         kept.append(run)
 
-    async with house(leaves).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(leaves).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", "leaves"))
         run = kept[0]
         for emit in (run.thinking, run.output, run.custom):
@@ -267,7 +277,7 @@ async def test_emitter_of_an_ended_run() -> None:
             async with run.subrun("late"):
                 pass
         await one.say("after")
-        assert types(await one.until(3)) == ["agent_started", "agent_completed", "user_message"]
+        assert event_types(await one.until(3)) == ["agent_started", "agent_completed", "user_message"]
         assert not any(frame["type"] == "signal" for frame in one.frames)
 
 
@@ -278,7 +288,7 @@ async def test_user_of_an_emitter() -> None:
     async def who(run: Run) -> None:
         seen.append((run.id, run.agent, run.user, run.session, run.parent))
 
-    async with house(who).running(port=0) as server, greeted(server, "s:~.9", token="ann") as one:
+    async with server_with(who).running(port=0) as server, greeted(server, "s:~.9", token="ann") as one:
         run_id = await one.start("1", "who")
         await one.completed(run_id)
     assert seen == [(run_id, "who", "ann", "s:~.9", None)]
@@ -291,9 +301,9 @@ async def test_two_concurrent_runs() -> None:
         for number in range(100):
             await run.output(f"{name}{number}")
 
-    async with house(counts).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(counts).running(port=0) as server, greeted(server, token="ann") as one:
         runs = {name: await one.start(name, "counts", name) for name in "abcde"}
         for name, run_id in runs.items():
-            events = await five(one, run_id)
+            events = await finished_events(one, run_id)
             assert [event["data"].get("text") for event in events[1:-1]] == [f"{name}{n}" for n in range(100)]
-        in_order(one.events())
+        check_history(one.events())

@@ -22,7 +22,7 @@ from _scale import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol.wire import Client, Frame, greeted, greeted_in_memory
-from suites.stage import crowd, house, in_order, names, of_run, of_type
+from suites.stage import check_history, events_of_run, events_of_type, many_clients, many_users, server_with
 
 from actors import MemoryLog, Run, RunClosed, RunFailed, StreamKey
 from actors.testing import FaultyLog
@@ -32,8 +32,8 @@ DEPTH, WIDTH = 10, 50
 
 def parents(events: list[Frame]) -> dict[str, str | None]:
     """Return the parent of each run. Checks that every event of the run names it."""
-    in_order(events)
-    tree = {event["run_id"]: event.get("parent_run_id") for event in of_type(events, "agent_started")}
+    check_history(events)
+    tree = {event["run_id"]: event.get("parent_run_id") for event in events_of_type(events, "agent_started")}
     for event in events:
         assert event.get("run_id") is None or event.get("parent_run_id") == tree[event["run_id"]]
     return tree
@@ -41,7 +41,7 @@ def parents(events: list[Frame]) -> dict[str, str | None]:
 
 def statuses(events: list[Frame]) -> dict[str, str]:
     """Return the status of each agent by name, in the order of their ends."""
-    return {event["data"]["agent"]: event["data"]["status"] for event in of_type(events, "agent_completed")}
+    return {event["data"]["agent"]: event["data"]["status"] for event in events_of_type(events, "agent_completed")}
 
 
 async def quick(number: int) -> int:
@@ -58,22 +58,22 @@ async def dive(run: Run, left: int) -> int:
     return int(below) + 1
 
 
-async def played(agent: Any, input_: object = None, *more: Any) -> list[Frame]:
+async def events_of_agent(agent: Any, input_: object = None, *more: Any) -> list[Frame]:
     """Return the events of one run of the agent on a real socket."""
-    async with house(agent, *more).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(agent, *more).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", agent.__name__, input_))
         return one.events()
 
 
 async def test_ten_levels() -> None:
     """Each of ten levels starts and ends within the level above."""
-    events = await played(dive, DEPTH)
+    events = await events_of_agent(dive, DEPTH)
     tree = parents(events)
-    started = [event["run_id"] for event in of_type(events, "agent_started")]
+    started = [event["run_id"] for event in events_of_type(events, "agent_started")]
     assert [tree[run_id] for run_id in started] == [None, *started[:-1]]
-    assert [event["run_id"] for event in of_type(events, "agent_completed")] == started[::-1]
-    assert [event["data"]["result"] for event in of_type(events, "agent_completed")] == list(range(1, DEPTH + 2))
-    assert [event["data"]["input"] for event in of_type(events, "agent_started")] == list(range(DEPTH, -1, -1))
+    assert [event["run_id"] for event in events_of_type(events, "agent_completed")] == started[::-1]
+    assert [event["data"]["result"] for event in events_of_type(events, "agent_completed")] == list(range(1, DEPTH + 2))
+    assert [event["data"]["input"] for event in events_of_type(events, "agent_started")] == list(range(DEPTH, -1, -1))
 
 
 async def test_fifty_children() -> None:
@@ -96,16 +96,18 @@ async def test_fifty_children() -> None:
                 nursery.start_soon(one, number)
         return [results[number] for number in range(WIDTH)]
 
-    events = await played(root, None, leaf)
+    events = await events_of_agent(root, None, leaf)
     tree = parents(events)
     root_id = events[0]["run_id"]
     assert sorted(map(str, tree.values())) == sorted(["None", *[root_id] * WIDTH])
     assert events[-1]["run_id"] == root_id
     assert events[-1]["data"]["result"] == [number * number for number in range(WIDTH)]
     for child in tree.keys() - {root_id}:
-        own = of_run(events, child)
+        own = events_of_run(events, child)
         number = own[0]["data"]["input"]
-        assert [each["data"]["text"] for each in of_type(own, "agent_output")] == [f"{number}.{n}" for n in range(3)]
+        assert [each["data"]["text"] for each in events_of_type(own, "agent_output")] == [
+            f"{number}.{n}" for n in range(3)
+        ]
 
 
 async def test_children_in_sequence() -> None:
@@ -123,7 +125,7 @@ async def test_children_in_sequence() -> None:
             number = await run.call_agent("adds", number)
         return number
 
-    events = await played(root, None, adds)
+    events = await events_of_agent(root, None, adds)
     tree = parents(events)
     assert len(tree) == 1 + 2 * WIDTH
     assert events[-1]["data"]["result"] == WIDTH
@@ -146,7 +148,7 @@ async def test_failing_child() -> None:
         assert isinstance(failed.value.__cause__, LookupError)
         return f"{failed.value.status} {failed.value.code}"
 
-    events = await played(root, None, fails)
+    events = await events_of_agent(root, None, fails)
     assert parents(events)
     assert statuses(events) == {"fails": "error", "root": "ok"}
     assert events[-1]["data"]["result"] == "error LookupError"
@@ -162,9 +164,9 @@ async def test_failure_ten_levels_down() -> None:
         async with run.subrun(f"level {left}", {"left": left}) as child:
             await falls(child, left - 1)
 
-    events = await played(falls, DEPTH)
+    events = await events_of_agent(falls, DEPTH)
     assert parents(events)
-    ended = of_type(events, "agent_completed")
+    ended = events_of_type(events, "agent_completed")
     assert [event["data"]["agent"] for event in ended] == [*(f"level {n + 1}" for n in range(DEPTH)), "falls"]
     assert {str(event["data"]["error"]) for event in ended} == {str({"code": "LookupError", "message": "bottom"})}
 
@@ -184,12 +186,12 @@ async def test_failing_sibling() -> None:
             async with run.subrun("fails"):
                 raise LookupError("no")
 
-    events = await played(root)
+    events = await events_of_agent(root)
     assert parents(events)
     ended = statuses(events)
     assert (ended.pop("fails"), ended.pop("root")) == ("error", "error")
     assert list(ended.values()) == ["cancelled"] * WIDTH
-    assert {event["data"]["status"] for event in of_type(events, "tool_completed")} == {"cancelled"}
+    assert {event["data"]["status"] for event in events_of_type(events, "tool_completed")} == {"cancelled"}
 
 
 async def waits(run: Run) -> None:
@@ -212,7 +214,7 @@ async def test_child_timeout(
             await run.call_agent("short")
         return failed.value.status
 
-    app = house(root)
+    app = server_with(root)
     app.agent(name="short", timeout=2)(hangs)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.completed(await one.start("1", "root"))
@@ -226,7 +228,7 @@ async def test_child_timeout(
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 async def test_ended_parent(autojump_clock: trio.testing.MockClock, how: str) -> None:
     """The end of a parent ends its children first, the innermost first."""
-    async with house(waits, hangs, run_seconds=20).running(port=0) as server:
+    async with server_with(waits, hangs, run_seconds=20).running(port=0) as server:
         async with greeted_in_memory(server, token="ann") as one:
             run_id = await one.start("1", "waits")
             await one.until(4)
@@ -235,7 +237,7 @@ async def test_ended_parent(autojump_clock: trio.testing.MockClock, how: str) ->
             await one.completed(run_id)
             events = one.events()
             assert parents(events)
-            ended = of_type(events, "tool_completed", "agent_completed")
+            ended = events_of_type(events, "tool_completed", "agent_completed")
             labels = [event["data"].get("tool") or event["data"]["agent"] for event in ended]
             assert labels == ["sleep_forever", "hangs", "outer", "waits"]
             assert [event["data"]["status"] for event in ended[:3]] == ["cancelled"] * 3
@@ -254,7 +256,7 @@ async def test_cancelled_child() -> None:
         await run.output("on it goes")
         return failed.value.status
 
-    async with house(root, hangs).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(root, hangs).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("1", "root")
         child = (await one.until(3))[1]["run_id"]
         assert (await one.command("2", "run.cancel", run_id=child))["result"] == {"cancelled": True}
@@ -276,7 +278,7 @@ async def test_child_left_open() -> None:
         left.extend([scope, child, call])
         return "done"
 
-    async with house(root).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(root).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", "root"))
         assert parents(one.events())
         assert statuses(one.events()) == {"left open": "cancelled", "root": "ok"}
@@ -300,7 +302,7 @@ async def test_child_is_entered_once() -> None:
             async with scope:
                 pass
 
-    events = await played(root)
+    events = await events_of_agent(root)
     assert parents(events)
     assert statuses(events) == {"twice": "ok", "root": "ok"}
 
@@ -320,7 +322,7 @@ async def test_bad_child() -> None:
                 codes.append(str(getattr(error, "code", error)))
         return codes
 
-    events = await played(root, None, typed)
+    events = await events_of_agent(root, None, typed)
     assert events[-1]["data"]["result"] == ["unknown_agent", "bad_input", "bad_input"]
     assert [event["type"] for event in events] == ["agent_started", "agent_completed"]
 
@@ -347,7 +349,7 @@ def test_states_round_trip(state: object) -> None:
         return value
 
     async def main() -> None:
-        async with house(middle, leaf).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        async with server_with(middle, leaf).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
             # A command carries it: what a client may send is bounded, and so are these states.
             await one.completed(await one.start("1", "middle", state))
             seen = [
@@ -377,7 +379,7 @@ async def test_rejoin_during_a_child() -> None:
             for _ in range(3):
                 nursery.start_soon(partial(run.call_agent, "child"))
 
-    async with house(root, child).running(port=0) as server:
+    async with server_with(root, child).running(port=0) as server:
         async with greeted(server, token="ann") as one:
             run_id = await one.start("1", "root")
             before = list(await one.until(10))
@@ -390,16 +392,16 @@ async def test_rejoin_during_a_child() -> None:
         events = before + after
         tree = parents(events)
         assert len(tree) == 4
-        assert [event["data"]["result"] for event in of_type(after, "tool_completed")] == ["crossed"] * 3
+        assert [event["data"]["result"] for event in events_of_type(after, "tool_completed")] == ["crossed"] * 3
         async with greeted(server, token="ann") as one:
             assert await one.until(events[-1]["seq"]) == events
 
 
 async def test_welcome_during_a_child() -> None:
     """The welcome of a new client lists every open run, also children."""
-    async with house(waits, hangs).running(port=0) as server, greeted(server, token="ann") as one:
+    async with server_with(waits, hangs).running(port=0) as server, greeted(server, token="ann") as one:
         await one.start("1", "waits")
-        started = of_type(await one.until(4), "agent_started")
+        started = events_of_type(await one.until(4), "agent_started")
         async with greeted(server, token="ann") as late:
             assert late.welcome["runs"] == [
                 {"run_id": event["run_id"], "agent": event["data"]["agent"], "started": event["ts"]}
@@ -411,7 +413,7 @@ async def test_welcome_during_a_child() -> None:
 async def test_crash_with_children(how: str) -> None:
     """A crash closes children before parents, and each event names its parent."""
     log = FaultyLog(MemoryLog())
-    async with house(waits, hangs, log=log).running(port=0) as server:
+    async with server_with(waits, hangs, log=log).running(port=0) as server:
         async with greeted(server, token="ann") as one:
             run_id = await one.start("1", "waits")
             before = list(await one.until(4))
@@ -439,5 +441,5 @@ async def test_trees_of_many_users() -> None:
         await one.completed(await one.start("1", "dive", 5))
         assert len(parents(one.events())) == 6
 
-    async with house(dive).running(port=0) as server:
-        await crowd(server, names(scaled(40, 400)), talk)
+    async with server_with(dive).running(port=0) as server:
+        await many_clients(server, many_users(scaled(40, 400)), talk)
