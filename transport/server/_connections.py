@@ -83,6 +83,7 @@ class Connections:
         self._open.pop(connection, None)
         address = connection.address
         self._by_address[address] -= 1
+        # No entry stays for an address without connections: there is no end to addresses.
         if not self._by_address[address]:
             del self._by_address[address]
         if connection.user is not None:
@@ -119,9 +120,11 @@ class Connections:
     async def send_away(self) -> None:
         """Close all connections with 1001, in batches, and wait until they are gone. Cancelled: the rest stays."""
         self.going_away = True
+        # A copy, since connections remove themselves during the pauses. Those that come meanwhile get 503.
         for number, connection in enumerate(tuple(self._open), 1):
             connection.close(close_codes.GOING_AWAY, "the server is going away")
             if number % _GOODBYE_BATCH == 0:
                 await trio.sleep(_GOODBYE_SECONDS)
+        # A loop: when the last one has gone, another may have come, only to be refused.
         while self._open:
             await self._all_gone.park()

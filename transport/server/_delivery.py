@@ -111,6 +111,7 @@ class Delivery:
 
     def acknowledge(self, seq: int) -> None:
         """Note that the client has applied everything up to ``seq``. Only an ack that advances counts as progress."""
+        # An ack above what was sent is no sign that the client reads.
         if self._cursor is not None and self._acked < seq <= self._cursor.position:
             self._acked = seq
             self._wire.note_progress()
@@ -123,7 +124,7 @@ class Delivery:
             self._context.flusher.schedule(self)
 
     def flush(self) -> None:
-        """Write the news, in few messages: one batch of events, then signals, then posted replies.
+        """Write the news, in few messages: one batch of events, then signals. Posted replies leave before them.
 
         If more events are left, the next round writes them: one client with much to catch up holds up no other.
         """
@@ -135,6 +136,7 @@ class Delivery:
             lines = cursor.take(MAX_BATCH_EVENTS, server_frames.EVENTS_ROOM)
             if lines:
                 wire.send_events(lines)
+            # No longer in memory: a task reads the log, since a flush must not wait. Signals wait behind it.
             if not lines and cursor.behind:
                 self._catching_up = True
                 life.start(self._catch_up, cursor)
@@ -143,6 +145,7 @@ class Delivery:
                     self._send_signals(self._signals)
                 if cursor.waiting and not wire.blocked:
                     self._context.flusher.schedule(self)
+        # The first message above took the posted replies with it. Without one, they leave here.
         if self._replied:
             self._replied = False
             wire.release()
@@ -173,6 +176,7 @@ class Delivery:
             self._life.fail(error, "the log could not be read")
         finally:
             self._catching_up = False
+        # Flushes wrote no events and signals meanwhile: what has gathered is written now.
         self.schedule()
 
     async def send_rest(self) -> None:

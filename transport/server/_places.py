@@ -83,6 +83,7 @@ class Places:
         current = self._rounds.get(user)
         if current is not None:
             current.on_freed(holder, holders)
+        # Looked at only now: the round may have put a waiting connection into the place.
         if not holders:
             del self._holders[user]
 
@@ -141,7 +142,8 @@ class _Round:
         if (left := self._ends - self._places.time.now()) > 0:
             return now + left
         self._dismiss_gone()
-        # With no connection waiting any more, none gives way.
+        # With no connection waiting any more, none gives way. Otherwise all silent ones do, also if fewer wait: their
+        # clients are gone, and the places are free for the next.
         for holder in tuple(self._silent if self._waiting else ()):
             self._places.gave_way += 1
             holder.give_way()

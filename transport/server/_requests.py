@@ -78,9 +78,11 @@ class Requests:
         now, settings, lost = trio.current_time(), self._context.settings, self._context.time.lost
         if self._bucket is None:
             self._bucket = TokenBucket(settings.commands_per_second, settings.commands_burst, now, lost)
+        # The tokens of a stall are saved up: what the client sent meanwhile at its rate arrives at once.
         if self._bucket.take(now, lost):
             return True
         message = f"more than {settings.commands_per_second:g} a second"
+        # Typing and history have no reply frame.
         if command_id is None:
             self._wire.send(server_frames.error(ErrorCode.RATE_LIMITED, message))
         else:
@@ -113,6 +115,7 @@ class Requests:
 
     async def _history(self, frame: HistoryFrame) -> None:
         """Answer a request for history: one at a time, and when the client has taken everything that was sent."""
+        # A request out of bounds is refused and ends nothing. A frame with wrong types has ended the connection before.
         if frame.fault is not None:
             self._wire.send(server_frames.error(ErrorCode.BAD_HISTORY, frame.fault))
             return

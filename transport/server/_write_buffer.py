@@ -119,6 +119,7 @@ class WriteBuffer(trio.abc.Stream):
         if sent < len(data):
             self._pending += data[sent:] if sent else data
             self.blocked = True
+            # What blocked the buffer does not count: one event alone may be larger than MAX_QUEUED.
             self._queued = 0
             self.progressed_at = loop_time().now()
             self.nursery.start_soon(self._send_pending)
@@ -194,6 +195,7 @@ class WriteBuffer(trio.abc.Stream):
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
+            # Nothing can leave any more, so nothing is kept. The reader finds the end of the connection.
             self._break()
             return len(data)
 
