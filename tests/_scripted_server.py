@@ -1,6 +1,6 @@
-"""A server that does what a test says, one script per connection, on the `websockets` library: an independent peer.
+"""A server that follows a script for each connection. It uses the ``websockets`` library, an independent peer.
 
-In memory it needs no socket, so that a test can run in virtual time; over sockets it is what a client meets.
+In memory it needs no socket, so a test can run in virtual time. Over sockets it is tested as a client meets it.
 """
 
 from __future__ import annotations
@@ -35,38 +35,44 @@ class Peer:
         self.connection = connection
 
     async def receive(self) -> dict[str, Any]:
+        """Return the next frame."""
         frame: dict[str, Any] = orjson.loads(await self.connection.recv())
         return frame
 
     async def expect(self, kind: str) -> dict[str, Any]:
+        """Return the next frame, which must be of that type."""
         frame = await self.receive()
         assert frame["type"] == kind, frame
         return frame
 
     async def send(self, kind: str, **fields: Any) -> None:
+        """Send a frame."""
         await self.send_text(orjson.dumps({"type": kind, **fields}).decode())
 
     async def send_text(self, text: str) -> None:
+        """Send a message as it is."""
         await self.connection.send(text)
 
     async def welcome(self, **fields: Any) -> dict[str, Any]:
-        """Take the hello and answer it; gives the hello."""
+        """Return the fields of a welcome."""
         hello = await self.expect("hello")
         await self.send("welcome", **welcome(**{"recovered": "resume" in hello, **fields}))
         return hello
 
     async def events(self, *seqs: int) -> None:
+        """Send events with these seqs in one frame."""
         await self.send("events", events=[event(seq) for seq in seqs])
 
     async def close(self, code: int, reason: str = "") -> None:
+        """Close the connection with a close frame."""
         await self.connection.aclose(code, reason)
 
     async def abort(self) -> None:
-        """Cut the connection: no close frame."""
+        """Cut the connection without a close frame."""
         await trio.aclose_forcefully(self.connection.stream)
 
-    async def gone(self) -> tuple[int | None, str | None]:
-        """Wait until the client has left; how it did."""
+    async def closed_by_client(self) -> tuple[int | None, str | None]:
+        """Wait until the client closes. Return the code and the reason."""
         try:
             while True:
                 await self.receive()
@@ -95,11 +101,12 @@ def welcome(**fields: Any) -> dict[str, Any]:
 
 
 def event(seq: int) -> dict[str, Any]:
+    """Return a ``user_message`` event."""
     return {"seq": seq, "ts": 1_700_000_000_000 + seq, "type": "user_message", "data": {"text": f"event {seq}"}}
 
 
-class _Wires(trio.abc.Listener[trio.StapledStream[Any, Any]]):
-    """Accepts what is put into it: one end of a pair of memory streams."""
+class _MemoryListener(trio.abc.Listener[trio.StapledStream[Any, Any]]):
+    """A listener that accepts the memory streams that are put into it."""
 
     def __init__(self) -> None:
         self.put, self._accepted = trio.open_memory_channel[Any](math.inf)
@@ -113,34 +120,37 @@ class _Wires(trio.abc.Listener[trio.StapledStream[Any, Any]]):
         self.socket.close()
 
 
-class Scripted:
-    """The server. ``url`` is where it is; :meth:`connect` connects to it, in memory if that is where it is."""
+class ScriptedServer:
+    """A server that gives each new connection the next script."""
 
     def __init__(self, scripts: tuple[Script, ...]) -> None:
         self.scripts = list(scripts)
         self.connections: list[float] = []
         """When each attempt came."""
         self.failures: list[BaseException] = []
-        self.wires: _Wires | None = None
+        self.listener: _MemoryListener | None = None
         self.url = "ws://memory"
         self._served: Script | None = None
 
     def connect(self, **options: Any) -> AbstractAsyncContextManager[Client]:
-        if self.wires is not None:
+        """Connect the client under test to this server."""
+        if self.listener is not None:
             options["open_stream"] = self.open_stream
         return connect(self.url, options.pop("session", "s1"), **options)
 
     async def open_stream(self, _host: str, _port: int, _tls: ssl.SSLContext | None) -> trio.abc.Stream:
+        """Open a memory stream to this server, or raise the error that is the next script."""
         await trio.lowlevel.checkpoint()
-        assert self.wires is not None
+        assert self.listener is not None
         if self.scripts and isinstance(self.scripts[0], OSError):
             self.connections.append(trio.current_time())
             raise self.scripts.pop(0)  # type: ignore[misc]  # it was just looked at
         ours, theirs = trio.testing.memory_stream_pair()
-        self.wires.put.send_nowait(theirs)
+        self.listener.put.send_nowait(theirs)
         return ours
 
     async def upgrade(self, connection: ServerConnection, _: Request) -> Response | None:
+        """Answer an upgrade request as the next script says."""
         await trio.lowlevel.checkpoint()
         self.connections.append(trio.current_time())
         script = self.scripts.pop(0) if self.scripts else HTTPStatus.GONE
@@ -149,7 +159,8 @@ class Scripted:
         connection.handler_kwargs = {"script": script}
         return None
 
-    async def converse(self, connection: ServerConnection) -> None:
+    async def run_script(self, connection: ServerConnection) -> None:
+        """Run the script of a connection, and note its failure."""
         try:
             await connection.handler_kwargs["script"](Peer(connection))
         except (Exception, trio.Cancelled) as error:
@@ -159,19 +170,19 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(*scripts: Script, sockets: bool = False) -> AsyncGenerator[Scripted]:
-    """Serve ``scripts`` until the block ends; what failed in one is raised then."""
-    server = Scripted(scripts)
-    listeners: list[Any] = await trio.open_tcp_listeners(0, host="127.0.0.1") if sockets else [_Wires()]
+async def scripted(*scripts: Script, sockets: bool = False) -> AsyncGenerator[ScriptedServer]:
+    """Serve ``scripts`` during the block. Raise the first failure of a script at its end; all must have been used."""
+    server = ScriptedServer(scripts)
+    listeners: list[Any] = await trio.open_tcp_listeners(0, host="127.0.0.1") if sockets else [_MemoryListener()]
     if sockets:
         server.url = f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
     else:
-        server.wires = listeners[0]
+        server.listener = listeners[0]
     async with trio.open_nursery() as nursery:
         await nursery.start(
             partial(
                 serve,
-                server.converse,
+                server.run_script,
                 listeners=listeners,
                 subprotocols=[Subprotocol("greenroom.v1")],
                 process_request=server.upgrade,

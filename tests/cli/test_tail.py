@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from protocol.agents import greenroom
+from protocol.agents import make_app
 from protocol.wire import client, greeted
 
 from transport.cli import main
@@ -37,7 +37,7 @@ async def tail_output(
 
 async def test_tail_prints_old_and_new_events(capsys: pytest.CaptureFixture[str]) -> None:
     """tail prints the events of the past, and then new ones."""
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         await one.completed(await one.start("1", "echo", "a\x1b[31m\nb"))
         plain = list(await tail_output(server, capsys, 3, as_json=False))
         assert [line.split()[0] for line in plain] == ["1", "2", "3"]
@@ -48,7 +48,7 @@ async def test_tail_prints_old_and_new_events(capsys: pytest.CaptureFixture[str]
 
 async def test_tail_ends_with_its_client() -> None:
     """tail ends when the server closes its connection for good."""
-    async with greenroom().running(port=0) as server, client(server) as one:
+    async with make_app().running(port=0) as server, client(server) as one:
         await one.hello()
         assert (await one.command("1", "session.close"))["ok"]
         with pytest.raises(ConnectionClosedForGood):

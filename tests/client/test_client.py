@@ -29,20 +29,21 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def take(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
-    """The next ``count`` items: the seq of an event, a reset as it is."""
+async def take_items(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
+    """Return the next ``count`` items: the seq of an event, or a reset as it is."""
     items = [await anext(events) for _ in range(count)]
     return [item.seq if isinstance(item, Event) else item for item in items]
 
 
-async def stay(peer: Peer) -> None:
+async def stay_connected(peer: Peer) -> None:
+    """Welcome the client, send it a signal, and wait until it leaves."""
     await peer.welcome()
     await peer.send("signal", name="here", data={})
-    await peer.gone()
+    await peer.closed_by_client()
 
 
-async def arrival(client: Client) -> None:
-    """Wait for the signal of a script that the test is about; until then the client was away."""
+async def until_back(client: Client) -> None:
+    """Wait for the signal that :func:`stay_connected` sends."""
     assert (await anext(client.signals())).name == "here"
 
 
@@ -52,7 +53,7 @@ async def test_hello_has_the_arguments_of_connect(autojump_clock: MockClock) -> 
 
     async def script(peer: Peer) -> None:
         hellos.append(await peer.welcome())
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script, script) as server:
         async with server.connect(session="a:b", token="t", from_="latest", client="me") as client:
@@ -107,10 +108,10 @@ async def test_client_resumes_after_a_temporary_code(code: int, autojump_clock: 
         hello = await peer.welcome(latest=3)
         assert hello["resume"] == {"epoch": "e1", "seq": 2}
         await peer.events(3)
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(first, second) as server, server.connect() as client:
-        assert await take(client.events(), 3) == [1, 2, 3]
+        assert await take_items(client.events(), 3) == [1, 2, 3]
         assert client.position == Position("e1", 3)
         assert client.statistics().last_failure == f"{code}: for now"
 
@@ -126,12 +127,12 @@ async def test_client_resumes_after_network_failures(autojump_clock: MockClock) 
     async def second(peer: Peer) -> None:
         assert (await peer.welcome(latest=2))["resume"]["seq"] == 1
         await peer.events(2)
-        await peer.gone()
+        await peer.closed_by_client()
 
     refused = ConnectionRefusedError("nobody there")
     scripts = (refused, cut, refused, HTTPStatus.SERVICE_UNAVAILABLE, second)
     async with scripted(*scripts) as server, server.connect() as client:
-        assert await take(client.events(), 2) == [1, 2]
+        assert await take_items(client.events(), 2) == [1, 2]
         assert client.statistics().failures == 4
 
 
@@ -150,7 +151,7 @@ async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClo
             await client.send("a command that waits for its reply hears of it")
         assert refused.value.code == code
         events = client.events()
-        assert await take(events, 2) == [1, 2]
+        assert await take_items(events, 2) == [1, 2]
         for _ in range(2):
             with pytest.raises(ConnectionClosedForGood, match="never again") as ended:
                 await anext(events)
@@ -189,8 +190,8 @@ async def test_reconnect_delays(autojump_clock: MockClock) -> None:
     """The delays between attempts have full jitter, and grow up to 20 s."""
     attempts = 14
     refused = [ConnectionRefusedError("nobody there") for _ in range(attempts)]
-    async with scripted(*refused, stay) as server, server.connect(rng=Random(3)) as client:
-        await arrival(client)
+    async with scripted(*refused, stay_connected) as server, server.connect(rng=Random(3)) as client:
+        await until_back(client)
         waits = [after - before for before, after in zip(server.connections, server.connections[1:], strict=False)]
     expected = Random(3)
     drawn = [expected.uniform(0, min(20.0, 0.2 * 2**attempt)) for attempt in range(attempts)]
@@ -205,10 +206,10 @@ async def test_retry_ms_replaces_the_delay(autojump_clock: MockClock) -> None:
         await peer.send("goodbye", code=1001, reason="drain", retry_ms=45_000)
         await peer.close(1001, "drain")
 
-    async with scripted(first, stay) as server, server.connect() as client:
+    async with scripted(first, stay_connected) as server, server.connect() as client:
         await trio.testing.wait_all_tasks_blocked()
         assert client.state == "waiting"
-        await arrival(client)
+        await until_back(client)
         assert server.connections[1] - server.connections[0] == pytest.approx(45.0)
 
 
@@ -229,9 +230,9 @@ async def test_expired_token_is_fetched_again(autojump_clock: MockClock) -> None
 
         return script
 
-    scripts = (ending(4004), ending(4001), ending(4004), stay)
+    scripts = (ending(4004), ending(4001), ending(4004), stay_connected)
     async with scripted(*scripts) as server, server.connect(token=fresh) as client:
-        await arrival(client)
+        await until_back(client)
         assert client.state == "live"
     assert shown == ["token 0", "token 1", "token 1"]
     assert len(given) == 3
@@ -251,6 +252,7 @@ async def test_expired_fixed_token_ends_the_client(autojump_clock: MockClock) ->
 
 
 def no_token() -> str:
+    """Fail to get a token."""
     raise RuntimeError("the issuer is on fire")
 
 
@@ -287,15 +289,15 @@ async def test_duplicates_and_gaps(autojump_clock: MockClock) -> None:
         await peer.events(1, 2)
         await peer.events(2, 3)
         await peer.events(4, 6)
-        assert (await peer.gone())[0] == 1000
+        assert (await peer.closed_by_client())[0] == 1000
 
     async def second(peer: Peer) -> None:
         assert (await peer.welcome(latest=6))["resume"] == {"epoch": "e1", "seq": 4}
         await peer.events(5, 6)
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(first, second) as server, server.connect() as client:
-        assert await take(client.events(), 6) == [1, 2, 3, 4, 5, 6]
+        assert await take_items(client.events(), 6) == [1, 2, 3, 4, 5, 6]
         assert client.statistics().duplicates == 1
         assert client.statistics().last_failure == "1006: gap: 6 came after 4"
 
@@ -313,16 +315,16 @@ async def test_reset_is_between_old_and_new_events(reason: str, autojump_clock: 
         await peer.welcome(epoch="e2", oldest=5, latest=6, recovered=False, reset=reason)
         await peer.events(5, 6)
         await peer.send("signal", name="here", data={})
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(first, second) as server, server.connect(from_="latest", resume=Position("e1", 0)) as client:
         events = client.events()
-        await arrival(client)
-        assert await take(events, 2) == [1, 2]
+        await until_back(client)
+        assert await take_items(events, 2) == [1, 2]
         assert client.position == Position("e1", 2)
-        assert await take(events, 1) == [Reset(reason)]
+        assert await take_items(events, 1) == [Reset(reason)]
         assert client.position == Position("e2", 4)
-        assert await take(events, 2) == [5, 6]
+        assert await take_items(events, 2) == [5, 6]
 
 
 async def test_strict_client_ends_with_position_lost(autojump_clock: MockClock) -> None:
@@ -348,10 +350,10 @@ async def test_from_latest_has_a_position_at_once(autojump_clock: MockClock) -> 
     async def second(peer: Peer) -> None:
         assert (await peer.welcome(latest=10))["resume"] == {"epoch": "e1", "seq": 9}
         await peer.events(10)
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(first, second) as server, server.connect(from_="latest") as client:
-        assert await take(client.events(), 1) == [10]
+        assert await take_items(client.events(), 1) == [10]
 
 
 async def test_pings_are_answered_with_a_full_buffer(autojump_clock: MockClock) -> None:
@@ -378,9 +380,9 @@ async def test_silent_server_is_dropped(autojump_clock: MockClock) -> None:
 
     async def silent(peer: Peer) -> None:
         await peer.welcome(ping_ms=5_000)
-        await peer.gone()
+        await peer.closed_by_client()
 
-    async with scripted(silent, stay) as server, server.connect() as client:
+    async with scripted(silent, stay_connected) as server, server.connect() as client:
         await trio.sleep(14.9)
         assert client.statistics().failures == 0
         await trio.sleep(1)
@@ -394,9 +396,9 @@ async def test_stalled_loop_does_not_drop_the_server(mock_clock: MockClock, late
 
     async def silent(peer: Peer) -> None:
         await peer.welcome(ping_ms=5_000)
-        await peer.gone()
+        await peer.closed_by_client()
 
-    async with scripted(silent, stay) as server, server.connect() as client:
+    async with scripted(silent, stay_connected) as server, server.connect() as client:
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(15 + late)
         await trio.testing.wait_all_tasks_blocked()
@@ -481,12 +483,12 @@ async def test_slow_application_stops_the_reader(autojump_clock: MockClock) -> N
         await peer.welcome(latest=40)
         for first in range(1, 41, 5):
             await peer.events(*range(first, first + 5))
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect(buffer_events=10) as client:
         await trio.sleep(4)  # less than its patience
         assert client.statistics().waiting == 10
-        assert await take(client.events(), 40) == list(range(1, 41))
+        assert await take_items(client.events(), 40) == list(range(1, 41))
         assert client.statistics().skipped == 0
         assert client.statistics().connections == 1
 
@@ -498,21 +500,21 @@ async def test_skipped_events_are_resumed(autojump_clock: MockClock) -> None:
         await peer.welcome(latest=20)
         for seq in range(1, 21):
             await peer.events(seq)
-        assert (await peer.gone())[0] == 1000
+        assert (await peer.closed_by_client())[0] == 1000
 
     async def second(peer: Peer) -> None:
         assert (await peer.welcome(latest=20))["resume"] == {"epoch": "e1", "seq": 10}
         await peer.events(*range(11, 21))
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(first, second) as server, server.connect(buffer_events=10) as client:
         events = client.events()
         await trio.sleep(30)
         assert client.statistics().skipped == 10
-        assert await take(events, 4) == [1, 2, 3, 4]
+        assert await take_items(events, 4) == [1, 2, 3, 4]
         await trio.testing.wait_all_tasks_blocked()
         assert client.statistics().catch_ups == 0
-        assert await take(events, 16) == list(range(5, 21))
+        assert await take_items(events, 16) == list(range(5, 21))
         assert client.statistics().catch_ups == 1
         assert server.connections[1] == server.connections[0] + 30  # at once, without a delay
 
@@ -527,19 +529,19 @@ async def test_reply_arrives_with_a_full_buffer(before: int, autojump_clock: Moc
             await peer.events(seq)
         command = await peer.expect("command")
         await peer.send("reply", id=command["id"], ok=True, result={"run_id": "r1"})
-        await peer.gone()
+        await peer.closed_by_client()
 
     async def second(peer: Peer) -> None:
         await peer.welcome(latest=20)
         await peer.events(*range(11, 21))
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(first, second) as server, server.connect(buffer_events=10) as client:
         start = trio.current_time()
         await trio.sleep(before)  # within the reader's patience
         assert await client.start("a") == "r1"
         assert trio.current_time() == start + before
-        assert await take(client.events(), 20) == list(range(1, 21))
+        assert await take_items(client.events(), 20) == list(range(1, 21))
 
 
 async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
@@ -549,7 +551,7 @@ async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
         await peer.welcome()
         for n in range(5):
             await peer.send("signal", name="typing", data={"n": n})
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect(signals=2) as client:
         await trio.testing.wait_all_tasks_blocked()
@@ -566,11 +568,11 @@ async def test_typing_is_newest_and_not_queued(autojump_clock: MockClock) -> Non
         await peer.welcome()
         await peer.send("signal", name="here", data={})
         said.append((await peer.expect("typing"))["active"])
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(ConnectionRefusedError("nobody there"), script) as server, server.connect() as client:
         await client.typing(active=True)
-        await arrival(client)
+        await until_back(client)
         await client.typing(False)  # noqa: FBT003 - as in a page
         await trio.testing.wait_all_tasks_blocked()
     assert said == [False]
@@ -583,10 +585,10 @@ async def test_unknown_fields_and_frames_are_ignored(autojump_clock: MockClock) 
         await peer.welcome(latest=1, colour="red")
         await peer.send("weather", outlook="fine")
         await peer.events(1)
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect() as client:
-        assert await take(client.events(), 1) == [1]
+        assert await take_items(client.events(), 1) == [1]
 
 
 @pytest.mark.parametrize(
@@ -610,7 +612,7 @@ async def test_broken_protocol_ends_the_client(text: str, autojump_clock: MockCl
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1)
         await peer.send_text(text)
-        closed.append(await peer.gone())
+        closed.append(await peer.closed_by_client())
 
     async with scripted(script) as server, server.connect() as client:
         with pytest.raises(ServerBrokeProtocol) as ended:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 def make_app(log: str = "memory:", **options: Any) -> Greenroom:
+    """Return an app with three agents."""
     app = Greenroom(log=log, **options)
 
     @app.agent
@@ -50,6 +51,7 @@ def make_app(log: str = "memory:", **options: Any) -> Greenroom:
 
 
 async def until_completed(events: AsyncIterator[Event | Reset]) -> list[Event]:
+    """Return the events up to the end of the run."""
     seen: list[Event] = []
     async for event in events:
         assert isinstance(event, Event)
@@ -74,6 +76,7 @@ async def test_events_of_a_run_arrive_in_order() -> None:
 
 
 def seen_epoch(client: Client) -> str:
+    """Return the epoch of the client's welcome."""
     assert client.welcome is not None
     return client.welcome.epoch
 

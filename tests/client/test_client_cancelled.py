@@ -1,4 +1,4 @@
-"""A call on a client that is cancelled, at whatever moment, leaves nothing behind."""
+"""A call on a client that is cancelled at any moment leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RESULTS: dict[str, Any] = {"run.start": {"run_id": "r"}, "message.send": {}}
 
 
 async def answer(peer: Peer, *, cut_after: int) -> None:
-    """Welcome after 1 s, answer each frame after 1 s; cut the connection at one of them."""
+    """Welcome after 1 s and answer each frame after 1 s. Cut the connection after ``cut_after`` frames."""
     await trio.sleep(1)
     await peer.welcome()
     while True:

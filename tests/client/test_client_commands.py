@@ -10,34 +10,22 @@ import trio
 import trio.testing
 from _scripted_server import Peer, scripted
 
-from actors import CommandRefused, Event
+from actors import CommandRefused
 from transport.errors import (
     ConnectionClosedForGood,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from trio.testing import MockClock
 
-    from transport.client import Client, Reset
+    from transport.client import Client
 
 
-async def take(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
-    """The next ``count`` items: the seq of an event, a reset as it is."""
-    items = [await anext(events) for _ in range(count)]
-    return [item.seq if isinstance(item, Event) else item for item in items]
-
-
-async def stay(peer: Peer) -> None:
+async def stay_connected(peer: Peer) -> None:
+    """Welcome the client, send it a signal, and wait until it leaves."""
     await peer.welcome()
     await peer.send("signal", name="here", data={})
-    await peer.gone()
-
-
-async def arrival(client: Client) -> None:
-    """Wait for the signal of a script that the test is about; until then the client was away."""
-    assert (await anext(client.signals())).name == "here"
+    await peer.closed_by_client()
 
 
 async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None:
@@ -53,7 +41,7 @@ async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None
         await peer.welcome(recovered=True)
         commands.append(await peer.expect("command"))
         await peer.send("reply", id=commands[-1]["id"], ok=True, result={"run_id": "r1"}, duplicate=True)
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(first, second) as server, server.connect() as client:
         assert await client.start("assistant", {"q": 1}) == "r1"
@@ -93,7 +81,7 @@ async def test_refused_command_raises(autojump_clock: MockClock) -> None:
         await peer.welcome()
         command = await peer.expect("command")
         await peer.send("reply", id=command["id"], ok=False, error={"code": "unknown_agent", "message": "who?"})
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect() as client:
         with pytest.raises(CommandRefused, match="who") as refused:
@@ -110,7 +98,7 @@ async def test_commands_are_queued_while_offline(autojump_clock: MockClock) -> N
             command = await peer.expect("command")
             assert (command["name"], command["args"]) == ("message.send", {"text": text})
             await peer.send("reply", id=command["id"], ok=True, result={})
-        await peer.gone()
+        await peer.closed_by_client()
 
     refused = [ConnectionRefusedError("nobody there") for _ in range(3)]
     async with (
@@ -147,7 +135,7 @@ NESTED: Any = orjson.loads("[" * 70 + "]" * 70)
 @pytest.mark.parametrize("value", [float("nan"), {1: 2}, "\ud800", b"bytes", NESTED])
 async def test_unsendable_input_is_refused(value: Any, autojump_clock: MockClock) -> None:
     """An input for which the server would end the connection is refused as bad_args at the call."""
-    async with scripted(stay) as server, server.connect() as client:
+    async with scripted(stay_connected) as server, server.connect() as client:
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(CommandRefused) as refused:
             await client.start("a", value)
@@ -159,7 +147,7 @@ async def test_too_large_command_is_refused(autojump_clock: MockClock) -> None:
 
     async def script(peer: Peer) -> None:
         await peer.welcome(max_frame_bytes=1024)
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect() as client:
         for _ in range(2):  # submitted before the welcome said so, and after
@@ -178,7 +166,7 @@ async def test_history(autojump_clock: MockClock) -> None:
         await peer.send("history", id=asked["id"], events=[{**_event(4)}, {**_event(5)}], more=True)
         await peer.expect("history")
         await peer.send("error", code="rate_limited", message="slowly")
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect() as client:
         page = await client.history(3, 2)
@@ -191,6 +179,7 @@ async def test_history(autojump_clock: MockClock) -> None:
 
 
 def _event(seq: int) -> dict[str, Any]:
+    """Return a custom event."""
     return {"seq": seq, "ts": 1, "type": "custom", "data": {"name": "n", "value": seq}}
 
 
@@ -207,8 +196,8 @@ async def test_close_session_without_a_reply(autojump_clock: MockClock) -> None:
         assert client.state == "closed"
 
 
-async def test_an_id_is_free_when_its_reply_is_there(autojump_clock: MockClock) -> None:
-    """A command with the id of one that was just answered gets a reply of its own, whichever task runs first."""
+async def test_id_is_free_after_its_reply(autojump_clock: MockClock) -> None:
+    """The id of an answered command can be used again at once, and the new command gets a reply of its own."""
     rounds = 50
 
     async def answers(peer: Peer) -> None:
@@ -216,7 +205,7 @@ async def test_an_id_is_free_when_its_reply_is_there(autojump_clock: MockClock) 
         for number in range(2 * rounds):
             command = await peer.expect("command")
             await peer.send("reply", id=command["id"], ok=True, result={"run_id": f"r{number}"}, duplicate=False)
-        await peer.gone()
+        await peer.closed_by_client()
 
     async def again(client: Client, got: list[str]) -> None:
         while not client.statistics().commands:

@@ -21,21 +21,17 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def take(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
-    """The next ``count`` items: the seq of an event, a reset as it is."""
+async def take_items(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
+    """Return the next ``count`` items: the seq of an event, or a reset as it is."""
     items = [await anext(events) for _ in range(count)]
     return [item.seq if isinstance(item, Event) else item for item in items]
 
 
-async def stay(peer: Peer) -> None:
+async def stay_connected(peer: Peer) -> None:
+    """Welcome the client, send it a signal, and wait until it leaves."""
     await peer.welcome()
     await peer.send("signal", name="here", data={})
-    await peer.gone()
-
-
-async def arrival(client: Client) -> None:
-    """Wait for the signal of a script that the test is about; until then the client was away."""
-    assert (await anext(client.signals())).name == "here"
+    await peer.closed_by_client()
 
 
 async def test_leaving_ends_every_wait(autojump_clock: MockClock) -> None:
@@ -45,7 +41,7 @@ async def test_leaving_ends_every_wait(autojump_clock: MockClock) -> None:
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
-        closed.append(await peer.gone())
+        closed.append(await peer.closed_by_client())
 
     async def follow(client: Client) -> None:
         async for _ in client.events():
@@ -92,7 +88,7 @@ async def test_leaving_while_not_connected(autojump_clock: MockClock) -> None:
 
 async def test_exception_of_the_body(autojump_clock: MockClock) -> None:
     """An exception of the block is raised as it is, and in no group."""
-    async with scripted(stay) as server:
+    async with scripted(stay_connected) as server:
         with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
             async with server.connect():
                 await trio.testing.wait_all_tasks_blocked()
@@ -101,7 +97,7 @@ async def test_exception_of_the_body(autojump_clock: MockClock) -> None:
 
 async def test_cancelled_block_ends_at_once(autojump_clock: MockClock) -> None:
     """A cancelled block ends without waiting for a close handshake."""
-    async with scripted(stay) as server:
+    async with scripted(stay_connected) as server:
         with trio.move_on_after(3) as scope:
             async with server.connect():
                 await trio.sleep_forever()
@@ -116,7 +112,7 @@ async def test_cancelled_next_takes_nothing(autojump_clock: MockClock) -> None:
         await peer.welcome(latest=1)
         await trio.sleep(5)
         await peer.events(1)
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect() as client:
         events = client.events()
@@ -127,12 +123,12 @@ async def test_cancelled_next_takes_nothing(autojump_clock: MockClock) -> None:
             scope.cancel()
             await anext(events)
         assert client.position == Position("e1", 0)
-        assert await take(events, 1) == [1]
+        assert await take_items(events, 1) == [1]
 
 
 async def test_two_tasks_cannot_iterate(autojump_clock: MockClock) -> None:
     """A second task that waits for events gets BusyResourceError."""
-    async with scripted(stay) as server, server.connect() as client, trio.open_nursery() as nursery:
+    async with scripted(stay_connected) as server, server.connect() as client, trio.open_nursery() as nursery:
         nursery.start_soon(anext, client.events())
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError):

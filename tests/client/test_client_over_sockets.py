@@ -23,7 +23,7 @@ async def test_cut_in_the_middle_of_a_message() -> None:
     async def second(peer: Peer) -> None:
         assert (await peer.welcome(latest=4))["resume"]["seq"] == 2
         await peer.events(3, 4)
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(first, second, sockets=True) as server, server.connect() as client:
         events = client.events()
@@ -38,7 +38,7 @@ async def test_event_of_a_mebibyte() -> None:
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1)
         await peer.send("events", events=[{**event(1), "data": {"text": text}}])
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script, sockets=True) as server, server.connect() as client:
         arrived = await anext(client.events())
@@ -52,7 +52,7 @@ async def test_too_large_message_ends_the_client() -> None:
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1)
         await peer.send("events", events=[{**event(1), "data": {"text": "x" * 5000}}])
-        assert (await peer.gone())[0] == 1009
+        assert (await peer.closed_by_client())[0] == 1009
 
     async with scripted(script, sockets=True) as server, server.connect(max_message_size=4096) as client:
         with pytest.raises(ConnectionClosedForGood) as ended:
@@ -66,7 +66,7 @@ async def test_binary_message_ends_the_client() -> None:
     async def script(peer: Peer) -> None:
         await peer.welcome()
         await peer.connection.send(orjson.dumps({"type": "ping"}))
-        await peer.gone()
+        await peer.closed_by_client()
 
     async with scripted(script, sockets=True) as server, server.connect() as client:
         with pytest.raises(ConnectionClosedForGood, match="binary"):

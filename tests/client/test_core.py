@@ -23,6 +23,7 @@ from transport.protocol.client_frames import CommandFrame, Hello
 def make_core(
     *, max_events: int = 1000, resume: Position | None = None, from_: str = "oldest", renewable: bool = False
 ) -> ClientCore:
+    """Return a core with a small buffer and 5 commands at most."""
     return ClientCore(
         hello=Hello("s1", from_latest=from_ == "latest", client="test"),
         buffer=EventBuffer(max_events, 10**6, received=resume, applied=resume),
@@ -33,10 +34,12 @@ def make_core(
 
 
 def text(kind: str, **fields: Any) -> str:
+    """Return a frame as text."""
     return orjson.dumps({"type": kind, **fields}).decode()
 
 
 def sent(core: ClientCore) -> list[dict[str, Any]]:
+    """Return the frames that the core has to send."""
     frames: list[dict[str, Any]] = []
     while (frame := core.next_frame()) is not None:
         frames.append(orjson.loads(frame))
@@ -103,6 +106,7 @@ class Model(RuleBasedStateMachine):
         self.commands_arrive()
 
     def deliver(self, first: int, last: int) -> None:
+        """Deliver these events. Disconnect at a gap."""
         buffer = self.core.buffer
         buffer.skipping = buffer.skipping or buffer.full  # the reader's patience is over
         try:
@@ -159,7 +163,7 @@ class Model(RuleBasedStateMachine):
         self.commands_arrive()
 
     def commands_arrive(self) -> None:
-        """The server does what it was not asked to before; replies may be lost with the connection."""
+        """Do each command once at the server. Its replies may be lost with the connection."""
         for frame in sent(self.core):
             self.done.setdefault(frame["id"], 0)
             self.replies.append(frame["id"])
@@ -186,7 +190,7 @@ class Model(RuleBasedStateMachine):
         assert len(self.core.buffer) <= 6 + 5 + self.expected_resets
 
     def teardown(self) -> None:
-        """In the end the network is kind: everything arrives, and every reset was told."""
+        """Let everything arrive, and check that each reset was told and each command was done."""
         for _ in range(2 + self.log):
             if self.connected:
                 self.disconnect()

@@ -1,4 +1,4 @@
-"""A peer that is no server of this protocol, or breaks it: the client comes back, or ends with one error of its own."""
+"""A peer that is no server of this protocol, or breaks it: the client retries, or ends with one error."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Answer: TypeAlias = "Callable[[bytes], Iterable[bytes]]"
 """Makes what the peer sends, in parts, of the upgrade request that it got."""
 
 
-def accepting(request: bytes, *, subprotocol: bytes = b"greenroom.v1", extra: bytes = b"") -> bytes:
-    """The right answer to an upgrade request."""
+def upgrade_answer(request: bytes, *, subprotocol: bytes = b"greenroom.v1", extra: bytes = b"") -> bytes:
+    """Return the right answer to an upgrade request."""
     key = request.lower().split(b"sec-websocket-key:")[0]
     value = request[len(key) :].split(b":", 1)[1].split(b"\r\n")[0].strip()
     accept = base64.b64encode(hashlib.sha1(value + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324  RFC 6455
@@ -35,14 +35,15 @@ def accepting(request: bytes, *, subprotocol: bytes = b"greenroom.v1", extra: by
     return head + b"Sec-WebSocket-Accept: %b\r\nSec-WebSocket-Protocol: %b\r\n%b\r\n" % (accept, subprotocol, extra)
 
 
-def raw(data: bytes) -> Answer:
+def fixed_answer(data: bytes) -> Answer:
+    """Return an answer that does not depend on the request."""
     return lambda _request: [data]
 
 
-async def meet(answer: Answer, *, stays: bool = False, seconds: float = 120.0, drip: float = 0.0) -> Client:
-    """Have a client meet a peer with this answer, again and again for two minutes; return the client.
+async def connect_to_peer(answer: Answer, *, stays: bool = False, seconds: float = 120.0, drip: float = 0.0) -> Client:
+    """Have a client connect again and again, for two minutes, to a peer with this answer. Return the client.
 
-    Raises what the client's block raises. ``stays``: the peer keeps the connection open, and says nothing more.
+    Raises what the client's block raises. ``stays``: the peer keeps the connection open, and sends nothing more.
     """
 
     async def peer(stream: trio.StapledStream[Any, Any]) -> None:
@@ -88,39 +89,42 @@ WELCOME = (
 )
 
 
-def message(payload: bytes, opcode: int = 0x81) -> bytes:
+def frame(payload: bytes, opcode: int = 0x81) -> bytes:
+    """Return a WebSocket frame."""
     size = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + len(payload).to_bytes(2, "big")
     return bytes([opcode]) + size + payload
 
 
 COMES_BACK: dict[str, Answer] = {
-    "nothing": raw(b""),
-    "another protocol": raw(b"SSH-2.0-OpenSSH_9.0\r\n"),
-    "no HTTP": raw(b"\x00\x01\x02\xff" * 100),
-    "a TLS alert": raw(b"\x15\x03\x01\x00\x02\x02\x46"),
-    "a header of 200 KB": raw(b"HTTP/1.1 502 Bad\r\nX: " + b"a" * 200_000 + b"\r\n\r\n"),
-    "half an answer": raw(b"HTTP/1.1 101 Switching Pro"),
-    "a body that was cut": raw(b"HTTP/1.1 404 Gone\r\nContent-Length: 500\r\n\r\nhel"),
-    "a busy server": raw(b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
-    "a wrong accept": lambda request: [accepting(request).replace(b"Accept: ", b"Accept: x")],
-    "a subprotocol not offered": lambda request: [accepting(request, subprotocol=b"other.v1")],
-    "an extension": lambda request: [accepting(request, extra=b"Sec-WebSocket-Extensions: permessage-deflate\r\n")],
-    "a close at once": lambda request: [accepting(request)],
-    "half a message": lambda request: [accepting(request), message(WELCOME), b"\x81\x7e\x10\x00half"],
+    "nothing": fixed_answer(b""),
+    "another protocol": fixed_answer(b"SSH-2.0-OpenSSH_9.0\r\n"),
+    "no HTTP": fixed_answer(b"\x00\x01\x02\xff" * 100),
+    "a TLS alert": fixed_answer(b"\x15\x03\x01\x00\x02\x02\x46"),
+    "a header of 200 KB": fixed_answer(b"HTTP/1.1 502 Bad\r\nX: " + b"a" * 200_000 + b"\r\n\r\n"),
+    "half an answer": fixed_answer(b"HTTP/1.1 101 Switching Pro"),
+    "a body that was cut": fixed_answer(b"HTTP/1.1 404 Gone\r\nContent-Length: 500\r\n\r\nhel"),
+    "a busy server": fixed_answer(b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    "a wrong accept": lambda request: [upgrade_answer(request).replace(b"Accept: ", b"Accept: x")],
+    "a subprotocol not offered": lambda request: [upgrade_answer(request, subprotocol=b"other.v1")],
+    "an extension": lambda request: [
+        upgrade_answer(request, extra=b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
+    ],
+    "a close at once": lambda request: [upgrade_answer(request)],
+    "half a message": lambda request: [upgrade_answer(request), frame(WELCOME), b"\x81\x7e\x10\x00half"],
     "a goodbye of another server": lambda request: [
-        accepting(request) + message(WELCOME),
-        message(b'{"type":"goodbye","code":4005,"reason":"x","retry_ms":"soon"}') + b"\x88\x02\x0f\xa5",
+        upgrade_answer(request) + frame(WELCOME),
+        frame(b'{"type":"goodbye","code":4005,"reason":"x","retry_ms":"soon"}') + b"\x88\x02\x0f\xa5",
     ],
 }
 ENDS: dict[str, Answer] = {
-    "a page": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
-    "a redirect": raw(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"),
-    "a masked frame": lambda request: [accepting(request) + b"\x81\x82\x00\x00\x00\x00{}"],
-    "reserved bits": lambda request: [accepting(request) + b"\xf1\x02{}"],
-    "no UTF-8": lambda request: [accepting(request) + b"\x81\x02\xff\xff"],
-    "a close code that is none": lambda request: [accepting(request) + message(WELCOME) + b"\x88\x02\x03\xe7"],
-    "no JSON": lambda request: [accepting(request) + message(b"hello")],
-    "a binary message": lambda request: [accepting(request) + message(WELCOME) + message(b"x", 0x82)],
+    "a page": fixed_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+    "a redirect": fixed_answer(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"),
+    "a masked frame": lambda request: [upgrade_answer(request) + b"\x81\x82\x00\x00\x00\x00{}"],
+    "reserved bits": lambda request: [upgrade_answer(request) + b"\xf1\x02{}"],
+    "no UTF-8": lambda request: [upgrade_answer(request) + b"\x81\x02\xff\xff"],
+    "a close code that is none": lambda request: [upgrade_answer(request) + frame(WELCOME) + b"\x88\x02\x03\xe7"],
+    "no JSON": lambda request: [upgrade_answer(request) + frame(b"hello")],
+    "a binary message": lambda request: [upgrade_answer(request) + frame(WELCOME) + frame(b"x", 0x82)],
 }
 
 
@@ -128,7 +132,7 @@ ENDS: dict[str, Answer] = {
 @pytest.mark.parametrize("name", COMES_BACK)
 async def test_client_retries_after_a_temporary_answer(name: str, stays: bool, autojump_clock: MockClock) -> None:
     """The client tries again after an answer that may pass, whether the peer hangs up or stays silent."""
-    client = await meet(COMES_BACK[name], stays=stays)
+    client = await connect_to_peer(COMES_BACK[name], stays=stays)
     assert client.statistics().failures >= 2
     assert client.statistics().last_failure
 
@@ -137,12 +141,12 @@ async def test_client_retries_after_a_temporary_answer(name: str, stays: bool, a
 async def test_client_ends_after_a_final_answer(name: str, autojump_clock: MockClock) -> None:
     """An HTTP refusal or a broken frame ends the client with one error of this library, in no group."""
     with pytest.raises(ConnectionClosedForGood):
-        await meet(ENDS[name])
+        await connect_to_peer(ENDS[name])
 
 
 async def test_slow_answer_has_connect_seconds(autojump_clock: MockClock) -> None:
     """A peer that sends one byte a second is left after connect_seconds, each time."""
-    client = await meet(lambda _: [b"H"] * 100, drip=1.0, seconds=100.0)
+    client = await connect_to_peer(lambda _: [b"H"] * 100, drip=1.0, seconds=100.0)
     assert 4 <= client.statistics().failures <= 12
 
 
@@ -158,7 +162,7 @@ async def test_endless_refusal_is_cut(autojump_clock: MockClock) -> None:
             parts += 1
             yield b"x" * 65_536
 
-    client = await meet(endless, seconds=5.0, drip=0.001)
+    client = await connect_to_peer(endless, seconds=5.0, drip=0.001)
     assert client.statistics().failures == taken > 3
     assert parts <= 20 * taken
 
@@ -183,13 +187,13 @@ def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: in
     begin, rest = answer
 
     def made(request: bytes) -> list[bytes]:
-        heads = {b"accept": accepting(request), b"welcome": accepting(request) + message(WELCOME)}
+        heads = {b"accept": upgrade_answer(request), b"welcome": upgrade_answer(request) + frame(WELCOME)}
         whole = heads.get(begin, begin) + rest
         return [part for part in (whole[:cut], whole[cut:]) if part]
 
     async def main() -> None:
         try:
-            client = await meet(made, stays=stays, seconds=50.0)
+            client = await connect_to_peer(made, stays=stays, seconds=50.0)
         except (HandshakeRejected, ServerBrokeProtocol, ConnectionClosedForGood):
             return
         assert client.statistics().failures >= 1
@@ -201,18 +205,21 @@ def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: in
 
 
 class Unshowable(Exception):
+    """An exception without a text."""
+
     def __str__(self) -> str:
         raise RuntimeError("not even that")
 
 
-class Whole(ExceptionGroup[Exception]):
-    """A group that does not let itself be divided."""
+class IndivisibleGroup(ExceptionGroup[Exception]):
+    """A group that cannot be split: ``derive`` fails."""
 
     def derive(self, excs: object, /) -> Any:
         raise SystemExit(f"cannot be divided into {excs}")
 
 
-def deep() -> Exception:
+def deep_group() -> Exception:
+    """Return an exception in 2,000 nested groups."""
     error: Exception = ValueError("mine")
     for _ in range(2_000):
         error = ExceptionGroup("group", [error])
@@ -226,8 +233,8 @@ ERRORS = [
     ValueError("mine"),
     Unshowable(),
     ExceptionGroup("group", [OSError("no route"), ValueError("mine")]),
-    Whole("whole", [OSError("no route"), ValueError("mine")]),
-    deep(),
+    IndivisibleGroup("whole", [OSError("no route"), ValueError("mine")]),
+    deep_group(),
 ]
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-class Time:
-    """A clock that a test sets."""
+class ManualClock:
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -35,10 +35,10 @@ class Time:
         return self.now
 
 
-class Line:
-    """A client's core, and what it sends on one connection after the other."""
+class ConnectedCore:
+    """A client's core, and the commands that it sends on one connection after the other."""
 
-    def __init__(self, *clocks: Time) -> None:
+    def __init__(self, *clocks: ManualClock) -> None:
         self.core = ClientCore(
             hello=Hello("s1"),
             buffer=EventBuffer(10, 10**6, received=None, applied=None),
@@ -49,7 +49,7 @@ class Line:
         self.answers: list[Any] = []
 
     def attach(self, **fields: Any) -> list[str]:
-        """Be welcomed on a new connection; return the ids of the commands that are sent on it."""
+        """Welcome the core on a new connection. Return the ids of the commands that it sends."""
         self.core.on_opened(None)
         assert self.core.next_frame() is not None
         self.core.buffer.received = None
@@ -58,6 +58,7 @@ class Line:
         return self.sent()
 
     def sent(self) -> list[str]:
+        """Return the ids of the commands that the core sends now."""
         self.answers += self.core.expire_commands()
         ids: list[str] = []
         while (frame := self.core.next_frame()) is not None:
@@ -65,6 +66,7 @@ class Line:
         return ids
 
     def submit(self, id_: str, kind: str = "command") -> None:
+        """Submit a command or a history request."""
         frame = HistoryFrame(id_, 0, 1) if kind == "history" else CommandFrame(id_, "message.send", {"text": "x"})
         self.core.commands.submit(frame)
 
@@ -72,8 +74,8 @@ class Line:
 @pytest.mark.parametrize("away", [4.9, 5.0, 5.1])
 def test_command_expires(away: float) -> None:
     """A command is sent again until command_memory_ms after it was first sent, and then ends as outcome unknown."""
-    time = Time()
-    line = Line(time)
+    time = ManualClock()
+    line = ConnectedCore(time)
     line.submit("a")
     time.now += 1000  # waiting to be sent for the first time costs nothing
     assert line.attach(command_memory_ms=5000) == ["a"]
@@ -86,8 +88,8 @@ def test_command_expires(away: float) -> None:
 
 def test_age_counts_from_the_first_time() -> None:
     """The age of a command counts from the first time that it was sent, however often it was sent since."""
-    time = Time()
-    line = Line(time)
+    time = ManualClock()
+    line = ConnectedCore(time)
     line.submit("a")
     for _ in range(3):
         assert line.attach(command_memory_ms=10_000) == ["a"]
@@ -101,8 +103,8 @@ def test_age_counts_from_the_first_time() -> None:
 @pytest.mark.parametrize(("then", "now"), [(5000, 60_000), (60_000, 5000)])
 def test_shorter_memory_counts(then: int, now: int) -> None:
     """If the server changed, the shorter of the two memories counts."""
-    time = Time()
-    line = Line(time)
+    time = ManualClock()
+    line = ConnectedCore(time)
     line.submit("a")
     assert line.attach(command_memory_ms=then) == ["a"]
     line.core.on_left()
@@ -112,8 +114,8 @@ def test_shorter_memory_counts(then: int, now: int) -> None:
 
 def test_default_memory() -> None:
     """A server whose welcome has no command_memory_ms remembers ids for 300 s."""
-    time = Time()
-    line = Line(time)
+    time = ManualClock()
+    line = ConnectedCore(time)
     line.submit("a")
     line.submit("b")
     assert line.attach() == ["a", "b"]
@@ -127,8 +129,8 @@ def test_default_memory() -> None:
 
 def test_command_expires_while_it_waits_to_be_sent() -> None:
     """The age of a command is checked when it is sent, and not only when its connection begins."""
-    time = Time()
-    line = Line(time)
+    time = ManualClock()
+    line = ConnectedCore(time)
     line.submit("a")
     line.attach(command_memory_ms=5000)
     line.core.on_left()
@@ -143,8 +145,8 @@ def test_command_expires_while_it_waits_to_be_sent() -> None:
 
 def test_sent_command_does_not_expire() -> None:
     """A command that was sent on the present connection waits for its reply as long as it takes."""
-    time = Time()
-    line = Line(time)
+    time = ManualClock()
+    line = ConnectedCore(time)
     line.submit("a")
     line.attach(command_memory_ms=5000)
     time.now += 100
@@ -156,8 +158,8 @@ def test_sent_command_does_not_expire() -> None:
 
 def test_history_request_does_not_expire() -> None:
     """A history request changes nothing, so it is sent again at any age."""
-    time = Time()
-    line = Line(time)
+    time = ManualClock()
+    line = ConnectedCore(time)
     line.submit("h", "history")
     assert line.attach(command_memory_ms=0) == ["h"]
     line.core.on_left()
@@ -169,12 +171,12 @@ def test_history_request_does_not_expire() -> None:
 def test_invalid_memory_is_refused(value: object) -> None:
     """An invalid command_memory_ms breaks the protocol: a client that guessed could do commands twice."""
     with pytest.raises(ServerBrokeProtocol):
-        Line(Time()).attach(command_memory_ms=value)
+        ConnectedCore(ManualClock()).attach(command_memory_ms=value)
 
 
 def test_largest_time_counts() -> None:
     """Of several clocks the largest time counts, so that a clock that stood still does not matter."""
-    one, other = Time(), Time()
+    one, other = ManualClock(), ManualClock()
     watch = Stopwatch(one, other)
     one.now += 5
     assert watch.seconds() == 5
@@ -230,7 +232,7 @@ async def test_command_expires_while_offline(autojump_clock: MockClock) -> None:
 
 
 class SlowOnce(trio.abc.Stream):
-    """A stream whose third send (after upgrade and hello, the first command) takes 8 s."""
+    """A stream whose third send takes 8 s: the first command, after upgrade and hello."""
 
     def __init__(self, inner: trio.abc.Stream) -> None:
         self.inner = inner

@@ -47,7 +47,7 @@ class Work:
     pace: float = 1.0
 
 
-async def by_name(credentials: Credentials) -> User:
+async def auth_by_name(credentials: Credentials) -> User:
     """Return a user named after the token."""
     return User(str(credentials.token))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trio
-from delivery.agents import by_name, server_on
+from delivery.agents import auth_by_name, server_on
 
 from actors import CommandRefused
 
@@ -58,7 +58,7 @@ async def start_runs(server: Server, user: str) -> None:
 async def main(folder: str, users: int) -> None:
     app = server_on(
         f"sqlite:{folder}/log.db",
-        auth=by_name,
+        auth=auth_by_name,
         ring_bytes=256 * 1024,
         max_event_bytes=4096,
         retain_events=5_000,

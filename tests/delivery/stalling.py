@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
-from protocol.byhand import opened
+from protocol.manual_socket import open_manual_socket
 from protocol.wire import VIRTUAL_PATIENCE, Client
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ async def stalled_client(server: Server, **fields: object) -> AsyncIterator[Clie
     ours, theirs = trio.testing.lockstep_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.endpoint.serve, theirs)
-        async with opened(ours) as by_hand:
-            one = Client(by_hand, patience=VIRTUAL_PATIENCE)
+        async with open_manual_socket(ours) as websocket:
+            one = Client(websocket, patience=VIRTUAL_PATIENCE)
             await one.hello(**fields)  # type: ignore[arg-type]  # the session's name is not among them
             yield one

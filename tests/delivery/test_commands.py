@@ -49,7 +49,7 @@ async def test_repeated_message(tmp_path: Path) -> None:
             assert [await send_message(one, "a"), await send_message(one, "b")] == [(1, True), (2, True)]
     async with server_with_large_burst(log).running(port=0) as server, greeted(server) as one:
         assert await send_message(one, "c") == (3, False)
-        assert [event["data"]["text"] for event in await one.until(3)] == [f"text of {id_}" for id_ in "abc"]
+        assert [event["data"]["text"] for event in await one.events_until(3)] == [f"text of {id_}" for id_ in "abc"]
 
 
 @pytest.mark.parametrize(("room", "first_is_known"), [(4_000, True), (3_000, False)])
@@ -72,7 +72,7 @@ async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.db")
     async with server_on(log, retain_events=5).running(port=0) as server, greeted(server) as one:
         first = await one.command("once", "run.start", agent="chatter", input=20)
-        await one.until(22)
+        await one.events_until(22)
     async with server_on(log, retain_events=5).running(port=0) as server:
         async with greeted(server, **{"from": "latest"}) as one:
             again = await one.command("once", "run.start", agent="chatter", input=20)

@@ -16,7 +16,7 @@ import pytest
 import trio
 from _ports import held_port, number_of
 from eventlog.test_contract import KEY
-from protocol.agents import greenroom
+from protocol.agents import make_app
 from protocol.wire import greeted
 
 from actors import LogUnavailable, SqliteLog
@@ -174,7 +174,7 @@ async def test_log_in_a_forked_child(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
 async def test_sockets_in_a_forked_child() -> None:
     """A forked child has no socket of the server, and the server goes on."""
-    async with greenroom().running(port=0) as running, greeted(running) as one:
+    async with make_app().running(port=0) as running, greeted(running) as one:
         port = port_of(running.url)
         assert port in ports_of(os.getpid())
         assert run_in_fork(lambda: port in ports_of(os.getpid())) is False
@@ -200,7 +200,7 @@ def test_other_sockets_are_inherited() -> None:
 
 async def test_started_program_inherits_nothing(tmp_path: Path) -> None:
     """Every descriptor is closed in a started program, also if the starter does not close them."""
-    async with greenroom(f"sqlite:{tmp_path}/g.db").running(port=0) as running, greeted(running):
+    async with make_app(f"sqlite:{tmp_path}/g.db").running(port=0) as running, greeted(running):
         seen = await trio.run_process(["ls", "-l", "/proc/self/fd"], close_fds=False, capture_stdout=True)
         assert b"g.db" not in seen.stdout
         assert b"socket:" not in seen.stdout

@@ -159,7 +159,7 @@ async def test_ring_is_bounded_by_bytes() -> None:
         events = one.events()
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
         async with greeted_in_memory(server) as two:
-            assert await two.until(len(events)) == events
+            assert await two.events_until(len(events)) == events
 
 
 @pytest.mark.parametrize(("size", "kept"), [(10, 64), (4_000, 16), (100_000, 1)])
@@ -172,7 +172,7 @@ async def test_signals_are_dropped_first(size: int, kept: int) -> None:
         assert server.endpoint.statistics().signals_dropped >= 200 - kept
         assert server.endpoint.statistics().waiting_bytes <= 300 * KIB
         await other.say("after the signals")
-        events = await slow.until(8)
+        events = await slow.events_until(8)
         assert [event["seq"] for event in events] == list(range(1, 9))
         while not (signals := [frame for frame in slow.frames if frame["type"] == "signal"]):
             await slow.receive("signal")

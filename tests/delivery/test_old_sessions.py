@@ -183,7 +183,7 @@ async def test_session_wanted_while_forgotten(nursery: trio.Nursery) -> None:
             async with greeted_in_memory(server, "old", resume={"epoch": old.epoch, "seq": 3}) as one:
                 welcomes.append(one.welcome["reset"])
                 await one.say("anew")
-                assert [event["seq"] for event in await one.until(1)] == [1]
+                assert [event["seq"] for event in await one.events_until(1)] == [1]
 
         async with trio.open_nursery() as comers:
             comers.start_soon(come)

@@ -133,7 +133,7 @@ async def test_resume_table(log: EventLog, row: Row, ring: int) -> None:
             assert (one.welcome["epoch"], one.welcome["oldest"], one.welcome["latest"]) == (epoch, oldest, row.events)
             assert (one.welcome["recovered"], one.welcome.get("reset")) == (row.recovered, row.reset)
             await one.say("live")  # what follows the replay shows where it ended
-            events = await one.until(row.events + 1)
+            events = await one.events_until(row.events + 1)
             assert [event["seq"] for event in events] == [*row.gets, row.events + 1]
 
 
@@ -146,7 +146,7 @@ async def test_strict_hello(log: EventLog, row: Row) -> None:
             async with greeted(server, **fields) as one:
                 assert one.welcome["recovered"] == row.recovered
                 await one.say("live")
-                events = await one.until(row.events + 1)
+                events = await one.events_until(row.events + 1)
                 assert [event["seq"] for event in events] == [*row.gets, row.events + 1]
             return
         async with memory_client(server) as one:
@@ -169,7 +169,7 @@ async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
         async with greeted(server, resume={"epoch": old, "seq": 3}) as one:
             assert one.welcome["epoch"] != old
             assert (one.welcome["recovered"], one.welcome["reset"]) == (False, "epoch_changed")
-            assert [event["data"]["text"] for event in await one.until(4)] == ["d", "e", "f", "g"]
+            assert [event["data"]["text"] for event in await one.events_until(4)] == ["d", "e", "f", "g"]
 
 
 @pytest.mark.parametrize(("query", "reset"), [("", "epoch_changed"), ("?synchronous=FULL", None)])
@@ -210,10 +210,10 @@ async def test_event_during_the_replay(log: EventLog, ring: int) -> None:
         async with greeted(server, **hello(row, epoch, strict=True)) as one:
             await one.receive("events")  # the replay has begun
             run_id = await other.start("1", "wall", {"count": 500, "size": 20})
-            events = await one.until(3_502)
+            events = await one.events_until(3_502)
             assert [event["seq"] for event in events] == list(range(1, 3_503))
             assert [event["run_id"] for event in events[3_000:]] == [run_id] * 502
-        await other.until(3_502)
+        await other.events_until(3_502)
 
 
 async def test_trim_during_the_replay(log: EventLog) -> None:
@@ -230,7 +230,7 @@ async def test_trim_during_the_replay(log: EventLog) -> None:
             assert last < 1_900
         async with greeted_in_memory(server, resume={"epoch": epoch, "seq": last}) as again:
             assert again.welcome["reset"] == "trimmed"
-            assert [event["seq"] for event in await again.until(2_000)] == list(range(1_901, 2_001))
+            assert [event["seq"] for event in await again.events_until(2_000)] == list(range(1_901, 2_001))
 
 
 async def test_stalled_client_beside_another(log: EventLog) -> None:
@@ -239,7 +239,7 @@ async def test_stalled_client_beside_another(log: EventLog) -> None:
         async with greeted_in_memory(server) as quick, stalled_client(server) as slow:
             for number in range(20):
                 await quick.start(f"{number}", "wall", {"count": 50, "size": 2_000})
-                await quick.until(52 * (number + 1))
+                await quick.events_until(52 * (number + 1))
             assert [event["seq"] for event in quick.events()] == list(range(1, 1_041))
             assert len(slow.events()) < 200
-            assert await slow.until(1_040) == quick.events()
+            assert await slow.events_until(1_040) == quick.events()

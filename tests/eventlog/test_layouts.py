@@ -112,7 +112,7 @@ async def test_server_continues_an_old_log(tmp_path: Path, monkeypatch: pytest.M
     log = SqliteLog(old_log(tmp_path / "x.db"))
     settings = {"command_memory_seconds": 1e9, "retain_seconds": 1e9}
     async with server_on(log, **settings).running(port=0) as server, greeted(server, "s1") as one:
-        events = await one.until(14)
+        events = await one.events_until(14)
         assert [event["type"] for event in events[-2:]] == ["tool_completed", "agent_completed"]
         assert events[-1]["run_id"] == OPEN_RUN
         for id_, result in (("message-1", {"seq": 9}), ("start-2", {"run_id": OPEN_RUN})):

@@ -1,4 +1,4 @@
-"""The agents that the protocol's tests drive."""
+"""Agents and an auth function for the tests of the protocol."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Order:
-    """An input with a shape."""
+    """An agent's input with two fields."""
 
     item: str
     count: int
 
 
 @attrs.frozen
-class Wall:
-    """An input that says how much to emit."""
+class EmitRequest:
+    """The number and the size of the outputs that :func:`emit` makes."""
 
     count: int
     size: int
 
 
-def greenroom(log: str | EventLog = "memory:", auth: Any = None, **settings: object) -> Greenroom:
-    """A server with the agents below."""
+def make_app(log: str | EventLog = "memory:", auth: Any = None, **settings: object) -> Greenroom:
+    """Return an app with the agents below."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, **settings})
     for agent in (echo, wait, emit, order, nothing, ask, parent, typist):
         app.agent(agent)
     return app
 
 
-async def by_name(credentials: Credentials) -> User:
-    """Takes the token for the user's name, unless it says what is wrong with it."""
+async def auth_by_name(credentials: Credentials) -> User:
+    """Return the user that the token names, or raise the refusal that it names."""
     wrong = {
         None: NotAuthenticated("a token is required"),
         "expired": TokenExpired("the token has expired"),
@@ -51,41 +51,46 @@ async def by_name(credentials: Credentials) -> User:
 
 
 async def echo(run: Run, text: str) -> str:
+    """Output the text and return it."""
     await run.output(text)
     return text
 
 
 async def wait(run: Run) -> None:
-    """Goes on until it is stopped."""
+    """Run until cancelled."""
     await run.thinking("waiting")
     await trio.sleep_forever()
 
 
-async def emit(run: Run, wall: Wall) -> int:
-    """Emits as much as it is told."""
-    for number in range(wall.count):
-        await run.output(f"{number}:".ljust(wall.size, "x"))
-    return wall.count
+async def emit(run: Run, request: EmitRequest) -> int:
+    """Make as many outputs as requested, of the requested size."""
+    for number in range(request.count):
+        await run.output(f"{number}:".ljust(request.size, "x"))
+    return request.count
 
 
 async def order(run: Run, order: Order) -> str:
+    """Return the order as text."""
     await run.thinking("ordering")
     return f"{order.count} x {order.item}"
 
 
 async def nothing(run: Run) -> None:
-    """Takes no input."""
+    """Return at once. Takes no input."""
 
 
 async def ask(run: Run) -> object:
+    """Ask the user and return the answer."""
     return await run.ask_user("Which one?", schema={"type": "string"})
 
 
 async def parent(run: Run, text: str) -> Any:
+    """Run ``echo`` as a sub-agent and return its result."""
     return await run.call_agent("echo", text)
 
 
 async def typist(run: Run) -> None:
+    """Type until cancelled."""
     run.typing(active=True)
     await run.thinking("typing")
     await trio.sleep_forever()

@@ -1,4 +1,4 @@
-"""A wire without a network: a test plays the client, and decides when the network takes something."""
+"""A wire without a network: the test plays the client, and decides when the network takes data."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 Frame = dict[str, Any]
 
 
-class Gone(Exception):
-    """The client of a memory wire has left."""
+class ClientLeft(Exception):
+    """Raised when the client of a memory wire has left."""
 
 
 class MemoryWire:
     """A :class:`~transport.server._wire.Wire` whose messages a test reads and writes."""
 
-    gone: ClassVar[tuple[type[Exception], ...]] = (Gone, trio.BrokenResourceError)
+    gone: ClassVar[tuple[type[Exception], ...]] = (ClientLeft, trio.BrokenResourceError)
 
     def __init__(self, address: str = "") -> None:
         self.address = address
@@ -75,7 +75,7 @@ class MemoryWire:
         await trio.testing.wait_all_tasks_blocked()
 
     def of_type(self, type_: str) -> list[Frame]:
-        """Return the frames of that type."""
+        """Return the written frames of that type."""
         return [frame for frame in self.frames if frame["type"] == type_]
 
     def seqs(self) -> list[int]:
@@ -101,7 +101,7 @@ class MemoryWire:
         try:
             return await self._from_client.receive()
         except trio.EndOfChannel:
-            raise Gone from None
+            raise ClientLeft from None
 
     def send(self, payload: bytes) -> None:
         self.release()
@@ -145,7 +145,7 @@ def _as_wire(wire: MemoryWire) -> Wire:
 
 
 @asynccontextmanager
-async def on_memory_wire(server: Server, address: str = "") -> AsyncIterator[MemoryWire]:
+async def serve_on_memory_wire(server: Server, address: str = "") -> AsyncIterator[MemoryWire]:
     """Serve a connection on a memory wire inside the block. At the end of the block the client leaves."""
     wire = MemoryWire(address)
     async with trio.open_nursery() as nursery:
@@ -156,9 +156,9 @@ async def on_memory_wire(server: Server, address: str = "") -> AsyncIterator[Mem
 
 
 @asynccontextmanager
-async def welcomed(server: Server, **fields: object) -> AsyncIterator[MemoryWire]:
-    """Serve a connection that was welcomed, on a memory wire."""
-    async with on_memory_wire(server) as wire:
+async def serve_welcomed(server: Server, **fields: object) -> AsyncIterator[MemoryWire]:
+    """Serve a connection on a memory wire, after its welcome."""
+    async with serve_on_memory_wire(server) as wire:
         await wire.say("hello", session="s1", **fields)
         assert wire.frames[0]["type"] == "welcome"
         yield wire

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from protocol.agents import greenroom
-from protocol.wire import client, greeted, greeted_in_memory, memory_client, settled
+from protocol.agents import make_app
+from protocol.wire import client, greeted, greeted_in_memory, memory_client, wait_for_connections
 
 from transport import Credentials, Forbidden, NotAuthenticated, TokenExpired, User
 
@@ -144,11 +144,11 @@ async def end_with(one: Client, token: str) -> int:
 async def test_auth_failure_ends_only_its_own_connection(caplog: pytest.LogCaptureFixture) -> None:
     """If the auth function fails or returns a wrong value, its own connection gets its code, and no other ends."""
     caplog.set_level(logging.CRITICAL)  # another test reads the log
-    async with greenroom(auth=does).running(port=0) as server, unharmed(server):
+    async with make_app(auth=does).running(port=0) as server, unharmed(server):
         for name, (_, code) in DOES.items():
             async with client(server) as one:
                 assert (name, await end_with(one, name)) == (name, code)
-        await settled(server, 1)
+        await wait_for_connections(server, 1)
 
 
 @pytest.mark.parametrize("shield", [False, True])
@@ -160,7 +160,7 @@ async def test_hanging_auth_is_ended(autojump_clock: MockClock, shield: bool) ->
             await trio.sleep(float(credentials.token or 0))
         return User("alice")
 
-    async with greenroom(auth=hang, auth_seconds=20, hello_seconds=5).running(port=0) as server:
+    async with make_app(auth=hang, auth_seconds=20, hello_seconds=5).running(port=0) as server:
         async with greeted_in_memory(server, token="19.9"):
             pass
         async with memory_client(server) as one:
@@ -180,7 +180,7 @@ async def test_answer_after_cancellation_is_late(autojump_clock: MockClock) -> N
                 raise Forbidden("too late") from None
         return User("alice")
 
-    async with greenroom(auth=stubborn).running(port=0) as server:
+    async with make_app(auth=stubborn).running(port=0) as server:
         for token in ("refuses", "accepts"):
             async with memory_client(server) as one:
                 assert await end_with(one, token) == 4006
@@ -192,7 +192,7 @@ async def test_auth_failure_is_only_in_the_log(caplog: pytest.LogCaptureFixture)
     async def broken(_: Credentials) -> User:
         raise SystemExit("a secret of the server")
 
-    async with greenroom(auth=broken).running(port=0) as server, client(server) as one:
+    async with make_app(auth=broken).running(port=0) as server, client(server) as one:
         with caplog.at_level(logging.ERROR, "greenroom"):
             await one.send("hello", session="s1")
             ended = await one.ended()
@@ -210,7 +210,7 @@ async def test_cancellation_passes_auth(autojump_clock: MockClock) -> None:
         await trio.sleep_forever()
         raise AssertionError
 
-    async with greenroom(auth=hang).running(port=0) as server, trio.open_nursery() as nursery:
+    async with make_app(auth=hang).running(port=0) as server, trio.open_nursery() as nursery:
         ours, theirs = trio.testing.memory_stream_pair()
         nursery.start_soon(server.endpoint.serve, theirs)
         async with ours:

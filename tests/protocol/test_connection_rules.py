@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from protocol.agents import greenroom
-from protocol.memory_wire import on_memory_wire, welcomed
+from protocol.agents import make_app
+from protocol.memory_wire import serve_on_memory_wire, serve_welcomed
 
 from transport.protocol.handshake import Reject
 from transport.server._signal_queue import MAX_SIGNALS
@@ -32,7 +32,7 @@ async def emit(server: Server, count: int) -> None:
 
 async def test_blocked_wire_gets_no_events() -> None:
     """Events wait in the session while the wire is blocked, and leave in one message when it has drained."""
-    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+    async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         await emit(server, 1)
         wire.blocked = True
         await emit(server, 3)
@@ -44,7 +44,7 @@ async def test_blocked_wire_gets_no_events() -> None:
 
 async def test_stuck_wire_ends_with_4001() -> None:
     """A connection whose wire is stuck ends with 4001, after a goodbye with the time to come back."""
-    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+    async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         wire.blocked = True
         assert wire.owner is not None
         wire.owner.on_stuck()
@@ -56,7 +56,7 @@ async def test_stuck_wire_ends_with_4001() -> None:
 
 async def test_signals_of_blocked_wire_are_bounded() -> None:
     """At most ``MAX_SIGNALS`` signals are kept for a blocked wire, and the dropped ones are counted."""
-    async with greenroom().running(port=0) as server, welcomed(server) as wire, welcomed(server) as other:
+    async with make_app().running(port=0) as server, serve_welcomed(server) as wire, serve_welcomed(server) as other:
         wire.blocked = True
         for number in range(MAX_SIGNALS + 5):
             await other.say("typing", active=number % 2 == 0)
@@ -77,7 +77,7 @@ async def test_signals_of_blocked_wire_are_bounded() -> None:
 )
 async def test_wrong_message_ends_with_its_code(message: str | bytes, code: int) -> None:
     """Each kind of wrong message ends the connection with a code of its own, after a goodbye with the same code."""
-    async with greenroom(max_frame_bytes=1024).running(port=0) as server, welcomed(server) as wire:
+    async with make_app(max_frame_bytes=1024).running(port=0) as server, serve_welcomed(server) as wire:
         await wire.message(message)
         assert wire.closed is not None
         assert (wire.frames[-1]["type"], wire.frames[-1]["code"], wire.closed[0]) == ("goodbye", code, code)
@@ -85,7 +85,7 @@ async def test_wrong_message_ends_with_its_code(message: str | bytes, code: int)
 
 async def test_close_by_wire_has_no_second_goodbye() -> None:
     """If the wire itself closes (1009), the connection waits for the client's end, and writes no goodbye or close."""
-    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+    async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         assert wire.owner is not None
         assert wire.owner.on_too_big(1009, "a message may have 1024 bytes")
         wire.leave()
@@ -96,7 +96,7 @@ async def test_close_by_wire_has_no_second_goodbye() -> None:
 
 async def test_close_by_wire_yields_to_earlier_close() -> None:
     """A connection that is closing already keeps its code, and forbids the wire to write a goodbye of its own."""
-    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+    async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         owner = wire.owner
         assert owner is not None
         owner.on_stuck()
@@ -108,8 +108,8 @@ async def test_close_by_wire_yields_to_earlier_close() -> None:
 
 async def test_flood_ends_with_4505() -> None:
     """Requests over the rate are refused one by one; a client that sends a hundred of them is closed with 4505."""
-    async with greenroom(commands_burst=1, commands_per_second=0.001).running(port=0) as server:
-        async with welcomed(server) as wire:
+    async with make_app(commands_burst=1, commands_per_second=0.001).running(port=0) as server:
+        async with serve_welcomed(server) as wire:
             for number in range(101):
                 await wire.say("command", id=str(number), name="message.send", args={"text": "x"})
             refused = [frame for frame in wire.of_type("reply") if not frame["ok"]]
@@ -120,7 +120,7 @@ async def test_flood_ends_with_4505() -> None:
 
 async def test_drain_sends_last_events_before_goodbye() -> None:
     """When the server goes away, the committed events leave first, then the goodbye, then the close with 1001."""
-    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+    async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         handle = await server.sessions.get("anonymous", "s1")
         await handle.emit("note", "last words")
         await server.endpoint.say_goodbye()
@@ -131,16 +131,16 @@ async def test_drain_sends_last_events_before_goodbye() -> None:
 
 async def test_upgrade_is_refused_while_the_server_goes_away() -> None:
     """An upgrade that comes during a drain is answered with 503, and nothing is written on its wire."""
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         await server.endpoint.say_goodbye()
-        async with on_memory_wire(server) as wire:
+        async with serve_on_memory_wire(server) as wire:
             assert isinstance(wire.answer, Reject)
             assert (wire.answer.status, wire.frames, wire.closed, wire.aborted) == (503, [], None, True)
 
 
 async def test_missing_hello_ends_with_4503(autojump_clock: MockClock) -> None:
     """A client that says no hello within ``hello_seconds`` is closed with 4503."""
-    async with greenroom(hello_seconds=3).running(port=0) as server, on_memory_wire(server) as wire:
+    async with make_app(hello_seconds=3).running(port=0) as server, serve_on_memory_wire(server) as wire:
         await trio.sleep(2.9)
         assert wire.closed is None
         await trio.sleep(0.2)
@@ -150,7 +150,7 @@ async def test_missing_hello_ends_with_4503(autojump_clock: MockClock) -> None:
 
 async def test_silent_client_ends_with_4002(autojump_clock: MockClock) -> None:
     """A silent client is pinged after ``ping_seconds`` and closed with 4002 after ``pong_seconds`` more."""
-    async with greenroom(ping_seconds=10, pong_seconds=5).running(port=0) as server, welcomed(server) as wire:
+    async with make_app(ping_seconds=10, pong_seconds=5).running(port=0) as server, serve_welcomed(server) as wire:
         await trio.sleep(14.9)
         assert (len(wire.of_type("ping")), wire.closed) == (1, None)
         await trio.sleep(0.2)
@@ -161,8 +161,8 @@ async def test_silent_client_ends_with_4002(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize("blocked", [False, True])
 async def test_connection_of_a_client_that_left_is_freed(*, blocked: bool) -> None:
     """If the client has left, no goodbye is written, the wire is aborted, and it holds the connection no longer."""
-    async with greenroom().running(port=0) as server:
-        async with welcomed(server) as wire:
+    async with make_app().running(port=0) as server:
+        async with serve_welcomed(server) as wire:
             wire.blocked = blocked
             wire.leave()
             await trio.testing.wait_all_tasks_blocked()
@@ -173,7 +173,7 @@ async def test_connection_of_a_client_that_left_is_freed(*, blocked: bool) -> No
 
 async def test_client_that_leaves_while_it_catches_up_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
     """A client that leaves while it gets events from the log ends its connection, and nothing is logged as an error."""
-    async with greenroom(ring_events=1, ring_bytes=0).running(port=0) as server, welcomed(server) as wire:
+    async with make_app(ring_events=1, ring_bytes=0).running(port=0) as server, serve_welcomed(server) as wire:
         wire.blocked = True
         await emit(server, 3)
         send_events = wire.send_events
@@ -194,7 +194,7 @@ async def test_client_that_leaves_while_it_catches_up_is_no_failure(caplog: pyte
 
 async def test_only_advancing_ack_is_progress() -> None:
     """An ack that advances counts as progress; a repeated one, or one beyond the last event, does not."""
-    async with greenroom().running(port=0) as server, welcomed(server) as wire:
+    async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         await emit(server, 2)
         for seq, progress in ((1, 1), (1, 1), (900, 1), (2, 2)):
             await wire.say("ack", seq=seq)

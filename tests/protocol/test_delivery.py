@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from protocol.agents import greenroom
-from protocol.byhand import opened
-from protocol.wire import VIRTUAL_PATIENCE, Client, greeted, greeted_in_memory, settled
+from protocol.agents import make_app
+from protocol.manual_socket import open_manual_socket
+from protocol.wire import VIRTUAL_PATIENCE, Client, greeted, greeted_in_memory, wait_for_connections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,17 +33,17 @@ async def replayed(server: Server, latest: int, **hello: Any) -> list[str]:
     async with greeted(server, **hello) as one:
         messages = []
         while not one.events() or one.events()[-1]["seq"] < latest:
-            messages.append(await one.raw())
+            messages.append(await one.receive_text())
         return messages
 
 
 async def test_seq_is_contiguous_from_1() -> None:
     """The events of a session, of all its runs and messages, are numbered from 1 without a gap."""
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "parent", "hi")
         await one.completed(run_id)
         await one.say("after")
-        events = await one.until(6)
+        events = await one.events_until(6)
         assert [event["seq"] for event in events] == list(range(1, 7))
         assert [event["type"] for event in events] == [
             "agent_started",
@@ -58,7 +58,7 @@ async def test_seq_is_contiguous_from_1() -> None:
 async def test_events_message_has_at_most_256_events(tmp_path: Path) -> None:
     """An ``events`` message of a replay, from memory or from the log, has at most 256 events."""
     for ring in (1024, 16):
-        app = greenroom(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
+        app = make_app(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
         async with app.running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
             await one.completed(await one.start("1", "emit", {"count": 700, "size": 1}))
             counts = [count for count, _ in sizes(await replayed(server, 702))]
@@ -68,7 +68,7 @@ async def test_events_message_has_at_most_256_events(tmp_path: Path) -> None:
 async def test_events_message_has_at_most_64_kib(tmp_path: Path) -> None:
     """An ``events`` message of a replay has at most 64 KiB, unless it is one larger event, and uses that room."""
     for ring in (1024, 16):
-        app = greenroom(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
+        app = make_app(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
         async with app.running(port=0) as server, greeted(server) as one:
             seq = 0
             for number, size in enumerate((1, 600, 5_000, 32_500, 65_000, 65_408, 65_420, 70_000, 300_000)):
@@ -83,7 +83,7 @@ async def test_events_message_has_at_most_64_kib(tmp_path: Path) -> None:
 
 async def test_replay_joins_live_events() -> None:
     """A client that connects while an agent emits gets every event once and in order, wherever it begins."""
-    async with greenroom(ring_events=64).running(port=0) as server, greeted(server) as starter:
+    async with make_app(ring_events=64).running(port=0) as server, greeted(server) as starter:
         run_id = await starter.start("1", "emit", {"count": 5_000, "size": 100})
         seen: list[list[int]] = []
 
@@ -108,19 +108,19 @@ async def test_replay_equals_live(tmp_path: Path) -> None:
     """An event that is replayed after a restart equals the live event, whatever characters it has."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     text = '\0 \u2028 \U0001f600 é " \\ </script>'
-    async with greenroom(log).running(port=0) as server, greeted(server) as one:
+    async with make_app(log).running(port=0) as server, greeted(server) as one:
         await one.completed(await one.start("1", "echo", text))
         live = one.events()
     assert live[1]["data"] == {"text": text}
-    async with greenroom(log).running(port=0) as server, greeted(server) as one:
-        assert await one.until(3) == live
+    async with make_app(log).running(port=0) as server, greeted(server) as one:
+        assert await one.events_until(3) == live
 
 
 async def test_typing_ends_after_5_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The typing of a user ends 5 seconds after it was last sent, when it is switched off, or with its connection."""
-    async with greenroom().running(port=0) as server, greeted_in_memory(server) as watcher:
+    async with make_app().running(port=0) as server, greeted_in_memory(server) as watcher:
         async with greeted_in_memory(server) as typist:
             who = typist.welcome["connection"]
 
@@ -155,11 +155,11 @@ async def test_typing_ends_after_5_seconds(
 
 async def test_agent_typing_ends_with_its_run() -> None:
     """The typing of an agent ends with its run."""
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "typist")
         on = await one.receive("signal")
         assert on["data"] == {"by": "agent", "id": run_id, "active": True}
-        await one.until(2)
+        await one.events_until(2)
         async with greeted(server) as two:
             assert two.welcome["typing"] == [{"by": "agent", "id": run_id}]
         await one.command("2", "run.cancel", run_id=run_id)
@@ -178,7 +178,7 @@ async def history(one: Client, id_: str, after: int, limit: int) -> tuple[list[i
 
 async def test_history_is_above_after() -> None:
     """A history has at most ``limit`` kept events above ``after``, and says whether there are more."""
-    async with greenroom(retain_events=6).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
+    async with make_app(retain_events=6).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
         assert await history(one, "h", 0, 10) == ([], False)
         await one.say(*"abcdefgh")
         assert await history(one, "h", 0, 500) == ([3, 4, 5, 6, 7, 8], False)
@@ -191,7 +191,7 @@ async def test_history_is_above_after() -> None:
 @pytest.mark.parametrize(("after", "limit"), [(-1, 5), (2**53, 5), (0, 0), (0, 501), (0, -1), (10**30, 1), (0, 10**30)])
 async def test_history_out_of_bounds_is_refused(after: int, limit: int) -> None:
     """A history request out of bounds is refused, and the connection stays open."""
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         await one.send("history", id="h", after=after, limit=limit)
         error = await one.receive("error", "history")
         assert (error["code"], set(error)) == ("bad_history", {"type", "code", "message"})
@@ -200,7 +200,7 @@ async def test_history_out_of_bounds_is_refused(after: int, limit: int) -> None:
 
 async def test_history_has_bounds_of_events() -> None:
     """A ``history`` message has the same bounds as an ``events`` message."""
-    app = greenroom(commands_burst=10_000)
+    app = make_app(commands_burst=10_000)
     async with app.running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
         await one.completed(await one.start("1", "emit", {"count": 600, "size": 1}))
         assert len((await history(one, "h", 0, 500))[0]) == 256
@@ -212,7 +212,7 @@ async def test_history_has_bounds_of_events() -> None:
                 after = latest + 1
                 while after < latest + count + 2:
                     await one.send("history", id=id_, after=after, limit=500)
-                    while '"type":"history"' not in (message := await one.raw())[:20]:
+                    while '"type":"history"' not in (message := await one.receive_text())[:20]:
                         pass
                     ((events, bytes_),) = sizes([message])
                     assert bytes_ <= 64 * KIB or events == 1, (count, size)
@@ -223,7 +223,7 @@ async def test_position_behind_the_log_ends_with_4001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A slow client whose position was trimmed from the log is closed with 4001, and gets a reset when it resumes."""
-    app = greenroom(ring_events=8, retain_events=16, slow_seconds=1_000)
+    app = make_app(ring_events=8, retain_events=16, slow_seconds=1_000)
     async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
         for number in range(40):
             await other.completed(await other.start(f"{number}", "emit", {"count": 5, "size": 20_000}))
@@ -242,7 +242,7 @@ async def test_stalled_client_ends_with_4001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A client that takes nothing for ``slow_seconds`` is closed with 4001, with a time to come back."""
-    async with greenroom().running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
+    async with make_app().running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(9.9)
         assert server.endpoint.statistics().connections == 2
@@ -253,7 +253,7 @@ async def test_stalled_client_ends_with_4001(
 
 async def test_stalled_client_is_freed(autojump_clock: trio.testing.MockClock) -> None:
     """The connection of a client that never reads again is freed, although the client reads no goodbye."""
-    async with greenroom().running(port=0) as server, greeted_in_memory(server) as other, stalled(server):
+    async with make_app().running(port=0) as server, greeted_in_memory(server) as other, stalled(server):
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(12.1)
         assert server.endpoint.statistics().connections == 1
@@ -267,7 +267,7 @@ async def test_advancing_acks_are_progress(
     acks: tuple[int, ...], stays: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Acks that advance keep a slow client connected; repeated ones, or ones above its position, do not."""
-    async with greenroom().running(port=0) as server, greeted_in_memory(server) as other:
+    async with make_app().running(port=0) as server, greeted_in_memory(server) as other:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         async with stalled(server) as slow:
             for seq in acks:
@@ -279,18 +279,18 @@ async def test_advancing_acks_are_progress(
 
 async def test_stalled_socket_harms_no_other() -> None:
     """A stalled socket holds up no other client, and its client misses no event when it resumes."""
-    app = greenroom(slow_seconds=0.3)
+    app = make_app(slow_seconds=0.3)
     async with app.running(port=0) as server, greeted(server) as other:
         async with stalled_socket(server) as slow:
             await other.completed(await other.start("1", "emit", {"count": 200, "size": 20_000}))
-            await settled(server, 1)
+            await wait_for_connections(server, 1)
             await other.say("undisturbed")
             await slow.ended()
             seen = slow.events()
         last = seen[-1]["seq"] if seen else 0
         assert last < 200
         async with greeted(server, resume={"epoch": slow.welcome["epoch"], "seq": last}, strict=True) as again:
-            assert [event["seq"] for event in await again.until(203)] == list(range(last + 1, 204))
+            assert [event["seq"] for event in await again.events_until(203)] == list(range(last + 1, 204))
 
 
 @asynccontextmanager
@@ -300,8 +300,8 @@ async def stalled_socket(server: Server) -> AsyncIterator[Client]:
     with trio.socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await sock.connect((host, int(port)))
-        async with opened(trio.SocketStream(sock)) as by_hand:
-            one = Client(by_hand)
+        async with open_manual_socket(trio.SocketStream(sock)) as websocket:
+            one = Client(websocket)
             await one.hello()
             yield one
 
@@ -312,7 +312,7 @@ async def stalled(server: Server) -> AsyncIterator[Client]:
     ours, theirs = trio.testing.lockstep_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.endpoint.serve, theirs)
-        async with opened(ours) as by_hand:
-            one = Client(by_hand, patience=VIRTUAL_PATIENCE)
+        async with open_manual_socket(ours) as websocket:
+            one = Client(websocket, patience=VIRTUAL_PATIENCE)
             await one.hello()
             yield one

@@ -262,7 +262,7 @@ async def test_sigterm_lets_runs_finish(tmp_path: Path) -> None:
     try:
         async with remote_client(process.ws_url) as one:
             run_id = await one.start("1", "waits_for", str(pipe))
-            before = await one.until(2)
+            before = await one.events_until(2)
             process.ask_to_stop()
             ended = await one.ended()
             assert (ended.code, ended.goodbye is not None) == (1001, True)

@@ -79,7 +79,7 @@ async def test_refusal_has_its_code(
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         assert error(await one.command("1", name, **args)) == code
         await one.say("the connection lives")
-        assert [event["type"] for event in await one.until(1)] == ["user_message"]
+        assert [event["type"] for event in await one.events_until(1)] == ["user_message"]
 
 
 async def test_long_name_is_cut_in_the_message(autojump_clock: trio.testing.MockClock) -> None:
@@ -265,5 +265,5 @@ async def test_signal_is_no_event(autojump_clock: trio.testing.MockClock) -> Non
         assert sent == [{"type": "signal", "name": "progress", "data": {"percent": 50}}]
         assert len(one.events()) == 3
         async with greeted_in_memory(server, token="ann") as late:
-            await late.until(3)
+            await late.events_until(3)
             assert not [frame for frame in late.frames if frame["type"] == "signal"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from protocol.wire import client, greeted_in_memory, memory_client, settled
+from protocol.wire import client, greeted_in_memory, memory_client, wait_for_connections
 from suites.stage import server_with
 
 from actors.spi import CommandReply, SessionEnding
@@ -85,7 +85,7 @@ async def test_ended_connection_ignores_calls(
         async with greeted_in_memory(server, token="alice"):
             if left == "sent away":
                 made[0].close(4005, "enough")
-        await settled(server)
+        await wait_for_connections(server)
         ended = made[0]
         delivery = ended._delivery  # noqa: SLF001 - the session and the flusher may still hold it
         visits = server.endpoint.statistics()
@@ -161,7 +161,7 @@ async def test_ended_connection_is_freed(made: list[Connection], left: str) -> N
         gc.disable()
         try:
             await come_and_leave(server, made, left)
-            await settled(server)
+            await wait_for_connections(server)
             await trio.testing.wait_all_tasks_blocked()
             connection = weakref.ref(made.pop())
             assert connection() is None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from protocol.agents import greenroom
+from protocol.agents import make_app
 from protocol.wire import Client, client, greeted, greeted_in_memory, memory_client
 
 from transport import connect
@@ -26,7 +26,7 @@ async def answer_pings(one: Client) -> None:
 @pytest.mark.parametrize("seconds", [2.0, 5.0])
 async def test_silent_connection_gives_way(autojump_clock: MockClock, seconds: float) -> None:
     """A silent connection is pinged, and closed with 4002 after ``give_way_seconds`` to make room for a new one."""
-    app = greenroom(max_connections_per_user=2, give_way_seconds=seconds)
+    app = make_app(max_connections_per_user=2, give_way_seconds=seconds)
     async with app.running(port=0) as server:
         async with (
             trio.open_nursery() as nursery,
@@ -47,7 +47,7 @@ async def test_silent_connection_gives_way(autojump_clock: MockClock, seconds: f
 
 async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
     """At the limit a connection that sends any frame keeps its place, and the new one gets 4504."""
-    async with greenroom(max_connections_per_user=1).running(port=0) as server:
+    async with make_app(max_connections_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server) as old, memory_client(server) as new:
             began = trio.current_time()
             await new.send("hello", session="s1")
@@ -61,7 +61,7 @@ async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
 async def test_tabs_that_change_network_all_come_back() -> None:
     """Twenty silent connections of a user give way to twenty clients that connect over real sockets."""
     tabs = 20
-    app = greenroom(max_connections_per_user=tabs + 12, give_way_seconds=0.2)
+    app = make_app(max_connections_per_user=tabs + 12, give_way_seconds=0.2)
     async with app.running(port=0) as server, AsyncExitStack() as stack:
         for number in range(tabs):
             await stack.enter_async_context(greeted(server, f"s{number % 3}"))
@@ -74,7 +74,7 @@ async def test_tabs_that_change_network_all_come_back() -> None:
 
 async def test_leaving_connection_takes_no_place() -> None:
     """A connection that ends while it waits for a place takes none, and the next one gets it."""
-    async with greenroom(max_connections_per_user=1, give_way_seconds=0.2).running(port=0) as server:
+    async with make_app(max_connections_per_user=1, give_way_seconds=0.2).running(port=0) as server:
         async with greeted(server) as old:
             async with client(server) as left:
                 await left.send("hello", session="s1")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from protocol.agents import by_name, greenroom
-from protocol.wire import Ended, client, greeted, greeted_in_memory, memory_client, settled
+from protocol.agents import auth_by_name, make_app
+from protocol.wire import Ended, client, greeted, greeted_in_memory, memory_client, wait_for_connections
 
 from actors import MemoryLog
 from actors.testing import FaultyLog
@@ -41,7 +41,7 @@ async def end_of(server: Any, *messages: str | bytes) -> Ended:
     """Send the messages, and return how the server ends the connection."""
     async with client(server) as one:
         for message in messages:
-            await one.text(message)
+            await one.send_text(message)
         return await one.ended()
 
 
@@ -111,7 +111,7 @@ BAD_AFTER_HELLO = {
 
 async def test_bad_frame_gets_4500() -> None:
     """Any message that is not a valid frame, before or after the hello, gets 4500."""
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         for name, message in BAD_AT_ONCE.items():
             ended = await end_of(server, message)
             assert ended.code == 4500, name
@@ -119,7 +119,7 @@ async def test_bad_frame_gets_4500() -> None:
         for name, message in BAD_AFTER_HELLO.items():
             ended = await end_of(server, hello(), message)
             assert (ended.code, ended.goodbye is not None) == (4500, True), name
-        await settled(server)
+        await wait_for_connections(server)
 
 
 ACCEPTED = {
@@ -135,17 +135,17 @@ ACCEPTED = {
 
 async def test_valid_hello_is_welcomed() -> None:
     """Every form of a valid hello gets a welcome."""
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         for name, message in ACCEPTED.items():
             async with client(server) as one:
-                await one.text(message)
+                await one.send_text(message)
                 assert (await one.receive())["type"] == "welcome", name
 
 
 async def test_depth_64_and_unknown_fields_pass() -> None:
     """Frames with unknown fields and with a depth of 64 are accepted after the hello."""
-    async with greenroom().running(port=0) as server, greeted(server) as one:
-        await one.text(nested(64))
+    async with make_app().running(port=0) as server, greeted(server) as one:
+        await one.send_text(nested(64))
         assert (await one.receive("reply"))["error"]["code"] == "unknown_command"
         await one.send("ack", seq=MAX_SEQ, more="than known")
         await one.send("pong", at=1)
@@ -154,7 +154,7 @@ async def test_depth_64_and_unknown_fields_pass() -> None:
 
 async def test_binary_message_gets_1003() -> None:
     """A binary message gets 1003, without a time to come back."""
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         for messages in ([hello().encode()], [hello(), b"\x00"]):
             ended = await end_of(server, *messages)
             assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (1003, False)
@@ -162,7 +162,7 @@ async def test_binary_message_gets_1003() -> None:
 
 async def test_missing_hello_gets_4503(autojump_clock: MockClock) -> None:
     """A client that says no hello within ``hello_seconds`` gets 4503."""
-    async with greenroom().running(port=0) as server, memory_client(server) as one:
+    async with make_app().running(port=0) as server, memory_client(server) as one:
         began = trio.current_time()
         ended = await one.ended()
         assert (ended.code, ended.goodbye is not None, round(trio.current_time() - began)) == (4503, True, 10)
@@ -170,7 +170,7 @@ async def test_missing_hello_gets_4503(autojump_clock: MockClock) -> None:
 
 async def test_hello_just_in_time(autojump_clock: MockClock) -> None:
     """A hello shortly before ``hello_seconds`` have passed is welcomed."""
-    async with greenroom().running(port=0) as server, memory_client(server) as one:
+    async with make_app().running(port=0) as server, memory_client(server) as one:
         await trio.sleep(9.9)
         await one.hello()
 
@@ -181,11 +181,11 @@ async def test_hello_just_in_time(autojump_clock: MockClock) -> None:
 )
 async def test_refused_token_has_its_code(token: str | None, code: int, comes_back: bool) -> None:
     """Each reason to refuse a token has its code, and a time to come back only if another attempt can succeed."""
-    async with greenroom(auth=by_name).running(port=0) as server:
+    async with make_app(auth=auth_by_name).running(port=0) as server:
         ended = await end_of(server, hello(token=token))
         assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (code, comes_back)
         assert "secret" not in ended.reason
-        await settled(server)
+        await wait_for_connections(server)
 
 
 async def test_auth_without_user_gets_4006() -> None:
@@ -194,7 +194,7 @@ async def test_auth_without_user_gets_4006() -> None:
     async def wrong(_: Credentials) -> Any:
         return "alice"
 
-    async with greenroom(auth=wrong).running(port=0) as server:
+    async with make_app(auth=wrong).running(port=0) as server:
         ended = await end_of(server, hello(token="x"))
         assert (ended.code, ended.goodbye is not None) == (4006, True)
 
@@ -207,7 +207,7 @@ async def test_auth_gets_credentials() -> None:
         seen.append(credentials)
         return User("alice")
 
-    async with greenroom(auth=note).running(port=0) as server:
+    async with make_app(auth=note).running(port=0) as server:
         async with client(server, additional_headers={"X-Tenant": "acme"}) as one:
             await one.hello("s7", token="t")
     (only,) = seen
@@ -218,7 +218,7 @@ async def test_auth_gets_credentials() -> None:
 async def test_signed_token_is_accepted() -> None:
     """A signed token is accepted; an expired one gets 4004, and a changed or foreign one 4501."""
     auth = TokenAuth(KEY)
-    async with greenroom(auth=auth).running(port=0) as server:
+    async with make_app(auth=auth).running(port=0) as server:
         async with greeted(server, token=auth.issue("alice", 60)) as one:
             await one.say("hello")
         assert (await end_of(server, hello(token=auth.issue("alice", -1)))).code == 4004
@@ -234,7 +234,7 @@ async def test_expiring_token_ends_with_4004(
     async def for_a_minute(_: Credentials) -> User:
         return User("alice", time.time() + 60)
 
-    async with greenroom(auth=for_a_minute).running(port=0) as server, greeted_in_memory(server) as one:
+    async with make_app(auth=for_a_minute).running(port=0) as server, greeted_in_memory(server) as one:
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep_alive, one)
@@ -255,7 +255,7 @@ async def test_welcome_has_exactly_its_fields() -> None:
     """A welcome has the fields of the protocol, and no others."""
     names = {"type", "session", "connection", "epoch", "oldest", "latest", "recovered", "ping_ms"}
     names |= {"max_frame_bytes", "command_memory_ms", "runs", "queued", "typing"}
-    async with greenroom().running(port=0) as server, greeted(server) as one, greeted(server) as two:
+    async with make_app().running(port=0) as server, greeted(server) as one, greeted(server) as two:
         welcome = one.welcome
         assert set(welcome) == names
         expected = {"session": "s1", "oldest": 1, "latest": 0, "recovered": False, "ping_ms": 25_000}
@@ -268,15 +268,15 @@ async def test_welcome_has_exactly_its_fields() -> None:
 @pytest.mark.parametrize(("seconds", "ms"), [(0, 0), (1.9999, 1999), (math.inf, 2**53 - 1)])
 async def test_welcome_has_command_memory(seconds: float, ms: int) -> None:
     """The welcome has the memory of commands in ms, rounded down: no client repeats a command too late."""
-    async with greenroom(command_memory_seconds=seconds).running(port=0) as server, greeted(server) as one:
+    async with make_app(command_memory_seconds=seconds).running(port=0) as server, greeted(server) as one:
         assert one.welcome["command_memory_ms"] == ms
 
 
 async def test_welcome_has_open_runs() -> None:
     """The welcome lists the open runs, and not the completed ones."""
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "wait")
-        started = (await one.until(1))[0]
+        started = (await one.events_until(1))[0]
         async with greeted(server) as two:
             assert two.welcome["runs"] == [{"run_id": run_id, "agent": "wait", "started": started["ts"]}]
         await one.command("2", "run.cancel", run_id=run_id)
@@ -291,10 +291,10 @@ async def test_crashed_runs_are_closed_before_welcome() -> None:
     *Else a page would show them as open until the next event.*
     """
     log = FaultyLog(MemoryLog())
-    async with greenroom(log).running(port=0) as server:
+    async with make_app(log).running(port=0) as server:
         async with greeted(server) as one:
             run_id = await one.start("1", "wait")
-            await one.until(2)
+            await one.events_until(2)
             log.fail("append")
             await one.send("command", id="2", name="message.send", args={"text": "lost"})
             assert (await one.ended()).code == 4006
@@ -306,7 +306,7 @@ async def test_crashed_runs_are_closed_before_welcome() -> None:
             closing.released.set()
             welcome = await two.receive("welcome")
             assert (welcome["runs"], welcome["latest"]) == ([], 3)
-            last = (await two.until(3))[-1]
+            last = (await two.events_until(3))[-1]
             assert (last["run_id"], last["type"], last["data"]["status"]) == (run_id, "agent_completed", "interrupted")
 
 
@@ -314,16 +314,16 @@ async def test_open_run_has_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> 
     """An open run in the welcome has the ``ts`` of its ``agent_started``."""
     seconds = itertools.count(int(time.time()))
     monkeypatch.setattr("actors.streams._stream.time_ns", lambda: next(seconds) * 1_000_000_000)
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         await one.start("1", "wait")
-        started = (await one.until(1))[0]
+        started = (await one.events_until(1))[0]
         async with greeted(server) as two:
             assert [run["started"] for run in two.welcome["runs"]] == [started["ts"]]
 
 
 async def test_resume_recovers_events_above_its_seq() -> None:
     """A resume in the same epoch gets exactly the events above its seq, old and new ones."""
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c", "d")
         epoch = one.welcome["epoch"]
         for seq in range(5):
@@ -331,7 +331,7 @@ async def test_resume_recovers_events_above_its_seq() -> None:
                 assert two.welcome["recovered"] is True
                 assert "reset" not in two.welcome
                 await one.say(f"live {seq}")
-                events = await two.until(5 + seq)
+                events = await two.events_until(5 + seq)
                 assert [event["seq"] for event in events] == list(range(seq + 1, 6 + seq))
 
 
@@ -341,12 +341,12 @@ async def test_resume_recovers_events_above_its_seq() -> None:
 )
 async def test_unrecoverable_position_resets(epoch: str | None, seq: int, reset: str) -> None:
     """A lost position gets a reset with its reason and all kept events; a strict client is closed with 4410."""
-    async with greenroom(retain_events=3).running(port=0) as server, greeted(server) as one:
+    async with make_app(retain_events=3).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c", "d", "e")
         resume = {"epoch": epoch or one.welcome["epoch"], "seq": seq}
         async with greeted(server, resume=resume) as two:
             assert (two.welcome["recovered"], two.welcome["reset"], two.welcome["oldest"]) == (False, reset, 3)
-            assert [event["seq"] for event in await two.until(5)] == [3, 4, 5]
+            assert [event["seq"] for event in await two.events_until(5)] == [3, 4, 5]
         ended = await end_of(server, hello(resume=resume, strict=True))
         assert (ended.code, ended.reason) == (4410, reset)
         assert ended.goodbye is not None
@@ -357,10 +357,10 @@ async def test_unrecoverable_position_resets(epoch: str | None, seq: int, reset:
 async def test_resume_at_latest_of_trimmed_log(tmp_path: Path) -> None:
     """A resume at the latest seq is recovered even if all events were trimmed; one below it is not."""
     log = f"sqlite:{tmp_path / 'log.db'}"
-    async with greenroom(log).running(port=0) as server, greeted(server) as one:
+    async with make_app(log).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
         position = {"epoch": one.welcome["epoch"], "seq": 3}
-    async with greenroom(log, retain_seconds=0).running(port=0) as server:
+    async with make_app(log, retain_seconds=0).running(port=0) as server:
         with trio.fail_after(10):
             while True:
                 async with greeted(server, resume=position, strict=True) as two:
@@ -370,33 +370,33 @@ async def test_resume_at_latest_of_trimmed_log(tmp_path: Path) -> None:
         assert (await end_of(server, hello(resume={**position, "seq": 2}, strict=True))).reason == "trimmed"
         async with greeted(server, resume=position) as two:
             await two.say("d")
-            assert [event["seq"] for event in await two.until(4)] == [4]
+            assert [event["seq"] for event in await two.events_until(4)] == [4]
 
 
 async def test_from_latest_skips_old_events() -> None:
     """A client that begins at the latest gets no old events; one that begins at the oldest gets all."""
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         await one.say("a", "b")
         async with greeted(server, **{"from": "latest"}) as late, greeted(server) as early:
             assert (late.welcome["recovered"], late.welcome["latest"]) == (False, 2)
             await one.say("c")
-            assert [event["seq"] for event in await late.until(3)] == [3]
-            assert [event["seq"] for event in await early.until(3)] == [1, 2, 3]
+            assert [event["seq"] for event in await late.events_until(3)] == [3]
+            assert [event["seq"] for event in await early.events_until(3)] == [1, 2, 3]
 
 
 async def test_empty_log_can_be_resumed(tmp_path: Path) -> None:
     """A session without events has an epoch, and a client can resume at its seq 0 after a restart."""
     log = f"sqlite:{tmp_path / 'log.db'}"
-    async with greenroom(log).running(port=0) as server, greeted(server) as one:
+    async with make_app(log).running(port=0) as server, greeted(server) as one:
         epoch = one.welcome["epoch"]
-    async with greenroom(log).running(port=0) as server:
+    async with make_app(log).running(port=0) as server:
         async with greeted(server, resume={"epoch": epoch, "seq": 0}, strict=True) as one:
             assert one.welcome["recovered"] is True
 
 
 async def test_users_see_nothing_of_each_other() -> None:
     """Two users with sessions of one name see no events, runs, signals, history or positions of each other."""
-    async with greenroom(auth=by_name).running(port=0) as server:
+    async with make_app(auth=auth_by_name).running(port=0) as server:
         async with greeted(server, token="alice") as alice, greeted(server, token="bob") as bob:
             assert alice.welcome["epoch"] != bob.welcome["epoch"]
             run_id = await alice.start("1", "typist")
@@ -408,7 +408,7 @@ async def test_users_see_nothing_of_each_other() -> None:
             await bob.send("history", id="h", after=0, limit=10)
             assert (await bob.receive("history"))["events"] == []
             await bob.say("for bob")
-            assert [event["data"] for event in await bob.until(1)] == [{"text": "for bob"}]
+            assert [event["data"] for event in await bob.events_until(1)] == [{"text": "for bob"}]
             resume = {"epoch": alice.welcome["epoch"], "seq": 1}
             async with greeted(server, token="bob", resume=resume) as again:
                 assert (again.welcome["reset"], again.welcome["typing"], again.welcome["runs"]) == (
@@ -416,5 +416,5 @@ async def test_users_see_nothing_of_each_other() -> None:
                     [],
                     [],
                 )
-                assert [event["data"] for event in await again.until(1)] == [{"text": "for bob"}]
+                assert [event["data"] for event in await again.events_until(1)] == [{"text": "for bob"}]
             assert {frame["type"] for frame in bob.frames} == {"welcome", "reply", "history", "events"}

@@ -6,7 +6,7 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from protocol.agents import greenroom
+from protocol.agents import make_app
 from protocol.wire import greeted
 
 from actors import LogUnavailable, MemoryLog
@@ -21,7 +21,7 @@ async def test_internal_error_is_a_reference(
 ) -> None:
     """A reply about an internal error has only a reference; the server's log has the error under that reference."""
     log = FaultyLog(MemoryLog())
-    async with greenroom(log).running(port=0) as server, greeted(server) as one:
+    async with make_app(log).running(port=0) as server, greeted(server) as one:
         log.fail("append")
         with caplog.at_level(logging.ERROR, "greenroom"):
             reply = await one.command("c1", "message.send", text="lost")

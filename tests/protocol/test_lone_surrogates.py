@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from protocol.agents import greenroom
+from protocol.agents import make_app
 from protocol.wire import greeted
 
 HALF = "half \ud800"
@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, dict[str, object]]] = {
 async def test_lone_surrogate_in_a_command(where: str) -> None:
     """A lone surrogate in a command is refused as ``bad_args``, and the connection stays open."""
     name, args = COMMANDS[where]
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         reply = await one.command("c1", name, **args)
         assert (reply["ok"], reply["error"]["code"]) == (False, "bad_args")
         assert await one.command("c1", name, **args) == {**reply, "duplicate": True}
@@ -32,9 +32,9 @@ async def test_lone_surrogate_in_a_command(where: str) -> None:
 
 async def test_lone_surrogate_in_an_answer() -> None:
     """A lone surrogate in an answer is refused as ``bad_args``, and the question can still be answered."""
-    async with greenroom().running(port=0) as server, greeted(server) as one:
+    async with make_app().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("s", "ask")
-        call_id = (await one.until(2))[-1]["call_id"]
+        call_id = (await one.events_until(2))[-1]["call_id"]
         for command_id, value, code in (("c1", [HALF], "bad_args"), ("c2", "whole \0\u2028", None)):
             reply = await one.command(command_id, "input.answer", run_id=run_id, call_id=call_id, value=value)
             assert reply.get("error", {}).get("code") == code

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from protocol.agents import greenroom
-from protocol.byhand import opened
-from protocol.wire import Client, Ended, settled
+from protocol.agents import make_app
+from protocol.manual_socket import open_manual_socket
+from protocol.wire import Client, Ended, wait_for_connections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ NO_FRAMES = {
 async def raw_client(server: Server) -> AsyncIterator[tuple[Client, trio.abc.Stream]]:
     """Open a WebSocket. Return a client on it, and the TCP stream under it."""
     port = int(server.url.rstrip("/").rpartition(":")[2])
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, opened(stream) as socket:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, open_manual_socket(stream) as socket:
         yield Client(socket), stream
 
 
@@ -49,18 +49,18 @@ async def end_after(server: Server, data: bytes, *, greeted: bool) -> Ended:
 @pytest.mark.parametrize("greeted", [False, True], ids=["before hello", "after hello"])
 async def test_bytes_that_are_no_websocket(greeted: bool) -> None:
     """Bytes that break the WebSocket protocol get a goodbye, and the close code 1002 or 1007."""
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         for name, (data, code) in NO_FRAMES.items():
             ended = await end_after(server, data, greeted=greeted)
             assert ended.code == code, name
             assert ended.goodbye == {"type": "goodbye", "code": code, "reason": ended.reason}, name
-        await settled(server)
+        await wait_for_connections(server)
 
 
 async def test_close_of_the_client_is_echoed() -> None:
     """A close frame of the client is answered with its own code and reason, and with no goodbye."""
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         for code in (1000, 1001, 1002, 1007, 1009, 4500):
             data = b"\x88\x84" + MASK + code.to_bytes(2, "big") + b"me"
             assert await end_after(server, data, greeted=True) == Ended(code, "me", None)
-        await settled(server)
+        await wait_for_connections(server)

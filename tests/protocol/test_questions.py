@@ -62,7 +62,7 @@ async def test_question_given_up_is_withdrawn(
         assert (await one.completed(run_id))["data"]["result"] == "went on"
         check_history(one.events())
         async with greeted_in_memory(server, token="ann") as late_tab:
-            assert await late_tab.until(len(one.events())) == one.events()
+            assert await late_tab.events_until(len(one.events())) == one.events()
 
 
 async def test_question_ends_with_its_run(autojump_clock: trio.testing.MockClock) -> None:
@@ -96,7 +96,7 @@ async def test_question_ends_with_its_session(autojump_clock: trio.testing.MockC
         session.kill()
         await session.terminated()
         async with greeted_in_memory(server, token="ann") as one:
-            events = await one.until(3)
+            events = await one.events_until(3)
             assert [event["type"] for event in events] == ["agent_started", "input_requested", "agent_completed"]
             assert events[-1]["data"]["status"] == "interrupted"
 
@@ -213,7 +213,7 @@ async def test_question_left_open_by_a_crash(autojump_clock: trio.testing.MockCl
     await log.make(ANN)
     await log.append([Batch(ANN, 1, lines, orjson.dumps([now, is_open]))])
     async with server_with(gives_up, log=log).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
-        completed = (await one.until(4))[-1]
+        completed = (await one.events_until(4))[-1]
         assert (completed["type"], completed["data"]["status"]) == ("agent_completed", "interrupted")
         reply = await one.command("1", "input.answer", run_id="r1", call_id="q3", value="late")
         assert reply["error"]["code"] == "unknown_run"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from protocol.wire import Client, client, settled
+from protocol.wire import Client, client, wait_for_connections
 from websockets.trio.client import ClientConnection
 
 import transport.protocol
@@ -86,7 +86,7 @@ class Performance:
             await self._client.receive("reply")
             assert isinstance(self._client.socket, ClientConnection)
             await trio.aclose_forcefully(self._client.socket.stream)
-            await settled(self._server)
+            await wait_for_connections(self._server)
         elif seconds := re.fullmatch(r"(\d+) s pass", what):
             self._clock.jump(float(seconds[1]))
         elif code := re.fullmatch(r"the server closes the connection with (\d+)", what):
@@ -98,7 +98,7 @@ class Performance:
     async def sends(self, text: str) -> None:
         """Send a frame as the client."""
         self.frames += 1
-        await self._client.text(self._names.filled(text))
+        await self._client.send_text(self._names.filled(text))
 
     async def receives(self, expected: list[Frame]) -> None:
         """Receive these frames, in any order. Events come in their order, in messages of any size."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 import trio.testing
-from protocol.agents import greenroom
+from protocol.agents import make_app
 from protocol.wire import Ended, greeted_in_memory, memory_client
 
 from actors.loop.clock import LoopTime, loop_time
@@ -54,7 +54,7 @@ class World:
 async def world(clock: MockClock, auth: Any = None, **settings: Any) -> AsyncIterator[World]:
     """Run a server whose idea of the system's time is ``World.wall``."""
     here = World(clock)
-    async with greenroom(auth=auth, **settings).running(port=0) as here.server:
+    async with make_app(auth=auth, **settings).running(port=0) as here.server:
         here.time = loop_time()
         here.time._wall = lambda: here.wall  # noqa: SLF001 - the system's clock, as this test moves it
         here.time.tick()

@@ -154,7 +154,7 @@ async def test_every_tab_sees_a_queued_start(autojump_clock: trio.testing.MockCl
             assert all(before - 1 <= start["since"] <= time.time() * 1_000 for start in queued)
         await one.reply("b")
         await one.completed((await one.reply("c"))["result"]["run_id"])
-        await other.until(one.events()[-1]["seq"])
+        await other.events_until(one.events()[-1]["seq"])
         for tab in (one, other):
             assert shown(tab) == [("b", True), ("c", True), ("b", False), ("c", False)]
         assert shown(elsewhere) == []

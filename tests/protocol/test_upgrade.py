@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import trio
-from protocol.agents import by_name, greenroom
-from protocol.wire import client, greeted, settled
+from protocol.agents import auth_by_name, make_app
+from protocol.wire import client, greeted, wait_for_connections
 from websockets.exceptions import InvalidStatus
 from websockets.trio.client import ClientConnection
 
@@ -31,7 +31,7 @@ async def refused(server: Any, path: str = "", **options: Any) -> tuple[int, str
 )
 async def test_first_served_subprotocol_is_echoed(offered: list[str] | None, echoed: str | None) -> None:
     """The first offered subprotocol that is served is echoed; without an offer there is none."""
-    async with greenroom().running(port=0) as server, client(server, subprotocols=offered) as one:
+    async with make_app().running(port=0) as server, client(server, subprotocols=offered) as one:
         assert isinstance(one.socket, ClientConnection)
         assert one.socket.subprotocol == echoed
         await one.hello()
@@ -39,7 +39,7 @@ async def test_first_served_subprotocol_is_echoed(offered: list[str] | None, ech
 
 async def test_unknown_subprotocols_get_400() -> None:
     """An offer of unknown subprotocols only gets 400, with the served ones in the body."""
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         status, body = await refused(server, subprotocols=["mqtt", "greenroom.v2"])
         assert (status, "greenroom.v1" in body) == (400, True)
 
@@ -47,7 +47,7 @@ async def test_unknown_subprotocols_get_400() -> None:
 @pytest.mark.parametrize("path", ["chat", "greenroom.v1", "%2f", "/", "/[", "?/../x/"])
 async def test_other_paths_get_404(path: str) -> None:
     """A path other than the root gets 404; a query is ignored."""
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         if path.startswith("?"):
             async with client(server, path) as one:
                 await one.hello()
@@ -73,7 +73,7 @@ async def test_other_paths_get_404(path: str) -> None:
 )
 async def test_foreign_origin_gets_403(origin: str | None, passes: bool) -> None:
     """A foreign origin gets 403; an allowed one, or none, is let in."""
-    app = greenroom(allowed_origins=["https://app.example", "https://forgotten.example:x"])
+    app = make_app(allowed_origins=["https://app.example", "https://forgotten.example:x"])
     async with app.running(port=0) as server:
         if passes:
             async with client(server, origin=origin) as one:
@@ -84,13 +84,13 @@ async def test_foreign_origin_gets_403(origin: str | None, passes: bool) -> None
 
 async def test_origin_setting_without_scheme() -> None:
     """A setting without a scheme allows no sandboxed page, whose origin is ``null``."""
-    async with greenroom(allowed_origins="app.example").running(port=0) as server:
+    async with make_app(allowed_origins="app.example").running(port=0) as server:
         assert (await refused(server, origin="null"))[0] == 403
 
 
 async def test_own_pages_are_allowed_by_default() -> None:
     """Without a setting, the pages that the server serves may connect, and no others."""
-    async with greenroom().running(port=0, origins=("http://127.0.0.1:8766",)) as server:
+    async with make_app().running(port=0, origins=("http://127.0.0.1:8766",)) as server:
         async with client(server, origin="http://127.0.0.1:8766") as one:
             await one.hello()
         assert (await refused(server, origin="http://127.0.0.1:8767"))[0] == 403
@@ -99,7 +99,7 @@ async def test_own_pages_are_allowed_by_default() -> None:
 def limited(limit: str) -> Any:
     """Return an app in which ``limit`` is 2."""
     settings: dict[str, Any] = {limit: 2}
-    return greenroom(**settings)
+    return make_app(**settings)
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
@@ -110,15 +110,15 @@ async def test_one_connection_too_many_gets_503(limit: str) -> None:
             assert (await refused(server))[0] == 503
             assert server.endpoint.statistics().refused == 1
             await one.say("still here")
-            await two.until(1)
-        await settled(server)
+            await two.events_until(1)
+        await wait_for_connections(server)
         async with greeted(server):
             assert server.endpoint.statistics().connections == 1
 
 
 async def test_one_connection_too_many_of_a_user_gets_4504() -> None:
     """A connection over the limit of its user gets 4504 if the user's other connections answer."""
-    async with greenroom(auth=by_name, max_connections_per_user=1).running(port=0) as server:
+    async with make_app(auth=auth_by_name, max_connections_per_user=1).running(port=0) as server:
         async with greeted(server, token="alice") as first, greeted(server, token="bob"):
             async with client(server) as second:
                 await second.send("hello", session="other", token="alice")
@@ -126,7 +126,7 @@ async def test_one_connection_too_many_of_a_user_gets_4504() -> None:
                 await first.send("pong")
                 ended = await second.ended()
             assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (4504, False)
-        await settled(server)
+        await wait_for_connections(server)
         assert server.endpoint.statistics().users == 0
         async with greeted(server, token="alice"):
             pass
@@ -156,6 +156,6 @@ async def request(server: Any, *lines: str) -> bytes:
 )
 async def test_plain_request_gets_an_http_error(lines: tuple[str, ...]) -> None:
     """A request that is not a complete WebSocket upgrade gets 400 at once."""
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         assert (await request(server, *lines)).startswith(b"HTTP/1.1 400")
-        await settled(server)
+        await wait_for_connections(server)

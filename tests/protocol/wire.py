@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from transport import Server
 
 PATIENCE = 10.0
-"""Seconds until something that should happen at once is taken for never."""
+"""Seconds that a test waits for something that should happen at once."""
 
 VIRTUAL_PATIENCE = 3600.0
-"""The same on a clock that jumps: hours cost nothing there, and what is waited for may take minutes."""
+"""The same in virtual time, where an hour costs nothing."""
 
 Frame = dict[str, Any]
 
 
 class Socket(Protocol):
-    """What a client speaks through: a connection of ``websockets``, or one that is driven by hand."""
+    """The methods that a client needs: of a connection of ``websockets``, or of a manual socket."""
 
     async def send(self, message: Any) -> None: ...
     async def recv(self) -> Any: ...
@@ -36,7 +36,7 @@ class Socket(Protocol):
 
 @attrs.frozen
 class Ended:
-    """How the server ended a connection."""
+    """The end of a connection, as the client saw it."""
 
     code: int
     reason: str
@@ -45,7 +45,7 @@ class Ended:
 
 
 class Client:
-    """Speaks frames, and keeps every frame that came in :attr:`frames`."""
+    """A client that sends and receives frames, and keeps every received frame in :attr:`frames`."""
 
     def __init__(self, socket: Socket, patience: float = PATIENCE) -> None:
         self.socket = socket
@@ -53,14 +53,16 @@ class Client:
         self.frames: list[Frame] = []
         self.welcome: Frame = {}
 
-    async def text(self, message: str | bytes) -> None:
+    async def send_text(self, message: str | bytes) -> None:
+        """Send a message as it is."""
         await self.socket.send(message)
 
     async def send(self, type_: str, **fields: object) -> None:
-        await self.text(json.dumps({"type": type_, **fields}))
+        """Send a frame."""
+        await self.send_text(json.dumps({"type": type_, **fields}))
 
-    async def raw(self) -> str:
-        """The next message as it came."""
+    async def receive_text(self) -> str:
+        """Receive the next message and return its text."""
         with trio.fail_after(self._patience):
             message = await self.socket.recv()
         assert isinstance(message, str)
@@ -68,52 +70,53 @@ class Client:
         return message
 
     async def receive(self, *types: str) -> Frame:
-        """The next frame, of those types if any are given; others are passed over."""
+        """Return the next frame of one of the types, or the next frame if no type is given."""
         while True:
-            await self.raw()
+            await self.receive_text()
             if not types or self.frames[-1]["type"] in types:
                 return self.frames[-1]
 
     async def hello(self, session: str = "s1", **fields: object) -> Frame:
-        """Say hello; the welcome."""
+        """Say hello and return the welcome."""
         await self.send("hello", session=session, **fields)
         self.welcome = await self.receive()
         assert self.welcome["type"] == "welcome", self.welcome
         return self.welcome
 
     async def command(self, id_: str, name: str, **args: object) -> Frame:
-        """Give a command; its reply."""
+        """Send a command and return its reply."""
         await self.send("command", id=id_, name=name, args=args)
         return await self.reply(id_)
 
     async def reply(self, id_: str) -> Frame:
+        """Return the next reply with that id."""
         while (reply := await self.receive("reply"))["id"] != id_:
             pass
         return reply
 
     async def start(self, id_: str, agent: str, input_: object = None) -> str:
-        """Start a run; its id."""
+        """Start a run and return its id."""
         reply = await self.command(id_, "run.start", agent=agent, input=input_)
         assert reply["ok"], reply
         return str(reply["result"]["run_id"])
 
     async def say(self, *texts: str) -> None:
-        """Make one event of each text."""
+        """Make one ``user_message`` event of each text."""
         for number, text in enumerate(texts):
             assert (await self.command(f"say-{number}-{text[:20]}", "message.send", text=text))["ok"]
 
     def events(self) -> list[Frame]:
-        """The events that came so far."""
+        """Return the events received so far."""
         return [event for frame in self.frames if frame["type"] == "events" for event in frame["events"]]
 
-    async def until(self, seq: int) -> list[Frame]:
-        """All events that came, once that one has."""
+    async def events_until(self, seq: int) -> list[Frame]:
+        """Wait for the event with that seq. Return all events received."""
         while not (events := self.events()) or events[-1]["seq"] < seq:
             await self.receive("events")
         return events
 
     async def completed(self, run_id: str) -> Frame:
-        """The last event of that run, once it has come."""
+        """Wait for the end of that run. Return its ``agent_completed`` event."""
         while True:
             for event in self.events():
                 if event["type"] == "agent_completed" and event["run_id"] == run_id:
@@ -121,10 +124,10 @@ class Client:
             await self.receive("events")
 
     async def ended(self) -> Ended:
-        """Read to the end; how the server ended it."""
+        """Read until the server closes the connection. Return how it did."""
         try:
             while True:
-                await self.raw()
+                await self.receive_text()
         except ConnectionClosed as closed:
             last = self.frames[-1] if self.frames else {}
             close = closed.rcvd
@@ -143,14 +146,14 @@ _OPTIONS: dict[str, Any] = {
 
 @asynccontextmanager
 async def client(server: Server, path: str = "", **options: Any) -> AsyncIterator[Client]:
-    """A client on a real socket, which closes it on exit unless it is closed already."""
+    """Connect a client over a real socket, and close it at the end of the block."""
     async with connect(server.url + path, **{**_OPTIONS, **options}) as socket:
         yield Client(socket)
 
 
 @asynccontextmanager
 async def memory_client(server: Server, **options: Any) -> AsyncIterator[Client]:
-    """A client without a socket, for virtual time."""
+    """Connect a client without a socket, for virtual time."""
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.endpoint.serve, theirs)
@@ -160,7 +163,7 @@ async def memory_client(server: Server, **options: Any) -> AsyncIterator[Client]
 
 @asynccontextmanager
 async def greeted(server: Server, session: str = "s1", **fields: object) -> AsyncIterator[Client]:
-    """A client on a real socket, welcomed."""
+    """Connect a client over a real socket, and say hello."""
     async with client(server) as one:
         await one.hello(session, **fields)
         yield one
@@ -168,14 +171,14 @@ async def greeted(server: Server, session: str = "s1", **fields: object) -> Asyn
 
 @asynccontextmanager
 async def greeted_in_memory(server: Server, session: str = "s1", **fields: object) -> AsyncIterator[Client]:
-    """A client without a socket, welcomed."""
+    """Connect a client without a socket, and say hello."""
     async with memory_client(server) as one:
         await one.hello(session, **fields)
         yield one
 
 
-async def settled(server: Server, connections: int = 0) -> None:
-    """Wait until the endpoint has that many connections: it lets go of one a moment after its client saw the close."""
+async def wait_for_connections(server: Server, connections: int = 0) -> None:
+    """Wait until the endpoint has that many connections: it drops one shortly after the client saw the close."""
     with trio.fail_after(PATIENCE):
         while server.endpoint.statistics().connections != connections:
             await trio.lowlevel.checkpoint()

@@ -11,7 +11,7 @@ import orjson
 import pytest
 import trio
 import trio.testing
-from protocol.agents import greenroom
+from protocol.agents import make_app
 from protocol.wire import greeted_in_memory, memory_client
 
 from actors import (
@@ -196,7 +196,7 @@ async def test_crash_during_a_close(autojump_clock: MockClock) -> None:
 async def test_close_disconnects_every_tab(autojump_clock: MockClock) -> None:
     """The client that closes the session gets its reply; then all its tabs are closed with 4506."""
     async with (
-        greenroom().running(port=0) as server,
+        make_app().running(port=0) as server,
         greeted_in_memory(server) as one,
         greeted_in_memory(server) as other,
         greeted_in_memory(server, "s2") as elsewhere,
@@ -220,7 +220,7 @@ async def test_repeated_close(
 ) -> None:
     """A close that is sent again, and a second close, get their replies with the first one."""
     log = FaultyLog(MemoryLog())
-    async with greenroom(log).running(port=0) as server, greeted_in_memory(server) as one:
+    async with make_app(log).running(port=0) as server, greeted_in_memory(server) as one:
         await one.start("0", "wait")
         hold = log.hold("append")
         for id_ in ("1", "1", "2"):

@@ -12,7 +12,7 @@ import trio.testing
 from _scale import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protocol.agents import by_name
+from protocol.agents import auth_by_name
 from protocol.wire import Client, memory_client
 from websockets.exceptions import ConnectionClosed
 
@@ -73,7 +73,9 @@ async def stubborn(run: Run) -> None:
 
 
 def server_of(log: FaultyLog) -> Greenroom:
-    app = Greenroom(log=log, auth=by_name, settings={"runs_per_user": 2, "queued_runs_per_user": 2, "idle_seconds": 60})
+    app = Greenroom(
+        log=log, auth=auth_by_name, settings={"runs_per_user": 2, "queued_runs_per_user": 2, "idle_seconds": 60}
+    )
     for agent in (quick, slow, family, broken, curious, stubborn):
         app.agent(agent)
     return app

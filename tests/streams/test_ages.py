@@ -140,7 +140,7 @@ async def test_a_refreshed_page_finds_all_events_after_a_jump(monkeypatch: pytes
             async with greeted(server, token="alice") as one:
                 assert (one.welcome["oldest"], one.welcome["latest"]) == (1, 12 * number)
                 await one.send("command", id=f"k{number}", name="run.start", args={"agent": "talk", "input": 10})
-                seen = await one.until(12 * (number + 1))
+                seen = await one.events_until(12 * (number + 1))
                 assert [event["seq"] for event in seen] == list(range(1, 12 * (number + 1) + 1))
                 assert sorted(event["ts"] for event in seen) == [event["ts"] for event in seen]
             clocks.offset += days * DAY * (1 if number == 0 else -1)

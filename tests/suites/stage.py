@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
-from protocol.agents import by_name
+from protocol.agents import auth_by_name
 from protocol.wire import Client, Frame, client, greeted
 from websockets.trio.client import connect
 
@@ -34,7 +34,9 @@ CONNECTING = 32
 CROWDED = {"max_connections_per_address": 10_000, "max_sessions": 10_000}
 
 
-def server_with(*agents: Any, log: str | EventLog = "memory:", auth: Any = by_name, **settings: object) -> Greenroom:
+def server_with(
+    *agents: Any, log: str | EventLog = "memory:", auth: Any = auth_by_name, **settings: object
+) -> Greenroom:
     """Return a server with these agents. The token is the user's name, unless ``auth`` says otherwise."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, **CROWDED, **settings})
     for agent in agents:
@@ -114,7 +116,7 @@ class SurvivingLog(FaultyLog):
 async def all_events(server: Server, session: str = "s1", **hello: object) -> list[Frame]:
     """Return all events in the log of a session, as a new client gets them."""
     async with greeted(server, session, **hello) as one:
-        return await one.until(one.welcome["latest"]) if one.welcome["latest"] else []
+        return await one.events_until(one.welcome["latest"]) if one.welcome["latest"] else []
 
 
 # The rules, once more

@@ -178,7 +178,7 @@ async def test_calls_of_an_ended_run(autojump_clock: trio.testing.MockClock, how
         if how != "shutdown":
             await one.completed(run_id)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
-        events = await one.until(one.welcome["latest"])
+        events = await one.events_until(one.welcome["latest"])
         assert [completed["data"]["status"] for _, completed in call_pairs(events).values()] == ["cancelled"] * 2
         assert [event["data"].get("tool") for event in events[-3:]] == ["sleep", "outer", None]
         assert events[-1]["data"]["status"] == ("timeout" if how == "run timeout" else "cancelled")
@@ -231,7 +231,7 @@ async def test_tool_that_cannot_be_cancelled(
         assert (await one.command("2", "run.cancel", run_id=run_id))["ok"]
     assert trio.current_time() < 1_000
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
-        events = await one.until(one.welcome["latest"])
+        events = await one.events_until(one.welcome["latest"])
         assert outcome_of_call(events)["status"] == "cancelled"
         assert events[-1]["data"]["status"] == "cancelled"
 
@@ -255,7 +255,7 @@ async def test_late_result_of_a_thread() -> None:
         released.set()
         assert await trio.to_thread.run_sync(ended.wait, 30)
         await one.say("after")
-        assert len(events_of_type(await one.until(5), "tool_completed")) == 1
+        assert len(events_of_type(await one.events_until(5), "tool_completed")) == 1
         assert "late" not in str(one.events())
 
 
@@ -483,7 +483,7 @@ async def test_a_thousand_cancelled_tools() -> None:
 
     async with server_with(agent).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("1", "agent")
-        await one.until(TOOLS + 1)
+        await one.events_until(TOOLS + 1)
         await one.command("2", "run.cancel", run_id=run_id)
         assert (await one.completed(run_id))["data"]["status"] == "cancelled"
         calls = call_pairs(one.events())
@@ -522,7 +522,7 @@ async def test_calls_of_a_crashed_session() -> None:
     async with server_with(agent).running(port=0) as server:
         async with greeted(server, token="ann") as one:
             run_id = await one.start("1", "agent")
-            before = await one.until(3)
+            before = await one.events_until(3)
             (await server.sessions.get_or_spawn(StreamKey("ann", "s1"))).kill()
             assert (await one.ended()).code == 4006
         async with greeted(server, token="ann") as one:

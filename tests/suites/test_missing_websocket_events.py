@@ -190,7 +190,7 @@ async def test_reader_that_stops(after: int, autojump_clock: trio.testing.MockCl
         position = {"epoch": slow.welcome["epoch"], "seq": first[-1]["seq"] if first else 0}
         async with greeted_in_memory(server, token="ada", resume=position) as again:
             assert again.welcome["recovered"]
-            rest = await again.until(300)
+            rest = await again.events_until(300)
         assert first + rest == quick.events()
         assert len(first) < 300
 
@@ -207,7 +207,7 @@ async def test_reader_beyond_retention(
             position = {"epoch": slow.welcome["epoch"], "seq": len(slow.events())}
         async with greeted_in_memory(server, token="ada", resume=position) as again:
             assert (again.welcome["recovered"], again.welcome["reset"]) == (False, "trimmed")
-            assert (await again.until(300))[0]["seq"] == again.welcome["oldest"] == 281
+            assert (await again.events_until(300))[0]["seq"] == again.welcome["oldest"] == 281
 
 
 # The log
@@ -249,7 +249,7 @@ async def test_slow_commit(autojump_clock: trio.testing.MockClock) -> None:
             assert (other.welcome["latest"], other.welcome["runs"], other.events()) == (0, [], [])
             hold.released.set()
             for tab in (one, other):
-                await tab.until(EVENTS)
+                await tab.events_until(EVENTS)
                 check_history(tab.events())
 
 
@@ -281,7 +281,7 @@ async def test_session_killed_during_a_run(after: int, autojump_clock: trio.test
         tab = Tab(server)
         async with greeted_in_memory(server, token="ada") as one:
             await one.start("1", "ask", after)
-            before = await one.until(after + 2)
+            before = await one.events_until(after + 2)
             session = server.system.find("greenroom/sessions/all/ada:s1")
             assert session is not None
             session.kill()
@@ -316,7 +316,7 @@ async def test_retention_while_away(kept: int, autojump_clock: trio.testing.Mock
         async with greeted_in_memory(server, token="ada", resume=resume) as one:
             assert (one.welcome["recovered"], one.welcome["reset"]) == (False, "trimmed")
             assert one.welcome["oldest"] == EVENTS + 1 - kept + 1
-            events = await one.until(EVENTS + 1)
+            events = await one.events_until(EVENTS + 1)
             assert [event["seq"] for event in events] == list(range(one.welcome["oldest"], EVENTS + 2))
 
 

@@ -24,8 +24,16 @@ import trio.testing
 from _scale import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protocol.byhand import opened
-from protocol.wire import VIRTUAL_PATIENCE, Client, client, greeted, greeted_in_memory, memory_client, settled
+from protocol.manual_socket import open_manual_socket
+from protocol.wire import (
+    VIRTUAL_PATIENCE,
+    Client,
+    client,
+    greeted,
+    greeted_in_memory,
+    memory_client,
+    wait_for_connections,
+)
 from suites.stage import all_events, check_history, server_with, wait_for_all_runs
 from websockets.exceptions import ConnectionClosed
 
@@ -95,7 +103,7 @@ async def new_changes(one: Client) -> list[Change]:
     """Return the typing changes since the last call. For virtual time, which waits for no task."""
     with trio.move_on_after(0.001):
         while True:
-            await one.raw()
+            await one.receive_text()
     told = typing_changes(one)
     known, _COUNT_SEEN[one] = _COUNT_SEEN.get(one, 0), len(told)
     return told[known:]
@@ -230,7 +238,7 @@ async def closed(one: Client) -> None:
 
 
 async def refused(one: Client) -> None:
-    await one.text("not JSON")
+    await one.send_text("not JSON")
     assert (await one.ended()).code == 4500
 
 
@@ -268,8 +276,8 @@ async def test_cut_connection_ends_typing(autojump_clock: trio.testing.MockClock
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.endpoint.serve, theirs)
-            async with opened(ours) as by_hand:
-                one = Client(by_hand, patience=VIRTUAL_PATIENCE)
+            async with open_manual_socket(ours) as websocket:
+                one = Client(websocket, patience=VIRTUAL_PATIENCE)
                 await one.hello(token="ada")
                 await one.send("typing", active=True)
                 assert await new_changes(watcher) == [typing_on(one)]
@@ -423,7 +431,7 @@ async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockCloc
             assert (await one.ended()).code == 4006
         async with greeted_in_memory(server, token="ada") as again:
             assert again.welcome["typing"] == []
-            assert [event["type"] for event in await again.until(3)][-1] == "agent_completed"
+            assert [event["type"] for event in await again.events_until(3)][-1] == "agent_completed"
             assert await new_changes(again) == []
 
 
@@ -492,7 +500,7 @@ async def test_many_typists() -> None:
                 while len(typing_changes(watcher)) < 2 * TOGGLES:
                     await watcher.receive("signal")
                 assert typing_changes(watcher) == [typing_on(tab), typing_off(tab)] * TOGGLES
-                assert [event["seq"] for event in await watcher.until(1)] == [1]
+                assert [event["seq"] for event in await watcher.events_until(1)] == [1]
 
         for number in range(USERS):
             nursery.start_soon(toggle, f"user-{number}")
@@ -510,8 +518,8 @@ async def test_blocked_tab_gets_newest_states(
         ours, theirs = trio.testing.lockstep_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.endpoint.serve, theirs)
-            async with opened(ours) as by_hand:
-                slow = Client(by_hand, patience=VIRTUAL_PATIENCE)
+            async with open_manual_socket(ours) as websocket:
+                slow = Client(websocket, patience=VIRTUAL_PATIENCE)
                 await slow.hello(token="ada")
                 await ada.send("typing", active=True)
                 assert (await slow.receive("signal"))["data"] == {
@@ -607,5 +615,5 @@ async def test_cut_sockets_end_typing() -> None:
                     await watcher.receive("signal")
             while typing_changes(watcher)[-1:] != [typing_off(one)]:
                 await watcher.receive("signal")
-        await settled(server, 1)
+        await wait_for_connections(server, 1)
         assert count_typists(server) == 0

@@ -128,7 +128,7 @@ async def test_no_shared_mutable_object() -> None:
     ):
         for one, secret in ((ada, "ada's word"), (bob, "bob's word")):
             await one.start("1", "stays", secret)
-            await one.until(3)
+            await one.events_until(3)
         mine, theirs = reachable_objects(live["ada"]), reachable_objects(live["bob"])
         assert len(mine) > 50, "the walk ended before it had begun"
         assert live["ada"].context in mine.values()
@@ -153,7 +153,7 @@ async def test_context_after_a_crash(autojump_clock: trio.testing.MockClock) -> 
     ):
         for one in (ada, bob):
             await one.start("1", "waits")
-        run_id = (await bob.until(2))[0]["run_id"]
+        run_id = (await bob.events_until(2))[0]["run_id"]
         session = server.system.find("greenroom/sessions/all/ada:s1")
         assert session is not None
         session.kill()
@@ -183,7 +183,7 @@ async def test_reaped_session_is_freed(autojump_clock: trio.testing.MockClock) -
             assert server.sessions.statistics().sessions == 0
             assert not [run for run in live_runs() if all(run is not other for other in others)]
             async with greeted_in_memory(server, token="ada") as one:
-                assert len(await one.until(3)) % 3 == 0
+                assert len(await one.events_until(3)) % 3 == 0
 
 
 async def test_log_records_of_two_users(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ import jwt
 import pytest
 import trio
 from _scale import scaled
-from protocol.wire import Client, client, greeted, settled
+from protocol.wire import Client, client, greeted, wait_for_connections
 from suites.stage import (
     REQUIRED,
     check_history,
@@ -102,7 +102,7 @@ async def test_crowd_from_token_to_last_event() -> None:
 
     async with proof_server().running(port=0) as server:
         await many_clients(server, signed_users(USERS), talk)
-        await settled(server)
+        await wait_for_connections(server)
         statistics = server.sessions.statistics()
         assert (statistics.sessions, statistics.crashed, statistics.log.events) == (USERS, 0, USERS * 22)
     assert len(done) == USERS
@@ -129,21 +129,21 @@ async def test_crowd_that_reconnects() -> None:
     async def user(server: Server, name: str, token: str) -> None:
         async with greeted(server, token=token) as one:
             run_id = await one.start("1", "proof", 30)
-            events = (await one.until(20))[:20]  # what it got beyond, it did not apply
+            events = (await one.events_until(20))[:20]  # what it got beyond, it did not apply
         for _ in range(3):
             position = {"epoch": one.welcome["epoch"], "seq": events[-1]["seq"]}
             async with greeted(server, token=token, resume=position) as one:
                 assert one.welcome["recovered"]
                 assert "reset" not in one.welcome
-                events += (await one.until(events[-1]["seq"] + 25))[:25]
+                events += (await one.events_until(events[-1]["seq"] + 25))[:25]
         position["seq"] = events[-1]["seq"]
         async with greeted(server, token=token, resume=position) as one:
-            events += await one.until(122)
+            events += await one.events_until(122)
         position["seq"] = 122
         async with greeted(server, token=token, resume=position) as one:
             assert one.welcome["recovered"]
             await one.say("nothing was missed")
-            assert event_types(await one.until(123)) == ["user_message"]
+            assert event_types(await one.events_until(123)) == ["user_message"]
         check_history(events)
         assert len(events) == 122
         assert {event["run_id"] for event in events} == {run_id}
@@ -163,7 +163,7 @@ async def test_events_without_a_tab() -> None:
         await wait_for_all_runs(server)
 
         async def talk(name: str, one: Client) -> None:
-            events = await one.until(10)
+            events = await one.events_until(10)
             check_own_events(one, name, 2, events[0]["run_id"])
 
         await many_clients(server, signed_users(TABS), talk)
@@ -181,7 +181,7 @@ async def test_foreign_position() -> None:
             await eve.send("history", id="h", after=0, limit=500)
             assert (await eve.receive("history"))["events"] == []
             await eve.say("alone")
-            assert event_types(await eve.until(1)) == ["user_message"]
+            assert event_types(await eve.events_until(1)) == ["user_message"]
 
 
 async def test_foreign_ids() -> None:
@@ -192,7 +192,7 @@ async def test_foreign_ids() -> None:
         greeted(server, token=AUTH.issue("eve", 60)) as eve,
     ):
         run_id = await ann.start("c", "asks")
-        call_id = (await ann.until(2))[1]["call_id"]
+        call_id = (await ann.events_until(2))[1]["call_id"]
         assert (await eve.command("1", "run.cancel", run_id=run_id))["result"] == {"cancelled": False}
         assert (await eve.command("2", "run.cancel", command_id="c"))["result"] == {"cancelled": False}
         refused = await eve.command("3", "input.answer", run_id=run_id, call_id=call_id, value="mine")

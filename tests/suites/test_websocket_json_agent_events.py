@@ -264,7 +264,7 @@ async def test_result_that_is_not_json(name: str) -> None:
         ended = await one.completed(await one.start("1", "agent"))
         assert (ended["data"]["status"], ended["data"]["error"]["code"]) == ("error", "UnserialisableEvent")
         await one.say("unharmed")
-        check_history(await one.until(3))
+        check_history(await one.events_until(3))
 
 
 TEXTS = {
@@ -326,10 +326,10 @@ async def test_lone_surrogate_in_a_command() -> None:
             ("1", "run.start", '{"agent":"agent","input":{"x":["\\ud800"]}}'),
             ("2", "message.send", '{"text":"\\udc00"}'),
         ):
-            await one.text(message % (id_, name, args))
+            await one.send_text(message % (id_, name, args))
             assert (await one.reply(id_))["error"]["code"] == "bad_args"
         await one.say("unharmed")
-        assert event_types(await one.until(1)) == ["user_message"]
+        assert event_types(await one.events_until(1)) == ["user_message"]
 
 
 @pytest.mark.parametrize("size", [50_001, 64 * 1024, MIB - 2], ids=str)

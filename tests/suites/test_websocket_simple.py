@@ -153,7 +153,7 @@ async def test_messages_are_strict_json() -> None:
         run_id = await one.start("1", "simple", {"a": 1})
         messages = []
         while not any(event["type"] == "agent_completed" for event in one.events()):
-            messages.append(await one.raw())
+            messages.append(await one.receive_text())
         frames = [parse_strictly(message) for message in messages]
         assert frames == one.frames[-len(frames) :]
         assert all(parse_strictly(json.dumps(frame)) == frame for frame in frames)
@@ -213,7 +213,7 @@ async def test_tabs_of_a_session() -> None:
             assert await finished_events(first, run_id) == await finished_events(second, run_id)
             for stranger in (elsewhere, other):
                 await stranger.say("mine")
-                assert event_types(await stranger.until(1)) == ["user_message"]
+                assert event_types(await stranger.events_until(1)) == ["user_message"]
 
 
 async def test_emitter_without_a_tab() -> None:
@@ -277,7 +277,7 @@ async def test_emitter_of_an_ended_run() -> None:
             async with run.subrun("late"):
                 pass
         await one.say("after")
-        assert event_types(await one.until(3)) == ["agent_started", "agent_completed", "user_message"]
+        assert event_types(await one.events_until(3)) == ["agent_started", "agent_completed", "user_message"]
         assert not any(frame["type"] == "signal" for frame in one.frames)
 
 

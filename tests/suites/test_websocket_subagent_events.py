@@ -231,7 +231,7 @@ async def test_ended_parent(autojump_clock: trio.testing.MockClock, how: str) ->
     async with server_with(waits, hangs, run_seconds=20).running(port=0) as server:
         async with greeted_in_memory(server, token="ann") as one:
             run_id = await one.start("1", "waits")
-            await one.until(4)
+            await one.events_until(4)
             if how == "cancel":
                 assert (await one.command("2", "run.cancel", run_id=run_id))["result"] == {"cancelled": True}
             await one.completed(run_id)
@@ -258,7 +258,7 @@ async def test_cancelled_child() -> None:
 
     async with server_with(root, hangs).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("1", "root")
-        child = (await one.until(3))[1]["run_id"]
+        child = (await one.events_until(3))[1]["run_id"]
         assert (await one.command("2", "run.cancel", run_id=child))["result"] == {"cancelled": True}
         assert (await one.completed(run_id))["data"]["result"] == "cancelled"
         assert statuses(one.events()) == {"hangs": "cancelled", "root": "ok"}
@@ -288,7 +288,7 @@ async def test_child_left_open() -> None:
             async with left[1].subrun("later"):
                 pass
         await one.say("after")
-        assert (await one.until(7))[-1]["type"] == "user_message"
+        assert (await one.events_until(7))[-1]["type"] == "user_message"
 
 
 async def test_child_is_entered_once() -> None:
@@ -382,7 +382,7 @@ async def test_rejoin_during_a_child() -> None:
     async with server_with(root, child).running(port=0) as server:
         async with greeted(server, token="ann") as one:
             run_id = await one.start("1", "root")
-            before = list(await one.until(10))
+            before = list(await one.events_until(10))
         go_on.set()
         position = {"epoch": one.welcome["epoch"], "seq": before[-1]["seq"]}
         async with greeted(server, token="ann", resume=position) as one:
@@ -394,14 +394,14 @@ async def test_rejoin_during_a_child() -> None:
         assert len(tree) == 4
         assert [event["data"]["result"] for event in events_of_type(after, "tool_completed")] == ["crossed"] * 3
         async with greeted(server, token="ann") as one:
-            assert await one.until(events[-1]["seq"]) == events
+            assert await one.events_until(events[-1]["seq"]) == events
 
 
 async def test_welcome_during_a_child() -> None:
     """The welcome of a new client lists every open run, also children."""
     async with server_with(waits, hangs).running(port=0) as server, greeted(server, token="ann") as one:
         await one.start("1", "waits")
-        started = events_of_type(await one.until(4), "agent_started")
+        started = events_of_type(await one.events_until(4), "agent_started")
         async with greeted(server, token="ann") as late:
             assert late.welcome["runs"] == [
                 {"run_id": event["run_id"], "agent": event["data"]["agent"], "started": event["ts"]}
@@ -416,7 +416,7 @@ async def test_crash_with_children(how: str) -> None:
     async with server_with(waits, hangs, log=log).running(port=0) as server:
         async with greeted(server, token="ann") as one:
             run_id = await one.start("1", "waits")
-            before = list(await one.until(4))
+            before = list(await one.events_until(4))
             if how == "killed":  # what is open closes itself on its way out
                 (await server.sessions.get_or_spawn(StreamKey("ann", "s1"))).kill()
             else:  # nothing can be written any more: the next incarnation closes it

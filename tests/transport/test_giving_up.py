@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 from hypercorn.trio import serve as serve_pages
-from protocol.agents import greenroom
+from protocol.agents import make_app
 from protocol.wire import greeted
 
 from actors import LogUnavailable, MemoryLog, RestartLimit
@@ -45,7 +45,7 @@ def port_of(server: Server) -> int:
 @pytest.mark.parametrize("path", PARTS)
 async def test_supervision_that_gives_up(path: str) -> None:
     """If any part of the server fails too often, the block raises one RestartLimit, and the port is free again."""
-    app = greenroom()
+    app = make_app()
     ports: list[int] = []
 
     async def block() -> None:
@@ -76,7 +76,7 @@ async def test_log_that_cannot_be_reopened() -> None:
     """A log that cannot be opened again ends the block with a RestartLimit, whose cause is the log's error."""
 
     async def block() -> None:
-        async with greenroom(Gone()).running(port=0) as server, greeted(server):
+        async with make_app(Gone()).running(port=0) as server, greeted(server):
             log = server.system.find("/greenroom/event-log")
             assert log is not None
             log.kill()
@@ -96,7 +96,7 @@ GROUP = ExceptionGroup("the block's own", [ValueError(), ExceptionGroup("more", 
 async def test_exception_of_the_block(own: BaseException) -> None:
     """An exception of the block itself is raised as the same object."""
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - its identity is looked at
-        async with greenroom().running(port=0):
+        async with make_app().running(port=0):
             raise own
     assert caught.value is own
 
@@ -104,7 +104,7 @@ async def test_exception_of_the_block(own: BaseException) -> None:
 async def test_cancelled_block() -> None:
     """A cancellation passes through the block."""
     with trio.CancelScope() as scope:
-        async with greenroom().running(port=0):
+        async with make_app().running(port=0):
             scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught
@@ -139,7 +139,7 @@ async def test_pages_that_end(monkeypatch: pytest.MonkeyPatch, status: object) -
     """Pages that end by themselves end the server with PagesFailed."""
     monkeypatch.setattr("transport.http._hypercorn.serve", ended(status))
     with pytest.raises(PagesFailed) as caught, trio.fail_after(PATIENCE):
-        await serve(greenroom(), Address(host="127.0.0.1", port=0, http_port=0))
+        await serve(make_app(), Address(host="127.0.0.1", port=0, http_port=0))
     assert caught.value.__cause__ is status
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from protocol.agents import greenroom
+from protocol.agents import make_app
 
 from transport import connect
 from transport.server.listening import listen
@@ -57,7 +57,7 @@ def test_unknown_host_is_named() -> None:
 
 async def test_server_can_run_on_another_port(own_port: int) -> None:
     """A server whose port is taken raises an error, and can then run on another port."""
-    app = greenroom()
+    app = make_app()
     (listener,) = listen("127.0.0.1", own_port)
     with listener:
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {own_port}"):
@@ -80,7 +80,7 @@ async def test_lost_connection_ends_no_other(
         return (Lost(fileno=sock.detach()) if next(losses, False) else sock), address
 
     monkeypatch.setattr(socket.socket, "accept", accepting)
-    async with greenroom().running(port=0) as server:
+    async with make_app().running(port=0) as server:
         lost = await trio.open_tcp_stream("127.0.0.1", int(server.url.rstrip("/").rpartition(":")[2]))
         async with lost:
             assert not await lost.receive_some()
@@ -91,7 +91,7 @@ async def test_lost_connection_ends_no_other(
 
 async def test_port_serves_again_after_a_drain(own_port: int) -> None:
     """A server that drains refuses clients, and serves again when it runs again."""
-    app = greenroom()
+    app = make_app()
     async with app.running(port=own_port) as server:
         await server.drain(0)
         with pytest.raises(OSError, match="connect"):

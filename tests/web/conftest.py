@@ -1,4 +1,4 @@
-"""greenroom.js in Node, against a server that does what the test says."""
+"""Fixtures that run greenroom.js in Node, against a scripted server or scripted sockets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def node_with_ws() -> str:
-    """The path of Node, with the ``ws`` package beside the driver: installed once, kept."""
+    """Return the path of Node. Install the package ``ws`` beside the driver, once."""
     program = require("node")
     if not (HERE / "node_modules" / "ws").is_dir():
         npm = require("npm")
@@ -34,6 +34,7 @@ def node_with_ws() -> str:
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
+    """Return a scripted server over real sockets."""
     scripted = ScriptedServer()
     yield scripted
     scripted.shutdown()
@@ -41,6 +42,7 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def node(node_with_ws: str, server: ScriptedServer) -> Iterator[Node]:
+    """Return a Node process whose client connects to the scripted server."""
     process = Node(node_with_ws, server.url)
     yield process
     process.end()
@@ -48,7 +50,7 @@ def node(node_with_ws: str, server: ScriptedServer) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def page(node_with_ws: str) -> Iterator[Node]:
-    """One process for a module: each test begins a client of its own, over sockets that it scripts."""
+    """Return one Node process for the module. Each test makes a new client, over sockets that it scripts."""
     process = Node(node_with_ws, "ws://x/")
     yield process
     process.end()

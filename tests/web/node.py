@@ -13,11 +13,11 @@ import transport
 HERE = Path(__file__).parent
 MODULE = Path(transport.__file__).parent / "web" / "greenroom.js"
 PATIENCE = 10.0
-"""Seconds until something that should happen at once is taken for never."""
+"""Seconds that a test waits for something that should happen at once."""
 
 
 class Node:
-    """A Node process with greenroom.js, its timers under the test's control; see driver.mjs."""
+    """A Node process with greenroom.js, whose timers the test controls. See driver.mjs."""
 
     def __init__(self, program: str, url: str) -> None:
         self._process = subprocess.Popen(
@@ -31,7 +31,7 @@ class Node:
         self._url = url
 
     def run(self, js: str) -> Any:
-        """Run ``js`` (``url`` is the server's, ``kept`` outlives the call) and return what it returns."""
+        """Run ``js`` and return what it returns. ``url`` is the server's; ``kept`` lasts from call to call."""
         process, number = self._process, next(self._ids)
         assert process.stdin
         assert process.stdout
@@ -42,24 +42,25 @@ class Node:
         return answer["value"]
 
     def connect(self, options: str = "", extra: str = "") -> None:
-        """Make ``kept.client``, a client of session s1 whose every event is noted."""
+        """Make ``kept.client``, a client of session s1 whose events are all noted."""
         self.run(f"kept.client = open(url, {{ session: 's1', {options} }}{', ' + extra if extra else ''})")
 
     def first(self, number: int, type_: str) -> list[Any]:
-        """The first ``number`` details noted under ``type_``, waiting for them."""
+        """Wait for the first ``number`` details noted under ``type_``, and return them."""
         found: list[Any] = self.run(f"return first({number}, {type_!r})")
         return found
 
     def seqs(self, number: int) -> list[int]:
-        """The seqs of the first ``number`` events."""
+        """Wait for the first ``number`` events, and return their seqs."""
         return [event["seq"] for event in self.first(number, "event")]
 
     def noted(self, type_: str) -> list[Any]:
-        """All details noted under ``type_`` so far."""
+        """Return all details noted under ``type_`` so far."""
         found: list[Any] = self.run(f"return noted.filter(([type]) => type === {type_!r}).map(([, detail]) => detail)")
         return found
 
     def until(self, state: str) -> None:
+        """Wait until the client is in that state."""
         self.run(f"return until(kept.client, {state!r})")
 
     def advance(self, ms: float) -> None:
@@ -67,11 +68,12 @@ class Node:
         self.run(f"advance({ms})")
 
     def reconnect(self) -> None:
-        """Wait until the client knows that it lost its connection, then let the time pass until it tries again."""
+        """Wait until the client notices the lost connection, and let time pass until its next attempt."""
         self.until("waiting")
         self.advance(self.noted("state")[-1]["retryInMs"])
 
     def end(self) -> None:
+        """End the process."""
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait(PATIENCE)

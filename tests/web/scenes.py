@@ -1,4 +1,4 @@
-"""What is said in the tests of greenroom.js over scripted sockets, all in one process; see sockets.mjs."""
+"""Helpers in JavaScript for the tests of greenroom.js over scripted sockets. See sockets.mjs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ HELPERS = """
 """
 
 
-def run(page: Node, js: str) -> Any:
+def run_js(page: Node, js: str) -> Any:
     """Run ``js`` with the helpers above, and return what it returns."""
     return page.run(HELPERS + js)

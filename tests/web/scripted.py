@@ -1,4 +1,4 @@
-"""A server that does what the test says, for clients of greenroom.v1."""
+"""A server for clients of greenroom.v1 that does what the test calls."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 PATIENCE = 10.0
-"""Seconds until something that should happen at once is taken for never."""
+"""Seconds that a test waits for something that should happen at once."""
 
 Frame = dict[str, Any]
 
 
 class Connection:
-    """One connection, from the server's end. ``hello`` is what the client opened with."""
+    """The server's end of one connection. ``hello`` is the client's first frame."""
 
     def __init__(self, raw: ServerConnection) -> None:
         self._raw = raw
@@ -27,31 +27,36 @@ class Connection:
         self.hello = self.receive()
 
     def receive(self) -> Frame:
+        """Return the next frame."""
         frame: Frame = json.loads(self._raw.recv(PATIENCE))
         return frame
 
     def send(self, type_: str, **fields: object) -> None:
+        """Send a frame."""
         self._raw.send(json.dumps({"type": type_, **fields}))
 
     def welcome(self, *, epoch: str = "e1", oldest: int = 1, latest: int = 0, **fields: object) -> None:
+        """Send a welcome."""
         frame: Frame = {"session": "s1", "connection": "c1", "runs": [], "typing": [], "recovered": False}
         frame |= {"epoch": epoch, "oldest": oldest, "latest": latest, "ping_ms": 25_000, "max_frame_bytes": 65_536}
         self.send("welcome", **(frame | fields))
 
     def events(self, *seqs: int) -> None:
+        """Send events with these seqs in one frame."""
         self.send("events", events=[{"seq": seq, "type": "custom", "ts": 0, "data": {"name": "n"}} for seq in seqs])
 
     def close(self, code: int, reason: str = "") -> None:
+        """Close the connection with a close frame."""
         self._raw.close(code, reason)
         self.over.set()
 
     def cut(self) -> None:
-        """End it as a killed process does: without a close frame."""
+        """Cut the connection without a close frame, as a killed process does."""
         self._raw.close_socket()
         self.over.set()
 
     def closed_by_client(self) -> int:
-        """Wait for the client's close; return its code."""
+        """Wait until the client closes. Return the code."""
         try:
             while True:
                 self._raw.recv(PATIENCE)
@@ -60,7 +65,7 @@ class Connection:
 
 
 class ScriptedServer:
-    """Takes connections on a free port and does nothing by itself."""
+    """A server on a free port that keeps each connection for :meth:`accept`."""
 
     def __init__(self) -> None:
         self._connections: queue.Queue[Connection] = queue.Queue()
@@ -71,6 +76,7 @@ class ScriptedServer:
         self._thread.start()
 
     def _take(self, raw: ServerConnection) -> None:
+        """Keep a new connection after its hello, until it is over."""
         try:
             connection = Connection(raw)
         except ConnectionClosed:
@@ -80,7 +86,7 @@ class ScriptedServer:
         connection.over.wait()
 
     def accept(self, **welcome: object) -> Connection:
-        """The next connection that said hello, welcomed if there is anything to welcome it with."""
+        """Return the next connection. Welcome it if fields of a welcome are given."""
         connection = self._connections.get(timeout=PATIENCE)
         if welcome:
             connection.welcome(**welcome)  # type: ignore[arg-type]  # the keywords are those of welcome()
@@ -88,10 +94,11 @@ class ScriptedServer:
 
     @property
     def waiting(self) -> int:
-        """How many connections came that nobody accepted."""
+        """Return the number of connections that were not accepted yet."""
         return self._connections.qsize()
 
     def shutdown(self) -> None:
+        """End all connections and the server."""
         for connection in self._all:
             connection.over.set()
         self._server.shutdown()

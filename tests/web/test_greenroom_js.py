@@ -1,4 +1,4 @@
-"""The browser's client: each rule of the protocol that falls to it, and each promise of its own."""
+"""greenroom.js: the rules of the protocol for clients, and its own promises."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from web.scripted import Connection, ScriptedServer
 
 
-def live(node: Node, server: ScriptedServer, options: str = "", **welcome: object) -> Connection:
-    """A client that is live, and the server's end of it."""
+def live_client(node: Node, server: ScriptedServer, options: str = "", **welcome: object) -> Connection:
+    """Make a client and welcome it. Return the server's end of its connection."""
     node.connect(options)
     connection = server.accept(**(welcome or {"latest": 0}))
     node.until("live")
@@ -40,7 +40,7 @@ def test_bad_arguments_throw(node: Node, bad: str) -> None:
 
 def test_states(node: Node, server: ScriptedServer) -> None:
     """The states are announced in order."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     connection.cut()
     node.reconnect()
     server.accept(recovered=True)
@@ -53,7 +53,7 @@ def test_states(node: Node, server: ScriptedServer) -> None:
 
 def test_resume_and_duplicates(node: Node, server: ScriptedServer) -> None:
     """The resume has the position of the last event, and duplicates are dropped."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     connection.events(1, 2, 3)
     assert node.seqs(3) == [1, 2, 3]
     connection.cut()
@@ -68,7 +68,7 @@ def test_resume_and_duplicates(node: Node, server: ScriptedServer) -> None:
 
 def test_gap_is_resumed(node: Node, server: ScriptedServer) -> None:
     """A gap ends the connection, and the next one brings the missing events."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     connection.events(1, 2)
     connection.events(4, 5)
     assert connection.closed_by_client()
@@ -82,7 +82,7 @@ def test_gap_is_resumed(node: Node, server: ScriptedServer) -> None:
 
 def test_gap_at_the_beginning(node: Node, server: ScriptedServer) -> None:
     """A first event above the oldest kept one is a gap."""
-    connection = live(node, server, oldest=7, latest=9)
+    connection = live_client(node, server, oldest=7, latest=9)
     connection.events(8, 9)
     assert connection.closed_by_client()
     node.reconnect()
@@ -91,7 +91,7 @@ def test_gap_at_the_beginning(node: Node, server: ScriptedServer) -> None:
 
 def test_resume_without_events(node: Node, server: ScriptedServer) -> None:
     """A client that has a position and no event resumes too."""
-    connection = live(node, server, epoch="e7", latest=0)
+    connection = live_client(node, server, epoch="e7", latest=0)
     connection.cut()
     node.reconnect()
     assert server.accept().hello["resume"] == {"epoch": "e7", "seq": 0}
@@ -99,7 +99,7 @@ def test_resume_without_events(node: Node, server: ScriptedServer) -> None:
 
 def test_from_latest(node: Node, server: ScriptedServer) -> None:
     """A client from the latest event begins after it."""
-    connection = live(node, server, "from: 'latest'", latest=40)
+    connection = live_client(node, server, "from: 'latest'", latest=40)
     connection.events(41)
     assert node.seqs(1) == [41]
 
@@ -107,7 +107,7 @@ def test_from_latest(node: Node, server: ScriptedServer) -> None:
 @pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
 def test_reset_comes_before_events(node: Node, server: ScriptedServer, reason: str) -> None:
     """A reset is announced before the events that follow it."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     connection.events(1, 2, 3)
     node.seqs(3)
     connection.cut()
@@ -171,7 +171,7 @@ def test_next_iterator_goes_on(node: Node, server: ScriptedServer) -> None:
 
 def test_listener_leaves_nothing_for_an_iterator(node: Node, server: ScriptedServer) -> None:
     """While there is a listener, no events are kept for a later iterator."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("kept.feed = kept.client[Symbol.asyncIterator](); kept.feed.return();")
     connection.events(1, 2)
     assert node.seqs(2) == [1, 2]
@@ -182,7 +182,7 @@ def test_listener_leaves_nothing_for_an_iterator(node: Node, server: ScriptedSer
 
 def test_iterator_ends_after_close(node: Node, server: ScriptedServer) -> None:
     """An iterator ends after close()."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("kept.next = kept.client[Symbol.asyncIterator]().next(); kept.client.close()")
     assert node.run("return kept.next") == {"done": True}
     assert connection.closed_by_client() == 1005
@@ -191,7 +191,7 @@ def test_iterator_ends_after_close(node: Node, server: ScriptedServer) -> None:
 
 def test_iterator_throws_after_a_final_code(node: Node, server: ScriptedServer) -> None:
     """An iterator throws if the server ended the client."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("watch('next', kept.client[Symbol.asyncIterator]().next())")
     connection.close(4506, "session closed for good")
     assert node.first(1, "next") == [{"failed": "closed"}]
@@ -199,7 +199,7 @@ def test_iterator_throws_after_a_final_code(node: Node, server: ScriptedServer) 
 
 def test_signals_refusals_and_unknown_frames(node: Node, server: ScriptedServer) -> None:
     """Signals and refusals are announced, and unknown frames are ignored."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     connection.send("of_a_newer_server", x=1)
     connection.send("signal", name="typing", data={"by": "agent", "id": "r1", "active": True})
     connection.send("error", code="bad_history", message="no")
@@ -228,7 +228,7 @@ def test_queued_starts(node: Node, server: ScriptedServer) -> None:
 
 def test_queued_start_is_cancelled_by_its_command(node: Node, server: ScriptedServer) -> None:
     """A start that has no run yet is cancelled by the id of its command."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("watch('start', kept.client.start('x', null, { commandId: 'mine' }))")
     node.run("watch('cancel', kept.client.cancel({ commandId: 'mine' }))")
     start, cancel = connection.receive(), connection.receive()
@@ -245,7 +245,7 @@ def test_queued_start_is_cancelled_by_its_command(node: Node, server: ScriptedSe
 @pytest.mark.parametrize("code", [1001, 1011, 4001, 4004, 4006, 4410, 4499])
 def test_client_comes_back_after_these_codes(node: Node, server: ScriptedServer, code: int) -> None:
     """The client comes back after these close codes."""
-    connection = live(node, server, "token: () => 't'")
+    connection = live_client(node, server, "token: () => 't'")
     connection.close(code)
     node.reconnect()
     assert server.accept().hello["resume"] == {"epoch": "e1", "seq": 0}
@@ -254,7 +254,7 @@ def test_client_comes_back_after_these_codes(node: Node, server: ScriptedServer,
 @pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4506, 4999])
 def test_client_ends_after_these_codes(node: Node, server: ScriptedServer, code: int) -> None:
     """The client ends after these close codes."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     connection.close(code, "because")
     assert node.first(1, "closed") == [{"code": code, "reason": "because"}]
     node.advance(60_000)
@@ -264,7 +264,7 @@ def test_client_ends_after_these_codes(node: Node, server: ScriptedServer, code:
 
 def test_goodbye_replaces_a_lost_close_frame_js(node: Node, server: ScriptedServer) -> None:
     """If no close frame came, the goodbye before it decides."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     connection.send("goodbye", code=4502, reason="forbidden")
     connection.cut()
     assert node.first(1, "closed") == [{"code": 4502, "reason": "forbidden"}]
@@ -272,7 +272,7 @@ def test_goodbye_replaces_a_lost_close_frame_js(node: Node, server: ScriptedServ
 
 def test_retry_ms(node: Node, server: ScriptedServer) -> None:
     """The client waits for the retry_ms of a goodbye."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     connection.send("goodbye", code=1001, reason="going away", retry_ms=3_000)
     connection.close(1001)
     node.until("waiting")
@@ -292,7 +292,7 @@ def test_backoff(node: Node) -> None:
 
 def test_steady_connection_resets_the_delays(node: Node, server: ScriptedServer) -> None:
     """A connection that was live for a while resets the delays."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     delays: list[Any] = []
     for lived_ms in (0, 0, 5_000):
         node.advance(lived_ms)
@@ -307,7 +307,7 @@ def test_steady_connection_resets_the_delays(node: Node, server: ScriptedServer)
 
 def test_silent_connection_is_replaced(node: Node, server: ScriptedServer) -> None:
     """A connection that is silent for ping_ms and 10 s is replaced."""
-    connection = live(node, server, ping_ms=4_000)
+    connection = live_client(node, server, ping_ms=4_000)
     node.advance(13_999)
     connection.send("signal", name="still here", data=None)
     node.first(1, "signal")
@@ -329,7 +329,7 @@ def test_no_welcome(node: Node, server: ScriptedServer) -> None:
 
 def test_pong(node: Node, server: ScriptedServer) -> None:
     """A ping is answered with a pong."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     connection.send("ping")
     assert connection.receive() == {"type": "pong"}
 
@@ -350,7 +350,7 @@ def test_expired_token(node: Node, server: ScriptedServer) -> None:
 
 def test_expired_string_token(node: Node, server: ScriptedServer) -> None:
     """After 4004 a client with a fixed token ends."""
-    connection = live(node, server, "token: 'fixed'")
+    connection = live_client(node, server, "token: 'fixed'")
     connection.close(4004, "token expired")
     assert node.first(1, "closed") == [{"code": 4004, "reason": "token expired"}]
 
@@ -370,7 +370,7 @@ def test_failing_token_function(node: Node, server: ScriptedServer) -> None:
 
 def test_calls_and_their_commands(node: Node, server: ScriptedServer) -> None:
     """Each call sends its command and resolves with its result."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("""
         watch("start", kept.client.start("assistant", { q: 1 }));
         watch("cancel", kept.client.cancel("r1"));
@@ -392,7 +392,7 @@ def test_calls_and_their_commands(node: Node, server: ScriptedServer) -> None:
 
 def test_refused_command_rejects(node: Node, server: ScriptedServer) -> None:
     """A refused command rejects with its code."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("watch('start', kept.client.start('nobody', ''))")
     error = {"code": "unknown_agent", "message": "no agent 'nobody'"}
     connection.send("reply", id=connection.receive()["id"], ok=False, error=error)
@@ -409,7 +409,7 @@ def test_commands_are_queued_in_order(node: Node, server: ScriptedServer) -> Non
 
 def test_unanswered_command_is_sent_again(node: Node, server: ScriptedServer) -> None:
     """A command without a reply is sent again with the same id."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("watch('start', kept.client.start('assistant', 'x', { commandId: 'mine' }))")
     sent = connection.receive()
     assert sent["id"] == "mine"
@@ -428,7 +428,7 @@ def test_unanswered_command_is_sent_again(node: Node, server: ScriptedServer) ->
 
 def test_expired_command_is_not_sent_again(node: Node, server: ScriptedServer) -> None:
     """A command whose id the server may have forgotten is not sent again."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("watch('sent', kept.client.send('once'))")
     connection.receive()
     node.run("watch('late', kept.client.send('once'))")
@@ -451,7 +451,7 @@ def test_pending_commands_are_bounded(node: Node, server: ScriptedServer) -> Non
 
 def test_too_large_command_rejects(node: Node, server: ScriptedServer) -> None:
     """A command above max_frame_bytes rejects, and is not sent."""
-    live(node, server, max_frame_bytes=1_000)
+    live_client(node, server, max_frame_bytes=1_000)
     node.run("watch('sent', kept.client.send('ä'.repeat(500)))")
     assert node.first(1, "sent") == [{"failed": "too_large"}]
     assert node.run("return kept.client.state") == "live"
@@ -459,7 +459,7 @@ def test_too_large_command_rejects(node: Node, server: ScriptedServer) -> None:
 
 def test_commands_reject_at_the_end(node: Node, server: ScriptedServer) -> None:
     """Pending and later commands reject when the client has ended."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("watch('sent', kept.client.send('a'))")
     connection.receive()
     connection.close(4505, "flooding")
@@ -470,7 +470,7 @@ def test_commands_reject_at_the_end(node: Node, server: ScriptedServer) -> None:
 
 def test_typing(node: Node, server: ScriptedServer) -> None:
     """Typing is sent every 2 s at most, and its end once."""
-    connection = live(node, server)
+    connection = live_client(node, server)
     node.run("for (let key = 0; key < 5; key++) { kept.client.typing(true); advance(700); }")
     node.run("kept.client.typing(false); kept.client.typing(false)")
     connection.send("ping")
@@ -493,7 +493,7 @@ PERSIST = "persist: true, storage: kept.storage"
 def test_refresh_without_persist(node: Node, server: ScriptedServer) -> None:
     """Without persist, a refreshed page reads all events again."""
     node.run(STORAGE)
-    connection = live(node, server, "storage: kept.storage")
+    connection = live_client(node, server, "storage: kept.storage")
     connection.events(1, 2)
     node.seqs(2)
     node.run("kept.client.close()")
@@ -504,7 +504,7 @@ def test_refresh_without_persist(node: Node, server: ScriptedServer) -> None:
 def test_refresh_with_persist(node: Node, server: ScriptedServer) -> None:
     """With persist, a refreshed page goes on after its last event."""
     node.run(STORAGE)
-    live(node, server, PERSIST).events(1, 2)
+    live_client(node, server, PERSIST).events(1, 2)
     node.seqs(2)
     node.run("kept.client.close()")
     node.connect(PERSIST)

@@ -1,11 +1,11 @@
-"""The browser's client where something fails or comes late: it stays in its place, and the client goes on."""
+"""greenroom.js when something fails or comes late: the client goes on, or ends as it promises."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from web.scenes import run
+from web.scenes import run_js
 
 if TYPE_CHECKING:
     from web.node import Node
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("late", ["reject(new Error('late'))", "resolve('late')", "resolve(7)"])
 def test_late_token_is_ignored(page: Node, late: str) -> None:
     """A token that comes after its attempt was given up does not touch the next attempt."""
-    got = run(
+    got = run_js(
         page,
         f"""
         let resolve, reject, calls = 0;
@@ -33,7 +33,7 @@ def test_late_token_is_ignored(page: Node, late: str) -> None:
 @pytest.mark.parametrize("event", ["onopen()", "onmessage({ data: 'no JSON' })", "onclose({ code: 4506, reason: '' })"])
 def test_late_socket_event_is_ignored(page: Node, event: str) -> None:
     """Events of a socket that was given up are ignored."""
-    got = run(
+    got = run_js(
         page,
         f"""
         begin(); await turn();
@@ -52,7 +52,7 @@ def test_late_socket_event_is_ignored(page: Node, event: str) -> None:
 )
 def test_unusable_token(page: Node, token: str) -> None:
     """A token function that throws or returns no text fails the attempt, and is called again."""
-    got = run(
+    got = run_js(
         page,
         f"""
         let failing = true;
@@ -71,14 +71,14 @@ def test_unusable_token(page: Node, token: str) -> None:
 )
 def test_websocket_class_throws(page: Node, error: str, state: str) -> None:
     """A WebSocket class that throws fails the attempt. Only a SecurityError of the browser is final."""
-    assert run(page, f"begin({{ WebSocket: class {{ constructor() {{ throw {error}; }} }} }}); await turn(); "
-                     "return kept.client.state") == state  # fmt: skip
+    assert run_js(page, f"begin({{ WebSocket: class {{ constructor() {{ throw {error}; }} }} }}); await turn(); "
+                        "return kept.client.state") == state  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["send", "close"])
 def test_socket_method_throws(page: Node, method: str) -> None:
     """A socket whose methods throw is replaced, and the exception does not escape."""
-    got = run(
+    got = run_js(
         page,
         f"""
         class Broken extends Socket {{ {method}(text) {{
@@ -101,7 +101,7 @@ def test_socket_method_throws(page: Node, method: str) -> None:
 )  # fmt: skip
 def test_invalid_frame(page: Node, frame: str) -> None:
     """An invalid frame is ignored or ends its connection, and the client keeps its position."""
-    got = run(
+    got = run_js(
         page,
         f"""
         begin(); await turn(); Socket.last.onopen(); Socket.last.receive({frame}); await turn();
@@ -122,15 +122,15 @@ def test_invalid_frame(page: Node, frame: str) -> None:
 )
 def test_frames_out_of_order(page: Node, frames: str) -> None:
     """Frames in a wrong order end the connection, and deliver nothing."""
-    got = run(page, f"(await live()).lose(); retry(); await turn(); Socket.last.onopen(); {frames}; "
-                    "return [kept.client.state, details('event').length]")  # fmt: skip
+    got = run_js(page, f"(await live()).lose(); retry(); await turn(); Socket.last.onopen(); {frames}; "
+                       "return [kept.client.state, details('event').length]")  # fmt: skip
     assert got == ["waiting", 0]
 
 
 @pytest.mark.parametrize("retry_ms", ["'soon'", "-1", "null", "1e12"])
 def test_invalid_retry_ms_in_a_page(page: Node, retry_ms: str) -> None:
     """An invalid retry_ms is ignored, and the backoff counts."""
-    got = run(
+    got = run_js(
         page,
         f"""
         const socket = await live();
@@ -144,8 +144,8 @@ def test_invalid_retry_ms_in_a_page(page: Node, retry_ms: str) -> None:
 def test_strict_client_ends(page: Node) -> None:
     """4410 ends a client with strict; another client comes back."""
     for strict, state in (("true", "closed"), ("false", "waiting")):
-        got = run(page, f"const socket = await live({{ strict: {strict} }}); socket.lose(4410, 'gone'); "
-                        "return [socket.of('hello')[0].strict, kept.client.state]")  # fmt: skip
+        got = run_js(page, f"const socket = await live({{ strict: {strict} }}); socket.lose(4410, 'gone'); "
+                           "return [socket.of('hello')[0].strict, kept.client.state]")  # fmt: skip
         assert got == [strict == "true", state]
 
 
@@ -155,7 +155,7 @@ def test_strict_client_ends(page: Node) -> None:
 @pytest.mark.parametrize("thrown", ["throw new Error('mine')", "return Promise.reject(new Error('mine'))"])
 def test_listener_throws(page: Node, thrown: str) -> None:
     """An exception of a listener is reported, and events, commands and reconnects go on."""
-    got = run(
+    got = run_js(
         page,
         f"""
         const client = begin();
@@ -174,7 +174,7 @@ def test_listener_throws(page: Node, thrown: str) -> None:
 
 def test_identity_of_a_listener(page: Node) -> None:
     """A listener is added once and can be removed, as in every EventTarget."""
-    got = run(
+    got = run_js(
         page,
         """
         let count = 0, self;
@@ -193,7 +193,7 @@ def test_identity_of_a_listener(page: Node) -> None:
 @pytest.mark.parametrize("at", ["connecting", "live", "waiting", "reset", "event", "welcome"])
 def test_client_closed_by_a_listener(page: Node, at: str) -> None:
     """A client that a listener closes does nothing more."""
-    got = run(
+    got = run_js(
         page,
         f"""
         const client = begin(); let sockets;
@@ -224,7 +224,7 @@ STORAGES = {
 @pytest.mark.parametrize("storage", STORAGES.values(), ids=STORAGES)
 def test_broken_storage(page: Node, storage: str) -> None:
     """A broken storage loses the stored position and nothing else."""
-    got = run(
+    got = run_js(
         page,
         f"""
         const deny = () => {{ throw new DOMException("denied", "SecurityError"); }};
@@ -242,8 +242,8 @@ def test_broken_storage(page: Node, storage: str) -> None:
 
 def test_left_iterator_ends_its_reader(page: Node) -> None:
     """A next() that waits ends when the iterator is left."""
-    got = run(page, "await live({}, { silent: ['event'] }); const feed = kept.client[Symbol.asyncIterator](); "
-                    "const waiting = feed.next(); feed.return(); return (await waiting).done")  # fmt: skip
+    got = run_js(page, "await live({}, { silent: ['event'] }); const feed = kept.client[Symbol.asyncIterator](); "
+                       "const waiting = feed.next(); feed.return(); return (await waiting).done")  # fmt: skip
     assert got is True
 
 
@@ -262,7 +262,7 @@ INPUTS = {
 @pytest.mark.parametrize("value", INPUTS.values(), ids=INPUTS)
 def test_unsendable_input_rejects(page: Node, value: str) -> None:
     """An input that cannot be sent rejects at the call, and the next connection works."""
-    got = run(
+    got = run_js(
         page,
         f"""
         const socket = await live();
@@ -279,7 +279,7 @@ def test_unsendable_input_rejects(page: Node, value: str) -> None:
 
 def test_nesting_limit(page: Node) -> None:
     """An input is nested as deep as the server accepts at most. Brackets in strings do not count."""
-    got = run(
+    got = run_js(
         page,
         """
         const socket = await live(); let a = '[{"\\\\"[[['.repeat(40); for (let i = 0; i < 62; i++) a = [a];
@@ -293,15 +293,15 @@ def test_nesting_limit(page: Node) -> None:
 @pytest.mark.parametrize("id_", ["''", "7", "null", "'x'.repeat(129)", "'\\ud800'", "{}"])
 def test_bad_command_id_rejects(page: Node, id_: str) -> None:
     """A command id that is empty, has more than 128 characters or a lone surrogate rejects."""
-    got = run(page, f"const socket = await live(); "
-                    f"const end = await settled(kept.client.start('a', 1, {{ commandId: {id_} }})); "
-                    f"return [end, socket.of('command').length, kept.client.state]")  # fmt: skip
+    got = run_js(page, f"const socket = await live(); "
+                       f"const end = await settled(kept.client.start('a', 1, {{ commandId: {id_} }})); "
+                       f"return [end, socket.of('command').length, kept.client.state]")  # fmt: skip
     assert got == ["bad_args", 0, "live"]
 
 
 def test_duplicate_command_id_rejects(page: Node) -> None:
     """A second command with the id of a pending one rejects. After the reply, the id may be used again."""
-    got = run(
+    got = run_js(
         page,
         """
         const socket = await live(), start = () => kept.client.start("a", 1, { commandId: "\\u{1F600}".repeat(128) });
@@ -318,14 +318,14 @@ def test_duplicate_command_id_rejects(page: Node) -> None:
 
 def test_typing_is_a_boolean(page: Node) -> None:
     """Typing is sent as a boolean, whatever the argument is."""
-    got = run(page, "const socket = await live(); kept.client.typing(3); kept.client.typing(''); "
-                    "return socket.of('typing').map(({ active }) => active)")  # fmt: skip
+    got = run_js(page, "const socket = await live(); kept.client.typing(3); kept.client.typing(''); "
+                       "return socket.of('typing').map(({ active }) => active)")  # fmt: skip
     assert got == [True, False]
 
 
 def test_typing_on_a_new_connection(page: Node) -> None:
     """Typing is sent again on a new connection. Nothing is sent while offline, and no end without a beginning."""
-    got = run(
+    got = run_js(
         page,
         """
         (await live()).lose(); kept.client.typing(true); await again();
@@ -344,14 +344,15 @@ def test_typing_on_a_new_connection(page: Node) -> None:
 )  # fmt: skip
 def test_bad_options_throw(page: Node, options: str) -> None:
     """An option for which the server would end the connection throws TypeError at the call."""
-    got = run(page, f"Socket.all = []; try {{ connect('ws://x/', {{ session: 's1', WebSocket: Socket, {options} }}) }} "
-                    "catch (error) { await turn(); return [error.name, Socket.all.length] }")  # fmt: skip
+    got = run_js(page, "Socket.all = []; "
+                       f"try {{ connect('ws://x/', {{ session: 's1', WebSocket: Socket, {options} }}) }} "
+                       "catch (error) { await turn(); return [error.name, Socket.all.length] }")  # fmt: skip
     assert got == ["TypeError", 0]
 
 
-def test_a_command_that_was_not_sent_waits_although_sending_another_failed(page: Node) -> None:
-    """Where sending ends the attempt, the outcome is unknown of that command alone; the others go with the next one."""
-    got = run(
+def test_failed_send_ends_one_command(page: Node) -> None:
+    """If sending a command fails, only that command ends as outcome_unknown; the others are sent later."""
+    got = run_js(
         page,
         """
         begin(); await turn();
@@ -375,9 +376,9 @@ def test_a_command_that_was_not_sent_waits_although_sending_another_failed(page:
 
 
 @pytest.mark.parametrize("listener", ["null", "() => {}, { signal: AbortSignal.abort() }"])
-def test_events_wait_for_a_listener_that_is_added(page: Node, listener: str) -> None:
-    """What ``addEventListener`` does not add takes no event."""
-    got = run(
+def test_events_wait_for_a_real_listener(page: Node, listener: str) -> None:
+    """Events wait until a listener is really added: null, or one with an aborted signal, takes none."""
+    got = run_js(
         page,
         f"""
         const got = [], client = connect("ws://x/", {{ session: "s1", WebSocket: Socket }}); await turn();

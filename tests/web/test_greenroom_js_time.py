@@ -1,4 +1,4 @@
-"""The browser's client and time: commands that grow old, clocks that are set, pages that sleep and are refreshed."""
+"""greenroom.js and time: commands that grow old, clocks that are set, pages that sleep and are refreshed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from _scale import scaled
 from hypothesis import HealthCheck, given, settings
-from web.scenes import run
+from web.scenes import run_js
 
 if TYPE_CHECKING:
     from web.node import Node
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(("away", "outcome"), [(59_000, None), (61_000, "outcome_unknown")])
 def test_command_memory(page: Node, away: int, outcome: str | None) -> None:
     """A command is sent again until command_memory_ms after it was first sent."""
-    got = run(
+    got = run_js(
         page,
         f"""
         begin(); await turn(); Socket.last.welcome({{ command_memory_ms: 60_000 }}); await turn();
@@ -36,7 +36,7 @@ def test_command_memory(page: Node, away: int, outcome: str | None) -> None:
 def test_shorter_command_memory_counts(page: Node) -> None:
     """If the server changed, the shorter of the two memories counts."""
     for then, now in ((10_000, 60_000), (60_000, 10_000)):
-        got = run(
+        got = run_js(
             page,
             f"""
             begin(); await turn(); Socket.last.welcome({{ command_memory_ms: {then} }});
@@ -50,7 +50,7 @@ def test_shorter_command_memory_counts(page: Node) -> None:
 
 def test_longer_memory_does_not_revive_a_command(page: Node) -> None:
     """A longer memory of a new server does not revive an expired command, also after a sleep."""
-    got = run(
+    got = run_js(
         page,
         """
         begin(); await turn(); Socket.last.welcome({ command_memory_ms: 10_000 });
@@ -65,7 +65,7 @@ def test_longer_memory_does_not_revive_a_command(page: Node) -> None:
 
 def test_command_expires_without_a_connection(page: Node) -> None:
     """A command expires while there is no connection, by a timer and not by a clock."""
-    got = run(
+    got = run_js(
         page,
         """
         let down = false;
@@ -83,7 +83,7 @@ def test_command_expires_without_a_connection(page: Node) -> None:
 def test_wall_clock_that_is_set(page: Node) -> None:
     """A wall clock that is set forward or back does not change the age of a command."""
     for jump in (3_600_000, -3_600_000):
-        got = run(
+        got = run_js(
             page,
             f"""
             const socket = await live(); const end = kept.client.send("x"); end.catch(() => {{}}); await turn();
@@ -92,7 +92,7 @@ def test_wall_clock_that_is_set(page: Node) -> None:
             """,
         )
         assert got == [1]
-    got = run(
+    got = run_js(
         page,
         """
         const socket = await live(); const end = kept.client.send("x"); end.catch(() => {}); await turn();
@@ -105,7 +105,7 @@ def test_wall_clock_that_is_set(page: Node) -> None:
 
 def test_sleep_seen_by_the_wall_clock_only(page: Node) -> None:
     """If the monotonic clock stood still during a sleep, the wall clock counts when the page wakes."""
-    got = run(
+    got = run_js(
         page,
         """
         const socket = await live(); const end = kept.client.send("x"); end.catch(() => {}); await turn();
@@ -119,7 +119,7 @@ def test_sleep_seen_by_the_wall_clock_only(page: Node) -> None:
 @pytest.mark.parametrize("jump", [3_600_000, -3_600_000])
 def test_timers_ignore_the_wall_clock(page: Node, jump: int) -> None:
     """Typing, delays and the limit of silence do not depend on the wall clock."""
-    got = run(
+    got = run_js(
         page,
         f"""
         const socket = await live(); kept.client.typing(true); setClock({jump});
@@ -139,7 +139,7 @@ def test_timers_ignore_the_wall_clock(page: Node, jump: int) -> None:
 @pytest.mark.parametrize("event", ["visibilitychange", "focus", "resume", "online"])
 def test_dead_connection_after_waking(page: Node, event: str) -> None:
     """A dead connection is replaced 5 s after the page wakes. Several events at once cause one probe."""
-    got = run(
+    got = run_js(
         page,
         f"""
         const socket = await live(); fire("{event}"); fire("focus"); fire("online");
@@ -152,7 +152,7 @@ def test_dead_connection_after_waking(page: Node, event: str) -> None:
 
 def test_healthy_connection_after_waking(page: Node) -> None:
     """A healthy connection is kept when the page wakes, and a hidden page does not probe."""
-    got = run(
+    got = run_js(
         page,
         """
         const socket = await live(); socket.events(1, 2);
@@ -170,7 +170,7 @@ def test_healthy_connection_after_waking(page: Node) -> None:
 
 def test_frozen_page_probes_first(page: Node) -> None:
     """A page that was frozen probes its connection before it gives it up: messages may be unread."""
-    got = run(
+    got = run_js(
         page,
         """
         const socket = await live(); freeze(600_000);
@@ -185,7 +185,7 @@ def test_frozen_page_probes_first(page: Node) -> None:
 
 def test_waking_ends_the_delay(page: Node) -> None:
     """A page that wakes tries at once, unless the server gave a retry_ms. A change of the network always counts."""
-    got = run(
+    got = run_js(
         page,
         """
         (await live()).lose(); fire("focus"); await turn(); const soon = Socket.all.length;
@@ -200,7 +200,7 @@ def test_waking_ends_the_delay(page: Node) -> None:
 
 # --- positions --------------------------------------------------------------------------------------------------------
 
-TWO = """
+TWO_CLIENTS = """
     const items = new Map(), storage = { getItem: (key) => items.get(key) ?? null,
         setItem: (key, value) => items.set(key, value), removeItem: (key) => items.delete(key) };
     const make = async (seqs, more = {}) => {
@@ -216,9 +216,9 @@ TWO = """
 
 def test_two_clients_have_two_positions(page: Node) -> None:
     """Two clients of one page have a position each, and find it again in the same order."""
-    got = run(
+    got = run_js(
         page,
-        TWO
+        TWO_CLIENTS
         + """
         const [slow] = await make([1, 2]), [fast] = await make([1, 2, 3, 4]);
         fast.close(); const [fast2, second] = await make([5]);
@@ -233,9 +233,9 @@ def test_two_clients_have_two_positions(page: Node) -> None:
 @pytest.mark.parametrize("end", ["client.close()", "Socket.last.events(9)", "Socket.last.lose()"])
 def test_delivered_events_count(page: Node, end: str) -> None:
     """Events that were delivered count as processed, however the connection ends."""
-    got = run(
+    got = run_js(
         page,
-        TWO
+        TWO_CLIENTS
         + f"""
         const [client] = await make([1]);
         client.addEventListener("event", ({{ detail }}) => detail.seq === 3 && {end});
@@ -249,9 +249,9 @@ def test_delivered_events_count(page: Node, end: str) -> None:
 
 def test_position_of_a_named_client(page: Node) -> None:
     """A client with a name finds its position in any order; one without a name finds that of earlier versions."""
-    got = run(
+    got = run_js(
         page,
-        TWO
+        TWO_CLIENTS
         + """
         const key = `greenroom:${JSON.stringify(["ws://x/", "", "s1"])}`;
         items.set(key, '{"epoch":"e","seq":7}');
@@ -270,6 +270,7 @@ def test_position_of_a_named_client(page: Node) -> None:
 
 
 def step(act: str, **options: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return a strategy for one step of the model."""
     return st.fixed_dictionaries({"act": st.just(act), **options})
 
 

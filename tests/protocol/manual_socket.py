@@ -1,4 +1,4 @@
-"""A WebSocket that a test drives by hand: it reads only when the test asks, so it can stall."""
+"""A WebSocket without a task of its own: it reads only when the test asks, so it can stall."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from websockets.protocol import Event
 
 
-class HandDriven:
-    """The sans-I/O client of ``websockets`` over a stream; without a task of its own."""
+class ManualSocket:
+    """A WebSocket client over a stream, made of the protocol object of ``websockets``."""
 
     def __init__(self, stream: trio.abc.Stream, url: str = "ws://memory/") -> None:
         self.stream = stream
@@ -28,7 +28,7 @@ class HandDriven:
         self._messages: deque[str] = deque()
 
     async def open(self) -> None:
-        """Upgrade."""
+        """Send the upgrade request and wait for the answer."""
         self._protocol.send_request(self._protocol.connect())
         await self._write()
         while self._protocol.state is State.CONNECTING:
@@ -37,12 +37,12 @@ class HandDriven:
             raise self._protocol.handshake_exc
 
     async def send(self, message: str) -> None:
-        """Send a text message; raises BrokenResourceError when the server has gone."""
+        """Send a text message. Raise BrokenResourceError if the server has gone."""
         self._protocol.send_text(message.encode())
         await self._write()
 
     async def recv(self) -> str:
-        """The next message, read now unless it came together with another; ConnectionClosed at the end."""
+        """Return the next message. Read from the stream if none is left. Raise ConnectionClosed at the end."""
         while not self._messages:
             if self._protocol.state is State.CLOSED:
                 raise self._protocol.close_exc
@@ -54,11 +54,13 @@ class HandDriven:
         await trio.aclose_forcefully(self.stream)
 
     async def _write(self) -> None:
+        """Write what the protocol has to send."""
         for data in self._protocol.data_to_send():
             if data:
                 await self.stream.send_all(data)
 
     async def _read(self) -> None:
+        """Read once from the stream, and write the answers of the protocol."""
         try:
             data = await self.stream.receive_some()
         except trio.BrokenResourceError:
@@ -75,15 +77,16 @@ class HandDriven:
             self._protocol.receive_eof()
 
     def _note(self, event: Event | Request | Response) -> None:
+        """Keep the text of a message."""
         if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
             assert event.fin, "the server does not fragment"
             self._messages.append(bytes(event.data).decode())
 
 
 @asynccontextmanager
-async def opened(stream: trio.abc.Stream) -> AsyncIterator[HandDriven]:
-    """A WebSocket over ``stream``, dropped on exit."""
-    socket = HandDriven(stream)
+async def open_manual_socket(stream: trio.abc.Stream) -> AsyncIterator[ManualSocket]:
+    """Open a WebSocket over ``stream``, and drop it at the end of the block."""
+    socket = ManualSocket(stream)
     try:
         await socket.open()
         yield socket
