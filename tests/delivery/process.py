@@ -21,7 +21,8 @@ TESTS = Path(__file__).parents[1]
 APP = """
 from actors import SqliteLog
 from delivery.agents import auth_by_name, server_on
-app = server_on(SqliteLog("log.db", busy_seconds=0.05), auth=auth_by_name, retain_events=1_000_000, retain_bytes=1 << 34)
+log = SqliteLog("log.db", busy_seconds=0.05)
+app = server_on(log, auth=auth_by_name, retain_events=1_000_000, retain_bytes=1 << 34)
 """
 
 

@@ -81,7 +81,7 @@ async def test_kill_9_under_load(tmp_path: Path) -> None:
             nursery.start_soon(tab.run, server, stop)
         for number in range(KILLS):
             tab = rng.choice(tabs)
-            await tab.events_until(len(tab.seen) + rng.randrange(1, 200))
+            await tab.until(len(tab.seen) + rng.randrange(1, 200))
             await server.kill()
             if rng.random() < 0.1:
                 await server.spawn()  # and once more before it is up
@@ -95,7 +95,7 @@ async def test_kill_9_under_load(tmp_path: Path) -> None:
             assert tab.client is not None
             await end_session(tab, tab.client)
         for tab in tabs:
-            await tab.events_until(tab.seen[-1].seq)
+            await tab.until(tab.seen[-1].seq)
     async with SqliteLog(server.log) as log:
         assert len(await log.streams()) == 2
         closed: Counter[str] = Counter()
@@ -119,7 +119,7 @@ async def end_session(tab: Tab, client: Client) -> None:
         if begun == ended > 0:
             await client.send("the end")
             return
-        await tab.events_until(count + 1)
+        await tab.until(count + 1)
 
 
 def agent_calls(server: ServerProcess) -> list[tuple[str, str]]:
