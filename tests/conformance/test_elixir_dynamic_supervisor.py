@@ -60,7 +60,7 @@ async def test_starting_child_counts_for_max_children() -> None:
 
 
 async def test_ended_child_frees_its_place() -> None:
-    """A child that has ended does not count towards ``max_children``."""
+    """A child that has ended does not count towards ``max_children`` any more."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic(max_children=1))
@@ -100,7 +100,7 @@ async def test_terminated_child_has_no_spec() -> None:
 
 
 async def test_transient_child_that_ends_normally_has_no_entry() -> None:
-    """A transient child that ends normally has no entry any more."""
+    """The entry of a transient child is removed when the child ends normally."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -111,7 +111,7 @@ async def test_transient_child_that_ends_normally_has_no_entry() -> None:
 
 
 async def test_child_that_cannot_start_has_no_entry() -> None:
-    """A child whose start fails has no entry and takes no place."""
+    """A child whose start fails has no entry, and does not count towards ``max_children``."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic(max_children=1))
@@ -123,7 +123,7 @@ async def test_child_that_cannot_start_has_no_entry() -> None:
 
 
 async def test_cancelled_start_child_leaves_no_entry() -> None:
-    """A cancelled ``start_child`` leaves neither an entry nor a task."""
+    """If ``start_child`` is cancelled, it leaves neither an entry nor a task."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -138,7 +138,7 @@ async def test_cancelled_start_child_leaves_no_entry() -> None:
 
 
 async def test_simultaneous_starts_of_one_id() -> None:
-    """Of two simultaneous starts of one id, one succeeds and one raises NameTaken."""
+    """If two calls start a child with the same id at the same time, one succeeds and the other raises NameTaken."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -160,7 +160,7 @@ async def test_simultaneous_starts_of_one_id() -> None:
 
 
 async def test_dynamic_child_restarts_alone() -> None:
-    """A failed child is restarted alone, with the same ref."""
+    """If a child fails, only this child is restarted. It keeps its ref."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 async def test_reply_may_be_none() -> None:
-    """The reply is the value that ``receive()`` returns, also None."""
+    """``ask`` returns the value that ``receive()`` returns, even if that value is None."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
 
@@ -42,7 +42,7 @@ async def test_reply_may_be_none() -> None:
 
 
 async def test_ask_to_an_ended_actor() -> None:
-    """An ask to an actor that has ended raises ActorTerminated (noproc)."""
+    """An ask to an actor that has ended raises ActorTerminated, like ``noproc`` in Erlang."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         await ref.stop()
@@ -51,7 +51,7 @@ async def test_ask_to_an_ended_actor() -> None:
 
 
 async def test_target_fails_on_the_ask() -> None:
-    """An ask that makes its target fail raises ActorTerminated with the failure."""
+    """If the target of an ask fails while it handles the ask, the ask raises ActorTerminated with the failure."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         error = ValueError("bad request")
@@ -61,7 +61,7 @@ async def test_target_fails_on_the_ask() -> None:
 
 
 async def test_target_fails_and_restarts() -> None:
-    """An ask that makes its target restart raises ActorRestarted."""
+    """If the target of an ask fails while it handles the ask and restarts, the ask raises ActorRestarted."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), restart=Restart.PERMANENT)
         with pytest.raises(ActorRestarted):
@@ -70,7 +70,7 @@ async def test_target_fails_and_restarts() -> None:
 
 
 async def test_target_stops_before_the_ask() -> None:
-    """An ask whose target stops before it handles the ask raises ActorTerminated with the reason."""
+    """If the target stops before it handles the ask, the ask raises ActorTerminated with the reason of the stop."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
 
@@ -92,7 +92,7 @@ async def test_target_stops_before_the_ask() -> None:
 
 
 async def test_stopping_target_answers_the_current_ask() -> None:
-    """A target that stops itself while it handles an ask still answers it."""
+    """An actor that stops itself while it handles an ask still answers this ask."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         assert await ref.ask("normal") == "normal"
@@ -100,7 +100,7 @@ async def test_stopping_target_answers_the_current_ask() -> None:
 
 
 async def test_timeout_frees_the_caller(autojump_clock: MockClock) -> None:
-    """An ask that times out raises AskTimeout, a TimeoutError, and the caller may ask again."""
+    """An ask that times out raises AskTimeout, a subclass of TimeoutError. The caller can then ask again."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         begin = autojump_clock.current_time()
@@ -112,7 +112,7 @@ async def test_timeout_frees_the_caller(autojump_clock: MockClock) -> None:
 
 
 async def test_abandoned_ask_is_not_handled(autojump_clock: MockClock) -> None:
-    """An ask that timed out in the mailbox is not handled and is no dead letter."""
+    """An ask that times out while it is in the mailbox is not handled, and does not become a dead letter."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         gate = trio.Event()
@@ -133,7 +133,7 @@ async def test_abandoned_ask_is_not_handled(autojump_clock: MockClock) -> None:
 
 
 async def test_timeout_includes_the_wait_for_room(autojump_clock: MockClock) -> None:
-    """The timeout of an ask includes the wait for room in the mailbox."""
+    """The timeout of an ask includes the time that the ask waits for room in a full mailbox."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=1)
@@ -147,7 +147,7 @@ async def test_timeout_includes_the_wait_for_room(autojump_clock: MockClock) -> 
 
 
 async def test_cancelled_ask_cancels_its_handler() -> None:
-    """A cancelled ask cancels its handler, and the actor goes on without a restart."""
+    """If an ask is cancelled, its handler is cancelled too. The actor continues without a restart."""
     async with open_system() as system:
         ended = trio.Event()
 
@@ -168,7 +168,7 @@ async def test_cancelled_ask_cancels_its_handler() -> None:
 
 
 async def test_unknown_ask() -> None:
-    """An ask with an unknown message raises MessageUnhandled and is a dead letter; the actor goes on."""
+    """An ask with an unknown message raises MessageUnhandled and becomes a dead letter. The actor continues."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         with system.dead_letters() as letters:
@@ -179,7 +179,7 @@ async def test_unknown_ask() -> None:
 
 
 async def test_deferred_ask_fails_with_its_incarnation() -> None:
-    """An ask whose deferred reply was not sent fails when the incarnation ends."""
+    """If an actor ends before it sends a deferred reply, the ask that waits for this reply fails."""
     kept: list[Reply] = []
 
     async def defer(member: Member) -> None:
@@ -202,7 +202,7 @@ async def test_deferred_ask_fails_with_its_incarnation() -> None:
 
 
 async def test_deferred_reply_with_an_error() -> None:
-    """``Reply.fail`` raises its error in the caller; a second reply is a dead letter."""
+    """``Reply.fail`` raises the given error in the caller. A second reply becomes a dead letter."""
 
     async def refuse(member: Member) -> None:
         reply = member.context.defer()
@@ -221,7 +221,7 @@ async def test_deferred_reply_with_an_error() -> None:
 
 @pytest.mark.parametrize("overflow", [Overflow.REJECT, Overflow.DROP_NEW, Overflow.DROP_OLDEST])
 async def test_dropped_ask_raises_mailbox_full(overflow: Overflow) -> None:
-    """An ask that a full mailbox rejects or drops raises MailboxFull at once."""
+    """If a full mailbox rejects or drops an ask, the ask raises MailboxFull at once."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=1, overflow=overflow)
@@ -245,7 +245,7 @@ async def test_dropped_ask_raises_mailbox_full(overflow: Overflow) -> None:
 
 
 async def test_asking_itself_is_refused() -> None:
-    """An actor that asks itself fails at once, instead of waiting for ever."""
+    """An actor that asks itself gets an error at once, instead of a deadlock."""
 
     async def ask_itself(member: Member) -> object:
         return await member.ref.ask("x")
@@ -260,7 +260,7 @@ async def test_asking_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("restart", list(Restart))
 async def test_target_killed_while_it_handles_the_ask(restart: Restart) -> None:
-    """An ask raises ActorTerminated if its target is killed, or ActorRestarted if the target restarts."""
+    """If its target is killed, an ask raises ActorTerminated, or ActorRestarted if the target restarts."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World(), restart=restart)
 
@@ -277,7 +277,7 @@ async def test_target_killed_while_it_handles_the_ask(restart: Restart) -> None:
 
 
 async def test_target_stopped_while_it_handles_the_ask(autojump_clock: MockClock) -> None:
-    """An ask raises ActorTerminated if its target is stopped and does not finish in time."""
+    """If the target is stopped and does not finish the ask in time, the ask raises ActorTerminated."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
 

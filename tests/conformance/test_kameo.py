@@ -11,7 +11,7 @@ from actors import ActorTerminated, Killed, Restart, Shutdown, Undelivered, open
 
 
 async def test_message_order_across_a_restart() -> None:
-    """Messages keep their order across a restart."""
+    """An actor handles its messages in the order in which they were sent, even if it restarts between them."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, restart=Restart.PERMANENT)
@@ -23,7 +23,7 @@ async def test_message_order_across_a_restart() -> None:
 
 
 async def test_senders_waiting_during_a_restart() -> None:
-    """Senders that wait for room during a restart are served in their order."""
+    """If several senders wait for room in the mailbox while the actor restarts, they get room in order of arrival."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -45,7 +45,7 @@ async def test_senders_waiting_during_a_restart() -> None:
 
 
 async def test_undelivered_messages_are_dead_letters_in_order() -> None:
-    """Messages of a killed actor are dead letters in their order: the one in hand FAILED, the others TERMINATED."""
+    """A killed actor's messages become dead letters in order: the current one as FAILED, the others as TERMINATED."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         await ref.tell(hang)
@@ -101,7 +101,7 @@ async def test_draining_stop_refuses_new_messages() -> None:
 
 
 async def test_stop_without_drain_ends_a_drain() -> None:
-    """A stop without draining ends a drain that is under way."""
+    """If a stop without draining comes during a stop with draining, the messages in the mailbox are not handled."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -127,7 +127,7 @@ async def test_stop_without_drain_ends_a_drain() -> None:
 
 
 async def test_drain_ends_at_its_timeout(autojump_clock: trio.testing.MockClock) -> None:
-    """A drain that exceeds its timeout is cancelled, and the rest are dead letters."""
+    """If a drain exceeds its timeout, it is cancelled, and the unhandled messages become dead letters."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)

@@ -52,7 +52,7 @@ PERMANENT, TRANSIENT, TEMPORARY = Restart.PERMANENT, Restart.TRANSIENT, Restart.
     ],
 )
 async def test_restart_type_and_exit_reason(restart: Restart, ending: object, follows: str) -> None:
-    """The restart type and the exit reason decide whether a child restarts, keeps its spec or leaves none."""
+    """The restart type and the exit reason decide whether a child restarts, ends with its spec kept, or is removed."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a", restart)]))
@@ -78,7 +78,7 @@ async def test_children_start_in_order_and_stop_in_reverse() -> None:
 
 
 async def test_failed_child_undoes_the_start() -> None:
-    """If a child cannot start, the children before it stop and ``supervise`` raises its error."""
+    """If a child cannot start, the children that started before it stop, and ``supervise`` raises the error."""
     async with open_system() as system:
         world = World()
         world.fail_start("b", 1, OSError("no"))
@@ -98,7 +98,10 @@ async def test_one_for_one() -> None:
 
 
 async def test_failed_restarts_count_and_escalate() -> None:
-    """Failed restarts count; a supervisor over its limit fails, and its own supervisor restarts it or gives up."""
+    """Failed restarts count too. A supervisor that exceeds its restart limit fails.
+
+    Its own supervisor then restarts it, until that supervisor's limit is exceeded too.
+    """
     async with open_system() as system:
         world = World()
         inner = SupervisorSpec(children=[world.member("leaf")], max_restarts=2)
@@ -117,7 +120,7 @@ async def test_failed_restarts_count_and_escalate() -> None:
 
 
 async def test_restarted_supervisor_has_its_spec() -> None:
-    """A supervisor that is restarted starts the children of its spec, without those that were added."""
+    """A restarted supervisor starts only the children of its spec, and no children that were added later."""
     async with open_system() as system:
         world = World()
         inner = SupervisorSpec(children=[world.member("a"), world.member("b")], max_restarts=0)
@@ -136,7 +139,7 @@ async def test_restarted_supervisor_has_its_spec() -> None:
 
 
 async def test_restart_window_slides(autojump_clock: MockClock) -> None:
-    """Only restarts within the last ``max_seconds`` count towards ``max_restarts``."""
+    """Only the restarts of the last ``max_seconds`` seconds count towards ``max_restarts``."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], max_restarts=2, max_seconds=10)
@@ -154,7 +157,7 @@ async def test_restart_window_slides(autojump_clock: MockClock) -> None:
 
 
 async def test_limit_counts_all_children() -> None:
-    """The restarts of all children count towards one limit."""
+    """All children of a supervisor share one restart limit."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member(name) for name in "abc"], max_restarts=2)
@@ -166,7 +169,7 @@ async def test_limit_counts_all_children() -> None:
 
 
 async def test_zero_restarts_allowed() -> None:
-    """With ``max_restarts=0`` the first failure ends the supervisor."""
+    """With ``max_restarts=0`` the first failure of a child ends the supervisor."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], max_restarts=0)
@@ -177,7 +180,7 @@ async def test_zero_restarts_allowed() -> None:
 
 
 async def test_supervisor_answers_while_a_restart_hangs() -> None:
-    """A supervisor answers calls and starts children while the restart of a child hangs."""
+    """A supervisor can answer calls and start children while the restart of another child hangs."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a"), world.member("b")]))
@@ -239,7 +242,7 @@ async def test_shutdown_of_zero_kills_at_once(autojump_clock: MockClock) -> None
 
 
 async def test_infinite_shutdown(autojump_clock: MockClock) -> None:
-    """A child with an infinite ``shutdown`` has as much time as it needs."""
+    """A child with an infinite ``shutdown`` gets as much time to stop as it needs."""
 
     async def slow(_: Member) -> None:
         await trio.sleep(10_000)
@@ -280,7 +283,7 @@ def significant_member(world: World, name: str, restart: Restart = TRANSIENT) ->
 
 @pytest.mark.parametrize("ending", ["normal", "shutdown"])
 async def test_auto_shutdown_any(ending: str) -> None:
-    """With ANY the end of one significant child ends the supervisor with Shutdown()."""
+    """With ``AutoShutdown.ANY``, the end of one significant child ends the supervisor with Shutdown()."""
     async with open_system() as system:
         world = World()
         children = [world.member("a"), significant_member(world, "s"), significant_member(world, "t")]
@@ -291,7 +294,7 @@ async def test_auto_shutdown_any(ending: str) -> None:
 
 
 async def test_auto_shutdown_all() -> None:
-    """With ALL the end of the last significant child ends the supervisor."""
+    """With ``AutoShutdown.ALL``, the supervisor ends when its last significant child has ended."""
     async with open_system() as system:
         world = World()
         children = [world.member("a"), significant_member(world, "s"), significant_member(world, "t", TEMPORARY)]
@@ -304,7 +307,7 @@ async def test_auto_shutdown_all() -> None:
 
 
 async def test_restarted_or_terminated_significant_child() -> None:
-    """A significant child that is restarted or terminated by a call does not end its supervisor."""
+    """The supervisor does not end if a significant child is restarted, or is terminated by ``terminate_child``."""
     async with open_system() as system:
         world = World()
         children = [significant_member(world, "s"), significant_member(world, "t")]
@@ -331,7 +334,7 @@ async def test_permanent_supervisor_restarts_after_auto_shutdown() -> None:
 
 
 async def test_child_calls_by_id() -> None:
-    """Children are started, terminated, restarted and deleted by id, each only in the right state."""
+    """Children can be started, terminated, restarted and deleted by id, but only in the state that allows it."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec())
@@ -397,7 +400,7 @@ async def test_failed_restart_child_keeps_the_spec() -> None:
     ],
 )
 def test_bad_spec_is_refused_by_name(build: object, field: str) -> None:
-    """A spec that cannot work raises SpecError with the name of the field."""
+    """A spec with an invalid field raises SpecError with the name of this field."""
     assert callable(build)
     with pytest.raises(SpecError, match=field):
         build(World())
@@ -425,7 +428,7 @@ async def test_cost_of_many_children_is_linear() -> None:
 
 
 async def test_supervisor_that_gives_up_during_start() -> None:
-    """A supervisor that exceeds its limit while it starts raises RestartLimit from ``supervise``."""
+    """If a supervisor exceeds its restart limit while it starts, ``supervise`` raises RestartLimit."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         world.on_start["b"] = hang

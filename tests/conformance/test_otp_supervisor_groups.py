@@ -32,7 +32,7 @@ PERMANENT, TRANSIENT, TEMPORARY = Restart.PERMANENT, Restart.TRANSIENT, Restart.
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_temporary_member_is_not_restarted(strategy: Strategy) -> None:
-    """A temporary member stops with its group and is not started again."""
+    """A temporary child stops when its group restarts, and is not started again."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=strategy, children=[world.member("a"), world.member("t", TEMPORARY)])
@@ -46,7 +46,7 @@ async def test_temporary_member_is_not_restarted(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("strategy", list(Strategy)[:3])
 async def test_failed_temporary_child_restarts_no_other(strategy: Strategy) -> None:
-    """A temporary child that fails is removed, and no other child restarts."""
+    """A temporary child that fails is removed, and no other child is restarted."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(
@@ -117,7 +117,7 @@ async def test_rest_for_one_retries_a_failed_start() -> None:
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_group_that_keeps_failing_gives_up(strategy: Strategy) -> None:
-    """A supervisor whose group cannot start within its limit gives up with the last error as the cause."""
+    """If a group fails to start too often, its supervisor fails with RestartLimit, caused by the last error."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=strategy, children=[world.member("a"), world.member("b")], max_restarts=3)
@@ -133,7 +133,7 @@ async def test_group_that_keeps_failing_gives_up(strategy: Strategy) -> None:
 
 
 async def test_failure_during_a_group_start() -> None:
-    """If a member that is up fails while its group starts, the group restarts once more."""
+    """If an already started member fails while the next member of its group starts, the group restarts again."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member("a"), world.member("b")])
@@ -166,7 +166,7 @@ async def test_group_restart_starts_ended_members() -> None:
 
 
 async def test_group_restart_ignores_a_starting_child() -> None:
-    """A group restart leaves a child alone that ``start_child`` is starting."""
+    """While ``start_child`` starts a child, a group restart neither stops nor restarts this child."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         gate = trio.Event()
@@ -187,7 +187,7 @@ async def test_group_restart_ignores_a_starting_child() -> None:
 
 
 async def test_member_terminated_during_a_group_start() -> None:
-    """A member that is terminated while its group starts does not count as a failed restart."""
+    """If a member is terminated while its group starts, this does not count as a failed restart."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
@@ -202,7 +202,7 @@ async def test_member_terminated_during_a_group_start() -> None:
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_member_terminated_during_the_backoff(strategy: Strategy, autojump_clock: MockClock) -> None:
-    """A member that is terminated during the backoff of its group stays down until the next group restart."""
+    """If a member is terminated while its group waits for a restart, it stays down until the next group restart."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy, [world.member(name) for name in "abc"], backoff=Backoff(5, 5))
@@ -222,7 +222,7 @@ async def test_member_terminated_during_the_backoff(strategy: Strategy, autojump
 
 
 async def test_stopping_supervisor_starts_no_member(autojump_clock: MockClock) -> None:
-    """No member starts while its supervisor stops, also after a backoff."""
+    """While a supervisor stops, it starts no member of its group, not even after a backoff."""
 
     async def slow(_: Member) -> None:
         await trio.sleep(5)
@@ -241,7 +241,10 @@ async def test_stopping_supervisor_starts_no_member(autojump_clock: MockClock) -
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_failed_member_interrupts_a_later_start(strategy: Strategy) -> None:
-    """A member that fails while a later one starts interrupts that start, and the group restarts."""
+    """If a member fails while a later member starts, this start is interrupted, and the group restarts.
+
+    The later member may wait for the failed one.
+    """
     # The later member may wait for the failed one. A supervisor that waited for its start would wait for ever.
     async with open_system() as system:
         world = World()
@@ -263,7 +266,7 @@ async def test_failed_member_interrupts_a_later_start(strategy: Strategy) -> Non
 async def test_earlier_member_fails_during_the_halt(
     autojump_clock: MockClock,
 ) -> None:
-    """An earlier member that fails while the group is halted is started first."""
+    """If an earlier member fails while the group is being stopped for a restart, the restart begins at that member."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"]))
@@ -279,7 +282,7 @@ async def test_earlier_member_fails_during_the_halt(
 
 
 async def test_member_failing_during_the_halt_counts_once(autojump_clock: MockClock) -> None:
-    """A member that fails while its group is halted is not counted as one more failure."""
+    """If a member fails while its group is being stopped for a restart, this does not count as another failure."""
     async with open_system() as system:
         world = World()
         children = [world.member(name) for name in "abc"]
@@ -294,7 +297,7 @@ async def test_member_failing_during_the_halt_counts_once(autojump_clock: MockCl
 
 
 async def test_earlier_member_fails_during_the_backoff(autojump_clock: MockClock) -> None:
-    """An earlier member that fails during the backoff of the group is started first."""
+    """If an earlier member fails while the group waits for its restart, the restart begins at that member."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"], backoff=Backoff(4, 9))
@@ -310,7 +313,7 @@ async def test_earlier_member_fails_during_the_backoff(autojump_clock: MockClock
 
 
 async def test_added_child_fails_during_a_group_restart() -> None:
-    """A child that is added and fails during a group restart does not stop the group from starting."""
+    """If a child is added during a group restart and fails at once, the group still starts completely."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"]))
@@ -329,7 +332,7 @@ async def test_added_child_fails_during_a_group_restart() -> None:
 
 
 async def test_group_backoff_grows(autojump_clock: MockClock) -> None:
-    """The backoff of a group grows while one of its members fails to start."""
+    """If a member fails to start again and again, its group waits longer before each new attempt."""
     async with open_system() as system:
         world = World()
         children = [world.member("a"), world.member("b")]
@@ -344,7 +347,7 @@ async def test_group_backoff_grows(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("name", ["b", "c"])
 async def test_shielded_member_in_a_group_restart(name: str, autojump_clock: MockClock) -> None:
-    """A member that hangs shielded in a group restart is ended one second after its ``shutdown`` time."""
+    """A shielded member that hangs during a group restart is ended one second after its ``shutdown`` time."""
     async with open_system() as system:
         world = World()
         children = [world.member(name, shutdown=2) for name in "abc"]
@@ -360,7 +363,7 @@ async def test_shielded_member_in_a_group_restart(name: str, autojump_clock: Moc
 
 
 async def test_supervisor_answers_while_a_member_stops(autojump_clock: MockClock) -> None:
-    """A supervisor answers calls while a member with an infinite ``shutdown`` stops."""
+    """A supervisor still answers calls while it waits for a member with an infinite ``shutdown`` to stop."""
     async with open_system() as system:
         world = World()
         children = [world.member(name, shutdown=math.inf) for name in "abc"]
@@ -384,7 +387,7 @@ async def test_supervisor_answers_while_a_member_stops(autojump_clock: MockClock
 async def test_failed_child_that_hangs_shielded(
     autojump_clock: MockClock,
 ) -> None:
-    """A failed child that hangs shielded in ``stopping()`` is ended one second after its ``shutdown`` time."""
+    """A failed child that hangs in a shielded ``stopping()`` is ended one second after its ``shutdown`` time."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a", shutdown=2)]))
@@ -420,7 +423,7 @@ def second_start(world: World, name: str) -> trio.Event:
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_restarted_member_fails_at_once(strategy: Strategy) -> None:
-    """A member that fails as soon as ``restart_child`` has started it is restarted."""
+    """If a member fails right after ``restart_child`` has started it, the supervisor restarts it."""
 
     async def fail_at_once(member: Member) -> None:
         if world.starts["a"] % 2 == 0:

@@ -103,7 +103,7 @@ async def test_messages_wait_during_a_backoff(autojump_clock: MockClock) -> None
 
 
 async def test_sender_waits_during_a_backoff(autojump_clock: MockClock) -> None:
-    """A sender to a mailbox that is full during a backoff waits until the restart."""
+    """If the mailbox is full while the actor waits for its restart, a sender waits until after the restart."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(lambda: Member("a", world), restart=Restart.PERMANENT, mailbox_size=1)
@@ -123,7 +123,7 @@ async def test_sender_waits_during_a_backoff(autojump_clock: MockClock) -> None:
     ("overflow", "handled"), [(Overflow.REJECT, [0, 1]), (Overflow.DROP_NEW, [0, 1]), (Overflow.DROP_OLDEST, [2, 3])]
 )
 async def test_overflow_during_a_backoff(overflow: Overflow, handled: list[int], autojump_clock: MockClock) -> None:
-    """A mailbox that is full during a backoff follows its overflow policy, and loses no other message."""
+    """If the mailbox gets full while the actor waits for its restart, only the overflow policy decides what is lost."""
     async with open_system() as system:
         world = World()
         spec = world.member("a", mailbox=MailboxSpec(size=2, overflow=overflow))
@@ -147,7 +147,7 @@ async def test_overflow_during_a_backoff(overflow: Overflow, handled: list[int],
 
 
 async def test_failures_with_backoff_exceed_the_limit(autojump_clock: MockClock) -> None:
-    """Failures with a backoff count towards the restart limit."""
+    """Failures count towards the restart limit even if the supervisor waits before each restart."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 1), max_restarts=2, max_seconds=60)
@@ -163,7 +163,7 @@ async def test_failures_with_backoff_exceed_the_limit(autojump_clock: MockClock)
 
 
 async def test_full_stash_raises() -> None:
-    """``stash`` raises StashFull when the stash is full, and the message stays in hand."""
+    """If the stash is full, ``stash`` raises StashFull, and the actor still handles the current message."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(lambda: Member("a", world), stash_size=1)
@@ -184,7 +184,7 @@ async def test_full_stash_raises() -> None:
 
 
 async def test_unstash_order() -> None:
-    """Stashed messages and asks are handled before the mailbox, in their order."""
+    """Unstashed messages and asks are handled in their order, and before the messages in the mailbox."""
 
     class Gate(Actor):
         def __init__(self) -> None:
@@ -222,7 +222,7 @@ async def test_unstash_order() -> None:
 
 
 async def test_restart_unstashes() -> None:
-    """A restart puts the stash back before the messages of the mailbox."""
+    """After a restart, stashed messages are handled before the messages in the mailbox."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(lambda: Member("a", world), restart=Restart.PERMANENT)
@@ -246,7 +246,7 @@ async def test_restart_unstashes() -> None:
 
 
 async def test_restart_waits_for_children() -> None:
-    """A new incarnation starts after the children of the old one have stopped."""
+    """When an actor restarts, its new incarnation starts only after all children of the old one have stopped."""
     async with open_system() as system:
         world = World()
 
@@ -279,7 +279,7 @@ async def test_ask_to_an_ended_actor_fails_at_once(autojump_clock: MockClock) ->
 
 
 async def test_ask_fails_when_its_target_ends(autojump_clock: MockClock) -> None:
-    """Asks in hand and in the mailbox raise ActorTerminated at once when their target ends."""
+    """When an actor ends, the ask that it handles and the asks in its mailbox raise ActorTerminated at once."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
         errors: list[ActorTerminated] = []
@@ -301,7 +301,7 @@ async def test_ask_fails_when_its_target_ends(autojump_clock: MockClock) -> None
 
 
 async def test_late_reply_is_a_dead_letter(autojump_clock: MockClock) -> None:
-    """The result of an ask that timed out is a LATE_REPLY dead letter."""
+    """If an ask times out and its handler still returns a result, this result is a dead letter of kind LATE_REPLY."""
 
     async def sleep_shielded(_: Member) -> str:
         with trio.CancelScope(shield=True):
@@ -341,7 +341,7 @@ class Watcher(Actor):
 
 
 async def test_unhandled_terminated_is_a_death_pact() -> None:
-    """A watcher that does not handle Terminated fails with DeathPact."""
+    """If a watcher does not handle a Terminated message, the watcher fails with DeathPact."""
     async with open_system() as system:
         watcher = await system.spawn(lambda: Watcher(strict=True))
         target = await system.spawn(Member, "a", World())
@@ -353,7 +353,7 @@ async def test_unhandled_terminated_is_a_death_pact() -> None:
 
 
 async def test_watching_twice_notifies_once() -> None:
-    """A target that is watched twice sends one Terminated."""
+    """If an actor watches a target twice, it gets only one Terminated when the target ends."""
     async with open_system() as system:
         watcher, target = await system.spawn(Watcher), await system.spawn(Member, "a", World())
         await watcher.ask(target)
@@ -363,7 +363,7 @@ async def test_watching_twice_notifies_once() -> None:
 
 
 async def test_unwatch_drops_pending_notifications() -> None:
-    """After ``unwatch`` no Terminated is delivered, not even one that waits already."""
+    """After ``unwatch`` no Terminated is delivered, not even one that is already in the mailbox."""
     async with open_system() as system:
         watcher, target = await system.spawn(Watcher), await system.spawn(Member, "a", World())
         await watcher.ask(target)
@@ -383,7 +383,7 @@ async def test_unwatch_drops_pending_notifications() -> None:
 
 
 async def test_restart_and_watches() -> None:
-    """A restart of the target sends no Terminated, and a restart of the watcher drops its watches."""
+    """A restart of the target sends no Terminated. After a restart of the watcher, its watches are gone."""
     async with open_system() as system:
         world = World()
         watcher = await system.spawn(Watcher)
@@ -403,7 +403,7 @@ async def test_restart_and_watches() -> None:
 
 
 async def test_restart_drops_timers(autojump_clock: MockClock) -> None:
-    """Timers of an incarnation, also due ones, do not reach the next incarnation."""
+    """No timer of an earlier incarnation reaches the next one, even if the timer is already due."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, restart=Restart.PERMANENT)
@@ -426,7 +426,7 @@ async def test_restart_drops_timers(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelled_timer_is_not_delivered(autojump_clock: MockClock) -> None:
-    """A timer that is cancelled or replaced is not delivered, even if it is due already."""
+    """A timer that is cancelled or replaced is not delivered, even if it is already due."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)
@@ -448,7 +448,7 @@ async def test_cancelled_timer_is_not_delivered(autojump_clock: MockClock) -> No
 
 
 async def test_slow_actor_skips_beats(autojump_clock: MockClock) -> None:
-    """A slow actor gets one message for the beats that it missed."""
+    """If an actor is too slow for a repeating timer, it gets one message for all ticks that it missed."""
     async with open_system() as system:
         ticks: list[float] = []
 

@@ -27,7 +27,7 @@ async def keep_busy(ref: object, world: World) -> trio.Event:
 
 
 async def test_lifecycle_goes_before_data() -> None:
-    """A Terminated is handled before messages that were told earlier."""
+    """A Terminated is handled before ordinary messages that were sent earlier."""
     async with open_system() as system:
         world = World()
         ref, target = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
@@ -45,7 +45,7 @@ async def test_lifecycle_goes_before_data() -> None:
 
 
 async def test_stop_goes_before_lifecycle_and_data() -> None:
-    """A stop without draining goes before lifecycle messages and data."""
+    """A stop without draining takes effect before the actor handles waiting Terminated or ordinary messages."""
     async with open_system() as system:
         world = World()
         ref, target = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
@@ -65,7 +65,7 @@ async def test_stop_goes_before_lifecycle_and_data() -> None:
 
 
 async def test_kill_goes_before_stop() -> None:
-    """A kill ends an actor that is stopping, without ``stopping()``."""
+    """If an actor is killed while it stops, it ends at once, without ``stopping()``."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)
@@ -79,7 +79,7 @@ async def test_kill_goes_before_stop() -> None:
 
 
 async def test_stop_passes_a_full_mailbox() -> None:
-    """A stop does not wait behind the messages of a full mailbox."""
+    """A stop takes effect even if the mailbox is full, before the messages in the mailbox."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=1)
@@ -94,7 +94,7 @@ async def test_stop_passes_a_full_mailbox() -> None:
 
 
 async def test_kill_during_stopping() -> None:
-    """A kill ends an actor that hangs in ``stopping()``."""
+    """If an actor hangs in ``stopping()``, a kill ends it."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         world.on_stop["a"] = hang
@@ -119,7 +119,7 @@ async def test_killed_actor_restarts_and_stopped_one_does_not() -> None:
 
 
 async def test_killed_actor_handles_no_more_messages() -> None:
-    """After a kill no more messages are handled, even if the one in hand is about to end."""
+    """After a kill an actor handles no more messages, even if it has almost finished the current one."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)
@@ -134,7 +134,7 @@ async def test_killed_actor_handles_no_more_messages() -> None:
 
 
 async def test_kill_ends_shielded_cleanup(autojump_clock: trio.testing.MockClock) -> None:
-    """A kill ends code that shields itself in its cleanup one second later."""
+    """If a killed actor shields its cleanup, the cleanup is ended one second later."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
 
@@ -154,7 +154,7 @@ async def test_kill_ends_shielded_cleanup(autojump_clock: trio.testing.MockClock
 
 
 async def test_children_are_killed_with_their_parent() -> None:
-    """The children of a killed actor end with Killed() too."""
+    """When an actor is killed, its children end with Killed() too."""
     async with open_system() as system:
         world = World()
 
@@ -172,7 +172,7 @@ async def test_children_are_killed_with_their_parent() -> None:
 
 @pytest.mark.parametrize("messages", [1, 64, 65, 1000])
 async def test_busy_actor_yields(messages: int) -> None:
-    """A busy actor handles at most 64 messages per turn."""
+    """A busy actor handles at most 64 messages before it lets other tasks run."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=2000)
@@ -188,7 +188,7 @@ async def test_busy_actor_yields(messages: int) -> None:
 
 
 async def test_many_lifecycle_messages_yield() -> None:
-    """An actor with many lifecycle messages handles at most 64 of them per turn."""
+    """An actor with many Terminated messages handles at most 64 of them before it lets other tasks run."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)

@@ -47,7 +47,7 @@ class TestFaultyLog(EventLogContract):
 
 
 async def test_requested_failures() -> None:
-    """A requested failure happens once for each requested time, and the failed call does nothing."""
+    """A failure that a test requests happens as often as requested, and the failed call changes nothing."""
     async with FaultyLog(MemoryLog()) as log:
         await log.make(KEY)
         log.fail("append", 2)
@@ -66,7 +66,7 @@ async def test_held_call(
     nursery: trio.Nursery,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A held call waits until it is released. If it is cancelled meanwhile, it does nothing."""
+    """A call that is held back waits until it is released. If it is cancelled while it waits, it changes nothing."""
     async with FaultyLog(MemoryLog()) as log:
         await log.make(KEY)
         log.hold("append")
@@ -84,7 +84,10 @@ async def test_held_call(
 
 
 async def test_contract_finds_a_wrong_outlives_process() -> None:
-    """The contract fails for a log that keeps its events over a close and denies it: a start could be done twice."""
+    """The contract test fails if a log keeps its events after ``close`` but says that it does not.
+
+    With such a log a start could be executed twice.
+    """
 
     class Keeping(MemoryLog):
         async def open(self) -> None:

@@ -77,7 +77,7 @@ async def check_after_opening(path: Path) -> None:
 
 @pytest.mark.parametrize("schema", [1, 2])
 async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
-    """An old log opens with everything in it, also the second time, and new rows follow the old ones."""
+    """A log in an old layout can be opened, even twice. It keeps all its content, and new rows follow the old ones."""
     path = old_log(tmp_path / "x.db", schema)
     for _ in range(2):
         async with SqliteLog(path) as log:
@@ -94,7 +94,7 @@ async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
 async def test_old_log_is_read_without_changes(
     tmp_path: Path, schema: int, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Read-only access, ``verify`` and ``export`` find everything in an old log and change nothing."""
+    """Read-only access, ``verify`` and ``export`` find everything in a log of an old layout and change nothing."""
     path = old_log(tmp_path / "x.db", schema)
     before = path.read_bytes()
     async with SqliteLog(path, read_only=True) as log:
@@ -107,7 +107,10 @@ async def test_old_log_is_read_without_changes(
 
 
 async def test_server_continues_an_old_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server on an old log closes its open run, knows done commands and starts, and keeps closed sessions closed."""
+    """A server can continue with a log of an old layout.
+
+    It closes the open run, remembers executed commands and starts, and keeps closed sessions closed.
+    """
     monkeypatch.setattr(_sqlite_layout, "RECENT_SECONDS", 1e9)
     log = SqliteLog(old_log(tmp_path / "x.db"))
     settings = {"command_memory_seconds": 1e9, "retain_seconds": 1e9}
@@ -150,7 +153,10 @@ async def state_of(path: Path) -> bytes:
 
 
 async def test_recent_starts_are_remembered(tmp_path: Path) -> None:
-    """Recent starts in an old log become done commands. Older starts, and events that only quote a start, do not."""
+    """When an old log is migrated, recent starts are remembered as executed commands.
+
+    Older starts, and events that only contain the text of a start, are not.
+    """
     path, now = old_log(tmp_path / "x.db"), time.time_ns() // 1_000_000
     quoted = orjson.dumps(
         {"seq": 4, "ts": now - 8, "type": "user_message", "data": {"text": started(1, 1, "d").decode()}}
@@ -169,7 +175,10 @@ async def test_recent_starts_are_remembered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", [b"", b"no json", b"[]", b"[1,[]]"])
 async def test_unreadable_state_is_kept(tmp_path: Path, state: bytes) -> None:
-    """An old log with an unreadable state opens, and that state stays as it is. A valid state gets the start."""
+    """If an old log has an unreadable state, the migration leaves this state unchanged.
+
+    A readable state gets the recent start.
+    """
     path, now = old_log(tmp_path / "x.db"), time.time_ns() // 1_000_000
     fill(path, [started(1, now, "a"), b'no json but "command_id": and "type":"agent_started"'], state)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -221,7 +230,7 @@ def test_kill_9_during_migration(tmp_path: Path) -> None:
 
 
 async def test_unchanged_state_is_not_written(tmp_path: Path) -> None:
-    """A state is written only if it differs from the last one, and never into a row."""
+    """A state is written only if it differs from the last one. It is never written into the row of a batch."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -241,7 +250,7 @@ async def test_unchanged_state_is_not_written(tmp_path: Path) -> None:
 
 
 async def test_state_of_a_failed_append(tmp_path: Path) -> None:
-    """A state of an append that failed is written with the next append: the writer remembers only committed ends."""
+    """If an append fails, its state is written by the next append: only committed states count as written."""
     async with SqliteLog(tmp_path / "x.db", busy_seconds=0.01) as log:
         await log.make(KEY)
         with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
@@ -256,7 +265,7 @@ async def test_state_of_a_failed_append(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["CAST('onf' AS BLOB)", "x''"])
 async def test_damaged_state_is_corrupt(tmp_path: Path, damage: str) -> None:
-    """A damaged state raises LogCorrupt until it is replaced. The events can still be read."""
+    """Reading a damaged state raises LogCorrupt until the state is replaced. The events can still be read."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)

@@ -80,7 +80,10 @@ async def refusal(path: Path) -> LogError:
 
 @pytest.mark.parametrize("appends", [1, 5, 40])
 async def test_kill_9_loses_no_append(tmp_path: Path, appends: int) -> None:
-    """After kill -9 the log has every append that returned, and no part of another one."""
+    """After kill -9 the log has every append that had returned.
+
+    An append that had not returned is in the log completely or not at all.
+    """
     path = tmp_path / "x.db"
     with writer_process(path) as process:
         acknowledged = [printed_seq(process) for _ in range(appends)][-1]
@@ -99,7 +102,7 @@ async def test_kill_9_loses_no_append(tmp_path: Path, appends: int) -> None:
 
 
 async def test_log_in_use_is_refused(tmp_path: Path) -> None:
-    """A log in use by another process is refused, with its process id, until that process is dead."""
+    """While one process uses a log, another is refused with the first one's process id. After its death it is not."""
     path = tmp_path / "x.db"
     with writer_process(path) as process:
         printed_seq(process)
@@ -113,7 +116,7 @@ async def test_log_in_use_is_refused(tmp_path: Path) -> None:
 
 
 async def test_log_cannot_be_opened_twice(tmp_path: Path) -> None:
-    """A process cannot open a log twice, also not through a symbolic link."""
+    """A process cannot open the same log twice, not even through a symbolic link."""
     alias = tmp_path / "alias.db"
     alias.symlink_to(tmp_path / "x.db")
     async with SqliteLog(tmp_path / "x.db") as log:
@@ -125,7 +128,7 @@ async def test_log_cannot_be_opened_twice(tmp_path: Path) -> None:
 
 
 async def test_log_is_complete_after_reopening(tmp_path: Path) -> None:
-    """A closed log has the same heads and events when it is opened again, and leaves only its lock file beside it."""
+    """After closing and reopening, a log has the same heads and events. Only its lock file remains beside it."""
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 5, b"open")])
@@ -140,7 +143,7 @@ async def test_log_is_complete_after_reopening(tmp_path: Path) -> None:
 
 
 async def test_trim_deletes_from_the_file(tmp_path: Path) -> None:
-    """A trimmed event is no longer in the row of its batch."""
+    """Trimming also deletes an event from the row in the file that holds its batch."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -153,7 +156,7 @@ async def test_trim_deletes_from_the_file(tmp_path: Path) -> None:
 
 
 async def test_malformed_lines_are_refused(tmp_path: Path) -> None:
-    """A line with a raw line feed or without a ts is refused, and nothing is stored."""
+    """An event line that contains a line feed or lacks a ``ts`` is refused, and nothing is stored."""
     async with SqliteLog(tmp_path / "x.db") as log:
         before = await log.make(KEY)
         for line in (b'{"seq":1,"ts":1,\n"a":1}', b'{"seq":1}', b"no json", b"[]", b'{"seq":1,"ts":"1"}'):
@@ -222,7 +225,7 @@ async def test_reads_during_writes(tmp_path: Path) -> None:
 
 
 async def test_close_finishes_appends(tmp_path: Path) -> None:
-    """A cancelled close still finishes an append that was accepted before."""
+    """If ``close`` is cancelled, it still finishes the appends that were accepted before."""
     log = SqliteLog(tmp_path / "x.db")
     await log.open()
     await log.make(KEY)
@@ -266,7 +269,10 @@ async def log_with_an_index(path: Path, batches: int) -> tuple[bytes, range]:
 
 
 async def test_damaged_index_is_refused(tmp_path: Path) -> None:
-    """A log with any damaged pointer in its index is refused: no checksum of a row would notice the hidden rows."""
+    """A log with any damaged pointer in its index is refused.
+
+    Such a pointer hides rows, and no checksum of a row would show this.
+    """
     path = tmp_path / "x.db"
     whole, pointers = await log_with_an_index(path, 20)
     for place in pointers:
@@ -282,7 +288,7 @@ async def test_damaged_index_is_refused(tmp_path: Path) -> None:
 async def test_check_of_a_large_log_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A log that cannot be checked in time is opened all the same, and a message is logged."""
+    """If a log is too large to be checked in time, it is opened nevertheless, and a message is logged."""
     path = tmp_path / "x.db"
     await log_with_an_index(path, 200)
     with caplog.at_level(logging.INFO, "greenroom.eventlog"):
@@ -358,7 +364,7 @@ async def test_first_schema_is_migrated(tmp_path: Path) -> None:
 
 
 async def test_failed_migration_changes_nothing(tmp_path: Path) -> None:
-    """A log of schema 1 that is locked by another program keeps its schema."""
+    """If another program locks a log of schema 1, the migration fails and the log keeps its schema."""
     path = tmp_path / "x.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(FIRST_SCHEMA)
@@ -383,7 +389,7 @@ def crash_image(path: Path, target: Path, boot: str | None) -> Path:
 
 
 async def test_crash_of_the_machine_renews_epochs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """If the machine ended while appends could be lost, every stream gets one new epoch, and a warning is logged."""
+    """If the machine crashed while appends could be lost, each stream gets one new epoch, and a warning is logged."""
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3, b"open")])
@@ -405,7 +411,7 @@ async def test_crash_of_the_machine_renews_epochs(tmp_path: Path, caplog: pytest
 
 
 async def test_full_durability_keeps_epochs(tmp_path: Path) -> None:
-    """With synchronous=FULL the epoch stays when the machine ends: no append can be lost."""
+    """With synchronous=FULL, no append can be lost, so a crash of the machine does not change the epoch."""
     async with SqliteLog(tmp_path / "x.db", "FULL") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3)])
@@ -426,7 +432,7 @@ def make_foreign(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [make_text, make_foreign])
 async def test_foreign_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    """A file that is not a log is refused and unchanged, and no file is left beside it."""
+    """A file that is not a log is refused. The file stays unchanged, and no new file is left beside it."""
     path = tmp_path / "notes"
     make(path)
     before = path.read_bytes()
@@ -481,7 +487,7 @@ async def test_unwritable_paths_are_refused(unprivileged_folder: Path) -> None:
 
 
 async def test_open_after_a_refused_open(tmp_path: Path) -> None:
-    """After a refused open the same object can open the path, once the file is gone."""
+    """If a file that is not a log is refused and then removed, the same SqliteLog object can open the path."""
     path = tmp_path / "x.db"
     make_text(path)
     log = SqliteLog(path)
@@ -494,7 +500,7 @@ async def test_open_after_a_refused_open(tmp_path: Path) -> None:
 
 
 async def test_log_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A URL names the memory log or the path of a SQLite log."""
+    """The URL of a log selects the log in memory, or a SQLite log with its path."""
     monkeypatch.chdir(tmp_path)
     assert isinstance(open_log("memory:"), MemoryLog)
     for url, path in (("sqlite:a.db", "a.db"), (f"sqlite:{tmp_path}/b.db", "b.db"), ("sqlite::memory:", ":memory:")):
@@ -505,7 +511,10 @@ async def test_log_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(("query", "level"), [("", 1), ("?synchronous=NORMAL", 1), ("?synchronous=FULL", 2)])
 async def test_url_sets_durability(tmp_path: Path, query: str, level: int) -> None:
-    """The URL's synchronous parameter sets the durability: with FULL no boot is noted as a risk."""
+    """The ``synchronous`` parameter of the URL sets the durability.
+
+    With FULL, the log does not record the boot of the machine: a crash cannot lose appends.
+    """
     async with open_log(f"sqlite:{tmp_path}/a.db{query}"):
         with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as connection:
             (boot,) = connection.execute("SELECT boot FROM risk").fetchone()
@@ -535,7 +544,7 @@ async def test_url_sets_durability(tmp_path: Path, query: str, level: int) -> No
     ],
 )
 def test_invalid_urls_are_refused(url: str) -> None:
-    """A URL of any other form is refused in one line that shows it."""
+    """An invalid URL is refused with a message of one line that contains the URL."""
     with pytest.raises(ConfigError) as caught:
         open_log(url)
     assert "\n" not in str(caught.value)
@@ -543,7 +552,7 @@ def test_invalid_urls_are_refused(url: str) -> None:
 
 
 def test_valkey_is_not_available() -> None:
-    """A valkey URL is refused with the name of the engine."""
+    """A URL for valkey is refused with a message that names valkey."""
     with pytest.raises(ConfigError, match="valkey engine is not available in this version"):
         open_log("valkey://127.0.0.1:6379/0")
 
@@ -564,7 +573,7 @@ async def grow(log: SqliteLog, first: int, count: int) -> int:
 async def test_write_ahead_log_shrinks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The write-ahead log grows while another program reads, with one warning, and is cut back after that."""
+    """While another program reads, the write-ahead log grows, with one warning. Later it shrinks again."""
     monkeypatch.setattr(_sqlite_file, "WAL_BYTES", 100_000)
     monkeypatch.setattr(_sqlite_file, "LARGE_WAL_BYTES", 5_000_000)
     monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 0.0)
@@ -584,7 +593,7 @@ async def test_write_ahead_log_shrinks(
 
 
 async def test_write_ahead_log_is_measured_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two measurements of the write-ahead log its size in the statistics stays the same."""
+    """The size of the write-ahead log in the statistics changes only when the file is measured, which is rare."""
     monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 1e9)
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
@@ -595,7 +604,10 @@ async def test_write_ahead_log_is_measured_rarely(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("index", [False, True])
 async def test_read_only_copy(tmp_path: Path, unprivileged_folder: Path, *, index: bool) -> None:
-    """A copy in a folder without write permission is read together with its write-ahead log, or refused."""
+    """A copy in a read-only folder can be read if it includes the index of its write-ahead log.
+
+    Without the index the copy is refused.
+    """
     del tmp_path
     source = unprivileged_folder / "source"
     source.mkdir()

@@ -94,14 +94,14 @@ WHOLE = lines(
 
 @pytest.mark.parametrize("keep", [None, *range(13)])
 async def test_valid_session_has_no_fault(keep: int | None) -> None:
-    """A valid session has no fault, with any number of its events trimmed."""
+    """``verify`` finds no fault in a valid session, no matter how many of its oldest events are trimmed."""
     assert await faults(WHOLE, b"[1,[]]", keep) == []
 
 
 @pytest.mark.parametrize("keep", [None, *range(10)])
 @pytest.mark.parametrize("answered", [[ANSWERED], [WITHDRAWN], []], ids=["answered", "withdrawn", "as older versions"])
 async def test_closed_questions_have_no_fault(answered: list[str], keep: int | None) -> None:
-    """A question may be closed by its answer, its withdrawal or, as in older versions, only by the end of its run."""
+    """A question can be closed by an answer, a withdrawal or, as in older versions, only by the end of its run."""
     events = lines(
         (STARTED, "r1"),
         (ASKED, "r1", "q1"),
@@ -139,17 +139,17 @@ async def test_closed_questions_have_no_fault(answered: list[str], keep: int | N
     ],
 )
 async def test_each_rule(events: list[bytes], expected: list[tuple[int, str]]) -> None:
-    """Each broken rule is reported with the event that breaks it."""
+    """For each broken rule, ``verify`` reports the event that breaks it."""
     assert await faults(events) == expected
 
 
 async def test_time_goes_back() -> None:
-    """An event with an earlier ts than the event before it is a fault."""
+    """``verify`` reports an event whose ``ts`` is earlier than the ``ts`` of the event before it."""
     assert await faults([line(1, "user_message"), line(2, "user_message").replace(b"17000", b"16000")]) == [(2, "ts")]
 
 
 async def test_state_must_match_the_events() -> None:
-    """The open items in the state and in the events must be the same."""
+    """``verify`` reports a fault if the open items in the state differ from those in the events."""
     state = b'[1,[["run","r1","r1",null,"a",1]]]'
     assert await faults(lines((STARTED, "r1")), state) == []
     assert await faults(lines((STARTED, "r1"), (COMPLETED, "r1")), state) == [(2, "G5")]
@@ -158,14 +158,17 @@ async def test_state_must_match_the_events() -> None:
 
 @given(drop=st.integers(0, 11))
 def test_missing_event_is_found(drop: int) -> None:
-    """A missing event is found by its meaning, also if the others were renumbered."""
+    """A missing event is found because the other events do not fit together, even if they are renumbered."""
     left = [WHOLE[i] for i in range(12) if i != drop]
     numbered = [orjson.dumps({**orjson.loads(text), "seq": seq}) for seq, text in enumerate(left, 1)]
     assert bool(trio.run(faults, numbered)) == (drop not in (0, 4))
 
 
 async def test_log_of_a_running_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The log of a running server is verified without a fault or a change, and is exported completely after its end."""
+    """The log of a running server can be verified: there is no fault, and nothing changes.
+
+    After the server has ended, the log is exported completely.
+    """
     path = tmp_path / "log.db"
 
     async def child(run: Run) -> None:
@@ -200,7 +203,7 @@ async def test_log_of_a_running_server(tmp_path: Path, capfd: pytest.CaptureFixt
 
 
 def test_verify_command_reports_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command ends with 1 for a broken log and prints file, session, event and rule."""
+    """For a broken log the command ends with exit code 1 and prints the file, session, event and rule."""
     path = tmp_path / "log.db"
 
     async def fill() -> None:
@@ -214,7 +217,7 @@ def test_verify_command_reports_a_fault(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_changed_row_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A changed row is reported by verify and export. The other sessions are checked and exported."""
+    """``verify`` and ``export`` report a changed row. They still check and export the other sessions."""
     path = tmp_path / "log.db"
 
     async def fill() -> None:
@@ -239,7 +242,10 @@ def test_changed_row_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_changed_state_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A changed state is reported because of its checksum, although it could be read. Other sessions are checked."""
+    """A changed state is reported because its checksum is wrong, even if it is readable.
+
+    The other sessions are checked all the same.
+    """
     path = tmp_path / "log.db"
 
     async def fill() -> None:
@@ -260,7 +266,7 @@ def test_changed_state_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_commands_refuse_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The commands end with 2 and one line for a path or URL that is no log."""
+    """For a path or URL that is not a log, the commands print one line and end with exit code 2."""
     other = tmp_path / "other.db"
     other.write_bytes(b"something else, and quite long enough to be looked at " * 100)
     for log in (str(tmp_path / "none.db"), str(other), "memory:", "nonsense:x"):
@@ -270,7 +276,7 @@ def test_commands_refuse_other_files(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 async def test_read_only_log_refuses_changes(tmp_path: Path) -> None:
-    """A read-only log can be read. Calls that would change it raise LogUnavailable."""
+    """A log that is opened read-only can be read. Calls that would change it raise LogUnavailable."""
     path = tmp_path / "log.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)

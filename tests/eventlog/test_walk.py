@@ -66,7 +66,10 @@ async def changing_log(plan: Sequence[tuple[str, int]], events: int) -> Changing
 )
 @settings(max_examples=scaled(100, 5000))
 def test_walk_ends(plan: list[tuple[str, int]], events: int, page: int) -> None:
-    """A walk ends, and returns events of one epoch in order. It skips only events that retention dropped."""
+    """A walk through a changing log ends.
+
+    It returns events of only one epoch, in order, and skips only events that retention deleted.
+    """
 
     async def run() -> None:
         log = await changing_log(plan, events)
@@ -98,7 +101,10 @@ def test_walk_ends(plan: list[tuple[str, int]], events: int, page: int) -> None:
 async def test_verify_and_export_end(
     step: str, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Verify and export end, and report a stream as unread only if it began anew at each read."""
+    """``verify`` and ``export`` of a changing log end.
+
+    They report a stream as unread only if it was removed and created anew during each read.
+    """
     monkeypatch.setattr(_walk, "_PAGE_EVENTS", 2)
     log = await changing_log([(NOTHING, 0), (step, 4)], 9)
     report = await verify_log(log)
@@ -126,7 +132,7 @@ class LyingLog(MemoryLog):
 
 @pytest.mark.parametrize("lies", [Trimmed, None])
 async def test_missing_event_is_corrupt(lies: object) -> None:
-    """If the log lacks an event that its head has, walks and sessions report it as corrupt and do not read again."""
+    """A log that lacks an event that its head promises is reported as corrupt. It is not read again."""
     log = LyingLog()
     log.lies = lies
     async with server_on(log).running(port=0) as server, greeted(server) as one:

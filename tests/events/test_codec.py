@@ -93,7 +93,7 @@ def test_round_trip(value: Any) -> None:
     ids=repr,
 )
 def test_other_values_are_refused(value: object) -> None:
-    """A value that has no JSON form is refused."""
+    """A value that cannot be written as JSON is refused."""
     with pytest.raises(UnserialisableEvent):
         encode(value, LIMIT)
 
@@ -104,13 +104,13 @@ EXACT = 2**53 - 1
 
 @pytest.mark.parametrize("value", [EXACT, -EXACT, [EXACT], Box(-EXACT), float(2**60), str(2**60)], ids=repr)
 def test_exact_numbers_are_accepted(value: object) -> None:
-    """A number that browsers read exactly is accepted, and so is a larger one as float or string."""
+    """A number that browsers read exactly is accepted. A larger one is accepted as a float or a string."""
     assert encode(value, LIMIT)
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), 2**63 - 1, 2**64, {"id": [2**53]}, Box(2**53)], ids=repr)
 def test_large_integers_are_refused(value: object) -> None:
-    """An integer that browsers would round is refused with the advice to send a string."""
+    """An integer that browsers would round is refused, with the advice to send it as a string."""
     with pytest.raises(UnserialisableEvent, match="give it as a string"):
         encode(value, LIMIT)
 
@@ -124,7 +124,7 @@ def test_cycle_is_refused() -> None:
 
 
 def test_maximum_depth() -> None:
-    """The maximum depth is accepted, and one level more is refused."""
+    """A value with the maximum depth is accepted. A value with one level more is refused."""
     assert encode(nested(MAX_DEPTH), LIMIT)
     with pytest.raises(UnserialisableEvent, match="deeper"):
         encode(nested(MAX_DEPTH + 1), LIMIT)
@@ -139,7 +139,10 @@ def test_size_limit_is_inclusive() -> None:
 
 @pytest.mark.parametrize("answer", [ValueError, KeyboardInterrupt, "an hour", timedelta(days=2)], ids=repr)
 def test_failing_time_zone_is_refused(answer: Any) -> None:
-    """A datetime with a time zone that fails is refused. The encoder alone would end the process."""
+    """A datetime whose time zone raises an exception is refused.
+
+    Without this check the encoder would end the process.
+    """
     with pytest.raises(UnserialisableEvent):
         encode({"at": [Box(datetime(2026, 1, 1, tzinfo=Zone(answer)))]}, LIMIT)
 
@@ -153,7 +156,7 @@ def test_failing_time_zone_is_refused(answer: Any) -> None:
     ],
 )
 def test_foreign_time_zone(offset: Any, text: str) -> None:
-    """A datetime with a foreign time zone is encoded like one with a zone of the standard library."""
+    """A datetime with another library's time zone is encoded like one with a time zone of the standard library."""
     moment = datetime(2026, 1, 1, microsecond=7, tzinfo=Zone(offset))
     assert json.loads(encode(moment, LIMIT)) == text
     if offset is not None:
@@ -162,6 +165,6 @@ def test_foreign_time_zone(offset: Any, text: str) -> None:
 
 @pytest.mark.parametrize("error", [KeyError, SystemExit, KeyboardInterrupt, ValueError])
 def test_failing_value_is_refused(error: type[BaseException]) -> None:
-    """A value that raises when its items are read is refused. Only the search for NaN reads them."""
+    """A value that raises an exception when its items are read is refused. Only the search for NaN reads its items."""
     with pytest.raises(UnserialisableEvent):
         encode(Lazy(error), LIMIT)

@@ -60,7 +60,7 @@ def test_each_type_has_a_class() -> None:
 
 
 def test_ids() -> None:
-    """An absent id is None, and a given id is kept."""
+    """If an event has no id, the field of the class is None. If it has one, the field has the same value."""
     bare = decode_event({"type": "user_message", "seq": 1, "ts": 2, "data": {"text": "hi"}})
     assert bare == UserMessage(seq=1, ts=2, text="hi")
     full = decode_event(wire("tool_completed", {"tool": "t", "status": "ok"}, parent_run_id="r0", call_id="c1"))
@@ -81,7 +81,7 @@ def test_unknown_type() -> None:
 
 
 def test_data_cannot_replace_the_envelope() -> None:
-    """A field of the data that is called like one of the envelope does not replace it."""
+    """If a field of the data has the same name as a field of the envelope, the envelope's value is kept."""
     event = decode_event(
         {"type": "user_message", "seq": 3, "ts": 1, "data": {"text": "x", "run_id": "forged", "seq": 9}}
     )
@@ -90,7 +90,7 @@ def test_data_cannot_replace_the_envelope() -> None:
 
 @given(json_values)
 def test_json_values_are_unchanged(value: Any) -> None:
-    """Fields of any JSON have the same value after decoding."""
+    """Fields that may hold any JSON value have the same value after decoding."""
     parsed = orjson.loads(orjson.dumps(value))
     started = decode_event(wire("agent_started", {"agent": "a", "input": parsed}))
     received = decode_event(wire("input_received", {"value": parsed, "by": "c1"}))
@@ -103,7 +103,7 @@ def test_json_values_are_unchanged(value: Any) -> None:
 
 
 def test_error_must_be_an_object() -> None:
-    """An error is an object or absent. A string is refused."""
+    """The ``error`` of an event must be an object or absent. A string is refused."""
     fault = {"code": "ValueError", "message": "no"}
     tool = decode_event(wire("tool_completed", {"tool": "t", "status": "error", "error": fault}))
     agent = decode_event(wire("agent_completed", {"agent": "a", "status": "error", "error": fault, "usage": {"in": 3}}))
@@ -131,13 +131,13 @@ def test_error_must_be_an_object() -> None:
     ],
 )
 def test_faults_have_a_path(obj: dict[str, Any], fault: str) -> None:
-    """A wrong or missing field is reported with its path."""
+    """A wrong or missing field is reported with its path in the event."""
     with pytest.raises(ValueError, match=fault):
         decode_event(obj)
 
 
 def test_all_faults_are_reported() -> None:
-    """All faults of an event are in one message."""
+    """If an event has several faults, one message reports all of them."""
     with pytest.raises(ValueError, match=r"agent_completed\.agent.*agent_completed\.duration_ms"):
         decode_event(wire("agent_completed", {"agent": 1, "status": "ok", "duration_ms": "2"}))
 

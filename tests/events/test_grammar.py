@@ -41,8 +41,8 @@ def take(grammar: Grammar, event: str, run: str, call: str | None = None, parent
         ([("agent_started", "r1"), ("agent_started", "r2", None, "r1")], ("agent_completed", "r1"), "G4"),
     ],
 )
-def test_broken_rules(before: list[tuple[str, ...]], event: tuple[str, ...], rule: str) -> None:
-    """An event that breaks a rule is refused with the name of the rule, and the grammar does not change."""
+def test_event_that_breaks_a_rule_is_refused(before: list[tuple[str, ...]], event: tuple[str, ...], rule: str) -> None:
+    """An event that breaks a rule is refused with the rule's name. The open items stay as they were."""
     grammar = Grammar()
     for each in before:
         take(grammar, *each)
@@ -54,7 +54,7 @@ def test_broken_rules(before: list[tuple[str, ...]], event: tuple[str, ...], rul
 
 @pytest.mark.parametrize("closing", ["input_received", "input_withdrawn", "agent_completed"])
 def test_question_is_closed_once(closing: str) -> None:
-    """An answer, a withdrawal or the end of its run closes a question. It cannot be closed again."""
+    """A question is closed by an answer, a withdrawal or the end of its run. After that it cannot be closed again."""
     grammar = Grammar()
     take(grammar, "agent_started", "r1")
     before = grammar.snapshot()
@@ -68,7 +68,10 @@ def test_question_is_closed_once(closing: str) -> None:
 
 @given(STEPS)
 def test_restore_and_close(steps: list[tuple[str, str, str, str]]) -> None:
-    """After any valid events the grammar can be restored from its snapshot, and its closings close all open items."""
+    """A grammar restored from a snapshot has the same open items, and its closing events close all of them.
+
+    This holds after any sequence of valid events.
+    """
     grammar = Grammar()
     for event, run, call, parent in steps:
         try:

@@ -48,7 +48,10 @@ class Request:
 
 @pytest.mark.parametrize("word", DEFAULT_SECRET_KEYS)
 def test_words_match_keys(word: str) -> None:
-    """Each default word matches a key in any case, inside a longer key, and with hyphens or nothing for underscores."""
+    """A secret word matches a key in upper or lower case, and as part of a longer key.
+
+    For each underscore of the word the key may have a hyphen or nothing.
+    """
     for key in (word, word.upper(), word.title(), f"my_{word}_2", f"X-{word}".replace("_", "-"), word.replace("_", "")):
         assert redact_keys()({key: "s", "other": "s"}) == {key: GONE, "other": "s"}, key
 
@@ -60,7 +63,7 @@ def test_similar_keys_do_not_match(key: str) -> None:
 
 
 def test_any_value_is_redacted() -> None:
-    """The value of a secret key is redacted, of any type."""
+    """The value of a secret key is redacted, whatever its type is."""
     for value in (None, 0, "", [1], {"a": 1}, Login("ann", "s")):
         assert redact_keys()({"token": value}) == {"token": GONE}
 
@@ -80,7 +83,7 @@ def test_containers_are_searched() -> None:
 
 
 def test_class_objects_are_not_searched() -> None:
-    """A class itself is a plain value."""
+    """A class object is treated like any plain value: its attributes are not searched."""
     assert redact_keys()({"kind": Request}) == {"kind": Request}
 
 
@@ -107,8 +110,8 @@ def _expected(value: Any) -> Any:
 
 
 @given(_VALUES)
-def test_only_secrets_are_changed(value: Any) -> None:
-    """Only values of secret keys are changed, and the argument itself is not."""
+def test_only_values_of_secret_keys_are_redacted(value: Any) -> None:
+    """Only the values of secret keys are redacted in the result. The original object is not changed."""
     before = copy.deepcopy(value)
     assert redact_keys()(value) == _expected(value)
     assert value == before
@@ -145,7 +148,7 @@ def with_hook(redact: Any) -> Greenroom:
 
 
 async def test_tool_gets_the_secrets(autojump_clock: trio.testing.MockClock) -> None:
-    """The tool gets its arguments with the secrets that the event does not have."""
+    """The tool gets its real arguments. Only the event has the secrets redacted."""
     arguments = {"query": "q", "token": "s"}
     emitted, completed = await emitted_and_completed(with_hook(None), arguments)
     assert emitted == {"query": "q", "token": GONE}
@@ -155,7 +158,7 @@ async def test_tool_gets_the_secrets(autojump_clock: trio.testing.MockClock) -> 
 async def test_list_or_function_as_hook(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A list adds words to the default ones. A function replaces the redaction."""
+    """If the hook is a list, its words are added to the default ones. If it is a function, only it redacts."""
     arguments = {"query": "q", "token": "s", "iban": "DE02"}
     emitted, _ = await emitted_and_completed(with_hook(["iban"]), arguments)
     assert emitted == {"query": "q", "token": GONE, "iban": GONE}
@@ -173,7 +176,7 @@ async def test_list_or_function_as_hook(
     [(lambda _: 1 / 0, "ZeroDivisionError"), (lambda _: {"a": {1}}, UnserialisableEvent.__name__)],
 )
 async def test_failing_hook_fails_the_call(hook: Any, code: str, autojump_clock: trio.testing.MockClock) -> None:
-    """If the hook fails, the call fails before any event of it."""
+    """If the redaction hook fails, the tool call fails before it emits an event."""
     emitted, completed = await emitted_and_completed(with_hook(hook), {"token": "s"})
     assert emitted is None
     assert completed["error"]["code"] == code
@@ -256,12 +259,12 @@ _ANYTHING = st.recursive(_LEAVES | _HASHABLE | _JSON | _JSON.map(json.dumps), _h
 @settings(max_examples=scaled(200, 20_000))
 @given(_ANYTHING)
 def test_nested_secrets_are_redacted(value: Any) -> None:
-    """No secret is left in any nesting of containers and JSON texts."""
+    """However deep containers and JSON texts are nested, no secret is left after the redaction."""
     assert _SECRET not in repr(redact_keys()(value))
 
 
 def test_sets() -> None:
-    """A set of plain values is unchanged, and is refused when it is encoded. A set of containers becomes a list."""
+    """Redaction does not change a set of plain values. A set of containers becomes a list."""
     assert redact_keys()({1, "a"}) == {1, "a"}
     assert redact_keys()({Pair("ann", "s")}) == [{"user": "ann", "password": GONE}]
     assert redact_keys()(Kind.LOGIN) == {"user": "ann", "password": GONE}
@@ -285,7 +288,7 @@ def test_sets() -> None:
     ],
 )
 def test_json_texts_are_redacted(text: str, expected: str) -> None:
-    """A string that is JSON is redacted and written again. A text without a secret is unchanged."""
+    """In a string that is JSON, secrets are redacted. A JSON string without secrets stays exactly the same."""
     assert redact_keys()({"a": text}) == {"a": expected}
 
 
@@ -306,7 +309,7 @@ def test_json_texts_are_redacted(text: str, expected: str) -> None:
     ],
 )
 def test_failure_texts_are_redacted(text: str, expected: str) -> None:
-    """The value after a secret key in a failure's text is redacted, however it is written."""
+    """In the text of a failure, the value after a secret key is redacted in every notation."""
     assert redact_text(redact_keys(), text) == expected
 
 
@@ -344,7 +347,7 @@ def _exits(given: Any) -> Any:
     ],
 )
 async def test_hook_redacts_failures(hook: Any, expected: str, autojump_clock: trio.testing.MockClock) -> None:
-    """The hook redacts the texts of failed tools and runs. If it fails, the texts are withheld."""
+    """The redaction hook is applied to the error texts of failed tools and runs. If it fails, no text is shown."""
     app = with_hook(hook)
     calls_nothing = callable(hook) and expected == WITHHELD  # the tool's arguments could not be redacted either
     app.agent(raises)
@@ -362,7 +365,7 @@ async def test_hook_redacts_failures(hook: Any, expected: str, autojump_clock: t
 
 @pytest.mark.parametrize("hook", [_recurses, _exits])
 async def test_hook_that_recurses_or_exits(hook: Any, autojump_clock: trio.testing.MockClock) -> None:
-    """A hook that recurses or exits fails only its call, and no secret is emitted."""
+    """If the redaction hook recurses without end or exits, only its tool call fails, and no secret is emitted."""
     emitted, completed = await emitted_and_completed(with_hook(hook), {"token": "hunter2"})
     assert emitted is None
     assert completed["status"] == "error"
