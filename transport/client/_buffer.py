@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 class GapError(Exception):
     """An event is missing: ``seq`` arrived before an earlier one. The connection must be dropped and resumed.
 
-    This never leaves the client.
+    The client handles this error itself. It never reaches the application.
     """
 
 
 @attrs.frozen
 class Reset:
-    """The position is lost. Drop everything that was built from earlier events: the stream starts again.
+    """The position is lost: discard everything that was built from earlier events, because the stream starts again.
 
     ``reason`` is ``epoch_changed``, ``trimmed`` or ``ahead``.
     """
@@ -44,10 +44,11 @@ class _Entry(NamedTuple):
 
 @attrs.define
 class EventBuffer:
-    """Events that have arrived and were not taken: at most ``max_events`` of them, or ``max_bytes`` of wire text.
+    """The events that have arrived and that the application has not taken yet.
 
-    It may hold one message more than that, since a message is added as a whole. While :attr:`skipping`, it adds
-    nothing: the server's log has those events, and a later resume brings them.
+    The buffer is full at ``max_events`` events, or at ``max_bytes`` of wire text. It can exceed these bounds by one
+    message, since a message is added as a whole. While :attr:`skipping` is True, it adds nothing: the server's log has
+    those events, and a later resume brings them.
     """
 
     max_events: int
@@ -56,7 +57,7 @@ class EventBuffer:
     applied: Position | None
     skipping: bool = attrs.field(default=False, init=False)
     missed: bool = attrs.field(default=False, init=False)
-    """Whether events were skipped: the connection must be resumed before more can be added."""
+    """Whether events were skipped. Then the client must reconnect and resume before more events can be added."""
     duplicates: int = attrs.field(default=0, init=False)
     skipped: int = attrs.field(default=0, init=False)
     _entries: deque[_Entry] = attrs.field(factory=deque[_Entry], init=False)
@@ -67,19 +68,20 @@ class EventBuffer:
 
     @property
     def full(self) -> bool:
-        """Whether either bound is reached."""
+        """Whether the buffer has reached one of its two bounds."""
         return len(self._entries) >= self.max_events or self._size >= self.max_bytes
 
     @property
     def roomy(self) -> bool:
-        """Whether at least half of both bounds is free, which is worth a reconnect."""
+        """Whether at least half of both bounds is free. A reconnect for skipped events waits for this."""
         return len(self._entries) * 2 <= self.max_events and self._size * 2 <= self.max_bytes
 
     def attach(self, welcome: Welcome, *, from_latest: bool) -> Reset | None:
-        """Begin a connection's stream at the position of its welcome. Return the reset that was added, or None.
+        """Begin the stream of a new connection at the position in its welcome.
 
-        ``from_latest`` is True if ``hello`` asked for new events only. Events from before a reset stay in the buffer:
-        they were true, and if the log was trimmed nobody else has them.
+        If the old position is lost, add a :class:`Reset` to the buffer and return it; else return None. ``from_latest``
+        is True if ``hello`` asked for new events only. Events from before a reset stay in the buffer: they did happen,
+        and the server may have deleted them.
         """
         self.skipping = self.missed = False  # this connection brings what was skipped on the last one
         known = self.received
@@ -100,7 +102,7 @@ class EventBuffer:
     def add(self, events: list[Any], size: int) -> int:
         """Add the new events of a message of ``size`` characters. Return how many were new.
 
-        Raise :class:`GapError` at an event that is too far on, after adding the events before it. Raise
+        Raise :class:`GapError` if the seq of an event is not the next one. The events before it are added. Raise
         :class:`~transport.protocol.client_frames.BadFrame` for a value that is not an event.
         """
         if self.skipping:

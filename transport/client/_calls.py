@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Calls:
-    """The tasks that wait for the outcome of a command, by its id."""
+    """The tasks that wait for the result of a command, stored by the command's id."""
 
     def __init__(self, commands: Commands, ending: Ending, wakeups: Wakeups) -> None:
         self._commands = commands
@@ -23,9 +23,11 @@ class Calls:
         self._outcomes: dict[str, OneShot[object]] = {}
 
     async def ask(self, frame: Question) -> Any:
-        """Send ``frame`` now or on a later connection, and return its result, or raise the reason why there is none.
+        """Send ``frame``, wait for the answer, and return the result. Raise an exception if there is no result.
 
-        Cancelled: a frame that was not sent yet is withdrawn. If it was sent, it may be done, and it is not sent again.
+        While the client is offline, the frame waits for the next connection. If the call is cancelled before the frame
+        was sent, the frame is withdrawn. If it is cancelled later, the server may still do the command; it is not sent
+        again.
         """
         self._ending.check()
         self._commands.submit(frame)
@@ -51,6 +53,9 @@ class Calls:
         self._outcomes.pop(id_).set(outcome)
 
     def end(self, error: TransportError) -> None:
-        """Wake all waiting tasks: the client has ended with ``error``. Outcomes that came before are kept."""
+        """Wake all waiting tasks: the client has ended with ``error``.
+
+        A task whose outcome arrived earlier still gets that outcome.
+        """
         for outcome in self._outcomes.values():
             outcome.set(error)

@@ -64,10 +64,10 @@ __all__ = ["Client", "connect"]
 
 
 class Client:
-    """A session, followed by :func:`connect`, which returns it. Any task may call its methods.
+    """A client that follows one session. :func:`connect` returns it. Any task may call its methods.
 
-    A command that is cancelled while it waits for its reply is withdrawn if it was not sent yet. If it was sent, it may
-    or may not have been done, and is not sent again. A command that raises at the call leaves nothing behind.
+    If a call is cancelled while it waits for the reply, a command that was not sent yet is withdrawn. A command that
+    was sent may or may not be done, and is not sent again. If a call raises before it waits, nothing is queued.
     """
 
     def __init__(self, follower: Follower) -> None:
@@ -81,22 +81,24 @@ class Client:
 
     @property
     def position(self) -> Position | None:
-        """Position after the newest event that the application took, for ``connect(resume=…)``; None before a welcome.
+        """Position after the newest event that the application took, to be stored for ``connect(resume=…)``.
 
-        It moves past an event when the iterator returns it: store it after you have processed the event.
+        None before the first welcome. It moves past an event when the iterator returns that event, so store it after
+        you have processed the event.
         """
         return self._core.buffer.applied
 
     @property
     def welcome(self) -> Welcome | None:
-        """The newest welcome: open runs, typing users and agents, limits of the server. None before the first."""
+        """The newest welcome: open runs, typing users and agents, limits of the server. None before there is one."""
         return self._core.welcome
 
     @property
     def queued(self) -> tuple[QueuedStart, ...]:
-        """The session's starts that wait for their turn, as far as is known. :meth:`cancel` takes their command id.
+        """The starts of runs that wait for their turn in this session, as far as the client knows.
 
-        The ``queued`` signals keep it up to date. They reach :meth:`signals` too.
+        :meth:`cancel` takes the command id of such a start. ``queued`` signals keep this list up to date; the
+        application gets these signals from :meth:`signals` too.
         """
         return tuple(self._core.queued.values())
 
@@ -105,19 +107,23 @@ class Client:
         return self._follower.statistics()
 
     def events(self) -> AsyncIterator[Event | Reset]:
-        """Iterate over the session's events, each once and in order. A later iterator goes on where this one stopped.
+        """Iterate over the session's events, each once and in order. A later iterator continues where this one stopped.
 
-        The iterator ends when the ``async with`` block does. A cancelled ``anext`` takes nothing.
+        The iterator ends when the ``async with`` block ends. If ``anext`` is cancelled, no event is lost.
 
         Raises:
-            ConnectionClosedForGood: The client has ended; raised after everything that had arrived.
-            TokenUnavailable: The token callable failed; raised likewise.
+            ConnectionClosedForGood: The client has ended. Raised after all events that had arrived.
+            TokenUnavailable: The token callable failed. Raised after all events that had arrived.
             trio.BusyResourceError: Another task waits for events already.
         """
         return Items(self._follower.take_event, self._follower.wakeups.events, self._follower.ending.check)
 
     def signals(self) -> AsyncIterator[Signal]:
-        """Iterate over ephemeral signals. The oldest are dropped if they are not taken. Ends as :meth:`events` does."""
+        """Iterate over signals: short-lived messages, for example that a user types.
+
+        If the application is too slow, the oldest signals are dropped. The iterator ends as the one of :meth:`events`
+        does.
+        """
         return Items(self._follower.signals.take, self._follower.wakeups.signals, self._follower.ending.check)
 
     async def start(self, agent: str, input: JSON = None, *, command_id: str | None = None) -> str:  # noqa: A002  api
@@ -137,9 +143,10 @@ class Client:
         return cast("str", _field(result, "run_id", str))
 
     async def cancel(self, run_id: str | None = None, *, command_id: str | None = None) -> bool:
-        """Ask a run to stop. Return False if the run is unknown or over.
+        """Ask a run to stop. Return False if the run is unknown or has ended.
 
-        A start that still waits for its turn is refused as ``cancelled``, and makes no event.
+        If the run has not started because it still waits for its turn, its start is refused with ``cancelled``, and
+        no event is written.
 
         Args:
             run_id: Id of the run.
@@ -175,7 +182,7 @@ class Client:
         await self._command(CommandName.MESSAGE_SEND, {"text": text})
 
     async def close_session(self) -> None:
-        """Close the session for good: its runs end, and no client can attach again. This client ends too."""
+        """Close the session permanently: its runs end, and no client can attach again. This client ends too."""
         try:
             await self._command(CommandName.SESSION_CLOSE, {})
         except ConnectionClosedForGood as error:
@@ -183,17 +190,21 @@ class Client:
                 raise
 
     async def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
-        """Tell whether the user is typing. Dropped while offline; the server ends it after a few seconds."""
+        """Tell the server whether the user is typing. Does nothing while the client is offline.
+
+        The server itself ends the typing after a few seconds.
+        """
         self._follower.ending.check()
         self._core.typing(active=active)
         self._follower.wakeups.outgoing.unpark_all()
         await trio.lowlevel.checkpoint()
 
     async def history(self, after: int, limit: int = MAX_HISTORY) -> History:
-        """Return past events above seq ``after``, ascending, as many as fit into one message.
+        """Return past events with a seq above ``after``, oldest first, as many as fit into one message.
 
         Args:
-            after: Events have a higher seq than this. If those were trimmed, the page begins at the oldest kept event.
+            after: Events have a higher seq than this. If the next ones were deleted, the result
+                begins at the oldest kept event.
             limit: Maximum number of events, 1 to 500.
 
         Raises:
@@ -236,13 +247,13 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     open_stream: StreamFactory | None = None,
     rng: Random | None = None,
 ) -> AsyncGenerator[Client]:
-    """Follow ``session`` at ``url`` until the block is left. Enters at once: the first connection is made meanwhile.
+    """Follow ``session`` at ``url`` until the block is left. The block starts before there is a connection.
 
     Args:
         url, session: ``ws://…`` or ``wss://…``, and the session's name; ``ssl_context`` is for ``wss:``.
-        token: A string, or a callable that returns one, called at first and when the token has expired.
-        resume: A stored :attr:`Client.position`: the first item is the event after it, or a :class:`Reset`.
-        from_: Without ``resume``: begin at the oldest kept event, or with new events only.
+        token: A string, or a callable that returns one. It is called at the start and when the token has expired.
+        resume: A stored :attr:`Client.position`. The first item is the event after it, or a :class:`Reset`.
+        from_: Where to begin without ``resume``: at the oldest kept event, or with new events only.
         strict: End with :class:`~transport.errors.PositionLost` if the position cannot be recovered.
         client: Name of the program, for people who read the frames.
         open_stream: Opens the byte stream (through a proxy, in memory …). ``OSError`` means: try again.
@@ -250,7 +261,7 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
 
     Raises:
         ValueError: An argument that no server would accept.
-        TokenUnavailable: On leaving, if the token callable failed and no task was told.
+        TokenUnavailable: At the end of the block, if the token callable failed and no task has got that error yet.
     """
     check_session(session, resume, from_)
     check_strings(client=client, token=None if callable(token) else token)

@@ -24,7 +24,7 @@ Question: TypeAlias = CommandFrame | HistoryFrame
 """A frame that the server answers."""
 
 _NO_LIMIT = 2**31
-"""Bytes of a frame while no welcome has told the limit: more than any server takes."""
+"""Size limit of a frame, in bytes, before a welcome tells the real limit. No server takes a frame this large."""
 
 
 @attrs.define
@@ -32,14 +32,20 @@ class _Pending:
     frame: Question
     encoded: bytes
     sent: bool = False
-    """Whether it was sent on the present connection."""
+    """Whether the frame was sent on the present connection."""
     first_sent: Stopwatch | None = None
     memory: float = math.inf
-    """Seconds for which every server to which it was sent remembers its id: the shortest of their times."""
+    """Seconds for which a server remembers the id of this command.
+
+    If the command was sent to several servers, this is the shortest of their times.
+    """
 
     @property
     def expired(self) -> bool:
-        """Whether the server may have forgotten its id. A request for history has no effect, so it never expires."""
+        """Whether the server may have forgotten the command's id, so that it would do the command again.
+
+        A request for history never expires: it has no effect that could happen twice.
+        """
         if self.first_sent is None or isinstance(self.frame, HistoryFrame):
             return False
         return self.first_sent.seconds() > self.memory
@@ -47,13 +53,13 @@ class _Pending:
 
 @attrs.define
 class Commands:
-    """Frames that wait for an answer, by id, in order of submission; at most ``limit`` of them."""
+    """Frames that wait for an answer, by id, in the order in which they were submitted. At most ``limit`` frames."""
 
     limit: int
     clocks: tuple[Callable[[], float], ...] = (awake_or_asleep,)
-    """Clocks that measure the age of a command. The largest age counts."""
+    """Clocks that measure the age of a command. If they differ, the largest age counts."""
     frame_bytes: int | None = attrs.field(default=None, init=False)
-    """``max_frame_bytes`` of the newest welcome; None before the first."""
+    """``max_frame_bytes`` of the newest welcome; None before the first welcome."""
     memory: float = attrs.field(default=math.inf, init=False)
     """``command_memory_ms`` of the newest welcome, in seconds."""
     resent: int = attrs.field(default=0, init=False)
@@ -80,7 +86,7 @@ class Commands:
         self._pending[frame.id] = _Pending(frame, encoded)
 
     def withdraw(self, id_: str) -> None:
-        """Drop a command. If it was sent, it may be done all the same, and its reply is ignored."""
+        """Drop a command. If it was sent, the server may still do it, and the reply is ignored."""
         self._pending.pop(id_, None)
 
     def on_reply(self, id_: str) -> bool:
@@ -88,15 +94,18 @@ class Commands:
         return self._pending.pop(id_, None) is not None
 
     def oldest_history(self) -> str | None:
-        """Return the id of the oldest history request that was sent: an ``error`` frame, which has no id, means it."""
+        """Return the id of the oldest history request that was sent, or None.
+
+        An ``error`` frame has no id. It refers to this request.
+        """
         sent = (id_ for id_, one in self._pending.items() if one.sent and isinstance(one.frame, HistoryFrame))
         return next(sent, None)
 
     def on_attached(self, frame_bytes: int, memory: float) -> list[str]:
         """Begin a connection to a server that takes frames of ``frame_bytes`` and remembers ids for ``memory`` seconds.
 
-        All commands are to be sent again. Drop the ones that are too large, for which the server would end the
-        connection for good, and return their ids.
+        All commands must be sent again. Drop the commands that are too large, and return their ids: the server would
+        close the connection because of them, and the client could not come back.
         """
         self.frame_bytes, self.memory = frame_bytes, memory
         # A command was encoded when an earlier limit was known, or none: so the new limit is checked here.
@@ -109,9 +118,9 @@ class Commands:
             one.sent = False
 
     def drop_expired(self) -> list[str]:
-        """Drop the commands that may not be sent again, and return their ids.
+        """Drop the commands that must not be sent again, and return their ids.
 
-        They were sent on an earlier connection, so long ago that the server may do them once more.
+        They were sent on an earlier connection. The server may have forgotten their ids since, and would do them twice.
         """
         # The present server may remember for a shorter time than the one that got the command first.
         for one in self._pending.values():
@@ -126,7 +135,7 @@ class Commands:
         return dropped
 
     def next_frame(self) -> bytes | None:
-        """Return the first frame that was not sent on this connection, and mark it as sent. Return None if all were."""
+        """Return the first frame that was not sent on this connection, and mark it as sent, or None."""
         for one in self._pending.values():
             if not one.sent:
                 self._mark_sent(one)

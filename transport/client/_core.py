@@ -58,7 +58,7 @@ _AFTER_WELCOME = frozenset(ServerFrameType) - {ServerFrameType.WELCOME, ServerFr
 
 @attrs.frozen
 class Retry:
-    """A decision to connect again after ``delay`` seconds. ``renew`` is True if a fresh token must be asked for."""
+    """The decision to connect again after ``delay`` seconds. If ``renew`` is True, ask for a new token first."""
 
     delay: float
     renew: bool = False
@@ -73,12 +73,12 @@ class Answer:
 
 
 Output: TypeAlias = Welcome | Answer | Signal
-"""The meaning of a message to the shell. Events are not among these: they wait in the buffer."""
+"""The meaning of a message, for the caller of the core. Events are not among these: they wait in the buffer."""
 
 
 @attrs.define
 class _Attempt:
-    """The state of one connection. A new connection begins with a new one, so that nothing is carried over."""
+    """The state of one connection. Each connection gets a new object, so that it inherits nothing from the last one."""
 
     hello_due: bytes | None = None
     live: bool = False
@@ -91,8 +91,8 @@ class _Attempt:
 class ClientCore:
     """The state of one client across all its connections.
 
-    ``hello`` is the first frame of every connection, still without a token and a position. ``renewable`` is True if a
-    fresh token can be asked for.
+    ``hello`` is the first frame of every connection; its token and position are filled in later. ``renewable`` is True
+    if the application can be asked for a new token.
     """
 
     hello: Hello
@@ -102,7 +102,7 @@ class ClientCore:
     renewable: bool
     welcome: Welcome | None = attrs.field(default=None, init=False)
     queued: dict[str, QueuedStart] = attrs.field(factory=dict[str, QueuedStart], init=False)
-    """Starts that wait for their turn, by command id, as the newest connection told."""
+    """Starts of runs that wait for their turn, by command id. Each welcome replaces them, and signals update them."""
     pings: int = attrs.field(default=0, init=False)
     resets: int = attrs.field(default=0, init=False)
     errors: int = attrs.field(default=0, init=False)
@@ -111,12 +111,12 @@ class ClientCore:
 
     @property
     def live(self) -> bool:
-        """Whether there is a connection that was welcomed."""
+        """Whether there is a connection on which the welcome has arrived."""
         return self._attempt.live
 
     @property
     def ping_ms(self) -> int:
-        """Interval of the server's pings in ms, by the newest welcome."""
+        """Interval of the server's pings in ms: the one in the newest welcome, or the default."""
         return self.welcome.ping_ms if self.welcome is not None else DEFAULT_PING_MS
 
     # Frames to send
@@ -149,13 +149,16 @@ class ClientCore:
             self._attempt.typing_due = active
 
     def expire_commands(self) -> list[Output]:
-        """Answer the commands that may not be sent again. To be called before frames are taken, and while offline."""
+        """Answer the commands that must not be sent again: their outcome is unknown.
+
+        Call this before frames are taken, and while the client is offline.
+        """
         return [Answer(id_, OutcomeUnknown()) for id_ in self.commands.drop_expired()]
 
     # Messages that arrive
 
     def on_message(self, message: str | bytes) -> list[Output]:
-        """Process one message of the server. Return the outputs that the shell passes on.
+        """Process one message of the server. Return the outputs, which the caller passes on to waiting tasks.
 
         Raise :class:`~transport.client._buffer.GapError` if an event is missing, and
         :class:`~transport.errors.ServerBrokeProtocol` for anything that the protocol does not allow.
@@ -216,7 +219,10 @@ class ClientCore:
         return [welcome, *refused, *self.expire_commands()]
 
     def _on_error(self, frame: ErrorFrame) -> list[Output]:
-        """Refuse the oldest history request. An error frame has no id, and a refused command gets a reply instead."""
+        """Refuse the oldest history request with the error in ``frame``.
+
+        An error frame has no id. It cannot mean a command, since a refused command gets a reply.
+        """
         self.errors += 1
         id_ = self.commands.oldest_history()
         return [] if id_ is None else self._answer(id_, CommandRefused(frame.code, frame.message))
@@ -234,7 +240,7 @@ class ClientCore:
     def on_closed(self, code: int, reason: str, lived: float) -> Retry | ConnectionClosedForGood:
         """Decide the next step after a connection that was live for ``lived`` seconds and ended with ``code``.
 
-        If the close frame got lost, the goodbye before it counts.
+        If no close frame arrived, the code and reason of the goodbye frame count.
         """
         goodbye = self._attempt.goodbye  # read before `on_left` drops it with the attempt
         self.on_left()
@@ -253,14 +259,17 @@ class ClientCore:
         return Retry(delay, renew=code == TOKEN_EXPIRED)
 
     def on_rejected(self, status: int, reason: str) -> Retry | ConnectionClosedForGood:
-        """Decide the next step after an upgrade that got HTTP ``status``. Retry only errors that may pass."""
+        """Decide the next step after the server refused the upgrade with HTTP ``status``.
+
+        Retry only if the error may be temporary.
+        """
         self.on_left()
         if status in _TEMPORARY_STATUS or status in _SERVER_ERRORS:
             return Retry(self.delays.next())
         return HandshakeRejected(status, reason)
 
     def on_left(self) -> None:
-        """End the connection, or the attempt. Its goodbye, too, counts for no later one."""
+        """Forget the state of the connection, or of the attempt to connect. No later connection sees its goodbye."""
         self._attempt = _Attempt()
         self.commands.on_detached()
 

@@ -33,7 +33,7 @@ class Ended:
     status: int | None = None
     lived: float = 0.0
     catching_up: bool = False
-    """Whether the client itself ended the connection, to come back with a resume at once."""
+    """Whether the client itself ended the connection, to reconnect at once and fetch skipped events."""
 
 
 def ended_by_failure(raised: BaseException, *, upgraded: bool) -> Ended:
@@ -50,7 +50,7 @@ def ended_by_failure(raised: BaseException, *, upgraded: bool) -> Ended:
 
 
 def _original(error: BaseException) -> BaseException:
-    """Return the fault in the peer's bytes, if ``error`` is the library's failure to answer them; else ``error``."""
+    """Return the fault in the peer's bytes, if ``error`` is a failure to answer such bytes; else ``error``."""
     _, context = led_to(error)
     return context if context is not None and is_a(context, ProtocolError) else error
 

@@ -21,13 +21,13 @@ class Ending:
     def check(self) -> None:
         """Raise the error that ended the client, if it has ended.
 
-        Each caller gets a copy of its own, since tasks that share an exception also share its traceback.
+        Each caller gets its own copy: if two tasks raised the same exception object, their tracebacks would mix.
         """
         if self.error is not None:
             self._raised = True
             raise copy.copy(self.error) from self.error.__cause__
 
     def raise_unseen(self) -> None:
-        """Raise a failure of the application's token callable, unless :meth:`check` has raised it to a task already."""
+        """Raise the failure of the application's token callable, unless :meth:`check` has raised it before."""
         if isinstance(self.error, TokenUnavailable) and not self._raised:
             self.check()

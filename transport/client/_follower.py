@@ -39,7 +39,7 @@ State: TypeAlias = Literal["connecting", "live", "waiting", "closed"]
 
 
 class Follower:
-    """A session that is followed across connections. :class:`~transport.Client` is the application's view of it."""
+    """The part of a :class:`~transport.Client` that follows a session across all its connections."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Follower:
     # The task
 
     async def _run(self) -> None:
-        """Connect, read and come back, until the client is left or has ended for good."""
+        """Connect, read and reconnect, until the application leaves the block or the client cannot come back."""
         token: str | None = None
         fetch = True
         while self.ending.error is None and not self._interrupt.leaving:
@@ -209,10 +209,10 @@ class Follower:
         return self.core.on_closed(ended.code, ended.reason, ended.lived)
 
     async def _fetch_token(self) -> tuple[str | None, Ended | None]:
-        """Return a token from the application, or how the attempt ended because there was none in time.
+        """Return a token from the application, or the end of the attempt if there was no token in time.
 
-        An exception of the callable ends the client, and is raised to the tasks that use it. A callable that hangs is
-        cancelled, so that its token does not arrive late, and called again with the next attempt.
+        If the callable raises, the client ends, and the tasks that use the client get the exception. If the callable
+        takes too long, it is cancelled, so that an old token cannot arrive late. The next attempt calls it again.
         """
         if not callable(self._token):
             return self._token, None

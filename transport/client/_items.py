@@ -25,16 +25,17 @@ class Wakeups:
     events: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     signals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     outgoing: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """Unparked when there may be a frame to send."""
+    """The writer waits here. It is woken when there may be a frame to send."""
     room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """Unparked when the reader, which waits for the application to take events, may look again."""
+    """The reader waits here while the buffer is full. It is woken when there may be room again."""
 
 
 class Items(Generic[T]):
     """An async iterator over events or signals, which waits for more.
 
-    It ends when the client is closed, and raises when the client has ended for good. A cancelled ``anext`` takes
-    nothing. Only one task at a time may wait (``trio.BusyResourceError``): each of two would see a part of the items.
+    It stops when the application closes the client, and raises when the client has ended by an error. If ``anext`` is
+    cancelled, no item is lost. Only one task at a time may wait, since two tasks would each get only a part of the
+    items. A second task gets ``trio.BusyResourceError``.
     """
 
     def __init__(self, take: Callable[[], T | None], more: trio.lowlevel.ParkingLot, check: Callable[[], None]) -> None:
@@ -59,7 +60,7 @@ class Items(Generic[T]):
 
 
 class SignalBuffer:
-    """The newest signals that the application has not taken: at most ``size``. Older ones are dropped and counted."""
+    """The newest ``size`` signals that the application has not taken. Older signals are dropped and counted."""
 
     def __init__(self, size: int) -> None:
         self._signals: deque[Signal] = deque(maxlen=size)

@@ -37,39 +37,42 @@ _NORMAL = 1000
 _CLOSE_SECONDS = 2.0
 """Time limit of the close handshake. The stream is closed by force after it."""
 _LATE_SECONDS = 1.0
-"""A deadline that fires later than this was late because the event loop stood still: the server is not to blame."""
+"""Seconds by which a deadline may fire late. If it fires later, this program's event loop was blocked.
+
+Then the server is not to blame for the missed deadline.
+"""
 _RECEIVE_BYTES = 64 * 1024
 
 
 @attrs.define(eq=False)
 class Interrupt:
-    """A way to wake the client from its present wait, which is always inside :attr:`scope`."""
+    """A way to wake the client from its present wait. Every wait of the client is inside :attr:`scope`."""
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     leaving: bool = attrs.field(default=False, init=False)
     catching_up: bool = attrs.field(default=False, init=False)
 
     def begin(self, *, deadline: float = float("inf")) -> trio.CancelScope:
-        """Return the scope for the next wait. It is cancelled already if the client is leaving."""
+        """Return the cancel scope for the next wait. It is cancelled already if the client must stop."""
         self.scope = trio.CancelScope(deadline=deadline)
         if self.leaving:
             self.scope.cancel()
         return self.scope
 
     def leave(self) -> None:
-        """Stop the client for good."""
+        """Stop the client permanently, and wake it."""
         self.leaving = True
         self.scope.cancel()
 
     def catch_up(self) -> None:
-        """Stop the present connection. The client comes back with a resume at once."""
+        """Stop the present connection. The client reconnects at once and fetches the events that it skipped."""
         self.catching_up = True
         self.scope.cancel()
 
 
 @attrs.define(eq=False)
 class Link:
-    """One connection of a client. ``deliver`` is called with the outputs of each message that the core processed."""
+    """One connection of a client. Calls ``deliver`` with the results of each message that arrives."""
 
     target: Target
     core: ClientCore
@@ -78,15 +81,15 @@ class Link:
     wakeups: Wakeups
     options: Options
     _ended: Ended | ServerBrokeProtocol | None = attrs.field(default=None, init=False)
-    """The end as the reader saw it. It counts before exceptions that other tasks raised at the same time."""
+    """The end of the connection as the reader saw it. If other tasks raised exceptions too, this end counts."""
     _live_since: float | None = attrs.field(default=None, init=False)
     _upgraded: bool = attrs.field(default=False, init=False)
     _sending: bool = attrs.field(default=False, init=False)
 
     async def run(self, token: str | None) -> Ended | ServerBrokeProtocol:
-        """Connect, and exchange messages until the connection ends. Return its end. No ``Exception`` passes.
+        """Connect, and exchange messages until the connection ends. Return how it ended. Never raises an ``Exception``.
 
-        Cancelled: the stream is closed without a close frame.
+        If this is cancelled, the stream is closed without a close frame.
         """
         failure: Ended | None = None
         try:
@@ -175,7 +178,7 @@ class Link:
             await self.wakeups.outgoing.park()
 
     def _next_frame(self) -> str | None:
-        """Return the next frame to send. First answer the commands that expired while they waited here."""
+        """Return the next frame to send. Before that, answer the commands that have expired while they waited."""
         self.deliver(self.core.expire_commands())
         return self.core.next_frame()
 
@@ -221,10 +224,10 @@ class Link:
             self.wakeups.outgoing.unpark_all()
 
     async def _wait_for_room(self) -> None:
-        """Wait while the buffer is full, for ``patience`` seconds at most, and not while a command waits for its reply.
+        """Wait until the buffer has room, for ``patience`` seconds at most. Do not wait while a command has no reply.
 
-        Meanwhile the socket's back-pressure slows the server down. After that, events are skipped, and everything else
-        is read: pings, replies, signals.
+        While the client does not read, the server cannot send. If the buffer is still full afterwards, the client reads
+        on: it skips events, and handles pings, replies and signals.
         """
         buffer = self.core.buffer
         if not buffer.full or buffer.skipping:

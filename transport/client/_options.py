@@ -29,22 +29,27 @@ class Options:
     """The limits and times of one client."""
 
     buffer_events: int
-    """Events that wait for the application before the client stops reading; it may become one message more."""
+    """Number of events that may wait for the application. Then the client stops reading.
+
+    The number can be exceeded by one message.
+    """
     buffer_bytes: int
-    """The same in bytes of wire text."""
+    """Bytes of wire text that may wait for the application, with the same effect as ``buffer_events``."""
     max_commands: int
-    """Commands without a reply; one more is refused with ``overloaded``."""
+    """Number of commands that may be without a reply. A further command is refused with ``overloaded``."""
     signals: int
-    """Signals that wait to be taken; the oldest are dropped."""
+    """Number of signals that may wait for the application. Then the oldest signals are dropped."""
     patience: float
-    """Seconds for which the client stops reading while its buffer is full."""
+    """Seconds for which the client stops reading while its buffer is full. Then it reads on and skips events."""
     connect_seconds: float
     """Time limit of the TCP, TLS and WebSocket handshakes together."""
     token_seconds: float
     """Time limit of one call of the token callable. It is then cancelled, and called again after a delay."""
     max_message_size: int
-    """Characters of a message from the server. Must be above its ``max_event_bytes``, or a larger event ends the
-    client."""
+    """Maximum size of a message from the server, in characters. A larger message ends the client.
+
+    Must be above the server's ``max_event_bytes``.
+    """
 
     def __attrs_post_init__(self) -> None:
         """Raise ``ValueError`` for NaN, and for a limit with which the client could never do anything."""
@@ -56,7 +61,7 @@ class Options:
 
 
 def check_session(session: str, resume: Position | None, from_: str) -> None:
-    """Raise ``ValueError`` for a session's name, a position or a beginning that no server accepts."""
+    """Raise ``ValueError`` if no server would accept this session name, position or starting point."""
     if not SESSION_NAME.fullmatch(session):
         raise ValueError(f"a session's name is {SESSION_NAME_RULE}, not {shown(session)}")
     if resume is not None and not (is_whole(resume.seq, 0, MAX_SEQ) and _is_string(resume.epoch)):
@@ -66,14 +71,14 @@ def check_session(session: str, resume: Position | None, from_: str) -> None:
 
 
 def check_strings(**values: object) -> None:
-    """Raise ``ValueError`` for a value that a hello cannot hold. None is allowed."""
+    """Raise ``ValueError`` if a value cannot be put into a hello frame. None is allowed."""
     for name, value in values.items():
         if value is not None and not _is_string(value):
             raise ValueError(f"{name} must be a string that UTF-8 can hold")
 
 
 def checked_token(token: object) -> str | None:
-    """Return ``token``, a string or None. Raise :class:`~transport.errors.TokenUnavailable` for anything else."""
+    """Return ``token`` if it is a string or None. Else raise :class:`~transport.errors.TokenUnavailable`."""
     if token is not None and not _is_string(token):
         raise TokenUnavailable(f"the token callable returned no string but {type(token).__name__}")
     return cast("str | None", token)

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @attrs.define
 class ReconnectDelays:
-    """The delays of one client, drawn from zero to the bound of ``backoff``.
+    """The random delays of one client before it reconnects. Each is between zero and a bound that grows.
 
-    The delays start over only after a connection that was live for ``backoff.healthy_after`` seconds. *A server that
-    accepts and closes at once would be hammered otherwise.*
+    ``backoff`` sets the bounds. The bound becomes small again only after a connection that was live for
+    ``backoff.healthy_after`` seconds. *Otherwise a server that accepts and closes at once would get very many
+    attempts.*
     """
 
     rng: Random
@@ -35,6 +36,6 @@ class ReconnectDelays:
         return self.rng.uniform(0, bound)
 
     def lived(self, seconds: float) -> None:
-        """Record that a connection was live for ``seconds``. Start over if that was long enough."""
+        """Record that a connection was live for ``seconds``. If that was long enough, make the delays short again."""
         if seconds >= self.backoff.healthy_after:
             self.attempts = 0

@@ -12,23 +12,23 @@ class ClientStatistics:
     connections: int
     """Connections that got a welcome."""
     failures: int
-    """Connections that ended, and attempts that failed."""
+    """Connections that ended, plus attempts to connect that failed."""
     last_failure: str
-    """Code and reason of the newest of these."""
+    """Code and reason of the newest failure."""
     events: int
     """Events that the application took."""
     waiting: int
-    """Events and resets in the buffer, which the application has not taken."""
+    """Events and resets in the buffer that the application has not taken yet."""
     duplicates: int
-    """Events that arrived again and were dropped."""
+    """Events that were dropped because they had arrived before."""
     skipped: int
-    """Events that arrived while the buffer was full, and were left to a later resume."""
+    """Events that were dropped because the buffer was full. A later resume brings them again."""
     catch_ups: int
     """Reconnects that fetched skipped events."""
     resets: int
-    """Resets: welcomes that did not recover the position."""
+    """Number of times that the position could not be recovered."""
     commands: int
-    """Commands without a reply."""
+    """Commands that wait for their reply."""
     resent: int
     """Commands that were sent again on a new connection."""
     signals_dropped: int
@@ -36,4 +36,4 @@ class ClientStatistics:
     pings: int
     """Pings that were answered."""
     errors: int
-    """``error`` frames: refused history requests and typing."""
+    """``error`` frames from the server, which refuse history requests or typing."""

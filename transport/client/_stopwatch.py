@@ -14,15 +14,15 @@ CLOCK_MONOTONIC; Windows has neither, and its ``time.monotonic`` counts sleep.""
 
 
 def awake_or_asleep() -> float:
-    """Return the seconds since a fixed moment, including time in suspension. The clock is never set back."""
+    """Return the seconds since a fixed moment. Time in which the machine sleeps counts. The clock never goes back."""
     return time.monotonic() if _COUNTS_SLEEP is None else time.clock_gettime(_COUNTS_SLEEP)
 
 
 class Stopwatch:
     """The time since the stopwatch was made, by several clocks at once.
 
-    The largest time counts, so that a clock that stood still while the machine slept, or while a test moved another
-    clock, does not matter.
+    The largest of the times counts. So it does no harm if one of the clocks stands still while the machine sleeps, or
+    while a test moves another clock.
     """
 
     __slots__ = ("_began",)
@@ -31,5 +31,5 @@ class Stopwatch:
         self._began = [(clock, clock()) for clock in clocks]
 
     def seconds(self) -> float:
-        """Return the seconds since the stopwatch was made: the largest that a clock measured."""
+        """Return the seconds since the stopwatch was made. If its clocks differ, the largest time counts."""
         return max(clock() - began for clock, began in self._began)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _PATH = re.compile(r"[\x21-\x7e]+")
-"""Printable ASCII: a request line holds nothing else."""
+"""Pattern of a URL path: printable ASCII, since a request line can hold nothing else."""
 
 StreamFactory: TypeAlias = "Callable[[str, int, ssl.SSLContext | None], Awaitable[trio.abc.Stream]]"
 """A function that opens a byte stream to (host, port), with TLS if there is a context. It raises ``OSError``."""
@@ -36,13 +36,16 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The ``Host`` header."""
+        """Value of the ``Host`` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _default_port(self.tls) else f"{host}:{self.port}"
 
 
 def make_target(url: str, context: ssl.SSLContext | None, open_stream: StreamFactory) -> Target:
-    """Return the target of ``url``. ``context`` replaces the default one of ``wss:``. Raise ``ValueError``."""
+    """Return the target of ``url``. ``context`` replaces the default TLS context of ``wss:``.
+
+    Raise ``ValueError`` if the URL cannot be used.
+    """
     try:
         parts = urlsplit(url)
         host, port = _checked_host(parts.hostname or ""), parts.port
@@ -60,7 +63,10 @@ def make_target(url: str, context: ssl.SSLContext | None, open_stream: StreamFac
 
 
 def _checked_host(host: str) -> str:
-    """Return ``host``. Raise ``ValueError`` for a name that no resolver accepts: each of them fails in its own way."""
+    """Return ``host``. Raise ``ValueError`` for a name that no resolver accepts.
+
+    Without this check, each such name would fail with another exception.
+    """
     if not all(character.isprintable() and character not in " /\\" for character in host):
         raise ValueError("a host has no spaces")
     host.encode("idna")
@@ -72,7 +78,7 @@ def _default_port(tls: ssl.SSLContext | None) -> int:
 
 
 async def open_tcp_stream(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc.Stream:
-    """Open a TCP stream. Do the TLS handshake at once, so that an error names its cause."""
+    """Open a TCP stream. Do the TLS handshake before returning, so that a TLS error is reported as such."""
     if tls is None:
         return await trio.open_tcp_stream(host, port)
     stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=tls, https_compatible=True)

@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _UPGRADE_BYTES = 1024 * 1024
-"""The largest answer to an upgrade, in bytes. The library would keep the body of a refusal however long it is."""
+"""The largest answer to an upgrade, in bytes. Without this limit, the library would store a refusal's body of any size.
+"""
 
 
 class WatchedStream(trio.abc.Stream):
-    """A stream that calls ``on_hung_up`` when its peer has hung up, or sends more than an answer to an upgrade holds.
+    """A stream that calls ``on_hung_up`` if its peer closes the stream, or sends too much, during the upgrade.
 
-    *trio-websocket's upgrade would wait for ever for the first peer, and keep all bytes of the second.*
+    *Otherwise trio-websocket's upgrade would wait for ever for a peer that has closed the stream, and would store all
+    bytes of a peer that sends without end.*
     """
 
     def __init__(self, inner: trio.abc.Stream, on_hung_up: Callable[[], None]) -> None:
@@ -25,7 +27,7 @@ class WatchedStream(trio.abc.Stream):
         self._left: int | None = _UPGRADE_BYTES
 
     def on_upgraded(self) -> None:
-        """Let any number of bytes pass from now on."""
+        """Stop the checks: the upgrade is done, and any number of bytes may arrive."""
         self._left = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
