@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.sessions")
 
 ROOM_FRAMES = 64
-"""Nested calls that a listener may need when it is notified from deep inside an agent.
+"""Number of nested calls that a listener may need, free on the stack, when an agent's code notifies it.
 
-*An agent that recursed to the end of the stack, and signalled there, would make its user's tabs fail in its place.*
+*An agent recursed until the stack was nearly full, and then sent a signal. The RecursionError hit the listeners, and
+its user's tabs failed in place of the agent.*
 """
 
 
@@ -41,8 +42,8 @@ def contained(name: str, call: Callable[..., object], *args: object) -> bool:
 async def attempted(name: str, call: Callable[..., Awaitable[object]], *args: object) -> bool:
     """Await an async function, and return whether it returned. Log its exception under ``name``.
 
-    Raises only ``trio.Cancelled``, if the caller is cancelled. A ``Cancelled`` that ``call`` raises although nothing
-    was cancelled is its failure, as a ``SystemExit`` is.
+    Raises only ``trio.Cancelled``, if the caller is cancelled. If ``call`` raises a ``Cancelled`` although nothing was
+    cancelled, that counts as its failure and is logged; so does a ``SystemExit``.
     """
     try:
         await call(*args)

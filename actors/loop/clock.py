@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 PATIENCE = 2.0
-"""Tick intervals without a tick after which the loop counts as standing still. Busy machines are late by one."""
+"""Number of missing ticks after which the loop counts as standing still. One may be late on a busy machine."""
 _AGREEMENT = 0.1
-"""Fraction of a gap by which trio's clock and the system's may differ. The clock of a test differs by more."""
+"""Largest difference between trio's clock and the system's, as a fraction of the time since the last tick.
+
+If they differ by more, a test has moved trio's clock, and the loop did not stand still.
+"""
 
 
 class LoopTime:
-    """The time of one trio run, in seconds. It follows trio's clock, and stands still while the loop does.
+    """The time of one trio run, in seconds: trio's clock, without the time in which the event loop stood still.
 
-    It needs a task that calls :meth:`tick` in regular intervals, inside :meth:`ticking`. Without that, nothing is
-    subtracted from trio's time.
+    A task must call :meth:`tick` in regular intervals, inside :meth:`ticking`. Without such a task, the time is the
+    same as trio's.
     """
 
     __slots__ = ("_clock", "_ticked", "_tickers", "_wait", "_wall", "lost")
@@ -49,7 +52,7 @@ class LoopTime:
 
     @contextmanager
     def ticking(self, seconds: float) -> Generator[None]:
-        """Expect a :meth:`tick` at least every ``seconds`` inside the block."""
+        """Expect, inside the block, a call of :meth:`tick` at least every ``seconds`` seconds."""
         if not self._tickers:
             self._wait = 0.0
             self._ticked = (self._clock(), self._wall())
@@ -62,7 +65,7 @@ class LoopTime:
             self._tickers -= 1
 
     def tick(self) -> float:
-        """Record that the loop runs. Return the seconds for which it stood still until now; 0 if it did not."""
+        """Record that the loop runs. Return for how many seconds it stood still before this call; 0 if it ran."""
         now = self._clock()
         overdue = self._overdue(now)
         stood = now - self._ticked[0] if overdue else 0.0
@@ -71,7 +74,7 @@ class LoopTime:
         return stood
 
     def _overdue(self, now: float) -> float:
-        """Return the seconds by which the next tick is late; 0 if it is not, or if nothing ticks."""
+        """Return the seconds by which the next tick is late. Return 0 if it is not late, or if no task ticks."""
         overdue = now - self._ticked[0] - self._wait
         if overdue <= 0 or not self._tickers:
             return 0.0
@@ -84,7 +87,7 @@ _OF_RUN: trio.lowlevel.RunVar[LoopTime] = trio.lowlevel.RunVar("greenroom loop t
 
 
 def loop_time() -> LoopTime:
-    """Return the time of the current trio run. Raises ``RuntimeError`` outside of trio."""
+    """Return the :class:`LoopTime` of the current trio run. Raises ``RuntimeError`` outside of trio."""
     try:
         return _OF_RUN.get()
     except LookupError:

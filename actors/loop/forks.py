@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
 _DESCRIPTORS = (Path("/proc/self/fd"), Path("/dev/fd"))
-"""Folders with the open descriptors of a process: of Linux, and of macOS and the BSDs."""
+"""Folders that list the open file descriptors of a process: on Linux, and on macOS and the BSDs."""
 
 
 class Owner(Protocol):
     """An object with open files that belong to this process alone."""
 
     def files(self) -> Iterable[Path]:
-        """Return the paths of its files. Files that do not exist are allowed."""
+        """Return the paths of the owner's files. The files need not exist."""
         ...
 
     def abandon(self) -> None:
-        """Drop, in a child, all open files without closing them: they belong to the parent."""
+        """Forget, in a forked child, all open files without closing them, because they belong to the parent."""
         ...
 
 
@@ -42,18 +42,18 @@ _ports = Counter[int]()
 
 
 def keep_files(owner: Owner) -> None:
-    """Keep the owner's files from children that are forked from now on. Idempotent."""
+    """Prevent that child processes, forked from now on, can use the owner's open files. Idempotent."""
     _owners.add(owner)
 
 
 def release_files(owner: Owner) -> None:
-    """Undo :func:`keep_files`, once the files are closed."""
+    """Undo :func:`keep_files`. Call it after the files were closed."""
     _owners.discard(owner)
 
 
 @contextmanager
 def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
-    """Keep these sockets, and the sockets that they accept, from children forked inside the block.
+    """Prevent that child processes, forked inside the block, can use these sockets and the connections they accept.
 
     Sockets are recognised by their port.
     """
@@ -66,7 +66,7 @@ def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
 
 
 def leak(thing: object) -> None:
-    """Prevent ``thing`` from ever being freed. A child that frees a database would change its parent's files."""
+    """Prevent ``thing`` from ever being freed. A forked child that frees a database would change the parent's files."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
@@ -74,7 +74,7 @@ _INTERNET = {socket.AF_INET, socket.AF_INET6}
 
 
 def _replace_descriptors() -> None:
-    """Replace, in a child, the descriptors that belong to the parent."""
+    """Replace, in a forked child, the file descriptors that belong to the parent by descriptors of ``/dev/null``."""
     ports = {port for port, count in _ports.items() if count > 0}
     owners = tuple(_owners)
     if not ports and not owners:
@@ -100,13 +100,13 @@ def _identities(owners: Iterable[Owner]) -> Iterator[tuple[int, int]]:
 
 
 def _descriptors() -> list[int]:
-    """Return the open descriptors of this process; none on a system that does not list them."""
+    """Return the open file descriptors of this process. The list is empty on a system without such a folder."""
     folder = next((folder for folder in _DESCRIPTORS if folder.is_dir()), None)
     return [] if folder is None else [int(entry.name) for entry in folder.iterdir()]
 
 
 def _is_kept(descriptor: int, files: set[tuple[int, int]], ports: set[int]) -> bool:
-    """Return whether a descriptor belongs to the parent alone."""
+    """Return whether a descriptor belongs to the parent alone: it is in ``files``, or a socket of ``ports``."""
     found = os.fstat(descriptor)
     if not stat.S_ISSOCK(found.st_mode):
         return (found.st_dev, found.st_ino) in files

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class OneShot(Generic[T]):
-    """A value or an error, from one task to another that waits for it. The first result counts."""
+    """A value or an error that one task sets and another task waits for. Only the first result counts."""
 
     __slots__ = ("_error", "_event", "_value")
 

@@ -6,12 +6,12 @@ checks for room first, and fails before it has changed anything.
 """
 
 STOP_FRAMES = 32
-"""Nested calls of a stop or kill, from the method that a user calls to trio's scheduler."""
+"""Number of nested calls that a stop or kill needs on the stack, from the public method down to trio's scheduler."""
 START_FRAMES = 64
-"""Nested calls of a start, and of the kill that undoes it in the same place."""
+"""Number of nested calls that a start needs on the stack, with the kill that undoes it if it fails."""
 
 
 def require_room(frames: int) -> None:
-    """Raise ``RecursionError`` if fewer than ``frames`` further calls can be nested."""
+    """Raise ``RecursionError`` unless the stack has room for ``frames`` more nested calls."""
     if frames:  # Python does not tell the room that is left, so this uses it
         require_room(frames - 1)

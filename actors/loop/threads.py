@@ -34,7 +34,7 @@ def wrong_place(name: str) -> RuntimeError:
 
 
 def require_task(thread: int, name: str) -> None:
-    """Raise RuntimeError unless a trio task of the loop in ``thread`` calls this."""
+    """Raise RuntimeError unless the caller is a trio task in the thread with the number ``thread``."""
     if get_ident() != thread or not trio.lowlevel.in_trio_task():
         raise wrong_place(name)
 
@@ -42,7 +42,8 @@ def require_task(thread: int, name: str) -> None:
 def hop(name: str, function: Callable[..., T], *args: object) -> T:
     """Call ``function`` in the loop that started this thread. Return its result, or raise its exception.
 
-    The thread blocks until then. Raises RuntimeError in a thread that no loop started, and in the thread of a loop.
+    The thread blocks until ``function`` has returned. Raises RuntimeError in a thread that no loop started, and in the
+    thread in which a loop runs.
     """
     if trio.lowlevel.in_trio_run():
         raise wrong_place(name)
@@ -54,17 +55,17 @@ def hop(name: str, function: Callable[..., T], *args: object) -> T:
 
 
 def _captured(function: Callable[[], T]) -> outcome.Outcome[T]:
-    """Return the outcome of a function, so that its exceptions are not taken for trio's."""
+    """Call a function, and return its result or exception as an Outcome: so it is not mistaken for trio's exception."""
     return outcome.capture(function)
 
 
 @contextmanager
 def interrupts_deferred() -> Generator[None]:
-    """Let a Ctrl-C raise KeyboardInterrupt only in trio's main task, at its next checkpoint, inside the block.
+    """Make Ctrl-C raise KeyboardInterrupt only in trio's main task, at its next checkpoint, inside the block.
 
-    Without this, trio raises it in any code that happens to run, an agent's too, which would end that agent's run and
-    not the process. Nothing changes in a loop outside of the process's main thread, where none is ever raised, nor if
-    other code handles the signal. After the block the signal is handled as before.
+    Without this, trio raises it in the code that happens to run. If that is an agent's code, the agent's run ends and
+    the process goes on. Nothing changes in a loop outside of the process's main thread, where Ctrl-C never raises, nor
+    if other code handles the signal. After the block the signal is handled as before.
     """
     inner = _trios_handler()
     if inner is None:
@@ -97,10 +98,10 @@ async def defer_interrupts() -> None:
 
 
 def _trios_handler() -> Callable[[int, Any], object] | None:
-    """Return the handler by which trio raises KeyboardInterrupt; None if trio handles no signal."""
+    """Return the signal handler by which trio raises KeyboardInterrupt. None if trio does not handle Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
     return handler if callable(handler) and handler.__module__ == INTERRUPT_HANDLER else None
 
 
 def _nothing() -> None:
-    """Do nothing. Scheduling this shows whether the loop still runs, and wakes it."""
+    """Do nothing. To schedule this function wakes the loop, and fails if the loop has ended."""

@@ -30,7 +30,7 @@ TESTED = ("0.35",)
 
 
 def check_version(version: str) -> None:
-    """Warn if ``version`` is no tested minor version of trio: its private names may have changed."""
+    """Warn if ``version`` is not a tested minor version of trio: the private names used here may have changed."""
     if ".".join(version.split(".")[:2]) not in TESTED:
         warnings.warn(
             f"greenroom uses private names of trio and was tested with {', '.join(TESTED)}, not with {version}: "
@@ -49,7 +49,8 @@ check_version(trio.__version__)
 def is_cancelled() -> bool:
     """Return whether the next checkpoint of this task raises Cancelled.
 
-    Trio's public ``current_effective_deadline`` calls itself once for every scope around, which is too deep for us.
+    Trio's public ``current_effective_deadline`` calls itself once for each enclosing scope. That could overflow the
+    stack.
     """
     return bool(cast("Any", trio.lowlevel.current_task())._cancel_status.effectively_cancelled)
 
@@ -57,8 +58,8 @@ def is_cancelled() -> bool:
 def cancel_with_force(scope: trio.CancelScope) -> None:
     """Cancel the scope, and remove the shield of every scope inside it, in all its tasks.
 
-    Without this, a task that shields itself for ever could never be ended. A scope that is shielded later is not
-    reached: call this again.
+    Without this, a task with a permanent shield could never be ended. A scope that is shielded after this call keeps
+    its shield: call this again.
     """
     scope.cancel()
     todo: list[Any] = [cast("Any", scope)._cancel_status]
@@ -82,7 +83,7 @@ class Owner(Protocol):
 
 
 class _Unsealed:
-    """A base that allows a subclass of trio's nursery, which trio forbids in ``__init_subclass__``."""
+    """A base class that makes it possible to subclass trio's nursery. Trio forbids that in ``__init_subclass__``."""
 
     def __init_subclass__(cls) -> None:
         """Do nothing."""
@@ -91,8 +92,9 @@ class _Unsealed:
 class NotingNursery(_Unsealed, trio.Nursery):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]  # it is final to others
     """A nursery that passes the exceptions of its tasks to its owner.
 
-    Trio formats an exception of a task outside of all tasks: an exception that cannot be shown would end the whole run.
-    The exception of a task before its ``task_status.started()`` is raised by ``start``, as in any nursery.
+    Trio's own nursery formats the exception of a task outside of all tasks. There, an exception whose text raises an
+    error would end the whole run. If a task fails before ``task_status.started()``, ``start`` raises its exception, as
+    in any nursery.
     """
 
     owner: Owner
@@ -137,16 +139,17 @@ async def _begin(
 def open_inside(
     task: trio.lowlevel.Task, scope: trio.CancelScope, place: int, owner: Owner | None = None
 ) -> trio.Nursery:
-    """Open a nursery directly inside a scope that the task has entered. It may have entered others since.
+    """Open a nursery directly inside a scope that the task has entered, even if it entered other scopes later.
 
-    The nursery ends with that scope. Before that, the task awaits :func:`close_nursery`, when it has left everything it
-    entered since. Most actors never use their nursery, and opening it is half of the cost of a task's start and end.
+    The nursery ends with that scope. Before the task leaves the scope, it leaves all scopes and nurseries that it
+    entered later, and awaits :func:`close_nursery`. *Most actors never use their nursery, and opening it is half of the
+    cost of a task's start and end: so it is opened late.*
 
     Args:
         task: The task that entered the scope.
         scope: The scope.
-        place: Number of the task's nurseries around the new one.
-        owner: Object that gets the exceptions of its tasks. The nursery then raises none.
+        place: Number of the task's nurseries that enclose the new one.
+        owner: Object that gets the exceptions of the nursery's tasks. The nursery then raises none.
     """
     inside: Any = task
     outside: Any = scope
@@ -165,9 +168,10 @@ def open_inside(
 
 
 def open_around(task: trio.lowlevel.Task) -> trio.Nursery:
-    """Open a nursery around everything that the task has entered. End it by :func:`close_around`.
+    """Open a nursery around all scopes and nurseries that the task has entered. End it by :func:`close_around`.
 
-    It is cancelled by the scopes around the task, and by its own scope; not by the scopes that the task has entered.
+    The nursery is cancelled by its own scope, and by the scopes outside of the task. A scope that the task has entered
+    does not cancel it.
     """
     parent: Any = task.parent_nursery
     scope: Any = trio.CancelScope()
@@ -180,7 +184,7 @@ def open_around(task: trio.lowlevel.Task) -> trio.Nursery:
 async def close_nursery(nursery: trio.Nursery) -> None:
     """Wait until all tasks of a nursery from :func:`open_inside` have ended. Raise their exceptions, as a group.
 
-    A cancellation does not cut this short.
+    A cancellation does not end this wait.
     """
     error = await cast("Any", nursery)._nested_child_finished(None)
     if error is not None:
@@ -190,7 +194,7 @@ async def close_nursery(nursery: trio.Nursery) -> None:
 async def close_around(nursery: trio.Nursery) -> None:
     """Wait until all tasks of a nursery from :func:`open_around` have ended. Raise their exceptions, as a group.
 
-    The task must have left everything that it entered since. A cancellation does not cut this short.
+    The task must have left all scopes and nurseries that it entered. A cancellation does not end this wait.
     """
     opened: Any = nursery
     error = await opened._nested_child_finished(None)
@@ -204,19 +208,19 @@ async def close_around(nursery: trio.Nursery) -> None:
 # Protection from Ctrl-C
 
 INTERRUPT_HANDLER = "trio._core._ki"
-"""Module of the handler by which trio raises KeyboardInterrupt. A KeyboardInterrupt from there is a real Ctrl-C."""
+"""Module of the signal handler by which trio raises KeyboardInterrupt. Only a real Ctrl-C is raised there."""
 
 
 def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
-    """Keep a real Ctrl-C out of this task, and out of tasks started below it while :class:`Protection` is on.
+    """Make a real Ctrl-C never raise in this task, nor in tasks started below it while :class:`Protection` is on.
 
-    Trio then delivers it to its main task. Raised in an actor's code, it would look like a failure of that actor.
+    Trio then raises KeyboardInterrupt in its main task. In an actor's code it would look like a failure of that actor.
     """
     cast("Any", task)._ki_protected = True
 
 
 class Protection(trio.abc.Instrument):
-    """An instrument that passes the protection of a task on to the tasks in its nurseries."""
+    """A trio instrument that protects each new task from Ctrl-C if the task of its nursery is protected."""
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         """Protect a new task if the task of its nursery is protected."""
@@ -237,27 +241,27 @@ Footing: TypeAlias = tuple[int, int]
 
 
 def place_of(task: trio.lowlevel.Task) -> object:
-    """Return the innermost scope status of a task, to compare by identity with :func:`require_place`."""
+    """Return a mark of the innermost scope that a task has entered, for a later call of :func:`require_place`."""
     return cast("Any", task)._cancel_status
 
 
 def require_place(task: Any, place: object) -> None:
-    """Raise RuntimeError unless the task has left everything it entered since :func:`place_of` returned ``place``."""
+    """Raise RuntimeError if the task is still inside a scope that it entered after :func:`place_of` gave ``place``."""
     if task._cancel_status is not place:
         raise RuntimeError(LEFT_OPEN)
 
 
 def footing(nurseries: int | None = None) -> Footing:
-    """Return the position of the current task, with all its open nurseries or with the number ``nurseries``."""
+    """Return the position of the current task: its number, and ``nurseries`` or the number of its open nurseries."""
     task: Any = trio.lowlevel.current_task()
     opened = len(task._child_nurseries) if nurseries is None else nurseries
     return task._counter, opened
 
 
 def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
-    """Return whether the task of that footing has entered a scope or nursery inside ``scope`` and not left it.
+    """Return whether the task of the position ``before`` has not left a scope or nursery that it entered in ``scope``.
 
-    Return False in any other task, which has nothing to leave there, and outside of trio.
+    Return False in any other task, because it has nothing to leave there, and outside of trio.
     """
     try:
         task: Any = trio.lowlevel.current_task()
@@ -270,9 +274,9 @@ def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
 
 
 def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[trio.CancelScope]) -> None:
-    """Leave the open scopes inside ``scope``, innermost first, until one is not in ``scopes``.
+    """Leave the open scopes inside ``scope``, innermost first. Stop at the first scope that is not in ``scopes``.
 
-    Do nothing in any other task than the task of that footing.
+    Do nothing in any other task than the task of the position ``before``.
     """
     while has_left_open(scope, before):
         innermost: Any = cast("Any", trio.lowlevel.current_task())._cancel_status._scope
@@ -284,16 +288,16 @@ def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[tri
 async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseException | None) -> BaseException:
     """Leave everything that the current task entered inside ``scope``, innermost first, as ``with`` blocks would.
 
-    The tasks of its nurseries are cancelled and waited for. A cancellation does not cut this short.
+    The tasks of the left nurseries are cancelled, and this waits for their end. A cancellation does not end this wait.
 
     Args:
         scope: The scope.
         before: The position of the task when it entered the scope.
-        error: The exception that leaves all of it, if there is one.
+        error: The exception with which the current task leaves, if there is one.
 
     Returns:
-        The exception to raise: the rest of ``error``, with the exceptions of those tasks. A RuntimeError if neither is
-        left.
+        The exception to raise: ``error`` without cancellations, and the exceptions of the cancelled tasks. If there are
+        none, a RuntimeError.
     """
     task: Any = trio.lowlevel.current_task()
     status = cast("Any", scope)._cancel_status
@@ -323,16 +327,17 @@ async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseE
 
 
 def _failures(error: BaseException | None) -> tuple[BaseException, ...]:
-    """Return the exception without any Cancelled, as a tuple; an empty tuple if nothing is left."""
+    """Return the exception without the Cancelled in it, as a tuple of one. The tuple is empty if nothing remains."""
     rest = None if error is None else without(error, trio.Cancelled)
     return () if rest is None else (rest,)
 
 
 def _leave(nursery: trio.Nursery, error: BaseException | None) -> Awaitable[BaseException | None]:
-    """Leave a nursery, in the task that entered it and as its innermost nursery. Anything else is refused.
+    """Leave a nursery. Refuse in another task than the nursery's own, and while a nursery inside it is open.
 
-    Trio closes a dropped generator in a task of its own. Leaving a nursery there would wake the task that entered it,
-    wherever that waits and even after its end, which ends the whole loop with TrioInternalError.
+    When a generator is dropped, trio closes it in a separate task. To leave a nursery there would wake the task that
+    entered the nursery, wherever that task waits and even after its end. This ends the whole loop with
+    TrioInternalError.
     """
     opened: Any = nursery
     entered_by: Any = opened._parent_task

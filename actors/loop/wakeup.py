@@ -6,12 +6,12 @@ import trio
 
 
 class Wakeup:
-    """Tasks that wait in :meth:`wait` until :meth:`wake`.
+    """Tasks that wait in :meth:`wait` until another task calls :meth:`wake`.
 
-    It works like :class:`trio.lowlevel.ParkingLot`, with one promise more: a ``RecursionError`` anywhere in it changes
-    nothing. *Agents wake the committer from any depth. A ParkingLot removes a task before it schedules it: where the
-    stack ended between the two, nothing would ever have been committed again. And it adds a task before that waits: an
-    agent that could not wait would have been woken all the same, which ends trio.*
+    It works like :class:`trio.lowlevel.ParkingLot`, but a ``RecursionError`` anywhere in it changes nothing. *Agents
+    wake the committer from any depth of the stack. A ParkingLot removes a task from its list, then schedules it: if the
+    stack is full between the two, the committer sleeps for ever. And it lists a task before the task waits: if the wait
+    then fails, a task that does not wait is woken, which ends trio.*
     """
 
     __slots__ = ("_tasks",)
@@ -40,7 +40,7 @@ class Wakeup:
                 del tasks[task]
 
     def wake(self) -> None:
-        """Wake all waiting tasks. Raises ``RecursionError`` near the end of the stack: the others then wait on."""
+        """Wake all waiting tasks. If the stack is full, raise ``RecursionError``: tasks not yet woken go on waiting."""
         for task in tuple(self._tasks):
             del self._tasks[task]
             try:

@@ -12,7 +12,7 @@ Argument = TypeVar("Argument")
 
 
 def weakly(method: Callable[[Argument], None]) -> Callable[[Argument], None]:
-    """Return a function that calls a bound method as long as its object exists, and then does nothing.
+    """Return a function that calls a bound method while the method's object exists, and does nothing after that.
 
     The object must support weak references.
     """

@@ -36,10 +36,11 @@ NORMAL = Normal()
 class Actor(Instance):
     """State, one mailbox, one nursery. Subclass it and override ``started``, ``receive`` and ``stopping``.
 
-    The runtime makes the instance of each incarnation: the first one in the task that spawns the actor, in a copy of
-    its context, the others in the actor's own task. One message is handled at a time. An exception of any method, or of
-    a task in the nursery, ends the incarnation; the restart type decides whether another one is made. :attr:`ref`,
-    :attr:`nursery` and :attr:`context` are there from ``started()`` on.
+    An incarnation is the time from a start to the next end or restart; each has an instance of its own. The runtime
+    makes the first instance in the task that spawns the actor, in a copy of its context, and the others in the actor's
+    own task. One message is handled at a time. An exception of any method, or of a task in the nursery, ends the
+    incarnation; the restart type decides whether another one is made. :attr:`ref`, :attr:`nursery` and :attr:`context`
+    can be used in ``started()`` and later.
     """
 
     @property
@@ -51,8 +52,8 @@ class Actor(Instance):
     def nursery(self) -> trio.Nursery:
         """Nursery for this actor's own tasks. The first use opens it.
 
-        The tasks end with the actor, and an exception of a task ends the actor. Its ``cancel_scope`` is around the
-        whole incarnation: cancelling that is a failure. A task that is to be cancelled needs a scope of its own.
+        The tasks end with the actor, and an exception of a task ends the actor. The nursery's ``cancel_scope`` encloses
+        the whole incarnation: to cancel that scope is a failure of the actor. To cancel one task, give it a scope.
         """
         life = life_of(self)
         life.check_place()
@@ -70,9 +71,10 @@ class Actor(Instance):
 class Context:
     """Methods for an actor's work with the runtime. Only the actor itself and its tasks use it.
 
-    Elsewhere, as in a thread, its methods raise RuntimeError and change nothing; see ``trio.from_thread``. It belongs
-    to one incarnation. After that has ended, it does nothing to a later one: methods that ask for something raise
-    RuntimeError (``spawn`` and ``supervise``: ActorTerminated), and methods that end something do nothing.
+    Elsewhere, as in a thread, its methods raise RuntimeError and change nothing; see ``trio.from_thread``. A context
+    belongs to one incarnation. After that incarnation has ended, methods that ask for something raise RuntimeError
+    (``spawn`` and ``supervise``: ActorTerminated), and methods that end something do nothing. A later incarnation is
+    not changed.
     """
 
     __slots__ = ("_cell", "_life")
@@ -104,7 +106,7 @@ class Context:
         overflow: Overflow = Overflow.WAIT,
         stash_size: int = 64,
     ) -> ActorRef:
-        """Start a child of this actor, and return its handle. It ends before this actor does.
+        """Start a child of this actor, and return its handle. The child ends before this actor does.
 
         The arguments and exceptions are those of :meth:`ActorSystem.spawn`, and ActorTerminated if this actor is
         stopping. More than 3 restarts of its children within 5 s end this actor with RestartLimit.
@@ -136,7 +138,9 @@ class Context:
             self._cell.leave(reason)
 
     def watch(self, ref: ActorRef) -> None:
-        """Receive one Terminated when that actor has ended for good; at once if it has ended already.
+        """Receive one Terminated message when the actor of ``ref`` has ended and is not restarted.
+
+        If that actor has ended already, the message comes at once.
 
         The watch ends with the incarnation. An actor that returns UNHANDLED for a Terminated fails with DeathPact.
         """
@@ -146,14 +150,14 @@ class Context:
         life.watching.add(cell_of(ref))
 
     def unwatch(self, ref: ActorRef) -> None:
-        """End a watch. A Terminated of that actor that waits already does not come either."""
+        """End a watch. A Terminated message of that actor that waits already is dropped."""
         self._life.check_place()
         target = cell_of(ref)
         if self._life.watching is not None:
             self._life.watching.remove(target)
 
     def stash(self) -> None:
-        """Put the current message aside, an ask with its caller.
+        """Put the current message aside until :meth:`unstash`. If the message is an ask, its caller goes on waiting.
 
         A restart puts stashed messages back before the rest of the mailbox.
 
@@ -177,7 +181,7 @@ class Context:
         return life.asks
 
     def unstash(self) -> int:
-        """Put all stashed messages before the rest of the mailbox, oldest first. Return their number."""
+        """Move all stashed messages to the front of the mailbox, oldest first. Return their number."""
         self._life.check_place()
         stashed = [] if self._life.asks is None else self._life.asks.take_stash()
         self._cell.mailbox.put_back(stashed)
@@ -201,7 +205,7 @@ class Context:
 
     @property
     def timers(self) -> Timers:
-        """This incarnation's timers. After its end there are none, and none can be set."""
+        """Timers of this incarnation. They end with it, and then no timer can be set."""
         if self._life.timers is None:
             self._life.timers = Timers(self._life)
         return self._life.timers
@@ -220,7 +224,7 @@ class Context:
 class Reply:
     """The answer to one ask that was deferred. Call ``send`` or ``fail``, once.
 
-    When the last Reply to an ask is freed without either, the ask raises ReplyDropped: nothing can answer it any more.
+    When Python frees the last unused Reply to an ask, the ask raises ReplyDropped: nothing can answer it any more.
     """
 
     __slots__ = ("_asks", "_life", "_request")
@@ -243,7 +247,7 @@ class Reply:
         self._settle(outcome.Value(value), value)
 
     def fail(self, error: Exception) -> None:
-        """Let the ask raise ``error``. This actor goes on. If the caller no longer waits, it is a dead letter.
+        """Make the ask raise ``error``. This actor goes on. If the caller no longer waits, the error is a dead letter.
 
         Raises SpecError if ``error`` is no exception, and RuntimeError where :meth:`send` does.
         """

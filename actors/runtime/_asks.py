@@ -28,16 +28,16 @@ class Owner(Protocol):
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether all of it is cancelled, or over."""
+        """Whether the whole incarnation is cancelled, or has ended."""
         ...
 
     def on_all_answered(self) -> None:
-        """Be notified that the last deferred ask is answered."""
+        """Receive the notice that the last deferred ask is answered."""
         ...
 
 
 class LateAnswers:
-    """The stash and the deferred asks of one incarnation. Made with the first one, since most actors have none."""
+    """The stash and the deferred asks of one incarnation. It is made when it is first needed: most actors have none."""
 
     __slots__ = ("_owner", "deferred", "stash")
 
@@ -60,22 +60,22 @@ class LateAnswers:
         return stashed
 
     def defer(self, request: Request) -> None:
-        """Record that the current request has one reply more."""
+        """Record that one more Reply exists for the current request."""
         self._keep(request)
         self.deferred[request] = self.deferred.get(request, 0) + 1
 
     def _keep(self, request: Request) -> None:
-        """Mark a request as answered later than by the return value of ``receive``."""
+        """Mark a request: its answer comes later, and not from the return value of ``receive``."""
         request.kept = True
         request.keeper = self
 
     def forget(self, request: Request) -> None:
-        """Drop a deferred request. A draining stop that waited for the last one goes on."""
+        """Drop a deferred request. If it was the last one, a draining stop that waited for it goes on."""
         if self.deferred.pop(request, None) is not None and not self.deferred:
             self._owner.on_all_answered()
 
     def give_up(self, request: Request) -> None:
-        """Drop a request, stashed or deferred: its caller gave up."""
+        """Drop a stashed or deferred request, because its caller gave up."""
         self.forget(request)
         if self.stash:
             self.stash = [item for item in self.stash if item is not request]
@@ -84,7 +84,7 @@ class LateAnswers:
             request.message = None
 
     def on_reply_freed(self, request: Request) -> None:
-        """Let a request fail with ReplyDropped if the freed reply was its last one."""
+        """Make a request fail with ReplyDropped if Python freed its last Reply."""
         # When the incarnation is cancelled, the work for the reply is too. The caller then gets the error of the end.
         if request.done or self._owner.is_cut_short or request not in self.deferred:
             return
@@ -95,7 +95,7 @@ class LateAnswers:
                 request.settle(outcome.Error(ReplyDropped(f"{self._owner.path} lost its reply to this message")))
 
     def fail_all(self, error: Callable[[], Exception]) -> None:
-        """Let each deferred ask fail with an ``error()`` of its own."""
+        """Make each deferred ask fail with a new exception from ``error()``."""
         deferred, self.deferred = self.deferred, {}
         for request in deferred:
             request.settle(outcome.Error(error()))

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class Parent(Protocol):
-    """The children that an actor is one of, as the actor sees them."""
+    """The group of siblings to which an actor belongs, with the methods that the actor calls on it."""
 
     @property
     def system(self) -> Runtime:
-        """The services of their system."""
+        """Runtime services of the system to which the children belong."""
         ...
 
     @property
@@ -39,18 +39,19 @@ class Parent(Protocol):
         ...
 
     def on_up(self, cell: Body) -> None:
-        """Be notified that an incarnation of the child has come up."""
+        """Receive the notice that an incarnation of the child has started."""
         ...
 
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
-        """Be notified that an incarnation has ended, ``seconds`` after it came up. Return the delay of the next one.
+        """Receive the notice that an incarnation has ended, ``seconds`` after it had started. Return the next delay.
 
-        The delay is in seconds: None for no further incarnation, ``math.inf`` if the children begin it themselves.
+        The delay is the number of seconds until the next incarnation. None means that there is no further one;
+        ``math.inf`` means that this object will begin it.
         """
         ...
 
     def on_ended(self, cell: Body, reason: ExitReason) -> None:
-        """Be notified that the child has ended for good."""
+        """Receive the notice that the child has ended and is not restarted."""
         ...
 
 
@@ -63,11 +64,11 @@ class EndedOwner:
         self.path = path
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Do nothing: the mailbox of an ended actor accepts no items, and so drops none."""
+        """Do nothing: the mailbox of an actor that has ended accepts no items, so it has none to drop."""
 
 
 class Body(Course):
-    """The parts of one actor that last over all its incarnations, and the dead letters of its mailbox."""
+    """The parts of one actor that stay the same over all its restarts, and the dead letters of its mailbox."""
 
     __slots__ = (
         "_watchers",
@@ -87,21 +88,21 @@ class Body(Course):
         super().__init__()
         self.system = parent.system
         self.parent: Parent | None = parent
-        """The children that it is one of; None after it has ended for good."""
+        """Group of siblings to which the actor belongs; None after the final end of the actor."""
         self.spec = spec
         self.make: Callable[[], Instance] | None = make
-        """Factory of the instance of each incarnation; None after it has ended for good."""
+        """Function that makes the instance of each incarnation; None after the final end of the actor."""
         self.mailbox = Mailbox(self, spec.mailbox, self.system.home)
         self.task: trio.lowlevel.Task | None = None
         """The actor's own task. It runs all incarnations."""
         self.handled = 0
         """Number of messages handled, over all incarnations."""
         self.failed = 0
-        """Number of messages on which an incarnation ended."""
+        """Number of messages that were being handled when an incarnation failed or was killed."""
         self.restarts: int = 0
         """Number of restarts."""
         self.final_path = ""
-        """Path of an actor that has ended, and does not hold its parent any more."""
+        """Path of the actor after its end, when the path can no longer be made from its parent."""
         self._watchers: dict[Watcher, None] | None = None
 
     @property
@@ -123,7 +124,7 @@ class Body(Course):
     # Messages that were not handled
 
     def drop_failed(self, item: object, error: Exception, cause: BaseException | None) -> None:
-        """Make the current message a dead letter: the actor ended on it. An ask gets ``error``."""
+        """Make a message a dead letter, because the actor ended while handling it. An ask gets ``error``."""
         self.failed += 1
         if isinstance(item, Request):
             item.settle(outcome.Error(error))
@@ -131,7 +132,7 @@ class Body(Course):
         self.system.office.publish(item, self.path, Undelivered.FAILED, cause)
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Make an item a dead letter, and let an ask fail. A given-up request is no dead letter."""
+        """Make an item a dead letter. If it is an ask, it fails; if its caller gave up, it is no dead letter."""
         if isinstance(item, Request):
             if not item.settle(outcome.Error(self._refusal(why))):
                 return
@@ -149,7 +150,7 @@ class Body(Course):
                 return self.mailbox.refusal()
 
     def late(self, reply: object) -> None:
-        """Make a reply a dead letter: its caller no longer waits."""
+        """Make a reply a dead letter, because the caller no longer waits."""
         self.system.office.publish(reply, self.path, Undelivered.LATE_REPLY)
 
     # Watchers
@@ -160,7 +161,7 @@ class Body(Course):
         return len(self._watchers or ())
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Notify ``watcher`` when the actor has ended for good."""
+        """Notify ``watcher`` when the actor has ended and is not restarted."""
         if self._watchers is None:
             self._watchers = {}
         self._watchers[watcher] = None
@@ -171,7 +172,7 @@ class Body(Course):
             self._watchers.pop(watcher, None)
 
     def notify_watchers(self, reason: ExitReason) -> None:
-        """Notify all watchers that the actor has ended for good, and forget them."""
+        """Notify all watchers that the actor has ended and is not restarted. Then forget the watchers."""
         watchers, self._watchers = self._watchers, None
         for watcher in watchers or ():
             watcher.on_terminated(Terminated(self.ref, reason))
