@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 JUMP_SECONDS = 5.0
-"""Difference between the two clocks, from one look to the next, above which the time of day counts as set.
+"""Change of the difference between the two clocks, in seconds, above which the time of day counts as set.
 
-Smaller differences come from the way in which clocks run and are corrected. They are followed.
+Smaller changes are normal inaccuracies and corrections of a clock. They are accepted.
 """
 
 MAX_JUMPS = 32
@@ -22,14 +22,17 @@ MAX_JUMPS = 32
 
 
 def steady_seconds() -> float:
-    """Return the time of a clock that is never set, in seconds. On Linux it also runs while the machine sleeps."""
+    """Return the time of a clock that is never adjusted, in seconds.
+
+    On Linux it also runs while the machine sleeps.
+    """
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 @attrs.define
 class _Era:
-    """A span of steady time in which the time of day was not set. It ends where the next era begins."""
+    """A period between two changes of the system's time of day. It ends when the next one begins."""
 
     begin: float
     """Beginning, in steady seconds."""
@@ -38,13 +41,15 @@ class _Era:
 
 
 class AgeClock:
-    """A clock for ages. Events carry the time of day, which can be set; ages are counted on a clock that is never set.
+    """A clock for the ages of events. It stays right when the system's time of day is set.
 
-    *A machine without a battery for its clock starts in 1970 and learns the year from the network; another one is set
-    forward by mistake, for a minute. After one look at such a clock everything would be years old, and deleted.*
+    Events carry the time of day, which can be set. Ages are counted on a steady clock, which is never set.
 
-    Each look compares the time of day with the steady clock and remembers a jump. The first look is believed, since
-    nothing is known of the time before.
+    *Some machines start in 1970 and get the date from the network later. Others are set years forward by mistake, for a
+    minute. With the time of day alone, all events would suddenly be years old and be deleted.*
+
+    Each call of :meth:`now` compares the time of day with the steady clock, and remembers a jump between them. The
+    first time of day is trusted, since there is no earlier one to compare it with.
     """
 
     def __init__(self, time_ms: Callable[[], int], steady: Callable[[], float] = steady_seconds) -> None:
@@ -54,10 +59,11 @@ class AgeClock:
         self._eras = [_Era(-math.inf, time_ms() / 1000 - now)]
 
     def now(self, seconds: float) -> int:
-        """Return the time, in ms since 1970, from which to count back ``seconds``: events before that are too old.
+        """Return a time in ms since 1970. Events more than ``seconds`` before this time are too old.
 
-        While the time of day is not set, it is the time of day. Afterwards it is ``seconds`` more than the lowest time
-        of day that the system showed in the last ``seconds``. An event before that is older; no younger event is.
+        It is the time of day, unless the time of day was set in the last ``seconds``. Then it is ``seconds`` after the
+        lowest time of day that the system showed in this period. So no event that is younger than ``seconds`` counts as
+        too old.
         """
         now = self._look()
         if math.isinf(seconds):  # no event is too old
@@ -68,7 +74,7 @@ class AgeClock:
         return round((min(shown) + seconds) * 1000)
 
     def _look(self) -> float:
-        """Compare the two clocks. Return the time of the steady clock."""
+        """Compare the two clocks and remember a jump. Return the time of the steady clock."""
         before, now = self._looked_at, self._steady()
         self._looked_at = now
         offset = self._time_ms() / 1000 - now

@@ -22,14 +22,14 @@ class CommitWaits:
 
     def __init__(self) -> None:
         self.pending: list[tuple[int, OnCommit]] = []
-        """The callbacks, each after the seq that it waits for."""
+        """Pairs of a seq and the callback that waits for its commit."""
 
     def add(self, seq: int, callback: OnCommit) -> None:
         """Call ``callback`` once the event ``seq`` is committed."""
         self.pending.append((seq, callback))
 
     def resolve(self, until: int, outcome: LogError | None) -> bool:
-        """Call, and remove, the callbacks of the events up to ``until``. Return whether all of them returned."""
+        """Call, and remove, the callbacks of the events up to ``until``. Return False if one of them raised."""
         due = [callback for seq, callback in self.pending if seq <= until]
         # First, since a callback may lead back here.
         self.pending = [wait for wait in self.pending if wait[0] > until]

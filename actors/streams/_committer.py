@@ -20,32 +20,34 @@ if TYPE_CHECKING:
 
 
 CROWD = 32
-"""Number of scheduled sources from which on a commit waits :data:`CROWD_ROUNDS` more rounds of trio's scheduler.
+"""Number of scheduled sources at which the committer delays a commit, so that more events go into it.
 
-Under such a load a round takes milliseconds and brings each source more events. Commit and write are then paid once for
-all of them.
+The delay is :data:`CROWD_ROUNDS` steps of trio's scheduler. In a step each task that is ready runs once. With so many
+sources a step takes milliseconds, and each source emits more events. So fewer commits are needed.
 """
 CROWD_ROUNDS = 2
-"""Number of rounds that a commit waits. An emitter that never pauses then has three quarters of its window uncommitted,
-and need not wait.
+"""Number of steps of trio's scheduler for which such a commit is delayed.
+
+After that, an emitter that never pauses has filled three quarters of its window of uncommitted events. So it need not
+wait.
 """
 
 
 class Source(Protocol):
-    """A source of events to commit: a session's stream. A method that raises ends this source alone."""
+    """A source of events to commit: a session's stream. If a method raises, only this source ends."""
 
     def batch(self) -> Batch | None:
         """Return the events emitted since the last batch, None if there are none."""
 
     def on_committed(self, batch: Batch) -> None:
-        """Take note that the batch is in the log. Called in the order of the batches."""
+        """Handle the success of a commit: the batch is in the log. Called in the order of the batches."""
 
     def on_failed(self, error: LogError) -> None:
-        """Take note that a batch is not in the log and never will be. The source must end."""
+        """Handle the failure of a commit: a batch will never be in the log. The source must end."""
 
 
 WAIT_STEP_SECONDS, WAIT_STEPS = 0.000_25, 64
-"""Width and number of the steps of :attr:`CommitterStatistics.waits`: up to 16 ms."""
+"""Width in seconds, and number, of the histogram steps in :attr:`CommitterStatistics.waits`: up to 16 ms."""
 
 
 @attrs.frozen
@@ -55,7 +57,7 @@ class CommitterStatistics:
     waiting: int
     """Number of sessions that have events to commit and are not in the running commit."""
     waits: tuple[int, ...]
-    """Numbers of batches by the time from first emit to the end of the commit, in steps. The last step has no end."""
+    """Histogram of the time from a batch's first emit to the end of its commit. The last step has no upper end."""
     wait_step_seconds: float = WAIT_STEP_SECONDS
     """Width of a step of ``waits``, in seconds."""
 
@@ -65,12 +67,12 @@ class Committer:
 
     One task runs :meth:`run`. :meth:`schedule` costs no task switch.
 
-    Nothing is delivered before it is committed, so a failed commit takes nothing back. Each of its batches is tried
-    once more by itself. The sources whose batch fails again end; the others go on. A source or callback that raises
-    when it is notified does not affect the others either.
+    Only committed events are delivered, so nothing has to be taken back when a commit fails. Then each batch of the
+    commit is tried once more, alone. A source whose batch fails again ends; the others go on. A source or a callback
+    that raises when it is notified does not affect the others either.
 
-    A commit begins at once if the log has had none for ``gather_seconds``. Otherwise events gather for one transaction
-    until that time is over, or until a task cannot go on without a commit (:meth:`hurry`, :meth:`barrier`).
+    A commit begins at once if the log has had none for ``gather_seconds``. Otherwise events are collected for one
+    transaction until that time is over, or until a task cannot go on without a commit (:meth:`hurry`, :meth:`barrier`).
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -83,12 +85,13 @@ class Committer:
         self._done_at = self._next_at = 0.0
         self._hurried = False
         self.after_commits: dict[Callable[[], None], None] = {}
-        """Callbacks after each commit, called after its sources. They may not wait. If one raises, it is removed."""
+        """Callbacks for each commit, called after its sources. They must not wait. If one raises, it is removed."""
 
     def schedule(self, source: Source) -> None:
         """Put ``source`` into the next commit. Each source calls this once per batch.
 
-        If this raises, nothing has happened. It is called from deep inside an agent, so a ``RecursionError`` can come.
+        If this raises, the source is not scheduled. Agents call this at any depth of the stack, so it can raise
+        ``RecursionError``.
         """
         now = self._now()
         # Wake first. If the append fails, the task was woken for nothing and waits again. In the other order it could
@@ -134,12 +137,12 @@ class Committer:
         self._next_at = begun + self._log.gather_seconds
 
     async def _gather_crowd(self) -> None:
-        """Let a crowd of sources emit more before a commit that is paid once for all of them."""
+        """Delay a commit of many sources, so that they emit more events into it. See :data:`CROWD`."""
         for _ in range(CROWD_ROUNDS if len(self._scheduled) >= CROWD else 0):
             await trio.lowlevel.checkpoint()
 
     async def _commit_scheduled(self) -> None:
-        """Commit the scheduled sources. Hold none of them afterwards: an ended session must not wait for the next."""
+        """Commit the scheduled sources. Keep no reference to them, so that an ended session is freed at once."""
         scheduled, self._scheduled = self._scheduled, []
         barriers, self._barriers = self._barriers, []
         taken: list[tuple[Source, Batch]] = []
@@ -195,7 +198,7 @@ class Committer:
                 report("a callback after commits", error)
 
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
-        """Append each batch by itself, after all of them together have failed. Fail the source of a single batch."""
+        """Commit each batch alone, after a commit of all together has failed. If there is only one, fail its source."""
         if len(taken) == 1:
             report("the commit of a session's events", error)
             _forget_frames(error)
@@ -206,7 +209,7 @@ class Committer:
 
 
 def _refusal(error: BaseException) -> LogError:
-    """Return the error for a source, made of an exception of the log."""
+    """Convert an exception of the log into the error that a source gets, and return it."""
     if is_a(error, LogError):
         return cast("LogError", error)
     refusal = LogUnavailable(f"the log failed: {shown(error)}")
@@ -215,7 +218,9 @@ def _refusal(error: BaseException) -> LogError:
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Remove the tracebacks from an error that a source keeps, and from its causes. Their frames hold the source.
+    """Remove the tracebacks from an error that a source keeps, and from its causes.
+
+    The frames in a traceback would keep the source in memory.
 
     *Otherwise each session whose log had failed would stay in memory until a garbage collection.*
     """
@@ -231,7 +236,7 @@ def _forget_frames(error: BaseException) -> None:
 def _end(source: Source, error: BaseException) -> None:
     """End a source that raised when its events were taken, or when it was notified of them.
 
-    It does not get the exception itself: a frame in its traceback holds the source.
+    The source gets a new error and not the exception itself, whose traceback would keep the source in memory.
     """
     report("a session's commit", error)
     refusal = LogUnavailable(f"the session's commit failed: {shown(error)}")

@@ -15,11 +15,11 @@ class SessionEnding(StrEnum):
     """The reason that a listener gets when its session ends."""
 
     SHUTDOWN = "shutdown"
-    """The session was stopped: the server stops."""
+    """The session was stopped, because the server stops."""
     CRASHED = "crashed"
     """The session failed, or this listener did."""
     CLOSED = "closed"
-    """The session was closed for good."""
+    """The session was closed permanently."""
 
 
 class Listener(Protocol):
@@ -30,15 +30,15 @@ class Listener(Protocol):
     """
 
     def on_events(self) -> None:
-        """Take note that the cursor has new events. Called once per commit, not once per event."""
+        """Handle the arrival of new events. Called once per commit, not once per event."""
 
     def on_signal(self, name: str, data: bytes) -> None:
-        """Take an ephemeral signal; ``data`` is JSON text."""
+        """Handle a signal, which is not stored; ``data`` is JSON text."""
 
     def on_ended(self, reason: SessionEnding) -> None:
-        """Take note that the session has ended. No call follows this one.
+        """Handle the end of the session. This is the listener's last call.
 
-        The events that were committed before can be taken until the owner detaches the cursor.
+        The events that were committed before can still be read until the owner detaches the cursor.
         """
 
 
@@ -51,7 +51,7 @@ class SliceOfLines(Protocol):
 
 
 class Feed(Protocol):
-    """A source of committed events, as a cursor reads it.
+    """The interface through which a cursor reads committed events.
 
     :class:`~actors.streams._stream.SessionStream` is the feed of a session in this process. Another feed can follow a
     session that lives elsewhere.
@@ -69,9 +69,10 @@ class Feed(Protocol):
 
     @property
     def slice(self) -> SliceOfLines:
-        """Function that returns lines from memory.
+        """The function that returns lines from memory.
 
-        A property and no method, so that a feed can hand out the method of its ring: a call less for each batch.
+        This is a property, not a method, for speed: the feed returns the function of its ring, and the cursor calls
+        that directly.
         """
         ...
 
@@ -84,7 +85,7 @@ class Feed(Protocol):
 
 
 class Cursor:
-    """A position in a feed of events. Live delivery and resume are the same read.
+    """A reader's position in the events of a session. New events and older ones are read in the same way.
 
     Its owner must :meth:`detach` it. A cursor holds no events, so a slow reader costs no memory.
     """
@@ -159,7 +160,8 @@ class Cursor:
     def detach(self) -> None:
         """End notifications and reading, and release the listener and the feed. Idempotent.
 
-        A session that ends stops its notifications by itself. Its committed events can be taken until this call.
+        After the end of its session a cursor gets no notifications, but it can still read the committed events.
+        Detaching ends this too.
         """
         self._feed.detach(self)
         # An owner may keep the cursor. It must not keep the ring of a session, which takes megabytes.
@@ -178,7 +180,7 @@ _NO_LISTENER = _NoListener()
 
 
 class _DetachedFeed:
-    """The feed of a detached cursor: it has no event above the cursor's position."""
+    """The feed of a detached cursor. It has no further events."""
 
     __slots__ = ("committed_seq",)
 

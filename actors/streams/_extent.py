@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class LogExtent:
     """The range of events that the log keeps of one stream.
 
-    Between two questions to the log it is estimated from above; :meth:`trim` makes it exact. So the log is asked only
-    after a limit of retention may have been crossed.
+    The log is asked only when a limit of retention may have been crossed. In between, the size of the events is
+    estimated, and never too low. :meth:`trim` gets the exact range.
     """
 
     __slots__ = ("_ages", "_head", "_key", "_log", "_record", "_retention", "_size", "added", "oldest_ts")
@@ -34,7 +34,7 @@ class LogExtent:
         self.added = 0
         """Bytes committed since the stream was opened."""
         self.oldest_ts = head.oldest_ts
-        """A time (ms since 1970) that no kept event is before; 0 while there is none."""
+        """A time (ms since 1970) that is not later than any kept event; 0 while there are no events."""
 
     @property
     def epoch(self) -> str:
@@ -47,7 +47,7 @@ class LogExtent:
         return self._head.oldest
 
     def outlived(self, closed_at: int | None) -> bool:
-        """Return whether the session was closed so long ago that retention keeps neither events nor its end."""
+        """Return whether the session was closed so long ago that retention keeps neither its events nor its close."""
         if closed_at is None or self._head.oldest <= self._head.latest:
             return False
         seconds = self._retention.seconds
@@ -61,7 +61,7 @@ class LogExtent:
         return kept > 0 and (kept > limits.events or size > limits.size or self.oldest_ts < expired)
 
     async def trim(self) -> None:
-        """Let the log drop the events beyond retention, and take over its exact answer. Safe to cancel."""
+        """Delete the events beyond retention from the log, and store the exact range that it keeps. Safe to cancel."""
         before = self.added
         limits = self._retention.beside(len(self._record.text))
         head = await self._log.trim(self._key, limits, self._ages.now(limits.seconds))
@@ -74,8 +74,8 @@ class LogExtent:
         self.oldest_ts = head.oldest_ts or head.touched
 
     def note_trimmed(self, oldest: int) -> None:
-        """Take note that the log, as a read has shown, was trimmed up to ``oldest`` meanwhile.
+        """Store that the log's lowest seq is now ``oldest``, as a read has found.
 
-        Otherwise the next client that resumes below it would be let in, and closed again as it reads.
+        Otherwise the next client that resumes below ``oldest`` would be accepted first, and closed when it reads.
         """
         self._head = attrs.evolve(self._head, oldest=max(self._head.oldest, oldest))

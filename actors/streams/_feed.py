@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class SessionFeed:
     """The reading half of a session's stream: ring, log and cursors. See :class:`~actors.streams._cursor.Feed`.
 
-    :class:`~actors.streams._stream.SessionStream`, the writing half, extends it: a part of its own would cost each
-    event a call more.
+    :class:`~actors.streams._stream.SessionStream`, the writing half, extends this class. Two separate objects would
+    cost one more call for each event.
     """
 
     __slots__ = (

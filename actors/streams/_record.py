@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class DoneCommand:
-    """A command that was done."""
+    """A command that was carried out."""
 
     command_id: str
     ts: int
-    """Time at which it was done, in ms since 1970."""
+    """Time at which the command was carried out, in ms since 1970."""
     result: JSON
     """The result that its sender got."""
     text: bytes
-    """All of this as JSON text."""
+    """The whole entry as JSON text."""
 
     @classmethod
     def of(cls, command_id: str, ts: int, result: JSON) -> DoneCommand:
@@ -39,10 +39,10 @@ class DoneCommand:
 
 
 class DoneCommands:
-    """The newest commands that were done, oldest first.
+    """The newest commands that were carried out, oldest first.
 
-    Each is written beside the event that it caused, in the same commit. If it is sent again after a crash, it is not
-    done again.
+    Each is written to the log in the same commit as the event that it caused. So a command that is sent again after a
+    crash is not carried out a second time.
 
     Args:
         room: Maximum size of the entries' text, in bytes. The oldest entries are dropped first.
@@ -97,13 +97,13 @@ class DoneCommands:
 
 @attrs.frozen
 class Record:
-    """A decoded record."""
+    """A decoded record: the state that the log keeps beside a stream's events."""
 
     ts: int
-    """A time (ms since 1970) that no later event may be before."""
+    """A time in ms since 1970. No later event may have an earlier time."""
     grammar: Grammar
     closed_at: int | None
-    """Time at which the session was closed for good (ms since 1970), None if it was not."""
+    """Time at which the session was closed permanently (ms since 1970); None if it is not closed."""
     done: tuple[DoneCommand, ...]
 
 
@@ -159,6 +159,6 @@ class RecordWriter:
         return self.text
 
     def remember_done(self, command_id: str, ts: int, result: JSON) -> None:
-        """Add a command that was done to the record."""
+        """Add to the record a command that was carried out."""
         self.done.remember(command_id, ts, result)
         self._content = None

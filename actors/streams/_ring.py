@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SLACK = 4
-"""The ring is cut back when it is larger than a bound by one part in this many."""
+"""The ring is cut back when it exceeds a bound by more than the bound divided by this number."""
 
 
 class Ring:
-    """The newest ``capacity`` lines within ``room`` bytes, consecutive by seq. Uncommitted lines are always in it.
+    """The newest lines in memory, at most ``capacity`` lines and ``room`` bytes. All uncommitted lines are among them.
 
-    It is a plain list with the seq of its first line, since a deque cannot be sliced. It is cut back when it has grown
-    a quarter over either bound, so that each line pays a small part of the cost.
+    The lines are consecutive by seq. They are in a plain list, since a deque cannot be sliced. The list is cut back
+    only when it exceeds a bound by a quarter: cutting is slow, and so it happens rarely.
     """
 
     __slots__ = ("_lines", "_most", "_most_bytes", "append", "base", "capacity", "room", "size")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Typist(StrEnum):
-    """The kind of a party that types."""
+    """The kinds of typists: a client's user, or an agent."""
 
     USER = "user"
     """A client's user, with the id of the connection."""
@@ -56,7 +56,7 @@ class Signals:
             notify_signal(self.cursors, name, data)
 
     def typing(self) -> tuple[tuple[Typist, str], ...]:
-        """Return each typist with its id (of a connection or a run), in order of beginning."""
+        """Return the kind and the id (of a connection or a run) of each typist. The first to begin comes first."""
         return tuple(self._typing)
 
     def set_typing(self, by: Typist, id_: str, *, active: bool) -> None:
@@ -74,12 +74,12 @@ class Signals:
             self.send("typing", orjson.dumps({"by": by, "id": id_, "active": active}))
 
     def next_expiry(self) -> float | None:
-        """Return the time at which the next typing ends by itself, None if none will."""
+        """Return the time at which the next typing ends by itself; None if no typing will."""
         times = [when for when in self._typing.values() if when != float("inf")]
         return min(times, default=None)
 
     async def expire(self) -> None:
-        """End each typing that is not renewed in time. Return when none is left that could expire."""
+        """End each typing that is not renewed in time. Return when no typing is left that can expire."""
         self.expiring = True
         try:
             while (when := self.next_expiry()) is not None:

@@ -84,7 +84,7 @@ class StreamLimits:
 
 
 class SessionStream(SessionFeed):
-    """The events of one session, and the feed of its cursors.
+    """The events of one session. Runs append them, and cursors read them.
 
     ``on_failure`` is called once, with the error, when the log has failed.
     """
@@ -128,7 +128,7 @@ class SessionStream(SessionFeed):
         ages = ages or AgeClock(now_ms)
         record = decode_record(head.state)
         self.done = DoneCommands(limits.command_bytes, limits.command_seconds, record.done)
-        """The commands that the record remembers as done."""
+        """The commands that were carried out, as the record remembers them."""
         self._record = RecordWriter(head.state, self.done, limits.command_seconds, ages)
         ring = Ring(limits.ring_events, limits.ring_bytes, head.latest + 1)
         super().__init__(key, head.latest, log, LogExtent(key, head, log, retention, ages, self._record), ring)
@@ -156,7 +156,7 @@ class SessionStream(SessionFeed):
 
     @property
     def outlived(self) -> bool:
-        """Whether the session was closed, and retention keeps neither an event of it nor the memory of its end."""
+        """Whether the session was closed so long ago that retention keeps neither its events nor its close."""
         return self._extent.outlived(self.closed_at)
 
     def now(self) -> int:
@@ -170,13 +170,13 @@ class SessionStream(SessionFeed):
     def put(self, envelope: bytes, data: bytes, end: bytes = END, at: int = 0) -> bool:
         """Append one event. Never wait. If anything is raised, nothing was appended.
 
-        Return True if the emitter should :meth:`admit` before it goes on: the window is full, or other tasks must run.
-        ``envelope`` comes from :mod:`actors.events.line`, ``data`` from :mod:`actors.events.encoding`. ``end`` closes
-        the line, and the data if these left it open.
-        ``at`` is the event's ``ts``, if the caller has just asked :meth:`now` and stores that time elsewhere too.
+        Return True if the emitter must await :meth:`admit` before it goes on: the window is full, or other tasks must
+        run. ``envelope`` comes from :mod:`actors.events.line`, ``data`` from :mod:`actors.events.encoding`. ``end`` is
+        the end of the line, and also of the data if ``data`` is incomplete. ``at`` is the event's ``ts``, if the caller
+        has just asked :meth:`now` and stores that time elsewhere too.
 
-        Raise :class:`~actors.LogUnavailable` after the log has failed, RuntimeError in another thread than the
-        session's loop, and RecursionError at the end of the stack: an agent may be as deep as it likes.
+        Raise :class:`~actors.LogUnavailable` after the log has failed, RuntimeError outside of the thread of the
+        session's loop, and RecursionError if the stack is full: agents call this at any depth.
         """
         if get_ident() != self.thread:
             raise wrong_place("an emit")
@@ -218,7 +218,7 @@ class SessionStream(SessionFeed):
         self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
 
     async def admit(self) -> None:
-        """Wait until there is room in the window. Always a checkpoint. A cancelled emitter has emitted."""
+        """Wait until there is room in the window. Always a checkpoint. If cancelled, the event is emitted anyway."""
         uncommitted = self.seq - self.committed_seq
         # At three quarters of the window, so that an emitter that goes on at this rate need not wait at all.
         if 4 * uncommitted >= 3 * self._window:
@@ -256,9 +256,9 @@ class SessionStream(SessionFeed):
         return self._record.encode(self.ts, self.grammar, self.closed_at)
 
     def remember_done(self, command_id: str, result: JSON) -> None:
-        """Commit, together with the event put last, that this command was done.
+        """Record that this command was carried out, in the same commit as the newest event.
 
-        If it is sent again after a crash, it is not done again.
+        If the command is sent again after a crash, it is not carried out again.
         """
         self._record.remember_done(command_id, self.ts, result)
 
@@ -290,7 +290,7 @@ class SessionStream(SessionFeed):
         notify_events(self.cursors)
 
     def on_failed(self, error: LogError) -> None:
-        """Fail the stream: the log refused its events, and nothing can be promised any more.
+        """Fail the stream: the log refused its events, so no further event can be stored.
 
         Called by the committer. Callbacks that wait for a commit, and ``on_failure``, get the error.
         """
@@ -313,7 +313,7 @@ class SessionStream(SessionFeed):
     # Reading
 
     def open_runs(self) -> tuple[Open, ...]:
-        """Return the runs that are open for a reader of all committed events."""
+        """Return the runs that are open according to the committed events."""
         return self._shown.runs()
 
     def statistics(self) -> StreamStatistics:

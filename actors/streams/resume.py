@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class ResetReason(StrEnum):
-    """The reason why the events that a client has are void."""
+    """The reason why a client must drop the events that it has."""
 
     EPOCH_CHANGED = "epoch_changed"
-    """The client's position is of another log."""
+    """The client's position belongs to another log."""
     TRIMMED = "trimmed"
     """The log no longer has the next event."""
     AHEAD = "ahead"
@@ -24,22 +24,22 @@ class ResetReason(StrEnum):
 
 @attrs.frozen
 class ResumeDecision:
-    """The decision for one client."""
+    """The decision where one client begins to read, and whether it must drop the events that it has."""
 
     after: int
     """Seq after which the client reads."""
     recovered: bool
     """Whether the client resumes at its position, and misses nothing."""
     reset: ResetReason | None = None
-    """The reason why the events that the client has are void; None if they are not, or if it has none."""
+    """The reason why the client must drop the events that it has; None if there is no reason."""
 
 
 def decide(*, epoch: str, oldest: int, latest: int, resume: Position | None, from_latest: bool) -> ResumeDecision:
     """Return the decision for a client that attaches.
 
-    The epoch is compared first: a position of another log means nothing. A client at the newest event recovers even if
-    everything was trimmed. Events are never replayed in part: if one is missing, the client is reset and reads from the
-    oldest kept event.
+    The epoch is compared first: a position in another log means nothing here. A client at the newest event recovers
+    even if everything was trimmed. Events are never replayed in part: if one is missing, the client is reset and reads
+    from the oldest kept event.
 
     Args:
         epoch: Epoch of the session's log.

@@ -44,7 +44,7 @@ class SubscriptionEnd(StrEnum):
     CRASHED = "crashed"
     """The session failed; all its committed events were returned."""
     CLOSED = "closed"
-    """The session was closed for good; all its committed events were returned."""
+    """The session was closed permanently; all its committed events were returned."""
     TRIMMED = "trimmed"
     """The reader was too slow: the log no longer has the next event."""
 
