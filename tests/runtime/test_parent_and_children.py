@@ -185,8 +185,9 @@ async def test_restart_limit_ends_a_busy_parent(autojump_clock: MockClock) -> No
         assert trio.current_time() - begin == pytest.approx(3)
 
 
-async def test_deep_tree_starts_and_stops() -> None:
+async def test_deep_tree_starts_and_stops(autojump_clock: MockClock) -> None:
     """A tree of 1101 levels can start itself, and be listed, stopped and killed."""
+    began = autojump_clock.current_time()
 
     class Deep(Actor):
         def __init__(self, depth: int) -> None:
@@ -208,6 +209,7 @@ async def test_deep_tree_starts_and_stops() -> None:
         ref.kill()
         assert await ref.terminated() == Killed()
         assert system.statistics().actors == 0
+    assert autojump_clock.current_time() == began
 
 
 async def test_cancelled_child_has_its_second(autojump_clock: MockClock) -> None:
