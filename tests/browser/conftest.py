@@ -1,4 +1,4 @@
-"""A real Chromium, and a real server in a process of its own."""
+"""Fixtures: a real Chromium, and a real server in its own process."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def new_user(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Return a function that makes a browser without cookies: another user, with a window of its own."""
+    """Return a function that makes a browser context without cookies: another user, with its own window."""
     contexts: list[BrowserContext] = []
 
     def make(width: int = 1280, height: int = 800, scheme: str = "light") -> BrowserContext:
+        """Make the context of another user."""
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]  # light or dark
         contexts.append(context)
         return context
@@ -54,11 +55,13 @@ def new_user(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
 @pytest.fixture
 def user(new_user: Callable[..., BrowserContext]) -> BrowserContext:
+    """Return the browser context of one user."""
     return new_user()
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Run ``greenroom demo``."""
     require("chromium")
     server = ServerProcess(tmp_path_factory.mktemp("demo"), "demo")
     yield server
@@ -76,5 +79,5 @@ def script_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
 
 @pytest.fixture
 def open_tab(user: BrowserContext) -> Callable[[str], ConversationPage]:
-    """Return a function that opens a tab of the one user on an address."""
+    """Return a function that opens an address in a new tab of the user."""
     return lambda url: ConversationPage(user.new_page(), url)

@@ -14,7 +14,7 @@ SLOWEST = 30_000.0
 
 
 class ConversationPage:
-    """A tab with a conversation."""
+    """A tab that shows a conversation."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -27,23 +27,28 @@ class ConversationPage:
 
     @property
     def url(self) -> str:
+        """Address of the page."""
         return self.page.url
 
     def find(self, selector: str) -> Locator:
+        """Return the elements that match a selector."""
         return self.page.locator(selector)
 
     def ask(self, question: str) -> None:
+        """Type a question and send it."""
         self.page.fill("#question", question)
         self.page.keyboard.press("Enter")
 
     def expect_state(self, state: str) -> None:
+        """Wait until the connection has this state."""
         expect(self.find("#state")).to_have_attribute("data-state", state, timeout=SLOWEST)
 
     def expect_status(self, status: str, turn: int = -1) -> None:
-        """Wait until the turn's run has ended (or has not) with ``status``."""
+        """Wait until the run of a turn has this status."""
         expect(self.turn(turn)).to_have_attribute("data-status", status, timeout=SLOWEST)
 
     def turn(self, number: int = -1) -> Locator:
+        """Return a turn of the conversation, by default the last one."""
         turns = self.find(".turn")
         return turns.last if number == -1 else turns.nth(number)
 
@@ -53,9 +58,11 @@ class ConversationPage:
         return found
 
     def types(self) -> list[str]:
+        """Return the types of all events that this tab has received."""
         return [event["type"] for event in self.events()]
 
     def assert_each_event_once_in_order(self) -> None:
+        """Check that the tab has every event from the first one, in order."""
         seqs = [event["seq"] for event in self.events()]
         assert seqs == list(range(1, len(seqs) + 1))
 
@@ -64,6 +71,6 @@ class ConversationPage:
         return self.find("#turns").inner_text()
 
     def overflow(self) -> int:
-        """Return the px by which the page is wider than its window."""
+        """Return by how many px the page is wider than its window."""
         found: int = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         return found

@@ -1,4 +1,4 @@
-"""A greenroom server in a process of its own, which can be killed and started again on the same ports and log."""
+"""A server in its own process. It can be killed and started again on the same ports and log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ServerProcess:
         self.start()
 
     def start(self) -> None:
-        """Start it, on the same ports each time; returns when both can be connected to."""
+        """Start the process on the same ports each time. Return when it accepts connections on both."""
         ws, http = map(str, map(number_of, self._holders))
         command = [sys.executable, "-m", "transport.cli", *self._command]
         self._process = subprocess.Popen(
@@ -40,12 +40,12 @@ class ServerProcess:
         assert ready == "ready"
 
     def kill(self) -> None:
-        """Kill it. Its ports stay reserved, so that it can be started again."""
+        """Kill the process. Its ports stay reserved, so that it can start again."""
         self._process.send_signal(signal.SIGKILL)
         self.status()
 
     def stop(self) -> None:
-        """End it by SIGTERM if it still runs, and release its ports."""
+        """Stop the process with SIGTERM if it still runs, and release its ports."""
         if self._process.poll() is None:
             self.ask_to_stop()
         self.status()
@@ -53,11 +53,11 @@ class ServerProcess:
             holder.close()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, and do not wait."""
+        """Send SIGTERM without waiting."""
         self._process.send_signal(signal.SIGTERM)
 
     def status(self) -> int:
-        """Wait for its end and return its exit status."""
+        """Wait until the process ends and return its exit status."""
         assert self._process.stdout
         self._process.stdout.close()
         return self._process.wait(15)

@@ -1,4 +1,4 @@
-"""Every outcome of a run or a tool as the page shows it, with an agent that follows a script."""
+"""How the page shows each outcome of a run or a tool. The agent follows a script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_outcomes_look_different(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Each outcome of a run and of a tool has a look of its own."""
+    """Each outcome of a tool has its own word and its own look on the page."""
     tab = open_tab(script_server.url)
     tab.ask("tool | fail | time out | hang")
     cues = tab.find(".cue.tool")
@@ -36,7 +36,7 @@ def test_outcomes_look_different(script_server: ServerProcess, open_tab: OpenTab
 
 
 def test_failed_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A failed run shows its reason, and can be asked again."""
+    """A failed run is shown as failed, and the user can send its question again."""
     tab = open_tab(script_server.url)
     tab.ask("think | ruin")
     tab.expect_status("error")
@@ -48,7 +48,7 @@ def test_failed_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_interrupted_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A run that a kill left open is shown as interrupted."""
+    """A run that was open at a kill is shown as interrupted. A question asked meanwhile is sent after the new start."""
     tab = open_tab(script_server.url)
     tab.ask("tool | extras")
     running = tab.find('.cue.run .cue.tool[data-status="running"]')
@@ -70,7 +70,7 @@ def test_interrupted_run(script_server: ServerProcess, open_tab: OpenTab) -> Non
 
 
 def test_question_to_the_user(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Any tab can answer a question of an agent."""
+    """Any tab can answer a question of an agent, and every tab then shows the answer."""
     first = open_tab(script_server.url)
     second = open_tab(first.url)
     first.ask("ask")
@@ -83,7 +83,7 @@ def test_question_to_the_user(script_server: ServerProcess, open_tab: OpenTab) -
 
 
 def test_withdrawn_question(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A withdrawn question, or one whose run has ended, loses its form in every tab, also after a refresh."""
+    """A question that is withdrawn, or whose run has ended, has no form any more, also after a refresh."""
     tab = open_tab(script_server.url)
     tab.ask("ask in vain")
     withdrawn = tab.find('.cue.ask[data-status="timeout"]')
@@ -102,7 +102,7 @@ def test_withdrawn_question(script_server: ServerProcess, open_tab: OpenTab) -> 
 
 
 def test_queued_start(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A sixth run of a user is shown as waiting in every tab, also after a refresh, and can be stopped."""
+    """Runs of a user beyond five are shown as waiting in every tab, also after a refresh. They can be stopped."""
     tab = open_tab(script_server.url)
     for number in range(5):
         tab.ask("hang")
@@ -149,7 +149,7 @@ def test_secrets_are_redacted(script_server: ServerProcess, open_tab: OpenTab) -
 
 
 def test_markdown(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Markdown is rendered, and HTML in it stays text."""
+    """Markdown is rendered. HTML and unsafe links in it stay text."""
     tab = open_tab(script_server.url)
     evil = '<img src=x onerror="document.title=1"> [a](javascript:alert(1)) [b](https://example.org/)'
     tab.ask(f"# Title\n\n1. one\n2. **two**\n\n- `code`\n\n> said\n\n```python\ndef f(): return 'x'\n```\n\n{evil}")

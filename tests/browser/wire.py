@@ -1,4 +1,4 @@
-"""The network between a browser and a server. A test can cut it and mend it."""
+"""The network between a browser and a server. A test can cut it and repair it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from _ports import held_port, number_of
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: the peer gets RST, as from a network that is gone
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: the peer gets RST, as after a network failure
 
 
 class Wire:
-    """Carries TCP connections to ``port`` in threads of its own, while the test drives its browser."""
+    """A carrier of TCP connections to ``port``, with its own threads, while the test drives its browser."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -23,7 +23,7 @@ class Wire:
         self._holder = held_port()
         self.port = number_of(self._holder)
         self.carried = 0
-        """How many connections came through."""
+        """Number of connections so far."""
         self.mend()
 
     def mend(self) -> None:
@@ -56,6 +56,7 @@ class Wire:
         }};"""
 
     def _accept(self, listener: socket.socket) -> None:
+        """Carry each connection to the server, until the listener is closed."""
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
@@ -72,6 +73,7 @@ class Wire:
 
 
 def _carry(source: Any, target: Any) -> None:
+    """Carry the bytes of one direction."""
     with suppress(OSError):
         while data := source.recv(65_536):
             target.sendall(data)

@@ -1,4 +1,4 @@
-"""Wrong input to the command: one line on standard error, exit status 2, no traceback."""
+"""Wrong input to the command gives one line on standard error and exit status 2, and no traceback."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ TOKEN = ("token", "alice", "--key", "a key that is long enough for HS256")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Return a folder with an app."""
     (tmp_path / "good.py").write_text(APP)
     return tmp_path
 
 
 def refusal(folder: Path, *arguments: str) -> str:
-    """Run the command, which must refuse, and return its one line."""
+    """Run the command, check that it refuses, and return its one line."""
     command = [sys.executable, "-m", "transport.cli", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
@@ -48,7 +49,7 @@ def refusal(folder: Path, *arguments: str) -> str:
     ],
 )
 def test_missing_app(folder: Path, app: str, said: str) -> None:
-    """A wrong ``MODULE:APP`` is refused by name."""
+    """A wrong ``MODULE:APP`` is refused with a line that says what is wrong in it."""
     assert refusal(folder, "serve", app) == f"greenroom: {said}"
 
 
@@ -62,7 +63,7 @@ def test_missing_app(folder: Path, app: str, said: str) -> None:
     ],
 )
 def test_bad_settings_file(folder: Path, content: bytes, said: str) -> None:
-    """A wrong ``greenroom.toml`` is refused with the fault in it."""
+    """A wrong ``greenroom.toml`` is refused with a line that says what is wrong in it."""
     (folder / "greenroom.toml").write_bytes(content)
     assert said in refusal(folder, *SERVE)
 
@@ -76,7 +77,7 @@ def test_bad_log(folder: Path, log: str) -> None:
 
 @pytest.mark.parametrize("option", ["--port", "--http-port"])
 def test_taken_port(folder: Path, option: str) -> None:
-    """A taken port is refused with its host and number."""
+    """A port that is already in use is refused with its host and number."""
     (listener,) = listen("127.0.0.1", 0)
     with listener:
         port = listener.getsockname()[1]
@@ -86,17 +87,17 @@ def test_taken_port(folder: Path, option: str) -> None:
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", ""])
 def test_bad_port(folder: Path, port: str) -> None:
-    """A port that is no number from 0 to 65535 is refused."""
+    """A port that is not a number from 0 to 65535 is refused."""
     assert "a port is a number from 0 to 65535" in refusal(folder, *SERVE, f"--port={port}")
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf"])
 def test_token_without_expiry(folder: Path, seconds: str) -> None:
-    """A token needs a finite lifetime."""
+    """A token lifetime that is not a finite number is refused."""
     assert "seconds must be a finite number" in refusal(folder, *TOKEN, f"--seconds={seconds}")
 
 
 def test_token_without_user_or_key(folder: Path) -> None:
-    """A token needs a user and a key."""
+    """A token with an empty user or an empty key is refused."""
     assert "id of a user must be a string of 1 to 256 characters" in refusal(folder, "token", "", "--key", "k")
     assert "key of TokenAuth is empty" in refusal(folder, "token", "alice", "--key", "")

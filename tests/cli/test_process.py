@@ -1,4 +1,4 @@
-"""The command as a process: the signals and the output that end it."""
+"""The command as a process: how signals and a closed output end it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ KEY = StreamKey("anonymous", "s1")
 
 @contextmanager
 def running_command(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    """Run the command, and kill it at the end of the block."""
     (folder / "good.py").write_text(APP)
     command = [sys.executable, "-m", "transport.cli", *arguments]
     running = subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True)
@@ -38,7 +39,7 @@ def running_command(folder: Path, *arguments: str, stdout: int = subprocess.PIPE
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
-    """A signal at the moment of ``ready`` ends the server in order, with status 0."""
+    """SIGTERM or SIGINT right after ``ready`` ends the server with status 0 and no output."""
     with running_command(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         assert server.stdout.readline().startswith("ready ws://")
@@ -48,7 +49,7 @@ def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_ctrl_c_ends_tail(tmp_path: Path) -> None:
-    """Ctrl-C ends ``tail`` without output and with status 0."""
+    """Ctrl-C ends ``tail`` with status 0 and no more output."""
     with running_command(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         url = server.stdout.readline().split()[1]
@@ -74,7 +75,7 @@ trio.run(say)
 
 
 async def test_closed_output(tmp_path: Path) -> None:
-    """If the reader of the output goes away, the command ends without a message."""
+    """If the reader of its output is gone, ``export`` ends with the status of SIGPIPE and no message."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3)])

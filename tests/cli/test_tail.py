@@ -1,4 +1,4 @@
-"""``greenroom tail`` prints a session's events as they come, one a line."""
+"""``greenroom tail`` prints the events of a session, one on each line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def tail_output(
     server: Server, capsys: pytest.CaptureFixture[str], count: int, *, as_json: bool
 ) -> Iterator[str]:
-    """The first ``count`` lines that it prints."""
+    """Return the first ``count`` lines that ``tail`` prints."""
     out = ""
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -35,8 +35,8 @@ async def tail_output(
     return iter(out.splitlines())
 
 
-async def test_tail_prints_old_and_new_events(capsys: pytest.CaptureFixture[str]) -> None:
-    """tail prints the events of the past, and then new ones."""
+async def test_tail_prints_events(capsys: pytest.CaptureFixture[str]) -> None:
+    """``tail`` prints the events that the log has, as text without control characters or as JSON."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         await one.completed(await one.start("1", "echo", "a\x1b[31m\nb"))
         plain = list(await tail_output(server, capsys, 3, as_json=False))
@@ -46,8 +46,8 @@ async def test_tail_prints_old_and_new_events(capsys: pytest.CaptureFixture[str]
         assert events == one.events()
 
 
-async def test_tail_ends_with_its_client() -> None:
-    """tail ends when the server closes its connection for good."""
+async def test_closed_session_ends_tail() -> None:
+    """``tail`` ends when the server closes its connection for good."""
     async with make_app().running(port=0) as server, client(server) as one:
         await one.hello()
         assert (await one.command("1", "session.close"))["ok"]
@@ -56,6 +56,6 @@ async def test_tail_ends_with_its_client() -> None:
 
 
 def test_tail_with_a_bad_name(capsys: pytest.CaptureFixture[str]) -> None:
-    """A name that is not a session is an error of one line, and the exit status 2."""
+    """``tail`` with a bad session name prints one line and returns status 2."""
     assert main(["tail", "not a name"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The agents whose events are delivered, and the checks of a history."""
+"""Agents for the delivery tests, and checks of a session's history."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("anonymous", "s1")
 CALLS = "calls.txt"
-"""File in which agents note their calls, in the folder of their process: a line with user and run for each."""
+"""File in the working folder of the process. An agent writes one line for each of its calls: the user and the run."""
 
 
 @attrs.frozen
 class Work:
-    """The input of a worker: a number of steps, drawn by a seed.
+    """The input of ``worker``: a number of steps, which ``seed`` chooses.
 
-    ``pace`` is the longest pause between two steps in seconds, next to nothing if the clock is no
-    ``trio.testing.MockClock``.
+    ``pace`` is the longest pause between two steps in seconds. It is close to 0 on a real clock.
     """
 
     seed: int
@@ -53,7 +52,7 @@ async def auth_by_name(credentials: Credentials) -> User:
 
 
 def server_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> Greenroom:
-    """Return a server with the agents below."""
+    """Return a server with this log and the agents below."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, "commands_burst": 1_000, **settings})
     for agent in (worker, wall, patient, named, chatter, signaller, calls, fatal):
         app.agent(agent)
@@ -61,7 +60,7 @@ def server_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> G
 
 
 async def worker(run: Run, work: Work) -> int:
-    """Do everything that a run can do, in an order that the seed gives."""
+    """Do every action that a run can do, in an order that the seed decides."""
     rng = random.Random(work.seed)
     for number in range(work.steps):
         await _step(run, rng, number)
@@ -73,6 +72,7 @@ async def worker(run: Run, work: Work) -> int:
 
 
 async def _step(run: Run, rng: random.Random, number: int) -> None:
+    """Do one action, which ``rng`` chooses."""
     kind = rng.randrange(8)
     if kind == 0:
         await run.thinking(f"step {number}")
@@ -89,6 +89,7 @@ async def _step(run: Run, rng: random.Random, number: int) -> None:
 
 
 async def _child(run: Run, number: int, *, fails: bool) -> None:
+    """Run a sub-agent, which may fail."""
     with suppress(ValueError):
         async with run.subrun("child", number) as child:
             await child.output(f"child of {number}")
@@ -98,56 +99,58 @@ async def _child(run: Run, number: int, *, fails: bool) -> None:
 
 @attrs.frozen
 class Wall:
-    """An input with the amount to emit."""
+    """The input of ``wall`` and ``signaller``: how many texts, and how many characters in each."""
 
     count: int
     size: int
 
 
 async def wall(run: Run, wall: Wall) -> int:
+    """Emit numbered texts of one size."""
     for number in range(wall.count):
         await run.output(f"{number}:".ljust(wall.size, "x"))
     return wall.count
 
 
 async def named(run: Run, count: int) -> None:
-    """Emit the user's name with every event, and do things that can be interrupted."""
+    """Emit the user's name with every event, in tool calls and sub-agents that can be interrupted."""
     for number in range(count):
         async with run.tool(run.user, {"number": number}), run.subrun(run.user) as child:
             await child.output(f"{run.user} {number}")
 
 
 async def calls(run: Run, count: int) -> None:
-    """Write the call into a file before anything else, then do as ``named``."""
+    """Write this call into a file first, then do the same as ``named``."""
     note_call(run)
     await named(run, count)
 
 
 async def fatal(run: Run) -> None:
-    """Write the call into a file, then kill the process."""
+    """Write this call into a file, then kill the process."""
     note_call(run)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def note_call(run: Run) -> None:
+    """Append the user and the id of this run to the file of calls."""
     with Path(CALLS).open("a") as file:
         file.write(f"{run.user} {run.id}\n")
 
 
 async def chatter(run: Run, count: int) -> None:
-    """Emit nearly without end."""
+    """Emit ``count`` texts of 500 characters without a pause."""
     for _ in range(count):
         await run.output("z" * 500)
 
 
 async def signaller(run: Run, wall: Wall) -> None:
-    """Send signals, without events but the first and the last."""
+    """Send signals. The run emits no events except its start and its end."""
     for number in range(wall.count):
         run.signal("progress", {"number": number, "text": "s" * wall.size})
 
 
 async def patient(run: Run) -> None:
-    """Go on until stopped."""
+    """Wait until the run is stopped."""
     await run.thinking("waiting")
     await trio.sleep_forever()
 
@@ -163,7 +166,7 @@ async def events_in_log(log: EventLog, key: StreamKey = KEY) -> list[Event]:
 
 
 def check_order(events: Sequence[Event]) -> Grammar:
-    """Check G1 to G4 of a history from its first event. Return the runs and calls that are open at its end."""
+    """Check rules G1 to G4 on a history that begins with its first event. Return the open runs and calls."""
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     grammar = Grammar()
     for event in events:
@@ -179,7 +182,7 @@ def check_order(events: Sequence[Event]) -> Grammar:
 
 
 def check_grammar(events: Sequence[Event]) -> None:
-    """Check G1 to G5 of a history that has ended: no gap, and everything that was opened is closed once, in order."""
+    """Check rules G1 to G5 on a history that has ended: no gap, and every run and call is closed once, in order."""
     assert check_order(events).open == ()
     started = Counter(event.run_id for event in events if isinstance(event, AgentStarted))
     completed = Counter(event.run_id for event in events if isinstance(event, AgentCompleted))
@@ -188,5 +191,5 @@ def check_grammar(events: Sequence[Event]) -> None:
 
 
 def count_starts(events: Sequence[Event]) -> Counter[Any]:
-    """Return how often each start command was done."""
+    """Return how many runs each start command began."""
     return Counter(event.command_id for event in events if isinstance(event, AgentStarted) and event.command_id)

@@ -1,6 +1,6 @@
-"""A server under load in a process of its own. It prints its address, then its state for every line of input.
+"""A server under load in its own process. It prints its address, then one line of JSON for each line of input.
 
-The load is made inside the process: ``users`` sessions, each with one run after another.
+The process makes its own load: ``users`` sessions, each with one run after another.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def resident_bytes() -> int:
-    """Return the bytes of this process in memory."""
+    """Return the resident memory of this process in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def memory_limit(server: Server) -> int:
-    """Return the bound of the server's memory by its statistics and settings: the sum in the README."""
+    """Return the upper limit of the server's memory in bytes, by the sum in the README."""
     settings, sessions, endpoint = (
         server.endpoint.settings,
         server.sessions.statistics(),
@@ -38,15 +38,20 @@ def memory_limit(server: Server) -> int:
 
 
 PER_CONNECTION = (1024 + 64 + 64 + 64) * 1024
-"""Replies and pings, one message of events, signals, received data: README, "What it costs in memory"."""
+"""Bytes for each connection: replies and pings, one message of events, signals, received data.
+
+The README explains them in "What it costs in memory".
+"""
 
 
 def print_line(text: str) -> None:
+    """Print a line at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 async def start_runs(server: Server, user: str) -> None:
+    """Start one run after another in the session of ``user``."""
     handle = await server.sessions.get(user, "s1")
     while True:
         try:
@@ -56,6 +61,7 @@ async def start_runs(server: Server, user: str) -> None:
 
 
 async def main(folder: str, users: int) -> None:
+    """Run the server under load. Print its state for each line of input."""
     app = server_on(
         f"sqlite:{folder}/log.db",
         auth=auth_by_name,

@@ -1,4 +1,4 @@
-"""A real server process with a log in a folder of its own. It can be killed and started again."""
+"""A real server process with a log in its own folder. A test can kill it and start it again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ app = server_on(log, auth=auth_by_name, retain_events=1_000_000, retain_bytes=1 
 
 
 class ServerProcess:
-    """A process of ``greenroom serve``. ``url`` is its latest address."""
+    """A process of ``greenroom serve``. ``url`` is the address of its latest start."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,7 +37,7 @@ class ServerProcess:
         (folder / "app.py").write_text(APP)
 
     async def start(self) -> None:
-        """Start it and wait until it accepts connections. Its log output is appended to a file beside its events."""
+        """Start the process and wait until it accepts connections. Append its log output to the file ``stderr``."""
         await self.spawn()
         said = b""
         assert self.process.stdout is not None
@@ -48,7 +48,7 @@ class ServerProcess:
         self.url = said.split()[1].decode()
 
     async def spawn(self) -> None:
-        """Start it without waiting."""
+        """Start the process without waiting for it."""
         path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         with (self.folder / "stderr").open("a") as stderr:
             self.process = await trio.lowlevel.open_process(
@@ -60,31 +60,32 @@ class ServerProcess:
             )
 
     async def kill(self) -> None:
-        """Kill it with SIGKILL."""
+        """Kill the process with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         await self._reap()
 
     async def wait_for_end(self) -> int:
-        """Wait until it has ended by itself and return its exit status."""
+        """Wait until the process ends by itself. Return its exit status."""
         return await self._reap()
 
     async def stop(self) -> int:
-        """End it in order and return its exit status."""
+        """Stop the process with SIGTERM. Return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return await self._reap()
 
     async def _reap(self) -> int:
+        """Wait for the end of the process and close its output. Return its exit status."""
         status = await self.process.wait()
         if self.process.stdout is not None:
             await self.process.stdout.aclose()
         return status
 
     async def open_stream(self, *_: object) -> trio.abc.Stream:
-        """Connect a client to the latest address of the server."""
+        """Open a connection to the latest address of the server."""
         return await trio.open_tcp_stream("127.0.0.1", int(self.url.rstrip("/").rpartition(":")[2]))
 
     def image(self, target: Path) -> Path:
-        """Copy the log as the dead process has left it, so that reading it does not repair the original."""
+        """Copy the log of the dead process to ``target``, so that a reader cannot repair the original."""
         target.mkdir()
         for part in self.folder.glob("log.db*"):
             if not part.name.endswith(("-lock", "-shm")):
@@ -94,7 +95,7 @@ class ServerProcess:
 
 @asynccontextmanager
 async def server_process(folder: Path) -> AsyncIterator[ServerProcess]:
-    """Run a server inside the block."""
+    """Start a server, and kill it at the end of the block if it still runs."""
     server = ServerProcess(folder)
     await server.start()
     try:
@@ -106,12 +107,13 @@ async def server_process(folder: Path) -> AsyncIterator[ServerProcess]:
 
 
 class FastJitter(Random):
-    """Jitter for clients that reconnect at once, however often they have to."""
+    """Jitter that makes a client reconnect within 0.03 s, however often it has failed."""
 
     def uniform(self, a: float, b: float) -> float:
+        """Return a number that is at most 0.03 above ``a``."""
         return super().uniform(a, min(b, a + 0.03))
 
 
 def connect_arguments(server: ServerProcess, user: str, seed: int = 0) -> dict[str, Any]:
-    """Return the arguments of ``connect`` to follow the session of a user."""
+    """Return the arguments with which ``connect`` joins the session of a user."""
     return {"token": user, "open_stream": server.open_stream, "rng": FastJitter(seed)}

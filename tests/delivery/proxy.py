@@ -1,9 +1,10 @@
-"""A bad network between a client and a server: it carries bytes, and harms connections as its seed says.
+"""A bad network between a client and a server. It carries bytes, and harms connections as its seed decides.
 
-It sleeps on the clock of the test: a clock that jumps (``trio.testing.MockClock``), or next to no time on a real one.
+It sleeps on the clock of the test: for real pauses on ``trio.testing.MockClock``, which jumps, and for very short
+ones on a real clock.
 
-The fate of a connection is drawn when it is made. After ``harms`` harmed connections the network is well, so that
-every scenario ends. The same seed draws the same harms.
+The harm of a connection is drawn when it opens. After ``harms`` connections the network is good, so that every
+scenario ends. The same seed draws the same harms.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 Harm: TypeAlias = Literal["none", "refuse", "cut", "delay", "stall", "half-close", "zombie", "mirror"]
+# refuse: no connection. cut: both ends are closed. delay: each piece waits. stall: one long pause in one direction.
+# half-close: one direction ends, and the other is never closed. zombie: the client's end is closed, but the server
+# learns it late. mirror: a second connection sends the same bytes to the server.
 HARMS: tuple[Harm, ...] = ("refuse", "cut", "cut", "delay", "stall", "half-close", "zombie", "mirror")
 
 _PIECES = 24
@@ -28,9 +32,9 @@ _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 @attrs.define
 class Plan:
-    """The fate of one connection: ``harm`` once ``after`` bytes went down (or up), for ``seconds`` if it lasts.
+    """The harm of one connection: after ``after`` bytes down (or up), for ``seconds`` if it has a duration.
 
-    ``split`` is the number of pieces that a chunk may become.
+    ``split`` is the largest number of pieces into which a chunk is cut.
     """
 
     harm: Harm
@@ -41,7 +45,7 @@ class Plan:
 
     @classmethod
     def draw(cls, rng: random.Random, *, harmless: bool, slowness: float) -> Plan:
-        """Draw a plan. ``slowness`` scales the times: 1 on a clock that jumps, next to nothing on a real one."""
+        """Draw a plan. ``slowness`` multiplies the times: 1 on a clock that jumps, close to 0 on a real one."""
         return cls(
             harm="none" if harmless else rng.choice(HARMS),
             down=rng.random() < 0.7,
@@ -53,7 +57,7 @@ class Plan:
 
 
 class Proxy:
-    """A carrier of connections to the server that ``dial`` connects to. Its tasks live in ``nursery``."""
+    """A carrier of connections to the server that ``dial`` connects to. Its tasks run in ``nursery``."""
 
     def __init__(
         self,
@@ -70,16 +74,16 @@ class Proxy:
         self._left = harms
         self._slowness = slowness
         self.done: collections.Counter[Harm] = collections.Counter()
-        """How often each harm was done."""
+        """Number of times each harm was done."""
 
     def plan(self) -> Plan:
-        """Draw the fate of the next connection."""
+        """Draw the harm of the next connection."""
         plan = Plan.draw(self._rng, harmless=self._left <= 0, slowness=self._slowness)
         self._left -= 1
         return plan
 
     async def connect(self, pair: Callable[[], tuple[Any, Any]]) -> trio.abc.HalfCloseableStream:
-        """Open a connection and return the client's end. Raises ``OSError`` if the plan refuses it."""
+        """Open a connection and return the client's end. Raise ``OSError`` if the plan refuses it."""
         plan = self.plan()
         if plan.harm == "refuse":
             self.done["refuse"] += 1
@@ -99,7 +103,7 @@ class Proxy:
             await self.carry(stream, plan)
 
     async def carry(self, client: trio.abc.HalfCloseableStream, plan: Plan) -> None:
-        """Carry one connection to its end."""
+        """Carry one connection until it ends."""
         server = await self._dial()
         wire = _Wire(self, client, server, plan, self._rng)
         try:
@@ -121,6 +125,8 @@ class Proxy:
 
 @attrs.define(eq=False)
 class _Wire:
+    """One connection on its way between a client and the server."""
+
     proxy: Proxy
     client: trio.abc.HalfCloseableStream
     server: trio.abc.HalfCloseableStream
@@ -128,12 +134,12 @@ class _Wire:
     rng: random.Random
     mirror: trio.abc.HalfCloseableStream | None = None
     orphaned: bool = False
-    """Whether the client's end is gone and the server was not told."""
+    """Whether the client's end is closed and the server's end is still open."""
     late: bytes = b""
-    """Bytes that the client had sent when it lost its end: they reach the server afterwards."""
+    """Last bytes from the client. They reach the server after the client's end is closed."""
 
     async def pump(self, source: Any, sink: Any, nursery: trio.Nursery, *, down: bool) -> None:
-        """Carry one direction, piece by piece."""
+        """Carry the bytes of one direction, piece by piece."""
         passed = 0
         harmed = self.plan.down is not down or self.plan.harm in ("none", "mirror")
         try:
@@ -152,13 +158,14 @@ class _Wire:
             nursery.cancel_scope.cancel()
 
     def split(self, data: bytes) -> Iterator[bytes]:
-        """Split ``data`` into random pieces."""
+        """Yield ``data`` in random pieces."""
         cuts = sorted(self.rng.randrange(len(data) + 1) for _ in range(self.rng.randrange(self.plan.split)))
         for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
             if begin < end:
                 yield data[begin:end]
 
     async def send(self, sink: Any, piece: bytes, *, down: bool) -> None:
+        """Send a piece to ``sink``. A piece for the server also goes to the mirror connection, if there is one."""
         if self.mirror is not None and not down:
             try:
                 await self.mirror.send_all(piece)
@@ -182,7 +189,7 @@ class _Wire:
         await trio.lowlevel.checkpoint()
 
     async def linger(self) -> None:
-        """Keep the server's end open: it still receives the client's last bytes, and sends to no client."""
+        """Keep the server's end open for a time. Send it the client's last bytes and drop its answers."""
         try:
             await trio.sleep(self.plan.seconds)
             with trio.move_on_after(self.plan.seconds * 10):
@@ -195,6 +202,7 @@ class _Wire:
             await self.close()
 
     async def close(self) -> None:
+        """Close the connections to the server at once."""
         with trio.CancelScope(shield=True):
             for stream in (self.server, self.mirror):
                 if stream is not None:
@@ -202,7 +210,7 @@ class _Wire:
 
 
 async def _drain(stream: trio.abc.ReceiveStream) -> None:
-    """Read to the end and drop the data."""
+    """Read to the end of the stream and drop the data."""
     try:
         while await stream.receive_some(65_536):
             pass

@@ -1,6 +1,6 @@
-"""One scenario: a server, some clients, the network between them, and the events that each client received.
+"""One scenario: a server, some clients, a network between them, and the events that each client receives.
 
-People and networks take their time on a clock that jumps (``trio.testing.MockClock``), or next to none on a real one.
+Users and networks have real pauses on ``trio.testing.MockClock``, which jumps, and very short ones on a real clock.
 """
 
 from __future__ import annotations
@@ -34,29 +34,31 @@ if TYPE_CHECKING:
     from transport.client import Client
 
 PATIENCE = 24 * 3600.0
-"""Timeout on the clock, in seconds."""
+"""Timeout on the test's clock, in seconds."""
 
 
 class Recorder(FaultyLog):
-    """A log that also keeps every line that was ever committed, also after retention has dropped it."""
+    """A log that also keeps every committed line in memory, even after retention has dropped it."""
 
     def __init__(self, inner: EventLog) -> None:
         super().__init__(inner)
         self.lines: list[bytes] = []
 
     async def append(self, batches: Sequence[Batch]) -> None:
+        """Append the batches and keep their lines."""
         await super().append(batches)
         for batch in batches:
             if batch.key == KEY:
                 self.lines += batch.lines
 
     def events(self) -> list[Event]:
+        """Return all events that were ever committed."""
         return [decode_event(orjson.loads(line)) for line in self.lines]
 
 
 @attrs.define(eq=False)
 class Reader:
-    """A tab: it reads at its own pace, is refreshed at times, and keeps the events since its last reset."""
+    """A tab that reads at its own pace, is refreshed at times, and keeps the events since its last reset."""
 
     rng: random.Random
     open_stream: Callable[..., Awaitable[trio.abc.Stream]]
@@ -71,7 +73,7 @@ class Reader:
     client: Client | None = None
 
     async def read(self, until: Callable[[], int | None]) -> None:
-        """Read until the event whose seq ``until`` returns. Refresh at random, with the position that was kept."""
+        """Read up to the event number that ``until`` returns. Refresh at random, from the last position."""
         position: Position | None = None
         refreshes = self.rng.randrange(3)
         buffer = self.rng.choice([4, 64, 1024])
@@ -94,7 +96,7 @@ class Reader:
                 return
 
     async def _follow(self, client: Client, until: Callable[[], int | None], limit: int | None) -> bool:
-        """Take up to ``limit`` items. Return whether the end was reached."""
+        """Take up to ``limit`` items. Return whether the last event was reached."""
         lazy = self.rng.choice([0, 0, 0.05, 0.3])
         events = client.events()
         taken = 0
@@ -104,7 +106,7 @@ class Reader:
                     self._take(await anext(events))
                     taken += 1
             except ConnectionClosedForGood as ended:
-                # A hello that the network held back: the one end that a network can make. The page is loaded again.
+                # The network held back the hello. No other final close comes from a network. The page is loaded again.
                 assert ended.code == NO_HELLO, ended  # noqa: PT017 - any other is a failure with this as its cause
                 return False
             if self.rng.random() < lazy:
@@ -115,6 +117,7 @@ class Reader:
         return False
 
     def _take(self, item: Event | Reset) -> None:
+        """Keep an event, or begin a new part at a reset."""
         if isinstance(item, Reset):
             self.parts.append(self.seen)
             self.seen = []
@@ -129,13 +132,13 @@ class Outcome:
     committed: list[Event]
     readers: list[Reader]
     commands: set[str]
-    """The starts that were answered with a run."""
+    """Ids of the start commands that were answered with a run."""
     harms: Counter[str]
     resets: int
 
 
 async def act_as_user(reader: Reader, rng: random.Random, name: str, answered: set[str]) -> None:
-    """Start runs and cancel some, over any connection that there is."""
+    """Start runs and cancel some of them, through the reader's current client."""
     slowness = reader.slowness
     for number in range(rng.randrange(1, 4)):
         await reader.ready.wait()
@@ -150,6 +153,7 @@ async def act_as_user(reader: Reader, rng: random.Random, name: str, answered: s
 
 
 async def _cancel(client: Client, run_id: str) -> bool:
+    """Cancel a run."""
     return await client.cancel(run_id)
 
 
@@ -160,7 +164,7 @@ async def wait_until(is_so: Callable[[], bool], slowness: float) -> None:
 
 
 async def _start_until_answered(reader: Reader, command_id: str, work: dict[str, Any]) -> str:
-    """Start a run with one id, again from the next client if one was closed before the reply."""
+    """Start a run with one command id. Repeat it with the next client if one closes before the reply."""
 
     async def start(client: Client) -> str:
         return await client.start("worker", work, command_id=command_id)
@@ -170,7 +174,7 @@ async def _start_until_answered(reader: Reader, command_id: str, work: dict[str,
 
 
 async def _call_current_client(reader: Reader, call: Callable[[Client], Awaitable[Any]]) -> Any:
-    """Call with the reader's current client, or with the next one if it ended first."""
+    """Call with the reader's current client, or with the next one if that client has ended."""
     slowness = reader.slowness
     while True:
         assert reader.client is not None
@@ -179,24 +183,24 @@ async def _call_current_client(reader: Reader, call: Callable[[Client], Awaitabl
         except (ClientClosed, ConnectionClosedForGood):
             await trio.sleep(0.1 * slowness)
         except CommandRefused as refusal:
-            # What a server says that is just ending a session; a second try finds another one.
+            # The server is just ending the session. A second try finds the next one.
             assert refusal.code in ("internal", "overloaded"), refusal  # noqa: PT017 - the rest must go through
             await trio.sleep(1 * slowness)
         except ValueError:
-            # The reply to the same id is still awaited on this client: it was asked twice by nobody but a refresh.
+            # This client still waits for the reply to the same id. Only a refresh sends an id twice.
             await trio.sleep(1 * slowness)
 
 
 def memory_pair(rng: random.Random) -> Callable[[], tuple[Any, Any]]:
-    """Return a function that makes pairs of streams: with an unlimited buffer, or with none."""
+    """Return a function that makes pairs of memory streams, with an unlimited buffer or with none."""
     return trio.testing.memory_stream_pair if rng.random() < 0.5 else trio.testing.lockstep_stream_pair
 
 
 async def run_in_memory(seed: int, log: EventLog, harms: int, **settings: object) -> Outcome:
-    """Run the scenario of a seed on a clock that jumps, over memory streams."""
+    """Run the scenario of a seed over memory streams, on a clock that jumps."""
     rng = random.Random(seed)
     recorder = Recorder(log)
-    # The watchdog's thread asks the loop by a real clock: each visit is a turn of the loop, which another run has not.
+    # The watchdog visits the loop by a real clock. Its visits would make two runs of one seed different.
     settings = {"ring_events": rng.choice([4, 32, 1024]), "loop_stall_seconds": 1e6, **settings}
     async with server_on(recorder, **settings).running(port=0) as server, trio.open_nursery() as nursery:
 
@@ -223,7 +227,7 @@ async def run_in_memory(seed: int, log: EventLog, harms: int, **settings: object
 
 
 async def run_on_sockets(seed: int, path: Path, harms: int, **settings: object) -> Outcome:
-    """Run the scenario of a seed over real sockets and a SQLite log, in next to no time."""
+    """Run the scenario of a seed over real sockets with a SQLite log, with very short pauses."""
     rng = random.Random(seed)
     recorder = Recorder(SqliteLog(path))
     settings = {"ring_events": rng.choice([4, 32, 1024]), **_QUICK, **settings}

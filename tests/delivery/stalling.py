@@ -1,4 +1,4 @@
-"""A client that reads only when it is asked to."""
+"""A client that reads only when the test asks it to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def stalled_client(server: Server, **fields: object) -> AsyncIterator[Client]:
-    """Return a welcomed client that reads only when it is asked to. There is no buffer on the way."""
+    """Yield a welcomed client that reads only when the test asks it to. No buffer lies before it."""
     ours, theirs = trio.testing.lockstep_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.endpoint.serve, theirs)

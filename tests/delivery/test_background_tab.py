@@ -1,4 +1,4 @@
-"""A tab in the background does not read for minutes, then reconnects once and has everything."""
+"""A tab in the background does not read for minutes. When it reads again it gets every event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASLEEP = 300.0
 
 
 class FrozenStream(trio.abc.Stream):
-    """A stream of a page that the browser has frozen: while ``asleep`` it neither reads nor writes."""
+    """A stream of a page that the browser has frozen: it neither reads nor writes until the page wakes up."""
 
     def __init__(self, inner: trio.abc.Stream, awake: list[trio.Event]) -> None:
         self._inner = inner
@@ -45,7 +45,7 @@ class FrozenStream(trio.abc.Stream):
 
 
 async def run_rounds(server: Server, other: Wire, rounds: int) -> int:
-    """Do ten runs, then wait half a minute. Return the newest seq."""
+    """Do ten runs in each round, over five minutes in all. Return the newest seq."""
     for number in range(rounds):
         for run in range(10):
             await other.completed(await other.start(f"{number}-{run}", "wall", {"count": 20, "size": 2_000}))
@@ -55,6 +55,7 @@ async def run_rounds(server: Server, other: Wire, rounds: int) -> int:
 
 
 async def read_until(client: Client, seen: list[Any], seq: int) -> None:
+    """Read events into ``seen`` up to the event with this seq."""
     async for event in client.events():
         seen.append(event)
         if isinstance(event, Event) and event.seq == seq:
@@ -64,7 +65,11 @@ async def read_until(client: Client, seen: list[Any], seq: int) -> None:
 @pytest.mark.parametrize("freeze", ["the application", "the whole page"])
 @pytest.mark.parametrize("ring", [64, 100_000])
 async def test_background_tab(freeze: str, ring: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A tab that slept for five minutes reconnects once and has every event."""
+    """A tab that did not read for five minutes gets every event without a reset.
+
+    A frozen page reconnects at most once. An application that does not read reconnects at most once for each half of
+    its buffer.
+    """
     awake = [trio.Event()]
     awake[0].set()
 
@@ -96,7 +101,7 @@ async def test_background_tab(freeze: str, ring: int, autojump_clock: trio.testi
             assert [event.seq for event in seen] == list(range(1, last + 1))
             assert last == 1 + 10 * 10 * 22
             statistics = client.statistics()
-            # Of what it has room for, half a buffer at a time is fetched: that is coming back for more, not a loop.
+            # The client fetches half a buffer at a time and may reconnect for each half. More would be a loop.
             assert statistics.connections - before <= (1 if freeze == "the whole page" else 1 + 2 * last // 1024)
             assert statistics.resets == 0
             assert trio.current_time() - back < 30

@@ -1,4 +1,4 @@
-"""A repeated command is done once: on another connection, after a crash, after a restart."""
+"""A command that is sent again with the same id is done once: on another connection, after a crash, after a restart."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 
 
 def server_with_large_burst(log: str | EventLog) -> Greenroom:
+    """Return a server that accepts many commands at once."""
     return server_on(log, commands_burst=10_000)
 
 
 async def send_message(one: Client, id_: str) -> tuple[int, bool]:
-    """Send a message with a command id. Return its seq, and whether it was a repetition."""
+    """Send a message with a command id. Return its seq, and whether the server called it a repetition."""
     reply = await one.command(id_, "message.send", text=f"text of {id_}")
     assert reply["ok"], reply
     return reply["result"]["seq"], reply.get("duplicate", False)
 
 
 async def test_repeated_message(tmp_path: Path) -> None:
-    """A repeated message is said once, on another connection and after a restart."""
+    """A message that is sent again with its id is done once, also on another connection or after a restart."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with server_with_large_burst(log).running(port=0) as server:
         async with greeted(server) as one:
@@ -54,7 +55,7 @@ async def test_repeated_message(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("room", "first_is_known"), [(4_000, True), (3_000, False)])
 async def test_restart_with_too_many_commands(tmp_path: Path, room: int, *, first_is_known: bool) -> None:
-    """After a restart the newest commands are known, up to their limit of bytes."""
+    """After a restart the server knows the newest commands that fit into ``command_memory_bytes``."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     settings = {"commands_burst": 10_000, "command_memory_bytes": room}
     async with server_on(log, **settings).running(port=0) as server, greeted(server) as one:
@@ -68,7 +69,7 @@ async def test_restart_with_too_many_commands(tmp_path: Path, room: int, *, firs
 
 
 async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
-    """A repeated start is known after a restart, also if its event was trimmed. Only the head of the log is read."""
+    """A restarted server knows a start whose event was trimmed, and reads no events to find it."""
     log = SqliteLog(tmp_path / "log.db")
     async with server_on(log, retain_events=5).running(port=0) as server, greeted(server) as one:
         first = await one.command("once", "run.start", agent="chatter", input=20)
@@ -83,8 +84,8 @@ async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
     assert (again["result"], again["duplicate"]) == (first["result"], True)
 
 
-async def test_command_after_its_time(tmp_path: Path) -> None:
-    """After its time a repeated command is a new one."""
+async def test_command_is_forgotten(tmp_path: Path) -> None:
+    """A command that comes again after ``command_memory_seconds`` is done again."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with server_with_large_burst(log).running(port=0) as server, greeted(server) as one:
         assert await send_message(one, "a") == (1, False)
@@ -93,7 +94,7 @@ async def test_command_after_its_time(tmp_path: Path) -> None:
 
 
 async def test_crashed_session_knows_its_commands() -> None:
-    """A session that crashed knows the commands of its previous incarnation."""
+    """A session that restarts after a crash knows the commands that were committed, and only those."""
     log = FaultyLog(MemoryLog())
     async with server_with_large_burst(log).running(port=0) as server:
         async with greeted(server) as one:
@@ -107,16 +108,18 @@ async def test_crashed_session_knows_its_commands() -> None:
 
 @pytest.mark.parametrize("moment", range(scaled(1, 3)))
 async def test_commands_to_a_killed_server(tmp_path: Path, moment: int) -> None:
-    """A client's messages are said once each, although the server is killed."""
+    """Each message of a client arrives once and in order, although the server is killed twice."""
     async with server_process(tmp_path) as server:
         async with connect("ws://server/", "s1", **connect_arguments(server, "alice", moment)) as client:
             events = client.events()
             said: list[Any] = []
 
             async def receive(count: int) -> None:
+                """Read a number of events."""
                 said.extend([await anext(events) for _ in range(count)])
 
             async def send_all() -> None:
+                """Send 60 messages."""
                 for number in range(60):
                     await client.send(f"{number}")
 

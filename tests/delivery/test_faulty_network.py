@@ -1,4 +1,4 @@
-"""A faulty network: every client's history is the log's, and every run ends."""
+"""Over a bad network every client receives the events of the log, and every run ends."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ EACH_HARM = {"refuse", "cut", "delay", "stall", "half-close", "zombie", "mirror"
 
 
 def run_scenario(main: Callable[[], Awaitable[Outcome]]) -> Outcome:
-    """Run a scenario in virtual time, one task at a time: the same seed takes the same course."""
+    """Run a scenario on a clock that jumps, with a fixed order of tasks, so that a seed always does the same."""
     random.seed(0)  # the server spreads its retry_ms with it
     trio._core._run._r.seed(0)  # noqa: SLF001 - the order of tasks; trio has no other way
     return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def check_runs(outcome: Outcome) -> None:
-    """Check that every start was done once, and every run ended."""
+    """Check that every start command began one run, and that every run ended."""
     check_grammar(outcome.committed)
     done = count_starts(outcome.committed)
     assert outcome.commands <= set(done)
@@ -40,7 +40,7 @@ def check_runs(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("block", range(scaled(4, 200)))
 def test_bad_network(block: int) -> None:
-    """Over a bad network every client's history is the log's."""
+    """Over a bad network each client receives all committed events once, in order, without a reset."""
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
         outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), harms=12))  # type: ignore[misc]  # a lambda's default
         check_runs(outcome)
@@ -51,7 +51,7 @@ def test_bad_network(block: int) -> None:
 
 @pytest.mark.parametrize("block", range(scaled(1, 20)))
 def test_bad_network_with_retention(block: int) -> None:
-    """If events were trimmed, a client gets a reset, and never a part."""
+    """If retention drops events, clients get resets. Between resets no event is missing, and the last one arrives."""
     resets = 0
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
         outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), 12, retain_events=20))  # type: ignore[misc]  # as above
@@ -67,7 +67,7 @@ def test_bad_network_with_retention(block: int) -> None:
 
 @pytest.mark.parametrize("seed", range(scaled(3, 60)))
 def test_bad_network_on_sockets(seed: int, tmp_path: Path) -> None:
-    """Over real sockets too every client's history is the log's."""
+    """Over a bad network on real sockets each client receives all committed events once, in order."""
     outcome = trio.run(lambda: run_on_sockets(seed, tmp_path / "log.db", harms=12))
     check_runs(outcome)
     for reader in outcome.readers:
@@ -76,7 +76,7 @@ def test_bad_network_on_sockets(seed: int, tmp_path: Path) -> None:
 
 
 def test_scenarios_are_complete() -> None:
-    """The scenarios have every kind of harm, and clients that reconnect."""
+    """Forty scenarios together have every kind of harm and more than 100 connections."""
     harms: Counter[str] = Counter()
     connections = 0
     for seed in range(40):
@@ -88,9 +88,10 @@ def test_scenarios_are_complete() -> None:
 
 
 def test_scenarios_are_reproducible() -> None:
-    """The same seed takes the same course."""
+    """Two runs of one seed have the same event types, harms and numbers of connections."""
 
     def summary(seed: int) -> object:
+        """Return what must be equal in two runs of this seed."""
         outcome = run_scenario(lambda: run_in_memory(seed, MemoryLog(), harms=12))
         types = [type(event) for event in outcome.committed]
         return types, outcome.harms, [reader.connections for reader in outcome.readers]

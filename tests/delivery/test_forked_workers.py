@@ -1,4 +1,4 @@
-"""Processes that a tool forks hold nothing of the server: no port, no connection, no log."""
+"""Forked and started processes hold no port, connection or log of the server."""
 
 from __future__ import annotations
 
@@ -61,13 +61,14 @@ trio.run(main)
 
 @contextmanager
 def running_server(folder: Path, port: int, http_port: int) -> Iterator[subprocess.Popen[str]]:
+    """Run ``greenroom serve`` on two ports, and kill it at the end of the block."""
     (folder / "app.py").write_text(APP)
     command = [sys.executable, "-m", "transport.cli", "serve", "app:app"]
     command += ["--port", str(port), "--http-port", str(http_port)]
     with (folder / "stderr").open("a") as stderr:
         running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert running.stdout is not None
-    with running.stdout:  # not read to its end, which would be that of the worker
+    with running.stdout:  # not read to its end: the worker keeps it open
         try:
             yield running
         finally:
@@ -76,6 +77,7 @@ def running_server(folder: Path, port: int, http_port: int) -> Iterator[subproce
 
 
 def wait_until_ready(process: subprocess.Popen[str], folder: Path) -> list[str]:
+    """Wait until the server accepts connections. Return its URLs."""
     assert process.stdout is not None
     said = process.stdout.readline().split()
     assert said, (folder / "stderr").read_text()
@@ -83,10 +85,12 @@ def wait_until_ready(process: subprocess.Popen[str], folder: Path) -> list[str]:
 
 
 def port_of(url: str) -> int:
+    """Return the port in a URL."""
     return int(url.rstrip("/").rpartition(":")[2])
 
 
 def _link_target(path: Path) -> str:
+    """Return the target of a file descriptor, or an empty string if it is already closed."""
     try:
         return str(path.readlink())
     except FileNotFoundError:  # the descriptor that listed the folder
@@ -94,12 +98,12 @@ def _link_target(path: Path) -> str:
 
 
 def open_files(pid: int) -> list[str]:
-    """Return the open files of a process."""
+    """Return the names of the open files of a process."""
     return [_link_target(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def ports_of(pid: int) -> set[int]:
-    """Return the ports that sockets of a process are bound to."""
+    """Return the ports to which sockets of a process are bound."""
     numbers = {name.removeprefix("socket:[").rstrip("]") for name in open_files(pid)}
     tables = [Path(f"/proc/net/{kind}").read_text().splitlines()[1:] for kind in ("tcp", "tcp6")]
     lines = [line.split() for table in tables for line in table]
@@ -107,12 +111,12 @@ def ports_of(pid: int) -> set[int]:
 
 
 def log_files(pid: int) -> list[str]:
-    """Return the files of a log that a process has open."""
+    """Return the open log files of a process."""
     return [name for name in open_files(pid) if "g.db" in name]
 
 
 def test_killed_server_with_forked_workers(tmp_path: Path) -> None:
-    """The port and the log of a killed server are free, although its forked workers live."""
+    """A new server can use the ports and the log of a killed one, although a forked worker still runs."""
     worker = 0
     holders = held_port(), held_port()
     ws, http = map(number_of, holders)
@@ -137,7 +141,7 @@ def test_killed_server_with_forked_workers(tmp_path: Path) -> None:
 
 
 def run_in_fork(look: object) -> object:
-    """Return the result of ``look()`` in a forked child, which ends at once."""
+    """Return the result of ``look()`` in a forked child, which then ends."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
     child = context.Process(target=lambda: there.send(look()))  # type: ignore[operator]  # a function
@@ -151,12 +155,13 @@ def run_in_fork(look: object) -> object:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
 async def test_log_in_a_forked_child(tmp_path: Path) -> None:
-    """In a forked child the log is closed; the parent's log goes on, with its lock."""
+    """In a forked child the log is closed. In the parent it stays open and locked."""
     path = tmp_path / "g.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
 
         def use() -> tuple[str, list[str]]:
+            """Return the error of a use of the log, and the log files that this process has open."""
             try:
                 log._opened(log._writer)  # noqa: SLF001 - what every call does first
             except LogUnavailable as error:
@@ -173,7 +178,7 @@ async def test_log_in_a_forked_child(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
 async def test_sockets_in_a_forked_child() -> None:
-    """A forked child has no socket of the server, and the server goes on."""
+    """A forked child has no socket of the server, and the server still serves its client."""
     async with make_app().running(port=0) as running, greeted(running) as one:
         port = port_of(running.url)
         assert port in ports_of(os.getpid())
@@ -183,12 +188,13 @@ async def test_sockets_in_a_forked_child() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
 def test_other_sockets_are_inherited() -> None:
-    """Other sockets are inherited as usual."""
+    """A forked child inherits every socket except those in a ``keep_ports`` block."""
     (kept,), (other,) = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
 
     ports = [sock.getsockname()[1] for sock in (kept, other)]
 
     def inherited() -> list[bool]:
+        """Return for each port whether this process has its socket."""
         found = ports_of(os.getpid())
         return [port in found for port in ports]
 
@@ -199,7 +205,7 @@ def test_other_sockets_are_inherited() -> None:
 
 
 async def test_started_program_inherits_nothing(tmp_path: Path) -> None:
-    """Every descriptor is closed in a started program, also if the starter does not close them."""
+    """A started program has no log file and no socket of the server, even with ``close_fds=False``."""
     async with make_app(f"sqlite:{tmp_path}/g.db").running(port=0) as running, greeted(running):
         seen = await trio.run_process(["ls", "-l", "/proc/self/fd"], close_fds=False, capture_stdout=True)
         assert b"g.db" not in seen.stdout

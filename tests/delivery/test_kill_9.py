@@ -1,4 +1,4 @@
-"""A server process is killed at random moments under load: no event that a client saw is lost."""
+"""A server process is killed at random moments under load. No event that a client saw is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KILLS = scaled(4, 200)
 
 @attrs.define(eq=False)
 class Tab:
-    """A client of ``user`` that reads all the time, and starts one run after another until it is told to stop."""
+    """A client of ``user`` that always reads, and starts one run after another until the test stops it."""
 
     user: str
     name: str
@@ -38,12 +38,14 @@ class Tab:
     client: Client | None = None
 
     async def run(self, server: ServerProcess, stop: trio.Event) -> None:
+        """Read and start runs until the last message arrives."""
         async with connect("ws://server/", "s1", **connect_arguments(server, self.user, len(self.name))) as self.client:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._start_runs, self.client, stop)
                 nursery.start_soon(self._read, self.client)
 
     async def _read(self, client: Client) -> None:
+        """Keep all events up to the user message that ends the test."""
         async for event in client.events():
             assert not isinstance(event, Reset)
             self.seen.append(event)
@@ -52,6 +54,7 @@ class Tab:
                 return
 
     async def _start_runs(self, client: Client, stop: trio.Event) -> None:
+        """Start one run after another until ``stop`` is set."""
         number = 0
         while not stop.is_set():
             command_id = f"{self.name}-{number}"
@@ -65,6 +68,7 @@ class Tab:
         self.started.set()
 
     async def until(self, count: int) -> None:
+        """Wait until the tab has a number of events."""
         while len(self.seen) < count:
             await self.more.park()
 
@@ -84,7 +88,7 @@ async def test_kill_9_under_load(tmp_path: Path) -> None:
             await tab.until(len(tab.seen) + rng.randrange(1, 200))
             await server.kill()
             if rng.random() < 0.1:
-                await server.spawn()  # and once more before it is up
+                await server.spawn()  # and again, before it accepts connections
                 await server.kill()
             await check_log(server.image(tmp_path / f"{number}"), tabs, agent_calls(server))
             await server.start()
@@ -111,7 +115,7 @@ async def test_kill_9_under_load(tmp_path: Path) -> None:
 
 
 async def end_session(tab: Tab, client: Client) -> None:
-    """Wait until no run of the user is open, then say the last word."""
+    """Wait until no run of the user is open, then send the last message."""
     while True:
         count = len(tab.seen)
         begun = sum(event.type == "agent_started" for event in tab.seen)
@@ -123,15 +127,15 @@ async def end_session(tab: Tab, client: Client) -> None:
 
 
 def agent_calls(server: ServerProcess) -> list[tuple[str, str]]:
-    """Return user and run of each call of an agent, over all processes."""
+    """Return the user and the run of each call of an agent, in all processes of the server."""
     lines = (server.folder / CALLS).read_text().splitlines()
     return [(user, run_id) for user, run_id in map(str.split, lines)]
 
 
 async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) -> None:
-    """Check the log of a dead process: it has no gap, all events that were seen, and no event of another user.
+    """Check the log of a dead process: no gap, all events that clients saw, and no event of another user.
 
-    Every run that called its agent is in it: its start is known, and is not repeated.
+    It also has the start of every run whose agent was called. Otherwise the start would be repeated.
     """
     begun = set[tuple[str, str | None]]()
     async with SqliteLog(path) as log:
@@ -146,7 +150,7 @@ async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) 
 
 @pytest.mark.timeout(scaled(60, 600))
 async def test_agent_that_kills_the_server(tmp_path: Path) -> None:
-    """An agent whose first line kills the server is called once: the next process knows the repeated start."""
+    """An agent that kills the server is called once: the next process knows the start and does not repeat it."""
     async with server_process(tmp_path) as server:
         for number in range(scaled(2, 30)):
             async with (
@@ -170,7 +174,7 @@ async def restart_once(server: ServerProcess) -> None:
 
 
 async def wait_for_status(client: Client, run_id: str) -> str:
-    """Return the status of a run, once it has ended."""
+    """Wait for the end of a run and return its status."""
     async for event in client.events():
         if isinstance(event, AgentCompleted) and event.run_id == run_id:
             return event.status
@@ -178,6 +182,6 @@ async def wait_for_status(client: Client, run_id: str) -> str:
 
 
 def check_owner(events: list[Event], user: str) -> None:
-    """Check G6: every text names its own user."""
+    """Check rule G6: every text has the name of its own user."""
     texts = [event.data["text"] for event in events if event.type == "agent_output"]
     assert {str(text).split()[0] for text in texts} <= {user}

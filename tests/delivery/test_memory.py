@@ -1,4 +1,4 @@
-"""The memory of a server is bounded, with clients that read and clients that do not."""
+"""The memory of a server has a limit, with clients that read and with clients that do not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CLIENTS, STALLED, USERS = scaled(60, 1_000), scaled(6, 100), scaled(6, 50)
 LOOKS, SECONDS, EVENTS = scaled(12, 60), scaled(0.4, 1.0), 5_000
-"""Looks at the server, seconds between two of them, and events between them: a busy machine takes longer for these."""
+"""How often the test reads the state, and the seconds and the events between two reads."""
 KIB = 1024
 log = logging.getLogger("tests.memory")
 UPGRADE = (
@@ -43,7 +43,7 @@ PONG = frame(type="pong")
 
 
 async def keep_connecting(port: int, user: str, *, reads: bool) -> None:
-    """Connect, and reconnect after each end. Read everything, or nothing at all."""
+    """Connect, and connect again after each end. Read everything, or nothing."""
     while True:
         with suppress(OSError, trio.BrokenResourceError):
             stream = await trio.open_tcp_stream("127.0.0.1", port)
@@ -60,14 +60,14 @@ async def keep_connecting(port: int, user: str, *, reads: bool) -> None:
 
 
 class LoadedServer:
-    """The process of the server."""
+    """The process of the server under load."""
 
     def __init__(self, process: trio.Process, port: int) -> None:
         self.process = process
         self.port = port
 
     async def state_after(self, seconds: float, events: int) -> dict[str, Any]:
-        """Return its state after this time, once it has committed this many events since it began."""
+        """Return the state after a time, and not before the server has committed this many events in all."""
         while True:
             with trio.move_on_after(seconds):
                 await trio.sleep_forever()
@@ -75,7 +75,7 @@ class LoadedServer:
                 return state
 
     async def state(self) -> dict[str, Any]:
-        """Return its present state."""
+        """Return the present state."""
         assert self.process.stdin is not None
         await self.process.stdin.send_all(b"\n")
         state: dict[str, Any] = json.loads(await read_line(self.process))
@@ -83,6 +83,7 @@ class LoadedServer:
 
 
 async def read_line(process: trio.Process) -> bytes:
+    """Return the next line of the server's output."""
     said = b""
     assert process.stdout is not None
     while not said.endswith(b"\n"):
@@ -94,6 +95,7 @@ async def read_line(process: trio.Process) -> bytes:
 
 @asynccontextmanager
 async def loaded_server(folder: Path) -> AsyncIterator[LoadedServer]:
+    """Run the server under load in its own process."""
     tests = Path(__file__).parents[1]
     path = os.pathsep.join([str(tests), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = await trio.lowlevel.open_process(
@@ -115,14 +117,14 @@ async def loaded_server(folder: Path) -> AsyncIterator[LoadedServer]:
 
 
 def has_levelled_off(sizes: list[int]) -> bool:
-    """Return whether the last third of the sizes is not above the middle third."""
+    """Return whether the last third of the sizes is less than 15 % above the middle third."""
     third = len(sizes) // 3
     return max(sizes[2 * third :]) < max(sizes[third : 2 * third]) * 1.15
 
 
 @pytest.mark.timeout(scaled(60, 600))
 async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
-    """Resident memory levels off below the sum of the documented bounds."""
+    """Under load, resident memory stops growing and stays below the limit in the README."""
     looks: list[dict[str, Any]] = []
     async with loaded_server(tmp_path) as server, trio.open_nursery() as nursery:
         for number in range(CLIENTS):
@@ -130,7 +132,7 @@ async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
             nursery.start_soon(
                 lambda user, reads: keep_connecting(server.port, user, reads=reads), user, number >= STALLED
             )
-        # Clients that get no time to read make the server's buffers grow once, within their bounds. A leak never stops.
+        # On a busy machine clients read late, and buffers grow once within their limits. A leak goes on.
         for enough in (LOOKS, 2 * LOOKS, 4 * LOOKS):
             while len(looks) < enough:
                 looks.append(await server.state_after(SECONDS, len(looks) * EVENTS))
@@ -142,13 +144,13 @@ async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
     assert max(look["connections"] for look in looks) >= CLIENTS - STALLED
     for look in looks:
         assert max(look["rings"]) <= 256 * KIB * 5 // 4
-        assert look["commands"] <= 1  # the one that waits; those of the server's own code are not remembered
+        assert look["commands"] <= 1  # the one that waits. Commands from the server's own code are not remembered
     assert max(look["resident"] for look in looks) < max(look["bound"] for look in looks)
     assert has_levelled_off([look["resident"] for look in looks])
 
 
 async def test_ring_is_bounded_by_bytes() -> None:
-    """A ring is bounded by bytes, and older events are read from the log."""
+    """A session keeps about ``ring_bytes`` of events in memory. A later client gets older events from the log."""
     app = server_on("memory:", ring_bytes=64 * KIB)
     async with app.running(port=0) as server, greeted_in_memory(server) as one:
         for number, size in enumerate((100, 5_000, 30_000, 200_000)):
@@ -164,7 +166,7 @@ async def test_ring_is_bounded_by_bytes() -> None:
 
 @pytest.mark.parametrize(("size", "kept"), [(10, 64), (4_000, 16), (100_000, 1)])
 async def test_signals_are_dropped_first(size: int, kept: int) -> None:
-    """Signals are dropped before events, the oldest first, by number and by bytes."""
+    """For a blocked client the server drops the oldest signals, by number and by bytes, and no event."""
     app = server_on("memory:", slow_seconds=1e6, ping_seconds=1e6)
     async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled_client(server) as slow:
         await other.completed(await other.start("1", "wall", {"count": 3, "size": 100_000}))  # the way is blocked

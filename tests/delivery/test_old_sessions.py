@@ -1,4 +1,4 @@
-"""Sessions that no client comes back to: their logs obey retention and are forgotten in the end."""
+"""Sessions that no client joins again: retention holds for their logs, and in the end they are removed."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ DAY = 24 * 3600
 
 @pytest.fixture(params=["memory", "sqlite"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
+    """Return an empty log of each kind."""
     return MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log.db")
 
 
 async def add_old_events(log: EventLog, days: float, count: int = 3) -> None:
-    """Add events to the old session that are some days old."""
+    """Add events to the old session. They are ``days`` days old."""
     await log.make(OLD)
     await log.append([event_batch(OLD, 1, count, ts=int((time.time() - days * DAY) * 1000))])
 
 
 @pytest.mark.parametrize(("days", "kept"), [(6.9, 3), (7.1, 0)])
 async def test_old_events_expire(log: EventLog, days: float, kept: int) -> None:
-    """Events of a session that is not in memory expire."""
+    """Events of a session that is not in memory expire after 7 days. Its epoch and its newest seq stay."""
     async with server_on(log).running(port=0) as server:
         await add_old_events(log, days)
         before = await log.make(OLD)
@@ -46,8 +47,8 @@ async def test_old_events_expire(log: EventLog, days: float, kept: int) -> None:
         assert (head.epoch, head.latest, head.latest - head.oldest + 1) == (before.epoch, 3, kept)
 
 
-async def test_count_and_bytes_of_old_sessions(log: EventLog) -> None:
-    """The limits of number and bytes hold for sessions that are not in memory."""
+async def test_count_limit_of_old_sessions(log: EventLog) -> None:
+    """The limit on the number of events also holds for a session that is not in memory."""
     async with server_on(log, retain_events=2).running(port=0) as server:
         await add_old_events(log, 0)
         await server.sessions.cleaner.clean()
@@ -55,8 +56,8 @@ async def test_count_and_bytes_of_old_sessions(log: EventLog) -> None:
 
 
 @pytest.mark.parametrize(("days", "forgotten"), [(29, False), (31, True)])
-async def test_old_session_is_forgotten(log: EventLog, days: float, *, forgotten: bool) -> None:
-    """A session without events is forgotten after its time."""
+async def test_old_session_is_removed(log: EventLog, days: float, *, forgotten: bool) -> None:
+    """A session without events is removed after 30 days. A client that resumes it then gets a reset."""
     async with server_on(log).running(port=0) as server:
         await add_old_events(log, days)
         old = await log.make(OLD)
@@ -70,7 +71,7 @@ async def test_old_session_is_forgotten(log: EventLog, days: float, *, forgotten
 
 
 async def clean_twice(log: EventLog, **settings: object) -> Head | None:
-    """Clean once for the events and once for the rest. Return the remaining sessions."""
+    """Clean once for the events and once for the session. Return the old session's head, or None if it is removed."""
     async with server_on(log, **settings).running(port=0) as server:
         await server.sessions.cleaner.clean()
         await server.sessions.cleaner.clean()
@@ -79,7 +80,7 @@ async def clean_twice(log: EventLog, **settings: object) -> Head | None:
 
 @pytest.mark.parametrize(("days", "forgotten"), [(29, False), (31, True)])
 async def test_close_is_remembered(tmp_path: Path, days: float, *, forgotten: bool) -> None:
-    """A close is remembered for its time, counted from the close and not from the newest event."""
+    """A closed session is kept for 30 days from its close, not from its newest event."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await add_old_events(log, 60)
         closed_at = int((time.time() - days * DAY) * 1000)
@@ -89,7 +90,7 @@ async def test_close_is_remembered(tmp_path: Path, days: float, *, forgotten: bo
 
 @pytest.mark.parametrize(("seconds", "forgotten"), [(299, False), (301, True)])
 async def test_remembered_command_keeps_a_session(tmp_path: Path, seconds: float, *, forgotten: bool) -> None:
-    """A session is kept while one of its commands is remembered: a repeated start would run again."""
+    """A session is kept while one of its commands is remembered. Otherwise a repeated start would run again."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await add_old_events(log, 60)
         at = int((time.time() - seconds) * 1000)
@@ -98,7 +99,7 @@ async def test_remembered_command_keeps_a_session(tmp_path: Path, seconds: float
 
 
 async def test_expired_commands_leave_the_log(tmp_path: Path) -> None:
-    """Expired commands leave the log; open runs and the close stay."""
+    """Cleaning removes expired commands from the log. Open runs and the close stay."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await add_old_events(log, 1)
         now = time.time_ns() // 1_000_000
@@ -111,7 +112,7 @@ async def test_expired_commands_leave_the_log(tmp_path: Path) -> None:
 
 
 async def test_damaged_session_is_skipped(log: EventLog, caplog: pytest.LogCaptureFixture) -> None:
-    """A damaged session is named in the log output and left as it is, and the others are cleaned."""
+    """A damaged session is named in the log output and left as it is. The other sessions are cleaned."""
     damaged = StreamKey("anonymous", "damaged")
     async with server_on(log).running(port=0) as server:
         await log.make(damaged)
@@ -123,8 +124,8 @@ async def test_damaged_session_is_skipped(log: EventLog, caplog: pytest.LogCaptu
     assert "session 'damaged' of 'anonymous' could not be cleaned up" in caplog.text
 
 
-async def test_odd_failure_of_a_log(autojump_clock: trio.testing.MockClock) -> None:
-    """An odd exception of the log, as it cleans old sessions or trims those in memory, ends no session."""
+async def test_unexpected_exception_of_the_log(autojump_clock: trio.testing.MockClock) -> None:
+    """An unexpected exception from the log ends no session, neither while cleaning nor while trimming."""
 
     class Odd(MemoryLog):
         rounds = trims = 0
@@ -149,7 +150,7 @@ async def test_odd_failure_of_a_log(autojump_clock: trio.testing.MockClock) -> N
 
 
 async def test_session_in_memory_is_not_cleaned(log: EventLog) -> None:
-    """A session in memory is not cleaned by the walk over old ones."""
+    """The cleaner does not touch a session that is in memory."""
     async with server_on(log, forget_seconds=0).running(port=0) as server, greeted(server) as one:
         head = await log.make(KEY)
         while time.time() * 1000 <= head.touched + 1:
@@ -159,8 +160,8 @@ async def test_session_in_memory_is_not_cleaned(log: EventLog) -> None:
         await one.say("still here")
 
 
-async def test_session_wanted_while_forgotten(nursery: trio.Nursery) -> None:
-    """A session that a client wants while it is forgotten begins anew."""
+async def test_join_during_removal(nursery: trio.Nursery) -> None:
+    """A client that joins a session during its removal waits, and then gets a reset and an empty session."""
 
     class Slow(FaultyLog):
         reached, released = trio.Event(), trio.Event()
@@ -196,7 +197,7 @@ async def test_session_wanted_while_forgotten(nursery: trio.Nursery) -> None:
 async def test_cleaning_is_repeated(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Cleaning runs every hour, and again after a failure of the log."""
+    """Cleaning runs within a minute of the start and then every hour, also after a failure of the log."""
 
     class Failing(FaultyLog):
         rounds = 0

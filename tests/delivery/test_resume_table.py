@@ -1,4 +1,4 @@
-"""Where a client reads on: the whole table of resume, against every log, through the real endpoint."""
+"""Where a client continues: the whole table of resume cases, with every log, through the real endpoint."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ LOGS: dict[str, Callable[[Path], EventLog]] = {
 
 @pytest.fixture(params=LOGS)
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
+    """Return an empty log of each kind."""
     return LOGS[request.param](tmp_path)
 
 
 @attrs.frozen
 class Row:
-    """A log of ``events``, of which the newest ``kept`` are kept, a hello, and the expected outcome."""
+    """One case: a log of ``events``, of which the newest ``kept`` are left, a hello, and the expected outcome."""
 
     name: str
     events: int
@@ -48,7 +49,7 @@ class Row:
     hello: dict[str, Any]
     reset: str | None
     gets: range
-    """The seqs that are replayed."""
+    """Sequence numbers of the replayed events."""
 
     @property
     def recovered(self) -> bool:
@@ -57,6 +58,7 @@ class Row:
 
 
 def resume_at(seq: int, epoch: str = MINE) -> dict[str, Any]:
+    """Return the fields of a hello that resumes at a position."""
     return {"resume": {"epoch": epoch, "seq": seq}}
 
 
@@ -99,7 +101,7 @@ TABLE = [
 
 
 async def fill_log(log: EventLog, row: Row) -> str:
-    """Give the log the row's events, without the server. Return the epoch."""
+    """Write the row's events into the log without the server. Return the epoch."""
     head = await log.make(KEY)
     for first in range(1, row.events + 1, 7):
         await log.append([event_batch(KEY, first, min(7, row.events + 1 - first))])
@@ -109,13 +111,14 @@ async def fill_log(log: EventLog, row: Row) -> str:
 
 @asynccontextmanager
 async def server_with_row(log: EventLog, row: Row, ring: int) -> AsyncIterator[tuple[Server, str]]:
+    """Run a server whose log has the row's events. Yield it with the epoch."""
     app = server_on(log, ring_events=ring, retain_seconds=1e10)
     async with app.running(port=0) as server:
         yield server, await fill_log(log, row)
 
 
 def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
-    """Return the row's hello, with the log's epoch in its place."""
+    """Return the fields of the row's hello, with the log's real epoch."""
     fields: dict[str, Any] = {**row.hello, "strict": strict}
     if "resume" in fields:
         swapped = {MINE: epoch, MINE.upper(): epoch.upper() + "X"}
@@ -126,20 +129,20 @@ def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("ring", [2, 1024])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 async def test_resume_table(log: EventLog, row: Row, ring: int) -> None:
-    """Each row of the table gets its replay and its reset."""
+    """Each hello gets the welcome, the reset and the replayed events that its row states."""
     async with server_with_row(log, row, ring) as (server, epoch):
         async with greeted(server, **hello(row, epoch, strict=False)) as one:
             oldest = row.events - min(row.events, row.kept) + 1
             assert (one.welcome["epoch"], one.welcome["oldest"], one.welcome["latest"]) == (epoch, oldest, row.events)
             assert (one.welcome["recovered"], one.welcome.get("reset")) == (row.recovered, row.reset)
-            await one.say("live")  # what follows the replay shows where it ended
+            await one.say("live")  # the next event shows where the replay ended
             events = await one.events_until(row.events + 1)
             assert [event["seq"] for event in events] == [*row.gets, row.events + 1]
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 async def test_strict_hello(log: EventLog, row: Row) -> None:
-    """A strict hello is refused exactly if it would get a reset."""
+    """A strict hello is refused with 4410 if it would get a reset. Otherwise it is welcomed as usual."""
     async with server_with_row(log, row, 1024) as (server, epoch):
         fields = hello(row, epoch, strict=True)
         if row.reset is None:
@@ -157,7 +160,7 @@ async def test_strict_hello(log: EventLog, row: Row) -> None:
 
 @pytest.mark.parametrize("name", [name for name in LOGS if name != "faulty"])
 async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
-    """A log that was lost and rebuilt has another epoch."""
+    """A log that was lost and made again has another epoch, and an old position gets a reset."""
     async with server_on(LOGS[name](tmp_path)).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
         old = one.welcome["epoch"]
@@ -174,7 +177,7 @@ async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("query", "reset"), [("", "epoch_changed"), ("?synchronous=FULL", None)])
 async def test_power_failure(tmp_path: Path, query: str, reset: str | None) -> None:
-    """After a power failure that may have taken events, a client gets a reset."""
+    """After a power failure an old position gets a reset, unless ``synchronous=FULL`` made every event safe."""
     after = tmp_path / "after"
     after.mkdir()
     async with server_on(f"sqlite:{tmp_path}/log.db{query}").running(port=0) as server, greeted(server) as one:
@@ -190,7 +193,7 @@ async def test_power_failure(tmp_path: Path, query: str, reset: str | None) -> N
 
 
 async def test_removed_session(log: EventLog) -> None:
-    """A removed session has another epoch."""
+    """A session that was removed begins again with another epoch and no events."""
     async with server_on(log).running(port=0) as server:
         await log.make(KEY)
         old = await log.head(KEY)
@@ -217,7 +220,7 @@ async def test_event_during_the_replay(log: EventLog, ring: int) -> None:
 
 
 async def test_trim_during_the_replay(log: EventLog) -> None:
-    """A trim during a replay is a reset, and no event is skipped silently."""
+    """If a trim removes events before their replay, the client is closed and then gets a reset. It skips no event."""
     row = Row("", 2_000, 9_999, resume_at(0), None, NOTHING)
     async with server_with_row(log, row, 8) as (server, epoch):
         async with stalled_client(server, **hello(row, epoch, strict=False)) as slow:
@@ -233,8 +236,8 @@ async def test_trim_during_the_replay(log: EventLog) -> None:
             assert [event["seq"] for event in await again.events_until(2_000)] == list(range(1_901, 2_001))
 
 
-async def test_stalled_client_beside_another(log: EventLog) -> None:
-    """A stalled client does not hold up another one."""
+async def test_stalled_client_delays_no_other(log: EventLog) -> None:
+    """A client that does not read does not delay another one, and still gets every event later."""
     async with server_on(log, ring_events=16, slow_seconds=1e6, ping_seconds=1e6).running(port=0) as server:
         async with greeted_in_memory(server) as quick, stalled_client(server) as slow:
             for number in range(20):

@@ -1,4 +1,4 @@
-"""A log that cannot store: clients are told, no part of an append stays, and the server goes on if it can."""
+"""A log that cannot store events: clients get an error, no half append stays, and the server goes on if it can."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL = 1 << 30
 
 @contextlib.contextmanager
 def full_disk(server: ServerProcess) -> Iterator[None]:
-    """Let no file of the server grow any further."""
+    """Let no file of the server grow, as on a full disk."""
     pid = server.process.pid
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     size = max(path.stat().st_size for path in server.folder.glob("log.db*"))
@@ -47,7 +47,7 @@ def full_disk(server: ServerProcess) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(server: ServerProcess) -> Iterator[None]:
-    """Lock the file as another program would."""
+    """Lock the log file, as another program would."""
     with contextlib.closing(sqlite3.connect(server.log, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -55,7 +55,7 @@ def locked(server: ServerProcess) -> Iterator[None]:
 
 
 async def start_run(client: Client, agent: str, input_: object, command_id: str) -> str:
-    """Start a run with one id, as often as it takes."""
+    """Start a run with one command id. Repeat the command until it succeeds."""
     while True:
         try:
             return await client.start(agent, input_, command_id=command_id)  # type: ignore[arg-type]  # JSON
@@ -64,11 +64,13 @@ async def start_run(client: Client, agent: str, input_: object, command_id: str)
 
 
 async def write_until_refused(client: Client) -> None:
+    """Start runs that write much, until the server refuses one."""
     while True:
         await client.start("wall", {"count": 500, "size": 20_000})
 
 
 async def read_until_completed(client: Client, seen: list[Event | Reset], run_id: str) -> None:
+    """Read events into ``seen`` until a run has ended."""
     async for event in client.events():
         seen.append(event)
         if getattr(event, "type", "") == "agent_completed" and getattr(event, "run_id", "") == run_id:
@@ -104,7 +106,7 @@ async def test_log_that_refuses_writes(
 
 
 async def make_small_log(path: Path) -> list[bytes]:
-    """Return the lines of a log of one stream in many rows, closed in order."""
+    """Write a log of one stream in many rows and close it. Return its lines."""
     async with SqliteLog(path) as log:
         await log.make(KEY)
         for first in range(1, 61, 3):
@@ -113,6 +115,7 @@ async def make_small_log(path: Path) -> list[bytes]:
 
 
 async def read_all(path: Path) -> list[bytes]:
+    """Return all lines of the log, or none if it has no session of this name."""
     async with SqliteLog(path) as log:
         head = await log.head(KEY)
         lines = [] if head is None else list(await log.read(KEY, 0, ALL, ALL))
@@ -138,7 +141,7 @@ async def test_log_that_was_cut_short(tmp_path: Path) -> None:
 
 
 async def test_changed_byte(tmp_path: Path) -> None:
-    """A changed byte of a log is never read as another event."""
+    """A log with one changed byte is refused, or gives its original events, or none. It never gives other events."""
     path = tmp_path / "log.db"
     lines = await make_small_log(path)
     whole = path.read_bytes()
@@ -146,7 +149,7 @@ async def test_changed_byte(tmp_path: Path) -> None:
     for place in range(100, len(whole), scaled(211, 7)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :])
         try:
-            # Nothing at all is a session whose name was hit: who comes back to it finds another epoch, and is told.
+            # No lines: the session's name was changed. A client that resumes it finds another epoch and gets a reset.
             assert await read_all(path) in (lines, []), place
         except LogError:
             refused += 1
@@ -156,7 +159,7 @@ async def test_changed_byte(tmp_path: Path) -> None:
 async def test_write_ahead_log_that_was_cut_short(
     tmp_path: Path,
 ) -> None:
-    """A write-ahead log that is cut anywhere loses only whole appends from its end."""
+    """A write-ahead log that is cut anywhere loses only whole appends, from its end."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await log.make(KEY)
         for first in range(1, 31, 3):
@@ -178,7 +181,7 @@ async def test_write_ahead_log_that_was_cut_short(
 
 
 def run_serve(folder: Path) -> tuple[int, str]:
-    """Run the command on the log in a folder. Return its exit status and its output."""
+    """Run ``greenroom serve`` on the log in a folder. Return its exit status and its error output."""
     (folder / "app.py").write_text("from transport import Greenroom\napp = Greenroom(log='sqlite:log.db')\n")
     run = subprocess.run(
         [GREENROOM, "serve", "app:app", "--port", "0", "--http-port", "0"],
@@ -193,15 +196,18 @@ def run_serve(folder: Path) -> tuple[int, str]:
 
 
 def newer(path: Path) -> None:
+    """Give the log the schema number of a newer version."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
 
 
 def cut(path: Path) -> None:
+    """Cut the last 100 bytes off the log."""
     path.write_bytes(path.read_bytes()[:-100])
 
 
 def foreign(path: Path) -> None:
+    """Replace the log by a text file."""
     path.write_text("no log at all, and long enough to have a header, as one would expect of a file " * 20)
 
 
@@ -209,7 +215,7 @@ def foreign(path: Path) -> None:
     ("damage", "says"), [(newer, "has schema 99"), (cut, "is cut short"), (foreign, "not a Greenroom log")]
 )
 async def test_unusable_log(tmp_path: Path, damage: Callable[[Path], None], says: str) -> None:
-    """A server that cannot use its log says so in one line and changes no file."""
+    """A server that cannot use its log prints one line, ends with status 2, and does not change the log."""
     await make_small_log(tmp_path / "log.db")
     damage(tmp_path / "log.db")
     before = (tmp_path / "log.db").read_bytes()
@@ -222,7 +228,7 @@ async def test_unusable_log(tmp_path: Path, damage: Callable[[Path], None], says
 
 @pytest.fixture
 def unprivileged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make a folder the current one, with a user for whom file permissions hold. They do not hold for root."""
+    """Work in a new folder, as a user for whom file permissions hold. For root they do not hold."""
     with tempfile.TemporaryDirectory() as name:
         folder, user = Path(name), os.geteuid()
         folder.chmod(0o755)
@@ -239,7 +245,7 @@ def unprivileged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 async def test_read_only_log(
     unprivileged: Path,
 ) -> None:
-    """A log without write permission starts no server, and serves again once it may be written."""
+    """A server does not start on a log without write permission. With the permission it starts and has all events."""
     path = unprivileged / "log.db"
     lines = await make_small_log(path)
     path.chmod(0o444)
@@ -256,6 +262,7 @@ async def test_read_only_log(
 
 
 def first_leaf(error: BaseException) -> BaseException:
+    """Return the first exception in nested exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""Questions to the librarian, as a client asks them."""
+"""Helpers that ask the librarian a question, as a client does."""
 
 from __future__ import annotations
 
@@ -25,4 +25,5 @@ async def ask(app: Greenroom, question: JSON) -> list[Event]:
 
 
 def events_of_kind(kind: type[Any], events: list[Event]) -> list[Any]:
+    """Return the events of one class."""
     return [event for event in events if isinstance(event, kind)]

@@ -1,4 +1,4 @@
-"""One index of the standard library for all tests of the demo, built as the server builds it."""
+"""One index of the standard library for all tests of the demo, built in the same way as the server builds it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache folder with the index."""
+    """Return a cache folder that has the index."""
     folder = tmp_path_factory.mktemp("cache")
     build(Library(folder).path)
     return folder
@@ -24,10 +24,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def library(cache: Path) -> Library:
-    """Return a library that has its index already."""
+    """Return a library whose index is already built."""
     return Library(cache)
 
 
 @pytest.fixture(scope="session")
 def index(cache: Path) -> Index:
+    """Return the index."""
     return Index(Library(cache).path)

@@ -1,4 +1,4 @@
-"""Questions that people ask, with the modules and the names that answer them. One is not answered well yet."""
+"""Questions that people ask, with the modules and the names that answer them. One gets no good answer yet."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ CSV = "how do I parse a csv file with a header?"
 
 
 def server_with_demo(demo: Demo) -> Greenroom:
+    """Return a server with the agents of this demo."""
     app = Greenroom(log="memory:")
     register(app, demo)
     return app
@@ -39,6 +40,7 @@ def server_with_demo(demo: Demo) -> Greenroom:
 
 @pytest.fixture
 def app(cache: Path) -> Greenroom:
+    """Return the demo's own server, without pauses and without a model."""
     return build_app(pace=0, cache=cache, environment={}, log="memory:")
 
 
@@ -57,7 +59,7 @@ async def test_answer_is_complete(app: Greenroom) -> None:
 
 
 async def test_answer_is_streamed(app: Greenroom) -> None:
-    """The streamed pieces are small, and together they are the answer."""
+    """An answer is streamed in many small pieces, which together are the answer."""
     events = await ask(app, CSV)
     pieces = [event.text for event in events_of_kind(AgentOutput, events)]
     assert "".join(pieces) == events_of_kind(AgentCompleted, events)[-1].result["answer"]
@@ -65,7 +67,7 @@ async def test_answer_is_streamed(app: Greenroom) -> None:
 
 
 async def test_one_sub_agent_per_module(app: Greenroom) -> None:
-    """Each of the three best modules gets a sub-agent, which searches once and reads twice."""
+    """Each of the three best modules gets a sub-agent, which searches once and reads source twice."""
     events = await ask(app, CSV)
     main, *children = events_of_kind(AgentStarted, events)
     assert [child.agent for child in children] == ["investigate"] * 3
@@ -76,7 +78,7 @@ async def test_one_sub_agent_per_module(app: Greenroom) -> None:
 
 
 async def test_sub_agents_are_concurrent(app: Greenroom) -> None:
-    """All sub-agents start before the first one ends."""
+    """All three sub-agents start before the first one ends."""
     events = await ask(app, CSV)
     children = {event.run_id for event in events_of_kind(AgentStarted, events)[1:]}
     last_start = max(number for number, event in enumerate(events) if isinstance(event, AgentStarted))
@@ -86,7 +88,7 @@ async def test_sub_agents_are_concurrent(app: Greenroom) -> None:
 
 
 async def test_question_without_hits(app: Greenroom) -> None:
-    """A question without hits gets an apology, and no sub-agent."""
+    """A question without hits gets an apology, and no sub-agent starts."""
     events = await ask(app, "what is the weather in Paris?")
     done = events_of_kind(AgentCompleted, events)[-1]
     assert (done.status, done.result["symbol"]) == ("ok", None)
@@ -95,7 +97,7 @@ async def test_question_without_hits(app: Greenroom) -> None:
 
 
 async def test_first_question_waits_for_the_index(library: Library) -> None:
-    """Only the first question has a thought about waiting for the index."""
+    """Only the first question of a library tells the user that the index is still being read."""
     first = await ask(server_with_demo(Demo(library, pace=0)), CSV)
     second = await ask(server_with_demo(Demo(library, pace=0)), CSV)
     assert "still reading" in events_of_kind(AgentThinking, first)[0].text
@@ -108,24 +110,27 @@ class FaultyLibrary(Library):
     failing: frozenset[str] = frozenset()
 
     async def search(self, query: str, limit: int = 8, module: str | None = None) -> dict[str, JSON]:
+        """Search, or fail."""
         if module in self.failing or (module is None and "search" in self.failing):
             raise OSError("the shelf fell over")
         return await super().search(query, limit, module)
 
     async def read_source(self, module: str, name: str = "") -> dict[str, JSON]:
+        """Read source, or fail."""
         if "read_source" in self.failing:
             raise OSError("the page is torn")
         return await super().read_source(module, name)
 
 
 async def ask_with_failing(cache: Path, *failing: str) -> list[Event]:
+    """Ask a question while these tools or modules fail."""
     library = FaultyLibrary(cache)
     library.failing = frozenset(failing)
     return await ask(server_with_demo(Demo(library, pace=0)), CSV)
 
 
 async def test_failing_tool(cache: Path) -> None:
-    """A failing tool is shown as failed, and the answer goes on without it."""
+    """A failing tool is shown as failed, and the question still gets its answer."""
     events = await ask_with_failing(cache, "read_source")
     failed = [event for event in events_of_kind(ToolCompleted, events) if event.status == "error"]
     assert {event.tool for event in failed} == {"read_source"}
@@ -135,7 +140,7 @@ async def test_failing_tool(cache: Path) -> None:
 
 
 async def test_failing_module(cache: Path) -> None:
-    """The answer goes on without a module whose search fails."""
+    """The answer leaves out a module whose search fails."""
     events = await ask_with_failing(cache, "csv")
     done = events_of_kind(AgentCompleted, events)[-1]
     assert done.status == "ok"
@@ -144,22 +149,23 @@ async def test_failing_module(cache: Path) -> None:
 
 
 async def test_failing_search(cache: Path) -> None:
-    """If no search works, the answer says so."""
+    """If the first search fails, the run ends with status ok, and its answer says that the search failed."""
     done = events_of_kind(AgentCompleted, await ask_with_failing(cache, "search"))[-1]
     assert (done.status, done.result["answer"]) == ("ok", SEARCH_FAILED)
 
 
 class DemoWithFailingSubAgent(Demo):
-    """A demo whose sub-agent fails in ``csv``."""
+    """A demo whose sub-agent for the module ``csv`` fails."""
 
     async def investigate(self, run: Any, lead: Any) -> list[JSON]:
+        """Investigate a module, or fail."""
         if lead.module == "csv":
             raise RuntimeError("lost between the shelves")
         return await super().investigate(run, lead)
 
 
 async def test_failing_sub_agent(library: Library) -> None:
-    """A failing sub-agent is shown as failed, and the answer goes on without it."""
+    """A failing sub-agent is shown as failed, and the question still gets an answer."""
     events = await ask(server_with_demo(DemoWithFailingSubAgent(library, pace=0)), CSV)
     assert [event.status for event in events_of_kind(AgentCompleted, events)].count("error") == 1
     assert any("Nobody came back from csv" in event.text for event in events_of_kind(AgentThinking, events))
@@ -167,7 +173,7 @@ async def test_failing_sub_agent(library: Library) -> None:
 
 
 async def test_failing_index(tmp_path: Path) -> None:
-    """An index that cannot be built ends the run with ``IndexFailed``."""
+    """An index that cannot be built ends the run with the error ``IndexFailed``."""
     (tmp_path / "file").write_text("in the way")
     done = events_of_kind(AgentCompleted, await ask(server_with_demo(Demo(Library(tmp_path / "file"), pace=0)), CSV))[
         -1
@@ -176,7 +182,7 @@ async def test_failing_index(tmp_path: Path) -> None:
 
 
 async def test_example_output_is_real(app: Greenroom, index: Index) -> None:
-    """The example in an answer is the output of running it again."""
+    """The example in an answer has the output that its code gives when it runs again."""
     events = await ask(app, "median of a list of numbers")
     (call,) = [event for event in events_of_kind(ToolExecuting, events) if event.tool == "run_example"]
     again = await run_example(call.arguments["code"])

@@ -1,4 +1,4 @@
-"""Sessions for an entry: from its docstring, and from its signature."""
+"""Example sessions for a name, from its docstring or from its signature."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NameError: x
 
 
 def test_docstring_examples_import_their_names() -> None:
-    """Examples of a docstring become a session that imports the names they use."""
+    """Examples of a docstring become a session, which first imports the names that it uses."""
     expected = ">>> from shop import Cup, brew\n>>> brew(2)\n>>> def pour(n):\n...     return Cup(n)"
     assert from_docstring("shop", "brew", DOC, ["brew", "Cup", "Cup.wash", "Till"]) == expected
 
@@ -39,32 +39,32 @@ def test_docstring_without_examples(doc: str) -> None:
 
 
 def test_call_with_samples() -> None:
-    """A function is called with a sample for each required parameter."""
+    """The example of a function calls it with a sample for each required parameter."""
     first, *_ = from_signature("heapq", "nlargest", "function", "(n, iterable, key=None)")
     assert first == ">>> import heapq\n>>> heapq.nlargest(2, [3, 1, 2, 3])"
 
 
 def test_operator_method() -> None:
-    """An operator method is shown as an operation on two values."""
+    """The example of an operator method is an operation on two values."""
     first, *_ = from_signature("datetime", "date.__sub__", "method", "(other)", "(year, month=None, day=None)")
     assert first == ">>> import datetime\n>>> datetime.date(2024, 2, 29) - datetime.date(2024, 1, 1)"
 
 
 def test_method_call() -> None:
-    """A method is called on a value of its class."""
+    """The example of a method calls it on a value of its class."""
     first, *_ = from_signature("builtins", "str.upper", "method", "()")
     assert first == ">>> 'tea, milk, sugar'.upper()"
 
 
 def test_changed_argument_is_shown() -> None:
-    """One of the sessions shows an argument after the call has changed it."""
+    """One example shows an argument after the call has changed it."""
     sessions = list(from_signature("bisect", "insort", "function", "(a, x, lo=0, hi=None, *, key=None)"))
     assert session(["import bisect", "values = [1, 3, 5]", "bisect.insort(values, 4)", "values"]) in sessions
 
 
 @pytest.mark.parametrize("signature", ["(unheard_of)", "(*, needed)", "(not python"])
 def test_unknown_parameter(signature: str) -> None:
-    """There is no session if a parameter has no sample, or the signature cannot be read."""
+    """There is no example if a parameter has no sample, or if the signature cannot be read."""
     assert list(from_signature("shop", "brew", "function", signature)) == []
 
 
@@ -79,13 +79,13 @@ def test_unknown_parameter(signature: str) -> None:
     ],
 )
 def test_shows_something(output: str, *, shows: bool) -> None:
-    """Output is worth showing if it is more than prompts and addresses of objects."""
+    """Output is worth showing if it has more than prompts, echoed lines and addresses of objects."""
     assert shows_something(output) is shows
 
 
 @pytest.mark.parametrize("symbol", sorted(USAGES))
 async def test_usages_run(symbol: str, library: Library) -> None:
-    """Every hand-written session runs, shows something, and belongs to a name of the library."""
+    """Each hand-written example runs and shows something, and the index has its name."""
     index = await library.index()
     assert any(entry.symbol == symbol for entry in [hit.entry for hit in index.search(symbol, 30)])
     outcome = await run(USAGES[symbol])

@@ -1,4 +1,4 @@
-"""Source text as entries: the public names, under the module from which users import them."""
+"""Source text becomes index entries: the public names, under the module from which users import them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _secret(): "Not for users."
 
 
 def test_entries_of_a_file() -> None:
-    """The public names of a file have their kind, signature, place, docstring and code."""
+    """Each public name of a file has its kind, signature, place, docstring and code."""
     found = {entry.symbol: entry for entry in extract("shop", "shop.py", SHOP).entries}
     assert {symbol: (entry.kind, entry.signature) for symbol, entry in found.items()} == {
         "shop": ("module", ""),
@@ -74,18 +74,18 @@ def test_exports_and_imports() -> None:
 
 
 def test_relative_import() -> None:
-    """A relative import in a module counts from its package."""
+    """A relative import in a module is resolved from the module's package."""
     assert extract("shop.till", "shop/till.py", "from .coins import Coin").imports == (("shop.coins", "Coin", "Coin"),)
 
 
 def test_syntax_error() -> None:
-    """Text that is not Python raises SyntaxError."""
+    """Text that is not Python raises ``SyntaxError``."""
     with pytest.raises(SyntaxError):
         extract("shop", "shop.py", "def (")
 
 
 def test_reexports(tmp_path: Path) -> None:
-    """A name that a package exports is found there only; broken files and tests are left out."""
+    """A name that a package exports has one entry, under the package. Broken files and tests have none."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__init__.py").write_text(
         "from ._tea import Tea\nfrom .coins import *\n__all__ = ['Tea', 'Late']\n"
@@ -103,7 +103,7 @@ def test_reexports(tmp_path: Path) -> None:
 
 
 def test_names_in_c(tmp_path: Path) -> None:
-    """Names in C have no place; methods of a hidden instance (``random.choice``) have the place of their source."""
+    """Names written in C have entries without a file. ``random.choice`` has the file of its source."""
     found = {entry.symbol: entry for entry in collect(tmp_path).entries}
     assert found["math.sqrt"].place == "math (built in, written in C)"
     assert found["time.sleep"].summary.startswith("Delay execution")

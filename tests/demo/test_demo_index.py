@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENOUGH = 0.88
-"""Share of questions that must be answered: 22 of 25."""
+"""Share of the questions that must find a right answer."""
 
 
 def test_module_is_in_the_top_3(index: Index) -> None:
-    """For nearly all questions a right module is among the first three."""
+    """For at least 88 % of the questions a right module is among the first three."""
     missed = [
         question
         for question, (modules, _) in QUESTIONS.items()
@@ -33,7 +33,7 @@ def test_module_is_in_the_top_3(index: Index) -> None:
 
 
 def test_name_is_in_the_top_5(index: Index) -> None:
-    """For nearly all questions a right name is among the first five."""
+    """For at least 88 % of the questions a right name is among the first five hits."""
     missed = [
         question for question, (_, symbols) in QUESTIONS.items() if not set(symbols) & set(_symbols(index, question, 5))
     ]
@@ -59,13 +59,13 @@ def test_no_hits(index: Index, question: str) -> None:
 
 @pytest.mark.parametrize("question", ["csv' OR 1=1 --", "NEAR(csv file)", 'csv"', "csv AND NOT csv", "name:csv*"])
 def test_query_syntax_is_text(index: Index, question: str) -> None:
-    """The query syntax of the database is searched as plain words."""
+    """Query syntax of the database in a question is searched as plain words."""
     assert "csv" in _first_modules(index, question)
 
 
 @given(question=st.text(max_size=60), limit=st.integers(-1, 5))
 def test_limit_and_order(index: Index, question: str, limit: int) -> None:
-    """Any text returns at most ``limit`` hits, in order of their scores."""
+    """A search for any text returns at most ``limit`` hits, the highest score first."""
     hits = index.search(question, limit)
     assert len(hits) <= max(limit, 0)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
@@ -104,12 +104,15 @@ def test_other_format(tmp_path: Path) -> None:
 
 
 def _unrelated() -> tuple[Entry, ...]:
+    """Return entries that no search here finds."""
     return tuple(Entry(module="c", name=f"name{number}", kind="function", doc="Nothing.") for number in range(8))
 
 
 def _symbols(index: Index, question: str, limit: int) -> list[str]:
+    """Return the names of the first hits."""
     return [hit.entry.symbol for hit in index.search(question, limit)]
 
 
 def _first_modules(index: Index, question: str) -> list[str]:
+    """Return the first three modules of the hits."""
     return index.modules(index.search(question, 40))[:3]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def test_index_is_kept(cache: Path) -> None:
-    """An existing index is loaded, and not built again."""
+    """An index file that exists is loaded and not built again."""
     first = Library(cache)
     before = first.path.stat().st_mtime_ns
     assert (await first.index()).size > 5_000
@@ -23,7 +23,7 @@ async def test_index_is_kept(cache: Path) -> None:
 
 
 async def test_broken_index(tmp_path: Path) -> None:
-    """A broken index file is built again, once, and no temporary file is left."""
+    """A broken index file is built again, and no temporary file is left."""
     library = Library(tmp_path)
     library.path.write_bytes(b"not an index")
     library.start()
@@ -33,21 +33,21 @@ async def test_broken_index(tmp_path: Path) -> None:
 
 
 async def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """``IndexFailed`` names a folder that cannot be written."""
+    """If the cache folder cannot be written, ``IndexFailed`` names it."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(IndexFailed, match="file"):
         await Library(tmp_path / "file").index()
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache folder follows ``XDG_CACHE_HOME`` on Linux."""
+    """The cache folder is in ``XDG_CACHE_HOME`` on Linux."""
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_folder().as_posix() == "/somewhere/greenroom"
 
 
 async def test_search_tool(library: Library) -> None:
-    """The search tool returns hits up to its limit, and their modules."""
+    """The search tool returns hits up to its limit, and the modules of the hits."""
     found = await library.search("parse a csv file with a header", limit=2)
     assert isinstance(found["hits"], list)
     assert len(found["hits"]) == 2
@@ -56,14 +56,14 @@ async def test_search_tool(library: Library) -> None:
 
 
 async def test_source_tool(library: Library) -> None:
-    """The source tool returns the lines of the installed file, without the docstring."""
+    """The source tool returns the code of a name and its place in the file."""
     found = await library.read_source("csv", "DictReader")
     assert str(found["source"]).startswith("class DictReader:\n")
     assert found["at"] == f"csv.py:{found['line']}"
 
 
 async def test_no_source_in_c(library: Library) -> None:
-    """A name in C has no source and no file."""
+    """A name written in C has no source and no file."""
     found = await library.read_source("math", "sqrt")
     assert (found["source"], found["file"]) == ("", "")
 
@@ -77,7 +77,7 @@ async def test_no_source_in_c(library: Library) -> None:
     ],
 )
 async def test_unknown_name(library: Library, module: str, name: str, message: str) -> None:
-    """An unknown name is a LookupError, which suggests similar names."""
+    """An unknown name raises ``LookupError``, which suggests a similar name if there is one."""
     with pytest.raises(LookupError, match=message):
         await library.read_source(module, name)
 

@@ -1,4 +1,4 @@
-"""The librarian with a model, against a local server that streams chat completions."""
+"""The librarian with a language model: a local server that streams chat completions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUESTION = "how do I read a csv file?"
 
 @attrs.define
 class ModelServer:
-    """A server that returns its ``replies`` in turn, the last one repeatedly, and stores the requests."""
+    """A server that sends its ``replies`` in turn, the last one repeatedly, and keeps the requests."""
 
     replies: list[list[dict[str, Any]]]
     url: str = ""
@@ -40,6 +40,7 @@ class ModelServer:
     keys: list[str] = attrs.field(factory=list[str])
 
     async def complete(self, request: Request) -> Response:
+        """Answer one request. An empty reply is a refusal with 404."""
         self.requests.append(await request.json())
         self.keys.append(request.headers["authorization"])
         reply = self.replies[min(len(self.requests), len(self.replies)) - 1]
@@ -48,6 +49,7 @@ class ModelServer:
         return StreamingResponse(self._stream(reply), media_type="text/event-stream")
 
     async def _stream(self, deltas: list[dict[str, Any]]) -> AsyncIterator[str]:
+        """Stream a reply in the format of the API."""
         for delta in deltas:
             chunk: dict[str, Any] = {
                 "id": "c1",
@@ -62,6 +64,7 @@ class ModelServer:
 
 @asynccontextmanager
 async def model_server(*replies: list[dict[str, Any]]) -> AsyncGenerator[ModelServer]:
+    """Run a model server with these replies."""
     server = ModelServer(list(replies))
     app = Starlette(routes=[Route("/v1/chat/completions", server.complete, methods=["POST"])])
     config = Config()
@@ -96,6 +99,7 @@ ANSWER = [{"role": "assistant", "content": "Use "}, {"content": "`csv.reader`."}
 
 
 async def ask_model(cache: Path, server: ModelServer, **environment: str) -> list[Event]:
+    """Ask the question on a demo server that uses this model."""
     settings = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k1", "OPENAI_MODEL": "local", **environment}
     return await ask(build_app(pace=0, cache=cache, environment=settings, log="memory:"), QUESTION)
 
@@ -118,7 +122,7 @@ async def test_tool_call_and_answer(cache: Path) -> None:
 
 
 async def test_results_are_in_order(cache: Path) -> None:
-    """Several tool calls of one reply get their results in the order of the calls."""
+    """If a reply has several tool calls, their results are sent in the order of the calls."""
     calls = [
         *tool_call_deltas(0, "t1", "run_example", '{"code": "print(6 * 7)"}'),
         *tool_call_deltas(1, "t2", "read_source", '{"module": "csv", "name": "DictReader"}'),
@@ -142,7 +146,7 @@ async def test_results_are_in_order(cache: Path) -> None:
     ],
 )
 async def test_failing_tool_call(cache: Path, tool: str, arguments: str, said: str) -> None:
-    """The model receives the error of a tool call, and the run goes on."""
+    """The model receives the error of its tool call, and the run goes on."""
     async with model_server(tool_call_deltas(0, "t1", tool, arguments), ANSWER) as server:
         events = await ask_model(cache, server)
     assert said in server.requests[1]["messages"][-1]["content"]
@@ -151,7 +155,7 @@ async def test_failing_tool_call(cache: Path, tool: str, arguments: str, said: s
 
 
 async def test_model_without_an_answer(cache: Path) -> None:
-    """A model that only calls tools ends the run with ``NoAnswer`` after all rounds."""
+    """If the model only calls tools, the run ends with ``NoAnswer`` after ``MAX_ROUNDS`` requests."""
     async with model_server(tool_call_deltas(0, "t1", "search", '{"query": "csv"}')) as server:
         done = events_of_kind(AgentCompleted, await ask_model(cache, server))[-1]
     assert (done.status, done.error["code"]) == ("error", "NoAnswer")
@@ -159,7 +163,7 @@ async def test_model_without_an_answer(cache: Path) -> None:
 
 
 async def test_error_in_the_stream(cache: Path) -> None:
-    """An error of the server within the stream ends the run with that error."""
+    """An error within the model's stream ends the run with ``NoAnswer`` and the text of the error."""
     async with model_server([{"content": "Use "}, {"error": "out of memory"}]) as server:
         done = events_of_kind(AgentCompleted, await ask_model(cache, server))[-1]
     assert (done.status, done.error["code"]) == ("error", "NoAnswer")
@@ -167,7 +171,7 @@ async def test_error_in_the_stream(cache: Path) -> None:
 
 
 async def test_server_that_refuses(cache: Path) -> None:
-    """A refusal of the server ends the run with its reason."""
+    """If the model server refuses the request, the run ends with the server's reason."""
     async with model_server([]) as server:
         done = events_of_kind(AgentCompleted, await ask_model(cache, server))[-1]
     assert (done.status, done.error["code"]) == ("error", "NotFoundError")
@@ -185,7 +189,7 @@ async def test_missing_openai(cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_model_from_environment() -> None:
-    """A key or a base URL in the environment makes a model."""
+    """A key or a base URL in the environment gives a model. A model name alone does not."""
     assert Model.from_environment({}) is None
     assert Model.from_environment({"OPENAI_MODEL": "local"}) is None
     assert Model.from_environment({"OPENAI_API_KEY": "k1"}) == Model(DEFAULT_MODEL, "", "k1")

@@ -1,4 +1,4 @@
-"""Questions and identifiers as words."""
+"""How questions and identifiers become words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_searchable_identifier() -> None:
 
 
 def test_stem() -> None:
-    """Forms of one word have one stem; short words stay as they are."""
+    """The forms of one word have one stem. Short words stay as they are."""
     assert {stem(word) for word in ("parse", "parses", "parsed", "parsing")} == {"pars"}
     assert stem("is") == "is"
 
@@ -32,14 +32,14 @@ def test_stop_words() -> None:
 
 
 def test_doer() -> None:
-    """A verb also stands for its doer: ``read`` for ``reader``."""
+    """A verb also finds the noun of its doer: ``read`` finds ``reader``."""
     (read,), (parse,) = terms("read"), terms("parse")
     assert "reader" in read.variants
     assert "parser" in parse.variants
 
 
 def test_synonyms() -> None:
-    """The typed word comes before its synonyms."""
+    """The variants of a word are first the typed word, then its synonyms."""
     (term,) = terms("folders")
     assert term.variants[0] == "folders"
     assert {"directory", "dir"} < set(term.variants[1:])
@@ -47,7 +47,7 @@ def test_synonyms() -> None:
 
 @given(st.text())
 def test_number_of_terms(text: str) -> None:
-    """Any text has at most ``MAX_TERMS`` terms, each once."""
+    """Any text gives at most ``MAX_TERMS`` terms, each once."""
     found = terms(text)
     assert len(found) <= MAX_TERMS
     assert len({term.word for term in found}) == len(found)
@@ -60,5 +60,5 @@ def test_pieces_are_complete(text: str) -> None:
 
 
 def test_pieces_are_short() -> None:
-    """A piece has at most a few words."""
+    """Each piece is shorter than 25 characters."""
     assert max(map(len, pieces("word " * 100))) < 25

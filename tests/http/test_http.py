@@ -1,4 +1,4 @@
-"""The pages over a real Hypercorn on trio: their files, their headers, their visitors."""
+"""The demo pages, served by a real Hypercorn on trio: files, headers, cookies and tokens."""
 
 from __future__ import annotations
 
@@ -31,16 +31,20 @@ HOST = "127.0.0.1"
 
 @attrs.frozen
 class Answer:
+    """An HTTP response."""
+
     status: int
     headers: dict[str, str]
     body: bytes
 
     @property
     def json(self) -> Any:
+        """The body, read as JSON."""
         return json.loads(self.body)
 
 
 def _get(port: int, path: str, headers: dict[str, str]) -> Answer:
+    """Send a GET request from a thread and return the response."""
     connection = http.client.HTTPConnection(HOST, port, timeout=10)
     try:
         connection.request("GET", path, headers=headers)
@@ -57,12 +61,13 @@ class Site:
     port: int
 
     async def get(self, path: str, **headers: str) -> Answer:
+        """Return the response to a GET request. An underscore in a header name becomes a hyphen."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await trio.to_thread.run_sync(_get, self.port, path, named)
 
 
 class ErrorThatExits(Exception):
-    """An exception that ends the process when it is shown."""
+    """An exception whose ``str`` raises ``SystemExit``."""
 
     def __str__(self) -> str:
         raise SystemExit(5)
@@ -71,21 +76,25 @@ class ErrorThatExits(Exception):
 
 
 def sign(user: str, seconds: float) -> str:
+    """Return a token for a user."""
     return f"signed.{user}.{round(seconds)}"
 
 
 def user_of_token(token: str) -> str | None:
+    """Return the user of a token, or None if it is not valid."""
     found = re.fullmatch(r"signed\.(.*)\.\d+", token)
     return found[1] if found else None
 
 
 def make_pages(**changes: Any) -> Starlette:
+    """Return the pages with usual settings and these changes."""
     usual: dict[str, Any] = {"ws_url": "ws://127.0.0.1:8765/", "agent": "assistant", "health": lambda: {"sessions": 3}}
     tokens: dict[str, Any] = {"issue_token": sign, "read_token": user_of_token}
     return pages(**(usual | tokens | changes))
 
 
 async def open_site(nursery: trio.Nursery, **changes: Any) -> Site:
+    """Serve the pages on a free port."""
     listeners = listen(HOST, 0)
     site = Site(listeners[0].getsockname()[1])
     await nursery.start(partial(serve_http, make_pages(**changes), listeners))
@@ -94,6 +103,7 @@ async def open_site(nursery: trio.Nursery, **changes: Any) -> Site:
 
 @pytest.fixture
 async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
+    """Serve the pages with their usual settings."""
     yield await open_site(nursery)
     nursery.cancel_scope.cancel()
 
@@ -126,13 +136,13 @@ async def test_other_files_of_the_library_are_404(site: Site, path: str) -> None
 
 @pytest.mark.parametrize("path", ["/nothing", "/../http.py", "/%2e%2e/http.py", "/..%2fhttp.py", "//etc/passwd"])
 async def test_other_paths_are_404(site: Site, path: str) -> None:
-    """A path outside the pages is 404, in every spelling of ``..``."""
+    """A path outside the pages gets 404, in every spelling of ``..``."""
     assert (await site.get(path)).status == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/token", "/nothing"])
 async def test_security_headers(site: Site, path: str) -> None:
-    """Every response has a policy that allows only the page's own files and its own WebSocket endpoint."""
+    """Every response allows only the site's own files and its own WebSocket address, and no frames."""
     headers = (await site.get(path)).headers
     policy = headers["content-security-policy"]
     assert "default-src 'self'; connect-src 'self' ws://127.0.0.1:8765;" in policy
@@ -143,14 +153,14 @@ async def test_security_headers(site: Site, path: str) -> None:
 
 
 async def test_page_obeys_its_policy() -> None:
-    """The page has no inline script or style and no foreign address."""
+    """The page has no inline script, no inline style and no address of another site."""
     page = (PAGE / "index.html").read_text()
     assert re.findall(r"<script(?![^>]*\bsrc=)", page) == []
     assert re.findall(r"<style|\sstyle=|\son\w+=|https?://", page) == []
 
 
 async def test_config(nursery: trio.Nursery) -> None:
-    """``/config`` has the address of the endpoint, the agent, the title and the suggestions."""
+    """``/config`` returns the address of the endpoint, the agent, the title and the suggestions."""
     site = await open_site(nursery, title="Ask", suggestions=["How?"])
     answer = await site.get("/config")
     offer = {"agent": "assistant", "title": "Ask", "suggestions": ["How?"]}
@@ -160,7 +170,7 @@ async def test_config(nursery: trio.Nursery) -> None:
 
 
 async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
-    """A server on every address is reached by the host of the request, unless that host could break a header."""
+    """For ``0.0.0.0`` the pages use the host of the request, unless that host could break a header."""
     site = await open_site(nursery, ws_url="ws://0.0.0.0:8765/")
     answer = await site.get("/config", Host="box.example:80")
     assert answer.json["ws_url"] == "ws://box.example:8765/"
@@ -171,7 +181,7 @@ async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
 
 
 async def test_cookie_identifies_the_browser(site: Site) -> None:
-    """A browser without a cookie is a new user, and its cookie keeps it that user."""
+    """A browser without a cookie is a new user. With its cookie it is the same user again."""
     first, other = await site.get("/token"), await site.get("/token")
     user = user_of_token(first.json["token"])
     assert user
@@ -183,7 +193,7 @@ async def test_cookie_identifies_the_browser(site: Site) -> None:
 
 
 async def test_cookie_attributes(site: Site) -> None:
-    """The cookie is hidden from scripts, stays on its site, and lives far longer than the token."""
+    """The cookie is hidden from scripts, stays on its site, and lives over 100 times longer than the token."""
     answer = await site.get("/token")
     cookie = answer.headers["set-cookie"]
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
@@ -195,7 +205,7 @@ async def test_cookie_attributes(site: Site) -> None:
 
 
 async def test_forged_cookie(site: Site) -> None:
-    """A forged cookie makes a new user."""
+    """A browser with a forged cookie is a new user."""
     answer = await site.get("/token", Cookie=f"greenroom_{site.port}=forged")
     assert (user_of_token(answer.json["token"]) or "").startswith("visitor-")
 
@@ -214,7 +224,7 @@ async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
 async def test_failing_callback_is_500(
     nursery: trio.Nursery, hook: str, path: str, raised: type[BaseException]
 ) -> None:
-    """An exception of a callback is one response 500 with a reference to the log, and the site goes on."""
+    """If a callback raises, its request gets 500 without the text of the error, and the site goes on."""
 
     def fail(*_: object) -> None:
         raise raised("a secret of the server")
@@ -226,12 +236,12 @@ async def test_failing_callback_is_500(
 
 
 async def test_health(site: Site) -> None:
-    """``/health`` has the status, and the fields of the server."""
+    """``/health`` returns the status and the fields of the ``health`` function."""
     assert (await site.get("/health")).json == {"status": "ok", "sessions": 3}
 
 
 async def test_url_of_listeners() -> None:
-    """The URL of the pages is known from their listeners, before they are served."""
+    """The URL of the pages can be computed from their listeners, before they are served."""
     listeners = listen(HOST, 0)
     with listeners[0]:
         port = listeners[0].getsockname()[1]
@@ -241,7 +251,7 @@ async def test_url_of_listeners() -> None:
 
 
 async def test_cancelled_server(nursery: trio.Nursery) -> None:
-    """A cancelled server finishes the response in progress and frees its port."""
+    """A cancelled server finishes the response in progress and then frees its port."""
     answering, go_on, cancelled = trio.Event(), trio.Event(), trio.Event()
 
     async def slow(_: Request) -> Response:
@@ -271,6 +281,7 @@ async def test_cancelled_server(nursery: trio.Nursery) -> None:
 
 
 async def release_after(cancelled: trio.Event, go_on: trio.Event) -> None:
+    """Set ``go_on`` when the cancellation has reached every task."""
     await cancelled.wait()
-    await trio.testing.wait_all_tasks_blocked()  # the cancellation has gone everywhere that it goes
+    await trio.testing.wait_all_tasks_blocked()  # the cancellation has reached every task
     go_on.set()

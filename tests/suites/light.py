@@ -1,7 +1,7 @@
-"""A cheap client, for crowds whose own weight must not be measured.
+"""A cheap client, for tests with many clients whose own cost must not be measured.
 
-A few lines of RFC 6455, enough for a server that sends short, whole text messages. The mask is zero, which is valid,
-so sending needs no work. It shares no code with the server.
+It has a few lines of RFC 6455, enough for a server that sends short, whole text messages. Its mask is zero, which is
+valid, so that sending needs no work. It shares no code with the server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transport import Server
 
 PATIENCE = 60.0
-"""Timeout in seconds: a crowd of a thousand shares two cores with its server."""
+"""Timeout in seconds. It is long because a thousand clients share two cores with the server."""
 _UPGRADE = (
     "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -31,13 +31,14 @@ _SHORT, _LENGTH_16, _LENGTH_64 = 126, 126, 127
 
 
 class LightClient:
-    """A client that sends and receives frames over one stream. The caller keeps the messages."""
+    """A client that sends and receives frames over one stream. It keeps no messages."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._buffer = bytearray()
 
     async def upgrade(self, host: str) -> None:
+        """Send the upgrade request and wait for the 101 response."""
         await self._stream.send_all(_UPGRADE.format(host).encode())
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             await self._more()
@@ -45,6 +46,7 @@ class LightClient:
         del self._buffer[: end + 4]
 
     async def send(self, type_: str, **fields: object) -> None:
+        """Send one frame."""
         payload = json.dumps({"type": type_, **fields}).encode()
         length = (
             bytes([_MASKED | len(payload)])
@@ -62,7 +64,7 @@ class LightClient:
         return frame
 
     def _message(self) -> bytes | None:
-        """Return a whole message of the received bytes, if there is one."""
+        """Return the next whole message of the received bytes, or None."""
         buffer = self._buffer
         if len(buffer) < 2:
             return None
@@ -79,6 +81,7 @@ class LightClient:
         return payload
 
     async def _more(self) -> None:
+        """Receive more bytes."""
         data = await self._stream.receive_some(65_536)
         assert data, "the server has gone"
         self._buffer += data
@@ -86,7 +89,7 @@ class LightClient:
 
 @asynccontextmanager
 async def light_client(server: Server, session: str = "s1", **hello: object) -> AsyncIterator[LightClient]:
-    """Open a client on a real socket and send its hello. On exit drop it without a close, like a closed laptop."""
+    """Open a client on a real socket and send its hello. At the end drop the connection without a close."""
     host, port = server.url.removeprefix("ws://").rstrip("/").rsplit(":", 1)
     async with await trio.open_tcp_stream(host, int(port)) as stream:
         one = LightClient(stream)

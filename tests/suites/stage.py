@@ -1,7 +1,7 @@
-"""Common parts of the suites: servers with a test's own agents, crowds of users, the rules of the protocol.
+"""Common parts of the suites: servers with a test's own agents, many clients at once, and the rules of the protocol.
 
-:func:`well_formed` and :func:`in_order` implement the tables of the protocol without code of the product, so that a
-rule which the product forgets is not forgotten here.
+:func:`check_event` and :func:`check_history` implement the tables of the protocol without code of the product. So a
+rule that the product forgets is still checked here.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from transport import Server
 
 REQUIRED = ("agent_started", "agent_thinking", "tool_executing", "tool_completed", "agent_completed")
-"""The five events that every page of an agent server needs."""
+"""The five types of events that every page of an agent server needs."""
 STATUSES = {"ok", "error", "timeout", "cancelled", "interrupted"}
 CONNECTING = 32
-"""Concurrent upgrades: a crowd is connected at once, but need not connect within one second."""
+"""Limit of concurrent upgrades. Many clients are connected at once, but need not connect within one second."""
 CROWDED = {"max_connections_per_address": 10_000, "max_sessions": 10_000}
 
 
 def server_with(
     *agents: Any, log: str | EventLog = "memory:", auth: Any = auth_by_name, **settings: object
 ) -> Greenroom:
-    """Return a server with these agents. The token is the user's name, unless ``auth`` says otherwise."""
+    """Return a server with these agents. The token is the user's name, unless ``auth`` decides otherwise."""
     app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, **CROWDED, **settings})
     for agent in agents:
         app.agent(agent)
@@ -50,12 +50,13 @@ async def many_clients(
     talk: Callable[[str, Client], Awaitable[object]],
     session: str = "s1",
 ) -> None:
-    """Let users, each (name, token), talk at once, each on a socket of its own. All stay until the last is done."""
+    """Call ``talk`` at once for each user (name, token), on its own socket. All stay connected until the last ends."""
     listed = list(users)
     slots = trio.CapacityLimiter(CONNECTING)
     arrived, done = _Barrier(len(listed)), _Barrier(len(listed))
 
     async def connect_and_talk(name: str, token: str | None) -> None:
+        """Connect one user, wait for all others, and talk."""
         async with AsyncExitStack() as stack:
             async with slots:
                 one = await stack.enter_async_context(client(server))
@@ -70,13 +71,14 @@ async def many_clients(
 
 
 class _Barrier:
-    """A barrier: the first task goes on when the last has arrived."""
+    """A barrier: no task goes on before the last one has come."""
 
     def __init__(self, count: int) -> None:
         self._missing = count
         self._all = trio.Event()
 
     async def wait(self) -> None:
+        """Wait until ``count`` tasks wait."""
         self._missing -= 1
         if not self._missing:
             self._all.set()
@@ -84,13 +86,13 @@ class _Barrier:
 
 
 def many_users(count: int) -> list[tuple[str, str]]:
-    """Return users for a :func:`crowd`, with the name as the token."""
+    """Return users for :func:`many_clients`. Each token is the user's name."""
     return [(f"user-{number}", f"user-{number}") for number in range(count)]
 
 
 @asynccontextmanager
 async def remote_client(url: str, session: str = "s1", **hello: object) -> AsyncIterator[Client]:
-    """Return a welcomed client of a server in another process."""
+    """Yield a welcomed client of a server in another process."""
     async with connect(url, compression=None, ping_interval=None, proxy=None, max_size=None) as socket:
         one = Client(socket)
         await one.hello(session, **hello)
@@ -98,13 +100,14 @@ async def remote_client(url: str, session: str = "s1", **hello: object) -> Async
 
 
 class SurvivingLog(FaultyLog):
-    """A log in memory that outlives its server, for a clock that jumps: it needs no thread."""
+    """A log in memory that outlives its server. It needs no thread, so it works with a clock that jumps."""
 
     def __init__(self) -> None:
         super().__init__(MemoryLog())
         self._open = False
 
     async def open(self) -> None:
+        """Open the log, the first time only."""
         if not self._open:
             self._open = True
             await super().open()
@@ -119,7 +122,7 @@ async def all_events(server: Server, session: str = "s1", **hello: object) -> li
         return await one.events_until(one.welcome["latest"]) if one.welcome["latest"] else []
 
 
-# The rules, once more
+# The rules of the protocol, without code of the product
 
 
 Fields = dict[str, Any]
@@ -128,7 +131,7 @@ Fields = dict[str, Any]
 
 @attrs.frozen
 class _Shape:
-    """The required and optional fields of an event's data, and its ids."""
+    """The ids of an event, and the required and optional fields of its data."""
 
     must: Fields
     may: Fields = attrs.Factory(dict[str, Any])
@@ -173,6 +176,7 @@ def check_event(event: Frame) -> None:
 
 
 def _check_outcome(event: Frame) -> None:
+    """Check the status, the result or error, and the duration of a run or call that has ended."""
     data = event["data"]
     assert data["status"] in STATUSES, event
     assert ("result" in data, "error" in data) == ((data["status"] == "ok"), data["status"] != "ok"), event
@@ -183,9 +187,10 @@ def _check_outcome(event: Frame) -> None:
 
 
 def check_history(events: Sequence[Frame], first: int = 1, *, open_at_end: bool = False) -> None:
-    """Check a session's events from seq ``first`` on: each is well formed, G1 to G5 hold, times never go back.
+    """Check a session's events from seq ``first``: each is well formed, G1 to G5 hold, times never go back.
 
-    ``open_at_end`` allows runs that go on. Meant for events from 1 on: runs that were opened before are not known.
+    ``open_at_end`` allows runs that have not ended. The check needs the start of every run, so it is meant for
+    histories from their first event.
     """
     assert [event["seq"] for event in events] == list(range(first, first + len(events)))
     assert [event["ts"] for event in events] == sorted(event["ts"] for event in events)
@@ -202,6 +207,7 @@ def check_history(events: Sequence[Frame], first: int = 1, *, open_at_end: bool 
 
 
 def _check_runs_and_calls(event: Frame, runs: dict[str, str | None], over: set[str], calls: dict[str, str]) -> None:
+    """Check that an event fits the open runs and calls, and update them."""
     kind, run_id, parent = event["type"], event.get("run_id"), event.get("parent_run_id")
     if kind == "agent_started":
         assert run_id not in runs.keys() | over, event
@@ -225,7 +231,7 @@ def _check_runs_and_calls(event: Frame, runs: dict[str, str | None], over: set[s
 
 
 def _check_questions(event: Frame, questions: dict[str, str | None]) -> None:
-    """Check that a question is answered or withdrawn once at most, and not after the end of its run (None)."""
+    """Check that a question is answered or withdrawn at most once."""
     kind, run_id = event["type"], event.get("run_id")
     if kind == "input_requested":
         assert event["call_id"] not in questions, event
@@ -252,7 +258,7 @@ def event_types(events: Iterable[Frame]) -> list[str]:
 
 
 def call_pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
-    """Return the two events of each call. Fails unless each call has both, in order."""
+    """Return the two events of each call by its id. Fail unless each call has both, in order."""
     check_history(events)
     opened = {event["call_id"]: event for event in events_of_type(events, "tool_executing")}
     closed = {event["call_id"]: event for event in events_of_type(events, "tool_completed")}
@@ -263,11 +269,11 @@ def call_pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
 
 
 def outcome_of_call(events: list[Frame]) -> dict[str, Any]:
-    """Return the status of the only call."""
+    """Return the status and the result or error of the only call."""
     ((_, completed),) = call_pairs(events).values()
     return {name: value for name, value in completed["data"].items() if name not in ("tool", "duration_ms")}
 
 
 async def wait_for_all_runs(server: Server) -> None:
-    """Wait until no run of any user goes on."""
+    """Wait until no run of any user is open."""
     await server.sessions.drain(math.inf)

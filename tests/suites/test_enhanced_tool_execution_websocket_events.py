@@ -1,15 +1,16 @@
 """Does every tool call emit exactly one pair of events, in every outcome?
 
-The rules held here, as a client on its socket sees them:
+The rules tested here, as a client on its socket sees them:
 
-- one tool_executing and one tool_completed with its call_id, before the run completes, in every outcome: return, each
-  family of exceptions, a timeout, a cancel, a tool that ignores either, a crash of the session, a kill of the process;
-- the status tells the outcome, and what the agent gets is what its tool returned or raised;
-- arguments and results are serialised as they were at that moment, secrets redacted; what cannot be is refused at the
-  line of the call, and the pair is still whole;
-- two calls of one tool at once are told apart, and so are a thousand.
+- Every call has one tool_executing and one tool_completed with its call_id, before its run completes. This holds for
+  a return, each family of exceptions, a timeout, a cancellation, a tool that ignores either, a crash of the session
+  and a kill of the process.
+- The status tells the outcome. The agent gets what its tool returned or raised.
+- Arguments and results are serialised at the moment of the call and of its end, and secrets in arguments are redacted.
+  A value that is not JSON is refused at the line of the call, and no half pair is left.
+- Concurrent calls of one tool have different ids, also a thousand of them.
 
-Calls that are tried again are in ``test_tool_retries.py``.
+Repeated calls are in ``test_tool_retries.py``.
 """
 
 from __future__ import annotations
@@ -51,17 +52,17 @@ FOREVER = 1e6
 
 
 async def run_one_call(one: Client, agent: str, input_: object = None) -> dict[str, Any]:
-    """Run an agent that makes one call. Return how the call ended."""
+    """Run an agent that makes one call. Return the outcome of the call."""
     await one.completed(await one.start("1", agent, input_))
     return outcome_of_call(one.events())
 
 
 class Odd(BaseException):
-    """An exception class that is not an Exception, and that Python does not know."""
+    """An exception class that is no ``Exception`` and no class of Python."""
 
 
 class Mute(Exception):
-    """An exception that cannot be shown."""
+    """An exception whose text cannot be read."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -94,7 +95,7 @@ FAILURES: list[tuple[BaseException, str, str]] = [
 
 @pytest.mark.parametrize(("error", "code", "message"), FAILURES, ids=lambda value: type(value).__name__)
 async def test_tool_that_raises(error: BaseException, code: str, message: str) -> None:
-    """A tool that raises completes as error, and the agent gets the exception."""
+    """A call whose tool raises has the status error, and the agent gets the exception and can go on."""
     caught: list[BaseException] = []
 
     async def raises() -> None:
@@ -116,7 +117,7 @@ async def test_tool_that_raises(error: BaseException, code: str, message: str) -
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), Odd("odd"), GeneratorExit()], ids=repr)
 async def test_uncaught_exception(error: BaseException) -> None:
-    """An uncaught exception ends only its own run, and every call has both events."""
+    """An exception that an agent does not catch ends only its own run, and each call has both events."""
 
     async def raises() -> None:
         raise error
@@ -147,7 +148,7 @@ async def test_uncaught_exception(error: BaseException) -> None:
 
 
 async def test_tool_timeout(autojump_clock: trio.testing.MockClock) -> None:
-    """A timeout completes the call as timeout and raises ToolTimeout."""
+    """A call that takes too long has the status timeout, and the agent gets ``ToolTimeout``."""
 
     async def agent(run: Run) -> str:
         with pytest.raises(ToolTimeout):
@@ -164,7 +165,7 @@ async def test_tool_timeout(autojump_clock: trio.testing.MockClock) -> None:
 
 @pytest.mark.parametrize("how", ["cancel", "run timeout", "shutdown"])
 async def test_calls_of_an_ended_run(autojump_clock: trio.testing.MockClock, how: str) -> None:
-    """A run that is ended completes its calls first, the innermost first."""
+    """A run that is cancelled, times out or is shut down first completes its calls, the innermost first."""
 
     async def agent(run: Run) -> None:
         async with run.tool("outer"):
@@ -185,14 +186,14 @@ async def test_calls_of_an_ended_run(autojump_clock: trio.testing.MockClock, how
 
 
 async def stubborn() -> str:
-    """Continue for a while after a cancellation."""
+    """Ignore a cancellation for 20 seconds, then return."""
     with trio.CancelScope(shield=True):
         await trio.sleep(20)
     return "finished"
 
 
 async def deaf() -> None:
-    """Never end, in spite of any cancellation."""
+    """Ignore every cancellation and never end."""
     while True:
         with trio.CancelScope(shield=True):
             await trio.sleep(FOREVER)
@@ -201,7 +202,7 @@ async def deaf() -> None:
 async def test_tool_that_ignores_cancellation(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A tool that ignores its cancellation completes when it ends, and its run is cancelled."""
+    """A tool that ignores the cancellation of its run completes when it ends. The run is then cancelled."""
 
     async def agent(run: Run) -> None:
         await run.call_tool(stubborn)
@@ -220,7 +221,7 @@ async def test_tool_that_ignores_cancellation(
 async def test_tool_that_cannot_be_cancelled(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A tool that can never be cancelled ends with its server, and its call has both events."""
+    """A tool that never ends does not keep its server from ending, and its call has both events."""
 
     async def agent(run: Run) -> None:
         await run.call_tool(deaf)
@@ -237,7 +238,7 @@ async def test_tool_that_cannot_be_cancelled(
 
 
 async def test_late_result_of_a_thread() -> None:
-    """A thread that cannot be stopped is left behind, and its late result is dropped."""
+    """A timeout leaves a thread running, because it cannot be stopped. Its late result is dropped."""
     released, ended = threading.Event(), threading.Event()
 
     def blocks() -> str:
@@ -260,7 +261,7 @@ async def test_late_result_of_a_thread() -> None:
 
 
 async def test_kinds_of_tools() -> None:
-    """Every kind of callable can be a tool."""
+    """A tool can be any callable, sync or async, and its events have its name."""
 
     class Adder:
         async def __call__(self, x: int) -> int:
@@ -284,7 +285,7 @@ async def test_kinds_of_tools() -> None:
         Tools().method,
         Tools.static,
         lambda x: x + 1,
-        lambda *, x: plain(x),  # not async itself, but what it gives must be awaited
+        lambda *, x: plain(x),  # not async itself, but it returns an awaitable
     ]
 
     async def agent(run: Run) -> list[int]:
@@ -300,7 +301,7 @@ async def test_kinds_of_tools() -> None:
 
 
 async def test_values_are_copied() -> None:
-    """Arguments and results are serialised at the moment of the call and of its end."""
+    """Arguments are serialised when the call begins, and results when it ends. Later changes have no effect."""
 
     @attrs.define
     class Query:
@@ -329,12 +330,14 @@ async def test_values_are_copied() -> None:
 
 
 def cyclic_list() -> list[object]:
+    """Return a list that contains itself."""
     loop: list[object] = []
     loop.append(loop)
     return loop
 
 
 def nested_list(depth: int) -> list[object]:
+    """Return a list with a number of levels."""
     value: list[object] = []
     for _ in range(depth):
         value = [value]
@@ -357,7 +360,7 @@ UNSENDABLE: list[tuple[str, Callable[[], object]]] = [
 
 @pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
 async def test_arguments_that_are_not_json(name: str, make: Callable[[], object]) -> None:
-    """Arguments that are not JSON are refused at the call, and no event is emitted."""
+    """Arguments that are not JSON raise at the call. The tool is not called and no event is emitted."""
     called: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -376,7 +379,7 @@ async def test_arguments_that_are_not_json(name: str, make: Callable[[], object]
 
 @pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
 async def test_result_that_is_not_json(name: str, make: Callable[[], object]) -> None:
-    """A result that is not JSON completes the call as error and raises."""
+    """A call whose result is not JSON has the status error, and raises in the agent."""
 
     async def returns() -> object:
         return make()
@@ -414,7 +417,7 @@ async def test_call_is_entered_once() -> None:
 
 
 async def test_concurrent_calls_of_one_tool() -> None:
-    """Two concurrent calls of one tool have different ids."""
+    """Two concurrent calls of one tool have different ids, and each id has its own result."""
     both_in, turns = trio.Event(), {"first": trio.Event(), "second": trio.Event()}
 
     async def tool(name: str) -> str:
@@ -442,8 +445,8 @@ async def test_concurrent_calls_of_one_tool() -> None:
         assert results == ["second", "first"]
 
 
-async def test_a_thousand_tools() -> None:
-    """A thousand concurrent calls have both events each."""
+async def test_a_thousand_calls() -> None:
+    """Of a thousand concurrent calls (300 in a short run) each has both events and its own outcome."""
 
     async def tool(number: int) -> int:
         if number % 5 == 4:
@@ -473,8 +476,8 @@ async def test_a_thousand_tools() -> None:
             assert completed["data"].get("result") == (number if status == "ok" else None)
 
 
-async def test_a_thousand_cancelled_tools() -> None:
-    """A thousand calls that are cancelled at once have both events each."""
+async def test_a_thousand_cancelled_calls() -> None:
+    """Of a thousand calls (300 in a short run) that are cancelled at once each has both events."""
 
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:
@@ -492,7 +495,7 @@ async def test_a_thousand_cancelled_tools() -> None:
 
 
 async def test_tools_of_many_users() -> None:
-    """The events of concurrent calls of many users reach only their own user."""
+    """The results of concurrent calls of many users reach only their own user."""
 
     async def tool(owner: str, number: int) -> str:
         await trio.lowlevel.checkpoint()
@@ -513,7 +516,7 @@ async def test_tools_of_many_users() -> None:
 
 
 async def test_calls_of_a_crashed_session() -> None:
-    """A crash of the session interrupts its calls, and the next incarnation closes them."""
+    """If a session crashes, its next incarnation closes the open calls as interrupted."""
 
     async def agent(run: Run) -> None:
         async with run.tool("outer"):
@@ -535,7 +538,7 @@ async def test_calls_of_a_crashed_session() -> None:
 
 @pytest.mark.parametrize("append", [1, 2, 3, 4])
 async def test_log_that_fails_during_a_call(append: int) -> None:
-    """A log that fails during a call leaves no half pair."""
+    """A log that fails during a call leaves no call with only one event."""
 
     async def agent(run: Run) -> None:
         for number in range(3):
@@ -567,7 +570,7 @@ async def test_log_that_fails_during_a_call(append: int) -> None:
 
 
 async def test_calls_of_a_killed_process(tmp_path: Path) -> None:
-    """After a kill of the process every call is interrupted and has exactly one pair of events."""
+    """After a kill of the process every open call is closed as interrupted, once."""
     process = ServerProcess(tmp_path, "serve", "player:app", apps=player.HERE)
     try:
         async with remote_client(process.ws_url) as one:

@@ -1,12 +1,12 @@
-"""Can an event get lost on its way from the emit to the tab without a notice to the tab?
+"""Can a tab miss an event without a notice?
 
-A fault is put at each step of that way: the commit, the log's reads, the session's actor, the bytes on the socket, the
-reader, retention. The rules held here:
+A fault is put at each step from the emit to the tab: the commit, the log's reads, the session's actor, the bytes on
+the socket, the reader, retention. The rules tested here:
 
-- what a tab gets has no hole, however often it is cut off: it resumes where it was, at whatever byte the cut came;
-- what cannot be recovered is told (``reset``), and what follows begins at the oldest kept;
-- a fault costs its own session at most, which ends its open runs as ``interrupted``;
-- the audit of a log (``verify_log``, ``greenroom verify``) names each planted hole, by session and rule, and no other.
+- The events of a tab have no gap, however often its connection is cut, and at whatever byte. It resumes where it was.
+- If events cannot be recovered, the tab gets a reset, and its events begin at the oldest one in the log.
+- A fault ends at most its own session. The open runs of that session end as ``interrupted``.
+- The audit of a log (``verify_log``, ``greenroom verify``) names the session and the rule of each gap, and no other.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EVENTS = 60
 
 
 async def talk(run: Run, count: int) -> int:
-    """Emit a number of events: the start, the end, both of a tool, and words."""
+    """Emit ``count`` events: the start, a tool call, texts, the end."""
     await run.call_tool(noop)
     for number in range(count - 4):
         await run.output(f"{number}")
@@ -49,7 +49,7 @@ async def noop() -> None: ...
 
 
 class CuttingStream(trio.abc.Stream):
-    """The server's end of a connection, which breaks after a number of sent bytes."""
+    """The server's end of a connection. It breaks after a number of sent bytes."""
 
     def __init__(self, inner: trio.abc.Stream, left: int) -> None:
         self._inner = inner
@@ -99,6 +99,7 @@ class Tab:
             nursery.cancel_scope.cancel()
 
     async def _read(self, one: Client) -> None:
+        """Say hello, then read events until the newest one."""
         resume = {"epoch": self.epoch, "seq": self.last} if self.epoch else None
         welcome = await one.hello(token="ada", resume=resume, **self._hello)
         if not welcome["recovered"]:
@@ -113,6 +114,7 @@ class Tab:
 
     @property
     def done(self) -> bool:
+        """Whether the newest event is the end of a run."""
         return bool(self.events) and self.events[-1]["type"] == "agent_completed"
 
 
@@ -121,7 +123,7 @@ class Tab:
 
 @pytest.mark.parametrize("step", [scaled(41, 7), 211])
 async def test_cut_at_any_byte(step: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A connection that is cut after any number of bytes, during the run and after it, loses no event."""
+    """A tab misses no event, after however many bytes its connections are cut."""
     async with server_with(talk).running(port=0) as server:
         run = await server.sessions.get("ada", "s1")
         await run.start("talk", EVENTS)
@@ -140,21 +142,21 @@ async def test_cut_at_any_byte(step: int, autojump_clock: trio.testing.MockClock
 
 
 async def pour(run: Run, count: int) -> int:
-    """Emit more events than a slow reader can keep up with."""
+    """Emit ``count`` events, each of 5,000 characters."""
     for number in range(count - 2):
         await run.output(f"{number}:".ljust(5_000, "."))
     return count
 
 
 async def read_one_message(one: Client) -> None:
-    """Read one message, and show that the client is alive: a ping would wait behind the data."""
+    """Read one message, then send a pong, because a ping would wait behind the data."""
     await one.receive()
     await one.send("pong")
 
 
 @pytest.mark.parametrize("pause", [0.5, 4, 9])
 async def test_slow_reader(pause: float, autojump_clock: trio.testing.MockClock) -> None:
-    """A slow reader gets every event once, from the log, and costs no memory."""
+    """A slow reader gets every event once from the log, and the session keeps few events in memory for it."""
     async with (
         server_with(pour, ring_events=8).running(port=0) as server,
         stalled_client(server, token="ada") as slow,
@@ -174,7 +176,7 @@ async def test_slow_reader(pause: float, autojump_clock: trio.testing.MockClock)
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 async def test_reader_that_stops(after: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A reader that stops is closed with a reason, and gets the rest when it reconnects."""
+    """A reader that stops is closed with 4001, and gets the other events when it reconnects."""
     async with (
         server_with(pour).running(port=0) as server,
         greeted_in_memory(server, token="ada") as quick,
@@ -198,7 +200,7 @@ async def test_reader_that_stops(after: int, autojump_clock: trio.testing.MockCl
 async def test_reader_beyond_retention(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A reader that stopped for longer than events are kept gets a reset."""
+    """A reader that reconnects after its next events were dropped gets a reset."""
     async with server_with(pour, ring_events=8, retain_events=20).running(port=0) as server:
         async with stalled_client(server, token="ada") as slow, greeted_in_memory(server, token="ada") as quick:
             await quick.completed(await quick.start("1", "pour", 300))
@@ -215,7 +217,7 @@ async def test_reader_beyond_retention(
 
 @pytest.mark.parametrize("which", range(6))
 async def test_failing_commit(which: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A failing commit ends only its own session, whose tab misses nothing."""
+    """After a commit fails, the session starts again, and its tab misses no committed event."""
     log = FaultyLog(MemoryLog())
     async with server_with(talk, log=log, emit_window=8).running(port=0) as server:
         handle = await server.sessions.get("ada", "s1")
@@ -236,7 +238,7 @@ async def test_failing_commit(which: int, autojump_clock: trio.testing.MockClock
 
 
 async def test_slow_commit(autojump_clock: trio.testing.MockClock) -> None:
-    """No event of a slow commit is delivered before its end, and none is lost."""
+    """An event is not delivered before its commit has ended, and then every tab gets it."""
     log = FaultyLog(MemoryLog())
     async with server_with(talk, log=log).running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         hold = log.hold("append")
@@ -256,7 +258,7 @@ async def test_slow_commit(autojump_clock: trio.testing.MockClock) -> None:
 async def test_failing_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A failing read of the log closes with 4006, and the next attempt gets everything."""
+    """If a read of the log fails, the client is closed with 4006. The next connection gets every event."""
     log = FaultyLog(MemoryLog())
     async with server_with(talk, log=log, ring_events=8, idle_seconds=1000).running(port=0) as server:
         await (await server.sessions.get("ada", "s1")).start("talk", EVENTS)
@@ -276,7 +278,7 @@ async def test_failing_read(
 
 @pytest.mark.parametrize("after", [1, 2, 3, 17, 40])
 async def test_session_killed_during_a_run(after: int, autojump_clock: trio.testing.MockClock) -> None:
-    """After a session is killed during a run, its tab gets every committed event once."""
+    """After a kill of the session its tab gets every committed event once, and the run as interrupted."""
     async with server_with(talk, ask).running(port=0) as server:
         tab = Tab(server)
         async with greeted_in_memory(server, token="ada") as one:
@@ -293,18 +295,18 @@ async def test_session_killed_during_a_run(after: int, autojump_clock: trio.test
 
 
 async def ask(run: Run, count: int) -> None:
-    """Emit a number of texts, then wait for ever."""
+    """Emit ``count`` texts, then wait for an answer."""
     for number in range(count):
         await run.output(f"{number}")
     await run.ask_user("And now?")
 
 
-# Retention, and a log that is another
+# Retention, and a lost log
 
 
 @pytest.mark.parametrize("kept", [1, 5, EVENTS - 1])
 async def test_retention_while_away(kept: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A tab gets a reset if retention took events while it was away."""
+    """A tab that comes back after retention dropped events gets a reset, and the events that are left."""
     async with server_with(talk, retain_events=kept).running(port=0) as server:
         handle = await server.sessions.get("ada", "s1")
         await handle.emit("first")
@@ -321,7 +323,7 @@ async def test_retention_while_away(kept: int, autojump_clock: trio.testing.Mock
 
 
 async def test_lost_log(autojump_clock: trio.testing.MockClock) -> None:
-    """Every tab gets a reset if the log was lost."""
+    """A tab whose position is from a lost log gets a reset, and all events of the new log."""
     async with server_with(talk).running(port=0) as server:
         await (await server.sessions.get("ada", "s1")).start("talk", EVENTS)
         tab = Tab(server)
@@ -339,7 +341,7 @@ async def test_lost_log(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def logs_of_runs() -> dict[StreamKey, tuple[list[bytes], bytes]]:
-    """Return the lines of real runs of many sessions, and the data beside them."""
+    """Return for each of many sessions the lines of a real run, and the state that the log keeps beside them."""
     log = MemoryLog()
     async with server_with(talk, log=log).running(port=0) as server:
         for number in range(SESSIONS):
@@ -368,14 +370,14 @@ async def audit(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tuple
 
 
 async def test_audit_of_whole_logs(autojump_clock: trio.testing.MockClock) -> None:
-    """The audit of whole logs finds nothing."""
+    """The audit finds no fault in whole logs."""
     assert await audit(await logs_of_runs()) == {}
 
 
 async def test_audit_finds_missing_events(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The audit finds an event taken out of any place, and names no whole session."""
+    """The audit finds a missing event at any place, and names only the damaged sessions."""
     found = await logs_of_runs()
     holed: set[tuple[str, str]] = set()
     for number, (key, (lines, _)) in enumerate(found.items()):
@@ -384,12 +386,12 @@ async def test_audit_finds_missing_events(
             holed.add((key.user, key.session))
     broken = await audit(found)
     assert broken.keys() == holed
-    # Where the last one is missing no number is, but the run has no end.
+    # Without its last event a log has no gap, but its run has no end.
     assert all({"G1", "G5"} & rules for rules in broken.values()), broken
 
 
 def renumber(lines: list[bytes]) -> list[bytes]:
-    """Return events numbered as if the missing event had never been."""
+    """Return the lines with new numbers, so that a missing event leaves no gap."""
     return [orjson.dumps({**orjson.loads(line), "seq": seq}) for seq, line in enumerate(lines, 1)]
 
 
@@ -398,7 +400,7 @@ def renumber(lines: list[bytes]) -> list[bytes]:
     [("agent_started", "G2"), ("tool_executing", "G3"), ("tool_completed", "G3"), ("agent_completed", "G5")],
 )
 async def test_audit_finds_renumbered_gaps(missing: str, rule: str, autojump_clock: trio.testing.MockClock) -> None:
-    """The audit finds a missing start or end, even if the numbers have no gap."""
+    """The audit finds a missing start or end even if the numbers have no gap."""
     found = await logs_of_runs()
     holed: set[tuple[str, str]] = set()
     for number, (key, (lines, state)) in enumerate(found.items()):

@@ -1,10 +1,10 @@
-"""Is each attempt of a tool that is tried again a call of its own?
+"""Is each attempt of a repeated tool call a call of its own?
 
-The rules held here, as a client sees them, with retries by hand and by a library that agents' authors use:
+The rules tested here, as a client sees them. Agents repeat calls by hand and by a library that agents' authors use.
 
-- each attempt has its pair of events, its call_id and its outcome, one after the other;
-- the last failure is the run's; a run that was cancelled or has run out of time is not tried again;
-- retries inside a tool are one call.
+- Each attempt has its pair of events, its call_id and its outcome, one after the other.
+- The failure of the last attempt is the failure of the run. A run that is cancelled or has timed out does not repeat.
+- Attempts inside a tool are one call.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ FOREVER = 1e6
 
 
 class Flaky:
-    """A tool that first fails, then takes too long, then returns the result."""
+    """A tool that first fails, then takes too long, then returns a result."""
 
     def __init__(self) -> None:
         self.calls = 0
 
     async def lookup(self, query: str) -> str:
+        """Fail, wait for ever, or return, by the number of this call."""
         self.calls += 1
         if self.calls == 1:
             raise ConnectionError("busy")
@@ -44,6 +45,7 @@ class Flaky:
 
 
 async def retried_by_hand(run: Run, tool: Flaky) -> str:
+    """Repeat the call in a loop."""
     for pause in (1, 2):
         try:
             return str(await run.call_tool(tool.lookup, query="q", timeout=5))
@@ -53,6 +55,7 @@ async def retried_by_hand(run: Run, tool: Flaky) -> str:
 
 
 async def retried_by_a_library(run: Run, tool: Flaky) -> str:
+    """Repeat the call with tenacity."""
     retrying = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(1), reraise=True)
     return str(await retrying(run.call_tool, tool.lookup, query="q", timeout=5))
 
@@ -61,7 +64,7 @@ async def retried_by_a_library(run: Run, tool: Flaky) -> str:
 async def test_attempts_are_calls(
     retried: Callable[[Run, Flaky], Awaitable[str]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Each attempt of a retried call has its own pair of events."""
+    """Each attempt of a repeated call has its own pair of events, and the attempts follow each other."""
 
     async def agent(run: Run) -> str:
         return await retried(run, Flaky())
@@ -73,13 +76,13 @@ async def test_attempts_are_calls(
         assert [executing["data"] for executing, _ in calls] == [{"tool": "lookup", "arguments": {"query": "q"}}] * 3
         assert [completed["data"]["status"] for _, completed in calls] == ["error", "timeout", "ok"]
         assert len({executing["call_id"] for executing, _ in calls}) == 3
-        # One after the other: an attempt begins when the one before is over.
+        # An attempt begins when the previous attempt has ended.
         order = [event["call_id"] for event in events_of_type(one.events(), "tool_executing", "tool_completed")]
         assert order == [id_ for executing, _ in calls for id_ in [executing["call_id"]] * 2]
 
 
 async def test_last_failure(autojump_clock: trio.testing.MockClock) -> None:
-    """The failure of the last attempt is the failure of the run."""
+    """If every attempt fails, the run fails with the error of the last one."""
 
     async def fails() -> None:
         raise ConnectionError("busy")
@@ -95,7 +98,7 @@ async def test_last_failure(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_retries_inside_a_tool(autojump_clock: trio.testing.MockClock) -> None:
-    """Retries by a decorator on the tool are one call under the tool's own name."""
+    """A tool that repeats its own work is one call, with the name of the tool."""
     tool = Flaky()
 
     @tenacity.retry(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(1))
@@ -115,7 +118,7 @@ async def test_retries_inside_a_tool(autojump_clock: trio.testing.MockClock) -> 
 
 @pytest.mark.parametrize("how", ["cancel", "run timeout"])
 async def test_ended_run_is_not_retried(autojump_clock: trio.testing.MockClock, how: str) -> None:
-    """A run that was ended does not retry its call."""
+    """A run that is cancelled or times out does not repeat its call."""
 
     async def agent(run: Run) -> None:
         await tenacity.AsyncRetrying(wait=tenacity.wait_fixed(1))(run.call_tool, trio.sleep, seconds=FOREVER)

@@ -1,15 +1,15 @@
-"""Does "is typing" always tell the truth, and nothing but to its own session?
+"""Is the typing indicator always true, and seen only in its own session?
 
-A stuck indicator is worse than none, so the rules held here are mostly about its end:
+An indicator that stays on by mistake is worse than none. So most of these rules are about its end:
 
-- on and off are told once each, to every tab of that session; what changes nothing is not told;
-- a user's typing ends 5 s after its last renewal, with an off, or with its connection, however that ends: by a close,
-  a cut, a refresh, a refusal, a lost heartbeat; an agent's ends with its run, however that ends, and not before;
-- each typist is one of their own: tabs, users, agents and sub-agents end none but themselves;
-- a newcomer's welcome says who is typing now; what it then hears goes on from there;
-- a tab that cannot be written to may miss what is out of date, never the newest state of anybody;
-- typing has no seq: whatever is typed, the log and every position stay as they are;
-- nothing is left of anybody who has gone: no typist, no task, no reason for the session to stay.
+- Every tab of the session receives each change once. Without a change nothing is sent.
+- A user's typing ends 5 s after its last renewal, or with an off, or with its connection: by a close, a cut, a
+  refresh, a refusal or a lost heartbeat. An agent's typing ends with its run, in every outcome, and not before.
+- Each tab, agent and sub-agent types for itself, and ends only its own typing.
+- The welcome of a new client says who is typing now. The changes that follow continue from there.
+- A tab that cannot be written to may miss old changes, but never the newest state of a typist.
+- Typing has no seq. The log and every position stay as they are.
+- After a typist has left nothing is kept for it: no task, and no session in memory.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Change = tuple[str, str, bool]
 
 
 async def typist(run: Run, ending: str) -> str:
-    """Type, wait for an answer, and end as it says."""
+    """Type, wait for an answer, and end in the given way."""
     run.typing(active=True)
     await run.thinking("typing")
     if ending == "wait":
@@ -78,14 +78,14 @@ async def runaway(run: Run) -> None:
 
 
 async def fidget(run: Run, toggles: int) -> None:
-    """Toggle typing without a pause."""
+    """Turn typing on and off without a pause."""
     for number in range(toggles):
         run.typing(active=number % 2 == 0)
     await run.output("done")
 
 
 def typing_server(**settings_: Any) -> Greenroom:
-    """Return a server whose clients may be silent for a long time: silence is not tested here."""
+    """Return a server whose clients may be silent for a long time, because these tests do not test silence."""
     return server_with(typist, chorus, runaway, fidget, **{"ping_seconds": 10_000, **settings_})
 
 
@@ -100,7 +100,7 @@ _COUNT_SEEN: WeakKeyDictionary[Client, int] = WeakKeyDictionary()
 
 
 async def new_changes(one: Client) -> list[Change]:
-    """Return the typing changes since the last call. For virtual time, which waits for no task."""
+    """Return the typing changes since the last call. For virtual time only: it waits for a very short time."""
     with trio.move_on_after(0.001):
         while True:
             await one.receive_text()
@@ -110,18 +110,22 @@ async def new_changes(one: Client) -> list[Change]:
 
 
 def connection_id(one: Client) -> str:
+    """Return the id of this client's connection."""
     return str(one.welcome["connection"])
 
 
 def typing_on(one: Client) -> Change:
+    """Return the change with which this client begins to type."""
     return ("user", connection_id(one), True)
 
 
 def typing_off(one: Client) -> Change:
+    """Return the change with which this client stops typing."""
     return ("user", connection_id(one), False)
 
 
 def count_typists(server: Server) -> int:
+    """Return how many typists the server's sessions have."""
     return sum(session.typing for session in server.sessions.of())
 
 
@@ -129,7 +133,7 @@ def count_typists(server: Server) -> int:
 
 
 async def test_changes_reach_every_tab(autojump_clock: trio.testing.MockClock) -> None:
-    """On and off reach every tab once each."""
+    """Each on and each off reaches every other tab once. A second off sends nothing."""
     async with typing_server().running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(4)]
         for active, expected in ((True, typing_on), (False, typing_off), (True, typing_on), (False, typing_off)):
@@ -162,7 +166,7 @@ async def test_typing_expires(
 
 
 async def test_typing_seconds(autojump_clock: trio.testing.MockClock) -> None:
-    """The time is the setting ``typing_seconds``."""
+    """Typing ends after ``typing_seconds``."""
     async with (
         typing_server(typing_seconds=0.5).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -175,7 +179,7 @@ async def test_typing_seconds(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -> None:
-    """Each typist has its own time."""
+    """The typing of each tab ends by its own last renewal."""
     async with typing_server().running(port=0) as server, AsyncExitStack() as stack:
         watcher = await stack.enter_async_context(greeted_in_memory(server, token="ada"))
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(6)]
@@ -183,7 +187,7 @@ async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -
         for tab in tabs:
             await tab.send("typing", active=True)
             await trio.sleep(0.5)
-        await tabs[2].send("typing", active=True)  # at 3 s: it goes last
+        await tabs[2].send("typing", active=True)  # renewed at 3 s: it ends last
         ends: list[tuple[str, float]] = []
         while len(ends) < len(tabs):
             signal = (await watcher.receive("signal"))["data"]
@@ -201,7 +205,10 @@ async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -
     )
 )
 def test_model_of_typing(steps: list[tuple[int, bool, float]]) -> None:
-    """Three tabs receive the changes of a model in which each types until it stops, or for 5 s."""
+    """For any steps of three tabs a watcher receives the changes of a simple model.
+
+    In the model each tab types until it stops, or for 5 s.
+    """
 
     async def played() -> None:
         async with typing_server(commands_burst=100).running(port=0) as server, AsyncExitStack() as stack:
@@ -223,7 +230,7 @@ def test_model_of_typing(steps: list[tuple[int, bool, float]]) -> None:
 
 
 def _expired(until: dict[str, float]) -> list[str]:
-    """Remove and return the typists who have stopped by now, in order."""
+    """Remove and return the typists whose time is over, the earliest first."""
     over = sorted((at, who) for who, at in until.items() if at <= trio.current_time())
     for _, who in over:
         del until[who]
@@ -234,15 +241,18 @@ def _expired(until: dict[str, float]) -> list[str]:
 
 
 async def closed(one: Client) -> None:
+    """Close the connection."""
     await one.socket.aclose()
 
 
 async def refused(one: Client) -> None:
+    """Send a bad frame, so that the server closes."""
     await one.send_text("not JSON")
     assert (await one.ended()).code == 4500
 
 
 async def flooded(one: Client) -> None:
+    """Send too many frames, so that the server closes."""
     with suppress(ConnectionClosed):
         for _ in range(200):
             await one.send("typing", active=True)
@@ -250,7 +260,7 @@ async def flooded(one: Client) -> None:
 
 
 async def silent(one: Client) -> None:
-    """Send nothing more. The close comes long after the end of typing, which must not be repeated."""
+    """Send nothing more. The server closes long after the end of the typing, and must not repeat that end."""
     assert (await one.ended()).code == 4002
 
 
@@ -258,7 +268,7 @@ async def silent(one: Client) -> None:
 async def test_closed_connection_ends_typing(
     end: Callable[[Client], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Typing ends at once when its connection is closed."""
+    """Typing ends at once when its connection is closed by the client or by the server."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         async with greeted_in_memory(server, token="ada") as one:
             await one.send("typing", active=True)
@@ -287,7 +297,7 @@ async def test_cut_connection_ends_typing(autojump_clock: trio.testing.MockClock
 async def test_expired_typing_is_not_repeated(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Typing that expired is not ended again by the end of its connection."""
+    """The end of a connection does not send an off if the typing has already expired."""
     async with (
         typing_server(ping_seconds=25, pong_seconds=10).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -303,7 +313,7 @@ async def test_expired_typing_is_not_repeated(
 
 
 async def test_refresh_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
-    """After a refresh nothing is left of the old tab's typing."""
+    """After each refresh the old tab's typing has ended, and the new tab has a new id."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         seen: set[str] = set()
         for _ in range(REFRESHES):
@@ -322,7 +332,7 @@ async def test_refresh_ends_typing(autojump_clock: trio.testing.MockClock) -> No
 async def test_late_typing_frame(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A typing frame that is handled after the end of its connection does not stay on."""
+    """If a connection ends right after typing frames, its typing is off in the end."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         for _ in range(REFRESHES):
             async with greeted_in_memory(server, token="ada") as one:
@@ -336,7 +346,7 @@ async def test_late_typing_frame(
 
 
 async def test_typing_before_the_welcome(autojump_clock: trio.testing.MockClock) -> None:
-    """A connection without a welcome cannot type."""
+    """A client that sends typing before its hello is closed with 4500, and the session sees nothing."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         async with memory_client(server) as one:
             await one.send("typing", active=True)
@@ -346,7 +356,7 @@ async def test_typing_before_the_welcome(autojump_clock: trio.testing.MockClock)
 
 @pytest.mark.parametrize("active", [None, 1, "true", [], {}])
 async def test_bad_typing_frame(active: object, autojump_clock: trio.testing.MockClock) -> None:
-    """Typing that is no boolean is a bad frame."""
+    """A typing frame whose ``active`` is not a boolean closes its client with 4500, and no other tab sees it."""
     async with (
         typing_server().running(port=0) as server,
         greeted_in_memory(server, token="ada") as watcher,
@@ -362,7 +372,7 @@ async def test_bad_typing_frame(active: object, autojump_clock: trio.testing.Moc
 
 @pytest.mark.parametrize("ending", ["ok", "error", "timeout", "cancelled"])
 async def test_agent_typing_ends_with_its_run(ending: str, autojump_clock: trio.testing.MockClock) -> None:
-    """An agent's typing ends with its run, in every outcome."""
+    """An agent's typing ends with its run, in every outcome. It has no time limit of its own."""
     async with (
         typing_server(run_seconds=60).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -376,7 +386,7 @@ async def test_agent_typing_ends_with_its_run(ending: str, autojump_clock: trio.
         elif ending != "timeout":
             await one.command("2", "input.answer", run_id=run_id, call_id=f"{run_id}.1", value="yes")
         else:
-            await trio.sleep(10)  # far beyond what a user's typing is held
+            await trio.sleep(10)  # much longer than a user's typing lasts
             assert await new_changes(one) == [typing_off(other)]
             await other.send("typing", active=True)
             assert await new_changes(one) == [typing_on(other)]
@@ -392,7 +402,7 @@ async def test_agent_typing_ends_with_its_run(ending: str, autojump_clock: trio.
 async def test_sub_agent_typing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A sub-agent's typing ends with its run, and its parent's goes on."""
+    """A sub-agent's typing ends with its own run, while its parent still types."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         run_id = await one.start("1", "chorus")
         (_, first, _), (_, child, _) = await new_changes(one)
@@ -418,7 +428,7 @@ async def test_open_sub_agent_typing(
 
 
 async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
-    """A crash of the session ends all typing."""
+    """After a crash of its session nobody is typing."""
     async with typing_server().running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one:
             await one.send("typing", active=True)
@@ -435,11 +445,11 @@ async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockCloc
             assert await new_changes(again) == []
 
 
-# Who else
+# Other sessions and many typists
 
 
 async def test_typing_stays_in_its_session(autojump_clock: trio.testing.MockClock) -> None:
-    """Typing reaches no other user and no other session."""
+    """Typing reaches no other user and no other session of the user."""
     async with (
         typing_server().running(port=0) as server,
         greeted_in_memory(server, token="ada") as ada,
@@ -460,12 +470,12 @@ async def test_typing_stays_in_its_session(autojump_clock: trio.testing.MockCloc
 
 
 async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock) -> None:
-    """The changes that a new tab receives continue from the state in its welcome, while others toggle."""
+    """While other tabs toggle, a new tab's changes continue from the state in its welcome."""
     async with typing_server(commands_burst=10_000).running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(3)]
 
         async def toggle(tab: Client) -> None:
-            for number in range(20):  # 60 in all, so that none is left out
+            for number in range(20):  # 60 in all, so that the server drops none
                 await tab.send("typing", active=number % 2 == 0)
                 await trio.lowlevel.checkpoint()
 
@@ -487,7 +497,7 @@ async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock)
 
 
 async def test_many_typists() -> None:
-    """Of 50 users who toggle 20 times, each tab receives its own session's changes in order."""
+    """While 50 users toggle 20 times, each watcher receives the changes of its own session in order."""
     async with typing_server().running(port=0) as server, trio.open_nursery() as nursery:
 
         async def toggle(name: str) -> None:
@@ -507,13 +517,13 @@ async def test_many_typists() -> None:
     assert count_typists(server) == 0
 
 
-# A tab that is slow
+# A slow tab
 
 
 async def test_blocked_tab_gets_newest_states(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A blocked tab gets the newest state of every typist: many changes of one do not push out the off of another."""
+    """A blocked tab gets the newest state of every typist, even if one typist changes very often."""
     async with typing_server(slow_seconds=100).running(port=0) as server, greeted_in_memory(server, token="ada") as ada:
         ours, theirs = trio.testing.lockstep_stream_pair()
         async with trio.open_nursery() as nursery:
@@ -527,7 +537,7 @@ async def test_blocked_tab_gets_newest_states(
                     "id": connection_id(ada),
                     "active": True,
                 }
-                await ada.say("x" * 20_000)  # it does not read this yet: from here on everything is kept for it
+                await ada.say("x" * 20_000)  # not read yet: from here on the server must keep everything for it
                 await ada.send("typing", active=False)
                 for number in range(3):
                     await ada.completed(await ada.start(f"{number}", "fidget", 101))
@@ -540,11 +550,11 @@ async def test_blocked_tab_gets_newest_states(
                 nursery.cancel_scope.cancel()
 
 
-# Nothing of it stays
+# What typing leaves behind
 
 
 async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) -> None:
-    """Typing has no seq and moves no position."""
+    """Typing is not in the log, has no seq, and moves no position."""
     async with typing_server(commands_burst=10_000).running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one, greeted_in_memory(server, token="ada") as watcher:
             for number in range(30):
@@ -574,7 +584,7 @@ async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) ->
 
 
 async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -> None:
-    """A typist who has left keeps no session in memory."""
+    """A typist that has left keeps neither a session in memory nor a task."""
     async with typing_server(idle_seconds=20).running(port=0) as server:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
@@ -589,7 +599,7 @@ async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_no_timer_without_typists(autojump_clock: trio.testing.MockClock) -> None:
-    """Without typists there is no task that watches the time."""
+    """Typing needs at most one task, and none when nobody types."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
@@ -605,7 +615,7 @@ async def test_no_timer_without_typists(autojump_clock: trio.testing.MockClock) 
 
 
 async def test_cut_sockets_end_typing() -> None:
-    """Real sockets that are cut while typing leave no typist."""
+    """Typing ends when its real socket is dropped without a close."""
     async with typing_server().running(port=0) as server, greeted(server, token="ada") as watcher:
         for _ in range(20):
             async with client(server) as one:

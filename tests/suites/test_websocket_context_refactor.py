@@ -1,11 +1,11 @@
-"""Does each run work in a context of its own, and can nothing of one user be reached from another?
+"""Does each run have its own context, and can no user reach the data of another?
 
-The rules held here:
+The rules tested here:
 
-- a run's context says whose it is, in its tasks, threads, tools and sub-agents, and cannot be changed;
-- after a run, a crash or a reaping no context is left behind, and the next run has one of its own;
-- no object that can change is reachable from the runs of two users, beside the services that all sessions share;
-- no frame and no log record that concerns one user carries a word of another.
+- The context of a run has its user, in its tasks, threads, tools and sub-agents. It cannot be changed.
+- After a run, a crash or an idle session no context is left. The next run has its own.
+- The runs of two users share no object that can change, except the services that all sessions share.
+- No frame and no log record about one user has a word of another.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ IMMUTABLE = (str, bytes, int, float, bool, type(None), type, types.ModuleType, t
 
 
 def reachable_objects(start: object) -> dict[int, object]:
-    """Return every object that can be reached from one, up to the shared services."""
+    """Return every object that can be reached from ``start``, up to the shared services."""
     found: dict[int, object] = {}
     left = [start]
     while left:
@@ -70,12 +70,13 @@ def can_change(each: object) -> bool:
 
 
 async def secretive(run: Run, secret: str) -> str:
+    """Emit the secret as a thought and return it."""
     await run.thinking(secret)
     return secret
 
 
 async def test_context_of_a_run() -> None:
-    """A run's code sees its own context in tasks, threads, tools and sub-agents."""
+    """The code of a run sees its own context in tasks, threads, tools and sub-agents, and cannot change it."""
 
     async def looks(run: Run, secret: str) -> str:
         seen: list[RunContext | None] = [current_run(), await trio.to_thread.run_sync(current_run)]
@@ -113,7 +114,7 @@ async def test_context_of_a_run() -> None:
 
 
 async def test_no_shared_mutable_object() -> None:
-    """No mutable object is reachable from the runs of two users."""
+    """The runs of two users share no object that can change."""
     live: dict[str, Run] = {}
 
     async def stays(run: Run, secret: str) -> None:
@@ -139,7 +140,7 @@ async def test_no_shared_mutable_object() -> None:
 
 
 async def test_context_after_a_crash(autojump_clock: trio.testing.MockClock) -> None:
-    """A crash leaves no context behind and harms no other user."""
+    """After a crash no context is left, and the run of another user goes on."""
     contexts: list[RunContext | None] = []
 
     async def waits(run: Run) -> None:
@@ -168,12 +169,13 @@ async def test_context_after_a_crash(autojump_clock: trio.testing.MockClock) -> 
 
 
 def live_runs() -> list[Run]:
+    """Return every ``Run`` in memory."""
     return [each for each in gc.get_objects() if type(each) is Run]
 
 
 async def test_reaped_session_is_freed(autojump_clock: trio.testing.MockClock) -> None:
-    """A session that left memory is referenced by no object, and can come back."""
-    others = live_runs()  # whatever other tests still hold
+    """A session that has left memory leaves no run in memory, and its events are there for the next client."""
+    others = live_runs()  # other tests may still hold some
     async with server_with(secretive, idle_seconds=10).running(port=0) as server:
         for _ in range(3):
             async with greeted_in_memory(server, token="ada") as one:
@@ -186,8 +188,8 @@ async def test_reaped_session_is_freed(autojump_clock: trio.testing.MockClock) -
                 assert len(await one.events_until(3)) % 3 == 0
 
 
-async def test_log_records_of_two_users(caplog: pytest.LogCaptureFixture) -> None:
-    """No log record about one user has a word of another."""
+async def test_log_records_of_many_users(caplog: pytest.LogCaptureFixture) -> None:
+    """No frame and no log record of one user has a word of another."""
 
     async def fails(run: Run, secret: str) -> None:
         raise ValueError(f"{secret} of {run.user}")

@@ -1,12 +1,12 @@
-"""From a token to the last event, through the real endpoint: does each user get everything of its own, and only that?
+"""From a token to the last event, through the real endpoint: does each user get all of its events, and no others?
 
-The rules held here, with up to 1,000 users at once on real sockets:
+The rules tested here, with up to 1,000 users at once on real sockets:
 
-- a user is whom its signed token names, whatever session name it shares with others, whatever else its hello says;
-- each gets exactly its own events, in order, without a gap, none of them twice; so does each of its tabs, and so does a
-  tab that left in the middle and came back with its position;
-- an epoch and a position of somebody else's log open nothing; neither do its run ids in commands;
-- a token that is missing, forged, of another key, without an end, or over gets the protocol's code and no event.
+- A client is the user in its signed token, whatever its session name and the other fields of its hello are.
+- Each tab gets exactly the events of its user, in order, without a gap, each once. This also holds for a tab that
+  leaves in the middle and comes back with its position.
+- The epoch, the position and the run ids of another user are useless.
+- A token that is missing, forged, signed by another key, without expiry or expired gets its close code and no event.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ AUTH = TokenAuth(KEY)
 
 
 async def look(what: str) -> str:
+    """Return a text about ``what``."""
     await trio.lowlevel.checkpoint()
     return f"seen {what}"
 
 
 async def proof(run: Run, rounds: int) -> str:
-    """Emit all five required events, some of them ``rounds`` times, with words of this user only."""
+    """Emit all five required events, some of them ``rounds`` times, with the user's name in each text."""
     for number in range(rounds):
         await run.thinking(f"{run.user} thinks {number}")
         await run.call_tool(look, what=f"{run.user} {number}")
@@ -59,19 +60,22 @@ async def proof(run: Run, rounds: int) -> str:
 
 
 async def asks(run: Run) -> object:
+    """Ask the user a question and return the answer."""
     return await run.ask_user(f"{run.user}?")
 
 
 def proof_server() -> Greenroom:
+    """Return a server with these agents that checks signed tokens."""
     return server_with(proof, asks, auth=AUTH)
 
 
 def signed_users(count: int) -> list[tuple[str, str]]:
+    """Return users with a valid token each."""
     return [(f"user-{number}", AUTH.issue(f"user-{number}", 600)) for number in range(count)]
 
 
 def check_own_events(one: Client, user: str, rounds: int, run_id: str) -> None:
-    """Check that this client received exactly the events of one run of one user, without a gap."""
+    """Check that this client received exactly the events of one run of its user, without a gap."""
     events = one.events()
     check_history(events)
     assert events_of_run(events, run_id) == events
@@ -90,8 +94,8 @@ def check_own_events(one: Client, user: str, rounds: int, run_id: str) -> None:
     assert events[-1]["data"]["result"] == user
 
 
-async def test_crowd_from_token_to_last_event() -> None:
-    """Each user of a crowd gets exactly its own events."""
+async def test_many_users_from_token_to_last_event() -> None:
+    """Each of many users at once gets exactly its own events."""
     done: set[str] = set()
 
     async def talk(name: str, one: Client) -> None:
@@ -109,7 +113,7 @@ async def test_crowd_from_token_to_last_event() -> None:
 
 
 async def test_tabs_of_each_user() -> None:
-    """All tabs of a user get all its events."""
+    """Both tabs of each user get all events of the user."""
 
     async def talk(name: str, one: Client) -> None:
         async with greeted(server, token=AUTH.issue(name, 60)) as second:
@@ -123,13 +127,13 @@ async def test_tabs_of_each_user() -> None:
         await many_clients(server, signed_users(TABS), talk)
 
 
-async def test_crowd_that_reconnects() -> None:
-    """A crowd that leaves during its runs and comes back gets every event once."""
+async def test_many_users_who_reconnect() -> None:
+    """Each of many users who leave during their runs and come back gets every event once."""
 
     async def user(server: Server, name: str, token: str) -> None:
         async with greeted(server, token=token) as one:
             run_id = await one.start("1", "proof", 30)
-            events = (await one.events_until(20))[:20]  # what it got beyond, it did not apply
+            events = (await one.events_until(20))[:20]  # events beyond 20 were received but not applied
         for _ in range(3):
             position = {"epoch": one.welcome["epoch"], "seq": events[-1]["seq"]}
             async with greeted(server, token=token, resume=position) as one:
@@ -155,7 +159,7 @@ async def test_crowd_that_reconnects() -> None:
 
 
 async def test_events_without_a_tab() -> None:
-    """Events of a time without a tab are there for the next tab."""
+    """Events that were emitted while a user had no tab are there for its next tab."""
     app = proof_server()
     async with app.running(port=0) as server:
         for name, _ in signed_users(TABS):
@@ -170,7 +174,7 @@ async def test_events_without_a_tab() -> None:
 
 
 async def test_foreign_position() -> None:
-    """The position of another user's log opens nothing."""
+    """The position of another user's log gives a reset and none of its events."""
     async with proof_server().running(port=0) as server:
         async with greeted(server, token=AUTH.issue("ann", 60)) as ann:
             await ann.completed(await ann.start("1", "proof", 3))
@@ -185,7 +189,7 @@ async def test_foreign_position() -> None:
 
 
 async def test_foreign_ids() -> None:
-    """The ids of another user's run and question are unknown."""
+    """The ids of another user's run, command and question are unknown to this user."""
     async with (
         proof_server().running(port=0) as server,
         greeted(server, token=AUTH.issue("ann", 60)) as ann,
@@ -205,6 +209,8 @@ async def test_foreign_ids() -> None:
 
 
 def unsigned_token(claims: dict[str, Any]) -> str:
+    """Return a token with these claims and without a signature."""
+
     def part(value: object) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
@@ -212,10 +218,11 @@ def unsigned_token(claims: dict[str, Any]) -> str:
 
 
 DAY = 86_400
-"""Seconds. Tokens are made when tests are collected, and used when their test runs."""
+"""Lifetime of the tokens in seconds. They are made when tests are collected, and used when their test runs."""
 
 
 def token_of(key: str = KEY, **claims: object) -> str:
+    """Return a signed token of the user ``ann``, with other claims or another key."""
     return jwt.encode({"sub": "ann", "exp": time.time() + DAY, **claims}, key, algorithm="HS256")
 
 
@@ -242,7 +249,7 @@ BAD: dict[str, tuple[object, int]] = {
 
 @pytest.mark.parametrize("name", BAD)
 async def test_bad_token(name: str) -> None:
-    """A bad token gets its close code and no event."""
+    """A client with a bad token gets the close code of its fault, and no event."""
     token, code = BAD[name]
     app = proof_server()
     async with app.running(port=0) as server:
@@ -257,8 +264,8 @@ async def test_bad_token(name: str) -> None:
         assert len(server.sessions.of()) == 1
 
 
-async def test_crowd_with_forged_tokens() -> None:
-    """Of a crowd with forged tokens only the users with valid tokens are served."""
+async def test_many_forged_tokens() -> None:
+    """While many clients come with forged tokens, the users with valid tokens get all their events."""
 
     async def honest(name: str, one: Client) -> None:
         run_id = await one.start("1", "proof", 2)

@@ -1,14 +1,14 @@
 """Does a real browser have every event exactly once, however often and whenever its page is loaded again?
 
-The rules held here, in Chromium, with no duplicate allowed:
+The rules tested here, in Chromium:
 
-- a refresh before, during and after a run, and ten in a row, leave the page with every event once, in order;
-- so do connections that are cut, by a server which dies and comes back or by a network that is gone for a while, and a
-  second tab;
-- so does going back to the page, which the browser loads again or restores as it was from its back/forward cache;
-- the page is never told to begin again (a reset) where nothing was lost.
+- After a refresh before, during or after a run, and after ten in a row, the page has every event once, in order.
+- The same holds for connections that are cut, by a killed server or by a network outage, and for a second tab.
+- The same holds when the user goes back to the page, and the browser loads it again or restores it from its
+  back/forward cache.
+- The page gets no reset where nothing was lost.
 
-What a run does is held back by questions that the test answers, so that "during" is no matter of time.
+The agent asks questions that the test answers, so that "during a run" does not depend on time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REFRESHES = 10
 
 
 def wait_for_events(tab: ConversationPage, count: int) -> None:
-    """Wait until the page has a number of events, each once."""
+    """Wait until the page has ``count`` events. Check that it has each once, and had no reset."""
     tab.page.wait_for_function("count => window.greenroomDemo?.events.length >= count", arg=count)
     tab.assert_each_event_once_in_order()
     assert len(tab.events()) == count
@@ -46,6 +46,7 @@ def wait_for_events(tab: ConversationPage, count: int) -> None:
 
 
 def answer_question(tab: ConversationPage) -> None:
+    """Answer the agent's question and wait for the end of the run."""
     tab.page.get_by_role("button", name="green").click()
     tab.expect_status("ok")
 
@@ -87,7 +88,7 @@ def test_ten_refreshes(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_connections_of_a_killed_server(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Connections that a killed server cut lose and repeat no event."""
+    """After a kill and a new start of the server both tabs have every event once."""
     first = open_tab(script_server.url)
     first.ask(SCRIPT)
     wait_for_events(first, BEFORE_THE_QUESTION)
@@ -108,7 +109,7 @@ def test_connections_of_a_killed_server(script_server: ServerProcess, open_tab: 
 
 
 def test_second_tab(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A second tab has the events of the first, and neither has one twice."""
+    """Two tabs have the same events, each once."""
     first = open_tab(script_server.url)
     first.ask(SCRIPT)
     wait_for_events(first, BEFORE_THE_QUESTION)
@@ -123,7 +124,7 @@ def test_second_tab(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 @pytest.mark.parametrize("during", [True, False])
 def test_back_and_forward(script_server: ServerProcess, open_tab: OpenTab, during: bool) -> None:
-    """Going back and forward loses and repeats no event."""
+    """A page that the user leaves and goes back to has every event once."""
     tab = open_tab(script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
@@ -144,6 +145,7 @@ def test_back_and_forward(script_server: ServerProcess, open_tab: OpenTab, durin
 
 @pytest.fixture
 def wire(script_server: ServerProcess) -> Iterator[Wire]:
+    """Return the network between the browser and the server."""
     made = Wire(int(script_server.ws_url.rstrip("/").rpartition(":")[2]))
     yield made
     made.close()
@@ -151,15 +153,15 @@ def wire(script_server: ServerProcess) -> Iterator[Wire]:
 
 @pytest.fixture
 def browser_on_wire(chromium: Browser, wire: Wire) -> Iterator[BrowserContext]:
-    """Return a browser whose WebSockets go over the wire."""
-    context = chromium.new_context(bypass_csp=True)  # the page's policy knows the server's own port alone
+    """Return a browser context whose WebSockets go through the wire."""
+    context = chromium.new_context(bypass_csp=True)  # the page's policy allows only the server's own port
     context.add_init_script(wire.script())
     yield context
     context.close()
 
 
 def set_offline(tab: ConversationPage, wire: Wire, *, offline: bool) -> None:
-    """Cut the network under a tab, or mend it. The page is notified, and its connection is cut."""
+    """Cut the network of a tab, or repair it. The browser tells the page."""
     if offline:
         wire.cut()
     else:
@@ -172,7 +174,7 @@ def set_offline(tab: ConversationPage, wire: Wire, *, offline: bool) -> None:
 def test_network_outage(
     script_server: ServerProcess, browser_on_wire: BrowserContext, user: BrowserContext, wire: Wire, times: int
 ) -> None:
-    """After an outage of the network the page has all events, and its questions are asked once."""
+    """After a network outage the page has all events, and questions that were asked offline are sent once."""
     tab = ConversationPage(browser_on_wire.new_page(), script_server.url)
     assert wire.carried == 1
     tab.ask(SCRIPT)
@@ -195,7 +197,7 @@ def test_network_outage(
 
 
 def test_refresh_during_an_outage(script_server: ServerProcess, browser_on_wire: BrowserContext, wire: Wire) -> None:
-    """A page that is refreshed while its WebSocket cannot connect has all events once the network is back."""
+    """A page that is refreshed during an outage has all events once the network is back."""
     tab = ConversationPage(browser_on_wire.new_page(), script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
@@ -214,7 +216,7 @@ def test_refresh_during_an_outage(script_server: ServerProcess, browser_on_wire:
 
 @pytest.fixture(scope="module")
 def caching_browser(chromium: Browser) -> Iterator[Browser]:
-    """Return the browser with the back/forward cache that Playwright switches off."""
+    """Return a browser with the back/forward cache, which Playwright switches off by default."""
     browser = chromium.browser_type.launch(
         executable_path=require("chromium"), args=QUIET, ignore_default_args=["--disable-back-forward-cache"]
     )
@@ -229,7 +231,7 @@ WATCH = """() => {
     greenroomDemo.client.addEventListener("state", ({ detail }) => seen.states.push(detail.state));
 }"""
 RESTORED = {"hidden": [True], "shown": [True], "states": ["waiting", "connecting", "live"]}
-"""What the script sees on a restored page: it kept its events, and its client stopped and started with it."""
+"""Result of the script on a restored page: the page was kept, and its client stopped and started again."""
 
 
 def leave_page(tab: ConversationPage, script_server: ServerProcess) -> None:
@@ -238,8 +240,8 @@ def leave_page(tab: ConversationPage, script_server: ServerProcess) -> None:
 
 
 def go_back(tab: ConversationPage) -> dict[str, list[object]]:
-    """Go back to the page. Return the events that it received since the last look."""
-    # Not go_back(): it waits for a page that is loaded, and this one is not.
+    """Go back to the page. Return the page events and connection states since the last call."""
+    # Not page.go_back(): it waits for a page load, and a restored page has none.
     tab.page.evaluate("history.back()")
     tab.page.wait_for_function("() => window.seen?.states.at(-1) === 'live'")
     seen: dict[str, list[object]] = tab.page.evaluate(
@@ -252,7 +254,7 @@ def go_back(tab: ConversationPage) -> dict[str, list[object]]:
 def test_back_forward_cache(
     script_server: ServerProcess, caching_browser: Browser, user: BrowserContext, meanwhile: str
 ) -> None:
-    """A page that is restored from the back/forward cache continues where it was."""
+    """A page that is restored from the back/forward cache continues where it was, and misses no event."""
     context = caching_browser.new_context()
     tab = ConversationPage(context.new_page(), script_server.url)
     tab.ask(SCRIPT)

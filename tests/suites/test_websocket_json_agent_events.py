@@ -1,14 +1,14 @@
-"""Is every value that an agent emits JSON, with exactly its meaning?
+"""Is every value that an agent emits sent as JSON with the same meaning?
 
-The rules held here, from the emitting line to a strict parser behind a real socket:
+The rules tested here, from the emitting line to a strict parser behind a real socket:
 
-- every event type is well formed, and the client's classes read it back to the same data;
-- attrs classes, dataclasses, enums, datetimes and UUIDs become what they hold; what is not JSON (bytes, NaN, cycles,
-  lone surrogates, sets, keys that are not strings, too deep, too large) raises at the line that emitted it, emits
-  nothing and hurts nobody;
-- text of every script, NUL, line separators, payloads of 50 KB and of exactly 1 MiB come through byte for byte;
-- many who emit at once keep each its own order, and a later change to an object reaches nobody;
-- errors are JSON too, whatever their text; what went in comes out, for any JSON (hypothesis).
+- Every event type is well formed, and the client's classes read the same data from it.
+- attrs classes, dataclasses, enums, datetimes and UUIDs become the values that they hold. A value that is not JSON
+  (bytes, NaN, cycles, lone surrogates, sets, keys that are not strings, too deep, too large) raises at the line that
+  emits it. It emits nothing and does no other harm.
+- Text of every script, NUL, line separators, payloads of 50 KB and of exactly 1 MiB arrive unchanged.
+- Concurrent emitters each keep their order. A later change to an object does not change its event.
+- Errors are JSON too, whatever their text. Any JSON value arrives unchanged (hypothesis).
 """
 
 from __future__ import annotations
@@ -40,15 +40,21 @@ MIB = 1024 * 1024
 
 
 class Colour(enum.Enum):
+    """An enum of strings."""
+
     RED = "red"
 
 
 class Level(enum.IntEnum):
+    """An enum of integers."""
+
     HIGH = 3
 
 
 @attrs.frozen
 class Place:
+    """An attrs class with a datetime and an enum."""
+
     name: str
     at: dt.datetime
     colour: Colour
@@ -56,6 +62,8 @@ class Place:
 
 @dataclasses.dataclass
 class Trip:
+    """A dataclass with every kind of value."""
+
     places: list[Place]
     id: uuid.UUID
     day: dt.date
@@ -77,7 +85,7 @@ TRIP_JSON = {
 
 
 async def events_of_agent(agent: Any, input_: object = None, *more: Any) -> list[Frame]:
-    """Return the events of one run of the agent on a real socket, each well formed and in order."""
+    """Run an agent on a real socket. Return its events, each well formed and in order."""
     async with server_with(agent, *more).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", agent.__name__, input_))
         check_history(one.events())
@@ -85,7 +93,7 @@ async def events_of_agent(agent: Any, input_: object = None, *more: Any) -> list
 
 
 async def test_event_types_round_trip() -> None:
-    """Every event type is well formed, and the client reads it back to the same data."""
+    """Every event type is well formed, and the client reads the same data from it."""
 
     async def child(run: Run) -> None:
         await run.custom("of a child")
@@ -129,7 +137,7 @@ async def test_event_types_round_trip() -> None:
     assert events[-1]["data"]["usage"] == {"tokens": 5}
     for event in events:
         read = decode_event(event)
-        # A result of null and one that is absent are the same to a reader.
+        # A reader cannot tell a result of null from an absent one.
         assert read.data == {
             name: value
             for name, value in event["data"].items()
@@ -158,7 +166,7 @@ async def test_event_types_round_trip() -> None:
     ids=lambda value: type(value).__name__,
 )
 async def test_values_of_agents(value: object, expected: object) -> None:
-    """Objects that agents emit become the values that they hold."""
+    """Objects in events and results become the JSON of the values that they hold."""
 
     async def returns() -> object:
         return value
@@ -173,6 +181,7 @@ async def test_values_of_agents(value: object, expected: object) -> None:
 
 
 def cyclic_dict() -> object:
+    """Return a dict that contains itself."""
     loop: dict[str, object] = {}
     loop["self"] = [loop]
     return loop
@@ -180,16 +189,20 @@ def cyclic_dict() -> object:
 
 @attrs.define
 class Knot:
+    """An attrs class that can hold any value."""
+
     inner: object = None
 
 
 def cyclic_object() -> object:
+    """Return an attrs object that contains itself."""
     knot = Knot()
     knot.inner = [knot]
     return knot
 
 
 def nested_list(levels: int, innermost: object = None) -> object:
+    """Return a list with a number of levels."""
     value = innermost
     for _ in range(levels):
         value = [value]
@@ -225,7 +238,7 @@ UNSENDABLE: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("name", UNSENDABLE)
 async def test_values_that_are_not_json(name: str) -> None:
-    """A value that is not JSON raises at its line, and emits nothing."""
+    """A value that is not JSON raises at the line that emits it, and emits nothing."""
     raised: list[str] = []
 
     async def agent(run: Run) -> str:
@@ -255,7 +268,7 @@ async def test_values_that_are_not_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", UNSENDABLE)
 async def test_result_that_is_not_json(name: str) -> None:
-    """A run whose result is not JSON ends as error, and its session goes on."""
+    """A run whose result is not JSON ends with the status error, and its session goes on."""
 
     async def agent(run: Run) -> object:
         return UNSENDABLE[name]()
@@ -281,7 +294,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("name", TEXTS)
 async def test_texts_round_trip(name: str) -> None:
-    """Text of every script arrives unchanged, in both directions."""
+    """Text of every script arrives unchanged, from the client to the agent and back."""
     text = TEXTS[name]
 
     async def agent(run: Run, given: str) -> dict[str, str]:
@@ -305,7 +318,7 @@ async def test_texts_round_trip(name: str) -> None:
 @pytest.mark.parametrize("emit", ["thinking", "output"])
 @pytest.mark.parametrize("value", ["\ud800", 5, None, b"x", ["x"]], ids=repr)
 async def test_invalid_text(emit: str, value: Any) -> None:
-    """Text with a lone surrogate is refused at its line."""
+    """A text that has a lone surrogate, or is not a string, raises at the line that emits it."""
 
     async def agent(run: Run) -> None:
         with pytest.raises(UnserialisableEvent):
@@ -315,7 +328,7 @@ async def test_invalid_text(emit: str, value: Any) -> None:
 
 
 async def test_lone_surrogate_in_a_command() -> None:
-    """A lone surrogate in a command is bad_args, and nothing else happens."""
+    """A command with a lone surrogate gets ``bad_args`` and has no other effect."""
 
     async def agent(run: Run, value: object) -> None:
         """Never run with it."""
@@ -335,7 +348,7 @@ async def test_lone_surrogate_in_a_command() -> None:
 @pytest.mark.parametrize("size", [50_001, 64 * 1024, MIB - 2], ids=str)
 @pytest.mark.parametrize("letter", ["x", "\0", "é", "😀"], ids=ascii)
 async def test_large_payload(size: int, letter: str) -> None:
-    """A large payload arrives whole."""
+    """A text of up to 1 MiB arrives whole, in characters of one to four bytes."""
     weight = len(orjson.dumps(letter)) - 2
     text = letter * (size // weight) + "y" * (size % weight)
 
@@ -348,7 +361,7 @@ async def test_large_payload(size: int, letter: str) -> None:
 
 
 async def test_largest_payload() -> None:
-    """A payload may be exactly as large as the limit."""
+    """A payload of exactly the limit of 1 MiB is sent. One byte more raises."""
 
     async def agent(run: Run) -> None:
         await run.output("x" * (MIB - 2))
@@ -363,7 +376,7 @@ async def test_largest_payload() -> None:
 
 
 async def test_concurrent_emitters() -> None:
-    """Concurrent emitters each keep their order, and no payload is torn."""
+    """Concurrent tasks of a run each keep the order of their events, and no payload is mixed with another."""
     tasks, each = 20, scaled(20, 200)
 
     async def agent(run: Run) -> None:
@@ -410,7 +423,7 @@ async def test_later_change_to_a_value() -> None:
     ids=["text", "arguments", "all of it", "long", "longest name", "name", "long name"],
 )
 async def test_errors_are_json(error: Exception, code: str, message: str) -> None:
-    """Errors are JSON, whatever their text."""
+    """An exception becomes JSON, whatever its name and text are. Long ones are cut."""
 
     async def agent(run: Run) -> None:
         raise error
@@ -418,8 +431,8 @@ async def test_errors_are_json(error: Exception, code: str, message: str) -> Non
     assert (await events_of_agent(agent))[-1]["data"]["error"] == {"code": code, "message": message}
 
 
-async def test_crowd_with_all_values() -> None:
-    """Each of many users who emit every kind of value at once gets its own values."""
+async def test_many_users_with_all_values() -> None:
+    """Each of many users at once gets the values of its own run unchanged."""
 
     async def agent(run: Run) -> object:
         await run.custom(run.user, [TRIP, run.user, "\0\u2028😀"])
@@ -450,7 +463,7 @@ _json: st.SearchStrategy[Any] = st.recursive(
 @given(values=st.lists(_json, min_size=1, max_size=20))
 @settings(max_examples=scaled(30, 500))
 def test_any_json_round_trips(values: list[Any]) -> None:
-    """Any JSON value arrives unchanged."""
+    """Any JSON value arrives unchanged as event, argument and result."""
 
     async def agent(run: Run) -> Any:
         for value in values:
@@ -460,7 +473,7 @@ def test_any_json_round_trips(values: list[Any]) -> None:
         return values
 
     async def main() -> None:
-        # Nothing here is a secret: what looks like one by its name must come back as well.
+        # No redaction: a key that looks like a secret must come back with its value.
         app = server_with(agent, redact_keys=())
         async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
             await one.completed(await one.start("1", "agent"))

@@ -1,14 +1,14 @@
-"""Do a thousand users at once, on one process, each get their five events, and is nothing left when they have gone?
+"""Does each of a thousand users at once, on one process, get its five events, and is nothing left afterwards?
 
-The rules held here:
+The rules tested here:
 
-- a thousand users are connected at the same moment, and a thousand runs are open at the same moment;
-- each gets agent_started, agent_thinking, tool_executing, tool_completed and agent_completed of their own run: each
-  once, in order, with what they themselves had asked; nobody gets anything else;
-- when they have gone, after their run or in the middle of it, so have their connections, sessions, runs, tasks and
-  open files, and memory is within 2 % of what it was; a run goes on without its user, who misses nothing of it.
+- A thousand users are connected at the same moment, and a thousand runs are open at the same moment.
+- Each user gets agent_started, agent_thinking, tool_executing, tool_completed and agent_completed of its own run: each
+  once, in order, with its own input. It gets nothing else.
+- When the users have left, after their runs or during them, no connection, session, run, task or open file is left,
+  and memory is within 2 % of the value before. A run goes on without its user, who later gets all its events.
 
-How fast it goes is printed (``pytest -s``) and not asserted: that is what the bench is for.
+The speed is printed (``pytest -s``) and not asserted. The benchmarks measure it.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ if TYPE_CHECKING:
 USERS = scaled(1_000, 1_000)
 VANISHING = scaled(200, 1_000)
 WAVES = scaled(1, 5)
-"""Number of waves after the first, which warms up."""
+"""Number of waves after the first one, which only warms up the server."""
 GROWTH = 1.02
 FILES = 4 * USERS
 """Files of the test: both ends of every socket are in this process."""
 IDLE_SECONDS = 0.2
 LAST_ONES = 10
-"""Objects of a class that the workers of the last user may hold. None of them grows with a crowd."""
+"""Objects of one class that the workers of the last user may hold. The number does not grow with the users."""
 
 
 @pytest.fixture(autouse=True)
 def enough_files() -> Iterator[None]:
+    """Raise the limit of open files for the test. Fail if the machine does not allow enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < FILES:
         pytest.fail(f"this machine allows {hard} open files, and {FILES} are needed")
@@ -60,13 +61,14 @@ def enough_files() -> Iterator[None]:
 
 
 class Barrier:
-    """Agents whose tools wait for each other: no run ends before all are open."""
+    """A barrier: no task goes on before the last one has come. As a tool, it keeps all runs open at once."""
 
     def __init__(self, count: int) -> None:
         self._missing = count
         self._complete = trio.Event()
 
     async def attend(self, key: str) -> str:
+        """Wait until all have come. Return a text with the key."""
         self._missing -= 1
         if not self._missing:
             self._complete.set()
@@ -76,6 +78,8 @@ class Barrier:
 
 
 def server_for_waves(barriers: list[Barrier], log: Path) -> Greenroom:
+    """Return a server whose agent emits the five events. Its tool waits for all other runs of the wave."""
+
     async def five(run: Run, key: str) -> str:
         await run.thinking(f"thought of {key}")
         return str(await run.call_tool(barriers[-1].attend, key=key))
@@ -84,7 +88,7 @@ def server_for_waves(barriers: list[Barrier], log: Path) -> Greenroom:
 
 
 def expected_data(name: str, wave: int) -> list[dict[str, Any]]:
-    """Return the content of a user's five events, without fields that cannot be predicted."""
+    """Return the data of a user's five events, without fields that cannot be predicted."""
     key = f"{name} in wave {wave}"
     return [
         {"agent": "five", "input": key, "command_id": f"start-{wave}"},
@@ -96,12 +100,13 @@ def expected_data(name: str, wave: int) -> list[dict[str, Any]]:
 
 
 async def start_run(one: LightClient, name: str, wave: int) -> None:
+    """Send the command that starts the run of a wave."""
     args = {"agent": "five", "input": f"{name} in wave {wave}"}
     await one.send("command", id=f"start-{wave}", name="run.start", args=args)
 
 
 async def five_events(one: LightClient, name: str, wave: int) -> list[Frame]:
-    """Start a run, read until it has ended, check every event, and return the events."""
+    """Start a run and read until it has ended. Check every event and return the events."""
     await start_run(one, name, wave)
     events: list[Frame] = []
     replies: list[Frame] = []
@@ -121,11 +126,15 @@ async def five_events(one: LightClient, name: str, wave: int) -> list[Frame]:
 
 
 async def run_wave(server: Server, wave: int, users: int, leave: trio.Event | None = None) -> None:
-    """Connect all users, start all runs, disconnect all users. With ``leave``, they disconnect when it is set."""
+    """Connect all users, start all runs, disconnect all users.
+
+    With ``leave``, the users do not wait for their runs, but disconnect when it is set.
+    """
     slots = trio.CapacityLimiter(64)
     arrived, done = Barrier(users), Barrier(users)
 
     async def connect_and_talk(name: str) -> None:
+        """Connect one user and take part in the wave."""
         await slots.acquire()
         async with light_client(server, token=name, **{"from": "latest"}) as one:
             welcome = await one.receive()
@@ -147,7 +156,7 @@ async def run_wave(server: Server, wave: int, users: int, leave: trio.Event | No
 
 
 def _link_target(link: Path) -> str:
-    """Return the target of a file descriptor, or an empty string for the descriptor of this very look."""
+    """Return the target of a file descriptor without its number, or an empty string if it is already closed."""
     try:
         target = str(link.readlink())
     except FileNotFoundError:
@@ -157,17 +166,18 @@ def _link_target(link: Path) -> str:
 
 @attrs.frozen
 class Resources:
-    """The resources of a process."""
+    """The resources that this process holds."""
 
     tasks: int
     files: tuple[str, ...]
     blocks: int
-    """Pieces of memory that Python has given out: like bytes, without the reserve of the allocator."""
+    """Number of memory blocks that Python has allocated. Unlike bytes, it has no reserve of the allocator."""
     own: Counter[str]
     """Objects of the server's own classes."""
 
     @classmethod
     def now(cls) -> Self:
+        """Return the resources of this moment."""
         gc.collect()
         return cls(
             tasks=trio.lowlevel.current_statistics().tasks_living,
@@ -182,14 +192,14 @@ class Resources:
 
 
 async def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until the server's statistics meet a condition."""
+    """Check a condition repeatedly until it is true."""
     with trio.fail_after(PATIENCE):
         while not holds():
             await trio.lowlevel.checkpoint()
 
 
 async def wait_until_gone(server: Server) -> None:
-    """Wait until no client is connected and the idle sessions have left memory."""
+    """Wait until no client is connected and all idle sessions have left memory."""
     await wait_until(lambda: not server.endpoint.statistics().connections and not server.sessions.statistics().sessions)
     statistics = server.sessions.statistics()
     assert (statistics.runs.running, statistics.runs.queued, statistics.runs.users) == (0, 0, 0)
@@ -198,13 +208,14 @@ async def wait_until_gone(server: Server) -> None:
 
 
 async def wait_and_warm_up(server: Server) -> None:
-    """Wait until all users are gone, and read the log once: its reader opens a file at its first read."""
+    """Wait until all users are gone, and read the log once, because its reader opens a file at its first read."""
     await wait_until_gone(server)
     assert await all_events(server, token="user-0")
     await wait_until_gone(server)
 
 
 def assert_nothing_left(before: Resources, after: Resources) -> None:
+    """Check that there are no more tasks, files, objects or memory than before."""
     assert after.tasks == before.tasks
     assert after.files == before.files
     assert not {name: more for name, more in (after.own - before.own).items() if more > LAST_ONES}
@@ -213,6 +224,7 @@ def assert_nothing_left(before: Resources, after: Resources) -> None:
 
 @contextmanager
 def print_rate(what: str, events: int) -> Iterator[None]:
+    """Print how many events per second the block handled."""
     began = time.perf_counter()
     yield
     spent = time.perf_counter() - began
@@ -221,7 +233,7 @@ def print_rate(what: str, events: int) -> Iterator[None]:
 
 @pytest.mark.timeout(240)
 async def test_a_thousand_users(tmp_path: Path) -> None:
-    """A thousand concurrent users get their five events and leave nothing behind."""
+    """A thousand users at once each get their five events. Afterwards nothing is left of them."""
     barriers: list[Barrier] = []
     async with server_for_waves(barriers, tmp_path / "log.db").running(port=0) as server:
         measured: list[Resources] = []
@@ -241,14 +253,14 @@ async def test_a_thousand_users(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(240)
 async def test_users_who_vanish(tmp_path: Path) -> None:
-    """Users who vanish during their runs leave nothing behind and miss nothing."""
+    """The runs of users who disconnect go on, and nothing is left of them afterwards. The users miss no event."""
     barriers: list[Barrier] = []
     async with server_for_waves(barriers, tmp_path / "log.db").running(port=0) as server:
         barriers.append(Barrier(VANISHING))
         await run_wave(server, 0, VANISHING)
         await wait_and_warm_up(server)
         before = Resources.now()
-        barriers.append(Barrier(VANISHING + 1))  # the last one to come is the test
+        barriers.append(Barrier(VANISHING + 1))  # the test itself comes last
         leave = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_wave, server, 1, VANISHING, leave)

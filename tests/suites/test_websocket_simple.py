@@ -1,13 +1,14 @@
-"""Does a user's emitter, as the factory makes it, give the five events that a page lives on?
+"""Does the emitter of a run give the five events that a page needs?
 
-The emitter is the ``Run`` that an agent is given; the factory is ``app.sessions``, which makes one session for each
-(user, session) and hands out runs in it. The rules held here:
+The emitter is the ``Run`` that an agent gets. ``app.sessions`` makes one session for each (user, session) and starts
+runs in it. The rules tested here:
 
-- one run gives agent_started, agent_thinking, tool_executing, tool_completed, agent_completed: in that order, once;
-- each is one object with exactly the fields of the protocol's table, times are of now, durations are true;
-- JSON both ways: what a client sent as input is what the agent got, what the agent gave is what the client got, and
-  every message is text that any JSON parser reads to the same thing, with no key twice and no number out of range;
-- an emitter reaches its own user, whoever holds it, with a tab or without one, and nobody after its run's end.
+- One run gives agent_started, agent_thinking, tool_executing, tool_completed, agent_completed: in this order, once.
+- Each event has exactly the fields of the protocol's table. Its time is the present, and durations are true.
+- The agent gets the input that the client sent, and the client gets the result that the agent returned. Any JSON
+  parser reads every message to the same value, with no key twice and no number out of range.
+- An emitter reaches its own user, whoever holds it, with a tab or without one. After the end of its run it reaches
+  nobody.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ USERS = scaled(100, 1_000)
 
 
 async def lookup(key: object) -> dict[str, object]:
+    """Return the key in a dict."""
     return {"found": key}
 
 
@@ -49,7 +51,7 @@ async def simple(run: Run, key: Any) -> object:
 
 
 def parse_strictly(message: str) -> Frame:
-    """Parse a message strictly: no key twice, no NaN, integers that JavaScript can hold."""
+    """Parse a message. Fail on a key that comes twice, on NaN, and on integers that JavaScript cannot hold."""
 
     def no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
         assert len({key for key, _ in pairs}) == len(pairs), message
@@ -68,7 +70,7 @@ def parse_strictly(message: str) -> Frame:
 
 
 async def finished_events(one: Client, run_id: str) -> list[Frame]:
-    """Return the events of a run, once it has ended."""
+    """Wait for the end of a run and return its events."""
     await one.completed(run_id)
     return events_of_run(one.events(), run_id)
 
@@ -115,7 +117,7 @@ async def test_fields_of_the_five_events() -> None:
 
 
 async def test_durations(autojump_clock: trio.testing.MockClock) -> None:
-    """Durations are those of the run and of the call."""
+    """``duration_ms`` of a call and of a run is the time that it took."""
 
     async def slow(run: Run) -> None:
         await trio.sleep(2)
@@ -133,7 +135,7 @@ async def test_durations(autojump_clock: trio.testing.MockClock) -> None:
     ids=repr,
 )
 async def test_json_round_trips(value: object) -> None:
-    """JSON arrives unchanged in both directions."""
+    """A JSON value arrives unchanged at the agent, and back at the client."""
     got: list[object] = []
 
     async def mirror(run: Run, value: Any) -> object:
@@ -148,7 +150,7 @@ async def test_json_round_trips(value: object) -> None:
 
 
 async def test_messages_are_strict_json() -> None:
-    """Every message is text that a strict parser reads to the same values."""
+    """A strict JSON parser reads every message of the server to the same value."""
     async with server_with(simple).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("1", "simple", {"a": 1})
         messages = []
@@ -160,8 +162,8 @@ async def test_messages_are_strict_json() -> None:
         assert tuple(event_types(events_of_run(one.events(), run_id))) == REQUIRED
 
 
-async def test_crowd_gets_its_own_events() -> None:
-    """Each user of a crowd gets its own five events and no others."""
+async def test_many_users_get_their_own_events() -> None:
+    """Each of many users at once gets its own five events and no others."""
 
     async def talk(name: str, one: Client) -> None:
         run_id = await one.start("1", "simple", name)
@@ -182,7 +184,7 @@ async def test_crowd_gets_its_own_events() -> None:
 
 
 async def test_concurrent_callers_share_a_session() -> None:
-    """Concurrent callers get emitters of the same session."""
+    """Concurrent calls of ``app.sessions.get`` for one key give the same session."""
     app = server_with(simple)
     async with app.running(port=0) as server:
 
@@ -201,7 +203,7 @@ async def test_concurrent_callers_share_a_session() -> None:
 
 
 async def test_tabs_of_a_session() -> None:
-    """Every tab of the session gets the five events, and no other session does."""
+    """Every tab of a session gets the five events, and no other session or user does."""
     async with server_with(simple).running(port=0) as server:
         async with (
             greeted(server, token="ann") as first,
@@ -217,7 +219,7 @@ async def test_tabs_of_a_session() -> None:
 
 
 async def test_emitter_without_a_tab() -> None:
-    """Events that are emitted without a tab are complete for the tab that comes."""
+    """A run without a tab emits the five events, and a later tab gets them."""
     app = server_with(simple)
     async with app.running(port=0) as server:
         handle = await app.sessions.get("ann", "s1")
@@ -229,7 +231,7 @@ async def test_emitter_without_a_tab() -> None:
 
 
 async def test_borrowed_emitter() -> None:
-    """An emitter that another user's agent holds reaches its own user only."""
+    """A run that another user's agent holds still emits only to its own user."""
     lent: list[Run] = []
     returned = trio.Event()
 
@@ -253,7 +255,7 @@ async def test_borrowed_emitter() -> None:
 
 
 async def test_emitter_of_an_ended_run() -> None:
-    """An emitter raises after the end of its run, and emits nothing."""
+    """After the end of its run every method of an emitter raises ``RunClosed``, and emits nothing."""
     kept: list[Run] = []
 
     async def leaves(run: Run) -> None:
@@ -282,7 +284,7 @@ async def test_emitter_of_an_ended_run() -> None:
 
 
 async def test_user_of_an_emitter() -> None:
-    """An emitter has the user and the session it belongs to."""
+    """An emitter has the id, agent, user, session and parent of its run."""
     seen: list[tuple[object, ...]] = []
 
     async def who(run: Run) -> None:
@@ -294,8 +296,8 @@ async def test_user_of_an_emitter() -> None:
     assert seen == [(run_id, "who", "ann", "s:~.9", None)]
 
 
-async def test_two_concurrent_runs() -> None:
-    """Two concurrent runs of a session each keep their order."""
+async def test_concurrent_runs() -> None:
+    """Five concurrent runs of a session each keep the order of their events."""
 
     async def counts(run: Run, name: str) -> None:
         for number in range(100):

@@ -1,13 +1,13 @@
-"""Are the events of sub-agents whole, however deep, however many, however they end?
+"""Are the events of sub-agents complete, however deep, however many, however they end?
 
-The rules held here, as a client on its socket sees them:
+The rules tested here, as a client on its socket sees them:
 
-- G4: a child starts and completes within its parent, to a depth of 10 and with 50 at once; each event of a child names
-  its parent, so that a page can draw the tree from any one of them;
-- a child that fails, times out or is cancelled from above is closed before its parent, innermost first, with the status
-  that tells how, and its parent may go on; what a child gives reaches its parent, and what its parent gives reaches it;
-- nested states of any shape come through unchanged;
-- a child's events survive a rejoin in the middle of it, and a crash closes children before parents.
+- G4: a child starts and completes within its parent, to a depth of 10 and with 50 at once. Each event of a child names
+  its parent, so that a page can draw the tree.
+- A child that fails, times out or is cancelled with its parent is closed before the parent, innermost first, with its
+  own status. The parent may go on after a failure. Input reaches the child, and its result reaches the parent.
+- Values of any shape arrive unchanged.
+- A client that reconnects during a child gets all its events. A crash closes children before parents.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DEPTH, WIDTH = 10, 50
 
 
 def parents(events: list[Frame]) -> dict[str, str | None]:
-    """Return the parent of each run. Checks that every event of the run names it."""
+    """Return the parent of each run. Check that every event of a run names its parent."""
     check_history(events)
     tree = {event["run_id"]: event.get("parent_run_id") for event in events_of_type(events, "agent_started")}
     for event in events:
@@ -45,6 +45,7 @@ def statuses(events: list[Frame]) -> dict[str, str]:
 
 
 async def quick(number: int) -> int:
+    """Return the number at once."""
     return number
 
 
@@ -59,14 +60,14 @@ async def dive(run: Run, left: int) -> int:
 
 
 async def events_of_agent(agent: Any, input_: object = None, *more: Any) -> list[Frame]:
-    """Return the events of one run of the agent on a real socket."""
+    """Run an agent on a real socket and return its events."""
     async with server_with(agent, *more).running(port=0) as server, greeted(server, token="ann") as one:
         await one.completed(await one.start("1", agent.__name__, input_))
         return one.events()
 
 
 async def test_ten_levels() -> None:
-    """Each of ten levels starts and ends within the level above."""
+    """Each of ten levels starts and ends within the level above, and returns its result to it."""
     events = await events_of_agent(dive, DEPTH)
     tree = parents(events)
     started = [event["run_id"] for event in events_of_type(events, "agent_started")]
@@ -111,7 +112,7 @@ async def test_fifty_children() -> None:
 
 
 async def test_children_in_sequence() -> None:
-    """Sequential children end before the next begins, and their results are passed on."""
+    """A child ends before the next one begins, and gets the result of the previous one as input."""
 
     async def adds(run: Run, number: int) -> int:
         async with run.subrun("inline", number) as inline:
@@ -136,7 +137,7 @@ async def test_children_in_sequence() -> None:
 
 
 async def test_failing_child() -> None:
-    """A failing child is closed with its error, and its parent may go on."""
+    """A child that fails ends with its error. Its parent gets ``RunFailed`` and may go on."""
 
     async def fails(run: Run) -> None:
         async with run.tool("open"):
@@ -156,7 +157,7 @@ async def test_failing_child() -> None:
 
 
 async def test_failure_ten_levels_down() -> None:
-    """A failure ten levels down closes every level on its way up."""
+    """A failure ten levels down ends every level with the same error, the innermost first."""
 
     async def falls(run: Run, left: int) -> None:
         if left == 0:
@@ -172,7 +173,7 @@ async def test_failure_ten_levels_down() -> None:
 
 
 async def test_failing_sibling() -> None:
-    """A failing child cancels its siblings, and all are closed before their parent."""
+    """If a child fails in a nursery, its siblings are cancelled and end before their parent."""
 
     async def root(run: Run) -> None:
         async def waits(number: int) -> None:
@@ -195,11 +196,13 @@ async def test_failing_sibling() -> None:
 
 
 async def waits(run: Run) -> None:
+    """Call the agent ``hangs`` within a tool call."""
     async with run.tool("outer"):
         await run.call_agent(hangs)
 
 
 async def hangs(run: Run) -> None:
+    """Type, and call a tool that never ends."""
     run.typing(active=True)
     await run.call_tool(trio.sleep_forever)
 
@@ -207,7 +210,7 @@ async def hangs(run: Run) -> None:
 async def test_child_timeout(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A child that takes too long ends as timeout, and its parent gets the exception."""
+    """A child that takes too long has the status timeout. Its parent gets ``RunFailed`` and may go on."""
 
     async def root(run: Run) -> str:
         with pytest.raises(RunFailed) as failed:
@@ -227,7 +230,7 @@ async def test_child_timeout(
 
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 async def test_ended_parent(autojump_clock: trio.testing.MockClock, how: str) -> None:
-    """The end of a parent ends its children first, the innermost first."""
+    """If a parent is cancelled or times out, its children and calls end first, the innermost first."""
     async with server_with(waits, hangs, run_seconds=20).running(port=0) as server:
         async with greeted_in_memory(server, token="ann") as one:
             run_id = await one.start("1", "waits")
@@ -248,7 +251,7 @@ async def test_ended_parent(autojump_clock: trio.testing.MockClock, how: str) ->
 
 
 async def test_cancelled_child() -> None:
-    """A child can be cancelled by its own id, and its parent goes on."""
+    """A client can cancel a child by its run id, and the parent goes on."""
 
     async def root(run: Run) -> str:
         with pytest.raises(RunFailed) as failed:
@@ -267,7 +270,7 @@ async def test_cancelled_child() -> None:
 
 
 async def test_child_left_open() -> None:
-    """A child that its parent leaves open is closed before the parent, and emits no more."""
+    """A child that its parent leaves open is closed before the parent, and can emit nothing afterwards."""
     left: list[Any] = []
 
     async def root(run: Run) -> str:
@@ -308,7 +311,7 @@ async def test_child_is_entered_once() -> None:
 
 
 async def test_bad_child() -> None:
-    """An unknown agent or a wrong input leaves no event behind."""
+    """A call of an unknown agent, or with wrong input, raises and emits no event."""
 
     async def typed(run: Run, number: int) -> int:
         return number
@@ -339,7 +342,7 @@ _json: st.SearchStrategy[Any] = st.recursive(
 @given(state=_json)
 @settings(max_examples=scaled(25, 300))
 def test_states_round_trip(state: object) -> None:
-    """Inputs and results of any shape are passed unchanged."""
+    """Inputs and results of any shape pass through a child unchanged."""
 
     async def middle(run: Run, value: Any) -> Any:
         return await run.call_agent("leaf", value)
@@ -350,7 +353,7 @@ def test_states_round_trip(state: object) -> None:
 
     async def main() -> None:
         async with server_with(middle, leaf).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
-            # A command carries it: what a client may send is bounded, and so are these states.
+            # A command carries the state, so its size must be within the limit of a command.
             await one.completed(await one.start("1", "middle", state))
             seen = [
                 event["data"][name]
@@ -364,7 +367,7 @@ def test_states_round_trip(state: object) -> None:
 
 
 async def test_rejoin_during_a_child() -> None:
-    """A client that rejoins during a child gets the rest of its events, and none twice."""
+    """A client that reconnects during children gets their other events, each once."""
     go_on = trio.Event()
 
     async def child(run: Run) -> None:
@@ -398,7 +401,7 @@ async def test_rejoin_during_a_child() -> None:
 
 
 async def test_welcome_during_a_child() -> None:
-    """The welcome of a new client lists every open run, also children."""
+    """The welcome of a new client lists every open run, including children."""
     async with server_with(waits, hangs).running(port=0) as server, greeted(server, token="ann") as one:
         await one.start("1", "waits")
         started = events_of_type(await one.events_until(4), "agent_started")
@@ -411,15 +414,15 @@ async def test_welcome_during_a_child() -> None:
 
 @pytest.mark.parametrize("how", ["killed", "the log fails"])
 async def test_crash_with_children(how: str) -> None:
-    """A crash closes children before parents, and each event names its parent."""
+    """After a crash children are closed before their parents, and each event names its parent."""
     log = FaultyLog(MemoryLog())
     async with server_with(waits, hangs, log=log).running(port=0) as server:
         async with greeted(server, token="ann") as one:
             run_id = await one.start("1", "waits")
             before = list(await one.events_until(4))
-            if how == "killed":  # what is open closes itself on its way out
+            if how == "killed":  # the session closes its runs before it ends
                 (await server.sessions.get_or_spawn(StreamKey("ann", "s1"))).kill()
-            else:  # nothing can be written any more: the next incarnation closes it
+            else:  # nothing can be written: the next incarnation closes the runs
                 log.fail("append")
                 await one.send("command", id="2", name="message.send", args={"text": "lost"})
             assert (await one.ended()).code == 4006
@@ -435,7 +438,7 @@ async def test_crash_with_children(how: str) -> None:
 
 
 async def test_trees_of_many_users() -> None:
-    """The runs of many concurrent users do not mix."""
+    """Each of many users at once gets only the runs of its own tree."""
 
     async def talk(name: str, one: Client) -> None:
         await one.completed(await one.start("1", "dive", 5))
