@@ -80,7 +80,7 @@ async def swallow(run: Run, tool: Callable[..., object], timeout: float | None =
     """Call a tool and go on if it raises."""
     try:
         await run.call_tool(tool, timeout=timeout)
-    except Exception as error:  # noqa: BLE001 - whatever the tool raised: the page shows it, the play goes on
+    except Exception as error:  # noqa: BLE001 - any exception of the tool: the page shows it, and the script goes on
         await run.thinking(f"went on after {type(error).__name__}")
 
 

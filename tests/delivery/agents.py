@@ -38,7 +38,7 @@ CALLS = "calls.txt"
 class Work:
     """The input of ``worker``: a number of steps, which ``seed`` chooses.
 
-    ``pace`` is the longest pause between two steps in seconds. It is close to 0, except on a ``trio.testing.MockClock``.
+    ``pace`` is the longest pause between two steps in seconds. It is near 0, except on a ``trio.testing.MockClock``.
     """
 
     seed: int

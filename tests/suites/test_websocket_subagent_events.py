@@ -321,7 +321,7 @@ async def test_bad_child() -> None:
         for agent, value in (("nobody", 1), ("typed", "one"), ("typed", None)):
             try:
                 await run.call_agent(agent, value)
-            except Exception as error:  # noqa: BLE001 - which it is is looked at
+            except Exception as error:  # noqa: BLE001 - the result shows which one
                 codes.append(str(getattr(error, "code", error)))
         return codes
 
