@@ -15,7 +15,8 @@ _JSON_NAMES: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean
 class BadFrame(Exception):
     """A message that is not a frame of the protocol.
 
-    A server closes the connection with 4500 and this text as the reason. A client gives the server up.
+    A server closes the connection with 4500 and this text as the reason. A client ends the connection and does not come
+    back.
     """
 
 
@@ -28,14 +29,14 @@ class Fields:
         self.frame = frame
 
     def as_it_is(self, name: str) -> Any:
-        """Return the field's value unchecked. Return None if it is absent."""
+        """Return the field's value without a check of its type. Return None if the field is absent."""
         return self.frame.get(name)
 
     def optional(self, name: str, kind: type, default: Any = None, *, surrogates: bool = False) -> Any:
         """Return the field's value, or ``default`` if it is absent or null.
 
-        Raise :class:`BadFrame` unless its type is exactly ``kind``, so that true is not an integer. A string must be
-        text that UTF-8 can hold, unless ``surrogates`` are allowed.
+        Raise :class:`BadFrame` unless the value's type is exactly ``kind``: for example, true is not an integer. Also
+        raise it for a string that UTF-8 cannot hold, unless ``surrogates`` is True.
         """
         value: Any = self.frame.get(name)
         if value is None:
@@ -47,7 +48,10 @@ class Fields:
         return value
 
     def required(self, name: str, kind: type, *, surrogates: bool = False) -> Any:
-        """Return the field's value, as :meth:`optional` does. Raise :class:`BadFrame` if it is absent or null."""
+        """Return the field's value, checked as by :meth:`optional`.
+
+        Raise :class:`BadFrame` if the field is absent or null.
+        """
         value = self.optional(name, kind, surrogates=surrogates)
         if value is None:
             raise BadFrame(f"{name} is missing")

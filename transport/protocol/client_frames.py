@@ -26,7 +26,7 @@ __all__ = ["Ack", "BadFrame", "ClientFrame", "CommandFrame", "Hello", "HistoryFr
 
 @attrs.frozen
 class Hello:
-    """The first frame: the session, the user (by token), and the position to read on from."""
+    """The first frame of a client: the session's name, the user's token, and the position after which events start."""
 
     session: str
     token: str | None = None
@@ -64,14 +64,14 @@ class CommandFrame:
     def encode(self, limit: int) -> bytes:
         """Return the frame as JSON of at most ``limit`` bytes.
 
-        Raise :class:`~actors.UnserialisableEvent` for arguments that are not JSON, nested too deep or too large.
+        Raise :class:`~actors.UnserialisableEvent` if the arguments are not JSON, are nested too deep, or are too large.
         """
         return encode({"type": ClientFrameType.COMMAND, "id": self.id, "name": self.name, "args": self.args}, limit)
 
 
 @attrs.frozen
 class TypingFrame:
-    """The user types, or has stopped typing."""
+    """A notice that the user has started or stopped typing."""
 
     active: bool
 
@@ -82,14 +82,17 @@ class TypingFrame:
 
 @attrs.frozen
 class Ack:
-    """The highest seq that the client has applied."""
+    """An acknowledgement: the seq of the newest event that the client has processed."""
 
     seq: int
 
 
 @attrs.frozen
 class HistoryFrame:
-    """A request for events above ``after``. The numbers are as they came: :attr:`fault` checks their bounds."""
+    """A request for the events with a seq above ``after``.
+
+    The numbers are stored as the client sent them: :attr:`fault` checks whether they are allowed.
+    """
 
     id: str
     after: int
@@ -97,7 +100,7 @@ class HistoryFrame:
 
     @property
     def fault(self) -> str | None:
-        """Why the server refuses the request; None if it does not."""
+        """Reason why the server refuses this request; None if the request is allowed."""
         if not 0 <= self.after <= MAX_SEQ:
             return f"after must be from 0 to {MAX_SEQ}"
         if not 1 <= self.limit <= MAX_HISTORY:
@@ -122,7 +125,7 @@ ClientFrame: TypeAlias = Hello | CommandFrame | TypingFrame | Ack | HistoryFrame
 
 
 def parse(text: str) -> ClientFrame:
-    """Return the frame in a client's text message. Raise :class:`BadFrame` if it is not a frame of the protocol."""
+    """Return the frame in a client's text message. Raise :class:`BadFrame` for any other text."""
     if too_deep(text.encode(errors="surrogatepass")):
         raise BadFrame(f"nested deeper than {MAX_DEPTH}")
     try:
@@ -209,10 +212,13 @@ _PARSERS: Mapping[str, Callable[[Fields], ClientFrame]] = {
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python's decoder takes and JSON does not have."""
+    """Refuse NaN and Infinity: JSON does not have them, but Python's decoder accepts them."""
     raise ValueError(f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-"""The decoder of the standard library. orjson would refuse a lone surrogate, and cost the client its connection; this
-decoder lets it through, so that it is refused where it is used, with an answer."""
+"""JSON decoder of the standard library, which accepts a lone surrogate (a half of a UTF-16 pair) in a string.
+
+orjson would refuse the whole message, and the client would lose its connection. With this decoder, only the command
+that uses such a string is refused, and the client gets an answer.
+"""

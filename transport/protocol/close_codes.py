@@ -10,7 +10,10 @@ from __future__ import annotations
 import attrs
 
 MAX_REASON_BYTES = 123
-"""Bytes of a reason: a close frame carries 125 bytes (RFC 6455, section 5.5), of which the code takes two."""
+"""Maximum size of the reason in a close frame, in bytes.
+
+A close frame carries 125 bytes (RFC 6455, section 5.5). The code takes two of them.
+"""
 _CUT = "…"
 
 _FIRST_OWN, _FIRST_FOR_GOOD, _LAST_OWN = 4000, 4500, 4999
@@ -18,7 +21,7 @@ _FIRST_OWN, _FIRST_FOR_GOOD, _LAST_OWN = 4000, 4500, 4999
 
 @attrs.frozen
 class CloseCode:
-    """One line of the table: a code, its name, whether a client comes back after it, and when it is sent."""
+    """One row of the table of close codes: the code, its name, whether the client reconnects, and when it is sent."""
 
     code: int
     name: str
@@ -81,17 +84,17 @@ CLOSE_CODES: dict[int, CloseCode] = {
     for come_back, lines in ((True, _COME_BACK), (False, _FOR_GOOD))
     for code, name, description in lines
 }
-"""Every code to which the protocol gives a meaning, by number."""
+"""All codes that have a meaning in the protocol, by number."""
 
 NO_WEBSOCKET = (PROTOCOL_ERROR, NOT_UTF_8)
-"""The codes of a connection on which bytes arrived that RFC 6455 does not allow."""
+"""Close codes after bytes of the peer that are not valid WebSocket frames (RFC 6455)."""
 
 
 def comes_back(code: int) -> bool:
     """Return True if a client connects again after its connection was closed with ``code``.
 
-    A code that the table does not have is judged by its range. Outside 4000-4999, a client does not come back after
-    1000 (done) and the errors up to 1010. It comes back after 1011 to 1015: trouble of the server, or on the way.
+    For a code that is not in the table, the range decides. Outside 4000-4999, a client does not come back after 1000
+    (normal end) and the errors up to 1010. It comes back after 1011 to 1015: errors of the server or the network.
     """
     known = CLOSE_CODES.get(code)
     if known is not None:
@@ -102,7 +105,10 @@ def comes_back(code: int) -> bool:
 
 
 def truncate_reason(text: str) -> str:
-    """Return ``text`` cut to the 123 bytes of UTF-8 that a close frame holds, between two characters, with ``…``."""
+    """Return ``text``, cut to 123 bytes of UTF-8 if it is longer. A cut text ends with ``…``.
+
+    A close frame can hold no more. The cut is never inside a character.
+    """
     encoded = text.encode(errors="replace")
     if len(encoded) <= MAX_REASON_BYTES:
         return encoded.decode()

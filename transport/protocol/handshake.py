@@ -37,8 +37,8 @@ class Reject:
 def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: Collection[str]) -> Accept | Reject:
     """Return the answer to an upgrade request. The ``allowed`` origins are written as :func:`normal_origin` does.
 
-    A client without an Origin is not a browser, and passes: the token decides which sessions a user may read, and not
-    the page.
+    A client that sends no Origin is not a browser, and is accepted. The check is against foreign web pages; the token
+    decides which sessions a user may read.
     """
     if path.partition("?")[0] != PATH:
         return Reject(404, f"there is nothing at this path; the endpoint is {PATH}")
@@ -53,7 +53,7 @@ def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: C
 
 
 def normal_origin(origin: str) -> str:
-    """Return an origin in the form in which origins are compared: lower case, no default port (RFC 6454, section 4).
+    """Return an origin in a normal form, for comparison: lower case, no default port (RFC 6454, section 4).
 
     A value that is not a scheme with a host (``null``, or a setting without its scheme) is returned unchanged.
     """
@@ -71,7 +71,7 @@ def normal_origin(origin: str) -> str:
 
 
 class Conversation:
-    """The order of a client's frames: a hello first and once, then all others."""
+    """A check of the order of a client's frames: the first one must be a hello, and no later one may be."""
 
     __slots__ = ("greeted",)
 
@@ -80,7 +80,7 @@ class Conversation:
         """Whether the hello has arrived."""
 
     def receive(self, text: str) -> ClientFrame:
-        """Return the client's next frame. Raise ``BadFrame`` if it is not a frame, or not allowed at this point."""
+        """Return the client's next frame. Raise ``BadFrame`` if it is invalid, or not allowed at this point."""
         frame = parse(text)
         if isinstance(frame, Hello) == self.greeted:
             raise BadFrame("a second hello" if self.greeted else "a frame before hello")

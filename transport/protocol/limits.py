@@ -6,33 +6,33 @@ import re
 from collections import deque
 
 MAX_BATCH_EVENTS = 256
-"""Events in one ``events`` or ``history`` frame."""
+"""Maximum number of events in one ``events`` or ``history`` frame."""
 MAX_BATCH_BYTES = 64 * 1024
-"""Bytes of one ``events`` or ``history`` message, unless one event alone is larger."""
+"""Maximum size of one ``events`` or ``history`` message, in bytes. A single event may be larger."""
 MAX_HISTORY = 500
 """The largest ``limit`` of a ``history`` frame."""
 MAX_ID = 128
-"""Characters of the id of a command or of a history request."""
+"""Maximum length of the id of a command or of a history request, in characters."""
 SESSION_NAME = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
 """The name of a session: 1 to 128 characters that need no escape in a URL."""
 SESSION_NAME_RULE = "1 to 128 characters of A-Z a-z 0-9 . _ ~ : -"
-"""The same, for error messages."""
+"""The rule for a session's name in words, for error messages."""
 HEARTBEAT_GRACE_SECONDS = 10.0
-"""Silence beyond ``ping_ms`` after which a client takes its connection for dead."""
+"""Seconds without any message, beyond ``ping_ms``, after which a client treats its connection as dead."""
 DEFAULT_PING_MS = 25_000
-"""``ping_ms`` for a client before its first welcome."""
+"""``ping_ms`` that a client assumes before its first welcome."""
 DEFAULT_COMMAND_MEMORY_MS = 300_000
-"""``command_memory_ms`` for a client, if the welcome does not have that field."""
+"""``command_memory_ms`` that a client assumes if the welcome does not have that field."""
 FLOOD_REFUSALS = 100
-"""Refusals within :data:`FLOOD_SECONDS` that end a connection."""
+"""Number of refusals within :data:`FLOOD_SECONDS` after which the server ends the connection."""
 FLOOD_SECONDS = 10.0
 
 
 class TokenBucket:
-    """A rate limit of ``rate`` tokens a second, of which at most ``burst`` are saved up.
+    """A rate limit: ``rate`` tokens become available each second. At most ``burst`` unused tokens are saved.
 
-    ``lost`` is the sum of seconds in which the server looked at no connection. The tokens of such seconds are saved up
-    without a bound, since everything that the client sent meanwhile at its rate arrives at once.
+    ``lost`` is the total of the seconds in which the server was blocked and read from no connection. The tokens of
+    these seconds are saved without a limit, since all messages that the client sent meanwhile arrive at once.
     """
 
     __slots__ = ("_at", "_burst", "_lost", "_rate", "_tokens")
@@ -44,7 +44,7 @@ class TokenBucket:
         self._lost = lost
 
     def take(self, now: float, lost: float = 0.0) -> bool:
-        """Take one token. Return False if there is none."""
+        """Take one token. Return False if none is available."""
         if now > self._at:
             self._tokens = max(self._tokens, min(self._burst, self._tokens + (now - self._at) * self._rate))
             self._at = now
@@ -58,7 +58,7 @@ class TokenBucket:
 
 
 class Refusals:
-    """The times of the newest refusals: a client that goes on in spite of them is flooding."""
+    """The times of the newest refusals. They show whether a client goes on sending although it is refused."""
 
     __slots__ = ("_times",)
 

@@ -60,7 +60,10 @@ class ErrorCode(StrEnum):
 
 
 OUTCOME_UNKNOWN = "outcome_unknown"
-"""The code with which a client itself ends a command that it may not send again. It is never on the wire."""
+"""The error code of a command that the client must not send again, since the server may have done it already.
+
+The client itself sets this code. It is never sent over the network.
+"""
 
 
 class SignalName(StrEnum):
@@ -71,14 +74,14 @@ class SignalName(StrEnum):
 
 
 class StartFrom(StrEnum):
-    """Where a client without a position begins: the ``from`` field of a hello."""
+    """The start of a client that has no position: the ``from`` field of a hello."""
 
     OLDEST = "oldest"
     LATEST = "latest"
 
 
 class ResetReason(StrEnum):
-    """Why a position could not be recovered: the ``reset`` field of a welcome."""
+    """The reason why a position could not be recovered: the ``reset`` field of a welcome."""
 
     EPOCH_CHANGED = "epoch_changed"
     TRIMMED = "trimmed"

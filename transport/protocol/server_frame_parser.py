@@ -58,16 +58,16 @@ def decode(message: str | bytes) -> ServerMessage:
 
 
 def parse(message: ServerMessage) -> ServerFrame | None:
-    """Return the frame. Return None for a type that this version does not know: a client ignores it.
+    """Return the frame. Return None if its type is unknown to this version, so that the client ignores it.
 
-    Raise :class:`BadFrame` if a field is missing or has another type or value than the protocol says.
+    Raise :class:`BadFrame` if a field is missing, or has a type or value that the protocol does not allow.
     """
     parser = _PARSERS.get(message.type)
     return None if parser is None else parser(message)
 
 
 def read_event(obj: Any) -> Event:
-    """Return the event of one element of an ``events`` or ``history`` frame. Raise :class:`BadFrame`."""
+    """Return the event in one element of an ``events`` or ``history`` frame. Raise :class:`BadFrame` if invalid."""
     if not isinstance(obj, dict):
         raise BadFrame("an event that is not an object")
     try:
@@ -124,7 +124,7 @@ def _goodbye(fields: Fields) -> Goodbye:
 
 
 _MAX_RETRY_MS = 3_600_000
-"""The longest wait that a client accepts from a server: an hour."""
+"""The longest delay before a reconnect that a client accepts from a server: an hour."""
 _PARSERS: Mapping[str, Callable[[Fields], ServerFrame]] = {
     ServerFrameType.WELCOME: _welcome,
     ServerFrameType.EVENTS: _events,

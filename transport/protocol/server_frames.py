@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EVENTS_HEAD, _EVENTS_TAIL = b'{"type":"events","events":[', b"]}"
 _EVENTS_FRAME_BYTES = len(_EVENTS_HEAD) + len(_EVENTS_TAIL)
 EVENTS_ROOM = MAX_BATCH_BYTES - _EVENTS_FRAME_BYTES
-"""Bytes of lines, with a comma each, that fit into one ``events`` message."""
+"""Size of the events that fit into one ``events`` message, in bytes. Each event also needs a comma."""
 PING = b'{"type":"ping"}'
 
 # Plain strings for the frames that are written most: orjson is slower with members of an enum.
@@ -43,10 +43,10 @@ class OpenRun:
 
 @attrs.frozen
 class QueuedStart:
-    """A start that waits for its turn. Its ``command_id`` cancels it.
+    """The start of a run that waits for its turn. ``command_id`` can be used to cancel it.
 
-    ``since`` is in ms since 1970, by the server's clock. It is None if the start began to wait while this client was
-    connected.
+    ``since`` is the time since which it waits, in ms since 1970, by the server's clock. It is None if the wait began
+    while this client was connected.
     """
 
     command_id: str
@@ -76,7 +76,7 @@ class Welcome:
     ping_ms: int
     max_frame_bytes: int
     command_memory_ms: int = DEFAULT_COMMAND_MEMORY_MS
-    """How long the server remembers the id of a command, in ms."""
+    """Time for which the server remembers the id of a command, in ms."""
     runs: tuple[OpenRun, ...] = ()
     queued: tuple[QueuedStart, ...] = ()
     typing: tuple[Typist, ...] = ()
@@ -84,14 +84,14 @@ class Welcome:
 
 @attrs.frozen
 class Events:
-    """A batch of events: parsed JSON, not yet checked. The parser's ``read_event`` checks one."""
+    """A batch of events as parsed JSON. The events are not checked yet: ``read_event`` of the parser does that."""
 
     events: list[Any]
 
 
 @attrs.frozen
 class Signal:
-    """An ephemeral message: never replayed, and the first thing to be dropped."""
+    """A short-lived message. It is never sent again, and is dropped first if there is too much to send."""
 
     name: str
     data: Any
@@ -108,13 +108,13 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether the command was done."""
+        """Whether the server has done the command."""
         return self.code is None
 
 
 @attrs.frozen
 class History:
-    """A page of past events, ascending. ``more`` is True if there are later ones."""
+    """Past events, oldest first. ``more`` is True if there are later events."""
 
     events: tuple[Event, ...]
     more: bool
@@ -130,7 +130,7 @@ class HistoryReply:
 
 @attrs.frozen
 class ErrorFrame:
-    """A refusal of a well-formed frame that is not a command. The connection goes on."""
+    """A refusal of a valid frame that is not a command. The connection stays open."""
 
     code: str
     message: str
@@ -138,12 +138,15 @@ class ErrorFrame:
 
 @attrs.frozen
 class Ping:
-    """A sign of life that the client answers with a pong."""
+    """A check whether the client is still there. The client answers with a pong."""
 
 
 @attrs.frozen
 class Goodbye:
-    """The reason of the close that follows. ``retry_ms`` is the wait before the client comes back; None if not told."""
+    """The reason why the server closes the connection, sent just before it does.
+
+    ``retry_ms`` is the delay before the client reconnects; None if the server does not set one.
+    """
 
     code: int
     reason: str
@@ -154,7 +157,7 @@ ServerFrame: TypeAlias = Welcome | Events | Signal | Reply | HistoryReply | Erro
 
 
 class Answer(Protocol):
-    """The outcome of a command, as a session tells it."""
+    """The outcome of a command, as it comes from the session."""
 
     @property
     def id(self) -> str:
@@ -183,7 +186,7 @@ class Answer(Protocol):
 
     @property
     def duplicate(self) -> bool:
-        """Whether this repeats the first answer to a command that was sent again with its id."""
+        """Whether the command was sent twice with one id, so that this only repeats the first answer."""
         ...
 
 
@@ -197,19 +200,25 @@ def welcome(frame: Welcome) -> bytes:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return a time as a frame holds it: in whole ms, rounded down, at most 2^53-1 however long it is."""
+    """Return a time as whole milliseconds, rounded down, as frames hold it. The result is at most 2^53-1."""
     return int(min(seconds * 1000, MAX_SEQ))
 
 
 def events_message(lines: Sequence[bytes]) -> bytes:
-    """Return a whole WebSocket message with an ``events`` frame. ``lines`` are events as the log has them."""
+    """Return a complete WebSocket message with one ``events`` frame.
+
+    Each of the ``lines`` is the JSON of one event, as it is stored in the log.
+    """
     # The lines are copied once, into the message: so it is not built by `text_message`, which would copy them again.
     joined = b",".join(lines)
     return b"".join((text_head(len(joined) + _EVENTS_FRAME_BYTES), _EVENTS_HEAD, joined, _EVENTS_TAIL))
 
 
 def history(id_: str, lines: Sequence[bytes], *, more: bool) -> bytes:
-    """Return a ``history`` frame: the answer to the request ``id_``. ``lines`` are events as the log has them."""
+    """Return a ``history`` frame: the answer to the history request ``id_``.
+
+    Each of the ``lines`` is the JSON of one event, as it is stored in the log.
+    """
     return b'{"type":"history","id":%b,"events":[%b],"more":%b}' % (
         orjson.dumps(id_),
         b",".join(lines),
@@ -218,12 +227,12 @@ def history(id_: str, lines: Sequence[bytes], *, more: bool) -> bytes:
 
 
 def history_room(id_: str, limit: int) -> int:
-    """Return the bytes of lines that fit into one ``history`` frame beside its id, for at most ``limit`` lines."""
+    """Return the number of bytes for events in one ``history`` frame with this id and at most ``limit`` events."""
     return MAX_BATCH_BYTES - len(history(id_, (), more=False)) - limit
 
 
 def signal(name: str, data: bytes) -> bytes:
-    """Return a ``signal`` frame. ``data`` is JSON already."""
+    """Return a ``signal`` frame. ``data`` is encoded as JSON already."""
     return b'{"type":"signal","name":%b,"data":%b}' % (orjson.dumps(name), data)
 
 
@@ -241,12 +250,12 @@ def reply(answer: Answer) -> bytes:
 
 
 def error(code: str, message: str) -> bytes:
-    """Return an ``error`` frame: a well-formed frame was refused, and the connection goes on."""
+    """Return an ``error`` frame. It refuses a valid frame, and the connection stays open."""
     return orjson.dumps({"type": _ERROR, "code": code, "message": message})
 
 
 def goodbye(code: int, reason: str, retry_ms: int | None = None) -> bytes:
-    """Return a ``goodbye`` frame. ``retry_ms`` is given only if the client is to come back."""
+    """Return a ``goodbye`` frame. ``retry_ms`` is None if the client should not come back."""
     frame: dict[str, object] = {"type": ServerFrameType.GOODBYE, "code": code, "reason": truncate_reason(reason)}
     if retry_ms is not None:
         frame["retry_ms"] = retry_ms

@@ -16,7 +16,7 @@ def text_message(payload: bytes) -> bytes:
 
 
 def text_head(size: int) -> bytes:
-    """Return the header of a text message of ``size`` bytes. The payload is written right after it."""
+    """Return the header of a text message of ``size`` bytes. The payload must follow directly."""
     if size < _TWO_BYTES:
         return b"\x81%c" % size
     if size < 1 << 16:

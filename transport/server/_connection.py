@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.connections")
 
 UPGRADE_SECONDS = 5.0
-"""How long a client may take for its upgrade request, in seconds."""
+"""Time limit for a client to send its upgrade request, in seconds."""
 CLOSE_SECONDS = 2.0
-"""How long the goodbye and the close handshake may take, in seconds, before the socket is closed under them."""
+"""Time limit of the goodbye and the close handshake, in seconds. Then the socket is closed."""
 
 
 class Connection:
     """A client's connection, served by :meth:`run`. All other methods are called by other tasks and never wait.
 
-    There are as many of these as clients, most of them idle. So an object that only some connections need is made when
-    it is needed, and what only the greeting needs is not held after it.
+    There can be very many connections, most of them idle, so each must be small. An object that only some connections
+    need is made when it is needed. An object that is only needed up to the welcome is freed after it.
     """
 
     __slots__ = (
@@ -68,9 +68,9 @@ class Connection:
         self._delivery = Delivery(context, self._life, wire)
         self._liveness = Liveness(context, self._life, wire)
         self._requests: Requests | None = None
-        """Made for the first frame after the hello that is not a pong."""
+        """The handler of the client's requests. Made at the first frame after the hello that is not a pong."""
         self.user: User | None = None
-        """The user, once admitted."""
+        """The user, once the connection is admitted; None before."""
         self._attachment: Attachment | None = None
         self._greeted = False
         """Whether the welcome was written."""
@@ -82,14 +82,14 @@ class Connection:
 
     @property
     def waiting_bytes(self) -> int:
-        """Number of bytes that wait for this client, except events."""
+        """Number of bytes that wait to be sent to this client. Events are not counted."""
         return self._delivery.waiting_bytes
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Serve the connection to its end, and close its stream. Nothing that happens in it is raised.
+        """Serve the connection until it ends, and close its stream. An error in the connection is logged, not raised.
 
-        Raises only ``trio.Cancelled``, if the endpoint is cancelled. A Ctrl-C goes to the main task.
+        Raises only ``trio.Cancelled``, if the endpoint is cancelled. A Ctrl-C is raised in the main task.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -146,7 +146,7 @@ class Connection:
     # The greeting
 
     async def _greet(self, headers: Mapping[str, str], conversation: Conversation) -> bool:
-        """Answer the hello with a welcome. Return False if the connection is to be closed."""
+        """Answer the hello with a welcome. Return False if the connection must be closed."""
         context, life = self._context, self._life
         try:
             hello = await self._await_hello(conversation)
@@ -178,7 +178,7 @@ class Connection:
     # Frames of the client
 
     def _receive(self, message: str | bytes, conversation: Conversation) -> bool:
-        """Handle a message. Return False if the connection is to be closed."""
+        """Handle a message. Return False if the connection must be closed."""
         try:
             self._take(self._frame(message, conversation))
         except End as end:
@@ -187,7 +187,7 @@ class Connection:
         return True
 
     def _frame(self, message: str | bytes, conversation: Conversation) -> ClientFrame:
-        """Return the frame in ``message``. Raises ``End`` if it is none, or may not come now."""
+        """Return the frame in ``message``. Raise ``End`` if it is invalid, or not allowed at this point."""
         self._liveness.note_frame()
         if isinstance(message, bytes):
             raise End(close_codes.UNSUPPORTED_DATA, "binary messages are not served")
@@ -211,7 +211,10 @@ class Connection:
     # The end
 
     def close(self, code: int, reason: str) -> None:
-        """End the connection with ``code``, after a goodbye if possible. Never waits. The first call counts."""
+        """Close the connection with ``code``, and send a goodbye before if possible. Never waits.
+
+        If this is called more than once, the first call decides the code and reason.
+        """
         self._life.close(code, reason)
 
     async def _say_goodbye(self) -> None:
@@ -224,9 +227,9 @@ class Connection:
         await self._wire.close(closing.code, closing.reason)
 
     def _let_go(self) -> None:
-        """Take the connection off all lists, and release all it holds.
+        """Remove the connection from all lists, and release everything that it holds.
 
-        Never raises: a connection that stayed on a list would count against its user for ever.
+        Never raises: a connection that stayed on a list would always count against its user's limit.
         """
         self._life.over = True
         self._greeted = False
@@ -243,7 +246,7 @@ class Connection:
     # Calls of the wire (a WireOwner)
 
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
-        """Return the answer to the upgrade request: first by the number of connections, then by the request."""
+        """Return the answer to the upgrade request. First check the number of connections, then the request itself."""
         return self._context.connections.refuse(self.address) or upgrade(
             path=request.path,
             offered=request.offered,
@@ -252,32 +255,38 @@ class Connection:
         )
 
     def on_drained(self) -> None:
-        """Write on, when the network has taken everything."""
+        """Continue to write: the network has taken all data."""
         if self._greeted:
             self._delivery.schedule()
 
     def on_stuck(self) -> None:
-        """Close a client that takes nothing. Before its welcome the limits of the greeting end it."""
+        """Close the connection, since the client takes no data.
+
+        Before the welcome this does nothing, since other time limits apply.
+        """
         if self._greeted:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the wire closes with ``code`` by itself. Return False if the connection is ending already."""
+        """Note that the wire itself closes with ``code``. Return False if the connection is already ending."""
         return self._life.note_closed(code, reason)
 
     # Calls of the places (a Holder)
 
     def probe(self, on_frame: Callable[[], None]) -> bool:
-        """Ping at once, and call ``on_frame`` when the next frame comes. Return False before the welcome."""
+        """Ping the client now, and call ``on_frame`` when its next frame comes.
+
+        Return False, and do nothing, if there was no welcome yet.
+        """
         if not self._greeted:
             return False
         self._liveness.probe(on_frame)
         return True
 
     def waits(self) -> bool:
-        """Return whether the client still waits for a place."""
+        """Return whether the client is still there, and waits for permission to connect."""
         return self._life.closing is None and self._wire.is_open
 
     def give_way(self) -> None:
-        """Close, since the client said nothing while a newer connection of the user waited for a place."""
+        """Close this silent connection, to make room for a newer connection of the same user."""
         self.close(close_codes.HEARTBEAT_LOST, "nothing was heard while a newer connection waited")

@@ -22,10 +22,10 @@ _GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
 
 
 class Counted(Holder, Protocol):
-    """A connection, as the table of connections sees it."""
+    """A connection, as far as :class:`Connections` uses it."""
 
     user: User | None
-    """The user, once admitted."""
+    """The user, once the connection is admitted; None before."""
 
     @property
     def address(self) -> str:
@@ -34,7 +34,7 @@ class Counted(Holder, Protocol):
 
     @property
     def waiting_bytes(self) -> int:
-        """Number of bytes that wait for this client, except events."""
+        """Number of bytes that wait to be sent to this client. Events are not counted."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -42,26 +42,27 @@ class Counted(Holder, Protocol):
 
 
 class Connections:
-    """All open connections of one endpoint, those in their handshake included, and the limits on their number.
+    """All open connections of one endpoint, and the limits on their number.
 
-    A connection is added before its upgrade request is read, and removed when it has ended, whatever happened to it.
+    A connection is added before its upgrade request is read, so connections in their handshake count too. It is removed
+    when it has ended, for any reason.
     """
 
     def __init__(self, settings: Settings, heartbeat: Heartbeat, time: LoopTime) -> None:
         self._settings = settings
         self.places = Places(settings.max_connections_per_user, settings.give_way_seconds, heartbeat, time)
-        """The places of each user."""
+        """The limit on the connections of each user."""
         self._open: dict[Counted, None] = {}
         self._by_address: dict[str, int] = {}
         self._all_gone = trio.lowlevel.ParkingLot()
         self.going_away = False
-        """Whether the server goes away: no further connection is let in."""
+        """Whether the server is shutting down, so that no more connections are accepted."""
         self.accepted = 0
         """Connections accepted since the start."""
         self.refused = 0
         """Connections refused because there were too many."""
         self.signals_dropped = 0
-        """Signals dropped because newer ones came before they could be written."""
+        """Signals that were dropped because newer ones arrived before they could be written."""
 
     def __len__(self) -> int:
         """Return the number of open connections."""
@@ -69,17 +70,17 @@ class Connections:
 
     @property
     def waiting_bytes(self) -> int:
-        """Number of bytes that wait for all clients, except events."""
+        """Number of bytes that wait to be sent to all clients. Events are not counted."""
         return sum(connection.waiting_bytes for connection in self._open)
 
     def add(self, connection: Counted) -> None:
-        """Count one more connection. :meth:`remove` must follow."""
+        """Add a connection. The caller must call :meth:`remove` later."""
         self._open[connection] = None
         self._by_address[connection.address] = self._by_address.get(connection.address, 0) + 1
         self.accepted += 1
 
     def remove(self, connection: Counted) -> None:
-        """Count a connection no longer, and free its user's place."""
+        """Remove a connection. It no longer counts against the limit of its user."""
         self._open.pop(connection, None)
         address = connection.address
         self._by_address[address] -= 1
@@ -92,9 +93,9 @@ class Connections:
             self._all_gone.unpark_all()
 
     def refuse(self, address: str) -> Reject | None:
-        """Return the answer to an upgrade from ``address`` that is over a limit. Return None if it is within all.
+        """Return a refusal if the new connection from ``address`` is over a limit. Return None if it is allowed.
 
-        The new connection is counted already.
+        The new connection must have been added before.
         """
         if self.going_away:
             reason = "the server is going away"
@@ -108,17 +109,20 @@ class Connections:
         return Reject(503, reason)
 
     async def admit(self, user: str, connection: Counted) -> bool:
-        """Give the connection one of its user's places. Return False if there is none.
+        """Wait until the user may have one more connection. Return False if the user has too many.
 
-        Waits while silent connections of the user may still give way, for ``give_way_seconds`` at most. Cancelled: the
-        connection has no place.
+        If the user has too many, silent connections of the user are closed to make room. This takes
+        ``give_way_seconds`` at most. If this is cancelled, the connection is not admitted.
         """
         admitted = await self.places.take(user, connection)
         self.refused += not admitted
         return admitted
 
     async def send_away(self) -> None:
-        """Close all connections with 1001, in batches, and wait until they are gone. Cancelled: the rest stays."""
+        """Close all connections with 1001, in batches, and wait until all have ended.
+
+        If this is cancelled, the remaining connections stay open.
+        """
         self.going_away = True
         # A copy, since connections remove themselves during the pauses. Those that come meanwhile get 503.
         for number, connection in enumerate(tuple(self._open), 1):

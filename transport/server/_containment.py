@@ -13,15 +13,15 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Contained(Protocol):
-    """A part of a connection that a task of the whole server calls."""
+    """A part of a connection that is called by a task of the server, which serves all connections."""
 
     def on_failed(self, error: BaseException) -> None:
-        """Close the connection, since a call of it raised ``error``. Must not wait."""
+        """Close the connection, because a call of one of its methods raised ``error``. Must not wait."""
 
 
 @trio.lowlevel.enable_ki_protection
 def end_failed(connection: Contained, error: BaseException) -> None:
-    """End a connection, since a call of it raised ``error``. Never raise, even if that fails too."""
+    """End a connection, because a call of one of its methods raised ``error``. Never raises."""
     try:
         connection.on_failed(error)
     except BaseException as again:  # noqa: BLE001 - the other connections have their turn in any case

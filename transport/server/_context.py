@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class ServerContext:
-    """The parts of a server that a connection uses. One for each endpoint, made before the first connection."""
+    """The parts of a server that a connection uses. There is one for each endpoint."""
 
     sessions: Sessions
     authenticate: Authenticate
     settings: Settings
     allowed_origins: frozenset[str]
-    """Origins of pages that may connect, written as by :func:`~transport.protocol.handshake.normal_origin`."""
+    """Origins of web pages that may connect, as :func:`~transport.protocol.handshake.normal_origin` returns them."""
     connections: Connections
     """The connections that are open, and their limits."""
     flusher: Flusher
     heartbeat: Heartbeat
     time: LoopTime
-    """The time by which peers are judged. It stands still while the event loop does."""
+    """The clock for time limits of clients. It stands still while the event loop is blocked."""

@@ -24,13 +24,13 @@ _ENDINGS = {
 
 
 class Delivery:
-    """The writing half of one connection. The session notifies it, and the flusher calls :meth:`flush`.
+    """The part of one connection that writes to the client. The session notifies it; the flusher calls :meth:`flush`.
 
-    It queues no events: the cursor is a position in the session's stream, and :meth:`flush` takes from there only what
-    the wire can take. Signals are queued within bounds.
+    It does not queue events. Its cursor is a position in the session's stream, and :meth:`flush` takes events from
+    there only when the wire can send them. Signals are queued, up to a limit.
 
-    No method waits. Each may be called after the connection has ended, and does nothing then: by a session that had it
-    on its list, by a reply that took long, by the flusher in the middle of a round.
+    Only :meth:`send_rest` waits. The other methods may be called after the connection has ended, and do nothing then:
+    the session or the flusher may not know yet that it has ended.
     """
 
     __slots__ = (
@@ -50,40 +50,43 @@ class Delivery:
         self._life = life
         self._wire = wire
         self._cursor: Cursor | None = None
-        """The position of this client. None before the welcome and after the end."""
+        """The client's position in the session's events. None before the welcome and after the end."""
         self._signals: SignalQueue | None = None
-        """Made for the first signal: most idle connections never get one."""
+        """The queue of signals. Made for the first signal, since most idle connections never get one."""
         self._catching_up = False
-        """Whether a task reads from the log. :meth:`flush` writes no events meanwhile, since they would overtake it."""
+        """Whether a task sends old events from the log. Until it ends, :meth:`flush` writes no events.
+
+        Otherwise new events would arrive before the old ones.
+        """
         self._replied = False
-        """Whether a reply was posted since the last flush."""
+        """Whether a reply was handed to the wire since the last flush."""
         self._acked = 0
 
     @property
     def waiting_bytes(self) -> int:
-        """Number of bytes that wait for this client: signals, and data that the network did not take. No events."""
+        """Number of bytes that wait for this client: signals, and data that the network did not take. Not events."""
         signals = self._signals.size if self._signals is not None else 0
         return signals + (self._wire.pending if self._cursor is not None else 0)
 
     def begin(self, cursor: Cursor) -> None:
-        """Deliver from ``cursor`` on. Called once, after the welcome was written."""
+        """Start to deliver events, from ``cursor`` on. Called once, after the welcome was written."""
         self._cursor = cursor
         self.schedule()
 
     def stop(self) -> None:
-        """Deliver nothing more, and hold neither the cursor nor signals."""
+        """Stop all deliveries, and release the cursor and the signals."""
         self._cursor = self._signals = None
         self._context.flusher.forget(self)
 
     # Notifications of the session (a Listener)
 
     def on_events(self) -> None:
-        """Have the flusher write the new events at the end of this commit, after all listeners were notified."""
+        """Have the flusher write the new events at the end of this commit, when all listeners know of them."""
         if not self._life.over:
             self._context.flusher.schedule_with_commit(self)
 
     def on_signal(self, name: str, data: bytes) -> None:
-        """Queue a signal. If too many are queued, the ones that matter least are dropped and counted."""
+        """Queue a signal. If too many are queued, the least important ones are dropped and counted."""
         if self._life.over or self._life.closing is not None:
             return
         if self._signals is None:
@@ -99,7 +102,7 @@ class Delivery:
     # Requests
 
     def reply(self, reply: CommandReply) -> None:
-        """Send a reply with the next flush. Never raises: a failure ends this connection, not the caller."""
+        """Send a reply at the next flush. Never raises: an error ends only this connection."""
         if self._life.over or self._life.closing is not None:
             return
         try:
@@ -110,7 +113,10 @@ class Delivery:
             self.on_failed(error)
 
     def acknowledge(self, seq: int) -> None:
-        """Note that the client has applied everything up to ``seq``. Only an ack that advances counts as progress."""
+        """Note that the client has processed all events up to ``seq``.
+
+        This shows that the client still reads, but only if ``seq`` is higher than before.
+        """
         # An ack above what was sent is no sign that the client reads.
         if self._cursor is not None and self._acked < seq <= self._cursor.position:
             self._acked = seq
@@ -119,14 +125,15 @@ class Delivery:
     # The flusher
 
     def schedule(self) -> None:
-        """Have the flusher call :meth:`flush` in the scheduler's next round."""
+        """Have the flusher call :meth:`flush` soon: in the next round of trio's scheduler."""
         if not self._life.over:
             self._context.flusher.schedule(self)
 
     def flush(self) -> None:
-        """Write the news, in few messages: one batch of events, then signals. Posted replies leave before them.
+        """Write everything that is new, in few messages: one batch of events, then signals, then replies.
 
-        If more events are left, the next round writes them: one client with much to catch up holds up no other.
+        If more events wait, they are written in the next round. So a client that is far behind does not delay the
+        others.
         """
         # The hot path: every call in here is one for each event and each client. Its budget is tested.
         life, wire, cursor = self._life, self._wire, self._cursor
@@ -159,7 +166,7 @@ class Delivery:
             self._wire.send(signals.take())
 
     async def _catch_up(self, cursor: Cursor) -> None:
-        """Send events from the log, as fast as the client takes them, until the next one is in memory again."""
+        """Send events from the log, as fast as the client takes them, until the client needs only events in memory."""
         try:
             while cursor.behind:
                 try:
@@ -180,9 +187,9 @@ class Delivery:
         self.schedule()
 
     async def send_rest(self) -> None:
-        """Send the committed events that are still in memory: the last words of a session that was stopped.
+        """Send the committed events that are still in memory, before the connection closes because its session stopped.
 
-        Sends nothing if the client is slow at this moment: its connection is about to end, and it will come back.
+        Sends nothing if the client is slow at this moment: the client will reconnect and get the events then.
         """
         cursor = self._cursor
         if cursor is None or self._wire.blocked:

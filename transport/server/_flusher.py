@@ -10,18 +10,19 @@ from transport.server._containment import Contained, end_failed
 
 
 class Visited(Contained, Protocol):
-    """A connection, as the flusher sees it."""
+    """A connection, as far as the flusher uses it."""
 
     def flush(self) -> None:
-        """Write everything that is new. Never waits. If it raises, this connection is closed."""
+        """Write everything that is new. Never waits. If this raises, the connection is closed."""
 
 
 class Flusher:
-    """The schedule of visits to all connections of a server.
+    """The task that makes all connections of a server write their new data.
 
-    Events that gathered since a connection's last visit leave as one message. Batches grow with the load and add
-    no delay: events are written in the turn of their commit (:meth:`schedule_with_commit`, then :meth:`visit`),
-    everything else in trio's next round (:meth:`schedule`, then :meth:`run`).
+    It calls :meth:`~Visited.flush` of each connection that is scheduled. All events since a connection's last flush
+    leave as one message, so batches grow with the load. They are not delayed: events are written right after their
+    commit (:meth:`schedule_with_commit`, then :meth:`visit`). All other data is written in trio's next round
+    (:meth:`schedule`, then :meth:`run`).
     """
 
     def __init__(self) -> None:
@@ -29,28 +30,28 @@ class Flusher:
         self._scheduled: dict[Visited, None] = {}
         self._wakeup = trio.lowlevel.ParkingLot()
         self.rounds = 0
-        """Number of rounds so far. ``visits / rounds`` is the number of connections in a round."""
+        """Number of rounds so far. ``visits / rounds`` is the average number of connections in a round."""
         self.visits = 0
-        """Number of connections visited so far."""
+        """Number of flushes of connections so far."""
 
     def schedule(self, connection: Visited) -> None:
-        """Have ``connection`` visited in trio's next round. Switches no task."""
+        """Schedule a flush of ``connection`` in trio's next round. Does not switch tasks."""
         if not self._scheduled:
             self._wakeup.unpark()
         self._scheduled[connection] = None
 
     def schedule_with_commit(self, connection: Visited) -> None:
-        """Have ``connection`` visited by the :meth:`visit` that ends this turn, with all others of its commit."""
+        """Schedule a flush of ``connection`` by the :meth:`visit` at the end of the present commit."""
         # The task stays asleep. If it were woken, it would find nothing to do after the commit's own visit.
         self._scheduled[connection] = None
 
     def forget(self, connection: Visited) -> None:
-        """Drop a connection that has ended. Idempotent."""
+        """Forget a connection that has ended. May be called more than once."""
         self._scheduled.pop(connection, None)
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Visit for ever. Cancellation: between two rounds only."""
+        """Flush the scheduled connections, for ever. It can be cancelled between two rounds only."""
         while True:
             if self._scheduled:
                 await trio.lowlevel.checkpoint()
@@ -59,7 +60,10 @@ class Flusher:
             self.visit()
 
     def visit(self) -> None:
-        """Visit the scheduled connections. Hold none of them afterwards: the next round may be long in coming."""
+        """Flush all scheduled connections, and forget them.
+
+        The connections are not kept, since the next call may come much later.
+        """
         if not self._scheduled:
             return
         # Taken out first: a connection that has more to write schedules itself for the next round.

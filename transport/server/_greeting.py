@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 async def authenticate(context: ServerContext, life: Lifetime, credentials: Credentials) -> User:
-    """Return the user that the application's auth function names.
+    """Return the user, as the application's auth function says.
 
     Raises:
-        End: With 4501, 4502 or 4004 if the function refused or the token is too old. With 4006 if it failed in any
-            other way, or took longer than ``auth_seconds``.
+        End: With 4501, 4502 or 4004 if the function refused the client, or the token has expired. With 4006 if the
+            function failed in any other way, or took longer than ``auth_seconds``.
     """
     seconds = context.settings.auth_seconds
     answer: object = TimeoutError(f"no answer within auth_seconds, {seconds:g} s")
@@ -49,19 +49,19 @@ async def _checked(authenticate: Authenticate, credentials: Credentials) -> User
 
 
 async def admit(context: ServerContext, user: User, connection: Counted) -> None:
-    """Wait until the connection has one of its user's places.
+    """Wait until the user may have one more connection.
 
     Raises:
-        End: With 4504, if there is none, and no silent connection of the user gave way.
+        End: With 4504 if the user has too many connections, and none of them was silent and could be closed.
     """
     if not await context.connections.admit(user.id, connection):
         raise End(close_codes.TOO_MANY_CONNECTIONS, "this user has too many connections")
 
 
 async def attach(context: ServerContext, life: Lifetime, user: User, hello: Hello, listener: Listener) -> Attachment:
-    """Attach to the session that ``hello`` asks for, which is made or restored if it is not in memory.
+    """Attach to the session that ``hello`` names. If it is not in memory, it is created or restored.
 
-    The caller must detach. Raises ``End`` if the session refuses or cannot be opened.
+    The caller must detach later. Raises ``End`` if the session refuses or cannot be opened.
     """
     message = Attach(life.id, listener, hello.resume, hello.from_latest)
     try:
@@ -75,7 +75,7 @@ async def attach(context: ServerContext, life: Lifetime, user: User, hello: Hell
 
 
 def welcome(connection: str, hello: Hello, attachment: Attachment, settings: Settings) -> bytes:
-    """Return the welcome frame for an attached connection."""
+    """Return the welcome frame for a connection that is attached to its session."""
     return server_frames.welcome(
         Welcome(
             session=hello.session,

@@ -11,25 +11,31 @@ import trio
 from transport.server._containment import Contained, end_failed
 
 FORGOTTEN = 64
-"""Heap entries of ended connections, above the number of live ones, before the heap is compacted.
+"""Heap entries of ended connections that are allowed beyond the number of live ones.
 
-Compacting costs a pass over the heap. With this margin, it is rare also when few connections are open.
+If there are more, they are removed, which costs a pass over the heap. This margin makes that rare even if few
+connections are open.
 """
 
 
 class Timed(Contained, Protocol):
-    """A part of a connection that has something to do at a time."""
+    """A part of a connection that must act at certain times."""
 
     def beat(self, now: float) -> float | None:
-        """Act on the time ``now``, on trio's clock. Must not wait.
+        """Do the work that is due at ``now``, on trio's clock. Must not wait.
 
         Returns:
-            When to be called next; None for never. If it raises, the connection is closed, and it is called no more.
+            The time of the next call; None for no further call. If this raises, the connection is closed, and this is
+                not called again.
         """
 
 
 class Heartbeat:
-    """A heap of times with one task: a timer for each connection would cost a scope and a place in trio's own heap."""
+    """One task that calls many connections, each at its own time.
+
+    It keeps the times in a heap. *A timer for each connection would cost more: a cancel scope and a place in trio's own
+    heap.*
+    """
 
     def __init__(self) -> None:
         # Entries are pairs of numbers. *An entry that held its connection would keep it, with its session and all the
@@ -41,7 +47,10 @@ class Heartbeat:
         self._wakeup = trio.Event()
 
     def add(self, connection: Timed, when: float) -> None:
-        """Call ``connection`` at ``when``, on trio's clock, and then as it returns, until :meth:`remove`."""
+        """Call ``connection.beat`` at ``when``, on trio's clock, and then at the times that it returns.
+
+        The calls end with :meth:`remove`.
+        """
         if not self._heap or when < self._heap[0][0]:
             self._wakeup.set()
         number = self._numbers_of[connection] = next(self._numbers)
@@ -49,9 +58,9 @@ class Heartbeat:
         heapq.heappush(self._heap, (when, number))
 
     def remove(self, connection: Timed) -> None:
-        """Call ``connection`` no more, and do not hold it. Idempotent.
+        """Stop the calls to ``connection``, and release it. May be called more than once.
 
-        Its heap entry stays until its time has come, or until there are too many such entries.
+        Its entry stays in the heap until its time has come, or until there are too many such entries.
         """
         number = self._numbers_of.pop(connection, None)
         if number is None:
@@ -63,7 +72,7 @@ class Heartbeat:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Keep time for ever. Safe to cancel."""
+        """Call the connections at their times, for ever. Safe to cancel."""
         while True:
             self._wakeup = trio.Event()
             due = self._heap[0][0] if self._heap else float("inf")

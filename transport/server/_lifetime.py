@@ -24,7 +24,7 @@ _RETRY_MS = (200, 2_000)
 
 
 class End(Exception):
-    """The connection is to be closed with ``code`` and ``reason``. Raised by code that handles the client's frames."""
+    """An instruction to close the connection with ``code`` and ``reason``, raised while a client's frame is handled."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
@@ -34,19 +34,19 @@ class End(Exception):
 
 @attrs.frozen
 class Closing:
-    """The close that a connection is about to make."""
+    """The code, reason and reconnect delay of a close that was decided."""
 
     code: int
     reason: str
     retry_ms: int | None
-    """When the client is to come back; None if it is not to."""
+    """Delay before the client reconnects; None if it should not."""
 
 
 class Lifetime:
-    """The life of one connection, as its parts see it: whether and how it ends, and the tasks beside its own.
+    """The life of one connection: whether it is ending and how, and the tasks that it started.
 
-    It exists so that the parts (delivery, requests) can end their connection without knowing it: there is no circle of
-    references, and an ended connection is freed at once.
+    The parts of a connection (delivery, requests) use this object to end the connection, so that they need no reference
+    to the connection itself. Without such a cycle of references, an ended connection is freed at once.
     """
 
     __slots__ = ("closing", "id", "nursery", "over", "scope")
@@ -54,16 +54,19 @@ class Lifetime:
     def __init__(self) -> None:
         self.id = f"c-{secrets.token_hex(8)}"
         self.scope = trio.CancelScope()
-        """The scope in which the connection listens to its client. It is cancelled by the first :meth:`close`."""
+        """The scope of the task that reads from the client. The first :meth:`close` cancels it."""
         self.nursery: trio.Nursery
-        """Where the connection's other tasks run. Set when the connection is run."""
+        """The nursery of the connection's other tasks. Set when the connection is run."""
         self.closing: Closing | None = None
-        """The close that was decided. Nothing but the goodbye is written from then on."""
+        """The close that was decided. After that, only the goodbye is written."""
         self.over = False
-        """Whether the connection has released everything. From then on no call of its parts has an effect."""
+        """Whether the connection has ended and has released everything. Then the methods of its parts do nothing."""
 
     def close(self, code: int, reason: str) -> None:
-        """End the connection with ``code``, after a goodbye if possible. Never waits. The first call counts."""
+        """Close the connection with ``code``, and send a goodbye before if possible. Never waits.
+
+        If this is called more than once, the first call decides the code and reason.
+        """
         if self.closing is None:
             self.closing = Closing(code, close_codes.truncate_reason(reason), retry_ms(code))
             self.scope.cancel()
@@ -76,13 +79,13 @@ class Lifetime:
         return True
 
     def internal_error(self, error: BaseException, what: str) -> End:
-        """Log ``error`` under a reference, and return the end that tells the client this reference and no more."""
+        """Log ``error`` with a reference number. Return the ``End`` to raise, which has only this number."""
         reference = secrets.token_hex(4)
         log_failure(logger, "%s on connection %s, reference %s", what, self.id, reference, error=error)
         return End(close_codes.INTERNAL_ERROR, f"{what}, reference {reference}")
 
     def fail(self, error: BaseException, what: str) -> None:
-        """Log ``error`` and close with 4006. Does nothing after the end.
+        """Log ``error`` and close the connection with 4006. Does nothing if the connection has ended.
 
         ``what`` says what failed, for the log and for the client: "the delivery failed".
         """
@@ -91,7 +94,7 @@ class Lifetime:
             self.close(end.code, end.reason)
 
     def start(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
-        """Do ``work`` in a task beside the connection's own. If it fails, the connection ends with 4006."""
+        """Run ``work`` in a new task of the connection. If it fails, the connection is closed with 4006."""
         self.nursery.start_soon(self._contain, work, *arguments)
 
     async def _contain(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
@@ -104,5 +107,5 @@ class Lifetime:
 
 
 def retry_ms(code: int) -> int | None:
-    """Return when a client that is closed with ``code`` is to come back, in ms. Return None if it is not to."""
+    """Return the delay in ms before a client reconnects after ``code``. Return None if it should not reconnect."""
     return random.randint(*_RETRY_MS) if close_codes.comes_back(code) else None  # noqa: S311 - spread, not secrecy

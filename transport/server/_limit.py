@@ -15,18 +15,21 @@ if TYPE_CHECKING:
     from transport.server._heartbeat import Heartbeat
 
 FORCE_SECONDS = 1.0
-"""Seconds from the cancellation until a block that shields itself is ended by force, and then until the next time."""
+"""Seconds between the cancellation of a block that shields itself and its end by force.
+
+If the block goes on even then, it is ended by force again after the same time.
+"""
 
 
 class Limit:
-    """A context manager that cancels its block after so many seconds in which the event loop ran.
+    """A context manager that cancels its block after ``seconds``, not counting time in which the loop was blocked.
 
-    The block just ends then, as with ``trio.move_on_after``. If the block shields itself from the cancellation, it is
+    No exception leaves the block, as with ``trio.move_on_after``. If the block is shielded from the cancellation, it is
     ended by force a second later.
 
     Args:
-        heartbeat: The clock that keeps the limit.
-        time: The time that counts, which stands still while the event loop does.
+        heartbeat: The timer that calls :meth:`beat`.
+        time: The clock that is measured. It stands still while the event loop is blocked.
         seconds: The limit.
     """
 
@@ -51,7 +54,7 @@ class Limit:
         return self._scope.__exit__(kind, error, traceback)
 
     def beat(self, now: float) -> float:
-        """Cancel the block if its time is up. Return when to look again, on trio's clock."""
+        """Cancel the block if its time is up. Return the time of the next check, on trio's clock."""
         # Trio's own deadlines fire before the loop reads what came while it stood still. This one looks again.
         if (left := self._ends - self._time.now()) > 0:
             return now + left
@@ -61,6 +64,6 @@ class Limit:
         return now + FORCE_SECONDS
 
     def on_failed(self, error: BaseException) -> None:
-        """Cancel the block, since its time is no longer kept."""
+        """Cancel the block: the heartbeat failed, so nothing would end the block later."""
         del error
         self._scope.cancel()

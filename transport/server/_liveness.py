@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Liveness:
-    """The times by which a client is judged. The heartbeat calls :meth:`beat` from the welcome on."""
+    """A check whether the client is still alive, and whether its token is still valid.
+
+    The heartbeat calls :meth:`beat` from the welcome on.
+    """
 
     __slots__ = ("_context", "_expires_at", "_heard_at", "_life", "_on_frame", "_ping_at", "_wire")
 
@@ -30,38 +33,38 @@ class Liveness:
         # to have been silent for a minute.* The other times are on trio's clock.
         self._heard_at = context.time.now()
         self._on_frame: Callable[[], None] | None = None
-        """Called when the next frame comes, once."""
+        """Function that is called once, when the next frame comes."""
         self._ping_at = trio.current_time() + context.settings.ping_seconds
         self._expires_at = math.inf
-        """When the user's token expires."""
+        """The time when the user's token expires, on trio's clock."""
 
     def begin(self, expires_at: float) -> None:
-        """Ping from now on, and close at ``expires_at`` (trio's clock)."""
+        """Start to send pings. Close the connection at ``expires_at`` (on trio's clock)."""
         self._expires_at = expires_at
         self._context.heartbeat.add(self, min(self._ping_at, expires_at))
 
     def stop(self) -> None:
-        """Ping no more. Idempotent."""
+        """Stop the pings. May be called more than once."""
         self._context.heartbeat.remove(self)
 
     def note_frame(self) -> None:
-        """Note that a frame of the client came, of any type."""
+        """Note that a frame of any type has arrived from the client."""
         self._heard_at = self._context.time.now()
         if (on_frame := self._on_frame) is not None:
             self._on_frame = None
             on_frame()
 
     def probe(self, on_frame: Callable[[], None]) -> None:
-        """Ping at once, and call ``on_frame`` when the next frame comes."""
+        """Ping the client now, and call ``on_frame`` when its next frame comes."""
         self._on_frame = on_frame
         if self._life.closing is None:
             self._ping(trio.current_time())
 
     def beat(self, now: float) -> float | None:
-        """Ping when it is time. Close when the client was silent for too long, or its token has expired.
+        """Ping if it is time to. Close the connection if the client was silent for too long, or its token has expired.
 
         Returns:
-            When to be called again, on trio's clock; None for never.
+            The time of the next call, on trio's clock; None for no further call.
         """
         if self._life.over or self._life.closing is not None:
             return None

@@ -25,12 +25,12 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Holder(Protocol):
-    """A connection of a user, as the places see it. No method may wait or raise."""
+    """A connection of a user, as far as :class:`Places` uses it. No method may wait or raise."""
 
     def probe(self, on_frame: Callable[[], None]) -> bool:
         """Ping the client at once, and call ``on_frame`` when its next frame comes.
 
-        Return False if the connection cannot be judged, since it was not welcomed yet.
+        Return False if the client has no welcome yet: then its silence means nothing.
         """
         ...
 
@@ -38,15 +38,16 @@ class Holder(Protocol):
         """Close the connection, since its client stayed silent."""
 
     def waits(self) -> bool:
-        """Return whether the client of a connection without a place is still there, as far as the server knows."""
+        """Return whether a client without a place is still there and waiting, as far as the server knows."""
         ...
 
 
 class Places:
-    """At most ``limit`` places for each user, handed out in the order in which connections ask for them.
+    """The limit on the connections of each user: a user has ``limit`` places, and each open connection takes one.
 
-    A connection that finds none starts a round: the user's other connections are pinged. Those that stay silent for
-    ``seconds`` are closed and lose their places. Connections that ask meanwhile wait for the same round.
+    If no place is free for a new connection, the user's other connections are pinged. A connection that stays silent
+    for ``seconds`` is closed, and its place is free. This procedure is called a round. Connections that ask during a
+    round wait for its result. They get places in the order in which they asked.
     """
 
     def __init__(self, limit: int, seconds: float, heartbeat: Heartbeat, time: LoopTime) -> None:
@@ -57,16 +58,16 @@ class Places:
         self._holders: dict[str, dict[Holder, None]] = {}
         self._rounds: dict[str, _Round] = {}
         self.gave_way = 0
-        """Number of connections that were closed for newer ones."""
+        """Number of silent connections that were closed to make room for newer ones."""
 
     def __len__(self) -> int:
-        """Return the number of users with a place."""
+        """Return the number of users with at least one place."""
         return len(self._holders)
 
     async def take(self, user: str, holder: Holder) -> bool:
-        """Give the connection a place. Return False if there is none.
+        """Give the connection a place. Return False if it gets none.
 
-        Waits for ``seconds`` at most. Cancelled: the connection has no place.
+        Waits for ``seconds`` at most. If this is cancelled, the connection has no place.
         """
         holders = self._holders.setdefault(user, {})
         if len(holders) < self._limit:
@@ -75,7 +76,7 @@ class Places:
         return await self._round(user).wait(holder)
 
     def free(self, user: str, holder: Holder) -> None:
-        """Take back the connection's place, if it has one, and hand it to the first connection that waits."""
+        """Free the place of the connection, if it has one, and give it to the first connection that waits."""
         holders = self._holders.get(user, {})
         if holder not in holders:
             return
@@ -88,7 +89,7 @@ class Places:
             del self._holders[user]
 
     def _round(self, user: str) -> _Round:
-        """Return the round that goes on for this user, or start one."""
+        """Return the running round of this user, or start one."""
         current = self._rounds.get(user)
         if current is None:
             current = self._rounds[user] = _Round(self, user)
@@ -101,25 +102,31 @@ class Places:
         return holder in self._holders.get(user, ())
 
     def forget(self, user: str, current: _Round) -> None:
-        """Drop a round that is over."""
+        """Remove a round that has ended."""
         if self._rounds.get(user) is current:
             del self._rounds[user]
             self._heartbeat.remove(current)
 
 
 class _Round:
-    """One round of a user: the holders that were pinged and are silent, and the connections that wait for a place."""
+    """One round for one user: a ping to each connection that has a place, to free the places of silent ones.
+
+    It knows the connections that have not answered yet, and the connections that wait for a place.
+    """
 
     def __init__(self, places: Places, user: str) -> None:
         self._places = places
         self._user = user
         self._silent: dict[Holder, None] = {}
         self._waiting: dict[Holder, OneShot[bool]] = {}
-        """For each waiting connection, whether it gets a place."""
+        """The waiting connections. Each value will be True if its connection gets a place, else False."""
         self._ends = places.time.now() + places.seconds
 
     async def wait(self, holder: Holder) -> bool:
-        """Return whether the connection got a place. Cancelled: it has none, and the next that waits may have it."""
+        """Return whether the connection got a place.
+
+        If this is cancelled, the connection has no place, and the next one that waits may get it.
+        """
         decided = self._waiting[holder] = OneShot[bool]()
         if not self._silent:  # nothing to find out: every holder cannot be judged yet, or has answered
             self._finish()
@@ -137,7 +144,10 @@ class _Round:
                 del self._silent[holder]
 
     def beat(self, now: float) -> float | None:
-        """End the round if its time is up: silent holders give way, and the rest of the waiting ones get no place."""
+        """If the time of the round is up, close the silent connections and give their places to waiting ones.
+
+        Connections that still have no place then are refused. Returns the time of the next check.
+        """
         # As in a limit: bytes that came while the loop stood still are read before a client is judged.
         if (left := self._ends - self._places.time.now()) > 0:
             return now + left
@@ -152,12 +162,12 @@ class _Round:
         return None
 
     def on_failed(self, error: BaseException) -> None:
-        """End the round, since ``error`` was raised in it. The connections that wait get no place."""
+        """End the round, because ``error`` was raised in it. The connections that wait get no place."""
         log_failure(logger, "connections of user %s could not be asked to give way", shown(self._user), error=error)
         self._finish()
 
     def on_freed(self, holder: Holder, holders: dict[Holder, None]) -> None:
-        """Hand the place of ``holder`` to the first connection that waits, if there is one."""
+        """Give the place of ``holder`` to the first connection that waits, if there is one."""
         self._silent.pop(holder, None)
         self._dismiss_gone()
         if self._waiting:
@@ -167,7 +177,7 @@ class _Round:
         self._finish_if_decided()
 
     def _dismiss_gone(self) -> None:
-        """Refuse the connections that wait for a client that has left: a place would be lost on them."""
+        """Refuse the waiting connections that have lost their client, so that they do not get a place for nothing."""
         for holder in [holder for holder in self._waiting if not holder.waits()]:
             self._waiting.pop(holder).set(False)
 

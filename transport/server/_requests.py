@@ -31,7 +31,7 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Requests:
-    """The reading half of one connection after its welcome. Made when the client asks for something first."""
+    """The part of one connection that handles frames after the hello. Made when the first such frame comes."""
 
     __slots__ = ("_attachment", "_bucket", "_context", "_delivery", "_life", "_one_history", "_refusals", "_wire")
 
@@ -46,13 +46,13 @@ class Requests:
         self._bucket: TokenBucket | None = None
         self._refusals: Refusals | None = None
         self._one_history: trio.Lock | None = None
-        """Held while a history is read. *A hundred requests at once would hold a hundred batches in memory.*"""
+        """A lock that is held while history is read. *Else 100 requests at once would hold 100 batches in memory.*"""
 
     def take(self, frame: ClientFrame) -> None:
         """Handle a frame. Never waits.
 
         Raises:
-            End: If the client goes on to ignore its rate limit.
+            End: If the client continues to exceed its rate limit.
         """
         match frame:
             case Ack():
@@ -70,7 +70,7 @@ class Requests:
                 pass
 
     def _within_rate(self, command_id: str | None) -> bool:
-        """Return whether the client may ask for something now. If not, tell it so.
+        """Return whether the client is within its rate limit. If it is not, send a refusal.
 
         Raises:
             End: With 4505, if too many requests were refused in a short time.
@@ -102,7 +102,7 @@ class Requests:
             self._delivery.reply(CommandReply(frame.id, code=ErrorCode.OVERLOADED, message=message))
 
     def _tell(self, send: Callable[[Attachment], None]) -> bool:
-        """Hand something to the session. Return False if its mailbox is full."""
+        """Call ``send`` with the attachment to the session. Return False if the session's mailbox is full."""
         try:
             send(self._attachment)
         except MailboxFull:
@@ -114,7 +114,10 @@ class Requests:
         return True
 
     async def _history(self, frame: HistoryFrame) -> None:
-        """Answer a request for history: one at a time, and when the client has taken everything that was sent."""
+        """Answer a request for history.
+
+        Only one request is answered at a time, and only when the client has taken all data that was sent before.
+        """
         # A request out of bounds is refused and ends nothing. A frame with wrong types has ended the connection before.
         if frame.fault is not None:
             self._wire.send(server_frames.error(ErrorCode.BAD_HISTORY, frame.fault))

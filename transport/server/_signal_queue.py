@@ -10,37 +10,38 @@ import orjson
 _STATES = {"typing": "id", "queued": "command_id"}
 
 MAX_SIGNALS = 64
-"""Number of signals kept for a client that is slow. Beyond it the least important ones are dropped."""
+"""Maximum number of signals that are kept for a slow client. Beyond it, the least important are dropped."""
 
 MAX_SIGNAL_BYTES = 64 * 1024
-"""Bytes of signals kept for such a client. One signal alone may be larger."""
+"""Maximum size of the signals that are kept for a slow client, in bytes. A single signal may be larger."""
 
 
 class SignalQueue:
-    """Signals in their order, at most ``MAX_SIGNALS`` and ``MAX_SIGNAL_BYTES``.
+    """Signals that wait to be sent, oldest first: at most ``MAX_SIGNALS``, with at most ``MAX_SIGNAL_BYTES``.
 
-    A signal that a later one has made out of date is dropped first: the typing of a user whose typing changed since, or
-    a queued start that has begun. *If the oldest went instead, an agent's many progress signals could push out the
-    signal that a user stopped typing, and the others would see that user type for ever.*
+    If there are too many, a signal that a later one has replaced is dropped first: for example ``typing`` of a user
+    that has stopped since, or ``queued`` for a run that has begun. *If always the oldest were dropped, many progress
+    signals of an agent could remove the signal that a user stopped typing. Then other clients would show this user as
+    typing for ever.*
     """
 
     __slots__ = ("_entries", "size")
 
     def __init__(self) -> None:
         self.size = 0
-        """Number of bytes of the queued frames."""
+        """Total size of the queued frames, in bytes."""
         self._entries: list[tuple[str, bytes, bytes]] = []
 
     def __bool__(self) -> bool:
         return bool(self._entries)
 
     def put(self, name: str, data: bytes, frame: bytes) -> int:
-        """Queue a signal, and drop others if there are too many.
+        """Add a signal, and drop others if there are too many.
 
         Args:
             name: The signal's name.
-            data: Its data, as JSON.
-            frame: The whole frame, to be written.
+            data: The signal's data, as JSON.
+            frame: The complete frame that will be sent.
 
         Returns:
             The number of signals that were dropped.
@@ -62,7 +63,11 @@ class SignalQueue:
         return frame
 
     def _least_important(self) -> int:
-        """Return the index to drop: the oldest that is out of date, or the oldest that is no state, or the oldest."""
+        """Return the index of the signal to drop.
+
+        It is the oldest one that a later one has replaced. If there is none, it is the oldest one that does not tell a
+        state, or else the oldest one.
+        """
         newer: set[tuple[str, str]] = set()
         outdated, other = -1, -1
         # From the newest to the oldest, so that the last assignment is the oldest.
@@ -79,6 +84,9 @@ class SignalQueue:
 
 
 def _subject(data: bytes, field: str) -> str:
-    """Return the subject of a state. Return "" if an agent chose the name of a state for a signal of its own."""
+    """Return the subject of a state signal: the user or start that it is about.
+
+    Return "" if the data has another form, because an agent has used the same name for a signal of its own.
+    """
     value = orjson.loads(data)
     return str(cast("dict[str, object]", value).get(field)) if isinstance(value, dict) else ""

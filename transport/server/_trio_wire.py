@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transport.server._wire import WireOwner
 
 LINGER_SECONDS = 2.0
-"""How long, after our own close, bytes of the peer are read and dropped."""
+"""Time for which the peer's bytes are read and discarded after the server's own close, in seconds."""
 # Bytes that are read and dropped then. *A peer that goes on to send would keep its connection for as long as it likes.*
 _LINGER_BYTES = 4 * 1024 * 1024
 # The beginning of trio-websocket's own reason for 1009. A peer that closes with 1009 gets its own reason echoed, and is
@@ -36,9 +36,9 @@ _CLOSE = b"\x88"
 class TrioWire(WriteBuffer):
     """A :class:`~transport.server._wire.Wire` over any trio stream.
 
-    It is the write buffer that lies under trio-websocket, and the messages above it: one object, so that an event takes
-    no call more from the connection to the socket. trio-websocket reads, answers pings and shakes hands; text messages
-    are framed here and written past it. Owns ``stream``.
+    trio-websocket does the handshake, reads messages and answers pings. Text messages are not sent by trio-websocket:
+    this class builds their frames and writes them itself. It is also the write buffer below trio-websocket, so that
+    sending an event takes few calls. It owns ``stream`` and closes it.
     """
 
     __slots__ = ("_max_bytes", "_open", "_owner", "_upgrading", "_websocket", "address")
@@ -59,9 +59,9 @@ class TrioWire(WriteBuffer):
         self._max_bytes = max_message_bytes
         self._owner: WireOwner | None = None
         self._upgrading: trio.CancelScope | None = None
-        """Around the upgrade while it goes on."""
+        """The cancel scope of the upgrade, while it goes on."""
         self._websocket: WebSocketConnection | None = None
-        """None before the upgrade."""
+        """The WebSocket of trio-websocket. None before the upgrade."""
         self._open = False
         """Whether the upgrade was accepted and no close frame was sent yet."""
 
@@ -71,7 +71,10 @@ class TrioWire(WriteBuffer):
         return self._open and self._websocket is not None and self._websocket.closed is None
 
     async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
-        """Answer the upgrade request as ``owner`` decides. Return its headers, or None if there is no WebSocket."""
+        """Answer the upgrade request as ``owner`` decides. See :meth:`.Wire.upgrade`.
+
+        Returns the headers of the request, or None if it was refused or did not come.
+        """
         self.nursery = nursery
         self._owner = owner
         with trio.CancelScope() as scope:
@@ -108,7 +111,7 @@ class TrioWire(WriteBuffer):
         self.write(server_frames.events_message(lines))
 
     def post(self, payload: bytes) -> None:
-        """Write a text message together with the next. See :meth:`.Wire.post`."""
+        """Write a text message, together with the next one. See :meth:`.Wire.post`."""
         self.posted.append(text_message(payload))
 
     async def close(self, code: int, reason: str) -> None:
@@ -117,7 +120,7 @@ class TrioWire(WriteBuffer):
             await self._websocket.aclose(code, reason)
 
     async def linger(self) -> None:
-        """Read and drop the rest of the peer's bytes. See :meth:`.Wire.linger`."""
+        """Read and discard the remaining bytes of the peer. See :meth:`.Wire.linger`."""
         left = _LINGER_BYTES
         with trio.move_on_after(LINGER_SECONDS, shield=True):
             while left > 0 and (data := await self.receive_some()):
@@ -128,28 +131,34 @@ class TrioWire(WriteBuffer):
         await trio.aclose_forcefully(self)
 
     def forget(self) -> None:
-        """Hold the owner and the library's objects no longer: they hold this wire, and would not be freed at once."""
+        """Release the owner and the library's objects.
+
+        They refer to this wire. Without this cycle of references, everything is freed at once.
+        """
         self._owner = self._websocket = None
 
     # Notifications of the write buffer
 
     def on_drained(self) -> None:
-        """Tell the owner that everything has left."""
+        """Tell the owner that all data was sent."""
         if self._owner is not None:
             self._owner.on_drained()
 
     def on_stuck(self) -> None:
-        """Tell the owner that nothing leaves any more."""
+        """Tell the owner that the peer takes no more data."""
         if self._owner is not None:
             self._owner.on_stuck()
 
     def on_closed(self) -> None:
-        """End the upgrade, if it still goes on: no request will come."""
+        """Cancel the upgrade, if it is not finished: no request will come."""
         if self._upgrading is not None:
             self._upgrading.cancel()
 
     def amend(self, data: bytes) -> bytes:
-        """Put a goodbye before the close frame that trio-websocket sends by itself for a message that is too big."""
+        """Return ``data`` with a goodbye before it, if it is the close frame for a message that is too large.
+
+        trio-websocket itself sends this close frame. Other data is returned unchanged.
+        """
         if not data.startswith(_CLOSE):
             return data
         self._open = False
@@ -162,7 +171,10 @@ class TrioWire(WriteBuffer):
         return text_message(server_frames.goodbye(code, reason)) + data
 
     def last_words(self) -> bytes:
-        """Return a goodbye to a peer that sent no WebSocket frame: trio-websocket hangs up on it without a word."""
+        """Return a goodbye and a close frame for a peer that sent bytes which are not valid WebSocket frames.
+
+        trio-websocket would close the stream without any message. In all other cases, return nothing.
+        """
         end = self._websocket.closed if self._open and self._websocket is not None else None
         if end is None or end.code not in close_codes.NO_WEBSOCKET:
             return b""

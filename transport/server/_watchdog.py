@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.loop")
 
 TICKS = 4
-"""Ticks within the time limit. With 4, a loop that stands still is noticed after 1.25 times the limit at most."""
+"""Number of checks within the time limit. With 4, a blocked loop is noticed after at most 1.25 times the limit."""
 MAX_FRAMES = 25
-"""Number of innermost frames of a stack that are logged."""
+"""Maximum number of stack frames in a log message. The innermost ones are logged."""
 # How long the end of a server waits for the thread. A thread that writes to a log which blocks is left behind.
 _JOIN_SECONDS = 1.0
 
 
 class Watchdog:
-    """A watch over the event loop: it asks the loop for a sign of life several times within ``seconds``.
+    """A thread that checks several times within ``seconds`` whether the event loop still runs.
 
-    If none comes for ``seconds``, it logs one warning with the stack of the loop's thread, taken while the loop stands
-    still. When the loop runs again, a second line says how long it stood still.
+    If the loop does not answer for ``seconds``, it logs a warning with the stack of the blocked thread. When the loop
+    runs again, a second line says how long it was blocked.
     """
 
     def __init__(self, time: LoopTime, seconds: float) -> None:
@@ -48,9 +48,9 @@ class Watchdog:
         self._answered = threading.Event()
 
     async def run(self) -> None:
-        """Watch for ever.
+        """Watch the event loop, for ever.
 
-        Cancellation: the thread has ended, unless it writes to a log that blocks.
+        Cancellation: waits until the thread has ended. A thread that is blocked by its log is left behind.
         """
         self._stop.clear()
         token, thread_id = trio.lowlevel.current_trio_token(), threading.get_ident()
@@ -65,7 +65,7 @@ class Watchdog:
                 thread.join(_JOIN_SECONDS)
 
     def answer(self) -> None:
-        """Note the loop's sign of life. Called in the loop."""
+        """Note that the event loop runs. Called in the event loop."""
         stood = self._time.tick()
         self._answered.set()
         if stood >= self._seconds:
@@ -77,11 +77,11 @@ class Watchdog:
             )
 
     def ask(self, call_soon: Callable[[Callable[[], None]], None], look: Callable[[], str]) -> None:
-        """Ask for a sign of life, and wait for it. Log a warning if it takes too long.
+        """Ask the event loop for an answer, and wait for it. Log a warning if it takes too long.
 
         Args:
-            call_soon: Calls a function in the loop.
-            look: Returns a description of the code that holds the loop.
+            call_soon: Schedules a function to be called in the event loop.
+            look: Returns a description of the code that blocks the event loop.
         """
         self._answered.clear()
         call_soon(self.answer)
@@ -101,7 +101,7 @@ class Watchdog:
 
 
 def look_at(thread_id: int) -> str:
-    """Return the end of a sentence that says which code holds the loop of the thread, with its stack."""
+    """Return the end of a log message: the code that blocks the loop in this thread, with its stack."""
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
     if frame is None:
         return ""
@@ -113,7 +113,7 @@ def look_at(thread_id: int) -> str:
 
 
 def _owner(frame: FrameType) -> str:
-    """Return the name of the run, or of the task, that the frame belongs to."""
+    """Return the name of the agent run, or of the task, that executes the frame."""
     task = _task(frame)
     if task is None:
         return "something"
@@ -127,7 +127,7 @@ def _owner(frame: FrameType) -> str:
 
 
 def _task(frame: FrameType | None) -> trio.lowlevel.Task | None:
-    """Return the task that trio runs at this moment. Its scheduler has it in a local variable."""
+    """Return the task that trio runs now. It is found in a local variable of trio's scheduler."""
     while frame is not None:
         task = frame.f_locals.get("task") if frame.f_code.co_name == "unrolled_run" else None
         if isinstance(task, trio.lowlevel.Task):

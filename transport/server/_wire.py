@@ -23,22 +23,22 @@ class UpgradeRequest:
     """The request by which a client asks for a WebSocket."""
 
     path: str
-    """The request target, with its query."""
+    """The path of the request, with its query."""
     offered: Sequence[str]
-    """The subprotocols that the client offers, in its order."""
+    """The subprotocols that the client offers, in the client's order."""
     headers: Mapping[str, str]
-    """The header fields, with names in lower case. If a field is repeated, its last value."""
+    """The header fields, with names in lower case. If a field is repeated, its last value counts."""
 
 
 class WireOwner(Protocol):
-    """The connection that owns a wire, as the wire sees it. No method may wait or raise."""
+    """The connection that owns a wire, as far as the wire uses it. No method may wait or raise."""
 
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         """Return the answer to the upgrade request."""
         ...
 
     def on_drained(self) -> None:
-        """Write on: the network has taken everything that was written."""
+        """Continue to write: the network has taken all data."""
 
     def on_stuck(self) -> None:
         """Close the connection: nothing could be written for ``slow_seconds``, or too much waits to be written."""
@@ -46,29 +46,29 @@ class WireOwner(Protocol):
     def on_too_big(self, code: int, reason: str) -> bool:
         """Note that the wire closes with ``code``, since a message of the client was too long.
 
-        Return False if the connection is ending for another reason. The wire then sends no goodbye of its own.
+        Return False if the connection is already ending for another reason. Then the wire sends no goodbye.
         """
         ...
 
 
 class Wire(Protocol):
-    """A WebSocket that carries one connection's messages.
+    """A WebSocket that carries the messages of one connection.
 
-    The methods that are not ``async`` never wait and raise nothing on account of the network: they do nothing if the
-    peer is gone. One task at a time may wait in each ``async`` method. Nothing is lost or cut if a waiting task is
-    cancelled: a message that was written is sent whole, or not at all if the connection ends before.
+    The methods that are not ``async`` never wait. If the peer is gone they do nothing: they never raise a network
+    error. In each ``async`` method, only one task at a time may wait. If it is cancelled, no message is lost or cut:
+    each written message is sent completely, or not at all if the connection ends before.
     """
 
     gone: ClassVar[tuple[type[Exception], ...]]
-    """The exceptions by which :meth:`receive` and the wire's own tasks say that the peer or the network is gone.
+    """The exceptions that :meth:`receive` and the wire's own tasks raise if the peer or the network is gone.
 
-    Each wire names its library's own exceptions here. *To translate them, each wire would need a coroutine of its own
-    between the connection and the library, which every idle connection would hold.*
+    Each kind of wire lists the exceptions of its library here. *To translate them into common ones, each idle
+    connection would need one more coroutine in memory.*
     """
     address: str
     """The peer's address, without its port. Empty if it is not known."""
     blocked: bool
-    """Whether something waits to be written that the network did not take yet. The logic writes events only if not."""
+    """Whether the network has not taken all data yet. The server writes events only if this is False."""
 
     @property
     def pending(self) -> int:
@@ -91,7 +91,7 @@ class Wire(Protocol):
         ...
 
     def receive(self) -> Awaitable[str | bytes]:
-        """Wait for the client's next message and return it: text as str, binary as bytes.
+        """Wait for the client's next message and return it: a text message as str, a binary one as bytes.
 
         Raises:
             Exception: One of :attr:`gone`, if the peer is gone or the WebSocket was closed.
@@ -99,42 +99,45 @@ class Wire(Protocol):
         ...
 
     def send(self, payload: bytes) -> None:
-        """Write a text message. It leaves after everything that was written or posted before."""
+        """Write a text message. It is sent after all messages that were written or posted before."""
 
     def send_events(self, lines: Sequence[bytes]) -> None:
-        """Write one ``events`` message of ``lines`` as they are in the log. Copies them once."""
+        """Write one ``events`` message. Each of the ``lines`` is an event as it is stored in the log.
+
+        The lines are copied only once.
+        """
 
     def post(self, payload: bytes) -> None:
-        """Write a text message together with the next :meth:`send` or :meth:`release`, in one system call."""
+        """Keep a text message. The next :meth:`send` or :meth:`release` writes it too, in one system call."""
 
     def release(self) -> None:
         """Write the messages that were posted, if there are any."""
 
     async def drained(self) -> None:
-        """Wait until nothing waits to be written.
+        """Wait until the network has taken all data.
 
         Raises:
             trio.BrokenResourceError: If the peer is gone.
         """
 
     def note_progress(self) -> None:
-        """Note that the peer showed progress: the time until it counts as stuck begins anew."""
+        """Note that the peer still reads. The time until it counts as stuck starts again."""
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame, wait for the peer's, and close the stream.
+        """Send a close frame, wait for the peer's close frame, and close the stream.
 
-        Cancellation: the stream is closed without the peer's answer.
+        Cancellation: the stream is closed without waiting for the peer's answer.
         """
 
     async def linger(self) -> None:
-        """Read and drop the rest of the peer's bytes for a short time after a close of our own.
+        """Read and discard the peer's bytes for a short time, after this side has sent a close frame.
 
-        *A socket that is closed with unread bytes is reset, and the reset can overtake our close frame: the client
-        would never learn why.*
+        *If a socket is closed while it has unread bytes, the system resets the connection. The client may then never
+        get the close frame, and not know the reason.*
         """
 
     async def abort(self) -> None:
         """Close the stream at once, without waiting for the peer. Unwritten data is lost."""
 
     def forget(self) -> None:
-        """Stop calling the owner, and hold neither it nor the library's objects. Called after :meth:`abort`."""
+        """Stop calling the owner, and release it and the library's objects. Called after :meth:`abort`."""

@@ -12,29 +12,29 @@ if TYPE_CHECKING:
     import socket
 
 RECEIVE_BYTES = 64 * 1024
-"""Bytes that one read asks the socket for."""
+"""Maximum number of bytes that one read takes from the socket."""
 MAX_QUEUED = 1024 * 1024
-"""Bytes that may be written while the buffer is blocked, before the peer counts as stuck.
+"""Number of bytes that may be written while the buffer is blocked. With more, the peer counts as stuck.
 
-Events and history wait until the buffer has drained, so these are replies, errors and pings.
+These bytes are replies, errors and pings: events and history are not written while the buffer is blocked.
 """
 # Bytes handed to the kernel at once. A larger slice would only be copied and mostly kept.
 _CHUNK = 64 * 1024
 
 
 class WriteBuffer(trio.abc.Stream):
-    """A stream that never makes its writer wait, between a WebSocket library and the network.
+    """A stream between a WebSocket library and the network. Writing to it never waits.
 
-    :meth:`write` tries the socket at once. What the kernel does not take is kept, and one task, which lives only as
-    long as something is kept, sends it. The library's handshakes, pongs and close frames pass through here as well.
+    :meth:`write` sends data at once, as much as the system takes. The rest is kept, and a task sends it; the task ends
+    when nothing is kept. The library's handshakes, pongs and close frames pass through here as well.
 
-    A cancelled caller leaves no half message behind: data that was accepted is sent whole, or not at all. The methods
-    ``on_drained`` to ``last_words`` are for a subclass to override.
+    If a caller is cancelled, no message is cut: accepted data is sent completely, or not at all. The methods from
+    ``on_drained`` to ``last_words`` can be overridden by a subclass.
 
     Args:
         stream: The stream to write to and read from. The buffer owns it and closes it.
-        sock: The socket under ``stream``, if there is one. Other streams are written to by the task alone.
-        slow_seconds: How long nothing may leave before the peer counts as stuck.
+        sock: The socket under ``stream``, if there is one. Without it, only the task writes to the stream.
+        slow_seconds: Time in which no data could be sent, after which the peer counts as stuck.
     """
 
     __slots__ = (
@@ -58,52 +58,52 @@ class WriteBuffer(trio.abc.Stream):
         self._socket = sock
         self._slow_seconds = slow_seconds
         self.nursery: trio.Nursery
-        """Where the task that sends runs. To be set before the first :meth:`write`."""
+        """The nursery of the task that sends. Must be set before the first :meth:`write`."""
         self.posted: list[bytes] = []
-        """Data for the next :meth:`write` or :meth:`release`: small messages that leave together cost less."""
+        """Data for the next :meth:`write` or :meth:`release`. Small messages cost less if they are sent together."""
         self._pending = bytearray()
         self._queued = 0
-        """Bytes that were written since the buffer was blocked last."""
+        """Number of bytes written since the buffer became blocked."""
         self.blocked = False
-        """Whether something is kept that the network did not take yet."""
+        """Whether some data was not taken by the network yet, and is kept."""
         self._broken = False
         self._drained: trio.lowlevel.ParkingLot | None = None
         self._reading = False
         self._unread: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = loop_time().now()
-        """When bytes left last, or the peer showed otherwise that it reads. In the loop's time."""
+        """The last time when bytes were sent, or the peer showed in another way that it reads, in the loop's time."""
 
     # For a subclass
 
     def on_drained(self) -> None:
-        """React to the end of the backlog: nothing is kept any more. Must not wait."""
+        """Do something when all kept data was sent. Must not wait."""
 
     def on_stuck(self) -> None:
-        """React to a peer that takes nothing: nothing left for ``slow_seconds``, or too much is kept.
+        """Do something when the peer is stuck: no data could be sent for ``slow_seconds``, or too much is kept.
 
-        The kept bytes stay. Must not wait.
+        The kept data stays. Must not wait.
         """
 
     def on_closed(self) -> None:
-        """React to the close of the stream. Must not wait."""
+        """Do something when the stream is closed. Must not wait."""
 
     def amend(self, data: bytes) -> bytes:
-        """Return the bytes to be written instead of ``data``, which the library sends."""
+        """Return the bytes to write in place of ``data``, which the library wants to send."""
         return data
 
     def last_words(self) -> bytes:
-        """Return bytes to be written before the stream is closed."""
+        """Return the bytes to write just before the stream is closed."""
         return b""
 
     # Writing
 
     @property
     def pending(self) -> int:
-        """Number of bytes that are kept."""
+        """Number of bytes that wait to be sent."""
         return len(self._pending)
 
     def write(self, data: bytes) -> None:
-        """Send ``data`` after everything that was written before. Never waits; does nothing after the stream's end."""
+        """Send ``data`` after all data that was written before. Never waits. Does nothing if the stream has ended."""
         if self._broken:
             return
         if self.posted:
@@ -130,7 +130,7 @@ class WriteBuffer(trio.abc.Stream):
             self.write(b"")
 
     async def drained(self) -> None:
-        """Wait until nothing is kept. Safe to cancel.
+        """Wait until all data was sent. Safe to cancel.
 
         Raises:
             trio.BrokenResourceError: If the stream has ended.
@@ -143,22 +143,22 @@ class WriteBuffer(trio.abc.Stream):
             raise trio.BrokenResourceError
 
     def note_progress(self) -> None:
-        """Note that bytes left, or that the peer showed otherwise that it reads."""
+        """Note that bytes were sent, or that the peer showed in another way that it reads."""
         self.progressed_at = loop_time().now()
 
     # The stream under the library
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Write ``data`` for the library, and wait until it has left. Cancelled: it is sent all the same."""
+        """Write ``data`` for the library, and wait until it was sent. If this is cancelled, it is still sent."""
         self.write(self.amend(bytes(data)))
         await self.drained()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until nothing is kept. Part of a stream; trio-websocket does not use it."""
+        """Wait until all data was sent. A stream must have this method, but trio-websocket does not use it."""
         await self.drained()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Read bytes, for the library or for code that reads on after it. A second reader waits for the first."""
+        """Read bytes from the peer. If another task is reading already, wait for it first."""
         while self._reading:
             if self._unread is None:
                 self._unread = trio.lowlevel.ParkingLot()
@@ -179,7 +179,7 @@ class WriteBuffer(trio.abc.Stream):
                 self._unread.unpark()
 
     async def aclose(self) -> None:
-        """Close the stream. Kept bytes are lost. Idempotent."""
+        """Close the stream. Data that was not sent is lost. May be called more than once."""
         if last_words := self.last_words():
             self.write(last_words)
         self._break()
@@ -187,7 +187,7 @@ class WriteBuffer(trio.abc.Stream):
         await self._stream.aclose()
 
     def _try(self, data: bytes) -> int:
-        """Offer ``data`` to the kernel. Return how many bytes it took."""
+        """Give ``data`` to the operating system. Return the number of bytes that it took."""
         if self._socket is None:
             return 0
         try:
@@ -200,7 +200,7 @@ class WriteBuffer(trio.abc.Stream):
             return len(data)
 
     async def _send_pending(self) -> None:
-        """Send the kept bytes, until there are none. Beside it, a task watches that anything leaves at all."""
+        """Send the kept bytes, until there are none. A second task checks meanwhile that the peer is not stuck."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch)
@@ -246,7 +246,7 @@ class WriteBuffer(trio.abc.Stream):
 
 
 def _received(sock: socket.socket, size: int) -> bytes | None:
-    """Read the bytes that are there. Return None if there are none yet, and b"" at the end of the stream.
+    """Read the bytes that have arrived. Return None if there are none yet, and b"" at the end of the stream.
 
     Raises:
         trio.BrokenResourceError: If the connection was lost.

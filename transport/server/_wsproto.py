@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class _FinishedHandshake:
-    """A stand-in for wsproto's handshake, which is asked for events, and has no more."""
+    """A replacement for wsproto's handshake object. It never has events."""
 
     @staticmethod
     def events() -> tuple[()]:
@@ -25,10 +25,10 @@ _FINISHED = _FinishedHandshake()
 
 
 def forget_handshake(socket: WebSocketConnection) -> None:
-    """Free the objects that only the handshake needed: the state of HTTP/1.1, the request, its headers; 3 KB in all.
+    """Free the objects that only the handshake needed: HTTP/1.1 state, request and headers, 3 KB in total.
 
-    wsproto keeps them as long as the connection, and asks them only whether there are further events. trio-websocket
-    has no public way to its wsproto object. If its private attribute changes, nothing is freed and nothing fails.
+    wsproto keeps them while the connection is open, and asks them only for further events. The wsproto object is in a
+    private attribute of trio-websocket. If a later version changes this attribute, nothing is freed and nothing fails.
     """
     with suppress(AttributeError):
         inner: Any = socket._wsproto  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- see above

@@ -48,41 +48,41 @@ _OUT_OF_FILES_SECONDS = 0.1
 
 @attrs.frozen
 class EndpointStatistics:
-    """Counts of an endpoint at one moment."""
+    """Counts of an endpoint at the moment of the call."""
 
     connections: int
-    """Open connections, those in their handshake included."""
+    """Number of open connections. Connections in their handshake count too."""
     users: int
-    """Users with a connection."""
+    """Number of users with at least one connection."""
     accepted: int
-    """Connections accepted since the start."""
+    """Number of connections accepted since the start."""
     refused: int
-    """Connections refused because there were too many."""
+    """Number of connections refused because there were too many."""
     flusher_rounds: int
-    """Rounds of the flusher, the task that writes."""
+    """Number of rounds of the flusher. In each round, it writes new data to all connections that have some."""
     flusher_visits: int
-    """Connections visited in those rounds."""
+    """Number of connections that the flusher wrote to, summed over all rounds."""
     waiting_bytes: int
-    """Bytes kept for clients: signals, and data that sockets did not take. Events wait in their session's ring."""
+    """Bytes that wait to be sent: signals, and data that sockets did not take. Events are not counted."""
     gave_way: int
-    """Silent connections that were closed for newer ones of their users."""
+    """Silent connections that were closed to make room for newer ones of the same user."""
     stood_still: float
-    """Seconds in which the event loop stood still, in stalls that were long enough to count."""
+    """Seconds in which the event loop was blocked. Only long blocks count."""
     signals_dropped: int
-    """Signals dropped because newer ones came before they could be written."""
+    """Signals that were dropped because newer ones arrived before they could be written."""
 
 
 class Endpoint:
-    """Serves connections on sockets that are listening already. It runs under supervision as :meth:`child`.
+    """A server for connections on sockets that listen already. :meth:`child` makes it a supervised actor.
 
-    The listening sockets stay their owner's: a restarted endpoint goes on with them.
+    The endpoint does not close the listening sockets, so that it can use them again after a restart.
 
     Args:
         sessions: The sessions that clients attach to.
         authenticate: The application's auth function.
         settings: The limits and times of connections.
-        listeners: Listening sockets; none for an endpoint that is only given streams (:meth:`serve`).
-        allowed_origins: Origins of pages that may connect.
+        listeners: Listening sockets. Empty if all connections come through :meth:`serve`.
+        allowed_origins: Origins of web pages that may connect.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Endpoint:
     async def run(self) -> None:
         """Serve for ever.
 
-        Cancellation: every connection is cut off without a goodbye. Call :meth:`say_goodbye` before.
+        Cancellation: all connections end without a goodbye. To avoid this, call :meth:`say_goodbye` before.
         """
         with self._context.sessions.calling_after_commits(self._context.flusher.visit):
             await self._run()
@@ -134,26 +134,26 @@ class Endpoint:
             await trio.sleep_forever()
 
     async def serve(self, stream: trio.abc.Stream, sock: socket.socket | None = None, address: str = "") -> None:
-        """Serve one connection on any stream, to its end, and close the stream. Raises nothing that happens in it.
+        """Serve one connection on any stream until it ends, and close the stream. Errors are logged, not raised.
 
         Args:
-            stream: The stream, before the upgrade request was read.
-            sock: The socket under the stream, if there is one: it is then written to directly.
+            stream: The stream. Nothing was read from it yet.
+            sock: The socket under the stream, if there is one. Then data is written to it directly.
             address: The peer's address, which counts for ``max_connections_per_address``.
         """
         await self.serve_wire(self._trio_wire(stream, sock, address))
 
     async def serve_wire(self, wire: Wire) -> None:
-        """Serve one connection on any wire, to its end. Raises nothing that happens in it."""
+        """Serve one connection on any wire until it ends. Errors in the connection are logged, not raised."""
         await self._connection(wire).run()
 
     async def say_goodbye(self) -> None:
-        """Accept no more connections, close all with 1001, and wait until they are gone.
+        """Stop accepting connections, close all with 1001, and wait until they have ended.
 
-        Clients that come later are refused by the system. *In a queue that nothing empties they would wait for their
-        time-out, and a load balancer would take this server for one that serves.*
+        The operating system then refuses later clients, since the sockets no longer listen. *Otherwise they would wait
+        in a queue until their time-out, and a load balancer would think that this server works.*
 
-        Cancellation: the rest of the connections stays open.
+        Cancellation: the remaining connections stay open.
         """
         self._context.connections.going_away = True
         if self._accepting is not None:
@@ -203,14 +203,14 @@ class Endpoint:
         return TrioWire(stream, sock, address, slow_seconds=slow_seconds, max_message_bytes=max_message_bytes)
 
     def _connection(self, wire: Wire) -> Connection:
-        """Return a new connection, counted already. The caller must run it."""
+        """Make a new connection, and add it to the open ones. The caller must run it."""
         connection = Connection(self._context, wire)
         self._context.connections.add(connection)
         return connection
 
 
 def _prepared(sock: socket.socket) -> trio.SocketStream:
-    """Return an accepted socket as a stream, with its options set. Raises ``OSError``, with the socket closed."""
+    """Return an accepted socket as a stream, with its options set. If that fails, close it and raise ``OSError``."""
     try:
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
@@ -229,5 +229,5 @@ class EndpointActor(Actor):
         self._endpoint = endpoint
 
     async def started(self) -> None:
-        """Start to serve."""
+        """Start to serve connections."""
         self.nursery.start_soon(self._endpoint.run)

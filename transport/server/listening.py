@@ -20,7 +20,7 @@ BACKLOG = 4096
 def listening(host: str, port: int) -> Generator[list[socket.socket]]:
     """Open listening sockets as :func:`listen` does, and close them at the end of the block.
 
-    A process that is forked inside the block inherits neither them nor the connections that they accept.
+    A process that is forked inside the block inherits neither these sockets nor the connections that they accept.
     """
     listeners = listen(host, port)
     try:
@@ -32,11 +32,11 @@ def listening(host: str, port: int) -> Generator[list[socket.socket]]:
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Open listening sockets, one for each address of a host.
+    """Open listening sockets, one for each address of ``host``.
 
     Args:
         host: A name or an address of this machine.
-        port: The port; 0 takes a free one, the same for all addresses.
+        port: The port. With 0, a free port is taken, the same for all addresses.
 
     Returns:
         The sockets. The caller closes them.
