@@ -86,61 +86,76 @@ class MemoryWire:
 
     @property
     def pending(self) -> int:
+        """Return 1 while the wire is blocked: the real number of bytes does not matter."""
         return int(self.blocked)
 
     @property
     def is_open(self) -> bool:
+        """Return whether the wire has an owner, and no side has closed it."""
         return self.owner is not None and self.closed is None and not self.broken
 
     async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
+        """Ask the owner for its answer to an upgrade request, and keep the answer."""
         self.owner = owner
         self.answer = owner.on_upgrade(UpgradeRequest("/", ("greenroom.v1",), {}))
         return None if isinstance(self.answer, Reject) else {}
 
     async def receive(self) -> str | bytes:
+        """Return the next message of the client."""
         try:
             return await self._from_client.receive()
         except trio.EndOfChannel:
             raise ClientLeft from None
 
     def send(self, payload: bytes) -> None:
+        """Note a written frame, after the posted ones."""
         self.release()
         self.frames.append(json.loads(payload))
 
     def send_events(self, lines: Sequence[bytes]) -> None:
+        """Note an ``events`` frame, after the posted ones."""
         self.release()
         self.frames.append({"type": "events", "events": [json.loads(line) for line in lines]})
 
     def post(self, payload: bytes) -> None:
+        """Keep a posted frame until the next one is written."""
         self.posted.append(json.loads(payload))
 
     def release(self) -> None:
+        """Note the posted frames as written."""
         self.frames += self.posted
         self.posted.clear()
 
     async def drained(self) -> None:
+        """Wait until the test drains the wire."""
         while self.blocked and not self.broken:
             await self._drained.wait()
         if self.broken:
             raise trio.BrokenResourceError
 
     def note_progress(self) -> None:
+        """Count a sign that the client reads."""
         self.progress += 1
 
     async def close(self, code: int, reason: str) -> None:
+        """Note the close frame."""
         self.closed = (code, reason)
 
     async def linger(self) -> None:
+        """Note that the connection waits for the client's end."""
         self.lingered = True
 
     async def abort(self) -> None:
+        """Note that the stream was closed."""
         self.aborted = True
 
     def forget(self) -> None:
+        """Hold the owner no longer."""
         self.owner = None
 
 
 def _as_wire(wire: MemoryWire) -> Wire:
+    """Return the wire; the type checker sees that it has every method."""
     return wire
 
 

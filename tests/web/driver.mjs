@@ -11,7 +11,7 @@ import { play } from "./model.mjs";
 import { Socket, fire, turn } from "./sockets.mjs";
 
 let now = 1_000_000;
-let wall = 1_700_000_000_000; // what the clock on the wall is ahead of the one that only goes forward
+let wall = 1_700_000_000_000; // ms between the monotonic clock and the wall clock
 let timers = [];
 globalThis.setTimeout = (callback, delay = 0) => {
   const timer = { callback, due: now + delay, unref: () => timer, ref: () => timer };
@@ -37,12 +37,12 @@ function advance(ms) {
   now = end;
 }
 
-/** Set the clock on the wall forward, or back. */
+/** Set the wall clock forward or back. */
 function setClock(ms) {
   wall += ms;
 }
 
-/** Let time pass in which nothing runs, and then what was due, unless something else comes first: the page was frozen. */
+/** Freeze the page: let time pass while nothing runs. Then the timers that are due fire, unless `timers` is false. */
 function freeze(ms, { timers: late = true } = {}) {
   now += ms;
   if (!late) return;
@@ -55,7 +55,7 @@ function freeze(ms, { timers: late = true } = {}) {
 
 const greenroom = await import(process.argv[2]);
 const noted = []; // [what, detail] of everything that a client said, in order
-let waiting = []; // who is to look again when something was noted
+let waiting = []; // callbacks for the next thing that is noted
 
 /** Connect, and note everything that happens. */
 function open(url, options, { silent = [] } = {}) {
@@ -76,7 +76,7 @@ function watch(name, promise) {
   promise.then((value) => note(name, value), (error) => note(name, { failed: error.code ?? error.message }));
 }
 
-/** The details of the first `count` things noted under `type`, waiting for them to happen. */
+/** Wait for `count` things noted under `type`, and return their details. */
 async function first(count, type) {
   for (;;) {
     const found = noted.filter(([other]) => other === type).map(([, detail]) => detail);
@@ -85,14 +85,14 @@ async function first(count, type) {
   }
 }
 
-/** Resolves when the client's state is `state`. */
+/** Wait until the client's state is `state`. */
 async function until(client, state) {
   while (client.state !== state) await new Promise((resolve) => waiting.push(resolve));
 }
 
 globalThis.reportError = (error) => note("reported", `${error?.message ?? error}`);
 
-/** A client over scripted sockets, with everything that was noted before forgotten. */
+/** Forget all notes, and make a new client over scripted sockets. */
 function begin(options = {}, { silent = [] } = {}) {
   kept.client?.close();
   Socket.all = [];

@@ -24,7 +24,7 @@ export class Socket {
   receive(frame) {
     this.onmessage?.({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
   }
-  /** Open, and welcome the hello that this brings. */
+  /** Open the socket, and answer the client's hello with a welcome. */
   welcome(fields = {}) {
     this.onopen?.();
     const recovered = "resume" in (this.sent.at(-1) ?? {});
@@ -36,7 +36,7 @@ export class Socket {
   lose(code = 1006, reason = "") {
     this.onclose?.({ code, reason });
   }
-  /** The frames of this type that the client sent here. */
+  /** Return the frames of this type that the client sent. */
   of(type) {
     return this.sent.filter((frame) => frame.type === type);
   }
@@ -53,5 +53,5 @@ export function fire(type, fields = {}) {
   at.dispatchEvent(Object.assign(new Event(type), fields));
 }
 
-/** Let everything happen that only waits for its turn. */
+/** Wait until all pending promises and callbacks have run. */
 export const turn = () => new Promise((resolve) => setImmediate(resolve));
