@@ -28,19 +28,22 @@ AgentFunction: TypeAlias = Callable[..., Awaitable[object]]
 
 @attrs.frozen
 class Agent:
-    """An agent: an async function ``(run, input)`` under a name."""
+    """A registered agent: an async function ``(run, input)`` and its name."""
 
     name: str
-    """Name that clients start it by."""
+    """Name of the agent. A client that starts a run names the agent by it."""
     function: AgentFunction
     """The async function."""
     timeout: float | None
-    """Time limit of its runs in seconds; None for the server's default."""
+    """Time limit for each run of the agent, in seconds; None for the server's default."""
     _structure: Callable[[JSON], object] | None
-    """Checks and converts an input; None if the function takes none."""
+    """A function that checks and converts an input; None if the agent takes no input."""
 
     def fit(self, value: JSON) -> object:
-        """Return an input converted for the function. Raise ``CommandRefused("bad_input")`` if it does not fit."""
+        """Convert an input to the type that the function expects, and return it.
+
+        Raise ``CommandRefused("bad_input")`` if the input does not fit.
+        """
         if self._structure is not None:
             return self._structure(value)
         if value is not None:
@@ -78,8 +81,8 @@ class Agents:
 
         Args:
             function: The async function.
-            name: Its name; by default the name of the function.
-            timeout: Time limit of its runs in seconds; None for the server's default.
+            name: Name of the agent; by default the name of the function.
+            timeout: Time limit for each run of the agent, in seconds; None for the server's default.
 
         Raises:
             ConfigError: The function cannot be an agent, or the name is taken.
@@ -98,7 +101,7 @@ class Agents:
         return agent
 
     def find(self, agent: str | AgentFunction) -> Agent:
-        """Return the agent of a name or function. Raise ``CommandRefused("unknown_agent")`` if there is none."""
+        """Return the agent with this name or function. Raise ``CommandRefused("unknown_agent")`` if there is none."""
         if isinstance(agent, str):
             found = self._by_name.get(agent)
         else:

@@ -18,7 +18,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class RunContext:
-    """A run as constant values. It is safe to keep, and to hand to any thread."""
+    """The names, ids and deadline of a run, as constant values. Safe to keep, and to pass to any thread."""
 
     user: str
     """Name of the user."""
@@ -31,9 +31,9 @@ class RunContext:
     parent_run_id: str | None = None
     """Id of the run that this one is a sub-agent of; None for a run that a user started."""
     depth: int = 0
-    """Number of runs above it."""
+    """Number of runs above this one in the tree; 0 for a run that a user started."""
     deadline: float = float("inf")
-    """Time limit of the run, or of a run above it if that is sooner; on trio's clock, in seconds."""
+    """Time at which the run, or a run above it, times out first; on trio's clock, in seconds."""
 
     def log_fields(self) -> dict[str, str | int | None]:
         """Return the fields for a line of a log: all except the deadline."""
@@ -41,12 +41,12 @@ class RunContext:
 
 
 RUN_CONTEXT: ContextVar[RunContext | None] = ContextVar("greenroom_run", default=None)
-"""Set by each run in its own task. Tasks and threads that are started in the run inherit it."""
+"""The context of the current run. Each run sets it in its own task; tasks and threads started there inherit it."""
 
 
 def current_run() -> RunContext | None:
     """Return the context of the run that the calling task or thread works for; None outside of runs.
 
-    A tool called in a thread is inside its run. So is a task that the run started in a nursery.
+    A tool that is called in a thread works for its run. So does a task that the run started in a nursery.
     """
     return RUN_CONTEXT.get()

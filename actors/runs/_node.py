@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
 
 EXIT_FRAMES = 32
-"""Calls that must fit on the stack where a run, call or question is opened. Closing it there needs fewer."""
+"""Number of nested calls for which the stack must have room when a run, call or question is opened.
+
+Closing it needs fewer nested calls, so it can always be closed.
+"""
 
 _STOPPED = (Status.CANCELLED, Status.INTERRUPTED, Status.TIMEOUT)
 """The statuses of a run that was asked to stop."""
@@ -34,8 +37,8 @@ _STOPPED = (Status.CANCELLED, Status.INTERRUPTED, Status.TIMEOUT)
 class RunNode:
     """The state of a run: its place in the tree, its cancellation and its end.
 
-    :class:`~actors.Run` adds the methods that an agent calls. It extends this class because an emit reads ``closed``
-    and its neighbours: in a part of their own they would cost each event more.
+    :class:`~actors.Run` adds the methods that an agent calls. It extends this class for speed: each emit reads
+    ``closed`` and other attributes, and reading them from a second object would take longer.
     """
 
     __slots__ = (
@@ -69,21 +72,21 @@ class RunNode:
         self.context = self.context_until(float("inf"))
         """The run as plain values, with its deadline. :func:`~actors.current_run` returns it inside the run."""
         self.result: Any = None
-        """Result in ``agent_completed`` if the run ends well. An agent's function returns it instead."""
+        """Result of a run that ends without an error. Set by a ``subrun`` block; agents return it instead."""
         self._usage: bytes | None = None
         self.scope = trio.CancelScope()
         self.stopped_as: Status | None = None
         # Not a reference to itself: that would be a cycle, which only the garbage collector frees.
         self._root: Self | None = None if parent is None else parent.root
         self.subruns = 0
-        """Number of open runs below a root run."""
+        """Number of open runs below this run, at all depths. Counted only if this run has no parent."""
         # A call or question that a tool's thread awaits is in no cancel scope of the run.
         self.waits: set[trio.CancelScope] = set()
         """Cancel scopes around the calls and questions that are open."""
         self.closed = False
         """Whether the run has ended."""
         self.outcome: Outcome | None = None
-        """How the run has ended."""
+        """Status and result, or error, with which the run has ended. None while it is open."""
 
     @property
     def root(self) -> Self:
@@ -102,7 +105,7 @@ class RunNode:
 
     @property
     def usage(self) -> JSON:
-        """Tokens or other resources used, for ``agent_completed``.
+        """Tokens or other resources that the run has used. They are sent with ``agent_completed``.
 
         Setting it raises :class:`~actors.UnserialisableEvent` if the value cannot be sent.
         """
@@ -124,9 +127,10 @@ class RunNode:
 
     @property
     def cancelled_as(self) -> Status:
-        """Status of anything in this run that is cancelled now.
+        """Status with which this run, or a call in it, completes if it is cancelled now.
 
-        The nearest run that was stopped decides; if none was, the end of the session does.
+        The status comes from this run or the nearest run above it that was stopped; if no run was stopped, from the
+        session.
         """
         for run in self._lineage():
             if run.stopped_as is not None:
@@ -136,7 +140,7 @@ class RunNode:
         return self._recorder.cancelled_as
 
     def stop(self, status: str = "cancelled") -> None:
-        """Ask the run to stop. It is cancelled where it waits, and completes with ``status``. The first call counts.
+        """Ask the run to stop. It is cancelled where it waits, and completes with ``status``. Further calls do nothing.
 
         Args:
             status: ``cancelled``, ``interrupted`` or ``timeout``.
@@ -155,12 +159,12 @@ class RunNode:
             self.scope.cancel()
 
     def abandon(self, outcome: Outcome) -> None:
-        """Take note that the run was closed with its parent. Cancel the code that still runs in it."""
+        """Mark the run as closed together with its parent, and cancel the code that still runs in it."""
         self.stop(outcome.status)
         self.end(outcome)
 
     def end(self, outcome: Outcome) -> None:
-        """Take note that the run was closed: no event of it may follow. Idempotent."""
+        """Mark the run as closed: it can emit no more events. Idempotent."""
         if self.closed:
             return
         self.closed = True
@@ -173,7 +177,7 @@ class RunNode:
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=False)
 
     def context_until(self, deadline: float) -> RunContext:
-        """Return the run's context. Its deadline is ``deadline`` or the deadline of the run above: the sooner one."""
+        """Return the run's context. Its deadline is the earlier of ``deadline`` and the parent's deadline."""
         key, parent = self._recorder.key, self.parent
         return RunContext(
             user=key.user,
@@ -191,10 +195,10 @@ class RunNode:
         return self._recorder.encode_closing(outcome, agent=self.agent, duration_ms=spent_ms, **usage)
 
     async def ready(self) -> None:
-        """Wait until there is room to open a run, call or question.
+        """Wait until the session has room for the event that opens a run, call or question.
 
         Raise :class:`~actors.RunClosed` after the run's end, RuntimeError outside of the session's loop, and
-        RecursionError where the stack is about to end.
+        RecursionError if the stack is nearly full.
         """
         require_task(self._recorder.stream.thread, "this")
         require_room(EXIT_FRAMES)

@@ -20,11 +20,11 @@ class Outcome:
     status: Status
     result: object = None
     error: dict[str, JSON] | None = None
-    """``code`` and ``message``; None where the status is ``ok``."""
+    """The ``code`` and ``message`` of the error; None if the status is ``ok``."""
 
     @classmethod
     def failed(cls, error: BaseException) -> Outcome:
-        """Return the outcome of an exception: its class name is the code, its text the message."""
+        """Return the outcome for an exception. The error code is the name of its class; the message is its text."""
         # A nursery wraps the exception of its only failing child: the author wants to see that one.
         while len(inner := members(error)) == 1:
             error = inner[0]
@@ -32,5 +32,5 @@ class Outcome:
 
     @classmethod
     def stopped(cls, status: Status, message: str) -> Outcome:
-        """Return the outcome of a run or call that did not end by itself. The status is the code too."""
+        """Return the outcome of a run or call that was stopped. The error code is the same as the status."""
         return cls(status, error={"code": status.value, "message": message})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class RunSettings(Protocol):
-    """The settings that runs obey. :class:`~actors.SessionSettings` has them."""
+    """The settings that limit runs. :class:`~actors.SessionSettings` contains them."""
 
     @property
     def max_event_bytes(self) -> int:
@@ -22,17 +22,17 @@ class RunSettings(Protocol):
 
     @property
     def max_run_depth(self) -> int:
-        """Maximum number of runs above a sub-agent, and of sync tools that call each other."""
+        """Maximum number of runs above a sub-agent. Also the maximum nesting of sync tools that call each other."""
         ...
 
     @property
     def max_subruns(self) -> int:
-        """Maximum number of open sub-agents below one run, on all levels together."""
+        """Maximum number of open sub-agents below one run, at all depths together."""
         ...
 
 
 class Closable(Protocol):
-    """An open run, as the recorder and the session see it."""
+    """The part of an open run that the recorder and the session use."""
 
     @property
     def id(self) -> str:
@@ -46,7 +46,7 @@ class Closable(Protocol):
 
     @property
     def context(self) -> RunContext:
-        """The run as plain values."""
+        """The names, ids and deadline of the run, as plain values."""
         ...
 
     @property
@@ -59,12 +59,12 @@ class Closable(Protocol):
         ...
 
     def abandon(self, outcome: Outcome) -> None:
-        """Take note that the recorder has closed the run, and cancel the code that still runs in it."""
+        """Mark the run as closed by the recorder, and cancel the code that still runs in it."""
         ...
 
 
 class Caller(Protocol):
-    """A run, as a tool call sees it."""
+    """The part of a run that a tool call uses."""
 
     @property
     def id(self) -> str:
@@ -93,9 +93,12 @@ class Caller(Protocol):
 
     @property
     def cancelled_as(self) -> Status:
-        """Status of a call that is cancelled now."""
+        """Status with which a call of the run completes if it is cancelled now."""
         ...
 
     async def ready(self) -> None:
-        """Wait until there is room to open a call. Raise :class:`~actors.RunClosed` after the run's end."""
+        """Wait until the session has room for the event that opens a call.
+
+        Raise :class:`~actors.RunClosed` after the run's end.
+        """
         ...

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Question:
-    """An open question. The run that asks makes it and removes it; the session answers it."""
+    """An open question to the user. The run that asks it makes and removes it; the session sets the answer."""
 
     run_id: str
     """Id of the run that asks."""
@@ -31,7 +31,7 @@ class Question:
         return self._answer.result()
 
     def answer(self, value: JSON) -> None:
-        """Set the answer. The first one counts."""
+        """Set the answer. Do nothing if there is an answer already."""
         self._answer.set(value)
 
     async def answered(self) -> None:

@@ -14,21 +14,24 @@ if TYPE_CHECKING:
 
 
 def only_cancelled(error: BaseException) -> bool:
-    """Return whether an exception is cancellation and nothing else. A group that also holds a failure is not."""
+    """Return whether an exception is only a cancellation. Return False for a group that also contains a failure."""
     return all(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
 
 def has_cancelled(error: BaseException) -> bool:
-    """Return whether an exception is or holds a cancellation. Then it must reach the scope that was cancelled."""
+    """Return whether an exception is or contains a cancellation.
+
+    Such an exception must be raised on until it reaches the cancel scope.
+    """
     return any(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
 
 def settled(error: BaseException) -> BaseException:
-    """Return an exception to raise in place of ``error`` where a call of an agent or a tool ends.
+    """Return a safe exception to raise instead of ``error`` when a call of an agent or a tool ends.
 
-    Each nursery on the way wraps a failure once more and splits it by recursion. Trio formats its ``repr`` outside of
-    any task, where an exception ends the whole loop. So nothing deep, huge or unprintable may leave a call. A tree of
-    cancellations leaves it as one cancellation.
+    Each nursery that an exception passes wraps it once more, and splits it by recursion. Trio formats the ``repr`` of
+    the exception outside of any task, where an error ends the whole loop. So an exception that is deeply nested, huge
+    or unprintable is replaced. A group of cancellations only is replaced by one cancellation.
     """
     cancelled = next((leaf for leaf in leaves(error) if is_a(leaf, trio.Cancelled)), None)
     if cancelled is None:
@@ -39,7 +42,7 @@ def settled(error: BaseException) -> BaseException:
 
 
 async def settling(call: Awaitable[object]) -> object:
-    """Await ``call`` and return its result. Raise its exception as :func:`settled` returns it."""
+    """Await ``call`` and return its result. If it raises, raise the exception that :func:`settled` returns."""
     raised = None
     try:
         try:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class RunRecorder:
-    """The part of one session that its runs use. The session makes it; no other session can be reached from it."""
+    """The part of one session that its runs use. The session makes it. It gives no access to other sessions."""
 
     key: StreamKey
     stream: SessionStream
@@ -54,11 +54,14 @@ class RunRecorder:
 
     @property
     def cancelled_as(self) -> Status:
-        """Status of a run that is cancelled without a request: ``interrupted`` if its session has failed."""
+        """Status of runs that are cancelled with their session: ``interrupted`` if the session failed."""
         return Status.INTERRUPTED if self.scope.cancel_called and not self.stopping else Status.CANCELLED
 
     def encode(self, value: object) -> bytes:
-        """Encode a payload of at most ``max_event_bytes``. Raise :class:`~actors.UnserialisableEvent` otherwise."""
+        """Encode a payload as JSON text.
+
+        Raise :class:`~actors.UnserialisableEvent` if it is not JSON or is larger than ``max_event_bytes``.
+        """
         return encode(value, self.settings.max_event_bytes)
 
     @trio.lowlevel.enable_ki_protection
@@ -72,12 +75,12 @@ class RunRecorder:
         parent_run_id: str | None = None,
         name: str = "",
     ) -> None:
-        """Put an event that opens or closes something, if the grammar allows it. Never wait.
+        """Append an event that opens or closes a run, call or question, if the grammar allows it. Never wait.
 
-        ``parent_run_id`` is needed only where a run starts; afterwards it is known.
+        ``parent_run_id`` is needed only for the start of a run. For later events of the run it is known.
 
-        Raise RuntimeError in another thread than the session's loop. If this or anything else is raised (a
-        RecursionError, say), nothing has changed.
+        Raise RuntimeError outside of the thread of the session's loop. If any exception is raised (for example a
+        RecursionError), nothing has changed.
         """
         stream = self.stream
         if get_ident() != stream.thread:
@@ -96,7 +99,7 @@ class RunRecorder:
     def encode_closing(self, outcome: Outcome, **fields: object) -> bytes:
         """Encode the payload of a closing event.
 
-        A result obeys ``max_event_bytes``. An error is always encoded, whatever its size.
+        The size of a result is limited by ``max_event_bytes``. An error is always encoded, however large it is.
         """
         if outcome.error is None:
             ending: dict[str, object] = {
@@ -114,7 +117,7 @@ class RunRecorder:
         return {**error, "message": redact_text(self.redact, str(error.get("message", "")))}
 
     def close(self, event: str, data: bytes, run_id: str, call_id: str | None = None) -> None:
-        """Put a closing event, unless the log has failed: then the session's next incarnation closes."""
+        """Append a closing event. If the log has failed, do nothing: the next incarnation of the session appends it."""
         with suppress(LogUnavailable):
             self.record(event, data, run_id, call_id)
 
@@ -127,9 +130,9 @@ class RunRecorder:
             self.close("input_withdrawn", orjson.dumps({"reason": reason}), run_id, call_id)
 
     def close_within(self, run_id: str) -> None:
-        """Close everything that is still open within a run, innermost first.
+        """Close all runs and calls that are still open within a run, innermost first.
 
-        A call in a generator that was never finished is one example.
+        For example, a call stays open if it was made in a generator that was never finished.
         """
         for item in self.stream.grammar.within(run_id):
             if item.kind is Kind.CALL:

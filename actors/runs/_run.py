@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
 
 FINISHING_SECONDS = 5.0
-"""Default of :meth:`Run.shield`: time for which cancellation is held off, in seconds."""
+"""Default time for which :meth:`Run.shield` delays cancellation, in seconds."""
 
 
 class Run(RunNode):
     """One run of an agent, from ``agent_started`` to ``agent_completed``. Greenroom makes it and gives it to the agent.
 
-    An emit is a plain call into the session. It costs no task switch, except a checkpoint every 16 events and a wait
-    while 64 events of the session are not committed. The value is encoded before the emit returns, so later changes to
-    it are not sent. A cancelled emit has emitted.
+    An emit is a plain call into the session, usually without a task switch. Every 16 events it passes a checkpoint, and
+    it waits while 64 events of the session are not committed. The value is encoded before the emit returns, so later
+    changes to it are not sent. If an emit is cancelled, its event is emitted anyway.
 
     Every emit raises :class:`~actors.RunClosed` after the run's end, :class:`~actors.UnserialisableEvent` for a value
     that is not JSON, and :class:`~actors.LogUnavailable` when the log has failed.
 
-    A run belongs to the loop of its session. In a thread of that loop (of a sync tool) methods that are not async can
-    be called directly, and async ones through ``trio.from_thread.run``. In any other thread or loop, all of them raise
-    RuntimeError and do nothing.
+    A run belongs to the loop of its session. A sync tool runs in a thread of that loop. There, methods that are not
+    async can be called directly, and async methods through ``trio.from_thread.run``. In any other thread or loop, all
+    of them raise RuntimeError and do nothing.
     """
 
     __slots__ = ("_append", "_calls", "_envelopes", "_limit", "_stream")
@@ -74,7 +74,7 @@ class Run(RunNode):
             await self._stream.admit()
 
     async def output(self, text: str) -> None:
-        """Emit ``agent_output``: a piece of the answer. A page shows the pieces one after the other."""
+        """Emit ``agent_output``: a piece of the answer. Clients show the pieces one after the other."""
         if self.closed:
             self._require_open()
         head = self._envelopes.get("agent_output") or self._envelope("agent_output", TEXT_BEGIN)
@@ -98,7 +98,7 @@ class Run(RunNode):
     def signal(self, name: str, data: object = None) -> None:
         """Send ``data``, any JSON value, to the clients that are attached now. Never waits.
 
-        A signal has no number, is not stored, and may be lost.
+        A signal has no sequence number, is not stored, and may be lost.
         """
         if get_ident() != self._stream.thread:
             hop("signal()", self.signal, name, data)
@@ -109,7 +109,7 @@ class Run(RunNode):
         self._recorder.signals.send(name, self._recorder.encode(data))
 
     def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
-        """Show that the agent is typing, or that it stopped. The run's end stops it too. Never waits."""
+        """Show clients that the agent is typing, or has stopped. The run's end also stops it. Never waits."""
         if get_ident() != self._stream.thread:
             hop("typing()", self.typing, active)
             return
@@ -117,7 +117,7 @@ class Run(RunNode):
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=bool(active))
 
     def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
-        """Record the call of a tool that runs elsewhere.
+        """Record a tool call that your own code makes in a block.
 
         Use it as ``async with run.tool("search", {"q": …}) as call: call.result = …``.
         """
@@ -138,14 +138,15 @@ class Run(RunNode):
         Args:
             function: An async function, or any other callable, which is called in a thread.
             timeout: Time limit in seconds.
-            **arguments: Arguments of ``function``. Clients see them, as far as the redact hook lets them.
+            **arguments: Arguments of ``function``. Clients see them, after the redact hook has removed secrets.
 
         Raises:
             ToolTimeout: The tool took longer than ``timeout``.
             Exception: Any exception of the tool.
 
         Cancellation:
-            The tool is cancelled, and the call is completed as ``cancelled``. A thread is left behind.
+            The tool is cancelled, and the call is completed as ``cancelled``. A thread cannot be cancelled: it runs on,
+            and its result is lost.
         """
         return await self.tool(tool_name(function), arguments).perform(function, timeout)
 
@@ -158,8 +159,8 @@ class Run(RunNode):
             input: The agent's input, any JSON value.
 
         Raises:
-            RunFailed: The child ended with another status than ``ok``; its cause is the agent's exception. Or too many
-                runs are open above (``too_deep``) or beside it (``overloaded``).
+            RunFailed: The child ended with a status other than ``ok``; the cause is the agent's exception. Or the child
+                was not started: there are too many runs above it (``too_deep``), or in the whole tree (``overloaded``).
             CommandRefused: There is no such agent, or the input does not fit it.
         """
         require_task(self._stream.thread, "call_agent()")
@@ -192,7 +193,8 @@ class Run(RunNode):
             input: Input that clients see, any JSON value.
 
         Raises:
-            RunFailed: Here or on entry: too many runs are open above (``too_deep``) or beside it (``overloaded``).
+            RunFailed: There are too many runs above the child (``too_deep``), or in the whole tree (``overloaded``).
+                Raised by this call or on entry to the block.
         """
         if get_ident() != self._stream.thread:
             return hop("subrun()", self.subrun, name, input)
@@ -212,15 +214,16 @@ class Run(RunNode):
 
         Args:
             prompt: The question.
-            schema: A JSON value that tells pages which answer is wanted, such as a JSON Schema. It is not enforced.
+            schema: A JSON value, such as a JSON Schema, that tells clients which answer is expected. It is not
+                enforced.
             timeout: Time limit in seconds.
 
         Raises:
             TimeoutError: There was no answer within ``timeout``.
 
         Cancellation:
-            The question is withdrawn (``input_withdrawn``), unless the whole run is stopping and so ends with it. As
-            after a timeout, a later answer is refused as ``not_waiting``.
+            The question is withdrawn (``input_withdrawn``). If the whole run is stopping, the end of the run closes the
+            question instead. A later answer is refused as ``not_waiting``, as after a timeout.
         """
         waiting = trio.move_on_after(float("inf") if timeout is None else timeout)  # first: it checks `timeout`
         require_task(self._stream.thread, "ask_user()")
@@ -252,13 +255,13 @@ class Run(RunNode):
             self._recorder.questions.pop(call_id, None)
 
     def shield(self, seconds: float = FINISHING_SECONDS) -> trio.CancelScope:
-        """Hold off cancellation for at most ``seconds``, to finish important work: ``with run.shield(): …``."""
+        """Delay cancellation for at most ``seconds``, to finish important work: ``with run.shield(): …``."""
         return trio.move_on_after(seconds, shield=True)
 
     def _envelope(self, event: str, begun: bytes = b"") -> bytes:
         """Return the bytes that all events of a type begin with; ``begun`` is the beginning of their data.
 
-        Built once for each type and run.
+        They are built once for each event type and run.
         """
         parent = self.parent.id if self.parent is not None else None
         head = self._envelopes[event] = envelope(event, self.id, parent) + begun

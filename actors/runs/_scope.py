@@ -26,7 +26,7 @@ AnyRun = TypeVar("AnyRun", bound=RunNode)
 
 
 class RunScope(Generic[AnyRun]):
-    """An async context manager around a run. Made by :meth:`Run.subrun` and by the session; entered once."""
+    """An async context manager around a run. :meth:`Run.subrun` and the session make it. Enter it only once."""
 
     __slots__ = ("_command_id", "_footing", "_input", "_outer", "_recorder", "_timeout", "run")
 
@@ -106,7 +106,7 @@ class RunScope(Generic[AnyRun]):
             del recorded, raised  # their tracebacks hold this frame
 
     def _close_as(self, outcome: Outcome) -> None:
-        """Close the run. If its result cannot be sent, close it as ``error`` and raise the error of the encoder."""
+        """Close the run. If its result cannot be sent, close it as ``error`` and raise the encoder's exception."""
         try:
             self.close(outcome)
         except (UnserialisableEvent, RecursionError) as unserialisable:
@@ -127,7 +127,7 @@ class RunScope(Generic[AnyRun]):
         run.end(outcome)
 
     def _outcome(self, error: BaseException | None) -> Outcome:
-        """Return the outcome of a run that ended with ``error``, or with its result if that is None."""
+        """Return the outcome of a run that raised ``error``. If ``error`` is None, the outcome has the run's result."""
         run = self.run
         if error is None:
             return Outcome(Status.OK, run.result)

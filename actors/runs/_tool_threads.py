@@ -31,8 +31,8 @@ class ToolThreadsStatistics:
 class ToolThreads:
     """A limit on threads: at most ``per_user`` for the sync tools of one user, and ``total`` in all. Other calls wait.
 
-    A thread cannot be stopped. A thread that was left behind keeps its place until its function returns. So tools that
-    hang use up the places of their own user only.
+    A thread cannot be stopped. After a timeout or a cancellation of the call it runs on, and keeps its place until its
+    function returns. So tools that hang use up the places of their own user only.
     """
 
     def __init__(self, per_user: int, total: int) -> None:
@@ -40,13 +40,13 @@ class ToolThreads:
         self._all = trio.CapacityLimiter(total)
         self._users: dict[str, trio.CapacityLimiter] = {}
         self.nested = 0
-        """Number of threads at work for a function that waits in a thread of its own."""
+        """Number of threads at work for a function that itself waits in another thread."""
 
     async def run(self, user: str, function: Callable[[], T], begun: Callable[[], None]) -> T:
         """Wait for a place, call ``function`` in a thread, and return its result.
 
-        A call from within such a function does not wait for a place of its user: functions that wait for calls like
-        this one may hold all of them. It takes turns with the other calls from that function.
+        A call from within such a function does not wait for a place of its user. All these places may be held by
+        functions that wait for such calls, which would be a deadlock. Calls from the same function run one at a time.
 
         Args:
             user: Name of the user.
@@ -54,7 +54,8 @@ class ToolThreads:
             begun: Called when the place is taken. From then on the call cannot be stopped.
 
         Cancellation:
-            Either ``begun`` was not called, and ``function`` will not be. Or it was, and the thread is left behind.
+            If ``begun`` was not called, ``function`` is never called. If it was called, the thread runs on, and its
+            result is lost.
         """
         # A task that the function left behind finds its context too, but nothing waits for that task any more.
         held = _HELD.get()
@@ -69,12 +70,12 @@ class ToolThreads:
 
     @staticmethod
     def depth() -> int:
-        """Return the number of functions that hold a thread and wait, each in the next, for the caller."""
+        """Return the number of nested functions, each in a thread of its own, that wait for the caller."""
         held = _HELD.get()
         return 0 if held is None or held.over else held.depth + 1
 
     async def enter(self, user: str, borrower: object) -> None:
-        """Wait for a place of the user, and then for one of all places. So a full user holds up no other user."""
+        """Wait for a place of the user, then for one of the total. So a user without free places delays no others."""
         own = self._users.get(user)
         if own is None:
             own = self._users[user] = trio.CapacityLimiter(self._per_user)
@@ -90,7 +91,7 @@ class ToolThreads:
             self._tidy(user)
 
     def leave(self, user: str, borrower: object) -> None:
-        """Release both places."""
+        """Release the place of the user and the place of the total."""
         # The limiter of the user is there: it is removed only when no place of it is held.
         self._all.release_on_behalf_of(borrower)
         self._users[user].release_on_behalf_of(borrower)
@@ -106,7 +107,7 @@ class ToolThreads:
         )
 
     def _tidy(self, user: str) -> None:
-        """Remove the limiter of a user that has no tool any more."""
+        """Remove the limiter of a user if no tool of the user runs or waits."""
         own = self._users.get(user)
         if own is not None and not own.borrowed_tokens and not own.statistics().tasks_waiting:
             del self._users[user]
@@ -114,7 +115,7 @@ class ToolThreads:
 
 @attrs.frozen(eq=False)
 class _Place:
-    """The place of one call, as a limiter for trio. Trio releases it when the thread is done, and not before."""
+    """The place of one call. For trio it is a limiter, which trio releases only when the thread is done."""
 
     _threads: ToolThreads
     _user: str
@@ -130,9 +131,10 @@ class _Place:
 
 @attrs.frozen(eq=False)
 class _NestedPlace:
-    """The place of a call from a function that holds a thread: one at a time for each such function.
+    """The place of a call that a tool makes from its own thread. Each tool makes one such call at a time.
 
-    It waits only for calls of the same function, and those wait for calls further in. So no circle of waits can close.
+    The call waits only for other calls of the same tool, and these wait only for calls that they make themselves. So
+    there is never a circle of waits, a deadlock.
     """
 
     _held: _Held
@@ -151,16 +153,16 @@ class _NestedPlace:
 
 @attrs.define(eq=False)
 class _Held:
-    """A thread that a function holds. Calls from the function find it by context."""
+    """A thread in which a function runs. Calls from the function find it through a context variable."""
 
     depth: int
-    """Number of functions that wait, each in the next, for this one."""
+    """Number of nested functions, each in a thread of its own, that wait for this one."""
     over: bool = False
-    """Whether the function has returned. A task that it left behind waits for a place like any other."""
+    """Whether the function has returned. A task that it started and left running no longer counts as nested."""
     turns: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call the function. Runs in the thread, in a context of its own."""
+        """Call the function and return its result. This runs in the thread, with its own context variables."""
         _HELD.set(self)
         try:
             return function()

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class ToolCall:
     """The call of a tool: ``async with run.tool(name, arguments) as call: call.result = …``.
 
-    Made by :meth:`Run.tool`, entered once. Entry emits ``tool_executing``; if it raises, nothing was emitted. Exit
-    emits ``tool_completed``, whatever happens inside, and never waits: no cancellation can come between.
+    Made by :meth:`Run.tool`, entered once. Entry emits ``tool_executing``; if entry raises, nothing was emitted. Exit
+    always emits ``tool_completed``. It never waits, so it cannot be cancelled.
 
     A ``result`` that cannot be sent completes the call as ``error`` and raises :class:`~actors.UnserialisableEvent`.
     """

@@ -43,7 +43,7 @@ _NOTE: Any = IterableValidationNote  # made by __new__, which pyright does not s
 _FAULTS: Any = IterableValidationError
 
 _MAX_FAULTS = 20
-"""Maximum number of faults in a refusal. A client could send an input with a million of them."""
+"""Maximum number of faults in a refusal. A client could send an input with a million faults."""
 
 _LONGEST_FAULT = 200
 """Maximum length of one fault, in characters."""
@@ -53,7 +53,8 @@ def structurer(function: Callable[..., object], position: int) -> Callable[[JSON
     """Return a function that converts a JSON value for the ``position``-th parameter of ``function``.
 
     Return None if there is no such parameter. A parameter without an annotation, or annotated ``object``, ``Any`` or
-    ``JSON``, gets the value as it is. A parameter with a default gets that for ``null``; an absent input is ``null``.
+    ``JSON``, gets the value unchanged. A parameter with a default gets the default for ``null``; a missing input counts
+    as ``null``.
 
     Raise :class:`~actors.ConfigError` if the annotation cannot be resolved.
     """
@@ -84,7 +85,7 @@ def _structure(function: Callable[..., object], parameter: inspect.Parameter) ->
 
 
 def _resolved(function: Callable[..., object], parameter: inspect.Parameter) -> Any:
-    """Resolve the annotation of this parameter alone: the others may exist for type checkers only."""
+    """Resolve the annotation of this parameter only. Others may use names that only type checkers can import."""
     only = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     return get_type_hints(only, inspect.unwrap(function).__globals__)[parameter.name]
 
@@ -92,7 +93,7 @@ def _resolved(function: Callable[..., object], parameter: inspect.Parameter) -> 
 def fitted(value: JSON, structure: Callable[[JSON], object]) -> object:
     """Return ``structure(value)``. Raise ``CommandRefused("bad_input")`` with all faults if the value does not fit.
 
-    An author's own check may raise anything. A check that exits refuses its input, and ends no session.
+    A check written by the agent's author may raise any exception. Even SystemExit only refuses the input.
     """
     try:
         return structure(value)
@@ -107,7 +108,10 @@ def _as_it_is(value: JSON) -> object:
 
 
 def _fault(error: BaseException, _: Any) -> str:
-    """Return a line that describes a fault in the words of JSON. The text of an author's check goes to the client."""
+    """Return a line that describes a fault in terms of JSON.
+
+    The message of a check written by the agent's author is sent to the client.
+    """
     if isinstance(error, (KeyError, ForbiddenExtraKeysError)):
         return format_exception(error, None)
     return text_of((text_of(error) or class_name(error)).partition("\n")[0], _LONGEST_FAULT)
@@ -119,7 +123,7 @@ def _expect(value: Any, kind: type[Any]) -> None:
 
 
 def _exactly(kind: type[Any]) -> _Hook:
-    """Return a hook that takes values of this type and coerces nothing: 5 is not "5", true is not 1."""
+    """Return a hook that accepts only values of this type and converts nothing: 5 is not "5", true is not 1."""
 
     def structure(value: Any, wanted: Any) -> Any:
         # JSON has one kind of number: 2 is a float too.
@@ -131,7 +135,10 @@ def _exactly(kind: type[Any]) -> _Hook:
 
 
 def _only(json: type[Any], make: _Factory) -> _Factory:
-    """Return a factory of hooks that take an object or an array only: the letters of "abc" are no array of strings."""
+    """Return a factory of hooks that accept only a JSON object or array.
+
+    So the string "abc" is not taken as an array of its letters.
+    """
 
     def factory(kind: Any, converter: Any) -> _Hook:
         inner = make(kind, converter)
@@ -227,7 +234,7 @@ def _has_fields(kind: Any) -> bool:
 
 
 _JSON = get_type_hints(SimpleNamespace(__annotations__={"value": "JSON"}), {"JSON": JSON})["value"]
-"""The type that an annotation with ``JSON`` resolves to. Within itself, ``JSON`` stays a forward reference."""
+"""The type that an annotation with ``JSON`` resolves to. Its own definition refers to ``JSON`` by name."""
 
 
 def _is_any_json(kind: Any) -> bool:

@@ -34,7 +34,7 @@ class Attachment:
     recovered: bool
     """Whether the client goes on from its ``resume`` position and misses no event."""
     reset: str | None
-    """Why the client must drop its state (``epoch_changed``, ``trimmed``, ``ahead``). None if it need not."""
+    """Reason for the client to drop its state: ``epoch_changed``, ``trimmed`` or ``ahead``. None if there is none."""
     runs: tuple[Open, ...]
     """The runs that are open after event ``latest``."""
     queued: tuple[Queued, ...]
@@ -52,14 +52,14 @@ class Attachment:
         self._sink.post(command)
 
     def typing_changed(self, *, active: bool) -> None:
-        """Send that the user began or stopped typing at this connection. Never wait; raise as :meth:`command` does."""
+        """Tell the session that the user began or stopped typing. Never wait. Raise the errors of :meth:`command`."""
         self._sink.post(Typing(self.connection, active))
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
         """Return committed lines above ``after``, and whether there are more.
 
         Args:
-            after: Seq before the first line. If the log begins later, the first line is the oldest in the log.
+            after: Seq after which the lines begin. If the log has trimmed these lines, its oldest line is the first.
             limit: Maximum number of lines.
             size: Maximum number of bytes. A first line that is larger is returned alone.
 
@@ -71,6 +71,6 @@ class Attachment:
         return await self._sink.history(after, limit, size)
 
     def detach(self) -> None:
-        """Detach the cursor; the connection's user no longer types. Never wait. Idempotent, also after the end."""
+        """Detach the cursor, and end the user's typing. Never wait. Idempotent, and allowed after the session's end."""
         self.cursor.detach()
         self._sink.detach(self.connection)

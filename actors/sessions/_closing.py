@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from actors.sessions._starts import Starts
 
 CLOSING_SECONDS = 10.0
-"""Seconds that runs may take to end when their session is closed for good. Then their events are written for them."""
+"""Maximum time for runs to end when their session is closed permanently, in seconds.
+
+After that time the session itself writes the closing events of the runs.
+"""
 
 
 class Closing:
-    """Closes one session for good: its runs end, the log notes it, and the commands get their reply."""
+    """Closes one session permanently: stops its runs, notes the close in the log, and replies to the commands."""
 
     __slots__ = ("_command_ids", "_recorder", "_replies", "_services", "is_done")
 
@@ -29,7 +32,7 @@ class Closing:
         self._replies = replies
         self._command_ids: list[str] = []
         self.is_done = False
-        """Whether the log notes that the session is closed for good."""
+        """Whether the log has recorded that the session is closed permanently."""
 
     def join(self, command_id: str) -> None:
         """Reply to this command when the session is closed."""
@@ -47,9 +50,9 @@ class Closing:
                 run.stop()
 
     async def finish(self) -> None:
-        """Wait until the runs have ended, write the close to the log, and reply. :attr:`is_done` is True then.
+        """Wait until the runs have ended, write the close to the log, and reply. Then :attr:`is_done` is True.
 
-        If the log fails, return early: that ends the session too, and the next incarnation finishes the close.
+        If the log fails, return early. The failure also ends the session, and its next incarnation finishes the close.
         """
         recorder = self._recorder
         # Agents are cancelled by now, but may shield themselves. A client that waits for the reply must not wait for

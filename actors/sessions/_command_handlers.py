@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from actors.sessions._starts import Starts
 
 _SHOWN = 100
-"""Characters of an unknown command's name that the refusal repeats. The name may be as long as a frame."""
+"""Maximum number of characters of an unknown command's name in the refusal: the name can be very long."""
 
 
 class CommandHandlers:
@@ -47,7 +47,7 @@ class CommandHandlers:
         self._replies = replies
         self._starts = starts
         self.closing: Closing | None = None
-        """The end of the session, from the first ``session.close`` on. Then no other command is carried out."""
+        """The permanent close, set by the first ``session.close``. After that no other command is carried out."""
 
     def handle(self, command: Command) -> None:
         """Carry out a command, unless it was sent before. Every command gets a reply, now or later."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CommandMemory:
-    """The commands of the last ``seconds``, by id.
+    """The commands of the last ``seconds`` by id, with their replies.
 
     If the ids and replies together exceed ``room`` bytes, the oldest replies are forgotten first. A command without a
     reply stays until it has one, however long that takes.
@@ -29,7 +29,7 @@ class CommandMemory:
         self._room = room
         self._entries: dict[str, _Entry] = {}  # in the order of `since`, except for entries without a reply
         self.size = 0
-        """Bytes of the remembered ids and replies, as JSON text."""
+        """Size of the remembered ids and replies as JSON text, in bytes."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -37,7 +37,8 @@ class CommandMemory:
     def admit(self, command: Command, now: float) -> bool:
         """Return whether the command is new at ``now`` (s) and must be carried out.
 
-        A command that is not new gets the reply to the first one: immediately, or together with it.
+        A command that was sent again gets the reply to the first one: immediately if that has a reply, otherwise at the
+        same time as the first one.
         """
         self._forget(now)
         entry = self._entries.get(command.id)
@@ -53,8 +54,8 @@ class CommandMemory:
     def answer(self, reply: CommandReply, now: float) -> None:
         """Send the reply of an admitted command to all its senders. Ignore a second reply to the same id.
 
-        The reply is remembered from ``now`` (s) on, not from the command on: a start may be queued for long, and its
-        reply may get lost all the same.
+        The time for which the reply is remembered begins at ``now`` (s), not with the command: the start of a run may
+        be queued for a long time before it gets a reply, and even then the reply may get lost.
         """
         entry = self._entries.get(reply.id)
         if entry is None or entry.reply is not None:
@@ -71,7 +72,7 @@ class CommandMemory:
             _send(waiting, attrs.evolve(reply, duplicate=True))
 
     def recall(self, reply: CommandReply, now: float) -> None:
-        """Remember a reply of an earlier incarnation, whether that could still send it or not."""
+        """Remember a reply of an earlier incarnation of the session, which may or may not have sent it."""
         self._drop(reply.id)
         self._remember(_Entry(now, [], reply), reply)
 
@@ -125,11 +126,11 @@ def _send(recipient: Callable[[CommandReply], object], reply: CommandReply) -> N
 @attrs.define
 class _Entry:
     since: float
-    """When the reply was sent, or the command came if there is no reply yet; in seconds on trio's clock."""
+    """Time of the reply, or of the command if there is no reply yet; on trio's clock, in seconds."""
     waiting: list[Callable[[CommandReply], object]]
     """The senders of the command, in order, until they get the reply."""
     reply: CommandReply | None = None
     internal: bool = False
-    """Whether the server's own code sent it. Such a command is never sent twice, so its reply is not remembered."""
+    """Whether the server's own code sent the command. It never sends one twice, so the reply is not remembered."""
     size: int = 0
-    """Bytes of id and reply as JSON text. 0 while there is no reply."""
+    """Size of the id and the reply as JSON text, in bytes. 0 while there is no reply."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CommandSink(Protocol):
-    """The receiver of everything that a client asks of its session: the session itself, or a link to its node."""
+    """The receiver of a client's requests to its session: the session itself, or a link to the session's node."""
 
     def post(self, message: Command | Typing) -> None:
         """Put a message into the session's mailbox. Never wait.
@@ -27,4 +27,4 @@ class CommandSink(Protocol):
         ...
 
     def detach(self, connection: str) -> None:
-        """Forget a connection. Its user no longer types. Never wait. Idempotent, also after the session's end."""
+        """Forget a connection, and end its user's typing. Never wait. Idempotent, allowed after the session's end."""

@@ -41,13 +41,13 @@ class Command:
     id: str
     name: str
     args: dict[str, Any]
-    """The arguments, as decoded from JSON. The session takes them over: do not change them afterwards."""
+    """The arguments, as decoded from JSON. The session keeps this dict: do not change it afterwards."""
     by: str
     """The connection that sent the command."""
     reply: Callable[[CommandReply], object]
     """Called once with the reply, immediately or later. It must not wait. If it raises, that is only logged."""
     internal: bool = False
-    """Whether the server's own code sent it. No event carries its id, and its reply is not remembered.
+    """Whether the server's own code sent the command. No event has its id, and its reply is not remembered.
 
     While its start is queued, clients see the id, and can cancel the start by it.
     """

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class Directory(Protocol):
-    """Finds sessions by key: the sessions of this process, or a router to those of other nodes."""
+    """Finds sessions by key, either in this process or, through a router, on other nodes."""
 
     settings: SessionSettings
 
     def require_task(self, call: str) -> None:
-        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` names the refused call."""
+        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` is its name in the error message."""
 
     async def ask(self, key: StreamKey, message: object) -> object:
-        """Ask the session, which is made if it is not in memory; return its answer."""
+        """Send a message to the session, and return its answer. Make the session if it is not in memory."""
         ...
 
     def lease(self, key: StreamKey) -> AbstractAsyncContextManager[None]:

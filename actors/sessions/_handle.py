@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class SessionHandle:
-    """One session of one user, through all its incarnations. From ``sessions.get``. There is nothing to release."""
+    """A handle on one session of one user, returned by ``sessions.get``.
+
+    It stays valid when the session stops and is made again. It need not be released.
+    """
 
     __slots__ = ("_directory", "_key")
 
@@ -52,7 +55,7 @@ class SessionHandle:
             CommandRefused: The start was refused; ``code`` says why.
             UnserialisableEvent: The input is not JSON, or too large.
 
-        Cancellation: the run is started or not. A queued start stays in the queue.
+        Cancellation: the run may or may not have been started. A queued start stays in the queue.
         """
         text = encode(input, self._directory.settings.max_event_bytes)
         reply = await self._command("run.start", {"agent": agent}, text)
@@ -61,7 +64,7 @@ class SessionHandle:
     async def cancel(self, run_id: str) -> bool:
         """Ask a run to stop. Return False if it is unknown or over.
 
-        Cancellation: the run was asked to stop or not.
+        Cancellation: the run may or may not have been asked to stop.
         """
         reply = await self._command("run.cancel", {"run_id": run_id})
         return bool(reply["cancelled"])
@@ -78,27 +81,27 @@ class SessionHandle:
             LogUnavailable: The event is not in the log.
             ActorTerminated: The session ended meanwhile. The event may be in the log or not.
 
-        Cancellation: the event is emitted or not.
+        Cancellation: the event may or may not have been emitted.
         """
         data = encode({"name": name, "value": value}, self._directory.settings.max_event_bytes)
         await self._directory.ask(self._key, Emit(data))
 
     async def close(self) -> None:
-        """Close the session for good, and wait until that is in the log.
+        """Close the session permanently, and wait until the log has recorded the close.
 
-        Its runs end as ``cancelled``. Its clients are disconnected and do not come back. Every later call for this
+        Its runs end as ``cancelled``. Its clients are disconnected and do not reconnect. Every later call for this
         session raises :class:`~actors.SessionClosed`, until retention removes the session.
 
-        Cancellation: the session is closed or not.
+        Cancellation: the session may or may not have been closed.
         """
         await self._command("session.close", {})
 
     def lease(self) -> AbstractAsyncContextManager[None]:
-        """Keep the session in memory inside ``async with handle.lease(): …``, however idle it is.
+        """Keep the session in memory inside ``async with handle.lease(): …``, even if it is idle.
 
-        Take a lease while something outside goes on for the session: a webhook that will come, a job elsewhere. A lease
-        outlives a crash of the session, but does not make it again: the next call for it does. A lease does not delay
-        the server's end.
+        Take a lease while the session waits for something outside, such as a webhook or a job in another system. After
+        a crash of the session the lease is still valid, but only the next call for the session makes it again. A lease
+        does not delay the end of the server.
         """
         return self._directory.lease(self._key)
 

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
 
 LATE_SECONDS = 10.0
-"""Seconds after its deadline from which on a run counts as overdue. Until then it may be at its clean-up."""
+"""Seconds after its deadline at which a run becomes overdue. Before that, it may still be cleaning up."""
 
 
 @attrs.frozen
 class SessionHealth:
-    """Faults of one session. It is sound if there are none."""
+    """The faults of one session. The session is sound if it has no faults."""
 
     overdue: tuple[str, ...]
     """Ids of runs that go on more than 10 s after their deadline: their code shields itself from the cancellation."""
     unowned: tuple[str, ...]
     """Ids of runs and calls that are open in the events, although no code in this process will close them."""
     missing: int
-    """Number of events that the ring lacks, from its first to the newest one. Clients would see a gap."""
+    """Number of missing events between the oldest event in memory and the newest. Clients would see a gap."""
     open_calls: int
     """Number of open tool calls. This is not a fault."""
 

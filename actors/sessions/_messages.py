@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attach:
-    """A request for an :class:`Attachment`. The resume decision places its cursor."""
+    """A request for an :class:`Attachment`. The cursor starts where the resume decision says."""
 
     connection: str
     """The connection that will own the attachment."""
     listener: Listener
     """Notified of new events, signals and the session's end."""
     resume: Position | None = None
-    """Where the client stopped reading. None for a client that has read nothing."""
+    """Position at which the client stopped reading. None for a client that has read nothing."""
     from_latest: bool = False
     """Whether a client without ``resume`` gets new events only, instead of all that are kept."""
 

@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from actors.sessions._tasks import SessionTasks
 
 _MARGIN_BYTES = 1024
-"""Bytes by which an ``interrupted`` event may exceed ``max_event_bytes``: under every limit a run must be closed."""
+"""Bytes by which an ``interrupted`` event may exceed ``max_event_bytes``.
+
+A run must be closed even if ``max_event_bytes`` is very small.
+"""
 
 
 async def recover(
     key: StreamKey, services: SessionServices, memory: CommandMemory, tasks: SessionTasks, scope: trio.CancelScope
 ) -> RunRecorder:
-    """Return the recorder of a session, after closing the runs and recalling the commands of earlier incarnations.
+    """Make the recorder of a session. Close the runs, and recall the commands, of earlier incarnations.
 
     Args:
         key: User and name of the session.
@@ -37,7 +40,7 @@ async def recover(
         scope: The scope around all runs of the session.
 
     Raises:
-        SessionClosed: The session was closed for good, and retention has not removed it yet.
+        SessionClosed: The session was closed permanently, and retention has not removed it yet.
         LogError: The log failed.
     """
     # An earlier incarnation may have ended with events on their way into the log.
@@ -88,7 +91,7 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
 def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None:
     """Emit the closing events of open runs and calls, innermost first, as ``interrupted``.
 
-    Their duration ends with the last committed event: nothing is known of the time after it.
+    The duration of a run or call is counted up to the last committed event: nothing is known of the time after it.
     """
     stream = recorder.stream
     last_ts = stream.ts

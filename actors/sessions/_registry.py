@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from actors.sessions._messages import Attach
 
 _ATTEMPTS = 5
-"""Attempts to send a message to a session that is just stopping because it was idle. Each attempt waits for its end."""
+"""Maximum number of attempts to ask a session that is just stopping. Each attempt waits for the end of the session."""
 
 
 class Sessions:
     """All sessions of a server. Use :meth:`get` to start runs, and :meth:`attach` to read events.
 
-    It is made while the log is still closed. :meth:`children` are the supervised actors that make it work.
+    It is made before the log is open. The supervised actors from :meth:`children` open the log and run the sessions.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Sessions:
         """Applies retention to the logs of sessions that are not in memory."""
 
     def children(self) -> tuple[ChildSpec, ChildSpec]:
-        """Return the specs of the log's actor and of the factory, both permanent, in the order of their start."""
+        """Return the specs of two permanent actors in start order: the keeper of the log and the session factory."""
         settings = self.settings
         return (
             ChildSpec("event-log", lambda: LogKeeper(self._log, self._committer), Restart.PERMANENT),
@@ -93,7 +93,7 @@ class Sessions:
         )
 
     async def get(self, user: str, session: str) -> SessionHandle:
-        """Return a handle on the session, which is made if it does not exist.
+        """Return a handle on the session. Make the session if it does not exist.
 
         Args:
             user: Id of the user.
@@ -101,7 +101,7 @@ class Sessions:
 
         Raises:
             CommandRefused: Too many sessions are in use; the code is ``overloaded``.
-            SessionClosed: The session was closed for good.
+            SessionClosed: The session was closed permanently.
             LogError: The session's log failed.
 
         Cancellation: a session that was being made is not made.
@@ -111,12 +111,12 @@ class Sessions:
         return SessionHandle(self, key)
 
     async def attach(self, user: str, session: str, attach: Attach) -> Attachment:
-        """Attach to the session, which is made if it does not exist. Raise as :meth:`get` does."""
+        """Attach to the session. Make the session if it does not exist. Raise the same errors as :meth:`get`."""
         return cast("Attachment", await self.ask(StreamKey(user, session), attach))
 
     @asynccontextmanager
     async def lease(self, key: StreamKey) -> AsyncGenerator[None]:
-        """Keep the session in memory inside the block, however idle it is. Raise as :meth:`get` does."""
+        """Keep the session in memory inside the block, even if it is idle. Raise the same errors as :meth:`get`."""
         self.require_task("lease()")
         leases = self._services.leases
         leases[key] = leases.get(key, 0) + 1
@@ -132,18 +132,21 @@ class Sessions:
                 entry.session.touch()
 
     def require_task(self, call: str) -> None:
-        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` names the refused call."""
+        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` is its name in the error message."""
         # Before the factory's first start the loop is not known. A call then fails as `overloaded`.
         if self._spawner.thread:
             require_task(self._spawner.thread, call)
 
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
-        """Return the actor of the session, which is made if it does not exist. Concurrent callers get the same one."""
+        """Return the session's actor. Make it if it does not exist. Concurrent callers get the same actor."""
         self.require_task("a call to a session")
         return await self._spawner.get_or_spawn(key)
 
     async def ask(self, key: StreamKey, message: object) -> object:
-        """Ask the session and return its answer. If it is just stopping because it was idle, ask its successor."""
+        """Send a message to the session and return its answer.
+
+        If the session is just stopping because it was idle, wait for its end and ask the next incarnation.
+        """
         for attempt in range(_ATTEMPTS):
             ref = await self.get_or_spawn(key)
             try:
@@ -158,9 +161,9 @@ class Sessions:
 
     @contextmanager
     def calling_after_commits(self, callback: Callable[[], None]) -> Generator[None]:
-        """Call ``callback`` after each commit inside the block, when all listeners were notified. It must not wait.
+        """Call ``callback`` after each commit during the block, once all listeners are notified. It must not wait.
 
-        If it raises, that is logged, and it is not called again. The commits go on.
+        If ``callback`` raises, the error is logged, and ``callback`` is not called again. The commits go on.
         """
         # A partial is a key of its own: the same callback may be registered twice.
         callbacks, registered = self._committer.after_commits, partial(callback)
@@ -198,7 +201,7 @@ class Sessions:
     async def drain(self, seconds: float) -> None:
         """Start no more runs, and wait up to ``seconds`` until the running ones have ended.
 
-        Cancellation: no run is started any more.
+        Cancellation: new runs are still refused.
         """
         self._services.draining = True
         with trio.move_on_after(seconds):

@@ -22,7 +22,7 @@ logger = logging.getLogger("greenroom.sessions")
 
 
 class Replies:
-    """Sends the replies of one session. Each is remembered, so that a command that is sent again gets it too."""
+    """Sends the replies to one session's commands. Remembers each reply, in case the command is sent again."""
 
     __slots__ = ("_memory", "_stream")
 
@@ -31,22 +31,22 @@ class Replies:
         self._stream = stream
 
     def send(self, command_id: str, result: JSON) -> None:
-        """Reply now."""
+        """Send the reply to a command now."""
         self._memory.answer(CommandReply(command_id, result), trio.current_time())
 
     def refuse(self, command_id: str, code: str, message: str) -> None:
-        """Refuse the command."""
+        """Send the refusal of a command."""
         self._memory.answer(CommandReply(command_id, code=code, message=message), trio.current_time())
 
     def log_error(self, command_id: str, error: Exception) -> str:
-        """Log an error, and return the message for the client: a reference to the log, and nothing of the error."""
+        """Log an error. Return a message for the client that refers to the log entry but does not show the error."""
         reference = secrets.token_hex(4)
         key = self._stream.key
         log_failure(logger, "command %r of %s/%s failed, reference %s", command_id, *key, reference, error=error)
         return f"reference {reference}"
 
     def send_when_committed(self, command_id: str, result: JSON) -> None:
-        """Reply when the events up to now are committed. Refuse the command as ``internal`` if they cannot be."""
+        """Reply once all events so far are committed. If the commit fails, refuse the command as ``internal``."""
 
         def on_committed(error: LogError | None) -> None:
             if error is None:
@@ -57,9 +57,10 @@ class Replies:
         self._stream.when_committed(on_committed)
 
     def send_when_done(self, command: Command, result: JSON) -> None:
-        """Reply when the latest event is committed, which is all that the command does.
+        """Reply once the latest event is committed. This event must be the only effect of the command.
 
-        The log stores the result beside that event: sent again after a crash, the command is not carried out again.
+        The log stores the result with that event. So a command that is sent again after a crash is not carried out
+        again.
         """
         if not command.internal:
             self._stream.remember_done(command.id, result)

@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.sessions")
 
 FIRST_PAUSE = 60.0
-"""Seconds from the start to the first round."""
+"""Seconds from the start to the first cleaning of the log."""
 SHORTEST_PAUSE = 60.0
-"""Minimum seconds between two rounds. A round reads the head of every stream in the log."""
+"""Minimum seconds between two cleanings. A cleaning reads the head of every stream in the log."""
 LONGEST_PAUSE = 3600.0
-"""Maximum seconds between two rounds. Retention shorter than 4 hours makes it shorter."""
+"""Maximum seconds between two cleanings. If retention is shorter than 4 hours, the pause is shorter too."""
 
 
 class RetentionSweep:
-    """Applies retention to the streams of sessions that are not in memory. A session in memory trims its own.
+    """Applies retention to the streams of sessions that are not in memory. A session in memory trims its own stream.
 
     Args:
         log: The log of all sessions.
         keep: The limits of retention.
-        forget_seconds: Time after its newest event until a session without events is removed from the log.
-        reserve: Keeps a session from being made inside its block. Yields False if the session is in memory.
+        forget_seconds: Time from a session's newest event until the session is removed from the log, if no event is
+            left.
+        reserve: Context manager that prevents the making of a session in its block. Yields False if it is in memory.
         command_seconds: Time for which commands are remembered.
         ages: The clock for the ages of events and commands.
     """
@@ -61,7 +62,7 @@ class RetentionSweep:
         self._ages = ages or AgeClock(now_ms)
 
     async def run(self) -> None:
-        """Clean the log in rounds, for ever. A failure is logged; the next round tries again."""
+        """Clean the log again and again, for ever. A failure is logged, and the next cleaning tries again."""
         pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, self._keep.seconds / 4))
         await trio.sleep(FIRST_PAUSE)
         while True:
@@ -76,7 +77,7 @@ class RetentionSweep:
             log_failure(logger, "old sessions could not be cleaned up", error=error, level=logging.WARNING)
 
     async def clean(self) -> None:
-        """Trim the log of each session that is not in memory, and remove sessions that were empty for long.
+        """Trim the log of each session that is not in memory, and remove old sessions without events.
 
         A failure with one session is logged, and the others are cleaned.
 
@@ -119,7 +120,7 @@ class RetentionSweep:
             await self._log.mark(key, encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done))
 
     def _exceeds(self, head: Head, now: int) -> bool:
-        """Return whether the log has more of the stream than retention keeps."""
+        """Return whether the log has more of the stream than retention allows."""
         keep = self._keep
         if head.oldest > head.latest:
             return False

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Place:
-    """The place of one run among the runs of its user: held at once or waited for, and left once.
+    """The place of one run among the runs of its user. The run gets it at once or waits for it, and leaves it once.
 
     :meth:`RunLimiter.enter` makes it. Its owner must :meth:`leave` it on every path, in a ``finally``.
     """
@@ -29,7 +29,7 @@ class Place:
     user: str
     _hand_on: Callable[[Place], None]
     _decided: trio.Event | None
-    """Set when the place is held, or was left while it waited. None if it was free at once."""
+    """Set when the wait is over: the place is held, or :meth:`leave` was called. None if it was free at once."""
     held: bool
     """Whether the run may go on."""
     left: bool = attrs.field(default=False, init=False)
@@ -37,26 +37,31 @@ class Place:
 
     @property
     def waited(self) -> bool:
-        """Whether the place was not free at once."""
+        """Whether the run had to wait for its place."""
         return self._decided is not None
 
     async def taken(self) -> bool:
-        """Wait until the place is held. Return False if it was left instead. No checkpoint if it was free at once.
+        """Wait until the place is held, and return True. Return False if :meth:`leave` was called instead.
 
-        Cancellation: the place waits on, or is held by now. Leave it in either case.
+        This is no checkpoint if the place was free at once.
+
+        Cancellation: the place still waits, or is held already. Call :meth:`leave` in both cases.
         """
         if self._decided is not None:
             await self._decided.wait()
         return self.held
 
     def take(self) -> None:
-        """Hold the place from now on, and wake the task that waits for it. Only the limiter calls this."""
+        """Mark the place as held, and wake the task that waits for it. Only the limiter calls this."""
         self.held = True
         if self._decided is not None:
             self._decided.set()
 
     def leave(self) -> None:
-        """Hand the place to the next run, or stop waiting for it. Never wait or raise. Idempotent."""
+        """Free the place for the next run if it is held. If it still waits, remove it from the queue.
+
+        Never wait or raise. Idempotent.
+        """
         if not self.left:
             self.left = True
             self._hand_on(self)
@@ -79,16 +84,16 @@ class RunLimiterStatistics:
 
 @attrs.define(eq=False)
 class _UserRuns:
-    """The places of one user. While any of them waits, as many as allowed are held."""
+    """The places of one user. A place waits only while the maximum number of places is held."""
 
     running: int = 0
     """Number of held places."""
     waiting: OrderedDict[Place, None] = attrs.field(factory=OrderedDict[Place, None])
-    """Waiting places in the order of arrival. A dict: leaving takes a place out of the middle without a search."""
+    """Waiting places in order of arrival. It is a dict, to remove a place from the middle without a search."""
 
 
 class RunLimiter:
-    """Lets ``running`` runs of a user go on at once, and ``queued`` more wait in order. Further runs are refused."""
+    """Limits the runs of each user: ``running`` at the same time, and ``queued`` waiting. Further runs are refused."""
 
     def __init__(self, running: int, queued: int) -> None:
         self._limit = running

@@ -34,19 +34,19 @@ class SessionServices:
     retention: Retention
     threads: ToolThreads
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
-    """The context variables of every run: those from the time when the server was made, so none of a user's."""
+    """The context variables that every run begins with. Copied when the server is made, so no user set any of them."""
     run_over: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
-    """The tasks that wait until some run ends. All are woken at each end of a run, and look again."""
+    """The tasks that wait for the end of runs. Each end of a run wakes all of them; each then checks its condition."""
     leases: dict[StreamKey, int] = attrs.field(factory=dict["StreamKey", int])
     """The number of leases on each session. They outlive the session's incarnations."""
     ages: AgeClock = attrs.field(factory=lambda: AgeClock(now_ms))
     """The clock for the ages of events and of remembered commands."""
     draining: bool = False
-    """Whether the server is about to end. No run is started then."""
+    """Whether the server is about to end. If so, no run is started."""
 
     def start_soon(self, nursery: trio.Nursery, function: Any, *args: object) -> None:  # as trio types it
         """Start a task with a copy of the server's context variables.
 
-        Without this a task has the variables of the task that happened to cause it: another user's, for example.
+        Otherwise the task would inherit the context variables of the calling task, which may belong to another user.
         """
         self.context.copy().run(nursery.start_soon, function, *args)

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 
 class Session(Actor):
-    """One session. It is built from its log, and ends by a crash, by being idle, by a close, or with the server.
+    """One session. It is built from its log. It ends when it crashes, is idle, or is closed, or with the server.
 
-    The next attach builds it again, unless it was closed for good. Its parts know each other from the bottom up:
-    :class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`, :class:`CommandHandlers`. None of them knows
-    the session: without cycles, an ended session is freed at once.
+    The next attach builds it again, unless it was closed permanently. Each of its parts refers only to parts before it
+    in this order: :class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`, :class:`CommandHandlers`. No
+    part refers to the session. So there are no reference cycles, and an ended session is freed at once.
     """
 
     _recorder: RunRecorder
@@ -65,7 +65,7 @@ class Session(Actor):
         """Read the log's head, close interrupted runs, and recall the commands of earlier incarnations.
 
         Raises:
-            SessionClosed: The session was closed for good. After retention has removed it, it begins anew instead.
+            SessionClosed: The session was closed permanently, and retention has not removed it yet.
             LogError: The log failed.
         """
         services, settings = self._services, self._services.settings
@@ -107,16 +107,16 @@ class Session(Actor):
             self._tasks.start_soon(self._close, closing)
 
     async def _close(self, closing: Closing) -> None:
-        """Complete the close for good, and stop the actor."""
+        """Complete the permanent close, and stop the actor."""
         await closing.finish()
         if closing.is_done:
             await self.ref.stop()  # this cancels this very task; the stop goes on without it
 
     async def _answer(self, handle: Callable[[Any], Awaitable[Callable[[], object]]], message: object) -> None:
-        """Answer an ask. An error of the log fails the ask, not the session.
+        """Answer a request. An error of the log fails the request, not the session.
 
-        ``handle`` waits, and returns a function that makes the answer. The function is not called if the asker has gone
-        meanwhile: an attachment would never be detached.
+        ``handle`` waits, and returns a function that makes the answer. If the caller has stopped waiting by then, the
+        function is not called: its attachment would never be detached.
         """
         if self._handlers.closing is not None:
             self.context.defer().fail(SessionClosed(f"session {self._key.session} is being closed for good"))
@@ -162,7 +162,7 @@ class Session(Actor):
         self.ref.tell_nowait(message)
 
     def detach(self, connection: str) -> None:
-        """Forget a connection. Its user no longer types. Never wait. Idempotent, also after the session's end."""
+        """Forget a connection, and end its user's typing. Never wait. Idempotent, allowed after the session's end."""
         if connection in self._connections:
             self._connections.remove(connection)
         self._recorder.signals.set_typing(Typist.USER, connection, active=False)
@@ -188,16 +188,16 @@ class Session(Actor):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the session was closed for good."""
+        """Whether the session was closed permanently."""
         closing = self._handlers.closing
         return closing is not None and closing.is_done
 
     @property
     def idle_since(self) -> float | None:
-        """Since when the session is idle, on trio's clock, in seconds. None if it is not idle.
+        """Time at which the session became idle, on trio's clock, in seconds. None if it is not idle.
 
-        It is not idle while it has a message in hand, a client, a run, a queued start, a command without a reply, or a
-        lease.
+        It is not idle while it handles a message, or has a client, a run, a queued start, a command without a reply, or
+        a lease.
         """
         recorder = self._recorder
         busy = (
@@ -211,14 +211,14 @@ class Session(Actor):
         return None if busy else max(self._active_at, self._starts.active_at)
 
     def touch(self) -> None:
-        """Count the idle time from now on."""
+        """Restart the idle time: count it from now."""
         self._active_at = trio.current_time()
 
     async def trim_log(self) -> None:
-        """Let the log drop the events that retention no longer keeps. Safe to cancel.
+        """Delete from the log the events that retention no longer keeps. Safe to cancel.
 
-        A log that is unavailable is asked again at the next round. Any other failure is logged: it must not keep the
-        other sessions from being trimmed.
+        If the log is unavailable, the next sweep tries again. Any other failure is logged: it must not prevent the
+        trimming of other sessions.
         """
         await attempted("the trimming of a session's log", self._trim_log)
 
@@ -248,7 +248,7 @@ class Session(Actor):
         return lambda: self._make_attachment(attach, oldest)
 
     def _make_attachment(self, attach: Attach, oldest: int) -> Attachment:
-        """Place a cursor. No event is missed or repeated: from here to the return nothing else runs."""
+        """Place a cursor and return its attachment. No other task runs meanwhile, so no event is missed or repeated."""
         stream = self._recorder.stream
         latest = stream.committed_seq
         start = decide(

@@ -19,18 +19,21 @@ if TYPE_CHECKING:
     from actors.sessions._session import Session
 
 LOOK_AGAIN_SECONDS = 0.1
-"""Minimum time between two fruitless searches of all sessions for idle ones, in seconds. If the table is full of busy
-sessions, each new one is refused; a search of 10,000 sessions for each of these would slow down the busy ones."""
+"""Minimum time from a search of all sessions that found no idle one to the next search, in seconds.
+
+If the table is full of busy sessions, each new session is refused. A search of 10,000 sessions for each refusal would
+slow down the busy ones.
+"""
 
 
 @attrs.define(eq=False)
 class Entry:
-    """One session that is being made, lives, or has just ended."""
+    """One session of the table: it is being made, is alive, or has just ended."""
 
     key: StreamKey
     session: Session
     making: trio.Event | None = attrs.field(factory=trio.Event)
-    """Set when the session is made, or could not be made. None from then on."""
+    """Set when making the session has succeeded or failed. None after that."""
     ref: ActorRef | None = None
     """The session's actor. None while it is being made."""
 
@@ -41,7 +44,7 @@ class Entry:
 
     @property
     def idle_since(self) -> float | None:
-        """Since when the session is idle and has an empty mailbox, on trio's clock, in seconds. None if it does not."""
+        """Time at which the session became idle, in s on trio's clock. None if it is busy or has messages."""
         if self.ref is None or not self.ref.alive or (since := self.session.idle_since) is None:
             return None
         statistics = self.ref.statistics()
@@ -53,7 +56,7 @@ class Entry:
         return self.ref is not None and self.ref.statistics().state == State.RUNNING
 
     async def made(self) -> None:
-        """Wait until the session is made, or could not be made. Always a checkpoint."""
+        """Wait until making the session has succeeded or failed. Always a checkpoint."""
         if self.making is None:
             await trio.lowlevel.checkpoint()
         else:
@@ -76,7 +79,7 @@ class SessionTable:
         self._idle: deque[tuple[float, StreamKey]] = deque()
         """Sessions that were idle at the last search, longest first."""
         self._search_at = -math.inf
-        """When all sessions may be searched again."""
+        """Earliest time of the next search of all sessions, on trio's clock, in seconds."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -127,7 +130,7 @@ class SessionTable:
         return min(idle, key=lambda pair: pair[0])[1] if idle else None
 
     def longest_idle(self) -> Entry | None:
-        """Return the session that has been idle for longest. None if none was idle a moment ago.
+        """Return the session that has been idle for longest. None if no session is known to be idle.
 
         One search of all sessions serves many calls. A session that is used after the search comes later in the order.
         """
@@ -145,7 +148,7 @@ class SessionTable:
         return found
 
     def forget_idle(self) -> None:
-        """Drop the result of the last search."""
+        """Forget the idle sessions that the last search found."""
         self._idle.clear()
 
     def _next_idle(self) -> Entry | None:

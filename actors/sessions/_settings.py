@@ -15,7 +15,7 @@ class SessionSettings:
     ring_events: int = attrs.field(default=1_024, validator=whole_from(1))
     """Maximum number of a session's events in memory. Older ones are read from the log."""
     ring_bytes: int = attrs.field(default=4 * 1024 * 1024, validator=whole_from(0))
-    """Maximum bytes of these events, accurate to a quarter."""
+    """Maximum bytes of these events. They may exceed it by a quarter."""
     retain_events: int = attrs.field(default=10_000, validator=whole_from(1))
     """Maximum number of a session's events in the log."""
     retain_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=whole_from(1))
@@ -23,7 +23,7 @@ class SessionSettings:
     retain_seconds: float = attrs.field(default=7 * 24 * 3600.0, validator=number_from(0))
     """Maximum age of events in the log."""
     forget_seconds: float = attrs.field(default=2_592_000.0, validator=number_from(0))
-    """Time after its newest event until a session without events in the log is forgotten. Then it begins anew."""
+    """Time from a session's newest event until the session is forgotten, if the log has no more events of it."""
     max_event_bytes: int = attrs.field(default=1024 * 1024, validator=whole_from(64))
     """Maximum bytes of one event's payload."""
     emit_window: int = attrs.field(default=64, validator=whole_from(1))
@@ -35,9 +35,9 @@ class SessionSettings:
     queued_runs_per_user: int = attrs.field(default=20, validator=whole_from(0))
     """Maximum number of a user's queued runs. Further starts are refused as ``overloaded``."""
     tool_threads: int = attrs.field(default=256, validator=whole_from(1))
-    """Maximum number of threads for the sync tools of all users. A tool waits for one within its own timeout."""
+    """Maximum number of threads for the sync tools of all users. Waiting for a thread counts towards the timeout."""
     tool_threads_per_user: int = attrs.field(default=8, validator=whole_from(1))
-    """Maximum number of threads for one user's sync tools. A thread left by a timeout counts until it returns."""
+    """Maximum number of threads for one user's sync tools. A thread that still runs after a timeout counts too."""
     max_run_depth: int = attrs.field(default=64, validator=whole_from(0))
     """Maximum number of runs above a sub-agent. Also the maximum nesting of sync tools that call each other."""
     max_subruns: int = attrs.field(default=1_000, validator=whole_from(0))

@@ -35,8 +35,8 @@ logger = logging.getLogger("greenroom.sessions")
 class SessionSpawner:
     """Makes the sessions of a server below the factory's supervisor, and removes them when they end.
 
-    At most one session of a key exists at a time, counting a session that is being made or is stopping. None is made
-    while retention works on its log.
+    Each key has at most one session at a time, including a session that is being made or is stopping. A session is not
+    made while retention works on its log.
     """
 
     def __init__(self, services: SessionServices) -> None:
@@ -56,7 +56,7 @@ class SessionSpawner:
         """Number of sessions that ended with a failure."""
 
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
-        """Return the actor of the session, which is made if it does not exist. Concurrent callers get the same one."""
+        """Return the session's actor. Make it if it does not exist. Concurrent callers get the same actor."""
         while True:
             entry = self.table.get(key)
             # Retention may be removing the session's log.
@@ -76,7 +76,7 @@ class SessionSpawner:
 
     @contextmanager
     def reserve(self, key: StreamKey) -> Generator[bool]:
-        """Keep the session from being made inside the block. Yield False, and reserve nothing, if it is in memory."""
+        """Prevent the making of the session inside the block. If it is in memory, do nothing and yield False."""
         if key in self.table:
             yield False
             return
@@ -90,14 +90,14 @@ class SessionSpawner:
     # What the factory calls
 
     def on_factory_started(self, supervisor: SupervisorRef, watch: Callable[[ActorRef], None]) -> None:
-        """Spawn sessions from now on. Those of an earlier incarnation of the factory are gone."""
+        """Allow the making of sessions. The sessions of an earlier incarnation of the factory have ended."""
         for entry in self.table:
             self._on_ended(entry, Killed())
         self._supervisor, self._watch = supervisor, watch
         self.thread = get_ident()
 
     def on_factory_stopping(self) -> None:
-        """Spawn no more sessions."""
+        """Make no more sessions."""
         self._supervisor = self._watch = None
         for entry in self.table:
             self._on_ended(entry, Shutdown())
@@ -153,7 +153,7 @@ class SessionSpawner:
         return ref
 
     async def _make_room(self, user: str) -> bool:
-        """Stop the session that has been idle for longest, if there are too many. Return whether one was stopped.
+        """Stop the longest idle session if there are too many sessions. Return whether one was stopped.
 
         Raises ``CommandRefused("overloaded")`` if there are too many and none is idle.
         """
@@ -170,7 +170,7 @@ class SessionSpawner:
         return True
 
     async def _reap(self, entry: Entry) -> None:
-        """Stop an idle session. It refuses messages from this very moment, so none is lost in its mailbox."""
+        """Stop an idle session. It refuses messages from now on, so that no message is lost in its mailbox."""
         if entry.ref is not None:
             self.reaped += entry.is_running
             self._on_ended(entry, await entry.ref.stop())

@@ -32,7 +32,7 @@ logger = logging.getLogger("greenroom.sessions")
 
 @attrs.define(eq=False)
 class Start:
-    """An accepted start. The task of its run owns it."""
+    """An accepted request to start a run. The task of the run owns it."""
 
     command_id: str
     agent: Agent
@@ -43,9 +43,12 @@ class Start:
     scope: RunScope[Run]
     place: Place
     since: int
-    """When it was accepted, in ms since 1970."""
+    """Time at which the start was accepted, in ms since 1970."""
     recorded: trio.Event | None
-    """Set when ``agent_started`` is committed, or can never be. None if no client could send the start again."""
+    """Set when the commit of ``agent_started`` has succeeded or failed. The agent is called only after that.
+
+    None if the agent need not wait: no client can send the start again, or the log does not outlive the process.
+    """
     begun: bool = False
     """Whether ``agent_started`` was emitted."""
 
@@ -56,20 +59,24 @@ class Start:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether ``agent_started`` is emitted and not committed: if the process died now, a resent start would run."""
+        """Whether ``agent_started`` is emitted but not yet committed.
+
+        If the process died now, the log would not know the start. If the client then sent it again, it would be carried
+        out.
+        """
         return self.begun and self.recorded is not None and not self.recorded.is_set()
 
     async def may_call(self) -> None:
-        """Wait until the agent may be called: until the log has the start, if a client could send it again.
+        """Wait until the agent may be called. If a client could send the start again, wait until it is committed.
 
-        Otherwise return at once, without a checkpoint. Raises Cancelled if the run is stopped meanwhile, and if the log
-        will never have its start.
+        Otherwise return at once, without a checkpoint. Raises Cancelled if the run is stopped meanwhile, or if the
+        commit of the start fails.
         """
         if self.recorded is not None:
             await self.recorded.wait()
 
     def on_committed(self, error: LogError | None) -> None:
-        """Let the agent be called. After an error, which also ends the session, stop the run instead."""
+        """Allow the call of the agent. If the commit failed (which also ends the session), stop the run instead."""
         if error is not None:
             self.run.stop("interrupted")
         if self.recorded is not None:
@@ -77,7 +84,7 @@ class Start:
 
 
 class Starts:
-    """The starts of one session. The task of each waits for its place, runs the agent, and leaves the place.
+    """The starts of one session. Each has a task that waits for a place, runs the agent, and leaves the place.
 
     A start without a place is queued: it is shown to all attached clients, and can be refused until its turn comes.
     """
@@ -91,7 +98,7 @@ class Starts:
         self._tasks = tasks
         self._starts: dict[str, Start] = {}  # by the id of the run, in the order of the commands
         self.active_at = 0.0
-        """When the last run ended, on trio's clock, in seconds."""
+        """Time at which the last run ended, on trio's clock, in seconds."""
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -151,7 +158,7 @@ class Starts:
         self.refuse(start, "cancelled", "the start was cancelled before its turn came")
 
     def leave_queue(self) -> None:
-        """Let the tasks of all queued starts end. Their commands get their replies when the session has ended."""
+        """End the tasks of all queued starts. The commands of these starts are refused when the session has ended."""
         for start in self.queued():
             start.place.leave()
 
@@ -168,7 +175,7 @@ class Starts:
                 self._services.run_over.unpark_all()
 
     def _begin(self, start: Start) -> bool:
-        """Emit ``agent_started``, and return True. Return False if that is not possible: then the start is refused."""
+        """Emit ``agent_started``, and return True. If that is not possible, refuse the start and return False."""
         if self._services.draining or not self._tasks.is_up or self._recorder.scope.cancel_called:
             self.refuse(start, "overloaded", "the server is about to end: try again after reconnecting")
             return False

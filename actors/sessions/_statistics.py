@@ -31,11 +31,11 @@ class SessionStatistics:
     typing: int
     """Number of users' connections and agents that are typing."""
     leases: int
-    """Number of leases: how often the server's own code holds the session in memory."""
+    """Number of leases with which the server's own code keeps the session in memory."""
     journal: StreamStatistics
-    """The session's events."""
+    """Statistics of the session's events."""
     audit: SessionHealth
-    """The session's faults."""
+    """Faults that were found in the session."""
 
 
 @attrs.frozen
@@ -51,10 +51,10 @@ class SessionsStatistics:
     crashed: int
     """Number of sessions that ended with a failure."""
     runs: RunLimiterStatistics
-    """The running and queued runs."""
+    """Numbers of running and queued runs."""
     committer: CommitterStatistics
-    """The events on their way into the log."""
+    """Statistics of the committer, which writes events to the log."""
     threads: ToolThreadsStatistics
-    """The threads of sync tools."""
+    """Statistics of the threads of sync tools."""
     log: LogStatistics
-    """The log."""
+    """Statistics of the log."""

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from actors.streams._committer import Committer
 
 _SWEEPS_PER_IDLE = 4
-"""Sweeps in the time after which an idle session leaves memory. So it leaves at most a quarter of that time late."""
+"""Number of sweeps per ``idle_seconds``. So an idle session leaves memory at most a quarter of that time late."""
 
 
 class LogKeeper(Actor):
-    """Keeps the log open, and commits to it. A restart opens the log again."""
+    """Actor that keeps the log open and commits events to it. When it restarts, it opens the log again."""
 
     def __init__(self, log: EventLog, committer: Committer) -> None:
         self._log = log
         self._committer = committer
 
     async def started(self) -> None:
-        """Open the log. An error of the log is a failure of this actor, and its supervisor tries again."""
+        """Open the log. If that fails, this actor fails, and its supervisor starts it again."""
         await self._log.open()
         self.nursery.start_soon(self._committer.run)
 
@@ -44,7 +44,7 @@ class LogKeeper(Actor):
 
 
 class SessionFactory(Actor):
-    """The parent of all sessions: supervises and watches them, and sweeps out the idle ones.
+    """The parent of all sessions: supervises and watches them, and stops the idle ones.
 
     Args:
         spawner: Makes the sessions; notified of the factory's start and end, and of the end of each session.
@@ -73,7 +73,7 @@ class SessionFactory(Actor):
         return await super().receive(message)
 
     async def stopping(self, reason: object) -> None:
-        """Spawn no more sessions. All of them have ended by now."""
+        """Make no more sessions. All sessions have ended by now."""
         del reason
         self._spawner.on_factory_stopping()
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class SessionTasks:
     """Starts the tasks of one session in its nursery. A task that fails ends the session.
 
-    It knows the nursery, not the session: the stream calls it, and a reference from there to the session would be a
-    cycle, which keeps an ended session in memory until the next garbage collection.
+    It refers to the nursery, not to the session. The stream refers to it, so a reference to the session would complete
+    a cycle, which would keep an ended session in memory until the next garbage collection.
     """
 
     __slots__ = ("_nursery", "_services", "is_up")
@@ -25,14 +25,14 @@ class SessionTasks:
         self._nursery = nursery
         self._services = services
         self.is_up = False
-        """Whether the session takes on work: from the end of its recovery until it stops."""
+        """Whether the session accepts work: from the end of its recovery until it stops."""
 
     def start_soon(self, function: Any, *args: object) -> None:  # as trio types it
-        """Start a task with context variables of its own."""
+        """Start a task with a copy of the server's context variables."""
         self._services.start_soon(self._nursery, function, *args)
 
     def on_log_failed(self, error: LogError) -> None:
-        """End the session as failed: nothing that it emits can be promised any more."""
+        """End the session as failed: its events can no longer be committed."""
         if self.is_up and not self._nursery.cancel_scope.cancel_called:
             self.start_soon(_fail, error)
 
