@@ -60,7 +60,7 @@ class Cell(Waits[Incarnation]):
 
     @property
     def ref(self) -> ActorRef:
-        """The handle on the actor. The actor holds it until it has ended; then the handle holds the actor."""
+        """The handle on the actor. The actor keeps the handle in memory until the actor has ended."""
         ref = self._ref() if isinstance(self._ref, weakref.ref) else self._ref
         if ref is None:
             ref = self._kind(self)
@@ -88,15 +88,15 @@ class Cell(Waits[Incarnation]):
     # The task
 
     def begin_first(self, nursery: trio.Nursery) -> bool:
-        """Make the first instance and start the task. Return whether the actor is up, since it has no ``started()``.
+        """Make the first instance and start the task. Return whether the actor is up at once: it has no ``started()``.
 
-        Raises the exception of the factory; then nothing of the actor is left.
+        If the factory raises, this raises the same exception, and nothing of the actor is left.
         """
         self.system.living += 1
         return contextvars.copy_context().run(self._begin_first, nursery)
 
     def _begin_first(self, nursery: trio.Nursery) -> bool:
-        assert self.make is not None  # noqa: S101  -- it has not ended for good
+        assert self.make is not None  # noqa: S101  -- it has not ended permanently
         try:
             self.life = life = Incarnation(self)
             life.actor = actor = make_instance(self.make, life)
@@ -115,7 +115,7 @@ class Cell(Waits[Incarnation]):
         return True
 
     async def _run(self) -> None:
-        """Run one incarnation after the other. Raises nothing: an exception of an incarnation is its exit reason."""
+        """Run one incarnation after the other. Never raises: the exception of an incarnation is its exit reason."""
         self.task = task = trio.lowlevel.current_task()
         protect_from_interrupts(task)
         reason: ExitReason = KILLED
@@ -151,20 +151,20 @@ class Cell(Waits[Incarnation]):
             del self, task, reason, life
 
     def _delay(self, reason: ExitReason) -> float | None:
-        """Return the seconds until the next incarnation begins; None if there is none."""
+        """Return the seconds until the next incarnation begins; None if no further incarnation follows."""
         if self.ends_for_good or self.parent is None or is_cancelled():
             return None
         up_since = self.life.up_since if self.life is not None else math.inf
         return self.parent.on_exit(self, reason, max(0.0, trio.current_time() - up_since))
 
     def _report(self, reason: ExitReason) -> None:
-        """Log the exception of an incarnation. If a task waits for its start, it is raised there instead."""
+        """Log the exception of an incarnation, unless a task waits for its start: that task raises the exception."""
         error = cause_of(reason)
         if error is not None and self._starter is None:
             log_failure(logger, "%s failed: %s", self.path, shown(error), error=error)
 
     def _close_life(self, reason: ExitReason, delay: float) -> None:
-        """Clear away the parts of an incarnation that has ended. The ref and the mailbox stay."""
+        """Remove the parts of an incarnation that has ended. The actor keeps its ref and its mailbox."""
         self.pause(delay)
         self.restarts += 1
         life, self.life = self.life, None
@@ -178,9 +178,9 @@ class Cell(Waits[Incarnation]):
         return ActorRestarted(f"{self.path} ended while it handled this and is restarted")
 
     async def _wait(self, delay: float) -> bool:
-        """Wait before the next incarnation: ``delay`` seconds, or until :meth:`begin_again` while it is held.
+        """Wait for ``delay`` seconds before the next incarnation; if it is held, wait for :meth:`begin_again`.
 
-        Return whether an incarnation follows.
+        Return whether another incarnation follows.
         """
         until = trio.current_time() + delay
         try:
@@ -199,7 +199,7 @@ class Cell(Waits[Incarnation]):
         return False
 
     def _conclude(self, reason: ExitReason) -> None:
-        """End for good. Nothing here waits, so other tasks see the actor either alive or ended."""
+        """End the actor permanently. Nothing here waits, so other tasks see the actor either alive or ended."""
         cause, path, parent = cause_of(reason), self.path, self.parent
         self.end(reason)
         self.mailbox.refuse("terminated", reason)
@@ -222,7 +222,7 @@ class Cell(Waits[Incarnation]):
         self._let_go(path)
 
     def _let_go(self, path: str) -> None:
-        """Drop all references to other objects: a handle that is kept holds this cell, and nothing around it."""
+        """Drop the references to other objects, so that a handle that a user keeps does not keep them in memory."""
         self.final_path = path
         self.parent = self.task = self.make = None
         self.mailbox.set_owner(EndedOwner(path))

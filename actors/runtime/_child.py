@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Body(Protocol):
-    """The actor of a child, as far as the table looks into it: for an error message."""
+    """The part of a child's actor that the table of children uses, for an error message."""
 
     @property
     def state(self) -> State:
-        """Stage of its life."""
+        """Stage of the actor's life."""
         ...
 
 
@@ -25,23 +25,26 @@ BodyT = TypeVar("BodyT", bound=Body)
 
 @attrs.define(eq=False)
 class Child(Generic[BodyT]):
-    """One entry: the spec of a child, and its actor while it has one."""
+    """One entry in a supervisor's table of children: the spec of a child, and its actor while it has one."""
 
     spec: ChildSpec
     cell: BodyT | None = None
-    """Its actor, from the first start to the final end."""
+    """Actor of the child, from its first start to its permanent end."""
     claimed: bool = False
-    """Whether it is being started: by ``start_child``, by ``restart_child`` or, if it was down, by its group."""
+    """Whether a call is starting the child now: ``start_child``, ``restart_child`` or a group restart.
+
+    A group restart claims only a child that had no actor.
+    """
     is_new: bool = False
-    """Whether it has never been up. Then the entry is dropped if the start fails."""
+    """Whether the child has never been up. If the start of such a child fails, its entry is dropped."""
     runs: bool = False
-    """Whether it has an incarnation."""
+    """Whether the child has an incarnation now."""
     dismissed: bool = False
-    """Whether the supervisor was asked to end it. Then its end does not count for an automatic shutdown."""
+    """Whether the supervisor was asked to end the child. Such an end does not count for an automatic shutdown."""
     left_out: bool = False
-    """Whether it ended for good while its group was restarted. Then that restart does not begin it again."""
+    """Whether the child ended permanently while its group was restarted. That restart does not begin it again."""
     attempts: int = 0
-    """Number of restarts since it was last healthy."""
+    """Number of restarts since the child last ran long enough to count as healthy."""
 
 
 @attrs.frozen
@@ -50,10 +53,10 @@ class Exit:
 
     reason: ExitReason
     was_up: bool = True
-    """Whether that incarnation had come up."""
+    """Whether the incarnation had come up: its ``started()`` had returned."""
     is_first: bool = False
-    """Whether it was the first incarnation of its actor."""
+    """Whether the incarnation was the first of its actor."""
     is_halted: bool = False
-    """Whether it was ended in order to begin again with its group."""
+    """Whether the supervisor ended the incarnation in order to restart the whole group."""
     seconds: float = 0.0
-    """Seconds for which it was up."""
+    """Seconds for which the incarnation was up."""

@@ -38,22 +38,22 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Follow:
-    """The decision after the end of an incarnation."""
+    """The decision of a supervisor after an incarnation of a child has ended."""
 
     delay: float | None
-    """Seconds until the next incarnation; None for none; infinite if it begins with its group."""
+    """Seconds until the next incarnation. None: there is none. Infinite: the restart of the group begins it."""
     gave_up: bool = False
-    """Whether that was one failure too many: the supervisor is to end."""
+    """Whether the restarts exceed the limit, so that the supervisor must end."""
 
 
 ENDED, WITH_GROUP, GAVE_UP = Follow(None), Follow(math.inf), Follow(None, gave_up=True)
 
 
 class ChildTable(Generic[BodyT]):
-    """The entries of one supervisor, in the order of their start, and the decisions about them.
+    """The entries for the children of one supervisor, in the order of their start, and the decisions about them.
 
-    A supervisor that ``keeps`` remembers the specs of children that ended. In any other, as in every dynamic
-    supervisor, the entry of a child is dropped at its end.
+    With ``keeps``, the specs of children that have ended are kept. Without it, and in every dynamic supervisor, the
+    entry of a child is dropped when the child ends.
     """
 
     __slots__ = (
@@ -74,11 +74,11 @@ class ChildTable(Generic[BodyT]):
         """Path of the supervisor, for error messages."""
         self.spec = spec
         self.restarts = 0
-        """Number of restarts that were granted."""
+        """Number of restarts that the supervisor allowed."""
         self.closed = False
-        """Whether no child is started any more, since the supervisor ends."""
+        """Whether no child may be started any more, because the supervisor is ending."""
         self.planned = 0
-        """Number of significant children of its spec that are not started yet."""
+        """Number of significant children in the supervisor's spec that were not started yet."""
         self._entries: dict[str, Child[BodyT]] = {}
         self._keeps = keeps and spec.strategy is not Strategy.DYNAMIC
         self._window = Window(spec.max_restarts, spec.max_seconds)
@@ -86,7 +86,7 @@ class ChildTable(Generic[BodyT]):
         if spec.strategy in GROUPS:
             self._group = GroupRestart(spec.strategy, self._entries)
         self._awaits_start = False
-        """Whether the last significant child ended while another one was being started: then that start decides."""
+        """Whether the last significant child ended during another's start. If that start fails, the supervisor ends."""
 
     # Entries
 
@@ -102,17 +102,17 @@ class ChildTable(Generic[BodyT]):
             raise ChildNotFound(f"{self.path} has no child {shown(key)}") from None
 
     def find(self, key: str) -> Child[BodyT] | None:
-        """Return the entry of that id, if there is one."""
+        """Return the entry of that id; None if there is none."""
         return self._entries.get(key)
 
     def has(self, child: Child[BodyT]) -> bool:
-        """Return whether the child is still an entry."""
+        """Return whether the table still has this child."""
         return self._entries.get(child.spec.id) is child
 
     # Calls to the supervisor
 
     def add(self, spec: ChildSpec) -> Child[BodyT]:
-        """Add and return an entry, for ``start_child``. Raises SpecError, NameTaken, MaxChildren."""
+        """Add and return an entry for a new child, for ``start_child``. Raises SpecError, NameTaken, MaxChildren."""
         self.spec.check_child(spec)
         if spec.id in self._entries:
             raise NameTaken(f"{self.path} has a child {spec.id!r} already")
@@ -123,21 +123,21 @@ class ChildTable(Generic[BodyT]):
         return child
 
     def claim(self, key: str) -> Child[BodyT]:
-        """Claim and return an entry that is down, for ``restart_child``. Raises ChildNotFound, ChildRunning."""
+        """Reserve the entry of an ended child for ``restart_child``. Return it. Raises ChildNotFound, ChildRunning."""
         child = self.entry(key)
         self._check_down(child)
         child.claimed, child.dismissed, child.left_out = True, False, False
         return child
 
     def dismiss(self, key: str) -> Child[BodyT]:
-        """Record that a child is to end, for ``terminate_child``, and return its entry. Raises ChildNotFound."""
+        """Record, for ``terminate_child``, that a child shall end. Return its entry. Raises ChildNotFound."""
         child = self.entry(key)
         child.dismissed = True
         child.left_out = self.restarts_group
         return child
 
     def forget(self, key: str) -> None:
-        """Drop the entry of a child that is down. Raises ChildNotFound, ChildRunning."""
+        """Drop the entry of a child that has ended. Raises ChildNotFound, ChildRunning."""
         self._check_down(self.entry(key))
         del self._entries[key]
 
@@ -147,7 +147,7 @@ class ChildTable(Generic[BodyT]):
             raise ChildRunning(f"{self.path.rstrip('/')}/{child.spec.id} is {state}: terminate it first")
 
     def close(self) -> None:
-        """Start and restart no child any more."""
+        """Record that no child may be started or restarted from now on."""
         self.closed = True
         if self._group is not None:
             self._group.phase = Phase.NONE
@@ -155,13 +155,13 @@ class ChildTable(Generic[BodyT]):
     # Starts
 
     def check_claim(self, child: Child[BodyT]) -> None:
-        """Raise ActorTerminated, and release the claim, if a child that is being started is no longer wanted."""
+        """Raise ActorTerminated if a child that is being started was asked to end meanwhile. Then release the claim."""
         if self.closed or child.dismissed:
             self.release(child)
             raise ActorTerminated(f"{self.path.rstrip('/')}/{child.spec.id} was terminated before it was started")
 
     def release(self, child: Child[BodyT]) -> None:
-        """Give up the claim on a child that got no actor."""
+        """Release the claim on a child that got no actor, so that another call may start it."""
         child.claimed = False
         if child.is_new and self.has(child):
             del self._entries[child.spec.id]
@@ -171,7 +171,7 @@ class ChildTable(Generic[BodyT]):
         child.runs = True
 
     def halted(self, child: Child[BodyT]) -> None:
-        """Record that an incarnation has ended, or that an incarnation that was to begin will not."""
+        """Record that the child has no incarnation: it has ended, or the next one does not begin after all."""
         child.runs = False
 
     def came_up(self, child: Child[BodyT]) -> None:
@@ -206,13 +206,13 @@ class ChildTable(Generic[BodyT]):
         return self._restart(child, exit.seconds, now, draw)
 
     def start_failed(self, child: Child[BodyT], now: float, draw: float, *, stopped: bool) -> Follow:
-        """Record that a member of a group did not come up, and decide about the group.
+        """Record that a child did not start in a restart of its group, and decide about the group.
 
         Args:
-            child: The member.
+            child: The child.
             now: The current time in seconds.
             draw: A random number in [0, 1), for the backoff.
-            stopped: Whether it did not come up because it was stopped for good.
+            stopped: Whether the child did not start because a caller stopped it permanently.
         """
         if self.closed or not self.restarts_group or not self.has(child) or child.dismissed or stopped:
             return ENDED
@@ -231,7 +231,7 @@ class ChildTable(Generic[BodyT]):
         return WITH_GROUP
 
     def _delay(self, child: Child[BodyT], seconds: float, draw: float) -> float:
-        """Return the backoff of a child that was up for ``seconds``."""
+        """Return the delay of the next restart of a child that was up for ``seconds``."""
         backoff = child.spec.backoff or self.spec.backoff
         if backoff is None:
             return 0.0
@@ -242,13 +242,13 @@ class ChildTable(Generic[BodyT]):
         return backoff.delay(child.attempts - 1, draw)
 
     def ended(self, child: Child[BodyT], reason: ExitReason, *, was_up: bool, stopped: bool) -> bool:
-        """Record that a child has ended for good. Return whether the supervisor is to end too.
+        """Record that a child has ended permanently. Return whether the supervisor must end too.
 
         Args:
             child: The child.
             reason: The reason of its end.
-            was_up: Whether it was ever up.
-            stopped: Whether any caller asked it to end for good.
+            was_up: Whether the child was ever up.
+            stopped: Whether a caller asked the child to end permanently.
         """
         child.cell, child.claimed, child.runs = None, False, False
         # The entry goes at once, and not when the task that waits for the start sees its error: a call in between must
@@ -266,7 +266,7 @@ class ChildTable(Generic[BodyT]):
         return self._is_last(by_itself=by_itself)
 
     def _is_last(self, *, by_itself: bool) -> bool:
-        """Return whether no significant child is left, after one ended (``by_itself``) or did not come up."""
+        """Return whether no significant child remains, after one has ended (``by_itself``) or failed to start."""
         others = [child for child in self._entries.values() if child.spec.significant]
         if any(child.cell is not None and not child.is_new for child in others):
             return False
@@ -284,11 +284,11 @@ class ChildTable(Generic[BodyT]):
 
     @property
     def restarts_group(self) -> bool:
-        """Whether a group is being restarted. Then :meth:`next_step` is to be called until it returns None."""
+        """Whether a group is being restarted. If so, call :meth:`next_step` until it returns None."""
         return self._group is not None and self._group.is_running
 
     def interrupts(self, child: Child[BodyT]) -> bool:
-        """Return whether the failure of a child makes it useless to wait for the current step."""
+        """Return whether the failure of a child makes it useless to finish the current step of a group restart."""
         return self._group is not None and self._group.interrupts(child)
 
     def next_step(self, now: float) -> Halt[BodyT] | Wait | Begin[BodyT] | None:

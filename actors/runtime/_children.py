@@ -50,23 +50,23 @@ class Owner(Protocol):
 
     @property
     def takes_children(self) -> bool:
-        """Whether a child may be started: not once its end has begun."""
+        """Whether a child may be started. False when the end of the owner has begun."""
         ...
 
     def open_child_nursery(self) -> trio.Nursery:
-        """Return the nursery in which the tasks of its children live. It ends when the owner does."""
+        """Return the nursery in which the tasks of the children run. It ends when the owner ends."""
         ...
 
     def crash(self, failure: Exception) -> None:
-        """End with this failure."""
+        """End the owner with this failure."""
         ...
 
     def leave(self, reason: ExitReason) -> None:
-        """End as if by its own wish."""
+        """End the owner in order, as if it had asked for its own stop."""
         ...
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
-        """Be notified that the child at that path, which had been up, has ended for good."""
+        """Receive the notice that the child at that path was up and has ended permanently."""
         ...
 
 
@@ -92,7 +92,7 @@ class Children:
         self._new_cell = new_cell
         """Function that makes the actor of a child."""
         self.group_task: GroupTask | None = None
-        """The restart of a group, while there is one."""
+        """Task of the current group restart; None if there is none."""
 
     # Looking
 
@@ -103,15 +103,15 @@ class Children:
 
     @property
     def restarts(self) -> int:
-        """Number of restarts that were granted."""
+        """Number of restarts of children that the owner allowed."""
         return self.table.restarts
 
     def count(self) -> int:
-        """Return the number of children that have not ended. Children between two incarnations count."""
+        """Return the number of children that have not ended. Children that wait for a restart count."""
         return sum(child.cell is not None for child in self.entries())
 
     def restarting(self) -> int:
-        """Return the number of children between two incarnations."""
+        """Return the number of children that have failed and wait for their restart."""
         return sum(cell.state is State.RESTARTING for cell in self.cells())
 
     def entries(self) -> Sequence[Child[Cell]]:
@@ -119,11 +119,11 @@ class Children:
         return self.table.entries()
 
     def cells(self) -> list[Cell]:
-        """Return the children that have not ended, the last one first."""
+        """Return the children that have not ended. The child that was started last is the first."""
         return [child.cell for child in reversed(self.entries()) if child.cell is not None]
 
     def find(self, key: str) -> Cell | None:
-        """Return the child of that id, unless it has ended."""
+        """Return the child of that id; None if it has ended or does not exist."""
         child = self.table.find(key)
         return None if child is None else child.cell
 
@@ -142,7 +142,7 @@ class Children:
     # Starts and stops
 
     async def start_all(self) -> None:
-        """Start the children of the spec, in order. If one fails, raise its exception."""
+        """Start the children of the spec, in order. If a child fails to start, raise its exception."""
         specs = self.spec.children
         self.table.planned = sum(spec.significant for spec in specs)
         for spec in specs:
@@ -155,7 +155,7 @@ class Children:
         return await self.launch(self.table.add(spec))
 
     async def restart(self, key: str) -> ActorRef:
-        """Start a child that is down. If this raises, or is cancelled, the child is down again and its entry stays."""
+        """Start a child that has ended. If this raises or is cancelled, the child is not up, and its entry stays."""
         self._check_open()
         return await self.launch(self.table.claim(key))
 
@@ -186,15 +186,15 @@ class Children:
             raise ActorTerminated(f"{self.owner.path} is stopping")
 
     async def terminate(self, key: str) -> None:
-        """End a child as its spec says. The entry stays if the table keeps it. Cancelled: the stop goes on."""
+        """Stop a child as its spec says. Its entry stays if the table keeps it. Cancelled: the stop goes on."""
         child = self.table.dismiss(key)
         if child.cell is not None:
             await child.cell.stop(STOP, child.spec.seconds)
 
     async def stop_all(self, *, brutal: bool = False) -> None:
-        """End all children: in reverse order, those of a dynamic supervisor in parallel. ``brutal`` kills them.
+        """End all children, one after the other, the last one first. ``brutal`` kills them.
 
-        Cancelled: the children that were asked to stop still do.
+        The children of a dynamic supervisor end in parallel. Cancelled: a stop that has begun goes on.
         """
         self.close()
         cells = self.cells()
@@ -209,13 +209,13 @@ class Children:
             await cell.gone()
 
     def close(self) -> None:
-        """Start and restart no child any more."""
+        """Record that no child may be started or restarted from now on."""
         self.table.close()
         if self.group_task is not None:
             self.group_task.cancel()
 
     def condemn(self) -> None:
-        """Record that everything below is ended by force now: no child is restarted."""
+        """Record that all actors below the owner are ended by force now, so that no child is restarted."""
         self.close()
         for cell in self.descendants():
             cell.on_condemned()
@@ -223,7 +223,7 @@ class Children:
     # Notifications of the children
 
     def on_up(self, cell: Body) -> None:
-        """Record that an incarnation of a child has come up."""
+        """Record that an incarnation of a child has come up: its ``started()`` has returned."""
         child = self._child(cell)
         if child is not None:
             self.table.came_up(child)
@@ -231,7 +231,7 @@ class Children:
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
         """Record that an incarnation has ended, ``seconds`` after it came up. Return the delay of the next one.
 
-        The delay is in seconds: None for no further incarnation, ``math.inf`` if it begins with its group.
+        The delay is in seconds. None: no further incarnation follows. ``math.inf``: the restart of the group begins it.
         """
         child = self._child(cell)
         if child is None:
@@ -248,7 +248,7 @@ class Children:
         return follow.delay
 
     def on_ended(self, cell: Body, reason: ExitReason) -> None:
-        """Record that a child has ended for good."""
+        """Record that a child has ended permanently."""
         child = self._child(cell)
         if child is None:
             return
@@ -259,12 +259,12 @@ class Children:
             self.owner.on_child_ended(cell.path, reason)
 
     def _child(self, cell: Body) -> Child[Cell] | None:
-        """Return the entry of an actor, unless another actor has taken that entry."""
+        """Return the entry of an actor; None if the entry now belongs to another actor."""
         child = self.table.find(cell.spec.id)
         return child if child is not None and child.cell is cell else None
 
     def follow(self, follow: Follow, child: Child[Cell], cause: BaseException | None) -> None:
-        """Carry out a decision of the table: end the supervisor, or restart the group."""
+        """Do as the table decided: end the supervisor, restart the group, or nothing."""
         if follow.gave_up:
             limit = RestartLimit(
                 f"{self.owner.path} gave up: {self.path_of(child)} ended once more after "
@@ -286,7 +286,7 @@ class Children:
 
 
 class GroupTask:
-    """The task that takes the steps of a group restart, while there is one."""
+    """The task that takes the steps of one group restart. It ends with the restart."""
 
     __slots__ = ("_children", "_scope", "_step")
 
@@ -294,7 +294,7 @@ class GroupTask:
         self._children = children
         self._scope = trio.CancelScope()
         self._step: trio.CancelScope | None = None
-        """Scope of a step that may be cut short: the backoff, or a start that is to be halted again."""
+        """Scope of a step that :meth:`interrupt` can cancel: the backoff, or the start of a member."""
 
     async def run(self) -> None:
         """Take the steps of the restart until the whole group is up."""
@@ -309,7 +309,7 @@ class GroupTask:
         self._scope.cancel()
 
     def interrupt(self) -> None:
-        """Cut the current step short, if that is possible."""
+        """Cancel the current step if it is the backoff or the start of a member."""
         if self._step is not None:
             self._step.cancel()
 
@@ -325,7 +325,7 @@ class GroupTask:
         self._step = None
 
     async def _halt(self, child: Child[Cell]) -> None:
-        """End the incarnation of a member; a temporary member ends for good."""
+        """End the incarnation of a member of the group. A temporary member ends permanently."""
         cell = child.cell
         if cell is None:
             return
@@ -337,7 +337,7 @@ class GroupTask:
             self._children.table.halted(child)
 
     async def _begin(self, child: Child[Cell]) -> None:
-        """Start a member again. Its failure is logged, and restarts the group once more."""
+        """Start a member of the group again. If it fails, its exception is logged, and the group is restarted again."""
         children, cell = self._children, child.cell
         try:
             if cell is None:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class ChildCells(Protocol):
-    """The children of an incarnation, as the actor itself sees them."""
+    """The children of an incarnation, with the methods that the actor itself uses."""
 
     def count(self) -> int:
         """Return the number of children that have not ended."""
         ...
 
     def find(self, key: str) -> Control[Any] | None:
-        """Return the child of that id, unless it has ended."""
+        """Return the child of that id; None if it has ended or does not exist."""
         ...
 
     def descendants(self) -> Iterator[Control[Any]]:
@@ -33,7 +33,7 @@ class ChildCells(Protocol):
         ...
 
     def condemn(self) -> None:
-        """Record that everything below is ended by force now."""
+        """Record that all actors below this one are ended by force now."""
         ...
 
     async def stop_all(self, *, brutal: bool = False) -> None:
@@ -42,29 +42,29 @@ class ChildCells(Protocol):
 
 
 class Life(Protocol):
-    """An incarnation, as far as it is controlled from outside."""
+    """An incarnation, with the methods and attributes by which it is controlled from outside."""
 
     @property
     def scope(self) -> trio.CancelScope | None:
-        """Scope around its running code."""
+        """Cancel scope around the running code of the incarnation."""
         ...
 
     @property
     def nursery(self) -> trio.Nursery | None:
-        """Nursery of its own tasks, if it has opened one."""
+        """Nursery of the actor's own tasks; None if the actor has opened none."""
         ...
 
     @property
     def children(self) -> ChildCells | None:
-        """Its children; None as long as it had none."""
+        """Children of the incarnation; None before the first child."""
         ...
 
     def force(self) -> None:
-        """Cancel everything in it and below it, shielded or not."""
+        """Cancel all tasks of the incarnation and of the actors below it, even shielded tasks."""
         ...
 
     def wake(self) -> None:
-        """Let it look at its control lane."""
+        """Make the actor look at its control lane: stop, kill, watched actors and timers."""
         ...
 
 
@@ -72,9 +72,9 @@ LifeT = TypeVar("LifeT", bound=Life)
 
 
 class Control(Body, Generic[LifeT]):
-    """The ways in which one actor is ended, by others and by its own incarnation.
+    """The methods that end one actor. Other actors and its own incarnation call them.
 
-    :class:`~actors.runtime._course.Course` decides what an event asks for; this carries it out.
+    :class:`~actors.runtime._course.Course` decides which actions an event requires; this class carries them out.
     """
 
     __slots__ = ("_pause", "life")
@@ -86,7 +86,7 @@ class Control(Body, Generic[LifeT]):
     """Scope of the wait between two incarnations."""
 
     def _act(self, do: int) -> None:
-        """Carry out the actions that an event asks for."""
+        """Carry out the actions in ``do``, a sum of the values of :class:`Do`."""
         if do & Do.REFUSE:
             self.mailbox.refuse("stopping")
         if do & Do.GO_ON and self._pause is not None:
@@ -107,7 +107,7 @@ class Control(Body, Generic[LifeT]):
             life.wake()
 
     def enforce_stop_at(self) -> None:
-        """Set the deadline of the running code to ``stop_at``, and have it forced after the grace period."""
+        """Set the deadline of the running code to ``stop_at``, and end it by force GRACE seconds later."""
         life = self.life
         if life is not None:
             if life.scope is not None:
@@ -117,25 +117,26 @@ class Control(Body, Generic[LifeT]):
     # From outside. Each of these raises RecursionError near the end of the stack, and then has changed nothing.
 
     def kill_soon(self) -> None:
-        """End the incarnation now, shielded work too. The supervisor decides whether another one follows."""
+        """End the incarnation now, even shielded work. The supervisor decides whether another incarnation follows."""
         require_room(STOP_FRAMES)
         self._act(self.kill())
 
     def leave(self, reason: ExitReason) -> None:
-        """Stop by the actor's own wish, after the current message. Its restart type decides whether it is restarted."""
+        """Stop after the current message, because the actor asked for it. Its restart type decides about a restart."""
         require_room(STOP_FRAMES)
         self._act(self.wish_to_stop(Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)))
 
     def stop_soon(self, stop: Stop, seconds: float) -> None:
-        """Begin a stop: refuse messages if it is final, cancel after ``seconds``. An actor not up is cancelled now.
+        """Begin a stop, and cancel the actor's code after ``seconds``. If the stop is final, refuse new messages.
 
-        Later stops can only hurry an earlier one: a shorter time, no draining, for good.
+        An actor whose ``started()`` has not returned is cancelled now. A later stop cannot soften an earlier one: it
+        can only shorten the time, skip the waiting messages, or make the stop permanent.
         """
         require_room(STOP_FRAMES)
         self._act(self.ask_to_stop(stop, seconds, trio.current_time()))
 
     def on_condemned(self) -> None:
-        """Record that the actor is ended by force together with everything above it."""
+        """Record that the actor is ended by force together with all actors above it."""
         # No action follows: the force that came to its parent has cancelled its tasks too.
         self.stop_asked = STOP if self.stop_asked is None else self.stop_asked.joined(STOP)
         self.killed = True
@@ -143,11 +144,11 @@ class Control(Body, Generic[LifeT]):
     # From its own incarnation
 
     def note_failure(self, failure: BaseException) -> None:
-        """Record an exception of the incarnation, or that its children failed too often. Its time to end begins."""
+        """Record an exception of the incarnation, or too many failures of children. Set the time of its end."""
         self._act(self.fail(failure, self.spec.seconds, trio.current_time()))
 
     def was_cut_off(self) -> None:
-        """Record that everything around was cancelled. The exceptions so far are then raised by the system's block."""
+        """Record a cancellation of the actor from outside. The ``open_system`` block raises the exceptions so far."""
         if not self.killed:
             self.system.raised.extend(self.failures)
         super().was_cut_off()
@@ -161,7 +162,7 @@ class Control(Body, Generic[LifeT]):
             self.state = State.STOPPING
 
     def begin_to_end(self) -> float:
-        """Begin the time of an end without a stop. Return the time at which the running code is to be cancelled."""
+        """Set the deadline for an end that no stop caused. Return the time at which the running code is cancelled."""
         self.stop_at = min(self.stop_at, trio.current_time() + self.spec.seconds)
         if self.life is not None:
             self.system.enforcer.at(self.life, self.stop_at + GRACE)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Do:
-    """The actions that an event asks for, added up.
+    """The actions that an event requires, as a sum of these numbers.
 
     Plain numbers and no ``enum.Flag``: each use of a Flag costs 1 µs.
     """
@@ -63,7 +63,7 @@ class Course:
     def __init__(self) -> None:
         self.state = State.STARTING
         self.reason: ExitReason | None = None
-        """Reason of its end; None before it has ended for good."""
+        """Reason of the actor's permanent end; None before that."""
         self.stop_asked: Stop | None = None
         self.stop_at = math.inf
         """Time at which the code that still runs is cancelled."""
@@ -84,7 +84,7 @@ class Course:
     # Events
 
     def came_up(self) -> None:
-        """Record that ``started()`` has returned. An actor that is to stop already does not become running."""
+        """Record that ``started()`` has returned. An actor that was asked to stop meanwhile does not become running."""
         self.was_up = True
         if self.stop_asked is None:
             self.state = State.RUNNING
@@ -111,14 +111,14 @@ class Course:
         return do | Do.TIME | Do.WAKE
 
     def wish_to_stop(self, stop: Stop) -> int:
-        """Record that the actor wants to end itself, unless it ends already. Return the actions."""
+        """Record that the actor asked for its own stop, unless it is ending already. Return the actions."""
         if self.state not in {State.STARTING, State.RUNNING} or self.stop_asked is not None:
             return Do.NOTHING
         self.stop_asked = stop
         return Do.WAKE | (Do.REFUSE if stop.final else Do.NOTHING)
 
     def kill(self) -> int:
-        """End the incarnation now. Return the actions. The supervisor decides whether another one follows."""
+        """End the incarnation now. Return the actions. The supervisor decides whether another incarnation follows."""
         if self.state not in LIVING:
             return Do.NOTHING
         self.killed = True
@@ -127,7 +127,7 @@ class Course:
     def fail(self, failure: BaseException, seconds: float, now: float) -> int:
         """Record an exception of the incarnation or of an actor below it. Return the actions.
 
-        The incarnation then has ``seconds`` to end, as for a stop.
+        The incarnation is cancelled after ``seconds`` if it has not ended by itself, as in a stop.
         """
         if self.state not in LIVING:
             return Do.NOTHING
@@ -141,7 +141,10 @@ class Course:
         self.killed = True
 
     def begins_to_end(self, seconds: float, now: float) -> None:
-        """Record that the incarnation handles no further message. The time of a stop of its own begins here."""
+        """Record that the incarnation handles no further message.
+
+        Unless others asked the actor to stop before, its time to end begins here.
+        """
         self.state = State.STOPPING
         if self.stop_asked is None or self.stop_asked.own:
             self.stop_at = min(self.stop_at, now + seconds)
@@ -152,8 +155,8 @@ class Course:
         """Return the reason for which the incarnation ended.
 
         Args:
-            wish: The reason with which its code ended in order; None if it was left by an exception.
-            own_failure: The failure that stands for an end that nothing else explains, if there is one.
+            wish: The reason that the actor's code returned; None if an exception ended that code.
+            own_failure: The failure to use if neither a kill, a stop nor an exception explains the end.
             now: The current time in seconds.
         """
         if self.killed:
@@ -171,7 +174,7 @@ class Course:
     def pause(self, delay: float) -> None:
         """Record that another incarnation follows after ``delay`` seconds; ``math.inf`` waits for the supervisor.
 
-        A halt has then done its work. A final stop stays in force.
+        A halt, a stop before a group restart, is forgotten then. A final stop stays in force.
         """
         self.state = State.RESTARTING
         self.held = delay == math.inf
@@ -180,7 +183,7 @@ class Course:
             self.stop_asked, self.stop_at = None, math.inf
 
     def resume(self) -> int:
-        """Let the next incarnation begin, if it waits for the supervisor. Return the actions."""
+        """Allow the next incarnation to begin, if it waits for the supervisor. Return the actions."""
         if self.state is not State.RESTARTING or not self.held:
             return Do.NOTHING
         self.held = False
@@ -191,7 +194,7 @@ class Course:
         self.state, self.was_up = State.STARTING, False
 
     def end(self, reason: ExitReason) -> None:
-        """End for good."""
+        """End permanently."""
         self.state, self.reason = State.TERMINATED, reason
         self.failures = ()
 

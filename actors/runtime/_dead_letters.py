@@ -20,15 +20,15 @@ class Undelivered(enum.StrEnum):
     """The cause for which a message is a dead letter."""
 
     TERMINATED = "terminated"
-    """Its actor ended before it was handled."""
+    """The actor ended before it handled the message."""
     OVERFLOW = "overflow"
-    """The mailbox was full and its policy dropped it."""
+    """The mailbox was full, and its overflow policy dropped the message."""
     FAILED = "failed"
-    """Its actor failed while handling it; ``cause`` is the exception."""
+    """The actor failed while it handled the message; ``cause`` is the exception."""
     LATE_REPLY = "late_reply"
-    """It is the reply to an ask, and the caller no longer waits."""
+    """The message is the reply to an ask, and the caller no longer waits."""
     UNHANDLED = "unhandled"
-    """Its actor returned UNHANDLED for it."""
+    """The actor returned UNHANDLED for the message."""
 
 
 @attrs.frozen
@@ -37,10 +37,10 @@ class DeadLetter:
 
     message: object
     path: str
-    """Path of the actor that it was for."""
+    """Path of the actor to which the message was sent."""
     why: Undelivered
     cause: BaseException | None = None
-    """Exception on which its actor failed, if there is one."""
+    """Exception with which the actor failed, if it failed."""
 
 
 @attrs.frozen
@@ -71,7 +71,7 @@ class DeadLetters:
         self._letters: deque[DeadLetter] = deque(maxlen=size)
         self._readers = trio.lowlevel.ParkingLot()
         self._is_open: bool | None = None
-        """None before it was entered."""
+        """Whether the stream accepts letters; None before the stream was entered."""
         self.missed = 0
         """Number of letters that were dropped because this reader was slow."""
 

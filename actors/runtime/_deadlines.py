@@ -11,14 +11,14 @@ from actors.failures import without
 from actors.loop.trio_internals import is_cancelled
 
 GRACE = 1.0
-"""Seconds between the first cancel of a stop and the second one, which ends shielded work."""
+"""Seconds between the cancellation of an actor that must stop and the use of force, which ends shielded work too."""
 
 
 def own_failure(name: str, raised: BaseException) -> BaseException | None:
-    """Return the exception without any Cancelled in it; None if it was nothing but a cancellation.
+    """Return the exception without the Cancelled in it; None if it was only a cancellation.
 
-    A Cancelled that is raised although nothing was cancelled is an error like others: it is returned as a RuntimeError
-    with ``name`` in its message.
+    If code raises a Cancelled although nothing was cancelled, that is an error. This function then returns a
+    RuntimeError with ``name`` in its message.
     """
     own = without(raised, trio.Cancelled)
     if own is None and not is_cancelled():
@@ -31,15 +31,15 @@ class Forcible(Protocol):
     """Work that can be ended by force."""
 
     def force(self) -> None:
-        """Cancel everything in it, shielded or not."""
+        """Cancel all of this work, even shielded code."""
         ...
 
 
 class DeadlineEnforcer:
-    """One task for a whole system. It ends work by force that is not done at its deadline.
+    """The task of a system that ends work by force if the work is still running at its deadline.
 
-    A target is forced when its time has come, and again every GRACE seconds until it is withdrawn, since forced work
-    may shield itself anew.
+    A target is forced at its deadline, and again every GRACE seconds until it is withdrawn, because forced work may
+    shield itself again.
     """
 
     __slots__ = ("_due", "_open", "_scope")

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 
 def let_go_of_frames(error: BaseException) -> None:
-    """Clear the local variables of all code that an exception, its causes and its members have left.
+    """Clear the local variables in the frames of an exception, of its causes and of its members.
 
-    The traceback still has files, lines and functions. *A handle on an actor that failed held its instance and its
-    last message for ever: in the frames of the exception that is its exit reason.*
+    The traceback still has files, lines and functions. *The exit reason of a failed actor is an exception. Its frames
+    kept the actor's instance and last message in memory as long as a handle on the actor existed.*
 
-    Running code is not touched: another task may have caught the exception, and wait inside its ``except``.
+    The frames of code that still runs are not cleared: another task may have caught the exception, and wait inside
+    its ``except``.
     """
     for each in _related(error):
         traceback = traceback_of(each)
@@ -39,7 +40,7 @@ def _has_ended(frame: FrameType) -> bool:
 
 
 def _related(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception, its causes, contexts and members, each once."""
+    """Yield the exception, and its causes, contexts and group members. Each comes once."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:

@@ -2,7 +2,7 @@
 
 A group is restarted in two phases. While it is **halted**, last member first, further failures in it belong to the same
 failure, as in OTP, and are not counted again. Then it is **begun**, first member first. A failure in this phase is a
-new one, and the group is halted again from there on. A member that is stopped for good meanwhile stays down.
+new one, and the group is halted again from there on. A member that is stopped permanently meanwhile stays down.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GROUPS = frozenset({Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE})
-"""The strategies that restart more than the child that failed."""
+"""The strategies that restart a group of children when one child fails."""
 
 
 class Phase(enum.Enum):
@@ -33,21 +33,21 @@ class Phase(enum.Enum):
 
 @attrs.frozen
 class Halt(Generic[BodyT]):
-    """A step: end the incarnation of this child. A temporary child ends for good."""
+    """A step of a group restart: end the incarnation of this child. A temporary child ends permanently."""
 
     child: Child[BodyT]
 
 
 @attrs.frozen
 class Wait:
-    """A step: wait until that time."""
+    """A step of a group restart: wait until the time ``until``."""
 
     until: float
 
 
 @attrs.frozen
 class Begin(Generic[BodyT]):
-    """A step: begin the next incarnation of this child. A child that is down gets a new actor."""
+    """A step of a group restart: begin the next incarnation of this child. A child without an actor gets a new one."""
 
     child: Child[BodyT]
 
@@ -63,23 +63,24 @@ class GroupRestart(Generic[BodyT]):
         self._entries = entries
         """All children of the supervisor, in the order of their start."""
         self._down: list[Child[BodyT]] = []
-        """The members that are to be begun again."""
+        """Members of the group that must be started again."""
         self._beginning: Child[BodyT] | None = None
         """The member that is being started."""
         self._not_before = -math.inf
         """Time at which the backoff is over."""
         self._is_joint = False
-        """Whether no step was taken since the first failure. A child that fails now failed together with it."""
+        """Whether no step was taken since the first failure. Until then, all failures count as one."""
 
     @property
     def is_running(self) -> bool:
-        """Whether a group is being restarted. Then :meth:`next_step` is to be called until it returns None."""
+        """Whether a group is being restarted. If so, call :meth:`next_step` until it returns None."""
         return self.phase is not Phase.NONE
 
     def is_same_failure(self, child: Child[BodyT]) -> bool:
-        """Return whether the failure of a child belongs to the failure for which its group is being halted.
+        """Return whether the failure of a child counts as part of the failure for which its group is being halted.
 
-        The child is a member, or it failed in the same turn as the first, in which the order is chance.
+        It does if the child is in the group, or if it failed in the same step of the event loop as the first child: the
+        order of failures in one such step is random.
         """
         return self.phase is Phase.HALTING and (self._is_joint or child in self._down)
 
@@ -90,7 +91,10 @@ class GroupRestart(Generic[BodyT]):
         self.halt_from(child)
 
     def halt_from(self, child: Child[BodyT]) -> None:
-        """Halt the group from this child on, or from an earlier one. Members that are down stay down."""
+        """Halt the group of this child. Under ``rest_for_one`` that is the child and the children started after it.
+
+        Members that were halted before stay in the group.
+        """
         self.phase = Phase.HALTING
         children = list(self._entries.values())
         if self._strategy is Strategy.REST_FOR_ONE:
@@ -101,9 +105,9 @@ class GroupRestart(Generic[BodyT]):
         self._down = [each for each in self._entries.values() if each in group]
 
     def interrupts(self, child: Child[BodyT]) -> bool:
-        """Return whether the failure of a child makes it useless to wait for the current step.
+        """Return whether the failure of a child makes it useless to finish the current step.
 
-        The start of a later child may be waiting for the very child that failed.
+        The step may be the start of a later child, which may wait for the child that failed.
         """
         beginning = self._beginning
         if beginning is None or beginning is child:
@@ -133,7 +137,7 @@ class GroupRestart(Generic[BodyT]):
         return None
 
     def _is_to_begin(self, child: Child[BodyT]) -> bool:
-        """Return whether a member is still down, and begins again with its group."""
+        """Return whether a member of the group is still down and must be started by this restart."""
         is_entry = self._entries.get(child.spec.id) is child
         is_left_out = child.left_out and child.cell is None
         return is_entry and not (child.claimed or child.runs or is_left_out)

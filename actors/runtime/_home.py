@@ -15,7 +15,7 @@ FAIR_CALLS = 64
 
 
 class Home:
-    """The trio run of one system, and the count of the calls that its tasks make of the runtime."""
+    """The trio run of one system, and a counter of calls that makes tasks let other tasks run."""
 
     __slots__ = ("thread", "turns")
 
@@ -32,7 +32,7 @@ class Home:
             raise self.elsewhere()
 
     def is_turn_after(self) -> bool:
-        """Count a call of an async function, and return whether other tasks are to run before it.
+        """Count a call of an async function, and return whether the caller must let other tasks run first.
 
         Raises RuntimeError in another thread. Outside of trio such a call fails by itself when it begins to wait.
         """
@@ -42,7 +42,7 @@ class Home:
 
     @staticmethod
     def elsewhere() -> RuntimeError:
-        """Return the error for a call from elsewhere."""
+        """Return the error for a call from another thread or trio run."""
         return RuntimeError(
             "actors are used in the trio run of their system; in a thread, call by trio.from_thread.run or run_sync"
         )

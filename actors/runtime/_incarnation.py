@@ -57,9 +57,9 @@ class Incarnation(MessageLoop):
     # From start to end
 
     async def run(self) -> ExitReason:
-        """Run the incarnation, and return the reason of its end. Everything it began has ended then, except children.
+        """Run the incarnation, and return the reason of its end. Its tasks have ended then; its children may not have.
 
-        Its own exceptions, those of its tasks, and a cancellation from outside are in the reason.
+        The reason contains the exceptions of the actor and of its tasks, and a cancellation from outside.
         """
         wish: ExitReason | None = None
         with trio.CancelScope() as scope:
@@ -110,7 +110,10 @@ class Incarnation(MessageLoop):
         return self.cell.verdict(wish, self_cancelled, trio.current_time())
 
     def _has_ended_well(self, reason: ExitReason) -> bool:
-        """Return whether nothing is left to be done. An actor that was stopped while it started may have children."""
+        """Return whether the incarnation ended in order and needs no clean-up.
+
+        An actor that was stopped during its start may still have children.
+        """
         return is_graceful(reason) and (self.cell.was_up or self.children is None)
 
     async def _begin(self, scope: trio.CancelScope) -> Instance:
@@ -121,7 +124,7 @@ class Incarnation(MessageLoop):
             await trio.lowlevel.checkpoint()
         actor = self.actor
         if actor is None:
-            assert cell.make is not None  # noqa: S101  -- it has not ended for good
+            assert cell.make is not None  # noqa: S101  -- it has not ended permanently
             actor = self.actor = make_instance(cell.make, self)
         if not cell.was_up:
             await actor.started()
@@ -154,12 +157,12 @@ class Incarnation(MessageLoop):
             self.children = None
 
     def _has_more_to_do(self, actor: Instance) -> bool:
-        """Return whether it has tasks, children or a ``stopping()``: then its end takes time."""
+        """Return whether the actor has tasks, children or a ``stopping()``, so that its end takes time."""
         tasks = self.nursery is not None and self.nursery.child_tasks
         return bool(tasks) or self.children is not None or is_overridden(actor, "stopping")
 
     def end_at_once(self) -> ExitReason | None:
-        """End without having run, and return the reason. Return None if there is anything else to do first."""
+        """End an incarnation that has not run, and return the reason. Return None if it has something to do first."""
         cell = self.cell
         stop = cell.stop_asked
         has_news = self.watching is not None and self.watching.has_news
@@ -195,7 +198,7 @@ class Incarnation(MessageLoop):
         return isinstance(reason, Failure) and self.cell.was_up and not self.stopping_begun
 
     async def leave_children(self) -> None:
-        """End all children that are left, and wait until they are gone. A cancellation does not cut this short.
+        """End the remaining children, and wait until they have ended. A cancellation does not end this wait.
 
         The cell's task awaits it at the end of every incarnation. Children that are cancelled from outside together
         with this actor have a second to end by themselves.
@@ -212,7 +215,7 @@ class Incarnation(MessageLoop):
         self.child_nursery = None
 
     def force(self) -> None:
-        """Cancel everything in it and below it, shielded or not."""
+        """Cancel all tasks of the incarnation and of the actors below it, even shielded tasks."""
         if self.children is not None:
             self.children.condemn()
         if self.child_nursery is not None:
@@ -226,7 +229,7 @@ class Incarnation(MessageLoop):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended: its actor has another incarnation, or none."""
+        """Whether this incarnation has ended: the actor has another incarnation now, or none."""
         return self.cell.life is not self
 
     def check_place(self) -> None:
@@ -234,12 +237,12 @@ class Incarnation(MessageLoop):
         self.cell.system.home.check()
 
     def crash(self, failure: Exception) -> None:
-        """End with this failure of its children. The running code has the time of a stop to end."""
+        """End the actor with this failure of its children. Its running code is cancelled after the time of a stop."""
         if self.cell.stop_asked is None:
             self.cell.note_failure(failure)
 
     def leave(self, reason: ExitReason) -> None:
-        """End as if by its own wish."""
+        """End the actor in order, as if it had asked for its own stop."""
         self.cell.leave(reason)
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
@@ -248,7 +251,7 @@ class Incarnation(MessageLoop):
     # Afterwards
 
     def close(self, error: Callable[[], Exception], cause: BaseException | None) -> list[object]:
-        """Let its asks fail with ``error()``, make the current message a dead letter, and end its watches.
+        """Make the actor's asks fail with ``error()``, make the current message a dead letter, and end its watches.
 
         Return the stashed messages.
         """
@@ -275,7 +278,7 @@ def life_of(actor: Instance) -> Incarnation:
 
 
 def _joined(reason: ExitReason, failure: BaseException) -> ExitReason:
-    """Return the reason with a failure that was raised while the actor ended for that reason."""
+    """Return an exit reason that combines ``reason`` with a failure that was raised while the actor ended."""
     if isinstance(reason, Killed):
         return Killed(failure)
     if isinstance(reason, Failure):

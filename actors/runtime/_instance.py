@@ -54,11 +54,11 @@ class Instance:
 
     @does_nothing
     async def stopping(self, reason: ExitReason) -> None:
-        """Run at the end, when the children have ended. It has the rest of the actor's ``shutdown`` time.
+        """Run at the end, when the children have ended. It is cancelled when the actor's ``shutdown`` time is over.
 
-        After Normal and Shutdown the nursery is still open, and children may be started. When this returns, the tasks
-        of the nursery are cancelled and those children are stopped. After a Failure both are gone. Not run for a killed
-        actor, and not for an actor whose ``started()`` failed.
+        If the reason is Normal or Shutdown, the nursery is still open, and the method may start children. When it
+        returns, the tasks of the nursery are cancelled, and these children are stopped. After a Failure the nursery is
+        closed, and no child can be started. The method is not run for a killed actor, nor after ``started()`` failed.
         """
 
 
@@ -66,16 +66,16 @@ setattr(Instance, LIFE, None)
 
 
 class Life(Protocol):
-    """An incarnation, as far as the making of its instance is concerned."""
+    """An incarnation, with the attributes that are needed to make its instance."""
 
     @property
     def actor(self) -> Instance | None:
-        """Its instance; None before that is made, and after the end."""
+        """Instance of the actor's class; None before it is made, and after the end of the incarnation."""
         ...
 
     @property
     def path(self) -> str:
-        """Path of its actor in the tree."""
+        """Path of the actor in the tree."""
         ...
 
 

@@ -25,7 +25,7 @@ class Normal:
 
 @attrs.frozen
 class Shutdown:
-    """The actor was asked to stop, and did."""
+    """The actor was asked to stop, and stopped in time."""
 
 
 @attrs.frozen
@@ -56,15 +56,15 @@ class State(enum.StrEnum):
     """The stage of its life that an actor is in."""
 
     STARTING = "starting"
-    """Its ``started()`` has not returned yet."""
+    """The actor's ``started()`` has not returned yet."""
     RUNNING = "running"
-    """It handles messages, or waits for one."""
+    """The actor handles messages, or waits for a message."""
     STOPPING = "stopping"
-    """It refuses new messages and is about to end."""
+    """The actor refuses new messages and is ending."""
     RESTARTING = "restarting"
-    """It has no incarnation at the moment; messages wait in its mailbox."""
+    """The actor has ended and waits for its restart. Messages wait in its mailbox."""
     TERMINATED = "terminated"
-    """It has ended for good."""
+    """The actor has ended and is not restarted."""
 
 
 def is_graceful(reason: ExitReason) -> bool:
@@ -78,19 +78,19 @@ class Stop:
 
     reason: ExitReason
     own: bool = attrs.field(default=False, kw_only=True)
-    """Whether the actor asked for it itself. Then its time begins when the current message has been handled."""
+    """Whether the actor asked for its own stop. The time of such a stop begins after the current message."""
     drain: bool = False
     """Whether the messages in the mailbox are handled first."""
     final: bool = True
-    """Whether it is for good. If not, the mailbox stays open, and the supervisor decides about the next incarnation."""
+    """Whether the stop is permanent. If not, the mailbox stays open, and the supervisor decides about a restart."""
     hold: bool = False
     """Whether the next incarnation waits until the supervisor begins it."""
 
     def joined(self, later: Stop) -> Stop:
-        """Return the stop that is in force when ``later`` is asked for too. A final stop stays final.
+        """Return the stop that applies when ``later`` is requested after this one. A final stop stays final.
 
-        A later stop can only hurry this one. A halt of the actor's group does not end the draining of a final stop:
-        the caller of that stop was promised that the messages are handled.
+        A later stop can make this one faster, not slower. A halt of the actor's group does not end the draining of a
+        final stop: the caller of that stop was promised that the waiting messages are handled.
         """
         final = self.final or later.final
         return Stop(
@@ -106,4 +106,4 @@ STOP, DRAIN, KILL = Stop(Shutdown()), Stop(Shutdown(), drain=True), Stop(KILLED)
 """The stops that are asked for from outside."""
 
 HALT = Stop(Shutdown(), final=False, hold=True)
-"""The stop by which a supervisor ends the incarnations of a group before it begins new ones."""
+"""The stop by which a supervisor ends the incarnations of a group before it begins new incarnations."""

@@ -96,7 +96,7 @@ class Mailbox:
         self._senders: OrderedDict[trio.lowlevel.Task, object] | None = None
         self._refusal: tuple[str, ExitReason | None] | None = None
         self.items: deque[object] = NOTHING
-        """Messages and Requests in it. Another object after each wait of the reader."""
+        """Messages and Requests in the mailbox. Each wait of the reader replaces this object."""
         self._reader: trio.lowlevel.Task | None = None
         """Task of the actor, from its wait for a message until it is woken."""
         self.accepted = 0
@@ -220,7 +220,7 @@ class Mailbox:
             self._given_up -= 1
 
     def give_up(self, request: Request) -> None:
-        """Free the room of a request in the mailbox: its caller gave up."""
+        """Free the place of a request in the mailbox, because its caller gave up."""
         request.message = None
         self._given_up += 1
         # Rebuild only when most of the items are given up: so each item is looked at about twice, however many.
@@ -282,7 +282,7 @@ class Mailbox:
             self._senders.clear()
 
     def set_owner(self, owner: Owner) -> None:
-        """Replace the owner: the actor has ended, and its mailbox must not hold it."""
+        """Replace the owner after the actor has ended, so that the mailbox does not keep the actor in memory."""
         self._owner = owner
 
     def refusal(self) -> ActorTerminated:

@@ -37,9 +37,9 @@ class Nurseries:
     # Set by the constructor of ``Incarnation``: a constructor for each base class would make every spawn dearer.
     cell: Waits[Any]
     nursery: trio.Nursery | None
-    """Nursery of its own tasks, once it was asked for: see :meth:`open_nursery`."""
+    """Nursery of the actor's own tasks; None until :meth:`open_nursery` opens it."""
     children: ChildCells | None
-    """Its children, once it had the first one."""
+    """Children of the incarnation; None before the first child."""
     child_nursery: trio.Nursery | None
     """Nursery for the tasks of its children, once it had the first one: see :meth:`open_child_nursery`."""
     scope: trio.CancelScope | None

@@ -31,13 +31,13 @@ class ActorStatistics:
     handled: int
     """Number of messages handled, over all incarnations."""
     failed: int
-    """Number of messages that it failed on, or was killed on."""
+    """Number of messages that the actor was handling when it failed or was killed."""
     restarts: int
-    """Number of its restarts."""
+    """Number of the actor's restarts."""
     tasks: int
     """Number of tasks in its nursery now."""
     children: int
-    """Number of its children now."""
+    """Number of the actor's children now."""
     timers: int
     """Number of timers that are set."""
     stashed: int
@@ -51,7 +51,7 @@ class ActorStatistics:
 
 
 class HasChildren(Protocol):
-    """An incarnation, as far as a ref looks into it."""
+    """An incarnation, with the one attribute that a ref uses."""
 
     @property
     def children(self) -> object:
@@ -63,7 +63,7 @@ class Watcher(Protocol):
     """A watcher of an actor."""
 
     def on_terminated(self, event: Terminated) -> None:
-        """Be notified that the watched actor has ended for good."""
+        """Be notified that the watched actor has ended permanently."""
         ...
 
 
@@ -87,7 +87,7 @@ class Target(Protocol):
 
     @property
     def reason(self) -> ExitReason | None:
-        """Reason of its end; None before it has ended for good."""
+        """Reason of its end; None before it has ended permanently."""
         ...
 
     @property
@@ -131,7 +131,7 @@ class Target(Protocol):
         ...
 
     async def gone(self) -> ExitReason:
-        """Wait until the actor has ended for good, and return the reason."""
+        """Wait until the actor has ended permanently, and return the reason."""
         ...
 
     def statistics(self) -> ActorStatistics:
@@ -139,7 +139,7 @@ class Target(Protocol):
         ...
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Notify ``watcher`` when the actor has ended for good."""
+        """Notify ``watcher`` when the actor has ended permanently."""
         ...
 
     def remove_watcher(self, watcher: Watcher) -> None:
@@ -176,7 +176,7 @@ class ActorRef:
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended for good. An actor that is being restarted is alive."""
+        """Whether it has not ended permanently. An actor that is being restarted is alive."""
         return self._cell.reason is None
 
     async def tell(self, message: object) -> None:
@@ -266,7 +266,7 @@ class ActorRef:
         return await request.wait()
 
     async def stop(self, *, drain: bool = False, timeout: float | None = None) -> ExitReason:  # noqa: ASYNC109  -- the contract
-        """End the actor for good, also a permanent one. Return the reason when nothing of it is left.
+        """End the actor, and do not restart it, even if it is permanent. Return the reason when nothing of it is left.
 
         New messages are refused from this call on. The current message is finished. Then its children stop,
         ``stopping()`` runs, and its nursery is cancelled. Stopping an actor that has ended returns its reason.
@@ -300,7 +300,7 @@ class ActorRef:
         self._cell.kill_soon()
 
     async def terminated(self) -> ExitReason:
-        """Wait until it has ended for good, and return the reason. Safe to cancel.
+        """Wait until it has ended permanently, and return the reason. Safe to cancel.
 
         Raises RuntimeError where :meth:`stop` does.
         """
@@ -323,7 +323,7 @@ def cell_of(ref: ActorRef) -> Target:
 
 @attrs.frozen
 class Terminated:
-    """The message that a watcher receives, once, when a watched actor has ended for good."""
+    """The message that a watcher receives, once, when a watched actor has ended permanently."""
 
     ref: ActorRef
     reason: ExitReason

@@ -14,7 +14,7 @@ class Keeper(Protocol):
     """The holder of a request that is not being handled: the mailbox, or the actor's stash and deferred asks."""
 
     def give_up(self, request: Request) -> None:
-        """Drop the request: its caller gave up."""
+        """Drop the request, because its caller gave up."""
         ...
 
 

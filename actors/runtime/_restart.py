@@ -15,11 +15,11 @@ class Restart(enum.StrEnum):
     """The rule by which a child is restarted after it has ended."""
 
     PERMANENT = "permanent"
-    """It is always restarted."""
+    """The child is always restarted."""
     TRANSIENT = "transient"
-    """It is restarted unless it ended Normal or Shutdown."""
+    """The child is restarted unless it ended with the reason Normal or Shutdown."""
     TEMPORARY = "temporary"
-    """It is never restarted, and its spec is forgotten."""
+    """The child is never restarted, and its spec is not kept."""
 
 
 def should_restart(restart: Restart, reason: ExitReason) -> bool:

@@ -33,7 +33,7 @@ class Runtime:
         """For calls from outside the tasks of trio, such as the ``__del__`` of an object that Python frees."""
         self.enforcer = DeadlineEnforcer()
         self.living = 0
-        """Number of actors that have not ended for good."""
+        """Number of actors that have not ended permanently."""
         self._spawned = 0
 
     def is_turn_after_spawn(self) -> bool:

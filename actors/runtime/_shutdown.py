@@ -67,7 +67,7 @@ class RunningPhase:
         self.failures: list[BaseException] = []
         self.timed_out = True
         self.nursery: trio.Nursery | None = None
-        """Where its work is, while more can be added."""
+        """Nursery in which the work of the phase runs; None while no work can be added."""
         self._name = f"shutdown {phase.name}"
         self._scope = trio.CancelScope()
 

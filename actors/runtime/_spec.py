@@ -42,11 +42,11 @@ class Strategy(enum.StrEnum):
     """The children that are restarted when one of them failed."""
 
     ONE_FOR_ONE = "one_for_one"
-    """The child alone."""
+    """Only the child that failed is restarted."""
     ONE_FOR_ALL = "one_for_all"
-    """All children."""
+    """All children are restarted."""
     REST_FOR_ONE = "rest_for_one"
-    """The child and the children that were started after it."""
+    """The child that failed, and the children that were started after it, are restarted."""
     DYNAMIC = "dynamic"
     """The child alone. Children are added and removed by key, specs are not kept, and children stop in parallel."""
 
@@ -55,11 +55,11 @@ class AutoShutdown(enum.StrEnum):
     """The rule by which the end of significant children ends their supervisor."""
 
     NEVER = "never"
-    """It never does."""
+    """The supervisor does not end with its children."""
     ANY = "any"
-    """The end of the first one does."""
+    """The supervisor ends when the first significant child ends."""
     ALL = "all"
-    """The end of the last one does."""
+    """The supervisor ends when the last significant child ends."""
 
 
 K = TypeVar("K", bound=enum.StrEnum)
@@ -130,7 +130,7 @@ class ChildSpec:
     restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart)
     """Rule by which it is restarted."""
     shutdown: float | None = None
-    """Seconds that it has to stop: 0 is a brutal kill, ``math.inf`` waits as long as it takes. None is 5 for an actor,
+    """Seconds until a stop cancels it: 0 is a brutal kill, ``math.inf`` sets no limit. None is 5 for an actor,
     and infinite for a supervisor."""
     significant: bool = False
     """Whether its end can end the supervisor: see :class:`AutoShutdown`."""

@@ -33,7 +33,7 @@ class Owner(Protocol):
         ...
 
     def wake(self) -> None:
-        """Let it look at its control lane."""
+        """Make the actor look at its control lane: stop, kill, watched actors and timers."""
         ...
 
 

@@ -24,11 +24,11 @@ class TreeNode:
     state: str
     """starting, running, stopping or restarting; terminated for a child of which only the spec is kept."""
     restarts: int
-    """Number of its restarts."""
+    """Number of the actor's restarts."""
     depth: int
-    """Number of messages in its mailbox."""
+    """Number of messages in the actor's mailbox."""
     children: tuple[TreeNode, ...]
-    """Its children, in the order of their start."""
+    """Children of the actor, in the order of their start."""
 
     def lines(self, indent: str = "") -> list[str]:
         """Return the tree for a terminal, one line per actor."""

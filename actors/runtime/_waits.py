@@ -26,7 +26,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
     _starter: trio.lowlevel.Task | None
     """Task that waits until the incarnation has come up."""
     _ended: Wakeup | None
-    """Tasks that wait until the actor has ended for good."""
+    """Tasks that wait until the actor has ended permanently."""
     _halted: trio.Event | None
     """Event for the task that restarts a group, while it waits for the halt."""
 
@@ -92,7 +92,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return await self.gone()
 
     async def gone(self) -> ExitReason:
-        """Wait until the actor has ended for good, and return the reason. Safe to cancel."""
+        """Wait until the actor has ended permanently, and return the reason. Safe to cancel."""
         if self.reason is not None:
             await trio.lowlevel.checkpoint()
             return self.reason
@@ -102,7 +102,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return self.reason
 
     async def halt(self, seconds: float) -> None:
-        """Stop the incarnation. Return when the actor waits for :meth:`begin_again`, or has ended for good."""
+        """Stop the incarnation. Return when the actor waits for :meth:`begin_again`, or has ended permanently."""
         if self.reason is not None or (self.held and self.state is State.RESTARTING):
             return
         self._halted = halted = trio.Event()

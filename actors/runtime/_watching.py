@@ -12,7 +12,7 @@ class Owner(Protocol):
     """The incarnation that watches."""
 
     def wake(self) -> None:
-        """Let it look at its control lane."""
+        """Make the actor look at its control lane: stop, kill, watched actors and timers."""
         ...
 
 
@@ -30,7 +30,7 @@ class Watching:
 
     @property
     def has_news(self) -> bool:
-        """Whether a Terminated waits."""
+        """Whether a Terminated message waits to be handled."""
         return bool(self._waiting)
 
     def add(self, target: Target) -> None:
@@ -50,7 +50,7 @@ class Watching:
         self._waiting = deque(event for event in self._waiting if cell_of(event.ref) is not target)
 
     def on_terminated(self, event: Terminated) -> None:
-        """Let the news of a watched actor wait, and wake the watcher."""
+        """Store the Terminated message of a watched actor, and wake the watcher."""
         self._waiting.append(event)
         self._owner.wake()
 
