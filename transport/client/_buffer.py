@@ -1,7 +1,7 @@
-"""The events between the socket and the application: each once, in order, bounded.
+"""The buffer of events between the socket and the application: each event once, in order, with a size limit.
 
-The buffer has two positions. *Received* is the one after which the next ``resume`` asks to go on. *Applied* moves as
-the application takes events, and is the one that an application may store. Between them are the events in the buffer.
+The buffer has two positions. *Received* is the position of the newest event in the buffer: the next ``resume`` asks for
+the events after it. *Applied* is the position of the newest event that the application took, which it may store.
 """
 
 from __future__ import annotations

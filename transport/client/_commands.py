@@ -1,8 +1,8 @@
 """The commands without a reply: queued while offline, and sent again with the same id until a reply comes.
 
-The id makes that safe: the server answers a repeated command with its first reply and does nothing else. It remembers
-ids only for so long (``command_memory_ms``), so a command that was first sent longer ago is not sent again. History
-requests are kept here too.
+The id makes that safe: if a command is repeated, the server sends its first reply again and does nothing else. It
+remembers ids only for a limited time (``command_memory_ms``), so an older command is not sent again. History requests
+are kept here too.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Commands:
         try:
             encoded = frame.encode(self.frame_bytes or _NO_LIMIT)
         except UnserialisableEvent as error:
-            # The server would end the connection for good over such a frame.
+            # The server would close the connection because of such a frame, and the client could not come back.
             raise CommandRefused(ErrorCode.BAD_ARGS, str(error)) from error
         self._pending[frame.id] = _Pending(frame, encoded)
 

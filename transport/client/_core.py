@@ -5,11 +5,11 @@ A connection's life, as the core sees it::
     on_opened(token) ── next_frame() returns hello ── on_message(welcome) ── live ── on_closed(code, reason, lived)
                                                                                         │
                           a Retry: wait that long, with a fresh token if it says so ────┴── or the error that ends
-                                                                                            the client for good
+                                                                                            the client
 
-The shell calls :meth:`ClientCore.next_frame` until it returns None, after every call that may have queued a frame.
-Frames of unknown types are ignored. Every other breach of the protocol ends the client for good with
-:class:`~transport.errors.ServerBrokeProtocol`, since coming back to such a server would not help.
+The caller must call :meth:`ClientCore.next_frame` until it returns None, after every call that may have queued a frame.
+Frames of unknown types are ignored. After any other breach of the protocol the client ends with
+:class:`~transport.errors.ServerBrokeProtocol`: to reconnect to such a server would not help.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from transport.protocol.close_codes import ABNORMAL, NO_STATUS, truncate_reason
 logger = logging.getLogger("greenroom.client")
 
 _EXPECTED = (ConnectionRejected, ConnectionClosed, ProtocolError, h11.ProtocolError, OSError, trio.BrokenResourceError)
-"""Exceptions that the network causes, or a peer that is not a server of this protocol. Any other exception is a fault
-in code, of the application's ``open_stream`` or of this package, and is logged with its traceback."""
+"""Exceptions caused by the network, or by a peer that does not follow this protocol. Any other exception is a bug in
+the application's ``open_stream`` or in this package, and is logged with its traceback."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""The task that keeps a client connected: it connects, reads, and comes back until the client is left or has ended."""
+"""The task that keeps a client connected: it connects, reads and reconnects until the client ends."""
 
 from __future__ import annotations
 

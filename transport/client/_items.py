@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Wakeups:
-    """One parking lot for each thing that a task of the client, or of the application, waits for."""
+    """The places where tasks wait: one trio ``ParkingLot`` for each thing that a task can wait for."""
 
     events: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     signals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)

@@ -1,11 +1,10 @@
-"""One connection of a client: dial, upgrade, read, write, close. Nothing of it outlives :meth:`Link.run`.
+"""One connection of a client: connect, upgrade, read, write, close. All its tasks end with :meth:`Link.run`.
 
 An exception of the network, of the WebSocket library or of the application's ``open_stream`` becomes a value, the end
-of the connection (:class:`~transport.client._ended.Ended`). :meth:`Link.run` is the only boundary: no ``Exception``
-passes.
+of the connection (:class:`~transport.client._ended.Ended`). :meth:`Link.run` raises no ``Exception``.
 
-trio-websocket leaves these tasks to its user: a time limit on the upgrade, and its end if the peer hangs up; only one
-writer; no message after a send that was cut off; the raw stream closed by force at the end.
+This module does some things that trio-websocket does not. It ends an upgrade that takes too long, or whose peer closes
+the stream. It lets only one task write. It sends no message after one that was cut. It closes the stream by force.
 """
 
 from __future__ import annotations

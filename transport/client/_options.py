@@ -1,4 +1,4 @@
-"""The arguments of ``connect``, checked at the call: the server would refuse them only later, and end the client."""
+"""The arguments of ``connect``, checked at the call. Otherwise the server would refuse them later."""
 
 from __future__ import annotations
 

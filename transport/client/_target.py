@@ -1,4 +1,4 @@
-"""The server of a URL, and the byte stream to it."""
+"""The server that a URL names, and the byte stream to this server."""
 
 from __future__ import annotations
 

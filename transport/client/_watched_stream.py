@@ -1,4 +1,4 @@
-"""The stream under a WebSocket upgrade."""
+"""The stream under a WebSocket upgrade, with checks of the peer."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The close codes of the protocol as a table, and the rule that tells a client whether to connect again.
 
-The range of a code decides: after 4000-4499 a client comes back with ``resume``, after 4500-4999 it does not. Of the
-standard codes (RFC 6455, section 7.4.1) a client comes back after those for which the connection is to blame, and not
-the conversation: 1001, 1005, 1006 and 1011 to 1015.
+The range of a code decides: after 4000-4499 a client reconnects with ``resume``, after 4500-4999 it does not. After a
+standard code (RFC 6455, section 7.4.1) it reconnects if the reason lies in the network or the server, and not in the
+messages: after 1001, 1005, 1006 and 1011 to 1015.
 """
 
 from __future__ import annotations

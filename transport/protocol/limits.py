@@ -1,4 +1,4 @@
-"""The bounds of the protocol, and the counters that hold a client to its rate (pure: the caller tells the time)."""
+"""The limits of the protocol, and the rate limit of a client (pure: the caller passes the time)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The names that appear on the wire: frame types, commands, error codes, signals and reasons of a reset.
 
-A name that an enum has is part of ``greenroom.v1`` and of ``SPEC.md``. Nothing else may be sent. `actors` lies below
-this package and writes some of these names itself; ``tests/protocol_core/test_spec.py`` holds that both agree.
+The enums have all names of ``greenroom.v1`` and ``SPEC.md``. No other names may be sent, except in signals of
+agents. The package `actors` cannot import this one, and writes some of these names itself.
+``tests/protocol_core/test_spec.py`` checks that both agree.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The client's side of the server's frames: messages that arrive, checked and made into frames (pure).
+"""The parser for frames from a server, used by the client. It checks messages and makes frames of them (pure).
 
 The client reads a message with :func:`decode`, which checks that it is an object with a type, and then with
 :func:`parse`, which checks the fields of that type.

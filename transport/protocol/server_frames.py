@@ -56,7 +56,7 @@ class QueuedStart:
 
 @attrs.frozen
 class Typist:
-    """A user or an agent that is typing: ``by`` is ``user`` or ``agent``, ``id`` is its connection or run."""
+    """A user or an agent that is typing: ``by`` is ``user`` or ``agent``; ``id`` names the connection or the run."""
 
     by: str
     id: str

@@ -1,4 +1,4 @@
-"""One connection: its task, from the upgrade to the last goodbye."""
+"""One connection of a client: its task, from the upgrade request to the close."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connections that are open: how many they are, and whether one more is let in."""
+"""All open connections of an endpoint: their number, and the limits that decide about a new one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from transport.server._heartbeat import Heartbeat
     from transport.settings import Settings
 
-# Connections that are closed at once in a drain, and the pause before the next ones. *If all were closed at once, all
-# would come back at once, to the other servers behind the same load balancer.*
+# Number of connections that a shutdown closes together, and the pause before the next ones. *If all were closed at the
+# same time, all would reconnect at the same time, to the other servers behind the same load balancer.*
 _GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
 
 

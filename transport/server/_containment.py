@@ -1,4 +1,4 @@
-"""Keeps the failure of one connection from the task that serves all: the flusher and the heartbeat go on."""
+"""Error handling for the tasks that serve all connections: an error in one connection ends only this connection."""
 
 from __future__ import annotations
 

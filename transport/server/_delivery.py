@@ -1,4 +1,4 @@
-"""From a session to its client: the cursor's events, signals and replies, as messages on the wire."""
+"""The way from a session to its client: events, signals and replies become messages."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class Delivery:
             wire.release()
 
     def on_failed(self, error: BaseException) -> None:
-        """Close the connection with 4006, since a call of it raised ``error``."""
+        """Close the connection with 4006, because one of its methods raised ``error``."""
         self._life.fail(error, "the delivery failed")
 
     def _send_signals(self, signals: SignalQueue) -> None:

@@ -1,4 +1,4 @@
-"""The greeting of a connection: the user is authenticated and admitted, and attached to the session it asks for."""
+"""The steps from a hello to its welcome: authenticate the user, check the user's limit, attach to the session."""
 
 from __future__ import annotations
 

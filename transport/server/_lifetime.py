@@ -1,4 +1,4 @@
-"""How a connection ends, and the state of it that all its parts share."""
+"""The end of a connection, and the state that all parts of the connection share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("greenroom.connections")
 
-# Milliseconds until a client is to come back, spread at random. *A thousand clients that are sent away at once would
+# Milliseconds until a client should reconnect, spread at random. *A thousand clients that are sent away at once would
 # otherwise come back in the same instant.*
 _RETRY_MS = (200, 2_000)
 

@@ -1,4 +1,4 @@
-"""A time limit for one step of a connection. The heartbeat keeps it: it needs no timer and no task of its own."""
+"""A time limit for one step of a connection. The heartbeat checks it, so it needs no own timer or task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a client is still there: pings, the time since its last frame, and the end of its token."""
+"""A check whether a client is still there: pings, the time since its last frame, and the expiry of its token."""
 
 from __future__ import annotations
 

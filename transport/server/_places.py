@@ -1,7 +1,7 @@
-"""The places of each user's connections, and how silent connections give way to new ones.
+"""The limit on the connections of each user. Silent connections are closed to make room for new ones.
 
-*Tabs that changed the network leave half-open connections behind, which the server would keep for half a minute. If
-these counted like others, the tabs that come back would be closed for good.*
+*If a browser tab changes its network, the server keeps its old connection for half a minute. If the old connection
+counted like others, the tab could not reconnect, and would not try again.*
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Holder(Protocol):
     """A connection of a user, as far as :class:`Places` uses it. No method may wait or raise."""
 
     def probe(self, on_frame: Callable[[], None]) -> bool:
-        """Ping the client at once, and call ``on_frame`` when its next frame comes.
+        """Ping the client now, and call ``on_frame`` when its next frame comes.
 
         Return False if the client has no welcome yet: then its silence means nothing.
         """
@@ -137,7 +137,7 @@ class _Round:
             raise
 
     def probe(self, holders: tuple[Holder, ...]) -> None:
-        """Ping the clients of all holders at once."""
+        """Ping the clients of all these connections."""
         for holder in holders:
             self._silent[holder] = None
             if not holder.probe(partial(self._on_answer, holder)):

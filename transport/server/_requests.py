@@ -1,4 +1,4 @@
-"""From a client to its session: acks, commands, typing and history, within the connection's rate."""
+"""The way from a client to its session: acks, commands, typing and history requests, with a rate limit."""
 
 from __future__ import annotations
 

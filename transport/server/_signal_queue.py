@@ -1,4 +1,4 @@
-"""The signals that a connection could not write yet, within bounds."""
+"""The signals that a connection could not send yet, with a limit on their number and size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire over trio-websocket, with the goodbyes that trio-websocket does not send."""
+"""The implementation of a wire with trio-websocket. It adds goodbye frames, which trio-websocket does not send."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS = 2.0
 """Time for which the peer's bytes are read and discarded after the server's own close, in seconds."""
-# Bytes that are read and dropped then. *A peer that goes on to send would keep its connection for as long as it likes.*
+# Limit of the bytes that are discarded then. *Without it, a peer that never stops to send would keep its connection.*
 _LINGER_BYTES = 4 * 1024 * 1024
 # The beginning of trio-websocket's own reason for 1009. A peer that closes with 1009 gets its own reason echoed, and is
 # told apart by this.

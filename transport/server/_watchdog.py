@@ -1,7 +1,7 @@
-"""A thread that notices when the event loop stands still, and logs the code that holds it.
+"""A thread that notices when the event loop is blocked, and logs the code that blocks it.
 
-Sync code in an async agent or tool (a call to a model that blocks, for example) holds up every user of the server. The
-code can be seen only while it runs, and only from another thread.
+Sync code in an async agent or tool (for example, a blocking call to a model) makes every user of the server wait. Such
+code can be found only while it runs, and only from another thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The contract between the logic of a connection and the WebSocket that carries its messages.
 
-The logic (``_connection``, ``_delivery``, ``_requests``) knows this module only. ``_trio_wire`` is the one wire today.
-A wire over an ASGI server needs no more than the methods below.
+The logic (``_connection``, ``_delivery``, ``_requests``) uses only this module. ``_trio_wire`` is the only wire so far.
+A wire for an ASGI server would need the methods below, and nothing else.
 """
 
 from __future__ import annotations

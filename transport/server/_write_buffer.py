@@ -1,4 +1,4 @@
-"""The one way out of a connection: bytes leave in the order of the calls, and no message is cut by another."""
+"""The buffer for all data that a connection sends. It keeps the order of the calls, and never mixes two messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frees the memory that an upgrade leaves behind in wsproto."""
+"""A function that frees the memory which wsproto still holds after an upgrade."""
 
 from __future__ import annotations
 

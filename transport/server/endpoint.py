@@ -1,4 +1,4 @@
-"""The WebSocket endpoint: accepts connections and serves each in a task of its own."""
+"""The WebSocket endpoint: it accepts connections, and serves each one in its own task."""
 
 from __future__ import annotations
 
