@@ -279,7 +279,7 @@ _NAMES_OF_SPI = frozenset(
 
 
 def __getattr__(name: str) -> object:
-    """Return ``name`` of :mod:`actors.spi`: these names were here until they had a module of their own."""
+    """Return ``name`` of :mod:`actors.spi`: earlier versions had these names here."""
     if name in _NAMES_OF_SPI:
         return getattr(import_module("actors.spi"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

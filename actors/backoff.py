@@ -14,15 +14,16 @@ from actors.errors import SpecError
 from actors.failures import shown
 
 _DOUBLINGS = 1000
-"""More doublings than this reach any maximum. 2**1023 is the largest power of two that a float holds."""
+"""Maximum number of doublings that are computed. 2**1023 is the largest power of two that a float holds."""
 
 
 @attrs.frozen
 class Backoff:
     """A wait that doubles from ``minimum`` to ``maximum`` seconds.
 
-    With ``random_factor`` 0.2, up to 20 % is added, so that children that failed together do not come back together.
-    A child that was up for ``healthy_after`` seconds starts over from ``minimum``.
+    With ``random_factor`` 0.2, a random part of up to 20 % is added to each wait, so that children that failed at the
+    same time are not restarted at the same time. After a child has run for ``healthy_after`` seconds, its next wait is
+    ``minimum`` again.
     """
 
     minimum: float
@@ -40,7 +41,7 @@ class Backoff:
 
     @property
     def healthy_after(self) -> float:
-        """Seconds of life after which earlier failures are forgotten: half way between minimum and maximum."""
+        """Time in seconds that a child must run before its earlier failures are forgotten: (minimum + maximum) / 2."""
         return (self.minimum + self.maximum) / 2
 
     def bound(self, attempt: int) -> float:

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     Validator = Callable[[Any, attrs.Attribute[Any], Any], None]
 
 LARGEST = 2**1023
-"""Bound for integers that are used as floats. Twice as much does not fit a float."""
+"""The largest integer that is accepted where a float is needed. Twice this number does not fit a float."""
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether ``value`` is a number that fits a float. Infinity is one; NaN and ``True`` are not."""
+    """Return whether ``value`` is a number that fits a float. Infinity is a number here; NaN and ``True`` are not."""
     if isinstance(value, float):
         return not math.isnan(value)
     return is_whole(value) and abs(value) <= LARGEST
 
 
 def is_whole(value: object, lowest: float = -math.inf, highest: float = math.inf) -> TypeGuard[int]:
-    """Return whether ``value`` is an integer from ``lowest`` to ``highest``. ``True`` is not one."""
+    """Return whether ``value`` is an integer from ``lowest`` to ``highest``. ``True`` is not an integer here."""
     return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
 
@@ -39,7 +39,7 @@ def is_whole(value: object, lowest: float = -math.inf, highest: float = math.inf
 
 
 def check_kind(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
-    """Raise SpecError unless ``value`` is an instance of ``kind``, which ``expected`` names in the message."""
+    """Raise SpecError unless ``value`` is an instance of ``kind``. ``expected`` describes the kind in the message."""
     if not isinstance(value, kind):
         raise SpecError(f"{name} must be {expected}, not {shown(value)}")
 
@@ -57,7 +57,7 @@ def check_count(value: object, lowest: int, name: str) -> None:
 
 
 def one_of(kind: type[enum.StrEnum]) -> Validator:
-    """Return a validator for the members of an enumeration. It raises SpecError."""
+    """Return a validator that raises SpecError unless the value is a member of the enumeration ``kind``."""
 
     def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, kind):
@@ -67,7 +67,7 @@ def one_of(kind: type[enum.StrEnum]) -> Validator:
 
 
 def count(lowest: int, *, optional: bool = False) -> Validator:
-    """Return a validator for integers of at least ``lowest``, and for None if ``optional``. It raises SpecError."""
+    """Return a validator that raises SpecError unless a value is an integer >= ``lowest``, or None if ``optional``."""
 
     def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
         if not (optional and value is None):
@@ -80,7 +80,7 @@ def count(lowest: int, *, optional: bool = False) -> Validator:
 
 
 def number_from(lowest: float, highest: float = math.inf) -> Validator:
-    """Return a validator for numbers from ``lowest`` to ``highest``. It raises ConfigError."""
+    """Return a validator that raises ConfigError unless the value is a number from ``lowest`` to ``highest``."""
     bounds = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:.15g}"
 
     def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -91,7 +91,7 @@ def number_from(lowest: float, highest: float = math.inf) -> Validator:
 
 
 def whole_from(lowest: int) -> Validator:
-    """Return a validator for integers of at least ``lowest``. It raises ConfigError."""
+    """Return a validator that raises ConfigError unless the value is an integer of at least ``lowest``."""
 
     def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
         if not is_whole(value, lowest):

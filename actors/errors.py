@@ -47,11 +47,11 @@ class ActorError(GreenroomError):
 
 
 class MailboxFull(ActorError):
-    """The mailbox is full, and the caller did not want to wait."""
+    """The target's mailbox is full, and the call was one that does not wait."""
 
 
 class ActorTerminated(ActorError):
-    """The target is terminated, or ended before it answered. ``reason`` is its exit reason."""
+    """The target actor has ended, possibly before it answered. ``reason`` is its exit reason."""
 
     def __init__(self, message: str, reason: object = None) -> None:
         super().__init__(message)
@@ -59,11 +59,11 @@ class ActorTerminated(ActorError):
 
 
 class ActorRestarted(ActorError):
-    """The target failed while it handled this message. The message is a dead letter, and the actor was restarted."""
+    """The target actor failed while it handled this message, and was restarted. The message became a dead letter."""
 
 
 class ReplyDropped(ActorError):
-    """The target deferred its reply to this message and lost it: the reply object was freed without an answer."""
+    """The target will never answer: it kept the reply object to answer later, but the object was freed unused."""
 
 
 class AskTimeout(ActorError, TimeoutError):
@@ -75,7 +75,7 @@ class NameTaken(ActorError, ValueError):
 
 
 class SpecError(ActorError, ValueError):
-    """A spec was refused at the start. The message names the field."""
+    """A spec (the description of an actor or child) is invalid. The message names the field."""
 
 
 class ChildNotFound(ActorError, KeyError):
@@ -87,7 +87,7 @@ class ChildRunning(ActorError):
 
 
 class MaxChildren(ActorError):
-    """The dynamic supervisor has its maximum number of children. Restarting children count."""
+    """The dynamic supervisor has its maximum number of children. A child that is being restarted counts too."""
 
 
 class MessageUnhandled(ActorError):
@@ -95,7 +95,7 @@ class MessageUnhandled(ActorError):
 
 
 class DeathPact(ActorError):
-    """A watched actor ended and its watcher returned UNHANDLED for the notification. The watcher fails with this."""
+    """The failure of an actor that did not handle the end of an actor it watches: it returned UNHANDLED for it."""
 
 
 class StashFull(ActorError):
@@ -105,7 +105,7 @@ class StashFull(ActorError):
 class RestartLimit(ActorError):
     """A supervisor gave up after more than ``max_restarts`` restarts within ``max_seconds`` seconds.
 
-    Its cause is the last failure. ``path`` is the supervisor's path in the tree.
+    The exception's cause is the last failure. ``path`` is the supervisor's path in the tree.
     """
 
     def __init__(self, message: str, path: str = "") -> None:
@@ -114,15 +114,18 @@ class RestartLimit(ActorError):
 
 
 class EventError(GreenroomError):
-    """The base of errors about an event."""
+    """The base of errors about a session's events."""
 
 
 class UnserialisableEvent(EventError, ValueError):
-    """The payload is not JSON (NaN, bytes, cycles, lone surrogates, too deep) or over ``max_event_bytes``."""
+    """The event's data cannot be stored as JSON, or is larger than ``max_event_bytes``.
+
+    Not JSON are NaN, bytes, cycles, lone surrogates and values that are nested too deep.
+    """
 
 
 class GrammarError(EventError):
-    """The event may not come next. ``rule`` is the broken rule of the session's grammar, G1 to G5."""
+    """The session's grammar does not allow this event now. ``rule`` is the broken rule, G1 to G5."""
 
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(f"{rule}: {message}")
@@ -130,7 +133,7 @@ class GrammarError(EventError):
 
 
 class RunClosed(EventError):
-    """The run or call is over: no event of it may follow its closing event."""
+    """The run or call has ended: no event may follow its closing event."""
 
 
 class RunError(GreenroomError):
@@ -157,7 +160,7 @@ class ToolTimeout(RunError, TimeoutError):
 
 
 class CommandRefused(GreenroomError):
-    """A command was refused. ``code`` is one of the protocol's error codes of replies."""
+    """The server refused a command. ``code`` is one of the error codes that the protocol defines for replies."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -166,7 +169,10 @@ class CommandRefused(GreenroomError):
 
 
 class SessionClosed(GreenroomError):
-    """The session was closed permanently. Clients cannot attach and runs cannot start until retention removes it."""
+    """The session was closed permanently: clients cannot attach, and runs cannot start.
+
+    The name can be used again after retention has removed the closed session.
+    """
 
 
 class LogError(GreenroomError):
@@ -174,7 +180,7 @@ class LogError(GreenroomError):
 
 
 class LogUnavailable(LogError):
-    """The log cannot be reached or written. No part of a failed append is in it."""
+    """The log cannot be read or written now. No part of a failed append is in the log."""
 
 
 class LogCorrupt(LogError):
@@ -186,7 +192,7 @@ class LogSchemaTooNew(LogError):
 
 
 class Trimmed(LogError, LookupError):
-    """The position is below the oldest event that the stream keeps. ``oldest`` is the seq of that event."""
+    """The requested events were already dropped. ``oldest`` is the seq of the oldest event that the stream keeps."""
 
     def __init__(self, oldest: int) -> None:
         super().__init__(f"events below {oldest} are no longer kept")
@@ -194,4 +200,4 @@ class Trimmed(LogError, LookupError):
 
 
 class ConfigError(GreenroomError, ValueError):
-    """A setting, a log URL or an agent cannot be used. The message names it."""
+    """A setting, a log URL or an agent is invalid. The message names the setting, URL or agent."""

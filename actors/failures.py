@@ -30,7 +30,7 @@ MAX_NAME = 128
 """Maximum characters of a class name."""
 
 MAX_DEPTH = 16
-"""Maximum nesting of groups that the standard library is asked to format: it recurses for each level."""
+"""Maximum nesting of groups that the standard library formats. Its formatter recurses for each level."""
 
 MAX_RELATED = 100
 """Maximum number of exceptions (members of groups, causes, contexts) that are examined to describe one."""
@@ -46,7 +46,7 @@ _CUT = " … (truncated)"
 class _Repr(reprlib.Repr):
     """A ``repr`` of a few items and levels.
 
-    *A list held another list twice, which held another list twice, and so on: its full ``repr`` had no end.*
+    *A list contained another list twice, which contained another list twice, and so on: its full ``repr`` was endless.*
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ def message_of(error: BaseException, limit: int = MAX_TEXT) -> str:
 
 
 def is_a(error: BaseException, kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
-    """Return whether the exception's type is one of ``kind``. Never raises; ``isinstance`` reads its ``__class__``."""
+    """Return whether the exception's type is one of ``kind``. Never raises; ``isinstance`` may, by ``__class__``."""
     return issubclass(type(error), kind)
 
 
@@ -124,7 +124,7 @@ def members(error: BaseException) -> tuple[BaseException, ...]:
 
 
 def without(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """Return the exception without the exceptions in it of type ``kind``, or None if no other is left. Never raises.
+    """Remove the exceptions of type ``kind`` from a group and return the rest, or None if none is left. Never raises.
 
     If a group cannot be split, because its class does not allow it or because it is too deep, the result is a plain
     group of its other leaves.
@@ -161,12 +161,12 @@ def led_to(error: BaseException) -> tuple[BaseException | None, BaseException | 
 
 
 def built_in(error: BaseException, name: str) -> object:
-    """Return an attribute that every exception has, read past the exception's own class."""
+    """Return an attribute that every exception has. The exception's own class cannot change or fail this."""
     return BaseException.__dict__[name].__get__(error)
 
 
 def _before(error: BaseException) -> BaseException | None:
-    """Return the cause, or the context unless it is suppressed."""
+    """Return the exception's cause. Without a cause, return its context unless that is suppressed."""
     cause, context = led_to(error)
     if cause is not None or built_in(error, "__suppress_context__"):
         return cause
@@ -176,7 +176,7 @@ def _before(error: BaseException) -> BaseException | None:
 def _walk(
     error: BaseException, inner: Callable[[BaseException], tuple[BaseException, ...]], limit: int = MAX_RELATED
 ) -> Iterator[BaseException]:
-    """Yield the exception and, for each, the results of ``inner``: outermost first, each once, at most ``limit``."""
+    """Yield the exception, then all that ``inner`` finds, from outer to inner: each once, ``limit`` at most."""
     seen: set[int] = set()
     todo = [error]
     while todo and len(seen) < limit:
@@ -195,8 +195,8 @@ def log_failure(
 ) -> None:
     """Log ``message % args`` with the traceback of ``error``. Never raises.
 
-    The standard library's handlers let through ``RecursionError``, and any exception of a formatter or filter that is
-    no ``Exception``. If the exception or a handler does not allow a traceback, the line has as much text as possible.
+    Handlers of the standard library may raise a ``RecursionError``, and any exception of a formatter or filter that is
+    no ``Exception``. If the exception or a handler makes a traceback impossible, the line has as much text as possible.
 
     Args:
         logger: The logger.
@@ -216,7 +216,7 @@ def log_failure(
 def log_line(logger: logging.Logger, level: int, message: str, *args: object) -> None:
     """Log ``message % args``. Never raises, also if a filter of the application does.
 
-    The code that logs may serve every session, so a failing filter must not end it.
+    A failing filter must not end the code that logs: that code may serve every session.
 
     Args:
         logger: The logger.
@@ -231,7 +231,7 @@ def log_line(logger: logging.Logger, level: int, message: str, *args: object) ->
 def is_plain(error: BaseException) -> bool:
     """Return whether any formatter can show the exception.
 
-    It and its related exceptions must be few and not nested deep, without a cycle, and each must have a text.
+    The exception and its related ones must be few and not nested deep, without a cycle, and each must have a text.
     """
     count, level, seen = 0, [error], {id(error)}
     for _ in range(MAX_DEPTH):
@@ -279,7 +279,7 @@ def _frames(error: BaseException) -> str:
 
 
 def _chain(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
-    """Yield the exception and the causes before it, up to one in ``seen``: a formatter shows each only once."""
+    """Yield the exception and its causes. Stop at an exception in ``seen``: a formatter shows each only once."""
     yield error
     for _ in range(MAX_RELATED):
         before = _before(error)

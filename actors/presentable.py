@@ -29,8 +29,8 @@ MAX_HELD = 50
 def is_presentable(error: BaseException) -> bool:
     """Return whether trio can handle the exception: its ``repr`` is cheap and does not raise.
 
-    The same is checked for every exception that its ``repr`` shows. Beside that, its ``__class__`` must be its type,
-    and its traceback must be accessible, because frames are removed from it.
+    The same is checked for every exception inside this ``repr``. Also, ``__class__`` must be the exception's type, and
+    its traceback must be accessible, because trio removes frames from the traceback.
     """
     count, level = 0, [error]
     for _ in range(MAX_DEPTH):
@@ -44,7 +44,7 @@ def is_presentable(error: BaseException) -> bool:
 def presentable(error: BaseException) -> BaseException:
     """Return the exception if it :func:`is_presentable`, else a replacement. Never raises.
 
-    The replacement is caught by the same ``except`` clauses. A group that is too deep or too large becomes one group of
+    The same ``except`` clauses catch the replacement. A group that is too deep or too large becomes one flat group of
     its leaves. Any other exception becomes an instance of a subclass that shows its class name and its text.
     """
     if is_presentable(error):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def bounded(lines: Iterable[bytes], limit: int, size: int) -> list[bytes]:
     """Return the first lines: at most ``limit`` of them and at most ``size`` bytes.
 
-    A first line that is larger than ``size`` is returned alone. No line is read from ``lines`` that is not needed.
+    A first line that is larger than ``size`` is returned alone. ``lines`` is read only as far as needed.
     """
     taken: list[bytes] = []
     for line in itertools.islice(lines, max(limit, 0)):
@@ -33,11 +33,11 @@ def bounded(lines: Iterable[bytes], limit: int, size: int) -> list[bytes]:
 
 @attrs.define
 class RetentionWalk:
-    """A walk through a stream from its oldest line up to the first line that retention keeps."""
+    """A search for the first line of a stream that retention keeps. It begins at the oldest line."""
 
     keep: Retention
     horizon: float
-    """Lowest ``ts`` that is not too old, in ms since 1970."""
+    """Lowest ``ts`` of an event that is young enough to keep, in ms since 1970."""
     count: int
     """Number of lines not dropped yet."""
     size: int
@@ -49,13 +49,13 @@ class RetentionWalk:
         return cls(keep, now - keep.seconds * 1000, count, size)
 
     def settled(self, oldest_ts: int) -> bool:
-        """Return whether everything left is kept. ``oldest_ts`` is the ``ts`` of the oldest line left."""
+        """Return whether all remaining lines are kept. ``oldest_ts`` is the ``ts`` of the oldest of them."""
         return self.count <= self.keep.events and self.size <= self.keep.size and oldest_ts >= self.horizon
 
     def drop(self, lines: Iterable[bytes]) -> int:
-        """Return how many of ``lines``, the oldest lines left, are dropped.
+        """Return how many of ``lines``, the oldest lines that are not dropped yet, must be dropped.
 
-        If it is fewer than all of them, the next one is the first line that is kept.
+        If that is fewer than all of ``lines``, the next line is the first one that is kept.
         """
         dropped = 0
         for line in lines:
@@ -67,10 +67,10 @@ class RetentionWalk:
         return dropped
 
     def drop_whole(self, count: int, size: int, last_ts: int) -> bool:
-        """Drop the oldest ``count`` lines left (``size`` bytes) if that can be decided without reading them.
+        """Drop the next ``count`` lines (``size`` bytes) if none of them is kept. The lines are not read for this.
 
-        ``last_ts`` is the ``ts`` of the newest of them. Return False, and drop nothing, if some of them may be kept:
-        then the lines must be read and passed to :meth:`drop`.
+        ``last_ts`` is the ``ts`` of the newest of these lines. Return False, and drop nothing, if some of them may be
+        kept: then the lines must be read and passed to :meth:`drop`.
         """
         # All of them go if the lines after them fill a limit alone, or if even the newest of them is too old.
         after, rest = self.count - count, self.size - size

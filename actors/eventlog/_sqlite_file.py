@@ -33,7 +33,7 @@ _STEPS_PER_LOOK = 1_000
 """Steps of SQLite's virtual machine between two looks at the clock."""
 
 WAL_BYTES = 16 * 1024 * 1024
-"""Size in bytes to which the write-ahead log is cut back once all of it is in the main file. It is four times the size
+"""Size in bytes to which the write-ahead log is cut after its content was copied to the main file. Four times the size
 that it reaches if no other program reads for long. Without a limit SQLite never shrinks the file while it is open.
 """
 
@@ -51,7 +51,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @attrs.define
 class WalWatch:
-    """A watch on the size of a file's write-ahead log. For one caller at a time."""
+    """A measurement of the size of a file's write-ahead log. Only one task at a time may use it."""
 
     _path: Path
     size: int = 0
@@ -144,12 +144,12 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _is_beyond_writing(target: Path) -> bool:
-    """Return whether SQLite can neither find nor make the index (``-shm``) of a write-ahead log beside the file."""
+    """Return whether the file ``-shm``, the index of the write-ahead log, is missing and cannot be made."""
     return not os.access(target.parent, os.W_OK, effective_ids=True) and not _beside(target, "-shm").exists()
 
 
 def _check_alone(path: Path, target: Path) -> None:
-    """Raise if the file has a write-ahead log. SQLite ignores that log if a file is opened as immutable."""
+    """Raise if the file has a write-ahead log, since SQLite would ignore that log in a file opened as immutable."""
     log = _beside(target, "-wal")
     if log.exists() and log.stat().st_size:
         raise LogUnavailable(
@@ -179,7 +179,7 @@ def _is_locked(target: Path) -> bool:
 
 @contextlib.contextmanager
 def translated(path: Path) -> Generator[None]:
-    """Raise SQLite's errors in the block as ``LogError``, with the original as the cause."""
+    """Replace SQLite's errors in the block by a ``LogError``, with the original error as its cause."""
     try:
         yield
     except sqlite3.IntegrityError as error:
@@ -244,9 +244,9 @@ def _check_whole(path: Path, target: Path) -> None:
 def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
     """Raise ``LogCorrupt`` if the file's index does not match its table.
 
-    *A damaged index page hid the end of a stream: an older event was taken for the newest, and new events got the
-    numbers of the hidden ones.* Rows have checksums, which are checked whenever a row is read. An index can only be
-    checked as a whole, against its table.
+    *A damaged index page hid the end of a stream: an older event seemed to be the newest, and new events got the
+    numbers of the hidden events.* Rows have checksums, which are checked whenever a row is read. An index has none: it
+    can only be compared as a whole with its table.
     """
     until = time.monotonic() + CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_PER_LOOK)
@@ -277,9 +277,9 @@ def _lock_path(target: Path) -> Path:
 def _lock(path: Path, target: Path) -> int:
     """Lock the log for this process. Return the descriptor that holds the lock.
 
-    If another process has it, the error names that process. The lock is on a file beside the log: closing a second
-    descriptor of the log itself would release SQLite's own locks (POSIX). The lock ends with the process in any case;
-    the file stays.
+    If another process has the lock, the error names that process. The lock is on a file beside the log: closing a
+    second descriptor of the log itself would release SQLite's own locks (POSIX). The lock always ends with the
+    process; the lock file stays.
     """
     try:
         descriptor = os.open(_lock_path(target), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -304,7 +304,7 @@ def _connect(target: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the layout of the database, 0 for an empty file. Raise if this version cannot read it."""
+    """Return the layout number of the database, 0 for an empty file. Raise if Greenroom cannot read this layout."""
     application = _value(connection, "PRAGMA application_id")
     version = _value(connection, "PRAGMA user_version")
     if (application, version, _value(connection, "SELECT count(*) FROM sqlite_master")) == (0, 0, 0):
@@ -334,7 +334,8 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
 def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
     """Give every stream a new epoch if the machine ended while the last appends may not have been on the disk.
 
-    The newest events may be lost, and new events get their numbers. A client that had seen the lost events must notice.
+    The newest events may be lost, and new events get the numbers of the lost ones. By the new epoch, a client that has
+    seen the lost events notices this and begins anew.
     """
     boot = _value(connection, "SELECT boot FROM risk")
     if boot in ("", _boot()):
@@ -346,7 +347,7 @@ def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
-    """Store the id of the boot in which appends may be lost, "" for none, on the disk before any such append."""
+    """Store the id of the boot in which a power failure may lose appends, "" for none. It is on the disk on return."""
     # The note must be on the disk before any append that depends on it.
     connection.execute("PRAGMA synchronous = FULL")
     with transaction(connection):
@@ -354,7 +355,7 @@ def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
 
 
 def _boot() -> str:
-    """Return the id of this boot of the machine. Without one, return a new id each time, so that no two are equal."""
+    """Return the id of this boot of the machine. On a system without such an id, return a new random id each time."""
     try:
         return _BOOT.read_text().strip()
     except OSError:

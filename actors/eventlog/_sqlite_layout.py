@@ -24,9 +24,9 @@ RECENT_SECONDS = 3600.0
 
 
 def remember_starts(connection: sqlite3.Connection) -> None:
-    """Add the recent starts of each stream to the done commands in its state.
+    """Add the recent starts of runs in each stream to the done commands in the stream's state.
 
-    Up to schema 2 a restarted server searched the events for them. Since schema 3 it reads only the state.
+    Up to schema 2 a restarted server searched the events for recent starts. Since schema 3 it reads only the state.
     """
     since = time.time_ns() // 1_000_000 - int(RECENT_SECONDS * 1000)
     for stream, state in connection.execute("SELECT id, state FROM streams").fetchall():
@@ -149,7 +149,7 @@ _VIEWS = {
 
 
 def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
-    """Take the missing steps of a log of schema ``version``. The caller's transaction makes it all or nothing."""
+    """Upgrade a log of schema ``version`` to the newest one. The caller's transaction makes it all or nothing."""
     for step in STEPS[version:]:
         for each in step:
             if isinstance(each, str):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Batch, Retention
 
 _REMEMBERED = 65_536
-"""Maximum number of stream ends that the writer remembers, so that an append needs no query. 300 bytes each."""
+"""Maximum number of stream ends that the writer keeps in memory (300 bytes each), so that appends need no query."""
 
 # The head of a stream. If it has batches, the oldest and the newest of them have the values; the stream's own row has
 # them only if all its events were trimmed.
@@ -61,9 +61,9 @@ _SET_STATE = "UPDATE streams SET state = ?, checksum = ? WHERE id = ?"
 class _End(NamedTuple):
     """The end of a stream: the values that an append needs.
 
-    ``state`` is the hash of the stream's state: a state that did not change is not written again. Keeping the bytes
-    would cost too much memory. Two states with the same hash cannot be made on purpose: Python draws the key of its
-    64-bit hash for each process.
+    ``state`` is the hash of the stream's state. By the hash an append sees that the state did not change, and does not
+    write it again. Keeping the bytes would cost too much memory. Nobody can make two states with the same hash on
+    purpose: Python's 64-bit hash has a random key in each process.
     """
 
     id: int
@@ -94,7 +94,7 @@ class _Position:
 
 @attrs.frozen
 class _Boundary:
-    """The row with the first event that a trim keeps, and the lines left in it."""
+    """The row with the first event that a trim keeps, and the lines of the row that are kept."""
 
     id: int
     lines: list[bytes]
@@ -148,7 +148,7 @@ class Writer:
 
     @property
     def remembered(self) -> int:
-        """Number of streams with their end in memory."""
+        """Number of streams whose end the writer has in memory."""
         return len(self._ends)
 
     def make(self, key: StreamKey) -> Head:
@@ -236,7 +236,7 @@ class Writer:
         return end.id, batch.first, count, size, total, first_ts, last_ts, body, check
 
     def _boundary(self, stream: int, walk: RetentionWalk) -> _Boundary | None:
-        """Advance ``walk`` to the first event that is kept. Return the row that it is in, unless it begins that row."""
+        """Advance ``walk`` to the first event that is kept. Return its row if other events precede it there."""
         query = "SELECT id, count, size, first_ts, last_ts FROM batches WHERE stream = ? ORDER BY first"
         with contextlib.closing(self._connection.execute(query, (stream,))) as rows:
             # Most rows are decided by their columns. Only a row at the boundary is read and split into lines.
@@ -254,7 +254,7 @@ class Writer:
         return None
 
     def _drop(self, stream: _Position, kept: int, boundary: _Boundary | None) -> None:
-        """Delete all events but the newest ``kept``. ``boundary`` is the row that is cut, if one is."""
+        """Delete all events except the newest ``kept``. ``boundary`` is a row that loses a part of its events."""
         oldest = stream.latest + 1 - kept
         if not kept:  # no batch will be left to take these values from
             values = (stream.latest, stream.total, stream.touched, stream.id)

@@ -21,7 +21,7 @@ _PAGE_EVENTS, _PAGE_BYTES = 1_000, 4 * 1024 * 1024
 class StreamWalk:
     """A reader of a stream, from its oldest event to the event that was the newest when the walk began.
 
-    Each page gets nearer to that end, so a walk also ends if the stream changes meanwhile.
+    The end of the walk is fixed, so the walk ends even if events are appended meanwhile.
     """
 
     _log: EventLog
@@ -31,7 +31,7 @@ class StreamWalk:
     position: int
     """Seq of the last event that was returned, or that retention dropped before it was read."""
     gone: bool = False
-    """Whether the stream was removed meanwhile. The walk ends then, also if the stream began anew."""
+    """Whether the stream was removed during the walk. The walk then ends, even if a new stream has the same name."""
 
     @classmethod
     async def of(cls, log: EventLog, key: StreamKey) -> Self | None:
@@ -45,9 +45,9 @@ class StreamWalk:
         Events that retention dropped meanwhile are skipped.
 
         Raises:
-            LogCorrupt: An event is missing that the log claims to have.
+            LogCorrupt: An event is missing, although the stream's head says that the log has it.
 
-        Cancellation: the walk has not moved.
+        Cancellation: :attr:`position` does not change.
         """
         while self.position < self.head.latest and not self.gone:
             try:

@@ -35,7 +35,7 @@ class StreamKey(NamedTuple):
 
 
 def check_names(key: StreamKey) -> None:
-    """Raise ``ValueError`` for a name that UTF-8 cannot encode. Not every engine could store it, so none accepts it."""
+    """Raise ``ValueError`` for a name that UTF-8 cannot encode. Some engines cannot store such a name."""
     for name in key:
         try:
             name.encode()
@@ -83,7 +83,7 @@ class Retention:
     """Limits for the events of a stream. The newest events within all three limits are kept, exactly.
 
     An event is dropped when ``events`` newer ones exist, when it and all newer ones together are more than ``size``
-    bytes, or when it is older than ``seconds`` (an event exactly that old is kept). That holds for the newest one too.
+        bytes, or when it is older than ``seconds`` (an event exactly that old is kept). Even the newest may be dropped.
     """
 
     events: int = 10_000
@@ -91,9 +91,9 @@ class Retention:
     seconds: float = 7 * 24 * 3600.0
 
     def beside(self, state: int) -> Retention:
-        """Return the limits for the events alone, so that events and ``state`` bytes together fit ``size``.
+        """Return these limits with ``size`` reduced by ``state``, the size of the stream's state in bytes.
 
-        A log counts the bytes of lines only; its user subtracts the state with this method.
+        A log counts only the bytes of lines. By this method its caller also counts the state.
         """
         return attrs.evolve(self, size=max(0, self.size - state))
 
@@ -105,15 +105,15 @@ class LogStatistics:
     engine: str
     """memory, sqlite or valkey."""
     streams: int
-    """Streams with an entry in this process's memory. An entry is small."""
+    """Number of streams of which this process keeps a small entry in memory."""
     commits: int
     """Appends that were made durable: one transaction each."""
     batches: int
-    """Batches in those commits: one for each session and commit."""
+    """Batches in those commits. All events of one session in one commit are one batch."""
     events: int
     """Events in those batches."""
     reads: int
-    """Calls of ``read``. It stays 0 as long as every client finds its next events in its session's ring."""
+    """Calls of ``read``. It stays 0 while every client finds its next events in memory, in its session's ring."""
     trims: int
     """Calls of ``trim`` that dropped events."""
     wal_bytes: int = attrs.field(default=0, eq=False)
@@ -135,15 +135,15 @@ class EventLog(ABC):
     """
 
     gather_seconds: float = 0.0
-    """Minimum interval between commits of small appends, in seconds. Appends that arrive sooner are batched into the
-    next commit. About the cost of one commit."""
+    """Minimum interval between commits of small appends, in seconds. Appends that arrive sooner go together into the
+    next commit. A good value is the time that one commit takes."""
 
     outlives_process: bool = True
-    """Whether commits may survive the death of the process. False only for a log that is empty once it was closed.
+    """Whether events may survive the end of the process. False only for a log that loses everything when it is closed.
 
-    If True, the agent of a start that a client may repeat is called only after ``agent_started`` is committed: if the
-    process dies before, nothing was done; if it dies later, the start is known. A log that wraps another log has the
-    value of that log.
+    If True, and if a client may repeat the start of a run, the agent is called only after ``agent_started`` is
+    committed. So a crash before the commit means that nothing was done, and after it the log knows the start.
+    A log that wraps another log has the value of that log.
     """
 
     @abstractmethod
@@ -176,7 +176,7 @@ class EventLog(ABC):
     async def append(self, batches: Sequence[Batch]) -> None:
         """Append all batches in one commit. After it returns they are as durable as the engine is configured to be.
 
-        All or nothing: if it raises, no batch is in the log.
+        All or nothing: if this raises, the log has none of the batches.
 
         Args:
             batches: Each batch's ``first`` must be its stream's ``latest + 1``. Batches of one stream must follow each
@@ -198,12 +198,12 @@ class EventLog(ABC):
 
         Args:
             key: The stream.
-            after: The seq before the first line. The result is empty if it is at or above ``latest``.
+            after: The seq before the first line. If it is ``latest`` or higher, the result is empty.
             limit: Maximum number of lines.
             size: Maximum bytes of the lines. A first line that is larger is returned alone.
 
         Raises:
-            Trimmed: ``after + 1`` is below ``oldest``. A part of the lines is never returned instead.
+            Trimmed: ``after + 1`` is below ``oldest``. The lines that are still kept are not returned either.
         """
 
     @abstractmethod

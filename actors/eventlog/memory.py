@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Batch, Retention, StreamKey
 
 _COMPACT_AT = 1024
-"""Number of empty places from which the lines behind them are moved to the front. Fewer are not worth the move."""
+"""Minimum number of empty places at the front of ``lines`` before the kept lines are moved there."""
 
 
 @attrs.define
@@ -38,7 +38,8 @@ class _Stream:
     size: int = 0
     state: bytes = b""
     touched: int = attrs.field(factory=lambda: time.time_ns() // 1_000_000)
-    """In ms since 1970. Valid only while there is no line: otherwise the newest line's ``ts`` is used."""
+    """Time when the stream was last touched, in ms since 1970. Used only while there is no line: otherwise the newest
+    line's ``ts`` counts."""
 
     @property
     def count(self) -> int:
@@ -79,7 +80,7 @@ class _Stream:
     def drop(self, count: int, size: int) -> None:
         """Drop the ``count`` oldest lines. ``size`` is the bytes of the lines that remain.
 
-        The remaining lines are moved only when at least as many were dropped, so that a trim is cheap.
+        The remaining lines are moved to the front only when at least as many were dropped before, so a trim is cheap.
         """
         if count == self.count:
             self.touched = timestamp(self.lines[-1])
@@ -96,8 +97,8 @@ class _Stream:
 class MemoryLog(EventLog):
     """A log in memory. It keeps the line objects that it is given, without a copy. Closing it removes everything.
 
-    :meth:`append` never yields to other tasks, so that delivery can follow in the same turn. A caller that appends in a
-    loop must therefore yield by itself. An append costs about as much as extending a list.
+    :meth:`append` never yields to other tasks, so that clients get events without a wait. A caller that appends in
+    a loop must therefore yield by itself. An append costs about as much as extending a list.
     """
 
     outlives_process = False

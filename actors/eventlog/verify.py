@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from actors.events.types import Event
 
 _ATTEMPTS = 3
-"""How many times a session is read if it is removed and begins anew while it is read."""
+"""Maximum number of times that a session is read. It is read again if it was removed and made anew meanwhile."""
 _OPENING = {
     EventType.TOOL_COMPLETED: (EventType.TOOL_EXECUTING, Kind.CALL),
     EventType.INPUT_RECEIVED: (EventType.INPUT_REQUESTED, Kind.INPUT),
@@ -41,7 +41,7 @@ class LogFault:
     user: str
     session: str
     seq: int
-    """Seq of the event that breaks the rule, or of the newest event if the fault is that something is missing."""
+    """Seq of the event that breaks the rule. If something is missing, the seq of the newest event."""
     rule: str
     message: str
 
@@ -51,7 +51,7 @@ class LogFault:
 
 @attrs.frozen
 class LogReport:
-    """The result of a check: its extent, and every fault that it found."""
+    """The result of a check: how much was checked, and every fault that was found."""
 
     sessions: int
     events: int
@@ -123,7 +123,7 @@ async def _check(key: StreamKey, walk: StreamWalk) -> tuple[list[LogFault], int]
 
 
 class StreamCheck:
-    """The check of one session. Pass each line from ``oldest`` on to :meth:`take`, then call :meth:`end`. Pure."""
+    """The check of one session. Pass each line from ``oldest`` on to :meth:`take`, then call :meth:`end`."""
 
     def __init__(self, oldest: int) -> None:
         self.seq = oldest - 1
@@ -199,7 +199,7 @@ class StreamCheck:
                 self._known.add((kind, event.call_id))
 
     def _presume(self, event: Event) -> None:
-        """Open the items that the event needs if their opening events may have been trimmed."""
+        """Assume that the run or call of the event is open, if its opening event may have been trimmed."""
         if event.parent_run_id is not None:
             self._presume_run(event.parent_run_id, None)
         if event.run_id is not None and event.type != EventType.AGENT_STARTED:

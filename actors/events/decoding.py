@@ -27,7 +27,7 @@ def decode_event(obj: dict[str, Any]) -> Event:
         obj: The parsed JSON object. JSON values inside it become part of the event without a copy.
 
     Raises:
-        ValueError: The envelope (``seq``, ``type``, ``ts``, ids, ``data``) or the data of a known type does not fit.
+        ValueError: A field (``seq``, ``type``, ``ts``, an id, ``data``) or the data of a known type is invalid.
             The message has every fault and its path.
     """
     kind, data = obj.get("type"), obj.get("data")
@@ -58,7 +58,7 @@ def _fault_text(error: BaseException, kind: type | None) -> str:
 
 
 def _exactly(kind: type) -> Callable[[Any, Any], Any]:
-    """Return a hook that accepts values of exactly this type: for ``int`` neither ``True`` nor ``"1"``."""
+    """Return a hook that accepts values of exactly the type ``kind``. For ``int`` it refuses ``True`` and ``"1"``."""
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not kind:
@@ -83,7 +83,7 @@ _HOOKS: dict[str, Callable[[Any, Any], Any]] = {
     "dict[str, JSON] | None": _object_or_none,
     "dict[str, Any]": _unchanged,
 }
-"""Hooks for fields that hold any JSON, by the field's annotation. A converter cannot resolve a recursive alias."""
+"""Hooks for fields that hold any JSON, by the field's annotation. cattrs itself cannot handle a recursive alias."""
 
 
 def _overrides(cls: type[Event]) -> dict[str, Any]:

@@ -54,8 +54,8 @@ def encode(value: object, limit: int) -> bytes:
         limit: Maximum size of the text in bytes.
 
     Raises:
-        UnserialisableEvent: The value is not allowed, its class raised, or its text is larger than ``limit``.
-        RecursionError: The call is near the end of the stack.
+        UnserialisableEvent: The value is not allowed, code of its class raised, or its text is larger than ``limit``.
+        RecursionError: Too little of the call stack is left.
     """
     try:
         text = orjson.dumps(value, _unstructured, _OPTIONS)
@@ -107,7 +107,7 @@ def is_text(value: str) -> bool:
 def too_deep(text: bytes) -> bool:
     """Return whether JSON ``text`` is nested deeper than :data:`MAX_DEPTH`.
 
-    Takes linear time and does not recurse, also for text that is not valid JSON.
+    The text need not be valid JSON. The check takes linear time and does not recurse.
     """
     if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return False
@@ -125,9 +125,10 @@ def _unstructured(value: Any) -> object:
 
 
 def _with_fixed_offset(moment: object) -> object:
-    """Return a datetime with its offset in a zone of the standard library. Raise the errors of its own zone.
+    """Return a datetime with the same offset, but a time zone of the standard library.
 
-    *orjson asks the time zone for the offset and does not check for an exception: the process ended.*
+    An exception of the datetime's own time zone is raised here. *orjson asks the time zone for the offset and does not
+    check for an exception: the process ended.*
     """
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         return moment
@@ -150,7 +151,7 @@ def _refuse_nan(value: object) -> None:
 
 
 def _searchable(value: Any) -> object:
-    """Return the contents of a value, as the encoder does. A value that cannot hold a float is replaced by ""."""
+    """Return the contents of a value, to search them for floats. A value that cannot hold a float is replaced by ""."""
     if attrs.has(value.__class__) or _is_dataclass(value):
         return _converter.unstructure(value)
     if isinstance(value, Enum):

@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 
 _CALL_RULES = {Kind.CALL: "G3", Kind.INPUT: "G2"}
-"""The rule that an event about a call or a question breaks if it may not stand where it does."""
+"""The rule that is broken by an event about a call or a question which may not come next."""
 
 _CLOSING_TYPES = {Kind.RUN: EventType.AGENT_COMPLETED, Kind.CALL: EventType.TOOL_COMPLETED}
 """The event that closes an open item. A question has none: it ends with its run."""
@@ -53,7 +53,7 @@ class Open:
     id: str
     """The run's id; for a call or a question, the ``call_id``."""
     run_id: str
-    """The run that it belongs to; of a run, its own id."""
+    """The id of the run that the call or question belongs to. For a run, its own id."""
     parent_run_id: str | None
     name: str
     """The agent's or the tool's name."""

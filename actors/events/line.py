@@ -31,13 +31,13 @@ LINE = b'{"seq":%d%b%b%b%b'
 """Format of a line. Its arguments: the seq, the stamp, the envelope, the data, and the bytes that close the line."""
 
 STAMP = b',"ts":%d,'
-"""Format of the stamp. Its argument: the ``ts`` in ms since 1970."""
+"""Format of the time in a line. Its argument: the ``ts`` in ms since 1970."""
 
 END = b"}"
 """Closes a line after its complete data."""
 
 TEXT_BEGIN = b'{"text":'
-"""Begins the data of an event that has one text (``agent_output``, ``agent_thinking``). The text's JSON follows."""
+"""Begins the data of an event with a text alone (``agent_output``, ``agent_thinking``). The text's JSON follows."""
 
 TEXT_END = b"}}"
 """Closes a line with data that :data:`TEXT_BEGIN` began."""
@@ -53,14 +53,14 @@ _LAST_DIGITS = [*b"0123456789"] * 101
 
 
 def envelope(event: str, run_id: str | None, parent_run_id: str | None = None, call_id: str | None = None) -> bytes:
-    """Return the part of a line between the stamp and the value of ``data``. Ids that are None are left out."""
+    """Return the part of an event's line between ``ts`` and the value of ``data``. Ids that are None are left out."""
     fields = {"type": event, "run_id": run_id, "parent_run_id": parent_run_id, "call_id": call_id}
     present = {name: value for name, value in fields.items() if value is not None}
     return orjson.dumps(present)[1:-1] + b',"data":'
 
 
 def build_line(seq: int, ts: int, head: bytes, data: bytes) -> bytes:
-    """Return a line. ``head`` is an :func:`envelope`, ``data`` is JSON text, ``ts`` is in ms since 1970."""
+    """Return an event's line. ``head`` is an :func:`envelope`, ``data`` is JSON text, ``ts`` is in ms since 1970."""
     return LINE % (seq, STAMP % ts, head, data, END)
 
 
@@ -85,7 +85,7 @@ def check_numbers(stream: object, first: int, lines: Sequence[bytes], count: int
     ``stream`` names the stream in the message. A line usually begins ``{"seq":12,``; any JSON with the right ``seq`` is
     accepted.
 
-    *A gap that was stored could not be repaired: every client would reach it, see it, reconnect, and reach it again.*
+    *A gap in a stored stream cannot be repaired: every client would find the gap, reconnect, and find it again.*
     """
     seq = first
     begin = _SEQ % seq
@@ -109,7 +109,7 @@ def check_numbers(stream: object, first: int, lines: Sequence[bytes], count: int
 
 
 def _decoded_seq(line: bytes) -> object:
-    """Return the ``seq`` of a line that is formatted in another way. Return None if it has none."""
+    """Return the ``seq`` of a line in any JSON format. Return None if the line has no ``seq``."""
     try:
         return orjson.loads(line)["seq"]
     except (ValueError, TypeError, KeyError):

@@ -43,7 +43,7 @@ DEFAULT_SECRET_KEYS = (
     "private_key",
     "cookie",
 )
-"""Words that make a key the name of a secret: it contains one of them, in upper or lower case."""
+"""Words that mark a key as secret: the key contains one of them, in upper or lower case."""
 
 _JSON_BEGINS = ("{", "[", '"')
 _OPENING = "{[("
@@ -54,14 +54,14 @@ _MARK = re.compile(r"""[\"'{}\[\]()]""")
 # A value without quotes ends at a separator. A word like "Bearer" and the token after it are one value.
 _BARE_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token|negotiate)\s+)?[^\s,;&)}\]\"']*", re.IGNORECASE)
 _EMBEDDED = 20
-"""Maximum number of places in a text where JSON is looked for. Each attempt may read all of the text."""
+"""Maximum number of places in a text where JSON is looked for: each attempt may read all of the text."""
 
 _LONGEST = 65_536
 """Maximum characters of broken JSON that is searched. A longer text with a secret's name is redacted as a whole."""
 
 
 class FailureText(str):
-    """The text of a failure. It is searched for secrets as plain text too, not only as JSON."""
+    """The text of a failure. The redactor searches it for secrets as plain text too, not only as JSON."""
 
     __slots__ = ()
 
@@ -70,8 +70,8 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
     """Return a function that redacts the value of every secret key in its argument, at any depth.
 
     Mappings, lists, tuples, named tuples, attrs classes and dataclasses are searched, and are returned as dicts and
-    lists. So are sets that contain any of these. Strings that are JSON are searched and returned as JSON. The text of a
-    failure is also searched for JSON inside it, and for ``key=value`` and ``key: value``.
+    lists. The same holds for sets that contain any of these. Strings that are JSON are searched and returned as JSON.
+    In the text of a failure, JSON, ``key=value`` and ``key: value`` are found too.
 
     Args:
         keys: The words that name a secret. An underscore in a word matches a hyphen or nothing too: ``private_key``
@@ -81,7 +81,7 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
 
 
 def redact_text(redact: Redact, text: str) -> str:
-    """Return the text of a failure after ``redact``, or :data:`WITHHELD` if that fails. Never raises."""
+    """Return a failure's text, redacted by ``redact``. If ``redact`` fails, return :data:`WITHHELD`. Never raises."""
     try:
         redacted = cast("Mapping[str, object]", redact({"message": FailureText(text)}))["message"]
         if not isinstance(redacted, str):
@@ -97,7 +97,7 @@ class _Redactor:
 
     _words: tuple[str, ...]
     _hint: re.Pattern[str] | None
-    """Finds texts that may have a secret. It also matches a JSON escape, since that may stand for any letter."""
+    """Finds texts that may have a secret. It also matches a JSON escape, since an escape may stand for any letter."""
     _pair: re.Pattern[str]
     """Matches a secret key in plain text, up to its value."""
 
@@ -168,7 +168,10 @@ class _Redactor:
         return text if redacted == value and not repeated else _json_text(redacted)
 
     def _scrubbed(self, text: str) -> str:
-        """Return the text without the values after a secret key and ``=`` or ``:``, also quoted or in brackets."""
+        """Return the text without the values of secret keys (``key=value``, ``key: value``).
+
+        Values in quotes or brackets are found too.
+        """
         parts: list[str] = []
         at = 0
         while (found := self._pair.search(text, at)) is not None:
@@ -213,7 +216,7 @@ def _value_end(text: str, at: int) -> int:
 
 
 def _json_text(value: object) -> str:
-    """Return JSON text. If UTF-8 cannot encode it (lone surrogates), it is written with escapes, as the input was."""
+    """Return JSON text. Characters that UTF-8 cannot encode (lone surrogates) are written as escapes."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()

@@ -43,15 +43,15 @@ class Status(StrEnum):
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
-    """The server or the session failed before it was finished."""
+    """The server or the session failed before the run or call had ended."""
 
 
 @attrs.frozen
 class Position:
     """A place in a session's log: all events up to and including ``seq`` were received.
 
-    ``epoch`` is drawn when a log is made. *A log was lost and rebuilt: a client at 3 of the old log got event 4 of an
-    unrelated one.* The new log has another epoch, so such a client begins anew instead.
+    ``epoch`` is a random id of the session's log. *A log was lost and made again: a client that had events 1 to 3 of
+    the old log got event 4 of the new one.* A new log has another epoch, so such a client now begins anew.
     """
 
     epoch: str
@@ -126,7 +126,7 @@ class ToolExecuting(Event):
 
 @attrs.frozen(kw_only=True)
 class ToolCompleted(Event):
-    """The only end of a tool call. ``status`` is ok, error, timeout, cancelled or interrupted."""
+    """The end of a tool call, exactly one for each. ``status`` is ok, error, timeout, cancelled or interrupted."""
 
     type: ClassVar[str] = EventType.TOOL_COMPLETED.value
     tool: str
@@ -168,7 +168,7 @@ class InputWithdrawn(Event):
 
 @attrs.frozen(kw_only=True)
 class AgentCompleted(Event):
-    """The only end of a run. ``status`` is ok, error, timeout, cancelled or interrupted."""
+    """The end of a run, exactly one for each. ``status`` is ok, error, timeout, cancelled or interrupted."""
 
     type: ClassVar[str] = EventType.AGENT_COMPLETED.value
     agent: str
@@ -181,7 +181,7 @@ class AgentCompleted(Event):
 
 @attrs.frozen(kw_only=True)
 class UserMessage(Event):
-    """A message of the user, so that every tab shows it."""
+    """A message that the user sent. As an event it appears in all open tabs."""
 
     type: ClassVar[str] = EventType.USER_MESSAGE.value
     text: str
@@ -189,7 +189,7 @@ class UserMessage(Event):
 
 @attrs.frozen(kw_only=True)
 class Custom(Event):
-    """An event that the application defines, of a run or (without ``run_id``) of the session itself."""
+    """An event that the application defines. It belongs to a run or, without ``run_id``, to the session itself."""
 
     type: ClassVar[str] = EventType.CUSTOM.value
     name: str

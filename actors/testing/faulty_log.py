@@ -32,7 +32,7 @@ class Hold:
 class FaultyLog(EventLog):
     """A log that passes every call on to ``inner``, except ``append`` and ``read`` calls that must fail or wait.
 
-    Requested faults are used in the order of the requests, one for each call. A call that failed, or was cancelled
+    Each request of a fault affects one later call, in the order of the requests. A call that failed, or was cancelled
     while it waited, has done nothing.
     """
 

@@ -161,7 +161,7 @@ class EventLogContract:
             await self._check_kept(log, events)
 
     async def test_trim_by_bytes(self, log: EventLog) -> None:
-        """Check that events that fit the limit to the byte are kept, and that one byte less drops the oldest."""
+        """Check that events of exactly the limit's bytes are kept, and that a limit one byte lower drops the oldest."""
         lines = await self._fill(log)
         for oldest in range(1, 11):
             size = sum(map(len, lines[oldest - 1 :]))
@@ -179,7 +179,7 @@ class EventLogContract:
             _same((head.oldest, head.oldest_ts), (oldest + 1, _TS + oldest if oldest < 10 else 0))  # noqa: PLR2004 - of 10
 
     async def test_position_and_state_survive_trim(self, log: EventLog) -> None:
-        """Check that a stream keeps its epoch, its position and its state when all its events are trimmed."""
+        """Check that a stream keeps its epoch, its highest seq and its state when all its events are trimmed."""
         await self._fill(log)
         before = await log.make(_KEY)
         head = await log.trim(_KEY, Retention(events=0), _TS)
@@ -192,7 +192,7 @@ class EventLogContract:
         _same(await log.head(_KEY), Head(before.epoch, 11, 11, len(lines[0]), _TS, b"new"))
 
     async def test_touched(self, log: EventLog) -> None:
-        """Check that ``touched`` is the newest event's time, also after a trim, or when an empty stream was made."""
+        """Check that ``touched`` is the newest event's time, also after a trim, or at first the time of ``make``."""
         made = (await log.make(_OTHER)).touched
         if made <= _TS:
             raise AssertionError(f"touched is {made} for a stream made just now")
@@ -249,7 +249,7 @@ class EventLogContract:
         await _refused(log.mark(_KEY, b""), KeyError)
 
     async def test_names(self, log: EventLog) -> None:
-        """Check that names may have NUL, quotes and any script, and that a lone surrogate is refused."""
+        """Check that stream names may have NUL, quotes and any letters, and that a lone surrogate is refused."""
         keys = sorted(StreamKey(user, "s") for user in ("", "a\0b", "a\0c", "o'k", "日本", "\U0001f600"))
         epochs = {(await log.make(key)).epoch for key in keys}
         _same((len(epochs), list(await log.streams())), (len(keys), keys))
@@ -268,7 +268,7 @@ class EventLogContract:
         _same(log.statistics(), expected)
 
     async def test_closed_log_is_unavailable(self, log: EventLog) -> None:
-        """Check that a closed log is unavailable and can be opened again, and that an open one cannot."""
+        """Check that calls of a closed log raise ``LogUnavailable``, and that only a closed log can be opened again."""
         await log.make(_KEY)
         await _refused(log.open(), RuntimeError)
         await log.close()
@@ -281,7 +281,8 @@ class EventLogContract:
     async def test_log_forgets_all_unless_it_outlives_its_process(self, log: EventLog) -> None:
         """Check that a log that does not outlive its process is empty after it was closed.
 
-        Agents are called before such a log has their start. If it kept the start, it could be done a second time.
+        With such a log, an agent is called before the start of its run is committed. If the log were not empty after a
+        crash, it might lack only that start, and a client that repeats the start would begin a second run.
         """
         await log.make(_KEY)
         await log.close()
