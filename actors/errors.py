@@ -47,7 +47,7 @@ class ActorError(GreenroomError):
 
 
 class MailboxFull(ActorError):
-    """The target's mailbox is full, and the call was one that does not wait."""
+    """The mailbox of the target is full, and the call does not wait for a free place."""
 
 
 class ActorTerminated(ActorError):

@@ -148,7 +148,7 @@ class Writer:
 
     @property
     def remembered(self) -> int:
-        """Number of streams whose end the writer has in memory."""
+        """Number of stream ends that the writer has in memory."""
         return len(self._ends)
 
     def make(self, key: StreamKey) -> Head:

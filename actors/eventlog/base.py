@@ -105,7 +105,7 @@ class LogStatistics:
     engine: str
     """memory, sqlite or valkey."""
     streams: int
-    """Number of streams of which this process keeps a small entry in memory."""
+    """Number of streams with an entry in the memory of this process. An entry is small."""
     commits: int
     """Appends that were made durable: one transaction each."""
     batches: int
