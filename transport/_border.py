@@ -33,7 +33,7 @@ _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
 def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterator[BaseException]:
     """Yield the exceptions in the group ``raised``, or ``raised`` itself if it is no group. Each object comes once.
 
-    The group ``whole`` is not taken apart. No recursion: groups may be nested deeper than the stack.
+    The group ``whole`` is yielded as one exception. There is no recursion, since groups may be nested very deep.
     """
     waiting, seen = [raised], {id(raised)}
     while waiting:
@@ -48,10 +48,10 @@ def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterato
 
 
 def refusal_in(raised: BaseException) -> tuple[int, str] | None:
-    """Return the close code and the reason of a refusal by an auth function. Return None if ``raised`` is none.
+    """Return the close code and reason if an auth function refused a user by ``raised``, else None.
 
-    The refusal may be in a group at any depth, beside cancellations and other exceptions: a user that one check refuses
-    is refused.
+    The refusal may be in a group at any depth, beside cancellations and other exceptions: if one check of several
+    refuses the user, the user is refused.
     """
     found = list(leaves(raised))
     for kind, code in _REFUSALS:
@@ -65,12 +65,12 @@ def refusal_in(raised: BaseException) -> tuple[int, str] | None:
 async def called(function: Callable[..., Awaitable[Any]], *arguments: object) -> Any | BaseException:
     """Await ``function(*arguments)`` in a task of its own. Return its result, or the exception that it raised.
 
-    Tasks that it starts in that task's nursery end with it, and a failure there counts as its own. A ``Cancelled`` that
-    the function kept from elsewhere and raises is returned. So is a ``KeyboardInterrupt`` that it raises; a real Ctrl-C
-    goes to the main task.
+    Tasks that the function starts in that task's nursery end with the function, and their failures count as its own.
+    If the function raises a ``Cancelled`` of another scope, or a ``KeyboardInterrupt`` of its own, that is returned
+    too. A real Ctrl-C goes to the main task.
 
     Raises:
-        trio.Cancelled: If the caller is cancelled. Nothing else is raised.
+        trio.Cancelled: If the caller is cancelled. No other exception is raised.
     """
     results: list[Any] = []
     try:
@@ -99,8 +99,9 @@ async def _collect(
 def the_one(raised: BaseException, own: BaseException | None = None) -> BaseException:
     """Return the one exception to raise instead of a group that came out of nurseries.
 
-    That is ``own`` (the exception of the user's block, which may be a group), else a ``RestartLimit``, else the only
-    exception that is no cancellation. Return ``raised`` if there is none, or if there are several.
+    The first choice is ``own`` (the exception of the user's block, which may be a group), the second a
+    ``RestartLimit``, the third the only exception that is not a cancellation. If there is none of these, or if several
+    exceptions are not cancellations, return ``raised``.
     """
     found = [error for error in leaves(raised, own) if not is_a(error, trio.Cancelled)]
     limits = [error for error in found if isinstance(error, RestartLimit)]
@@ -118,14 +119,14 @@ def called_at_once(function: Callable[..., Any], *arguments: object) -> Any | Ba
 
 
 def passed_on(result: Any) -> Any:
-    """Return ``result``. If it holds a real Ctrl-C that was caught at a border, first send that to the main task."""
+    """Return ``result``. If it is, or contains, the exception of a real Ctrl-C, first send SIGINT to the main task."""
     if issubclass(type(result), BaseException) and any(map(_is_real_interrupt, leaves(result))):
         signal.raise_signal(signal.SIGINT)
     return result
 
 
 def _is_real_interrupt(error: BaseException) -> bool:
-    """Return whether trio's handler of SIGINT raised ``error``: foreign code may raise a KeyboardInterrupt too."""
+    """Return whether trio's handler of SIGINT raised ``error``. Other code may raise a KeyboardInterrupt by itself."""
     traceback = traceback_of(error) if is_a(error, KeyboardInterrupt) else None
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

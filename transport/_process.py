@@ -23,7 +23,7 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
     """Call ``on_ready``, tune garbage collection and wait for SIGTERM or SIGINT.
 
     Args:
-        on_ready: Announces that the server is ready. Signals are caught before it is called: the reader of the
+        on_ready: Announces that the server is ready. Signals are caught before this call, because the reader of the
             announcement may send a signal at once.
         gc_threshold: As for :func:`tune_garbage_collection`.
 
@@ -40,8 +40,8 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
 def tune_garbage_collection(threshold: int) -> None:
     """Exempt the objects made at start-up from garbage collection, and collect less often.
 
-    Collections are the longest pauses of an idle server; ``threshold`` is the number of new objects that starts one,
-    0 leaves everything as it is.
+    Collections are the longest pauses of an idle server. A collection starts after ``threshold`` new objects. With 0,
+    nothing is changed.
     """
     if threshold:
         gc.collect()
@@ -66,9 +66,10 @@ _catching = False
 
 
 def _stop_catching() -> None:
-    """Let SIGTERM end a forked child, as the pool of a tool's worker processes expects.
+    """Undo the catching of signals in a forked child, so that SIGTERM ends it. Pools of worker processes need that.
 
-    The child inherits the wakeup descriptor too: *a signal to the child woke the event loop of its parent*.
+    A child also inherits the file descriptor by which a signal wakes the event loop: *a signal to the child woke the
+    event loop of its parent*.
     """
     if _catching:
         signal.set_wakeup_fd(-1)

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom")
 
 DEFAULT_LOG = "sqlite:greenroom.db"
-"""The log of an app that names none."""
+"""The log of an app that was made without ``log``."""
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8765
-"""Where a server listens unless it is told otherwise."""
+"""The host and the port on which a server listens by default."""
 
 # How long the goodbyes may take if the server's block ends with an exception. *Without a limit, one client that reads
 # nothing would hold up the error.*
@@ -58,12 +58,12 @@ class Greenroom:
     Args:
         log: ``"memory:"``, ``"sqlite:PATH"`` or an :class:`~actors.EventLog`.
         auth: A :class:`~transport.TokenAuth`, or any async function that takes :class:`~transport.Credentials` and
-            returns a :class:`~transport.User`. None makes every user ``anonymous``, and listens on loopback addresses
-            only.
-        settings: A :class:`~transport.Settings` or a mapping of names to values. They win over the environment and
-            over ``greenroom.toml``.
-        redact: More keys to leave out of tool arguments; or a function from arguments to arguments, which is then
-            called instead.
+            returns a :class:`~transport.User`. With None every user is ``anonymous``, and the server may listen on
+                loopback addresses only.
+        settings: A :class:`~transport.Settings` or a mapping of names to values. They override the environment and
+            ``greenroom.toml``.
+        redact: More keys whose values are removed from tool arguments; or a function that returns the arguments without
+            secrets, and replaces the search for keys.
 
     Raises:
         ConfigError: If an argument or a setting cannot be used. The message names it.
@@ -140,15 +140,16 @@ class Greenroom:
     ) -> AsyncGenerator[Server]:
         """Run the server on trio inside the block.
 
-        On entry the port is bound, the log is open and connections are accepted. On exit the server drains: clients
-        are sent away, runs may finish for ``drain_seconds``, and the log is flushed. After an exception or a
-        cancellation, runs are ended at once.
+        When the block begins, the port is bound, the log is open and connections are accepted. At its end the server
+        drains: it closes the connections, waits up to ``drain_seconds`` for runs to finish, and flushes the log. After
+        an exception or a cancellation, runs are ended at once.
 
         Args:
             host: A name or an address of this machine.
             port: The port; 0 takes a free one, see :attr:`Server.url`.
             log: A log instead of the app's own.
-            origins: Origins of pages that are served beside it. They may connect unless ``allowed_origins`` is set.
+            origins: Origins of pages that are served together with this server. They may connect unless
+                ``allowed_origins`` is set.
 
         Raises:
             ConfigError: If the app is running already, or would listen beyond loopback without ``auth``.
@@ -182,7 +183,7 @@ class Greenroom:
             raise one from one.__cause__
 
     def serve(self, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, log: str | EventLog | None = None) -> None:
-        """Run the server until SIGTERM or SIGINT, then drain. Blocks. Takes and raises the same as :meth:`running`."""
+        """Run the server until SIGTERM or SIGINT, then drain and return. Arguments and errors: see :meth:`running`."""
         trio.run(self._serve, host, port, log)
 
     async def _serve(self, host: str, port: int, log: str | EventLog | None) -> None:
@@ -226,11 +227,11 @@ class Server:
     """The WebSocket endpoint."""
 
     async def drain(self, seconds: float) -> None:
-        """Start no more runs, send the clients away, and let runs finish for ``seconds`` from now, at the same time.
+        """Refuse new runs, close the connections, and meanwhile wait up to ``seconds`` for the runs to finish.
 
-        The end of the block does this by itself. It then closes the runs that still go on as ``cancelled``.
+        The end of the block does this by itself, and then closes the runs that are not finished as ``cancelled``.
 
-        Cancellation: some clients are still connected, some runs still go on, and no new ones are let in.
+        Cancellation: some clients may still be connected and some runs not finished. New ones are refused.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.endpoint.say_goodbye)
@@ -238,13 +239,13 @@ class Server:
 
 
 class AppSessions:
-    """The sessions of an app, for code that starts runs from elsewhere."""
+    """The sessions of an app, for code that starts runs itself instead of by a client."""
 
     def __init__(self, app: Greenroom) -> None:
         self._app = app
 
     async def get(self, user: str, session: str) -> SessionHandle:
-        """Return a handle on a session, which is made if it does not exist. See :meth:`actors.Sessions.get`.
+        """Return a handle by which to use a session, made if it does not exist. See :meth:`actors.Sessions.get`.
 
         Raises:
             ConfigError: If the app is not running.

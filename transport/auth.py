@@ -26,11 +26,11 @@ class Credentials:
     """The credentials of a connection. The token is never logged, and ``repr`` does not show it."""
 
     token: str | None = attrs.field(repr=False)
-    """The token of its hello."""
+    """The token in the ``hello`` message of the connection."""
     session: str
-    """The session that it asks for."""
+    """Name of the session that the connection asks for."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
-    """The headers of its upgrade request, with names in lower case."""
+    """The headers of the HTTP request that opened the WebSocket, with names in lower case."""
     address: str = ""
     """The peer's address, without its port."""
 
@@ -53,8 +53,8 @@ def checked_user(user: object) -> User:
     """Return ``user`` as a plain :class:`User`.
 
     Raises:
-        TypeError: If it is no user.
-        ValueError: If it is an instance of a subclass, and its values are not those of a user.
+        TypeError: If ``user`` is not a :class:`User`.
+        ValueError: If ``user`` is an instance of a subclass that did not check its values, and a value is invalid.
     """
     if not isinstance(user, User):
         raise TypeError(f"auth must return a User, not {type(user).__name__}")
@@ -75,15 +75,15 @@ Authenticate: TypeAlias = "Callable[[Credentials], Awaitable[User]]"
 """The type of auth functions. They refuse by raising :class:`~transport.NotAuthenticated` or
 :class:`~transport.Forbidden`, alone or in an exception group.
 
-If they raise or return anything else, that one connection is closed with an internal error (4006). They are cancelled
-after ``auth_seconds``.
+If an auth function raises or returns anything else, its connection is closed with an internal error (4006). It is
+cancelled after ``auth_seconds``.
 """
 
 ANONYMOUS = User("anonymous")
 
 
 async def anonymous(_: Credentials) -> User:
-    """Return the same user for everyone: for a server that only this machine reaches."""
+    """Return the user ``anonymous`` for every connection. For a server that can be reached from this machine only."""
     return ANONYMOUS
 
 
@@ -132,7 +132,7 @@ class TokenAuth:
     def _fits(self, algorithm: str) -> bool:
         """Return whether the key can be used with that algorithm.
 
-        *A client that names an algorithm which does not fit the key would otherwise meet an internal error.*
+        *Without this check, a client whose token names an algorithm that does not fit the key gets an internal error.*
         """
         try:
             self._jwt.PyJWS().get_algorithm_by_name(algorithm).prepare_key(self._key)
@@ -150,8 +150,8 @@ class TokenAuth:
         """Return the user of ``token``. Takes about 40 µs.
 
         Raises:
-            NotAuthenticated: If anything is wrong with the token except its age.
-            TokenExpired: If it was valid once.
+            NotAuthenticated: If the token is invalid for another reason than its age.
+            TokenExpired: If the token was valid and has expired.
         """
         jwt = self._jwt
         try:
@@ -204,7 +204,7 @@ def _time(value: Any) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of a refusal for the client: the library's message, which never quotes the token."""
+    """Return the reason of a refusal, as the client sees it: the library's message, which never contains the token."""
     return text_of(error)[:80]
 
 

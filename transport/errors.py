@@ -39,8 +39,8 @@ class TokenUnavailable(TransportError):
 class OutcomeUnknown(CommandRefused):
     """The reply to a command got lost, and the server may have forgotten the command's id by now.
 
-    Sending the command again might do it twice, so the client does not. The command may or may not have been done: look
-    before you try again. The ``code`` is ``outcome_unknown``.
+    The client does not send the command again, because the server might do it twice. The command may or may not have
+    been done: find out before you repeat it. The ``code`` is ``outcome_unknown``.
     """
 
     def __init__(self, code: str = OUTCOME_UNKNOWN, message: str = "the reply was lost and its time is over") -> None:
@@ -48,7 +48,7 @@ class OutcomeUnknown(CommandRefused):
 
 
 class ConnectionClosedForGood(TransportError):
-    """The connection ended with ``code`` and ``reason``, and the client does not come back.
+    """The connection ended with ``code`` and ``reason``, and the client does not reconnect.
 
     Events that had arrived are returned first. A command without a reply may or may not have been done.
     """
@@ -70,9 +70,10 @@ class HandshakeRejected(ConnectionClosedForGood):
 
 
 class PositionLost(ConnectionClosedForGood):
-    """A client that connected with ``strict=True`` cannot have the events after its position.
+    """The server cannot send the events after the position of a client that connected with ``strict=True``.
 
-    The same ``resume`` would be refused each time. Drop the state that was built from events, and connect without one.
+    The same ``resume`` would be refused each time. Drop the state that was built from events, and connect without a
+    ``resume``.
     """
 
     def __init__(self, code: int = UNRECOVERABLE_POSITION, reason: str = "unrecoverable position") -> None:
@@ -87,12 +88,12 @@ class ServerBrokeProtocol(ConnectionClosedForGood):
 
 
 class NotAuthenticated(TransportError):
-    """The credentials do not prove a user. The connection is closed with 4501, and the message reaches the client."""
+    """The credentials do not prove the user's identity. The connection is closed with 4501 and this error's message."""
 
 
 class TokenExpired(NotAuthenticated):
-    """The token has expired. The connection is closed with 4004, and the client comes back with a fresh token."""
+    """The token has expired. The connection is closed with 4004, and the client reconnects with a fresh token."""
 
 
 class Forbidden(TransportError):
-    """The user is known and refused. The connection is closed with 4502, and the message reaches the client."""
+    """The user is known, but may not connect. The connection is closed with 4502 and this error's message."""

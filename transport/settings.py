@@ -49,9 +49,9 @@ class Settings(SessionSettings):
     """The settings of a whole server: its sessions and its endpoint. Times are in seconds, sizes in bytes."""
 
     max_frame_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(1024))
-    """The largest message from a client: all its fragments together, inclusive."""
+    """Maximum size of a message from a client: the sum of its fragments."""
     hello_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
-    """How long a client may take for its hello."""
+    """How long a client may take to send its first message, ``hello``."""
     auth_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long the auth function may take for one connection, before it is cancelled and the client gets 4006."""
     ping_seconds: float = attrs.field(default=25.0, validator=number_from(0.001, 2_000_000))
@@ -59,23 +59,23 @@ class Settings(SessionSettings):
     pong_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long beyond ``ping_seconds`` a client may be silent."""
     slow_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
-    """How long a client may take nothing, while something waits for it."""
+    """How long a client may read nothing, while data waits to be sent to it."""
     commands_per_second: float = attrs.field(default=20.0, validator=number_from(0.001))
     """Requests (commands, typing, history) that one connection may make per second, on average."""
     commands_burst: int = attrs.field(default=40, validator=whole_from(1))
     """Requests that one connection may make at once."""
     max_connections: int = attrs.field(default=10_000, validator=whole_from(1))
-    """Number of connections to this server."""
+    """Maximum number of connections to this server."""
     max_connections_per_user: int = attrs.field(default=32, validator=whole_from(1))
-    """Number of connections of one user."""
+    """Maximum number of connections of one user."""
     give_way_seconds: float = attrs.field(default=2.0, validator=number_from(0.001))
-    """How long connections of a user at the limit may be silent, when a new one comes, before they give way to it."""
+    """When a user at the limit opens a new connection: how long older ones may be silent before they are closed."""
     max_connections_per_address: int = attrs.field(default=256, validator=whole_from(1))
-    """Number of connections from one address."""
+    """Maximum number of connections from one address."""
     allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_all_strings)
     """Origins of pages that may connect; None for the pages that this server serves itself."""
     redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)
-    """Parts of keys. The values of keys that contain one are left out of tool arguments and of failure texts."""
+    """Words in keys that mark a secret. The values of such keys are removed from tool arguments and failure texts."""
     loop_stall_seconds: float = attrs.field(default=1.0, validator=number_from(0.001))
     """How long code may hold the event loop before a warning names the code."""
     gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))
@@ -84,7 +84,7 @@ class Settings(SessionSettings):
     _given: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
 
     def __new__(cls, **given: object) -> Self:
-        """Note which fields are given: a value that equals its default is still the caller's choice.
+        """Record the fields that the caller gave, since a given value counts even if it equals its default.
 
         If every field is given, as ``attrs.evolve`` does, the ones that differ from their defaults count as given.
         """
@@ -119,7 +119,7 @@ class Settings(SessionSettings):
         return cls(**values)
 
     def explicit(self) -> dict[str, object]:
-        """Return the fields that this object was made with, as keywords, even if they equal their defaults."""
+        """Return the fields that the caller gave, as keywords, even if they equal their defaults."""
         return {name: getattr(self, name) for name in NAMES if name in self._given}
 
 

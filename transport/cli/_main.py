@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         2: The arguments, the configuration or the system do not allow the command. One line on stderr says why.
 
-        130: Ctrl-C ended a command that does not end that way.
+        130: Ctrl-C interrupted a command whose normal end is not Ctrl-C.
 
-        141: The reader of the output went away.
+        141: The reader of the output closed the pipe.
     """
     options = _parser().parse_args(arguments)
     level = options.log_level.upper()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transport.cli._options import AddParser
 
 _EXPORT_ATTEMPTS = 3
-"""Maximum number of incarnations of a session that are exported, if it is forgotten and begins again meanwhile."""
+"""Maximum number of times that a session is exported: again if it was removed and made anew meanwhile."""
 
 FAULTY = 1
 """The exit status if the log has faults."""
@@ -99,8 +99,8 @@ async def export(log: str, user: str | None, session: str | None) -> int:
 async def export_session(log: EventLog, key: StreamKey) -> None:
     """Print the events of one session.
 
-    A server may forget the session meanwhile. That is reported on stderr, and the session that began in its place is
-    printed too: it has an epoch of its own.
+    A server may remove the session meanwhile. Then this is reported on stderr, and the new session of the same name is
+    printed too: it has another epoch.
     """
     for _ in range(_EXPORT_ATTEMPTS):
         walk = await StreamWalk.of(log, key)

@@ -47,7 +47,7 @@ def _tail(options: argparse.Namespace) -> None:
 
 
 async def follow(url: str, session: str, token: str | None, latest: bool, as_json: bool) -> None:  # noqa: FBT001 - from the command line, in its order
-    """Print the events of a session, one a line, until the server closes the client for good.
+    """Print the events of a session, one on each line, until the client may not reconnect any more.
 
     Args:
         url: The address of the server.

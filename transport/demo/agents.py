@@ -27,7 +27,7 @@ READ_PER_MODULE = 2
 EXAMPLES_TRIED = 4
 OTHERS = 4
 WORTH_A_LOOK = 0.45
-"""Findings below this share of the best one are not mentioned."""
+"""Findings with a lower relevance than this share of the best finding's are not mentioned."""
 TOOL_SECONDS = 15.0
 RUN_SECONDS = 120.0
 SEARCH_FAILED = "I am sorry: I could not search the standard library just now. Please ask again.\n"
@@ -83,7 +83,7 @@ class Demo:
         return await self._stream(run, compose(best, example, tuple(others[:OTHERS])), best, findings)
 
     async def investigate(self, run: Run, lead: Lead) -> list[JSON]:
-        """Return the names in ``lead.module`` that answer the question, best first, as the tools describe them."""
+        """Return the functions and classes in ``lead.module`` that answer the question, best first."""
         await self._think(run, f"Looking into {lead.module}")
         found: dict[str, Any] | None = await self._try(
             run, self.library.search, query=lead.question, limit=4, module=lead.module
@@ -117,7 +117,7 @@ class Demo:
         return [Source.of(finding) for finding in findings]
 
     async def _example(self, run: Run, best: Source) -> str:
-        """Return the first session that runs and shows something, with its output, or an empty string."""
+        """Return the first example that runs and prints something, with its output. Return "" if there is none."""
         for session in (await self.library.examples(best.module, best.name))[:EXAMPLES_TRIED]:
             done = await self._try(run, run_example, code=session)
             if done and done["status"] == "ok" and shows_something(done["output"]):
@@ -137,7 +137,7 @@ class Demo:
         await trio.sleep(8 * self.pace)
 
     async def _try(self, run: Run, tool: Callable[..., Any], **arguments: object) -> Any:
-        """Return the result of a tool, or None after a thought if it fails."""
+        """Return the result of a tool. If the tool fails, report that in a thought and return None."""
         try:
             return await run.call_tool(tool, timeout=TOOL_SECONDS, **arguments)
         except Exception as error:  # noqa: BLE001 - any failure of a tool: the answer goes on without it
@@ -158,7 +158,7 @@ def register(app: Greenroom, demo: Demo) -> None:
 
 
 def _judged(question: str, hit: dict[str, Any]) -> dict[str, Any]:
-    """Return a hit with its relevance: its score, weighed by the share of the question that it has."""
+    """Return a hit with its relevance: its score, multiplied by a factor for the question's words that it contains."""
     share, matched = coverage(question, f"{hit['symbol']} {hit['signature']} {hit['summary']} {hit.get('source', '')}")
     relevance = round(hit["score"] * (0.7 + 0.3 * share), 2)
     return {**hit, "relevance": relevance, "covered": round(share, 2), "matched": list(matched)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_SOURCE_LINES = 16
 MAX_MENTION = 160
 SURE = 0.5
-"""Share of the question below which a finding is called the closest one, not an answer."""
+"""If a finding covers less than this share of the question, it is called the closest one instead of an answer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +42,7 @@ class Source:
 
 
 def shows_something(output: str) -> bool:
-    """Return whether the output of a session is worth showing: not only prompts, and no bare address of an object."""
+    """Return whether the output of an example is useful: more than prompts, and not only the address of an object."""
     results = [
         line for line in output.splitlines() if not line.startswith((">>> ", "... ")) and line not in (">>>", "...")
     ]
@@ -54,7 +54,7 @@ def compose(best: Source, example: str, others: tuple[Source, ...]) -> str:
 
     Args:
         best: The name that fits best.
-        example: A session with its real output, or an empty string if there is none that runs.
+        example: An example with its real output, or an empty string if no example runs.
         others: Further names, for "See also".
     """
     parts = [
@@ -68,7 +68,7 @@ def compose(best: Source, example: str, others: tuple[Source, ...]) -> str:
 
 
 def nothing_found(question: str) -> str:
-    """Return the answer to a question that nothing fits."""
+    """Return the answer to a question for which nothing was found."""
     asked = ", ".join(f"*{term.word}*" for term in terms(question)) or "nothing in particular"
     return (
         f"I am sorry: I found nothing in the standard library of Python {platform.python_version()} for this. I looked "

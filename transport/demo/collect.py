@@ -50,7 +50,7 @@ ALIASES = {
     "_pydecimal": "decimal",
     "_collections_abc": "collections.abc",
 }
-"""Files that define the names of another module, by that module."""
+"""Public module names, by the names of the files in which their content is written."""
 
 DYNAMIC_EXPORTS = {"os"}
 """Modules that build their ``__all__`` at run time. All their public names count as exported."""
@@ -82,7 +82,7 @@ def collect(root: Path) -> Collected:
 
 
 def _keep(found: dict[str, Entry], entry: Entry) -> None:
-    """Store one entry per name: the first, which has its source, with the docstring of a later one if it has none."""
+    """Store the first entry of each name. If the first one has no docstring, it gets that of a later entry."""
     known = found.get(entry.symbol)
     if known is None:
         found[entry.symbol] = entry
@@ -126,7 +126,7 @@ def _reexports(sources: dict[str, Source]) -> dict[tuple[str, str], str]:
 
 
 def _lazy_exports(module: str, sources: dict[str, Source]) -> Iterator[tuple[str, str]]:
-    """Yield the names in ``__all__`` that a package imports only when asked for, as ``concurrent.futures`` does."""
+    """Yield the names in ``__all__`` that a package imports only at their first use, as ``concurrent.futures`` does."""
     exported = sources[module].exported or frozenset[str]()
     imported = {alias for _, _, alias in sources[module].imports}
     for origin, source in sources.items():

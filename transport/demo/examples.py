@@ -33,7 +33,7 @@ _NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 
 
 def from_docstring(module: str, name: str, doc: str, names: Iterable[str]) -> str:
-    """Return the first examples of a docstring as one session; an empty string if none of them uses the name.
+    """Return the first examples of a docstring as one session: lines with ``>>>``. Return "" if none uses the name.
 
     Args:
         module: The module of the entry.
@@ -66,7 +66,7 @@ def session(statements: Iterable[str]) -> str:
 
 
 def from_signature(module: str, name: str, kind: str, signature: str, class_signature: str = "") -> Iterator[str]:
-    """Yield calls with sample values as sessions, the plainest first; none if there is no sample for a parameter.
+    """Yield calls with sample values as sessions, the simplest first. Yield none if a parameter has no sample.
 
     A call that changes its argument returns None, so the second session shows the argument. A call that returns an
     iterator shows little, so the last session makes a list of it.
@@ -124,7 +124,7 @@ def _applied(function: str, values: list[Sample] | None) -> tuple[str, list[str]
 
 
 def _arguments(module: str, name: str, signature: str, *, second: bool = False) -> list[Sample] | None:
-    """Return a sample for each required parameter, or for the first one if none is; None if a sample is missing."""
+    """Return a sample for each required parameter, or for the first optional one; None if a sample is missing."""
     parameters = _parameters(signature)
     if parameters is None:
         return None

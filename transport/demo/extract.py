@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 OPERATORS = frozenset({"add", "sub", "mul", "truediv", "floordiv", "mod", "and", "or", "xor", "contains", "getitem"})
-"""Special methods worth finding: the difference of two dates is documented in ``date.__sub__`` only."""
+"""Special methods that are searched: the difference of two dates, for example, is documented in ``date.__sub__``."""
 
 MAX_CODE_LINES = 60
-"""Lines of a class or function that are searched. Longer ones are about too many things."""
+"""Maximum number of lines of a definition that are searched. A longer one is about too many things."""
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 Definition: TypeAlias = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -70,12 +70,12 @@ def without_docstring(lines: list[str]) -> list[str]:
 
 
 def is_public(name: str) -> bool:
-    """Return whether ``name`` is for users: without an underscore in front, or an operator."""
+    """Return whether ``name`` is public: it has no underscore in front, or it is the method of an operator."""
     return not name.startswith("_") or (name.strip("_") in OPERATORS and name.endswith("__"))
 
 
 def _flat(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield the statements of a module, and those within its ``if`` and ``try``, which are variants for platforms."""
+    """Yield the statements of a module, and those inside its ``if`` and ``try`` statements: code for some platforms."""
     for node in body:
         if isinstance(node, ast.If | ast.Try | ast.ExceptHandler):
             yield from _flat(ast.iter_child_nodes(node))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transport.demo.collect import Collected
 
 FORMAT = 2
-"""Raised when the stored columns change: an index of another format is built anew."""
+"""Number of the file format. It is increased when the stored columns change; then an older index is built anew."""
 
 # Weights of the fields for BM25, and of the kinds. Tuned by the questions in tests/demo/questions.py: a name says more
 # than a text, and a question is answered by a function more often than by a method or an exception.
@@ -34,7 +34,7 @@ SYNONYM_WEIGHT = 0.8
 NAMED_BONUS = 0.25
 MIN_NAMED = 3
 CANDIDATES = 3_000
-"""Best entries by BM25 that the other factors are looked at for."""
+"""Number of entries, the best by BM25 (the text search's score), to which the other factors are applied."""
 
 SCHEMA = f"""
 PRAGMA user_version = {FORMAT};
@@ -57,7 +57,7 @@ WHERE module = ifnull(?, module) ORDER BY total DESC, id LIMIT ?
 
 @attrs.frozen
 class Hit:
-    """An entry that was found. ``matched`` are the words of the question that it has."""
+    """An entry that was found. ``matched`` has the words of the question that occur in the entry."""
 
     entry: Entry
     score: float
@@ -86,7 +86,7 @@ def write(collected: Collected, path: Path) -> None:
 
 
 def _weight(entry: Entry, importers: int) -> float:
-    """Return the factor of an entry that no question changes: its kind, its docstring, how much its module is used."""
+    """Return the factor of an entry for every question, by its kind, its docstring, and how much its module is used."""
     documented = 1.0 if entry.doc else 0.9
     used = 1.0 + 0.04 * min(importers, 50).bit_length()
     shallow = 1.0 - 0.06 * entry.module.count(".")
@@ -151,8 +151,9 @@ class Index:
 def _named(stems: frozenset[str], module: str, name: str) -> float:
     """Return a factor of more than 1 for a name that consists of words of the question.
 
-    ``split`` comes before ``join``, whose text speaks of splitting. Names are often written together (``deepcopy``), so
-    letters are counted, not words. The words of the module do not count: all its names share them.
+    So ``split`` comes before ``join``, although the text of ``join`` mentions splitting. Names often join two words
+    (``deepcopy``), so letters are counted, not words. The words of the module's name do not count: all its names share
+    them.
     """
     last = name.rpartition(".")[2].replace("_", "").lower()
     if not last or last == module:

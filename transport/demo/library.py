@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_LINES = 40
 MAX_LIMIT = 30
 DEPTH = 40
-"""Hits that are looked at to rank their modules."""
+"""Number of hits that are used to rank the modules."""
 BUILD_SECONDS = 120
 
 
@@ -39,7 +39,7 @@ class IndexFailed(Exception):
 class Library:
     """The standard library of this Python, indexed once into the user's cache folder.
 
-    :meth:`start` begins to load or build the index beside the server, and :meth:`index` waits for it. Nothing has to be
+    :meth:`start` begins to load or build the index in a thread, and :meth:`index` waits for it. Nothing has to be
     closed: the thread ends by itself, and does not keep the process alive.
     """
 
@@ -98,13 +98,13 @@ class Library:
         return await trio.to_thread.run_sync(_read_source, index, module, name)
 
     async def examples(self, module: str, name: str) -> list[str]:
-        """Return sessions that may show ``name`` in use, the likeliest first. None of them was run."""
+        """Return example sessions for ``name``, the one most likely to work first. None of them was run."""
         index = await self.index()
         return await trio.to_thread.run_sync(_examples, index, module, name)
 
 
 def cache_folder() -> Path:
-    """Return the folder for files of this user that can be made again. It differs by system."""
+    """Return the user's cache folder on this system: the folder for files that a program can make again."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "gpt-5-mini"
 MAX_ROUNDS = 8
 MAX_RESULT = 16_000
-"""Characters of a tool's result that the model gets: more costs tokens, and the best comes first."""
+"""Maximum characters of a tool's result that the model gets. More costs tokens, and the best results come first."""
 TOOL_SECONDS = 15.0
 PROMPT = (
     "You are a librarian for the standard library of the Python installation that you run on. Answer in short "
@@ -34,7 +34,7 @@ PROMPT = (
 
 
 class NoAnswer(Exception):
-    """The model called tools for all its rounds and gave no answer, or its server reported an error."""
+    """The model still called tools in its last allowed reply and gave no answer, or its server reported an error."""
 
 
 @attrs.frozen
@@ -89,10 +89,10 @@ class _Reply:
 
 
 async def answer(run: Run, question: str, library: Library, model: Model, client: "AsyncOpenAI") -> dict[str, JSON]:
-    """Let ``model`` answer with the tools of the demo, and stream its text. It is told when a tool fails.
+    """Let ``model`` answer with the tools of the demo, and stream its text. If a tool fails, the model gets the error.
 
     Raises:
-        NoAnswer: The model gave no answer in ``MAX_ROUNDS``, or its server reported an error within the stream.
+        NoAnswer: The model gave no answer in ``MAX_ROUNDS`` replies, or its server reported an error within the stream.
         openai.OpenAIError: The server cannot be reached, or refuses.
     """
     tools: dict[str, Callable[..., Any]] = {
@@ -114,8 +114,8 @@ async def _ask(run: Run, client: "AsyncOpenAI", name: str, messages: list[Any]) 
     """Stream one reply, and emit its text as it comes.
 
     The lines are read here, to the end of the response. *The client's own stream stops at ``[DONE]`` and leaves
-    half-read generators behind, of which trio rightly complains; so does leaving the loop early.* Therefore emitting is
-    shielded: a cancellation arrives where the loop reads.
+    generators open, and trio warns about them. To leave the loop early does the same.* Therefore emitting is shielded
+    from cancellation: a cancellation is raised only where the loop reads.
     """
     reply = _Reply()
     specs: Any = SPECS

@@ -28,7 +28,7 @@ LITERALS: dict[str, str] = _TABLES["literals"]
 USAGES: dict[str, str] = dict(
     re.findall(r"^\[(.*)\]\n((?:>>>.*\n|\.\.\..*\n)+)", (DATA / "usages.txt").read_text(encoding="utf-8"), re.MULTILINE)
 )
-"""Sessions by the name that they show."""
+"""Example sessions, by the name of the function or class that each one shows."""
 
 
 def sample(module: str, name: str, parameter: str, *, second: bool = False) -> Sample | None:

@@ -26,7 +26,7 @@ SECONDS = 5.0
 MAX_OUTPUT = 8_000
 CUT = "\n… (output cut)"
 _PIPE_SECONDS = 0.2
-"""Time to read the rest of the output after the example ended. A child that it left may hold the pipe open for ever."""
+"""Time limit to read the rest of the output after the example ended: its child process may keep the pipe open."""
 _SCRIPT = Path(__file__).with_name("sandboxed.py")
 
 
@@ -34,7 +34,7 @@ _SCRIPT = Path(__file__).with_name("sandboxed.py")
 class Outcome:
     """The outcome of an example.
 
-    ``status`` is ``ok``, ``error`` (it raised, or a limit ended it, the one on output too) or ``timeout``.
+    ``status`` is ``ok``, ``timeout`` or ``error``: the example raised, or exceeded a limit (of output, for example).
     """
 
     status: str
@@ -68,7 +68,7 @@ async def run_example(code: str) -> dict[str, JSON]:
 
 
 async def _run_process(code: str, seconds: float, folder: str, output: bytearray) -> int | None:
-    """Run the process until it ends, or has written more than is kept. ``output`` is filled, also when cancelled."""
+    """Run the process until it ends or its output is too long. Store the output in ``output``, also when cancelled."""
     kept = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}  # Windows needs it
     async with trio.open_nursery() as nursery:
         start = partial(

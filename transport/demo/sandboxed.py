@@ -16,7 +16,7 @@ MEMORY, FILE_SIZE, OPEN_FILES = 1 << 30, 1 << 20, 64
 
 
 def main() -> int:
-    """Run the code that is read from the input. The one argument is the limit of CPU time in seconds."""
+    """Run the code that is read from stdin. The only command-line argument is the limit of CPU time in seconds."""
     _limit(int(sys.argv[1]))
     code = sys.stdin.read()
     sys.argv[:] = ["example.py"]
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _limit(seconds: int) -> None:
-    """Set the limits that this system has."""
+    """Set limits for this process, as far as the system supports them."""
     try:
         import resource  # noqa: PLC0415 - not there on Windows
     except ImportError:
@@ -67,7 +67,7 @@ def _run(code: str, mode: str, names: dict[str, object]) -> None:
 
 
 def _without_this_file(frames: TracebackType | None) -> TracebackType | None:
-    """Return the traceback from the example on."""
+    """Return the part of the traceback that belongs to the example: without the frames of this file."""
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
     return frames

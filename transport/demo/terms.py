@@ -13,13 +13,13 @@ from transport.demo.samples import DATA
 _WORDS: dict[str, Any] = tomllib.loads((DATA / "words.toml").read_text(encoding="utf-8"))
 
 STOP_WORDS = frozenset(_WORDS["stop_words"].split())
-"""Words that say nothing about the question."""
+"""Common words (such as ``the``) that are ignored in a question."""
 
 SYNONYMS: dict[str, list[str]] = _WORDS["synonyms"]
-"""Words of the documentation, by the words that programmers use for them."""
+"""Synonyms: words that the documentation uses, by the words that programmers use in questions."""
 
 MAX_TERMS = 24
-"""Words of a question that are searched. The rest of a longer text is ignored."""
+"""Maximum number of words of a question that are searched. Further words are ignored."""
 MIN_STEM = 3
 
 _WORD = re.compile(r"[A-Za-z0-9]+")
@@ -28,7 +28,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 @attrs.frozen
 class Term:
-    """A word of a question, and all words that may stand for it: itself first."""
+    """A word of a question, and all words that count as this word in a text. The word itself is the first of them."""
 
     word: str
     variants: tuple[str, ...]
@@ -40,7 +40,7 @@ def words(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """Return the word without its commonest endings: as much as is needed to tell names apart."""
+    """Return the word without its ending (such as ``ing``, ``ed`` or ``s``), so that forms of one word are equal."""
     for ending in ("ings", "ing", "ies", "ed", "es", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= MIN_STEM:
             return word.removesuffix(ending)
@@ -48,7 +48,7 @@ def stem(word: str) -> str:
 
 
 def searchable(identifier: str) -> str:
-    """Return an identifier as it is indexed, whole and in parts: ``dictreader`` and ``dict reader`` find it."""
+    """Return the words by which an identifier is found: ``DictReader`` by ``dictreader``, ``dict`` and ``reader``."""
     whole = [word.lower() for word in _WORD.findall(identifier)]
     return " ".join(dict.fromkeys([*whole, *words(identifier)]))
 
@@ -61,7 +61,7 @@ def terms(question: str) -> tuple[Term, ...]:
 
 
 def coverage(question: str, text: str) -> tuple[float, tuple[str, ...]]:
-    """Return the share of the question's words that ``text`` has, and those words. A synonym counts half."""
+    """Return the share of the question's words that occur in ``text``, and these words. A synonym counts half."""
     asked = terms(question)
     has = {stem(word) for word in words(text)}
     worth = {
@@ -72,7 +72,7 @@ def coverage(question: str, text: str) -> tuple[float, tuple[str, ...]]:
 
 
 def _variants(word: str) -> tuple[str, ...]:
-    """Return the word, the name of its doer (``read``: ``reader``), and its synonyms or those of its singular."""
+    """Return the word, its form in ``er`` (``read``: ``reader``), and the synonyms of the word or of its basic form."""
     doer = f"{word}r" if word.endswith("e") else f"{word}er"
     forms = (word, word.removesuffix("s"), word.removesuffix("ing"))
     synonyms = next((SYNONYMS[form] for form in forms if form in SYNONYMS), list[str]())

@@ -14,7 +14,7 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
     """Return the URL of the pages, with the name ``host`` or else the bound address.
 
-    Without its last slash it is their origin.
+    The URL without its last slash is the origin of the pages.
     """
     address, port = listeners[0].getsockname()[:2]
     name = host or address
@@ -24,7 +24,7 @@ def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
 def own_origins(url: str) -> tuple[str, ...]:
     """Return the origins that a browser may send for the pages at ``url``.
 
-    A server on the loopback interface is reached by several names, and a browser takes each for an origin of its own.
+    A server on the loopback interface has several names, such as ``localhost``. For a browser each is another origin.
     """
     origin = url.rstrip("/")
     name, _, port = origin.removeprefix("http://").rpartition(":")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NEVER_STORED = {"Cache-Control": "no-store"}
-"""The header of responses that belong to one browser or to one moment."""
+"""The header of responses that must not be cached: they are valid for one browser or one moment only."""
 
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, never bound
 _HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")
@@ -21,7 +21,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")
 
 
 class SecurityHeaders:
-    """ASGI middleware that keeps a page from running, reaching or being framed by foreign content."""
+    """ASGI middleware that sets security headers: no code of other sites, no contact with them, no frames."""
 
     def __init__(self, app: ASGIApp, ws_url: str) -> None:
         self._app = app
@@ -54,7 +54,7 @@ class SecurityHeaders:
 def ws_url_seen_from(host: str | None, ws_url: str) -> str:
     """Return ``ws_url`` with a host that a browser can reach.
 
-    A server that listens on every address is reached by ``host``, the name under which the browser reached the page.
+    If the server listens on every address, that host is ``host``: the name by which the browser reached the page.
     """
     parts = urlsplit(ws_url)
     if parts.hostname not in _WILDCARDS or not _HOST_NAME.fullmatch(host or ""):

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.http")
 
 SHUTDOWN_SECONDS = 2.0
-"""Time that requests in progress have to finish once the server is asked to stop."""
+"""Maximum time in seconds that a stopping server waits for requests in progress."""
 
 
 class PagesFailed(Exception):
-    """The HTTP server ended without being asked to. Its exception, if it raised one, is the cause."""
+    """The HTTP server ended by itself. If it raised an exception, that is the cause of this one."""
 
 
 async def serve_http(
     app: ASGIApp, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Serve ``app`` until cancelled; closes ``listeners``. Started as soon as connections are accepted.
+    """Serve ``app`` until cancelled, then close ``listeners``. Report "started" when connections are accepted.
 
     Args:
         app: The ASGI application.
@@ -39,7 +39,7 @@ async def serve_http(
         PagesFailed: The HTTP server ended by itself. The process should then end too, and be started again.
 
     Cancellation:
-        Requests in progress have ``SHUTDOWN_SECONDS`` to finish.
+        Waits up to ``SHUTDOWN_SECONDS`` for requests in progress.
     """
     config = Config()
     config.bind = [f"fd://{listener.detach()}" for listener in listeners]

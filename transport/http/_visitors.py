@@ -27,14 +27,14 @@ VISITOR_SECONDS = 90 * 86_400.0
 
 
 class Visitors:
-    """The rule by which browsers get cookies and tokens."""
+    """The part of the pages that gives each browser a cookie and tokens."""
 
     def __init__(self, issue_token: Callable[[str, float], str], read_token: Callable[[str], str | None]) -> None:
         self._issue = issue_token
         self._read = read_token
 
     def admit(self, request: Request) -> Response:
-        """Answer with a fresh token for the user of the browser, a new user if the browser has no valid cookie."""
+        """Answer with a fresh token for the browser's user. A browser without a valid cookie becomes a new user."""
         cookie = f"greenroom_{request.url.port or request.url.scheme}"  # cookies do not keep the ports of a host apart
         known = request.cookies.get(cookie)
         user = (call_or_500("read_token", self._read, known) if known else None) or f"visitor-{secrets.token_hex(8)}"

@@ -24,7 +24,7 @@ def health_of(server: Server) -> Mapping[str, object]:
 
 
 def health_route(health: Callable[[], Mapping[str, object]]) -> Callable[[Request], Awaitable[Response]]:
-    """Return the handler of ``/health``: ``status`` is ``"ok"``, and the fields of ``health()`` stand beside it."""
+    """Return the handler of ``/health``. Its JSON answer has ``status`` (``"ok"``) and the fields of ``health()``."""
 
     async def answer(_: Request) -> Response:
         return JSONResponse({"status": "ok", **call_or_500("health", health)}, headers=NEVER_STORED)

@@ -58,7 +58,7 @@ async def serve(
     Args:
         app: The app to serve.
         address: The host and the two ports.
-        log: Replaces the log of the app.
+        log: The log to use instead of the app's own.
         options: Options of the page. With a title, and on a terminal, the title and the URL of the page are printed
             instead of the line for programs.
 
