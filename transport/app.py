@@ -148,8 +148,7 @@ class Greenroom:
             host: A name or an address of this machine.
             port: The port; 0 takes a free one, see :attr:`Server.url`.
             log: A log instead of the app's own.
-            origins: Origins of pages that are served together with this server. They may connect unless
-                ``allowed_origins`` is set.
+            origins: Origins of pages served beside this server. They may connect unless ``allowed_origins`` is set.
 
         Raises:
             ConfigError: If the app is running already, or would listen beyond loopback without ``auth``.
