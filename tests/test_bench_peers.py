@@ -21,7 +21,7 @@ def series(figure: str, values: list[float]) -> list[dict[str, float]]:
 
 
 def test_paired_ratio() -> None:
-    """A ratio is the median of the ratios within each repetition."""
+    """A ratio of two servers is the median of the ratios in each repetition."""
     measured = {"ours": series("rate", [100, 200, 300]), "theirs": series("rate", [50, 400, 10])}
     assert AT_LEAST.line(measured)[-2:] == ["2.000 (0.500 to 30.000)", "yes"]
     # The ratio of the medians and the mean of the ratios are still above the bound; the median of the ratios is not.
@@ -30,27 +30,27 @@ def test_paired_ratio() -> None:
 
 @pytest.mark.parametrize(("value", "met"), [(200, "yes"), (199.9, "no")])
 def test_at_least_bound(value: float, met: str) -> None:
-    """A goal of at least a bound is met at the bound."""
+    """A goal with a lower bound is met if the value is exactly the bound."""
     measured = {"ours": series("rate", [value]), "theirs": series("rate", [100])}
     assert AT_LEAST.line(measured)[-1] == met
 
 
 @pytest.mark.parametrize(("value", "met"), [(4, "yes"), (4.01, "no")])
 def test_at_most_bound(value: float, met: str) -> None:
-    """A goal of at most a bound is met at the bound."""
+    """A goal with an upper bound is met if the value is exactly the bound."""
     measured = {"ours": series("cost", [value]), "theirs": series("cost", [4])}
     assert AT_MOST.line(measured)[-1] == met
 
 
 def test_goal_without_a_peer() -> None:
-    """A goal without a peer judges the median of the figure."""
+    """If a goal is not compared with another server, the median of the measured values decides."""
     aim = Aim(Goal("p99", 5, "ms"), "p99", "ours")
     assert aim.line({"ours": series("p99", [1, 5, 99])})[-1] == "yes"
     assert aim.line({"ours": series("p99", [1, 5.1, 99])})[-1] == "no"
 
 
 def test_goal_that_always_holds() -> None:
-    """A goal that must always hold judges the worst repetition."""
+    """If a goal must always hold, the worst repetition decides."""
     aim = Aim(Goal("longest", 50, "ms"), "longest", "ours", always=True)
     assert aim.line({"ours": series("longest", [1, 50])})[-1] == "yes"
     assert aim.line({"ours": series("longest", [1, 1, 51])})[-1] == "no"
@@ -58,17 +58,17 @@ def test_goal_that_always_holds() -> None:
 
 @pytest.mark.parametrize("measured", [{}, {"ours": series("rate", [1])}, {"theirs": series("rate", [1])}])
 def test_missing_side(measured: dict[str, list[dict[str, float]]]) -> None:
-    """A goal with a missing side is neither met nor missed."""
+    """If one of the two servers of a goal was not measured, the goal is neither met nor missed."""
     assert AT_LEAST.line(measured) == ["rate: ≥ 2 times", "not measured", "", "", "not decided"]
 
 
 def test_unit_without_a_figure() -> None:
-    """A goal without a peer names its unit, also if it was not measured."""
+    """A goal that is not compared with another server names its unit, even if it was not measured."""
     assert Aim(Goal("p99", 5, "ms"), "p99", "ours").line({})[0] == "p99: ≤ 5 ms"
 
 
 def test_incomplete_repetitions() -> None:
-    """Only repetitions with both figures are compared."""
+    """Only repetitions in which both servers have a value are compared."""
     measured = {"ours": [{"rate": 1.0}, {}, {"rate": 3.0}], "theirs": [{}, {"rate": 2.0}, {"rate": 6.0}]}
     assert paired(measured, "rate", "ours", "theirs") == [(3, 6)]
 
@@ -79,7 +79,7 @@ def a_round(**figures: float) -> dict[str, Any]:
 
 
 def test_sum_of_rounds() -> None:
-    """Rounds are added up, and the worst delay is kept."""
+    """The figures of several rounds are summed up. For the delay, the longest one is kept."""
     rounds = [a_round(), a_round(seconds=3.0, server_cpu=2.0, busy=0.5, p99=4000, longest=9000)]
     assert figures(rounds) == {
         "rate": 50,
@@ -93,20 +93,20 @@ def test_sum_of_rounds() -> None:
 
 
 def test_paced_load() -> None:
-    """A paced load has more events than fit into its time, and is cut off after it."""
+    """A paced load has more events than can be sent in its time. When the time is over, it is cut off."""
     paced = PACED.words(2, "plain")
     assert (paced.window, paced.cut, paced.dialect) == (2, True, "plain")
     assert paced.events >= paced.rate * (paced.warm + paced.window)
 
 
 def test_burst_load() -> None:
-    """A burst is repeated for its time, after one round that is not counted."""
+    """A burst is repeated until its time is over. The first round is not counted."""
     burst = BURST.words(2, "plain")
     assert (burst.events, burst.rate, burst.rounds, burst.lasting) == (200, 0, 1 + BURST.uncounted, 2)
 
 
 def test_goals_are_measured() -> None:
-    """Every goal is about servers and figures that are measured."""
+    """Every goal names only servers and figures that are measured."""
     names = {server.name for server in SERVERS}
     columns = (*_peer_tables.BURST, *_peer_tables.PACED, *_peer_tables.TAIL)
     assert {aim.server for aim in AIMS} | {aim.peer for aim in AIMS if aim.peer} <= names
@@ -114,7 +114,7 @@ def test_goals_are_measured() -> None:
 
 
 def test_peers_are_complete() -> None:
-    """Every peer has its script, and its list of missing features."""
+    """Every other server has its script and its list of missing features."""
     others = [server for server in SERVERS if not server.ours]
     assert all((FOLDER / server.script).is_file() and server.lacks for server in others)
 
@@ -138,7 +138,7 @@ def test_absent_server() -> None:
     ],
 )
 def test_wrong_options(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Wrong options are one clear error."""
+    """Wrong options produce one clear error message."""
     monkeypatch.setattr("sys.argv", ["peers.py", *words])
     with pytest.raises(SystemExit) as ended:
         peers.main()
@@ -149,7 +149,7 @@ def test_wrong_options(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_only_absent_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking only for servers that are not installed is one clear error."""
+    """If none of the requested servers is installed, there is one clear error message."""
 
     def missing(_server: Server) -> list[str]:
         return ["it"]
@@ -161,7 +161,7 @@ def test_only_absent_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arithmetic_of_the_goals() -> None:
-    """The arithmetic of the goals is printed only if all its servers were measured."""
+    """The calculation of the goals is printed only if all servers in it were measured."""
 
     def one(cpu: float, net: float) -> list[dict[str, float]]:
         return [{"paced cpu": cpu, "paced net": net, "tail cpu": cpu - 1, "burst cpu": net, "burst rate": 1e5 * cpu}]

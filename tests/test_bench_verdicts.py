@@ -17,26 +17,26 @@ AT_LEAST = Goal("events", 1.8, at_least=True)
     [(AT_MOST, 5, True), (AT_MOST, 5.001, False), (AT_LEAST, 1.8, True), (AT_LEAST, 1.799, False)],
 )
 def test_bound_of_a_goal(goal: Goal, value: float, *, met: bool) -> None:
-    """A goal is met at its bound, and not beyond."""
+    """A goal is met if the value is exactly its bound, and missed beyond it."""
     assert goal.met(value) is met
 
 
 @pytest.mark.parametrize(("figures", "met"), [([1.0, 5.0, 9.0], "yes"), ([1.0, 5.1, 9.0], "no")])
 def test_median_decides(figures: list[float], met: str) -> None:
-    """A figure is judged by its median."""
+    """The median of a figure decides whether its goal is met."""
     assert AT_MOST.by_itself(figures)[-1] == met
 
 
 @pytest.mark.parametrize(("figures", "met"), [([1.0, 2.0, 5.0], "yes"), ([1.0, 2.0, 5.1], "no")])
 def test_worst_decides(figures: list[float], met: str) -> None:
-    """With ``always``, a figure is judged by its worst value."""
+    """With ``always``, the worst value of a figure decides whether its goal is met."""
     assert AT_MOST.by_itself(figures, always=True)[-1] == met
     assert AT_LEAST.by_itself([1.8, 3.0], always=True)[-1] == "yes"
     assert AT_LEAST.by_itself([1.7, 3.0], always=True)[-1] == "no"
 
 
 def test_ratio() -> None:
-    """A ratio is the median of the ratios within each repetition."""
+    """A ratio of two servers is the median of the ratios in each repetition."""
     goal = Goal("CPU", 1.2, "s", 1)
     line = goal.beside([1.0, 30.0, 2.4], [1.0, 10.0, 2.0])
     assert line == ["CPU: ≤ 1.2 times", "2.4 (1.0 to 30.0) s", "2.0 (1.0 to 10.0) s", "1.200 (1.000 to 3.000)", "yes"]
@@ -44,13 +44,13 @@ def test_ratio() -> None:
 
 
 def test_ratio_needs_both_sides() -> None:
-    """A ratio needs both sides of every repetition."""
+    """A ratio can be computed only if both servers have a value in every repetition."""
     with pytest.raises(ValueError, match="longer"):
         _verdicts.ratios([1.0], [1.0, 2.0])
 
 
 def test_undecided_goal() -> None:
-    """A goal that cannot be decided says so."""
+    """The line of a goal that cannot be decided gives the reason, and says "not decided"."""
     assert AT_LEAST.undecided("no core to spare") == ["events: ≥ 1.8 times", "no core to spare", "", "", "not decided"]
 
 
@@ -67,7 +67,7 @@ def test_undecided_goal() -> None:
     ],
 )
 def test_quantile(counts: list[int], share: float, value: float) -> None:
-    """A quantile is interpolated within its step."""
+    """A quantile is interpolated within its step of the histogram."""
     assert _verdicts.quantile_of_steps(counts, 1.0, share) == pytest.approx(value)
 
 
@@ -78,13 +78,13 @@ def test_summed_histograms() -> None:
 
 
 def test_steps_per_octave() -> None:
-    """Four steps of the histogram are twice the age."""
+    """After four steps of the histogram the age has doubled."""
     assert _verdicts.step_ms(0) == 0.001
     assert _verdicts.step_ms(44) == pytest.approx(2 * _verdicts.step_ms(40))
 
 
 def test_older() -> None:
-    """The share of older events is given for the end of each step."""
+    """For the end of each step of the histogram, ``older`` gives the share of events that are older."""
     ages, shares = _verdicts.older([0, 0, 0, 6, 1, 1])
     assert shares == [1.0, 1.0, 1.0, 0.25, 0.125]
     assert ages[3] == 0.002
@@ -93,13 +93,13 @@ def test_older() -> None:
 
 @pytest.mark.parametrize(("busy", "said"), [(0.9, "was not the limit"), (0.91, "it was the limit, not the server")])
 def test_busy_generator(busy: float, said: str) -> None:
-    """The note says if the generator was the limit."""
+    """The note tells whether the load generator was too busy, so that it limited the result."""
     assert said in _verdicts.note_on_generator([0.1, busy])
 
 
 @pytest.mark.parametrize(("files", "fitting"), [(20_100, 20_000), (20_099, 19_999), (1024, 924), (3, 1)])
 def test_sessions_that_fit(files: int, fitting: int) -> None:
-    """The number of sessions leaves the process some files."""
+    """The number of sessions is limited so that the process keeps some open files for other uses."""
     assert _verdicts.sessions_that_fit(20_000, files) == fitting
 
 

@@ -23,17 +23,17 @@ RUN = "main (_server.py:1);unrolled_run (trio/_core/_run.py:2)"
     ],
 )
 def test_part_of_a_sample(stack: str, part: str) -> None:
-    """A sample belongs to the part of its innermost known function."""
+    """A sample of the profiler is assigned to the part of the innermost function that is known."""
     assert where.part_of(stack) == part
 
 
 def test_shares() -> None:
-    """The shares are of all samples."""
+    """The shares are relative to all samples, including the ones of no known part."""
     found = where.shares([f"{RUN};Committer.run (c.py:1) 3", f"{RUN} 1"])
     assert found == {"commit": 0.75, where.REST: 0.25}
 
 
 def test_no_samples() -> None:
-    """No samples are an error."""
+    """If the profiler has no samples, an error is raised."""
     with pytest.raises(SystemExit, match="saw nothing"):
         where.shares([])

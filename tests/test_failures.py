@@ -113,7 +113,7 @@ SHOWN: list[tuple[Callable[[], BaseException], str]] = [
 
 @pytest.mark.parametrize(("make", "expected"), SHOWN)
 def test_describe(make: Callable[[], BaseException], expected: str) -> None:
-    """An exception is described by its class, and by its text if it has one."""
+    """The description of an exception is its class, followed by its text if it has one."""
     assert failures.describe(make()) == expected
 
 
@@ -128,7 +128,7 @@ LARGE = [
 
 @pytest.mark.parametrize("make", [*LARGE, *(make for make, _ in SHOWN)])
 def test_large_exceptions(make: Callable[[], BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """The description of an exception of any size has at most MAX_TEXT characters, and the exception is logged."""
+    """An exception of any size can be logged. Its description has at most MAX_TEXT characters."""
     error = make()
     assert len(failures.describe(error)) <= failures.MAX_TEXT + len(" … (truncated)")
     failures.log_failure(LOGGER, "agent %s failed", "a", error=error)
@@ -140,7 +140,7 @@ def test_large_exceptions(make: Callable[[], BaseException], caplog: pytest.LogC
 
 @pytest.mark.parametrize("raised", [RecursionError, SystemExit, KeyboardInterrupt, ValueError])
 def test_failing_handler(raised: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """If a handler raises for a record with a traceback, the line is logged without one."""
+    """If a logging handler raises for a record with a traceback, the line is logged without the traceback."""
     lines: list[str] = []
 
     class Fails(logging.Handler):
@@ -162,7 +162,10 @@ def test_failing_handler(raised: type[BaseException], caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("raised", [KeyError, SystemExit, RecursionError])
 def test_failing_filter(raised: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """If a filter raises, nothing is logged and nothing is raised: the task that logs may serve every session."""
+    """If a logging filter raises, nothing is logged and nothing is raised.
+
+    The task that logs may serve every session, and must not fail.
+    """
 
     def bad(_: logging.LogRecord) -> bool:
         raise raised
@@ -180,7 +183,7 @@ def test_failing_filter(raised: type[BaseException], caplog: pytest.LogCaptureFi
 
 
 def test_disabled_level() -> None:
-    """A message of a disabled level does not read the exception."""
+    """If the level of a message is disabled, the text of its exception is not read."""
     asked: list[bool] = []
 
     class Asked(Exception):
@@ -193,7 +196,7 @@ def test_disabled_level() -> None:
 
 
 def test_shown_is_bounded() -> None:
-    """A value nested in itself again and again is shown with a few levels. One without a repr is shown by its class."""
+    """A deeply nested value is shown with only a few levels. A value without a repr is shown by its class."""
     value: list[Any] = []
     for _ in range(200):
         value = [value, value]
@@ -209,13 +212,13 @@ def test_shown_is_bounded() -> None:
 
 
 def test_exit_reason_has_a_repr() -> None:
-    """The repr of an exit reason never raises."""
+    """The repr of an exit reason never raises an exception."""
     assert repr(Failure(Quits())) == "Failure(exception=Quits)"
     assert len(repr(Failure(nested(500)))) < 2 * failures.MAX_SHOWN
 
 
 def test_plain_exceptions() -> None:
-    """An exception that any formatter can show is passed to the handlers as exc_info."""
+    """An exception that every formatter can show is passed to the logging handlers as ``exc_info``."""
     shared = ValueError("shared context")
     members = [ValueError(str(number)) for number in range(5)]
     for one in members:
@@ -244,7 +247,7 @@ def indivisible(*held: BaseException) -> BaseException:
 @pytest.mark.parametrize("grouped", [lambda *held: BaseExceptionGroup("g", held), indivisible])
 @pytest.mark.parametrize("levels", [1, 3, 2_000])
 def test_without(grouped: Callable[..., BaseException], levels: int) -> None:
-    """Exceptions of a type are removed from a group of any depth and class, and all others stay."""
+    """``without`` removes the exceptions of a type from a group of any depth and class. All others stay."""
     one, two, out = ValueError(), OSError(), LookupError()
 
     def nest(*held: BaseException) -> BaseException:
@@ -274,7 +277,7 @@ _ERRORS: st.SearchStrategy[BaseException] = st.recursive(
 @settings(max_examples=scaled(50, 2_000))
 @given(st.lists(_ERRORS, min_size=1, max_size=5), st.data())
 def test_any_tree_of_exceptions(errors: list[BaseException], data: st.DataObject) -> None:
-    """Groups, causes and contexts in any combination, with cycles, are described and logged."""
+    """Exceptions with any groups, causes and contexts, even in cycles, can be described and logged."""
     for error in errors:
         error.__cause__ = data.draw(st.none() | st.sampled_from(errors))
         error.__context__ = data.draw(st.none() | st.sampled_from(errors))

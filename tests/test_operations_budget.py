@@ -125,7 +125,7 @@ BATCH_CALLS, BATCH_BUILTINS = 33, 24
 
 @pytest.mark.parametrize(("agent", "calls", "builtins"), [(emit_output, 2.5, 6.4), (emit_custom, 4.5, 8.3)])
 async def test_calls_of_an_event(agent: Callable[[Run, int], Awaitable[None]], calls: float, builtins: float) -> None:
-    """An event in a burst stays within its budget of calls, and so does each batch of events."""
+    """An event in a burst, and each batch of events, makes no more function calls than its budget allows."""
     short, long = await count_run(agent, SHORT, LONG)
     events, batches = LONG - SHORT, long.sends - short.sends
     assert events <= long.calls - short.calls <= events * calls + batches * BATCH_CALLS
@@ -133,14 +133,14 @@ async def test_calls_of_an_event(agent: Callable[[Run, int], Awaitable[None]], c
 
 
 async def test_burst_shares_system_calls() -> None:
-    """The events of a burst share their writes to the socket: twelve or more for each write, on average."""
+    """The events of a burst are written to the socket together: on average at least twelve in each write."""
     short, long = await count_run(emit_output, SHORT, LONG)
     assert 1 <= long.sends - short.sends <= (LONG - SHORT) / 12
 
 
 @pytest.mark.parametrize(("events", "calls", "builtins"), [(100, 42.0, 35.0)])
 async def test_single_event_takes_one_turn(events: int, calls: float, builtins: float) -> None:
-    """An event that comes alone is committed and written in one turn, within its budget of calls."""
+    """A single event is committed and written in one turn of the scheduler, within its budget of function calls."""
     short, long = await count_run(emit_one_by_one, 0, events)
     around = 3  # the first and the last event may share a turn with the start and the end of the run
     assert abs(long.sends - short.sends - events) <= around
@@ -151,7 +151,7 @@ async def test_single_event_takes_one_turn(events: int, calls: float, builtins: 
 
 
 async def test_event_is_held_once() -> None:
-    """The server holds one copy of an event in memory, in at most 320 bytes."""
+    """The server keeps only one copy of an event in memory, with at most 320 bytes."""
     app = Greenroom(log="memory:", settings={"ring_events": 2 * LONG})
     app.agent(name="agent")(emit_output)
     async with app.running(port=0) as server:

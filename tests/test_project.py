@@ -102,13 +102,13 @@ def test_wheel_has_every_file(wheel: Path) -> None:
 
 
 def test_wheel_has_nothing_else(wheel: Path) -> None:
-    """The wheel has nothing but the two packages and its metadata."""
+    """The wheel has only the two packages and its metadata."""
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"actors", "transport", f"greenroom-{PROJECT['project']['version']}.dist-info"}
 
 
 def test_upload_to_pypi_is_blocked() -> None:
-    """The classifier makes PyPI refuse an upload."""
+    """The classifier in pyproject.toml makes PyPI refuse an upload."""
     assert "Private :: Do Not Upload" in PROJECT["project"]["classifiers"]
 
 
@@ -116,7 +116,7 @@ def test_upload_to_pypi_is_blocked() -> None:
 
 
 def test_version_is_written_once() -> None:
-    """The version is written in pyproject.toml only."""
+    """The version is written only in pyproject.toml."""
     version = PROJECT["project"]["version"]
     assert metadata.version("greenroom") == version
     assert lines_matching(rf"(?i)version.*[\"']{re.escape(version)}[\"']", files(".py", ".js")) == []
@@ -129,7 +129,7 @@ def test_constraints_are_versions() -> None:
 
 
 def test_constraints_cover_all_dependencies() -> None:
-    """constraints.txt names every package that ``make`` installs."""
+    """constraints.txt has every package that ``make`` installs."""
     matches = map(CONSTRAINT.fullmatch, (TREE / "constraints.txt").read_text().splitlines())
     constrained = {str(canonicalize_name(match["name"])) for match in matches if match}
     assert dependencies_of("greenroom", frozenset({"dev"})) - {"greenroom"} - constrained == set()
@@ -160,7 +160,7 @@ def test_import_needs_no_optional_dependency(package: str) -> None:
 
 
 def test_transport_uses_only_public_names_of_actors() -> None:
-    """``transport`` imports no private name of ``actors``."""
+    """``transport`` imports no private names from ``actors``."""
     private = [
         f"{location(path, line)}: {name}"
         for path in files(".py", under=("transport",))
@@ -187,7 +187,7 @@ def test_every_package_has_an_exhaustive_contract() -> None:
 
 
 def test_no_open_todos() -> None:
-    """The code has no marks for work that is left."""
+    """The code has no marks for unfinished work."""
     assert lines_matching(r"\b(TO[D]O|FIX[M]E|XX[X]|HA[C]K)\b", files(".py", ".js", ".html", ".css")) == []
 
 
@@ -195,7 +195,7 @@ ABOUT_600 = 640
 
 
 def test_logging_goes_through_failures() -> None:
-    """Both packages log only by ``actors/failures.py``, which never raises.
+    """Both packages log only through ``actors/failures.py``, which never raises.
 
     A filter or handler of the application may raise, and the task that logs may serve every client.
     """
@@ -215,20 +215,23 @@ def test_files_are_short() -> None:
 
 
 def test_test_files_have_unique_names() -> None:
-    """No two test files have one name: test folders are not packages, so only one of them could be collected."""
+    """No two test files have the same name.
+
+    Test folders are not packages, so pytest could collect only one of the two.
+    """
     names = [path.name for path in files(".py", under=("tests",)) if path.name.startswith("test_")]
     assert sorted(names) == sorted(set(names))
 
 
 def test_each_ignored_check_has_its_reason() -> None:
-    """Every ``noqa``, ``type: ignore`` and ``pragma`` has a reason."""
+    """Every ``noqa``, ``type: ignore`` and ``pragma`` comment gives its reason."""
     directive = r"#\s*(noqa|type: ignore|pyright: ignore|pragma: no cover)"
     scope = r"(:?\s*[A-Z]+[0-9]+,?)*(\[[\w-]+(,\s*[\w-]+)*\])?"
     assert lines_matching(rf"{directive}{scope}\s*$", files(".py")) == []
 
 
 def test_tests_do_not_sleep() -> None:
-    """Tests sleep only on a virtual clock; otherwise they wait for an event."""
+    """Tests sleep only with a virtual clock. Without it they wait for an event."""
     paths = files(".py", under=("tests",))
     asleep = lines_matching(r"\b(time|asyncio)\.sleep\(|wait_for_[t]imeout\(", paths)
     real_time = [path for path in paths if not re.search(r"autojump_clock|MockClock", path.read_text())]
@@ -236,7 +239,7 @@ def test_tests_do_not_sleep() -> None:
 
 
 def test_only_a_missing_program_skips_a_test() -> None:
-    """Only ``_requires.py`` skips tests."""
+    """Only ``_requires.py`` may skip tests."""
     paths = [path for path in files(".py", under=("tests",)) if path.name != "_requires.py"]
     assert lines_matching(r"pytest\.(mark\.)?(skip|x[f]ail|importorskip)\b(?!\.Exception)", paths) == []
 
@@ -245,14 +248,14 @@ def test_only_a_missing_program_skips_a_test() -> None:
 def test_missing_program_skips_or_fails(
     monkeypatch: pytest.MonkeyPatch, *, mandatory: bool, outcome: type[BaseException]
 ) -> None:
-    """A missing program skips a test, and fails it where every program is mandatory."""
+    """If a program is missing, its tests are skipped. Where every program is mandatory, they fail."""
     monkeypatch.setattr(_requires, "MANDATORY", mandatory)
     with pytest.raises(outcome, match="needs no-such-program"):
         _requires.require("no-such-program")
 
 
 def test_named_make_targets_exist() -> None:
-    """Every make target that the documents and CI name exists."""
+    """Every make target that is named in the documents or in CI exists."""
     targets = set(re.findall(r"^([a-z]+):", (TREE / "Makefile").read_text(), re.MULTILINE))
     named: set[str] = set()
     for name in ("README.md", "CHANGELOG.md", "pyproject.toml"):
@@ -263,7 +266,7 @@ def test_named_make_targets_exist() -> None:
 
 
 def test_changelog_format() -> None:
-    """The changelog has the headings of Keep a Changelog, and starts with Unreleased."""
+    """The changelog has the headings of "Keep a Changelog", and its first section is Unreleased."""
     text = (TREE / "CHANGELOG.md").read_text()
     versions = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert versions[0] == "[Unreleased]"
@@ -285,7 +288,7 @@ def test_public_names_have_docstrings(package: str) -> None:
 
 
 def test_public_names_are_unchanged() -> None:
-    """The public names are those of public_names.txt."""
+    """The public names are exactly the names in public_names.txt."""
     agreed = (TREE / "tests" / "public_names.txt").read_text().split()
     exported = [
         f"{package}.{name}"

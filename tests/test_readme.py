@@ -81,7 +81,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def test_server_and_client(server: str, tmp_path: Path) -> None:
-    """The example of a server and a client runs as it stands."""
+    """The README's example of a server and a client runs without changes."""
     address = "ws://127.0.0.1:8765/"
     text = example("client.py")
     assert text.count(address) == 1
@@ -92,7 +92,7 @@ def test_server_and_client(server: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["counter.py", "tree.py"])
 def test_runtime_programs(name: str, tmp_path: Path) -> None:
-    """The programs on the actor runtime print the output in the README."""
+    """The README's programs for the actor runtime print the output that the README shows."""
     program = example(name)
     expected = README[README.index(program) :].split("```text\n")[1].split("```")[0]
     (tmp_path / name).write_text(program)
@@ -101,7 +101,7 @@ def test_runtime_programs(name: str, tmp_path: Path) -> None:
 
 
 async def test_retry_example() -> None:
-    """The example of a tool with retries works."""
+    """The README's example of a tool with retries works."""
     calls: list[str] = []
 
     async def search(query: str) -> list[str]:
@@ -121,7 +121,7 @@ async def test_retry_example() -> None:
 
 
 def test_length_of_the_example() -> None:
-    """The example server has at most 20 lines."""
+    """The README's example server has at most 20 lines."""
     lines = [line for line in example("app.py").splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 20
 
@@ -146,7 +146,7 @@ def test_linked_files_exist() -> None:
 
 
 def test_settings_table() -> None:
-    """The table of settings is the one of the code."""
+    """The README has exactly the table of settings that is generated from the code."""
     table = settings_table()
     assert len(table) == len(NAMES) + 2
     assert "\n".join(table) in README
@@ -163,7 +163,7 @@ def medians(section: str, title: str) -> dict[str, float]:
 
 
 def test_peer_figures() -> None:
-    """The README's figures of peers are the measured ones."""
+    """The README's figures of other servers are the measured ones."""
     measured = medians("peers", "### Burst")
     rows: list[tuple[str, str, str, str]] = re.findall(
         r"^\| ([^|]+) \| ([\d,]+) \| ([\d.]+) \S \| ([\d.]+) \S \|", README, re.MULTILINE

@@ -44,7 +44,7 @@ def test_ticking_loop_loses_no_time() -> None:
 
 
 def test_stall_is_subtracted() -> None:
-    """A stall is subtracted from the time, read before its tick and after it."""
+    """If the loop stalls, the stall is subtracted from the loop time, both before and after the next tick."""
     clocks = Clocks()
     time = clocks.loop_time()
     with time.ticking(TICK):
@@ -58,7 +58,7 @@ def test_stall_is_subtracted() -> None:
 
 
 def test_without_ticks_nothing_is_subtracted() -> None:
-    """Without ticks no time is subtracted."""
+    """If nothing calls ``tick``, no time is subtracted."""
     clocks = Clocks()
     time = clocks.loop_time()
     clocks.advance(1_000)
@@ -71,7 +71,10 @@ def test_without_ticks_nothing_is_subtracted() -> None:
 
 
 def test_jump_of_one_clock_is_no_stall() -> None:
-    """A jump of only one of the two clocks, as of a virtual clock or on a busy machine, is no stall."""
+    """If only one of the two clocks jumps, this is not a stall.
+
+    A virtual clock or a busy machine can cause such a jump.
+    """
     clocks = Clocks()
     time = clocks.loop_time()
     with time.ticking(TICK):
@@ -85,7 +88,10 @@ def test_jump_of_one_clock_is_no_stall() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.booleans()), max_size=40))
 def test_loop_time_is_monotonic(steps: list[tuple[float, bool]]) -> None:
-    """The time never goes back nor faster than trio's clock, and ``lost`` is the difference in the end."""
+    """The loop time never goes back, and never runs faster than trio's clock.
+
+    In the end, the difference between the two is ``lost``.
+    """
     clocks = Clocks()
     time = clocks.loop_time()
     with time.ticking(TICK):
@@ -99,6 +105,6 @@ def test_loop_time_is_monotonic(steps: list[tuple[float, bool]]) -> None:
 
 
 async def test_run_has_one_loop_time() -> None:
-    """All callers in a run get the same loop time."""
+    """All callers in the same trio run get the same LoopTime object."""
     assert loop_time() is loop_time()
     assert loop_time().now() == pytest.approx(trio.current_time())

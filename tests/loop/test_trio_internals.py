@@ -35,7 +35,7 @@ class Unprintable(Exception):
 
 
 def test_installed_trio_was_tested() -> None:
-    """The installed trio was tested, and pyproject.toml allows exactly the versions that were."""
+    """The installed version of trio is one of the tested versions, and pyproject.toml allows only tested versions."""
     assert ".".join(trio.__version__.split(".")[:2]) in internals.TESTED
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     (text,) = re.findall(r'"(trio>=[^"]*)"', project)
@@ -47,7 +47,7 @@ def test_installed_trio_was_tested() -> None:
 
 @pytest.mark.parametrize(("version", "known"), [("0.35.0", True), ("0.35.9", True), ("0.36.0", False), ("1.35", False)])
 def test_untested_trio_warns(version: str, *, known: bool) -> None:
-    """An untested version of trio gives a RuntimeWarning that names it and the tested ones."""
+    """An untested version of trio causes a RuntimeWarning that names this version and the tested ones."""
     if known:
         internals.check_version(version)
         return
@@ -56,7 +56,7 @@ def test_untested_trio_warns(version: str, *, known: bool) -> None:
 
 
 def test_private_names_exist() -> None:
-    """Every private name of trio that is used exists."""
+    """Every private name of trio that ``trio_internals.py`` uses exists in the installed trio."""
     run, util = cast("Any", trio)._core._run, cast("Any", trio)._util  # noqa: SLF001  -- the test is about private names
     for owner, names in (
         (trio.CancelScope(), ("_cancel_status", "_has_been_entered", "_close")),
@@ -83,7 +83,7 @@ def test_private_names_are_used_in_one_file() -> None:
 
 
 async def test_force_cancels_nested_shields() -> None:
-    """``cancel_with_force`` cancels shielded scopes in nested tasks and nurseries."""
+    """``cancel_with_force`` also cancels shielded scopes in nested tasks and nurseries."""
 
     async def shielded(depth: int) -> None:
         with trio.CancelScope(shield=True):
@@ -107,7 +107,7 @@ async def run_in_a_task(work: Any) -> None:
 
 
 async def test_nursery_around_a_task_outlives_its_scopes() -> None:
-    """A nursery around a task outlives the cancel scopes in it; a nursery inside a scope does not."""
+    """A nursery opened around a task outlives the task's cancel scopes. A nursery opened inside a scope does not."""
     ended: list[str] = []
 
     async def sleep(name: str) -> None:
@@ -139,7 +139,7 @@ async def test_nursery_around_a_task_outlives_its_scopes() -> None:
 
 
 async def test_nursery_around_a_task_is_cancelled_with_it() -> None:
-    """A nursery around a task is cancelled by the scopes around that task."""
+    """If a scope around a task is cancelled, a nursery that was opened around this task is cancelled too."""
 
     async def work() -> None:
         around = internals.open_around(trio.lowlevel.current_task())
@@ -159,7 +159,7 @@ async def test_nursery_around_a_task_is_cancelled_with_it() -> None:
 
 
 async def test_task_failure_is_recorded() -> None:
-    """An exception of a task goes to the owner and not to trio, also if it cannot be printed."""
+    """An exception of a task is given to the owner of the nursery instead of trio, even if it cannot be printed."""
     owner, error = FailureRecorder(), Unprintable()
 
     async def fail() -> None:
@@ -181,7 +181,7 @@ async def test_task_failure_is_recorded() -> None:
 
 
 async def test_failed_start_raises_in_the_starter() -> None:
-    """A task that fails before ``started`` raises in its starter, and a non-async function raises TypeError."""
+    """A task that fails before it calls ``started`` raises in its starter. A non-async function raises TypeError."""
     owner = FailureRecorder()
 
     async def fail(*, task_status: trio.TaskStatus[None]) -> None:
@@ -202,7 +202,7 @@ async def test_failed_start_raises_in_the_starter() -> None:
 
 
 async def test_interrupt_protection_is_inherited() -> None:
-    """A task that is protected from KeyboardInterrupt protects the tasks below it, and no others."""
+    """If a task is protected from KeyboardInterrupt, so are the tasks that it starts. Other tasks are not."""
     seen: dict[str, bool] = {}
 
     async def look(name: str) -> None:

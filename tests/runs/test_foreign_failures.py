@@ -130,7 +130,10 @@ every_error = pytest.mark.parametrize("name", ERRORS)
 
 @every_error
 async def test_an_exception_of_an_agent_ends_its_run_only(name: str) -> None:
-    """The run completes as ``error``, with the class of the exception as code, and the session goes on."""
+    """If an agent raises, its run completes as ``error`` with the exception's class as the code.
+
+    The session continues.
+    """
 
     async def agent(_: Run) -> None:
         raise make()
@@ -144,7 +147,7 @@ async def test_an_exception_of_an_agent_ends_its_run_only(name: str) -> None:
 @every_error
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_an_exception_of_a_tool_may_cross_a_nursery(name: str, kind: str) -> None:
-    """A tool called in a nursery of the agent fails with exceptions that trio can format and ``except`` can catch."""
+    """A tool that fails in a nursery of the agent raises an exception that trio can format and ``except`` can catch."""
     make, code, caught = ERRORS[name]
     seen: list[BaseException] = []
 
@@ -172,7 +175,10 @@ async def test_an_exception_of_a_tool_may_cross_a_nursery(name: str, kind: str) 
 @every_error
 @pytest.mark.parametrize("kind", ["call_agent", "subrun"])
 async def test_an_exception_of_a_sub_agent_ends_its_own_run(name: str, kind: str) -> None:
-    """A called sub-agent fails as RunFailed; the exception of an inline one propagates in a form fit for nurseries."""
+    """If a called sub-agent raises, its caller gets RunFailed.
+
+    The exception of an inline sub-agent propagates in a form that a nursery can handle.
+    """
     make, code, caught = ERRORS[name]
     seen: list[BaseException] = []
 
@@ -198,7 +204,10 @@ async def test_an_exception_of_a_sub_agent_ends_its_own_run(name: str, kind: str
 
 
 async def test_a_tree_of_cancellations_becomes_one() -> None:
-    """Agents that delegate in nurseries, as deep as allowed, each see one cancellation and no tree of them."""
+    """If agents call each other in nurseries as deep as allowed, a cancellation reaches each one as a flat group.
+
+    It does not become a tree of nested groups.
+    """
     deepest, cancelled = trio.Event(), list[BaseExceptionGroup[BaseException]]()
 
     async def agent(run: Run) -> None:
@@ -279,7 +288,10 @@ def _depth() -> int:
 @pytest.mark.usefixtures("short_stack")
 @pytest.mark.parametrize("call", RECURSIVE)
 async def test_recursion_leaves_no_call_half_done(call: str) -> None:
-    """A call that is tried at every depth up to the end of the stack does all of its work, or none."""
+    """A call either does all of its work or changes nothing, at whatever depth of the stack it is made.
+
+    It is tried at every depth, up to the recursion limit.
+    """
 
     async def below(_: Run) -> None: ...
 
@@ -299,7 +311,7 @@ async def test_recursion_leaves_no_call_half_done(call: str) -> None:
 @pytest.mark.parametrize("pad", range(8))
 @pytest.mark.parametrize("kind", ["call_agent", "subrun"])
 async def test_nested_runs_are_closed_at_the_end_of_the_stack(kind: str, pad: int) -> None:
-    """Sub-agents in one stack are closed on every level, wherever exactly the stack ends."""
+    """Sub-agents that run nested in one stack are closed on every level, even if the stack overflows."""
 
     async def agent(run: Run) -> None:
         if kind == "call_agent":
@@ -321,7 +333,10 @@ async def test_nested_runs_are_closed_at_the_end_of_the_stack(kind: str, pad: in
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Quits(), nested(500), Unshowable()])
 async def test_a_failing_check_refuses_the_input(error: BaseException) -> None:
-    """Any exception of an author's check of an input is ``bad_input``, and the session goes on."""
+    """If an author's check of an input raises any exception, the input is refused as ``bad_input``.
+
+    The session continues.
+    """
 
     def check(_instance: object, _attribute: object, _value: object) -> None:
         raise error
@@ -344,7 +359,10 @@ async def test_a_failing_check_refuses_the_input(error: BaseException) -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_generator_left_open_ends_no_session() -> None:
-    """A generator that is left with an open nursery fails its own run only; its session and others go on."""
+    """If an agent leaves a generator with an open nursery, only its own run fails.
+
+    The session and other sessions continue.
+    """
 
     async def generator() -> AsyncGenerator[int]:
         async with trio.open_nursery() as nursery:
@@ -391,7 +409,7 @@ class Lazy(dict[str, object]):
 async def test_a_result_that_cannot_be_read_is_an_error(
     place: str, error: type[BaseException], code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Runs, calls and sub-agents are closed on every exit, also if reading their result raises."""
+    """Runs, calls and sub-agents are closed however they end, even if reading their result raises an exception."""
     monkeypatch.setattr(Lazy, "error", error)
 
     async def returns() -> object:
@@ -416,7 +434,7 @@ async def test_a_result_that_cannot_be_read_is_an_error(
     "status", ["ok", "odd", "", None, ["cancelled"], Lazy(a=None)], ids=lambda value: type(value).__name__
 )
 async def test_stop_refuses_unknown_statuses(status: Any) -> None:
-    """``stop()`` refuses a status that is not of the protocol, and changes nothing."""
+    """``stop()`` refuses a status that the protocol does not have, and changes nothing."""
 
     async def agent(run: Run) -> str:
         with pytest.raises(ValueError, match="cancelled"):
@@ -428,7 +446,7 @@ async def test_stop_refuses_unknown_statuses(status: Any) -> None:
 
 
 async def test_typing_is_a_boolean() -> None:
-    """Clients see a boolean; a value without a truth value is refused at the call."""
+    """Clients see ``typing`` as a boolean. A value that has no truth value is refused when the method is called."""
     shown: list[bytes] = []
 
     class Tab:

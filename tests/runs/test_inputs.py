@@ -89,7 +89,7 @@ FITS = [
 
 @pytest.mark.parametrize(("agent", "value", "expected"), FITS)
 def test_a_fitting_input_is_converted(agent: Any, value: Any, expected: object) -> None:
-    """A fitting input is converted to the annotated type; a default stands for ``null``."""
+    """A valid input is converted to the annotated type. For ``null`` the parameter gets its default."""
     assert fitted(agent, value) == expected
 
 
@@ -118,7 +118,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("agent", "value", "paths"), FAULTS)
 def test_a_refusal_has_the_path_of_every_fault(agent: Any, value: Any, paths: list[str]) -> None:
-    """An input that does not fit is refused as ``bad_input`` with the path of every fault."""
+    """An invalid input is refused as ``bad_input``, with the path of each fault in the input."""
     with pytest.raises(CommandRefused) as refused:
         fitted(agent, value)
     assert refused.value.code == "bad_input"
@@ -132,7 +132,7 @@ def test_a_refusal_names_the_expected_type() -> None:
 
 
 def test_a_refusal_lists_twenty_faults() -> None:
-    """A refusal lists twenty faults and the number of the others."""
+    """A refusal lists at most twenty faults. It also says how many more there are."""
     for count, more in ((20, ""), (21, " (and 1 more)")):
         with pytest.raises(CommandRefused) as refused:
             fitted(takes_items, [{"name": 1}] * count)
@@ -141,6 +141,6 @@ def test_a_refusal_lists_twenty_faults() -> None:
 
 
 def test_an_unknown_annotation_is_a_config_error() -> None:
-    """An annotation that cannot be resolved is a ConfigError when the agent is registered."""
+    """If an annotation cannot be resolved, registering the agent raises ConfigError."""
     with pytest.raises(ConfigError, match="the annotation of value"):
         structurer(takes_unknown, 1)

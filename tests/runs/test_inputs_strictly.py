@@ -122,7 +122,7 @@ FITS: list[tuple[Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("annotation", "value", "expected"), [*FITS, TWO], ids=str)
 def test_a_value_becomes_its_annotated_type(annotation: Any, value: Any, expected: Any) -> None:
-    """A fitting value becomes a value of exactly the annotated type."""
+    """A valid value is converted to exactly the annotated type."""
     made = converter_for(annotation)(value)
     assert made == expected
     assert type(made) is type(expected)
@@ -186,7 +186,7 @@ def test_faults_after_the_twentieth_are_counted() -> None:
 
 
 def test_a_long_fault_is_cut() -> None:
-    """A fault that repeats a long value is cut, and says so."""
+    """The text of a fault that repeats a long value is shortened, and shows that it is."""
     with pytest.raises(CommandRefused, match=r"\(truncated\) @ input$") as refused:
         converter_for(Colour)("x" * 60_000)
     assert len(refused.value.message) < 300
@@ -194,13 +194,13 @@ def test_a_long_fault_is_cut() -> None:
 
 @pytest.mark.parametrize("annotation", [Any, object, JSON, "JSON", "object", "Any"], ids=str)
 def test_an_annotation_for_any_value_gets_it_unchanged(annotation: Any) -> None:
-    """A parameter annotated for any JSON value gets the value itself."""
+    """A parameter that is annotated for any JSON value gets the value unchanged."""
     value: Any = {"a": [None, {"b": 1.5}]}
     assert converter_for(annotation)(value) is value
 
 
 def test_a_parameter_without_annotation_gets_the_value_unchanged() -> None:
-    """A parameter without an annotation gets the value itself."""
+    """A parameter without an annotation gets the value unchanged."""
 
     async def agent(run, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - the case
         ...
@@ -212,7 +212,7 @@ def test_a_parameter_without_annotation_gets_the_value_unchanged() -> None:
 
 
 def test_a_function_without_a_second_parameter_takes_no_input() -> None:
-    """A function with one parameter takes no input."""
+    """A function that has only one parameter accepts no input."""
 
     async def agent(run: Run) -> None: ...
 
@@ -220,7 +220,10 @@ def test_a_function_without_a_second_parameter_takes_no_input() -> None:
 
 
 def test_only_the_annotation_of_the_input_is_resolved() -> None:
-    """Annotations of other parameters may exist for type checkers only."""
+    """Only the annotation of the input must be resolvable.
+
+    Other annotations may use names that exist only for type checkers.
+    """
 
     async def agent(run: Run, value: int, more: decimal.Decimal = ...) -> None: ...
 
@@ -231,7 +234,7 @@ def test_only_the_annotation_of_the_input_is_resolved() -> None:
 
 @pytest.mark.parametrize("annotation", ["Nowhere", complex, "decimal.Decimal"])
 def test_an_unusable_annotation_is_a_config_error(annotation: Any) -> None:
-    """An annotation that cannot be resolved or converted to is a ConfigError."""
+    """If an annotation cannot be resolved, or cannot be converted to, registering the agent raises ConfigError."""
     with pytest.raises(ConfigError, match="the annotation of value in"):
         converter_for(annotation)
 
@@ -245,7 +248,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 
 @given(_VALUES, st.sampled_from([case[0] for case in FITS]))
 def test_any_json_fits_or_is_refused(value: Any, annotation: Any) -> None:
-    """Any JSON value is converted or refused as ``bad_input`` in one line; no other exception comes out."""
+    """Any JSON value is either converted or refused as ``bad_input`` in one line. No other exception is raised."""
     refusals: list[CommandRefused] = []
     try:
         converter_for(annotation)(value)

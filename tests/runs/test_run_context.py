@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # On the real clock: one that jumps does so while everybody waits for a thread, and the run would be out of time.
 async def test_all_code_of_a_run_sees_its_context() -> None:
-    """A run, its tasks, its threads and its sub-agents see their own context, and no other."""
+    """A run, its tasks, its threads and its sub-agents each see the context of their own run, and no other."""
     seen: dict[tuple[str, str], list[RunContext | None]] = {}
 
     def in_a_thread() -> RunContext | None:

@@ -26,7 +26,7 @@ async def inline(run: Run) -> object:
 @pytest.mark.parametrize("agent", [delegate, inline])
 @pytest.mark.parametrize("deepest", [0, 1, 5])
 async def test_max_run_depth(agent: Callable[[Run], Awaitable[object]], deepest: int) -> None:
-    """Runs open up to ``max_run_depth``; the next is refused as ``too_deep``, and all are closed."""
+    """Runs can be nested up to ``max_run_depth``. The next run is refused as ``too_deep``, and all runs are closed."""
     raised: list[str] = []
 
     async def starts(run: Run) -> None:
@@ -42,7 +42,7 @@ async def test_max_run_depth(agent: Callable[[Run], Awaitable[object]], deepest:
 
 
 async def test_max_subruns() -> None:
-    """At most ``max_subruns`` are open below one run, on all levels together; an ended one makes room."""
+    """At most ``max_subruns`` runs are open below one run, counting all levels. If one ends, another may start."""
     refused: list[str] = []
 
     async def other(_: Run) -> None: ...
@@ -73,7 +73,7 @@ async def test_max_subruns() -> None:
 
 @pytest.mark.parametrize("name", ["max_run_depth", "max_subruns"])
 def test_limits_are_whole_numbers(name: str) -> None:
-    """A limit that is negative, or no whole number, is refused by name."""
+    """A limit that is negative or not a whole number is refused, and the error names this limit."""
     for value in (-1, 1.5, "1", None):
         with pytest.raises(ConfigError, match=name):
             SessionSettings(**{name: value})  # type: ignore[arg-type]  # that is the point

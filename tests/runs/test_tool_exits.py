@@ -72,7 +72,7 @@ async def events_of(tool: Any) -> list[Any]:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_an_exception_ends_call_and_run(error: BaseException, code: str, in_a_thread: bool) -> None:
-    """An exception of a tool ends the call and the run as ``error``, and the server goes on."""
+    """If a tool raises, its call and its run end as ``error``. The server continues."""
 
     def in_thread() -> None:
         raise error

@@ -117,7 +117,7 @@ async def serving(blocking: BlockingTool, **limits: int) -> AsyncIterator[Server
 
 
 async def test_the_limit_of_a_user(blocking: BlockingTool) -> None:
-    """A user has ``tool_threads_per_user`` threads over all sessions; the next tool waits."""
+    """A user has at most ``tool_threads_per_user`` threads in all sessions together. Further tools wait."""
     async with serving(blocking, tool_threads_per_user=2) as server:
         await server.start("ann", "s1")
         await server.start("ann", "s2")
@@ -131,7 +131,7 @@ async def test_the_limit_of_a_user(blocking: BlockingTool) -> None:
 
 
 async def test_hanging_tools_hold_up_their_user_only(blocking: BlockingTool) -> None:
-    """Tools of one user that hang do not hold up another user."""
+    """If the tools of one user hang, the tools of another user still run."""
     async with serving(blocking, tool_threads_per_user=2, tool_threads=3, runs_per_user=10) as server:
         for number in range(10):
             await server.start("ann", f"s{number}")
@@ -142,7 +142,7 @@ async def test_hanging_tools_hold_up_their_user_only(blocking: BlockingTool) -> 
 
 
 async def test_the_limit_of_all_users(blocking: BlockingTool) -> None:
-    """There are ``tool_threads`` threads in all, and the tool that waits longest is next."""
+    """All users together have at most ``tool_threads`` threads. A free one goes to the tool that waits longest."""
     async with serving(blocking, tool_threads_per_user=2, tool_threads=3) as server:
         for user, session in (("ann", "s1"), ("ann", "s2"), ("bob", "s1")):
             await server.start(user, session)
@@ -156,7 +156,7 @@ async def test_the_limit_of_all_users(blocking: BlockingTool) -> None:
 
 
 async def test_a_tool_without_a_thread_in_time_is_not_called(blocking: BlockingTool) -> None:
-    """A tool that gets no thread within its timeout is not called, and the error says so."""
+    """A tool that gets no thread within its timeout is not called, and the error says that it got no thread."""
     async with serving(blocking, tool_threads_per_user=1) as server:
         await server.start("ann", "s1")
         await server.settle(running=1, waiting=0)
@@ -170,7 +170,7 @@ async def test_a_tool_without_a_thread_in_time_is_not_called(blocking: BlockingT
 
 
 async def test_a_thread_left_behind_keeps_its_place(blocking: BlockingTool) -> None:
-    """The thread of a cancelled tool keeps its place until its function returns."""
+    """If a sync tool is cancelled, its thread counts towards the limits until the tool's function returns."""
     async with serving(blocking, tool_threads_per_user=1) as server:
         handle = await server.sessions.get("ann", "s1")
         run_id = await handle.start("calls_it")
@@ -187,7 +187,10 @@ async def test_a_thread_left_behind_keeps_its_place(blocking: BlockingTool) -> N
 
 
 async def test_a_cancelled_wait_releases_its_places(blocking: BlockingTool) -> None:
-    """A tool that is cancelled while it waits, for a place of its user or for one of all, holds neither afterwards."""
+    """A tool that is cancelled while it waits for a thread no longer counts towards any limit.
+
+    It may wait for the limit of its user or for the limit of all users.
+    """
     async with serving(blocking, tool_threads_per_user=1, tool_threads=1) as server:
         await server.start("ann")
         await server.settle(running=1, waiting=0)
@@ -209,7 +212,7 @@ async def test_a_cancelled_wait_releases_its_places(blocking: BlockingTool) -> N
 
 
 async def test_a_thread_can_check_for_cancellation(blocking: BlockingTool) -> None:
-    """``trio.from_thread.check_cancelled`` raises in the thread of a cancelled tool."""
+    """In the thread of a cancelled tool, ``trio.from_thread.check_cancelled`` raises an exception."""
     began, heard = threading.Event(), threading.Event()
 
     def listens() -> None:
@@ -242,7 +245,7 @@ async def test_a_thread_can_check_for_cancellation(blocking: BlockingTool) -> No
 
 
 async def test_many_tools_leave_nothing_behind() -> None:
-    """After many tools of many users, no thread and no user is left in the statistics."""
+    """When many tools of many users have ended, the statistics count no thread and no user any more."""
 
     def quick(number: int) -> int:
         return number
@@ -265,7 +268,7 @@ async def test_many_tools_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize("per_user", [1, 3])
 async def test_nested_sync_tools_need_no_place_of_their_user(per_user: int) -> None:
-    """Sync tools that call each other four deep, more than the user has threads, all return."""
+    """Sync tools can call each other four levels deep, even if this is more than the threads of their user."""
     begun: list[int] = []
 
     async def agent(run: Run) -> int:
@@ -303,7 +306,10 @@ async def test_nested_sync_tools_need_no_place_of_their_user(per_user: int) -> N
 
 
 async def test_nested_calls_take_turns() -> None:
-    """The calls of a sync tool take turns: each waiting thread has at most one further thread."""
+    """If a sync tool calls several tools at the same time, they run one after the other.
+
+    Each waiting thread may have only one further thread.
+    """
     at_once: list[int] = []
     inside: list[int] = []
 
@@ -326,7 +332,7 @@ async def test_nested_calls_take_turns() -> None:
 
 @pytest.mark.parametrize("deepest", [0, 2])
 async def test_nested_sync_tools_have_a_depth(deepest: int) -> None:
-    """A sync tool is refused as ``too_deep`` if ``max_run_depth`` sync tools wait for it already."""
+    """A sync tool is refused as ``too_deep`` if ``max_run_depth`` sync tools are already waiting for it."""
     begun: list[int] = []
     refused: list[str] = []
 
@@ -346,7 +352,7 @@ async def test_nested_sync_tools_have_a_depth(deepest: int) -> None:
 
 
 async def test_a_task_left_behind_waits_for_a_place(blocking: BlockingTool) -> None:
-    """A task that a sync tool has left behind waits for a place of its user like any other."""
+    """If a sync tool has returned but left a task behind, a tool that this task calls waits for a thread as usual."""
     go, waits = trio.Event(), trio.Event()
 
     async def agent(run: Run) -> None:

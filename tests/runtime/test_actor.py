@@ -43,7 +43,7 @@ async def test_failed_start_leaves_no_entry() -> None:
 
 
 async def test_cancelled_spawn_leaves_no_entry(autojump_clock: trio.testing.MockClock) -> None:
-    """A spawn that is cancelled during ``started()`` leaves no actor, even if ``started()`` shields itself."""
+    """If ``spawn`` is cancelled during ``started()``, no actor is left, even if ``started()`` is shielded."""
     async with open_system() as system:
         with trio.move_on_after(1) as scope:
             await system.spawn(Probe, None, hang_shielded)
@@ -53,7 +53,7 @@ async def test_cancelled_spawn_leaves_no_entry(autojump_clock: trio.testing.Mock
 
 
 async def test_name_is_unique_among_living_actors() -> None:
-    """A name is refused while an actor that has it is alive, and is free after that actor's end."""
+    """A name is refused while a living actor has it. When that actor has ended, the name can be used again."""
     async with open_system() as system:
         first = await system.spawn(Probe, name="x")
         with pytest.raises(NameTaken):
@@ -144,7 +144,7 @@ async def test_children_stop_with_their_parent() -> None:
 
 
 async def test_spawn_in_a_cancelled_scope_makes_no_actor() -> None:
-    """In a scope that is cancelled already, ``spawn`` does not call the factory."""
+    """In a scope that is already cancelled, ``spawn`` does not call the factory."""
     async with open_system() as system:
         journal: list[object] = []
         made: list[Probe] = []
@@ -163,7 +163,7 @@ async def test_spawn_in_a_cancelled_scope_makes_no_actor() -> None:
 async def test_children_of_a_failed_parent_have_its_shutdown_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """When an actor fails, children that have not stopped within its ``shutdown`` are killed."""
+    """If an actor fails, its children must stop within the actor's ``shutdown`` time. After it they are killed."""
 
     class HangsInStopping(Actor):
         async def stopping(self, reason: ExitReason) -> None:

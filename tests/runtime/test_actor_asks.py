@@ -80,7 +80,10 @@ STEPS = st.lists(st.one_of(st.sampled_from(["put", "take", "back"]), st.integers
 
 @given(st.integers(1, 5), st.sampled_from([Overflow.REJECT, Overflow.DROP_OLDEST]), STEPS)
 def test_mailbox_holds_only_wanted_asks(size: int, overflow: Overflow, steps: list[str | int]) -> None:
-    """A mailbox in which asks are abandoned at any time has the order, depth and room of a list without them."""
+    """A mailbox with abandoned asks behaves like a list without them: same order, same depth, same room.
+
+    The asks are abandoned at any time.
+    """
     owner = MailboxOwner()
     mailbox, model, dropped = Mailbox(owner, MailboxSpec(size=size, overflow=overflow)), list[Request](), 0
     for step in steps:
@@ -114,7 +117,7 @@ def test_mailbox_holds_only_wanted_asks(size: int, overflow: Overflow, steps: li
 
 
 async def test_abandoned_asks_take_no_room(autojump_clock: trio.testing.MockClock) -> None:
-    """Asks whose callers gave up are freed from the mailbox and leave their room to other messages."""
+    """If the callers of asks give up, the asks are removed from the mailbox and make room for other messages."""
     del autojump_clock
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=2)
@@ -130,7 +133,7 @@ async def test_abandoned_asks_take_no_room(autojump_clock: trio.testing.MockCloc
 
 
 async def test_abandoned_ask_makes_room_for_a_sender(autojump_clock: trio.testing.MockClock) -> None:
-    """A sender that waits for room is let in as soon as an ask in the mailbox is abandoned."""
+    """If an ask in a full mailbox is abandoned, a sender that waits for room gets this room at once."""
     del autojump_clock
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1)
@@ -144,7 +147,7 @@ async def test_abandoned_ask_makes_room_for_a_sender(autojump_clock: trio.testin
 
 
 async def test_stash_frees_abandoned_asks(autojump_clock: trio.testing.MockClock) -> None:
-    """A stash frees abandoned asks, so only asks that are still wanted count towards ``stash_size``."""
+    """Abandoned asks are removed from the stash, so only asks with a waiting caller count towards ``stash_size``."""
     del autojump_clock
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), stash_size=2)
@@ -157,7 +160,7 @@ async def test_stash_frees_abandoned_asks(autojump_clock: trio.testing.MockClock
 
 
 async def test_unstashed_ask_can_be_abandoned(autojump_clock: trio.testing.MockClock) -> None:
-    """An ask that was unstashed into the mailbox is removed from it when its caller gives up."""
+    """If the caller of an unstashed ask gives up, the ask is removed from the mailbox."""
     del autojump_clock
 
     async def unstash_and_wait(member: Member) -> None:
@@ -177,7 +180,7 @@ async def test_unstashed_ask_can_be_abandoned(autojump_clock: trio.testing.MockC
 
 
 async def test_abandoned_deferred_ask(autojump_clock: trio.testing.MockClock) -> None:
-    """After the caller of a deferred ask has given up, its message is freed and an answer is a dead letter."""
+    """If the caller of a deferred ask gives up, the message is freed, and a later answer becomes a dead letter."""
     del autojump_clock
     replies: list[Reply] = []
 
@@ -195,7 +198,10 @@ async def test_abandoned_deferred_ask(autojump_clock: trio.testing.MockClock) ->
 
 
 async def test_lost_reply_raises_at_once() -> None:
-    """An ask raises ReplyDropped when its last Reply is freed unanswered; one of two replies may be lost."""
+    """An ask raises ReplyDropped when its last Reply object is freed without an answer.
+
+    If there are two Reply objects, one may be freed.
+    """
     replies: list[Reply] = []
 
     async def lose(member: Member) -> None:
@@ -224,7 +230,7 @@ async def test_lost_reply_raises_at_once() -> None:
 
 
 async def test_reply_freed_in_another_thread() -> None:
-    """A Reply that is freed in another thread, as the garbage collector may do, raises ReplyDropped too."""
+    """If a Reply is freed in another thread, the ask also raises ReplyDropped. The garbage collector may do this."""
     held: list[Reply] = []
 
     async def defer(member: Member) -> None:
@@ -264,7 +270,7 @@ def defer_for(seconds: float) -> Callable[[Member], Awaitable[object]]:
 async def test_draining_stop_waits_for_deferred_replies(
     seconds: float, answered: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A draining stop waits for deferred replies until its deadline, and cancels the work for them then."""
+    """A draining stop waits for deferred replies until its deadline. Then it cancels the work for them."""
     del autojump_clock
     outcomes: list[object] = []
 
@@ -287,7 +293,7 @@ async def test_draining_stop_waits_for_deferred_replies(
 
 
 async def test_draining_stop_ignores_abandoned_asks(autojump_clock: trio.testing.MockClock) -> None:
-    """A draining stop ends when the last caller gives up, or when a stop without draining comes."""
+    """If all callers of deferred asks give up, or a stop without draining comes, a draining stop ends at once."""
     del autojump_clock
 
     async def ask(ref: ActorRef) -> None:
@@ -311,7 +317,7 @@ async def test_draining_stop_ignores_abandoned_asks(autojump_clock: trio.testing
 
 
 async def test_none_is_a_message() -> None:
-    """None is delivered like any message, and is a dead letter when the actor fails on it."""
+    """None can be sent as a message. It becomes a dead letter if the actor fails on it."""
 
     class FailsOnNone(Member):
         async def receive(self, message: object) -> object:

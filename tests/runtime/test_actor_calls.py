@@ -63,7 +63,7 @@ async def ask(ref: ActorRef) -> None:
 async def test_calls_to_a_full_mailbox_let_others_run(
     overflow: Overflow, call: Callable[[ActorRef], Awaitable[None]]
 ) -> None:
-    """A task that only sends to a full mailbox lets other tasks run, also when its messages are dropped or rejected."""
+    """A task that only sends to a full mailbox lets other tasks run, even if its messages are dropped or rejected."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1, overflow=overflow)
         await ref.tell(hang)
@@ -97,7 +97,7 @@ async def lets_others_run(call: Callable[[], Awaitable[object]]) -> bool:
 
 @pytest.mark.parametrize("case", ["broadcast", "dead", "taken name", "no spec", "ended child", "no child"])
 async def test_calls_that_need_not_wait_let_others_run(case: str) -> None:
-    """Repeated calls that need not wait, or that raise, let other tasks run."""
+    """A task that repeats calls that return or raise at once still lets other tasks run."""
     async with open_system() as system:
         refs = [await system.spawn(Actor) for _ in range(130)]
         dead = await system.spawn(Actor)
@@ -125,7 +125,7 @@ async def test_calls_that_need_not_wait_let_others_run(case: str) -> None:
 
 
 async def test_tell_to_own_full_mailbox_raises() -> None:
-    """An actor that tells its own full mailbox gets a RuntimeError; a task of its nursery waits for room."""
+    """An actor that sends to its own full mailbox gets a RuntimeError. A task in its nursery waits for room instead."""
     world = World()
 
     async def fill(member: Member) -> None:
@@ -158,7 +158,7 @@ ENDS: dict[str, Ends] = {
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("where", ["receive", "started", "stopping"])
 async def test_waiting_for_own_end_raises(name: str, where: str) -> None:
-    """A call that would wait for the end of the task that makes it raises RuntimeError and changes nothing."""
+    """If a call would wait for the end of its own task, it raises RuntimeError and changes nothing."""
     world, refused = World(), list[str]()
     refs: dict[str, SupervisorRef] = {}
 
@@ -192,7 +192,10 @@ async def test_waiting_for_own_end_raises(name: str, where: str) -> None:
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("full", [False, True])
 async def test_starting_child_cannot_wait_for_its_parent(depth: int, full: bool) -> None:
-    """In ``started()`` asking a parent, or telling its full mailbox, raises; a task of the nursery may wait."""
+    """In ``started()``, asking a parent or sending to its full mailbox raises an error, since it would deadlock.
+
+    A task of the nursery may wait.
+    """
     world, refused = World(), list[str]()
     tops: list[ActorRef] = []
 
@@ -224,7 +227,7 @@ async def test_starting_child_cannot_wait_for_its_parent(depth: int, full: bool)
 
 
 async def test_nursery_task_may_wait_for_the_end() -> None:
-    """A task of the actor's nursery may call ``stop``, and another actor may wait for that end too."""
+    """A task in an actor's nursery may call ``stop`` on this actor. Another actor may wait for the end too."""
 
     async def end(member: Member) -> None:
         member.nursery.start_soon(member.ref.stop)
@@ -238,7 +241,7 @@ async def test_nursery_task_may_wait_for_the_end() -> None:
 
 
 async def test_phase_work_cannot_wait_for_shutdown() -> None:
-    """Phase work that calls ``shutdown`` fails with a RuntimeError in the report, and the next phases run."""
+    """If phase work calls ``shutdown``, it fails with a RuntimeError in the report, and the next phases still run."""
     ran: list[str] = []
 
     async with open_system([Phase("a", float("inf")), Phase("b")]) as system:
@@ -265,7 +268,10 @@ async def test_phase_work_cannot_wait_for_shutdown() -> None:
 @pytest.mark.parametrize("drain", [False, True])
 @pytest.mark.parametrize("nursery", [False, True])
 async def test_stopping_actor_may_tell_itself(drain: bool, nursery: bool) -> None:
-    """A message that a stopping actor tells itself is handled if the stop drains, and is a dead letter if not."""
+    """If a stopping actor sends itself a message, a draining stop handles it.
+
+    Without draining it becomes a dead letter.
+    """
     world, go = World(), trio.Event()
 
     async def step(member: Member) -> None:
@@ -307,7 +313,7 @@ async def test_stopping_actor_may_tell_itself(drain: bool, nursery: bool) -> Non
 
 
 async def test_messages_to_oneself_are_bounded() -> None:
-    """A draining actor that tells itself more than ``mailbox_size`` messages gets the others as dead letters."""
+    """A draining actor can send itself ``mailbox_size`` messages. Further messages become dead letters."""
     world, go = World(), trio.Event()
 
     async def many(member: Member) -> None:
@@ -398,7 +404,7 @@ def run_elsewhere(call: Callable[[], Awaitable[object]]) -> object:
 
 
 async def test_foreign_thread_is_refused() -> None:
-    """Every call raises RuntimeError and changes nothing in a thread without trio, and in another trio run."""
+    """In a thread without trio, or in another trio run, every call raises RuntimeError and changes nothing."""
     held: list[tuple[Context, Reply]] = []
 
     async def hold(member: Member) -> None:
@@ -430,7 +436,7 @@ async def test_foreign_thread_is_refused() -> None:
 
 
 async def test_calls_through_from_thread() -> None:
-    """A thread may tell, ask, spawn and stop through ``trio.from_thread``."""
+    """A thread can use ``trio.from_thread`` to tell, ask, spawn and stop actors."""
     world = World()
     async with open_system() as system:
         ref = await system.spawn(Member, "a", world)
@@ -454,7 +460,10 @@ async def test_calls_through_from_thread() -> None:
 
 
 def test_host_of_a_guest_run_may_tell() -> None:
-    """The host of a guest run may call ``tell_nowait`` between turns, and is refused after the run has ended."""
+    """The host loop of a trio guest run may call ``tell_nowait`` between trio's steps.
+
+    After the run has ended, the call is refused.
+    """
     world, outcomes = World(), list[object]()
     there: list[tuple[ActorRef, trio.Event]] = []
     turns: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()

@@ -21,7 +21,7 @@ DEPTH = 1_200
 
 
 async def test_tree_deeper_than_the_stack() -> None:
-    """Paths, ``find``, ``tree``, its lines and ``stop`` work in a tree that is deeper than the recursion limit."""
+    """Paths, ``find``, ``tree`` and ``stop`` work for an actor tree that is deeper than Python's recursion limit."""
     assert sys.getrecursionlimit() < DEPTH
 
     async def nest(member: Member) -> object:
@@ -112,7 +112,7 @@ CALLS = [spawn, supervise, ask, tell, stop, wait_for_end, kill]
 async def test_call_near_the_end_of_the_stack(
     call: Callable[[ActorSystem], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A call that fails with RecursionError leaves the system working: actors answer, and all of them stop."""
+    """If a call fails with RecursionError, the system still works: actors answer, and all of them can be stopped."""
     del autojump_clock
     failed = 0
     for missing in range(DEPTHS):

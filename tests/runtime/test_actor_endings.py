@@ -23,7 +23,10 @@ from actors import (
 async def test_actor_that_stops_itself_has_its_shutdown_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """``stopping()`` after ``context.stop()`` has the actor's ``shutdown`` time, and one second more if shielded."""
+    """If an actor calls ``context.stop()``, its ``stopping()`` has the ``shutdown`` time to finish.
+
+    If it is shielded, it has one second more.
+    """
 
     class HangsInStopping(Probe):
         async def stopping(self, reason: ExitReason) -> None:
@@ -44,7 +47,7 @@ async def test_actor_that_stops_itself_has_its_shutdown_time(
 
 
 async def test_failing_stopping_runs_once() -> None:
-    """A ``stopping()`` that raises is not called again, and its error is the exit reason."""
+    """If ``stopping()`` raises, it is not called again, and its error is the actor's exit reason."""
     reasons: list[ExitReason] = []
     error = OSError("no")
 
@@ -60,7 +63,10 @@ async def test_failing_stopping_runs_once() -> None:
 
 
 async def test_error_of_a_killed_actor_is_in_its_reason(caplog: pytest.LogCaptureFixture) -> None:
-    """An error that a killed actor raises on its way out is logged, and is in its Killed reason and dead letter."""
+    """If a killed actor raises an error during its cleanup, the error is logged.
+
+    It is also in the actor's Killed reason and in the dead letter.
+    """
     error = OSError("on the way out")
 
     async def fail_on_cancel(_: Probe) -> None:
@@ -84,7 +90,7 @@ async def test_error_of_a_killed_actor_is_in_its_reason(caplog: pytest.LogCaptur
 
 
 async def test_error_during_outer_cancellation_is_raised() -> None:
-    """An error that an actor raises while the whole block is cancelled is raised by the block."""
+    """If an actor raises an error while the whole block is cancelled, the block raises this error."""
     error = OSError("on the way out")
 
     async def fail_on_cancel(_: Probe) -> None:
@@ -112,7 +118,7 @@ async def test_error_during_outer_cancellation_is_raised() -> None:
 async def test_outer_cancellation_ends_shielded_work(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """When the block is cancelled, work that shields itself is ended one second later."""
+    """If the block is cancelled, shielded work is ended one second later."""
     begin = autojump_clock.current_time()
     with trio.move_on_after(1):
         async with open_system() as system:
@@ -130,7 +136,7 @@ async def test_outer_cancellation_ends_shielded_work(
 async def test_bad_timer_message_is_a_dead_letter(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A timer message that is not handled, or that fails, is a dead letter."""
+    """If a timer message is not handled, or its handler fails, the message becomes a dead letter."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         error = ValueError("bad")
@@ -151,7 +157,7 @@ async def test_bad_timer_message_is_a_dead_letter(
 
 
 async def test_watching_an_ended_actor_twice() -> None:
-    """An ended actor that is watched twice sends one Terminated."""
+    """If an actor that has already ended is watched twice, the watcher gets only one Terminated."""
     async with open_system() as system:
         journal: list[object] = []
         watcher, target = await system.spawn(Probe, journal), await system.spawn(Probe)

@@ -55,7 +55,10 @@ class FailsWhileShielded(Actor):
 
 @pytest.mark.parametrize("where", ["task", "handler"])
 async def test_failure_has_the_deadlines_of_a_stop(where: str, autojump_clock: MockClock) -> None:
-    """After a failure, shielded work is ended after ``shutdown`` and one second; the restart follows then."""
+    """If an actor fails, its shielded work is ended one second after its ``shutdown`` time.
+
+    Only then the actor is restarted.
+    """
     FailsWhileShielded.where = where
     async with open_system() as system:
         top = await system.supervise(SupervisorSpec(children=[ChildSpec("a", FailsWhileShielded, shutdown=4)]))
@@ -67,7 +70,7 @@ async def test_failure_has_the_deadlines_of_a_stop(where: str, autojump_clock: M
 
 
 async def test_cancelling_own_nursery_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
-    """An actor that cancels the scope of its own nursery ends with a failure that says so, and it is logged."""
+    """If an actor cancels its own nursery, it ends with a failure that says this, and the failure is logged."""
 
     async def cancel(member: Member) -> None:
         member.nursery.cancel_scope.cancel()
@@ -85,7 +88,7 @@ async def test_cancelling_own_nursery_is_a_failure(caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), trio.BrokenResourceError()])
 async def test_any_exception_fails_only_its_actor(error: BaseException) -> None:
-    """Exceptions that would end a program end only the actor that raised them."""
+    """Exceptions that usually end a program, such as SystemExit, end only the actor that raises them."""
 
     async def fail(_: Member) -> None:
         raise error
@@ -100,7 +103,7 @@ async def test_any_exception_fails_only_its_actor(error: BaseException) -> None:
 
 
 async def test_foreign_cancelled_is_a_failure() -> None:
-    """A Cancelled that was kept from a scope that has ended is a failure when an actor raises it."""
+    """If an actor raises a Cancelled exception that it kept from an earlier scope, this is a failure."""
     kept: list[BaseException] = []
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -122,7 +125,7 @@ async def test_foreign_cancelled_is_a_failure() -> None:
 
 
 async def test_root_gives_up_once() -> None:
-    """Top-level actors that fail at the same time end the block with one RestartLimit."""
+    """If several top-level actors fail at the same time, the block ends with only one RestartLimit."""
 
     async def run() -> None:
         async with open_system() as system:
@@ -138,7 +141,7 @@ async def test_root_gives_up_once() -> None:
 
 @pytest.mark.parametrize("kind", ["supervisor", "actor"])
 async def test_top_level_actor_that_gives_up_ends_the_block(kind: str) -> None:
-    """When a top-level actor exceeds its restart limit, the others stop and the block raises RestartLimit."""
+    """If a top-level actor exceeds its restart limit, all others stop and the block raises RestartLimit."""
     world = World()
 
     async def run(system: ActorSystem) -> None:
@@ -168,7 +171,7 @@ async def test_top_level_actor_that_gives_up_ends_the_block(kind: str) -> None:
 
 
 async def test_error_of_the_block_and_restart_limit() -> None:
-    """If the block raises while its actors give up, both errors are raised in a group."""
+    """If the block raises and an actor exceeds its restart limit, a group with both errors is raised."""
     error = OSError("block")
 
     async def run() -> None:
@@ -194,7 +197,7 @@ async def crash_and_raise_when_cancelled(ref: ActorRef, error: Exception) -> Non
 
 
 def test_keyboard_interrupt_ends_the_block() -> None:
-    """SIGINT ends the block with KeyboardInterrupt, also if it arrives in a task of an actor."""
+    """SIGINT ends the block with KeyboardInterrupt, even if it arrives while an actor's task runs."""
     world = World()
     seen: list[str] = []
 

@@ -43,7 +43,10 @@ class FailsOnMessages(Actor):
 
 
 async def test_failure_frees_instance_and_message() -> None:
-    """After a failure the instance and the message are freed by reference count, and the traceback's text is kept."""
+    """After a failure, the actor's instance and message are freed by reference counting.
+
+    The text of the traceback is kept.
+    """
     instances: weakref.WeakSet[Actor] = weakref.WeakSet()
     messages: weakref.WeakSet[Message] = weakref.WeakSet()
 
@@ -75,7 +78,7 @@ async def test_failure_frees_instance_and_message() -> None:
 
 
 async def test_failure_does_not_clear_frames_in_use() -> None:
-    """A task that waits in its ``except`` block keeps its variables while another actor fails with its exception."""
+    """A task that waits in its ``except`` block keeps its variables while another actor fails with the same error."""
     world = World()
 
     async def careful(_: Member) -> object:
@@ -94,7 +97,10 @@ async def test_failure_does_not_clear_frames_in_use() -> None:
 
 
 def test_only_finished_frames_are_cleared() -> None:
-    """Frames of suspended generators and running code are not cleared, also in a cycle of causes."""
+    """Only frames of finished code are cleared, not those of suspended generators or running code.
+
+    This also holds if the exceptions cause each other in a cycle.
+    """
 
     def generator() -> Generator[BaseException, None, str]:
         kept = "kept"

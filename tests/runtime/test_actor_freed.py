@@ -119,7 +119,10 @@ async def live_and_end(system: ActorSystem, end: str) -> None:
 async def test_ended_actor_is_freed_by_reference_count(
     end: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However an actor with a child, a task, a timer and a watch ended, its parts are freed without the collector."""
+    """An ended actor and all its parts are freed without the garbage collector, however it ended.
+
+    The actor has a child, a task, a timer and a watch.
+    """
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
         before = {id(each) for each in living_parts()}
@@ -135,7 +138,7 @@ async def test_ended_actor_is_freed_by_reference_count(
 async def test_earlier_incarnations_are_freed(
     strategy: Strategy, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a restart the earlier instance is freed while the actor lives on."""
+    """After a restart the old instance is freed, although the actor lives on."""
     assert autojump_clock.autojump_threshold == 0
     instances: list[weakref.ref[Any]] = []
     world = World()

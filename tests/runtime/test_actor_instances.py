@@ -136,7 +136,7 @@ class Raising(Actor):
 
 @pytest.mark.parametrize("name", ["started", "receive", "stopping"])
 async def test_attribute_that_raises(name: str) -> None:
-    """A hook whose attribute raises when it is read is a failure of that actor alone."""
+    """If reading a method such as ``receive`` from an instance raises, only that actor fails."""
     async with open_system() as system:
         neighbour = await system.spawn(Actor)
         if name == "started":
@@ -153,7 +153,7 @@ async def test_attribute_that_raises(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ref", "nursery", "context"])
 async def test_attributes_before_start(name: str) -> None:
-    """Reading ``ref``, ``nursery`` or ``context`` before ``started()`` raises a RuntimeError that says so."""
+    """Reading ``ref``, ``nursery`` or ``context`` before ``started()`` raises RuntimeError with an explanation."""
     with pytest.raises(RuntimeError, match="from started"):
         getattr(Actor(), name)
 
@@ -167,7 +167,7 @@ FACTORIES: list[Callable[[], object]] = [lambda: 5, lambda: None, make_later, la
 
 @pytest.mark.parametrize("factory", FACTORIES)
 async def test_factory_must_return_an_actor(factory: Callable[[], object]) -> None:
-    """A factory that returns anything but an Actor raises SpecError and leaves no entry."""
+    """If a factory does not return an Actor, ``spawn`` raises SpecError and leaves no entry."""
     async with open_system() as system:
         with pytest.raises(SpecError, match="a must make an Actor"):
             await system.spawn(cast("Callable[[], Actor]", factory), name="a")
@@ -175,7 +175,7 @@ async def test_factory_must_return_an_actor(factory: Callable[[], object]) -> No
 
 
 async def test_instance_of_a_living_actor_is_refused() -> None:
-    """A factory may return an instance again only after the actor that uses it has ended."""
+    """A factory may return the same instance again only after the actor with this instance has ended."""
     shared = Actor()
     async with open_system() as system:
         ref = await system.spawn(lambda: shared, name="a", restart=Restart.PERMANENT)
@@ -201,7 +201,7 @@ async def kept_cancelled() -> trio.Cancelled:
 
 
 async def test_factory_that_raises_cancelled() -> None:
-    """A factory that raises Cancelled without a cancellation makes ``spawn`` raise RuntimeError."""
+    """If a factory raises Cancelled although nothing was cancelled, ``spawn`` raises RuntimeError."""
     cancelled = await kept_cancelled()
 
     def make() -> Actor:
@@ -218,7 +218,7 @@ async def test_factory_that_raises_cancelled() -> None:
 async def test_group_with_a_factory_that_raises_cancelled(
     autojump_clock: trio.testing.MockClock, strategy: Strategy
 ) -> None:
-    """A group restart in which a factory raises Cancelled is tried again, and the group comes up."""
+    """If a factory raises Cancelled during a group restart, the restart is repeated and succeeds."""
     del autojump_clock
     cancelled = await kept_cancelled()
     made = 0

@@ -96,7 +96,7 @@ async def test_tree_lines() -> None:
 
 
 async def test_find() -> None:
-    """``find`` returns the ref of a living actor by its path, and None for any other path."""
+    """``find`` returns the ref of the living actor with the given path. For any other path it returns None."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), name="a")
         assert system.find("/a") is ref
@@ -107,7 +107,7 @@ async def test_find() -> None:
 
 
 async def test_slow_reader_of_dead_letters() -> None:
-    """A full stream of dead letters drops the oldest, and counts them in ``missed``."""
+    """If the stream of dead letters is full, it drops the oldest ones and counts them in ``missed``."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         with system.dead_letters(size=2) as letters:
@@ -129,7 +129,7 @@ async def test_dead_letters_size_is_checked() -> None:
 
 
 async def test_reader_of_dead_letters_waits() -> None:
-    """A reader waits for dead letters, and receives none after it has left."""
+    """A reader waits for new dead letters. After it has left the stream, it gets no more."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
         seen: list[object] = []
@@ -155,7 +155,7 @@ async def test_reader_of_dead_letters_waits() -> None:
 
 
 async def test_failure_is_logged_with_its_path(caplog: pytest.LogCaptureFixture) -> None:
-    """A failure is logged with the actor's path and the exception, and the supervisor that gives up too."""
+    """A failure is logged with the actor's path and the exception. A supervisor that gives up is logged too."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], max_restarts=0)

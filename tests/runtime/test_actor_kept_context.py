@@ -78,7 +78,7 @@ async def call(name: str, old: ContextKeeper, other: ActorRef) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_kept_context_does_not_touch_the_next_incarnation(name: str, autojump_clock: MockClock) -> None:
-    """Calls on the context of an ended incarnation change neither the next incarnation nor other actors."""
+    """A context that is kept after a restart affects neither the new incarnation nor other actors."""
     del autojump_clock
     kept: list[ContextKeeper] = []
     async with open_system() as system:
@@ -98,7 +98,7 @@ async def test_kept_context_does_not_touch_the_next_incarnation(name: str, autoj
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_kept_context_of_an_ended_actor(name: str, autojump_clock: MockClock) -> None:
-    """Calls on the context of an actor that has ended register nothing."""
+    """If the context of an ended actor is kept and used, nothing is registered."""
     del autojump_clock
     kept: list[ContextKeeper] = []
     async with open_system() as system:
@@ -112,7 +112,7 @@ async def test_kept_context_of_an_ended_actor(name: str, autojump_clock: MockClo
 
 
 async def test_stash_is_put_back_once() -> None:
-    """A restart puts the stash back once; ``unstash`` on the old context returns 0."""
+    """A restart puts the stash back only once: after it, ``unstash`` on the old context returns 0."""
     kept: list[ContextKeeper] = []
     async with open_system() as system:
         ref = await system.spawn(ContextKeeper, kept, restart=Restart.PERMANENT)

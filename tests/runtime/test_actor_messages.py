@@ -19,7 +19,7 @@ from actors import (
 
 
 async def test_messages_are_handled_in_order() -> None:
-    """Messages are handled in the order in which they were told."""
+    """An actor handles messages in the order in which they were sent."""
     async with open_system() as system:
         journal: list[object] = []
         ref = await system.spawn(Probe, journal)
@@ -62,7 +62,7 @@ async def test_tell_waits_while_mailbox_is_full() -> None:
 
 
 async def test_waiting_tell_raises_when_actor_ends() -> None:
-    """A ``tell`` that waits for room raises ActorTerminated when the actor ends."""
+    """If a ``tell`` waits for room in the mailbox and the actor ends, the ``tell`` raises ActorTerminated."""
     async with open_system() as system:
         ref = await system.spawn(Probe, mailbox_size=1)
         await ref.tell(hang)
@@ -113,7 +113,7 @@ async def test_timed_out_ask_cancels_its_work(autojump_clock: trio.testing.MockC
 
 
 async def test_ask_with_an_unknown_message_raises() -> None:
-    """An ``ask`` that ``receive()`` answers with UNHANDLED raises MessageUnhandled and counts as a dead letter."""
+    """If ``receive()`` returns UNHANDLED for an ask, the ask raises MessageUnhandled and counts as a dead letter."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         with pytest.raises(MessageUnhandled):
@@ -136,7 +136,7 @@ async def test_asking_or_stopping_oneself_raises() -> None:
 
 
 async def test_watch_delivers_one_terminated() -> None:
-    """A watch delivers one Terminated when the target ends, and at once if the target has ended already."""
+    """A watcher gets one Terminated when the target ends. If the target has already ended, it gets it at once."""
     async with open_system() as system:
         journal: list[object] = []
         watcher = await system.spawn(Probe, journal)
@@ -155,7 +155,7 @@ async def test_watch_delivers_one_terminated() -> None:
 
 
 async def test_deferred_reply() -> None:
-    """With a deferred reply the actor handles other messages before it answers the ask."""
+    """An actor that defers its reply can handle other messages before it answers the ask."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         go = trio.Event()
@@ -181,7 +181,7 @@ async def test_deferred_reply() -> None:
 
 
 async def test_abandoned_ask_is_no_dead_letter(autojump_clock: trio.testing.MockClock) -> None:
-    """An ask whose caller gave up before it was handled does not count as a dead letter."""
+    """If the caller of an ask gives up before the ask is handled, the ask does not count as a dead letter."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         go = trio.Event()
@@ -201,7 +201,7 @@ async def test_abandoned_ask_is_no_dead_letter(autojump_clock: trio.testing.Mock
 
 
 async def test_deferred_reply_to_a_tell_is_dropped() -> None:
-    """The deferred reply to a ``tell`` is not wanted, and sending it counts as a dead letter."""
+    """A message sent by ``tell`` needs no reply: a deferred reply to it counts as a dead letter."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
 

@@ -40,7 +40,7 @@ class Farewell(Plain):
 async def test_nursery_outlives_the_message_that_opened_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Tasks of a nursery that is first used inside cancel scopes of a message go on after that message."""
+    """If a message opens the nursery inside a cancel scope, the nursery's tasks continue after this message."""
     ended: list[str] = []
 
     async def work(name: str) -> None:
@@ -68,7 +68,7 @@ async def test_nursery_outlives_the_message_that_opened_it(
 
 
 async def test_failed_task_of_a_late_nursery() -> None:
-    """A failed task of a nursery that was opened by a message ends the actor."""
+    """If a message opens the nursery and a task in it fails, the actor ends."""
     error = OSError("no")
 
     async def fail() -> None:
@@ -84,7 +84,7 @@ async def test_failed_task_of_a_late_nursery() -> None:
 
 
 async def test_cancelled_ask_cancels_only_its_handler(autojump_clock: trio.testing.MockClock) -> None:
-    """Cancelling an ask cancels its handler, but no task of the nursery and no later message."""
+    """Cancelling an ask cancels its handler, but neither tasks of the nursery nor later messages."""
 
     async def begin(actor: Plain) -> None:
         actor.nursery.start_soon(trio.sleep_forever)
@@ -103,7 +103,7 @@ async def test_cancelled_ask_cancels_only_its_handler(autojump_clock: trio.testi
 
 
 async def test_ask_cancelled_in_shielded_code() -> None:
-    """An ask that is cancelled while its handler is shielded does not cancel the next messages."""
+    """If an ask is cancelled while its handler is shielded, the next messages are not cancelled."""
 
     async def busy(_: Plain) -> str:
         giving_up.cancel()
@@ -123,7 +123,7 @@ async def test_ask_cancelled_in_shielded_code() -> None:
 
 
 async def test_failing_factory_leaves_no_entry() -> None:
-    """When the factory fails, ``spawn`` raises its error and the name is free again."""
+    """If the factory raises, ``spawn`` raises the same error, and the name can be used again."""
 
     def fail() -> Actor:
         raise OSError("no")
@@ -136,7 +136,7 @@ async def test_failing_factory_leaves_no_entry() -> None:
 
 
 async def test_context_variables_of_an_actor() -> None:
-    """A context variable that ``__init__()`` sets is seen by this actor only."""
+    """If ``__init__()`` sets a context variable, only this actor sees the new value."""
 
     class Named(Plain):
         def __init__(self) -> None:
@@ -152,7 +152,7 @@ async def test_context_variables_of_an_actor() -> None:
 
 @pytest.mark.parametrize("drain", [False, True])
 async def test_stop_before_the_first_step(*, drain: bool) -> None:
-    """An actor that is stopped before its task has run still runs ``stopping()``."""
+    """If an actor is stopped before its task first runs, its ``stopping()`` is still called."""
     said: list[ExitReason] = []
     async with open_system() as system:
         ref = await system.spawn(Farewell, said)
@@ -161,7 +161,7 @@ async def test_stop_before_the_first_step(*, drain: bool) -> None:
 
 
 async def test_kill_before_the_first_step() -> None:
-    """An actor that is killed before its task has run does not run ``stopping()``."""
+    """If an actor is killed before its task first runs, its ``stopping()`` is not called."""
     said: list[ExitReason] = []
     async with open_system() as system:
         ref = await system.spawn(Farewell, said)
@@ -171,7 +171,7 @@ async def test_kill_before_the_first_step() -> None:
 
 
 async def test_drain_before_the_first_step() -> None:
-    """A draining stop handles earlier messages, also if the actor's task has not run yet."""
+    """A draining stop handles the messages that were sent before it, even if the actor's task has not run yet."""
     async with open_system() as system:
         ref = await system.spawn(Plain)
         ref.tell_nowait(1)
@@ -182,7 +182,7 @@ async def test_drain_before_the_first_step() -> None:
 async def test_stop_deadline_of_an_idle_actor(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The timeout of a stop counts from the stop, not from the start of an idle actor."""
+    """The timeout of a stop begins with the call of ``stop``, even if the actor has been idle since its start."""
     async with open_system() as system:
         ref = await system.spawn(Farewell, [], 60)
         await trio.sleep(10)
@@ -191,7 +191,7 @@ async def test_stop_deadline_of_an_idle_actor(
 
 
 async def test_answer_arrives_before_the_end() -> None:
-    """The answer of an ask arrives before the end of a draining actor is known."""
+    """If a draining actor answers its last ask, the caller gets the answer before the actor's end is visible."""
     async with open_system() as system:
         for _ in range(20):
             ref = await system.spawn(Plain)
@@ -229,7 +229,7 @@ async def test_many_spawns_let_others_run() -> None:
 
 @pytest.mark.parametrize("asked", [False, True])
 async def test_instance_and_message_are_freed(*, asked: bool) -> None:
-    """A handled message is freed, and the instance is freed when its actor has ended."""
+    """A message is freed after it is handled. The instance is freed after its actor has ended."""
 
     class Thing:
         pass
@@ -254,7 +254,7 @@ async def test_instance_and_message_are_freed(*, asked: bool) -> None:
 
 
 async def test_empty_name_is_refused() -> None:
-    """An empty name is refused, and without a name the runtime makes one from the class."""
+    """An empty name is refused. Without a name, the runtime makes one from the name of the class."""
     async with open_system() as system:
         with pytest.raises(SpecError, match="id must be a text"):
             await system.spawn(Plain, name="")

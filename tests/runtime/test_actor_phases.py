@@ -13,7 +13,10 @@ from actors import Actor, Phase, PhaseReport, SpecError, open_system
 
 
 async def test_system_exit_in_phase_work(autojump_clock: trio.testing.MockClock) -> None:
-    """SystemExit in phase work is reported; the other work is done, the actors stop, and the block raises it."""
+    """If phase work raises SystemExit, the shutdown is completed first, and then the block raises SystemExit.
+
+    All other phase work is done, the actors stop, and the report has the failure.
+    """
     del autojump_clock
     ran: list[str] = []
     reports: list[PhaseReport] = []
@@ -52,7 +55,7 @@ class IndivisibleGroup(BaseExceptionGroup[BaseException]):
 
 @pytest.mark.parametrize("form", ["plain", "group", "whole"])
 async def test_cancelled_raised_in_phase_work(autojump_clock: trio.testing.MockClock, form: str) -> None:
-    """A Cancelled that is raised without a cancellation is a failure of that work alone, also in a group."""
+    """If phase work raises Cancelled although nothing was cancelled, only this work fails, even if it is in a group."""
     del autojump_clock
     ran: list[str] = []
 
@@ -83,7 +86,7 @@ async def test_cancelled_raised_in_phase_work(autojump_clock: trio.testing.MockC
 
 
 async def test_phase_work_added_during_the_phase() -> None:
-    """Work that is added during its phase is done at once, and work for a phase that is over is refused."""
+    """Work that is added during its phase is done at once. Work for a finished phase is refused."""
     ran: list[str] = []
 
     async with open_system([Phase("a"), Phase("b")]) as system:
@@ -129,7 +132,7 @@ async def test_phase_work_added_after_the_deadline(autojump_clock: trio.testing.
 
 @pytest.mark.parametrize("seconds", [10.0, math.inf])
 async def test_shielded_phase_work_in_a_cancelled_block(seconds: float, autojump_clock: trio.testing.MockClock) -> None:
-    """When the block is cancelled during a phase, shielded work is ended one second later."""
+    """If the block is cancelled during a phase, the phase's shielded work is ended one second later."""
     del autojump_clock
 
     async def shield() -> None:

@@ -13,7 +13,7 @@ from actors import ActorTerminated, Phase, Restart, RestartLimit, Shutdown, Spec
 
 
 async def test_phases_run_before_the_actors_stop() -> None:
-    """The phases run in their order, and the actors stop after the last one."""
+    """The phases run in the given order. The actors stop after the last phase."""
     journal: list[str] = []
 
     async def work(name: str) -> None:
@@ -38,7 +38,7 @@ async def test_phases_run_before_the_actors_stop() -> None:
 async def test_failed_or_slow_phase(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A phase whose work fails or exceeds its time is reported so, and the next phases run."""
+    """If phase work fails or takes too long, the report says so, and the next phases still run."""
 
     async def fail() -> None:
         raise OSError("disk")
@@ -107,7 +107,7 @@ async def test_failing_block_stops_the_actors() -> None:
 
 
 async def test_cancelled_block_ends_actors_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    """A cancelled block ends all actors at once; none completes its ``stopping()``."""
+    """If the block is cancelled, all actors end at once, and no ``stopping()`` runs to its end."""
     world = World()
     begin = autojump_clock.current_time()
     with trio.move_on_after(1) as scope:
@@ -124,7 +124,10 @@ async def test_cancelled_block_ends_actors_at_once(autojump_clock: trio.testing.
 async def test_cancelled_shutdown_finishes_with_the_block(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A ``shutdown`` call that is cancelled does not stop the actors; the end of the block runs the other phases."""
+    """If a ``shutdown`` call is cancelled, the actors do not stop yet.
+
+    The end of the block runs the remaining phases and stops the actors.
+    """
     world = World()
     done: list[str] = []
 
@@ -151,7 +154,7 @@ async def test_cancelled_shutdown_finishes_with_the_block(
 async def test_shielded_phase_work_after_the_deadline(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Phase work that shields itself is ended one second after the phase's deadline."""
+    """Shielded phase work is ended one second after the deadline of its phase."""
 
     async def sleep_shielded() -> None:
         with trio.CancelScope(shield=True):
@@ -166,7 +169,7 @@ async def test_shielded_phase_work_after_the_deadline(
 
 
 async def test_root_that_gives_up_stops_actors_in_order() -> None:
-    """When the root gives up, every actor stops in order before the block raises RestartLimit."""
+    """If a top-level actor exceeds the restart limit, all actors stop in order. Then the block raises RestartLimit."""
     world = World()
 
     async def give_up() -> None:

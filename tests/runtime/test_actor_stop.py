@@ -39,7 +39,10 @@ async def test_exit_reason(act: object, reason: object) -> None:
 
 
 async def test_stopped_actor_leaves_nothing() -> None:
-    """A stopped actor ends with Shutdown() and leaves no task, timer or entry; a second stop returns the same."""
+    """A stopped actor ends with Shutdown() and leaves no task, timer or entry.
+
+    A second ``stop`` returns the same reason.
+    """
     async with open_system() as system:
         before = trio.lowlevel.current_statistics().tasks_living
         journal: list[object] = []
@@ -58,7 +61,7 @@ async def test_stopped_actor_leaves_nothing() -> None:
 
 
 async def test_stop_cancels_after_its_timeout(autojump_clock: trio.testing.MockClock) -> None:
-    """A handler that is still busy when the ``timeout`` of the stop is over is cancelled."""
+    """If a handler is still busy after the ``timeout`` of the stop, it is cancelled."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         await ref.tell(hang)
@@ -70,7 +73,7 @@ async def test_stop_cancels_after_its_timeout(autojump_clock: trio.testing.MockC
 
 
 async def test_shielded_work_is_cancelled_a_second_later(autojump_clock: trio.testing.MockClock) -> None:
-    """A handler that shields itself is ended one second after the ``timeout`` of the stop."""
+    """A shielded handler is ended one second after the ``timeout`` of the stop."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         await ref.tell(hang_shielded)
@@ -82,7 +85,7 @@ async def test_shielded_work_is_cancelled_a_second_later(autojump_clock: trio.te
 
 
 async def test_stop_goes_on_after_its_caller_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
-    """Cancelling the caller of ``stop`` does not undo the stop or change its deadlines."""
+    """If the caller of ``stop`` is cancelled, the stop continues with the same deadlines."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         await ref.tell(hang_shielded)
@@ -96,7 +99,7 @@ async def test_stop_goes_on_after_its_caller_is_cancelled(autojump_clock: trio.t
 
 
 async def test_kill_ends_shielded_work_at_once() -> None:
-    """``kill`` ends a handler that shields itself, and does not call ``stopping()``."""
+    """``kill`` ends a shielded handler at once, and ``stopping()`` is not called."""
     async with open_system() as system:
         journal: list[object] = []
         ref = await system.spawn(Probe, journal)
@@ -108,7 +111,7 @@ async def test_kill_ends_shielded_work_at_once() -> None:
 
 
 async def test_outer_cancellation_is_no_failure() -> None:
-    """An actor that is cancelled with the block of the system ends with Killed() and is not restarted."""
+    """If the whole block is cancelled, each actor ends with Killed() and is not restarted."""
     reasons: list[ExitReason] = []
 
     async def observe(system: ActorSystem, done: trio.Event) -> None:
@@ -131,7 +134,7 @@ async def test_outer_cancellation_is_no_failure() -> None:
 
 
 async def test_shortest_stop_deadline_holds(autojump_clock: trio.testing.MockClock) -> None:
-    """Of several stops at the same time, the earliest deadline holds for all."""
+    """If an actor is stopped several times at once, the earliest of the deadlines is used."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Probe)
         await ref.tell(hang_shielded)
@@ -175,7 +178,7 @@ async def test_actor_may_stop_itself_in_started() -> None:
 
 
 async def test_outer_cancellation_before_a_restart() -> None:
-    """An actor that is cancelled with the system while it waits for its restart ends with Killed()."""
+    """If the block is cancelled while an actor waits for its restart, the actor ends with Killed()."""
     with trio.CancelScope() as scope:
         async with open_system() as system:
             spec = SupervisorSpec(children=[ChildSpec("a", Probe)], backoff=Backoff(1000, 1000))
@@ -190,7 +193,7 @@ async def test_outer_cancellation_before_a_restart() -> None:
 
 
 async def test_deadline_of_an_abandoned_stop_holds(autojump_clock: trio.testing.MockClock) -> None:
-    """A later stop with a longer timeout does not move the deadline of an earlier stop whose caller left."""
+    """If a caller of ``stop`` is cancelled, its deadline still holds: a later stop cannot extend it."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Probe)
         await ref.tell(hang_shielded)

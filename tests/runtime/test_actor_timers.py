@@ -43,7 +43,7 @@ async def sleep_50_seconds(_: Member) -> None:
 
 
 async def test_slow_timers_let_messages_through(autojump_clock: trio.testing.MockClock) -> None:
-    """After each timer message the next message of the mailbox is handled, however many timers are due."""
+    """A message from the mailbox is handled after each timer message, even if many timers are due."""
     del autojump_clock
     world = World()
     async with open_system() as system:
@@ -61,7 +61,7 @@ async def test_slow_timers_let_messages_through(autojump_clock: trio.testing.Moc
 
 
 async def test_zero_second_timers_let_messages_through(autojump_clock: trio.testing.MockClock) -> None:
-    """Timers that set themselves again with 0 seconds starve neither the mailbox nor other tasks."""
+    """Timers that set themselves again with 0 seconds block neither the mailbox nor other tasks."""
     del autojump_clock
 
     async def again(member: Member) -> None:
@@ -77,7 +77,7 @@ async def test_zero_second_timers_let_messages_through(autojump_clock: trio.test
 
 
 async def test_abandoned_ask_takes_no_turn_from_timers(autojump_clock: trio.testing.MockClock) -> None:
-    """An ask whose caller gave up takes no turn from the timers that are due."""
+    """If the caller of an ask has given up, skipping the ask does not delay the timers that are due."""
     del autojump_clock
     world = World()
     async with open_system() as system:
@@ -91,7 +91,7 @@ async def test_abandoned_ask_takes_no_turn_from_timers(autojump_clock: trio.test
 
 
 async def test_late_ticks_are_merged(autojump_clock: trio.testing.MockClock) -> None:
-    """After a long handler one tick comes, and the next at the usual beat."""
+    """After a long handler only one tick is delivered for all missed ones. The next tick comes at its usual time."""
     del autojump_clock
     world = World()
     async with open_system() as system:
@@ -105,7 +105,7 @@ async def test_late_ticks_are_merged(autojump_clock: trio.testing.MockClock) -> 
 
 
 async def test_clock_jump_gives_one_tick(mock_clock: trio.testing.MockClock) -> None:
-    """When the clock jumps over many periods, one tick comes."""
+    """If the clock jumps over many periods of a timer, only one tick is delivered."""
     world = World()
     async with open_system() as system:
         ref = await system.spawn(Member, "a", world)
@@ -121,7 +121,7 @@ async def test_clock_jump_gives_one_tick(mock_clock: trio.testing.MockClock) -> 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9, exclude_min=True), st.floats(0, 1e9))
 def test_next_beat(due: float, period: float, late: float) -> None:
-    """The next beat is not before now and at most one period away; an infinite period has none."""
+    """The next tick is never in the past, and at most one period away. With an infinite period there is none."""
     now = due + late
     beat = next_beat(due, period, now)
     assert beat >= now
@@ -149,7 +149,7 @@ async def test_infinite_timer(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_no_timers_in_stopping() -> None:
-    """Setting a timer in ``stopping()`` raises RuntimeError."""
+    """In ``stopping()``, setting a timer raises RuntimeError."""
     world = World()
 
     async def late(member: Member) -> None:

@@ -120,7 +120,7 @@ REFUSED: dict[tuple[str, str], type[Exception]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("state", STATES)
 def test_each_call_in_each_state(state: Callable[[ChildTable], None], call: str) -> None:
-    """Each call is accepted or refused by the state of the entry, and a refused call changes nothing."""
+    """The state of a child decides whether a call on it is accepted. A refused call changes nothing."""
     children = table_with()
     state(children)
     before = children.entries()
@@ -134,7 +134,10 @@ def test_each_call_in_each_state(state: Callable[[ChildTable], None], call: str)
 
 
 def test_child_terminated_before_its_start() -> None:
-    """A child that is terminated before its start is not started; only ``restart_child`` keeps its entry."""
+    """A child that is terminated before its start is not started.
+
+    Its entry is removed, unless the start is a ``restart_child``.
+    """
     children = table_with()
     child = children.add(spec())
     children.dismiss("a")
@@ -150,7 +153,7 @@ def test_child_terminated_before_its_start() -> None:
 
 
 def test_failed_first_start_removes_the_entry() -> None:
-    """A child whose first start ends has no entry as soon as it has ended."""
+    """If a child ends during its first start, its entry is removed as soon as it has ended."""
     children = table_with()
     child = children.add(spec())
     child.cell = BODY
@@ -164,7 +167,7 @@ def test_failed_first_start_removes_the_entry() -> None:
 @pytest.mark.parametrize("restart", list(Restart))
 @pytest.mark.parametrize("keeps", [True, False])
 def test_which_entries_stay(restart: Restart, *, keeps: bool) -> None:
-    """The entry of an ended child stays if the supervisor keeps specs and the child is not temporary."""
+    """The entry of an ended child is kept if the supervisor keeps specs and the child is not temporary."""
     children = ChildTable("/top", SupervisorSpec(), keeps=keeps)
     end_child(children, bring_up(children, children.add(spec(restart=restart))))
     assert bool(children.entries()) == (keeps and restart is not Restart.TEMPORARY)
@@ -199,7 +202,7 @@ def test_which_children_are_restarted(restart: Restart, reason: Any, *, again: b
 
 
 def test_supervisor_gives_up_once() -> None:
-    """The supervisor gives up at the first failure over its limit; later failures are not restarted."""
+    """The supervisor gives up at the first failure that exceeds its limit. After that it restarts no child."""
     children = table_with(names="ab", max_restarts=1)
     a, b = children.entries()
     assert children.exited(a, CRASH, 0, 0).delay == 0
@@ -210,7 +213,7 @@ def test_supervisor_gives_up_once() -> None:
 
 
 def test_failed_restart_counts() -> None:
-    """A restart that does not come up counts as one more failure."""
+    """If a child fails during its restart, this counts as another failure."""
     children = table_with(names="a", max_restarts=1)
     (a,) = children.entries()
     assert children.exited(a, CRASH, 0, 0).delay == 0
@@ -244,7 +247,7 @@ def take_steps(children: ChildTable, now: float = 0, fails: str = "") -> list[st
     ("strategy", "steps"), [(Strategy.ONE_FOR_ALL, "-c -a +a +b +c"), (Strategy.REST_FOR_ONE, "-c +b +c")]
 )
 def test_order_of_a_group_restart(strategy: Strategy, steps: str) -> None:
-    """A group is halted from its last member to its first, and begun from its first to its last."""
+    """In a group restart the members stop from last to first, and then start from first to last."""
     children = table_with(strategy, "abc")
     assert children.exited(children.entry("b"), CRASH, 0, 0).delay == math.inf
     assert take_steps(children) == steps.split()
@@ -254,7 +257,7 @@ def test_order_of_a_group_restart(strategy: Strategy, steps: str) -> None:
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 @pytest.mark.parametrize("order", ["abcde", "edcba", "cadbe"])
 def test_children_that_fail_together_count_once(strategy: Strategy, order: str) -> None:
-    """Members that fail in one turn, in any order, count as one failure of the group."""
+    """If members of a group fail in the same turn of the scheduler, in any order, they count as one failure."""
     children = table_with(strategy, "abcde", max_restarts=1)
     for name in order:
         assert not children.exited(children.entry(name), CRASH, 0, 0).gave_up
@@ -263,7 +266,7 @@ def test_children_that_fail_together_count_once(strategy: Strategy, order: str) 
 
 
 def test_failure_during_halt_does_not_count() -> None:
-    """A member that fails while its group is halted does not count as a failure."""
+    """If a member fails while its group is being stopped for a restart, this does not count as a failure."""
     children = table_with(Strategy.ONE_FOR_ALL, "abc", max_restarts=1)
     children.exited(children.entry("b"), CRASH, 0, 0)
     assert children.next_step(0) == Halt(children.entry("c"))
@@ -272,7 +275,7 @@ def test_failure_during_halt_does_not_count() -> None:
 
 
 def test_failed_start_restarts_the_group() -> None:
-    """A failed start in a group restart is a new failure: the members that have begun are halted again."""
+    """If a member cannot start in a group restart, this is a new failure, and the started members stop again."""
     children = table_with(Strategy.ONE_FOR_ALL, "abc")
     children.exited(children.entry("a"), CRASH, 0, 0)
     assert take_steps(children, fails="b") == ["-c", "-b", "+a", "+b", "-a", "+a", "+b", "+c"]
@@ -280,14 +283,14 @@ def test_failed_start_restarts_the_group() -> None:
 
 
 def test_backoff_follows_the_halt() -> None:
-    """The backoff of a group is waited for after all its members are halted."""
+    """A group waits for its backoff only after all its members have stopped."""
     children = table_with(Strategy.ONE_FOR_ALL, "ab", backoff=Backoff(4, 8))
     children.exited(children.entry("a"), CRASH, 1, 0)
     assert take_steps(children, now=1) == ["-b", "5", "+a", "+b"]
 
 
 def test_stopped_member_stays_down() -> None:
-    """A member that is stopped during a group restart stays down until the next group restart."""
+    """If a member is stopped by a call during a group restart, it stays down until the next group restart."""
     children = table_with(Strategy.ONE_FOR_ALL, "abc")
     a, b, _ = children.entries()
     children.exited(a, CRASH, 0, 0)
@@ -298,7 +301,7 @@ def test_stopped_member_stays_down() -> None:
 
 
 def test_claimed_children_are_not_begun() -> None:
-    """A group restart does not begin children that a call is starting."""
+    """A group restart does not start a child that a call is already starting."""
     children = table_with(Strategy.ONE_FOR_ALL, "ab")
     a, b = children.entries()
     end_child(children, b)
@@ -309,7 +312,7 @@ def test_claimed_children_are_not_begun() -> None:
 
 
 def test_deleted_member_is_not_begun() -> None:
-    """A member that is deleted during a group restart is not begun."""
+    """If a member is deleted during a group restart, the restart does not start this member."""
     children = table_with(Strategy.ONE_FOR_ALL, "ab")
     a, b = children.entries()
     end_child(children, b)
@@ -319,7 +322,7 @@ def test_deleted_member_is_not_begun() -> None:
 
 
 def test_failure_of_an_earlier_member_interrupts_a_start() -> None:
-    """Only the failure of an earlier member interrupts the start of a member."""
+    """The start of a member is interrupted only if an earlier member fails."""
     children = table_with(Strategy.REST_FOR_ONE, "abc")
     a, b, c = children.entries()
     children.exited(b, CRASH, 0, 0)
@@ -332,7 +335,7 @@ def test_failure_of_an_earlier_member_interrupts_a_start() -> None:
 
 
 def test_member_halted_before_it_begins_is_down() -> None:
-    """A member that is halted before its incarnation begins is down and is begun again."""
+    """If a member is stopped before its new incarnation begins, it is down, and is started again."""
     children = table_with(Strategy.REST_FOR_ONE, "ab")
     a, b = children.entries()
     children.exited(b, CRASH, 0, 0)
@@ -345,7 +348,7 @@ def test_member_halted_before_it_begins_is_down() -> None:
 
 
 def test_closed_table_begins_nothing() -> None:
-    """After the supervisor begins to end, no group restart goes on and no child is restarted."""
+    """As soon as the supervisor begins to end, every group restart stops, and no child is restarted."""
     children = table_with(Strategy.ONE_FOR_ALL, "ab")
     children.exited(children.entry("a"), CRASH, 0, 0)
     children.close()
@@ -366,7 +369,7 @@ def table_with_significant(automatic: AutoShutdown, *names: str) -> ChildTable:
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 def test_start_under_way_is_not_halted(strategy: Strategy) -> None:
-    """A child whose start is under way is not a member of the group yet: a group restart leaves it alone."""
+    """A child that is still starting is not yet a member of the group, so a group restart does not stop it."""
     children = table_with(strategy, "a")
     children.begun(children.add(spec("b")))
     children.exited(children.entry("a"), CRASH, 0, 0)
@@ -374,7 +377,7 @@ def test_start_under_way_is_not_halted(strategy: Strategy) -> None:
 
 
 def test_auto_shutdown_any_and_all() -> None:
-    """ANY shuts down at the end of the first significant child, ALL at the end of the last."""
+    """With ANY, the supervisor ends when its first significant child ends. With ALL, it ends when the last one ends."""
     children = table_with_significant(AutoShutdown.ANY, "a", "b")
     assert end_child(children, children.entry("a"))
     children = table_with_significant(AutoShutdown.ALL, "a", "b")
@@ -384,7 +387,7 @@ def test_auto_shutdown_any_and_all() -> None:
 
 @pytest.mark.parametrize("automatic", [AutoShutdown.ANY, AutoShutdown.ALL])
 def test_significant_child_that_did_not_start(automatic: AutoShutdown) -> None:
-    """The end of a significant child that never came up does not shut the supervisor down."""
+    """If a significant child ends without having started successfully, its supervisor does not shut down."""
     children = table_with_significant(automatic)
     child = children.add(spec("a", Restart.TEMPORARY, significant=True))
     child.cell = BODY
@@ -392,7 +395,7 @@ def test_significant_child_that_did_not_start(automatic: AutoShutdown) -> None:
 
 
 def test_starting_significant_child_delays_shutdown() -> None:
-    """A significant child that is being started delays the automatic shutdown until it has ended."""
+    """While a significant child is starting, the automatic shutdown waits for it to end too."""
     for comes_up in (True, False):
         children = table_with_significant(AutoShutdown.ALL, "a")
         late = children.add(spec("late", Restart.TRANSIENT, significant=True))
@@ -404,14 +407,14 @@ def test_starting_significant_child_delays_shutdown() -> None:
 
 
 def test_planned_significant_child_delays_shutdown() -> None:
-    """A significant child of the spec that is not started yet delays the automatic shutdown."""
+    """The automatic shutdown also waits for significant children of the spec that are not started yet."""
     children = table_with_significant(AutoShutdown.ALL, "a")
     children.planned = 1
     assert not end_child(children, children.entry("a"))
 
 
 def test_terminated_significant_child_is_ignored() -> None:
-    """A significant child that was terminated by a call does not shut the supervisor down."""
+    """If a call terminates a significant child, its supervisor does not shut down."""
     children = table_with_significant(AutoShutdown.ANY, "a")
     children.dismiss("a")
     assert not end_child(children, children.entry("a"))

@@ -103,7 +103,7 @@ TABLE = {
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("state", STATES)
 def test_each_event_in_each_state(state: str, event: str) -> None:
-    """Each event has the effect of the table; an event that the table lacks changes nothing."""
+    """Each event has the effect that the table gives for the state. An event that the table lacks changes nothing."""
     course = STATES[state]()
     before = course.state
     do = EVENTS[event](course)
@@ -118,7 +118,10 @@ SECONDS = st.sampled_from([0.0, 1.0, 5.0, math.inf])
     st.sampled_from(list(STATES)), st.lists(st.tuples(st.sampled_from([*EVENTS, "drain", "pause", "begin"]), SECONDS))
 )
 def test_later_events_only_hurry_a_stop(state: str, events: list[tuple[str, float]]) -> None:
-    """After a final stop the course stays final, its deadline never moves back, and draining never starts again."""
+    """After a final stop, later events can only make the actor end sooner.
+
+    The stop stays final, its deadline never becomes later, and draining never starts again.
+    """
     course = STATES[state]()
     course.ask_to_stop(DRAIN, 60, 0)
     for event, seconds in events:
@@ -142,7 +145,7 @@ def test_later_events_only_hurry_a_stop(state: str, events: list[tuple[str, floa
 
 @given(st.lists(STOPS, min_size=1))
 def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
-    """Joined stops and halts are final if one of them is, and then hold no messages for a restart."""
+    """If one of several combined stops is final, the combination is final. It then keeps no messages for a restart."""
     joined = stops[0]
     for stop in stops[1:]:
         joined = joined.joined(stop)
@@ -151,14 +154,14 @@ def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
 
 
 def test_halt_does_not_end_a_drain() -> None:
-    """A halt does not end a drain; a second stop without draining does."""
+    """A halt for a group restart does not end a drain. A second stop without draining ends it."""
     assert DRAIN.joined(HALT) == DRAIN
     assert not DRAIN.joined(STOP).drain
     assert HALT.joined(DRAIN).final
 
 
 def test_halt_ends_with_its_incarnation() -> None:
-    """A halt is forgotten when its incarnation has ended, and a stop is not."""
+    """A halt for a restart is forgotten when the incarnation has ended. A stop is not forgotten."""
     course = running()
     course.ask_to_stop(HALT, 5, 0)
     course.pause(math.inf)
@@ -181,7 +184,7 @@ def test_halt_ends_with_its_incarnation() -> None:
     ],
 )
 def test_exit_reason_precedence(events: list[str], wish: Normal | None, reason: object) -> None:
-    """A kill comes before a failure, and a failure before the reason that the actor itself gave."""
+    """As an actor's exit reason, a kill has priority over a failure, and a failure over the actor's own reason."""
     course = running()
     for event in events:
         EVENTS[event](course)
@@ -189,14 +192,14 @@ def test_exit_reason_precedence(events: list[str], wish: Normal | None, reason: 
 
 
 def test_stop_after_its_deadline_is_a_kill() -> None:
-    """An actor that is cancelled at the deadline of a stop ends with Killed()."""
+    """If an actor is cancelled at the deadline of a stop, its exit reason is Killed()."""
     course = running()
     course.ask_to_stop(STOP, 5, 0)
     assert course.verdict(None, ERROR, now=5) == Killed()
 
 
 def test_stopped_start_has_the_reason_of_the_stop() -> None:
-    """An actor that is stopped during its start ends with the reason of the stop, not with a failure."""
+    """If an actor is stopped during its start, its exit reason is the one of the stop, and not a failure."""
     course = starting()
     course.ask_to_stop(STOP, 5, 0)
     assert course.verdict(None, ERROR, now=0) == Shutdown()

@@ -16,7 +16,7 @@ async def read(letters: DeadLetters, into: list[object]) -> None:
 
 
 async def test_several_readers_of_one_stream() -> None:
-    """With several readers each letter is read once, and every reader ends when the stream is left."""
+    """If a stream has several readers, each letter is read by one of them. All readers end when the stream is left."""
     got: list[object] = []
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Actor)
@@ -33,7 +33,7 @@ async def test_several_readers_of_one_stream() -> None:
 
 
 async def test_cancelled_reader_takes_no_letter() -> None:
-    """A reader that is cancelled when it is woken leaves its letter to the other readers."""
+    """If a reader is cancelled just as it is woken for a letter, another reader gets the letter."""
     got: list[object] = []
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Actor)
@@ -53,7 +53,7 @@ async def test_cancelled_reader_takes_no_letter() -> None:
 
 
 async def test_reader_ends_with_the_system() -> None:
-    """After the system has ended a reader reads the letters that are left and ends; a later reader ends at once."""
+    """When the system has ended, a reader gets the remaining letters and then ends. A later reader ends at once."""
     got: list[object] = []
     async with trio.open_nursery() as nursery:
         async with open_system() as system:

@@ -30,7 +30,7 @@ class MailboxOwner:
 
 @given(st.integers(1, 4), st.sampled_from(Overflow), st.lists(st.sampled_from(["put", "take", "back"]), max_size=40))
 def test_mailbox_equals_a_bounded_queue(size: int, overflow: Overflow, steps: list[str]) -> None:
-    """The mailbox holds and drops the same items as a bounded queue with its overflow policy."""
+    """The mailbox accepts and drops the same items as a simple bounded queue with the same overflow policy."""
     owner = MailboxOwner()
     mailbox, model, dropped = Mailbox(owner, MailboxSpec(size=size, overflow=overflow)), deque[int](), list[int]()
     for number, step in enumerate(steps):
@@ -59,7 +59,7 @@ def test_mailbox_equals_a_bounded_queue(size: int, overflow: Overflow, steps: li
 
 
 async def test_waiting_senders_are_served_in_order() -> None:
-    """Waiting senders are served in order, and a cancelled sender is skipped."""
+    """Waiting senders get room in the order in which they came. A cancelled sender is skipped."""
     mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
@@ -81,7 +81,7 @@ async def test_waiting_senders_are_served_in_order() -> None:
 
 
 async def test_waiting_sender_is_not_overtaken() -> None:
-    """``put_nowait`` finds the mailbox full while a sender waits for the room."""
+    """If a sender already waits for room in the mailbox, ``put_nowait`` cannot take this room."""
     mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
@@ -94,7 +94,7 @@ async def test_waiting_sender_is_not_overtaken() -> None:
 
 
 async def test_put_back_items_make_no_room() -> None:
-    """Items that are put back beyond the size make no room for senders when they are taken."""
+    """If items were put back into a full mailbox, taking them gives no room to waiting senders."""
     mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
@@ -107,7 +107,7 @@ async def test_put_back_items_make_no_room() -> None:
 
 
 async def test_refuse_wakes_senders_and_keeps_items() -> None:
-    """``refuse`` raises ActorTerminated in waiting and later senders, and keeps the items."""
+    """After ``refuse``, waiting and later senders get ActorTerminated. The items stay in the mailbox."""
     mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
@@ -129,7 +129,7 @@ async def test_refuse_wakes_senders_and_keeps_items() -> None:
     ("overflow", "kept", "lost"), [(Overflow.DROP_OLDEST, [1, 2], 0), (Overflow.DROP_NEW, [0, 1], 2)]
 )
 async def test_dropped_message_is_a_dead_letter(overflow: Overflow, kept: list[int], lost: int) -> None:
-    """A message that an overflow policy drops is a dead letter."""
+    """A message that is dropped by an overflow policy becomes a dead letter."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -168,7 +168,7 @@ async def test_reject_raises(overflow: Overflow) -> None:
 
 
 async def test_cancelled_tell_is_not_sent() -> None:
-    """A ``tell`` that raises Cancelled has not sent its message."""
+    """If ``tell`` is cancelled and raises Cancelled, its message was not sent."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1000)
         with trio.CancelScope() as scope:
@@ -182,7 +182,7 @@ async def test_cancelled_tell_is_not_sent() -> None:
 
 
 async def test_tells_let_others_run() -> None:
-    """A task that only tells lets the actor handle messages meanwhile."""
+    """A task that calls ``tell`` without a pause still lets the actor handle messages."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=100_000)
         for number in range(1000):

@@ -72,7 +72,7 @@ ENDS: dict[str, Callable[[ActorRef], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_children_end_before_their_parent(end: str, autojump_clock: MockClock) -> None:
-    """However an actor ends, its children have ended when its end is known, and their tasks are gone."""
+    """When an actor's end is known, all its children have already ended and left no task, however the actor ended."""
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
         world = World()
@@ -88,7 +88,10 @@ async def test_children_end_before_their_parent(end: str, autojump_clock: MockCl
 
 @pytest.mark.parametrize("with_child", [True, False])
 async def test_child_started_in_stopping(*, with_child: bool) -> None:
-    """A child that ``stopping()`` starts works until ``stopping()`` returns, and has ended when the stop returns."""
+    """A child that is started in ``stopping()`` works until ``stopping()`` returns.
+
+    It has ended when the stop returns.
+    """
     async with open_system() as system:
         world = World()
         alive: list[bool] = []
@@ -108,7 +111,7 @@ async def test_child_started_in_stopping(*, with_child: bool) -> None:
 
 
 async def test_killed_actor_starts_no_child() -> None:
-    """A spawn below an actor that was killed raises ActorTerminated, also in shielded code."""
+    """A killed actor cannot start a child: ``spawn`` raises ActorTerminated, even in shielded code."""
     async with open_system() as system:
         world = World()
         errors: list[Exception] = []
@@ -138,7 +141,10 @@ async def spawn_child_slowly(member: Member) -> None:
 
 @pytest.mark.parametrize("how", ["stop", "shutdown", "cancel"])
 async def test_stop_during_start_stops_children(how: str, autojump_clock: MockClock) -> None:
-    """When an actor is stopped during its start, its children stop within their own times and it ends with them."""
+    """If an actor is stopped during its start, its children stop within their own ``shutdown`` times.
+
+    The actor ends with them.
+    """
     async with open_system() as system:
         world = World()
         scope = trio.CancelScope()
@@ -165,7 +171,7 @@ async def test_stop_during_start_stops_children(how: str, autojump_clock: MockCl
 
 
 async def test_restart_limit_ends_a_busy_parent(autojump_clock: MockClock) -> None:
-    """A busy actor whose children exceed the restart limit ends within its ``shutdown`` time."""
+    """If the children of a busy actor exceed the restart limit, the actor ends within its ``shutdown`` time."""
     async with open_system() as system:
         world = World()
         above = await system.supervise(SupervisorSpec())
@@ -186,7 +192,7 @@ async def test_restart_limit_ends_a_busy_parent(autojump_clock: MockClock) -> No
 
 
 async def test_deep_tree_starts_and_stops(autojump_clock: MockClock) -> None:
-    """A tree of 1101 levels can start itself, and be listed, stopped and killed."""
+    """A tree with 1101 levels of actors can be started from within, listed, stopped and killed."""
     began = autojump_clock.current_time()
 
     class Deep(Actor):
@@ -213,7 +219,7 @@ async def test_deep_tree_starts_and_stops(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelled_child_has_its_second(autojump_clock: MockClock) -> None:
-    """When the block is cancelled, a child that shields itself has one second, also if its parent ends at once."""
+    """If the block is cancelled, a shielded child has one second to end, even if its parent ends at once."""
     begin = autojump_clock.current_time()
     with trio.move_on_after(1):
         async with open_system() as system:
@@ -227,7 +233,7 @@ async def test_cancelled_child_has_its_second(autojump_clock: MockClock) -> None
 
 
 async def test_actor_started_during_cancellation(autojump_clock: MockClock) -> None:
-    """An actor that is spawned while the block is cancelled ends with it; its shielded work has one second."""
+    """An actor that is spawned while the block is cancelled ends with the block. Shielded work has one second more."""
     for _ in range(10):
         begin = autojump_clock.current_time()
         with trio.move_on_after(1):

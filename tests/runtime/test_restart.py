@@ -23,7 +23,7 @@ def test_should_restart(reason: ExitReason) -> None:
 
 @given(st.integers(0, 5), st.lists(st.floats(0, 4), max_size=40))
 def test_window_limits_restarts_in_any_span(limit: int, gaps: list[float]) -> None:
-    """The window allows at most ``limit`` restarts in any span of its seconds."""
+    """In any period of the window's length, the window allows at most ``limit`` restarts."""
     window, now, times = Window(limit, 5.0), 0.0, list[float]()
     for gap in gaps:
         now += gap
@@ -34,7 +34,10 @@ def test_window_limits_restarts_in_any_span(limit: int, gaps: list[float]) -> No
 
 @given(st.floats(0.001, 10), st.floats(0, 100), st.floats(0, 1), st.floats(0, 0.999), st.integers(0, 5000))
 def test_backoff_stays_within_its_bounds(least: float, more: float, factor: float, random: float, attempt: int) -> None:
-    """A delay is between the minimum and the maximum with its random part, and never falls with more attempts."""
+    """A delay lies between the minimum and the maximum plus its random part.
+
+    It never gets shorter with more attempts.
+    """
     backoff = Backoff(least, least + more, factor)
     delay = backoff.delay(attempt, random)
     assert least <= delay <= (least + more) * (1 + factor)
@@ -42,7 +45,7 @@ def test_backoff_stays_within_its_bounds(least: float, more: float, factor: floa
 
 
 def test_backoff_doubles() -> None:
-    """The delay doubles up to the maximum, and the random part is added to it."""
+    """The delay doubles up to the maximum. The random part is added to it."""
     assert [Backoff(1, 8).delay(attempt, 0.5) for attempt in range(5)] == [1, 2, 4, 8, 8]
     assert Backoff(1, 8, 0.2).delay(1, 0.5) == pytest.approx(2.2)
     assert Backoff(1, 8).healthy_after == pytest.approx(4.5)

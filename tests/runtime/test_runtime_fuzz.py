@@ -341,18 +341,21 @@ def _seeded_scheduling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("chunk", range(scaled(6, 400)))
 def test_random_systems_keep_the_rules(chunk: int) -> None:
-    """No seed hangs, or leaves an actor, a task, a name, a timer or an unreported exception."""
+    """No random scenario hangs or leaves an actor, a task, a name, a timer or an unreported exception behind."""
     for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
         assert run_seed(seed).faults == [], seed
 
 
 def test_failed_start_during_a_stop_is_logged() -> None:
-    """A group member's start that fails while the group is stopped is logged; with this seed it once was not."""
+    """If a group member's start fails while the group is stopped, the failure is logged.
+
+    With this seed it was once not logged.
+    """
     assert run_seed(4592).faults == []
 
 
 def test_seed_replays_exactly() -> None:
-    """A seed gives the same journal with the same times in every run."""
+    """The same seed gives the same journal with the same times in every run."""
     for seed in range(5):
         first = run_seed(seed).journal
         assert len(first) > 20
@@ -377,6 +380,9 @@ BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_broken_runtime_is_detected(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each deliberate fault of the runtime is found by one of the first seeds."""
+    """If the runtime is broken on purpose, one of the first seeds detects it.
+
+    Each kind of fault is tried.
+    """
     monkeypatch.setattr(*BROKEN[fault])
     assert any(fault in each for seed in range(CHUNK) for each in run_seed(seed).faults)

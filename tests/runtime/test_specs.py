@@ -76,7 +76,7 @@ FIELDS = [(kind, valid, field.name) for kind, valid in KINDS for field in attrs.
 
 @pytest.mark.parametrize(("kind", "valid", "field"), FIELDS)
 def test_bad_field_is_refused_by_name(kind: type[Any], valid: dict[str, object], field: str) -> None:
-    """Any value for one field makes a spec or raises SpecError with the name of the field."""
+    """If a field of a spec has any value, the spec is made or SpecError names the field."""
     for junk in JUNK:
         try:
             kind(**valid | {field: junk})
@@ -87,7 +87,10 @@ def test_bad_field_is_refused_by_name(kind: type[Any], valid: dict[str, object],
 
 @given(st.data())
 async def test_accepted_specs_can_be_run(data: st.DataObject) -> None:
-    """A tree of accepted specs starts, restarts and stops, or reports that a factory makes no actor."""
+    """If a tree of specs is accepted, it starts, restarts and stops.
+
+    Or it reports that a factory does not return an actor.
+    """
     mailbox = draw_spec(data, MailboxSpec, {})
     child = draw_spec(data, ChildSpec, {"id": "a", "factory": Actor, "mailbox": mailbox}, keep={"mailbox", "shutdown"})
     spec = draw_spec(data, SupervisorSpec, {"children": [child]}, keep={"children"})
@@ -210,7 +213,7 @@ async def hang() -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_bad_argument_is_refused_by_name(name: str, autojump_clock: trio.testing.MockClock) -> None:
-    """Any value for an argument works or raises SpecError with the name of the argument."""
+    """If an argument of a call has any value, the call works or SpecError names the argument."""
     del autojump_clock
     field, call = CALLS[name]
     async with open_system([Phase("last", 0)]) as system:
@@ -237,6 +240,6 @@ def test_more_children_than_max_children_are_refused() -> None:
 
 
 async def test_async_factory_is_refused() -> None:
-    """An async function as a factory raises SpecError when the spec is made."""
+    """If a factory is an async function, SpecError is raised as soon as the spec is made."""
     with pytest.raises(SpecError, match="factory of a must make an Actor"):
         ChildSpec("a", make_later)  # type: ignore[arg-type]  # the test passes a wrong value

@@ -62,7 +62,10 @@ async def test_one_for_one_restarts_only_the_failed_child() -> None:
 
 
 async def test_exceeded_limit_ends_the_supervisor() -> None:
-    """A supervisor with more restarts than ``max_restarts`` fails with RestartLimit, caused by the last error."""
+    """If a supervisor needs more than ``max_restarts`` restarts, it fails with RestartLimit.
+
+    The cause is the error of the child that failed last.
+    """
     async with open_system() as system:
         spec = SupervisorSpec(children=[ChildSpec("a", Worker)], max_restarts=2)
         supervisor = await supervise_below_another(system, spec)
@@ -79,7 +82,7 @@ async def test_exceeded_limit_ends_the_supervisor() -> None:
 
 
 async def test_root_gives_up_by_raising() -> None:
-    """When a top-level actor fails too often, the block raises RestartLimit."""
+    """If a top-level actor fails too often, the block raises RestartLimit."""
 
     async def fail_too_often() -> None:
         async with open_system() as system:
@@ -127,9 +130,9 @@ class Supervising(Actor):
 
 @pytest.mark.parametrize("where", ["below", "elsewhere"])
 async def test_restart_limit_of_another_supervisor(where: str, autojump_clock: MockClock) -> None:
-    """A RestartLimit of a supervisor that did not start, or of another system, is an ordinary failure of the actor.
+    """An actor that raises the RestartLimit of another supervisor fails like any other actor.
 
-    Also when the supervisor in the other system has the same path as the actor.
+    That supervisor did not start, or belongs to another system, perhaps with the same path as the actor.
     """
     async with open_system() as system:
         worker = await system.spawn(Worker)
@@ -143,7 +146,7 @@ async def test_restart_limit_of_another_supervisor(where: str, autojump_clock: M
 
 
 async def test_terminate_restart_and_delete_a_child() -> None:
-    """A child can be terminated, restarted with a new ref, and deleted when it is down."""
+    """A child can be terminated, then restarted with a new ref. It can be deleted only when it is down."""
     async with open_system() as system:
         supervisor = await system.supervise(SupervisorSpec(children=[ChildSpec("a", Worker)]))
         first = supervisor.child("a")
@@ -182,7 +185,7 @@ async def test_dynamic_supervisor_with_many_children() -> None:
 
 
 async def test_failed_start_stops_earlier_children() -> None:
-    """When a child's first start fails, ``supervise`` raises its error and the earlier children stop."""
+    """If the first start of a child fails, ``supervise`` raises the child's error, and the earlier children stop."""
 
     class Bad(Worker):
         async def started(self) -> None:
@@ -195,7 +198,7 @@ async def test_failed_start_stops_earlier_children() -> None:
 
 
 async def test_nested_supervisors() -> None:
-    """A supervisor can be a child of a supervisor, and stops with it."""
+    """A supervisor can be the child of another supervisor, and stops when that one stops."""
     async with open_system() as system:
         inner = SupervisorSpec(children=[ChildSpec("leaf", Worker)])
         outer = await system.supervise(SupervisorSpec(children=[ChildSpec("inner", inner)]), "outer")
@@ -222,7 +225,7 @@ class Exiting(Worker):
 @pytest.mark.parametrize("strategy", Strategy)
 @pytest.mark.parametrize("where", ["factory", "started"])
 async def test_restart_that_raises_an_exit(where: str, strategy: Strategy, error: BaseException) -> None:
-    """An exit exception during a restart is a failed restart of that child, and does not end the supervisor."""
+    """If a restart raises an exit exception, this is a failed restart of the child. The supervisor does not end."""
     errors: list[BaseException] = [ValueError()]
 
     def make() -> Actor:

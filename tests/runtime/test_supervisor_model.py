@@ -292,7 +292,7 @@ def picture_of(system: ActorSystem) -> list[tuple[str, bool]]:
 
 
 def test_model_restarts_a_group() -> None:
-    """The model itself restarts the members of a group: a model without restarts would prove nothing."""
+    """The model restarts the members of a group. Without this, the comparison with the model would prove nothing."""
     leaves = [Node(Restart.PERMANENT), Node(Restart.TEMPORARY), Node(Restart.TRANSIENT)]
     root = Node(Restart.TEMPORARY, Strategy.REST_FOR_ONE, 1, specs=leaves, name="root", history=History())
     name_children(root)
@@ -306,7 +306,7 @@ def test_model_restarts_a_group() -> None:
 @given(st.random_module())
 @settings(max_examples=5)
 def test_order_of_tasks_is_random(seed: object) -> None:
-    """Trio's order of tasks is random from run to run under Hypothesis."""
+    """Trio runs tasks in a different random order in each run, even under Hypothesis."""
 
     async def order() -> list[int]:
         seen: list[int] = []

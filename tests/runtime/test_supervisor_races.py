@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 async def test_subtree_halted_during_start_runs_once(autojump_clock: MockClock) -> None:
-    """If a group restarts again while one of its subtrees starts, that subtree is not started twice."""
+    """If a group restarts again while a supervisor in it starts, the children of this supervisor run only once."""
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
         world = World()
@@ -52,7 +52,10 @@ async def test_subtree_halted_during_start_runs_once(autojump_clock: MockClock) 
 async def test_group_restart_does_not_undo_a_stop(
     strategy: Strategy, *, drain: bool, autojump_clock: MockClock
 ) -> None:
-    """A member that is being stopped ends for good when its group restarts, and drains if the stop drains."""
+    """If a member is being stopped when its group restarts, it stops and is not started again.
+
+    It still drains if the stop drains.
+    """
     async with open_system() as system:
         world = World()
         top = await system.supervise(SupervisorSpec(strategy, [world.member("a"), world.member("b")]))
@@ -80,7 +83,7 @@ async def test_group_restart_does_not_undo_a_stop(
 
 
 async def test_deleting_a_starting_child_is_refused() -> None:
-    """``delete_child`` raises ChildRunning while ``restart_child`` starts the child."""
+    """While ``restart_child`` starts a child, ``delete_child`` for this child raises ChildRunning."""
     async with open_system() as system:
         world = World()
         top = await system.supervise(SupervisorSpec(children=[world.member("a")]))
@@ -101,7 +104,7 @@ async def test_deleting_a_starting_child_is_refused() -> None:
 
 
 async def test_child_terminated_during_start_has_no_entry(autojump_clock: MockClock) -> None:
-    """When a child is terminated while it starts, ``start_child`` raises and the child has no entry."""
+    """If a child is terminated while it starts, ``start_child`` raises an error and the child has no entry."""
     assert autojump_clock.autojump_threshold == 0
     for _ in range(20):
         async with open_system() as system:
@@ -124,7 +127,7 @@ async def test_child_terminated_during_start_has_no_entry(autojump_clock: MockCl
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_simultaneous_failures_count_once(strategy: Strategy) -> None:
-    """Members of a group that fail in the same turn use one restart."""
+    """If members of a group fail in the same turn of the scheduler, this counts as one restart."""
     async with open_system() as system:
         world = World()
         down = trio.Event()
@@ -149,7 +152,7 @@ async def test_simultaneous_failures_count_once(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("turns", range(9))
 async def test_member_halted_before_it_begins(turns: int) -> None:
-    """A group comes up when an earlier member fails in the turn in which a later one restarts."""
+    """If an earlier member fails just when a later member restarts, the whole group still comes up."""
 
     async def fail_later(_: Member) -> None:
         for _turn in range(turns):
@@ -169,7 +172,7 @@ async def test_member_halted_before_it_begins(turns: int) -> None:
 
 
 async def test_failed_start_of_a_significant_child(autojump_clock: MockClock) -> None:
-    """A significant child whose start failed, or that still starts, does not shut its supervisor down."""
+    """If the start of a significant child fails or is not finished, its supervisor does not shut down."""
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
         world = World()

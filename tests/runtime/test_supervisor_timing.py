@@ -145,7 +145,7 @@ async def play_actions(
 def test_children_come_up_after_any_coincidence(
     strategy: Strategy, plans: list[Plan], actions: list[tuple[float, str, int]], backoff: Backoff | None, seed: object
 ) -> None:
-    """After any coincidence of ends and restarts the children run again and the supervisor stops."""
+    """However the ends and restarts of children coincide, the children run again and the supervisor can stop."""
     logging.disable()
     try:
         trio.run(play_actions, strategy, plans, actions, backoff, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -139,7 +139,7 @@ EVENTS = 2 * (40 + 2)
 @pytest.mark.parametrize("place", ["when_events", "when_signal"])
 @pytest.mark.parametrize("also_at_the_end", [False, True])
 async def test_failing_listener_is_detached(failure: Callable[..., None], place: str, *, also_at_the_end: bool) -> None:
-    """A listener that raises is detached and notified of its end once; all other listeners get everything."""
+    """If a listener raises, it is detached and notified of its end once. All other listeners get everything."""
     async with sessions_with() as sessions:
         before, bad, after, elsewhere = Tab(), Tab(), Tab(), Tab()
         setattr(bad, place, failure)
@@ -159,7 +159,7 @@ async def test_failing_listener_is_detached(failure: Callable[..., None], place:
 
 
 async def test_every_listener_is_notified_of_the_end(failure: Callable[..., None]) -> None:
-    """The end of a session reaches every listener, even if another listener raises when it is notified."""
+    """Every listener is notified when the session ends, even if another listener raises at this notification."""
     async with sessions_with() as sessions:
         tabs = [Tab(when_ended=failure), Tab(), Tab(when_ended=failure), Tab()]
         for tab in tabs:
@@ -171,7 +171,7 @@ async def test_every_listener_is_notified_of_the_end(failure: Callable[..., None
 
 
 async def test_listeners_detach_each_other() -> None:
-    """A listener that another one detaches is not notified any more, not even in the same turn."""
+    """If one listener detaches another, the detached one gets no more notifications, not even in the same turn."""
     async with sessions_with() as sessions:
         first, second, third = Tab(), Tab(), Tab()
         for tab in (first, second, third):
@@ -189,7 +189,7 @@ async def test_listeners_detach_each_other() -> None:
 
 
 async def test_listener_sends_commands() -> None:
-    """A listener may send commands while it is notified; their events are notified in a later turn."""
+    """A listener can send commands while it is being notified. It is notified of their events in a later turn."""
     async with sessions_with() as sessions:
         tab, replies, asked = Tab(), list[CommandReply](), list[str]()
 
@@ -206,7 +206,7 @@ async def test_listener_sends_commands() -> None:
 
 
 async def test_failing_reply(failure: Callable[..., None]) -> None:
-    """A reply function that raises harms neither the session, nor other senders of the command, nor later ones."""
+    """If a reply function raises, the session and all other senders of the command are not affected."""
     async with sessions_with() as sessions:
         tab, replies = Tab(), list[CommandReply]()
         attachment = await tab.attach(sessions)
@@ -226,7 +226,10 @@ async def test_failing_reply(failure: Callable[..., None]) -> None:
 
 
 async def test_failing_callback_after_commits(failure: Callable[..., None]) -> None:
-    """A callback that raises is not called again; the others are called after each commit, as often as registered."""
+    """A callback that raises is not called again after later commits. The other callbacks are.
+
+    A callback that is registered twice is called twice after each commit.
+    """
     async with sessions_with() as sessions:
         calls: list[str] = []
 
@@ -285,7 +288,7 @@ FEW = SessionSettings(retain_events=10, idle_seconds=1, forget_seconds=0)
 async def test_sweep_survives_failure_with_one_session(
     failure: Callable[..., None], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If the log fails for one session in memory, the logs of the other sessions are trimmed all the same."""
+    """If the log fails for one session in memory, the events of the other sessions are trimmed nevertheless."""
     log = FailingLog(failure, "trim")
     async with sessions_with(log, FEW) as sessions:
         for session in ("a", "odd", "z"):
@@ -299,7 +302,7 @@ async def test_sweep_survives_failure_with_one_session(
 
 @pytest.mark.parametrize("place", ["head", "trim", "remove"])
 async def test_cleaning_survives_failure_with_one_session(failure: Callable[..., None], place: str) -> None:
-    """If the log fails for one session that is not in memory, the other old sessions are cleaned all the same."""
+    """If the log fails for one old session that is not in memory, the other old sessions are cleaned nevertheless."""
     log = FailingLog(failure, place)
     async with sessions_with(log, FEW) as sessions:
         keys = [StreamKey("alice", session) for session in ("a", "odd", "z")]
@@ -320,7 +323,7 @@ async def test_cleaning_survives_failure_with_one_session(failure: Callable[...,
 async def test_cleaning_is_repeated_after_failures(
     failure: Callable[..., None], place: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """After any failure of the log the next round cleans again; the factory, and so the sessions, live on."""
+    """If the log fails while old sessions are cleaned, the next round tries again. No session in memory ends."""
     log = FailingLog(failure, place)
     async with sessions_with(log) as sessions:
         await log.make(StreamKey("alice", "odd"))
@@ -332,7 +335,10 @@ async def test_cleaning_is_repeated_after_failures(
 async def test_failure_beside_a_cancellation_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An error raised beside a cancellation is logged; a cancellation alone is not, and goes on in both cases."""
+    """If an error is raised together with a cancellation, the error is logged.
+
+    A cancellation alone is not logged. In both cases the cancellation continues.
+    """
     with trio.CancelScope() as scope:
         scope.cancel()
         await attempted("the first", trio.sleep_forever)
@@ -378,7 +384,7 @@ class OneEventSource:
 async def test_failing_source_ends_alone(
     nursery: trio.Nursery, failure: Callable[..., None], places: tuple[str, ...]
 ) -> None:
-    """A source that raises in the middle of a commit ends as failed; the other sources of the commit go on."""
+    """If one session raises in the middle of a commit, only this session fails. The others are committed."""
     async with MemoryLog() as log:
         committer = Committer(log)
         nursery.start_soon(committer.run)
@@ -409,7 +415,7 @@ class BadLog(MemoryLog):
 
 
 async def test_failing_append_ends_one_session(failure: Callable[..., None]) -> None:
-    """If the log raises for one batch, only the session of this batch ends."""
+    """If the log raises an error for one batch, only the session of this batch ends."""
     async with sessions_with(BadLog(failure)) as sessions:
         good, bad = Tab(), Tab()
         await good.attach(sessions)
@@ -444,7 +450,7 @@ async def outputs(run: Run, count: int) -> None:
 async def test_session_ends_when_its_log_refuses(
     autojump_clock: trio.testing.MockClock, agent: Callable[..., Any], after: int
 ) -> None:
-    """A session ends at once if its log refuses, also in the middle of opening or closing runs and calls."""
+    """If the log refuses an append, the session ends at once, even while it opens or closes a run or call."""
     log = FaultyLog(MemoryLog())
     agents = Agents()
     agents.add(agent)
@@ -502,7 +508,7 @@ async def test_pumps_survive_failing_connections(
     *,
     also_when_told: bool,
 ) -> None:
-    """The flusher and the heartbeat end a connection that raises, and go on with the others."""
+    """If a connection raises, the flusher and the heartbeat end this connection and continue with the others."""
     flusher, heartbeat = Flusher(), Heartbeat()
     nursery.start_soon(flusher.run)
     nursery.start_soon(heartbeat.run)

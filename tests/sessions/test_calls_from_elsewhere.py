@@ -91,7 +91,7 @@ ELSEWHERE: dict[str, Callable[[Callable[[], Awaitable[object]]], object]] = {
 
 @pytest.mark.parametrize("name", [name for name in SYNC if name not in ("tool", "subrun")])
 async def test_sync_call_in_a_tool_thread(name: str) -> None:
-    """A sync tool may call the methods of its run that are not async directly."""
+    """A sync tool can call the non-async methods of its run directly from its thread."""
 
     async def agent(run: Run) -> None:
         with run.shield():  # stop() is among the calls
@@ -104,7 +104,7 @@ async def test_sync_call_in_a_tool_thread(name: str) -> None:
 
 @pytest.mark.parametrize("name", ASYNC)
 async def test_async_call_in_a_tool_thread(name: str) -> None:
-    """A sync tool may await the async methods of its run with trio.from_thread.run."""
+    """A sync tool can call the async methods of its run through ``trio.from_thread.run``."""
 
     async def agent(run: Run) -> str:
         def tool() -> str:
@@ -124,7 +124,7 @@ async def test_async_call_in_a_tool_thread(name: str) -> None:
 @pytest.mark.parametrize("place", ["thread", *ELSEWHERE])
 @pytest.mark.parametrize("name", SYNC)
 async def test_sync_call_from_elsewhere(name: str, place: str) -> None:
-    """A method called in another thread or loop raises RuntimeError with advice, and changes nothing."""
+    """A method called from another thread or event loop raises RuntimeError with advice, and changes nothing."""
     raised: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -145,7 +145,7 @@ async def test_sync_call_from_elsewhere(name: str, place: str) -> None:
 @pytest.mark.parametrize("place", ELSEWHERE)
 @pytest.mark.parametrize("name", ASYNC)
 async def test_async_call_from_elsewhere(name: str, place: str) -> None:
-    """An async method awaited in another loop, or driven by hand, raises RuntimeError, and no event gets a number."""
+    """An async method awaited in another event loop, or without one, raises RuntimeError. No event is numbered."""
     raised: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -159,7 +159,7 @@ async def test_async_call_from_elsewhere(name: str, place: str) -> None:
 
 
 async def test_call_from_a_loop_of_a_tool() -> None:
-    """A tool that runs a loop of its own in its thread cannot emit from there: it gets a RuntimeError."""
+    """If a sync tool runs its own event loop in its thread, emitting from this loop raises RuntimeError."""
 
     async def agent(run: Run) -> list[str]:
         def tool(run_loop: Callable[..., object]) -> str:
@@ -190,7 +190,7 @@ HANDLE: dict[str, Callable[[Sessions, SessionHandle], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("place", ELSEWHERE)
 async def test_handle_in_another_loop(place: str) -> None:
-    """A handle works in the loop of its session only; statistics() works in threads of this loop too."""
+    """A handle can be used only in the event loop of its session. Only ``statistics()`` also works in its threads."""
 
     async def fine(_: Run) -> None: ...
 
@@ -213,7 +213,7 @@ async def test_handle_in_another_loop(place: str) -> None:
 
 @pytest.mark.parametrize("name", ["call_tool", "ask_user"])
 async def test_calls_of_a_tool_thread_end_with_the_run(name: str) -> None:
-    """A call that a sync tool awaits through trio is cancelled when the run ends."""
+    """If a sync tool awaits a call through trio when its run ends, the call is cancelled."""
     waits, told = trio.Event(), threading.Event()
     raised: list[BaseException] = []
 

@@ -38,7 +38,7 @@ class Known:
     )
 )
 def test_memory_against_a_model(steps: list[tuple[str, str, int]]) -> None:
-    """Each sender gets one reply, and only a new command is admitted, in every order of commands and replies."""
+    """In every order of commands and replies, each sender gets one reply, and only a new command is executed."""
     memory, known, now = CommandMemory(SECONDS), dict[str, Known](), 0
     heard: list[tuple[int, CommandReply]] = []
     expected: list[tuple[int, CommandReply]] = []
@@ -69,7 +69,7 @@ def test_memory_against_a_model(steps: list[tuple[str, str, int]]) -> None:
 
 @pytest.mark.parametrize(("later", "new"), [(SECONDS - 0.001, False), (SECONDS, True)])
 def test_reply_is_remembered_for_its_time(later: float, new: bool) -> None:
-    """A reply is remembered for the given time, which begins with the reply."""
+    """A reply is remembered for the given time, counted from the reply."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.admit(command("a", replies), 0)
     memory.answer(CommandReply("a", "r"), 500)
@@ -78,7 +78,7 @@ def test_reply_is_remembered_for_its_time(later: float, new: bool) -> None:
 
 
 def test_pending_command_is_kept() -> None:
-    """A command without a reply is never forgotten, however long the reply takes."""
+    """A command without a reply is never forgotten, no matter how long its reply takes."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     assert memory.admit(command("a", replies), 0)
     assert not memory.admit(command("a", replies), 1000 * SECONDS)
@@ -98,7 +98,7 @@ def test_surplus_replies_are_ignored() -> None:
 
 
 def test_recalled_reply() -> None:
-    """A reply of an earlier incarnation answers a repeated command until its time is over."""
+    """A reply from before a restart answers a repeated command until the time for remembering it is over."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.recall(CommandReply("a", "r"), -5)
     assert not memory.admit(command("a", replies), 4)
@@ -107,7 +107,7 @@ def test_recalled_reply() -> None:
 
 
 def test_internal_command_is_forgotten() -> None:
-    """A command of the server's own code is forgotten as soon as it has its reply."""
+    """A command from the server's own code is forgotten as soon as it has its reply."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.admit(command("a", replies, internal=True), 0)
     assert len(memory) == 1
@@ -117,7 +117,10 @@ def test_internal_command_is_forgotten() -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=40)), max_size=30), st.integers(0, 400))
 def test_memory_stays_within_its_bytes(replies: list[tuple[str, str]], room: int) -> None:
-    """The remembered replies never exceed their bytes: the oldest go first, and a command without a reply stays."""
+    """The remembered replies never exceed their limit of bytes.
+
+    The oldest are forgotten first. A command without a reply is kept.
+    """
     memory, heard = CommandMemory(SECONDS, room), list[CommandReply]()
     memory.admit(command("pending", heard), 0)
     answered: list[str] = []
@@ -133,7 +136,7 @@ def test_memory_stays_within_its_bytes(replies: list[tuple[str, str]], room: int
 
 @pytest.mark.parametrize("expires", [False, True])
 def test_forgotten_reply_frees_its_bytes(*, expires: bool) -> None:
-    """A reply that is too old, or is replaced, no longer counts."""
+    """A reply that is too old or was replaced no longer counts towards the limit of bytes."""
     memory, heard = CommandMemory(SECONDS), list[CommandReply]()
     memory.recall(CommandReply("a", "r"), 0)
     size = memory.size

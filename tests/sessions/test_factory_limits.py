@@ -78,7 +78,7 @@ async def attach(sessions: Sessions, user: str, session: str) -> Any:
 
 
 async def test_limit_of_all_sessions(autojump_clock: trio.testing.MockClock) -> None:
-    """No session is made beyond max_sessions while all are in use; a detached session makes room."""
+    """If ``max_sessions`` sessions are all in use, no session is made. When one is no longer used, there is room."""
     async with sessions_with(max_sessions=3) as sessions:
         attached = [await attach(sessions, f"user-{number}", "s") for number in range(3)]
         assert sessions.statistics().sessions == 3
@@ -93,7 +93,7 @@ async def test_limit_of_all_sessions(autojump_clock: trio.testing.MockClock) -> 
 async def test_limit_of_a_user(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A user at max_sessions_per_user is refused, and other users still have room."""
+    """A user with ``max_sessions_per_user`` sessions gets no more. Other users still do."""
     async with sessions_with(max_sessions_per_user=2, max_sessions=5) as sessions:
         attached = [await attach(sessions, "ann", f"s{number}") for number in range(2)]
         assert await refused(sessions, "ann", "s2")
@@ -106,7 +106,10 @@ async def test_limit_of_a_user(
 async def test_user_at_the_limit_displaces_own_sessions(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A user at the limit displaces its own idle sessions, however long those of others were idle."""
+    """If a user is at the limit, one of the user's own idle sessions is displaced, never one of another user.
+
+    This holds even if other users' sessions have been idle for longer.
+    """
     async with sessions_with(max_sessions_per_user=2, max_sessions=5) as sessions:
         await sessions.get("bob", "old")
         await trio.sleep(10)
@@ -118,7 +121,7 @@ async def test_user_at_the_limit_displaces_own_sessions(
 async def test_client_without_room_comes_back(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A client without room is closed with 4005 and a delay, and gets in when there is room."""
+    """A client without room is closed with 4005 and a delay. When there is room, it gets in."""
     async with server_with(max_sessions=1).running(port=0) as server:
         async with greeted_in_memory(server, token="ann"), memory_client(server) as one:
             await one.send("hello", session="s1", token="bob")
@@ -162,7 +165,7 @@ async def test_used_session_is_never_displaced(need: str, autojump_clock: trio.t
 async def test_least_recently_used_goes_first(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The session that was not used for longest is displaced first; the order of creation does not count."""
+    """The session that has been unused for longest is displaced first, whatever the order of creation."""
     async with sessions_with(max_sessions=3) as sessions:
         handles = []
         for number in range(3):
@@ -187,7 +190,7 @@ async def test_end_of_a_run_counts_as_use(autojump_clock: trio.testing.MockClock
 
 
 async def test_displaced_session_comes_back(autojump_clock: trio.testing.MockClock) -> None:
-    """A displaced session comes back with all its events and goes on with the next seq."""
+    """A displaced session can be loaded again. It has all its events and continues with the next seq."""
     log = MemoryLog()
     async with sessions_with(log, max_sessions=2) as sessions:
         for turn in range(3):
@@ -207,7 +210,10 @@ steps = st.lists(st.tuples(st.sampled_from(["use", "use", "attach", "detach"]), 
 @settings(max_examples=scaled(40, 500))
 @given(script=steps, limit=st.integers(1, 4))
 def test_sessions_in_memory_against_a_model(script: list[Step], limit: int) -> None:
-    """The sessions in memory are those of a model: a list in the order of use, and the attached sessions."""
+    """The sessions in memory are always those of a simple model.
+
+    The model has the attached sessions and a list of the others in the order of use.
+    """
 
     async def main() -> None:
         order: list[int] = []
@@ -242,7 +248,7 @@ def test_sessions_in_memory_against_a_model(script: list[Step], limit: int) -> N
 
 
 async def test_concurrent_callers_get_one_actor(autojump_clock: trio.testing.MockClock) -> None:
-    """Concurrent callers for one session get the same actor."""
+    """If several callers request the same session at the same time, they all get the same actor."""
     async with sessions_with() as sessions:
         refs: set[object] = set()
 
@@ -256,7 +262,7 @@ async def test_concurrent_callers_get_one_actor(autojump_clock: trio.testing.Moc
 
 
 async def test_concurrent_callers_stay_within_the_limits(autojump_clock: trio.testing.MockClock) -> None:
-    """Concurrent callers never make more sessions than the limits allow."""
+    """If several callers request sessions at the same time, the limits are never exceeded."""
     async with sessions_with(max_sessions=5, max_sessions_per_user=2) as sessions:
         most = 0
 
@@ -286,7 +292,7 @@ class Unreadable(MemoryLog):
 
 
 async def test_failed_session_takes_no_place(autojump_clock: trio.testing.MockClock) -> None:
-    """A session that cannot be made does not count."""
+    """A session that cannot be made does not count towards ``max_sessions``."""
     log = Unreadable()
     async with sessions_with(log, max_sessions=1) as sessions:
         await (await sessions.get("bob", "s1")).emit("displaced")

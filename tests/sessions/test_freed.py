@@ -213,7 +213,7 @@ async def test_ended_session_is_freed(
     without_collector: None,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """No object of a session is left after its end, without a garbage collection, while the server goes on."""
+    """When a session has ended, all its objects are freed without the garbage collector, while the server runs."""
     autojump_clock.autojump_threshold = 0.01  # a thread takes no time on this clock
     async with sessions_with() as sessions:
         await use(sessions, "first", agent.__name__)
@@ -231,7 +231,7 @@ async def test_ended_session_is_freed(
 async def test_sessions_of_an_ended_server_are_freed(
     agent: str, without_collector: None, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """No object of a session is left after its server has ended, even if a run had to be stopped."""
+    """When a server has ended, all objects of its sessions are freed, even if a run had to be stopped."""
     before = living()
     async with sessions_with() as sessions:
         await use(sessions, "first", agent)

@@ -71,7 +71,7 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 @pytest.mark.parametrize("where", ["in_a_nursery", "for_a_thread", "in_a_loop"])
 async def test_ctrl_c_ends_the_process(where: str) -> None:
-    """A Ctrl-C while an agent runs is raised in trio's main task; agents see a cancellation."""
+    """Ctrl-C while an agent runs raises KeyboardInterrupt in trio's main task. The agents are cancelled."""
     command = [sys.executable, "-W", "ignore", "-c", SERVER, where]
     done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
     assert done.stdout.decode().split()[:2] == ["interrupted", "signal"], done.stderr.decode()[-2_000:]
@@ -110,13 +110,16 @@ print(raised, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 
 
 def test_interrupts_are_deferred_inside_the_block() -> None:
-    """Inside the block a signal is raised at the next checkpoint, after it at once, and after the loop as usual."""
+    """A signal inside the block is raised at the next checkpoint. After the block it is raised at once.
+
+    After the loop it is handled as usual.
+    """
     done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['nothing at once', 'at the checkpoint', 'at once', 'after the loop'] True"
 
 
 async def test_handler_of_the_application_stays() -> None:
-    """Nothing is installed if the application handles the signal itself."""
+    """If the application has its own handler for the signal, this handler stays installed."""
     with trio.open_signal_receiver(signal.SIGINT):
         theirs = signal.getsignal(signal.SIGINT)
         with interrupts_deferred():
@@ -124,7 +127,10 @@ async def test_handler_of_the_application_stays() -> None:
 
 
 async def test_handler_of_trio_is_recognised() -> None:
-    """The handler that trio installs is known by its module: a version of trio that renames it must be noticed."""
+    """Trio's own signal handler is recognised.
+
+    It is recognised by the name of its module, so this test notices if a version of trio renames it.
+    """
     before = signal.getsignal(signal.SIGINT)
     with interrupts_deferred():
         assert signal.getsignal(signal.SIGINT) is not before
@@ -132,7 +138,7 @@ async def test_handler_of_trio_is_recognised() -> None:
 
 
 async def test_interrupt_raised_beside_a_question() -> None:
-    """A KeyboardInterrupt raised by code beside a question ends the run, and the question with it."""
+    """If code that runs beside a question raises KeyboardInterrupt, the run ends, and so does the question."""
 
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:

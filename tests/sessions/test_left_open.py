@@ -197,7 +197,7 @@ UNDISTURBED = [("ok", None)] * 2
 
 @every_way
 async def test_run_that_leaves_something_open(what: Any, how: Any, then: Any, autojump_clock: MockClock) -> None:
-    """A run that leaves a nursery or scope open ends as error; all other runs and the session go on."""
+    """A run that leaves a nursery or cancel scope open ends as ``error``. All other runs and the session continue."""
     del autojump_clock
 
     async def careless(_: Run) -> None:
@@ -214,7 +214,7 @@ async def test_run_that_leaves_something_open(what: Any, how: Any, then: Any, au
 async def test_call_that_leaves_something_open(
     what: Any, how: Any, then: Any, kind: str, autojump_clock: MockClock
 ) -> None:
-    """If a sub-agent or tool leaves something open, its call fails, and the agent that called it goes on."""
+    """A sub-agent or tool that leaves a nursery or scope open fails, and the agent that called it continues."""
     del autojump_clock
     seen: list[Exception] = []
 
@@ -249,7 +249,7 @@ async def test_call_that_leaves_something_open(
 
 @pytest.mark.parametrize("what", ["bare", "busy", "slow", "twice", "scope"])
 async def test_cancelled_run_leaves_something_open(what: str, autojump_clock: MockClock) -> None:
-    """A run that is cancelled in the middle of a generator ends as cancelled."""
+    """A run that is cancelled while a generator has a nursery or scope open ends as ``cancelled``."""
     del autojump_clock
 
     async def streams(run: Run) -> None:
@@ -264,7 +264,10 @@ async def test_cancelled_run_leaves_something_open(what: str, autojump_clock: Mo
 
 
 async def test_tasks_left_open_end_before_their_run(autojump_clock: MockClock) -> None:
-    """Tasks left open are cancelled; their last events belong to the run, and their errors are its cause."""
+    """Tasks in a nursery that a run leaves open are cancelled.
+
+    Their last events belong to the run, and their errors are the cause of its error.
+    """
     del autojump_clock
 
     async def careless(run: Run) -> None:
@@ -323,7 +326,7 @@ class Leaves(Actor):
 async def test_actor_that_leaves_something_open(
     what: Any, how: Any, then: Any, method: str, autojump_clock: MockClock
 ) -> None:
-    """An actor that leaves something open fails and is restarted; its neighbour does not notice."""
+    """An actor that leaves a nursery or scope open fails and is restarted. Its neighbour is not affected."""
     del autojump_clock
     Leaves.lives = 0
 

@@ -41,7 +41,7 @@ async def nothing(run: Run, number: int) -> int:
 
 @pytest.mark.parametrize("room", [SESSIONS, 3])
 async def test_message_to_a_stopping_session(room: int, autojump_clock: MockClock) -> None:
-    """Every message is handled exactly once, even if idle sessions must make room for each other all the time."""
+    """Every message is handled exactly once, even if idle sessions are displaced again and again."""
     rng, count = random.Random(room), scaled(300, 10_000)
     log, agents = SlowLog(rng), Agents()
     agents.add(nothing)

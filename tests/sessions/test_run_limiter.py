@@ -107,13 +107,13 @@ steps = st.tuples(st.sampled_from(["enter", "enter", "enter", "cancel", "leave",
 @settings(max_examples=scaled(150, 5_000))
 @given(limit=st.integers(1, 3), queue=st.integers(0, 4), script=st.lists(steps, max_size=40))
 def test_limiter_against_a_model(limit: int, queue: int, script: list[tuple[str, int]]) -> None:
-    """Places are given in order; none is lost or given twice, even if a run is cancelled as it gets one."""
+    """Places are given to runs in order. None is lost or given twice, even if a run is cancelled as it gets one."""
     trio.run(World(limit, queue).play, script)
 
 
 @pytest.mark.parametrize("cancel_first", [True, False])
 async def test_run_cancelled_as_it_gets_a_place(cancel_first: bool) -> None:
-    """A run that gets its place and is cancelled in one turn hands the place on, in either order."""
+    """If a run gets a place and is cancelled in the same turn, in either order, the next run gets the place."""
     limiter = RunLimiter(1, 2)
     first, *waiting = (Runner(limiter.enter("a")) for _ in range(3))
     async with trio.open_nursery() as nursery:
@@ -129,7 +129,7 @@ async def test_run_cancelled_as_it_gets_a_place(cancel_first: bool) -> None:
 
 
 async def test_long_queue_without_recursion() -> None:
-    """A queue of any length is worked off without recursion if each run refuses its place."""
+    """If each run refuses its place, even a very long queue is worked off without recursion."""
     count = 3_000
     limiter = RunLimiter(1, count)
     first = limiter.enter("a")
@@ -152,7 +152,10 @@ async def test_long_queue_without_recursion() -> None:
 
 
 def test_leaving_only_wakes_the_next() -> None:
-    """Leaving a place marks the next place as held; the code of its owner runs in a later turn."""
+    """When a run leaves its place, the next run in the queue holds a place at once.
+
+    The code of that run is called only in a later turn.
+    """
     limiter = RunLimiter(1, 1)
     first, second = limiter.enter("a"), limiter.enter("a")
     first.leave()
@@ -163,13 +166,13 @@ def test_leaving_only_wakes_the_next() -> None:
 
 
 def test_users_have_queues_of_their_own() -> None:
-    """A user without free places does not delay other users."""
+    """If all places of one user are taken, other users' runs do not wait."""
     limiter = RunLimiter(1, 1)
     assert [limiter.enter(user).held for user in ("a", "a", "b")] == [True, False, True]
 
 
 def test_leaving_the_queue_makes_room() -> None:
-    """A place that is left while it waits makes room in the queue at once."""
+    """If a run leaves the queue before it gets a place, another run can enter the queue at once."""
     limiter = RunLimiter(1, 1)
     first, withdrawn = limiter.enter("a"), limiter.enter("a")
     with pytest.raises(CommandRefused):

@@ -65,7 +65,7 @@ class RemoteSink:
 
 
 async def test_attachment_with_another_sink() -> None:
-    """An attachment sends commands, typing, history requests and its detach to its sink, and nothing elsewhere."""
+    """An attachment sends commands, typing, history requests and its detachment only to its own sink."""
     sink, feed = RemoteSink(), RemoteFeed()
     cursor = Cursor(feed, Tab(), 0)
     attachment = Attachment(
@@ -117,7 +117,7 @@ class RemoteDirectory:
 
 
 async def test_handle_with_another_directory() -> None:
-    """A handle sends its commands and events to its directory, and returns the result or raises the refusal."""
+    """A handle passes commands and events to its directory. It returns the result or raises the refusal."""
     directory = RemoteDirectory(
         {
             "run.start": CommandReply("", {"run_id": "r-1"}),

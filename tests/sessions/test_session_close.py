@@ -73,7 +73,10 @@ async def lines(log: EventLog) -> list[Any]:
 
 
 async def test_close_ends_all_runs(autojump_clock: MockClock) -> None:
-    """A close ends all runs as cancelled, innermost first; every later call raises SessionClosed."""
+    """When a session is closed, all its runs end as ``cancelled``, the innermost first.
+
+    Every later call raises SessionClosed.
+    """
     log = MemoryLog()
     async with sessions_with(log) as sessions:
         handle = await sessions.get(*KEY)
@@ -93,7 +96,7 @@ async def test_close_ends_all_runs(autojump_clock: MockClock) -> None:
 
 
 async def test_close_refuses_queued_starts(autojump_clock: MockClock) -> None:
-    """A close refuses queued starts as cancelled, without events."""
+    """When a session is closed, starts that wait in the queue are refused as ``cancelled``, without events."""
     log, refused = MemoryLog(), []
     async with sessions_with(log, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
         handle = await sessions.get(*KEY)
@@ -114,7 +117,7 @@ async def test_close_refuses_queued_starts(autojump_clock: MockClock) -> None:
 
 
 async def test_close_does_not_wait_for_a_shielded_run(autojump_clock: MockClock) -> None:
-    """A run that shields itself from its cancellation is closed after 10 s."""
+    """If a run shields itself from the cancellation, closing the session waits for 10 s and then closes the run."""
     log = MemoryLog()
     async with sessions_with(log) as sessions:
         handle = await sessions.get(*KEY)
@@ -145,7 +148,7 @@ async def test_closed_session_stays_closed(started: bool, tmp_path: Path) -> Non
 
 
 async def test_closed_session_is_removed_by_retention(tmp_path: Path) -> None:
-    """When retention has removed a closed session, its name stands for a new one."""
+    """When retention has removed a closed session, a new session can have the same name."""
     path = tmp_path / "log.db"
     async with sessions_with(SqliteLog(path)) as sessions:
         handle = await sessions.get(*KEY)
@@ -169,7 +172,7 @@ async def test_closed_session_is_removed_by_retention(tmp_path: Path) -> None:
 
 
 async def test_crash_during_a_close(autojump_clock: MockClock) -> None:
-    """After a crash in the middle of a close the next incarnation finishes it, and stays closed."""
+    """If the server crashes during a close, it finishes the close after its restart. The session stays closed."""
     inner = MemoryLog()
     log = FaultyLog(inner)
     async with sessions_with(log) as sessions:
@@ -194,7 +197,7 @@ async def test_crash_during_a_close(autojump_clock: MockClock) -> None:
 
 
 async def test_close_disconnects_every_tab(autojump_clock: MockClock) -> None:
-    """The client that closes the session gets its reply; then all its tabs are closed with 4506."""
+    """The client that closes a session gets its reply first. Then all tabs of the session are closed with 4506."""
     async with (
         make_app().running(port=0) as server,
         greeted_in_memory(server) as one,
@@ -218,7 +221,7 @@ async def test_close_disconnects_every_tab(autojump_clock: MockClock) -> None:
 async def test_repeated_close(
     autojump_clock: MockClock,
 ) -> None:
-    """A close that is sent again, and a second close, get their replies with the first one."""
+    """A repeated close command, and a second close, get their replies at the same time as the first one."""
     log = FaultyLog(MemoryLog())
     async with make_app(log).running(port=0) as server, greeted_in_memory(server) as one:
         await one.start("0", "wait")
@@ -236,7 +239,7 @@ async def test_repeated_close(
 
 
 async def test_lease_does_not_delay_a_close(autojump_clock: MockClock) -> None:
-    """A lease does not keep a session from being closed."""
+    """A session can be closed even if it has a lease."""
     async with sessions_with(MemoryLog()) as sessions:
         handle = await sessions.get(*KEY)
         async with handle.lease():

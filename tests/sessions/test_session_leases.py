@@ -11,7 +11,7 @@ from actors import Agents, MemoryLog, Sessions, SessionSettings, SupervisorSpec,
 async def test_lease_keeps_an_idle_session(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A leased session stays in memory; its idle time begins with the end of the last lease."""
+    """A session with a lease stays in memory. Its idle time begins when the last lease ends."""
     sessions = Sessions(MemoryLog(), Agents(), SessionSettings(idle_seconds=100))
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
@@ -28,7 +28,7 @@ async def test_lease_keeps_an_idle_session(
 
 
 async def test_leased_session_is_not_displaced(autojump_clock: trio.testing.MockClock) -> None:
-    """A leased session is not displaced by new sessions."""
+    """New sessions never displace a session with a lease."""
     sessions = Sessions(MemoryLog(), Agents(), SessionSettings(max_sessions=2))
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
@@ -40,7 +40,7 @@ async def test_leased_session_is_not_displaced(autojump_clock: trio.testing.Mock
 
 
 async def test_lease_does_not_delay_the_end_of_the_server(autojump_clock: trio.testing.MockClock) -> None:
-    """A lease does not keep the server from ending."""
+    """A server can end even if one of its sessions has a lease."""
     sessions = Sessions(MemoryLog(), Agents())
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))

@@ -231,5 +231,5 @@ class World:
 @settings(max_examples=scaled(40, 1000))
 @given(script=steps)
 def test_grammar_holds_after_every_step(script: list[Step]) -> None:
-    """The grammar G1 to G6 holds after every step of any script of commands, faults and time."""
+    """After every step of a random script of commands, faults and time, the events follow the grammar G1 to G6."""
     trio.run(World().run, script, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -170,7 +170,7 @@ def closed_as(status: str) -> list[tuple[str, str | None]]:
 
 
 async def test_agent_is_called_after_the_commit(held: Scene) -> None:
-    """The agent is called when its agent_started is committed; other events of the time are not waited for."""
+    """An agent is called only after its agent_started is committed. It does not wait for later events."""
     hold = await held.start_held("a")
     next_hold = held.log.hold("append")
     await held.command("m", "message.send", text="meanwhile")
@@ -183,7 +183,7 @@ async def test_agent_is_called_after_the_commit(held: Scene) -> None:
 
 
 async def test_agent_of_a_queued_start_is_called_after_the_commit() -> None:
-    """The agent of a queued start is called when its agent_started is committed too."""
+    """The agent of a start that waited in the queue is also called only after its agent_started is committed."""
     async with scene(runs_per_user=1) as it:
         first = await it.start_held("a")
         await it.start("b")
@@ -196,7 +196,10 @@ async def test_agent_of_a_queued_start_is_called_after_the_commit() -> None:
 
 
 async def test_log_in_memory_is_not_waited_for() -> None:
-    """A log that ends with its process is not waited for: no client can send the start again."""
+    """With a log in memory, the agent is called without waiting for the commit.
+
+    Such a log ends with its process, so no client can send the start again.
+    """
     async with scene(MemoryLog()) as it:
         hold = await it.start_held("a")
         assert (it.called, it.replies) == (["a"], [])
@@ -205,7 +208,7 @@ async def test_log_in_memory_is_not_waited_for() -> None:
 
 
 async def test_start_of_the_server_does_not_wait(held: Scene, nursery: trio.Nursery) -> None:
-    """A start by the server's own code does not wait for the commit: such code does not send it again."""
+    """A start by the server's own code does not wait for the commit, since such code does not repeat a start."""
     handle = await held.sessions.get(*KEY)
     hold = held.log.hold("append")
     nursery.start_soon(handle.start, "notes", "a")
@@ -216,7 +219,10 @@ async def test_start_of_the_server_does_not_wait(held: Scene, nursery: trio.Nurs
 
 
 async def test_cancelled_before_the_commit(held: Scene) -> None:
-    """A run cancelled before the commit never calls its agent, and the cancel gets its reply with the commit."""
+    """If a run is cancelled before its start is committed, its agent is never called.
+
+    The cancel command gets its reply after the commit.
+    """
     hold = await held.start_held("a")
     await held.command("c", "run.cancel", command_id="a")
     assert (held.called, held.replies) == ([], [])
@@ -228,7 +234,10 @@ async def test_cancelled_before_the_commit(held: Scene) -> None:
 
 
 async def test_timeout_before_the_commit(held: Scene, autojump_clock: MockClock) -> None:
-    """A run that times out before the commit never calls its agent: a hanging log delays no run beyond its time."""
+    """If a run times out before its start is committed, its agent is never called.
+
+    So a hanging log delays no run beyond its timeout.
+    """
     hold = await held.start_held("a")
     await trio.sleep(RUN_SECONDS + 1)
     assert held.sessions.statistics().runs.running == 0
@@ -237,7 +246,7 @@ async def test_timeout_before_the_commit(held: Scene, autojump_clock: MockClock)
 
 
 async def test_close_before_the_commit(held: Scene) -> None:
-    """A session closed for good before the commit never calls the agent."""
+    """If a session is closed permanently before a start is committed, the agent is never called."""
     hold = await held.start_held("a")
     await held.command("x", "session.close")
     await held.release(hold)
@@ -246,7 +255,7 @@ async def test_close_before_the_commit(held: Scene) -> None:
 
 
 async def test_stop_before_the_commit(nursery: trio.Nursery) -> None:
-    """A server stopped before the commit commits the start, and never calls the agent."""
+    """If a server is stopped before a start is committed, the start is committed, but its agent is never called."""
     async with scene() as it:
         hold = await it.start_held("a")
         nursery.start_soon(it.release_when_blocked, hold)
@@ -254,7 +263,10 @@ async def test_stop_before_the_commit(nursery: trio.Nursery) -> None:
 
 
 async def test_crash_before_the_commit(held: Scene) -> None:
-    """After a crash before the commit the next incarnation closes the run; the agent is never called."""
+    """If the server crashes before a start is committed, its agent is never called.
+
+    After the restart the session closes the run.
+    """
     hold = await held.start_held("a")
     session = held.session()
     assert session is not None
@@ -267,7 +279,10 @@ async def test_crash_before_the_commit(held: Scene) -> None:
 
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_failed_commit_of_a_start(held: Scene, caplog: pytest.LogCaptureFixture, *, cancelled: bool) -> None:
-    """If the commit of a start fails, the session ends, nothing is done, and the agent is not blamed."""
+    """If the commit of a start fails, the session ends and the agent is not called.
+
+    The logged message does not blame the agent.
+    """
     hold = await held.start_held("a")
     held.lasting.fails = 1
     if cancelled:
@@ -320,5 +335,8 @@ def _release(holds: list[Hold]) -> None:
 @settings(max_examples=scaled(60, 3_000), deadline=None)
 @given(script=st.lists(steps, max_size=scaled(16, 40)))
 def test_start_calls_its_agent_at_most_once(script: list[Step]) -> None:
-    """Each start calls its agent at most once and only when it is in the log, through crashes, cancels and faults."""
+    """Each start calls its agent at most once, and only if the start is in the log.
+
+    This holds for any crashes, cancels and faults.
+    """
     trio.run(play, script, clock=trio.testing.MockClock(autojump_threshold=0))

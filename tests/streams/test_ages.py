@@ -43,7 +43,7 @@ def clock_of(clocks: Clocks) -> AgeClock:
 
 
 def test_a_clock_that_is_not_set_is_followed() -> None:
-    """While the time of day is not set, ages are counted from it."""
+    """As long as the time of day does not jump, ages are computed from it."""
     clocks = Clocks()
     ages = clock_of(clocks)
     for passed in (0, 0.001, 1, KEEP, 100 * KEEP):
@@ -54,7 +54,7 @@ def test_a_clock_that_is_not_set_is_followed() -> None:
 
 @pytest.mark.parametrize(("by", "followed"), [(JUMP_SECONDS, True), (-JUMP_SECONDS, True), (JUMP_SECONDS + 1, False)])
 def test_a_small_correction_is_followed(by: float, *, followed: bool) -> None:
-    """A correction of at most ``JUMP_SECONDS`` is followed; a larger one is a jump."""
+    """If the time of day changes by at most ``JUMP_SECONDS``, ages follow it. A larger change counts as a jump."""
     clocks = Clocks()
     ages = clock_of(clocks)
     clocks.offset += by
@@ -63,7 +63,10 @@ def test_a_small_correction_is_followed(by: float, *, followed: bool) -> None:
 
 @pytest.mark.parametrize("by", [100 * 365 * DAY, 8 * DAY, 10.0, -10.0, -100 * DAY])
 def test_a_lasting_jump_is_believed_later(by: float) -> None:
-    """A jump is believed once the retention time has passed; before, no event is too old because of it."""
+    """A jump of the time of day changes ages only after the retention time.
+
+    Before that, no event becomes too old because of the jump.
+    """
     clocks = Clocks()
     ages = clock_of(clocks)
     clocks.offset += by
@@ -88,10 +91,10 @@ STEPS = st.lists(
 @settings(max_examples=scaled(300, 20_000), deadline=None)
 @given(steps=STEPS)
 def test_no_young_event_is_too_old(steps: list[tuple[float, float, float, bool]]) -> None:
-    """No event younger than the limit is too old, however often the time of day is set.
+    """No event younger than the limit is ever too old, no matter how often the time of day is set.
 
-    There are two sessions: one has an event at each step, one is new at each step. A look at the clocks comes at the
-    end of each step, in which the time of day is set once, somewhere.
+    There are two sessions: one has an event at each step, one is new at each step. The clocks are compared at the
+    end of each step, in which the time of day is set once.
     """
     clocks = Clocks()
     ages = clock_of(clocks)
@@ -109,7 +112,7 @@ def test_no_young_event_is_too_old(steps: list[tuple[float, float, float, bool]]
 
 
 def test_jumps_take_bounded_memory() -> None:
-    """A clock that is set all the time leaves at most ``MAX_JUMPS`` eras in memory."""
+    """If the time of day is set again and again, at most ``MAX_JUMPS`` jumps are remembered."""
     clocks = Clocks()
     ages = clock_of(clocks)
     for _ in range(10 * MAX_JUMPS):
@@ -119,7 +122,7 @@ def test_jumps_take_bounded_memory() -> None:
 
 
 def test_the_steady_clock_goes_on() -> None:
-    """The steady clock is positive and never goes back."""
+    """The steady clock has positive values and never goes back."""
     assert 0 < steady_seconds() <= steady_seconds()
 
 
@@ -130,8 +133,11 @@ async def talk(run: Run, count: int) -> str:
 
 
 @pytest.mark.parametrize("days", [36_500.0, 8.0, -8.0])
-async def test_a_refreshed_page_finds_all_events_after_a_jump(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
-    """After a jump of the time of day, new pages and the cleaner find all events, and later events come last."""
+async def test_clock_jump_hides_no_event(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
+    """When the time of day has jumped, a new connection still gets all events.
+
+    The cleaner deletes none of them, and later events never have an earlier ``ts``.
+    """
     clocks, log = Clocks(), MemoryLog()
     monkeypatch.setattr("actors.streams._stream.time", lambda: clocks.time_ms() / 1000)
     monkeypatch.setattr("actors.streams._stream.time_ns", lambda: clocks.time_ms() * 1_000_000)

@@ -67,7 +67,7 @@ class Talker:
 async def test_each_batch_is_counted_by_its_wait(
     autojump_clock: MockClock, nursery: trio.Nursery, seconds: float, step: int
 ) -> None:
-    """Each batch is counted once, in the step of the time that it waited."""
+    """Each committed batch is counted once in the histogram of waiting times, in the step of its own waiting time."""
     committer = Committer(SlowLog(seconds))
     nursery.start_soon(committer.run)
     committer.schedule(Talker(1))
@@ -80,7 +80,7 @@ async def test_each_batch_is_counted_by_its_wait(
 
 
 async def test_the_wait_includes_a_running_commit(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    """A batch that is scheduled during a commit waits for the end of that commit too."""
+    """If a batch is scheduled during a commit, its waiting time includes the rest of that commit."""
     committer = Committer(SlowLog(10.5 * WAIT_STEP_SECONDS))
     nursery.start_soon(committer.run)
     committer.schedule(Talker(1))
@@ -114,7 +114,7 @@ def begun(log: SlowLog, since: float) -> list[tuple[float, int]]:
 async def test_a_lone_batch_is_committed_at_once(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """A batch is committed at once if the log has had no commit for ``gather_seconds``."""
+    """If the log has had no commit for ``gather_seconds``, a new batch is committed at once."""
     start = trio.current_time()
     for number in range(3):
         gathering.schedule(Talker(number))
@@ -125,7 +125,7 @@ async def test_a_lone_batch_is_committed_at_once(
 async def test_load_is_committed_every_gather_seconds(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """Under load a commit begins every ``gather_seconds`` and takes all that was scheduled."""
+    """Under load, a commit begins every ``gather_seconds``. It includes everything that was scheduled until then."""
     start = trio.current_time()
     for number in range(64):
         gathering.schedule(Talker(number))
@@ -137,7 +137,7 @@ async def test_load_is_committed_every_gather_seconds(
 async def test_a_late_timer_delays_one_commit_only(
     nursery: trio.Nursery, mock_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """A timer that is late does not delay the commits after it."""
+    """If a timer is late, only one commit is late. The commits after it are on time."""
     gathering_log.seconds = 0.0
     start = trio.current_time()
     gathering.schedule(Talker(1))
@@ -153,7 +153,7 @@ async def test_a_late_timer_delays_one_commit_only(
 async def test_a_slow_commit_is_followed_at_once(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """After a commit that takes longer than ``gather_seconds``, the next begins at once."""
+    """If a commit takes longer than ``gather_seconds``, the next one begins right after it."""
     gathering_log.seconds = 3 * GATHER_SECONDS
     start = trio.current_time()
     for number in range(3):
@@ -167,7 +167,7 @@ async def test_a_slow_commit_is_followed_at_once(
 async def test_hurry_ends_the_gathering(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, *, before: bool
 ) -> None:
-    """A commit begins at once when ``hurry()`` was called, before or after its batch was scheduled."""
+    """After a call of ``hurry()`` a commit begins at once, whether the batch is scheduled before or after the call."""
     start = trio.current_time()
     gathering.schedule(Talker(1))
     await trio.sleep(0.6 * GATHER_SECONDS)
@@ -187,7 +187,7 @@ async def test_hurry_ends_the_gathering(
 async def test_a_barrier_ends_the_gathering(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """A commit begins at once when a task waits at a barrier."""
+    """If a task waits at a barrier, a commit begins at once."""
     start = trio.current_time()
     gathering.schedule(Talker(1))
     await trio.sleep(0.6 * GATHER_SECONDS)
@@ -200,7 +200,7 @@ async def test_a_barrier_ends_the_gathering(
 async def test_three_quarters_of_a_window_are_committed_at_once(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, events: int, begun_at: float
 ) -> None:
-    """An emitter that has used three quarters of its window ends the gathering."""
+    """If an emitter has used three quarters of its window, a commit begins at once."""
     gathering_log.seconds = 0.0
     async with gathering_log as log:
         key = StreamKey("alice", "s1")
@@ -236,8 +236,8 @@ class InstantLog(SlowLog):
 
 
 @pytest.mark.parametrize(("sources", "rounds"), [(CROWD - 1, 1), (CROWD, 1 + CROWD_ROUNDS)])
-async def test_a_crowd_is_committed_a_few_rounds_later(nursery: trio.Nursery, sources: int, rounds: int) -> None:
-    """From ``CROWD`` sources on, a commit waits ``CROWD_ROUNDS`` more rounds of the scheduler."""
+async def test_commit_of_many_sources_waits_a_few_rounds(nursery: trio.Nursery, sources: int, rounds: int) -> None:
+    """If ``CROWD`` or more sources are scheduled, a commit waits for ``CROWD_ROUNDS`` more rounds of the scheduler."""
     log = InstantLog()
     committer = Committer(log)
     nursery.start_soon(committer.run)
@@ -254,7 +254,7 @@ async def test_a_crowd_is_committed_a_few_rounds_later(nursery: trio.Nursery, so
 
 
 async def test_callbacks_after_commits(nursery: trio.Nursery) -> None:
-    """A callback after commits is called once for each commit, after its sources."""
+    """A callback after commits is called once per commit, after the sources of the commit were notified."""
     told: list[str] = []
 
     @attrs.define(eq=False)

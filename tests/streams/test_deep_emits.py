@@ -111,7 +111,7 @@ def shallow_stack() -> object:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("window", [1, 3, 64])
 async def test_an_emit_at_any_depth(shallow_stack: None, step: Callable[[Run], Awaitable[None]], window: int) -> None:
-    """An emit at any depth of the stack is either complete or has changed nothing."""
+    """An emit either succeeds completely or changes nothing, however deep the stack is."""
     dive, agents, log = Dive(step), Agents(), MemoryLog()
     agents.add(dive.go, name="dive")
     agents.add(fine)

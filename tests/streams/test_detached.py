@@ -31,7 +31,10 @@ def no_collector() -> Iterator[None]:
 
 
 async def test_a_detached_cursor_reads_nothing() -> None:
-    """A detached cursor returns no event: none that waited, none that comes, and none of a read that was under way."""
+    """A detached cursor returns no events.
+
+    This holds for waiting events, for later events, and for a read of the log that has already begun.
+    """
     async with sessions_with() as sessions:
         tab, slow = Tab(), Unread()
         for each in (tab, slow):
@@ -64,7 +67,10 @@ class Unread(Tab):
 
 
 async def test_an_ended_session_can_be_read() -> None:
-    """The events of an ended session can be read until the cursor is detached, as a closing connection does."""
+    """The events of an ended session can be read until the cursor is detached.
+
+    A connection that is closing reads them.
+    """
     async with sessions_with() as sessions:
         tab = Unread()
         attachment = await tab.attach(sessions)
@@ -78,7 +84,7 @@ async def test_an_ended_session_can_be_read() -> None:
 
 
 async def test_a_detached_listener_is_freed(no_collector: None) -> None:
-    """A detached listener is freed by reference count, while its session lives on.
+    """A detached listener is freed by reference counting, although its session is still alive.
 
     It holds the attachment, which holds the cursor, which held the listener.
     """
@@ -96,7 +102,7 @@ async def come_and_go(sessions: Sessions) -> list[weakref.ref[object]]:
 
 
 async def test_a_stream_is_freed(nursery: trio.Nursery, no_collector: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the committer nor the log holds a stream after its commits, or after a failed one."""
+    """After a commit, even a failed one, neither the committer nor the log keeps a reference to the stream."""
     # What pytest captures of a log line has the traceback.
     monkeypatch.setattr(logging.getLogger("greenroom.sessions"), "disabled", True)
     async with MemoryLog() as log:

@@ -25,19 +25,19 @@ from actors.streams.resume import ResetReason, ResumeDecision, decide
 def test_decisions_for_a_log_of_events_5_to_9(
     resume: Position | None, from_latest: bool, expected: ResumeDecision
 ) -> None:
-    """A log that keeps the events 5 to 9 gives each position this decision."""
+    """If the log keeps events 5 to 9, each position of a client gets the decision in the table."""
     assert decide(epoch="e", oldest=5, latest=9, resume=resume, from_latest=from_latest) == expected
 
 
 def test_the_newest_position_recovers_from_an_empty_log() -> None:
-    """A client at the newest event recovers although all events have expired."""
+    """A client that has the newest event can resume without loss, although all events have expired."""
     start = decide(epoch="e", oldest=10, latest=9, resume=Position("e", 9), from_latest=False)
     assert start == ResumeDecision(9, recovered=True)
 
 
 @given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 60))
 def test_recovered_means_complete(oldest: int, kept: int, seq: int) -> None:
-    """A client recovers exactly if no event after its position is missing."""
+    """A client gets ``recovered`` exactly if no event after its position is missing."""
     latest = oldest + kept - 1
     start = decide(epoch="e", oldest=oldest, latest=latest, resume=Position("e", seq), from_latest=False)
     assert start.recovered == (oldest - 1 <= seq <= latest)

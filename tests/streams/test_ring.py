@@ -17,7 +17,10 @@ from actors.streams._ring import Ring
 def test_the_ring_is_the_end_of_all_lines(
     capacity: int, room: int, base: int, steps: list[tuple[list[int], int]]
 ) -> None:
-    """The ring is the end of the list of all lines, within a quarter over its bounds, with every uncommitted line."""
+    """The ring has the newest lines of the list of all lines, including every uncommitted line.
+
+    It exceeds its bounds by at most a quarter.
+    """
     ring, lines, committed = Ring(capacity, room, base), list[bytes](), 0
     for lengths, commits in steps:
         for length in lengths:
@@ -42,7 +45,7 @@ def test_the_ring_is_the_end_of_all_lines(
 
 
 def test_a_slice_lies_between_two_seqs() -> None:
-    """A slice holds the lines above the first seq, up to the second."""
+    """A slice has the lines after its first seq, up to and including its second seq."""
     ring = Ring(10, 100, 5)
     for line in (b"5", b"6", b"7", b"8"):
         ring.append(line)

@@ -41,9 +41,9 @@ async def stream_on(log: MemoryLog, committer: Committer) -> SessionStream:
 @example([(40, 0, 2), (19, 0, 1)])
 @settings(max_examples=scaled(60, 3000))
 def test_the_log_is_within_retention_after_each_look(steps: list[tuple[int, int, int]]) -> None:
-    """Events and record are within retention after each look, also if many tasks look at once.
+    """After each trim, events and record are within retention, even if many tasks trim at the same time.
 
-    Each step is a number of events, of commands, and of looks.
+    Each step is a number of events, of commands, and of tasks that call ``oldest()``, which trims.
     """
 
     async def run() -> None:
@@ -72,7 +72,7 @@ def test_the_log_is_within_retention_after_each_look(steps: list[tuple[int, int,
 
 
 async def test_the_record_is_encoded_only_when_it_changes() -> None:
-    """The record is the same object until its content changes, so that a log need not write it again."""
+    """The record is the same object until its content changes, so a log can see that it need not write it again."""
     log = MemoryLog()
     async with log:
         stream = await stream_on(log, Committer(log))
@@ -94,7 +94,10 @@ async def test_the_record_is_encoded_only_when_it_changes() -> None:
 
 @pytest.mark.parametrize("later", [0, 7])
 async def test_no_event_is_before_the_newest_of_the_log(later: int) -> None:
-    """A reopened stream continues at the ``ts`` of the newest event, even if the record is older than that."""
+    """In a reopened stream, no event has an earlier ``ts`` than the newest event in the log.
+
+    This holds even if the record is older than that event.
+    """
     log = MemoryLog()
     async with log:
         await log.make(KEY)

@@ -85,7 +85,7 @@ async def read(subscription: Subscription, seen: list[int]) -> None:
 
 @pytest.mark.parametrize("bursts", [[1], [1, 1, 1], [20], [3, 50, 1, 17]], ids=str)
 async def test_lines_come_in_order_without_a_gap(nursery: trio.Nursery, bursts: list[int]) -> None:
-    """All committed events come in order of seq, each once, whether they come alone or in bursts."""
+    """All committed events arrive in the order of seq, each once, whether alone or in bursts."""
     async with source_with() as source:
         subscription, seen = subscribed(source), list[int]()
         nursery.start_soon(read, subscription, seen)
@@ -98,7 +98,7 @@ async def test_lines_come_in_order_without_a_gap(nursery: trio.Nursery, bursts: 
 
 
 async def test_a_batch_is_within_its_bounds() -> None:
-    """A batch has at most ``max_events`` lines and ``max_bytes`` bytes, and at least one line."""
+    """A batch has at most ``max_events`` lines and ``max_bytes`` bytes, but always at least one line."""
     async with source_with() as source:
         await source.emit(7)
         line = len(source.stream.slice(0, 1)[0])
@@ -110,7 +110,7 @@ async def test_a_batch_is_within_its_bounds() -> None:
 
 
 async def test_a_reader_that_fell_behind_reads_the_log() -> None:
-    """Lines that are no longer in memory come from the log, and then the ring takes over without a gap."""
+    """If a reader is too slow, it reads the older lines from the log. Then it continues in memory without a gap."""
     async with source_with() as source:
         subscription = subscribed(source, max_events=5)
         await source.emit(10 * RING)
@@ -125,7 +125,7 @@ async def test_a_reader_that_fell_behind_reads_the_log() -> None:
 
 
 async def test_a_subscription_resumes_at_a_position() -> None:
-    """A subscription at a position returns the events above it."""
+    """A subscription at a position returns the events after this position."""
     async with source_with() as source:
         await source.emit(6)
         subscription = subscribed(source, after=4)
@@ -135,7 +135,10 @@ async def test_a_subscription_resumes_at_a_position() -> None:
 
 @pytest.mark.parametrize("reason", list(SessionEnding))
 async def test_the_last_events_of_a_session_come_before_its_end(reason: SessionEnding) -> None:
-    """A session that ends stops the iteration with its reason, after all that was committed, from the log too."""
+    """When a session ends, the iteration returns all committed events, then stops with the reason of the end.
+
+    The events may have to be read from the log.
+    """
     async with source_with() as source:
         subscription, seen = subscribed(source, max_events=5), list[int]()
         await source.emit(4 * RING)
@@ -149,7 +152,7 @@ async def test_the_last_events_of_a_session_come_before_its_end(reason: SessionE
 
 
 async def test_an_end_wakes_a_reader_that_waits(nursery: trio.Nursery) -> None:
-    """A reader that waits for events is woken by the end of the session, and by its own detachment."""
+    """A reader that waits for events is woken when the session ends or when the reader is detached."""
     async with source_with() as source:
         ended, detached = subscribed(source), subscribed(source)
         with trio.fail_after(5):
@@ -163,7 +166,7 @@ async def test_an_end_wakes_a_reader_that_waits(nursery: trio.Nursery) -> None:
 
 
 async def test_nothing_comes_after_a_detachment() -> None:
-    """A detached subscription returns nothing more, neither from memory nor from a read that was under way."""
+    """A detached subscription returns nothing more: nothing from memory, and nothing from a read that has begun."""
     async with source_with() as source:
         at_rest, reading = subscribed(source, after=3 * RING), subscribed(source)
         await source.emit(4 * RING)
@@ -180,7 +183,7 @@ async def test_nothing_comes_after_a_detachment() -> None:
 
 
 async def test_the_block_of_a_subscription_detaches_it() -> None:
-    """At the end of the block of ``follow()`` the cursor is detached, and a second cursor is refused."""
+    """At the end of the ``follow()`` block the cursor is detached. A second cursor for the subscription is refused."""
     async with source_with() as source:
         subscription = Subscription()
         with pytest.raises(RuntimeError, match="no cursor yet"):
@@ -195,7 +198,7 @@ async def test_the_block_of_a_subscription_detaches_it() -> None:
 
 
 async def test_a_reader_that_the_log_has_overtaken_ends_as_trimmed() -> None:
-    """A subscription ends as ``trimmed`` when the log no longer has its next event."""
+    """If the log no longer has the next event of a subscription, the subscription ends as ``trimmed``."""
     async with source_with(Retention(events=4)) as source:
         subscription = subscribed(source)
         await source.emit(10 * RING)
@@ -206,7 +209,7 @@ async def test_a_reader_that_the_log_has_overtaken_ends_as_trimmed() -> None:
 
 
 async def test_a_failed_read_of_the_log_can_be_tried_again() -> None:
-    """An error of the log is raised and loses nothing: the next call returns the batch."""
+    """If a read of the log fails, the error is raised, and nothing is lost: the next call returns the batch."""
     async with source_with() as source:
         subscription = subscribed(source, max_events=5)
         await source.emit(4 * RING)
@@ -219,7 +222,11 @@ async def test_a_failed_read_of_the_log_can_be_tried_again() -> None:
 
 @pytest.mark.parametrize("emitted", [0, 3, 4 * RING])
 async def test_a_cancellation_loses_nothing(emitted: int) -> None:
-    """A cancelled call leaves the batch to the next one: in memory, in the log, and while it waits."""
+    """If a call is cancelled, the next call returns the batch.
+
+    This holds while the batch comes from memory, while it is read from the log, and while the call waits for
+    events.
+    """
     async with source_with() as source:
         subscription = subscribed(source)
         await source.emit(emitted)
@@ -237,7 +244,7 @@ async def test_a_cancellation_loses_nothing(emitted: int) -> None:
 
 
 async def test_signals_go_to_a_subclass() -> None:
-    """Signals are ignored by a subscription, and a subclass may take them."""
+    """A subscription ignores signals. A subclass can receive them."""
 
     class Noted(Subscription):
         names: list[str] = []  # noqa: RUF012 - of this test alone
