@@ -102,7 +102,10 @@ async def test_kill_9_loses_no_append(tmp_path: Path, appends: int) -> None:
 
 
 async def test_log_in_use_is_refused(tmp_path: Path) -> None:
-    """While one process uses a log, another is refused with the first one's process id. After its death it is not."""
+    """A log that another process uses is refused, and the error names the id of that process.
+
+    When that process is dead, the log can be opened.
+    """
     path = tmp_path / "x.db"
     with writer_process(path) as process:
         printed_seq(process)

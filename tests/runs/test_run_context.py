@@ -67,7 +67,7 @@ async def test_all_code_of_a_run_sees_its_context() -> None:
 
 
 def test_a_context_cannot_be_changed() -> None:
-    """A context is frozen."""
+    """The context of a run cannot be changed."""
     context = RunContext(user="alice", session="s1", run_id="r-1", agent="a")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         context.user = "bob"  # type: ignore[misc]  # what must not be possible

@@ -57,7 +57,7 @@ class FailsWhileShielded(Actor):
 async def test_failure_has_the_deadlines_of_a_stop(where: str, autojump_clock: MockClock) -> None:
     """If an actor fails, its shielded work is ended one second after its ``shutdown`` time.
 
-    Only then the actor is restarted.
+    The actor is restarted after that.
     """
     FailsWhileShielded.where = where
     async with open_system() as system:

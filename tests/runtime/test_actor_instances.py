@@ -112,7 +112,10 @@ KINDS: list[type[Actor]] = [WithRuntimeNames, Guarded, Slotted, Defined, Frozen,
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_any_actor_class_works(kind: type[Actor]) -> None:
-    """An actor of any class starts, answers, restarts and stops, whatever its attributes and class tool are."""
+    """An actor of any class can start, answer, restart and stop.
+
+    Its class may be made by attrs or dataclasses, have slots, or have attributes with names of the runtime.
+    """
     async with open_system() as system:
         ref = await system.spawn(kind, restart=Restart.PERMANENT)
         assert await ref.ask("hello") is ref

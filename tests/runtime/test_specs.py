@@ -76,7 +76,7 @@ FIELDS = [(kind, valid, field.name) for kind, valid in KINDS for field in attrs.
 
 @pytest.mark.parametrize(("kind", "valid", "field"), FIELDS)
 def test_bad_field_is_refused_by_name(kind: type[Any], valid: dict[str, object], field: str) -> None:
-    """If a field of a spec has any value, the spec is made or SpecError names the field."""
+    """For any value of a field, either the spec is made or SpecError names the field."""
     for junk in JUNK:
         try:
             kind(**valid | {field: junk})
@@ -87,10 +87,7 @@ def test_bad_field_is_refused_by_name(kind: type[Any], valid: dict[str, object],
 
 @given(st.data())
 async def test_accepted_specs_can_be_run(data: st.DataObject) -> None:
-    """If a tree of specs is accepted, it starts, restarts and stops.
-
-    Or it reports that a factory does not return an actor.
-    """
+    """A tree of accepted specs starts, restarts and stops, or reports that a factory does not return an actor."""
     mailbox = draw_spec(data, MailboxSpec, {})
     child = draw_spec(data, ChildSpec, {"id": "a", "factory": Actor, "mailbox": mailbox}, keep={"mailbox", "shutdown"})
     spec = draw_spec(data, SupervisorSpec, {"children": [child]}, keep={"children"})
@@ -213,7 +210,7 @@ async def hang() -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_bad_argument_is_refused_by_name(name: str, autojump_clock: trio.testing.MockClock) -> None:
-    """If an argument of a call has any value, the call works or SpecError names the argument."""
+    """For any value of an argument, either the call works or SpecError names the argument."""
     del autojump_clock
     field, call = CALLS[name]
     async with open_system([Phase("last", 0)]) as system:
