@@ -143,7 +143,8 @@ class SessionSpawner:
             watch(ref)
         except ActorTerminated as error:
             self.table.remove(entry)
-            raise CommandRefused("overloaded", "the server is about to end: try again later") from error
+            message = "the session was stopped while it started, or the server is about to end: try again later"
+            raise CommandRefused("overloaded", message) from error
         except BaseException:
             self.table.remove(entry)
             raise

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 from _scale import scaled
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
@@ -21,6 +21,7 @@ from actors import (
     ActorTerminated,
     Agents,
     Batch,
+    CommandRefused,
     LogError,
     LogUnavailable,
     MemoryLog,
@@ -124,7 +125,7 @@ class Scene:
 
     async def try_to(self, id_: str, name: str, args: dict[str, Any]) -> None:
         """Send a command as a client does, and ignore the end of the session."""
-        with suppress(LogError, ActorTerminated):
+        with suppress(LogError, ActorTerminated, CommandRefused):
             attachment = await self.attach()
             attachment.command(Command(id_, name, args, "c1", self.replies.append))
             attachment.detach()
@@ -333,6 +334,7 @@ def _release(holds: list[Hold]) -> None:
 
 
 @settings(max_examples=scaled(60, 3_000), deadline=None)
+@example(script=[("hold", ""), ("start", "a"), ("crash", ""), ("start", "a"), ("crash", "")])  # killed as it starts
 @given(script=st.lists(steps, max_size=scaled(16, 40)))
 def test_start_calls_its_agent_at_most_once(script: list[Step]) -> None:
     """Each start calls its agent at most once, and only if the start is in the log.
