@@ -9,6 +9,9 @@ from _requires import require
 from browser.pages import ConversationPage
 from browser.serving import ServerProcess
 
+from transport.demo.build import build
+from transport.demo.library import Library
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -63,7 +66,10 @@ def user(new_user: Callable[..., BrowserContext]) -> BrowserContext:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Run ``greenroom demo``."""
     require("chromium")
-    server = ServerProcess(tmp_path_factory.mktemp("demo"), "demo")
+    folder = tmp_path_factory.mktemp("demo")
+    # The index takes seconds of pure Python. On a busy machine the first answer would take longer than a test may wait.
+    build(Library(folder / "cache" / "greenroom").path)
+    server = ServerProcess(folder, "demo")
     yield server
     server.stop()
 
