@@ -31,7 +31,7 @@ class Agent:
     """A registered agent: an async function ``(run, input)`` and its name."""
 
     name: str
-    """Name of the agent. A client that starts a run names the agent by it."""
+    """Name of the agent. Clients use it to start runs of the agent."""
     function: AgentFunction
     """The async function."""
     timeout: float | None

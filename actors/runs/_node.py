@@ -1,4 +1,4 @@
-"""A run as a node in the tree of runs: its place, its cancellation and its end."""
+"""A run as a node in the tree of runs: its position, its cancellation and its end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _STOPPED = (Status.CANCELLED, Status.INTERRUPTED, Status.TIMEOUT)
 
 
 class RunNode:
-    """The state of a run: its place in the tree, its cancellation and its end.
+    """The state of a run: its position in the tree, its cancellation and its end.
 
     :class:`~actors.Run` adds the methods that an agent calls. It extends this class for speed: each emit reads
     ``closed`` and other attributes, and reading them from a second object would take longer.
@@ -72,11 +72,11 @@ class RunNode:
         self.context = self.context_until(float("inf"))
         """The run as plain values, with its deadline. :func:`~actors.current_run` returns it inside the run."""
         self.result: Any = None
-        """Result of a run that ends without an error. Set by a ``subrun`` block; agents return it instead."""
+        """Result of a run that ends without an error. A ``subrun`` block sets it; agents return it instead."""
         self._usage: bytes | None = None
         self.scope = trio.CancelScope()
         self.stopped_as: Status | None = None
-        # Not a reference to itself: that would be a cycle, which only the garbage collector frees.
+        # None for a root: a reference to itself would be a cycle, which only the garbage collector frees.
         self._root: Self | None = None if parent is None else parent.root
         self.subruns = 0
         """Number of open runs below this run, at all depths. Counted only if this run has no parent."""
@@ -159,7 +159,7 @@ class RunNode:
             self.scope.cancel()
 
     def abandon(self, outcome: Outcome) -> None:
-        """Mark the run as closed together with its parent, and cancel the code that still runs in it."""
+        """Mark the run as closed by the recorder, and cancel the code that still runs in it."""
         self.stop(outcome.status)
         self.end(outcome)
 
@@ -171,7 +171,7 @@ class RunNode:
         self.outcome = outcome
         self.root.subruns -= self is not self.root  # a root does not count itself
         del self._recorder.runs[self.id]
-        # Calls in threads of sync tools go on otherwise: they are in no cancel scope of the run.
+        # Otherwise calls in threads of sync tools would continue: they are in no cancel scope of the run.
         for scope in self.waits:
             scope.cancel()
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=False)

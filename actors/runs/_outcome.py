@@ -25,7 +25,7 @@ class Outcome:
     @classmethod
     def failed(cls, error: BaseException) -> Outcome:
         """Return the outcome for an exception. The error code is the name of its class; the message is its text."""
-        # A nursery wraps the exception of its only failing child: the author wants to see that one.
+        # A nursery wraps the exception of its only failing child: the author wants to see the exception inside.
         while len(inner := members(error)) == 1:
             error = inner[0]
         return cls(Status.ERROR, error={"code": class_name(error), "message": message_of(error)})

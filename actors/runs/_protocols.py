@@ -1,4 +1,4 @@
-"""Protocols that keep the recorder and the tools free of runs, and runs free of sessions."""
+"""Protocols, so that the recorder and the tools need not import runs, and runs need not import sessions."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def only_cancelled(error: BaseException) -> bool:
 def has_cancelled(error: BaseException) -> bool:
     """Return whether an exception is or contains a cancellation.
 
-    Such an exception must be raised on until it reaches the cancel scope.
+    Such an exception must be raised again until it reaches the cancel scope.
     """
     return any(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
@@ -31,7 +31,7 @@ def settled(error: BaseException) -> BaseException:
 
     Each nursery that an exception passes wraps it once more, and splits it by recursion. Trio formats the ``repr`` of
     the exception outside of any task, where an error ends the whole loop. So an exception that is deeply nested, huge
-    or unprintable is replaced. A group of cancellations only is replaced by one cancellation.
+    or unprintable is replaced. A group of nothing but cancellations is replaced by one of them.
     """
     cancelled = next((leaf for leaf in leaves(error) if is_a(leaf, trio.Cancelled)), None)
     if cancelled is None:

@@ -1,4 +1,4 @@
-"""The recorder: the way from the runs of one session to its stream, and the rules that their events obey."""
+"""The recorder: it adds the events of one session's runs to the session's stream, if the grammar allows them."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class RunRecorder:
 
     @property
     def cancelled_as(self) -> Status:
-        """Status of runs that are cancelled with their session: ``interrupted`` if the session failed."""
+        """Status of runs that end with their session: ``interrupted`` if the session failed, else ``cancelled``."""
         return Status.INTERRUPTED if self.scope.cancel_called and not self.stopping else Status.CANCELLED
 
     def encode(self, value: object) -> bytes:
         """Encode a payload as JSON text.
 
-        Raise :class:`~actors.UnserialisableEvent` if it is not JSON or is larger than ``max_event_bytes``.
+        Raise :class:`~actors.UnserialisableEvent` if the value is not JSON or is larger than ``max_event_bytes``.
         """
         return encode(value, self.settings.max_event_bytes)
 
@@ -85,7 +85,7 @@ class RunRecorder:
         stream = self.stream
         if get_ident() != stream.thread:
             raise wrong_place("an emit")
-        # Before the grammar is asked. Once the log has failed it no longer changes, and would answer wrongly.
+        # Before the grammar is asked. Once the log has failed, the grammar is out of date, and would be wrong.
         stream.require_log()
         ts = stream.now()
         run = stream.grammar.run(run_id)

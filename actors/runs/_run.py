@@ -109,7 +109,7 @@ class Run(RunNode):
         self._recorder.signals.send(name, self._recorder.encode(data))
 
     def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
-        """Show clients that the agent is typing, or has stopped. The run's end also stops it. Never waits."""
+        """Show clients that the agent is typing, or has stopped. The run's end also ends the typing. Never waits."""
         if get_ident() != self._stream.thread:
             hop("typing()", self.typing, active)
             return
@@ -185,8 +185,8 @@ class Run(RunNode):
     def subrun(self, name: str, input: object = None) -> RunScope[Run]:  # noqa: A002 - its name on the wire
         """Open a child run for a block: ``async with run.subrun("plan", …) as child: child.result = …``.
 
-        Several may be open at once, in the tasks of one nursery. An exception in the block completes the child as
-        ``error`` and propagates.
+        Several children may be open at once, in the tasks of one nursery. An exception in the block completes the child
+        as ``error`` and propagates.
 
         Args:
             name: Name that clients see as the agent's.
@@ -261,7 +261,7 @@ class Run(RunNode):
     def _envelope(self, event: str, begun: bytes = b"") -> bytes:
         """Return the bytes that all events of a type begin with; ``begun`` is the beginning of their data.
 
-        They are built once for each event type and run.
+        These bytes are built once for each event type and run.
         """
         parent = self.parent.id if self.parent is not None else None
         head = self._envelopes[event] = envelope(event, self.id, parent) + begun

@@ -1,4 +1,4 @@
-"""The scope of a run: it opens the run on entry, and closes it on every exit."""
+"""The scope of a run: entry opens the run, and every exit closes it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RunScope(Generic[AnyRun]):
         self._command_id = command_id
 
     def open(self) -> None:
-        """Emit ``agent_started``. Never wait. Raise :class:`~actors.RunClosed` if the run is over."""
+        """Emit ``agent_started``. Never wait. Raise :class:`~actors.RunClosed` if the run has ended."""
         run, recorder = self.run, self._recorder
         if run.closed:
             raise RunClosed(f"run {run.id} of {run.agent} is over: a run begins once")

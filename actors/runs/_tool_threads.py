@@ -31,8 +31,8 @@ class ToolThreadsStatistics:
 class ToolThreads:
     """A limit on threads: at most ``per_user`` for the sync tools of one user, and ``total`` in all. Other calls wait.
 
-    A thread cannot be stopped. After a timeout or a cancellation of the call it runs on, and keeps its place until its
-    function returns. So tools that hang use up the places of their own user only.
+    A thread cannot be stopped. After a timeout or a cancellation of the call it runs on, and counts towards both limits
+    until its function returns. So tools that hang use up the threads of their own user only.
     """
 
     def __init__(self, per_user: int, total: int) -> None:
@@ -43,15 +43,15 @@ class ToolThreads:
         """Number of threads at work for a function that itself waits in another thread."""
 
     async def run(self, user: str, function: Callable[[], T], begun: Callable[[], None]) -> T:
-        """Wait for a place, call ``function`` in a thread, and return its result.
+        """Wait until the limits allow one more thread, call ``function`` in it, and return its result.
 
-        A call from within such a function does not wait for a place of its user. All these places may be held by
-        functions that wait for such calls, which would be a deadlock. Calls from the same function run one at a time.
+        A call that ``function`` itself makes does not count towards the limits. Otherwise all threads of a user could
+        wait for such calls, which would be a deadlock. Calls from the same function run one at a time.
 
         Args:
             user: Name of the user.
             function: The function.
-            begun: Called when the place is taken. From then on the call cannot be stopped.
+            begun: Called just before the thread starts. From then on the call cannot be stopped.
 
         Cancellation:
             If ``begun`` was not called, ``function`` is never called. If it was called, the thread runs on, and its
@@ -75,13 +75,13 @@ class ToolThreads:
         return 0 if held is None or held.over else held.depth + 1
 
     async def enter(self, user: str, borrower: object) -> None:
-        """Wait for a place of the user, then for one of the total. So a user without free places delays no others."""
+        """Wait for the limit of the user, then for the total. So a user without free threads delays no others."""
         own = self._users.get(user)
         if own is None:
             own = self._users[user] = trio.CapacityLimiter(self._per_user)
         try:
             await own.acquire_on_behalf_of(borrower)
-            # Cancelled in the second queue, the first place must go to another tool of the user.
+            # If cancelled in the second queue, leave the first: another tool of the user may wait for it.
             try:
                 await self._all.acquire_on_behalf_of(borrower)
             except BaseException:
@@ -91,8 +91,8 @@ class ToolThreads:
             self._tidy(user)
 
     def leave(self, user: str, borrower: object) -> None:
-        """Release the place of the user and the place of the total."""
-        # The limiter of the user is there: it is removed only when no place of it is held.
+        """Release one thread, in the limit of the user and in the total."""
+        # The limiter of the user is there: it is removed only when no thread counts in it.
         self._all.release_on_behalf_of(borrower)
         self._users[user].release_on_behalf_of(borrower)
         self._tidy(user)
@@ -115,7 +115,7 @@ class ToolThreads:
 
 @attrs.frozen(eq=False)
 class _Place:
-    """The place of one call. For trio it is a limiter, which trio releases only when the thread is done."""
+    """The limiter that trio uses for one call. Trio releases it only when the thread is done."""
 
     _threads: ToolThreads
     _user: str
@@ -131,7 +131,7 @@ class _Place:
 
 @attrs.frozen(eq=False)
 class _NestedPlace:
-    """The place of a call that a tool makes from its own thread. Each tool makes one such call at a time.
+    """The limiter for a call that a tool makes from its own thread. Each tool makes one such call at a time.
 
     The call waits only for other calls of the same tool, and these wait only for calls that they make themselves. So
     there is never a circle of waits, a deadlock.
@@ -168,7 +168,7 @@ class _Held:
             return function()
         except BaseException as error:
             # Trio asks an exception for its traceback on the way out of the thread. If that fails, the exception never
-            # arrives, and the thread's place is never released.
+            # arrives, and the thread's limiter is never released.
             fit = presentable(error)
             if fit is error:
                 raise

@@ -86,19 +86,19 @@ class ToolCall:
     async def perform(self, function: Callable[..., object], seconds: float | None) -> object:
         """Call ``function`` with the arguments, and return its result.
 
-        An async function is awaited. Any other runs in one of its user's threads (``tool_threads_per_user``). The wait
-        for a thread counts towards the timeout: if no thread is free in time, the function is not called.
+        An async function is awaited. Any other function runs in one of the user's threads (``tool_threads_per_user``).
+        The wait for a thread counts towards the timeout: if no thread is free in time, the function is not called.
 
         Args:
             function: The tool.
             seconds: Time limit, None for no limit.
 
         Raises:
-            ToolTimeout: The tool was not done after ``seconds``. A thread is left behind.
+            ToolTimeout: The tool was not done after ``seconds``. If it has a thread, the thread runs on.
             RunClosed: The run was closed during the call.
 
         Cancellation:
-            The tool is cancelled. A thread is left behind.
+            The tool is cancelled. If it has a thread, the thread runs on, and its result is lost.
         """
         async with self:
             with trio.move_on_after(float("inf") if seconds is None else seconds) as scope:
@@ -108,7 +108,7 @@ class ToolCall:
                     self.result = await _call_orderly(scope, settling(self._called(function)))
                 finally:
                     self._run.waits.discard(scope)
-            # Not the time limit then: the end of the run has cancelled this scope.
+            # If the run is closed, its end has cancelled this scope, not the time limit.
             if scope.cancelled_caught and self._run.closed:
                 raise RunClosed(f"run {self._run.id} of {self._run.agent} is over")
             if scope.cancelled_caught:
@@ -161,7 +161,7 @@ class ToolCall:
 
 
 async def _call_orderly(scope: trio.CancelScope, call: Awaitable[object]) -> object:
-    """Await ``call`` inside ``scope`` and return its result. Raise RuntimeError if it left a cancel scope open."""
+    """Await ``call`` inside ``scope`` and return its result. Raise RuntimeError if ``call`` leaves a scope open."""
     before, returned, raised = footing(), None, None
     try:
         returned = await call

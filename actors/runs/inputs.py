@@ -1,4 +1,4 @@
-"""Conversion of a client's input to the annotation of an agent's parameter: strict, with every fault and its path."""
+"""Strict conversion of a client's input to the annotation of an agent's parameter. Faults are reported with paths."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attachment:
-    """A cursor, and the state of the session when the cursor was placed. Its owner must :meth:`detach` it."""
+    """A cursor, and the state of the session when the cursor was placed. End it by :meth:`detach`."""
 
     _sink: CommandSink = attrs.field(alias="sink")
     connection: str
@@ -32,7 +32,7 @@ class Attachment:
     latest: int
     """The highest committed seq."""
     recovered: bool
-    """Whether the client goes on from its ``resume`` position and misses no event."""
+    """Whether the client continues from its ``resume`` position and misses no event."""
     reset: str | None
     """Reason for the client to drop its state: ``epoch_changed``, ``trimmed`` or ``ahead``. None if there is none."""
     runs: tuple[Open, ...]
@@ -66,7 +66,7 @@ class Attachment:
         Raises:
             LogError: The log could not be read.
 
-        Cancellation: nothing has changed.
+        Cancellation: safe, since nothing was changed.
         """
         return await self._sink.history(after, limit, size)
 

@@ -1,4 +1,4 @@
-"""The end of a session that is closed for good."""
+"""The permanent close of a session."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Closing:
     def begin(self, starts: Starts) -> None:
         """Refuse the queued starts and stop the runs. :meth:`finish` waits for their end."""
         recorder = self._recorder
-        # The next commit writes it: after a crash the next incarnation finishes what is begun here.
+        # The next commit writes this time. After a crash the next incarnation reads it, and completes the close.
         recorder.stream.closed_at = recorder.stream.now()
         for start in starts.queued():
             starts.cancel_queued(start)
@@ -65,7 +65,7 @@ class Closing:
             await recorder.stream.synced()
         except LogError:
             return
-        # Without events after the close no commit carried the note.
+        # If no event was emitted after begin(), no commit has written `closed_at` to the log.
         await self._services.log.mark(recorder.key, recorder.stream.record())
         self.is_done = True
         for command_id in self._command_ids:

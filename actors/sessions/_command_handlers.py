@@ -47,7 +47,7 @@ class CommandHandlers:
         self._replies = replies
         self._starts = starts
         self.closing: Closing | None = None
-        """The permanent close, set by the first ``session.close``. After that no other command is carried out."""
+        """The permanent close. None before the first ``session.close``; after it every other command is refused."""
 
     def handle(self, command: Command) -> None:
         """Carry out a command, unless it was sent before. Every command gets a reply, now or later."""
@@ -117,7 +117,7 @@ class CommandHandlers:
         if "value" not in command.args:
             raise CommandRefused("bad_args", "value is missing")
         data = self._encode({"value": command.args["value"], "by": command.by})
-        # The event first: if it raises, the question is still open.
+        # Record the event first: if that raises, the question is still open.
         self._recorder.record("input_received", data, run_id, call_id)
         del self._recorder.questions[call_id]
         question.answer(command.args["value"])

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class CommandMemory:
-    """The commands of the last ``seconds`` by id, with their replies.
+    """The recent commands by id, with their replies. Each is forgotten ``seconds`` after its reply.
 
-    If the ids and replies together exceed ``room`` bytes, the oldest replies are forgotten first. A command without a
-    reply stays until it has one, however long that takes.
+    If the ids and replies together exceed ``room`` bytes, the oldest replies are forgotten first. A command that
+    has no reply yet is never forgotten.
     """
 
     __slots__ = ("_entries", "_room", "_seconds", "size")
@@ -37,7 +37,7 @@ class CommandMemory:
     def admit(self, command: Command, now: float) -> bool:
         """Return whether the command is new at ``now`` (s) and must be carried out.
 
-        A command that was sent again gets the reply to the first one: immediately if that has a reply, otherwise at the
+        A command that was sent before gets the same reply again: now if the first one has its reply, otherwise at the
         same time as the first one.
         """
         self._forget(now)
@@ -72,7 +72,7 @@ class CommandMemory:
             _send(waiting, attrs.evolve(reply, duplicate=True))
 
     def recall(self, reply: CommandReply, now: float) -> None:
-        """Remember a reply of an earlier incarnation of the session, which may or may not have sent it."""
+        """Remember a reply from an earlier incarnation of the session. It is unknown whether the reply was sent."""
         self._drop(reply.id)
         self._remember(_Entry(now, [], reply), reply)
 
@@ -119,7 +119,7 @@ def _size(reply: CommandReply) -> int:
 
 
 def _send(recipient: Callable[[CommandReply], object], reply: CommandReply) -> None:
-    """Send a reply. A failure of the recipient is logged and stays with it."""
+    """Send a reply. If the recipient raises, the error is only logged."""
     contained("the recipient of a command's reply", recipient, reply)
 
 

@@ -1,4 +1,4 @@
-"""The seam between an attachment and its session: where commands go."""
+"""The interface through which an attachment sends commands to its session."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class CommandReply:
     """Error code of the refusal (``bad_args``, ``overloaded``, …). None if the command succeeded."""
     message: str = ""
     duplicate: bool = False
-    """Whether the command was sent before, and this repeats the reply to the first one."""
+    """Whether the command was sent before. If so, this is the same reply as to the first one."""
 
     @property
     def ok(self) -> bool:
@@ -47,9 +47,9 @@ class Command:
     reply: Callable[[CommandReply], object]
     """Called once with the reply, immediately or later. It must not wait. If it raises, that is only logged."""
     internal: bool = False
-    """Whether the server's own code sent the command. No event has its id, and its reply is not remembered.
+    """Whether the server's own code sent the command. If so, no event has its id, and its reply is not remembered.
 
-    While its start is queued, clients see the id, and can cancel the start by it.
+    If the command is a ``run.start`` that is queued, clients see the id, and can cancel the start by it.
     """
     encoded_input: bytes | None = None
     """The input of ``run.start`` as JSON text, if the sender has encoded it already. It replaces ``args["input"]``."""

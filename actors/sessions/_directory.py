@@ -1,4 +1,4 @@
-"""The seam between a session's handle and the place where sessions are found."""
+"""The interface through which a handle on a session finds the session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Directory(Protocol):
     settings: SessionSettings
 
     def require_task(self, call: str) -> None:
-        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` is its name in the error message."""
+        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` names the caller in the error."""
 
     async def ask(self, key: StreamKey, message: object) -> object:
         """Send a message to the session, and return its answer. Make the session if it is not in memory."""

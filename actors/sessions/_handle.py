@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class SessionHandle:
     """A handle on one session of one user, returned by ``sessions.get``.
 
-    It stays valid when the session stops and is made again. It need not be released.
+    The handle stays valid when the session stops and is made again. It need not be released.
     """
 
     __slots__ = ("_directory", "_key")
@@ -62,7 +62,7 @@ class SessionHandle:
         return str(reply["run_id"])
 
     async def cancel(self, run_id: str) -> bool:
-        """Ask a run to stop. Return False if it is unknown or over.
+        """Ask a run to stop. Return False if the run is unknown or has ended.
 
         Cancellation: the run may or may not have been asked to stop.
         """
@@ -89,8 +89,8 @@ class SessionHandle:
     async def close(self) -> None:
         """Close the session permanently, and wait until the log has recorded the close.
 
-        Its runs end as ``cancelled``. Its clients are disconnected and do not reconnect. Every later call for this
-        session raises :class:`~actors.SessionClosed`, until retention removes the session.
+        The runs of the session end as ``cancelled``. Its clients are disconnected and do not reconnect. Until retention
+        removes the session, every later call for it raises :class:`~actors.SessionClosed`.
 
         Cancellation: the session may or may not have been closed.
         """
@@ -100,7 +100,7 @@ class SessionHandle:
         """Keep the session in memory inside ``async with handle.lease(): …``, even if it is idle.
 
         Take a lease while the session waits for something outside, such as a webhook or a job in another system. After
-        a crash of the session the lease is still valid, but only the next call for the session makes it again. A lease
+        a crash of the session the lease is still valid, but the session is made again only at its next call. A lease
         does not delay the end of the server.
         """
         return self._directory.lease(self._key)

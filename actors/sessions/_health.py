@@ -21,7 +21,7 @@ class SessionHealth:
     """The faults of one session. The session is sound if it has no faults."""
 
     overdue: tuple[str, ...]
-    """Ids of runs that go on more than 10 s after their deadline: their code shields itself from the cancellation."""
+    """Ids of runs that go on more than 10 s after their deadline, because their code shields itself."""
     unowned: tuple[str, ...]
     """Ids of runs and calls that are open in the events, although no code in this process will close them."""
     missing: int

@@ -1,4 +1,4 @@
-"""The messages to a session besides commands, and how a queued start is shown."""
+"""The messages to a session other than commands, and the form in which clients see a queued start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attach:
-    """A request for an :class:`Attachment`. The cursor starts where the resume decision says."""
+    """A request for an :class:`Attachment`. ``resume`` and ``from_latest`` decide where the cursor starts."""
 
     connection: str
     """The connection that will own the attachment."""
@@ -22,12 +22,12 @@ class Attach:
     resume: Position | None = None
     """Position at which the client stopped reading. None for a client that has read nothing."""
     from_latest: bool = False
-    """Whether a client without ``resume`` gets new events only, instead of all that are kept."""
+    """Whether a client without ``resume`` gets new events only, instead of all events in the log."""
 
 
 @attrs.frozen
 class Typing:
-    """The user began or stopped typing at this connection."""
+    """A notice that the user began or stopped typing at this connection."""
 
     connection: str
     active: bool
@@ -38,7 +38,7 @@ class Queued:
     """A start that waits for its turn, as clients see it."""
 
     command_id: str
-    """Id of the command. A client can cancel the start by it."""
+    """Id of the command. A client can cancel the start by this id."""
     agent: str
     since: int
     """When the start was accepted, in ms since 1970."""

@@ -30,7 +30,7 @@ A run must be closed even if ``max_event_bytes`` is very small.
 async def recover(
     key: StreamKey, services: SessionServices, memory: CommandMemory, tasks: SessionTasks, scope: trio.CancelScope
 ) -> RunRecorder:
-    """Make the recorder of a session. Close the runs, and recall the commands, of earlier incarnations.
+    """Make the recorder of a session. Close the runs of earlier incarnations, and recall their commands.
 
     Args:
         key: User and name of the session.
@@ -43,7 +43,7 @@ async def recover(
         SessionClosed: The session was closed permanently, and retention has not removed it yet.
         LogError: The log failed.
     """
-    # An earlier incarnation may have ended with events on their way into the log.
+    # An earlier incarnation may have ended while its events were being committed: wait for them.
     await services.committer.barrier()
     recorder = await _open(key, services, tasks, scope)
     stream = recorder.stream
@@ -53,7 +53,7 @@ async def recover(
             _close_interrupted(recorder, services)
             await stream.synced()
             raise SessionClosed(f"session {key.session} was closed for good")
-        # Retention would remove it at its next round: it begins anew.
+        # Retention would soon remove this session anyway: remove it now, and begin a new one.
         await services.log.remove(key)
         recorder = await _open(key, services, tasks, scope)
         stream = recorder.stream
@@ -65,7 +65,7 @@ async def recover(
 
 
 async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, scope: trio.CancelScope) -> RunRecorder:
-    """Return a recorder with a stream that continues the log."""
+    """Return a recorder. Its stream continues after the newest event in the log."""
     settings = services.settings
     head = await services.log.make(key)
     stream = SessionStream(
@@ -107,5 +107,5 @@ def _recall_commands(stream: SessionStream, services: SessionServices, memory: C
     now, at = services.ages.now(services.settings.command_memory_seconds), trio.current_time()
     stream.done.forget(now)
     for done in stream.done:
-        # From the log's clock (ms since 1970) to trio's (s), which is the memory's.
+        # Convert the time from the log's clock (ms since 1970) to trio's clock (s), which the memory uses.
         memory.recall(CommandReply(done.command_id, done.result), at - max(0, now - done.ts) / 1000)

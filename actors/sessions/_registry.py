@@ -1,4 +1,4 @@
-"""All sessions of a server: the way in for code that starts runs, and for the transport."""
+"""All sessions of a server: the entry point for code that starts runs, and for the transport."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ _ATTEMPTS = 5
 class Sessions:
     """All sessions of a server. Use :meth:`get` to start runs, and :meth:`attach` to read events.
 
-    It is made before the log is open. The supervised actors from :meth:`children` open the log and run the sessions.
+    This object is made before the log is open. The supervised actors from :meth:`children` open the log and run the
+    sessions.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Sessions:
             SessionClosed: The session was closed permanently.
             LogError: The session's log failed.
 
-        Cancellation: a session that was being made is not made.
+        Cancellation: if the session was being made, it is not made.
         """
         key = StreamKey(user, session)
         await self.get_or_spawn(key)
@@ -132,7 +133,7 @@ class Sessions:
                 entry.session.touch()
 
     def require_task(self, call: str) -> None:
-        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` is its name in the error message."""
+        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` names the caller in the error."""
         # Before the factory's first start the loop is not known. A call then fails as `overloaded`.
         if self._spawner.thread:
             require_task(self._spawner.thread, call)
@@ -152,8 +153,8 @@ class Sessions:
             try:
                 return await ref.ask(message)
             except ActorTerminated as error:
-                # If it failed, it may have handled the message: the caller decides whether to send it again. If it
-                # stopped because it was idle, it has not: its mailbox refuses messages from that decision on.
+                # If the session failed, it may have handled the message: the caller decides whether to send it again.
+                # If it stopped because it was idle, it has not handled the message: its mailbox refused it.
                 if attempt == _ATTEMPTS - 1 or isinstance(error.reason, (Failure, Killed)):
                     raise
                 await ref.terminated()
@@ -163,7 +164,7 @@ class Sessions:
     def calling_after_commits(self, callback: Callable[[], None]) -> Generator[None]:
         """Call ``callback`` after each commit during the block, once all listeners are notified. It must not wait.
 
-        If ``callback`` raises, the error is logged, and ``callback`` is not called again. The commits go on.
+        If ``callback`` raises, the error is logged, and ``callback`` is not called again. The commits continue.
         """
         # A partial is a key of its own: the same callback may be registered twice.
         callbacks, registered = self._committer.after_commits, partial(callback)
@@ -187,7 +188,7 @@ class Sessions:
         )
 
     def of(self, user: str | None = None) -> tuple[SessionStatistics, ...]:
-        """Return the state of each session in memory: those of one user, or all."""
+        """Return the state of each session in memory: of one user, or of all users."""
         entries = (entry for entry in self._spawner.table if entry.lives)
         return tuple(entry.session.statistics() for entry in entries if user in (None, entry.key.user))
 
@@ -201,7 +202,7 @@ class Sessions:
     async def drain(self, seconds: float) -> None:
         """Start no more runs, and wait up to ``seconds`` until the running ones have ended.
 
-        Cancellation: new runs are still refused.
+        Cancellation: new runs are refused nevertheless.
         """
         self._services.draining = True
         with trio.move_on_after(seconds):

@@ -39,7 +39,7 @@ class RetentionSweep:
         keep: The limits of retention.
         forget_seconds: Time from a session's newest event until the session is removed from the log, if no event is
             left.
-        reserve: Context manager that prevents the making of a session in its block. Yields False if it is in memory.
+        reserve: Context manager in which the session cannot be made. Yields False if the session is in memory already.
         command_seconds: Time for which commands are remembered.
         ages: The clock for the ages of events and commands.
     """
@@ -66,7 +66,7 @@ class RetentionSweep:
         pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, self._keep.seconds / 4))
         await trio.sleep(FIRST_PAUSE)
         while True:
-            # No failure of an engine, of any kind, may end the sessions in memory.
+            # An engine may fail in any way. That must not end the sessions in memory.
             await attempted("the cleaning of old sessions", self._round)
             await trio.sleep(pause)
 

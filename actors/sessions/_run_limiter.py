@@ -1,8 +1,8 @@
 """The limit of each user's concurrent runs, over all of the user's sessions.
 
-The limiter calls no code of its users. A run that ends hands its place to the first run in the queue and wakes the task
-of that run, which goes on in its own session. So a failure of the next run cannot reach the run that ended, and a queue
-of any length is worked off without recursion.
+Each user has a limited number of places. A run needs a place, or waits in a queue for one. A run that ends hands its
+place to the first run in the queue, and only wakes that run's task. So a failure of the next run cannot reach the run
+that ended, and a queue of any length is worked off without recursion.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Place:
-    """The place of one run among the runs of its user. The run gets it at once or waits for it, and leaves it once.
+    """A place for one run, within its user's limit. The run gets the place at once, or waits for it in a queue.
 
-    :meth:`RunLimiter.enter` makes it. Its owner must :meth:`leave` it on every path, in a ``finally``.
+    :meth:`RunLimiter.enter` makes it. The caller must :meth:`leave` it on every path, in a ``finally``.
     """
 
     user: str
     _hand_on: Callable[[Place], None]
     _decided: trio.Event | None
-    """Set when the wait is over: the place is held, or :meth:`leave` was called. None if it was free at once."""
+    """Set when the wait is over: the place is held, or :meth:`leave` was called. None if there was no wait."""
     held: bool
-    """Whether the run may go on."""
+    """Whether the run has the place, and so may begin."""
     left: bool = attrs.field(default=False, init=False)
     """Whether :meth:`leave` was called."""
 
@@ -45,7 +45,7 @@ class Place:
 
         This is no checkpoint if the place was free at once.
 
-        Cancellation: the place still waits, or is held already. Call :meth:`leave` in both cases.
+        Cancellation: the run still waits for the place, or holds it already. Call :meth:`leave` in both cases.
         """
         if self._decided is not None:
             await self._decided.wait()
@@ -58,7 +58,7 @@ class Place:
             self._decided.set()
 
     def leave(self) -> None:
-        """Free the place for the next run if it is held. If it still waits, remove it from the queue.
+        """Give up the place: pass it to the next run if it is held, otherwise remove it from the queue.
 
         Never wait or raise. Idempotent.
         """
@@ -101,7 +101,7 @@ class RunLimiter:
         self._users: dict[str, _UserRuns] = {}
 
     def enter(self, user: str) -> Place:
-        """Return a place for a run of ``user``, which is held or waits for its turn.
+        """Return a place for a run of ``user``. The place is held, or waits in the queue.
 
         Raises:
             CommandRefused: Too many runs of the user wait; the code is ``overloaded``.

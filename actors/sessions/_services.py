@@ -38,7 +38,7 @@ class SessionServices:
     run_over: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     """The tasks that wait for the end of runs. Each end of a run wakes all of them; each then checks its condition."""
     leases: dict[StreamKey, int] = attrs.field(factory=dict["StreamKey", int])
-    """The number of leases on each session. They outlive the session's incarnations."""
+    """The number of leases on each session. A lease stays valid when the session is made again."""
     ages: AgeClock = attrs.field(factory=lambda: AgeClock(now_ms))
     """The clock for the ages of events and of remembered commands."""
     draining: bool = False

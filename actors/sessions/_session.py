@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 
 class Session(Actor):
-    """One session. It is built from its log. It ends when it crashes, is idle, or is closed, or with the server.
+    """One session, built from its log. It ends when it crashes, is idle or is closed, and when the server ends.
 
-    The next attach builds it again, unless it was closed permanently. Each of its parts refers only to parts before it
-    in this order: :class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`, :class:`CommandHandlers`. No
-    part refers to the session. So there are no reference cycles, and an ended session is freed at once.
+    The next attach builds it again, unless it was closed permanently. Its parts are, in this order:
+    :class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`, :class:`CommandHandlers`. A part refers only
+    to earlier parts, never to the session. So there are no reference cycles, and an ended session is freed at once.
     """
 
     _recorder: RunRecorder
@@ -99,7 +99,7 @@ class Session(Actor):
         return None
 
     def _handle_command(self, command: Command) -> None:
-        # The handlers cannot start this task: it stops the actor, which they do not know.
+        # The handlers cannot start this task: it stops the actor, and they have no reference to the actor.
         was_closing = self._handlers.closing is not None
         self._handlers.handle(command)
         closing = self._handlers.closing
@@ -110,13 +110,13 @@ class Session(Actor):
         """Complete the permanent close, and stop the actor."""
         await closing.finish()
         if closing.is_done:
-            await self.ref.stop()  # this cancels this very task; the stop goes on without it
+            await self.ref.stop()  # this cancels this very task; the stop continues without it
 
     async def _answer(self, handle: Callable[[Any], Awaitable[Callable[[], object]]], message: object) -> None:
         """Answer a request. An error of the log fails the request, not the session.
 
-        ``handle`` waits, and returns a function that makes the answer. If the caller has stopped waiting by then, the
-        function is not called: its attachment would never be detached.
+        ``handle`` waits, and returns a function that makes the answer. If the caller no longer waits by then, the
+        function is not called: it might make an attachment, which would never be detached.
         """
         if self._handlers.closing is not None:
             self.context.defer().fail(SessionClosed(f"session {self._key.session} is being closed for good"))
@@ -177,8 +177,8 @@ class Session(Actor):
             try:
                 lines = await stream.read(after, limit, size)
             except Trimmed as trimmed:
-                # Another task trimmed the log just now: go on from the new oldest line. If that is no progress, the log
-                # contradicts itself, and this would never end.
+                # Another task trimmed the log just now: go on from the new oldest line. If that line is not above
+                # the requested one, the log contradicts itself, and this loop would never end.
                 if trimmed.oldest <= after + 1:
                     raise LogCorrupt(f"event {after + 1} is missing") from trimmed
                 after = trimmed.oldest - 1
@@ -196,8 +196,8 @@ class Session(Actor):
     def idle_since(self) -> float | None:
         """Time at which the session became idle, on trio's clock, in seconds. None if it is not idle.
 
-        It is not idle while it handles a message, or has a client, a run, a queued start, a command without a reply, or
-        a lease.
+        The session is not idle while it handles a message, or has a client, a run, a queued start, a command without a
+        reply, or a lease.
         """
         recorder = self._recorder
         busy = (

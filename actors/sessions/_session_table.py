@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actors.sessions._session import Session
 
 LOOK_AGAIN_SECONDS = 0.1
-"""Minimum time from a search of all sessions that found no idle one to the next search, in seconds.
+"""Minimum time in seconds from a search of all sessions to the next one, if the search found no idle session.
 
 If the table is full of busy sessions, each new session is refused. A search of 10,000 sessions for each refusal would
 slow down the busy ones.
@@ -77,7 +77,7 @@ class SessionTable:
         self._by_ref: dict[ActorRef, Entry] = {}
         self._per_user: dict[str, int] = {}
         self._idle: deque[tuple[float, StreamKey]] = deque()
-        """Sessions that were idle at the last search, longest first."""
+        """Sessions that the last search found idle and that were not returned yet, the longest idle first."""
         self._search_at = -math.inf
         """Earliest time of the next search of all sessions, on trio's clock, in seconds."""
 
@@ -132,15 +132,16 @@ class SessionTable:
     def longest_idle(self) -> Entry | None:
         """Return the session that has been idle for longest. None if no session is known to be idle.
 
-        One search of all sessions serves many calls. A session that is used after the search comes later in the order.
+        One search of all sessions serves many calls: each call returns the next of the idle sessions that it found. A
+        session that was used since the search is skipped until the next search.
         """
         if (found := self._next_idle()) is not None:
             return found
         now = trio.current_time()
-        # All are busy, and were looked at a moment ago.
+        # A search a moment ago found no idle session.
         if now < self._search_at:
             return None
-        # Not `Entry.idle_since`, which looks into the mailbox too: _next_idle() does so for the few that are taken.
+        # Not `Entry.idle_since`, which looks into the mailbox too: _next_idle() uses it for the few that it takes.
         idle = ((entry.session.idle_since, key) for key, entry in self._entries.items() if entry.ref is not None)
         self._idle.extend(sorted((since, key) for since, key in idle if since is not None))
         found = self._next_idle()

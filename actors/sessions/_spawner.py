@@ -70,13 +70,13 @@ class SessionSpawner:
             await entry.made()
             if entry.ref is not None and entry.ref.alive and not entry.session.is_closed:
                 return entry.ref
-            # It is on its way out: remove it when it has ended, and make the next one.
+            # This session is ending: remove it when it has ended, and make the next one.
             if entry.ref is not None:
                 self._on_ended(entry, await entry.ref.terminated())
 
     @contextmanager
     def reserve(self, key: StreamKey) -> Generator[bool]:
-        """Prevent the making of the session inside the block. If it is in memory, do nothing and yield False."""
+        """Prevent the making of the session inside the block. If the session is in memory, only yield False."""
         if key in self.table:
             yield False
             return
@@ -114,7 +114,7 @@ class SessionSpawner:
         for entry in self.table:
             await trio.lowlevel.checkpoint()
             since = entry.idle_since
-            # A session in memory trims its own log; the cleaner trims those of the others.
+            # A session in memory trims its own log; the cleaner trims the logs of sessions that are not.
             if since is not None and since <= trio.current_time() - self._services.settings.idle_seconds:
                 await self._reap(entry)
             elif entry.lives:
@@ -126,14 +126,14 @@ class SessionSpawner:
         supervisor, watch = self._supervisor, self._watch
         if supervisor is None or watch is None or self._services.draining:
             raise CommandRefused("overloaded", "the server is starting or about to end: try again later")
-        # Before the first checkpoint: concurrent callers find the entry, and wait for this one.
+        # Add the entry before the first checkpoint: concurrent callers find it, and wait for this call.
         entry = Entry(key, Session(key, self._services))
         self.table.add(entry)
         try:
             ref = await supervisor.start_child(
                 ChildSpec(
                     f"{quote(key.user, safe='')}:{quote(key.session, safe=':~')}",
-                    # Gives the session away: a spec that kept it would keep it in memory after its end, in a cycle.
+                    # pop() gives the session away: a spec that kept it would be in a cycle that keeps it in memory.
                     [entry.session].pop,
                     Restart.TEMPORARY,
                     mailbox=self._mailbox,
@@ -177,7 +177,7 @@ class SessionSpawner:
             self._on_ended(entry, await entry.ref.stop())
 
     def _on_ended(self, entry: Entry, reason: ExitReason) -> None:
-        """Remove a session that has ended, and notify its listeners. Do nothing if it lives or was removed before."""
+        """Remove a session that has ended, and notify its listeners. Do nothing if it is alive or already removed."""
         if self.table.get(entry.key) is not entry or entry.ref is None or entry.ref.alive:
             return
         self.table.remove(entry)

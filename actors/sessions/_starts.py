@@ -61,13 +61,13 @@ class Start:
     def in_doubt(self) -> bool:
         """Whether ``agent_started`` is emitted but not yet committed.
 
-        If the process died now, the log would not know the start. If the client then sent it again, it would be carried
-        out.
+        If the process died now, the log would not know the start. If the client then sent the command again, the
+        run would be started a second time.
         """
         return self.begun and self.recorded is not None and not self.recorded.is_set()
 
     async def may_call(self) -> None:
-        """Wait until the agent may be called. If a client could send the start again, wait until it is committed.
+        """Wait until the agent may be called. If a client could send the start again, first wait for its commit.
 
         Otherwise return at once, without a checkpoint. Raises Cancelled if the run is stopped meanwhile, or if the
         commit of the start fails.
@@ -84,9 +84,9 @@ class Start:
 
 
 class Starts:
-    """The starts of one session. Each has a task that waits for a place, runs the agent, and leaves the place.
+    """The starts of one session. Each has a task that waits until the user's limit allows the run, and runs it.
 
-    A start without a place is queued: it is shown to all attached clients, and can be refused until its turn comes.
+    A start that waits is queued: it is shown to all attached clients, and can be cancelled until its turn comes.
     """
 
     __slots__ = ("_recorder", "_replies", "_services", "_starts", "_tasks", "active_at")
@@ -133,21 +133,21 @@ class Starts:
         command_id = None if command.internal else command.id
         scope = RunScope(run, self._recorder, text, timeout=seconds, command_id=command_id)
         place = services.limiter.enter(self._recorder.key.user)
-        # A start that is sent again must not call its agent a second time. Only clients send one again, and only a log
-        # that outlives its process can have lost it and go on.
+        # A start that is sent again must not call its agent a second time. Only clients send one again. If the log
+        # does not outlive the process, the whole session ends with the process.
         recorded = trio.Event() if services.log.outlives_process and not command.internal else None
         since = self._recorder.stream.now()
         start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, since, recorded)
-        # Before anything else can raise: the task leaves the place on every path.
+        # Start the task before anything else can raise: it leaves the place on every path.
         self._tasks.start_soon(self._perform, start)
         if place.held:
-            # Now, not in the task: a command that came later must find the run begun, and its events come after.
+            # Begin now, not in the task: a later command must find the run begun, and that command's events come after.
             self._begin(start)
         else:
             self._show_queued(start, waiting=True)
 
     def refuse(self, start: Start, code: str, message: str) -> None:
-        """Refuse a start that has not begun. It leaves the queue at once, and has no events."""
+        """Refuse a start that has not begun: remove it from the queue, and emit no event."""
         del self._starts[start.run.id]
         start.place.leave()
         self._replies.refuse(start.command_id, code, message)

@@ -37,7 +37,7 @@ class LogKeeper(Actor):
 
     async def stopping(self, reason: object) -> None:
         """Commit the remaining events, and close the log."""
-        # After a failure the committer's task is gone: nothing would pass the barrier.
+        # After a failure the committer's task is gone, so barrier() would wait for ever.
         if not isinstance(reason, Failure):
             await self._committer.barrier()
         await self._log.close()
@@ -49,7 +49,7 @@ class SessionFactory(Actor):
     Args:
         spawner: Makes the sessions; notified of the factory's start and end, and of the end of each session.
         idle_seconds: Seconds after which an idle session leaves memory.
-        clean_logs: Runs for ever, and applies retention to the logs of sessions that are not in memory.
+        clean_logs: Function that runs for ever, and applies retention to the logs of sessions that are not in memory.
     """
 
     def __init__(self, spawner: SessionSpawner, idle_seconds: float, clean_logs: Callable[[], Awaitable[None]]) -> None:

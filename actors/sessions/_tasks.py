@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class SessionTasks:
     """Starts the tasks of one session in its nursery. A task that fails ends the session.
 
-    It refers to the nursery, not to the session. The stream refers to it, so a reference to the session would complete
-    a cycle, which would keep an ended session in memory until the next garbage collection.
+    This object refers to the nursery, not to the session. The stream refers to this object, so a reference to the
+    session would complete a cycle, which would keep an ended session in memory until the next garbage collection.
     """
 
     __slots__ = ("_nursery", "_services", "is_up")

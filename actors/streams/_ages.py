@@ -1,4 +1,4 @@
-"""The age of events, counted so that a change of the system's time of day deletes nothing that is young."""
+"""The ages of events, counted so that no young event is deleted when the system's time of day is set."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 JUMP_SECONDS = 5.0
-"""Change of the difference between the two clocks, in seconds, above which the time of day counts as set.
+"""Maximum change, in seconds, of the difference between the time of day and the steady clock.
 
-Smaller changes are normal inaccuracies and corrections of a clock. They are accepted.
+After a larger change the time of day counts as set. Smaller changes are normal inaccuracies and corrections of a clock.
 """
 
 MAX_JUMPS = 32
@@ -32,7 +32,7 @@ def steady_seconds() -> float:
 
 @attrs.define
 class _Era:
-    """A period between two changes of the system's time of day. It ends when the next one begins."""
+    """A period between two changes of the system's time of day. It ends when the next period begins."""
 
     begin: float
     """Beginning, in steady seconds."""
@@ -61,9 +61,9 @@ class AgeClock:
     def now(self, seconds: float) -> int:
         """Return a time in ms since 1970. Events more than ``seconds`` before this time are too old.
 
-        It is the time of day, unless the time of day was set in the last ``seconds``. Then it is ``seconds`` after the
-        lowest time of day that the system showed in this period. So no event that is younger than ``seconds`` counts as
-        too old.
+        This is the time of day, unless the time of day was set in the last ``seconds``. Then it is ``seconds`` after
+        the lowest time of day that the system showed during that time. So no event that is younger than ``seconds``
+        counts as too old.
         """
         now = self._look()
         if math.isinf(seconds):  # no event is too old
@@ -82,7 +82,7 @@ class AgeClock:
         if abs(offset - last.offset) <= JUMP_SECONDS:
             last.offset = offset
         else:
-            # It was set at some time between the two looks. Count from the look by which fewer events are too old.
+            # It was set between the last look and this one. Count from the look that makes fewer events too old.
             self._eras.append(_Era(now if offset > last.offset else before, offset))
         if len(self._eras) > MAX_JUMPS:  # the two oldest become one, with the lower time: it deletes less
             self._eras[1] = _Era(-math.inf, min(self._eras[0].offset, self._eras[1].offset))

@@ -1,4 +1,4 @@
-"""Callbacks that wait until the events before them are committed."""
+"""Callbacks that wait until certain events are committed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OnCommit: TypeAlias = "Callable[[LogError | None], object]"
 
 
 class CommitWaits:
-    """The callbacks of one stream, in order of seq."""
+    """The callbacks of one stream that wait for a commit, in order of seq."""
 
     __slots__ = ("pending",)
 
@@ -31,7 +31,7 @@ class CommitWaits:
     def resolve(self, until: int, outcome: LogError | None) -> bool:
         """Call, and remove, the callbacks of the events up to ``until``. Return False if one of them raised."""
         due = [callback for seq, callback in self.pending if seq <= until]
-        # First, since a callback may lead back here.
+        # Before the calls, since a callback may call this method again.
         self.pending = [wait for wait in self.pending if wait[0] > until]
         failures = [callback for callback in due if not contained("what waits for a commit", callback, outcome)]
         return not failures

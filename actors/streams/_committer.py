@@ -1,4 +1,4 @@
-"""The committer: one task that makes the events of all sessions durable. While a commit runs, the next one gathers."""
+"""The committer: one task that writes the events of all sessions to the log, many in one transaction."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ The delay is :data:`CROWD_ROUNDS` steps of trio's scheduler. In a step each task
 sources a step takes milliseconds, and each source emits more events. So fewer commits are needed.
 """
 CROWD_ROUNDS = 2
-"""Number of steps of trio's scheduler for which such a commit is delayed.
+"""Number of steps of trio's scheduler for which a commit of at least :data:`CROWD` sources is delayed.
 
-After that, an emitter that never pauses has filled three quarters of its window of uncommitted events. So it need not
-wait.
+Meanwhile an emitter that never pauses fills three quarters of its window of uncommitted events, but not all of it. So
+it need not wait.
 """
 
 
@@ -67,12 +67,13 @@ class Committer:
 
     One task runs :meth:`run`. :meth:`schedule` costs no task switch.
 
-    Only committed events are delivered, so nothing has to be taken back when a commit fails. Then each batch of the
-    commit is tried once more, alone. A source whose batch fails again ends; the others go on. A source or a callback
-    that raises when it is notified does not affect the others either.
+    Only committed events are delivered, so nothing has to be taken back when a commit fails. Each batch of a
+    failed commit is tried once more, alone. A source whose batch fails again ends; the others go on. A source or
+    a callback that raises when it is notified does not affect the others either.
 
-    A commit begins at once if the log has had none for ``gather_seconds``. Otherwise events are collected for one
-    transaction until that time is over, or until a task cannot go on without a commit (:meth:`hurry`, :meth:`barrier`).
+    A commit begins at once if none began in the last ``gather_seconds``, a setting of the log. Otherwise events are
+    collected for one transaction until that time is over, or until a task cannot go on without a commit (:meth:`hurry`,
+    :meth:`barrier`).
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -108,7 +109,7 @@ class Committer:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Commit for ever. If cancelled during a commit, finish the append and notify its sources first."""
+        """Commit for ever. If cancelled during a commit, finish the append and notify the sources first."""
         self._now = trio.lowlevel.current_clock().current_time  # as trio.current_time(), without two of its calls
         with trio.CancelScope() as scope:
             while True:
@@ -177,8 +178,8 @@ class Committer:
         try:
             await self._log.append([batch for _, batch in taken])
         except BaseException as error:
-            # Any exception of a log ends streams, never this task. The exception is a cancellation with force, which
-            # passes the shield: the task's own end.
+            # An error of the log ends streams, never this task. A cancellation that passes even the shield ends it:
+            # such a cancellation is meant for this task.
             if is_a(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
                 raise
             await self._commit_apart(taken, _refusal(error))
@@ -234,7 +235,7 @@ def _forget_frames(error: BaseException) -> None:
 
 
 def _end(source: Source, error: BaseException) -> None:
-    """End a source that raised when its events were taken, or when it was notified of them.
+    """End a source that raised when its events were taken, or when it was notified of their commit.
 
     The source gets a new error and not the exception itself, whose traceback would keep the source in memory.
     """

@@ -87,7 +87,7 @@ class Feed(Protocol):
 class Cursor:
     """A reader's position in the events of a session. New events and older ones are read in the same way.
 
-    Its owner must :meth:`detach` it. A cursor holds no events, so a slow reader costs no memory.
+    The caller that attached it must :meth:`detach` it. A cursor holds no events, so a slow reader costs no memory.
     """
 
     __slots__ = ("__weakref__", "_feed", "listener", "position")
@@ -150,7 +150,7 @@ class Cursor:
         """
         feed = self._feed
         lines = await feed.read(self.position, max_events, max_bytes)
-        # Detached while the log was read: its owner has moved on, and must get nothing more.
+        # The cursor was detached while the log was read: its owner must get nothing more.
         if feed is not self._feed:
             return ()
         lines = _within(lines, max_bytes)
@@ -164,7 +164,7 @@ class Cursor:
         Detaching ends this too.
         """
         self._feed.detach(self)
-        # An owner may keep the cursor. It must not keep the ring of a session, which takes megabytes.
+        # An owner may keep a detached cursor, which must not keep the session's ring, megabytes, in memory.
         self._feed, self.listener = _DetachedFeed(self.position), _NO_LISTENER
 
 

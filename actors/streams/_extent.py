@@ -1,4 +1,4 @@
-"""The part of a stream that its log keeps, and the trimming that holds it within retention."""
+"""The range of events that the log keeps of a stream, and the trimming of the log to the limits of retention."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LogExtent:
 
     @property
     def epoch(self) -> str:
-        """Epoch of the stream: a name that it shares with no other; see :class:`~actors.Position`."""
+        """Epoch of the stream: a name that no other stream has; see :class:`~actors.Position`."""
         return self._head.epoch
 
     @property
@@ -68,14 +68,14 @@ class LogExtent:
         if head.oldest < self._head.oldest or head.latest < self._head.latest:
             return  # another task asked later and was answered earlier: its answer is newer
         self._head = head
-        # The answer includes all that was added before the question, whichever task asked.
+        # The size includes all bytes that were added before the question, and `added` still counts them too.
         self._size = head.size - before
-        # Where the log keeps none, the next event will not be before the newest one there ever was.
+        # If the log keeps no event, this is the time of the newest one that it ever had: no later event is older.
         self.oldest_ts = head.oldest_ts or head.touched
 
     def note_trimmed(self, oldest: int) -> None:
         """Store that the log's lowest seq is now ``oldest``, as a read has found.
 
-        Otherwise the next client that resumes below ``oldest`` would be accepted first, and closed when it reads.
+        Otherwise the next client that resumes below ``oldest`` would be accepted first, and fail when it reads.
         """
         self._head = attrs.evolve(self._head, oldest=max(self._head.oldest, oldest))

@@ -1,4 +1,4 @@
-"""The committed events of a session as a feed: the newest in memory, all of them in the log."""
+"""The committed events of a session as a feed: the log has all of them, memory has the newest."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class SessionFeed:
 
     @property
     def epoch(self) -> str:
-        """Epoch of the stream: a name that it shares with no other; see :class:`~actors.Position`."""
+        """Epoch of the stream: a name that no other stream has; see :class:`~actors.Position`."""
         return self._extent.epoch
 
     def attach(self, listener: Listener, position: int) -> Cursor:
-        """Attach a listener and return its cursor, which is at ``position``. Its owner must detach it."""
+        """Attach a listener and return its cursor, which is at ``position``. The caller must detach the cursor."""
         cursor = Cursor(self, listener, position)
         self.cursors[cursor] = None
         return cursor
@@ -92,7 +92,7 @@ class SessionFeed:
         except Trimmed as trimmed:
             self._extent.note_trimmed(trimmed.oldest)
             raise
-        # An empty answer to a question for a committed event: the log has lost it.
+        # The log returned nothing although this event was committed: the log has lost it.
         if not lines and after < self.committed_seq:
             raise LogCorrupt(f"event {after + 1} is missing")
         return lines

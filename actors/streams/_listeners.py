@@ -1,4 +1,4 @@
-"""Notification of a session's listeners. Each call is contained: a listener that fails is detached."""
+"""Notification of a session's listeners. A listener that raises is detached, and the others are not affected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def notify_events(cursors: dict[Cursor, None]) -> None:
 
     A cursor that is attached or detached during the call is not notified.
     """
-    # One try for each listener and not contained(): this is on the way of every commit, and a call less.
+    # A try statement and not contained(), which would be one more call for each listener at every commit.
     for cursor in tuple(cursors):
         if cursor in cursors:
             try:

@@ -1,4 +1,4 @@
-"""The record: the state that the log keeps beside a session's events, written in the same commit.
+"""The record: the state that the log keeps beside a session's events. One commit writes both.
 
 It holds the open runs, calls and questions, the commands that were done, and the time at which the session was closed.
 """
@@ -28,7 +28,7 @@ class DoneCommand:
     ts: int
     """Time at which the command was carried out, in ms since 1970."""
     result: JSON
-    """The result that its sender got."""
+    """The result that the sender of the command got."""
     text: bytes
     """The whole entry as JSON text."""
 
@@ -100,7 +100,7 @@ class Record:
     """A decoded record: the state that the log keeps beside a stream's events."""
 
     ts: int
-    """A time in ms since 1970. No later event may have an earlier time."""
+    """Lower limit for the ``ts`` of all later events, in ms since 1970."""
     grammar: Grammar
     closed_at: int | None
     """Time at which the session was closed permanently (ms since 1970); None if it is not closed."""
@@ -109,7 +109,7 @@ class Record:
 
 def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneCommands) -> bytes:
     """Return a record as JSON text; ``opened`` is a snapshot of the grammar."""
-    # Nearly all records: the log keeps one for each session, for weeks.
+    # Most records have this short form, to save space: the log keeps one for each session, for weeks.
     if closed_at is None and not len(done):
         return b"[%d,%b]" % (ts, opened)
     return b"[%d,%b,%b,%b]" % (ts, opened, b"null" if closed_at is None else b"%d" % closed_at, done.text())
@@ -147,8 +147,8 @@ class RecordWriter:
     def encode(self, ts: int, grammar: Grammar, closed_at: int | None) -> bytes:
         """Return the record. It is the same object until the content changes.
 
-        The ``ts`` in it is from the time of that change. With the newest event's own ``ts``, the log would have to
-        write the record again with each event.
+        The ``ts`` in the record is the time of its last change. If it were the ``ts`` of the newest event, the log
+        would have to write the record again with each event.
         """
         opened = grammar.snapshot()
         # A snapshot is the same object until an item opens or closes.

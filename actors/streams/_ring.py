@@ -27,7 +27,7 @@ class Ring:
         """Seq of the oldest line here; if there is none, seq of the next line."""
         self.size = 0
         """Size of the committed lines here, in bytes."""
-        # Changed in place and never replaced: `append` is its method.
+        # This list is changed in place and never replaced: `append` below is its method.
         self._lines: list[bytes] = []
         self.append = self._lines.append
         """Add the line with the next seq."""

@@ -63,7 +63,7 @@ class Signals:
         """Begin, renew or end the typing of a connection or run. Send a signal only if something changes."""
         known = (by, id_) in self._typing
         if active != known:
-            require_room(ROOM_FRAMES)  # before the change, which must not be there if the signal cannot be sent
+            require_room(ROOM_FRAMES)  # before the change: if the signal cannot be sent, nothing may change
         if active:
             if not self._typing:
                 self._typing = {}
@@ -74,7 +74,7 @@ class Signals:
             self.send("typing", orjson.dumps({"by": by, "id": id_, "active": active}))
 
     def next_expiry(self) -> float | None:
-        """Return the time at which the next typing ends by itself; None if no typing will."""
+        """Return the time at which the next typing ends unless it is renewed; None if there is no such typing."""
         times = [when for when in self._typing.values() if when != float("inf")]
         return min(times, default=None)
 

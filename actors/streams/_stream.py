@@ -136,7 +136,7 @@ class SessionStream(SessionFeed):
         self._committer = committer
         self._window = limits.window
         self._on_failure = on_failure
-        # The record is written when it changes, not with each event: the newest event may be younger than it.
+        # The record is written when it changes, not with each event: the newest event may be younger than the record.
         self.ts = max(record.ts, head.touched) if head.latest else record.ts
         self.closed_at = record.closed_at
         # The newest grammar, the one after the last batch, and the one after the newest committed event.
@@ -170,7 +170,7 @@ class SessionStream(SessionFeed):
     def put(self, envelope: bytes, data: bytes, end: bytes = END, at: int = 0) -> bool:
         """Append one event. Never wait. If anything is raised, nothing was appended.
 
-        Return True if the emitter must await :meth:`admit` before it goes on: the window is full, or other tasks must
+        Return True if the emitter must await :meth:`admit` before it continues: the window is full, or other tasks must
         run. ``envelope`` comes from :mod:`actors.events.line`, ``data`` from :mod:`actors.events.encoding`. ``end`` is
         the end of the line, and also of the data if ``data`` is incomplete. ``at`` is the event's ``ts``, if the caller
         has just asked :meth:`now` and stores that time elsewhere too.
@@ -192,12 +192,12 @@ class SessionStream(SessionFeed):
         if pause:
             self._set_pause(seq)
         if not self._scheduled:
-            # Before the line is there. If the rest fails, the committer finds nothing to commit, which harms nothing.
+            # First: if the rest fails, the committer finds nothing to commit, which is harmless.
             self._committer.schedule(self)
             self._scheduled = True
             extent = self._extent
             extent.oldest_ts = extent.oldest_ts or self.ts
-        # An event exists when its line is in the ring. Everything that can raise is above; nothing is between these.
+        # An event exists when its line is in the ring. Everything that can raise is above, not between these lines.
         self._append(line)
         self.seq = seq
         return pause
@@ -208,7 +208,10 @@ class SessionStream(SessionFeed):
             raise LogUnavailable("the session's log failed earlier") from self._failure
 
     def _set_ts(self, ts: int) -> None:
-        """Set the ``ts`` of the events of the next millisecond. It never falls, even if the clock is set back."""
+        """Set the ``ts`` that events get until the next millisecond begins.
+
+        It is never lower than the ``ts`` of an earlier event, even if the clock is set back.
+        """
         ts = max(ts, self.ts)
         self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
 
@@ -234,7 +237,7 @@ class SessionStream(SessionFeed):
     # Committing
 
     def when_committed(self, callback: OnCommit) -> None:
-        """Call ``callback`` once all events put so far are committed (None) or never will be (the error)."""
+        """Call ``callback`` with None once all events so far are committed, or with the error if they never will be."""
         if self._failure is not None:
             callback(self._failure)
         elif self.seq == self.committed_seq:

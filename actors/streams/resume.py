@@ -27,7 +27,7 @@ class ResumeDecision:
     """The decision where one client begins to read, and whether it must drop the events that it has."""
 
     after: int
-    """Seq after which the client reads."""
+    """The client reads the events after this seq."""
     recovered: bool
     """Whether the client resumes at its position, and misses nothing."""
     reset: ResetReason | None = None

@@ -1,7 +1,7 @@
 """A subscription: the committed events of a session as an async iterator of batches.
 
-It is the reading loop that every way of delivery needs: take from memory, read the log when the reader has fallen
-behind, wait when nothing is new, and stop with a reason. Server-sent events, AG-UI and others are formats over it::
+This is the reading loop that every way of delivery needs: take from memory, read the log when the reader has fallen
+behind, wait when nothing is new, and stop with a reason. Server-sent events, AG-UI and other protocols add a format::
 
     subscription = Subscription()
     attachment = await sessions.attach(user, session, Attach(connection, subscription, resume=position))
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from actors.streams._cursor import Cursor, SessionEnding
 
 MAX_EVENTS = 256
-"""Default for the number of lines in a batch."""
+"""Default maximum number of lines in a batch."""
 
 MAX_BYTES = 256 * 1024
-"""Default for the size of a batch, in bytes."""
+"""Default maximum size of a batch, in bytes."""
 
 
 class SubscriptionEnd(StrEnum):
     """The reason why a subscription returns no more batches."""
 
     DETACHED = "detached"
-    """The owner has detached it."""
+    """The owner has detached the subscription."""
     SHUTDOWN = "shutdown"
     """The session was stopped; all its committed events were returned."""
     CRASHED = "crashed"
@@ -52,7 +52,7 @@ class SubscriptionEnd(StrEnum):
 class Subscription:
     """An async iterator over the committed events of a session, in batches of encoded lines.
 
-    A subscription is the listener of its cursor: attach it to a session, then give it the cursor by :meth:`follow`.
+    A subscription is the listener of its cursor: attach it to a session, and pass the cursor to :meth:`follow`.
     One task iterates at a time. The contract:
 
     - Lines come in order of seq, each once, without a gap. A batch is never empty.
@@ -75,11 +75,11 @@ class Subscription:
         self._session_end: SubscriptionEnd | None = None
         self._news = Wakeup()
         self.end: SubscriptionEnd | None = None
-        """The reason why the iteration has stopped; None while it goes on."""
+        """The reason why the iteration has stopped; None until then."""
 
     @property
     def position(self) -> int:
-        """Seq of the last event returned. Resume there to read on in another subscription."""
+        """Seq of the last event returned. To continue in another subscription, resume from this seq."""
         return self._require_cursor().position
 
     def follow(self, cursor: Cursor) -> Self:
@@ -141,7 +141,7 @@ class Subscription:
             except Trimmed:
                 self._stop(SubscriptionEnd.TRIMMED)
                 return ()
-        # Nothing is left to read: a session that has ended ends the subscription only now.
+        # Nothing is left to read. Only now does the end of the session end the subscription.
         if self._session_end is not None:
             self._stop(self._session_end)
         elif cursor.detached:
@@ -165,7 +165,7 @@ class Subscription:
         self._news.wake()
 
     def _stop(self, end: SubscriptionEnd) -> None:
-        """End the iteration. The first reason counts."""
+        """End the iteration. If this is called more than once, the first reason counts."""
         if self.end is None:
             self.end = end
 
