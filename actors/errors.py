@@ -95,7 +95,7 @@ class MessageUnhandled(ActorError):
 
 
 class DeathPact(ActorError):
-    """The failure of an actor that did not handle the end of an actor it watches: it returned UNHANDLED for it."""
+    """The failure of a watching actor: it returned UNHANDLED for the end of a watched actor."""
 
 
 class StashFull(ActorError):

@@ -107,7 +107,7 @@ def message_of(error: BaseException, limit: int = MAX_TEXT) -> str:
     return _cut("; ".join(parts), limit)
 
 
-# Structure of an exception. Its own class may define these attributes in any way, so it is never asked.
+# Structure of an exception. Its own class may define these attributes in any way, so the class is never asked.
 
 
 def is_a(error: BaseException, kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
@@ -214,7 +214,7 @@ def log_failure(
 
 
 def log_line(logger: logging.Logger, level: int, message: str, *args: object) -> None:
-    """Log ``message % args``. Never raises, also if a filter of the application does.
+    """Log ``message % args``. Never raises, not even if a filter of the application raises.
 
     A failing filter must not end the code that logs: that code may serve every session.
 

@@ -61,7 +61,7 @@ def flat(error: BaseException, *first: BaseException) -> BaseException:
         message += f", {len(found) - MAX_HELD} of all left out"
     held = [each if is_presentable(each) else _replacement(each) for each in found[:MAX_HELD]]
     group = BaseExceptionGroup(message, held)
-    if not is_presentable(group):  # each member is, but together they are too many or too deep
+    if not is_presentable(group):  # each member is presentable, but together they are too many or too deep
         group = BaseExceptionGroup(message, list(map(_replacement, held)))
     return group.with_traceback(traceback_of(error))
 

@@ -244,7 +244,7 @@ class AppSessions:
         self._app = app
 
     async def get(self, user: str, session: str) -> SessionHandle:
-        """Return a handle by which to use a session, made if it does not exist. See :meth:`actors.Sessions.get`.
+        """Return a handle by which to use a session. A missing session is made. See :meth:`actors.Sessions.get`.
 
         Raises:
             ConfigError: If the app is not running.

@@ -196,7 +196,7 @@ def _time(value: Any) -> float:
 
     Raises:
         ValueError: If ``value`` is no finite number.
-        TypeError: If it is no number.
+        TypeError: If ``value`` is no number.
     """
     if isinstance(value, (bool, str)) or not math.isfinite(value):
         raise ValueError("exp must be a number")

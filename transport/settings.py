@@ -1,8 +1,8 @@
 """All settings: their sources, their defaults and their limits.
 
-A setting of the command line wins over a keyword, that over the environment (``GREENROOM_`` and the name in capitals),
-that over TOML (``greenroom.toml`` in the current folder, the names as they are). An unknown name is an error in a
-keyword and in TOML. In the environment, which is shared, it is a warning.
+If several sources have a setting, the first of these counts: the command line, the keywords, the environment
+(``GREENROOM_`` and the name in capitals), TOML (``greenroom.toml`` in the current folder, the names as they are). An
+unknown name is an error in a keyword and in TOML. In the environment, which is shared, it is a warning.
 """
 
 from __future__ import annotations

@@ -28,19 +28,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.eventlog")
 
 CHECK_SECONDS = 5.0
-"""Maximum time of the check of a file when it is opened, in seconds. Enough for some GiB; the rest is not checked."""
+"""Maximum time of the check of a file when it is opened, in seconds. Enough for some GiB; no more is checked."""
 _STEPS_PER_LOOK = 1_000
 """Steps of SQLite's virtual machine between two looks at the clock."""
 
 WAL_BYTES = 16 * 1024 * 1024
 """Size in bytes to which the write-ahead log is cut after its content was copied to the main file. Four times the size
-that it reaches if no other program reads for long. Without a limit SQLite never shrinks the file while it is open.
+that the write-ahead log reaches if no other program reads for long. Without a limit SQLite never shrinks this file
+while it is open.
 """
 
 LOOK_SECONDS = 1.0
-"""Minimum interval between two measurements of the write-ahead log, in seconds. Only writes measure it."""
+"""Minimum interval between two measurements of the write-ahead log, in seconds. Only writes measure its size."""
 LARGE_WAL_BYTES = 256 * 1024 * 1024
-"""Size from which a warning is logged, once: another program must have read the log for a long time."""
+"""Size of the write-ahead log from which a warning is logged, once: another program has read for too long."""
 
 # From the description of SQLite's file format.
 _MAGIC, _HEADER_BYTES, _LARGEST_PAGE = b"SQLite format 3\0", 100, 65_536
@@ -55,12 +56,12 @@ class WalWatch:
 
     _path: Path
     size: int = 0
-    """Size in bytes when it was last measured; 0 if there is no write-ahead log."""
+    """Size of the write-ahead log in bytes, at the last measurement; 0 if there is none."""
     _next_at: float = 0.0
     _warned: bool = False
 
     def look(self) -> None:
-        """Measure the size, at most once in :data:`LOOK_SECONDS`. Log a warning if it is large."""
+        """Measure the size, at most once in :data:`LOOK_SECONDS`. Log a warning if the size is large."""
         now = time.monotonic()
         if now < self._next_at:
             return
@@ -299,7 +300,7 @@ def _lock(path: Path, target: Path) -> int:
 
 
 def _connect(target: Path, busy_seconds: float) -> sqlite3.Connection:
-    # One thread at a time uses it, but not always the same thread. Transactions are begun explicitly.
+    # One thread at a time uses the connection, but not always the same thread. Transactions are begun explicitly.
     return sqlite3.connect(target, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
 
 
@@ -334,8 +335,8 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
 def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
     """Give every stream a new epoch if the machine ended while the last appends may not have been on the disk.
 
-    The newest events may be lost, and new events get the numbers of the lost ones. By the new epoch, a client that has
-    seen the lost events notices this and begins anew.
+    The newest events may be lost, and new events get the numbers of the lost ones. A client that has seen the lost
+    events notices the new epoch and begins anew.
     """
     boot = _value(connection, "SELECT boot FROM risk")
     if boot in ("", _boot()):
@@ -347,7 +348,7 @@ def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
-    """Store the id of the boot in which a power failure may lose appends, "" for none. It is on the disk on return."""
+    """Store on the disk the id of the boot in which a power failure may lose appends, "" for none."""
     # The note must be on the disk before any append that depends on it.
     connection.execute("PRAGMA synchronous = FULL")
     with transaction(connection):

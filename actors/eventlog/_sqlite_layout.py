@@ -1,6 +1,6 @@
 """The layouts (schemas) of a SQLite log: the steps from each to the next, and views that read an older one.
 
-A published step must never change, also not in the bytes that it looks for: files of that layout exist.
+A published step must never change, not even in the bytes that it looks for: files of that layout exist.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ APPLICATION_ID = 0x47524E52
 """``GRNR`` in the file's header. A database with another id belongs to another program."""
 
 RECENT_SECONDS = 3600.0
-"""Maximum age of a start in a log of schema 2 that is remembered as done. Clients repeat a start for much less long."""
+"""Maximum age of a start in a log of schema 2 that is remembered as done. Clients repeat a start for a shorter time."""
 
 
 def remember_starts(connection: sqlite3.Connection) -> None:

@@ -236,7 +236,7 @@ class Writer:
         return end.id, batch.first, count, size, total, first_ts, last_ts, body, check
 
     def _boundary(self, stream: int, walk: RetentionWalk) -> _Boundary | None:
-        """Advance ``walk`` to the first event that is kept. Return its row if other events precede it there."""
+        """Advance ``walk`` to the first event that is kept. If other events precede it in its row, return that row."""
         query = "SELECT id, count, size, first_ts, last_ts FROM batches WHERE stream = ? ORDER BY first"
         with contextlib.closing(self._connection.execute(query, (stream,))) as rows:
             # Most rows are decided by their columns. Only a row at the boundary is read and split into lines.

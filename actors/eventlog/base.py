@@ -93,7 +93,7 @@ class Retention:
     def beside(self, state: int) -> Retention:
         """Return these limits with ``size`` reduced by ``state``, the size of the stream's state in bytes.
 
-        A log counts only the bytes of lines. By this method its caller also counts the state.
+        A log counts only the bytes of lines. The caller of a log uses this method to count the state too.
         """
         return attrs.evolve(self, size=max(0, self.size - state))
 
@@ -109,11 +109,11 @@ class LogStatistics:
     commits: int
     """Appends that were made durable: one transaction each."""
     batches: int
-    """Batches in those commits. All events of one session in one commit are one batch."""
+    """Batches in the counted commits. All events of one session in one commit are one batch."""
     events: int
-    """Events in those batches."""
+    """Events in the counted batches."""
     reads: int
-    """Calls of ``read``. It stays 0 while every client finds its next events in memory, in its session's ring."""
+    """Calls of ``read``. None is needed while clients find their next events in memory, in their session's ring."""
     trims: int
     """Calls of ``trim`` that dropped events."""
     wal_bytes: int = attrs.field(default=0, eq=False)

@@ -77,7 +77,7 @@ class SqliteLog(EventLog):
             await trio.to_thread.run_sync(self._open, limiter=self._writing)
 
     async def close(self) -> None:
-        # Both limiters: calls in progress finish first.
+        # This takes both limiters, so that calls in progress finish first.
         with trio.CancelScope(shield=True):
             async with self._reading:
                 await trio.to_thread.run_sync(self._close, limiter=self._writing)

@@ -134,7 +134,7 @@ class StreamCheck:
         """Number of lines taken."""
         self._trimmed = oldest > 1
         self._grammar = Grammar()
-        # Items that an event was seen of, closed ones included.
+        # Items to which at least one of the seen events belongs, closed items included.
         self._known: set[tuple[str, str]] = set()
         self._ts = 0
 

@@ -32,12 +32,12 @@ def decode_event(obj: dict[str, Any]) -> Event:
     """
     kind, data = obj.get("type"), obj.get("data")
     if not isinstance(kind, str) or not isinstance(data, dict):
-        # All faults of an event are the same exception.
+        # Every fault of an event raises the same exception, ValueError.
         raise ValueError(f"an event needs a type and a data object: {shown(obj, 80)}")  # noqa: TRY004  as said
     fields = cast("dict[str, Any]", data)
     known = EVENT_TYPES.get(kind, UnknownEvent)
     flat = {"type": kind, "raw": fields} if known is UnknownEvent else dict(fields)
-    # A field of the data that is called like one of the envelope must not replace it.
+    # If a field of the data has the same name as a field of the envelope, the envelope counts.
     for name in ENVELOPE:
         flat.pop(name, None)
         if name in obj:

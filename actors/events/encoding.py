@@ -65,8 +65,8 @@ def encode(value: object, limit: int) -> bytes:
         raise UnserialisableEvent(f"the payload is not JSON: {reason}") from error
     if len(text) > limit:
         raise UnserialisableEvent(f"the payload is {len(text)} bytes, {limit} are allowed")
-    # orjson writes NaN and infinities as null and allows 254 levels. Only a text that may contain either is examined;
-    # nearly no text may.
+    # orjson writes NaN and infinities as null and allows 254 levels. Only a text that may contain NaN, infinities or
+    # too many levels is examined: very few do.
     if b"null" in text and value is not None:
         _refuse_nan(value)
     if len(text) > _DEEP_LISTS and (_BRACKET in text or len(text) > _DEEP_OBJECTS) and too_deep(text):
@@ -82,7 +82,7 @@ def encode_text(text: object, limit: int) -> bytes:
         limit: Maximum size of the JSON text in bytes.
 
     Raises:
-        UnserialisableEvent: It is no string, has a lone surrogate, or is larger than ``limit``.
+        UnserialisableEvent: The value is no string, has a lone surrogate, or is larger than ``limit``.
     """
     if not isinstance(text, str):
         raise UnserialisableEvent(f"expected a string, got {type(text).__name__}")
@@ -116,7 +116,7 @@ def too_deep(text: bytes) -> bool:
 
 
 def _unstructured(value: Any) -> object:
-    """Return the contents of an attrs class or a dataclass. The encoder calls this again for values inside of it."""
+    """Return the contents of an attrs class or a dataclass. The encoder calls this again for each such value inside."""
     if type(value) in _MOMENTS:
         return orjson.Fragment(orjson.dumps(_with_fixed_offset(value)))
     if attrs.has(value.__class__) or _is_dataclass(value):

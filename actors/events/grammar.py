@@ -39,10 +39,10 @@ class Kind(StrEnum):
 
 
 _CALL_RULES = {Kind.CALL: "G3", Kind.INPUT: "G2"}
-"""The rule that is broken by an event about a call or a question which may not come next."""
+"""The rule that is broken if an event about a call or a question may not come next."""
 
 _CLOSING_TYPES = {Kind.RUN: EventType.AGENT_COMPLETED, Kind.CALL: EventType.TOOL_COMPLETED}
-"""The event that closes an open item. A question has none: it ends with its run."""
+"""Types of the events that close open items, by kind. A question has no such event: it ends with its run."""
 
 
 @attrs.frozen
@@ -58,7 +58,7 @@ class Open:
     name: str
     """The agent's or the tool's name."""
     started: int
-    """When it was opened, in ms since 1970."""
+    """The time when the item was opened, in ms since 1970."""
 
 
 @attrs.frozen
@@ -148,7 +148,7 @@ class Grammar:
         return tuple(Closing(_CLOSING_TYPES[item.kind], item) for item in items if item.kind in _CLOSING_TYPES)
 
     def snapshot(self) -> bytes:
-        """Return the open items as JSON text. It is the same object until an item opens or closes."""
+        """Return the open items as JSON text. Each call returns the same object until an item opens or closes."""
         # The same object while nothing changes: its identity shows cheaply that the state need not be written.
         if self._text is None:
             self._text = orjson.dumps(

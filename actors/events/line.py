@@ -34,13 +34,13 @@ STAMP = b',"ts":%d,'
 """Format of the time in a line. Its argument: the ``ts`` in ms since 1970."""
 
 END = b"}"
-"""Closes a line after its complete data."""
+"""The end of a line, after its complete data."""
 
 TEXT_BEGIN = b'{"text":'
-"""Begins the data of an event with a text alone (``agent_output``, ``agent_thinking``). The text's JSON follows."""
+"""The beginning of data that has only a text (``agent_output``, ``agent_thinking``). The text's JSON follows."""
 
 TEXT_END = b"}}"
-"""Closes a line with data that :data:`TEXT_BEGIN` began."""
+"""The end of a line, after data that began with :data:`TEXT_BEGIN`."""
 
 _SEQ = b'{"seq":%d,'
 _SEQ_AND_TS = re.compile(rb'\{"seq":\d+,"ts":(\d+)[,}]')

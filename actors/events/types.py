@@ -156,7 +156,7 @@ class InputReceived(Event):
 
 @attrs.frozen(kw_only=True)
 class InputWithdrawn(Event):
-    """The end of a question without an answer, while its run goes on. ``reason`` is timeout or cancelled.
+    """The end of a question without an answer, while its run continues. ``reason`` is timeout or cancelled.
 
     Without this event a page would continue to offer a question whose answer is refused. A question that is open when
     its run completes ends with the run and gets no event of its own.

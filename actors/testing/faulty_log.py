@@ -23,7 +23,7 @@ Operation: TypeAlias = Literal["append", "read"]
 
 @attrs.define(eq=False)
 class Hold:
-    """A call that waits. :attr:`reached` is set when the call begins to wait; set :attr:`released` to let it go on."""
+    """A call that waits. :attr:`reached` is set when the call begins to wait; set :attr:`released` to end the wait."""
 
     reached: trio.Event = attrs.field(factory=trio.Event)
     released: trio.Event = attrs.field(factory=trio.Event)

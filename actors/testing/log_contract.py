@@ -242,7 +242,7 @@ class EventLogContract:
         await log.append([event_batch(_KEY, 1, 1)])
 
     async def test_unknown_stream_raises_key_error(self, log: EventLog) -> None:
-        """Check that calls that need a stream raise ``KeyError`` if it was never made."""
+        """Check that calls that need a stream raise ``KeyError`` if the stream was never made."""
         await _refused(log.append([event_batch(_KEY, 1, 1)]), KeyError)
         await _refused(log.read(_KEY, 0, 1, 1), KeyError)
         await _refused(log.trim(_KEY, Retention(), _TS), KeyError)

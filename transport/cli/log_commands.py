@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transport.cli._options import AddParser
 
 _EXPORT_ATTEMPTS = 3
-"""Maximum number of times that a session is exported: again if it was removed and made anew meanwhile."""
+"""Maximum number of attempts to export a session. The export is repeated if the session was made anew."""
 
 FAULTY = 1
 """The exit status if the log has faults."""

@@ -38,7 +38,7 @@ class Calls:
         try:
             result = await outcome.wait()
         finally:
-            # The reply took it out. An entry that is there now may be another task's later command with this id.
+            # The reply removed the entry. An entry that is there now may be another task's later command with this id.
             if self._outcomes.get(frame.id) is outcome:
                 del self._outcomes[frame.id]
                 self._commands.withdraw(frame.id)

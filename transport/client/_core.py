@@ -9,7 +9,7 @@ A connection's life, as the core sees it::
 
 The caller must call :meth:`ClientCore.next_frame` until it returns None, after every call that may have queued a frame.
 Frames of unknown types are ignored. After any other breach of the protocol the client ends with
-:class:`~transport.errors.ServerBrokeProtocol`: to reconnect to such a server would not help.
+:class:`~transport.errors.ServerBrokeProtocol`: reconnecting to such a server would not help.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ class Follower:
             fetch = fetch or decision.renew
 
     def _link(self) -> Link:
-        self._interrupt.catching_up = False  # it concerned the connection before
+        self._interrupt.catching_up = False  # it concerned the previous connection
         return Link(
             target=self._target,
             core=self.core,

@@ -139,7 +139,7 @@ class Link:
         self, nursery: trio.Nursery, stream: trio.abc.Stream, deadline: float
     ) -> WebSocketConnection | None:
         with self.interrupt.begin(deadline=deadline) as scope:
-            # Any stream does. The library's annotation names only the two kinds that it opens itself.
+            # Any stream works. The library's annotation names only the two kinds that it opens itself.
             watched = WatchedStream(stream, scope.cancel)
             websocket = await wrap_client_stream(
                 nursery,

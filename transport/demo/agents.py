@@ -27,7 +27,7 @@ READ_PER_MODULE = 2
 EXAMPLES_TRIED = 4
 OTHERS = 4
 WORTH_A_LOOK = 0.45
-"""Findings with a lower relevance than this share of the best finding's are not mentioned."""
+"""Findings with a relevance below this share of the best finding's relevance are not mentioned."""
 TOOL_SECONDS = 15.0
 RUN_SECONDS = 120.0
 SEARCH_FAILED = "I am sorry: I could not search the standard library just now. Please ask again.\n"
@@ -68,7 +68,7 @@ class Demo:
     async def answer_from_index(self, run: Run, question: str) -> dict[str, JSON]:
         """Stream an answer in Markdown. Return it with the symbol, the modules and the places that it is from.
 
-        A tool or sub-agent that fails is reported in a thought, and the answer goes on without it.
+        A tool or sub-agent that fails is reported in a thought, and the answer continues without its result.
         """
         await self._think(run, f"What in the standard library has to do with: {question}")
         found: dict[str, Any] | None = await self._try(run, self.library.search, query=question, limit=10)
@@ -158,7 +158,10 @@ def register(app: Greenroom, demo: Demo) -> None:
 
 
 def _judged(question: str, hit: dict[str, Any]) -> dict[str, Any]:
-    """Return a hit with its relevance: its score, multiplied by a factor for the question's words that it contains."""
+    """Return a search hit with its relevance added.
+
+    The relevance is the score of the hit, multiplied by a factor for the words of the question that the hit contains.
+    """
     share, matched = coverage(question, f"{hit['symbol']} {hit['signature']} {hit['summary']} {hit.get('source', '')}")
     relevance = round(hit["score"] * (0.7 + 0.3 * share), 2)
     return {**hit, "relevance": relevance, "covered": round(share, 2), "matched": list(matched)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_SOURCE_LINES = 16
 MAX_MENTION = 160
 SURE = 0.5
-"""If a finding covers less than this share of the question, it is called the closest one instead of an answer."""
+"""Share of the question below which the answer says that a finding is the closest one, but not a sure answer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +37,7 @@ class Source:
 
     @classmethod
     def of(cls, finding: Mapping[str, Any]) -> Self:
-        """Return the finding of a sub-agent."""
+        """Return the source that a sub-agent's finding describes."""
         return cls(**{field.name: finding[field.name] for field in attrs.fields(cls) if field.name in finding})
 
 

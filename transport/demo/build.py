@@ -1,7 +1,7 @@
 """``python -m transport.demo.build PATH``: write the index of the standard library of this Python to the file PATH.
 
-It is a process of its own: it takes seconds of pure Python, which as a thread would keep the interpreter's lock from
-the server's loop.
+The server runs this in a process of its own. The work takes seconds of pure Python: a thread of the server would hold
+the interpreter's lock for most of that time, and the server's loop would wait.
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ _FOLDERS = """
     distutils msilib lib-dynload __phello__
 """
 SKIPPED_FOLDERS = frozenset(_FOLDERS.split())
-"""Folders of the standard library that are not for its users."""
+"""Folders of the standard library that are left out, because they are not for its users."""
 
 _MODULES = "antigravity this turtle sre_compile sre_constants sre_parse nturl2path"
 SKIPPED_MODULES = frozenset([*_MODULES.split(), "ntpath" if os.name == "posix" else "posixpath"])
-"""Jokes, drawings, deprecated names, and the paths of the other system."""
+"""Modules that are left out: jokes, drawings, deprecated modules, and the path module of another system."""
 
 _IMPORTED = """
     builtins math cmath itertools time sys gc array zlib binascii unicodedata struct collections functools operator
@@ -50,7 +50,7 @@ ALIASES = {
     "_pydecimal": "decimal",
     "_collections_abc": "collections.abc",
 }
-"""Public module names, by the names of the files in which their content is written."""
+"""Public names of modules, by the name of the file that has the source of the module."""
 
 DYNAMIC_EXPORTS = {"os"}
 """Modules that build their ``__all__`` at run time. All their public names count as exported."""
@@ -60,7 +60,7 @@ MAX_DOC = 20_000
 
 @attrs.frozen
 class Collected:
-    """All entries, and the number of files that import each module: a hint of how much it is used."""
+    """All entries, and the number of files that import each module: a hint of how much a module is used."""
 
     entries: tuple[Entry, ...]
     importers: dict[str, int]
@@ -82,7 +82,7 @@ def collect(root: Path) -> Collected:
 
 
 def _keep(found: dict[str, Entry], entry: Entry) -> None:
-    """Store the first entry of each name. If the first one has no docstring, it gets that of a later entry."""
+    """Store the first entry of each name. If the first one has no docstring, it gets the docstring of a later one."""
     known = found.get(entry.symbol)
     if known is None:
         found[entry.symbol] = entry
@@ -107,7 +107,7 @@ def _sources(root: Path) -> Iterator[tuple[str, Source]]:
 
 
 def _reexports(sources: dict[str, Source]) -> dict[tuple[str, str], str]:
-    """Return the module that users import a name from, by the module that it is written in and its name.
+    """Return the modules from which users import names. The key is the module of the definition, and the name.
 
     ``asyncio.locks.Lock`` is ``asyncio.Lock``, ``json.decoder.JSONDecoder`` is ``json.JSONDecoder``.
     """
@@ -180,7 +180,7 @@ def _inspected(module: str, name: str, value: object) -> Iterator[Entry]:
 
 
 def _belongs(module: str, value: object) -> bool:
-    """Return whether ``value`` is a name of ``module``. A module also holds names that it imported for its own use."""
+    """Return whether ``value`` belongs to ``module``. A module also holds names that it imported for its own use."""
     home = getattr(value, "__module__", None) or getattr(getattr(value, "__self__", None), "__module__", None) or module
     own = home == module or home.startswith("_") or home in ("posix", "nt", "builtins")
     return own or home not in sys.stdlib_module_names
@@ -192,7 +192,7 @@ def _built_in_entry(module: str, name: str, kind: str, value: object) -> Entry:
     try:
         signature = str(inspect.signature(value))  # type: ignore[arg-type]  # not callable: the TypeError caught here
     except Exception:  # noqa: BLE001 - the text of a C signature is evaluated: Python 3.13.0 raises an AttributeError
-        # Older functions in C have it as the first line of their docstring.
+        # Older functions in C have the signature as the first line of their docstring.
         written = re.match(rf"(?:\w+ = )?{re.escape(last)}(\(.*?\))(?: |$)", doc.partition("\n")[0])
         signature = written[1] if written else ""
     if last.startswith("__") and doc.startswith("Return "):
@@ -202,7 +202,7 @@ def _built_in_entry(module: str, name: str, kind: str, value: object) -> Entry:
 
 
 def _placed(entry: Entry, method: MethodType) -> Entry:
-    """Return the entry with the place of its source: ``random.choice`` is a method of an object, written in Python."""
+    """Return a method's entry with the place of its source: ``random.choice``, for example, is a method in Python."""
     file = Path(method.__func__.__code__.co_filename)
     if not file.is_relative_to(stdlib()):
         return entry

@@ -37,8 +37,8 @@ def from_docstring(module: str, name: str, doc: str, names: Iterable[str]) -> st
 
     Args:
         module: The module of the entry.
-        name: Its name in the module.
-        doc: Its docstring.
+        name: The entry's name in the module.
+        doc: The entry's docstring.
         names: All names of the module. Examples use them without the module, so the session imports them first.
     """
     try:
@@ -73,10 +73,10 @@ def from_signature(module: str, name: str, kind: str, signature: str, class_sign
 
     Args:
         module: The module of the entry.
-        name: Its name in the module.
-        kind: Its kind.
-        signature: Its signature.
-        class_signature: The signature of its class, if it is a method.
+        name: The entry's name in the module.
+        kind: The entry's kind.
+        signature: The entry's signature.
+        class_signature: The signature of the entry's class, if the entry is a method.
     """
     made = _call(module, name, kind, signature, class_signature)
     if made is None:

@@ -1,4 +1,4 @@
-"""Reads Python source into entries: the public classes, functions and methods of a file, from its syntax tree.
+"""The parsing of Python source into entries: the public classes, functions and methods of a file, from its syntax tree.
 
 Nothing is imported, so no code of a module runs.
 """
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 OPERATORS = frozenset({"add", "sub", "mul", "truediv", "floordiv", "mod", "and", "or", "xor", "contains", "getitem"})
-"""Special methods that are searched: the difference of two dates, for example, is documented in ``date.__sub__``."""
+"""Operators. Their methods get entries too: ``date.__sub__``, for example, documents the difference of two dates."""
 
 MAX_CODE_LINES = 60
-"""Maximum number of lines of a definition that are searched. A longer one is about too many things."""
+"""Number of lines at the beginning of a definition that are searched. The lines after these are ignored."""
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 Definition: TypeAlias = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -75,7 +75,7 @@ def is_public(name: str) -> bool:
 
 
 def _flat(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield the statements of a module, and those inside its ``if`` and ``try`` statements: code for some platforms."""
+    """Yield the statements of a module, and those inside its ``if`` and ``try`` statements (for some platforms)."""
     for node in body:
         if isinstance(node, ast.If | ast.Try | ast.ExceptHandler):
             yield from _flat(ast.iter_child_nodes(node))

@@ -1,7 +1,8 @@
 """The search index of the standard library: one SQLite file.
 
-The ranking is BM25 with a weight for each field, as SQLite's FTS5 has it: it persists, is fast, stems, needs no memory
-of the server, and runs without the interpreter's lock. (``bm25s`` and ``rank-bm25`` need numpy and have no fields.)
+The ranking is BM25 with a weight for each field, by SQLite's FTS5. FTS5 keeps its index in the file, is fast, searches
+for the stems of words, needs no memory of the server, and runs without the interpreter's lock. (``bm25s`` and
+``rank-bm25`` need numpy and have no fields.)
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def write(collected: Collected, path: Path) -> None:
 
 
 def _weight(entry: Entry, importers: int) -> float:
-    """Return the factor of an entry for every question, by its kind, its docstring, and how much its module is used."""
+    """Return the factor of an entry for every question, by the kind, the docstring, and the use of the module."""
     documented = 1.0 if entry.doc else 0.9
     used = 1.0 + 0.04 * min(importers, 50).bit_length()
     shallow = 1.0 - 0.06 * entry.module.count(".")

@@ -66,10 +66,10 @@ class Library:
         """Wait for the index and return it.
 
         Raises:
-            IndexFailed: It cannot be built.
+            IndexFailed: The index cannot be built.
 
         Cancellation:
-            The index is still built.
+            The thread continues to build the index.
         """
         self.start()
         if self._index.done():
@@ -167,7 +167,7 @@ def _read_source(index: Index, module: str, name: str) -> dict[str, JSON]:
 
 
 def _source_of(entry: Entry) -> str:
-    """Return the installed source without its docstring, cut after ``MAX_LINES``. A name in C has none."""
+    """Return the installed source without its docstring, cut after ``MAX_LINES``; "" for a name in C."""
     if not entry.file:
         return ""
     text = (stdlib() / entry.file).read_text(encoding="utf-8").splitlines()

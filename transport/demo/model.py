@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "gpt-5-mini"
 MAX_ROUNDS = 8
 MAX_RESULT = 16_000
-"""Maximum characters of a tool's result that the model gets. More costs tokens, and the best results come first."""
+"""Maximum characters of a tool's result that the model gets. The rest would cost tokens, and the best comes first."""
 TOOL_SECONDS = 15.0
 PROMPT = (
     "You are a librarian for the standard library of the Python installation that you run on. Answer in short "
@@ -56,7 +56,7 @@ class Model:
     async def client(self) -> "AsyncOpenAI | None":
         """Return a client, to be used with ``async with``, or None without the extra ``openai``.
 
-        It is imported in a thread, since that takes a second.
+        ``openai`` is imported in a thread, since the import takes a second.
         """
         try:
             openai = await trio.to_thread.run_sync(importlib.import_module, "openai")
@@ -114,8 +114,8 @@ async def _ask(run: Run, client: "AsyncOpenAI", name: str, messages: list[Any]) 
     """Stream one reply, and emit its text as it comes.
 
     The lines are read here, to the end of the response. *The client's own stream stops at ``[DONE]`` and leaves
-    generators open, and trio warns about them. To leave the loop early does the same.* Therefore emitting is shielded
-    from cancellation: a cancellation is raised only where the loop reads.
+    generators open, and trio warns about them. Leaving the loop early has the same effect.* Therefore emitting is
+    shielded from cancellation: a cancellation is raised only where the loop reads.
     """
     reply = _Reply()
     specs: Any = SPECS

@@ -1,4 +1,4 @@
-"""Values and sessions written by hand, from ``data/``: samples to call things with, and usages."""
+"""Values and sessions written by hand, from ``data/``: sample arguments for calls, and example sessions."""
 
 from __future__ import annotations
 

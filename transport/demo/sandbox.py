@@ -48,7 +48,7 @@ async def run(code: str, seconds: float = SECONDS) -> Outcome:
     An example that fails is an outcome, not an exception. Raises OSError if no process can be started.
 
     Cancellation:
-        The process, and all processes that it started, are gone.
+        The process and all processes that it started are killed.
     """
     started = trio.current_time()
     output, exit_code = bytearray(), None

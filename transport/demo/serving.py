@@ -33,7 +33,7 @@ async def serve_demo(address: Address, log: str | None = None) -> None:
 
 
 def signing_key(log: str) -> str:
-    """Return the key that signs visitors' tokens. It is kept in a file beside the log.
+    """Return the key that signs visitors' tokens. The key is kept in a file beside the log.
 
     So a visitor stays the same user after a restart. For a log in memory the key is new each time, like its sessions.
     """

@@ -1,4 +1,4 @@
-"""From a question to the terms that are searched: its words that say something, and other words for the same thing."""
+"""The terms that are searched for a question: its words except stop words, and synonyms of these words."""
 
 from __future__ import annotations
 

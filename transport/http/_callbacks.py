@@ -20,8 +20,8 @@ logger = logging.getLogger("greenroom.http")
 def call_or_500(name: str, function: Callable[..., Any], *arguments: object) -> Any:
     """Call a function of the application and return its result.
 
-    If the function raises anything, even ``SystemExit``, raise only an HTTP error 500, so that the server goes on. The
-    client gets a reference number, under which the exception is logged.
+    If the function raises anything, even ``SystemExit``, raise only an HTTP error 500, so that the server continues.
+    The client gets a reference number, under which the exception is logged.
     """
     result = called_at_once(function, *arguments)
     if not isinstance(result, BaseException):

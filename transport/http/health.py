@@ -1,4 +1,4 @@
-"""``/health``: a server that answers is alive, and tells how much it does."""
+"""``/health``: an answer shows that the server is alive, and how busy it is."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def normal_origin(origin: str) -> str:
 
 
 class Conversation:
-    """A check of the order of a client's frames: the first one must be a hello, and no later one may be."""
+    """A check of the order of a client's frames: the first must be a hello, and no later one may be a hello."""
 
     __slots__ = ("greeted",)
 

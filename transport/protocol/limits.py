@@ -58,7 +58,7 @@ class TokenBucket:
 
 
 class Refusals:
-    """The times of the newest refusals. They show whether a client goes on sending although it is refused."""
+    """The times of the newest refusals. They show whether a client keeps sending although it is refused."""
 
     __slots__ = ("_times",)
 

@@ -1,8 +1,8 @@
 """The frames of a server: one class for each, and the functions with which the server writes them (pure).
 
 The functions ``welcome`` to ``goodbye`` return frames as JSON. The Python client reads them with
-:mod:`~transport.protocol.server_frame_parser`, a module of its own, so that a test can count the calls that an event
-costs the server by their files.
+:mod:`~transport.protocol.server_frame_parser`, a module of its own: a test counts, by file, the calls that an event
+costs the server.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ The server writes its own frames with these functions, since one system call the
 
 from __future__ import annotations
 
-# The first byte of a message is 0x81: the final fragment (0x80) with the opcode of text (1). Of a close it is 0x88.
-# The second byte is the length, if it is below 126; 126 (0x7e) announces two bytes of length, 127 (0x7f) eight.
+# The first byte of a message is 0x81: the final fragment (0x80) with the opcode of text (1). In a close frame it is
+# 0x88. The second byte is the length, if it is below 126; 126 (0x7e) announces two bytes of length, 127 (0x7f) eight.
 _TWO_BYTES = 126
 
 

@@ -271,7 +271,7 @@ class Connection:
         """Note that the wire itself closes with ``code``. Return False if the connection is already ending."""
         return self._life.note_closed(code, reason)
 
-    # Calls of the places (a Holder)
+    # Calls of Places, the limit for each user (a Holder)
 
     def probe(self, on_frame: Callable[[], None]) -> bool:
         """Ping the client now, and call ``on_frame`` when its next frame comes.

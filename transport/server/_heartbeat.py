@@ -33,8 +33,8 @@ class Timed(Contained, Protocol):
 class Heartbeat:
     """One task that calls many connections, each at its own time.
 
-    It keeps the times in a heap. *A timer for each connection would cost more: a cancel scope and a place in trio's own
-    heap.*
+    It keeps the times in a heap. *A timer for each connection would cost more: a cancel scope and an entry in trio's
+    own heap.*
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Heartbeat:
         while self._heap and self._heap[0][0] <= now:
             _, number = heapq.heappop(self._heap)
             connection = self._timed.get(number)
-            if connection is None:  # it was removed, and this was its entry
+            if connection is None:  # the connection was removed, and this was its entry
                 continue
             try:
                 again = connection.beat(now)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FORCE_SECONDS = 1.0
 """Seconds between the cancellation of a block that shields itself and its end by force.
 
-If the block goes on even then, it is ended by force again after the same time.
+If the block still runs after that, it is ended by force again after the same time.
 """
 
 
@@ -55,7 +55,7 @@ class Limit:
 
     def beat(self, now: float) -> float:
         """Cancel the block if its time is up. Return the time of the next check, on trio's clock."""
-        # Trio's own deadlines fire before the loop reads what came while it stood still. This one looks again.
+        # Trio's own deadlines fire before the loop reads what came while it stood still. This limit looks again.
         if (left := self._ends - self._time.now()) > 0:
             return now + left
         if self._scope.cancel_called:

@@ -38,7 +38,7 @@ class Holder(Protocol):
         """Close the connection, since its client stayed silent."""
 
     def waits(self) -> bool:
-        """Return whether a client without a place is still there and waiting, as far as the server knows."""
+        """Return whether a client that has no place yet is connected and waiting, as far as the server knows."""
         ...
 
 
@@ -102,7 +102,7 @@ class Places:
         return holder in self._holders.get(user, ())
 
     def forget(self, user: str, current: _Round) -> None:
-        """Remove a round that has ended."""
+        """Remove the user's round, since it has ended."""
         if self._rounds.get(user) is current:
             del self._rounds[user]
             self._heartbeat.remove(current)
@@ -128,7 +128,7 @@ class _Round:
         If this is cancelled, the connection has no place, and the next one that waits may get it.
         """
         decided = self._waiting[holder] = OneShot[bool]()
-        if not self._silent:  # nothing to find out: every holder cannot be judged yet, or has answered
+        if not self._silent:  # nothing to find out: each holder has answered, or cannot be judged yet
             self._finish()
         try:
             return await decided.wait()

@@ -78,7 +78,8 @@ class Requests:
         now, settings, lost = trio.current_time(), self._context.settings, self._context.time.lost
         if self._bucket is None:
             self._bucket = TokenBucket(settings.commands_per_second, settings.commands_burst, now, lost)
-        # The tokens of a stall are saved up: what the client sent meanwhile at its rate arrives at once.
+        # Tokens are also saved for the time in which the loop was blocked: all that the client sent meanwhile arrives
+        # at once.
         if self._bucket.take(now, lost):
             return True
         message = f"more than {settings.commands_per_second:g} a second"

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS = 2.0
 """Time for which the peer's bytes are read and discarded after the server's own close, in seconds."""
-# Limit of the bytes that are discarded then. *Without it, a peer that never stops to send would keep its connection.*
+# Limit of the bytes that are discarded then. *Without it, a peer that never stops sending would keep its connection.*
 _LINGER_BYTES = 4 * 1024 * 1024
-# The beginning of trio-websocket's own reason for 1009. A peer that closes with 1009 gets its own reason echoed, and is
-# told apart by this.
+# The beginning of trio-websocket's own reason for 1009. A peer that closes with 1009 itself gets its own reason back:
+# the two cases differ by this beginning.
 _TOO_BIG = b"Exceeded maximum message size"
 # The first byte of a close frame: FIN with opcode 8 (RFC 6455, section 5.2).
 _CLOSE = b"\x88"
@@ -59,7 +59,7 @@ class TrioWire(WriteBuffer):
         self._max_bytes = max_message_bytes
         self._owner: WireOwner | None = None
         self._upgrading: trio.CancelScope | None = None
-        """The cancel scope of the upgrade, while it goes on."""
+        """The cancel scope of the upgrade, while the upgrade is in progress."""
         self._websocket: WebSocketConnection | None = None
         """The WebSocket of trio-websocket. None before the upgrade."""
         self._open = False
@@ -79,7 +79,8 @@ class TrioWire(WriteBuffer):
         self._owner = owner
         with trio.CancelScope() as scope:
             self._upgrading = scope
-            # trio-websocket waits for ever for a request if the stream is closed before it came: see `on_closed`.
+            # trio-websocket waits for ever for a request if the stream is closed before the request came: see
+            # `on_closed`.
             request = await wrap_server_stream(
                 nursery, self, max_message_size=self._max_bytes, receive_buffer_size=None
             )

@@ -62,8 +62,8 @@ class Wire(Protocol):
     gone: ClassVar[tuple[type[Exception], ...]]
     """The exceptions that :meth:`receive` and the wire's own tasks raise if the peer or the network is gone.
 
-    Each kind of wire lists the exceptions of its library here. *To translate them into common ones, each idle
-    connection would need one more coroutine in memory.*
+    Each kind of wire lists the exceptions of its library here. *Translating them into common exceptions would take one
+    more coroutine in memory for each idle connection.*
     """
     address: str
     """The peer's address, without its port. Empty if it is not known."""

@@ -230,7 +230,8 @@ class WriteBuffer(trio.abc.Stream):
         return self._try(chunk)
 
     async def _watch(self) -> None:
-        # An event would cost something at each write. This costs a look every slow_seconds, while something is kept.
+        # Setting a trio.Event would cost something at each write. This loop costs one look every slow_seconds, while
+        # something is kept.
         while (left := self.progressed_at + self._slow_seconds - loop_time().now()) > 0:  # noqa: ASYNC110 - as said
             await trio.sleep(left)
         self.on_stuck()

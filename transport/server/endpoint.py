@@ -35,13 +35,13 @@ logger = logging.getLogger("greenroom.endpoint")
 
 # The kernel's buffer for each socket. Events beyond it stay in their session's ring, where all its clients share them.
 _SEND_BUFFER = 128 * 1024
-# The part of it that may be unsent before the socket counts as not writable. *Without this limit a slow client has
-# 128 KB on the way to it, and its pings and signals arrive after all of that.*
+# The part of this buffer that may be unsent before the socket counts as not writable. *Without this limit a slow client
+# has 128 KB on the way to it, and its pings and signals arrive after all of that.*
 _NOT_SENT = 32 * 1024
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 # Connections accepted in one turn. More would hold up the clients that are connected during a wave of refreshes.
 _ACCEPTS_PER_TURN = 64
-# The process or the system has no more files or memory for sockets. That passes, and is not the client's fault.
+# Errors of a process or system without free files or memory for sockets. They pass, and no client is to blame.
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _OUT_OF_FILES_SECONDS = 0.1
 
@@ -186,7 +186,7 @@ class Endpoint:
                 for _ in range(_ACCEPTS_PER_TURN):
                     sock, address = listener.accept()
                     wire = self._trio_wire(_prepared(sock), sock, str(address[0]))
-                    # The connection's own coroutine is the task: each one above it would be held for as long.
+                    # The connection's own coroutine is the task: each coroutine above it would be held for as long.
                     nursery.start_soon(self._connection(wire).run)
             except BlockingIOError:
                 continue
