@@ -79,7 +79,7 @@ def a_round(**figures: float) -> dict[str, Any]:
 
 
 def test_sum_of_rounds() -> None:
-    """The figures of several rounds are summed up. For the delay, the longest one is kept."""
+    """The figures of several rounds of a load are combined into one. For the delay, the longest one is kept."""
     rounds = [a_round(), a_round(seconds=3.0, server_cpu=2.0, busy=0.5, p99=4000, longest=9000)]
     assert figures(rounds) == {
         "rate": 50,

@@ -17,7 +17,7 @@ AT_LEAST = Goal("events", 1.8, at_least=True)
     [(AT_MOST, 5, True), (AT_MOST, 5.001, False), (AT_LEAST, 1.8, True), (AT_LEAST, 1.799, False)],
 )
 def test_bound_of_a_goal(goal: Goal, value: float, *, met: bool) -> None:
-    """A goal is met if the value is exactly its bound, and missed beyond it."""
+    """A goal is met if the value is exactly at the bound, and missed beyond the bound."""
     assert goal.met(value) is met
 
 
@@ -78,7 +78,7 @@ def test_summed_histograms() -> None:
 
 
 def test_steps_per_octave() -> None:
-    """After four steps of the histogram the age has doubled."""
+    """After every four steps of the histogram the age has doubled."""
     assert _verdicts.step_ms(0) == 0.001
     assert _verdicts.step_ms(44) == pytest.approx(2 * _verdicts.step_ms(40))
 

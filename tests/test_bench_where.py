@@ -23,12 +23,12 @@ RUN = "main (_server.py:1);unrolled_run (trio/_core/_run.py:2)"
     ],
 )
 def test_part_of_a_sample(stack: str, part: str) -> None:
-    """A sample of the profiler is assigned to the part of the innermost function that is known."""
+    """A sample of the profiler is assigned to a part of the server by the innermost function that belongs to a part."""
     assert where.part_of(stack) == part
 
 
 def test_shares() -> None:
-    """The shares are relative to all samples, including the ones of no known part."""
+    """The shares are relative to all samples, including the samples that belong to no known part."""
     found = where.shares([f"{RUN};Committer.run (c.py:1) 3", f"{RUN} 1"])
     assert found == {"commit": 0.75, where.REST: 0.25}
 

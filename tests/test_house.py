@@ -68,7 +68,7 @@ def test_no_function_is_too_long() -> None:
 
 
 def test_first_lines_name_their_subject() -> None:
-    """The first line of a docstring names its subject, and has no word such as ``what``, ``who`` or ``those that``."""
+    """The first line of a docstring names its subject, without words such as ``what``, ``who`` or ``those that``."""
     riddles = [
         f"{shown(path, line)}: {first}"
         for path, tree in modules()

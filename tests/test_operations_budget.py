@@ -151,7 +151,7 @@ async def test_single_event_takes_one_turn(events: int, calls: float, builtins: 
 
 
 async def test_event_is_held_once() -> None:
-    """The server keeps only one copy of an event in memory, with at most 320 bytes."""
+    """The server keeps only one copy of an event in memory, in at most 320 bytes."""
     app = Greenroom(log="memory:", settings={"ring_events": 2 * LONG})
     app.agent(name="agent")(emit_output)
     async with app.running(port=0) as server:

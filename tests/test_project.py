@@ -231,7 +231,7 @@ def test_each_ignored_check_has_its_reason() -> None:
 
 
 def test_tests_do_not_sleep() -> None:
-    """Tests sleep only with a virtual clock. Without it they wait for an event."""
+    """Tests sleep only with a virtual clock. With a real clock they wait for an event."""
     paths = files(".py", under=("tests",))
     asleep = lines_matching(r"\b(time|asyncio)\.sleep\(|wait_for_[t]imeout\(", paths)
     real_time = [path for path in paths if not re.search(r"autojump_clock|MockClock", path.read_text())]

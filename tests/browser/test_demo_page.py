@@ -92,7 +92,7 @@ def test_two_tabs(demo: ServerProcess, open_tab: OpenTab, new_user: NewUser) -> 
 
 
 def test_typing_shows_in_other_tabs(demo: ServerProcess, open_tab: OpenTab) -> None:
-    """Typing in one tab shows in the other tabs of the user, and not in the tab itself."""
+    """Typing in one tab is shown in the other tabs of the user, and not in the tab itself."""
     first = open_tab(demo.url)
     second = open_tab(first.url)
     first.page.locator("#question").press_sequentially("How")

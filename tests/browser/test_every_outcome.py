@@ -48,7 +48,10 @@ def test_failed_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_interrupted_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A run that was open at a kill is shown as interrupted. A question asked meanwhile is sent after the new start."""
+    """A run that was open when the server was killed is shown as interrupted.
+
+    A question that is asked while the server is down is sent after the new start.
+    """
     tab = open_tab(script_server.url)
     tab.ask("tool | extras")
     running = tab.find('.cue.run .cue.tool[data-status="running"]')
@@ -102,7 +105,10 @@ def test_withdrawn_question(script_server: ServerProcess, open_tab: OpenTab) -> 
 
 
 def test_queued_start(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Runs of a user beyond five are shown as waiting in every tab, also after a refresh. They can be stopped."""
+    """At most five runs of a user run at once. Further runs are shown as waiting in every tab, also after a refresh.
+
+    Waiting runs can be stopped.
+    """
     tab = open_tab(script_server.url)
     for number in range(5):
         tab.ask("hang")

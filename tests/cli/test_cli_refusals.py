@@ -49,7 +49,7 @@ def refusal(folder: Path, *arguments: str) -> str:
     ],
 )
 def test_missing_app(folder: Path, app: str, said: str) -> None:
-    """A wrong ``MODULE:APP`` is refused with a line that says what is wrong in it."""
+    """A wrong ``MODULE:APP`` is refused with one line that says which part is wrong."""
     assert refusal(folder, "serve", app) == f"greenroom: {said}"
 
 
@@ -63,7 +63,7 @@ def test_missing_app(folder: Path, app: str, said: str) -> None:
     ],
 )
 def test_bad_settings_file(folder: Path, content: bytes, said: str) -> None:
-    """A wrong ``greenroom.toml`` is refused with a line that says what is wrong in it."""
+    """A wrong ``greenroom.toml`` is refused with one line that says which part is wrong."""
     (folder / "greenroom.toml").write_bytes(content)
     assert said in refusal(folder, *SERVE)
 

@@ -75,7 +75,7 @@ trio.run(say)
 
 
 async def test_closed_output(tmp_path: Path) -> None:
-    """If the reader of its output is gone, ``export`` ends with the status of SIGPIPE and no message."""
+    """If the reader of the output of ``export`` is gone, ``export`` ends with the status of SIGPIPE and no message."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3)])

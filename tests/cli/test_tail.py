@@ -36,7 +36,7 @@ async def tail_output(
 
 
 async def test_tail_prints_events(capsys: pytest.CaptureFixture[str]) -> None:
-    """``tail`` prints the events that the log has, as text without control characters or as JSON."""
+    """``tail`` prints the events in the log, as text without control characters or as JSON."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         await one.completed(await one.start("1", "echo", "a\x1b[31m\nb"))
         plain = list(await tail_output(server, capsys, 3, as_json=False))

@@ -34,7 +34,7 @@ PROTOCOL = {
 
 
 def test_table_of_close_codes_is_complete() -> None:
-    """The table has every close code of the protocol, by its number."""
+    """The table of close codes has every close code of the protocol, by its number."""
     assert {code: CLOSE_CODES[code].come_back for code in PROTOCOL} == PROTOCOL
     assert all(code == line.code and line.name and line.description for code, line in CLOSE_CODES.items())
 
@@ -47,13 +47,13 @@ def test_range_of_an_own_code(code: int) -> None:
 
 @pytest.mark.parametrize(("code", "back"), [(1000, False), (1002, False), (1006, True), (1010, False), (1011, True)])
 def test_standard_code(code: int, *, back: bool) -> None:
-    """A client comes back after a standard code if the connection is to blame, and not the conversation."""
+    """After a standard close code, a client comes back if the code blames the connection, not the conversation."""
     assert comes_back(code) is back
 
 
 @given(st.integers(), st.lists(st.floats(0, 30), max_size=40))
 def test_delays_double(seed: int, lives: list[float]) -> None:
-    """The bound of the delays doubles up to its maximum, and starts over after a healthy connection."""
+    """The bound of the delays doubles up to a maximum, and starts over after a healthy connection."""
     backoff = ReconnectDelays(Random(seed))
     failures = 0
     for life in lives:

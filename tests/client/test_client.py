@@ -97,7 +97,7 @@ async def test_bad_url_raises(url: str) -> None:
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 4001, 4002, 4003, 4005, 4006, 4499])
 async def test_client_resumes_after_a_temporary_code(code: int, autojump_clock: MockClock) -> None:
-    """After a close code that may pass, the client comes back with its position and misses no event."""
+    """After a close code of a temporary condition, the client comes back with its position and misses no event."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=2)
@@ -117,7 +117,7 @@ async def test_client_resumes_after_a_temporary_code(code: int, autojump_clock: 
 
 
 async def test_client_resumes_after_network_failures(autojump_clock: MockClock) -> None:
-    """The client comes back after a cut connection, a refused one and HTTP 503."""
+    """The client comes back after a cut connection, a refused connection and HTTP 503."""
 
     async def cut(peer: Peer) -> None:
         await peer.welcome(latest=1)
@@ -164,7 +164,7 @@ async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClo
 
 
 async def test_goodbye_replaces_a_lost_close_frame(autojump_clock: MockClock) -> None:
-    """If the connection is cut after a goodbye, the goodbye decides."""
+    """If the connection is cut after a goodbye, the goodbye decides whether the client comes back."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -179,7 +179,7 @@ async def test_goodbye_replaces_a_lost_close_frame(autojump_clock: MockClock) ->
 
 @pytest.mark.parametrize("status", [HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND])
 async def test_rejected_upgrade_ends_the_client(status: HTTPStatus, autojump_clock: MockClock) -> None:
-    """An HTTP status that does not pass by itself ends the client with HandshakeRejected."""
+    """An HTTP status of a lasting condition ends the client with HandshakeRejected."""
     async with scripted(status) as server, server.connect() as client:
         with pytest.raises(HandshakeRejected, match="the script says") as ended:
             await anext(client.events())
@@ -214,7 +214,7 @@ async def test_retry_ms_replaces_the_delay(autojump_clock: MockClock) -> None:
 
 
 async def test_expired_token_is_fetched_again(autojump_clock: MockClock) -> None:
-    """After 4004 the client calls the token callable and comes back with its token."""
+    """After 4004 the client calls the token callable and comes back with the token that it returns."""
     given: list[str] = []
     shown: list[str] = []
 
@@ -257,7 +257,7 @@ def no_token() -> str:
 
 
 async def test_token_failure_is_raised_to_a_waiting_task() -> None:
-    """An exception of the token callable is raised, as the cause of TokenUnavailable, to the task that waits."""
+    """An exception of the token callable is the cause of the TokenUnavailable that the waiting task gets."""
     async with scripted() as server, server.connect(token=no_token) as client:
         with pytest.raises(TokenUnavailable, match="on fire") as ended:
             await client.send("x")
@@ -265,7 +265,7 @@ async def test_token_failure_is_raised_to_a_waiting_task() -> None:
 
 
 async def test_token_failure_is_raised_on_leaving() -> None:
-    """An exception of the token callable is raised on leaving if no task has seen it."""
+    """If no task has seen an exception of the token callable, it is raised when the block is left."""
     async with scripted() as server:
         with pytest.raises(TokenUnavailable, match="on fire"):
             async with server.connect(token=no_token):
@@ -304,7 +304,7 @@ async def test_duplicates_and_gaps(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
 async def test_reset_is_between_old_and_new_events(reason: str, autojump_clock: MockClock) -> None:
-    """A Reset comes after the old events and before the new ones."""
+    """A Reset comes after the events of the old epoch and before the events of the new one."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=2)
@@ -357,7 +357,7 @@ async def test_from_latest_has_a_position_at_once(autojump_clock: MockClock) -> 
 
 
 async def test_pings_are_answered_with_a_full_buffer(autojump_clock: MockClock) -> None:
-    """Pings are answered while the application takes no events."""
+    """Pings are answered even while the application takes no events."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=100)
@@ -376,7 +376,7 @@ async def test_pings_are_answered_with_a_full_buffer(autojump_clock: MockClock) 
 
 
 async def test_silent_server_is_dropped(autojump_clock: MockClock) -> None:
-    """A server that is silent for ping_ms and 10 s is dropped."""
+    """A server that is silent for 10 s more than ping_ms is dropped."""
 
     async def silent(peer: Peer) -> None:
         await peer.welcome(ping_ms=5_000)
@@ -413,7 +413,7 @@ async def test_stalled_loop_does_not_drop_the_server(mock_clock: MockClock, late
 async def test_connect_seconds(
     autojump_clock: MockClock,
 ) -> None:
-    """A server that does not answer is given up after connect_seconds."""
+    """The client gives up a server that does not answer within connect_seconds."""
     ends: list[Any] = []
 
     async def open_stream(*_: object) -> trio.abc.Stream:
@@ -455,7 +455,7 @@ async def test_hang_up_during_the_upgrade(
 
 
 async def test_unanswered_close(autojump_clock: MockClock) -> None:
-    """A server that does not answer a close frame is left after 2 s."""
+    """The client leaves a server that does not answer a close frame within 2 s."""
     ends: list[Any] = []
 
     async def open_stream(*_: object) -> trio.abc.Stream:
@@ -545,7 +545,7 @@ async def test_reply_arrives_with_a_full_buffer(before: int, autojump_clock: Moc
 
 
 async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
-    """If the application takes no signals, the oldest are dropped and counted."""
+    """If the application takes no signals, the oldest signals are dropped and counted."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -561,7 +561,7 @@ async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
 
 
 async def test_typing_is_newest_and_not_queued(autojump_clock: MockClock) -> None:
-    """Only the newest typing is sent, and none that was set while offline."""
+    """Only the newest typing is sent, and no typing that was set while offline."""
     said: list[bool] = []
 
     async def script(peer: Peer) -> None:

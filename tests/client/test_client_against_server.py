@@ -93,7 +93,10 @@ async def test_cancel() -> None:
 
 
 async def test_queued_start_can_be_cancelled() -> None:
-    """client.queued follows welcomes and signals, and a start is cancelled by its command before it has a run."""
+    """client.queued shows the queued starts of the welcome and of later signals.
+
+    A start that has no run yet is cancelled by the id of its command.
+    """
     settings = {"runs_per_user": 1}
     async with (
         make_app(settings=settings).running(port=0) as server,
@@ -167,7 +170,7 @@ async def test_history_messages_and_signals() -> None:
 
 
 async def test_resume_after_a_restart(tmp_path: Path, own_port: int) -> None:
-    """After a restart of the server, the client goes on after its last event."""
+    """After a restart of the server, the client continues after the last event that it has."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with connect(f"ws://127.0.0.1:{own_port}", "s1") as client:
         events = client.events()
@@ -183,7 +186,7 @@ async def test_resume_after_a_restart(tmp_path: Path, own_port: int) -> None:
 
 
 async def test_offline_commands_are_all_done(own_port: int) -> None:
-    """As many commands as may be queued while offline are all done after the reconnect."""
+    """While offline, the client queues as many commands as it may. After the reconnect all of them are done."""
     texts = [str(number) for number in range(32)]
     async with connect(f"ws://127.0.0.1:{own_port}", "s1") as client, trio.open_nursery() as nursery:
         for text in texts:
@@ -199,7 +202,7 @@ async def test_offline_commands_are_all_done(own_port: int) -> None:
 
 
 async def test_stored_position_resumes_or_resets() -> None:
-    """A stored position resumes in another client, and a lost position is a Reset."""
+    """A stored position can be resumed by another client, and a lost position gives a Reset."""
     async with make_app().running(port=0) as server:
         async with connect(server.url, "s1") as client:
             await client.start("echo", "x y")

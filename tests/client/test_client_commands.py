@@ -90,7 +90,7 @@ async def test_refused_command_raises(autojump_clock: MockClock) -> None:
 
 
 async def test_commands_are_queued_while_offline(autojump_clock: MockClock) -> None:
-    """Commands are queued in order while offline, and one above max_commands is refused as overloaded."""
+    """Commands are queued in order while offline. A command beyond max_commands is refused as overloaded."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -197,7 +197,7 @@ async def test_close_session_without_a_reply(autojump_clock: MockClock) -> None:
 
 
 async def test_id_is_free_after_its_reply(autojump_clock: MockClock) -> None:
-    """The id of an answered command can be used again at once, and the new command gets a reply of its own."""
+    """The id of an answered command can be used again at once, and the new command gets its own reply."""
     rounds = 50
 
     async def answers(peer: Peer) -> None:

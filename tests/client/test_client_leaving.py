@@ -87,7 +87,7 @@ async def test_leaving_while_not_connected(autojump_clock: MockClock) -> None:
 
 
 async def test_exception_of_the_body(autojump_clock: MockClock) -> None:
-    """An exception of the block is raised as it is, and in no group."""
+    """An exception of the block is raised unchanged, not inside a group."""
     async with scripted(stay_connected) as server:
         with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
             async with server.connect():

@@ -74,7 +74,7 @@ async def test_binary_message_ends_the_client() -> None:
 
 
 async def test_upgrade_request() -> None:
-    """The upgrade offers the subprotocol, and keeps path and query of the URL."""
+    """The upgrade request offers the subprotocol, and keeps the path and the query of the URL."""
     upgrades: list[tuple[str, str]] = []
 
     async def script(peer: Peer) -> None:
@@ -112,7 +112,7 @@ async def test_leaving_a_stalled_server() -> None:
 
 
 async def test_no_server(own_port: int) -> None:
-    """A client that cannot connect waits for its next attempt, and tells the failure."""
+    """A client that cannot connect waits for its next attempt, and reports the failure."""
     async with scripted(sockets=True) as server:
         server.url = f"ws://127.0.0.1:{own_port}"
         async with server.connect() as client:

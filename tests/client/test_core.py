@@ -212,7 +212,10 @@ TestModel = Model.TestCase
 
 
 def test_order_of_frames() -> None:
-    """The hello is sent first. Before the welcome only pongs follow, and after it commands and then typing."""
+    """The hello is sent first.
+
+    Before the welcome only pongs follow the hello. After the welcome come commands, then typing.
+    """
     core = make_core()
     core.commands.submit(CommandFrame("c1", "message.send", {"text": "x"}))
     core.on_opened(None)
@@ -226,7 +229,7 @@ def test_order_of_frames() -> None:
 
 @pytest.mark.parametrize("kind", ["events", "signal", "reply", "history", "error"])
 def test_frame_before_the_welcome_is_refused(kind: str) -> None:
-    """A frame that needs a welcome breaks the protocol before it."""
+    """A frame that may come only after the welcome breaks the protocol if it comes before the welcome."""
     core = make_core()
     core.on_opened(None)
     with pytest.raises(ServerBrokeProtocol, match="before a welcome"):
@@ -264,7 +267,7 @@ def test_second_welcome_is_refused() -> None:
 
 
 def test_unexpected_replies_are_ignored() -> None:
-    """A reply or an error to no waiting request is ignored."""
+    """A reply or an error is ignored if no request waits for it."""
     core = make_core()
     core.on_opened(None)
     core.on_message(text("welcome", **welcome()))
@@ -300,7 +303,7 @@ def test_invalid_retry_ms_is_ignored(retry_ms: object) -> None:
 
 
 def test_reset_of_a_client_from_latest() -> None:
-    """After a reset, a client that began at the latest event goes on at the oldest kept one."""
+    """After a reset, a client that began at the latest event continues with the oldest event that the log has."""
     core = make_core(resume=Position("e0", 5), from_="latest")
     core.on_opened(None)
     core.on_message(text("welcome", **welcome(oldest=3, latest=9, reset="epoch_changed")))

@@ -131,7 +131,7 @@ ENDS: dict[str, Answer] = {
 @pytest.mark.parametrize("stays", [False, True])
 @pytest.mark.parametrize("name", COMES_BACK)
 async def test_client_retries_after_a_temporary_answer(name: str, stays: bool, autojump_clock: MockClock) -> None:
-    """The client tries again after an answer that may pass, whether the peer hangs up or stays silent."""
+    """The client tries again after an answer of a temporary condition, whether the peer hangs up or stays silent."""
     client = await connect_to_peer(COMES_BACK[name], stays=stays)
     assert client.statistics().failures >= 2
     assert client.statistics().last_failure
@@ -139,19 +139,19 @@ async def test_client_retries_after_a_temporary_answer(name: str, stays: bool, a
 
 @pytest.mark.parametrize("name", ENDS)
 async def test_client_ends_after_a_final_answer(name: str, autojump_clock: MockClock) -> None:
-    """An HTTP refusal or a broken frame ends the client with one error of this library, in no group."""
+    """An HTTP refusal or a broken frame ends the client with one error of this library, not inside a group."""
     with pytest.raises(ConnectionClosedForGood):
         await connect_to_peer(ENDS[name])
 
 
 async def test_slow_answer_has_connect_seconds(autojump_clock: MockClock) -> None:
-    """A peer that sends one byte a second is left after connect_seconds, each time."""
+    """In each attempt the client leaves a peer that sends one byte a second after connect_seconds."""
     client = await connect_to_peer(lambda _: [b"H"] * 100, drip=1.0, seconds=100.0)
     assert 4 <= client.statistics().failures <= 12
 
 
 async def test_endless_refusal_is_cut(autojump_clock: MockClock) -> None:
-    """The client hangs up on an answer to the upgrade of more than a mebibyte."""
+    """If the answer to the upgrade has more than a mebibyte, the client hangs up."""
     taken = parts = 0
 
     def endless(_: bytes) -> Iterator[bytes]:
@@ -311,7 +311,7 @@ async def test_server_without_tls() -> None:
 
 
 async def test_goodbye_counts_for_one_connection(autojump_clock: MockClock) -> None:
-    """The retry_ms of a goodbye counts once. Later attempts wait by the backoff."""
+    """The retry_ms of a goodbye counts only for the next attempt. Later attempts wait by the backoff."""
 
     async def parting(peer: Peer) -> None:
         await peer.welcome()
@@ -330,7 +330,7 @@ async def test_goodbye_counts_for_one_connection(autojump_clock: MockClock) -> N
 
 
 async def test_goodbye_renews_the_token_once(autojump_clock: MockClock) -> None:
-    """A token is fetched again once for the goodbye that said it expired, and not for each later failure."""
+    """A goodbye that says that the token expired causes one new token, and later failures cause none."""
     fetched = 0
 
     def fresh() -> str:

@@ -87,7 +87,7 @@ def test_command_expires(away: float) -> None:
 
 
 def test_age_counts_from_the_first_time() -> None:
-    """The age of a command counts from the first time that it was sent, however often it was sent since."""
+    """The age of a command counts from the first time that it was sent, however often it is sent again."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -102,7 +102,7 @@ def test_age_counts_from_the_first_time() -> None:
 
 @pytest.mark.parametrize(("then", "now"), [(5000, 60_000), (60_000, 5000)])
 def test_shorter_memory_counts(then: int, now: int) -> None:
-    """If the server changed, the shorter of the two memories counts."""
+    """If the server changed, the shorter command memory of the two servers counts."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -113,7 +113,7 @@ def test_shorter_memory_counts(then: int, now: int) -> None:
 
 
 def test_default_memory() -> None:
-    """A server whose welcome has no command_memory_ms remembers ids for 300 s."""
+    """A server whose welcome has no command_memory_ms is taken to remember command ids for 300 s."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -128,7 +128,7 @@ def test_default_memory() -> None:
 
 
 def test_command_expires_while_it_waits_to_be_sent() -> None:
-    """The age of a command is checked when it is sent, and not only when its connection begins."""
+    """The age of a command is checked when the command is sent, and not only when a connection begins."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -157,7 +157,7 @@ def test_sent_command_does_not_expire() -> None:
 
 
 def test_history_request_does_not_expire() -> None:
-    """A history request changes nothing, so it is sent again at any age."""
+    """A history request is sent again at any age, because it changes nothing."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("h", "history")
@@ -169,13 +169,16 @@ def test_history_request_does_not_expire() -> None:
 
 @pytest.mark.parametrize("value", [-1, "soon", 1.5, True])
 def test_invalid_memory_is_refused(value: object) -> None:
-    """An invalid command_memory_ms breaks the protocol: a client that guessed could do commands twice."""
+    """An invalid command_memory_ms breaks the protocol.
+
+    If the client guessed a value instead, commands could be executed twice.
+    """
     with pytest.raises(ServerBrokeProtocol):
         ConnectedCore(ManualClock()).attach(command_memory_ms=value)
 
 
 def test_largest_time_counts() -> None:
-    """Of several clocks the largest time counts, so that a clock that stood still does not matter."""
+    """If several clocks measure a time, the largest result counts: a clock that stood still has no effect."""
     one, other = ManualClock(), ManualClock()
     watch = Stopwatch(one, other)
     one.now += 5
@@ -210,7 +213,7 @@ async def test_expired_start_raises(autojump_clock: MockClock) -> None:
 
 
 async def test_command_expires_while_offline(autojump_clock: MockClock) -> None:
-    """A command expires while no server can be reached: its caller does not wait for the network."""
+    """A command expires even while no server can be reached, so its caller does not wait for the network."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(command_memory_ms=60_000)
@@ -384,7 +387,7 @@ async def test_bad_options_raise(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 async def test_exit_of_the_body(error: type[BaseException], autojump_clock: MockClock) -> None:
-    """SystemExit or KeyboardInterrupt in the block is raised as it is, and in no group."""
+    """SystemExit or KeyboardInterrupt in the block is raised unchanged, not inside a group."""
     async with scripted(ConnectionRefusedError("nobody")) as server:
         with pytest.raises(error):  # noqa: PT012  the end of the block is what is tested
             async with server.connect():

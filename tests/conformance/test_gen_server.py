@@ -202,7 +202,7 @@ async def test_deferred_ask_fails_with_its_incarnation() -> None:
 
 
 async def test_deferred_reply_with_an_error() -> None:
-    """``Reply.fail`` raises the given error in the caller. A second reply becomes a dead letter."""
+    """``Reply.fail`` raises the given error in the caller. If the ask is then answered again, this is a dead letter."""
 
     async def refuse(member: Member) -> None:
         reply = member.context.defer()
@@ -260,7 +260,7 @@ async def test_asking_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("restart", list(Restart))
 async def test_target_killed_while_it_handles_the_ask(restart: Restart) -> None:
-    """If its target is killed, an ask raises ActorTerminated, or ActorRestarted if the target restarts."""
+    """If the target of an ask is killed, the ask raises ActorTerminated, or ActorRestarted if the target restarts."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World(), restart=restart)
 

@@ -100,7 +100,7 @@ async def test_one_for_one() -> None:
 async def test_failed_restarts_count_and_escalate() -> None:
     """Failed restarts count too. A supervisor that exceeds its restart limit fails.
 
-    Its own supervisor then restarts it, until that supervisor's limit is exceeded too.
+    The supervisor above it then restarts it, until the limit of that supervisor is exceeded too.
     """
     async with open_system() as system:
         world = World()

@@ -243,7 +243,7 @@ async def test_stopping_supervisor_starts_no_member(autojump_clock: MockClock) -
 async def test_failed_member_interrupts_a_later_start(strategy: Strategy) -> None:
     """If a member fails while a later member starts, this start is interrupted, and the group restarts.
 
-    The later member may wait for the failed one.
+    Without the interruption, a later member that waits for the failed one could wait forever.
     """
     # The later member may wait for the failed one. A supervisor that waited for its start would wait for ever.
     async with open_system() as system:

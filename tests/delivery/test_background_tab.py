@@ -67,8 +67,8 @@ async def read_until(client: Client, seen: list[Any], seq: int) -> None:
 async def test_background_tab(freeze: str, ring: int, autojump_clock: trio.testing.MockClock) -> None:
     """A tab that did not read for five minutes gets every event without a reset.
 
-    A frozen page reconnects at most once. An application that does not read reconnects at most once for each half of
-    its buffer.
+    A frozen page reconnects at most once. An application that does not read may reconnect once for each half of its
+    buffer that has to be fetched.
     """
     awake = [trio.Event()]
     awake[0].set()

@@ -34,7 +34,7 @@ async def send_message(one: Client, id_: str) -> tuple[int, bool]:
 
 
 async def test_repeated_message(tmp_path: Path) -> None:
-    """A message that is sent again with its id is done once, also on another connection or after a restart."""
+    """A message that is sent again with the same id is executed once, also on another connection or after a restart."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with server_with_large_burst(log).running(port=0) as server:
         async with greeted(server) as one:
@@ -69,7 +69,7 @@ async def test_restart_with_too_many_commands(tmp_path: Path, room: int, *, firs
 
 
 async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
-    """A restarted server knows a start whose event was trimmed, and reads no events to find it."""
+    """A restarted server remembers a start even if its event was trimmed, and reads no events to find the start."""
     log = SqliteLog(tmp_path / "log.db")
     async with server_on(log, retain_events=5).running(port=0) as server, greeted(server) as one:
         first = await one.command("once", "run.start", agent="chatter", input=20)
@@ -85,7 +85,7 @@ async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
 
 
 async def test_command_is_forgotten(tmp_path: Path) -> None:
-    """A command that comes again after ``command_memory_seconds`` is done again."""
+    """A command that comes again after ``command_memory_seconds`` is executed again."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with server_with_large_burst(log).running(port=0) as server, greeted(server) as one:
         assert await send_message(one, "a") == (1, False)
@@ -94,7 +94,7 @@ async def test_command_is_forgotten(tmp_path: Path) -> None:
 
 
 async def test_crashed_session_knows_its_commands() -> None:
-    """A session that restarts after a crash knows the commands that were committed, and only those."""
+    """A session that restarts after a crash remembers exactly the commands that were committed."""
     log = FaultyLog(MemoryLog())
     async with server_with_large_burst(log).running(port=0) as server:
         async with greeted(server) as one:

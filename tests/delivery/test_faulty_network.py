@@ -76,7 +76,7 @@ def test_bad_network_on_sockets(seed: int, tmp_path: Path) -> None:
 
 
 def test_scenarios_are_complete() -> None:
-    """Forty scenarios together have every kind of harm and more than 100 connections."""
+    """Forty scenarios together contain every kind of network fault and more than 100 connections."""
     harms: Counter[str] = Counter()
     connections = 0
     for seed in range(40):
@@ -88,7 +88,7 @@ def test_scenarios_are_complete() -> None:
 
 
 def test_scenarios_are_reproducible() -> None:
-    """Two runs of one seed have the same event types, harms and numbers of connections."""
+    """Two runs with the same seed have the same event types, network faults and numbers of connections."""
 
     def summary(seed: int) -> object:
         """Return what must be equal in two runs of this seed."""

@@ -75,7 +75,7 @@ class Tab:
 
 @pytest.mark.timeout(scaled(60, 1800))
 async def test_kill_9_under_load(tmp_path: Path) -> None:
-    """A server that is killed repeatedly under load loses no event that a client saw, and all clients go on."""
+    """A server that is killed repeatedly under load loses no event that a client saw, and all clients continue."""
     rng = random.Random(9)
     tabs = [Tab("alice", "alice-1"), Tab("alice", "alice-2"), Tab("bob", "bob-1")]
     stop = trio.Event()
@@ -150,7 +150,7 @@ async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) 
 
 @pytest.mark.timeout(scaled(60, 600))
 async def test_agent_that_kills_the_server(tmp_path: Path) -> None:
-    """An agent that kills the server is called once: the next process knows the start and does not repeat it."""
+    """If an agent kills the server, the agent is called only once: the next process knows the start."""
     async with server_process(tmp_path) as server:
         for number in range(scaled(2, 30)):
             async with (

@@ -90,7 +90,7 @@ async def test_close_is_remembered(tmp_path: Path, days: float, *, forgotten: bo
 
 @pytest.mark.parametrize(("seconds", "forgotten"), [(299, False), (301, True)])
 async def test_remembered_command_keeps_a_session(tmp_path: Path, seconds: float, *, forgotten: bool) -> None:
-    """A session is kept while one of its commands is remembered. Otherwise a repeated start would run again."""
+    """A session is kept while one of its commands is remembered. Otherwise a repeated start would be executed again."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await add_old_events(log, 60)
         at = int((time.time() - seconds) * 1000)
@@ -99,7 +99,7 @@ async def test_remembered_command_keeps_a_session(tmp_path: Path, seconds: float
 
 
 async def test_expired_commands_leave_the_log(tmp_path: Path) -> None:
-    """Cleaning removes expired commands from the log. Open runs and the close stay."""
+    """Cleaning removes expired commands from the log. Open runs and the mark of a closed session are kept."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await add_old_events(log, 1)
         now = time.time_ns() // 1_000_000

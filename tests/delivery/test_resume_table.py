@@ -129,7 +129,7 @@ def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("ring", [2, 1024])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 async def test_resume_table(log: EventLog, row: Row, ring: int) -> None:
-    """Each hello gets the welcome, the reset and the replayed events that its row states."""
+    """Each hello of the table gets the welcome, the reset and the replayed events that its row states."""
     async with server_with_row(log, row, ring) as (server, epoch):
         async with greeted(server, **hello(row, epoch, strict=False)) as one:
             oldest = row.events - min(row.events, row.kept) + 1

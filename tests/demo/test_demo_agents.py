@@ -59,7 +59,7 @@ async def test_answer_is_complete(app: Greenroom) -> None:
 
 
 async def test_answer_is_streamed(app: Greenroom) -> None:
-    """An answer is streamed in many small pieces, which together are the answer."""
+    """An answer is streamed in many small pieces. Joined, they are the whole answer."""
     events = await ask(app, CSV)
     pieces = [event.text for event in events_of_kind(AgentOutput, events)]
     assert "".join(pieces) == events_of_kind(AgentCompleted, events)[-1].result["answer"]
@@ -97,7 +97,7 @@ async def test_question_without_hits(app: Greenroom) -> None:
 
 
 async def test_first_question_waits_for_the_index(library: Library) -> None:
-    """Only the first question of a library tells the user that the index is still being read."""
+    """Only during the first question of a library is the user told that the index is still being read."""
     first = await ask(server_with_demo(Demo(library, pace=0)), CSV)
     second = await ask(server_with_demo(Demo(library, pace=0)), CSV)
     assert "still reading" in events_of_kind(AgentThinking, first)[0].text

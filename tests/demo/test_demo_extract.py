@@ -36,7 +36,7 @@ def _secret(): "Not for users."
 
 
 def test_entries_of_a_file() -> None:
-    """Each public name of a file has its kind, signature, place, docstring and code."""
+    """Each public name of a file has its kind, signature, line in the file, docstring and code."""
     found = {entry.symbol: entry for entry in extract("shop", "shop.py", SHOP).entries}
     assert {symbol: (entry.kind, entry.signature) for symbol, entry in found.items()} == {
         "shop": ("module", ""),

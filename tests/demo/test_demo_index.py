@@ -85,7 +85,7 @@ def test_name_weighs_more_than_text(tmp_path: Path) -> None:
 
 
 def test_typed_word_weighs_more_than_synonym(tmp_path: Path) -> None:
-    """An entry with the word of the question comes before an entry with a synonym of it."""
+    """An entry that has the word of the question comes before an entry that has only a synonym."""
     typed = Entry(module="b", name="fill", kind="function", doc="Something with a folder.")
     synonym = Entry(module="a", name="pour", kind="function", doc="Something with a directory.")
     path = tmp_path / "small.sqlite"

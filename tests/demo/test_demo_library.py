@@ -56,7 +56,7 @@ async def test_search_tool(library: Library) -> None:
 
 
 async def test_source_tool(library: Library) -> None:
-    """The source tool returns the code of a name and its place in the file."""
+    """The source tool returns the code of a name and where it is in the file."""
     found = await library.read_source("csv", "DictReader")
     assert str(found["source"]).startswith("class DictReader:\n")
     assert found["at"] == f"csv.py:{found['line']}"

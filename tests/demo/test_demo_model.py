@@ -146,7 +146,7 @@ async def test_results_are_in_order(cache: Path) -> None:
     ],
 )
 async def test_failing_tool_call(cache: Path, tool: str, arguments: str, said: str) -> None:
-    """The model receives the error of its tool call, and the run goes on."""
+    """The model receives the error of its tool call, and the run continues."""
     async with model_server(tool_call_deltas(0, "t1", tool, arguments), ANSWER) as server:
         events = await ask_model(cache, server)
     assert said in server.requests[1]["messages"][-1]["content"]

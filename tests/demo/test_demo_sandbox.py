@@ -12,7 +12,7 @@ from transport.demo.sandbox import CUT, MAX_OUTPUT, run, run_example
 
 
 async def test_printed_output() -> None:
-    """The output of an example is what it prints."""
+    """The output of an example is the text that the example prints."""
     assert (await run_example("print('tea')"))["output"] == "tea"
 
 

@@ -32,7 +32,7 @@ def test_stop_words() -> None:
 
 
 def test_doer() -> None:
-    """A verb also finds the noun of its doer: ``read`` finds ``reader``."""
+    """A verb also finds the noun for the thing that does it: ``read`` finds ``reader``."""
     (read,), (parse,) = terms("read"), terms("parse")
     assert "reader" in read.variants
     assert "parser" in parse.variants
@@ -55,7 +55,7 @@ def test_number_of_terms(text: str) -> None:
 
 @given(st.text(alphabet=st.characters(codec="utf-8")))
 def test_pieces_are_complete(text: str) -> None:
-    """The pieces of any text together are the text."""
+    """The pieces of any text, joined, are the text."""
     assert "".join(pieces(text)) == text
 
 

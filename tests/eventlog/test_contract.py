@@ -84,7 +84,7 @@ async def test_held_call(
 
 
 async def test_contract_finds_a_wrong_outlives_process() -> None:
-    """The contract test fails if a log keeps its events after ``close`` but says that it does not.
+    """The contract test fails if a log keeps its events after ``close`` but says that it does not keep them.
 
     With such a log a start could be executed twice.
     """

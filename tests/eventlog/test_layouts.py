@@ -155,7 +155,7 @@ async def state_of(path: Path) -> bytes:
 async def test_recent_starts_are_remembered(tmp_path: Path) -> None:
     """When an old log is migrated, recent starts are remembered as executed commands.
 
-    Older starts, and events that only contain the text of a start, are not.
+    Older starts are not remembered, and neither are events that only contain the text of a start.
     """
     path, now = old_log(tmp_path / "x.db"), time.time_ns() // 1_000_000
     quoted = orjson.dumps(
@@ -177,7 +177,7 @@ async def test_recent_starts_are_remembered(tmp_path: Path) -> None:
 async def test_unreadable_state_is_kept(tmp_path: Path, state: bytes) -> None:
     """If an old log has an unreadable state, the migration leaves this state unchanged.
 
-    A readable state gets the recent start.
+    A recent start is added to a readable state.
     """
     path, now = old_log(tmp_path / "x.db"), time.time_ns() // 1_000_000
     fill(path, [started(1, now, "a"), b'no json but "command_id": and "type":"agent_started"'], state)
@@ -230,7 +230,10 @@ def test_kill_9_during_migration(tmp_path: Path) -> None:
 
 
 async def test_unchanged_state_is_not_written(tmp_path: Path) -> None:
-    """A state is written only if it differs from the last one. It is never written into the row of a batch."""
+    """A state is written only if it differs from the last written state.
+
+    It is never written into the row of a batch.
+    """
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)

@@ -576,7 +576,7 @@ async def grow(log: SqliteLog, first: int, count: int) -> int:
 async def test_write_ahead_log_shrinks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While another program reads, the write-ahead log grows, with one warning. Later it shrinks again."""
+    """While another program reads, the write-ahead log grows, with one warning. After that it shrinks again."""
     monkeypatch.setattr(_sqlite_file, "WAL_BYTES", 100_000)
     monkeypatch.setattr(_sqlite_file, "LARGE_WAL_BYTES", 5_000_000)
     monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 0.0)

@@ -242,7 +242,7 @@ def test_changed_row_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_changed_state_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A changed state is reported because its checksum is wrong, even if it is readable.
+    """A changed state is reported because its checksum is wrong, even if the state is readable.
 
     The other sessions are checked all the same.
     """

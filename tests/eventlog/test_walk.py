@@ -103,7 +103,7 @@ async def test_verify_and_export_end(
 ) -> None:
     """``verify`` and ``export`` of a changing log end.
 
-    They report a stream as unread only if it was removed and created anew during each read.
+    They report a stream as unread only if it was removed and made anew during every attempt to read it.
     """
     monkeypatch.setattr(_walk, "_PAGE_EVENTS", 2)
     log = await changing_log([(NOTHING, 0), (step, 4)], 9)

@@ -110,7 +110,7 @@ def test_exact_numbers_are_accepted(value: object) -> None:
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), 2**63 - 1, 2**64, {"id": [2**53]}, Box(2**53)], ids=repr)
 def test_large_integers_are_refused(value: object) -> None:
-    """An integer that browsers would round is refused, with the advice to send it as a string."""
+    """An integer that browsers would round is refused, and the message advises to send it as a string."""
     with pytest.raises(UnserialisableEvent, match="give it as a string"):
         encode(value, LIMIT)
 
@@ -165,6 +165,9 @@ def test_foreign_time_zone(offset: Any, text: str) -> None:
 
 @pytest.mark.parametrize("error", [KeyError, SystemExit, KeyboardInterrupt, ValueError])
 def test_failing_value_is_refused(error: type[BaseException]) -> None:
-    """A value that raises an exception when its items are read is refused. Only the search for NaN reads its items."""
+    """A value is refused if reading its items raises an exception.
+
+    Here only the search for NaN reads the items.
+    """
     with pytest.raises(UnserialisableEvent):
         encode(Lazy(error), LIMIT)

@@ -158,7 +158,7 @@ async def test_tool_gets_the_secrets(autojump_clock: trio.testing.MockClock) -> 
 async def test_list_or_function_as_hook(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If the hook is a list, its words are added to the default ones. If it is a function, only it redacts."""
+    """A list as hook adds its words to the default words. A function as hook replaces the default redaction."""
     arguments = {"query": "q", "token": "s", "iban": "DE02"}
     emitted, _ = await emitted_and_completed(with_hook(["iban"]), arguments)
     assert emitted == {"query": "q", "token": GONE, "iban": GONE}

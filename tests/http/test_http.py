@@ -130,7 +130,7 @@ async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -
 
 @pytest.mark.parametrize("path", ["/README.md", "/package.json", "/greenroom.js/README.md"])
 async def test_other_files_of_the_library_are_404(site: Site, path: str) -> None:
-    """Of the folder of ``greenroom.js`` only that file is served."""
+    """Only ``greenroom.js`` is served from its folder. Other files of this folder are not."""
     assert (await site.get(path)).status == 404
 
 
@@ -160,7 +160,7 @@ async def test_page_obeys_its_policy() -> None:
 
 
 async def test_config(nursery: trio.Nursery) -> None:
-    """``/config`` returns the address of the endpoint, the agent, the title and the suggestions."""
+    """``/config`` returns the address of the WebSocket endpoint, the agent, the title and the suggestions."""
     site = await open_site(nursery, title="Ask", suggestions=["How?"])
     answer = await site.get("/config")
     offer = {"agent": "assistant", "title": "Ask", "suggestions": ["How?"]}
@@ -224,7 +224,7 @@ async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
 async def test_failing_callback_is_500(
     nursery: trio.Nursery, hook: str, path: str, raised: type[BaseException]
 ) -> None:
-    """If a callback raises, its request gets 500 without the text of the error, and the site goes on."""
+    """If a callback raises, its request gets 500 without the text of the error, and the site stays up."""
 
     def fail(*_: object) -> None:
         raise raised("a secret of the server")

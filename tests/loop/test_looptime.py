@@ -90,7 +90,7 @@ def test_jump_of_one_clock_is_no_stall() -> None:
 def test_loop_time_is_monotonic(steps: list[tuple[float, bool]]) -> None:
     """The loop time never goes back, and never runs faster than trio's clock.
 
-    In the end, the difference between the two is ``lost``.
+    In the end, the loop time is behind trio's clock by exactly ``lost``.
     """
     clocks = Clocks()
     time = clocks.loop_time()

@@ -159,7 +159,10 @@ async def test_nursery_around_a_task_is_cancelled_with_it() -> None:
 
 
 async def test_task_failure_is_recorded() -> None:
-    """An exception of a task is given to the owner of the nursery instead of trio, even if it cannot be printed."""
+    """An exception of a task is given to the owner of the nursery, not to trio.
+
+    This holds even if the exception cannot be printed.
+    """
     owner, error = FailureRecorder(), Unprintable()
 
     async def fail() -> None:

@@ -142,7 +142,10 @@ async def end_with(one: Client, token: str) -> int:
 
 
 async def test_auth_failure_ends_only_its_own_connection(caplog: pytest.LogCaptureFixture) -> None:
-    """If the auth function fails or returns a wrong value, its own connection gets its code, and no other ends."""
+    """If the auth function fails or returns a wrong value, its connection ends with the matching close code.
+
+    No other connection ends.
+    """
     caplog.set_level(logging.CRITICAL)  # another test reads the log
     async with make_app(auth=does).running(port=0) as server, unharmed(server):
         for name, (_, code) in DOES.items():
@@ -153,7 +156,10 @@ async def test_auth_failure_ends_only_its_own_connection(caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("shield", [False, True])
 async def test_hanging_auth_is_ended(autojump_clock: MockClock, shield: bool) -> None:
-    """After ``auth_seconds`` an auth function is cancelled, or a second later ended by force; the client gets 4006."""
+    """After ``auth_seconds`` an auth function is cancelled, and the client gets 4006.
+
+    A function that has not ended a second later is ended by force.
+    """
 
     async def hang(credentials: Credentials) -> User:
         with trio.CancelScope(shield=shield):
@@ -204,7 +210,10 @@ async def test_auth_failure_is_only_in_the_log(caplog: pytest.LogCaptureFixture)
 
 
 async def test_cancellation_passes_auth(autojump_clock: MockClock) -> None:
-    """A connection that is cancelled while its auth function waits ends: it takes no cancellation for a failure."""
+    """If a connection is cancelled while its auth function waits, it ends.
+
+    The cancellation is not taken for a failure.
+    """
 
     async def hang(_: Credentials) -> User:
         await trio.sleep_forever()

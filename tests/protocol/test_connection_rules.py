@@ -31,7 +31,7 @@ async def emit(server: Server, count: int) -> None:
 
 
 async def test_blocked_wire_gets_no_events() -> None:
-    """Events wait in the session while the wire is blocked, and leave in one message when it has drained."""
+    """Events wait in the session while the wire is blocked, and leave in one message when the wire can send again."""
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         await emit(server, 1)
         wire.blocked = True
@@ -43,7 +43,7 @@ async def test_blocked_wire_gets_no_events() -> None:
 
 
 async def test_stuck_wire_ends_with_4001() -> None:
-    """A connection whose wire is stuck ends with 4001, after a goodbye with the time to come back."""
+    """A connection whose wire is stuck ends with 4001, after a goodbye that says when the client may come back."""
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         wire.blocked = True
         assert wire.owner is not None
@@ -76,7 +76,7 @@ async def test_signals_of_blocked_wire_are_bounded() -> None:
     ],
 )
 async def test_wrong_message_ends_with_its_code(message: str | bytes, code: int) -> None:
-    """Each kind of wrong message ends the connection with a code of its own, after a goodbye with the same code."""
+    """Each kind of wrong message ends the connection with its own code, after a goodbye with the same code."""
     async with make_app(max_frame_bytes=1024).running(port=0) as server, serve_welcomed(server) as wire:
         await wire.message(message)
         assert wire.closed is not None
@@ -95,7 +95,7 @@ async def test_close_by_wire_has_no_second_goodbye() -> None:
 
 
 async def test_close_by_wire_yields_to_earlier_close() -> None:
-    """A connection that is closing already keeps its code, and forbids the wire to write a goodbye of its own."""
+    """A connection that is already closing keeps its code, and does not let the wire write another goodbye."""
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         owner = wire.owner
         assert owner is not None
@@ -107,7 +107,10 @@ async def test_close_by_wire_yields_to_earlier_close() -> None:
 
 
 async def test_flood_ends_with_4505() -> None:
-    """Requests over the rate are refused one by one; a client that sends a hundred of them is closed with 4505."""
+    """Requests over the rate are refused one by one.
+
+    A client that sends a hundred such requests is closed with 4505.
+    """
     async with make_app(commands_burst=1, commands_per_second=0.001).running(port=0) as server:
         async with serve_welcomed(server) as wire:
             for number in range(101):
@@ -160,7 +163,7 @@ async def test_silent_client_ends_with_4002(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("blocked", [False, True])
 async def test_connection_of_a_client_that_left_is_freed(*, blocked: bool) -> None:
-    """If the client has left, no goodbye is written, the wire is aborted, and it holds the connection no longer."""
+    """If the client has left, no goodbye is written, and the wire is aborted and no longer refers to the connection."""
     async with make_app().running(port=0) as server:
         async with serve_welcomed(server) as wire:
             wire.blocked = blocked
@@ -172,7 +175,7 @@ async def test_connection_of_a_client_that_left_is_freed(*, blocked: bool) -> No
 
 
 async def test_client_that_leaves_while_it_catches_up_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
-    """A client that leaves while it gets events from the log ends its connection, and nothing is logged as an error."""
+    """If a client leaves while it gets events from the log, its connection ends, and nothing is logged as an error."""
     async with make_app(ring_events=1, ring_bytes=0).running(port=0) as server, serve_welcomed(server) as wire:
         wire.blocked = True
         await emit(server, 3)
@@ -193,7 +196,7 @@ async def test_client_that_leaves_while_it_catches_up_is_no_failure(caplog: pyte
 
 
 async def test_only_advancing_ack_is_progress() -> None:
-    """An ack that advances counts as progress; a repeated one, or one beyond the last event, does not."""
+    """An ack counts as progress if it advances. A repeated ack, or an ack beyond the last event, does not count."""
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         await emit(server, 2)
         for seq, progress in ((1, 1), (1, 1), (900, 1), (2, 2)):

@@ -38,7 +38,7 @@ async def replayed(server: Server, latest: int, **hello: Any) -> list[str]:
 
 
 async def test_seq_is_contiguous_from_1() -> None:
-    """The events of a session, of all its runs and messages, are numbered from 1 without a gap."""
+    """The events of all runs and messages of a session are numbered from 1 without a gap."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "parent", "hi")
         await one.completed(run_id)
@@ -66,7 +66,10 @@ async def test_events_message_has_at_most_256_events(tmp_path: Path) -> None:
 
 
 async def test_events_message_has_at_most_64_kib(tmp_path: Path) -> None:
-    """An ``events`` message of a replay has at most 64 KiB, unless it is one larger event, and uses that room."""
+    """An ``events`` message of a replay has at most 64 KiB, unless it is a single larger event.
+
+    Events are put into one message as long as they fit.
+    """
     for ring in (1024, 16):
         app = make_app(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
         async with app.running(port=0) as server, greeted(server) as one:
@@ -119,7 +122,10 @@ async def test_replay_equals_live(tmp_path: Path) -> None:
 async def test_typing_ends_after_5_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The typing of a user ends 5 seconds after it was last sent, when it is switched off, or with its connection."""
+    """The typing of a user ends 5 seconds after it was last sent.
+
+    It ends earlier if the user switches it off, or if its connection ends.
+    """
     async with make_app().running(port=0) as server, greeted_in_memory(server) as watcher:
         async with greeted_in_memory(server) as typist:
             who = typist.welcome["connection"]
@@ -177,7 +183,7 @@ async def history(one: Client, id_: str, after: int, limit: int) -> tuple[list[i
 
 
 async def test_history_is_above_after() -> None:
-    """A history has at most ``limit`` kept events above ``after``, and says whether there are more."""
+    """A history has at most ``limit`` of the stored events above ``after``, and says whether there are more."""
     async with make_app(retain_events=6).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
         assert await history(one, "h", 0, 10) == ([], False)
         await one.say(*"abcdefgh")
@@ -241,7 +247,7 @@ async def test_position_behind_the_log_ends_with_4001(
 async def test_stalled_client_ends_with_4001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A client that takes nothing for ``slow_seconds`` is closed with 4001, with a time to come back."""
+    """A client that takes nothing for ``slow_seconds`` is closed with 4001 and told when to come back."""
     async with make_app().running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(9.9)
@@ -252,7 +258,7 @@ async def test_stalled_client_ends_with_4001(
 
 
 async def test_stalled_client_is_freed(autojump_clock: trio.testing.MockClock) -> None:
-    """The connection of a client that never reads again is freed, although the client reads no goodbye."""
+    """If a client never reads again, its connection is freed, although the goodbye is never read."""
     async with make_app().running(port=0) as server, greeted_in_memory(server) as other, stalled(server):
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(12.1)
@@ -266,7 +272,7 @@ async def test_stalled_client_is_freed(autojump_clock: trio.testing.MockClock) -
 async def test_advancing_acks_are_progress(
     acks: tuple[int, ...], stays: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Acks that advance keep a slow client connected; repeated ones, or ones above its position, do not."""
+    """Acks that advance keep a slow client connected. Repeated acks, or acks above the client's position, do not."""
     async with make_app().running(port=0) as server, greeted_in_memory(server) as other:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         async with stalled(server) as slow:
@@ -278,7 +284,7 @@ async def test_advancing_acks_are_progress(
 
 
 async def test_stalled_socket_harms_no_other() -> None:
-    """A stalled socket holds up no other client, and its client misses no event when it resumes."""
+    """A stalled socket delays no other client, and its own client misses no event when it resumes."""
     app = make_app(slow_seconds=0.3)
     async with app.running(port=0) as server, greeted(server) as other:
         async with stalled_socket(server) as slow:

@@ -75,7 +75,7 @@ async def reads_nothing(server: Server, task_status: trio.TaskStatus[None]) -> N
 
 
 async def test_goodbyes_leave_in_batches(autojump_clock: trio.testing.MockClock) -> None:
-    """All clients get a goodbye with 1001, in batches, with a time to come back that is spread at random."""
+    """All clients get a goodbye with 1001, in batches. Each is told a random time after which to come back."""
     told: list[tuple[float, int]] = []
 
     async def stay(server: Server, number: int) -> None:
@@ -115,7 +115,7 @@ async def test_last_events_leave_before_the_goodbye(
 
 
 async def test_drain_refuses_everything_new(autojump_clock: trio.testing.MockClock) -> None:
-    """While the server drains, it refuses connections, sessions and runs, and the open run goes on."""
+    """While the server drains, it refuses connections, sessions and runs, and the open run continues."""
     app = server_with(lasts)
     async with app.running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
@@ -139,7 +139,7 @@ async def test_drain_refuses_everything_new(autojump_clock: trio.testing.MockClo
 async def test_drain_refuses_queued_starts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A start that waits for its turn when the server drains is refused as ``overloaded`` and makes no event."""
+    """If the server drains while a start is queued, the start is refused as ``overloaded`` and makes no event."""
     log = SurvivingLog()
     async with server_with(lasts, log=log, runs_per_user=1).running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
@@ -163,7 +163,7 @@ async def test_drain_refuses_queued_starts(
 async def test_unanswered_start_runs_once_on_the_next_server(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A start that a drain left without a reply can be sent again to the next server, and runs once."""
+    """A start that got no reply because of a drain can be sent again to the next server, and runs once."""
     log = SurvivingLog()
     app = server_with(lasts, log=log, runs_per_user=1)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
@@ -219,7 +219,7 @@ async def test_deadline_closes_innermost_first(
 async def test_deaf_run_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A run that ignores its cancellation is closed as cancelled in the log all the same."""
+    """A run that ignores its cancellation is nevertheless closed as cancelled in the log."""
     log = SurvivingLog()
     async with server_with(deaf, lasts, log=log, drain_seconds=3).running(port=0) as server:
         await (await server.sessions.get("ann", "s1")).start("deaf")
@@ -282,7 +282,7 @@ async def test_sigterm_lets_runs_finish(tmp_path: Path) -> None:
 
 
 async def test_drain_closes_the_port() -> None:
-    """A client that connects while a run of a draining server goes on is refused by the operating system."""
+    """If a client connects while a draining server still has a run, the operating system refuses the connection."""
     done = trio.Event()
 
     async def waits(run: Run) -> None:

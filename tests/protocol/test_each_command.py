@@ -74,7 +74,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 async def test_refusal_has_its_code(
     name: str, args: dict[str, Any], code: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A command that cannot be done is refused with its code, and leaves no event."""
+    """A command that cannot be executed is refused with the code of the reason, and makes no event."""
     app = server_with(nothing, order, max_event_bytes=200)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         assert error(await one.command("1", name, **args)) == code
@@ -97,7 +97,7 @@ async def test_long_name_is_cut_in_the_message(autojump_clock: trio.testing.Mock
 
 @pytest.mark.parametrize("by", ["run_id", "command_id"])
 async def test_cancel_ends_the_named_run(by: str, autojump_clock: trio.testing.MockClock) -> None:
-    """A cancel ends the run that it names, and its reply says whether there was one."""
+    """A cancel ends the run that it names. The reply says whether there was such a run."""
     async with server_with(waits).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         runs = {id_: await one.start(id_, "waits") for id_ in ("first", "second")}
         name = {by: runs["first"] if by == "run_id" else "first"}
@@ -111,7 +111,7 @@ async def test_cancel_ends_the_named_run(by: str, autojump_clock: trio.testing.M
 
 @pytest.mark.parametrize("when", ["running", "waiting"])
 async def test_cancel_of_a_running_or_queued_start(when: str, autojump_clock: trio.testing.MockClock) -> None:
-    """A queued start that is cancelled makes no event; a running one that is cancelled gives its place to the next."""
+    """A queued start that is cancelled makes no event. When a running start is cancelled, the next one begins."""
     async with (
         server_with(waits, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -137,7 +137,10 @@ async def test_cancel_of_a_running_or_queued_start(when: str, autojump_clock: tr
 async def test_runs_of_a_user_are_limited(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A user's starts beyond ``runs_per_user`` wait, and beyond the queue are refused, over all its sessions."""
+    """Starts of a user beyond ``runs_per_user`` are queued, and refused when the queue is full.
+
+    The sessions of a user count together.
+    """
     app = server_with(waits, runs_per_user=2, queued_runs_per_user=2)
     async with (
         app.running(port=0) as server,
@@ -165,7 +168,7 @@ async def test_runs_of_a_user_are_limited(
 async def test_late_run_ends_as_timeout(
     own: float | None, seconds: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A run ends as ``timeout`` at its limit: the agent's own, shorter or longer, or else ``run_seconds``."""
+    """A run ends as ``timeout`` at the time limit of its agent, or at ``run_seconds`` if the agent has no limit."""
     app = server_with(run_seconds=9)
     app.agent(name="waits", timeout=own)(waits)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
@@ -206,7 +209,10 @@ async def test_answer_reaches_agent_and_tabs(value: object, autojump_clock: trio
 
 
 async def test_first_answer_counts(autojump_clock: trio.testing.MockClock) -> None:
-    """The first answer counts. Later answers, and answers to a wrong run or call or without a value, are refused."""
+    """The first answer to a question counts.
+
+    Later answers, answers to a wrong run or call, and answers without a value are refused.
+    """
     async with server_with(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
         ids = await question(one)
@@ -222,7 +228,7 @@ async def test_first_answer_counts(autojump_clock: trio.testing.MockClock) -> No
 
 
 async def test_unanswered_question_is_withdrawn(autojump_clock: trio.testing.MockClock) -> None:
-    """A question without an answer in time no longer takes one, and the agent can ask another."""
+    """A question that got no answer in time can no longer be answered, and the agent can ask another."""
     async with server_with(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
         late = await question(one)

@@ -59,7 +59,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
 async def test_reply_to_an_ended_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A reply to a tab that has left has no effect: the sessions go on, and nothing is restarted."""
+    """A reply to a tab that has left has no effect: the sessions continue, and nothing is restarted."""
     async with server_with(patient, runs_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server, token="alice") as first, greeted_in_memory(server, token="bob") as other:
             await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 2})
@@ -80,7 +80,10 @@ async def test_reply_to_an_ended_connection(
 async def test_ended_connection_ignores_calls(
     autojump_clock: trio.testing.MockClock, made: list[Connection], left: str
 ) -> None:
-    """A call of an ended connection, of any method that others may still call, has no effect."""
+    """Calling a method of an ended connection has no effect.
+
+    All methods that other objects may still call are tried.
+    """
     async with server_with(patient).running(port=0) as server:
         async with greeted_in_memory(server, token="alice"):
             if left == "sent away":
@@ -130,7 +133,7 @@ async def test_failing_connection_ends_alone(
     method: str,
     error: BaseException,
 ) -> None:
-    """If code of a connection raises, only that connection is closed, with 4006."""
+    """If the code of a connection raises, only that connection is closed, with 4006."""
     inner: Any = getattr(PARTS[method], method)
 
     def fail(self: Any, *args: Any) -> Any:
@@ -170,7 +173,7 @@ async def test_ended_connection_is_freed(made: list[Connection], left: str) -> N
 
 
 async def test_queued_start_keeps_no_connection(made: list[Connection]) -> None:
-    """A start that waits for its turn does not keep the ended connections that sent it."""
+    """A queued start does not keep the ended connections that sent it in memory."""
     async with server_with(patient, runs_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server, token="alice") as first:
             await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 1_000})

@@ -46,7 +46,7 @@ async def test_silent_connection_gives_way(autojump_clock: MockClock, seconds: f
 
 
 async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
-    """At the limit a connection that sends any frame keeps its place, and the new one gets 4504."""
+    """At the connection limit, a connection that sends any frame stays, and the new connection gets 4504."""
     async with make_app(max_connections_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server) as old, memory_client(server) as new:
             began = trio.current_time()
@@ -59,7 +59,7 @@ async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
 
 
 async def test_tabs_that_change_network_all_come_back() -> None:
-    """Twenty silent connections of a user give way to twenty clients that connect over real sockets."""
+    """If twenty clients connect over real sockets, twenty silent connections of their user are closed to make room."""
     tabs = 20
     app = make_app(max_connections_per_user=tabs + 12, give_way_seconds=0.2)
     async with app.running(port=0) as server, AsyncExitStack() as stack:
@@ -73,7 +73,7 @@ async def test_tabs_that_change_network_all_come_back() -> None:
 
 
 async def test_leaving_connection_takes_no_place() -> None:
-    """A connection that ends while it waits for a place takes none, and the next one gets it."""
+    """If a new connection ends while it waits for room, the next new connection gets the room."""
     async with make_app(max_connections_per_user=1, give_way_seconds=0.2).running(port=0) as server:
         async with greeted(server) as old:
             async with client(server) as left:

@@ -153,7 +153,7 @@ async def test_depth_64_and_unknown_fields_pass() -> None:
 
 
 async def test_binary_message_gets_1003() -> None:
-    """A binary message gets 1003, without a time to come back."""
+    """A binary message gets 1003, and the client is not told to come back."""
     async with make_app().running(port=0) as server:
         for messages in ([hello().encode()], [hello(), b"\x00"]):
             ended = await end_of(server, *messages)
@@ -180,7 +180,10 @@ async def test_hello_just_in_time(autojump_clock: MockClock) -> None:
     [(None, 4501, False), ("expired", 4004, True), ("forbidden", 4502, False), ("broken", 4006, True)],
 )
 async def test_refused_token_has_its_code(token: str | None, code: int, comes_back: bool) -> None:
-    """Each reason to refuse a token has its code, and a time to come back only if another attempt can succeed."""
+    """Each reason to refuse a token has its own close code.
+
+    The client is told when to come back only if another attempt can succeed.
+    """
     async with make_app(auth=auth_by_name).running(port=0) as server:
         ended = await end_of(server, hello(token=token))
         assert (ended.code, ended.goodbye is not None and "retry_ms" in ended.goodbye) == (code, comes_back)
@@ -267,7 +270,10 @@ async def test_welcome_has_exactly_its_fields() -> None:
 
 @pytest.mark.parametrize(("seconds", "ms"), [(0, 0), (1.9999, 1999), (math.inf, 2**53 - 1)])
 async def test_welcome_has_command_memory(seconds: float, ms: int) -> None:
-    """The welcome has the memory of commands in ms, rounded down: no client repeats a command too late."""
+    """The welcome says for how many ms the server remembers commands, rounded down.
+
+    So no client repeats a command too late.
+    """
     async with make_app(command_memory_seconds=seconds).running(port=0) as server, greeted(server) as one:
         assert one.welcome["command_memory_ms"] == ms
 
@@ -288,7 +294,7 @@ async def test_welcome_has_open_runs() -> None:
 async def test_crashed_runs_are_closed_before_welcome() -> None:
     """Runs that a crash of the session left open are closed in the log before a client is welcomed.
 
-    *Else a page would show them as open until the next event.*
+    *Otherwise a page would show these runs as open until the next event.*
     """
     log = FaultyLog(MemoryLog())
     async with make_app(log).running(port=0) as server:
@@ -355,7 +361,7 @@ async def test_unrecoverable_position_resets(epoch: str | None, seq: int, reset:
 
 
 async def test_resume_at_latest_of_trimmed_log(tmp_path: Path) -> None:
-    """A resume at the latest seq is recovered even if all events were trimmed; one below it is not."""
+    """A resume at the latest seq is recovered even if all events were trimmed. A resume at a lower seq is not."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with make_app(log).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
@@ -374,7 +380,7 @@ async def test_resume_at_latest_of_trimmed_log(tmp_path: Path) -> None:
 
 
 async def test_from_latest_skips_old_events() -> None:
-    """A client that begins at the latest gets no old events; one that begins at the oldest gets all."""
+    """A client that begins at the latest event gets no old events. A client that begins at the oldest gets all."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         await one.say("a", "b")
         async with greeted(server, **{"from": "latest"}) as late, greeted(server) as early:
@@ -395,7 +401,10 @@ async def test_empty_log_can_be_resumed(tmp_path: Path) -> None:
 
 
 async def test_users_see_nothing_of_each_other() -> None:
-    """Two users with sessions of one name see no events, runs, signals, history or positions of each other."""
+    """If two users have sessions with the same name, neither sees anything of the other's session.
+
+    This holds for events, runs, signals, history and positions.
+    """
     async with make_app(auth=auth_by_name).running(port=0) as server:
         async with greeted(server, token="alice") as alice, greeted(server, token="bob") as bob:
             assert alice.welcome["epoch"] != bob.welcome["epoch"]

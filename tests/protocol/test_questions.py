@@ -49,7 +49,7 @@ async def gives_up(run: Run, seconds: float | None) -> str:
 async def test_question_given_up_is_withdrawn(
     seconds: float | None, reason: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A question that its agent gives up is withdrawn by an event with the reason, and the run goes on."""
+    """If an agent gives up its question, an event withdraws the question with the reason, and the run continues."""
     async with server_with(gives_up).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "gives_up", seconds)
         ids = await asked(one)
@@ -66,7 +66,10 @@ async def test_question_given_up_is_withdrawn(
 
 
 async def test_question_ends_with_its_run(autojump_clock: trio.testing.MockClock) -> None:
-    """A run that is cancelled while it asks closes its question by its end, with no event for the question."""
+    """If a run is cancelled while it asks, the end of the run closes the question.
+
+    The question has no event of its own.
+    """
 
     async def asks(run: Run) -> None:
         await run.ask_user("Well?")
@@ -104,7 +107,7 @@ async def test_question_ends_with_its_session(autojump_clock: trio.testing.MockC
 async def test_question_behind_a_shield(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A cancelled run may ask behind a shield; if it gives the question up, an event withdraws it."""
+    """A cancelled run may ask in a shielded scope. If it gives the question up, an event withdraws the question."""
 
     async def asks(run: Run) -> None:
         try:

@@ -61,7 +61,7 @@ async def test_signal_name_with_lone_surrogate() -> None:
 
 
 async def test_agent_signals_named_typing() -> None:
-    """Of signals that an agent itself names ``typing`` the newest 64 are kept, as of other signals."""
+    """If an agent names its own signals ``typing``, the newest 64 are kept, as with any other signal."""
 
     async def agent(run: Run) -> None:
         for number in range(100):

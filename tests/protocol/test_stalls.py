@@ -62,7 +62,7 @@ async def world(clock: MockClock, auth: Any = None, **settings: Any) -> AsyncIte
 
 
 async def test_hello_during_stall_is_in_time(mock_clock: MockClock) -> None:
-    """A hello that was sent while the loop stood still is in time."""
+    """A hello that was sent while the event loop stalled counts as sent in time."""
     async with world(mock_clock) as here, memory_client(here.server) as one:
         await trio.testing.wait_all_tasks_blocked()
         await here.go_on(9)
@@ -71,7 +71,7 @@ async def test_hello_during_stall_is_in_time(mock_clock: MockClock) -> None:
 
 
 async def test_upgrade_time_does_not_count_a_stall(mock_clock: MockClock) -> None:
-    """After a stall an upgrade request still has its whole time, and no more."""
+    """A stall of the event loop does not count towards the time of an upgrade request."""
     async with world(mock_clock) as here, trio.open_nursery() as nursery:
         ours, theirs = trio.testing.memory_stream_pair()
         nursery.start_soon(here.server.endpoint.serve, theirs)
@@ -83,7 +83,7 @@ async def test_upgrade_time_does_not_count_a_stall(mock_clock: MockClock) -> Non
 
 
 async def test_auth_during_stall_is_in_time(mock_clock: MockClock) -> None:
-    """An auth function that could not return while the loop stood still is in time."""
+    """An auth function that could not return while the event loop stalled counts as in time."""
     asked, answer = trio.Event(), trio.Event()
 
     async def slow(_: Credentials) -> User:
@@ -122,7 +122,7 @@ async def test_many_stalls_close_no_client(mock_clock: MockClock) -> None:
 
 
 async def test_commands_during_stall_are_no_flood(mock_clock: MockClock) -> None:
-    """As many commands as the rate allows for the time of a stall are accepted at once after it."""
+    """After a stall, as many commands are accepted at once as the rate allows for the time of the stall."""
     async with world(mock_clock, commands_per_second=2, commands_burst=4) as here:
         async with greeted_in_memory(here.server) as one:
             await one.say("before")
@@ -135,7 +135,7 @@ async def test_commands_during_stall_are_no_flood(mock_clock: MockClock) -> None
 
 
 async def test_typing_outlives_stall(mock_clock: MockClock) -> None:
-    """The typing of a user does not end during a stall, since it could not be renewed; it ends after one."""
+    """The typing of a user does not end during a stall, in which it could not be renewed. It ends after the stall."""
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         await one.send("typing", active=True)
         assert (await one.receive("signal"))["data"]["active"] is True
@@ -147,7 +147,7 @@ async def test_typing_outlives_stall(mock_clock: MockClock) -> None:
 
 
 async def test_no_connection_gives_way_by_stall(mock_clock: MockClock) -> None:
-    """A connection does not give way if a stall kept the server from reading its answer."""
+    """A connection is not closed to make room if a stall kept the server from reading its answer."""
     async with world(mock_clock, max_connections_per_user=1) as here:
         async with greeted_in_memory(here.server) as old, memory_client(here.server) as new:
             await new.send("hello", session="s1")
@@ -158,7 +158,7 @@ async def test_no_connection_gives_way_by_stall(mock_clock: MockClock) -> None:
 
 
 async def test_token_expires_during_stall(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time of a stall counts for a token: one that expired during the stall ends its connection with 4004."""
+    """The time of a stall counts for a token: if it expires during the stall, its connection ends with 4004."""
     monkeypatch.setattr("time.time", lambda: 1e9)
 
     async def for_a_minute(_: Credentials) -> User:
@@ -180,7 +180,7 @@ class Watched(WriteBuffer):
 
 
 async def test_stall_is_not_slow_time(mock_clock: MockClock) -> None:
-    """A client is stuck only after ``slow_seconds`` in a loop that runs: a stall does not count."""
+    """A client counts as stuck only after ``slow_seconds`` in which the event loop runs. A stall does not count."""
     stuck = trio.Event()
     ours, _ = trio.testing.lockstep_stream_pair()
     async with world(mock_clock) as here, trio.open_nursery() as nursery:

@@ -105,7 +105,7 @@ async def test_repeated_queued_start_begins_once(autojump_clock: trio.testing.Mo
 
 
 async def test_closed_session_leaves_the_queue(autojump_clock: trio.testing.MockClock) -> None:
-    """If a session is closed, its queued start is refused as ``cancelled``, and the start behind it moves up."""
+    """If a session is closed, its queued start is refused as ``cancelled``, and the starts behind it move up."""
     async with (
         server_with(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, "s1", token="ann") as one,

@@ -30,7 +30,7 @@ async def refused(server: Any, path: str = "", **options: Any) -> tuple[int, str
     ],
 )
 async def test_first_served_subprotocol_is_echoed(offered: list[str] | None, echoed: str | None) -> None:
-    """The first offered subprotocol that is served is echoed; without an offer there is none."""
+    """The server echoes the first offered subprotocol that it serves. Without an offer it echoes none."""
     async with make_app().running(port=0) as server, client(server, subprotocols=offered) as one:
         assert isinstance(one.socket, ClientConnection)
         assert one.socket.subprotocol == echoed
@@ -38,7 +38,7 @@ async def test_first_served_subprotocol_is_echoed(offered: list[str] | None, ech
 
 
 async def test_unknown_subprotocols_get_400() -> None:
-    """An offer of unknown subprotocols only gets 400, with the served ones in the body."""
+    """An upgrade that offers only unknown subprotocols gets 400. The body of the answer has the served ones."""
     async with make_app().running(port=0) as server:
         status, body = await refused(server, subprotocols=["mqtt", "greenroom.v2"])
         assert (status, "greenroom.v1" in body) == (400, True)
@@ -72,7 +72,7 @@ async def test_other_paths_get_404(path: str) -> None:
     ],
 )
 async def test_foreign_origin_gets_403(origin: str | None, passes: bool) -> None:
-    """A foreign origin gets 403; an allowed one, or none, is let in."""
+    """A foreign origin gets 403. An allowed origin, or a request without an origin, is accepted."""
     app = make_app(allowed_origins=["https://app.example", "https://forgotten.example:x"])
     async with app.running(port=0) as server:
         if passes:
@@ -83,13 +83,13 @@ async def test_foreign_origin_gets_403(origin: str | None, passes: bool) -> None
 
 
 async def test_origin_setting_without_scheme() -> None:
-    """A setting without a scheme allows no sandboxed page, whose origin is ``null``."""
+    """An allowed origin without a scheme does not allow sandboxed pages, whose origin is ``null``."""
     async with make_app(allowed_origins="app.example").running(port=0) as server:
         assert (await refused(server, origin="null"))[0] == 403
 
 
 async def test_own_pages_are_allowed_by_default() -> None:
-    """Without a setting, the pages that the server serves may connect, and no others."""
+    """If no origins are configured, only the pages that the server itself serves may connect."""
     async with make_app().running(port=0, origins=("http://127.0.0.1:8766",)) as server:
         async with client(server, origin="http://127.0.0.1:8766") as one:
             await one.hello()
@@ -104,7 +104,7 @@ def limited(limit: str) -> Any:
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
 async def test_one_connection_too_many_gets_503(limit: str) -> None:
-    """A connection over the limit gets 503; after the others have ended there is room again."""
+    """A connection over the limit gets 503. When other connections have ended, there is room again."""
     async with limited(limit).running(port=0) as server:
         async with greeted(server) as one, greeted(server) as two:
             assert (await refused(server))[0] == 503

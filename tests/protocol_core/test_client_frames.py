@@ -99,7 +99,7 @@ def test_session_name(session: str) -> None:
 
 @pytest.mark.parametrize("session", ["", "x" * 129, "a b", "a/b", "é", "a\n"])
 def test_bad_session_name(session: str) -> None:
-    """Any other session name is a BadFrame."""
+    """Any other name of a session is a BadFrame."""
     with pytest.raises(BadFrame, match="session must be 1 to 128 characters"):
         sent(type="hello", session=session)
 
@@ -132,7 +132,7 @@ def test_bounds_of_id_and_seq() -> None:
     ],
 )
 def test_bounds_of_a_history_request(after: int, limit: int, fault: str | None) -> None:
-    """A history request out of its bounds is a frame with a fault, and not a BadFrame."""
+    """A history request out of its bounds is parsed to a frame with a fault. It is not a BadFrame."""
     frame = sent(type="history", id="1", after=after, limit=limit)
     assert frame == HistoryFrame("1", after, limit)
     assert frame.fault is None if fault is None else frame.fault.startswith(fault)

@@ -18,12 +18,15 @@ COMES_BACK = {
 
 @pytest.mark.parametrize(("code", "expected"), COMES_BACK.items())
 def test_comes_back(code: int, expected: bool) -> None:
-    """The table decides whether a client comes back; for other codes their range does."""
+    """The table of close codes decides whether a client comes back.
+
+    For a code that it lacks, the code's range decides.
+    """
     assert comes_back(code) is expected
 
 
 def test_own_codes_are_in_their_range() -> None:
-    """Every own code of the table is in the range of its meaning."""
+    """Every code of the table that the protocol defines itself is in the range of its meaning."""
     own = [line for line in CLOSE_CODES.values() if line.code >= 4000]
     assert own
     assert [line for line in own if line.come_back != (line.code < 4500)] == []
@@ -57,13 +60,13 @@ def test_reason_of_123_bytes(text: str, size: int) -> None:
     ],
 )
 def test_longer_reason_is_cut(text: str, kept: int) -> None:
-    """A longer reason is cut between two characters, and ends in an ellipsis."""
+    """A reason of more than 123 bytes is cut between two characters, and ends in an ellipsis."""
     assert truncate_reason(text) == text[:kept] + "…"
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
 def test_any_reason_fits(text: str) -> None:
-    """Any reason fits a close frame, and as much of it as possible is kept."""
+    """Any reason is cut to fit into a close frame, and as much of it as possible is kept."""
     sendable = text.encode(errors="replace").decode()
     cut = truncate_reason(text)
     assert len(cut.encode()) <= MAX_REASON_BYTES

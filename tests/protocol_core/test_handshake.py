@@ -33,7 +33,7 @@ HELLO, PONG = '{"type":"hello","session":"s"}', '{"type":"pong"}'
     ],
 )
 def test_upgrade(path: str, offered: list[str], origin: str | None, expected: str | int | None) -> None:
-    """Path, origin and subprotocols decide the answer to an upgrade."""
+    """The path, the origin and the offered subprotocols decide the answer to an upgrade."""
     answer = upgrade(path=path, offered=offered, origin=origin, allowed={PAGE})
     assert (answer.subprotocol if isinstance(answer, Accept) else answer.status) == expected
 
@@ -56,7 +56,7 @@ def test_normal_origin(origin: str, written: str) -> None:
 
 
 def test_hello_comes_first_and_once() -> None:
-    """A hello comes first, and only once."""
+    """The first frame must be a hello, and a second hello is refused."""
     conversation = Conversation()
     with pytest.raises(BadFrame, match="before hello"):
         conversation.receive(PONG)

@@ -9,13 +9,13 @@ from transport.protocol.limits import FLOOD_REFUSALS, FLOOD_SECONDS, Refusals, T
 
 
 def test_burst() -> None:
-    """A burst is taken at once, and not one token more."""
+    """A whole burst of tokens can be taken at once, but not one token more."""
     bucket = TokenBucket(rate=2, burst=3, now=0)
     assert [bucket.take(0) for _ in range(4)] == [True, True, True, False]
 
 
 def test_rate() -> None:
-    """A token comes back after its time, and not before."""
+    """A taken token is available again after its time, and not earlier."""
     bucket = TokenBucket(rate=2, burst=1, now=0)
     assert bucket.take(0)
     assert not bucket.take(0.25)
@@ -40,7 +40,7 @@ def test_bound_of_taken_tokens(gaps: list[int], rate: int, burst: int) -> None:
 
 
 def test_hundredth_refusal_is_flooding() -> None:
-    """The hundredth refusal within 10 s is flooding, and the one before is not."""
+    """The hundredth refusal within 10 s counts as flooding. The ninety-ninth does not."""
     refusals = Refusals()
     told = [refusals.flooding(0) for _ in range(FLOOD_REFUSALS)]
     assert told == [False] * (FLOOD_REFUSALS - 1) + [True]

@@ -124,7 +124,7 @@ def test_spec_has_every_frame_type() -> None:
     ],
 )
 def test_spec_has_every_field_of_a_client_frame(kind: str, frame: type) -> None:
-    """The table of a client's frame has the fields of its class."""
+    """The table of each client frame has the fields of the class of this frame."""
     names = {field.name for field in attrs.fields(frame)}
     assert fields(CLIENT[kind]) == {"from" if name == "from_latest" else name for name in names}
 
@@ -143,7 +143,7 @@ def test_spec_has_every_field_of_a_client_frame(kind: str, frame: type) -> None:
     ],
 )
 def test_spec_has_every_field_of_a_server_frame(kind: str, names: set[str]) -> None:
-    """The table of a server's frame has the fields that the server writes."""
+    """The table of each server frame has the fields that the server writes."""
     assert fields(SERVER[kind]) == names
 
 
@@ -157,7 +157,7 @@ def test_example_of_a_client_frame_is_valid(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SERVER)
 def test_example_of_a_server_frame_is_valid(kind: str) -> None:
-    """The client accepts the example of each frame, and it has no field that the table lacks."""
+    """The client accepts the example of each frame, and the example has no field that the table lacks."""
     text = example(SERVER[kind])
     message = server_frame_parser.decode(text)
     assert message.type == kind
@@ -214,7 +214,10 @@ def test_spec_has_every_signal_and_reset() -> None:
 
 
 def test_spec_has_every_close_code() -> None:
-    """SPEC.md describes the close codes of the code under their names, and says after which a client comes back."""
+    """SPEC.md describes the close codes of the code under their names.
+
+    It also says after which of them a client comes back.
+    """
     found = {int(code): cells for code, cells in table("Close codes", "code").items()}
     assert list(found) == sorted(CLOSE_CODES)
     for code, line in CLOSE_CODES.items():
@@ -234,14 +237,14 @@ def test_spec_has_every_fixed_limit() -> None:
 
 
 def test_spec_has_every_setting_that_a_client_can_see() -> None:
-    """SPEC.md has the settings with their defaults, except those of which no client can see anything."""
+    """SPEC.md has the settings with their defaults, except the settings that have no effect on clients."""
     defaults = {field.name: field.default for field in attrs.fields(Settings) if field.init}
     found = {name: number(cells[1]) for name, cells in table("Limits", "setting").items()}
     assert found == {name: default for name, default in defaults.items() if name not in NOT_IN_SPEC}
 
 
 def test_spec_has_no_unknown_name() -> None:
-    """Every name with a number's unit in SPEC.md is a field, a setting or a limit."""
+    """Every name in SPEC.md that ends in a unit, such as ``_ms``, is a field, a setting or a limit."""
     known = {
         *table("Limits", "limit"),
         *table("Limits", "setting"),

@@ -290,7 +290,7 @@ def _depth() -> int:
 async def test_recursion_leaves_no_call_half_done(call: str) -> None:
     """A call either does all of its work or changes nothing, at whatever depth of the stack it is made.
 
-    It is tried at every depth, up to the recursion limit.
+    Each call is tried at every depth, up to the recursion limit.
     """
 
     async def below(_: Run) -> None: ...

@@ -186,7 +186,7 @@ def test_faults_after_the_twentieth_are_counted() -> None:
 
 
 def test_a_long_fault_is_cut() -> None:
-    """The text of a fault that repeats a long value is shortened, and shows that it is."""
+    """If the text of a fault repeats a long value, the text is shortened, and shows that it was shortened."""
     with pytest.raises(CommandRefused, match=r"\(truncated\) @ input$") as refused:
         converter_for(Colour)("x" * 60_000)
     assert len(refused.value.message) < 300
@@ -234,7 +234,7 @@ def test_only_the_annotation_of_the_input_is_resolved() -> None:
 
 @pytest.mark.parametrize("annotation", ["Nowhere", complex, "decimal.Decimal"])
 def test_an_unusable_annotation_is_a_config_error(annotation: Any) -> None:
-    """If an annotation cannot be resolved, or cannot be converted to, registering the agent raises ConfigError."""
+    """An agent is refused with ConfigError if an annotation cannot be resolved, or no value can be converted to it."""
     with pytest.raises(ConfigError, match="the annotation of value in"):
         converter_for(annotation)
 

@@ -42,7 +42,7 @@ async def test_max_run_depth(agent: Callable[[Run], Awaitable[object]], deepest:
 
 
 async def test_max_subruns() -> None:
-    """At most ``max_subruns`` runs are open below one run, counting all levels. If one ends, another may start."""
+    """At most ``max_subruns`` runs are open below one run, counting all levels. When one ends, another may start."""
     refused: list[str] = []
 
     async def other(_: Run) -> None: ...

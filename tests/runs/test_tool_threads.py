@@ -142,7 +142,10 @@ async def test_hanging_tools_hold_up_their_user_only(blocking: BlockingTool) -> 
 
 
 async def test_the_limit_of_all_users(blocking: BlockingTool) -> None:
-    """All users together have at most ``tool_threads`` threads. A free one goes to the tool that waits longest."""
+    """All users together have at most ``tool_threads`` threads.
+
+    A thread that becomes free goes to the tool that has waited longest.
+    """
     async with serving(blocking, tool_threads_per_user=2, tool_threads=3) as server:
         for user, session in (("ann", "s1"), ("ann", "s2"), ("bob", "s1")):
             await server.start(user, session)
@@ -308,7 +311,7 @@ async def test_nested_sync_tools_need_no_place_of_their_user(per_user: int) -> N
 async def test_nested_calls_take_turns() -> None:
     """If a sync tool calls several tools at the same time, they run one after the other.
 
-    Each waiting thread may have only one further thread.
+    The reason is that a waiting thread may have only one further thread.
     """
     at_once: list[int] = []
     inside: list[int] = []
@@ -332,7 +335,7 @@ async def test_nested_calls_take_turns() -> None:
 
 @pytest.mark.parametrize("deepest", [0, 2])
 async def test_nested_sync_tools_have_a_depth(deepest: int) -> None:
-    """A sync tool is refused as ``too_deep`` if ``max_run_depth`` sync tools are already waiting for it."""
+    """A sync tool is refused as ``too_deep`` if a chain of ``max_run_depth`` sync tools already waits for it."""
     begun: list[int] = []
     refused: list[str] = []
 

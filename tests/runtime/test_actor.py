@@ -126,7 +126,7 @@ async def test_restart_keeps_ref_and_mailbox() -> None:
 
 
 async def test_children_stop_with_their_parent() -> None:
-    """Children are named below their parent, and they stop when it stops."""
+    """Children are named below their parent, and they stop when the parent stops."""
     async with open_system() as system:
         order: list[object] = []
         ref = await system.spawn(Probe)

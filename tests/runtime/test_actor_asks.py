@@ -80,7 +80,7 @@ STEPS = st.lists(st.one_of(st.sampled_from(["put", "take", "back"]), st.integers
 
 @given(st.integers(1, 5), st.sampled_from([Overflow.REJECT, Overflow.DROP_OLDEST]), STEPS)
 def test_mailbox_holds_only_wanted_asks(size: int, overflow: Overflow, steps: list[str | int]) -> None:
-    """A mailbox with abandoned asks behaves like a list without them: same order, same depth, same room.
+    """A mailbox with abandoned asks has the same order, depth and room as a list without these asks.
 
     The asks are abandoned at any time.
     """
@@ -200,7 +200,7 @@ async def test_abandoned_deferred_ask(autojump_clock: trio.testing.MockClock) ->
 async def test_lost_reply_raises_at_once() -> None:
     """An ask raises ReplyDropped when its last Reply object is freed without an answer.
 
-    If there are two Reply objects, one may be freed.
+    As long as another Reply object of the ask exists, freeing one has no effect.
     """
     replies: list[Reply] = []
 
@@ -230,7 +230,7 @@ async def test_lost_reply_raises_at_once() -> None:
 
 
 async def test_reply_freed_in_another_thread() -> None:
-    """If a Reply is freed in another thread, the ask also raises ReplyDropped. The garbage collector may do this."""
+    """An ask raises ReplyDropped even if its Reply is freed in another thread, for example by the garbage collector."""
     held: list[Reply] = []
 
     async def defer(member: Member) -> None:
@@ -270,7 +270,7 @@ def defer_for(seconds: float) -> Callable[[Member], Awaitable[object]]:
 async def test_draining_stop_waits_for_deferred_replies(
     seconds: float, answered: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A draining stop waits for deferred replies until its deadline. Then it cancels the work for them."""
+    """A draining stop waits for deferred replies until its deadline. Then it cancels the work for these replies."""
     del autojump_clock
     outcomes: list[object] = []
 
@@ -293,7 +293,7 @@ async def test_draining_stop_waits_for_deferred_replies(
 
 
 async def test_draining_stop_ignores_abandoned_asks(autojump_clock: trio.testing.MockClock) -> None:
-    """If all callers of deferred asks give up, or a stop without draining comes, a draining stop ends at once."""
+    """A draining stop ends at once if all callers of deferred asks give up, or if a stop without draining comes."""
     del autojump_clock
 
     async def ask(ref: ActorRef) -> None:

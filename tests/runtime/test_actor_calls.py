@@ -227,7 +227,10 @@ async def test_starting_child_cannot_wait_for_its_parent(depth: int, full: bool)
 
 
 async def test_nursery_task_may_wait_for_the_end() -> None:
-    """A task in an actor's nursery may call ``stop`` on this actor. Another actor may wait for the end too."""
+    """A task in an actor's nursery may call ``stop`` on this actor.
+
+    Another actor may also wait for the end of this actor.
+    """
 
     async def end(member: Member) -> None:
         member.nursery.start_soon(member.ref.stop)

@@ -112,7 +112,7 @@ CALLS = [spawn, supervise, ask, tell, stop, wait_for_end, kill]
 async def test_call_near_the_end_of_the_stack(
     call: Callable[[ActorSystem], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If a call fails with RecursionError, the system still works: actors answer, and all of them can be stopped."""
+    """If a call fails with RecursionError, the system still works: actors answer, and all actors can be stopped."""
     del autojump_clock
     failed = 0
     for missing in range(DEPTHS):

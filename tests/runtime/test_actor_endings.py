@@ -25,7 +25,7 @@ async def test_actor_that_stops_itself_has_its_shutdown_time(
 ) -> None:
     """If an actor calls ``context.stop()``, its ``stopping()`` has the ``shutdown`` time to finish.
 
-    If it is shielded, it has one second more.
+    If ``stopping()`` is shielded, it has one second more.
     """
 
     class HangsInStopping(Probe):
@@ -65,7 +65,7 @@ async def test_failing_stopping_runs_once() -> None:
 async def test_error_of_a_killed_actor_is_in_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     """If a killed actor raises an error during its cleanup, the error is logged.
 
-    It is also in the actor's Killed reason and in the dead letter.
+    The error is also in the Killed reason of the actor and in the dead letter.
     """
     error = OSError("on the way out")
 

@@ -86,7 +86,7 @@ async def reported(world: World, letters: DeadLetters, raised: BaseException | N
 async def test_exception_at_any_point(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """User code can raise at any point: no actor and no task is left, and the exception is raised or reported."""
+    """User code can raise at any point. Then no actor and no task is left, and the exception is raised or reported."""
     assert autojump_clock.autojump_threshold == 0
     log = ErrorLog()
     logger = logging.getLogger("actors")

@@ -112,9 +112,10 @@ KINDS: list[type[Actor]] = [WithRuntimeNames, Guarded, Slotted, Defined, Frozen,
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_any_actor_class_works(kind: type[Actor]) -> None:
-    """An actor of any class can start, answer, restart and stop.
+    """An actor can start, answer, restart and stop, however its class is made.
 
-    Its class may be made by attrs or dataclasses, have slots, or have attributes with names of the runtime.
+    The class may be an attrs class or a dataclass, may have slots, or may have attributes with names that the runtime
+    uses.
     """
     async with open_system() as system:
         ref = await system.spawn(kind, restart=Restart.PERMANENT)
@@ -178,7 +179,7 @@ async def test_factory_must_return_an_actor(factory: Callable[[], object]) -> No
 
 
 async def test_instance_of_a_living_actor_is_refused() -> None:
-    """A factory may return the same instance again only after the actor with this instance has ended."""
+    """A factory may return the same instance again, but only after the actor with this instance has ended."""
     shared = Actor()
     async with open_system() as system:
         ref = await system.spawn(lambda: shared, name="a", restart=Restart.PERMANENT)

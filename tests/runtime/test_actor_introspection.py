@@ -129,7 +129,7 @@ async def test_dead_letters_size_is_checked() -> None:
 
 
 async def test_reader_of_dead_letters_waits() -> None:
-    """A reader waits for new dead letters. After it has left the stream, it gets no more."""
+    """A reader waits for new dead letters. After the stream is left, the reader gets no more."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
         seen: list[object] = []

@@ -98,7 +98,7 @@ async def test_kept_context_does_not_touch_the_next_incarnation(name: str, autoj
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_kept_context_of_an_ended_actor(name: str, autojump_clock: MockClock) -> None:
-    """If the context of an ended actor is kept and used, nothing is registered."""
+    """If the context of an ended actor is kept and used, it registers no watch, timer or lease."""
     del autojump_clock
     kept: list[ContextKeeper] = []
     async with open_system() as system:

@@ -57,7 +57,7 @@ def cut_after(steps: int, act: Callable[[], None]) -> Generator[Cut]:
 async def test_caller_cancelled_at_any_step(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A scenario can be cancelled after any of its steps, and no actor and no task is left."""
+    """If a scenario is cancelled after any of its steps, no actor and no task is left."""
     assert autojump_clock.autojump_threshold == 0
     for steps in range(1, 1000):
         async with open_system([Phase("phase")]) as system:
@@ -78,7 +78,7 @@ async def test_caller_cancelled_at_any_step(
 async def test_actors_killed_at_any_step(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """All actors can be killed after any step of a scenario, and no actor and no task is left."""
+    """If all actors are killed after any step of a scenario, no actor and no task is left."""
     assert autojump_clock.autojump_threshold == 0
 
     for steps in range(1, 1000):
@@ -109,7 +109,7 @@ def kill_all(system: ActorSystem) -> None:
 async def test_system_cancelled_at_any_step(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The block of the system can be cancelled after any step of a scenario, and no actor and no task is left."""
+    """If the block of the system is cancelled after any step of a scenario, no actor and no task is left."""
     assert autojump_clock.autojump_threshold == 0
     for steps in range(1, 1000):
         before = living_tasks()

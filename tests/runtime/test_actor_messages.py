@@ -136,7 +136,7 @@ async def test_asking_or_stopping_oneself_raises() -> None:
 
 
 async def test_watch_delivers_one_terminated() -> None:
-    """A watcher gets one Terminated when the target ends. If the target has already ended, it gets it at once."""
+    """A watcher gets one Terminated when the target ends, or at once if the target has already ended."""
     async with open_system() as system:
         journal: list[object] = []
         watcher = await system.spawn(Probe, journal)

@@ -55,7 +55,10 @@ class IndivisibleGroup(BaseExceptionGroup[BaseException]):
 
 @pytest.mark.parametrize("form", ["plain", "group", "whole"])
 async def test_cancelled_raised_in_phase_work(autojump_clock: trio.testing.MockClock, form: str) -> None:
-    """If phase work raises Cancelled although nothing was cancelled, only this work fails, even if it is in a group."""
+    """If phase work raises Cancelled although nothing was cancelled, only this work fails.
+
+    This holds even if the Cancelled is in a group.
+    """
     del autojump_clock
     ran: list[str] = []
 

@@ -193,7 +193,7 @@ async def test_outer_cancellation_before_a_restart() -> None:
 
 
 async def test_deadline_of_an_abandoned_stop_holds(autojump_clock: trio.testing.MockClock) -> None:
-    """If a caller of ``stop`` is cancelled, its deadline still holds: a later stop cannot extend it."""
+    """If a caller of ``stop`` is cancelled, the deadline of this stop still holds: a later stop cannot extend it."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Probe)
         await ref.tell(hang_shielded)

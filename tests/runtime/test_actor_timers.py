@@ -91,7 +91,7 @@ async def test_abandoned_ask_takes_no_turn_from_timers(autojump_clock: trio.test
 
 
 async def test_late_ticks_are_merged(autojump_clock: trio.testing.MockClock) -> None:
-    """After a long handler only one tick is delivered for all missed ones. The next tick comes at its usual time."""
+    """After a long handler only one tick is delivered for all missed ticks. The next tick comes at its usual time."""
     del autojump_clock
     world = World()
     async with open_system() as system:

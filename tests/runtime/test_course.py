@@ -103,7 +103,10 @@ TABLE = {
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("state", STATES)
 def test_each_event_in_each_state(state: str, event: str) -> None:
-    """Each event has the effect that the table gives for the state. An event that the table lacks changes nothing."""
+    """Each event has the effect that the table gives for the state.
+
+    An event that is not in the table changes nothing.
+    """
     course = STATES[state]()
     before = course.state
     do = EVENTS[event](course)
@@ -145,7 +148,10 @@ def test_later_events_only_hurry_a_stop(state: str, events: list[tuple[str, floa
 
 @given(st.lists(STOPS, min_size=1))
 def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
-    """If one of several combined stops is final, the combination is final. It then keeps no messages for a restart."""
+    """If one of several combined stops is final, the combination is final.
+
+    A final stop keeps no messages for a restart.
+    """
     joined = stops[0]
     for stop in stops[1:]:
         joined = joined.joined(stop)
@@ -154,7 +160,10 @@ def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
 
 
 def test_halt_does_not_end_a_drain() -> None:
-    """A halt for a group restart does not end a drain. A second stop without draining ends it."""
+    """If an actor is halted for a group restart while it drains, it still drains.
+
+    A second stop without draining ends the drain.
+    """
     assert DRAIN.joined(HALT) == DRAIN
     assert not DRAIN.joined(STOP).drain
     assert HALT.joined(DRAIN).final
@@ -199,7 +208,7 @@ def test_stop_after_its_deadline_is_a_kill() -> None:
 
 
 def test_stopped_start_has_the_reason_of_the_stop() -> None:
-    """If an actor is stopped during its start, its exit reason is the one of the stop, and not a failure."""
+    """If an actor is stopped during its start, its exit reason is the reason of the stop, and not a failure."""
     course = starting()
     course.ask_to_stop(STOP, 5, 0)
     assert course.verdict(None, ERROR, now=0) == Shutdown()

@@ -16,7 +16,10 @@ async def read(letters: DeadLetters, into: list[object]) -> None:
 
 
 async def test_several_readers_of_one_stream() -> None:
-    """If a stream has several readers, each letter is read by one of them. All readers end when the stream is left."""
+    """If a stream has several readers, each letter is read by exactly one reader.
+
+    All readers end when the stream is left.
+    """
     got: list[object] = []
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Actor)

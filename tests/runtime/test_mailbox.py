@@ -94,7 +94,7 @@ async def test_waiting_sender_is_not_overtaken() -> None:
 
 
 async def test_put_back_items_make_no_room() -> None:
-    """If items were put back into a full mailbox, taking them gives no room to waiting senders."""
+    """If a full mailbox holds more items because some were put back, taking these gives no room to waiting senders."""
     mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:

@@ -347,9 +347,9 @@ def test_random_systems_keep_the_rules(chunk: int) -> None:
 
 
 def test_failed_start_during_a_stop_is_logged() -> None:
-    """If a group member's start fails while the group is stopped, the failure is logged.
+    """If the start of a group member fails while the group is stopped, the failure is logged.
 
-    With this seed it was once not logged.
+    With this seed the failure was once not logged.
     """
     assert run_seed(4592).faults == []
 
@@ -380,7 +380,7 @@ BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_broken_runtime_is_detected(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the runtime is broken on purpose, one of the first seeds detects it.
+    """If the runtime is broken on purpose, one of the first seeds detects the fault.
 
     Each kind of fault is tried.
     """

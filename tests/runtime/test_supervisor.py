@@ -130,9 +130,9 @@ class Supervising(Actor):
 
 @pytest.mark.parametrize("where", ["below", "elsewhere"])
 async def test_restart_limit_of_another_supervisor(where: str, autojump_clock: MockClock) -> None:
-    """An actor that raises the RestartLimit of another supervisor fails like any other actor.
+    """If an actor raises the RestartLimit of another supervisor, it fails as with any other exception.
 
-    That supervisor did not start, or belongs to another system, perhaps with the same path as the actor.
+    The other supervisor did not start, or belongs to another system, perhaps with the same path as the actor.
     """
     async with open_system() as system:
         worker = await system.spawn(Worker)

@@ -292,7 +292,7 @@ def picture_of(system: ActorSystem) -> list[tuple[str, bool]]:
 
 
 def test_model_restarts_a_group() -> None:
-    """The model restarts the members of a group. Without this, the comparison with the model would prove nothing."""
+    """In the model, the members of a group restart. Otherwise the comparison with the model would prove nothing."""
     leaves = [Node(Restart.PERMANENT), Node(Restart.TEMPORARY), Node(Restart.TRANSIENT)]
     root = Node(Restart.TEMPORARY, Strategy.REST_FOR_ONE, 1, specs=leaves, name="root", history=History())
     name_children(root)

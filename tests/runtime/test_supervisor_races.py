@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 async def test_subtree_halted_during_start_runs_once(autojump_clock: MockClock) -> None:
-    """If a group restarts again while a supervisor in it starts, the children of this supervisor run only once."""
+    """If a group restarts again while a supervisor in it starts, the children of this supervisor are not run twice."""
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
         world = World()
@@ -54,7 +54,7 @@ async def test_group_restart_does_not_undo_a_stop(
 ) -> None:
     """If a member is being stopped when its group restarts, it stops and is not started again.
 
-    It still drains if the stop drains.
+    If the stop drains, the member still handles its messages.
     """
     async with open_system() as system:
         world = World()

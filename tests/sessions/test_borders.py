@@ -171,7 +171,7 @@ async def test_every_listener_is_notified_of_the_end(failure: Callable[..., None
 
 
 async def test_listeners_detach_each_other() -> None:
-    """If one listener detaches another, the detached one gets no more notifications, not even in the same turn."""
+    """If one listener detaches another, the detached listener gets no more notifications, not even in the same turn."""
     async with sessions_with() as sessions:
         first, second, third = Tab(), Tab(), Tab()
         for tab in (first, second, third):
@@ -189,7 +189,10 @@ async def test_listeners_detach_each_other() -> None:
 
 
 async def test_listener_sends_commands() -> None:
-    """A listener can send commands while it is being notified. It is notified of their events in a later turn."""
+    """A listener can send commands while it is being notified.
+
+    It is notified of the events of these commands in a later turn.
+    """
     async with sessions_with() as sessions:
         tab, replies, asked = Tab(), list[CommandReply](), list[str]()
 
@@ -226,7 +229,7 @@ async def test_failing_reply(failure: Callable[..., None]) -> None:
 
 
 async def test_failing_callback_after_commits(failure: Callable[..., None]) -> None:
-    """A callback that raises is not called again after later commits. The other callbacks are.
+    """A callback that raises is not called again after later commits. The other callbacks are called.
 
     A callback that is registered twice is called twice after each commit.
     """
@@ -323,7 +326,7 @@ async def test_cleaning_survives_failure_with_one_session(failure: Callable[...,
 async def test_cleaning_is_repeated_after_failures(
     failure: Callable[..., None], place: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If the log fails while old sessions are cleaned, the next round tries again. No session in memory ends."""
+    """If the log fails while old sessions are cleaned, the next cleaning tries again. No session in memory ends."""
     log = FailingLog(failure, place)
     async with sessions_with(log) as sessions:
         await log.make(StreamKey("alice", "odd"))
@@ -335,9 +338,9 @@ async def test_cleaning_is_repeated_after_failures(
 async def test_failure_beside_a_cancellation_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """If an error is raised together with a cancellation, the error is logged.
+    """An error that is raised during a cancellation is logged.
 
-    A cancellation alone is not logged. In both cases the cancellation continues.
+    A cancellation without an error is not logged. In both cases the cancelled scope still ends as cancelled.
     """
     with trio.CancelScope() as scope:
         scope.cancel()

@@ -190,7 +190,10 @@ HANDLE: dict[str, Callable[[Sessions, SessionHandle], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("place", ELSEWHERE)
 async def test_handle_in_another_loop(place: str) -> None:
-    """A handle can be used only in the event loop of its session. Only ``statistics()`` also works in its threads."""
+    """A handle can be used only in the event loop of its session.
+
+    Only ``statistics()`` also works in threads that this event loop started.
+    """
 
     async def fine(_: Run) -> None: ...
 

@@ -98,7 +98,7 @@ def test_surplus_replies_are_ignored() -> None:
 
 
 def test_recalled_reply() -> None:
-    """A reply from before a restart answers a repeated command until the time for remembering it is over."""
+    """A reply from before a restart answers a repeated command until the time for remembering replies is over."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.recall(CommandReply("a", "r"), -5)
     assert not memory.admit(command("a", replies), 4)

@@ -121,7 +121,7 @@ async def test_user_at_the_limit_displaces_own_sessions(
 async def test_client_without_room_comes_back(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A client without room is closed with 4005 and a delay. When there is room, it gets in."""
+    """A client for which there is no room is closed with 4005 and a delay. When there is room, it is accepted."""
     async with server_with(max_sessions=1).running(port=0) as server:
         async with greeted_in_memory(server, token="ann"), memory_client(server) as one:
             await one.send("hello", session="s1", token="bob")
@@ -139,7 +139,7 @@ async def test_client_without_room_comes_back(
 
 @pytest.mark.parametrize("need", ["attached", "run", "queued run", "lease"])
 async def test_used_session_is_never_displaced(need: str, autojump_clock: trio.testing.MockClock) -> None:
-    """A session with a client, a run, a queued run or a lease is never displaced; without them it is."""
+    """A session with a client, a run, a queued run or a lease is never displaced. Without all of these it is."""
     async with sessions_with(max_sessions=2, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
         async with AsyncExitStack() as stack:
             handle = await sessions.get("ann", "needed")

@@ -110,9 +110,9 @@ print(raised, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 
 
 def test_interrupts_are_deferred_inside_the_block() -> None:
-    """A signal inside the block is raised at the next checkpoint. After the block it is raised at once.
+    """An interrupt inside the block is raised at the next checkpoint. After the block it is raised at once.
 
-    After the loop it is handled as usual.
+    After the event loop has ended, an interrupt is handled as usual.
     """
     done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['nothing at once', 'at the checkpoint', 'at once', 'after the loop'] True"
@@ -129,7 +129,7 @@ async def test_handler_of_the_application_stays() -> None:
 async def test_handler_of_trio_is_recognised() -> None:
     """Trio's own signal handler is recognised.
 
-    It is recognised by the name of its module, so this test notices if a version of trio renames it.
+    It is recognised by the name of the module, so this test fails if a version of trio renames the module.
     """
     before = signal.getsignal(signal.SIGINT)
     with interrupts_deferred():
@@ -138,7 +138,7 @@ async def test_handler_of_trio_is_recognised() -> None:
 
 
 async def test_interrupt_raised_beside_a_question() -> None:
-    """If code that runs beside a question raises KeyboardInterrupt, the run ends, and so does the question."""
+    """If code that runs at the same time as a question raises KeyboardInterrupt, the run and the question end."""
 
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:

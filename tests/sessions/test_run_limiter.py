@@ -107,7 +107,10 @@ steps = st.tuples(st.sampled_from(["enter", "enter", "enter", "cancel", "leave",
 @settings(max_examples=scaled(150, 5_000))
 @given(limit=st.integers(1, 3), queue=st.integers(0, 4), script=st.lists(steps, max_size=40))
 def test_limiter_against_a_model(limit: int, queue: int, script: list[tuple[str, int]]) -> None:
-    """Places are given to runs in order. None is lost or given twice, even if a run is cancelled as it gets one."""
+    """Places for running runs are given in the order of the queue.
+
+    No place is lost or given twice, even if a run is cancelled just as it gets a place.
+    """
     trio.run(World(limit, queue).play, script)
 
 
@@ -129,7 +132,7 @@ async def test_run_cancelled_as_it_gets_a_place(cancel_first: bool) -> None:
 
 
 async def test_long_queue_without_recursion() -> None:
-    """If each run refuses its place, even a very long queue is worked off without recursion."""
+    """If each run gives up its place at once, even a very long queue is worked off without recursion."""
     count = 3_000
     limiter = RunLimiter(1, count)
     first = limiter.enter("a")
@@ -152,9 +155,9 @@ async def test_long_queue_without_recursion() -> None:
 
 
 def test_leaving_only_wakes_the_next() -> None:
-    """When a run leaves its place, the next run in the queue holds a place at once.
+    """When a run gives up its place among the running runs, the next run in the queue gets this place at once.
 
-    The code of that run is called only in a later turn.
+    The code of the next run is called only in a later turn of the scheduler.
     """
     limiter = RunLimiter(1, 1)
     first, second = limiter.enter("a"), limiter.enter("a")
@@ -166,7 +169,7 @@ def test_leaving_only_wakes_the_next() -> None:
 
 
 def test_users_have_queues_of_their_own() -> None:
-    """If all places of one user are taken, other users' runs do not wait."""
+    """If all places of one user are taken, the runs of other users do not wait."""
     limiter = RunLimiter(1, 1)
     assert [limiter.enter(user).held for user in ("a", "a", "b")] == [True, False, True]
 

@@ -172,7 +172,7 @@ async def test_closed_session_is_removed_by_retention(tmp_path: Path) -> None:
 
 
 async def test_crash_during_a_close(autojump_clock: MockClock) -> None:
-    """If the server crashes during a close, it finishes the close after its restart. The session stays closed."""
+    """If the server crashes while it closes a session, it finishes this after its restart. The session stays closed."""
     inner = MemoryLog()
     log = FaultyLog(inner)
     async with sessions_with(log) as sessions:
@@ -221,7 +221,7 @@ async def test_close_disconnects_every_tab(autojump_clock: MockClock) -> None:
 async def test_repeated_close(
     autojump_clock: MockClock,
 ) -> None:
-    """A repeated close command, and a second close, get their replies at the same time as the first one."""
+    """A repeated close command, and another close command, get their replies at the same time as the first one."""
     log = FaultyLog(MemoryLog())
     async with make_app(log).running(port=0) as server, greeted_in_memory(server) as one:
         await one.start("0", "wait")

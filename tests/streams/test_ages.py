@@ -93,8 +93,8 @@ STEPS = st.lists(
 def test_no_young_event_is_too_old(steps: list[tuple[float, float, float, bool]]) -> None:
     """No event younger than the limit is ever too old, no matter how often the time of day is set.
 
-    There are two sessions: one has an event at each step, one is new at each step. The clocks are compared at the
-    end of each step, in which the time of day is set once.
+    There are two sessions: one has an event at each step, and the other is made anew at each step. In each step the
+    time of day is set once, and at the end of the step the clocks are compared.
     """
     clocks = Clocks()
     ages = clock_of(clocks)

@@ -67,7 +67,7 @@ class Talker:
 async def test_each_batch_is_counted_by_its_wait(
     autojump_clock: MockClock, nursery: trio.Nursery, seconds: float, step: int
 ) -> None:
-    """Each committed batch is counted once in the histogram of waiting times, in the step of its own waiting time."""
+    """Each committed batch is counted once in the histogram of waiting times, in the step for its waiting time."""
     committer = Committer(SlowLog(seconds))
     nursery.start_soon(committer.run)
     committer.schedule(Talker(1))
@@ -125,7 +125,7 @@ async def test_a_lone_batch_is_committed_at_once(
 async def test_load_is_committed_every_gather_seconds(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """Under load, a commit begins every ``gather_seconds``. It includes everything that was scheduled until then."""
+    """Under load, a commit begins every ``gather_seconds`` and includes everything that was scheduled until then."""
     start = trio.current_time()
     for number in range(64):
         gathering.schedule(Talker(number))

@@ -25,7 +25,7 @@ from actors.streams.resume import ResetReason, ResumeDecision, decide
 def test_decisions_for_a_log_of_events_5_to_9(
     resume: Position | None, from_latest: bool, expected: ResumeDecision
 ) -> None:
-    """If the log keeps events 5 to 9, each position of a client gets the decision in the table."""
+    """The table gives the decision for each position of a client, for a log that has events 5 to 9."""
     assert decide(epoch="e", oldest=5, latest=9, resume=resume, from_latest=from_latest) == expected
 
 

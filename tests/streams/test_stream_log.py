@@ -72,7 +72,10 @@ def test_the_log_is_within_retention_after_each_look(steps: list[tuple[int, int,
 
 
 async def test_the_record_is_encoded_only_when_it_changes() -> None:
-    """The record is the same object until its content changes, so a log can see that it need not write it again."""
+    """The record stays the same object until its content changes.
+
+    So a log can see that it need not write the record again.
+    """
     log = MemoryLog()
     async with log:
         stream = await stream_on(log, Committer(log))

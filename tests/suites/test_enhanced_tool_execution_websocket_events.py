@@ -95,7 +95,7 @@ FAILURES: list[tuple[BaseException, str, str]] = [
 
 @pytest.mark.parametrize(("error", "code", "message"), FAILURES, ids=lambda value: type(value).__name__)
 async def test_tool_that_raises(error: BaseException, code: str, message: str) -> None:
-    """A call whose tool raises has the status error, and the agent gets the exception and can go on."""
+    """If a tool raises, its call has the status error. The agent gets the exception and can continue."""
     caught: list[BaseException] = []
 
     async def raises() -> None:
@@ -117,7 +117,7 @@ async def test_tool_that_raises(error: BaseException, code: str, message: str) -
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), Odd("odd"), GeneratorExit()], ids=repr)
 async def test_uncaught_exception(error: BaseException) -> None:
-    """An exception that an agent does not catch ends only its own run, and each call has both events."""
+    """An exception that an agent does not catch ends only its own run. Each call still has a start and an end event."""
 
     async def raises() -> None:
         raise error
@@ -202,7 +202,7 @@ async def deaf() -> None:
 async def test_tool_that_ignores_cancellation(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A tool that ignores the cancellation of its run completes when it ends. The run is then cancelled."""
+    """A call of a tool that ignores cancellation completes when the tool ends. The run then ends as cancelled."""
 
     async def agent(run: Run) -> None:
         await run.call_tool(stubborn)
@@ -221,7 +221,7 @@ async def test_tool_that_ignores_cancellation(
 async def test_tool_that_cannot_be_cancelled(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A tool that never ends does not keep its server from ending, and its call has both events."""
+    """A tool that never ends does not prevent the end of its server, and its call has a start and an end event."""
 
     async def agent(run: Run) -> None:
         await run.call_tool(deaf)
@@ -238,7 +238,7 @@ async def test_tool_that_cannot_be_cancelled(
 
 
 async def test_late_result_of_a_thread() -> None:
-    """A timeout leaves a thread running, because it cannot be stopped. Its late result is dropped."""
+    """If a sync tool times out, its thread runs on, because a thread cannot be stopped. The late result is dropped."""
     released, ended = threading.Event(), threading.Event()
 
     def blocks() -> str:
@@ -360,7 +360,7 @@ UNSENDABLE: list[tuple[str, Callable[[], object]]] = [
 
 @pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
 async def test_arguments_that_are_not_json(name: str, make: Callable[[], object]) -> None:
-    """Arguments that are not JSON raise at the call. The tool is not called and no event is emitted."""
+    """If arguments are not JSON, the call raises. The tool is not called and no event is emitted."""
     called: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -379,7 +379,7 @@ async def test_arguments_that_are_not_json(name: str, make: Callable[[], object]
 
 @pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
 async def test_result_that_is_not_json(name: str, make: Callable[[], object]) -> None:
-    """A call whose result is not JSON has the status error, and raises in the agent."""
+    """If the result of a call is not JSON, the call has the status error, and raises in the agent."""
 
     async def returns() -> object:
         return make()
@@ -446,7 +446,7 @@ async def test_concurrent_calls_of_one_tool() -> None:
 
 
 async def test_a_thousand_calls() -> None:
-    """Of a thousand concurrent calls (300 in a short run) each has both events and its own outcome."""
+    """A thousand concurrent calls (300 in a short run) each have both events and their own result."""
 
     async def tool(number: int) -> int:
         if number % 5 == 4:
@@ -477,7 +477,7 @@ async def test_a_thousand_calls() -> None:
 
 
 async def test_a_thousand_cancelled_calls() -> None:
-    """Of a thousand calls (300 in a short run) that are cancelled at once each has both events."""
+    """A thousand calls (300 in a short run) that are cancelled at once each have both events."""
 
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:
@@ -538,7 +538,7 @@ async def test_calls_of_a_crashed_session() -> None:
 
 @pytest.mark.parametrize("append", [1, 2, 3, 4])
 async def test_log_that_fails_during_a_call(append: int) -> None:
-    """A log that fails during a call leaves no call with only one event."""
+    """If the log fails during a call, the call is never left with only one of its two events."""
 
     async def agent(run: Run) -> None:
         for number in range(3):
@@ -570,7 +570,7 @@ async def test_log_that_fails_during_a_call(append: int) -> None:
 
 
 async def test_calls_of_a_killed_process(tmp_path: Path) -> None:
-    """After a kill of the process every open call is closed as interrupted, once."""
+    """After the process is killed, every open call is closed as interrupted, once."""
     process = ServerProcess(tmp_path, "serve", "player:app", apps=player.HERE)
     try:
         async with remote_client(process.ws_url) as one:

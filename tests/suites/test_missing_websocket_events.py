@@ -123,7 +123,7 @@ class Tab:
 
 @pytest.mark.parametrize("step", [scaled(41, 7), 211])
 async def test_cut_at_any_byte(step: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A tab misses no event, after however many bytes its connections are cut."""
+    """A tab misses no event, no matter after how many bytes its connections are cut."""
     async with server_with(talk).running(port=0) as server:
         run = await server.sessions.get("ada", "s1")
         await run.start("talk", EVENTS)
@@ -176,7 +176,7 @@ async def test_slow_reader(pause: float, autojump_clock: trio.testing.MockClock)
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 async def test_reader_that_stops(after: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A reader that stops is closed with 4001, and gets the other events when it reconnects."""
+    """A client that stops reading is closed with 4001, and gets the missing events when it reconnects."""
     async with (
         server_with(pour).running(port=0) as server,
         greeted_in_memory(server, token="ada") as quick,
@@ -278,7 +278,7 @@ async def test_failing_read(
 
 @pytest.mark.parametrize("after", [1, 2, 3, 17, 40])
 async def test_session_killed_during_a_run(after: int, autojump_clock: trio.testing.MockClock) -> None:
-    """After a kill of the session its tab gets every committed event once, and the run as interrupted."""
+    """After the session is killed, its tab gets every committed event once, and the run as interrupted."""
     async with server_with(talk, ask).running(port=0) as server:
         tab = Tab(server)
         async with greeted_in_memory(server, token="ada") as one:
@@ -306,7 +306,7 @@ async def ask(run: Run, count: int) -> None:
 
 @pytest.mark.parametrize("kept", [1, 5, EVENTS - 1])
 async def test_retention_while_away(kept: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A tab that comes back after retention dropped events gets a reset, and the events that are left."""
+    """A tab that comes back after retention dropped events gets a reset, and the events that the log still has."""
     async with server_with(talk, retain_events=kept).running(port=0) as server:
         handle = await server.sessions.get("ada", "s1")
         await handle.emit("first")
@@ -370,7 +370,7 @@ async def audit(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tuple
 
 
 async def test_audit_of_whole_logs(autojump_clock: trio.testing.MockClock) -> None:
-    """The audit finds no fault in whole logs."""
+    """The audit finds no fault in a log that is complete."""
     assert await audit(await logs_of_runs()) == {}
 
 
@@ -400,7 +400,7 @@ def renumber(lines: list[bytes]) -> list[bytes]:
     [("agent_started", "G2"), ("tool_executing", "G3"), ("tool_completed", "G3"), ("agent_completed", "G5")],
 )
 async def test_audit_finds_renumbered_gaps(missing: str, rule: str, autojump_clock: trio.testing.MockClock) -> None:
-    """The audit finds a missing start or end even if the numbers have no gap."""
+    """The audit finds a missing start or end even if the events are numbered without a gap."""
     found = await logs_of_runs()
     holed: set[tuple[str, str]] = set()
     for number, (key, (lines, state)) in enumerate(found.items()):

@@ -82,7 +82,7 @@ async def test_attempts_are_calls(
 
 
 async def test_last_failure(autojump_clock: trio.testing.MockClock) -> None:
-    """If every attempt fails, the run fails with the error of the last one."""
+    """If every attempt fails, the run fails with the error of the last attempt."""
 
     async def fails() -> None:
         raise ConnectionError("busy")
@@ -98,7 +98,7 @@ async def test_last_failure(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_retries_inside_a_tool(autojump_clock: trio.testing.MockClock) -> None:
-    """A tool that repeats its own work is one call, with the name of the tool."""
+    """A tool that repeats its work inside is one call, with the name of the tool."""
     tool = Flaky()
 
     @tenacity.retry(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(1))

@@ -133,7 +133,7 @@ def count_typists(server: Server) -> int:
 
 
 async def test_changes_reach_every_tab(autojump_clock: trio.testing.MockClock) -> None:
-    """Each on and each off reaches every other tab once. A second off sends nothing."""
+    """Each start and each end of typing reaches every other tab once. A second end sends nothing."""
     async with typing_server().running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(4)]
         for active, expected in ((True, typing_on), (False, typing_off), (True, typing_on), (False, typing_off)):
@@ -179,7 +179,7 @@ async def test_typing_seconds(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -> None:
-    """The typing of each tab ends by its own last renewal."""
+    """The typing of each tab ends 5 seconds after this tab last renewed it."""
     async with typing_server().running(port=0) as server, AsyncExitStack() as stack:
         watcher = await stack.enter_async_context(greeted_in_memory(server, token="ada"))
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(6)]
@@ -205,9 +205,9 @@ async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -
     )
 )
 def test_model_of_typing(steps: list[tuple[int, bool, float]]) -> None:
-    """For any steps of three tabs a watcher receives the changes of a simple model.
+    """For any steps of three tabs, a fourth tab receives the changes that a simple model gives.
 
-    In the model each tab types until it stops, or for 5 s.
+    In the model each of the three tabs types until it stops, or for 5 s.
     """
 
     async def played() -> None:
@@ -297,7 +297,7 @@ async def test_cut_connection_ends_typing(autojump_clock: trio.testing.MockClock
 async def test_expired_typing_is_not_repeated(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The end of a connection does not send an off if the typing has already expired."""
+    """If the typing has already expired, the end of its connection does not announce its end again."""
     async with (
         typing_server(ping_seconds=25, pong_seconds=10).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -332,7 +332,7 @@ async def test_refresh_ends_typing(autojump_clock: trio.testing.MockClock) -> No
 async def test_late_typing_frame(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a connection ends right after typing frames, its typing is off in the end."""
+    """If a connection ends right after it sent typing frames, its typing has ended too in the end."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         for _ in range(REFRESHES):
             async with greeted_in_memory(server, token="ada") as one:
@@ -470,7 +470,7 @@ async def test_typing_stays_in_its_session(autojump_clock: trio.testing.MockCloc
 
 
 async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock) -> None:
-    """While other tabs toggle, a new tab's changes continue from the state in its welcome."""
+    """While other tabs start and stop typing, a new tab gets every change after the state in its welcome."""
     async with typing_server(commands_burst=10_000).running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(3)]
 
@@ -497,7 +497,7 @@ async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock)
 
 
 async def test_many_typists() -> None:
-    """While 50 users toggle 20 times, each watcher receives the changes of its own session in order."""
+    """While 50 users start and stop typing 20 times, each other tab receives the changes of its session in order."""
     async with typing_server().running(port=0) as server, trio.open_nursery() as nursery:
 
         async def toggle(name: str) -> None:
@@ -523,7 +523,7 @@ async def test_many_typists() -> None:
 async def test_blocked_tab_gets_newest_states(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A blocked tab gets the newest state of every typist, even if one typist changes very often."""
+    """A blocked tab gets the newest state of every other tab, even if one of them changes very often."""
     async with typing_server(slow_seconds=100).running(port=0) as server, greeted_in_memory(server, token="ada") as ada:
         ours, theirs = trio.testing.lockstep_stream_pair()
         async with trio.open_nursery() as nursery:
@@ -584,7 +584,7 @@ async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) ->
 
 
 async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -> None:
-    """A typist that has left keeps neither a session in memory nor a task."""
+    """A typing tab that has left keeps neither a session in memory nor a task."""
     async with typing_server(idle_seconds=20).running(port=0) as server:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living

@@ -140,7 +140,7 @@ async def test_no_shared_mutable_object() -> None:
 
 
 async def test_context_after_a_crash(autojump_clock: trio.testing.MockClock) -> None:
-    """After a crash no context is left, and the run of another user goes on."""
+    """After a crash no context is left, and the run of another user continues."""
     contexts: list[RunContext | None] = []
 
     async def waits(run: Run) -> None:
@@ -174,7 +174,7 @@ def live_runs() -> list[Run]:
 
 
 async def test_reaped_session_is_freed(autojump_clock: trio.testing.MockClock) -> None:
-    """A session that has left memory leaves no run in memory, and its events are there for the next client."""
+    """When a session has left memory, none of its runs is in memory. The next client still gets its events."""
     others = live_runs()  # other tests may still hold some
     async with server_with(secretive, idle_seconds=10).running(port=0) as server:
         for _ in range(3):
@@ -189,7 +189,7 @@ async def test_reaped_session_is_freed(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_log_records_of_many_users(caplog: pytest.LogCaptureFixture) -> None:
-    """No frame and no log record of one user has a word of another."""
+    """No frame and no log record of one user contains a word of another user."""
 
     async def fails(run: Run, secret: str) -> None:
         raise ValueError(f"{secret} of {run.user}")

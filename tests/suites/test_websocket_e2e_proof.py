@@ -174,7 +174,7 @@ async def test_events_without_a_tab() -> None:
 
 
 async def test_foreign_position() -> None:
-    """The position of another user's log gives a reset and none of its events."""
+    """The position of a client in another user's log gives a reset and none of that user's events."""
     async with proof_server().running(port=0) as server:
         async with greeted(server, token=AUTH.issue("ann", 60)) as ann:
             await ann.completed(await ann.start("1", "proof", 3))
@@ -249,7 +249,7 @@ BAD: dict[str, tuple[object, int]] = {
 
 @pytest.mark.parametrize("name", BAD)
 async def test_bad_token(name: str) -> None:
-    """A client with a bad token gets the close code of its fault, and no event."""
+    """A client with a bad token gets the close code for this kind of bad token, and no event."""
     token, code = BAD[name]
     app = proof_server()
     async with app.running(port=0) as server:

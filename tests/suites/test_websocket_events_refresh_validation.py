@@ -124,7 +124,7 @@ def test_second_tab(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 @pytest.mark.parametrize("during", [True, False])
 def test_back_and_forward(script_server: ServerProcess, open_tab: OpenTab, during: bool) -> None:
-    """A page that the user leaves and goes back to has every event once."""
+    """A page that the user leaves and then returns to has every event once."""
     tab = open_tab(script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)

@@ -294,7 +294,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("name", TEXTS)
 async def test_texts_round_trip(name: str) -> None:
-    """Text of every script arrives unchanged, from the client to the agent and back."""
+    """Text in any writing system arrives unchanged, from the client to the agent and back."""
     text = TEXTS[name]
 
     async def agent(run: Run, given: str) -> dict[str, str]:
@@ -348,7 +348,7 @@ async def test_lone_surrogate_in_a_command() -> None:
 @pytest.mark.parametrize("size", [50_001, 64 * 1024, MIB - 2], ids=str)
 @pytest.mark.parametrize("letter", ["x", "\0", "é", "😀"], ids=ascii)
 async def test_large_payload(size: int, letter: str) -> None:
-    """A text of up to 1 MiB arrives whole, in characters of one to four bytes."""
+    """A text of up to 1 MiB arrives complete, whether its characters have one, two, three or four bytes."""
     weight = len(orjson.dumps(letter)) - 2
     text = letter * (size // weight) + "y" * (size % weight)
 

@@ -233,7 +233,7 @@ def print_rate(what: str, events: int) -> Iterator[None]:
 
 @pytest.mark.timeout(240)
 async def test_a_thousand_users(tmp_path: Path) -> None:
-    """A thousand users at once each get their five events. Afterwards nothing is left of them."""
+    """A thousand users at once each get their five events. Afterwards no object of these users is left."""
     barriers: list[Barrier] = []
     async with server_for_waves(barriers, tmp_path / "log.db").running(port=0) as server:
         measured: list[Resources] = []
@@ -253,7 +253,10 @@ async def test_a_thousand_users(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(240)
 async def test_users_who_vanish(tmp_path: Path) -> None:
-    """The runs of users who disconnect go on, and nothing is left of them afterwards. The users miss no event."""
+    """The runs of users who disconnect continue, and the users miss no event.
+
+    Afterwards no object of these users is left.
+    """
     barriers: list[Barrier] = []
     async with server_for_waves(barriers, tmp_path / "log.db").running(port=0) as server:
         barriers.append(Barrier(VANISHING))

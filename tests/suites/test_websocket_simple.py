@@ -76,7 +76,7 @@ async def finished_events(one: Client, run_id: str) -> list[Frame]:
 
 
 async def test_five_events_in_order() -> None:
-    """A run emits the five events in order, and no others."""
+    """A run emits the five required events in order, and no others."""
     app = server_with(simple)
     async with app.running(port=0) as server, greeted(server, token="ann") as one:
         handle = await app.sessions.get("ann", "s1")
@@ -231,7 +231,7 @@ async def test_emitter_without_a_tab() -> None:
 
 
 async def test_borrowed_emitter() -> None:
-    """A run that another user's agent holds still emits only to its own user."""
+    """If an agent uses the Run object of another user, the events go only to that other user."""
     lent: list[Run] = []
     returned = trio.Event()
 

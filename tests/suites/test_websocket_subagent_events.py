@@ -137,7 +137,7 @@ async def test_children_in_sequence() -> None:
 
 
 async def test_failing_child() -> None:
-    """A child that fails ends with its error. Its parent gets ``RunFailed`` and may go on."""
+    """If a child fails, it ends with the error. The parent gets ``RunFailed`` and may continue."""
 
     async def fails(run: Run) -> None:
         async with run.tool("open"):
@@ -210,7 +210,7 @@ async def hangs(run: Run) -> None:
 async def test_child_timeout(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A child that takes too long has the status timeout. Its parent gets ``RunFailed`` and may go on."""
+    """If a child takes too long, it has the status timeout. The parent gets ``RunFailed`` and may continue."""
 
     async def root(run: Run) -> str:
         with pytest.raises(RunFailed) as failed:
@@ -251,7 +251,7 @@ async def test_ended_parent(autojump_clock: trio.testing.MockClock, how: str) ->
 
 
 async def test_cancelled_child() -> None:
-    """A client can cancel a child by its run id, and the parent goes on."""
+    """A client can cancel a child by its run id, and the parent continues."""
 
     async def root(run: Run) -> str:
         with pytest.raises(RunFailed) as failed:
@@ -270,7 +270,7 @@ async def test_cancelled_child() -> None:
 
 
 async def test_child_left_open() -> None:
-    """A child that its parent leaves open is closed before the parent, and can emit nothing afterwards."""
+    """A child that its parent leaves open is closed before the parent. Afterwards the child can emit nothing."""
     left: list[Any] = []
 
     async def root(run: Run) -> str:
@@ -367,7 +367,7 @@ def test_states_round_trip(state: object) -> None:
 
 
 async def test_rejoin_during_a_child() -> None:
-    """A client that reconnects during children gets their other events, each once."""
+    """A client that reconnects while children run gets the missing events, each once."""
     go_on = trio.Event()
 
     async def child(run: Run) -> None:
@@ -438,7 +438,7 @@ async def test_crash_with_children(how: str) -> None:
 
 
 async def test_trees_of_many_users() -> None:
-    """Each of many users at once gets only the runs of its own tree."""
+    """Many users at once each get only the runs of their own tree."""
 
     async def talk(name: str, one: Client) -> None:
         await one.completed(await one.start("1", "dive", 5))

@@ -65,7 +65,7 @@ def test_wrong_agents_are_named(function: Any, arguments: dict[str, Any], said: 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid", ""])  # noqa: S104 - refused
 async def test_without_auth_only_loopback_is_served(host: str) -> None:
-    """Without ``auth`` a server listens on loopback addresses only, with ``auth`` on any."""
+    """A server without ``auth`` listens on loopback addresses only. A server with ``auth`` listens on any address."""
     app = Greenroom(log="memory:")
     with pytest.raises(ConfigError, match="auth is required to listen on"):
         async with app.running(host=host, port=0):
@@ -97,7 +97,7 @@ REDACTED = [
 
 @pytest.mark.parametrize(("arguments", "left_out"), REDACTED)
 async def test_secret_keys_are_left_out(arguments: dict[str, Any], left_out: list[str]) -> None:
-    """Values of secret keys are hidden in tool arguments, at any depth and in any case, as the app configures it."""
+    """Values of secret keys in tool arguments are hidden as the app configures it, at any depth and in any case."""
     app = Greenroom(**{"log": "memory:", **arguments})
     app.agent(look)
     async with app.running(port=0) as server, greeted(server) as one:

@@ -48,7 +48,7 @@ async def test_valid_token_has_user_and_end() -> None:
 
 
 async def test_issued_token_fits_key_and_audience() -> None:
-    """An issued token is valid for the same key and audience only."""
+    """An issued token is valid only for the key and audience with which it was issued."""
     issued = TokenAuth(KEY, audience="chat").issue("alice", 60)
     user = await TokenAuth(KEY, audience="chat")(seen(issued))
     assert user.id == "alice"
@@ -98,7 +98,7 @@ async def test_user_may_have_256_characters() -> None:
 
 
 async def test_old_token_has_expired() -> None:
-    """A token whose end has passed raises TokenExpired."""
+    """A token after its expiry time raises TokenExpired."""
     with pytest.raises(TokenExpired):
         await TokenAuth(KEY)(seen(token(exp=1)))
 
@@ -112,13 +112,13 @@ async def test_expired_and_wrong_token_is_wrong(wrong: dict[str, Any]) -> None:
 
 
 async def test_token_end_may_have_a_fraction() -> None:
-    """The end of a token may have a fraction of a second, which counts."""
+    """The expiry time of a token may have a fraction of a second, and the fraction counts."""
     soon = int(time.time()) + 1_000.5
     assert await TokenAuth(KEY)(seen(token(exp=soon))) == User("alice", soon)
 
 
 async def test_leeway_is_added_to_the_end() -> None:
-    """A token is valid until its end plus the leeway."""
+    """A token is valid until its expiry time plus the leeway."""
     ended = int(time.time()) - 1_000
     assert await TokenAuth(KEY, leeway_seconds=100_000)(seen(token(exp=ended))) == User("alice", ended + 100_000)
     with pytest.raises(TokenExpired):
@@ -168,7 +168,7 @@ async def test_public_key_checks_signatures(algorithm: str, keys: tuple[bytes, b
 async def test_algorithm_must_fit_the_key() -> None:
     """An algorithm that does not fit the key is not accepted.
 
-    *A public key, taken for a shared secret, would let anyone sign.*
+    *If a public key were taken for a shared secret, anyone could sign a token.*
     """
     auth = TokenAuth(CURVE[1], algorithms=("ES256", "HS256", "EdDSA"))
     for private, algorithm in ((KEY, "HS256"), (EDWARDS[0], "EdDSA")):
@@ -178,7 +178,7 @@ async def test_algorithm_must_fit_the_key() -> None:
 
 
 async def test_short_key_makes_no_warning() -> None:
-    """A short key makes no warning when a token is issued or checked."""
+    """A short key causes no warning when a token is issued or checked."""
     auth = TokenAuth("short")
     assert (await auth(seen(auth.issue("alice", 60)))).id == "alice"
 

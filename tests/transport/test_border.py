@@ -91,13 +91,19 @@ def kinds(tree: Any) -> set[Any]:
 
 @given(trees)
 def test_strongest_refusal_in_a_group_decides(tree: Any) -> None:
-    """In groups NotAuthenticated wins over Forbidden, that over TokenExpired, and each over other exceptions."""
+    """In a group of exceptions the strongest one decides.
+
+    The order is NotAuthenticated, Forbidden, TokenExpired, and then all other exceptions.
+    """
     expected = next((code for kind, code in REFUSALS.items() if kind in kinds(tree)), None)
     assert refusal_in(built(tree)) == (None if expected is None else (expected, "said so"))
 
 
 def test_groups_may_be_deep_and_shared() -> None:
-    """A group may be very deep, or stand in another one many times: each exception is visited once."""
+    """A group may be nested very deeply, or be contained many times in another group.
+
+    Each exception is visited once.
+    """
     assert refusal_in(nested(Forbidden("no"), 5_000, ValueError())) == (4502, "no")
     shared: BaseException = NotAuthenticated("no")
     for _ in range(60):
@@ -119,7 +125,7 @@ def test_refusal_without_text() -> None:
 @pytest.mark.parametrize("make", OTHERS)
 @pytest.mark.parametrize("depth", [0, 1, 400])
 async def test_raised_exception_is_returned(make: Callable[[], BaseException], depth: int) -> None:
-    """Any BaseException of a function, alone or in groups, is returned, and the caller is not cancelled."""
+    """Any exception that a function raises, alone or in groups, is returned, and the caller is not cancelled."""
     raised = nested(make(), depth)
 
     async def function() -> None:
@@ -130,7 +136,7 @@ async def test_raised_exception_is_returned(make: Callable[[], BaseException], d
 
 
 async def test_failure_in_own_nursery_is_returned() -> None:
-    """A failure in a nursery of the function is returned as its failure."""
+    """A failure in a nursery that the function opens is returned as the failure of the function."""
 
     async def function() -> None:
         async def fail() -> None:
@@ -144,7 +150,10 @@ async def test_failure_in_own_nursery_is_returned() -> None:
 
 
 async def test_task_beside_the_function_ends_with_it() -> None:
-    """A task that the function starts in the nursery around it is cancelled at its end, or fails as the function."""
+    """A function may start a task in the nursery around it. The task is cancelled when the function ends.
+
+    If the task fails, this counts as a failure of the function.
+    """
     ended: list[str] = []
 
     async def linger() -> None:
@@ -169,7 +178,10 @@ async def test_task_beside_the_function_ends_with_it() -> None:
 
 
 async def test_cancellation_from_outside_passes() -> None:
-    """A cancellation of the caller passes, even if the function answers it with an exception or a result."""
+    """If the caller is cancelled, it ends as cancelled.
+
+    This holds even if the function then raises an exception or returns a result.
+    """
 
     async def stubborn(answer: object) -> object:
         try:
@@ -190,7 +202,7 @@ async def test_cancellation_from_outside_passes() -> None:
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_ctrl_c_is_no_failure_of_the_function(deep: bool) -> None:
-    """Ctrl-C while the function or a task of it runs ends the program with KeyboardInterrupt alone."""
+    """Ctrl-C while the function or one of its tasks runs ends the program with only a KeyboardInterrupt."""
     results: list[object] = []
 
     async def interrupt() -> None:

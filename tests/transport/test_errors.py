@@ -26,7 +26,7 @@ from transport.errors import (
     ],
 )
 def test_text_of_an_ended_connection(error: ConnectionClosedForGood, said: str) -> None:
-    """The text of an ended connection has its code and reason."""
+    """The text of ConnectionEnded has its close code and reason."""
     assert str(error) == said
     assert isinstance(error, GreenroomError)
 

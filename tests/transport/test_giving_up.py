@@ -102,7 +102,7 @@ async def test_exception_of_the_block(own: BaseException) -> None:
 
 
 async def test_cancelled_block() -> None:
-    """A cancellation passes through the block."""
+    """If the block is cancelled, the cancellation propagates out of the block."""
     with trio.CancelScope() as scope:
         async with make_app().running(port=0):
             scope.cancel()
@@ -111,7 +111,10 @@ async def test_cancelled_block() -> None:
 
 
 def test_the_one_exception() -> None:
-    """A single exception leaves its groups, RestartLimit before others; the block's own group stays as it is."""
+    """If groups contain only one exception, it is raised without the groups.
+
+    A RestartLimit has priority over other exceptions. A group that the block itself raises stays unchanged.
+    """
     one, two, limit = ValueError(), KeyError(), RestartLimit("gave up")
     both = ExceptionGroup("", [one, ExceptionGroup("", [two])])
     assert the_one(both) is both
@@ -136,7 +139,7 @@ def ended(status: object) -> Any:
 
 @pytest.mark.parametrize("status", [None, OSError("no more files"), SystemExit(0)], ids=repr)
 async def test_pages_that_end(monkeypatch: pytest.MonkeyPatch, status: object) -> None:
-    """Pages that end by themselves end the server with PagesFailed."""
+    """If the HTTP server of the pages ends by itself, the whole server ends with PagesFailed."""
     monkeypatch.setattr("transport.http._hypercorn.serve", ended(status))
     with pytest.raises(PagesFailed) as caught, trio.fail_after(PATIENCE):
         await serve(make_app(), Address(host="127.0.0.1", port=0, http_port=0))

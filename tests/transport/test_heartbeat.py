@@ -36,7 +36,7 @@ def left_in(heartbeat: Heartbeat) -> int:
 
 @pytest.mark.parametrize("staying", [0, 10, 1_000])
 async def test_heap_is_compacted(staying: int) -> None:
-    """The heap holds at most ``FORGOTTEN`` entries more than twice the number of live connections."""
+    """The heap has at most twice as many entries as live connections, plus ``FORGOTTEN``."""
     heartbeat = Heartbeat()
     for _ in range(staying):
         heartbeat.add(Ticking(1), 20.0)
@@ -51,7 +51,7 @@ async def test_heap_is_compacted(staying: int) -> None:
 
 
 async def test_calls_stay_in_time_after_a_compaction(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """Connections that stay are called in time after a crowd of others was removed."""
+    """After very many connections were removed, the other connections are still called in time."""
     heartbeat = Heartbeat()
     nursery.start_soon(heartbeat.run)
     start = trio.current_time()

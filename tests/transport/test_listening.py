@@ -38,7 +38,7 @@ def test_port_0_takes_a_free_port() -> None:
 
 
 def test_taken_port_is_named(own_port: int) -> None:
-    """A taken port is an error of one line that names host and port, and leaves no socket open."""
+    """A port that is in use causes an error of one line with host and port, and leaves no socket open."""
     (listener,) = listen("127.0.0.1", own_port)
     with listener:
         with pytest.raises(
@@ -50,13 +50,13 @@ def test_taken_port_is_named(own_port: int) -> None:
 
 
 def test_unknown_host_is_named() -> None:
-    """An unknown host is an error of one line that names it."""
+    """An unknown host causes an error of one line with the name of the host."""
     with pytest.raises(OSError, match=r"cannot listen on no\.such\.host\.invalid port 0: "):
         listen("no.such.host.invalid", 0)
 
 
 async def test_server_can_run_on_another_port(own_port: int) -> None:
-    """A server whose port is taken raises an error, and can then run on another port."""
+    """A server whose port is in use raises an error, and can then run on another port."""
     app = make_app()
     (listener,) = listen("127.0.0.1", own_port)
     with listener:
@@ -72,7 +72,7 @@ async def test_server_can_run_on_another_port(own_port: int) -> None:
 async def test_lost_connection_ends_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A connection that is lost before it is served is closed, and the server accepts the next."""
+    """A connection that is lost before it is served is closed, and the server accepts the next connection."""
     accept, losses = socket.socket.accept, iter([True])
 
     def accepting(listener: socket.socket) -> tuple[socket.socket, Any]:
@@ -90,7 +90,7 @@ async def test_lost_connection_ends_no_other(
 
 
 async def test_port_serves_again_after_a_drain(own_port: int) -> None:
-    """A server that drains refuses clients, and serves again when it runs again."""
+    """A server that drains refuses clients. When it is run again, it serves clients again."""
     app = make_app()
     async with app.running(port=own_port) as server:
         await server.drain(0)

@@ -89,7 +89,7 @@ def world(nursery: trio.Nursery, limit: int) -> World:
 
 
 async def test_silent_connections_give_way(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A client that answers a little before the limit keeps its place; one that would answer after it loses it."""
+    """A connection that answers its ping before the time limit stays open. A later answer is too late: it is closed."""
     here = world(nursery, 3)
     tabs = [Tab(nursery, 0.0), Tab(nursery, 1.99), Tab(nursery, 2.01)]
     await here.fill(*tabs)
@@ -105,7 +105,7 @@ async def test_silent_connections_give_way(nursery: trio.Nursery, autojump_clock
 
 
 async def test_refusal_comes_when_all_answered(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection is refused as soon as all other clients have answered."""
+    """A new connection is refused as soon as all other connections have answered their pings."""
     here = world(nursery, 2)
     await here.fill(Tab(nursery, 0.5), Tab(nursery, 1.0))
     (new,) = here.come()
@@ -117,7 +117,10 @@ async def test_refusal_comes_when_all_answered(nursery: trio.Nursery, autojump_c
 
 
 async def test_connections_share_a_round(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """Connections that come during a round wait for its end, and the first of them get the places."""
+    """New connections that come while others are being pinged wait for the result.
+
+    The first of them get the room of the closed connections, and the others are refused.
+    """
     here = world(nursery, 5)
     silent = [Tab(nursery, None) for _ in range(3)]
     loud = [Tab(nursery, 0.1) for _ in range(2)]
@@ -134,7 +137,10 @@ async def test_connections_share_a_round(nursery: trio.Nursery, autojump_clock: 
 
 
 async def test_free_place_is_handed_on(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A place that comes free during a round is handed on at once, and no connection gives way."""
+    """If a connection ends while others are being pinged, the new one is accepted at once.
+
+    No other connection is closed for it.
+    """
     here = world(nursery, 2)
     silent, other = Tab(nursery, None), Tab(nursery, None)
     await here.fill(silent, other)
@@ -149,7 +155,7 @@ async def test_free_place_is_handed_on(nursery: trio.Nursery, autojump_clock: Mo
 
 
 async def test_unwelcomed_connection_is_not_judged(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection that is not welcomed yet does not give way: the new one is refused at once."""
+    """A connection that is not welcomed yet is not closed to make room. The new connection is refused at once."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, judged=False))
     (new,) = here.come()
@@ -159,7 +165,10 @@ async def test_unwelcomed_connection_is_not_judged(nursery: trio.Nursery, autoju
 
 @pytest.mark.parametrize("others", [0, 1])
 async def test_no_place_for_a_client_that_left(nursery: trio.Nursery, autojump_clock: MockClock, others: int) -> None:
-    """A client that left while it waited gets no place; a connection gives way only if another client waits."""
+    """A client that leaves while it waits for room gets none.
+
+    Another connection is closed to make room only if another client still waits.
+    """
     here = world(nursery, 1)
     await here.fill(old := Tab(nursery, None))
     gone, *rest = here.come(1 + others)
@@ -172,7 +181,7 @@ async def test_no_place_for_a_client_that_left(nursery: trio.Nursery, autojump_c
 
 
 async def test_free_place_skips_clients_that_left(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A free place goes to the first waiting client that is still connected."""
+    """If room becomes free, the first waiting client that is still connected gets it."""
     here = world(nursery, 2)
     await here.fill(leaving := Tab(nursery, None), Tab(nursery, 1.0))
     gone, there = here.come(2)
@@ -184,7 +193,7 @@ async def test_free_place_skips_clients_that_left(nursery: trio.Nursery, autojum
 
 
 async def test_cancelled_wait_takes_no_place(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection that is cancelled while it waits takes no place, and the next one gets it."""
+    """A connection that is cancelled while it waits for room gets none, and the next one gets the room."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, None))
     with trio.move_on_after(1):
@@ -199,7 +208,7 @@ async def test_cancelled_wait_takes_no_place(nursery: trio.Nursery, autojump_clo
 async def test_failed_round_ends_the_wait(
     nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a round fails, the connections that wait are refused."""
+    """If pinging the old connections raises an error, the connections that wait for room are refused."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, None))
 
@@ -272,7 +281,10 @@ class Play:
 
 @given(st.integers(1, 4), st.lists(st.sampled_from([0.0, 1.0, None]), min_size=1), steps)
 def test_places_are_never_overbooked_nor_lost(limit: int, answers: list[float | None], script: list[Step]) -> None:
-    """In any order of events, each connection gets an answer, no place is used twice, and none is lost."""
+    """In any order of events, each new connection is accepted or refused.
+
+    The limit of connections is never exceeded, and in the end all room is free again.
+    """
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:

@@ -34,7 +34,7 @@ def test_defaults(toml: Path) -> None:
 
 
 def test_order_of_sources(toml: Path) -> None:
-    """Keywords win over the environment, and the environment over TOML."""
+    """Keywords have priority over the environment, and the environment has priority over the TOML file."""
     toml.write_text("ping_seconds = 1.0\nslow_seconds = 1.0\nhello_seconds = 1.0\n")
     settings = load(toml, {"ping_seconds": 3.0}, GREENROOM_PING_SECONDS="2", GREENROOM_SLOW_SECONDS="2")
     assert (settings.ping_seconds, settings.slow_seconds, settings.hello_seconds) == (3.0, 2, 1.0)
@@ -42,7 +42,7 @@ def test_order_of_sources(toml: Path) -> None:
 
 @pytest.mark.parametrize("as_object", [True, False])
 def test_explicit_default_wins(monkeypatch: pytest.MonkeyPatch, as_object: bool) -> None:
-    """A keyword that equals its default wins over the environment too."""
+    """A keyword has priority over the environment even if it equals the default."""
     monkeypatch.setenv("GREENROOM_PING_SECONDS", "7")
     monkeypatch.setenv("GREENROOM_SLOW_SECONDS", "7")
     default = Settings().ping_seconds
@@ -52,7 +52,7 @@ def test_explicit_default_wins(monkeypatch: pytest.MonkeyPatch, as_object: bool)
 
 
 def test_explicit_fields_survive_a_copy() -> None:
-    """Settings know the fields that they were made with, and so does a copy; they cannot be changed."""
+    """Settings know which fields were given explicitly, and so does a copy. The fields cannot be changed."""
     settings = Settings(ping_seconds=25.0, ring_events=7)
     assert settings.explicit() == {"ping_seconds": 25.0, "ring_events": 7}
     assert copy.copy(settings).explicit() == settings.explicit()
@@ -64,7 +64,7 @@ def test_explicit_fields_survive_a_copy() -> None:
 def test_evolved_object_counts_changed_fields() -> None:
     """In settings made by ``attrs.evolve`` the given and the changed fields count as given.
 
-    *If all fields counted, one changed field would silence the whole environment.*
+    *If all fields counted as given, one changed field would make the server ignore the whole environment.*
     """
     evolved = attrs.evolve(Settings(ring_events=7), ping_seconds=3.0)
     assert evolved.explicit() == {"ring_events": 7, "ping_seconds": 3.0}
@@ -73,7 +73,7 @@ def test_evolved_object_counts_changed_fields() -> None:
 
 @pytest.mark.parametrize("where", ["keywords", "toml"])
 def test_unknown_name_is_named(toml: Path, where: str) -> None:
-    """An unknown name is an error that names it and the nearest known one."""
+    """An unknown name causes an error with this name and the most similar known one."""
     if where == "toml":
         toml.write_text("ping_second = 1\n")
     with pytest.raises(ConfigError, match=r": ping_second; did you mean ping_seconds\?$"):
@@ -81,14 +81,14 @@ def test_unknown_name_is_named(toml: Path, where: str) -> None:
 
 
 def test_unknown_variable_is_a_warning(toml: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """An unknown variable with the prefix is a warning of one line; other variables are ignored."""
+    """An unknown environment variable with the prefix causes a warning of one line. Other variables are ignored."""
     assert load(toml, GREENROOM_NONSENSE="1", PING_SECONDS="3") == Settings()
     assert caplog.messages == ["GREENROOM_NONSENSE is set, and there is no setting of that name"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_value_names_its_field(toml: Path, name: str) -> None:
-    """A wrong value is an error that names its field."""
+    """A wrong value causes an error with the name of its field."""
     with pytest.raises(ConfigError, match=rf"^{name} must be "):
         load(toml, {name: object()})
 
@@ -103,7 +103,10 @@ def test_time_is_a_positive_number(toml: Path, value: object) -> None:
 
 @pytest.mark.parametrize("value", [float("inf"), 1e300, 2_000_000.1, 0])
 def test_ping_interval_fits_a_timer(toml: Path, value: float) -> None:
-    """The ping interval is at most the longest timer of clients. *A longer one would fire at once in a browser.*"""
+    """The ping interval is at most the longest possible timer of clients.
+
+    *In a browser, a longer timer would fire at once.*
+    """
     with pytest.raises(ConfigError, match=r"^ping_seconds must be a number from 0\.001 to 2000000, not "):
         load(toml, {"ping_seconds": value})
     assert load(toml, {"ping_seconds": 2_000_000}).ping_seconds == 2_000_000
@@ -111,7 +114,7 @@ def test_ping_interval_fits_a_timer(toml: Path, value: float) -> None:
 
 @pytest.mark.parametrize("value", [1023, 1024.0, True, "1024", None])
 def test_size_is_a_whole_number(toml: Path, value: object) -> None:
-    """A size must be a whole number, not below its minimum."""
+    """A size must be a whole number that is not below the minimum of its field."""
     with pytest.raises(ConfigError, match=r"^max_frame_bytes must be a whole number of at least 1024, not "):
         load(toml, {"max_frame_bytes": value})
     assert load(toml, {"max_frame_bytes": 1024}).max_frame_bytes == 1024
@@ -119,7 +122,7 @@ def test_size_is_a_whole_number(toml: Path, value: object) -> None:
 
 @pytest.mark.parametrize("text", ["", "many", "nan", "0", "1e3"])
 def test_wrong_variable_names_its_field(toml: Path, text: str) -> None:
-    """A wrong value in the environment is an error that names its field."""
+    """A wrong value in the environment causes an error with the name of its field."""
     with pytest.raises(ConfigError, match=r"^max_connections must be "):
         load(toml, GREENROOM_MAX_CONNECTIONS=text)
 
@@ -137,7 +140,7 @@ def test_list_in_the_environment(toml: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"ping_seconds = ", b'host = "\xff"', b"a = 1\na = 2"])
 def test_unreadable_toml_is_named(toml: Path, content: bytes) -> None:
-    """A TOML file that cannot be read is an error that names it."""
+    """A TOML file that cannot be read causes an error with the name of the file."""
     toml.write_bytes(content)
     with pytest.raises(ConfigError, match=r"greenroom\.toml cannot be read: "):
         load(toml)

@@ -15,7 +15,7 @@ SIGNALS = st.lists(
 
 @given(SIGNALS)
 def test_newest_states_are_kept(signals: list[tuple[str, int, bool]]) -> None:
-    """A slow client gets the newest state of each typing and queued start, however many signals are dropped."""
+    """A slow client gets the newest state of all typing and of each queued start, however many signals are dropped."""
     waiting, dropped = SignalQueue(), 0
     newest: dict[tuple[str, int], bool] = {}
     for name, number, value in signals:

@@ -59,13 +59,13 @@ def scene() -> Iterator[Scene]:
 
 
 def test_answering_loop_is_not_inspected(scene: Scene) -> None:
-    """A loop that answers in time is not inspected."""
+    """If the event loop answers in time, its stack is not read."""
     scene.dog.ask(lambda answer: answer(), lambda: pytest.fail("was looked at"))
     assert scene.lines == []
 
 
 def test_stall_is_logged_once(scene: Scene) -> None:
-    """A stall is one warning while it lasts, and one line with its length when it is over."""
+    """A stall of the event loop is logged as one warning while it lasts, and as one line with its length afterwards."""
     scene.dog.ask(scene.asked.append, lambda: ": by something")
     assert scene.lines == [
         "the event loop stands still for more than 0.01 s: by something",
@@ -99,7 +99,7 @@ def test_short_stall_is_not_logged(scene: Scene) -> None:
 
 
 async def test_thread_ends_with_the_watchdog() -> None:
-    """The thread of a watchdog ends with it."""
+    """When a watchdog ends, its thread ends too."""
     before = threading.active_count()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Watchdog(loop_time(), LIMIT).run)
@@ -143,7 +143,7 @@ trio.run(main)
 
 
 def test_sync_code_in_a_tool_is_named() -> None:
-    """In a real process the warning names the agent, run, user and session, and the stack the blocking function."""
+    """In a real process the warning names the agent, run, user and session, and shows the blocking function."""
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=50)
     run_id = ran.stdout.split()[1]
     assert ran.stdout.split()[2] == "True"

@@ -52,7 +52,7 @@ def test_states(node: Node, server: ScriptedServer) -> None:
 
 
 def test_resume_and_duplicates(node: Node, server: ScriptedServer) -> None:
-    """The resume has the position of the last event, and duplicates are dropped."""
+    """To resume, the client sends the position of its last event. Duplicate events are dropped."""
     connection = live_client(node, server)
     connection.events(1, 2, 3)
     assert node.seqs(3) == [1, 2, 3]
@@ -67,7 +67,7 @@ def test_resume_and_duplicates(node: Node, server: ScriptedServer) -> None:
 
 
 def test_gap_is_resumed(node: Node, server: ScriptedServer) -> None:
-    """A gap ends the connection, and the next one brings the missing events."""
+    """A gap in the events ends the connection, and the next connection brings the missing events."""
     connection = live_client(node, server)
     connection.events(1, 2)
     connection.events(4, 5)
@@ -81,7 +81,7 @@ def test_gap_is_resumed(node: Node, server: ScriptedServer) -> None:
 
 
 def test_gap_at_the_beginning(node: Node, server: ScriptedServer) -> None:
-    """A first event above the oldest kept one is a gap."""
+    """If the first event comes after the oldest event of the log, this counts as a gap."""
     connection = live_client(node, server, oldest=7, latest=9)
     connection.events(8, 9)
     assert connection.closed_by_client()
@@ -90,7 +90,7 @@ def test_gap_at_the_beginning(node: Node, server: ScriptedServer) -> None:
 
 
 def test_resume_without_events(node: Node, server: ScriptedServer) -> None:
-    """A client that has a position and no event resumes too."""
+    """A client that has a position but no event yet resumes too."""
     connection = live_client(node, server, epoch="e7", latest=0)
     connection.cut()
     node.reconnect()
@@ -98,7 +98,7 @@ def test_resume_without_events(node: Node, server: ScriptedServer) -> None:
 
 
 def test_from_latest(node: Node, server: ScriptedServer) -> None:
-    """A client from the latest event begins after it."""
+    """A client that begins at the latest event gets only the events after it."""
     connection = live_client(node, server, "from: 'latest'", latest=40)
     connection.events(41)
     assert node.seqs(1) == [41]
@@ -125,7 +125,7 @@ def test_reset_comes_before_events(node: Node, server: ScriptedServer, reason: s
 
 
 def test_events_wait_for_the_first_listener(node: Node, server: ScriptedServer) -> None:
-    """Events that arrive before the first listener are kept for it."""
+    """Events that arrive before there is a listener are kept for the first listener."""
     node.connect(extra="{ silent: ['event'] }")
     connection = server.accept(latest=2)
     connection.events(1, 2)
@@ -137,7 +137,7 @@ def test_events_wait_for_the_first_listener(node: Node, server: ScriptedServer) 
 
 
 def test_iterator_order(node: Node, server: ScriptedServer) -> None:
-    """An iterator returns each event and reset in order."""
+    """An iterator returns events and resets in the order in which they came."""
     node.connect(extra="{ silent: ['event', 'reset'] }")
     connection = server.accept(latest=2)
     connection.events(1, 2)
@@ -153,7 +153,7 @@ def test_iterator_order(node: Node, server: ScriptedServer) -> None:
 
 
 def test_next_iterator_goes_on(node: Node, server: ScriptedServer) -> None:
-    """An iterator goes on where the last one was left."""
+    """A new iterator continues where the last one was left."""
     node.connect(extra="{ silent: ['event'] }")
     connection = server.accept(latest=3)
     connection.events(1, 2, 3)
@@ -198,7 +198,7 @@ def test_iterator_throws_after_a_final_code(node: Node, server: ScriptedServer) 
 
 
 def test_signals_refusals_and_unknown_frames(node: Node, server: ScriptedServer) -> None:
-    """Signals and refusals are announced, and unknown frames are ignored."""
+    """Signals and refusals are dispatched as events of the client, and unknown frames are ignored."""
     connection = live_client(node, server)
     connection.send("of_a_newer_server", x=1)
     connection.send("signal", name="typing", data={"by": "agent", "id": "r1", "active": True})
@@ -208,7 +208,10 @@ def test_signals_refusals_and_unknown_frames(node: Node, server: ScriptedServer)
 
 
 def test_queued_starts(node: Node, server: ScriptedServer) -> None:
-    """The queued starts follow welcomes and signals. Signals of agents under the same name change nothing."""
+    """The client's queued starts follow the welcome and later signals.
+
+    Signals of agents under the same name change nothing.
+    """
     node.connect()
     first = {"command_id": "a", "agent": "x", "since": 5}
     connection = server.accept(latest=0, queued=[first])
@@ -244,7 +247,7 @@ def test_queued_start_is_cancelled_by_its_command(node: Node, server: ScriptedSe
 
 @pytest.mark.parametrize("code", [1001, 1011, 4001, 4004, 4006, 4410, 4499])
 def test_client_comes_back_after_these_codes(node: Node, server: ScriptedServer, code: int) -> None:
-    """The client comes back after these close codes."""
+    """The client comes back after each of the listed close codes."""
     connection = live_client(node, server, "token: () => 't'")
     connection.close(code)
     node.reconnect()
@@ -253,7 +256,7 @@ def test_client_comes_back_after_these_codes(node: Node, server: ScriptedServer,
 
 @pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4506, 4999])
 def test_client_ends_after_these_codes(node: Node, server: ScriptedServer, code: int) -> None:
-    """The client ends after these close codes."""
+    """The client ends after each of the listed close codes."""
     connection = live_client(node, server)
     connection.close(code, "because")
     assert node.first(1, "closed") == [{"code": code, "reason": "because"}]
@@ -263,7 +266,7 @@ def test_client_ends_after_these_codes(node: Node, server: ScriptedServer, code:
 
 
 def test_goodbye_replaces_a_lost_close_frame_js(node: Node, server: ScriptedServer) -> None:
-    """If no close frame came, the goodbye before it decides."""
+    """If no close frame came, the goodbye decides whether the client comes back."""
     connection = live_client(node, server)
     connection.send("goodbye", code=4502, reason="forbidden")
     connection.cut()
@@ -291,7 +294,7 @@ def test_backoff(node: Node) -> None:
 
 
 def test_steady_connection_resets_the_delays(node: Node, server: ScriptedServer) -> None:
-    """A connection that was live for a while resets the delays."""
+    """After a connection that was live for a while, the delays start over."""
     connection = live_client(node, server)
     delays: list[Any] = []
     for lived_ms in (0, 0, 5_000):
@@ -306,7 +309,7 @@ def test_steady_connection_resets_the_delays(node: Node, server: ScriptedServer)
 
 
 def test_silent_connection_is_replaced(node: Node, server: ScriptedServer) -> None:
-    """A connection that is silent for ping_ms and 10 s is replaced."""
+    """A connection that is silent for 10 s more than ping_ms is replaced."""
     connection = live_client(node, server, ping_ms=4_000)
     node.advance(13_999)
     connection.send("signal", name="still here", data=None)
@@ -318,7 +321,7 @@ def test_silent_connection_is_replaced(node: Node, server: ScriptedServer) -> No
 
 
 def test_no_welcome(node: Node, server: ScriptedServer) -> None:
-    """A server that sends no welcome in time is left."""
+    """The client leaves a server that sends no welcome in time."""
     node.connect()
     server.accept()
     node.advance(15_000)
@@ -369,7 +372,7 @@ def test_failing_token_function(node: Node, server: ScriptedServer) -> None:
 
 
 def test_calls_and_their_commands(node: Node, server: ScriptedServer) -> None:
-    """Each call sends its command and resolves with its result."""
+    """Each call sends its command, and resolves with the result in the reply."""
     connection = live_client(node, server)
     node.run("""
         watch("start", kept.client.start("assistant", { q: 1 }));
@@ -391,7 +394,7 @@ def test_calls_and_their_commands(node: Node, server: ScriptedServer) -> None:
 
 
 def test_refused_command_rejects(node: Node, server: ScriptedServer) -> None:
-    """A refused command rejects with its code."""
+    """The promise of a refused command rejects with the code of the refusal."""
     connection = live_client(node, server)
     node.run("watch('start', kept.client.start('nobody', ''))")
     error = {"code": "unknown_agent", "message": "no agent 'nobody'"}
@@ -441,7 +444,7 @@ def test_expired_command_is_not_sent_again(node: Node, server: ScriptedServer) -
 
 
 def test_pending_commands_are_bounded(node: Node, server: ScriptedServer) -> None:
-    """One command above the maximum of pending ones rejects."""
+    """A command beyond the maximum number of pending commands rejects."""
     node.connect()
     node.run("for (let i = 0; i < 33; i++) watch('sent', kept.client.send(`${i}`))")
     assert node.first(1, "sent") == [{"failed": "too_many_pending"}]
@@ -469,7 +472,7 @@ def test_commands_reject_at_the_end(node: Node, server: ScriptedServer) -> None:
 
 
 def test_typing(node: Node, server: ScriptedServer) -> None:
-    """Typing is sent every 2 s at most, and its end once."""
+    """Typing is sent at most every 2 s, and the end of typing is sent once."""
     connection = live_client(node, server)
     node.run("for (let key = 0; key < 5; key++) { kept.client.typing(true); advance(700); }")
     node.run("kept.client.typing(false); kept.client.typing(false)")
@@ -502,7 +505,7 @@ def test_refresh_without_persist(node: Node, server: ScriptedServer) -> None:
 
 
 def test_refresh_with_persist(node: Node, server: ScriptedServer) -> None:
-    """With persist, a refreshed page goes on after its last event."""
+    """With persist, a refreshed page continues after its last event."""
     node.run(STORAGE)
     live_client(node, server, PERSIST).events(1, 2)
     node.seqs(2)
@@ -533,7 +536,7 @@ def test_left_iterator_and_the_position(node: Node, server: ScriptedServer) -> N
 
 
 def test_unseen_reset_comes_again(node: Node, server: ScriptedServer) -> None:
-    """A reset that the application has not seen comes again after a refresh."""
+    """A reset that the application has not seen is dispatched again after a refresh."""
     node.run(STORAGE)
     node.connect(PERSIST, extra="{ silent: ['event', 'reset'] }")
     node.run("kept.feed = kept.client[Symbol.asyncIterator]()")

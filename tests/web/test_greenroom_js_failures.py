@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("late", ["reject(new Error('late'))", "resolve('late')", "resolve(7)"])
 def test_late_token_is_ignored(page: Node, late: str) -> None:
-    """A token that comes after its attempt was given up does not touch the next attempt."""
+    """If an attempt was given up, a token that comes late for it does not affect the next attempt."""
     got = run_js(
         page,
         f"""
@@ -121,7 +121,7 @@ def test_invalid_frame(page: Node, frame: str) -> None:
     ids=["events before a welcome", "a second welcome"],
 )
 def test_frames_out_of_order(page: Node, frames: str) -> None:
-    """Frames in a wrong order end the connection, and deliver nothing."""
+    """Frames in a wrong order end the connection, and no event of them reaches the application."""
     got = run_js(page, f"(await live()).lose(); retry(); await turn(); Socket.last.onopen(); {frames}; "
                        "return [kept.client.state, details('event').length]")  # fmt: skip
     assert got == ["waiting", 0]
@@ -129,7 +129,7 @@ def test_frames_out_of_order(page: Node, frames: str) -> None:
 
 @pytest.mark.parametrize("retry_ms", ["'soon'", "-1", "null", "1e12"])
 def test_invalid_retry_ms_in_a_page(page: Node, retry_ms: str) -> None:
-    """An invalid retry_ms is ignored, and the backoff counts."""
+    """An invalid retry_ms is ignored, and the backoff gives the delay instead."""
     got = run_js(
         page,
         f"""
@@ -142,7 +142,7 @@ def test_invalid_retry_ms_in_a_page(page: Node, retry_ms: str) -> None:
 
 
 def test_strict_client_ends(page: Node) -> None:
-    """4410 ends a client with strict; another client comes back."""
+    """4410 ends a client with the option strict. Without this option the client comes back."""
     for strict, state in (("true", "closed"), ("false", "waiting")):
         got = run_js(page, f"const socket = await live({{ strict: {strict} }}); socket.lose(4410, 'gone'); "
                            "return [socket.of('hello')[0].strict, kept.client.state]")  # fmt: skip
@@ -154,7 +154,7 @@ def test_strict_client_ends(page: Node) -> None:
 
 @pytest.mark.parametrize("thrown", ["throw new Error('mine')", "return Promise.reject(new Error('mine'))"])
 def test_listener_throws(page: Node, thrown: str) -> None:
-    """An exception of a listener is reported, and events, commands and reconnects go on."""
+    """An exception of a listener is reported, and events, commands and reconnects continue."""
     got = run_js(
         page,
         f"""
@@ -173,7 +173,7 @@ def test_listener_throws(page: Node, thrown: str) -> None:
 
 
 def test_identity_of_a_listener(page: Node) -> None:
-    """A listener is added once and can be removed, as in every EventTarget."""
+    """A listener that is added twice is called once, and can be removed, as in every EventTarget."""
     got = run_js(
         page,
         """
@@ -192,7 +192,7 @@ def test_identity_of_a_listener(page: Node) -> None:
 
 @pytest.mark.parametrize("at", ["connecting", "live", "waiting", "reset", "event", "welcome"])
 def test_client_closed_by_a_listener(page: Node, at: str) -> None:
-    """A client that a listener closes does nothing more."""
+    """If a listener closes the client, the client does nothing more."""
     got = run_js(
         page,
         f"""
@@ -223,7 +223,7 @@ STORAGES = {
 
 @pytest.mark.parametrize("storage", STORAGES.values(), ids=STORAGES)
 def test_broken_storage(page: Node, storage: str) -> None:
-    """A broken storage loses the stored position and nothing else."""
+    """If the storage is broken, only the stored position is lost."""
     got = run_js(
         page,
         f"""
@@ -241,7 +241,7 @@ def test_broken_storage(page: Node, storage: str) -> None:
 
 
 def test_left_iterator_ends_its_reader(page: Node) -> None:
-    """A next() that waits ends when the iterator is left."""
+    """A pending next() ends when the iterator is left."""
     got = run_js(page, "await live({}, { silent: ['event'] }); const feed = kept.client[Symbol.asyncIterator](); "
                        "const waiting = feed.next(); feed.return(); return (await waiting).done")  # fmt: skip
     assert got is True
@@ -261,7 +261,7 @@ INPUTS = {
 
 @pytest.mark.parametrize("value", INPUTS.values(), ids=INPUTS)
 def test_unsendable_input_rejects(page: Node, value: str) -> None:
-    """An input that cannot be sent rejects at the call, and the next connection works."""
+    """An input that cannot be sent rejects at the call, and the next connection works as usual."""
     got = run_js(
         page,
         f"""
@@ -278,7 +278,7 @@ def test_unsendable_input_rejects(page: Node, value: str) -> None:
 
 
 def test_nesting_limit(page: Node) -> None:
-    """An input is nested as deep as the server accepts at most. Brackets in strings do not count."""
+    """An input may be nested as deeply as the server accepts. Brackets in strings do not count."""
     got = run_js(
         page,
         """
@@ -324,7 +324,10 @@ def test_typing_is_a_boolean(page: Node) -> None:
 
 
 def test_typing_on_a_new_connection(page: Node) -> None:
-    """Typing is sent again on a new connection. Nothing is sent while offline, and no end without a beginning."""
+    """Typing is sent again on a new connection.
+
+    Nothing is sent while offline, and an end of typing is sent only after a beginning.
+    """
     got = run_js(
         page,
         """
@@ -377,7 +380,10 @@ def test_failed_send_ends_one_command(page: Node) -> None:
 
 @pytest.mark.parametrize("listener", ["null", "() => {}, { signal: AbortSignal.abort() }"])
 def test_events_wait_for_a_real_listener(page: Node, listener: str) -> None:
-    """Events wait until a listener is really added: null, or one with an aborted signal, takes none."""
+    """Events wait until a listener is really added.
+
+    Null, or a listener with an aborted signal, does not count as one.
+    """
     got = run_js(
         page,
         f"""

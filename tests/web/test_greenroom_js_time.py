@@ -34,7 +34,7 @@ def test_command_memory(page: Node, away: int, outcome: str | None) -> None:
 
 
 def test_shorter_command_memory_counts(page: Node) -> None:
-    """If the server changed, the shorter of the two memories counts."""
+    """If the server changed, the shorter command memory of the two servers counts."""
     for then, now in ((10_000, 60_000), (60_000, 10_000)):
         got = run_js(
             page,
@@ -49,7 +49,7 @@ def test_shorter_command_memory_counts(page: Node) -> None:
 
 
 def test_longer_memory_does_not_revive_a_command(page: Node) -> None:
-    """A longer memory of a new server does not revive an expired command, also after a sleep."""
+    """If a new server remembers commands for longer, an expired command stays expired, also after a sleep."""
     got = run_js(
         page,
         """
@@ -64,7 +64,10 @@ def test_longer_memory_does_not_revive_a_command(page: Node) -> None:
 
 
 def test_command_expires_without_a_connection(page: Node) -> None:
-    """A command expires while there is no connection, by a timer and not by a clock."""
+    """A command expires while there is no connection.
+
+    A timer ends it even if the clock stands still at that time and is not read.
+    """
     got = run_js(
         page,
         """
@@ -118,7 +121,7 @@ def test_sleep_seen_by_the_wall_clock_only(page: Node) -> None:
 
 @pytest.mark.parametrize("jump", [3_600_000, -3_600_000])
 def test_timers_ignore_the_wall_clock(page: Node, jump: int) -> None:
-    """Typing, delays and the limit of silence do not depend on the wall clock."""
+    """The interval of typing, the delays and the time limit for a silent server do not depend on the wall clock."""
     got = run_js(
         page,
         f"""
@@ -138,7 +141,7 @@ def test_timers_ignore_the_wall_clock(page: Node, jump: int) -> None:
 
 @pytest.mark.parametrize("event", ["visibilitychange", "focus", "resume", "online"])
 def test_dead_connection_after_waking(page: Node, event: str) -> None:
-    """A dead connection is replaced 5 s after the page wakes. Several events at once cause one probe."""
+    """A dead connection is replaced 5 s after the page wakes. Several wake-up events together cause one probe."""
     got = run_js(
         page,
         f"""
@@ -184,7 +187,10 @@ def test_frozen_page_probes_first(page: Node) -> None:
 
 
 def test_waking_ends_the_delay(page: Node) -> None:
-    """A page that wakes tries at once, unless the server gave a retry_ms. A change of the network always counts."""
+    """A page that wakes connects at once, unless the server gave a retry_ms.
+
+    When the network has changed, the page connects at once in either case.
+    """
     got = run_js(
         page,
         """
@@ -215,7 +221,10 @@ TWO_CLIENTS = """
 
 
 def test_two_clients_have_two_positions(page: Node) -> None:
-    """Two clients of one page have a position each, and find it again in the same order."""
+    """Two clients of one page have a position each.
+
+    After a refresh they get these positions again if they are made in the same order.
+    """
     got = run_js(
         page,
         TWO_CLIENTS
@@ -248,7 +257,10 @@ def test_delivered_events_count(page: Node, end: str) -> None:
 
 
 def test_position_of_a_named_client(page: Node) -> None:
-    """A client with a name finds its position in any order; one without a name finds that of earlier versions."""
+    """A client with a name finds its position in any order of creation.
+
+    A client without a name finds the position that an earlier version stored.
+    """
     got = run_js(
         page,
         TWO_CLIENTS
@@ -298,7 +310,7 @@ STEPS = st.one_of(
 @given(steps=st.lists(STEPS, max_size=40))
 @settings(max_examples=scaled(300, 2_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_model_of_failures(page: Node, steps: list[dict[str, Any]]) -> None:
-    """Whatever fails, the application sees each event once and in order, and each command ends once."""
+    """Whatever fails, the application sees each event once and in order, and each command gets exactly one outcome."""
     got = page.run(
         f"return play({json.dumps(steps)}, {{ begin, noted, advance, freeze, setClock }})",
     )
