@@ -86,7 +86,7 @@ def test_question_to_the_user(script_server: ServerProcess, open_tab: OpenTab) -
 
 
 def test_withdrawn_question(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A question that is withdrawn, or whose run has ended, has no form any more, also after a refresh."""
+    """The form of a question disappears if the question is withdrawn or its run ends, also after a refresh."""
     tab = open_tab(script_server.url)
     tab.ask("ask in vain")
     withdrawn = tab.find('.cue.ask[data-status="timeout"]')

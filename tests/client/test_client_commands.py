@@ -29,7 +29,7 @@ async def stay_connected(peer: Peer) -> None:
 
 
 async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None:
-    """A start whose reply got lost is sent again with the same id."""
+    """If the reply to a start got lost, the start is sent again with the same id."""
     commands: list[dict[str, Any]] = []
 
     async def first(peer: Peer) -> None:
@@ -53,7 +53,7 @@ async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None
 
 
 async def test_answered_command_is_not_sent_again(autojump_clock: MockClock) -> None:
-    """A command whose reply has come is not sent on the next connection."""
+    """A command that has its reply is not sent on the next connection."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome()

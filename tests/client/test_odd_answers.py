@@ -183,7 +183,7 @@ ANSWERS = st.one_of(
 @given(answer=ANSWERS, cut=st.integers(0, 400), stays=st.booleans())
 @settings(max_examples=scaled(150, 1_500), deadline=None)
 def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: int, *, stays: bool) -> None:
-    """Whatever bytes a peer answers, the client retries, or ends with one error of this library."""
+    """If a peer answers with any bytes, the client retries, or ends with one error of this library."""
     begin, rest = answer
 
     def made(request: bytes) -> list[bytes]:

@@ -113,7 +113,7 @@ def test_shorter_memory_counts(then: int, now: int) -> None:
 
 
 def test_default_memory() -> None:
-    """A server whose welcome has no command_memory_ms is taken to remember command ids for 300 s."""
+    """If a welcome has no command_memory_ms, the server is taken to remember command ids for 300 s."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")

@@ -111,7 +111,7 @@ async def test_transient_child_that_ends_normally_has_no_entry() -> None:
 
 
 async def test_child_that_cannot_start_has_no_entry() -> None:
-    """A child whose start fails has no entry, and does not count towards ``max_children``."""
+    """If a child cannot start, it has no entry and does not count towards ``max_children``."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic(max_children=1))

@@ -447,7 +447,7 @@ async def test_supervisor_that_gives_up_during_start() -> None:
 
 
 async def test_failed_start_child_leaves_no_entry() -> None:
-    """A child whose ``start_child`` fails has no entry."""
+    """If ``start_child`` fails, its child has no entry."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec())

@@ -123,7 +123,7 @@ async def test_sender_waits_during_a_backoff(autojump_clock: MockClock) -> None:
     ("overflow", "handled"), [(Overflow.REJECT, [0, 1]), (Overflow.DROP_NEW, [0, 1]), (Overflow.DROP_OLDEST, [2, 3])]
 )
 async def test_overflow_during_a_backoff(overflow: Overflow, handled: list[int], autojump_clock: MockClock) -> None:
-    """If the mailbox gets full while the actor waits for its restart, only the overflow policy decides what is lost."""
+    """If the mailbox gets full while the actor waits for its restart, only the overflow policy drops messages."""
     async with open_system() as system:
         world = World()
         spec = world.member("a", mailbox=MailboxSpec(size=2, overflow=overflow))

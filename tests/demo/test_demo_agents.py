@@ -140,7 +140,7 @@ async def test_failing_tool(cache: Path) -> None:
 
 
 async def test_failing_module(cache: Path) -> None:
-    """The answer leaves out a module whose search fails."""
+    """If the search of a module fails, the answer leaves this module out."""
     events = await ask_with_failing(cache, "csv")
     done = events_of_kind(AgentCompleted, events)[-1]
     assert done.status == "ok"

@@ -144,7 +144,7 @@ async def test_each_rule(events: list[bytes], expected: list[tuple[int, str]]) -
 
 
 async def test_time_goes_back() -> None:
-    """``verify`` reports an event whose ``ts`` is earlier than the ``ts`` of the event before it."""
+    """``verify`` reports an event if its ``ts`` is earlier than the ``ts`` of the event before it."""
     assert await faults([line(1, "user_message"), line(2, "user_message").replace(b"17000", b"16000")]) == [(2, "ts")]
 
 

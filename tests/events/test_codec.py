@@ -139,7 +139,7 @@ def test_size_limit_is_inclusive() -> None:
 
 @pytest.mark.parametrize("answer", [ValueError, KeyboardInterrupt, "an hour", timedelta(days=2)], ids=repr)
 def test_failing_time_zone_is_refused(answer: Any) -> None:
-    """A datetime whose time zone raises an exception is refused.
+    """A datetime is refused if its time zone raises an exception.
 
     Without this check the encoder would end the process.
     """

@@ -63,7 +63,7 @@ def test_similar_keys_do_not_match(key: str) -> None:
 
 
 def test_any_value_is_redacted() -> None:
-    """The value of a secret key is redacted, whatever its type is."""
+    """A value of any type is redacted if its key is secret."""
     for value in (None, 0, "", [1], {"a": 1}, Login("ann", "s")):
         assert redact_keys()({"token": value}) == {"token": GONE}
 

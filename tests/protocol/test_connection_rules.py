@@ -43,7 +43,7 @@ async def test_blocked_wire_gets_no_events() -> None:
 
 
 async def test_stuck_wire_ends_with_4001() -> None:
-    """A connection whose wire is stuck ends with 4001, after a goodbye that says when the client may come back."""
+    """If its wire is stuck, a connection ends with 4001, after a goodbye that says when the client may come back."""
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         wire.blocked = True
         assert wire.owner is not None

@@ -108,7 +108,7 @@ async def test_replay_joins_live_events() -> None:
 
 
 async def test_replay_equals_live(tmp_path: Path) -> None:
-    """An event that is replayed after a restart equals the live event, whatever characters it has."""
+    """An event that is replayed after a restart equals the live event, even if it has unusual characters."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     text = '\0 \u2028 \U0001f600 é " \\ </script>'
     async with make_app(log).running(port=0) as server, greeted(server) as one:
@@ -228,7 +228,10 @@ async def test_history_has_bounds_of_events() -> None:
 async def test_position_behind_the_log_ends_with_4001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A slow client whose position was trimmed from the log is closed with 4001, and gets a reset when it resumes."""
+    """If the position of a slow client was trimmed from the log, the client is closed with 4001.
+
+    It gets a reset when it resumes.
+    """
     app = make_app(ring_events=8, retain_events=16, slow_seconds=1_000)
     async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
         for number in range(40):

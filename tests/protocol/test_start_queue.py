@@ -192,7 +192,10 @@ async def test_another_tab_cancels_a_queued_start(by: str, autojump_clock: trio.
 async def test_user_cancels_a_queued_start_of_the_server(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A queued start of the server's own code is shown to its user, who can cancel it by the id in the signal."""
+    """A queued start of the server's own code is shown to its user.
+
+    The user can cancel it by the id in the signal.
+    """
     async with (
         server_with(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,

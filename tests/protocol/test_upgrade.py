@@ -83,7 +83,7 @@ async def test_foreign_origin_gets_403(origin: str | None, passes: bool) -> None
 
 
 async def test_origin_setting_without_scheme() -> None:
-    """An allowed origin without a scheme does not allow sandboxed pages, whose origin is ``null``."""
+    """An allowed origin without a scheme does not allow sandboxed pages, which have the origin ``null``."""
     async with make_app(allowed_origins="app.example").running(port=0) as server:
         assert (await refused(server, origin="null"))[0] == 403
 

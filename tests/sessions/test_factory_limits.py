@@ -165,7 +165,7 @@ async def test_used_session_is_never_displaced(need: str, autojump_clock: trio.t
 async def test_least_recently_used_goes_first(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The session that has been unused for longest is displaced first, whatever the order of creation."""
+    """The session that has been unused for longest is displaced first, in any order of creation."""
     async with sessions_with(max_sessions=3) as sessions:
         handles = []
         for number in range(3):

@@ -323,7 +323,7 @@ async def test_retention_while_away(kept: int, autojump_clock: trio.testing.Mock
 
 
 async def test_lost_log(autojump_clock: trio.testing.MockClock) -> None:
-    """A tab whose position is from a lost log gets a reset, and all events of the new log."""
+    """If the log was lost, a tab with an old position gets a reset, and all events of the new log."""
     async with server_with(talk).running(port=0) as server:
         await (await server.sessions.get("ada", "s1")).start("talk", EVENTS)
         tab = Tab(server)

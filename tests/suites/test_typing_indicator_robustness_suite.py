@@ -356,7 +356,7 @@ async def test_typing_before_the_welcome(autojump_clock: trio.testing.MockClock)
 
 @pytest.mark.parametrize("active", [None, 1, "true", [], {}])
 async def test_bad_typing_frame(active: object, autojump_clock: trio.testing.MockClock) -> None:
-    """A typing frame whose ``active`` is not a boolean closes its client with 4500, and no other tab sees it."""
+    """If ``active`` in a typing frame is not a boolean, its client is closed with 4500. No other tab sees the frame."""
     async with (
         typing_server().running(port=0) as server,
         greeted_in_memory(server, token="ada") as watcher,
@@ -428,7 +428,7 @@ async def test_open_sub_agent_typing(
 
 
 async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
-    """After a crash of its session nobody is typing."""
+    """After a crash of a session no user and no agent is typing in it."""
     async with typing_server().running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one:
             await one.send("typing", active=True)
@@ -599,7 +599,7 @@ async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_no_timer_without_typists(autojump_clock: trio.testing.MockClock) -> None:
-    """Typing needs at most one task, and none when nobody types."""
+    """Typing needs at most one task, and no task while there is no typing."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living

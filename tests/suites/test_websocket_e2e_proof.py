@@ -128,7 +128,7 @@ async def test_tabs_of_each_user() -> None:
 
 
 async def test_many_users_who_reconnect() -> None:
-    """Each of many users who leave during their runs and come back gets every event once."""
+    """Many users leave during their runs and come back. Each of them gets every event once."""
 
     async def user(server: Server, name: str, token: str) -> None:
         async with greeted(server, token=token) as one:

@@ -268,7 +268,7 @@ async def test_values_that_are_not_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", UNSENDABLE)
 async def test_result_that_is_not_json(name: str) -> None:
-    """A run whose result is not JSON ends with the status error, and its session goes on."""
+    """If the result of a run is not JSON, the run ends with the status error, and its session continues."""
 
     async def agent(run: Run) -> object:
         return UNSENDABLE[name]()
@@ -423,7 +423,7 @@ async def test_later_change_to_a_value() -> None:
     ids=["text", "arguments", "all of it", "long", "longest name", "name", "long name"],
 )
 async def test_errors_are_json(error: Exception, code: str, message: str) -> None:
-    """An exception becomes JSON, whatever its name and text are. Long ones are cut."""
+    """An exception becomes JSON with any name and text. A long name or text is cut."""
 
     async def agent(run: Run) -> None:
         raise error

@@ -253,7 +253,7 @@ async def test_a_thousand_users(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(240)
 async def test_users_who_vanish(tmp_path: Path) -> None:
-    """The runs of users who disconnect continue, and the users miss no event.
+    """When users disconnect, their runs continue, and the users miss no event.
 
     Afterwards no object of these users is left.
     """

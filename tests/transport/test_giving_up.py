@@ -73,7 +73,7 @@ class Gone(MemoryLog):
 
 
 async def test_log_that_cannot_be_reopened() -> None:
-    """A log that cannot be opened again ends the block with a RestartLimit, whose cause is the log's error."""
+    """If a log cannot be opened again, the block ends with a RestartLimit, caused by the log's error."""
 
     async def block() -> None:
         async with make_app(Gone()).running(port=0) as server, greeted(server):

@@ -56,7 +56,7 @@ def test_unknown_host_is_named() -> None:
 
 
 async def test_server_can_run_on_another_port(own_port: int) -> None:
-    """A server whose port is in use raises an error, and can then run on another port."""
+    """If its port is in use, a server raises an error. Afterwards it can run on another port."""
     app = make_app()
     (listener,) = listen("127.0.0.1", own_port)
     with listener:

@@ -430,7 +430,7 @@ def test_unanswered_command_is_sent_again(node: Node, server: ScriptedServer) ->
 
 
 def test_expired_command_is_not_sent_again(node: Node, server: ScriptedServer) -> None:
-    """A command whose id the server may have forgotten is not sent again."""
+    """A command is not sent again if the server may have forgotten its id."""
     connection = live_client(node, server)
     node.run("watch('sent', kept.client.send('once'))")
     connection.receive()

@@ -77,7 +77,7 @@ def test_websocket_class_throws(page: Node, error: str, state: str) -> None:
 
 @pytest.mark.parametrize("method", ["send", "close"])
 def test_socket_method_throws(page: Node, method: str) -> None:
-    """A socket whose methods throw is replaced, and the exception does not escape."""
+    """If the methods of a socket throw, the socket is replaced, and the exception does not escape."""
     got = run_js(
         page,
         f"""
@@ -317,7 +317,7 @@ def test_duplicate_command_id_rejects(page: Node) -> None:
 
 
 def test_typing_is_a_boolean(page: Node) -> None:
-    """Typing is sent as a boolean, whatever the argument is."""
+    """Typing is sent as a boolean, for an argument of any type."""
     got = run_js(page, "const socket = await live(); kept.client.typing(3); kept.client.typing(''); "
                        "return socket.of('typing').map(({ active }) => active)")  # fmt: skip
     assert got == [True, False]

@@ -310,7 +310,10 @@ STEPS = st.one_of(
 @given(steps=st.lists(STEPS, max_size=40))
 @settings(max_examples=scaled(300, 2_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_model_of_failures(page: Node, steps: list[dict[str, Any]]) -> None:
-    """Whatever fails, the application sees each event once and in order, and each command gets exactly one outcome."""
+    """In any sequence of failures, the application sees each event once and in order.
+
+    Each command gets exactly one outcome.
+    """
     got = page.run(
         f"return play({json.dumps(steps)}, {{ begin, noted, advance, freeze, setClock }})",
     )
