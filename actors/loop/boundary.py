@@ -1,8 +1,8 @@
-"""The border between owners: a failure of called code stays with its owner, and does not reach the caller.
+"""Calls of foreign code: a failure of the called code is logged, and does not reach the caller.
 
 A commit notifies streams, a stream its listeners, the memory of commands their senders, and all of these may be any
 code. Each such call passes here, or is in a ``try`` whose ``except`` calls :func:`report`. No exception is let through:
-if the called code raises ``SystemExit`` or a stray ``Cancelled``, its caller was not asked to end.
+if the called code raises ``SystemExit``, or ``Cancelled`` without a cancellation, that must not end the caller.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.sessions")
 
 ROOM_FRAMES = 64
-"""Number of nested calls that a listener may need, free on the stack, when an agent's code notifies it.
+"""Number of nested calls for which the stack must have room when an agent's code notifies a listener.
 
 *An agent recursed until the stack was nearly full, and then sent a signal. The RecursionError hit the listeners, and
 its user's tabs failed in place of the agent.*
@@ -43,7 +43,7 @@ async def attempted(name: str, call: Callable[..., Awaitable[object]], *args: ob
     """Await an async function, and return whether it returned. Log its exception under ``name``.
 
     Raises only ``trio.Cancelled``, if the caller is cancelled. If ``call`` raises a ``Cancelled`` although nothing was
-    cancelled, that counts as its failure and is logged; so does a ``SystemExit``.
+    cancelled, that counts as a failure of ``call`` and is logged; so does a ``SystemExit``.
     """
     try:
         await call(*args)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 PATIENCE = 2.0
-"""Number of missing ticks after which the loop counts as standing still. One may be late on a busy machine."""
+"""Number of missing ticks after which the loop counts as standing still. One tick may be late on a busy machine."""
 _AGREEMENT = 0.1
-"""Largest difference between trio's clock and the system's, as a fraction of the time since the last tick.
+"""Largest accepted difference between trio's clock and the system's, as a fraction of the time since the last tick.
 
 If they differ by more, a test has moved trio's clock, and the loop did not stand still.
 """

@@ -55,17 +55,17 @@ def hop(name: str, function: Callable[..., T], *args: object) -> T:
 
 
 def _captured(function: Callable[[], T]) -> outcome.Outcome[T]:
-    """Call a function, and return its result or exception as an Outcome: so it is not mistaken for trio's exception."""
+    """Call a function, and return its result or exception as an Outcome, to tell its exception from one of trio."""
     return outcome.capture(function)
 
 
 @contextmanager
 def interrupts_deferred() -> Generator[None]:
-    """Make Ctrl-C raise KeyboardInterrupt only in trio's main task, at its next checkpoint, inside the block.
+    """Make Ctrl-C raise KeyboardInterrupt only at the next checkpoint of trio's main task, inside the block.
 
-    Without this, trio raises it in the code that happens to run. If that is an agent's code, the agent's run ends and
-    the process goes on. Nothing changes in a loop outside of the process's main thread, where Ctrl-C never raises, nor
-    if other code handles the signal. After the block the signal is handled as before.
+    Without this, trio raises KeyboardInterrupt in the code that happens to run. If that is an agent's code, the agent's
+    run ends and the process continues. Nothing changes in a loop outside of the process's main thread, where Ctrl-C
+    never raises, nor if other code handles the signal. After the block the signal is handled as before.
     """
     inner = _trios_handler()
     if inner is None:
@@ -92,7 +92,7 @@ def interrupts_deferred() -> Generator[None]:
 
 
 async def defer_interrupts() -> None:
-    """Defer interrupts until cancelled; see :func:`interrupts_deferred`."""
+    """Defer interrupts until this task is cancelled; see :func:`interrupts_deferred`."""
     with interrupts_deferred():
         await trio.sleep(math.inf)
 
@@ -104,4 +104,4 @@ def _trios_handler() -> Callable[[int, Any], object] | None:
 
 
 def _nothing() -> None:
-    """Do nothing. To schedule this function wakes the loop, and fails if the loop has ended."""
+    """Do nothing. Scheduling this function wakes the loop, and fails if the loop has ended."""

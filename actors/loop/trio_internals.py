@@ -3,9 +3,9 @@
 In this order: the version, cancellation, nurseries around code that runs already, protection from Ctrl-C, and scopes
 and nurseries that foreign code left open. Trio has no public way to do any of it.
 
-Importing this module changes one thing for the whole process: a nursery is left by no other task than its own, which
-ended the whole loop before. See :func:`_leave`. ``tests/loop/test_trio_internals.py`` fails when one of the names
-changes.
+Importing this module changes one thing for the whole process: a task can no longer leave a nursery that another task
+opened. Trio itself allows that, and the whole loop ends with an error. See :func:`_leave`.
+``tests/loop/test_trio_internals.py`` fails when one of the names changes.
 """
 
 # ruff: noqa: SLF001 - this file is the one place for trio's private names
@@ -58,8 +58,8 @@ def is_cancelled() -> bool:
 def cancel_with_force(scope: trio.CancelScope) -> None:
     """Cancel the scope, and remove the shield of every scope inside it, in all its tasks.
 
-    Without this, a task with a permanent shield could never be ended. A scope that is shielded after this call keeps
-    its shield: call this again.
+    Without this, a task that stays in a shielded scope could never be ended. A scope that is shielded after this call
+    keeps its shield: call this again.
     """
     scope.cancel()
     todo: list[Any] = [cast("Any", scope)._cancel_status]
@@ -78,7 +78,7 @@ class Owner(Protocol):
     """The owner of a nursery."""
 
     def note(self, failure: BaseException) -> None:
-        """Record an exception of a task."""
+        """Record an exception of a task in the nursery."""
         ...
 
 
@@ -148,7 +148,7 @@ def open_inside(
     Args:
         task: The task that entered the scope.
         scope: The scope.
-        place: Number of the task's nurseries that enclose the new one.
+        place: Number of the task's open nurseries that enclose the new one.
         owner: Object that gets the exceptions of the nursery's tasks. The nursery then raises none.
     """
     inside: Any = task
@@ -241,7 +241,7 @@ Footing: TypeAlias = tuple[int, int]
 
 
 def place_of(task: trio.lowlevel.Task) -> object:
-    """Return a mark of the innermost scope that a task has entered, for a later call of :func:`require_place`."""
+    """Return a mark of the innermost scope that a task is inside, for a later call of :func:`require_place`."""
     return cast("Any", task)._cancel_status
 
 
@@ -252,7 +252,7 @@ def require_place(task: Any, place: object) -> None:
 
 
 def footing(nurseries: int | None = None) -> Footing:
-    """Return the position of the current task: its number, and ``nurseries`` or the number of its open nurseries."""
+    """Return the position of the current task. Without ``nurseries``, count the open nurseries of the task."""
     task: Any = trio.lowlevel.current_task()
     opened = len(task._child_nurseries) if nurseries is None else nurseries
     return task._counter, opened
@@ -261,7 +261,7 @@ def footing(nurseries: int | None = None) -> Footing:
 def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
     """Return whether the task of the position ``before`` has not left a scope or nursery that it entered in ``scope``.
 
-    Return False in any other task, because it has nothing to leave there, and outside of trio.
+    Return False in any other task, because another task has nothing to leave there. Return False outside of trio.
     """
     try:
         task: Any = trio.lowlevel.current_task()
@@ -286,7 +286,7 @@ def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[tri
 
 
 async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseException | None) -> BaseException:
-    """Leave everything that the current task entered inside ``scope``, innermost first, as ``with`` blocks would.
+    """Leave all scopes and nurseries that the current task entered inside ``scope``, innermost first, as ``with`` does.
 
     The tasks of the left nurseries are cancelled, and this waits for their end. A cancellation does not end this wait.
 
@@ -327,16 +327,16 @@ async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseE
 
 
 def _failures(error: BaseException | None) -> tuple[BaseException, ...]:
-    """Return the exception without the Cancelled in it, as a tuple of one. The tuple is empty if nothing remains."""
+    """Return a tuple with the exception, without the Cancelled in it. The tuple is empty if nothing remains."""
     rest = None if error is None else without(error, trio.Cancelled)
     return () if rest is None else (rest,)
 
 
 def _leave(nursery: trio.Nursery, error: BaseException | None) -> Awaitable[BaseException | None]:
-    """Leave a nursery. Refuse in another task than the nursery's own, and while a nursery inside it is open.
+    """Leave a nursery. Raise RuntimeError in any task but the nursery's own, and while a nursery inside it is open.
 
-    When a generator is dropped, trio closes it in a separate task. To leave a nursery there would wake the task that
-    entered the nursery, wherever that task waits and even after its end. This ends the whole loop with
+    When a generator is dropped, trio closes it in a separate task. Leaving a nursery there would wake the task that
+    entered the nursery, wherever that task waits and even after its end. Then the whole loop would end with
     TrioInternalError.
     """
     opened: Any = nursery

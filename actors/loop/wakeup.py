@@ -1,4 +1,4 @@
-"""A wait for a wake-up that may come from any depth of the stack."""
+"""A wait for a wake-up. The waking code may run at any depth of the stack."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import trio
 class Wakeup:
     """Tasks that wait in :meth:`wait` until another task calls :meth:`wake`.
 
-    It works like :class:`trio.lowlevel.ParkingLot`, but a ``RecursionError`` anywhere in it changes nothing. *Agents
-    wake the committer from any depth of the stack. A ParkingLot removes a task from its list, then schedules it: if the
-    stack is full between the two, the committer sleeps for ever. And it lists a task before the task waits: if the wait
-    then fails, a task that does not wait is woken, which ends trio.*
+    It works like :class:`trio.lowlevel.ParkingLot`, but a ``RecursionError`` in one of its methods changes nothing.
+    *Agents wake the committer from any depth of the stack. A ParkingLot removes a task from its list, then schedules
+    it: if the stack is full between the two, the committer sleeps for ever. A ParkingLot also lists a task before the
+    task waits: if the wait then fails, a task that does not wait is woken, and that ends trio.*
     """
 
     __slots__ = ("_tasks",)
@@ -40,7 +40,7 @@ class Wakeup:
                 del tasks[task]
 
     def wake(self) -> None:
-        """Wake all waiting tasks. If the stack is full, raise ``RecursionError``: tasks not yet woken go on waiting."""
+        """Wake all waiting tasks. Raise ``RecursionError`` if the stack is full: tasks not yet woken still wait."""
         for task in tuple(self._tasks):
             del self._tasks[task]
             try:

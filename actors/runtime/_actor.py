@@ -34,9 +34,11 @@ NORMAL = Normal()
 
 
 class Actor(Instance):
-    """State, one mailbox, one nursery. Subclass it and override ``started``, ``receive`` and ``stopping``.
+    """The base class of actors. Subclass it and override ``started``, ``receive`` and ``stopping``.
 
-    An incarnation is the time from a start to the next end or restart; each has an instance of its own. The runtime
+    An actor has its own state, one mailbox and one nursery.
+
+    An incarnation lasts from a start to the next end or restart; each has an instance of its own. The runtime
     makes the first instance in the task that spawns the actor, in a copy of its context, and the others in the actor's
     own task. One message is handled at a time. An exception of any method, or of a task in the nursery, ends the
     incarnation; the restart type decides whether another one is made. :attr:`ref`, :attr:`nursery` and :attr:`context`
@@ -53,7 +55,8 @@ class Actor(Instance):
         """Nursery for this actor's own tasks. The first use opens it.
 
         The tasks end with the actor, and an exception of a task ends the actor. The nursery's ``cancel_scope`` encloses
-        the whole incarnation: to cancel that scope is a failure of the actor. To cancel one task, give it a scope.
+        the whole incarnation: cancelling that scope is a failure of the actor. To cancel one task, give that task a
+        scope of its own.
         """
         life = life_of(self)
         life.check_place()
@@ -64,7 +67,7 @@ class Actor(Instance):
 
     @property
     def context(self) -> Context:
-        """Methods for this actor's work with the runtime: children, timers, watches, the stash."""
+        """Methods for this actor's work with the runtime: children, timers, watches and the stash."""
         return Context(life_of(self))
 
 
@@ -129,8 +132,8 @@ class Context:
     def stop(self, reason: Normal | Shutdown = NORMAL) -> None:
         """End this actor after the current message, without draining the mailbox.
 
-        A permanent actor is restarted. Any other refuses messages from now on. Nothing happens if this incarnation has
-        ended.
+        A permanent actor is restarted. Any other actor refuses messages from now on. Nothing happens if this
+        incarnation has ended.
         """
         check_kind("reason", reason, (Normal, Shutdown), "Normal or Shutdown")
         self._life.check_place()
@@ -150,16 +153,16 @@ class Context:
         life.watching.add(cell_of(ref))
 
     def unwatch(self, ref: ActorRef) -> None:
-        """End a watch. A Terminated message of that actor that waits already is dropped."""
+        """Stop watching an actor. If its Terminated message already waits to be handled, that message is dropped."""
         self._life.check_place()
         target = cell_of(ref)
         if self._life.watching is not None:
             self._life.watching.remove(target)
 
     def stash(self) -> None:
-        """Put the current message aside until :meth:`unstash`. If the message is an ask, its caller goes on waiting.
+        """Put the current message aside until :meth:`unstash`. If the message is an ask, its caller keeps waiting.
 
-        A restart puts stashed messages back before the rest of the mailbox.
+        A restart puts stashed messages back into the mailbox, in front of all other messages.
 
         Raises:
             StashFull: The stash is full. The message is then still the current one.
@@ -205,7 +208,7 @@ class Context:
 
     @property
     def timers(self) -> Timers:
-        """Timers of this incarnation. They end with it, and then no timer can be set."""
+        """Timers of this incarnation. They end with the incarnation; after that no timer can be set."""
         if self._life.timers is None:
             self._life.timers = Timers(self._life)
         return self._life.timers
@@ -236,7 +239,7 @@ class Reply:
 
     @property
     def wanted(self) -> bool:
-        """Whether the caller still waits."""
+        """Whether the caller still waits for the answer."""
         return not self._request.done
 
     def send(self, value: object) -> None:
@@ -247,7 +250,7 @@ class Reply:
         self._settle(outcome.Value(value), value)
 
     def fail(self, error: Exception) -> None:
-        """Make the ask raise ``error``. This actor goes on. If the caller no longer waits, the error is a dead letter.
+        """Make the ask raise ``error``, but not this actor. If the caller no longer waits, the error is a dead letter.
 
         Raises SpecError if ``error`` is no exception, and RuntimeError where :meth:`send` does.
         """

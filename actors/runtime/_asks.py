@@ -1,4 +1,4 @@
-"""The asks that an incarnation answers later, and its stash."""
+"""The asks that an incarnation answers later, and the stash of the incarnation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Owner(Protocol):
 
     @property
     def path(self) -> str:
-        """Path of its actor in the tree."""
+        """Path of the incarnation's actor in the tree."""
         ...
 
     @property
@@ -65,12 +65,12 @@ class LateAnswers:
         self.deferred[request] = self.deferred.get(request, 0) + 1
 
     def _keep(self, request: Request) -> None:
-        """Mark a request: its answer comes later, and not from the return value of ``receive``."""
+        """Mark a request: it is answered later, and not by the return value of ``receive``."""
         request.kept = True
         request.keeper = self
 
     def forget(self, request: Request) -> None:
-        """Drop a deferred request. If it was the last one, a draining stop that waited for it goes on."""
+        """Drop a deferred request. If it was the last one, a draining stop that waited for it continues."""
         if self.deferred.pop(request, None) is not None and not self.deferred:
             self._owner.on_all_answered()
 

@@ -1,4 +1,4 @@
-"""The lasting parts of one actor: its place in the tree, its mailbox, its counters and its watchers."""
+"""The lasting parts of one actor: its position in the tree, its mailbox, its counters and its watchers."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Parent(Protocol):
         ...
 
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
-        """Receive the notice that an incarnation has ended, ``seconds`` after it had started. Return the next delay.
+        """Receive the notice that an incarnation of the child has ended, ``seconds`` after its start. Return the delay.
 
-        The delay is the number of seconds until the next incarnation. None means that there is no further one;
-        ``math.inf`` means that this object will begin it.
+        The delay is the number of seconds until the next incarnation. None means that no further incarnation follows;
+        ``math.inf`` means that this group will begin the next incarnation.
         """
         ...
 
@@ -100,14 +100,14 @@ class Body(Course):
         self.failed = 0
         """Number of messages that were being handled when an incarnation failed or was killed."""
         self.restarts: int = 0
-        """Number of restarts."""
+        """Number of restarts of the actor."""
         self.final_path = ""
         """Path of the actor after its end, when the path can no longer be made from its parent."""
         self._watchers: dict[Watcher, None] | None = None
 
     @property
     def path(self) -> str:
-        """Path in the tree."""
+        """Path of the actor in the tree."""
         names: list[str] = []
         cell: Body | None = self
         while cell is not None and cell.parent is not None:
@@ -124,7 +124,7 @@ class Body(Course):
     # Messages that were not handled
 
     def drop_failed(self, item: object, error: Exception, cause: BaseException | None) -> None:
-        """Make a message a dead letter, because the actor ended while handling it. An ask gets ``error``."""
+        """Turn a message into a dead letter, because the actor ended while handling it. An ask raises ``error``."""
         self.failed += 1
         if isinstance(item, Request):
             item.settle(outcome.Error(error))
@@ -132,7 +132,7 @@ class Body(Course):
         self.system.office.publish(item, self.path, Undelivered.FAILED, cause)
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Make an item a dead letter. If it is an ask, it fails; if its caller gave up, it is no dead letter."""
+        """Turn an item into a dead letter, and make it fail if it is an ask. An ask that was given up is dropped."""
         if isinstance(item, Request):
             if not item.settle(outcome.Error(self._refusal(why))):
                 return
@@ -150,14 +150,14 @@ class Body(Course):
                 return self.mailbox.refusal()
 
     def late(self, reply: object) -> None:
-        """Make a reply a dead letter, because the caller no longer waits."""
+        """Turn a reply into a dead letter, because the caller no longer waits."""
         self.system.office.publish(reply, self.path, Undelivered.LATE_REPLY)
 
     # Watchers
 
     @property
     def watchers(self) -> int:
-        """Number of watchers."""
+        """Number of actors that watch this actor."""
         return len(self._watchers or ())
 
     def add_watcher(self, watcher: Watcher) -> None:
@@ -179,5 +179,5 @@ class Body(Course):
 
 
 def cause_of(reason: ExitReason) -> BaseException | None:
-    """Return the exception of an exit reason, if it has one."""
+    """Return the exception of an exit reason; None if the reason has none."""
     return reason.exception if isinstance(reason, (Failure, Killed)) else None

@@ -1,8 +1,9 @@
 """One actor over all its incarnations. Users hold an ``ActorRef``, actors their ``Context``.
 
 The class is put together from base classes, one for each responsibility, rather than from objects: that saves memory
-and time for each actor. From the bottom up: ``Course`` (the state machine), ``Body`` (place, mailbox, dead letters),
-``Control`` (stops and kills), ``Waits`` (for its start and its end), ``Cell`` (the task that runs its incarnations).
+and time for each actor. From the bottom up: ``Course`` (the state machine), ``Body`` (position in the tree, mailbox,
+dead letters), ``Control`` (stops and kills), ``Waits`` (for its start and its end), ``Cell`` (the task that runs its
+incarnations).
 
 The task of a cell lives in its parent's nursery for children, from the spawn to the final end: it cannot outlive the
 parent's incarnation. Its parent decides whether another incarnation follows, in a plain call.
@@ -68,7 +69,7 @@ class Cell(Waits[Incarnation]):
         return ref
 
     def statistics(self) -> ActorStatistics:
-        """Return the current numbers."""
+        """Return the current statistics."""
         life = self.life
         return ActorStatistics(
             path=self.path,
@@ -88,7 +89,7 @@ class Cell(Waits[Incarnation]):
     # The task
 
     def begin_first(self, nursery: trio.Nursery) -> bool:
-        """Make the first instance and start the task. Return whether the actor is up at once: it has no ``started()``.
+        """Make the first instance and start the task. Return whether the actor is up at once, without ``started()``.
 
         If the factory raises, this raises the same exception, and nothing of the actor is left.
         """
@@ -96,7 +97,7 @@ class Cell(Waits[Incarnation]):
         return contextvars.copy_context().run(self._begin_first, nursery)
 
     def _begin_first(self, nursery: trio.Nursery) -> bool:
-        assert self.make is not None  # noqa: S101  -- it has not ended permanently
+        assert self.make is not None  # noqa: S101  -- the actor has not ended
         try:
             self.life = life = Incarnation(self)
             life.actor = actor = make_instance(self.make, life)
@@ -164,7 +165,7 @@ class Cell(Waits[Incarnation]):
             log_failure(logger, "%s failed: %s", self.path, shown(error), error=error)
 
     def _close_life(self, reason: ExitReason, delay: float) -> None:
-        """Remove the parts of an incarnation that has ended. The actor keeps its ref and its mailbox."""
+        """Remove the parts of an incarnation that has ended. The ref and the mailbox of the actor stay."""
         self.pause(delay)
         self.restarts += 1
         life, self.life = self.life, None
@@ -178,7 +179,7 @@ class Cell(Waits[Incarnation]):
         return ActorRestarted(f"{self.path} ended while it handled this and is restarted")
 
     async def _wait(self, delay: float) -> bool:
-        """Wait for ``delay`` seconds before the next incarnation; if it is held, wait for :meth:`begin_again`.
+        """Wait for ``delay`` seconds before the next incarnation. If the actor is held, wait for :meth:`begin_again`.
 
         Return whether another incarnation follows.
         """
@@ -199,7 +200,7 @@ class Cell(Waits[Incarnation]):
         return False
 
     def _conclude(self, reason: ExitReason) -> None:
-        """End the actor permanently. Nothing here waits, so other tasks see the actor either alive or ended."""
+        """End the actor finally. Nothing here waits, so other tasks see the actor either alive or ended."""
         cause, path, parent = cause_of(reason), self.path, self.parent
         self.end(reason)
         self.mailbox.refuse("terminated", reason)

@@ -1,4 +1,4 @@
-"""One entry in a supervisor's table of children, and the end of an incarnation of it, as values. Pure."""
+"""One entry in a supervisor's table of children, and the end of an incarnation of a child, as values. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Body(Protocol):
 
     @property
     def state(self) -> State:
-        """Stage of the actor's life."""
+        """State of the actor."""
         ...
 
 
@@ -29,7 +29,7 @@ class Child(Generic[BodyT]):
 
     spec: ChildSpec
     cell: BodyT | None = None
-    """Actor of the child, from its first start to its permanent end."""
+    """Actor of the child, from its first start to its final end."""
     claimed: bool = False
     """Whether a call is starting the child now: ``start_child``, ``restart_child`` or a group restart.
 
@@ -42,7 +42,7 @@ class Child(Generic[BodyT]):
     dismissed: bool = False
     """Whether the supervisor was asked to end the child. Such an end does not count for an automatic shutdown."""
     left_out: bool = False
-    """Whether the child ended permanently while its group was restarted. That restart does not begin it again."""
+    """Whether the child ended finally while its group was restarted. That restart does not begin it again."""
     attempts: int = 0
     """Number of restarts since the child last ran long enough to count as healthy."""
 

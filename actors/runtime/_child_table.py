@@ -41,7 +41,7 @@ class Follow:
     """The decision of a supervisor after an incarnation of a child has ended."""
 
     delay: float | None
-    """Seconds until the next incarnation. None: there is none. Infinite: the restart of the group begins it."""
+    """Seconds until the next incarnation. None: none follows. Infinite: the group restart begins the next one."""
     gave_up: bool = False
     """Whether the restarts exceed the limit, so that the supervisor must end."""
 
@@ -187,7 +187,7 @@ class ChildTable(Generic[BodyT]):
 
         Args:
             child: The child.
-            exit: The end.
+            exit: The end of the incarnation.
             now: The current time in seconds.
             draw: A random number in [0, 1), for the backoff.
         """
@@ -212,7 +212,7 @@ class ChildTable(Generic[BodyT]):
             child: The child.
             now: The current time in seconds.
             draw: A random number in [0, 1), for the backoff.
-            stopped: Whether the child did not start because a caller stopped it permanently.
+            stopped: Whether the child did not start because a caller requested a final stop.
         """
         if self.closed or not self.restarts_group or not self.has(child) or child.dismissed or stopped:
             return ENDED
@@ -242,16 +242,16 @@ class ChildTable(Generic[BodyT]):
         return backoff.delay(child.attempts - 1, draw)
 
     def ended(self, child: Child[BodyT], reason: ExitReason, *, was_up: bool, stopped: bool) -> bool:
-        """Record that a child has ended permanently. Return whether the supervisor must end too.
+        """Record that a child has ended finally. Return whether the supervisor must end too.
 
         Args:
             child: The child.
             reason: The reason of its end.
             was_up: Whether the child was ever up.
-            stopped: Whether a caller asked the child to end permanently.
+            stopped: Whether a caller requested a final stop of the child.
         """
         child.cell, child.claimed, child.runs = None, False, False
-        # The entry goes at once, and not when the task that waits for the start sees its error: a call in between must
+        # The entry is dropped now, not when the task that waits for the start sees its error: a call in between must
         # not find the child.
         if child.is_new or not self._keeps or child.spec.restart is Restart.TEMPORARY:
             if self.has(child):

@@ -1,8 +1,8 @@
 """The children of one actor: the tasks and scopes around the decisions of the table.
 
-The bookkeeping is plain calls: the task of a child asks here for the next step after its end, and takes it itself. So a
-child that hangs in a restart never keeps the others waiting. Only the restart of a group needs a task of its own, which
-lives in the nursery of the children.
+All bookkeeping is done in sync calls: the task of a child asks here what follows after its end, and does that itself.
+So a child that hangs in a restart never keeps the other children waiting. Only the restart of a group needs a task of
+its own, which lives in the nursery of the children.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Owner(Protocol):
 
     @property
     def takes_children(self) -> bool:
-        """Whether a child may be started. False when the end of the owner has begun."""
+        """Whether a child may be started: not after the end of the owner has begun."""
         ...
 
     def open_child_nursery(self) -> trio.Nursery:
@@ -66,7 +66,7 @@ class Owner(Protocol):
         ...
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
-        """Receive the notice that the child at that path was up and has ended permanently."""
+        """Receive the notice that the child at that path was up, and has ended and is not restarted."""
         ...
 
 
@@ -98,7 +98,7 @@ class Children:
 
     @property
     def spec(self) -> SupervisorSpec:
-        """The strategy, and the limit of restarts."""
+        """Spec with the strategy and the limit of restarts."""
         return self.table.spec
 
     @property
@@ -150,7 +150,7 @@ class Children:
             await self.start(spec)
 
     async def start(self, spec: ChildSpec) -> ActorRef:
-        """Add a child and start it. If this raises, or is cancelled, no entry stays behind."""
+        """Add a child and start it. If this raises or is cancelled, no entry is left."""
         self._check_open()
         return await self.launch(self.table.add(spec))
 
@@ -172,7 +172,7 @@ class Children:
         except BaseException:
             self.table.release(child)
             raise
-        # The checkpoint above may have taken a while: the child may have been terminated in it.
+        # The checkpoint above may have taken a while: the child may have been terminated meanwhile.
         self.table.check_claim(child)
         cell = child.cell = self._new_cell(self, child.spec)
         ref = cell.ref
@@ -186,15 +186,15 @@ class Children:
             raise ActorTerminated(f"{self.owner.path} is stopping")
 
     async def terminate(self, key: str) -> None:
-        """Stop a child as its spec says. Its entry stays if the table keeps it. Cancelled: the stop goes on."""
+        """Stop a child as its spec says. A cancellation does not end the stop."""
         child = self.table.dismiss(key)
         if child.cell is not None:
             await child.cell.stop(STOP, child.spec.seconds)
 
     async def stop_all(self, *, brutal: bool = False) -> None:
-        """End all children, one after the other, the last one first. ``brutal`` kills them.
+        """End all children, one after the other, the last started first. ``brutal`` kills them.
 
-        The children of a dynamic supervisor end in parallel. Cancelled: a stop that has begun goes on.
+        The children of a dynamic supervisor end in parallel. If this is cancelled, a stop that has begun continues.
         """
         self.close()
         cells = self.cells()
@@ -202,7 +202,7 @@ class Children:
             for cell in cells:
                 await cell.stop(STOP, cell.spec.seconds)
             return
-        # All are asked first, then all are waited for: that is what makes it parallel.
+        # All children are asked to stop first, then all are waited for: so they stop in parallel.
         for cell in cells:
             cell.stop_soon(STOP, 0.0 if brutal else cell.spec.seconds)
         for cell in cells:
@@ -231,7 +231,8 @@ class Children:
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
         """Record that an incarnation has ended, ``seconds`` after it came up. Return the delay of the next one.
 
-        The delay is in seconds. None: no further incarnation follows. ``math.inf``: the restart of the group begins it.
+        The delay is in seconds. None: no further incarnation follows. ``math.inf``: the group restart begins the next
+        one.
         """
         child = self._child(cell)
         if child is None:
@@ -248,7 +249,7 @@ class Children:
         return follow.delay
 
     def on_ended(self, cell: Body, reason: ExitReason) -> None:
-        """Record that a child has ended permanently."""
+        """Record that a child has ended and is not restarted."""
         child = self._child(cell)
         if child is None:
             return
@@ -264,7 +265,7 @@ class Children:
         return child if child is not None and child.cell is cell else None
 
     def follow(self, follow: Follow, child: Child[Cell], cause: BaseException | None) -> None:
-        """Do as the table decided: end the supervisor, restart the group, or nothing."""
+        """Carry out the decision of the table: end the supervisor, restart the group, or do nothing."""
         if follow.gave_up:
             limit = RestartLimit(
                 f"{self.owner.path} gave up: {self.path_of(child)} ended once more after "
@@ -272,7 +273,7 @@ class Children:
                 self.owner.path,
             )
             limit.__cause__ = cause
-            self.system.limits.add(limit)  # so that the root knows it as one of this system
+            self.system.limits.add(limit)  # so that the root knows this RestartLimit as one of its system
             self.owner.crash(limit)
         if self.group_task is not None and self.table.interrupts(child):
             self.group_task.interrupt()
@@ -325,7 +326,7 @@ class GroupTask:
         self._step = None
 
     async def _halt(self, child: Child[Cell]) -> None:
-        """End the incarnation of a member of the group. A temporary member ends permanently."""
+        """End the incarnation of a member of the group. A temporary member is not restarted."""
         cell = child.cell
         if cell is None:
             return
@@ -349,7 +350,7 @@ class GroupTask:
             raise
         except BaseException as failure:  # noqa: BLE001  -- whatever a member raises, a SystemExit too; it is logged
             stopped = cell is not None and cell.ends_for_good
-            if not (stopped and isinstance(failure, ActorTerminated)):  # which means only that it was stopped
+            if not (stopped and isinstance(failure, ActorTerminated)):  # which means only that the member was stopped
                 log_failure(logger, "%s failed: %s", children.path_of(child), shown(failure), error=failure)
             follow = children.table.start_failed(child, trio.current_time(), _draw(), stopped=stopped)
             children.follow(follow, child, failure)

@@ -29,7 +29,7 @@ class ChildCells(Protocol):
         ...
 
     def descendants(self) -> Iterator[Control[Any]]:
-        """Yield all actors below, parents first."""
+        """Yield all actors below this one, parents first."""
         ...
 
     def condemn(self) -> None:
@@ -99,7 +99,7 @@ class Control(Body, Generic[LifeT]):
         # An actor that waits for a message looks at its control lane next, and most then end without a deadline.
         if do & Do.TIME and life.scope is not None and not self.mailbox.is_awaited:
             self.enforce_stop_at()
-        # The first force is now. The enforcer repeats it, since forced work may shield itself anew.
+        # Force is used now, and the enforcer repeats it, since forced work may shield itself anew.
         if do & Do.FORCE:
             self.system.enforcer.at(life, trio.current_time() + GRACE)
             life.force()
@@ -122,7 +122,7 @@ class Control(Body, Generic[LifeT]):
         self._act(self.kill())
 
     def leave(self, reason: ExitReason) -> None:
-        """Stop after the current message, because the actor asked for it. Its restart type decides about a restart."""
+        """Stop after the current message, as the actor has asked. The restart type decides about a restart."""
         require_room(STOP_FRAMES)
         self._act(self.wish_to_stop(Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)))
 
@@ -130,7 +130,7 @@ class Control(Body, Generic[LifeT]):
         """Begin a stop, and cancel the actor's code after ``seconds``. If the stop is final, refuse new messages.
 
         An actor whose ``started()`` has not returned is cancelled now. A later stop cannot soften an earlier one: it
-        can only shorten the time, skip the waiting messages, or make the stop permanent.
+        can only shorten the time, skip the waiting messages, or make the stop final.
         """
         require_room(STOP_FRAMES)
         self._act(self.ask_to_stop(stop, seconds, trio.current_time()))
@@ -144,11 +144,11 @@ class Control(Body, Generic[LifeT]):
     # From its own incarnation
 
     def note_failure(self, failure: BaseException) -> None:
-        """Record an exception of the incarnation, or too many failures of children. Set the time of its end."""
+        """Record an exception of the incarnation, or too many failures of children. Set the deadline of the end."""
         self._act(self.fail(failure, self.spec.seconds, trio.current_time()))
 
     def was_cut_off(self) -> None:
-        """Record a cancellation of the actor from outside. The ``open_system`` block raises the exceptions so far."""
+        """Record a cancellation of the actor from outside. The ``open_system`` block raises the actor's exceptions."""
         if not self.killed:
             self.system.raised.extend(self.failures)
         super().was_cut_off()

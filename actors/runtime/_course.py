@@ -12,8 +12,8 @@
     kill            force             force              force           -                -
     resume          -                 -                  -               starting         -
 
-A stop is final or a halt. A final stop is never undone: a later stop can only hurry it. Every end of an incarnation
-has a deadline: the code that still runs at ``stop_at`` is cancelled, and forced after a grace period.
+A stop is final or a halt. A final stop is never undone: a later stop can only make it faster. Every end of an
+incarnation has a deadline: the code that still runs at ``stop_at`` is cancelled, and forced after a grace period.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Course:
     def __init__(self) -> None:
         self.state = State.STARTING
         self.reason: ExitReason | None = None
-        """Reason of the actor's permanent end; None before that."""
+        """Reason of the actor's final end; None before that end."""
         self.stop_asked: Stop | None = None
         self.stop_at = math.inf
         """Time at which the code that still runs is cancelled."""
@@ -78,7 +78,7 @@ class Course:
 
     @property
     def ends_for_good(self) -> bool:
-        """Whether no further incarnation may follow."""
+        """Whether no further incarnation of the actor may follow."""
         return self.stop_asked is not None and self.stop_asked.final
 
     # Events
@@ -90,7 +90,7 @@ class Course:
             self.state = State.RUNNING
 
     def ask_to_stop(self, stop: Stop, seconds: float, now: float) -> int:
-        """Begin a stop with a limit of ``seconds``, or hurry a stop that has begun. Return the actions."""
+        """Begin a stop with a limit of ``seconds``, or make a stop that has begun faster. Return the actions."""
         if self.state is State.TERMINATED:
             return Do.NOTHING
         if self.state is State.RESTARTING and not stop.final:
@@ -102,7 +102,7 @@ class Course:
         if self.state is State.RESTARTING:
             return do | Do.GO_ON
         if not self.was_up:
-            do |= Do.CANCEL  # started() is not waited for
+            do |= Do.CANCEL  # a stop does not wait for started()
         else:
             self.state = State.STOPPING
         if seconds <= 0:
@@ -143,7 +143,7 @@ class Course:
     def begins_to_end(self, seconds: float, now: float) -> None:
         """Record that the incarnation handles no further message.
 
-        Unless others asked the actor to stop before, its time to end begins here.
+        Unless others asked the actor to stop before, the time limit of the end begins here.
         """
         self.state = State.STOPPING
         if self.stop_asked is None or self.stop_asked.own:
@@ -194,13 +194,13 @@ class Course:
         self.state, self.was_up = State.STARTING, False
 
     def end(self, reason: ExitReason) -> None:
-        """End permanently."""
+        """End the actor finally."""
         self.state, self.reason = State.TERMINATED, reason
         self.failures = ()
 
 
 def one_of(failures: Sequence[BaseException]) -> BaseException:
-    """Return the only failure, or a group of all of them."""
+    """Return the failure if there is only one, or else a group of all failures."""
     if len(failures) == 1:
         return failures[0]
     return BaseExceptionGroup("actor and tasks failed", failures)

@@ -40,7 +40,7 @@ class DeadLetter:
     """Path of the actor to which the message was sent."""
     why: Undelivered
     cause: BaseException | None = None
-    """Exception with which the actor failed, if it failed."""
+    """Exception with which the actor failed; None if it did not fail."""
 
 
 @attrs.frozen
@@ -48,9 +48,9 @@ class DeadLettersStatistics:
     """The state of one subscriber's stream."""
 
     size: int
-    """Maximum number of letters in it."""
+    """Maximum number of letters in the stream."""
     depth: int
-    """Number of letters in it now."""
+    """Number of letters in the stream now."""
     missed: int
     """Number of letters that were dropped because the reader was slow."""
 
@@ -58,9 +58,9 @@ class DeadLettersStatistics:
 class DeadLetters:
     """The stream of one subscriber. Enter it to subscribe, read it by ``async for``, leave it to unsubscribe.
 
-    It holds ``size`` letters. When the reader is slower the oldest letters are dropped, and ``missed`` counts them.
-    Cancelling the reader loses no letter. Several tasks may read: each letter goes to one of them. When the stream has
-    been left, or the system has ended, the remaining letters can still be read; then the iteration ends.
+    It holds at most ``size`` letters. If the reader is too slow, the oldest letters are dropped, and ``missed`` counts
+    them. Cancelling the reader loses no letter. Several tasks may read: each letter goes to one of them. When the
+    stream has been left, or the system has ended, the remaining letters can still be read; then the iteration ends.
     """
 
     def __init__(self, office: DeadLetterOffice, size: int) -> None:
@@ -88,7 +88,7 @@ class DeadLetters:
         self._readers.unpark_all()
 
     def statistics(self) -> DeadLettersStatistics:
-        """Return the current numbers."""
+        """Return the current statistics."""
         return DeadLettersStatistics(self._size, len(self._letters), self.missed)
 
     def __enter__(self) -> Self:

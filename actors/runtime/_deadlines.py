@@ -15,7 +15,7 @@ GRACE = 1.0
 
 
 def own_failure(name: str, raised: BaseException) -> BaseException | None:
-    """Return the exception without the Cancelled in it; None if it was only a cancellation.
+    """Return the exception without the Cancelled in it; None if nothing else is in it.
 
     If code raises a Cancelled although nothing was cancelled, that is an error. This function then returns a
     RuntimeError with ``name`` in its message.
@@ -51,25 +51,25 @@ class DeadlineEnforcer:
         """Scope in which the task sleeps. Its deadline is the earliest time at which a target is due."""
 
     def at(self, target: Forcible, when: float) -> None:
-        """Force the target at the time ``when``, unless it is withdrawn. The earliest time for a target counts."""
+        """End the target by force at the time ``when``, unless withdrawn. The earliest time for a target counts."""
         when = min(when, self._due.get(target, math.inf))
         if when < math.inf:
             self._due[target] = when
             self._scope.deadline = min(self._scope.deadline, when)
 
     def withdraw(self, target: Forcible) -> None:
-        """Forget the target: it has ended."""
+        """Forget the target, because it has ended."""
         # The deadline may stay too early while others are due: then the task wakes once for nothing.
         if self._due.pop(target, None) is not None and not self._due:
             self._scope.deadline = math.inf
 
     def close(self) -> None:
-        """End the task. Nothing is forced any more."""
+        """End the task. Nothing is ended by force after that."""
         self._open = False
         self._scope.cancel()
 
     async def run(self) -> None:
-        """Force targets at their deadlines until closed. A cancellation from outside does not end it."""
+        """End targets by force at their deadlines, until :meth:`close`. A cancellation from outside does not end it."""
         while self._open:
             due = min(self._due.values(), default=math.inf)
             with trio.CancelScope(shield=True, deadline=due) as self._scope:

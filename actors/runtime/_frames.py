@@ -32,15 +32,15 @@ def let_go_of_frames(error: BaseException) -> None:
 def _has_ended(frame: FrameType) -> bool:
     """Return whether the code of the frame has ended.
 
-    Only then the frame itself holds its variables, and its code object with them. Before, they belong to the coroutine
-    or, while it runs, to its thread: the collector sees nothing in the frame. A suspended coroutine must not be
-    cleared: Python 3.11 and 3.12 would close it.
+    Only then the frame itself holds the variables and the code object. Before that, they belong to the coroutine or,
+    while the coroutine runs, to its thread: the garbage collector sees nothing in the frame. A suspended coroutine must
+    not be cleared: Python 3.11 and 3.12 would close it.
     """
     return any(held is frame.f_code for held in gc.get_referents(frame))
 
 
 def _related(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception, and its causes, contexts and group members. Each comes once."""
+    """Yield the exception, its causes, its contexts and its group members, each of them once."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:

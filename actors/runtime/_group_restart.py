@@ -1,8 +1,9 @@
 """The restart of a group of children, step by step. Pure.
 
-A group is restarted in two phases. While it is **halted**, last member first, further failures in it belong to the same
-failure, as in OTP, and are not counted again. Then it is **begun**, first member first. A failure in this phase is a
-new one, and the group is halted again from there on. A member that is stopped permanently meanwhile stays down.
+A group is restarted in two phases. While it is **halted**, last member first, further failures of members count as part
+of the first failure, as in OTP. Then the group is **begun**, first member first. A failure in this phase is a new
+failure, and the group is halted again from the failed member on. A member that is finally stopped meanwhile is not
+begun again.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Phase(enum.Enum):
 
 @attrs.frozen
 class Halt(Generic[BodyT]):
-    """A step of a group restart: end the incarnation of this child. A temporary child ends permanently."""
+    """A step of a group restart: end the incarnation of this child. A temporary child is not restarted."""
 
     child: Child[BodyT]
 
@@ -79,8 +80,8 @@ class GroupRestart(Generic[BodyT]):
     def is_same_failure(self, child: Child[BodyT]) -> bool:
         """Return whether the failure of a child counts as part of the failure for which its group is being halted.
 
-        It does if the child is in the group, or if it failed in the same step of the event loop as the first child: the
-        order of failures in one such step is random.
+        It counts so if the child is in the group, or if it failed in the same step of the event loop as the first
+        child: the order of failures in one such step is random.
         """
         return self.phase is Phase.HALTING and (self._is_joint or child in self._down)
 
@@ -129,7 +130,7 @@ class GroupRestart(Generic[BodyT]):
             while self._down:
                 child = self._down.pop(0)
                 if self._is_to_begin(child):
-                    if child.cell is None:  # it had ended: claim it, so that restart_child does not start it too
+                    if child.cell is None:  # the child had ended: claim it, so that restart_child does not start it too
                         child.claimed, child.dismissed = True, False
                     self._beginning = child
                     return Begin(child)

@@ -24,10 +24,10 @@ class Home:
         # One count for all tasks is enough: a task that passes no checkpoint is the only one that counts meanwhile.
         # ``next`` of an iterator in C is the cheapest way to count, and every tell counts.
         self.turns = itertools.cycle([*[False] * (FAIR_CALLS - 1), True])
-        """Iterator of flags: ``next`` counts a call, and returns whether other tasks are to run before it."""
+        """Iterator of flags: ``next`` counts a call, and returns whether other tasks must run before the call."""
 
     def check(self) -> None:
-        """Raise RuntimeError outside the trio run of the system, and after that run. Call it before any change."""
+        """Raise RuntimeError outside the trio run of the system, and after that run. Call this before any change."""
         if get_ident() != self.thread or not trio.lowlevel.in_trio_run():
             raise self.elsewhere()
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Incarnation(MessageLoop):
-    """One incarnation. Its cell makes it, runs it, and asks it to end."""
+    """One incarnation of an actor. The actor's cell makes it, runs it, and asks it to end."""
 
     __slots__ = ("leases", "stopping_begun", "up_since")
 
@@ -48,7 +48,7 @@ class Incarnation(MessageLoop):
         self._attention = False
         self._handled_at_tick = -1
         self.leases = 0
-        """Number of leases that are held."""
+        """Number of leases that are held: see :meth:`Context.lease`."""
         self.up_since = math.inf
         """Time at which ``started()`` returned."""
         self.stopping_begun = False
@@ -57,7 +57,7 @@ class Incarnation(MessageLoop):
     # From start to end
 
     async def run(self) -> ExitReason:
-        """Run the incarnation, and return the reason of its end. Its tasks have ended then; its children may not have.
+        """Run the incarnation, and return the reason of its end. All tasks have ended then, but children may remain.
 
         The reason contains the exceptions of the actor and of its tasks, and a cancellation from outside.
         """
@@ -117,14 +117,14 @@ class Incarnation(MessageLoop):
         return is_graceful(reason) and (self.cell.was_up or self.children is None)
 
     async def _begin(self, scope: trio.CancelScope) -> Instance:
-        """Make the instance unless there is one, run ``started()``, and return the instance."""
+        """Make the instance if there is none, run ``started()``, and return the instance."""
         cell = self.cell
         if cell.killed or (cell.stop_asked is not None and not cell.was_up):
             scope.cancel()
             await trio.lowlevel.checkpoint()
         actor = self.actor
         if actor is None:
-            assert cell.make is not None  # noqa: S101  -- it has not ended permanently
+            assert cell.make is not None  # noqa: S101  -- the actor has not ended
             actor = self.actor = make_instance(cell.make, self)
         if not cell.was_up:
             await actor.started()
@@ -134,12 +134,12 @@ class Incarnation(MessageLoop):
         return actor
 
     def on_up(self) -> None:
-        """Record that ``started()`` has returned, or that there is none."""
+        """Record that ``started()`` has returned, or that the actor has no ``started()``."""
         self.up_since = trio.current_time()
         self.cell.on_up()
 
     async def _run_stopping(self, actor: Instance, reason: ExitReason) -> ExitReason:
-        """Stop the children, run ``stopping()``, and stop the children that it started. Return the reason."""
+        """Stop the children, run ``stopping()``, and stop the children that it has started. Return the exit reason."""
         self.is_leaving = True
         self.cell.on_stopping(busy=self._has_more_to_do(actor))
         await self._stop_children()
@@ -162,7 +162,7 @@ class Incarnation(MessageLoop):
         return bool(tasks) or self.children is not None or is_overridden(actor, "stopping")
 
     def end_at_once(self) -> ExitReason | None:
-        """End an incarnation that has not run, and return the reason. Return None if it has something to do first."""
+        """End an incarnation that has not run, and return the reason. Return None if it must do something first."""
         cell = self.cell
         stop = cell.stop_asked
         has_news = self.watching is not None and self.watching.has_news
@@ -201,7 +201,7 @@ class Incarnation(MessageLoop):
         """End the remaining children, and wait until they have ended. A cancellation does not end this wait.
 
         The cell's task awaits it at the end of every incarnation. Children that are cancelled from outside together
-        with this actor have a second to end by themselves.
+        with this actor have one second to end by themselves.
         """
         self.over = True
         child_nursery = self.child_nursery

@@ -1,8 +1,8 @@
 """The instance of an actor as the runtime sees it: its three methods, and how it is made. Pure.
 
 The classes of users decide what their instances hold and how attributes are set (attrs, dataclasses, frozen, slotted).
-So the runtime has no name of its own in them. An instance keeps its incarnation under a text that is no identifier, and
-the runtime sets and reads it without calling any method that a class may define for that.
+So the runtime reserves no attribute name in them. An instance keeps its incarnation under a text that is no identifier,
+and the runtime sets and reads it without calling any method that a class may define for that.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Method = TypeVar("Method", bound="Callable[..., object]")
 
 
 def does_nothing(method: Method) -> Method:
-    """Mark a default method that does nothing: if it is not overridden, the runtime need not call and await it."""
+    """Mark a default method that does nothing: unless it is overridden, the runtime need not call it."""
     method.__dict__["does_nothing"] = True
     return method
 
@@ -45,7 +45,7 @@ class Instance:
 
     @does_nothing
     async def started(self) -> None:
-        """Run before the first message of each incarnation; ``spawn`` returns after it."""
+        """Run before the first message of each incarnation. ``spawn`` returns when this has returned."""
 
     async def receive(self, message: object) -> object:
         """Handle one message. Return the answer to an ask, or UNHANDLED for a message that the actor does not know."""

@@ -37,7 +37,7 @@ class Failure:
 
 @attrs.frozen
 class Killed:
-    """The actor was ended without being asked, or did not stop in time.
+    """The actor was ended without being asked to stop, or did not stop in time.
 
     ``exception`` is the exception that the actor raised while it was ended, if any. It is not the reason of the end,
     and two Killed are equal whatever their exceptions are.
@@ -53,7 +53,7 @@ ExitReason: TypeAlias = Normal | Shutdown | Failure | Killed
 
 
 class State(enum.StrEnum):
-    """The stage of its life that an actor is in."""
+    """The state of an actor in its life."""
 
     STARTING = "starting"
     """The actor's ``started()`` has not returned yet."""
@@ -82,14 +82,14 @@ class Stop:
     drain: bool = False
     """Whether the messages in the mailbox are handled first."""
     final: bool = True
-    """Whether the stop is permanent. If not, the mailbox stays open, and the supervisor decides about a restart."""
+    """Whether a restart is ruled out. If not, the mailbox stays open, and the supervisor decides about a restart."""
     hold: bool = False
-    """Whether the next incarnation waits until the supervisor begins it."""
+    """Whether the next incarnation must wait until the supervisor begins it."""
 
     def joined(self, later: Stop) -> Stop:
         """Return the stop that applies when ``later`` is requested after this one. A final stop stays final.
 
-        A later stop can make this one faster, not slower. A halt of the actor's group does not end the draining of a
+        A later stop can make this stop faster, not slower. A halt of the actor's group does not end the draining of a
         final stop: the caller of that stop was promised that the waiting messages are handled.
         """
         final = self.final or later.final

@@ -1,8 +1,8 @@
-"""An actor's mailbox: the bounded lane for data.
+"""An actor's mailbox: the bounded queue of its messages.
 
 A deque and trio's own rescheduling: measured at 0.3 µs a message against 0.5 µs for a memory channel drained without
-waiting, and 2.8 KB against 4.5 KB for an idle actor. The control lane (kill, stop, terminated) is not here: it is never
-bounded and never behind data, see ``_messages.py``.
+waiting, and 2.8 KB against 4.5 KB for an idle actor. The control lane (kill, stop, Terminated, timers) is not here: it
+has no bound, and is handled before the messages in the mailbox, see ``_messages.py``.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class MailboxStatistics:
     """The state of one mailbox."""
 
     size: int
-    """Maximum number of messages in it."""
+    """Maximum number of messages in the mailbox."""
     depth: int
-    """Number of messages in it now."""
+    """Number of messages in the mailbox now."""
     senders_waiting: int
     """Number of tasks that wait for room."""
     accepted: int
-    """Number of messages that were ever put in."""
+    """Number of messages that were ever put into the mailbox."""
     dropped: int
-    """Number of messages that its overflow policy dropped."""
+    """Number of messages that the overflow policy dropped."""
 
 
 class Owner(Protocol):
@@ -48,16 +48,16 @@ class Owner(Protocol):
 
     @property
     def path(self) -> str:
-        """Path in the tree, for error messages."""
+        """Path of the actor in the tree, for error messages."""
         ...
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Make a dropped item, a message or a Request, a dead letter."""
+        """Turn a dropped item into a dead letter. The item is a message or a Request."""
         ...
 
 
 def _is_given_up(item: object) -> bool:
-    """Return whether the item is a Request, and its caller gave up."""
+    """Return whether the item is a Request that its caller has given up."""
     return type(item) is Request and item.done
 
 
@@ -66,11 +66,11 @@ def _succeeded(_: object) -> trio.lowlevel.Abort:
 
 
 NOTHING: deque[object] = deque(maxlen=0)
-"""Queue of every mailbox while its actor waits. It saves memory: a deque of one message is as large as one of 64."""
+"""Empty queue that all mailboxes share while their actors wait. This saves memory: a deque has room for 64 items."""
 
 
 class Mailbox:
-    """A bounded queue, first in, first out, with one reader. Waiting senders get room in the order they came."""
+    """A bounded queue, first in, first out, with one reader. Waiting senders get room in their order of arrival."""
 
     __slots__ = (
         "_given_up",
@@ -88,7 +88,7 @@ class Mailbox:
 
     def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
         self.home = Home() if home is None else home
-        """Trio run of its reader."""
+        """Trio run of the reader."""
         self.turns = self.home.turns
         """The iterator :attr:`Home.turns`. It is stored here too because every tell uses it."""
         self._owner = owner
@@ -102,10 +102,10 @@ class Mailbox:
         self.accepted = 0
         self.dropped = 0
         self._given_up = 0
-        """Number of Requests in it that were given up. They take no room, and are never the oldest item."""
+        """Number of Requests in the mailbox that were given up. They take no room, and are never the oldest item."""
 
     def offer(self, item: object) -> bool:
-        """Put an item in if there is room and no other sender waits. Return whether it is in. Never blocks."""
+        """Put an item in if there is room and no other sender waits. Return whether the item is in. Never blocks."""
         items = self.items
         if self._refusal is not None or (len(items) >= self._spec.size and self._is_full()):
             return False
@@ -113,14 +113,14 @@ class Mailbox:
         if items is NOTHING:
             items = self.items = deque()
         if self._reader is not None:
-            self.wake()  # before any change, since it may raise
+            self.wake()  # before the item is put in, since this may raise
         items.append(item)
         self.accepted += 1
         return True
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it refuses messages although its actor has not ended."""
+        """Whether the mailbox refuses messages although its actor has not ended."""
         return self._refusal is not None and self._refusal[1] is None
 
     @property
@@ -129,7 +129,7 @@ class Mailbox:
         return self._refusal is None and self._spec.overflow is Overflow.WAIT and self._is_full()
 
     def put_own(self, item: object) -> bool:
-        """Put in a message of a stopping actor to itself. It is a dead letter if there is no room. Return True."""
+        """Put in a message of a stopping actor to itself. Without room, the message is a dead letter. Return True."""
         if self._is_full():
             self._owner.discard(item, Undelivered.TERMINATED)
         else:
@@ -144,9 +144,9 @@ class Mailbox:
         return len(self.items) - self._given_up >= self._spec.size
 
     async def put(self, item: object) -> None:
-        """Put an item in. If there is no room, do as the overflow policy says.
+        """Put an item in. If there is no room, apply the overflow policy.
 
-        Raises ActorTerminated, and MailboxFull under the policy ``reject``. Cancelled: the item is not in.
+        Raises ActorTerminated, and MailboxFull under the policy ``reject``. If this is cancelled, the item is not in.
         """
         if self.offer(item) or self._overflowed(item):
             return
@@ -166,12 +166,12 @@ class Mailbox:
                 del senders[task]
 
     def put_nowait(self, item: object) -> None:
-        """Put an item in without waiting, or raise MailboxFull or ActorTerminated. The dropping policies drop."""
+        """Put an item in without waiting, or raise MailboxFull or ActorTerminated. Dropping policies drop an item."""
         if not (self.offer(item) or self._overflowed(item)):
             raise self._full()
 
     def _overflowed(self, item: object) -> bool:
-        """Apply the overflow policy to an item without room. Return False if the sender is to wait."""
+        """Apply the overflow policy to an item for which there is no room. Return False if the sender must wait."""
         if self._refusal is not None:
             raise self.refusal()
         match self._spec.overflow:
@@ -196,7 +196,7 @@ class Mailbox:
         return MailboxFull(f"the mailbox of {self._owner.path} is full ({self._spec.size} messages)")
 
     def take(self) -> object:
-        """Remove and return the oldest item, which must exist. The first waiting sender gets its room."""
+        """Remove and return the oldest item, which must exist. The sender that waits longest gets the room."""
         item = self.items.popleft()
         if self._given_up:
             self._trim()
@@ -214,16 +214,16 @@ class Mailbox:
             trio.lowlevel.reschedule(task)
 
     def _trim(self) -> None:
-        """Remove given-up Requests from the front, so that the oldest item is to be handled."""
+        """Remove Requests that were given up from the front, so that the oldest item is one to handle."""
         while self.items and _is_given_up(self.items[0]):
             self.items.popleft()
             self._given_up -= 1
 
     def give_up(self, request: Request) -> None:
-        """Free the place of a request in the mailbox, because its caller gave up."""
+        """Free the room of a request in the mailbox, because the caller of the request gave up."""
         request.message = None
         self._given_up += 1
-        # Rebuild only when most of the items are given up: so each item is looked at about twice, however many.
+        # Rebuild only when most of the items are given up: each item is then looked at about twice on average.
         if self._given_up * 2 > len(self.items):
             self.items = deque(item for item in self.items if not _is_given_up(item))
             self._given_up = 0
@@ -231,7 +231,7 @@ class Mailbox:
         self._admit()
 
     def put_back(self, items: list[object]) -> None:
-        """Put items before all others, in their order. They were accepted before, so the bound is ignored."""
+        """Put items in front of all others, in the given order. They were accepted before, so the bound is ignored."""
         for item in items:
             if isinstance(item, Request):
                 item.keeper = self
@@ -254,13 +254,13 @@ class Mailbox:
         return self._reader is not None and self._reader.custom_sleep_data is self
 
     def wait(self, reader: trio.lowlevel.Task) -> Awaitable[object]:
-        """Return an awaitable that waits in the reader's task until it is woken. Await it at once.
+        """Return an awaitable that waits in the reader's task until the task is woken. Await it at once.
 
-        Cancelled: nothing happened.
+        If the wait is cancelled, no message was taken.
         """
         self.items = NOTHING
         self._reader = reader
-        reader.custom_sleep_data = self  # trio clears it whenever the task goes on, for whatever reason
+        reader.custom_sleep_data = self  # trio clears it whenever the task runs again, for whatever reason
         return trio.lowlevel.wait_task_rescheduled(_succeeded)  # noqa: ASYNC105  -- the caller awaits it
 
     def wake(self) -> None:
@@ -274,7 +274,7 @@ class Mailbox:
         self._reader = None
 
     def refuse(self, state: str, reason: ExitReason | None = None) -> None:
-        """Accept nothing more. Waiting senders get ActorTerminated; items in the mailbox stay."""
+        """Refuse all further items. Waiting senders get ActorTerminated; items in the mailbox stay."""
         self._refusal = (state, reason)  # refusal() reads it
         if self._senders:
             for task in self._senders:
@@ -286,12 +286,12 @@ class Mailbox:
         self._owner = owner
 
     def refusal(self) -> ActorTerminated:
-        """Return the error for a sender. Its ``reason`` is None as long as the actor has not ended."""
+        """Return the error for a sender. The error's ``reason`` is None as long as the actor has not ended."""
         state, reason = self._refusal or ("terminated", None)
         return ActorTerminated(f"{self._owner.path} is {state}", reason)
 
     def statistics(self) -> MailboxStatistics:
-        """Return the current numbers."""
+        """Return the current statistics."""
         waiting = len(self._senders) if self._senders else 0
         depth = len(self.items) - self._given_up
         return MailboxStatistics(self._spec.size, depth, waiting, self.accepted, self.dropped)

@@ -1,8 +1,9 @@
 """The loop in which an incarnation handles its messages.
 
 The control lane is made of flags (stop and kill, in the cell) and of two queues: the Terminated messages of watched
-actors, and the messages of due timers. It is looked at before every message, in the order kill, stop, lifecycle, data.
-A kill, and a stop whose time is up, also cancel the running code.
+actors, and the messages of due timers. The lane is looked at before every message: first
+kill, then stop, the Terminated messages, the timers, and last the mailbox. A kill also cancels the running code, and so
+does a stop when its time is up.
 """
 
 from __future__ import annotations
@@ -33,15 +34,14 @@ BATCH = 64
 """Messages that one actor handles before other tasks run."""
 
 NO_MESSAGE: Final = object()
-"""Value of the current message between two messages. None will not do: it is a message too."""
+"""Value of ``current`` while no message is handled. None cannot be used, because None can be a message."""
 
 
 @trio.lowlevel.enable_ki_protection
 def is_overridden(actor: Instance, name: str) -> bool:
     """Return whether the method of that name does anything. Never raises.
 
-    An attribute that raises counts as overridden: it raises again where it is called, and there that is a failure of
-    the actor.
+    An attribute that raises counts as overridden: the runtime then calls it, it raises again, and the actor fails.
     """
     try:
         return getattr(getattr(actor, name), "does_nothing", False) is not True
@@ -56,19 +56,19 @@ class MessageLoop(Nurseries):
 
     # Set by the constructor of ``Incarnation``.
     actor: Instance | None
-    """The instance. The first one is made by the task that spawns the actor, the others by the actor's own task."""
+    """The actor's instance. The task that spawns the actor makes the first, and the actor's own task the others."""
     current: object
-    """The message or Request that is being handled."""
+    """Message or Request that is being handled."""
     # These three are made when they are first needed: most actors need none of them.
     timers: Timers | None
     asks: LateAnswers | None
     watching: Watching | None
     _attention: bool
-    """Whether the control lane is to be looked at."""
+    """Whether the control lane must be looked at."""
     _notice: object
-    """The message of the control lane that is being handled."""
+    """Message of the control lane that is being handled."""
     _handled_at_tick: int
-    """Number of messages that the actor had handled at its last timer; -1 before the first one."""
+    """Number of messages handled before the actor's last timer message; -1 before the first timer message."""
 
     def wake(self) -> None:
         """Let the actor look at its control lane."""
@@ -77,14 +77,15 @@ class MessageLoop(Nurseries):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is up without having run, since it has no ``started()``, and has nothing to do yet."""
+        """Whether the actor is up but has not run, because it has no ``started()``, and has nothing to do yet."""
         return self.cell.was_up and not (self._attention or self.cell.mailbox.items)
 
     async def handle_messages(self, actor: Instance, scope: trio.CancelScope | None) -> ExitReason | None:
-        """Handle messages until the actor is to stop, and return the reason.
+        """Handle messages until the actor must stop, and return the reason.
 
-        Return None when a new scope is needed to go on. Asks are handled in a scope, which is cancelled when the caller
-        gives up. Without a ``scope`` this returns before the first ask; with one, after an ask was given up.
+        Return None when this must be called again with a new scope. Asks are handled in a scope, which is cancelled
+        when the caller gives up. Without a ``scope`` this returns before the first ask; with a scope, after an ask was
+        given up.
         """
         cell = self.cell
         mailbox, task = cell.mailbox, cell.task
@@ -126,7 +127,7 @@ class MessageLoop(Nurseries):
         return reason
 
     async def _answer(self, actor: Instance, request: Request, scope: trio.CancelScope) -> bool:
-        """Handle the next request in the mailbox. Return whether its caller gave up, which cancels ``scope``."""
+        """Handle the next request in the mailbox. Return whether its caller gave up; this has cancelled ``scope``."""
         self.current = self.cell.mailbox.take()
         request.keeper, request.kept = None, False
         request.scope = scope
@@ -146,24 +147,24 @@ class MessageLoop(Nurseries):
         return gave_up
 
     def _has_deferred(self) -> bool:
-        """Return whether there are asks that the actor answers later."""
+        """Return whether there are asks that the actor has deferred and not yet answered."""
         return self.asks is not None and bool(self.asks.deferred)
 
     def end_given_up(self, scope: trio.CancelScope) -> None:
-        """Finish the ask that was given up in that scope, if there is one."""
+        """Finish the ask that was handled in ``scope`` and was given up, if there is one."""
         if scope.cancel_called:
             self.cell.handled += 1
             self.current = NO_MESSAGE
 
     async def _attend(self, actor: Instance) -> ExitReason | None:
-        """Empty the control lane. Return the reason if the actor is to stop now."""
+        """Handle the control lane, until a message of the mailbox is next. Return the reason if the actor must stop now."""
         for turn in itertools.count(1):
             if not self._attention:
                 break
             if turn % BATCH == 0:
                 await trio.lowlevel.checkpoint()
             self._attention = False
-            # A failure of its children cancels nothing at once: the current message was finished first.
+            # A failure of the children cancels nothing at once: the current message was finished first.
             if (self.cell.killed or self.cell.failures) and self.scope is not None:
                 self.scope.cancel()
                 await trio.lowlevel.checkpoint()
@@ -189,14 +190,14 @@ class MessageLoop(Nurseries):
         return bool(self.cell.mailbox.items) and self._handled_at_tick == self.cell.handled
 
     async def _handle_terminated(self, actor: Instance, event: Terminated) -> None:
-        """Let the actor handle the end of an actor that it watches. Raises DeathPact if it does not."""
+        """Let the actor handle a Terminated message. Raises DeathPact if the actor returns UNHANDLED for it."""
         self._notice = event
         if await actor.receive(event) is UNHANDLED:
             raise DeathPact(f"{self.cell.path} does not handle the end of {event.ref.path}, which it watched")
         self._notice = NO_MESSAGE
 
     async def _handle_timer(self, actor: Instance, timers: Timers) -> None:
-        """Let the actor handle the message of the timer that is due longest."""
+        """Let the actor handle the message of the timer that became due first."""
         self._handled_at_tick = self.cell.handled
         self._notice = message = timers.collect()
         if await actor.receive(message) is UNHANDLED:
@@ -204,7 +205,7 @@ class MessageLoop(Nurseries):
         self._notice = NO_MESSAGE
 
     def take_unfinished(self) -> list[object]:
-        """Remove and return the messages on which the incarnation ended."""
+        """Remove and return the messages that were being handled when the incarnation ended."""
         unfinished = [item for item in (self._notice, self.current) if item is not NO_MESSAGE]
         self._notice = self.current = NO_MESSAGE
         return unfinished
@@ -213,11 +214,11 @@ class MessageLoop(Nurseries):
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether all of it is cancelled, or over."""
+        """Whether the whole incarnation is cancelled, or has ended."""
         return self.over or (self.scope is not None and self.scope.cancel_called)
 
     def on_all_answered(self) -> None:
-        """Free the record of deferred asks, and go on with a draining stop that waited for the last reply."""
+        """Free the record of deferred asks, and continue a draining stop that waited for the last reply."""
         if self.asks is not None and not self.asks.stash:
             self.asks = None  # an actor that defers now and then is to hold nothing for it while it is idle
         if self.cell.stop_asked is not None:

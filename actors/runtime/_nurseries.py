@@ -1,4 +1,4 @@
-"""The two nurseries of an incarnation, and its cancel scope.
+"""The two nurseries of an incarnation, and the cancel scope of the incarnation.
 
 ::
 
@@ -8,9 +8,9 @@
     │ └─────────────────────────────────────────────────────────┘                         │
     └─────────────────────────────────────────────────────────────────────────────────────┘
 
-A failing task of its own cancels the inside. Its children are not in it, and are stopped by their specs. However the
-incarnation ends, it does not leave the nursery for children before every child is gone. Both nurseries are opened when
-they are first needed.
+A failing task of the actor cancels the inner box. The children are outside of that box, and are stopped as their specs
+say. However the incarnation ends, it does not leave the nursery for children before every child has ended. Both
+nurseries are opened when they are first needed.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Nurseries:
     children: ChildCells | None
     """Children of the incarnation; None before the first child."""
     child_nursery: trio.Nursery | None
-    """Nursery for the tasks of its children, once it had the first one: see :meth:`open_child_nursery`."""
+    """Nursery for the tasks of the children; None before the first child: see :meth:`open_child_nursery`."""
     scope: trio.CancelScope | None
-    """Scope around the running code: the incarnation with its nursery, and after a failure the cleaning up."""
+    """Scope around the running code: the incarnation with its nursery, or the clean-up after a failure."""
     over: bool
-    """Whether its nursery is closed, or is being closed."""
+    """Whether the nursery of the actor's own tasks is closed, or is being closed."""
     is_leaving: bool
-    """Whether its children are being stopped, before and after ``stopping()``: no child may be started then."""
+    """Whether the children are being stopped, before or after ``stopping()``. No child may be started then."""
 
     @property
     def path(self) -> str:
-        """Path of its actor in the tree."""
+        """Path of the incarnation's actor in the tree."""
         path: str = self.cell.path
         return path
 
@@ -64,13 +64,13 @@ class Nurseries:
 
     @property
     def open_count(self) -> int:
-        """Number of its nurseries that are open."""
+        """Number of this incarnation's nurseries that are open."""
         return (self.child_nursery is not None) + (self.nursery is not None)
 
     def open_nursery(self) -> trio.Nursery | None:
-        """Return the nursery of its own tasks, opened with the first call. None if there can be none any more.
+        """Return the nursery of the actor's own tasks. The first call opens it. None: it cannot be used any more.
 
-        It is there until ``stopping()`` has returned.
+        The nursery can be used until ``stopping()`` has returned.
         """
         if self.nursery is None and self.scope is not None and self.cell.task is not None and not self.over:
             # Inside the nursery for children, if that is open.
@@ -78,7 +78,7 @@ class Nurseries:
         return self.nursery
 
     def open_child_nursery(self) -> trio.Nursery:
-        """Return the nursery for its children, opened with the first call. Raises ActorTerminated if it takes none."""
+        """Return the nursery for the children. The first call opens it. Raises ActorTerminated if none may start."""
         if self.child_nursery is None:
             task = self.cell.task
             if task is None or not self.takes_children:
@@ -97,7 +97,7 @@ class Nurseries:
     async def leave_open_ones(self, scope: trio.CancelScope) -> BaseException | None:
         """Leave the nurseries and scopes that the actor's code left open inside ``scope``. Return its failure, if any.
 
-        Cancelled code may leave them open for that reason: then only exceptions of their tasks are a failure.
+        Code may leave them open because it was cancelled. Then only the exceptions of their tasks are a failure.
         """
         left = await leave_open_ones(scope, footing(self.open_count), None)
         return left if members(left) or not is_cancelled() else None

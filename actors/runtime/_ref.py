@@ -25,9 +25,9 @@ class ActorStatistics:
     """The state of one actor."""
 
     path: str
-    """Path in the tree, from the root."""
+    """Path of the actor in the tree, from the root."""
     state: str
-    """starting, running, stopping, restarting or terminated."""
+    """State of the actor: starting, running, stopping, restarting or terminated."""
     handled: int
     """Number of messages handled, over all incarnations."""
     failed: int
@@ -35,19 +35,19 @@ class ActorStatistics:
     restarts: int
     """Number of the actor's restarts."""
     tasks: int
-    """Number of tasks in its nursery now."""
+    """Number of tasks in the actor's nursery now."""
     children: int
     """Number of the actor's children now."""
     timers: int
-    """Number of timers that are set."""
+    """Number of timers that are set now."""
     stashed: int
-    """Number of stashed messages."""
+    """Number of messages that are stashed now."""
     leases: int
     """Number of leases that are held: see :meth:`Context.lease`."""
     watchers: int
-    """Number of actors that watch it."""
+    """Number of actors that watch this actor."""
     mailbox: MailboxStatistics
-    """Its mailbox."""
+    """Statistics of the actor's mailbox."""
 
 
 class HasChildren(Protocol):
@@ -55,7 +55,7 @@ class HasChildren(Protocol):
 
     @property
     def children(self) -> object:
-        """Its children; None as long as it had none."""
+        """Children of the incarnation; None before the first child."""
         ...
 
 
@@ -63,7 +63,7 @@ class Watcher(Protocol):
     """A watcher of an actor."""
 
     def on_terminated(self, event: Terminated) -> None:
-        """Be notified that the watched actor has ended permanently."""
+        """Receive the notice that the watched actor has ended and is not restarted."""
         ...
 
 
@@ -72,7 +72,7 @@ class Target(Protocol):
 
     @property
     def spec(self) -> ChildSpec:
-        """Its spec."""
+        """Spec of the actor."""
         ...
 
     @property
@@ -82,36 +82,36 @@ class Target(Protocol):
 
     @property
     def state(self) -> State:
-        """Stage of its life."""
+        """State of the actor."""
         ...
 
     @property
     def reason(self) -> ExitReason | None:
-        """Reason of its end; None before it has ended permanently."""
+        """Reason of the actor's final end; None before that end."""
         ...
 
     @property
     def mailbox(self) -> Mailbox:
-        """Its mailbox."""
+        """Mailbox of the actor."""
         ...
 
     @property
     def task(self) -> trio.lowlevel.Task | None:
-        """Its own task, while there is one."""
+        """Task that runs the actor; None while there is none."""
         ...
 
     @property
     def life(self) -> HasChildren | None:
-        """Its incarnation, while there is one."""
+        """Current incarnation of the actor; None while there is none."""
         ...
 
     @property
     def ref(self) -> ActorRef:
-        """Its handle."""
+        """Handle on the actor."""
         ...
 
     def tells_itself(self) -> bool:
-        """Return whether the caller is the actor itself, after others asked it to stop."""
+        """Return whether others asked the actor to stop, and the caller is the actor itself."""
         ...
 
     def check_not_awaited(self) -> None:
@@ -123,23 +123,23 @@ class Target(Protocol):
         ...
 
     def stop_soon(self, stop: Stop, seconds: float) -> None:
-        """Begin a stop."""
+        """Begin a stop of the actor."""
         ...
 
     def kill_soon(self) -> None:
-        """End the incarnation now."""
+        """End the current incarnation now."""
         ...
 
     async def gone(self) -> ExitReason:
-        """Wait until the actor has ended permanently, and return the reason."""
+        """Wait until the actor has ended finally, and return the reason."""
         ...
 
     def statistics(self) -> ActorStatistics:
-        """Return the current numbers."""
+        """Return the current statistics."""
         ...
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Notify ``watcher`` when the actor has ended permanently."""
+        """Notify ``watcher`` when the actor has ended and is not restarted."""
         ...
 
     def remove_watcher(self, watcher: Watcher) -> None:
@@ -148,11 +148,11 @@ class Target(Protocol):
 
 
 class ActorRef:
-    """The handle on an actor, over all its restarts. ``spawn`` returns it; it has no public constructor.
+    """The handle on an actor. It stays valid over all restarts. ``spawn`` returns it; it has no public constructor.
 
-    ``tell`` passes a checkpoint now and then, not on every call: whenever it has to wait, and otherwise once in 64
-    calls to any actors, whatever happens to the messages. When it returns, the message was accepted, or dropped as the
-    mailbox's policy says. When it raises, the message was not sent.
+    ``tell`` passes a checkpoint whenever it has to wait, and otherwise not on every call but once in 64 calls to any
+    actors. When it returns, the message was accepted, or dropped by the policy of the mailbox. When it raises, the
+    message was not sent.
 
     Methods that change something belong to the thread and the trio run of the system. Elsewhere they raise RuntimeError
     and change nothing. In a thread that trio started, call them by ``trio.from_thread.run`` or ``run_sync``.
@@ -166,24 +166,24 @@ class ActorRef:
 
     @property
     def path(self) -> str:
-        """Path in the tree: ``/`` and the names from the root down."""
+        """Path of the actor in the tree: ``/`` and the names from the root down."""
         return self._cell.path
 
     @property
     def name(self) -> str:
-        """Name, unique among the living children of its parent."""
+        """Name of the actor, unique among the living children of its parent."""
         return self._cell.spec.id
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended permanently. An actor that is being restarted is alive."""
+        """Whether the actor has not ended finally. An actor that is being restarted is alive."""
         return self._cell.reason is None
 
     async def tell(self, message: object) -> None:
         """Put a message into the mailbox. Wait while it is full.
 
-        An actor that others have asked to stop may still tell itself, from its nursery too: the message is handled if
-        the stop drains the mailbox, and is a dead letter if not.
+        An actor that others have asked to stop may still send messages to itself, from tasks of its nursery too. Such a
+        message is handled if the stop drains the mailbox, and is a dead letter if not.
 
         Raises:
             ActorTerminated: The actor has ended, is stopping, or ends while this waits.
@@ -202,13 +202,13 @@ class ActorRef:
             await mailbox.put(message)
 
     def _check_may_wait(self) -> None:
-        """Raise RuntimeError if the caller would wait for room for ever."""
+        """Raise RuntimeError if the caller would wait for ever for room in the mailbox."""
         if trio.lowlevel.current_task() is self._cell.task:
             raise RuntimeError(f"{self.path} tells itself, and its mailbox is full: it would wait for ever")
         self._cell.check_not_awaited()
 
     def _put_own(self, message: object) -> bool:
-        """Put in a message of a stopping actor to itself. Return False for any other message."""
+        """Put a message of a stopping actor to itself into the mailbox. Return False for any other message."""
         return self._mailbox.is_stopping and self._cell.tells_itself() and self._mailbox.put_own(message)
 
     def tell_nowait(self, message: object) -> None:
@@ -230,18 +230,19 @@ class ActorRef:
             timeout: Maximum wait in seconds, the wait for room in the mailbox included. None for no limit.
 
         Raises:
-            ActorTerminated: The actor has ended, is stopping, or ends before it replied. Raised at once.
+            ActorTerminated: The actor has ended, is stopping, or ends before it replied. Raised at
+                once, not after ``timeout``.
             ActorRestarted: The actor failed on this message, and is restarted.
             MessageUnhandled: The actor does not know the message.
-            ReplyDropped: The actor lost its reply.
+            ReplyDropped: The actor deferred its answer, and then lost the Reply object.
             MailboxFull: The mailbox refused or dropped the message.
             AskTimeout: There was no reply within ``timeout``.
             RuntimeError: The answer could never come: the actor asks itself, or it waits for the start of the actor
                 that asks.
 
         Cancellation:
-            As after a timeout: a message that still waits is skipped, work that has begun for it is cancelled, and a
-            reply that comes later is a dead letter.
+            As after a timeout, a message that is still in the mailbox is skipped, work that has begun for it is
+            cancelled, and a reply that comes later is a dead letter.
         """
         if get_ident() != self._mailbox.home.thread:
             raise Home.elsewhere()
@@ -266,22 +267,22 @@ class ActorRef:
         return await request.wait()
 
     async def stop(self, *, drain: bool = False, timeout: float | None = None) -> ExitReason:  # noqa: ASYNC109  -- the contract
-        """End the actor, and do not restart it, even if it is permanent. Return the reason when nothing of it is left.
+        """End the actor finally, even if its restart type is permanent. Return the reason when nothing of it is left.
 
-        New messages are refused from this call on. The current message is finished. Then its children stop,
-        ``stopping()`` runs, and its nursery is cancelled. Stopping an actor that has ended returns its reason.
+        New messages are refused from this call on. The current message is finished. Then the actor's children stop,
+        ``stopping()`` runs, and the nursery is cancelled. Stopping an actor that has ended returns its reason.
 
         Args:
             drain: Whether the messages in the mailbox are handled first. If not, they are dead letters.
-            timeout: Seconds until everything is cancelled, and a second later shielded work too; then the reason is
-                Killed. 0 does all that at once. The default is the ``shutdown`` of its spec.
+            timeout: Seconds until everything is cancelled; one second later, shielded work is cancelled too. The reason
+                is then Killed. 0 cancels all of it at once. The default is the ``shutdown`` of its spec.
 
         Raises:
             RuntimeError: The caller is the task of the actor, or of an actor below it: it would wait for its own end.
-                Use ``context.stop()`` there. A task of their nurseries is cancelled in this call.
+                Use ``context.stop()`` there. A task in the nursery of such an actor is cancelled in this call.
 
         Cancellation:
-            The stop goes on.
+            The stop continues.
         """
         cell = self._cell
         cell.check_not_own_end()
@@ -293,14 +294,14 @@ class ActorRef:
     def kill(self) -> None:
         """End the incarnation now, shielded work too, without ``stopping()``. The reason is Killed.
 
-        Its supervisor treats that as a failure: a permanent or transient actor is restarted. Nothing happens to an
+        The supervisor treats that as a failure: a permanent or transient actor is restarted. Nothing happens to an
         actor that has ended or is being restarted. This returns before the end: wait for ``terminated()``.
         """
         self._mailbox.home.check()
         self._cell.kill_soon()
 
     async def terminated(self) -> ExitReason:
-        """Wait until it has ended permanently, and return the reason. Safe to cancel.
+        """Wait until the actor has ended and is not restarted, and return the reason. Safe to cancel.
 
         Raises RuntimeError where :meth:`stop` does.
         """
@@ -308,7 +309,7 @@ class ActorRef:
         return await self._cell.gone()
 
     def statistics(self) -> ActorStatistics:
-        """Return the current numbers."""
+        """Return the current statistics."""
         return self._cell.statistics()
 
     def __repr__(self) -> str:
@@ -323,7 +324,7 @@ def cell_of(ref: ActorRef) -> Target:
 
 @attrs.frozen
 class Terminated:
-    """The message that a watcher receives, once, when a watched actor has ended permanently."""
+    """The message that a watcher receives, once, when a watched actor has ended and is not restarted."""
 
     ref: ActorRef
     reason: ExitReason

@@ -19,9 +19,10 @@ class Keeper(Protocol):
 
 
 class Request:
-    """A message and the wait for its answer. It is answered, failed or abandoned once; the first result counts.
+    """A message and the wait for its answer. The request is answered, failed or abandoned: the first of these counts.
 
-    No ``OneShot``: that would add an event and two objects to every ask, and an abandoned ask also cancels its work.
+    It does not use ``OneShot``, which would add an event and two objects to every ask, and could not cancel the work
+    for an abandoned ask.
     """
 
     __slots__ = ("done", "keeper", "kept", "message", "result", "scope", "task")
@@ -35,12 +36,12 @@ class Request:
         """Whether the actor answers later: the request was stashed or deferred."""
         self.result: outcome.Outcome[Any] | None = None
         self.scope: trio.CancelScope | None = None
-        """Scope of the ``receive`` that handles it."""
+        """Scope of the ``receive`` that handles the message."""
         self.task: trio.lowlevel.Task | None = None
         """Task that waits for the answer."""
 
     def settle(self, result: outcome.Outcome[Any]) -> bool:
-        """Set the answer and wake the sender. Return False if there is an answer, or the sender no longer waits."""
+        """Set the answer and wake the sender. Return False if it was set before, or the sender no longer waits."""
         if self.done:
             return False
         self.done = True
@@ -60,7 +61,7 @@ class Request:
                 self.keeper.give_up(self)
 
     async def wait(self) -> object:
-        """Wait for the answer, and return it or raise its error. Cancelled: the request is abandoned."""
+        """Wait for the answer. Return it, or raise the error set in its place. A cancellation abandons the request."""
         if self.result is None:
             self.task = trio.lowlevel.current_task()
             try:

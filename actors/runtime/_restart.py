@@ -1,4 +1,4 @@
-"""Restart types, and the limit of restarts within a time. Pure: the time is an argument.
+"""Restart types, and the limit of restarts within a time. Pure: the current time is an argument.
 
 After OTP's ``supervisor`` (restart types, intensity).
 """
@@ -44,7 +44,7 @@ class Window:
         self._times: deque[float] = deque()
 
     def record(self, now: float) -> bool:
-        """Count a restart at ``now`` (seconds, never going back). Return False if it exceeds the limit."""
+        """Count a restart at the time ``now``, in seconds. Return False if the restart exceeds the limit."""
         times = self._times
         while times and times[0] <= now - self._seconds:
             times.popleft()

@@ -1,4 +1,4 @@
-"""The services that all actors of one system share. The system itself stands above them and is one."""
+"""The services that all actors of one system share: the base class of the system itself."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ FAIR_SPAWNS = 64
 
 
 class Runtime:
-    """The services of one system: the base of ``ActorSystem``, and all of it that its actors know."""
+    """The services of one system. It is the base class of ``ActorSystem``, and the only part of it that actors use."""
 
     def __init__(self) -> None:
         self.limits: weakref.WeakSet[RestartLimit] = weakref.WeakSet()
-        """Every RestartLimit that supervisors of this system raised. One from another system is a failure like others,
-        even with the path of a supervisor of this system."""
+        """Every RestartLimit that supervisors of this system raised.
+
+        A RestartLimit of another system is a failure like any other, even if it has the path of a supervisor of this
+        system.
+        """
         self.raised: list[BaseException] = []
         """Exceptions of actors that were cancelled with everything else. The system's block raises them."""
         self.office = DeadLetterOffice()
         self.home = Home()
         self.token = trio.lowlevel.current_trio_token()
-        """For calls from outside the tasks of trio, such as the ``__del__`` of an object that Python frees."""
+        """Token for calls from outside the tasks of trio, such as the ``__del__`` of an object that Python frees."""
         self.enforcer = DeadlineEnforcer()
         self.living = 0
-        """Number of actors that have not ended permanently."""
+        """Number of actors that have not ended finally."""
         self._spawned = 0
 
     def is_turn_after_spawn(self) -> bool:
-        """Count a start of an actor, and return whether other tasks are to run before it."""
+        """Count a start of an actor, and return whether other tasks must run before the start."""
         self._spawned += 1
         return self._spawned % FAIR_SPAWNS == 0

@@ -30,7 +30,7 @@ Work: TypeAlias = "Callable[[], Awaitable[object]]"
 
 @attrs.frozen
 class Phase:
-    """A phase of the shutdown. Its works run concurrently, for at most ``seconds``."""
+    """A phase of the shutdown. The work registered for it runs concurrently, for at most ``seconds``."""
 
     name: str
     seconds: float = attrs.field(default=5.0)
@@ -49,11 +49,11 @@ class PhaseReport:
     name: str
     """Name of the phase."""
     failures: tuple[BaseException, ...]
-    """Exceptions of its work. The later phases run all the same."""
+    """Exceptions of the phase's work. The later phases run all the same."""
     timed_out: bool
-    """Whether its time was up, or the shutdown was cancelled in it. The work that still ran was cancelled.
+    """Whether the time of the phase was up, or the shutdown was cancelled in the phase.
 
-    When its time is up, shielded work has a second more.
+    Work that still runs then is cancelled. When the time is up, shielded work has one second more.
     """
 
 
@@ -72,7 +72,7 @@ class RunningPhase:
         self._scope = trio.CancelScope()
 
     async def run(self, works: Sequence[Work], enforcer: DeadlineEnforcer) -> None:
-        """Run all works concurrently, also works that are added meanwhile, within the time of the phase."""
+        """Run all work of the phase concurrently, also work that is added meanwhile, within the time of the phase."""
         self._scope.deadline = trio.current_time() + self.phase.seconds
         try:
             with self._scope:
@@ -92,14 +92,14 @@ class RunningPhase:
             )
 
     async def _announce_end(self, enforcer: DeadlineEnforcer) -> None:
-        """Have shielded work forced a second after the phase is cancelled, by its time or from outside."""
+        """Have shielded work cancelled too, one second after the phase is cancelled, by its time or from outside."""
         try:
             await trio.sleep_forever()
         finally:
             enforcer.at(self, trio.current_time() + GRACE)
 
     def force(self) -> None:
-        """Cancel all work, shielded or not."""
+        """Cancel all work of the phase, shielded or not."""
         cancel_with_force(self._scope)
 
     def start(self, work: Work) -> None:
@@ -157,7 +157,7 @@ class CoordinatedShutdown:
             self._work[name].append(work)
 
     def is_running_in(self, task: trio.lowlevel.Task) -> bool:
-        """Return whether the task is work of the running phase, or was started by it in a nursery of its own."""
+        """Return whether the task is work of the running phase, or was started in a nursery that such work opened."""
         own = None if self._running is None else self._running.nursery
         nursery = None if own is None else task.parent_nursery
         while nursery is not None and nursery is not own:
@@ -165,7 +165,7 @@ class CoordinatedShutdown:
         return nursery is not None
 
     async def run(self, enforcer: DeadlineEnforcer) -> None:
-        """Run all phases in order. Cancelled: the running phase is over, and the next call goes on after it."""
+        """Run all phases in order. A cancellation ends the running phase; the next call continues after that phase."""
         for phase in self._phases[len(self.reports) :]:
             self._running = running = RunningPhase(phase)
             try:
@@ -175,7 +175,7 @@ class CoordinatedShutdown:
                 self.reports += (PhaseReport(phase.name, tuple(running.failures), running.timed_out),)
 
     def raise_exit(self) -> None:
-        """Raise the first exception of any work that is no ``Exception``, such as SystemExit or KeyboardInterrupt."""
+        """Raise the first exception of the work that is no ``Exception``, such as SystemExit or KeyboardInterrupt."""
         for report in self.reports:
             for failure in report.failures:
                 if not isinstance(failure, Exception):

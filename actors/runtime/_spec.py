@@ -39,7 +39,7 @@ class Overflow(enum.StrEnum):
 
 
 class Strategy(enum.StrEnum):
-    """The children that are restarted when one of them failed."""
+    """The rule that tells which children are restarted when a child fails."""
 
     ONE_FOR_ONE = "one_for_one"
     """Only the child that failed is restarted."""
@@ -48,7 +48,10 @@ class Strategy(enum.StrEnum):
     REST_FOR_ONE = "rest_for_one"
     """The child that failed, and the children that were started after it, are restarted."""
     DYNAMIC = "dynamic"
-    """The child alone. Children are added and removed by key, specs are not kept, and children stop in parallel."""
+    """Only the child that failed is restarted. Children are added and removed by key, and stop in parallel.
+
+    The specs of children that have ended are not kept.
+    """
 
 
 class AutoShutdown(enum.StrEnum):
@@ -66,7 +69,7 @@ K = TypeVar("K", bound=enum.StrEnum)
 
 
 def _member(kind: type[K], value: object) -> K:
-    """Return the member that a text names. Return any other value as it is, for the validator to refuse."""
+    """Return the enum member that a text names. Return any other value as it is: the validator refuses it."""
     if isinstance(value, kind) or not isinstance(value, str):
         return cast("K", value)
     return next((member for member in kind if member.value == str(value)), cast("K", value))
@@ -110,7 +113,7 @@ DEFAULT_MAILBOX = MailboxSpec()
 
 
 def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
-    """Return the spec of a mailbox. All mailboxes with the defaults share one."""
+    """Return the spec of a mailbox. All mailboxes with the default values share one spec."""
     default = DEFAULT_MAILBOX
     if size is default.size and overflow is default.overflow and stash is default.stash:
         return default
@@ -121,26 +124,26 @@ def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
 
 @attrs.frozen
 class ChildSpec:
-    """One child of a supervisor: its factory, its restart type, its time to stop. Raises SpecError if it is invalid."""
+    """The spec of one child: factory, restart type, time to stop and more. Raises SpecError if it is invalid."""
 
     id: str
     """Name of the child, unique in its supervisor."""
     factory: Callable[[], Instance] | SupervisorSpec
     """Function without arguments that makes the actor, or the spec of a supervisor below this one."""
     restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart)
-    """Rule by which it is restarted."""
+    """Rule by which the child is restarted after it has ended."""
     shutdown: float | None = None
-    """Seconds until a stop cancels it: 0 is a brutal kill, ``math.inf`` sets no limit. None is 5 for an actor,
+    """Seconds until a stop cancels the child: 0 is a brutal kill, ``math.inf`` sets no limit. None is 5 for an actor,
     and infinite for a supervisor."""
     significant: bool = False
-    """Whether its end can end the supervisor: see :class:`AutoShutdown`."""
+    """Whether the end of the child can end the supervisor: see :class:`AutoShutdown`."""
     backoff: Backoff | None = None
-    """Delay of its restarts, in place of the backoff of the supervisor."""
+    """Delay of the child's restarts. None: the backoff of the supervisor applies."""
     mailbox: MailboxSpec = DEFAULT_MAILBOX
-    """Limits of its mailbox."""
+    """Limits of the child's mailbox."""
 
     def __attrs_post_init__(self) -> None:
-        """Check all fields. Defaults are not checked, since every spawned actor has a spec."""
+        """Check all fields but defaults. Skipping these saves time: a spec is made for every spawned actor."""
         _check_identity(self.id, self.factory)
         if not isinstance(self.restart, Restart):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
             check_kind("restart", self.restart, Restart, RESTARTS)
@@ -157,7 +160,7 @@ class ChildSpec:
 
     @property
     def seconds(self) -> float:
-        """Seconds that it has to stop, with the default filled in."""
+        """Seconds that the child has to stop: ``shutdown``, or the default if that is None."""
         if self.shutdown is not None:
             return self.shutdown
         return math.inf if isinstance(self.factory, SupervisorSpec) else DEFAULT_SHUTDOWN
@@ -188,12 +191,12 @@ def _tuple(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
 
 @attrs.frozen
 class SupervisorSpec:
-    """A supervisor: its strategy, its children, and its limit of restarts. Raises SpecError if it is invalid."""
+    """The spec of a supervisor: strategy, children and limit of restarts. Raises SpecError if it is invalid."""
 
     strategy: Strategy = attrs.field(default=Strategy.ONE_FOR_ONE, converter=_strategy, validator=one_of(Strategy))
-    """Rule by which a failure restarts other children too."""
+    """Rule that tells which children are restarted when a child fails."""
     children: Sequence[ChildSpec] = attrs.field(default=(), converter=_tuple)
-    """Its children, in the order of their start."""
+    """Specs of the children, in the order of their start."""
     max_restarts: int = attrs.field(default=3, kw_only=True, validator=count(0))
     """More restarts than this within ``max_seconds`` end the supervisor and all its children with RestartLimit."""
     max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_positive_seconds)
@@ -203,7 +206,7 @@ class SupervisorSpec:
     auto_shutdown: AutoShutdown = attrs.field(
         default=AutoShutdown.NEVER, kw_only=True, converter=_auto_shutdown, validator=one_of(AutoShutdown)
     )
-    """Rule by which it ends with its significant children."""
+    """Rule by which the supervisor ends after its significant children have ended."""
     backoff: Backoff | None = attrs.field(default=None, kw_only=True)
     """Delay of restarts; None restarts at once."""
 

@@ -31,7 +31,7 @@ class Supervisor(Instance):
         self._spec = spec
 
     async def started(self) -> None:
-        """Start the children, in order. If one fails, the supervisor fails."""
+        """Start the children in the order of the spec. If a child fails to start, the supervisor fails."""
         life = life_of(self)
         life.children = children = Children(life.cell.system, life, self._spec, new_cell, keeps=True)
         await children.start_all()
@@ -42,15 +42,15 @@ class ChildInfo:
     """The state of one child of a supervisor."""
 
     id: str
-    """Key in the supervisor, and name of the child."""
+    """Key of the child in the supervisor, and name of the child."""
     ref: ActorRef | None
-    """The handle; None if the child has ended and only its spec is kept."""
+    """Handle of the child; None if the child has ended and only its spec is kept."""
     state: str
-    """starting, running, stopping, restarting or terminated."""
+    """State of the child: starting, running, stopping, restarting or terminated."""
     restart: Restart
-    """Restart type."""
+    """Restart type of the child."""
     is_supervisor: bool
-    """Whether it is a supervisor itself."""
+    """Whether the child is a supervisor itself."""
 
 
 @attrs.frozen
@@ -58,7 +58,7 @@ class ChildCounts:
     """The numbers of a supervisor's children."""
 
     specs: int
-    """Number of entries. Entries of children that have ended count."""
+    """Number of entries, with those of children that have ended."""
     active: int
     """Number of children that run, start or stop."""
     restarting: int
@@ -74,9 +74,9 @@ class SupervisorStatistics(ActorStatistics):
     """The state of one supervisor: its state as an actor, and the children of its current incarnation."""
 
     strategy: str
-    """one_for_one, one_for_all, rest_for_one or dynamic; empty if the supervisor is not up."""
+    """Strategy: one_for_one, one_for_all, rest_for_one or dynamic. Empty if the supervisor is not up."""
     children_restarted: int
-    """Number of restarts that it granted. Each counts against its limit."""
+    """Number of restarts of children that the supervisor granted. Each counts against its limit."""
     restarting: int
     """Number of children between two incarnations now."""
 
@@ -90,7 +90,7 @@ class SupervisorRef(ActorRef):
     __slots__ = ()
 
     def _children(self) -> Children:
-        """Return the children. Raises ActorTerminated if the supervisor is not up."""
+        """Return the table of children. Raises ActorTerminated if the supervisor is not up."""
         children = children_of(self._cell)
         if children is None:
             raise ActorTerminated(f"{self.path} is {self._cell.state}", self._cell.reason)
@@ -99,10 +99,10 @@ class SupervisorRef(ActorRef):
     async def start_child(self, spec: ChildSpec) -> ActorRef:
         """Add a child, and return its handle when its ``started()`` has returned. Concurrent calls are allowed.
 
-        If it raises or is cancelled, nothing of the child is left.
+        If this call raises or is cancelled, nothing of the child is left.
 
         Args:
-            spec: The child.
+            spec: The spec of the child.
 
         Raises:
             NameTaken: There is a child of that id.
@@ -127,14 +127,14 @@ class SupervisorRef(ActorRef):
         temporary child, and the specs of a dynamic supervisor.
 
         Args:
-            id: The child.
+            id: The id of the child.
 
         Raises:
             ChildNotFound: There is no child of that id.
             RuntimeError: The caller is the task of the child, or of an actor below it.
 
         Cancellation:
-            The stop goes on.
+            The stop continues.
         """
         if self._mailbox.home.is_turn_after():
             await trio.lowlevel.checkpoint()
@@ -145,12 +145,12 @@ class SupervisorRef(ActorRef):
         await children.terminate(id)
 
     async def restart_child(self, id: str) -> ActorRef:  # noqa: A002  -- the field's name
-        """Start a child that has ended again, from its spec. Return a new handle.
+        """Start, from its spec, a child that has ended. Return a new handle.
 
-        If it raises or is cancelled, the child is not up, and its spec is kept.
+        If this call raises or is cancelled, the child is not up, and its spec is kept.
 
         Args:
-            id: The child.
+            id: The id of the child.
 
         Raises:
             ChildNotFound: There is no child of that id.
@@ -181,7 +181,7 @@ class SupervisorRef(ActorRef):
         return tuple(_info(child) for child in self._children().entries())
 
     def statistics(self) -> SupervisorStatistics:
-        """Return the current numbers."""
+        """Return the current statistics."""
         children = children_of(self._cell)
         return SupervisorStatistics(
             **attrs.asdict(super().statistics(), recurse=False),
@@ -191,7 +191,7 @@ class SupervisorRef(ActorRef):
         )
 
     def counts(self) -> ChildCounts:
-        """Return the numbers of children, by kind."""
+        """Return the number of children of each kind."""
         entries = self._children().entries()
         states = [child.cell.state for child in entries if child.cell is not None]
         restarting = states.count(State.RESTARTING)

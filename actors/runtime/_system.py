@@ -41,7 +41,7 @@ class SystemStatistics:
     """The state of a system."""
 
     actors: int
-    """Number of actors that have not ended. Supervisors count."""
+    """Number of actors that have not ended, supervisors included."""
     dead_letters: int
     """Number of messages that were not handled, since the system was opened."""
 
@@ -57,7 +57,7 @@ class ActorSystem(Runtime):
         self.nursery = nursery
         """Nursery of the runtime itself. Start the tasks of an actor in ``actor.nursery``."""
         self.limit: RestartLimit | None = None
-        """The RestartLimit with which the root gave up, if it did."""
+        """RestartLimit with which the system ends; None as long as no such failure has reached the root."""
         self._numbers = itertools.count(1)
         self._phases = phases
         self._going_down = self._is_down = False
@@ -77,15 +77,15 @@ class ActorSystem(Runtime):
     ) -> ActorRef:
         """Start an actor at the top of the tree, and return its handle when its ``started()`` has returned.
 
-        If it raises or is cancelled, nothing of the actor is left. More than 3 restarts of top-level actors within 5 s
-        end the system with RestartLimit.
+        If this call raises or is cancelled, nothing of the actor is left. More than 3 restarts of top-level actors
+        within 5 s end the system with RestartLimit.
 
         Args:
-            factory: Class or function that makes the actor, again for each restart.
+            factory: Class or function that makes the actor. It is called again for each restart.
             args: Arguments of the factory.
-            name: Unique name at the top of the tree. The default is made of the name of the factory and a number.
-            restart: Rule by which it is restarted.
-            shutdown: Seconds that it has to stop. The default is 5; 0 is a brutal kill.
+            name: Unique name at the top of the tree. The default is the name of the factory and a number.
+            restart: Rule by which the actor is restarted after it has ended.
+            shutdown: Maximum time of a stop, in seconds. The default is 5; 0 is a brutal kill.
             mailbox_size: Maximum number of messages in its mailbox.
             overflow: Policy when the mailbox is full.
             stash_size: Maximum number of stashed messages.
@@ -105,14 +105,14 @@ class ActorSystem(Runtime):
     ) -> SupervisorRef:
         """Start a supervisor at the top of the tree, and return its handle when all its children have started.
 
-        If it raises or is cancelled, the children that were started are stopped, and nothing is left. When the
+        If this call raises or is cancelled, the children that were started are stopped, and nothing is left. When the
         supervisor exceeds its limit of restarts and ``restart`` does not restart it, the :func:`open_system` block
         raises that RestartLimit.
 
         Args:
-            spec: The supervisor.
-            name: Unique name at the top of the tree. The default is made of a number.
-            restart: Rule by which it is restarted.
+            spec: The spec of the supervisor.
+            name: Unique name at the top of the tree. The default contains a number.
+            restart: Rule by which the supervisor is restarted after it has ended.
 
         Raises:
             NameTaken: A top-level actor has that name.
@@ -159,9 +159,9 @@ class ActorSystem(Runtime):
         self._phases.add(phase, work)
 
     async def shutdown(self) -> tuple[PhaseReport, ...]:
-        """Run the phases, one after the other, even if work fails in them. Then stop every actor, the youngest first.
+        """Run the phases one after the other, even if work in a phase fails. Then stop every actor, the youngest first.
 
-        It happens once, at the end of the :func:`open_system` block at the latest. Later calls wait for it.
+        The shutdown happens once, at the end of the :func:`open_system` block at the latest. Later calls wait for it.
 
         Returns:
             A report of each phase.
@@ -171,7 +171,7 @@ class ActorSystem(Runtime):
                 Nothing has happened then.
 
         Cancellation:
-            The running phase is over. The next call, or the end of the block, goes on after it.
+            The running phase is ended. The next call, or the end of the block, continues with the phase after it.
         """
         self._check_not_own_shutdown()
         self._going_down = True
@@ -192,7 +192,7 @@ class ActorSystem(Runtime):
                 raise RuntimeError(f"{cell.path} waits for the shutdown, which waits for its end; use context.stop()")
 
     def statistics(self) -> SystemStatistics:
-        """Return the current numbers."""
+        """Return the current statistics."""
         return SystemStatistics(self.living, self.office.count)
 
     # For the runtime itself
@@ -217,7 +217,7 @@ class ActorSystem(Runtime):
         return f"{kind}-{next(self._numbers)}"
 
     async def start_below(self, life: Incarnation | None, spec: ChildSpec) -> ActorRef:
-        """Start a child of an incarnation; of the root if it is None."""
+        """Start a child of an incarnation. If the incarnation is None, start a child of the root."""
         if life is None:
             return await self._root.start(spec)
         children = life.children
@@ -229,13 +229,13 @@ class ActorSystem(Runtime):
     async def supervise_below(
         self, life: Incarnation | None, spec: SupervisorSpec, name: str | None, restart: Restart
     ) -> SupervisorRef:
-        """Start a supervisor below an incarnation; below the root if it is None."""
+        """Start a supervisor below an incarnation. If the incarnation is None, start the supervisor below the root."""
         check_kind("spec", spec, SupervisorSpec, "a SupervisorSpec")
         child = ChildSpec(f"supervisor-{next(self._numbers)}" if name is None else name, spec, restart)
         return cast("SupervisorRef", await self.start_below(life, child))
 
     async def stop_actors(self) -> None:
-        """Stop every actor, the youngest first. No actor can be started any more."""
+        """Stop every actor, the youngest first. Afterwards no actor can be started."""
         await self._root.stop_all()
 
     # As the parent of top-level actors
@@ -253,7 +253,7 @@ class ActorSystem(Runtime):
         """Do nothing: the root has no significant children."""
 
     def crash(self, failure: Exception) -> None:
-        """Stop every actor and end the system with this failure: the root gave up. The first failure counts."""
+        """Stop every actor and end the system with this failure. If called again, the first failure counts."""
         if self.limit is None and isinstance(failure, RestartLimit):
             self.limit = failure
             self.nursery.start_soon(self._give_up, name="giving up")
@@ -269,7 +269,7 @@ class ActorSystem(Runtime):
         self.nursery.cancel_scope.cancel()
 
     async def end_by_force(self) -> None:
-        """End every actor after a cancellation from outside. Shielded work is forced after GRACE."""
+        """End every actor after a cancellation from outside. After GRACE seconds, shielded work is cancelled too."""
         self.nursery.cancel_scope.cancel()
         with trio.move_on_after(GRACE):
             # An actor that cleans up may still start another one, which is cancelled from its first step on.
@@ -302,12 +302,12 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
         RestartLimit: Top-level actors failed too often, or a top-level actor or supervisor exceeded its own limit.
             Every actor is stopped, then the block is cancelled.
         SpecError: ``phases`` is no list of Phases with different names.
-        SystemExit: The work of a phase raised it, or KeyboardInterrupt and the like. It is raised at the end, when all
-            else is done.
+        SystemExit: The work of a phase raised this, or KeyboardInterrupt or a similar exception. The exception is
+            raised when all else is done.
 
     Cancellation:
-        All actors are cancelled, at once and together. Shielded work has a second. The block raises the exceptions that
-        actors raise meanwhile in a group.
+        All actors are cancelled, at once and together. Shielded work has one second more. The block raises, in a group,
+        the exceptions that actors raise meanwhile.
     """
     registry = CoordinatedShutdown(phases)
     failure: Exception | None = None

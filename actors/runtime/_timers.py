@@ -29,7 +29,7 @@ class Owner(Protocol):
         ...
 
     def open_nursery(self) -> trio.Nursery | None:
-        """Return the nursery of the actor's own tasks; None if there can be none any more."""
+        """Return the nursery of the actor's own tasks; None if it is closed and cannot be opened again."""
         ...
 
     def wake(self) -> None:
@@ -39,7 +39,7 @@ class Owner(Protocol):
 
 @attrs.frozen(eq=False)
 class Timer:
-    """One setting of a timer. A later setting of the same key is another Timer."""
+    """A timer that was set. Setting the same key again makes another Timer."""
 
     key: Hashable
     message: object
@@ -49,10 +49,11 @@ class Timer:
 
 
 class Timers:
-    """The timers of one incarnation. They end with it, also timers that are due and not yet handled.
+    """The timers of one incarnation. They end with the incarnation, even timers that are due and not yet handled.
 
-    A due timer goes before data and never waits for room. After each timer a message that waits in the mailbox is
-    handled. A timer is in the queue at most once: a periodic timer that the actor cannot keep up with skips beats.
+    The message of a due timer is handled before the messages in the mailbox, and needs no room there. After each timer,
+    one message of the mailbox is handled, if there is any. A timer is in the queue of due timers at most once: a
+    periodic timer that the actor cannot keep up with skips beats.
     """
 
     __slots__ = ("_due", "_owner", "_timers")
@@ -64,12 +65,12 @@ class Timers:
         """The due timers, oldest first. Their messages have not been handled."""
 
     def once(self, key: Hashable, message: object, seconds: float) -> None:
-        """Send ``message`` to this actor in ``seconds``. Replaces a timer of the same key, and its message.
+        """Send ``message`` to this actor in ``seconds``. This replaces a timer of the same key, and its message.
 
         Args:
             key: Name of the timer.
             message: The message.
-            seconds: Seconds until then, 0 or more.
+            seconds: Seconds until the message is sent, 0 or more.
 
         Raises:
             SpecError: ``seconds`` is no time, or ``key`` is not hashable.
@@ -79,7 +80,7 @@ class Timers:
         self._set(Timer(key, message, None), seconds)
 
     def every(self, key: Hashable, message: object, seconds: float) -> None:
-        """Send ``message`` to this actor every ``seconds``. Replaces a timer of the same key, and its message.
+        """Send ``message`` to this actor every ``seconds``. This replaces a timer of the same key, and its message.
 
         Args:
             key: Name of the timer.
@@ -125,7 +126,7 @@ class Timers:
         nursery.start_soon(self._run, timer, seconds, name=f"timer {shown(timer.key)}")
 
     async def _run(self, timer: Timer, seconds: float) -> None:
-        """Wait until the timer is due, and wake the actor; again after each period."""
+        """Wait until the timer is due, and wake the actor. Repeat this after each period, if the timer has one."""
         due = trio.current_time() + seconds
         with timer.scope:
             while True:
@@ -143,7 +144,7 @@ class Timers:
         return bool(self._due)
 
     def collect(self) -> object:
-        """Return the message of the timer that is due longest. Remove the timer if it fires once."""
+        """Return the message of the timer that became due first. Remove the timer if it fires once."""
         timer = next(iter(self._due))
         del self._due[timer]
         if timer.period is None:

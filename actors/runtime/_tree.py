@@ -22,7 +22,7 @@ class TreeNode:
     strategy: str
     """Strategy by which it restarts its children; empty for an actor without children."""
     state: str
-    """starting, running, stopping or restarting; terminated for a child of which only the spec is kept."""
+    """State: starting, running, stopping or restarting; terminated for a child of which only the spec is kept."""
     restarts: int
     """Number of the actor's restarts."""
     depth: int
@@ -31,7 +31,7 @@ class TreeNode:
     """Children of the actor, in the order of their start."""
 
     def lines(self, indent: str = "") -> list[str]:
-        """Return the tree for a terminal, one line per actor."""
+        """Return the tree as text for a terminal, one line per actor."""
         lines: list[str] = []
         waiting = [(self, indent)]
         while waiting:  # a loop: a tree may be deeper than Python's stack
@@ -73,7 +73,7 @@ class _Entry:
     node: TreeNode | None = None
 
     def make_node(self) -> None:
-        """Make the node, after the nodes below it."""
+        """Make the node of this actor. The nodes of its children must have been made before."""
         self.node = TreeNode(
             path=self.path,
             strategy="" if self.children is None else self.children.spec.strategy.value,

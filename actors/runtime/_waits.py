@@ -26,16 +26,16 @@ class Waits(Control[LifeT], Generic[LifeT]):
     _starter: trio.lowlevel.Task | None
     """Task that waits until the incarnation has come up."""
     _ended: Wakeup | None
-    """Tasks that wait until the actor has ended permanently."""
+    """Tasks that wait until the actor has ended finally."""
     _halted: trio.Event | None
     """Event for the task that restarts a group, while it waits for the halt."""
 
     # The start
 
     async def start(self) -> None:
-        """Wait until ``started()`` has returned. Raise its exception when nothing of the actor is left.
+        """Wait until ``started()`` has returned. If it failed, raise its exception when nothing of the actor is left.
 
-        Cancelled: the actor is killed, and is gone when Cancelled is raised.
+        If this is cancelled, the actor is killed, and has ended when Cancelled is raised.
         """
         try:
             await self._wait_until_up()
@@ -46,9 +46,9 @@ class Waits(Control[LifeT], Generic[LifeT]):
             raise
 
     async def begin_again(self) -> None:
-        """Begin the next incarnation of a halted actor. Return when it is up, or raise its exception.
+        """Begin the next incarnation of a halted actor. Return when the incarnation is up, or raise its exception.
 
-        Cancelled: the start goes on.
+        If this is cancelled, the start continues.
         """
         do = self.resume()
         if do:
@@ -56,7 +56,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
             await self._wait_until_up()
 
     async def _wait_until_up(self) -> None:
-        """Wait until :meth:`_notify_starter` is called, and raise its error. Safe to cancel."""
+        """Wait until :meth:`_notify_starter` is called, and raise the error that it was given. Safe to cancel."""
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._starter = None
@@ -71,7 +71,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
             raise
 
     def on_up(self) -> None:
-        """Record that ``started()`` has returned; notify the parent and the task that waits for it."""
+        """Record that ``started()`` has returned. Notify the parent, and the task that waits for the start."""
         self.came_up()
         if self.parent is not None:
             self.parent.on_up(self)
@@ -87,12 +87,12 @@ class Waits(Control[LifeT], Generic[LifeT]):
     # The end
 
     async def stop(self, stop: Stop, seconds: float) -> ExitReason:
-        """Stop the actor, and return the reason when nothing of it is left. Cancelled: the stop goes on."""
+        """Stop the actor, and return the reason when nothing of it is left. A cancellation does not end the stop."""
         self.stop_soon(stop, seconds)
         return await self.gone()
 
     async def gone(self) -> ExitReason:
-        """Wait until the actor has ended permanently, and return the reason. Safe to cancel."""
+        """Wait until the actor has ended finally, and return the reason. Safe to cancel."""
         if self.reason is not None:
             await trio.lowlevel.checkpoint()
             return self.reason
@@ -102,7 +102,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return self.reason
 
     async def halt(self, seconds: float) -> None:
-        """Stop the incarnation. Return when the actor waits for :meth:`begin_again`, or has ended permanently."""
+        """Stop the incarnation. Return when the actor waits for :meth:`begin_again`, or has ended finally."""
         if self.reason is not None or (self.held and self.state is State.RESTARTING):
             return
         self._halted = halted = trio.Event()
@@ -124,7 +124,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
     # Waits that would never end
 
     def check_not_own_end(self) -> None:
-        """Raise RuntimeError if the current task belongs to the actor, or to an actor below it: its end waits for both.
+        """Raise RuntimeError if the current task is of the actor or of an actor below: it would wait for its own end.
 
         Raises RuntimeError outside the trio run of the system too.
         """
@@ -172,9 +172,10 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return waiting if waiting._starter is self.task else None
 
     def tells_itself(self) -> bool:
-        """Return whether the current task is the actor's or in its nursery, after others asked the actor to stop.
+        """Return whether others asked the actor to stop, and the current task is the actor's own or in its nursery.
 
-        After its own ``context.stop()`` it knows that it accepts no messages; a stop from outside may come at any time.
+        This is for stops from outside, which may come at any time. An actor that called ``context.stop()`` itself knows
+        that it accepts no messages.
         """
         if self.stop_asked is None or self.stop_asked.own:
             return False

@@ -1,4 +1,4 @@
-"""The actors that an incarnation watches, and the news of their ends."""
+"""The actors that an incarnation watches, and the Terminated messages about their ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Owner(Protocol):
 
 
 class Watching:
-    """The watches of one incarnation. It is made with the first watch, since most actors have none."""
+    """The watches of one incarnation. The object is made with the first watch, since most actors have none."""
 
     __slots__ = ("_owner", "_targets", "_waiting")
 
@@ -26,7 +26,7 @@ class Watching:
         self._targets: dict[Target, None] = {}
         """The watched actors, until their Terminated has been handled."""
         self._waiting: deque[Terminated] = deque()
-        """The messages that have not been handled. They go before all data, without a bound."""
+        """Terminated messages to handle, before all messages of the mailbox. Their number is not limited."""
 
     @property
     def has_news(self) -> bool:
@@ -34,7 +34,7 @@ class Watching:
         return bool(self._waiting)
 
     def add(self, target: Target) -> None:
-        """Watch an actor. If it has ended already, its Terminated comes at once. Idempotent."""
+        """Watch an actor. If it has ended already, the Terminated message comes at once. Idempotent."""
         if target in self._targets:
             return
         self._targets[target] = None
@@ -44,7 +44,7 @@ class Watching:
             self.on_terminated(Terminated(target.ref, target.reason))
 
     def remove(self, target: Target) -> None:
-        """Do not watch an actor any more, and drop a Terminated of it that waits."""
+        """Stop watching an actor, and drop its Terminated message if that waits to be handled."""
         self._targets.pop(target, None)
         target.remove_watcher(self)
         self._waiting = deque(event for event in self._waiting if cell_of(event.ref) is not target)
@@ -55,7 +55,7 @@ class Watching:
         self._owner.wake()
 
     def take(self) -> Terminated:
-        """Remove and return the oldest Terminated. Its actor is not watched any more."""
+        """Remove and return the oldest Terminated message. The actor that ended is not watched any more."""
         event = self._waiting.popleft()
         self._targets.pop(cell_of(event.ref), None)
         return event
