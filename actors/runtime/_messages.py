@@ -157,7 +157,7 @@ class MessageLoop(Nurseries):
             self.current = NO_MESSAGE
 
     async def _attend(self, actor: Instance) -> ExitReason | None:
-        """Handle the control lane, until a message of the mailbox is next. Return the reason if the actor must stop now."""
+        """Handle the control lane until a message of the mailbox is next. Return the reason if the actor must stop."""
         for turn in itertools.count(1):
             if not self._attention:
                 break
