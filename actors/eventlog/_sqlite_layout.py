@@ -160,7 +160,7 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
 
 
 def show_as_new(connection: sqlite3.Connection, version: int) -> None:
-    """Make views through which a read-only connection sees a log of schema ``version`` in the newest layout."""
+    """Make views that show a log of schema ``version`` as if it had the newest layout, to a read-only connection."""
     connection.execute("PRAGMA temp_store = MEMORY")
     for view in _VIEWS.get(version, ()):
         connection.execute(view)

@@ -159,7 +159,7 @@ class RunNode:
             self.scope.cancel()
 
     def abandon(self, outcome: Outcome) -> None:
-        """Mark the run as closed by the recorder, and cancel the code that still runs in it."""
+        """Mark the run as closed, since the recorder closed it, and cancel the code that still runs in it."""
         self.stop(outcome.status)
         self.end(outcome)
 

@@ -45,8 +45,8 @@ class ToolThreads:
     async def run(self, user: str, function: Callable[[], T], begun: Callable[[], None]) -> T:
         """Wait until the limits allow one more thread, call ``function`` in it, and return its result.
 
-        A call that ``function`` itself makes does not count towards the limits. Otherwise all threads of a user could
-        wait for such calls, which would be a deadlock. Calls from the same function run one at a time.
+        If ``function`` itself calls :meth:`run`, this nested call does not count towards the limits. Otherwise all
+        threads of a user could wait for nested calls: a deadlock. Nested calls of one function run one at a time.
 
         Args:
             user: Name of the user.
@@ -162,7 +162,7 @@ class _Held:
     turns: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call the function and return its result. This runs in the thread, with its own context variables."""
+        """Call ``function`` and return its result. This method runs in the worker thread, in a copy of the context."""
         _HELD.set(self)
         try:
             return function()

@@ -87,7 +87,7 @@ class Context:
         self._cell = life.cell
 
     def _living(self) -> Incarnation:
-        """Return the incarnation. Raises RuntimeError if it has ended, and outside the trio run of the system."""
+        """Return the incarnation. Raises RuntimeError if it has ended, or if this is not the system's trio run."""
         self._life.check_place()
         if self._life.has_ended:
             raise RuntimeError(f"this incarnation of {self._cell.path} has ended: a later one has a context of its own")

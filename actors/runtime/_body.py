@@ -68,7 +68,7 @@ class EndedOwner:
 
 
 class Body(Course):
-    """The parts of one actor that stay the same over all its restarts, and the dead letters of its mailbox."""
+    """The parts of one actor that stay the same over all its restarts. It also reports the mailbox's dead letters."""
 
     __slots__ = (
         "_watchers",

@@ -16,7 +16,7 @@ class Attach:
     """A request for an :class:`Attachment`. ``resume`` and ``from_latest`` decide where the cursor starts."""
 
     connection: str
-    """The connection that will own the attachment."""
+    """Id of the client's connection. Its commands and its typing count as of this connection."""
     listener: Listener
     """Notified of new events, signals and the session's end."""
     resume: Position | None = None

@@ -185,7 +185,7 @@ def test_spec_has_every_command() -> None:
 
 
 def test_spec_has_every_error_code() -> None:
-    """SPEC.md describes the error codes of the code, and no others. ``outcome_unknown`` is the client's own."""
+    """SPEC.md lists exactly the error codes that servers send. It says that ``outcome_unknown`` is never sent."""
     assert set(table("Error codes", "code")) == set(ErrorCode)
     assert f"`{OUTCOME_UNKNOWN}` is never on the wire" in SPEC
 

@@ -81,7 +81,7 @@ def test_gap_is_resumed(node: Node, server: ScriptedServer) -> None:
 
 
 def test_gap_at_the_beginning(node: Node, server: ScriptedServer) -> None:
-    """If the first event comes after the oldest event of the log, this counts as a gap."""
+    """A client that gets a first event newer than the oldest event of the log reports a gap."""
     connection = live_client(node, server, oldest=7, latest=9)
     connection.events(8, 9)
     assert connection.closed_by_client()

@@ -26,7 +26,7 @@ FAULTY = 1
 
 
 def add_to(add_parser: AddParser) -> None:
-    """Add both commands to the parser."""
+    """Add the commands ``verify`` and ``export`` to the parser."""
     verify_parser = add_parser(
         "verify",
         help="check every session in a log",

@@ -45,7 +45,7 @@ def stdlib() -> Path:
 
 
 def extract(module: str, file: str, text: str) -> Source:
-    """Read the source ``text`` of ``module``. Raises SyntaxError if it is not Python of this version."""
+    """Parse the source ``text`` of ``module`` into its entries. Raises SyntaxError if this Python cannot parse it."""
     tree = ast.parse(text)
     lines = text.splitlines()
     statements = tuple(_flat(tree.body))
