@@ -30,7 +30,7 @@ FORMAT = 2
 # Weights of the fields for BM25, and of the kinds. Tuned by the questions in tests/demo/questions.py: a name says more
 # than a text, and a question is answered by a function more often than by a method or an exception.
 FIELD_WEIGHTS = "6.0, 2.0, 5.0, 1.0, 0.2"
-KIND_FACTOR = {"module": 0.8, "class": 1.1, "exception": 0.7, "function": 1.1, "method": 0.75, "class method": 0.75}
+KIND_FACTOR = {"module": 0.8, "class": 1.2, "exception": 0.7, "function": 1.1, "method": 0.75, "class method": 0.75}
 SYNONYM_WEIGHT = 0.8
 NAMED_BONUS = 0.25
 MIN_NAMED = 3
