@@ -26,7 +26,7 @@ CONSTRAINT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+]+
 
 
 def files(*suffixes: str, under: tuple[str, ...] = ("actors", "transport", "tests", "bench")) -> list[Path]:
-    """Return the project's files with these endings, without those that tools leave behind."""
+    """Return the project's files with these endings, without the files that tools leave behind."""
     found = (path for folder in under for path in (TREE / folder).rglob("*") if path.suffix in suffixes)
     return sorted(path for path in found if not {"__pycache__", "node_modules"} & set(path.parts))
 

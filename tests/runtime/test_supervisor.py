@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Worker(Actor):
-    """An actor that returns its messages, and raises those that are exceptions."""
+    """An actor that returns each message, or raises it if the message is an exception."""
 
     async def receive(self, message: object) -> object:
         if isinstance(message, Exception):

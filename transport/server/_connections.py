@@ -124,7 +124,7 @@ class Connections:
         If this is cancelled, the remaining connections stay open.
         """
         self.going_away = True
-        # A copy, since connections remove themselves during the pauses. Those that come meanwhile get 503.
+        # A copy, since connections remove themselves during the pauses. Upgrades that come meanwhile get 503.
         for number, connection in enumerate(tuple(self._open), 1):
             connection.close(close_codes.GOING_AWAY, "the server is going away")
             if number % _GOODBYE_BATCH == 0:
