@@ -1,8 +1,9 @@
-"""The border around an application's functions: an exception that they raise becomes a value.
+"""The border around an application's functions: an exception that such a function raises becomes a value.
 
 An application's functions (authentication, the hooks of the pages) may raise any ``BaseException``, alone or in groups
 of any depth. Trio formats exceptions that pass through a nursery with ``repr``, outside of every task: *an exception
-whose repr raises would end the whole process there*. So these functions are called in a place that catches everything.
+whose repr raises would end the whole process there*. So this module calls these functions where every exception is
+caught.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
 
 
 def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterator[BaseException]:
-    """Yield the exceptions in the group ``raised``, or ``raised`` itself if it is no group. Each object comes once.
+    """Yield each exception in the group ``raised`` once, or ``raised`` itself if it is not a group.
 
-    The group ``whole`` is yielded as one exception. There is no recursion, since groups may be nested very deep.
+    The group ``whole`` is not opened, but yielded like a single exception. The function does not call itself, since
+    groups may be nested very deeply.
     """
     waiting, seen = [raised], {id(raised)}
     while waiting:
@@ -48,9 +50,9 @@ def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterato
 
 
 def refusal_in(raised: BaseException) -> tuple[int, str] | None:
-    """Return the close code and reason if an auth function refused a user by ``raised``, else None.
+    """Return the close code and reason if ``raised`` contains the refusal of a user by an auth function, else None.
 
-    The refusal may be in a group at any depth, beside cancellations and other exceptions: if one check of several
+    The refusal may be in a group at any depth, beside cancellations and other exceptions: if one of several checks
     refuses the user, the user is refused.
     """
     found = list(leaves(raised))
@@ -63,11 +65,11 @@ def refusal_in(raised: BaseException) -> tuple[int, str] | None:
 
 
 async def called(function: Callable[..., Awaitable[Any]], *arguments: object) -> Any | BaseException:
-    """Await ``function(*arguments)`` in a task of its own. Return its result, or the exception that it raised.
+    """Await ``function(*arguments)`` in a new task. Return the function's result, or the exception that it raised.
 
-    Tasks that the function starts in that task's nursery end with the function, and their failures count as its own.
-    If the function raises a ``Cancelled`` of another scope, or a ``KeyboardInterrupt`` of its own, that is returned
-    too. A real Ctrl-C goes to the main task.
+    If the function starts tasks in the nursery of this new task, they end together with the function, and their
+    failures count as failures of the function. A ``Cancelled`` of another scope, and a ``KeyboardInterrupt`` that the
+    function's own code raises, are returned too. A real Ctrl-C goes to the main task.
 
     Raises:
         trio.Cancelled: If the caller is cancelled. No other exception is raised.
@@ -97,7 +99,7 @@ async def _collect(
 
 
 def the_one(raised: BaseException, own: BaseException | None = None) -> BaseException:
-    """Return the one exception to raise instead of a group that came out of nurseries.
+    """Return the one exception that should be raised instead of ``raised``, a group that came out of nurseries.
 
     The first choice is ``own`` (the exception of the user's block, which may be a group), the second a
     ``RestartLimit``, the third the only exception that is not a cancellation. If there is none of these, or if several
@@ -111,7 +113,7 @@ def the_one(raised: BaseException, own: BaseException | None = None) -> BaseExce
 
 @trio.lowlevel.enable_ki_protection
 def called_at_once(function: Callable[..., Any], *arguments: object) -> Any | BaseException:
-    """Call a plain function. Return its result, or the exception that it raised. Raises nothing."""
+    """Call a function that is not async. Return its result, or the exception that it raised. Never raises."""
     try:
         return function(*arguments)
     except BaseException as raised:  # noqa: BLE001 - this is the border
@@ -119,14 +121,17 @@ def called_at_once(function: Callable[..., Any], *arguments: object) -> Any | Ba
 
 
 def passed_on(result: Any) -> Any:
-    """Return ``result``. If it is, or contains, the exception of a real Ctrl-C, first send SIGINT to the main task."""
+    """Return ``result`` unchanged.
+
+    If it contains the exception of a real Ctrl-C, first send SIGINT to the main task.
+    """
     if issubclass(type(result), BaseException) and any(map(_is_real_interrupt, leaves(result))):
         signal.raise_signal(signal.SIGINT)
     return result
 
 
 def _is_real_interrupt(error: BaseException) -> bool:
-    """Return whether trio's handler of SIGINT raised ``error``. Other code may raise a KeyboardInterrupt by itself."""
+    """Return whether ``error`` is from a real Ctrl-C: trio's SIGINT handler raised it, and not other code."""
     traceback = traceback_of(error) if is_a(error, KeyboardInterrupt) else None
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

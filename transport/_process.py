@@ -40,8 +40,8 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
 def tune_garbage_collection(threshold: int) -> None:
     """Exempt the objects made at start-up from garbage collection, and collect less often.
 
-    Collections are the longest pauses of an idle server. A collection starts after ``threshold`` new objects. With 0,
-    nothing is changed.
+    Collections are the longest pauses of an idle server. A collection starts after ``threshold`` new objects. With a
+    threshold of 0, this function changes nothing.
     """
     if threshold:
         gc.collect()
@@ -51,7 +51,10 @@ def tune_garbage_collection(threshold: int) -> None:
 
 @contextmanager
 def _caught_signals() -> Generator[AsyncIterator[int]]:
-    """Catch SIGTERM and SIGINT inside the block. After it, a signal ends the process as usual."""
+    """Catch SIGTERM and SIGINT inside the block, and yield their numbers.
+
+    After the block they end the process as usual.
+    """
     global _catching  # noqa: PLW0603 - signals belong to the whole process
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         _catching = True
@@ -66,10 +69,10 @@ _catching = False
 
 
 def _stop_catching() -> None:
-    """Undo the catching of signals in a forked child, so that SIGTERM ends it. Pools of worker processes need that.
+    """Stop catching signals in a forked child, so that SIGTERM ends the child. Pools of worker processes need that.
 
-    A child also inherits the file descriptor by which a signal wakes the event loop: *a signal to the child woke the
-    event loop of its parent*.
+    A child also inherits the file descriptor by which a signal wakes the event loop. This function removes it from the
+    child: *before, a signal to the child woke the event loop of its parent*.
     """
     if _catching:
         signal.set_wakeup_fd(-1)

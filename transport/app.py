@@ -59,14 +59,14 @@ class Greenroom:
         log: ``"memory:"``, ``"sqlite:PATH"`` or an :class:`~actors.EventLog`.
         auth: A :class:`~transport.TokenAuth`, or any async function that takes :class:`~transport.Credentials` and
             returns a :class:`~transport.User`. With None every user is ``anonymous``, and the server may listen on
-                loopback addresses only.
+            loopback addresses only.
         settings: A :class:`~transport.Settings` or a mapping of names to values. They override the environment and
             ``greenroom.toml``.
-        redact: More keys whose values are removed from tool arguments; or a function that returns the arguments without
-            secrets, and replaces the search for keys.
+        redact: More keys whose values are removed from tool arguments; or a function that takes the arguments and
+            returns them without secrets. Such a function replaces the search for keys.
 
     Raises:
-        ConfigError: If an argument or a setting cannot be used. The message names it.
+        ConfigError: If an argument or a setting cannot be used. The message names the argument or setting.
     """
 
     def __init__(
@@ -99,12 +99,12 @@ class Greenroom:
     def agent(
         self, function: Any = None, /, *, name: str | None = None, timeout: float | None = None
     ) -> Any:  # see the overloads
-        """Offer an async function ``(run, input)`` as an agent. Used as a decorator, with arguments or without.
+        """Register an async function ``(run, input)`` as an agent. Use this as a decorator, with or without arguments.
 
         Args:
             function: The function.
-            name: The agent's name; by default the function's.
-            timeout: The longest time of a run, in seconds; by default the setting ``run_seconds``.
+            name: The agent's name; by default the name of the function.
+            timeout: Time limit of each run, in seconds; by default the setting ``run_seconds``.
 
         Returns:
             The function itself.
@@ -121,7 +121,7 @@ class Greenroom:
 
     @property
     def agents(self) -> tuple[str, ...]:
-        """Names of the agents."""
+        """Names of the registered agents."""
         return self._agents.names()
 
     @property
@@ -141,13 +141,13 @@ class Greenroom:
         """Run the server on trio inside the block.
 
         When the block begins, the port is bound, the log is open and connections are accepted. At its end the server
-        drains: it closes the connections, waits up to ``drain_seconds`` for runs to finish, and flushes the log. After
-        an exception or a cancellation, runs are ended at once.
+        drains: it closes the connections, waits up to ``drain_seconds`` for runs to finish, and flushes the log. If the
+        block ends by an exception or a cancellation, runs are ended at once.
 
         Args:
             host: A name or an address of this machine.
-            port: The port; 0 takes a free one, see :attr:`Server.url`.
-            log: A log instead of the app's own.
+            port: The port. With 0, a free port is taken, which :attr:`Server.url` contains.
+            log: The log to use in place of the app's own log.
             origins: Origins of pages served beside this server. They may connect unless ``allowed_origins`` is set.
 
         Raises:
@@ -157,7 +157,7 @@ class Greenroom:
             RestartLimit: If the server failed again and again and its supervision gave up. The block is cancelled and
                 the port is closed. The process manager should then start the process again.
 
-        An exception of the block itself is raised as it is.
+        An exception that the block itself raises is raised unchanged, not inside a group.
         """
         if self._server is not None:
             raise ConfigError("this app is running already")
@@ -214,23 +214,24 @@ class Greenroom:
 
 @attrs.frozen(eq=False)
 class Server:
-    """A running server. :meth:`Greenroom.running` returns it; it ends with that block."""
+    """A running server. :meth:`Greenroom.running` returns it, and stops it at the end of the block."""
 
     url: str
     """The URL that clients connect to, with the port that was bound."""
     system: ActorSystem
-    """The tree of actors."""
+    """The actor system: the tree of all actors of the server."""
     sessions: Sessions
     """The sessions in memory."""
     endpoint: Endpoint
-    """The WebSocket endpoint."""
+    """The WebSocket endpoint, which serves the connections of clients."""
 
     async def drain(self, seconds: float) -> None:
         """Refuse new runs, close the connections, and meanwhile wait up to ``seconds`` for the runs to finish.
 
-        The end of the block does this by itself, and then closes the runs that are not finished as ``cancelled``.
+        The end of the ``running()`` block does this by itself, and then closes unfinished runs as ``cancelled``.
 
-        Cancellation: some clients may still be connected and some runs not finished. New ones are refused.
+        Cancellation: some clients may still be connected, and some runs unfinished. New clients and runs are still
+        refused.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.endpoint.say_goodbye)
@@ -238,13 +239,15 @@ class Server:
 
 
 class AppSessions:
-    """The sessions of an app, for code that starts runs itself instead of by a client."""
+    """The sessions of an app, for server code that starts runs by itself, without a client."""
 
     def __init__(self, app: Greenroom) -> None:
         self._app = app
 
     async def get(self, user: str, session: str) -> SessionHandle:
-        """Return a handle by which to use a session. A missing session is made. See :meth:`actors.Sessions.get`.
+        """Return a handle to the user's session, which is created if it does not exist.
+
+        See :meth:`actors.Sessions.get`.
 
         Raises:
             ConfigError: If the app is not running.

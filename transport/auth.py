@@ -1,4 +1,4 @@
-"""Authentication: from the credentials of a connection to a user."""
+"""Authentication: it turns the credentials of a connection into a user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 MAX_USER = 256
-"""The largest number of characters in a user's id."""
+"""Maximum length of a user's id, in characters."""
 
 
 @attrs.frozen
@@ -26,13 +26,13 @@ class Credentials:
     """The credentials of a connection. The token is never logged, and ``repr`` does not show it."""
 
     token: str | None = attrs.field(repr=False)
-    """The token in the ``hello`` message of the connection."""
+    """The token in the connection's ``hello`` message. None if there is no token."""
     session: str
     """Name of the session that the connection asks for."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     """The headers of the HTTP request that opened the WebSocket, with names in lower case."""
     address: str = ""
-    """The peer's address, without its port."""
+    """The network address from which the client connects, without the port."""
 
 
 def _check_user(_: object, attribute: attrs.Attribute[str], value: object) -> None:
@@ -66,24 +66,24 @@ class User:
     """An authenticated user."""
 
     id: str = attrs.field(validator=_check_user)
-    """The name under which sessions are stored. It alone decides which sessions the user may read."""
+    """The user's name. Sessions are stored under this name, and it alone decides which sessions the user may read."""
     expires: float | None = attrs.field(default=None, validator=_check_expires)
-    """When connections of this user are closed, in s since 1970; None for never."""
+    """Time when the server closes connections of this user, in seconds since 1970. None means never."""
 
 
 Authenticate: TypeAlias = "Callable[[Credentials], Awaitable[User]]"
-"""The type of auth functions. They refuse by raising :class:`~transport.NotAuthenticated` or
-:class:`~transport.Forbidden`, alone or in an exception group.
+"""The type of auth functions, which return the :class:`User` that has the given :class:`Credentials`.
 
-If an auth function raises or returns anything else, its connection is closed with an internal error (4006). It is
-cancelled after ``auth_seconds``.
+An auth function refuses a client by raising :class:`~transport.NotAuthenticated` or :class:`~transport.Forbidden`,
+alone or in an exception group. If it raises or returns anything else, the connection is closed with an internal error
+(4006). It is cancelled after ``auth_seconds``.
 """
 
 ANONYMOUS = User("anonymous")
 
 
 async def anonymous(_: Credentials) -> User:
-    """Return the user ``anonymous`` for every connection. For a server that can be reached from this machine only."""
+    """Return the user ``anonymous`` for every connection. Only for a server that other machines cannot reach."""
     return ANONYMOUS
 
 
@@ -92,9 +92,9 @@ class TokenAuth:
 
     Args:
         key: The shared secret (HS…), or the public key in PEM (RS…, ES…, EdDSA).
-        algorithms: The algorithms that are accepted. ``none`` never is.
+        algorithms: The algorithms that are accepted. ``none`` is never accepted.
         audience: If given, the token's ``aud`` must contain it.
-        leeway_seconds: How long after ``exp`` a token is still accepted.
+        leeway_seconds: Seconds after ``exp`` in which a token is still accepted.
 
     Raises:
         ConfigError: If the key or an algorithm cannot be used, or the extra ``jwt`` is not installed.
@@ -132,7 +132,8 @@ class TokenAuth:
     def _fits(self, algorithm: str) -> bool:
         """Return whether the key can be used with that algorithm.
 
-        *Without this check, a client whose token names an algorithm that does not fit the key gets an internal error.*
+        *Without this check, a client with a token for an algorithm that does not fit the key would get an internal
+        error.*
         """
         try:
             self._jwt.PyJWS().get_algorithm_by_name(algorithm).prepare_key(self._key)
@@ -141,17 +142,20 @@ class TokenAuth:
         return True
 
     async def __call__(self, credentials: Credentials) -> User:
-        """Return the user of the token in ``credentials``. Raises as :meth:`user`, also if there is no token."""
+        """Return the user of the token in ``credentials``.
+
+        Raise the errors of :meth:`user`, also if there is no token.
+        """
         if credentials.token is None:
             raise NotAuthenticated("a token is required")
         return self.user(credentials.token)
 
     def user(self, token: str) -> User:
-        """Return the user of ``token``. Takes about 40 µs.
+        """Return the user that ``token`` names. Takes about 40 µs.
 
         Raises:
-            NotAuthenticated: If the token is invalid for another reason than its age.
-            TokenExpired: If the token was valid and has expired.
+            NotAuthenticated: If the token is invalid for any reason other than its age.
+            TokenExpired: If the token was valid, but has expired.
         """
         jwt = self._jwt
         try:
@@ -176,7 +180,9 @@ class TokenAuth:
         return user
 
     def issue(self, user: str, seconds: float) -> str:
-        """Return a new token for ``user``, valid for ``seconds``. The key must be able to sign.
+        """Return a new token for ``user``, valid for ``seconds``.
+
+        The key must be able to sign, which a public key cannot.
 
         Raises:
             ValueError: If ``user`` cannot be a user's id, or ``seconds`` is not finite.
@@ -192,11 +198,11 @@ class TokenAuth:
 
 
 def _time(value: Any) -> float:
-    """Return a NumericDate (RFC 7519, section 2), which may have a fraction, as a float.
+    """Return the time in a token's claim (a NumericDate, RFC 7519, section 2) as a float. It may have a fraction.
 
     Raises:
-        ValueError: If ``value`` is no finite number.
-        TypeError: If ``value`` is no number.
+        ValueError: If ``value`` is infinite or NaN.
+        TypeError: If ``value`` is not a number.
     """
     if isinstance(value, (bool, str)) or not math.isfinite(value):
         raise ValueError("exp must be a number")

@@ -7,7 +7,7 @@
     │   └── OutcomeUnknown                the reply got lost, and the command may not be sent again
     └── TransportError
         ├── NotAuthenticated              the credentials prove no user
-        │   └── TokenExpired              they did, until the token expired
+        │   └── TokenExpired              the token was valid until it expired
         ├── Forbidden                     the user is known, and refused
         ├── ClientClosed                  a call on a client after its ``async with`` block
         ├── TokenUnavailable              the application's own token callable failed
@@ -29,18 +29,24 @@ class TransportError(GreenroomError):
 
 
 class ClientClosed(TransportError):
-    """The client's ``async with`` block has ended. A command without a reply may or may not have been done."""
+    """The client's ``async with`` block has ended, so its calls no longer work.
+
+    A command that got no reply before that may or may not have been done.
+    """
 
 
 class TokenUnavailable(TransportError):
-    """The token callable raised an exception, the cause of this one, or returned a value that is not a string."""
+    """The token callable raised an exception, or returned a value that is not a string.
+
+    An exception that the callable raised is the cause of this one.
+    """
 
 
 class OutcomeUnknown(CommandRefused):
     """The reply to a command got lost, and the server may have forgotten the command's id by now.
 
-    The client does not send the command again, because the server might do it twice. The command may or may not have
-    been done: find out before you repeat it. The ``code`` is ``outcome_unknown``.
+    The client does not send the command again, because the server might then do it twice. The command may or may not
+    have been done: find out before you repeat it. The ``code`` is ``outcome_unknown``.
     """
 
     def __init__(self, code: str = OUTCOME_UNKNOWN, message: str = "the reply was lost and its time is over") -> None:
@@ -50,7 +56,8 @@ class OutcomeUnknown(CommandRefused):
 class ConnectionClosedForGood(TransportError):
     """The connection ended with ``code`` and ``reason``, and the client does not reconnect.
 
-    Events that had arrived are returned first. A command without a reply may or may not have been done.
+    An iterator first returns the events that have arrived, and then raises this error. A command that got no reply may
+    or may not have been done.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -63,7 +70,10 @@ class ConnectionClosedForGood(TransportError):
 
 
 class HandshakeRejected(ConnectionClosedForGood):
-    """The server answered the upgrade with an HTTP error. ``code`` is its status, ``reason`` its text."""
+    """The server refused the upgrade to WebSocket with an HTTP error.
+
+    ``code`` is the HTTP status, ``reason`` its text.
+    """
 
     def __str__(self) -> str:
         return f"the server answered HTTP {self.code}: {self.reason or 'no reason given'}"

@@ -2,7 +2,8 @@
 
 If several sources have a setting, the first of these counts: the command line, the keywords, the environment
 (``GREENROOM_`` and the name in capitals), TOML (``greenroom.toml`` in the current folder, the names as they are). An
-unknown name is an error in a keyword and in TOML. In the environment, which is shared, it is a warning.
+unknown name is an error in a keyword and in TOML. In the environment, which other programs use too, it only causes a
+warning.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ TOML = Path("greenroom.toml")
 
 
 def _strings(value: Any) -> Any:
-    """Return a list as a tuple. Split a string at commas: that is the form in the environment."""
+    """Return a list as a tuple.
+
+    Split a string at its commas, since a list in an environment variable is such a string.
+    """
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return tuple(cast("Iterable[object]", value)) if isinstance(value, list) else value
@@ -84,9 +88,10 @@ class Settings(SessionSettings):
     _given: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
 
     def __new__(cls, **given: object) -> Self:
-        """Record the fields that the caller gave, since a given value counts even if it equals its default.
+        """Record the fields that the caller gave. A given value has priority even if it equals the field's default.
 
-        If every field is given, as ``attrs.evolve`` does, the ones that differ from their defaults count as given.
+        If the caller gives every field, as ``attrs.evolve`` does, only the fields that differ from their defaults count
+        as given.
         """
         self = super().__new__(cls)
         if len(given) == len(NAMES):
@@ -119,7 +124,7 @@ class Settings(SessionSettings):
         return cls(**values)
 
     def explicit(self) -> dict[str, object]:
-        """Return the fields that the caller gave, as keywords, even if they equal their defaults."""
+        """Return the fields that the caller gave, with their values, even if a value equals its default."""
         return {name: getattr(self, name) for name in NAMES if name in self._given}
 
 

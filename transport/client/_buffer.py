@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class GapError(Exception):
-    """An event is missing: ``seq`` arrived before an earlier one. The connection must be dropped and resumed.
+    """An event is missing: the event ``seq`` arrived before an earlier one. The client must reconnect and resume.
 
     The client handles this error itself. It never reaches the application.
     """
@@ -46,9 +46,9 @@ class _Entry(NamedTuple):
 class EventBuffer:
     """The events that have arrived and that the application has not taken yet.
 
-    The buffer is full at ``max_events`` events, or at ``max_bytes`` of wire text. It can exceed these bounds by one
-    message, since a message is added as a whole. While :attr:`skipping` is True, it adds nothing: the server's log has
-    those events, and a later resume brings them.
+    The buffer is full at ``max_events`` events, or at ``max_bytes`` of wire text. It can exceed these limits by one
+    message, since a message is added as a whole. While :attr:`skipping` is True, the buffer adds no events: the
+    server's log has these events, and a later resume brings them.
     """
 
     max_events: int
@@ -57,7 +57,7 @@ class EventBuffer:
     applied: Position | None
     skipping: bool = attrs.field(default=False, init=False)
     missed: bool = attrs.field(default=False, init=False)
-    """Whether events were skipped. Then the client must reconnect and resume before more events can be added."""
+    """Whether events were skipped. If so, the client must reconnect and resume before more events can be added."""
     duplicates: int = attrs.field(default=0, init=False)
     skipped: int = attrs.field(default=0, init=False)
     _entries: deque[_Entry] = attrs.field(factory=deque[_Entry], init=False)
@@ -68,20 +68,20 @@ class EventBuffer:
 
     @property
     def full(self) -> bool:
-        """Whether the buffer has reached one of its two bounds."""
+        """Whether the buffer has reached its limit on events or its limit on bytes."""
         return len(self._entries) >= self.max_events or self._size >= self.max_bytes
 
     @property
     def roomy(self) -> bool:
-        """Whether at least half of both bounds is free. A reconnect for skipped events waits for this."""
+        """Whether the buffer is at most half full. A reconnect that fetches skipped events waits for this."""
         return len(self._entries) * 2 <= self.max_events and self._size * 2 <= self.max_bytes
 
     def attach(self, welcome: Welcome, *, from_latest: bool) -> Reset | None:
-        """Begin the stream of a new connection at the position in its welcome.
+        """Begin the events of a new connection, at the position that its welcome names.
 
         If the old position is lost, add a :class:`Reset` to the buffer and return it; else return None. ``from_latest``
-        is True if ``hello`` asked for new events only. Events from before a reset stay in the buffer: they did happen,
-        and the server may have deleted them.
+        is True if ``hello`` asked for new events only. Events from before a reset stay in the buffer for the
+        application: they did happen, and the server may have deleted them since.
         """
         self.skipping = self.missed = False  # this connection brings what was skipped on the last one
         known = self.received
@@ -100,9 +100,9 @@ class EventBuffer:
         return reset
 
     def add(self, events: list[Any], size: int) -> int:
-        """Add the new events of a message of ``size`` characters. Return how many were new.
+        """Add the new events of a message of ``size`` characters. Return the number of events that were new.
 
-        Raise :class:`GapError` if the seq of an event is not the next one. The events before it are added. Raise
+        Raise :class:`GapError` if the seq of an event is not the next one. The events before the gap are added. Raise
         :class:`~transport.protocol.client_frames.BadFrame` for a value that is not an event.
         """
         if self.skipping:
@@ -129,7 +129,7 @@ class EventBuffer:
         return True
 
     def take(self) -> Event | Reset | None:
-        """Remove and return the oldest item, and move the applied position past it. Return None if there is none."""
+        """Remove and return the oldest item, and advance the applied position to it. Return None if there is none."""
         if not self._entries:
             return None
         item, self.applied, size = self._entries.popleft()

@@ -1,4 +1,4 @@
-"""Commands and history requests as calls: a task sends one and waits for its outcome."""
+"""Commands and history requests as calls: a task sends a request and waits for its outcome."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Calls:
-    """The tasks that wait for the result of a command, stored by the command's id."""
+    """The tasks that wait for the outcome of a command or history request, stored by the id of the request."""
 
     def __init__(self, commands: Commands, ending: Ending, wakeups: Wakeups) -> None:
         self._commands = commands
@@ -23,11 +23,11 @@ class Calls:
         self._outcomes: dict[str, OneShot[object]] = {}
 
     async def ask(self, frame: Question) -> Any:
-        """Send ``frame``, wait for the answer, and return the result. Raise an exception if there is no result.
+        """Send ``frame``, wait for the answer, and return the result. Raise an exception if the request fails.
 
         While the client is offline, the frame waits for the next connection. If the call is cancelled before the frame
-        was sent, the frame is withdrawn. If it is cancelled later, the server may still do the command; it is not sent
-        again.
+        was sent, the frame is withdrawn. If the call is cancelled later, the server may still do the command, and the
+        frame is not sent again.
         """
         self._ending.check()
         self._commands.submit(frame)
@@ -49,11 +49,11 @@ class Calls:
         return result
 
     def answer(self, id_: str, outcome: object) -> None:
-        """Wake the task that waits for command ``id_``. ``outcome`` is the result, or an exception."""
+        """Wake the task that waits for command ``id_``. ``outcome`` is the command's result, or an exception."""
         self._outcomes.pop(id_).set(outcome)
 
     def end(self, error: TransportError) -> None:
-        """Wake all waiting tasks: the client has ended with ``error``.
+        """Wake all waiting tasks, and raise ``error`` in them, because the client has ended.
 
         A task whose outcome arrived earlier still gets that outcome.
         """

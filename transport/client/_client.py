@@ -10,22 +10,24 @@ that the position was lost: drop everything that was built from earlier events. 
 connection, and the resume brings the missing events.
 
 **A slow application.** The buffer between socket and application holds ``buffer_events`` events (and about
-``buffer_bytes``), and at most one message more. When it is full, the client stops reading, so that the server slows
-down. It does so for at most ``patience`` seconds, and not while a command waits for its reply. After that it reads on,
-answers pings and takes replies, but skips events: they are in the server's log. When the application has emptied half
-of the buffer, the client drops the connection and resumes after the newest event in the buffer. No event is lost.
+``buffer_bytes``), and at most one message more. When the buffer is full, the client stops reading, so that the server
+slows down. The client does so for at most ``patience`` seconds, and not while a command waits for its reply. After that
+the client continues to read, answers pings and takes replies, but skips events: they are in the server's log. When the
+application has emptied half of the buffer, the client drops the connection and resumes after the newest event in the
+buffer. No event is lost.
 
 **Commands.** Each command has an id. It is queued while offline, and sent again on the next connection until its reply
 comes. The server does a command with one id once, but it remembers ids only for ``Welcome.command_memory_ms``. A
 command that was first sent longer ago, by a clock that also counts the machine's sleep, is not sent again, and raises
 :class:`~transport.errors.OutcomeUnknown`. At most ``max_commands`` may wait for a reply; one more is refused with
-``overloaded``. The default is below the burst that a server takes, so that it refuses no command that was queued while
-offline for the number of them.
+``overloaded``. The default is below the burst that a server accepts, so that commands that were queued while offline
+are not refused for being too many.
 
-**The end.** The client comes back after everything that may pass. It does not come back after: a close code of that
-meaning, an upgrade refused with an HTTP status other than 408, 425, 429 and 5xx, an expired token without a callable to
-ask for another, a strict client's lost position, a server that breaks the protocol. Then :meth:`Client.events` returns
-the events that had arrived and raises :class:`~transport.errors.ConnectionClosedForGood`, as commands do.
+**The end.** The client reconnects after every failure that may be temporary. It does not reconnect after: a close code
+with that meaning, an upgrade refused with an HTTP status other than 408, 425, 429 and 5xx, an expired token without a
+callable to ask for another, a strict client's lost position, a server that breaks the protocol. Then
+:meth:`Client.events` returns the events that had arrived and raises :class:`~transport.errors.ConnectionClosedForGood`,
+as commands do.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ class Client:
     """A client that follows one session. :func:`connect` returns it. Any task may call its methods.
 
     If a call is cancelled while it waits for the reply, a command that was not sent yet is withdrawn. A command that
-    was sent may or may not be done, and is not sent again. If a call raises before it waits, nothing is queued.
+    was sent may or may not be done, and is not sent again. If a call raises before it waits, no command was queued.
     """
 
     def __init__(self, follower: Follower) -> None:
@@ -76,21 +78,24 @@ class Client:
 
     @property
     def state(self) -> State:
-        """``connecting``, ``live`` (since the welcome), ``waiting`` (for the next attempt) or ``closed``."""
+        """``connecting``, ``live`` (after the welcome), ``waiting`` (for the next attempt to connect) or ``closed``."""
         return self._follower.state
 
     @property
     def position(self) -> Position | None:
-        """Position after the newest event that the application took, to be stored for ``connect(resume=…)``.
+        """Position of the newest event that the application took. Store it for a later ``connect(resume=…)``.
 
-        None before the first welcome. It moves past an event when the iterator returns that event, so store it after
-        you have processed the event.
+        None before the first welcome. The position advances to an event when the iterator returns that event, so store
+        the position after you have processed the event.
         """
         return self._core.buffer.applied
 
     @property
     def welcome(self) -> Welcome | None:
-        """The newest welcome: open runs, typing users and agents, limits of the server. None before there is one."""
+        """The newest welcome: open runs, typing users and agents, limits of the server.
+
+        None before the first welcome.
+        """
         return self._core.welcome
 
     @property
@@ -119,7 +124,7 @@ class Client:
         return Items(self._follower.take_event, self._follower.wakeups.events, self._follower.ending.check)
 
     def signals(self) -> AsyncIterator[Signal]:
-        """Iterate over signals: short-lived messages, for example that a user types.
+        """Iterate over signals: short-lived messages, for example that a user is typing.
 
         If the application is too slow, the oldest signals are dropped. The iterator ends as the one of :meth:`events`
         does.
@@ -127,7 +132,7 @@ class Client:
         return Items(self._follower.signals.take, self._follower.wakeups.signals, self._follower.ending.check)
 
     async def start(self, agent: str, input: JSON = None, *, command_id: str | None = None) -> str:  # noqa: A002  api
-        """Start a run, and return its id once ``agent_started`` is committed.
+        """Start a run of an agent, and return the run's id when its ``agent_started`` event is committed.
 
         Args:
             agent: Name of the agent.
@@ -145,15 +150,15 @@ class Client:
     async def cancel(self, run_id: str | None = None, *, command_id: str | None = None) -> bool:
         """Ask a run to stop. Return False if the run is unknown or has ended.
 
-        If the run has not started because it still waits for its turn, its start is refused with ``cancelled``, and
-        no event is written.
+        If the run has not started because it still waits for its turn, its start is refused with ``cancelled``, and no
+        event is written.
 
         Args:
             run_id: Id of the run.
-            command_id: Id of the command that started it, in place of ``run_id``.
+            command_id: Id of the command that started the run, in place of ``run_id``.
 
         Raises:
-            ValueError: Both were given, or neither.
+            ValueError: Both ids were given, or neither.
             CommandRefused: The server refused the command.
             ConnectionClosedForGood: The client has ended.
         """
@@ -163,26 +168,29 @@ class Client:
         return cast("bool", _field(await self._command(CommandName.RUN_CANCEL, args), "cancelled", bool))
 
     async def answer(self, run_id: str, call_id: str, value: JSON) -> None:
-        """Answer an ``input_requested`` event.
+        """Answer the question of an agent, which came as an ``input_requested`` event.
 
         Args:
-            run_id: Run of the event.
-            call_id: Call of the event.
+            run_id: The ``run_id`` of the event.
+            call_id: The ``call_id`` of the event.
             value: The answer: any JSON value that fits the schema of the question.
 
         Raises:
-            CommandRefused: With ``not_waiting`` if the question was answered or withdrawn (``input_withdrawn``), and
-                with ``unknown_run`` after the end of its run, which ends its questions too.
+            CommandRefused: With ``not_waiting`` if the question was answered or withdrawn (``input_withdrawn``) before,
+                and with ``unknown_run`` if the run has ended, which ends its questions too.
             ConnectionClosedForGood: The client has ended.
         """
         await self._command(CommandName.INPUT_ANSWER, {"run_id": run_id, "call_id": call_id, "value": value})
 
     async def send(self, text: str) -> None:
-        """Append a ``user_message`` event to the session. Raise :class:`~actors.CommandRefused` if it is refused."""
+        """Append a ``user_message`` event to the session.
+
+        Raise :class:`~actors.CommandRefused` if the server refuses it.
+        """
         await self._command(CommandName.MESSAGE_SEND, {"text": text})
 
     async def close_session(self) -> None:
-        """Close the session permanently: its runs end, and no client can attach again. This client ends too."""
+        """Close the session permanently: its runs end, and no client can connect to it again. This client ends too."""
         try:
             await self._command(CommandName.SESSION_CLOSE, {})
         except ConnectionClosedForGood as error:
@@ -192,7 +200,7 @@ class Client:
     async def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
         """Tell the server whether the user is typing. Does nothing while the client is offline.
 
-        The server itself ends the typing after a few seconds.
+        The server assumes after a few seconds that the user has stopped typing, unless this is called again.
         """
         self._follower.ending.check()
         self._core.typing(active=active)
@@ -203,12 +211,12 @@ class Client:
         """Return past events with a seq above ``after``, oldest first, as many as fit into one message.
 
         Args:
-            after: Events have a higher seq than this. If the next ones were deleted, the result
-                begins at the oldest kept event.
+            after: Only events with a higher seq are returned. If the log has deleted the next ones, the result begins
+                at the oldest event that is kept.
             limit: Maximum number of events, 1 to 500.
 
         Raises:
-            ValueError: A number is out of its bounds.
+            ValueError: ``after`` or ``limit`` is outside the allowed numbers.
             CommandRefused: The server refused the request.
             ConnectionClosedForGood: The client has ended.
         """
@@ -247,21 +255,24 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     open_stream: StreamFactory | None = None,
     rng: Random | None = None,
 ) -> AsyncGenerator[Client]:
-    """Follow ``session`` at ``url`` until the block is left. The block starts before there is a connection.
+    """Follow ``session`` at ``url`` until the block is left. The block begins before the client is connected.
 
     Args:
-        url, session: ``ws://…`` or ``wss://…``, and the session's name; ``ssl_context`` is for ``wss:``.
-        token: A string, or a callable that returns one. It is called at the start and when the token has expired.
-        resume: A stored :attr:`Client.position`. The first item is the event after it, or a :class:`Reset`.
+        url, session: The server's URL (``ws://…`` or ``wss://…``), and the session's name. ``ssl_context`` is for
+            ``wss:``.
+        token: A string, or a callable that returns one. The callable is called at the start, and when the token has
+            expired.
+        resume: A stored :attr:`Client.position`. The first item is the event after this position, or a :class:`Reset`.
         from_: Where to begin without ``resume``: at the oldest kept event, or with new events only.
         strict: End with :class:`~transport.errors.PositionLost` if the position cannot be recovered.
         client: Name of the program, for people who read the frames.
-        open_stream: Opens the byte stream (through a proxy, in memory …). ``OSError`` means: try again.
-        rng: Source of the delays' jitter. All other arguments: see :class:`~transport.client._options.Options`.
+        open_stream: Opens the byte stream, for example through a proxy. If it raises ``OSError``, the client tries
+            again.
+        rng: Source of the random delays. All other arguments: see :class:`~transport.client._options.Options`.
 
     Raises:
         ValueError: An argument that no server would accept.
-        TokenUnavailable: At the end of the block, if the token callable failed and no task has got that error yet.
+        TokenUnavailable: At the end of the block, if the token callable failed and no task has got this error yet.
     """
     check_session(session, resume, from_)
     check_strings(client=client, token=None if callable(token) else token)

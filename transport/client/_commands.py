@@ -1,8 +1,8 @@
-"""The commands without a reply: queued while offline, and sent again with the same id until a reply comes.
+"""The commands that have no reply yet: queued while offline, and sent again with the same id until a reply comes.
 
-The id makes that safe: if a command is repeated, the server sends its first reply again and does nothing else. It
-remembers ids only for a limited time (``command_memory_ms``), so an older command is not sent again. History requests
-are kept here too.
+The id makes that safe: if a command is repeated, the server sends its first reply again and does nothing else. The
+server remembers ids only for a limited time (``command_memory_ms``), so an older command is not sent again. History
+requests are kept here too.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Question: TypeAlias = CommandFrame | HistoryFrame
-"""A frame that the server answers."""
+"""A frame that the server answers: a command or a history request."""
 
 _NO_LIMIT = 2**31
-"""Size limit of a frame, in bytes, before a welcome tells the real limit. No server takes a frame this large."""
+"""Size limit of a frame in bytes until the first welcome has the real limit. No server accepts a frame of this size."""
 
 
 @attrs.define
@@ -35,14 +35,14 @@ class _Pending:
     """Whether the frame was sent on the present connection."""
     first_sent: Stopwatch | None = None
     memory: float = math.inf
-    """Seconds for which a server remembers the id of this command.
+    """Number of seconds for which the server remembers the id of this command.
 
-    If the command was sent to several servers, this is the shortest of their times.
+    If the command was sent to several servers in turn, this is the shortest of their times.
     """
 
     @property
     def expired(self) -> bool:
-        """Whether the server may have forgotten the command's id, so that it would do the command again.
+        """Whether the server may have forgotten the command's id, so that it would do the command a second time.
 
         A request for history never expires: it has no effect that could happen twice.
         """
@@ -59,9 +59,9 @@ class Commands:
     clocks: tuple[Callable[[], float], ...] = (awake_or_asleep,)
     """Clocks that measure the age of a command. If they differ, the largest age counts."""
     frame_bytes: int | None = attrs.field(default=None, init=False)
-    """``max_frame_bytes`` of the newest welcome; None before the first welcome."""
+    """Maximum size of a frame (``max_frame_bytes``) in the newest welcome. None before the first welcome."""
     memory: float = attrs.field(default=math.inf, init=False)
-    """``command_memory_ms`` of the newest welcome, in seconds."""
+    """Seconds for which the server remembers a command's id: ``command_memory_ms`` of the newest welcome."""
     resent: int = attrs.field(default=0, init=False)
     _pending: dict[str, _Pending] = attrs.field(factory=dict[str, _Pending], init=False)
 
@@ -69,7 +69,7 @@ class Commands:
         return len(self._pending)
 
     def submit(self, frame: Question) -> None:
-        """Queue ``frame``. If this raises, nothing is queued.
+        """Add ``frame`` to the queue. If this raises, the frame is not queued.
 
         Raise :class:`~actors.CommandRefused` with ``overloaded`` if ``limit`` frames wait already, and with
         ``bad_args`` if no server would accept the frame. Raise ``ValueError`` if a command with this id waits already.
@@ -86,23 +86,24 @@ class Commands:
         self._pending[frame.id] = _Pending(frame, encoded)
 
     def withdraw(self, id_: str) -> None:
-        """Drop a command. If it was sent, the server may still do it, and the reply is ignored."""
+        """Drop a command. If it was sent already, the server may still do it, and its reply will be ignored."""
         self._pending.pop(id_, None)
 
     def on_reply(self, id_: str) -> bool:
-        """Drop the command that was answered. Return False if no command with this id was waiting."""
+        """Drop the command ``id_``, since its reply has come. Return False if no command with this id was waiting."""
         return self._pending.pop(id_, None) is not None
 
     def oldest_history(self) -> str | None:
-        """Return the id of the oldest history request that was sent, or None.
+        """Return the id of the oldest history request that was sent. Return None if there is none.
 
-        An ``error`` frame has no id. It refers to this request.
+        An ``error`` frame of the server has no id. It refers to this request.
         """
         sent = (id_ for id_, one in self._pending.items() if one.sent and isinstance(one.frame, HistoryFrame))
         return next(sent, None)
 
     def on_attached(self, frame_bytes: int, memory: float) -> list[str]:
-        """Begin a connection to a server that takes frames of ``frame_bytes`` and remembers ids for ``memory`` seconds.
+        """Begin a connection, to a server that accepts ``frame_bytes`` and remembers command ids for ``memory``
+        seconds.
 
         All commands must be sent again. Drop the commands that are too large, and return their ids: the server would
         close the connection because of them, and the client could not come back.
@@ -120,7 +121,8 @@ class Commands:
     def drop_expired(self) -> list[str]:
         """Drop the commands that must not be sent again, and return their ids.
 
-        They were sent on an earlier connection. The server may have forgotten their ids since, and would do them twice.
+        These commands were sent on an earlier connection. The server may have forgotten their ids since, and would do
+        the commands twice.
         """
         # The present server may remember for a shorter time than the one that got the command first.
         for one in self._pending.values():
@@ -135,7 +137,10 @@ class Commands:
         return dropped
 
     def next_frame(self) -> bytes | None:
-        """Return the first frame that was not sent on this connection, and mark it as sent, or None."""
+        """Return the first frame that was not sent on this connection, and mark it as sent.
+
+        Return None if there is none.
+        """
         for one in self._pending.values():
             if not one.sent:
                 self._mark_sent(one)

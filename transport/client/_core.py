@@ -8,7 +8,7 @@ A connection's life, as the core sees it::
                                                                                             the client
 
 The caller must call :meth:`ClientCore.next_frame` until it returns None, after every call that may have queued a frame.
-Frames of unknown types are ignored. After any other breach of the protocol the client ends with
+Frames of unknown types are ignored. If the server breaks the protocol in any other way, the client ends with
 :class:`~transport.errors.ServerBrokeProtocol`: reconnecting to such a server would not help.
 """
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 _TEMPORARY_STATUS = frozenset({408, 425, 429})
 _SERVER_ERRORS = range(500, 600)
 _AFTER_WELCOME = frozenset(ServerFrameType) - {ServerFrameType.WELCOME, ServerFrameType.PING, ServerFrameType.GOODBYE}
-"""Frames that a server may send only to a client that it has welcomed."""
+"""Types of frames that a server may send only after its welcome."""
 
 
 @attrs.frozen
@@ -73,12 +73,12 @@ class Answer:
 
 
 Output: TypeAlias = Welcome | Answer | Signal
-"""The meaning of a message, for the caller of the core. Events are not among these: they wait in the buffer."""
+"""A result of a server's message that the caller must pass on to a waiting task. Events go into the buffer instead."""
 
 
 @attrs.define
 class _Attempt:
-    """The state of one connection. Each connection gets a new object, so that it inherits nothing from the last one."""
+    """The state of one connection. Each connection gets a new object, so that no state of an earlier one remains."""
 
     hello_due: bytes | None = None
     live: bool = False
@@ -91,8 +91,8 @@ class _Attempt:
 class ClientCore:
     """The state of one client across all its connections.
 
-    ``hello`` is the first frame of every connection; its token and position are filled in later. ``renewable`` is True
-    if the application can be asked for a new token.
+    ``hello`` is the first frame of every connection. For each connection, the token and the position are filled in.
+    ``renewable`` is True if the application can be asked for a new token.
     """
 
     hello: Hello
@@ -102,7 +102,10 @@ class ClientCore:
     renewable: bool
     welcome: Welcome | None = attrs.field(default=None, init=False)
     queued: dict[str, QueuedStart] = attrs.field(factory=dict[str, QueuedStart], init=False)
-    """Starts of runs that wait for their turn, by command id. Each welcome replaces them, and signals update them."""
+    """Starts of runs that wait for their turn, by command id.
+
+    A welcome replaces all of them, and signals change them.
+    """
     pings: int = attrs.field(default=0, init=False)
     resets: int = attrs.field(default=0, init=False)
     errors: int = attrs.field(default=0, init=False)
@@ -144,14 +147,14 @@ class ClientCore:
         return None if active is None else TypingFrame(active).encode()
 
     def typing(self, *, active: bool) -> None:
-        """Queue a ``typing`` frame, in place of an older one. Do nothing while there is no live connection."""
+        """Queue a ``typing`` frame in place of an older one. Do nothing if there is no live connection."""
         if self.live:
             self._attempt.typing_due = active
 
     def expire_commands(self) -> list[Output]:
-        """Answer the commands that must not be sent again: their outcome is unknown.
+        """Answer the commands that must not be sent again with ``OutcomeUnknown``.
 
-        Call this before frames are taken, and while the client is offline.
+        Call this before each call of :meth:`next_frame`, and regularly while the client is offline.
         """
         return [Answer(id_, OutcomeUnknown()) for id_ in self.commands.drop_expired()]
 
@@ -233,14 +236,15 @@ class ClientCore:
     # Connections that begin and end
 
     def on_opened(self, token: str | None) -> None:
-        """Begin a connection: ``hello`` is the next frame."""
+        """Begin a connection. The hello, with ``token`` and the position, is the next frame to send."""
         hello = attrs.evolve(self.hello, token=token, resume=self.buffer.received)
         self._attempt = _Attempt(hello.encode())
 
     def on_closed(self, code: int, reason: str, lived: float) -> Retry | ConnectionClosedForGood:
         """Decide the next step after a connection that was live for ``lived`` seconds and ended with ``code``.
 
-        If no close frame arrived, the code and reason of the goodbye frame count.
+        Return a :class:`Retry`, or the error that ends the client. If no close frame arrived, the code and reason of
+        the goodbye frame count.
         """
         goodbye = self._attempt.goodbye  # read before `on_left` drops it with the attempt
         self.on_left()
@@ -261,7 +265,7 @@ class ClientCore:
     def on_rejected(self, status: int, reason: str) -> Retry | ConnectionClosedForGood:
         """Decide the next step after the server refused the upgrade with HTTP ``status``.
 
-        Retry only if the error may be temporary.
+        Return a :class:`Retry` if the error may be temporary, else the error that ends the client.
         """
         self.on_left()
         if status in _TEMPORARY_STATUS or status in _SERVER_ERRORS:
@@ -269,7 +273,10 @@ class ClientCore:
         return HandshakeRejected(status, reason)
 
     def on_left(self) -> None:
-        """Forget the state of the connection, or of the attempt to connect. No later connection sees its goodbye."""
+        """Forget the state of the connection, or of the attempt to connect, after its end.
+
+        So the goodbye of one connection has no effect on a later one.
+        """
         self._attempt = _Attempt()
         self.commands.on_detached()
 

@@ -1,4 +1,4 @@
-"""The end of a connection, or of an attempt, as one value. Exceptions become such values here."""
+"""The end of a connection, or of an attempt to connect, as one value. Exceptions become such values here."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from transport.protocol.close_codes import ABNORMAL, NO_STATUS, truncate_reason
 logger = logging.getLogger("greenroom.client")
 
 _EXPECTED = (ConnectionRejected, ConnectionClosed, ProtocolError, h11.ProtocolError, OSError, trio.BrokenResourceError)
-"""Exceptions caused by the network, or by a peer that does not follow this protocol. Any other exception is a bug in
-the application's ``open_stream`` or in this package, and is logged with its traceback."""
+"""Exceptions caused by the network, or by a peer that does not follow this protocol.
+
+Any other exception is a bug in the application's ``open_stream`` or in this package, and is logged with its traceback.
+"""
 
 
 @attrs.frozen
@@ -33,11 +35,14 @@ class Ended:
     status: int | None = None
     lived: float = 0.0
     catching_up: bool = False
-    """Whether the client itself ended the connection, to reconnect at once and fetch skipped events."""
+    """Whether the client itself ended the connection, to reconnect at once and fetch the events that it had skipped."""
 
 
 def ended_by_failure(raised: BaseException, *, upgraded: bool) -> Ended:
-    """Return the end of an attempt that failed with the exceptions in ``raised``."""
+    """Return the end of an attempt to connect that failed with the exceptions in ``raised``.
+
+    An exception that neither the network nor the peer can cause is logged with its traceback.
+    """
     errors = list(leaves(raised))
     rejection = next((error for error in errors if is_a(error, ConnectionRejected)), None)
     if rejection is not None:
@@ -50,7 +55,7 @@ def ended_by_failure(raised: BaseException, *, upgraded: bool) -> Ended:
 
 
 def _original(error: BaseException) -> BaseException:
-    """Return the fault in the peer's bytes, if ``error`` is a failure to answer such bytes; else ``error``."""
+    """Return the peer's breach of the protocol that led to ``error``, or ``error`` itself if there was none."""
     _, context = led_to(error)
     return context if context is not None and is_a(context, ProtocolError) else error
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """The error that ended a client, or None while it runs."""
+    """The error that ended a client. It is None while the client runs."""
 
     def __init__(self) -> None:
         self.error: TransportError | None = None

@@ -72,12 +72,12 @@ class Follower:
 
     @property
     def state(self) -> State:
-        """``connecting``, ``live`` (since the welcome), ``waiting`` (for the next attempt) or ``closed``."""
+        """``connecting``, ``live`` (after the welcome), ``waiting`` (for the next attempt to connect) or ``closed``."""
         return "live" if self.core.live else self._state
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Stay connected until the block is left. A close frame is sent, unless the block is cancelled."""
+        """Stay connected until the block is left, then send a close frame, unless the block was cancelled."""
         failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
@@ -97,7 +97,7 @@ class Follower:
     # For the application's tasks
 
     def take_event(self) -> Event | Reset | None:
-        """Take the next item from the buffer. Return None if there is none."""
+        """Remove and return the next event or reset from the buffer. Return None if there is none."""
         buffer = self.core.buffer
         item = buffer.take()
         if item is None:
@@ -140,7 +140,7 @@ class Follower:
     # The task
 
     async def _run(self) -> None:
-        """Connect, read and reconnect, until the application leaves the block or the client cannot come back."""
+        """Connect, read and reconnect, until the application leaves the block or the client must not reconnect."""
         token: str | None = None
         fetch = True
         while self.ending.error is None and not self._interrupt.leaving:
@@ -174,7 +174,7 @@ class Follower:
         )
 
     def _deliver(self, outputs: list[Output]) -> None:
-        """Pass on the outputs of one message, and wake the waiting tasks. Events are in the buffer already."""
+        """Pass the outputs of one message to the tasks that wait for them. Events are in the buffer already."""
         for output in outputs:
             match output:
                 case Answer(id_, outcome):
@@ -209,10 +209,11 @@ class Follower:
         return self.core.on_closed(ended.code, ended.reason, ended.lived)
 
     async def _fetch_token(self) -> tuple[str | None, Ended | None]:
-        """Return a token from the application, or the end of the attempt if there was no token in time.
+        """Return a token from the application. If there was none in time, return the end of the attempt to connect.
 
         If the callable raises, the client ends, and the tasks that use the client get the exception. If the callable
-        takes too long, it is cancelled, so that an old token cannot arrive late. The next attempt calls it again.
+        takes too long, it is cancelled, so that an old token cannot arrive late. The next attempt calls the callable
+        again.
         """
         if not callable(self._token):
             return self._token, None
@@ -230,7 +231,7 @@ class Follower:
         return None, Ended(ABNORMAL, f"no token within {seconds:g} s")
 
     def _end(self, error: TransportError) -> None:
-        """End the client: wake every task that waits for something."""
+        """End the client with ``error``: wake every task that waits for something."""
         self.core.on_left()
         self._state = "closed"
         self.ending.error = error

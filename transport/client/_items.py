@@ -1,4 +1,4 @@
-"""The places where tasks wait: for the next event or signal, for something to send, for room in the buffer."""
+"""The waiting of tasks: for the next event or signal, for a frame to send, for room in the buffer."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Wakeups:
-    """The places where tasks wait: one trio ``ParkingLot`` for each thing that a task can wait for."""
+    """The points where tasks wait: one trio ``ParkingLot`` for each thing that a task can wait for."""
 
     events: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     signals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     outgoing: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The writer waits here. It is woken when there may be a frame to send."""
+    """The task that writes waits here. It is woken when there may be a frame to send."""
     room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The reader waits here while the buffer is full. It is woken when there may be room again."""
+    """The task that reads waits here while the buffer is full. It is woken when there may be room again."""
 
 
 class Items(Generic[T]):
-    """An async iterator over events or signals, which waits for more.
+    """An async iterator over events or signals. At the end of the present ones, it waits for more.
 
-    It stops when the application closes the client, and raises when the client has ended by an error. If ``anext`` is
-    cancelled, no item is lost. Only one task at a time may wait, since two tasks would each get only a part of the
-    items. A second task gets ``trio.BusyResourceError``.
+    The iterator stops when the application closes the client, and raises when the client has ended by an error. If
+    ``anext`` is cancelled, no item is lost. Only one task at a time may wait, since two tasks would each get only a
+    part of the items: a second task gets ``trio.BusyResourceError``.
     """
 
     def __init__(self, take: Callable[[], T | None], more: trio.lowlevel.ParkingLot, check: Callable[[], None]) -> None:
@@ -60,7 +60,10 @@ class Items(Generic[T]):
 
 
 class SignalBuffer:
-    """The newest ``size`` signals that the application has not taken. Older signals are dropped and counted."""
+    """The newest signals that the application has not taken, at most ``size``.
+
+    Older signals are dropped and counted.
+    """
 
     def __init__(self, size: int) -> None:
         self._signals: deque[Signal] = deque(maxlen=size)
@@ -72,5 +75,5 @@ class SignalBuffer:
         self._signals.append(signal)
 
     def take(self) -> Signal | None:
-        """Remove and return the oldest signal. Return None if there is none."""
+        """Remove the oldest signal and return it. Return None if there is none."""
         return self._signals.popleft() if self._signals else None

@@ -1,7 +1,7 @@
 """One connection of a client: connect, upgrade, read, write, close. All its tasks end with :meth:`Link.run`.
 
-An exception of the network, of the WebSocket library or of the application's ``open_stream`` becomes a value, the end
-of the connection (:class:`~transport.client._ended.Ended`). :meth:`Link.run` raises no ``Exception``.
+An exception of the network, of the WebSocket library or of the application's ``open_stream`` becomes a value that
+describes the end of the connection (:class:`~transport.client._ended.Ended`). :meth:`Link.run` raises no ``Exception``.
 
 This module does some things that trio-websocket does not. It ends an upgrade that takes too long, or whose peer closes
 the stream. It lets only one task write. It sends no message after one that was cut. It closes the stream by force.
@@ -34,44 +34,47 @@ if TYPE_CHECKING:
 
 _NORMAL = 1000
 _CLOSE_SECONDS = 2.0
-"""Time limit of the close handshake. The stream is closed by force after it."""
+"""Time limit of the close handshake, in seconds. After it the stream is closed by force."""
 _LATE_SECONDS = 1.0
-"""Seconds by which a deadline may fire late. If it fires later, this program's event loop was blocked.
+"""Seconds by which a deadline may fire too late. If it fires even later, this program's event loop was blocked.
 
-Then the server is not to blame for the missed deadline.
+In that case the server's messages may be unread, and the server is not blamed for its silence.
 """
 _RECEIVE_BYTES = 64 * 1024
 
 
 @attrs.define(eq=False)
 class Interrupt:
-    """A way to wake the client from its present wait. Every wait of the client is inside :attr:`scope`."""
+    """A way to end the client's present wait. The client waits for the network or a delay only inside :attr:`scope`."""
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     leaving: bool = attrs.field(default=False, init=False)
     catching_up: bool = attrs.field(default=False, init=False)
 
     def begin(self, *, deadline: float = float("inf")) -> trio.CancelScope:
-        """Return the cancel scope for the next wait. It is cancelled already if the client must stop."""
+        """Return a cancel scope for the client's next wait.
+
+        It is cancelled already if the application has left the block.
+        """
         self.scope = trio.CancelScope(deadline=deadline)
         if self.leaving:
             self.scope.cancel()
         return self.scope
 
     def leave(self) -> None:
-        """Stop the client permanently, and wake it."""
+        """Stop the client permanently, and end its present wait."""
         self.leaving = True
         self.scope.cancel()
 
     def catch_up(self) -> None:
-        """Stop the present connection. The client reconnects at once and fetches the events that it skipped."""
+        """End the present connection, so that the client reconnects at once and fetches the events that it skipped."""
         self.catching_up = True
         self.scope.cancel()
 
 
 @attrs.define(eq=False)
 class Link:
-    """One connection of a client. Calls ``deliver`` with the results of each message that arrives."""
+    """One connection of a client. It calls ``deliver`` with the results of each message that arrives."""
 
     target: Target
     core: ClientCore
@@ -80,13 +83,13 @@ class Link:
     wakeups: Wakeups
     options: Options
     _ended: Ended | ServerBrokeProtocol | None = attrs.field(default=None, init=False)
-    """The end of the connection as the reader saw it. If other tasks raised exceptions too, this end counts."""
+    """The end of the connection as the reading task saw it. It has priority over exceptions of other tasks."""
     _live_since: float | None = attrs.field(default=None, init=False)
     _upgraded: bool = attrs.field(default=False, init=False)
     _sending: bool = attrs.field(default=False, init=False)
 
     async def run(self, token: str | None) -> Ended | ServerBrokeProtocol:
-        """Connect, and exchange messages until the connection ends. Return how it ended. Never raises an ``Exception``.
+        """Connect, and exchange messages until the connection ends. Return its end. Never raises an ``Exception``.
 
         If this is cancelled, the stream is closed without a close frame.
         """
@@ -177,7 +180,10 @@ class Link:
             await self.wakeups.outgoing.park()
 
     def _next_frame(self) -> str | None:
-        """Return the next frame to send. Before that, answer the commands that have expired while they waited."""
+        """Return the next frame to send, or None.
+
+        Before that, answer commands that expired before they could be sent.
+        """
         self.deliver(self.core.expire_commands())
         return self.core.next_frame()
 
@@ -223,10 +229,10 @@ class Link:
             self.wakeups.outgoing.unpark_all()
 
     async def _wait_for_room(self) -> None:
-        """Wait until the buffer has room, for ``patience`` seconds at most. Do not wait while a command has no reply.
+        """Wait until the buffer has room, at most for ``patience`` seconds. Do not wait while a command has no reply.
 
-        While the client does not read, the server cannot send. If the buffer is still full afterwards, the client reads
-        on: it skips events, and handles pings, replies and signals.
+        While the client does not read, the server cannot send. If the buffer is still full afterwards, the client
+        continues to read: it skips events, and handles pings, replies and signals.
         """
         buffer = self.core.buffer
         if not buffer.full or buffer.skipping:

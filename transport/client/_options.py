@@ -1,4 +1,4 @@
-"""The arguments of ``connect``, checked at the call. Otherwise the server would refuse them later."""
+"""The arguments of ``connect``, checked when it is called. Without these checks, the server would refuse them later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actors.events.types import Position
 
 Token: TypeAlias = "str | Callable[[], str | Awaitable[str]] | None"  # noqa: S105  a type
-"""A token, or a callable that returns one, sync or async."""
+"""A token, or a callable (sync or async) that returns one; or None."""
 From: TypeAlias = Literal["oldest", "latest"]
 
 
@@ -29,26 +29,26 @@ class Options:
     """The limits and times of one client."""
 
     buffer_events: int
-    """Number of events that may wait for the application. Then the client stops reading.
+    """Number of events that may wait for the application. When there are more, the client stops reading.
 
     The number can be exceeded by one message.
     """
     buffer_bytes: int
-    """Bytes of wire text that may wait for the application, with the same effect as ``buffer_events``."""
+    """Bytes of received events that may wait for the application. When there are more, the client stops reading."""
     max_commands: int
-    """Number of commands that may be without a reply. A further command is refused with ``overloaded``."""
+    """Number of commands that may wait for a reply. One more command is refused with ``overloaded``."""
     signals: int
-    """Number of signals that may wait for the application. Then the oldest signals are dropped."""
+    """Number of signals that may wait for the application. When there are more, the oldest are dropped."""
     patience: float
-    """Seconds for which the client stops reading while its buffer is full. Then it reads on and skips events."""
+    """Seconds for which the client stops reading while its buffer is full. Then it reads again, but skips events."""
     connect_seconds: float
-    """Time limit of the TCP, TLS and WebSocket handshakes together."""
+    """Time limit in seconds of the TCP, TLS and WebSocket handshakes together."""
     token_seconds: float
-    """Time limit of one call of the token callable. It is then cancelled, and called again after a delay."""
+    """Time limit in seconds of one call of the token callable. After it the call is cancelled, and repeated later."""
     max_message_size: int
     """Maximum size of a message from the server, in characters. A larger message ends the client.
 
-    Must be above the server's ``max_event_bytes``.
+    The limit must be above the server's setting ``max_event_bytes``.
     """
 
     def __attrs_post_init__(self) -> None:
@@ -78,7 +78,7 @@ def check_strings(**values: object) -> None:
 
 
 def checked_token(token: object) -> str | None:
-    """Return ``token`` if it is a string or None. Else raise :class:`~transport.errors.TokenUnavailable`."""
+    """Return ``token`` if it is a string or None. Raise :class:`~transport.errors.TokenUnavailable` if it is not."""
     if token is not None and not _is_string(token):
         raise TokenUnavailable(f"the token callable returned no string but {type(token).__name__}")
     return cast("str | None", token)

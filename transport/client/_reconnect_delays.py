@@ -1,7 +1,7 @@
-"""The delay before a client connects again: exponential backoff with full jitter. Pure.
+"""The delay before a client reconnects: exponential backoff with full jitter. Pure.
 
 Full jitter (Marc Brooker, "Exponential Backoff And Jitter", AWS, 2015): each delay is drawn evenly from zero to the
-current bound, so that clients that lost their server together do not come back together.
+current bound, so that clients that lost their server at the same time do not reconnect at the same time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @attrs.define
 class ReconnectDelays:
-    """The random delays of one client before it reconnects. Each is between zero and a bound that grows.
+    """The random delays of one client before it reconnects. Each delay is between zero and a bound that grows.
 
     ``backoff`` sets the bounds. The bound becomes small again only after a connection that was live for
-    ``backoff.healthy_after`` seconds. *Otherwise a server that accepts and closes at once would get very many
-    attempts.*
+    ``backoff.healthy_after`` seconds. *Otherwise a server that accepts connections and closes them at once would get
+    very many attempts.*
     """
 
     rng: Random
@@ -30,7 +30,7 @@ class ReconnectDelays:
     attempts: int = attrs.field(default=0, init=False)
 
     def next(self) -> float:
-        """Return the next delay in seconds and double the bound of the one after it."""
+        """Return the next delay in seconds, and double the bound of the delay after that, up to a maximum."""
         bound = self.backoff.bound(self.attempts)
         self.attempts += 1
         return self.rng.uniform(0, bound)

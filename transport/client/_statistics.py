@@ -10,30 +10,30 @@ class ClientStatistics:
     """The counters of a client since it was made."""
 
     connections: int
-    """Connections that got a welcome."""
+    """Number of connections that got a welcome."""
     failures: int
-    """Connections that ended, plus attempts to connect that failed."""
+    """Number of connections that ended, plus attempts to connect that failed."""
     last_failure: str
     """Code and reason of the newest failure."""
     events: int
-    """Events that the application took."""
+    """Number of events that the application took."""
     waiting: int
-    """Events and resets in the buffer that the application has not taken yet."""
+    """Number of events and resets in the buffer that the application has not taken yet."""
     duplicates: int
-    """Events that were dropped because they had arrived before."""
+    """Number of events that were dropped because they had arrived before."""
     skipped: int
-    """Events that were dropped because the buffer was full. A later resume brings them again."""
+    """Number of events that were dropped because the buffer was full. A later resume brings them again."""
     catch_ups: int
-    """Reconnects that fetched skipped events."""
+    """Number of times that the client reconnected by itself, to fetch events that it had skipped."""
     resets: int
-    """Number of times that the position could not be recovered."""
+    """Number of times that the client's position could not be recovered."""
     commands: int
-    """Commands that wait for their reply."""
+    """Number of commands that wait for their reply."""
     resent: int
-    """Commands that were sent again on a new connection."""
+    """Number of times that a command was sent again, on a new connection."""
     signals_dropped: int
-    """Signals that were dropped because the application did not take them."""
+    """Number of signals that were dropped because the application did not take them in time."""
     pings: int
-    """Pings that were answered."""
+    """Number of pings from the server that the client answered."""
     errors: int
-    """``error`` frames from the server, which refuse history requests or typing."""
+    """Number of ``error`` frames from the server, which refuse history requests or typing."""

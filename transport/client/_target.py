@@ -1,4 +1,4 @@
-"""The server that a URL names, and the byte stream to this server."""
+"""The server to which a URL leads, and the byte stream to this server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ StreamFactory: TypeAlias = "Callable[[str, int, ssl.SSLContext | None], Awaitabl
 
 @attrs.frozen
 class Target:
-    """The server of a ``ws:`` or ``wss:`` URL."""
+    """The server to which a ``ws:`` or ``wss:`` URL leads."""
 
     host: str
     port: int
@@ -31,18 +31,18 @@ class Target:
     open_stream: StreamFactory
 
     async def open(self) -> trio.abc.Stream:
-        """Open the byte stream."""
+        """Open a byte stream to this server."""
         return await self.open_stream(self.host, self.port, self.tls)
 
     @property
     def authority(self) -> str:
-        """Value of the ``Host`` header."""
+        """Value of the HTTP ``Host`` header for this server."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _default_port(self.tls) else f"{host}:{self.port}"
 
 
 def make_target(url: str, context: ssl.SSLContext | None, open_stream: StreamFactory) -> Target:
-    """Return the target of ``url``. ``context`` replaces the default TLS context of ``wss:``.
+    """Return the server to which ``url`` leads. ``context`` replaces the default TLS context for ``wss:``.
 
     Raise ``ValueError`` if the URL cannot be used.
     """
@@ -65,7 +65,7 @@ def make_target(url: str, context: ssl.SSLContext | None, open_stream: StreamFac
 def _checked_host(host: str) -> str:
     """Return ``host``. Raise ``ValueError`` for a name that no resolver accepts.
 
-    Without this check, each such name would fail with another exception.
+    Without this check, different wrong names would raise different exceptions.
     """
     if not all(character.isprintable() and character not in " /\\" for character in host):
         raise ValueError("a host has no spaces")

@@ -1,4 +1,4 @@
-"""The stream under a WebSocket upgrade, with checks of the peer."""
+"""The stream under a WebSocket upgrade, with a limit on the peer's answer, and a check that the peer has not left."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _UPGRADE_BYTES = 1024 * 1024
-"""The largest answer to an upgrade, in bytes. Without this limit, the library would store a refusal's body of any size.
-"""
+"""Maximum size of the answer to an upgrade, in bytes. Without it, the library would store a body of any size."""
 
 
 class WatchedStream(trio.abc.Stream):
     """A stream that calls ``on_hung_up`` if its peer closes the stream, or sends too much, during the upgrade.
 
-    *Otherwise trio-websocket's upgrade would wait for ever for a peer that has closed the stream, and would store all
-    bytes of a peer that sends without end.*
+    *Otherwise trio-websocket's upgrade would wait permanently for a peer that has closed the stream, and would store
+    all bytes of a peer that never stops sending.*
     """
 
     def __init__(self, inner: trio.abc.Stream, on_hung_up: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
-    """Return the URL of the pages, with the name ``host`` or else the bound address.
+    """Return the URL of the pages. Its host is ``host``, or else the address that the listeners are bound to.
 
     The URL without its last slash is the origin of the pages.
     """
@@ -22,9 +22,10 @@ def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
 
 
 def own_origins(url: str) -> tuple[str, ...]:
-    """Return the origins that a browser may send for the pages at ``url``.
+    """Return the origins (scheme, host and port) that a browser may send for the pages at ``url``.
 
-    A server on the loopback interface has several names, such as ``localhost``. For a browser each is another origin.
+    A server on the loopback interface has several names, such as ``localhost``. For a browser, each name is another
+    origin.
     """
     origin = url.rstrip("/")
     name, _, port = origin.removeprefix("http://").rpartition(":")

@@ -17,18 +17,22 @@ NEVER_STORED = {"Cache-Control": "no-store"}
 
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, never bound
 _HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")
-"""The hosts of a request that may be copied into a header of the response: a host with ``;`` could add a directive."""
+"""The form of a request's host that may be copied into a response header. A host with ``;`` could change the policy."""
 
 
 class SecurityHeaders:
-    """ASGI middleware that sets security headers: no code of other sites, no contact with them, no frames."""
+    """ASGI middleware that adds security headers to every response of an application.
+
+    With these headers the browser loads and runs only files of this site, connects only to this site and its WebSocket,
+    and shows the pages in no frame of another page.
+    """
 
     def __init__(self, app: ASGIApp, ws_url: str) -> None:
         self._app = app
         self._ws_url = ws_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an ASGI call on, and add the headers to its response."""
+        """Call the wrapped application, and add the security headers to its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -54,7 +58,8 @@ class SecurityHeaders:
 def ws_url_seen_from(host: str | None, ws_url: str) -> str:
     """Return ``ws_url`` with a host that a browser can reach.
 
-    If the server listens on every address, that host is ``host``: the name by which the browser reached the page.
+    A URL with a host such as ``0.0.0.0`` (the server listens on every address) gets ``host`` instead: the name by which
+    the browser reached the page. Any other URL is returned unchanged.
     """
     parts = urlsplit(ws_url)
     if parts.hostname not in _WILDCARDS or not _HOST_NAME.fullmatch(host or ""):

@@ -22,7 +22,10 @@ SHUTDOWN_SECONDS = 2.0
 
 
 class PagesFailed(Exception):
-    """The HTTP server ended by itself. If it raised an exception, that is the cause of this one."""
+    """The HTTP server of the pages ended, although it was not asked to stop.
+
+    If the HTTP server raised an exception, that exception is the cause of this one.
+    """
 
 
 async def serve_http(
@@ -32,7 +35,7 @@ async def serve_http(
 
     Args:
         app: The ASGI application.
-        listeners: Bound and listening sockets. The server takes them over.
+        listeners: Bound and listening sockets. This function closes them.
         task_status: For ``nursery.start``.
 
     Raises:

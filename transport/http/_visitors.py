@@ -1,8 +1,9 @@
-"""Visitors: each browser is a user of its own, known by a cookie.
+"""Visitors: each browser is a separate user, known by a cookie.
 
 The cookie holds a signed token for a long time, and scripts cannot read it. ``/token`` returns a token for a short
 time, for the hello of the WebSocket. The cookie is ``SameSite=Strict`` and only ``/token``, which only the page asks
-for, sets it: *a link from another site comes without the cookie, and its response replaced the visitor by a new one*.
+for, sets it: *a request that comes by a link from another site has no cookie, and when each response set a cookie, such
+a request replaced the visitor by a new one*.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ VISITOR_SECONDS = 90 * 86_400.0
 
 
 class Visitors:
-    """The part of the pages that gives each browser a cookie and tokens."""
+    """The part of the pages that makes each browser a separate user, with a cookie and with tokens."""
 
     def __init__(self, issue_token: Callable[[str, float], str], read_token: Callable[[str], str | None]) -> None:
         self._issue = issue_token

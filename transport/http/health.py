@@ -1,4 +1,4 @@
-"""``/health``: an answer shows that the server is alive, and how busy it is."""
+"""The path ``/health``: its answer shows that the server is alive, and how busy it is."""
 
 from __future__ import annotations
 

@@ -36,16 +36,17 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
 ) -> Starlette:
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
-    The library is at ``/greenroom.js``, the routes are ``/config``, ``/token`` and ``/health``. An exception of
-    ``health``, ``issue_token`` or ``read_token`` becomes a response 500 with a reference to the log.
+    The library is at ``/greenroom.js``, the routes are ``/config``, ``/token`` and ``/health``. If ``health``,
+    ``issue_token`` or ``read_token`` raises, the response is an error 500 with a reference number, which the log has
+    too.
 
     Args:
         ws_url: The address of the WebSocket endpoint.
-        agent: The agent that the page asks.
+        agent: Name of the agent that the page asks.
         health: Returns the fields of ``/health`` beside ``status``.
         issue_token: Returns a token for a user that is valid for a number of seconds.
-        read_token: Returns the user of a token, or None if the token is not valid. With both functions every new
-            browser is a user of its own; without them the page needs no token.
+        read_token: Returns the user of a token, or None if the token is not valid. With ``issue_token`` and
+            ``read_token``, every new browser is a separate user. Without them the page needs no token.
         title: The heading of the page.
         suggestions: Questions that the page offers.
     """

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Address:
-    """The host and ports of a server. Port 0 takes a free port."""
+    """The host and the two ports of a server: of its WebSocket endpoint and of its pages.
+
+    With port 0, a free port is taken.
+    """
 
     host: str
     port: int
@@ -42,7 +45,7 @@ class Address:
 
 @attrs.frozen(kw_only=True)
 class PageOptions:
-    """The options of the page: the agent it asks, its title, its suggestions, and the tokens of its visitors."""
+    """The options of the demo page: its agent, its title, its suggested questions, and the tokens of its visitors."""
 
     agent: str = ""
     title: str = ""
@@ -53,7 +56,9 @@ class PageOptions:
 async def serve(
     app: Greenroom, address: Address, log: str | EventLog | None = None, options: PageOptions | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Print ``ready WS_URL HTTP_URL`` once both accept connections.
+    """Serve the WebSocket endpoint and the pages until SIGTERM or SIGINT, then drain.
+
+    Print ``ready WS_URL HTTP_URL`` when both ports accept connections.
 
     Args:
         app: The app to serve.
@@ -63,7 +68,7 @@ async def serve(
             instead of the line for programs.
 
     Raises:
-        OSError: The port of the pages is taken.
+        OSError: The port of the pages is in use.
         PagesFailed: The HTTP server of the pages ended by itself.
         Exception: As :meth:`Greenroom.running <transport.Greenroom.running>`.
     """

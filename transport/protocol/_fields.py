@@ -15,13 +15,13 @@ _JSON_NAMES: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean
 class BadFrame(Exception):
     """A message that is not a frame of the protocol.
 
-    A server closes the connection with 4500 and this text as the reason. A client ends the connection and does not come
-    back.
+    A server closes the connection with code 4500 and the text of this exception as the reason. A client closes the
+    connection and does not reconnect.
     """
 
 
 class Fields:
-    """The fields of one frame. Unknown fields are ignored, and null means that an optional field is absent."""
+    """Typed access to the fields of one frame, a JSON object. A field with the value null counts as absent."""
 
     __slots__ = ("frame",)
 
@@ -29,14 +29,14 @@ class Fields:
         self.frame = frame
 
     def as_it_is(self, name: str) -> Any:
-        """Return the field's value without a check of its type. Return None if the field is absent."""
+        """Return the value of the field ``name`` without a check of its type. Return None if the field is absent."""
         return self.frame.get(name)
 
     def optional(self, name: str, kind: type, default: Any = None, *, surrogates: bool = False) -> Any:
-        """Return the field's value, or ``default`` if it is absent or null.
+        """Return the value of the field ``name``, or ``default`` if the field is absent or null.
 
-        Raise :class:`BadFrame` unless the value's type is exactly ``kind``: for example, true is not an integer. Also
-        raise it for a string that UTF-8 cannot hold, unless ``surrogates`` is True.
+        Raise :class:`BadFrame` unless the value's type is exactly ``kind``: for example, true is not an integer. Raise
+        it also for a string that UTF-8 cannot hold, unless ``surrogates`` is True.
         """
         value: Any = self.frame.get(name)
         if value is None:
@@ -48,7 +48,7 @@ class Fields:
         return value
 
     def required(self, name: str, kind: type, *, surrogates: bool = False) -> Any:
-        """Return the field's value, checked as by :meth:`optional`.
+        """Return the value of the field ``name``, checked as :meth:`optional` does.
 
         Raise :class:`BadFrame` if the field is absent or null.
         """

@@ -26,7 +26,7 @@ __all__ = ["Ack", "BadFrame", "ClientFrame", "CommandFrame", "Hello", "HistoryFr
 
 @attrs.frozen
 class Hello:
-    """The first frame of a client: the session's name, the user's token, and the position after which events start."""
+    """The first frame of a client: the session's name, the user's token, and the position where the events begin."""
 
     session: str
     token: str | None = None
@@ -34,10 +34,13 @@ class Hello:
     from_latest: bool = False
     strict: bool = False
     client: str | None = None
-    """Name of the client program, for debugging. The server ignores it, and :func:`parse` leaves it out."""
+    """Name of the client program, for debugging.
+
+    The server ignores this field, and :func:`parse` does not return it.
+    """
 
     def encode(self) -> bytes:
-        """Return the frame as JSON."""
+        """Return the hello frame as JSON."""
         frame: dict[str, object] = {
             "type": ClientFrameType.HELLO,
             "session": self.session,
@@ -55,14 +58,17 @@ class Hello:
 
 @attrs.frozen
 class CommandFrame:
-    """A command. The server answers it with a ``reply`` of the same id."""
+    """A client's command, for example to start a run.
+
+    The server answers with a ``reply`` frame that has the same id.
+    """
 
     id: str
     name: str
     args: dict[str, Any]
 
     def encode(self, limit: int) -> bytes:
-        """Return the frame as JSON of at most ``limit`` bytes.
+        """Return the command frame as JSON of at most ``limit`` bytes.
 
         Raise :class:`~actors.UnserialisableEvent` if the arguments are not JSON, are nested too deep, or are too large.
         """
@@ -76,7 +82,7 @@ class TypingFrame:
     active: bool
 
     def encode(self) -> bytes:
-        """Return the frame as JSON."""
+        """Return the typing frame as JSON."""
         return orjson.dumps({"type": ClientFrameType.TYPING, "active": self.active})
 
 
@@ -89,9 +95,9 @@ class Ack:
 
 @attrs.frozen
 class HistoryFrame:
-    """A request for the events with a seq above ``after``.
+    """A client's request for past events: at most ``limit`` events with a seq above ``after``.
 
-    The numbers are stored as the client sent them: :attr:`fault` checks whether they are allowed.
+    Both numbers are stored as the client sent them. :attr:`fault` checks whether they are allowed.
     """
 
     id: str
@@ -100,7 +106,7 @@ class HistoryFrame:
 
     @property
     def fault(self) -> str | None:
-        """Reason why the server refuses this request; None if the request is allowed."""
+        """Reason why the server refuses this history request. None if the request is allowed."""
         if not 0 <= self.after <= MAX_SEQ:
             return f"after must be from 0 to {MAX_SEQ}"
         if not 1 <= self.limit <= MAX_HISTORY:
@@ -108,16 +114,16 @@ class HistoryFrame:
         return None
 
     def encode(self, limit: int) -> bytes:
-        """Return the frame as JSON of at most ``limit`` bytes."""
+        """Return the history request as JSON of at most ``limit`` bytes."""
         return encode({"type": ClientFrameType.HISTORY, "id": self.id, "after": self.after, "limit": self.limit}, limit)
 
 
 @attrs.frozen
 class Pong:
-    """The answer to a ping."""
+    """A client's answer to a ``ping`` of the server. It shows that the client is still there."""
 
     def encode(self) -> bytes:
-        """Return the frame as JSON."""
+        """Return the pong frame as JSON."""
         return b'{"type":"pong"}'
 
 
@@ -125,7 +131,10 @@ ClientFrame: TypeAlias = Hello | CommandFrame | TypingFrame | Ack | HistoryFrame
 
 
 def parse(text: str) -> ClientFrame:
-    """Return the frame in a client's text message. Raise :class:`BadFrame` for any other text."""
+    """Return the frame that a client's text message contains.
+
+    Raise :class:`BadFrame` if the text is not a valid frame.
+    """
     if too_deep(text.encode(errors="surrogatepass")):
         raise BadFrame(f"nested deeper than {MAX_DEPTH}")
     try:
@@ -212,13 +221,13 @@ _PARSERS: Mapping[str, Callable[[Fields], ClientFrame]] = {
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    """Refuse NaN and Infinity: JSON does not have them, but Python's decoder accepts them."""
+    """Raise ``ValueError`` for NaN and Infinity. They are not JSON, but Python's JSON decoder would accept them."""
     raise ValueError(f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-"""JSON decoder of the standard library, which accepts a lone surrogate (a half of a UTF-16 pair) in a string.
+"""JSON decoder of the standard library, which accepts a string with a lone surrogate (half of a UTF-16 pair).
 
-orjson would refuse the whole message, and the client would lose its connection. With this decoder, only the command
-that uses such a string is refused, and the client gets an answer.
+orjson would refuse the whole message, and the server would have to close the connection. With this decoder, only the
+command that uses such a string is refused, and the client gets an answer.
 """

@@ -1,7 +1,7 @@
 """The close codes of the protocol as a table, and the rule that tells a client whether to connect again.
 
 The range of a code decides: after 4000-4499 a client reconnects with ``resume``, after 4500-4999 it does not. After a
-standard code (RFC 6455, section 7.4.1) it reconnects if the reason lies in the network or the server, and not in the
+standard code (RFC 6455, section 7.4.1) the client reconnects if the network or the server caused the end, and not the
 messages: after 1001, 1005, 1006 and 1011 to 1015.
 """
 
@@ -12,7 +12,7 @@ import attrs
 MAX_REASON_BYTES = 123
 """Maximum size of the reason in a close frame, in bytes.
 
-A close frame carries 125 bytes (RFC 6455, section 5.5). The code takes two of them.
+A close frame carries 125 bytes (RFC 6455, section 5.5). The close code takes two of these bytes.
 """
 _CUT = "…"
 
@@ -21,7 +21,7 @@ _FIRST_OWN, _FIRST_FOR_GOOD, _LAST_OWN = 4000, 4500, 4999
 
 @attrs.frozen
 class CloseCode:
-    """One row of the table of close codes: the code, its name, whether the client reconnects, and when it is sent."""
+    """One row of the table of close codes: the code, its name, whether the client reconnects, and the meaning."""
 
     code: int
     name: str
@@ -84,17 +84,18 @@ CLOSE_CODES: dict[int, CloseCode] = {
     for come_back, lines in ((True, _COME_BACK), (False, _FOR_GOOD))
     for code, name, description in lines
 }
-"""All codes that have a meaning in the protocol, by number."""
+"""All close codes that have a meaning in the protocol, by number."""
 
 NO_WEBSOCKET = (PROTOCOL_ERROR, NOT_UTF_8)
-"""Close codes after bytes of the peer that are not valid WebSocket frames (RFC 6455)."""
+"""Close codes that mean: the peer sent bytes that are not valid WebSocket frames (RFC 6455)."""
 
 
 def comes_back(code: int) -> bool:
-    """Return True if a client connects again after its connection was closed with ``code``.
+    """Return True if a client should reconnect after its connection was closed with ``code``.
 
-    For a code that is not in the table, the range decides. Outside 4000-4999, a client does not come back after 1000
-    (normal end) and the errors up to 1010. It comes back after 1011 to 1015: errors of the server or the network.
+    For a code that is not in the table, the range decides. Outside 4000-4999, a client does not reconnect after 1000
+    (normal end) and after the errors up to 1010. It reconnects after 1011 to 1015, which are errors of the server or
+    the network.
     """
     known = CLOSE_CODES.get(code)
     if known is not None:
@@ -107,7 +108,7 @@ def comes_back(code: int) -> bool:
 def truncate_reason(text: str) -> str:
     """Return ``text``, cut to 123 bytes of UTF-8 if it is longer. A cut text ends with ``…``.
 
-    A close frame can hold no more. The cut is never inside a character.
+    The reason in a close frame can have no more bytes. The cut is never inside a character.
     """
     encoded = text.encode(errors="replace")
     if len(encoded) <= MAX_REASON_BYTES:

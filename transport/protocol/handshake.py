@@ -1,4 +1,4 @@
-"""The answer to an upgrade request, and the order of frames after it (pure)."""
+"""The answer to a request for a WebSocket, and a check of the order of a client's frames (pure)."""
 
 from __future__ import annotations
 
@@ -14,31 +14,35 @@ if TYPE_CHECKING:
 
 SUBPROTOCOL = "greenroom.v1"
 SERVED = (SUBPROTOCOL,)
-"""Subprotocols that the server accepts."""
+"""WebSocket subprotocols that the server accepts."""
 PATH = "/"
-"""Path of the endpoint in a URL."""
+"""URL path of the WebSocket endpoint."""
 
 
 @attrs.frozen
 class Accept:
-    """Accept the upgrade, and echo ``subprotocol`` if the client offered it."""
+    """The decision to accept an upgrade to WebSocket.
+
+    The answer names ``subprotocol``, unless the client offered none.
+    """
 
     subprotocol: str | None
 
 
 @attrs.frozen
 class Reject:
-    """Answer the upgrade with an HTTP error."""
+    """The decision to refuse an upgrade to WebSocket, with the HTTP error ``status`` and the text ``body``."""
 
     status: int
     body: str
 
 
 def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: Collection[str]) -> Accept | Reject:
-    """Return the answer to an upgrade request. The ``allowed`` origins are written as :func:`normal_origin` does.
+    """Return the answer to a client's request for an upgrade from HTTP to WebSocket.
 
-    A client that sends no Origin is not a browser, and is accepted. The check is against foreign web pages; the token
-    decides which sessions a user may read.
+    ``allowed`` holds the origins of web pages that may connect, in the form that :func:`normal_origin` returns. A
+    client that sends no Origin is not a browser, and is accepted: the check is only against foreign web pages. The
+    user's token, not the origin, decides which sessions the user may read.
     """
     if path.partition("?")[0] != PATH:
         return Reject(404, f"there is nothing at this path; the endpoint is {PATH}")
@@ -53,7 +57,7 @@ def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: C
 
 
 def normal_origin(origin: str) -> str:
-    """Return an origin in a normal form, for comparison: lower case, no default port (RFC 6454, section 4).
+    """Return a web page's origin in a normal form, for comparison: lower case, no default port (RFC 6454, section 4).
 
     A value that is not a scheme with a host (``null``, or a setting without its scheme) is returned unchanged.
     """
@@ -71,16 +75,19 @@ def normal_origin(origin: str) -> str:
 
 
 class Conversation:
-    """A check of the order of a client's frames: the first must be a hello, and no later one may be a hello."""
+    """A check of the order of a client's frames: the first frame must be a hello, and no later frame may be a hello."""
 
     __slots__ = ("greeted",)
 
     def __init__(self) -> None:
         self.greeted = False
-        """Whether the hello has arrived."""
+        """Whether the client's hello has arrived."""
 
     def receive(self, text: str) -> ClientFrame:
-        """Return the client's next frame. Raise ``BadFrame`` if it is invalid, or not allowed at this point."""
+        """Return the client's next frame.
+
+        Raise ``BadFrame`` if the frame is invalid, or is not allowed at this point.
+        """
         frame = parse(text)
         if isinstance(frame, Hello) == self.greeted:
             raise BadFrame("a second hello" if self.greeted else "a frame before hello")

@@ -18,21 +18,21 @@ SESSION_NAME = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
 SESSION_NAME_RULE = "1 to 128 characters of A-Z a-z 0-9 . _ ~ : -"
 """The rule for a session's name in words, for error messages."""
 HEARTBEAT_GRACE_SECONDS = 10.0
-"""Seconds without any message, beyond ``ping_ms``, after which a client treats its connection as dead."""
+"""Seconds beyond ``ping_ms`` after which a client that gets no message treats its connection as dead."""
 DEFAULT_PING_MS = 25_000
-"""``ping_ms`` that a client assumes before its first welcome."""
+"""Interval of the server's pings (``ping_ms``) that a client assumes before its first welcome."""
 DEFAULT_COMMAND_MEMORY_MS = 300_000
-"""``command_memory_ms`` that a client assumes if the welcome does not have that field."""
+"""Time in ms for which a client assumes that the server remembers command ids, if the welcome does not say it."""
 FLOOD_REFUSALS = 100
-"""Number of refusals within :data:`FLOOD_SECONDS` after which the server ends the connection."""
+"""Number of refused requests within :data:`FLOOD_SECONDS` after which the server closes the connection."""
 FLOOD_SECONDS = 10.0
 
 
 class TokenBucket:
-    """A rate limit: ``rate`` tokens become available each second. At most ``burst`` unused tokens are saved.
+    """A rate limit: each request takes a token. ``rate`` tokens come each second, and at most ``burst`` are saved.
 
-    ``lost`` is the total of the seconds in which the server was blocked and read from no connection. The tokens of
-    these seconds are saved without a limit, since all messages that the client sent meanwhile arrive at once.
+    ``lost`` is the total of the seconds in which the server was blocked and read from no connection. The tokens for
+    these seconds are saved without a limit, because all messages that the client sent in that time arrive at once.
     """
 
     __slots__ = ("_at", "_burst", "_lost", "_rate", "_tokens")
@@ -44,7 +44,7 @@ class TokenBucket:
         self._lost = lost
 
     def take(self, now: float, lost: float = 0.0) -> bool:
-        """Take one token. Return False if none is available."""
+        """Take one token. Return False if no token is available, so that the request must be refused."""
         if now > self._at:
             self._tokens = max(self._tokens, min(self._burst, self._tokens + (now - self._at) * self._rate))
             self._at = now
@@ -58,7 +58,7 @@ class TokenBucket:
 
 
 class Refusals:
-    """The times of the newest refusals. They show whether a client keeps sending although it is refused."""
+    """The times of a client's newest refused requests. They show whether the client ignores its rate limit."""
 
     __slots__ = ("_times",)
 
@@ -67,7 +67,10 @@ class Refusals:
         self._times: deque[float] | None = None
 
     def flooding(self, now: float) -> bool:
-        """Count one more refusal. Return True if there were too many within :data:`FLOOD_SECONDS`."""
+        """Count one more refused request.
+
+        Return True if there were :data:`FLOOD_REFUSALS` within :data:`FLOOD_SECONDS`.
+        """
         if self._times is None:
             self._times = deque(maxlen=FLOOD_REFUSALS)
         self._times.append(now)

@@ -1,8 +1,8 @@
 """The names that appear on the wire: frame types, commands, error codes, signals and reasons of a reset.
 
-The enums have all names of ``greenroom.v1`` and ``SPEC.md``. No other names may be sent, except in signals of
-agents. The package `actors` cannot import this one, and writes some of these names itself.
-``tests/protocol_core/test_spec.py`` checks that both agree.
+The enums have all names of ``greenroom.v1`` and ``SPEC.md``. No other names may be sent, except in signals of agents.
+The package `actors` cannot import this one, and writes some of these names itself. ``tests/protocol_core/test_spec.py``
+checks that the two packages use the same names.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ErrorCode(StrEnum):
 
 
 OUTCOME_UNKNOWN = "outcome_unknown"
-"""The error code of a command that the client must not send again, since the server may have done it already.
+"""The error code of a command that the client must not send again: the server may have done the command already.
 
 The client itself sets this code. It is never sent over the network.
 """
@@ -75,14 +75,14 @@ class SignalName(StrEnum):
 
 
 class StartFrom(StrEnum):
-    """The start of a client that has no position: the ``from`` field of a hello."""
+    """The ``from`` field of a hello: a client without a position begins at the oldest event, or after the latest."""
 
     OLDEST = "oldest"
     LATEST = "latest"
 
 
 class ResetReason(StrEnum):
-    """The reason why a position could not be recovered: the ``reset`` field of a welcome."""
+    """The ``reset`` field of a welcome: the reason why the server cannot continue after the client's position."""
 
     EPOCH_CHANGED = "epoch_changed"
     TRIMMED = "trimmed"

@@ -1,7 +1,7 @@
-"""The parser for frames from a server, used by the client. It checks messages and makes frames of them (pure).
+"""The parser of a server's frames, for the Python client (pure).
 
-The client reads a message with :func:`decode`, which checks that it is an object with a type, and then with
-:func:`parse`, which checks the fields of that type.
+The client reads a message with :func:`decode`, which checks that the message is an object with a type. Then
+:func:`parse` checks the fields that a frame of this type has.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["BadFrame", "ServerMessage", "decode", "parse", "read_event"]
 
 
 class ServerMessage(Fields):
-    """The fields of one message from a server, and its type."""
+    """The fields of one message from a server, with the message's ``type``."""
 
     __slots__ = ("type",)
 
@@ -45,7 +45,7 @@ class ServerMessage(Fields):
 
 
 def decode(message: str | bytes) -> ServerMessage:
-    """Return the fields of a server's message. Raise :class:`BadFrame` if it is not an object with a type."""
+    """Return the fields of a server's message. Raise :class:`BadFrame` if it is not a JSON object with a type."""
     if isinstance(message, bytes):
         raise BadFrame("a binary message")
     try:
@@ -58,7 +58,7 @@ def decode(message: str | bytes) -> ServerMessage:
 
 
 def parse(message: ServerMessage) -> ServerFrame | None:
-    """Return the frame. Return None if its type is unknown to this version, so that the client ignores it.
+    """Return the frame in a server's message. Return None, which means "ignore it", if the frame's type is unknown.
 
     Raise :class:`BadFrame` if a field is missing, or has a type or value that the protocol does not allow.
     """
@@ -67,7 +67,10 @@ def parse(message: ServerMessage) -> ServerFrame | None:
 
 
 def read_event(obj: Any) -> Event:
-    """Return the event in one element of an ``events`` or ``history`` frame. Raise :class:`BadFrame` if invalid."""
+    """Return the event that one element of an ``events`` or ``history`` frame holds.
+
+    Raise :class:`BadFrame` if the element is not a valid event.
+    """
     if not isinstance(obj, dict):
         raise BadFrame("an event that is not an object")
     try:
@@ -124,7 +127,7 @@ def _goodbye(fields: Fields) -> Goodbye:
 
 
 _MAX_RETRY_MS = 3_600_000
-"""The longest delay before a reconnect that a client accepts from a server: an hour."""
+"""The longest delay before a reconnect that a client accepts from a server: one hour, in ms."""
 _PARSERS: Mapping[str, Callable[[Fields], ServerFrame]] = {
     ServerFrameType.WELCOME: _welcome,
     ServerFrameType.EVENTS: _events,

@@ -1,8 +1,8 @@
 """The frames of a server: one class for each, and the functions with which the server writes them (pure).
 
-The functions ``welcome`` to ``goodbye`` return frames as JSON. The Python client reads them with
-:mod:`~transport.protocol.server_frame_parser`, a module of its own: a test counts, by file, the calls that an event
-costs the server.
+The functions ``welcome`` to ``goodbye`` return frames as JSON. The Python client reads such frames with
+:mod:`~transport.protocol.server_frame_parser`. The parser is a separate module because a test counts, file by file, the
+function calls that the server makes for one event.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EVENTS_HEAD, _EVENTS_TAIL = b'{"type":"events","events":[', b"]}"
 _EVENTS_FRAME_BYTES = len(_EVENTS_HEAD) + len(_EVENTS_TAIL)
 EVENTS_ROOM = MAX_BATCH_BYTES - _EVENTS_FRAME_BYTES
-"""Size of the events that fit into one ``events`` message, in bytes. Each event also needs a comma."""
+"""Number of bytes for events in one ``events`` message. Each event takes one byte more than its JSON, for a comma."""
 PING = b'{"type":"ping"}'
 
 # Plain strings for the frames that are written most: orjson is slower with members of an enum.
@@ -34,7 +34,7 @@ _ERROR = ServerFrameType.ERROR.value
 
 @attrs.frozen
 class OpenRun:
-    """A run that was open when the welcome was written. ``started`` is in ms since 1970."""
+    """A run that had not ended when the welcome was written. ``started`` is the start of the run in ms since 1970."""
 
     run_id: str
     agent: str
@@ -43,9 +43,9 @@ class OpenRun:
 
 @attrs.frozen
 class QueuedStart:
-    """The start of a run that waits for its turn. ``command_id`` can be used to cancel it.
+    """The start of a run that waits for its turn. A client can cancel the start by its ``command_id``.
 
-    ``since`` is the time since which it waits, in ms since 1970, by the server's clock. It is None if the wait began
+    ``since`` is the time when the wait began, in ms since 1970, by the server's clock. It is None if the wait began
     while this client was connected.
     """
 
@@ -64,7 +64,7 @@ class Typist:
 
 @attrs.frozen(kw_only=True)
 class Welcome:
-    """The answer to a hello: the state of the session, and the limits of the server. SPEC.md has the fields."""
+    """The answer to a hello: the state of the session, and the limits of the server. SPEC.md explains the fields."""
 
     session: str
     connection: str
@@ -84,14 +84,20 @@ class Welcome:
 
 @attrs.frozen
 class Events:
-    """A batch of events as parsed JSON. The events are not checked yet: ``read_event`` of the parser does that."""
+    """A batch of events as parsed JSON.
+
+    The events are not checked yet: the caller does that with ``read_event``.
+    """
 
     events: list[Any]
 
 
 @attrs.frozen
 class Signal:
-    """A short-lived message. It is never sent again, and is dropped first if there is too much to send."""
+    """A short-lived message, for example about typing.
+
+    It is never sent twice. If a client is slow, signals for this client may be dropped.
+    """
 
     name: str
     data: Any
@@ -108,13 +114,13 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether the server has done the command."""
+        """Whether the server has done the command. False if the server refused it."""
         return self.code is None
 
 
 @attrs.frozen
 class History:
-    """Past events, oldest first. ``more`` is True if there are later events."""
+    """Past events, oldest first. ``more`` is True if the log has events after the last of these."""
 
     events: tuple[Event, ...]
     more: bool
@@ -122,7 +128,7 @@ class History:
 
 @attrs.frozen
 class HistoryReply:
-    """The answer to the history request ``id``."""
+    """The answer to the history request with this ``id``: one page of past events."""
 
     id: str
     page: History
@@ -130,7 +136,7 @@ class HistoryReply:
 
 @attrs.frozen
 class ErrorFrame:
-    """A refusal of a valid frame that is not a command. The connection stays open."""
+    """A refusal of a valid frame that is not a command (a history request or typing). The connection stays open."""
 
     code: str
     message: str
@@ -143,7 +149,7 @@ class Ping:
 
 @attrs.frozen
 class Goodbye:
-    """The reason why the server closes the connection, sent just before it does.
+    """The reason why the server closes the connection. The server sends it just before it closes.
 
     ``retry_ms`` is the delay before the client reconnects; None if the server does not set one.
     """
@@ -157,7 +163,7 @@ ServerFrame: TypeAlias = Welcome | Events | Signal | Reply | HistoryReply | Erro
 
 
 class Answer(Protocol):
-    """The outcome of a command, as it comes from the session."""
+    """The outcome of a command, as the session returns it to the connection."""
 
     @property
     def id(self) -> str:
@@ -166,12 +172,12 @@ class Answer(Protocol):
 
     @property
     def ok(self) -> bool:
-        """Whether the command was done."""
+        """Whether the session has done the command. False if the command was refused."""
         ...
 
     @property
     def result(self) -> object:
-        """Result of a command that was done: any JSON value."""
+        """Result of a command that the session has done: any JSON value."""
         ...
 
     @property
@@ -181,12 +187,15 @@ class Answer(Protocol):
 
     @property
     def message(self) -> str:
-        """Explanation of the error code."""
+        """Explanation of the error code, for people."""
         ...
 
     @property
     def duplicate(self) -> bool:
-        """Whether the command was sent twice with one id, so that this only repeats the first answer."""
+        """Whether the client has sent this command before.
+
+        Then this answer repeats the first one, and nothing was done.
+        """
         ...
 
 
@@ -194,20 +203,20 @@ class Answer(Protocol):
 
 
 def welcome(frame: Welcome) -> bytes:
-    """Return a ``welcome`` frame. A field that is None is left out."""
+    """Return a ``welcome`` frame as JSON. A field that is None is left out."""
     fields = attrs.asdict(frame, filter=lambda _, value: value is not None)
     return orjson.dumps({"type": ServerFrameType.WELCOME, **fields})
 
 
 def milliseconds(seconds: float) -> int:
-    """Return a time as whole milliseconds, rounded down, as frames hold it. The result is at most 2^53-1."""
+    """Return a time in whole milliseconds, rounded down, for a field of a frame. The result is at most 2^53-1."""
     return int(min(seconds * 1000, MAX_SEQ))
 
 
 def events_message(lines: Sequence[bytes]) -> bytes:
     """Return a complete WebSocket message with one ``events`` frame.
 
-    Each of the ``lines`` is the JSON of one event, as it is stored in the log.
+    Each of the ``lines`` is the JSON of one event, as the log stores it.
     """
     # The lines are copied once, into the message: so it is not built by `text_message`, which would copy them again.
     joined = b",".join(lines)
@@ -217,7 +226,8 @@ def events_message(lines: Sequence[bytes]) -> bytes:
 def history(id_: str, lines: Sequence[bytes], *, more: bool) -> bytes:
     """Return a ``history`` frame: the answer to the history request ``id_``.
 
-    Each of the ``lines`` is the JSON of one event, as it is stored in the log.
+    Each of the ``lines`` is the JSON of one event, as the log stores it. ``more`` says whether the log has later
+    events.
     """
     return b'{"type":"history","id":%b,"events":[%b],"more":%b}' % (
         orjson.dumps(id_),
@@ -227,17 +237,20 @@ def history(id_: str, lines: Sequence[bytes], *, more: bool) -> bytes:
 
 
 def history_room(id_: str, limit: int) -> int:
-    """Return the number of bytes for events in one ``history`` frame with this id and at most ``limit`` events."""
+    """Return the number of bytes that one ``history`` frame has for the JSON of its events.
+
+    The rest of the frame holds the request's ``id_`` and a comma for each of at most ``limit`` events.
+    """
     return MAX_BATCH_BYTES - len(history(id_, (), more=False)) - limit
 
 
 def signal(name: str, data: bytes) -> bytes:
-    """Return a ``signal`` frame. ``data`` is encoded as JSON already."""
+    """Return a ``signal`` frame as JSON. ``data`` is JSON already."""
     return b'{"type":"signal","name":%b,"data":%b}' % (orjson.dumps(name), data)
 
 
 def reply(answer: Answer) -> bytes:
-    """Return a ``reply`` frame: the answer to a command."""
+    """Return a ``reply`` frame as JSON: the answer to a command."""
     frame: dict[str, object] = {"type": _REPLY, "id": answer.id, "ok": answer.ok}
     if answer.ok:
         frame["result"] = answer.result
@@ -250,12 +263,12 @@ def reply(answer: Answer) -> bytes:
 
 
 def error(code: str, message: str) -> bytes:
-    """Return an ``error`` frame. It refuses a valid frame, and the connection stays open."""
+    """Return an ``error`` frame as JSON. It refuses a valid frame, and the connection stays open."""
     return orjson.dumps({"type": _ERROR, "code": code, "message": message})
 
 
 def goodbye(code: int, reason: str, retry_ms: int | None = None) -> bytes:
-    """Return a ``goodbye`` frame. ``retry_ms`` is None if the client should not come back."""
+    """Return a ``goodbye`` frame as JSON. ``retry_ms`` is None if the client should not reconnect."""
     frame: dict[str, object] = {"type": ServerFrameType.GOODBYE, "code": code, "reason": truncate_reason(reason)}
     if retry_ms is not None:
         frame["retry_ms"] = retry_ms

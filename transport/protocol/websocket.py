@@ -11,7 +11,7 @@ _TWO_BYTES = 126
 
 
 def text_message(payload: bytes) -> bytes:
-    """Return ``payload`` as one text message."""
+    """Return the bytes of one WebSocket text message with this ``payload``."""
     return text_head(len(payload)) + payload
 
 

@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.connections")
 
 UPGRADE_SECONDS = 5.0
-"""Time limit for a client to send its upgrade request, in seconds."""
+"""Time limit in seconds for a new client to send its request for a WebSocket."""
 CLOSE_SECONDS = 2.0
-"""Time limit of the goodbye and the close handshake, in seconds. Then the socket is closed."""
+"""Time limit in seconds of the goodbye and the close handshake together. After it the socket is closed."""
 
 
 class Connection:
-    """A client's connection, served by :meth:`run`. All other methods are called by other tasks and never wait.
+    """A client's connection, served by :meth:`run`. Other tasks call the other public methods, which never wait.
 
-    There can be very many connections, most of them idle, so each must be small. An object that only some connections
-    need is made when it is needed. An object that is only needed up to the welcome is freed after it.
+    There can be very many connections, most of them idle, so each connection must be small. An object that only some
+    connections need is made when it is needed. An object that is only needed until the welcome is freed then.
     """
 
     __slots__ = (
@@ -68,28 +68,28 @@ class Connection:
         self._delivery = Delivery(context, self._life, wire)
         self._liveness = Liveness(context, self._life, wire)
         self._requests: Requests | None = None
-        """The handler of the client's requests. Made at the first frame after the hello that is not a pong."""
+        """The handler of the client's requests. None until the first frame after the hello that is not a pong."""
         self.user: User | None = None
-        """The user, once the connection is admitted; None before."""
+        """The authenticated user. None until the limit on the user's connections has allowed this connection."""
         self._attachment: Attachment | None = None
         self._greeted = False
-        """Whether the welcome was written."""
+        """Whether the welcome frame was written."""
 
     @property
     def address(self) -> str:
-        """The peer's address."""
+        """Network address of the client."""
         return self._wire.address
 
     @property
     def waiting_bytes(self) -> int:
-        """Number of bytes that wait to be sent to this client. Events are not counted."""
+        """Number of bytes that wait to be sent to this client. Events are not counted, since they are not queued."""
         return self._delivery.waiting_bytes
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Serve the connection until it ends, and close its stream. An error in the connection is logged, not raised.
+        """Serve the connection until it ends, then close its stream. An error in the connection is logged, not raised.
 
-        Raises only ``trio.Cancelled``, if the endpoint is cancelled. A Ctrl-C is raised in the main task.
+        Raises only ``trio.Cancelled``, if the endpoint is cancelled. A Ctrl-C goes to the main task.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -146,7 +146,7 @@ class Connection:
     # The greeting
 
     async def _greet(self, headers: Mapping[str, str], conversation: Conversation) -> bool:
-        """Answer the hello with a welcome. Return False if the connection must be closed."""
+        """Answer the client's hello with a welcome. Return False if the connection must be closed instead."""
         context, life = self._context, self._life
         try:
             hello = await self._await_hello(conversation)
@@ -178,7 +178,7 @@ class Connection:
     # Frames of the client
 
     def _receive(self, message: str | bytes, conversation: Conversation) -> bool:
-        """Handle a message. Return False if the connection must be closed."""
+        """Handle one message of the client. Return False if the connection must be closed."""
         try:
             self._take(self._frame(message, conversation))
         except End as end:
@@ -187,7 +187,7 @@ class Connection:
         return True
 
     def _frame(self, message: str | bytes, conversation: Conversation) -> ClientFrame:
-        """Return the frame in ``message``. Raise ``End`` if it is invalid, or not allowed at this point."""
+        """Return the frame in ``message``. Raise ``End`` if the frame is invalid, or not allowed at this point."""
         self._liveness.note_frame()
         if isinstance(message, bytes):
             raise End(close_codes.UNSUPPORTED_DATA, "binary messages are not served")
@@ -229,7 +229,7 @@ class Connection:
     def _let_go(self) -> None:
         """Remove the connection from all lists, and release everything that it holds.
 
-        Never raises: a connection that stayed on a list would always count against its user's limit.
+        Never raises: a connection that stayed on a list would count against the limit of its user permanently.
         """
         self._life.over = True
         self._greeted = False
@@ -246,7 +246,7 @@ class Connection:
     # Calls of the wire (a WireOwner)
 
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
-        """Return the answer to the upgrade request. First check the number of connections, then the request itself."""
+        """Return the answer to the request for a WebSocket. The number of connections is checked first."""
         return self._context.connections.refuse(self.address) or upgrade(
             path=request.path,
             offered=request.offered,
@@ -255,20 +255,20 @@ class Connection:
         )
 
     def on_drained(self) -> None:
-        """Continue to write: the network has taken all data."""
+        """Continue to write, since the network has taken all data."""
         if self._greeted:
             self._delivery.schedule()
 
     def on_stuck(self) -> None:
         """Close the connection, since the client takes no data.
 
-        Before the welcome this does nothing, since other time limits apply.
+        Before the welcome this method does nothing, since other time limits apply there.
         """
         if self._greeted:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the wire itself closes with ``code``. Return False if the connection is already ending."""
+        """Note that the wire closes, as a message was too large. Return False if this connection is ending already."""
         return self._life.note_closed(code, reason)
 
     # Calls of Places, the limit for each user (a Holder)
@@ -276,7 +276,7 @@ class Connection:
     def probe(self, on_frame: Callable[[], None]) -> bool:
         """Ping the client now, and call ``on_frame`` when its next frame comes.
 
-        Return False, and do nothing, if there was no welcome yet.
+        Return False, and do nothing, if the client has not got its welcome yet.
         """
         if not self._greeted:
             return False
@@ -284,7 +284,7 @@ class Connection:
         return True
 
     def waits(self) -> bool:
-        """Return whether the client is still there, and waits for permission to connect."""
+        """Return whether the client is still connected, and still waits for permission to connect."""
         return self._life.closing is None and self._wire.is_open
 
     def give_way(self) -> None:

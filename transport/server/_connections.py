@@ -22,30 +22,30 @@ _GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
 
 
 class Counted(Holder, Protocol):
-    """A connection, as far as :class:`Connections` uses it."""
+    """The part of a connection that :class:`Connections` uses."""
 
     user: User | None
-    """The user, once the connection is admitted; None before."""
+    """The authenticated user. None until the limit on the user's connections has allowed this connection."""
 
     @property
     def address(self) -> str:
-        """The peer's address."""
+        """Network address of the client."""
         ...
 
     @property
     def waiting_bytes(self) -> int:
-        """Number of bytes that wait to be sent to this client. Events are not counted."""
+        """Number of bytes that wait to be sent to this client. Events are not counted, since they are not queued."""
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """End the connection with ``code``. Never waits."""
+        """Close the connection with ``code``. Never waits."""
 
 
 class Connections:
     """All open connections of one endpoint, and the limits on their number.
 
-    A connection is added before its upgrade request is read, so connections in their handshake count too. It is removed
-    when it has ended, for any reason.
+    A connection is added before its request for a WebSocket is read, so connections in their handshake count too. A
+    connection that has ended for any reason is removed.
     """
 
     def __init__(self, settings: Settings, heartbeat: Heartbeat, time: LoopTime) -> None:
@@ -58,11 +58,11 @@ class Connections:
         self.going_away = False
         """Whether the server is shutting down, so that no more connections are accepted."""
         self.accepted = 0
-        """Connections accepted since the start."""
+        """Number of connections accepted since the start."""
         self.refused = 0
-        """Connections refused because there were too many."""
+        """Number of connections refused because there were too many."""
         self.signals_dropped = 0
-        """Signals that were dropped because newer ones arrived before they could be written."""
+        """Number of signals that were dropped because too many waited for a slow client."""
 
     def __len__(self) -> int:
         """Return the number of open connections."""
@@ -70,7 +70,7 @@ class Connections:
 
     @property
     def waiting_bytes(self) -> int:
-        """Number of bytes that wait to be sent to all clients. Events are not counted."""
+        """Number of bytes that wait to be sent to all clients. Events are not counted, since they are not queued."""
         return sum(connection.waiting_bytes for connection in self._open)
 
     def add(self, connection: Counted) -> None:
@@ -80,7 +80,7 @@ class Connections:
         self.accepted += 1
 
     def remove(self, connection: Counted) -> None:
-        """Remove a connection. It no longer counts against the limit of its user."""
+        """Remove a connection that has ended, so that it no longer counts against any limit."""
         self._open.pop(connection, None)
         address = connection.address
         self._by_address[address] -= 1
@@ -93,9 +93,9 @@ class Connections:
             self._all_gone.unpark_all()
 
     def refuse(self, address: str) -> Reject | None:
-        """Return a refusal if the new connection from ``address`` is over a limit. Return None if it is allowed.
+        """Return a refusal if a new connection from ``address`` exceeds a limit. Return None if it is allowed.
 
-        The new connection must have been added before.
+        The caller must have called :meth:`add` for the new connection before.
         """
         if self.going_away:
             reason = "the server is going away"
@@ -109,7 +109,7 @@ class Connections:
         return Reject(503, reason)
 
     async def admit(self, user: str, connection: Counted) -> bool:
-        """Wait until the user may have one more connection. Return False if the user has too many.
+        """Wait until the user may have this new connection. Return False if the user has too many connections.
 
         If the user has too many, silent connections of the user are closed to make room. This takes
         ``give_way_seconds`` at most. If this is cancelled, the connection is not admitted.

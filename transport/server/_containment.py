@@ -1,4 +1,4 @@
-"""Error handling for the tasks that serve all connections: an error in one connection ends only this connection."""
+"""Error handling for tasks that serve all connections: an error in one connection closes only that connection."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Contained(Protocol):
-    """A part of a connection that is called by a task of the server, which serves all connections."""
+    """A part of a connection that is called by a task which serves all connections of the server."""
 
     def on_failed(self, error: BaseException) -> None:
-        """Close the connection, because a call of one of its methods raised ``error``. Must not wait."""
+        """Close the connection, because one of its methods raised ``error``. Must not wait."""
 
 
 @trio.lowlevel.enable_ki_protection
 def end_failed(connection: Contained, error: BaseException) -> None:
-    """End a connection, because a call of one of its methods raised ``error``. Never raises."""
+    """Close a connection because one of its methods raised ``error``. Never raises."""
     try:
         connection.on_failed(error)
     except BaseException as again:  # noqa: BLE001 - the other connections have their turn in any case

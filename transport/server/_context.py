@@ -26,8 +26,11 @@ class ServerContext:
     allowed_origins: frozenset[str]
     """Origins of web pages that may connect, as :func:`~transport.protocol.handshake.normal_origin` returns them."""
     connections: Connections
-    """The connections that are open, and their limits."""
+    """The open connections of the server, and the limits on their number."""
     flusher: Flusher
     heartbeat: Heartbeat
     time: LoopTime
-    """The clock for time limits of clients. It stands still while the event loop is blocked."""
+    """The clock for time limits of clients.
+
+    It stops while the event loop is blocked, so that no client is blamed for that.
+    """

@@ -1,4 +1,4 @@
-"""The way from a session to its client: events, signals and replies become messages."""
+"""The way of data from a session to its client: events, signals and replies become WebSocket messages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _ENDINGS = {
 class Delivery:
     """The part of one connection that writes to the client. The session notifies it; the flusher calls :meth:`flush`.
 
-    It does not queue events. Its cursor is a position in the session's stream, and :meth:`flush` takes events from
-    there only when the wire can send them. Signals are queued, up to a limit.
+    Events are not queued here. The cursor is the client's position in the session's stream of events, and :meth:`flush`
+    takes events from the stream only when the wire can send them. Signals are queued, up to a limit.
 
     Only :meth:`send_rest` waits. The other methods may be called after the connection has ended, and do nothing then:
     the session or the flusher may not know yet that it has ended.
@@ -52,24 +52,24 @@ class Delivery:
         self._cursor: Cursor | None = None
         """The client's position in the session's events. None before the welcome and after the end."""
         self._signals: SignalQueue | None = None
-        """The queue of signals. Made for the first signal, since most idle connections never get one."""
+        """The queue of signals. None until the first signal, since most idle connections never get one."""
         self._catching_up = False
-        """Whether a task sends old events from the log. Until it ends, :meth:`flush` writes no events.
+        """Whether a task now sends old events from the log.
 
-        Otherwise new events would arrive before the old ones.
+        Meanwhile :meth:`flush` writes no events, so that no new event arrives before an old one.
         """
         self._replied = False
-        """Whether a reply was handed to the wire since the last flush."""
+        """Whether a reply was given to the wire since the last flush."""
         self._acked = 0
 
     @property
     def waiting_bytes(self) -> int:
-        """Number of bytes that wait for this client: signals, and data that the network did not take. Not events."""
+        """Number of bytes that wait for this client: signals, and data that the network did not take."""
         signals = self._signals.size if self._signals is not None else 0
         return signals + (self._wire.pending if self._cursor is not None else 0)
 
     def begin(self, cursor: Cursor) -> None:
-        """Start to deliver events, from ``cursor`` on. Called once, after the welcome was written."""
+        """Start to deliver the events after the position of ``cursor``. Called once, after the welcome was written."""
         self._cursor = cursor
         self.schedule()
 
@@ -81,7 +81,7 @@ class Delivery:
     # Notifications of the session (a Listener)
 
     def on_events(self) -> None:
-        """Have the flusher write the new events at the end of this commit, when all listeners know of them."""
+        """Note that the session commits new events. The flusher writes them at the end of this commit."""
         if not self._life.over:
             self._context.flusher.schedule_with_commit(self)
 
@@ -96,13 +96,13 @@ class Delivery:
         self._context.flusher.schedule(self)
 
     def on_ended(self, reason: SessionEnding) -> None:
-        """Close the connection, since its session has ended."""
+        """Close the connection, because its session has ended. The close code depends on ``reason``."""
         self._life.close(*_ENDINGS[reason])
 
     # Requests
 
     def reply(self, reply: CommandReply) -> None:
-        """Send a reply at the next flush. Never raises: an error ends only this connection."""
+        """Send the reply to a command, at the next flush. Never raises: an error ends only this connection."""
         if self._life.over or self._life.closing is not None:
             return
         try:
@@ -115,7 +115,7 @@ class Delivery:
     def acknowledge(self, seq: int) -> None:
         """Note that the client has processed all events up to ``seq``.
 
-        This shows that the client still reads, but only if ``seq`` is higher than before.
+        If ``seq`` is higher than before, this shows that the client still reads.
         """
         # An ack above what was sent is no sign that the client reads.
         if self._cursor is not None and self._acked < seq <= self._cursor.position:
@@ -125,15 +125,15 @@ class Delivery:
     # The flusher
 
     def schedule(self) -> None:
-        """Have the flusher call :meth:`flush` soon: in the next round of trio's scheduler."""
+        """Ask the flusher to call :meth:`flush` soon: when trio next runs the flusher's task."""
         if not self._life.over:
             self._context.flusher.schedule(self)
 
     def flush(self) -> None:
-        """Write everything that is new, in few messages: one batch of events, then signals, then replies.
+        """Write all new data in few messages: one batch of events, then signals, then replies.
 
-        If more events wait, they are written in the next round. So a client that is far behind does not delay the
-        others.
+        If more events wait than fit into one batch, the next flush writes them. So a client that has missed many events
+        does not delay other clients.
         """
         # The hot path: every call in here is one for each event and each client. Its budget is tested.
         life, wire, cursor = self._life, self._wire, self._cursor
@@ -158,7 +158,7 @@ class Delivery:
             wire.release()
 
     def on_failed(self, error: BaseException) -> None:
-        """Close the connection with 4006, because one of its methods raised ``error``."""
+        """Close the connection with 4006, because one of this object's methods raised ``error``."""
         self._life.fail(error, "the delivery failed")
 
     def _send_signals(self, signals: SignalQueue) -> None:
@@ -166,7 +166,7 @@ class Delivery:
             self._wire.send(signals.take())
 
     async def _catch_up(self, cursor: Cursor) -> None:
-        """Send events from the log, as fast as the client takes them, until the client needs only events in memory."""
+        """Send old events from the log, as fast as the client takes them, until the next event is in memory."""
         try:
             while cursor.behind:
                 try:
@@ -187,7 +187,7 @@ class Delivery:
         self.schedule()
 
     async def send_rest(self) -> None:
-        """Send the committed events that are still in memory, before the connection closes because its session stopped.
+        """Send the committed events that are still in memory, as the last events before the connection closes.
 
         Sends nothing if the client is slow at this moment: the client will reconnect and get the events then.
         """

@@ -1,4 +1,4 @@
-"""The task that writes to all connections, after each commit of their sessions."""
+"""The task that writes new data to all connections, after each commit of their sessions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from transport.server._containment import Contained, end_failed
 
 
 class Visited(Contained, Protocol):
-    """A connection, as far as the flusher uses it."""
+    """The part of a connection that the flusher uses."""
 
     def flush(self) -> None:
-        """Write everything that is new. Never waits. If this raises, the connection is closed."""
+        """Write the connection's new data. Never waits. If this raises, the connection is closed."""
 
 
 class Flusher:
     """The task that makes all connections of a server write their new data.
 
-    It calls :meth:`~Visited.flush` of each connection that is scheduled. All events since a connection's last flush
-    leave as one message, so batches grow with the load. They are not delayed: events are written right after their
-    commit (:meth:`schedule_with_commit`, then :meth:`visit`). All other data is written in trio's next round
+    It calls :meth:`~Visited.flush` of each connection that is scheduled. All events since a connection's last flush are
+    sent as one message, so messages grow with the load. Events are not delayed: they are written right after their
+    commit (:meth:`schedule_with_commit`, then :meth:`visit`). All other data is written when trio next runs this task
     (:meth:`schedule`, then :meth:`run`).
     """
 
@@ -30,28 +30,31 @@ class Flusher:
         self._scheduled: dict[Visited, None] = {}
         self._wakeup = trio.lowlevel.ParkingLot()
         self.rounds = 0
-        """Number of rounds so far. ``visits / rounds`` is the average number of connections in a round."""
+        """Number of calls of :meth:`visit` that had connections to flush."""
         self.visits = 0
-        """Number of flushes of connections so far."""
+        """Number of flushes of single connections so far. ``visits / rounds`` is the average number in one round."""
 
     def schedule(self, connection: Visited) -> None:
-        """Schedule a flush of ``connection`` in trio's next round. Does not switch tasks."""
+        """Schedule a flush of ``connection`` for the flusher's next turn in trio's scheduler. Does not switch tasks."""
         if not self._scheduled:
             self._wakeup.unpark()
         self._scheduled[connection] = None
 
     def schedule_with_commit(self, connection: Visited) -> None:
-        """Schedule a flush of ``connection`` by the :meth:`visit` at the end of the present commit."""
+        """Schedule a flush of ``connection`` for the end of the present commit, when :meth:`visit` is called."""
         # The task stays asleep. If it were woken, it would find nothing to do after the commit's own visit.
         self._scheduled[connection] = None
 
     def forget(self, connection: Visited) -> None:
-        """Forget a connection that has ended. May be called more than once."""
+        """Cancel the scheduled flush of a connection that has ended. May be called more than once."""
         self._scheduled.pop(connection, None)
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Flush the scheduled connections, for ever. It can be cancelled between two rounds only."""
+        """Flush scheduled connections until cancelled.
+
+        A cancellation takes effect only when no flush is in progress.
+        """
         while True:
             if self._scheduled:
                 await trio.lowlevel.checkpoint()
@@ -60,9 +63,10 @@ class Flusher:
             self.visit()
 
     def visit(self) -> None:
-        """Flush all scheduled connections, and forget them.
+        """Flush all scheduled connections once, and remove them from the schedule.
 
-        The connections are not kept, since the next call may come much later.
+        No reference to them is kept, so that a connection that ends can be freed, even if the next call comes much
+        later.
         """
         if not self._scheduled:
             return

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def authenticate(context: ServerContext, life: Lifetime, credentials: Credentials) -> User:
-    """Return the user, as the application's auth function says.
+    """Call the application's auth function, and return the user that it returns.
 
     Raises:
         End: With 4501, 4502 or 4004 if the function refused the client, or the token has expired. With 4006 if the
@@ -49,19 +49,20 @@ async def _checked(authenticate: Authenticate, credentials: Credentials) -> User
 
 
 async def admit(context: ServerContext, user: User, connection: Counted) -> None:
-    """Wait until the user may have one more connection.
+    """Wait until the user may have this new connection.
 
     Raises:
-        End: With 4504 if the user has too many connections, and none of them was silent and could be closed.
+        End: With 4504 if the user has too many connections, and none of them was silent, so that none could be closed.
     """
     if not await context.connections.admit(user.id, connection):
         raise End(close_codes.TOO_MANY_CONNECTIONS, "this user has too many connections")
 
 
 async def attach(context: ServerContext, life: Lifetime, user: User, hello: Hello, listener: Listener) -> Attachment:
-    """Attach to the session that ``hello`` names. If it is not in memory, it is created or restored.
+    """Attach the connection to the session that ``hello`` names.
 
-    The caller must detach later. Raises ``End`` if the session refuses or cannot be opened.
+    A session that is not in memory is created or restored. The caller must call ``detach`` of the result later. Raises
+    ``End`` if the session refuses or cannot be opened.
     """
     message = Attach(life.id, listener, hello.resume, hello.from_latest)
     try:

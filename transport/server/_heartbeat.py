@@ -1,4 +1,4 @@
-"""One clock for all connections: pings, silent clients, expired tokens, time limits of the greeting."""
+"""One timer for all connections: pings, silent clients, expired tokens, time limits of the greeting."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import trio
 from transport.server._containment import Contained, end_failed
 
 FORGOTTEN = 64
-"""Heap entries of ended connections that are allowed beyond the number of live ones.
+"""Number of heap entries of ended connections that are allowed beyond the number of live connections.
 
-If there are more, they are removed, which costs a pass over the heap. This margin makes that rare even if few
-connections are open.
+With more, these entries are removed, which takes a pass over the whole heap. This margin makes such passes rare even if
+few connections are open.
 """
 
 
@@ -31,10 +31,10 @@ class Timed(Contained, Protocol):
 
 
 class Heartbeat:
-    """One task that calls many connections, each at its own time.
+    """One task that calls many connections, each at the times that the connection asks for.
 
-    It keeps the times in a heap. *A timer for each connection would cost more: a cancel scope and an entry in trio's
-    own heap.*
+    The task keeps the times in a heap. *A timer for each connection would cost more: a cancel scope and an entry in
+    trio's own heap.*
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Heartbeat:
     def add(self, connection: Timed, when: float) -> None:
         """Call ``connection.beat`` at ``when``, on trio's clock, and then at the times that it returns.
 
-        The calls end with :meth:`remove`.
+        To end the calls, call :meth:`remove`.
         """
         if not self._heap or when < self._heap[0][0]:
             self._wakeup.set()
@@ -58,9 +58,10 @@ class Heartbeat:
         heapq.heappush(self._heap, (when, number))
 
     def remove(self, connection: Timed) -> None:
-        """Stop the calls to ``connection``, and release it. May be called more than once.
+        """Stop the calls to ``connection``, and drop the reference to it. May be called more than once.
 
-        Its entry stays in the heap until its time has come, or until there are too many such entries.
+        The connection's entry, a pair of numbers, stays in the heap until its time has come, or until there are too
+        many such entries.
         """
         number = self._numbers_of.pop(connection, None)
         if number is None:
@@ -72,7 +73,7 @@ class Heartbeat:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Call the connections at their times, for ever. Safe to cancel."""
+        """Call the connections at their times, until cancelled."""
         while True:
             self._wakeup = trio.Event()
             due = self._heap[0][0] if self._heap else float("inf")

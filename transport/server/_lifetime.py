@@ -24,7 +24,10 @@ _RETRY_MS = (200, 2_000)
 
 
 class End(Exception):
-    """An instruction to close the connection with ``code`` and ``reason``, raised while a client's frame is handled."""
+    """An instruction to close the connection with ``code`` and ``reason``.
+
+    Code that handles a client's frame raises it.
+    """
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
@@ -34,16 +37,16 @@ class End(Exception):
 
 @attrs.frozen
 class Closing:
-    """The code, reason and reconnect delay of a close that was decided."""
+    """The decision to close a connection: the code, the reason, and the delay before the client reconnects."""
 
     code: int
     reason: str
     retry_ms: int | None
-    """Delay before the client reconnects; None if it should not."""
+    """Delay in ms before the client reconnects. None if the client should not reconnect."""
 
 
 class Lifetime:
-    """The life of one connection: whether it is ending and how, and the tasks that it started.
+    """The life of one connection: whether and how the connection is ending, and the tasks that it has started.
 
     The parts of a connection (delivery, requests) use this object to end the connection, so that they need no reference
     to the connection itself. Without such a cycle of references, an ended connection is freed at once.
@@ -56,11 +59,11 @@ class Lifetime:
         self.scope = trio.CancelScope()
         """The scope of the task that reads from the client. The first :meth:`close` cancels it."""
         self.nursery: trio.Nursery
-        """The nursery of the connection's other tasks. Set when the connection is run."""
+        """The nursery of the connection's other tasks. Set when the connection begins to run."""
         self.closing: Closing | None = None
-        """The close that was decided. After that, only the goodbye is written."""
+        """The decision to close the connection, or None. After it, only the last events and a goodbye are written."""
         self.over = False
-        """Whether the connection has ended and has released everything. Then the methods of its parts do nothing."""
+        """Whether the connection has ended and released everything. Then methods of its parts do nothing."""
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection with ``code``, and send a goodbye before if possible. Never waits.
@@ -72,22 +75,28 @@ class Lifetime:
             self.scope.cancel()
 
     def note_closed(self, code: int, reason: str) -> bool:
-        """Note that the wire itself closes with ``code``. Return False if another close was decided before."""
+        """Note that the wire itself closes the connection with ``code``.
+
+        Return False if another close was decided before.
+        """
         if self.closing is not None:
             return False
         self.closing = Closing(code, reason, None)
         return True
 
     def internal_error(self, error: BaseException, what: str) -> End:
-        """Log ``error`` with a reference number. Return the ``End`` to raise, which has only this number."""
+        """Log ``error`` with a reference number.
+
+        Return an ``End`` to raise, which tells the client only this number.
+        """
         reference = secrets.token_hex(4)
         log_failure(logger, "%s on connection %s, reference %s", what, self.id, reference, error=error)
         return End(close_codes.INTERNAL_ERROR, f"{what}, reference {reference}")
 
     def fail(self, error: BaseException, what: str) -> None:
-        """Log ``error`` and close the connection with 4006. Does nothing if the connection has ended.
+        """Log ``error`` and close the connection with 4006. Do nothing if the connection has ended.
 
-        ``what`` says what failed, for the log and for the client: "the delivery failed".
+        ``what`` is a sentence for the log and for the client, such as "the delivery failed".
         """
         if not self.over:
             end = self.internal_error(error, what)
@@ -107,5 +116,5 @@ class Lifetime:
 
 
 def retry_ms(code: int) -> int | None:
-    """Return the delay in ms before a client reconnects after ``code``. Return None if it should not reconnect."""
+    """Return a random delay in ms before a client reconnects after ``code``. Return None if it should not reconnect."""
     return random.randint(*_RETRY_MS) if close_codes.comes_back(code) else None  # noqa: S311 - spread, not secrecy

@@ -1,4 +1,4 @@
-"""A time limit for one step of a connection. The heartbeat checks it, so it needs no own timer or task."""
+"""A time limit for one step of a connection. The heartbeat checks the limit, so no timer or task is needed for it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from transport.server._heartbeat import Heartbeat
 
 FORCE_SECONDS = 1.0
-"""Seconds between the cancellation of a block that shields itself and its end by force.
+"""Seconds between the cancellation of a block and its end by force, if the block is shielded from cancellation.
 
-If the block still runs after that, it is ended by force again after the same time.
+While the block still runs, it is ended by force again each time this number of seconds has passed.
 """
 
 
 class Limit:
     """A context manager that cancels its block after ``seconds``, not counting time in which the loop was blocked.
 
-    No exception leaves the block, as with ``trio.move_on_after``. If the block is shielded from the cancellation, it is
-    ended by force a second later.
+    When the time is up, the block ends without an exception, as with ``trio.move_on_after``. A block that is shielded
+    from the cancellation is ended by force a second later.
 
     Args:
-        heartbeat: The timer that calls :meth:`beat`.
-        time: The clock that is measured. It stands still while the event loop is blocked.
-        seconds: The limit.
+        heartbeat: The timer of all connections, which calls :meth:`beat`.
+        time: The clock of the limit. It stands still while the event loop is blocked.
+        seconds: The time limit.
     """
 
     __slots__ = ("_ends", "_heartbeat", "_scope", "_seconds", "_time")
@@ -64,6 +64,6 @@ class Limit:
         return now + FORCE_SECONDS
 
     def on_failed(self, error: BaseException) -> None:
-        """Cancel the block: the heartbeat failed, so nothing would end the block later."""
+        """Cancel the block, because the heartbeat failed with ``error``: no later check would end the block."""
         del error
         self._scope.cancel()

@@ -1,4 +1,4 @@
-"""A check whether a client is still there: pings, the time since its last frame, and the expiry of its token."""
+"""A check whether a client still answers: pings, the time since its last frame, and the expiry of its token."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Liveness:
-    """A check whether the client is still alive, and whether its token is still valid.
+    """A check whether the client still answers, and whether its token is still valid.
 
-    The heartbeat calls :meth:`beat` from the welcome on.
+    After the welcome, the heartbeat calls :meth:`beat` regularly.
     """
 
     __slots__ = ("_context", "_expires_at", "_heard_at", "_life", "_on_frame", "_ping_at", "_wire")
@@ -33,18 +33,21 @@ class Liveness:
         # to have been silent for a minute.* The other times are on trio's clock.
         self._heard_at = context.time.now()
         self._on_frame: Callable[[], None] | None = None
-        """Function that is called once, when the next frame comes."""
+        """Function that is called once, when the client's next frame arrives; or None."""
         self._ping_at = trio.current_time() + context.settings.ping_seconds
         self._expires_at = math.inf
         """The time when the user's token expires, on trio's clock."""
 
     def begin(self, expires_at: float) -> None:
-        """Start to send pings. Close the connection at ``expires_at`` (on trio's clock)."""
+        """Start to send pings.
+
+        The connection will be closed at ``expires_at`` (on trio's clock), when its token expires.
+        """
         self._expires_at = expires_at
         self._context.heartbeat.add(self, min(self._ping_at, expires_at))
 
     def stop(self) -> None:
-        """Stop the pings. May be called more than once."""
+        """Stop the pings and the checks. May be called more than once."""
         self._context.heartbeat.remove(self)
 
     def note_frame(self) -> None:
@@ -55,13 +58,15 @@ class Liveness:
             on_frame()
 
     def probe(self, on_frame: Callable[[], None]) -> None:
-        """Ping the client now, and call ``on_frame`` when its next frame comes."""
+        """Ping the client now, and call ``on_frame`` when the client's next frame arrives."""
         self._on_frame = on_frame
         if self._life.closing is None:
             self._ping(trio.current_time())
 
     def beat(self, now: float) -> float | None:
-        """Ping if it is time to. Close the connection if the client was silent for too long, or its token has expired.
+        """Ping the client if it is time to.
+
+        Close the connection if the client was silent too long or its token has expired.
 
         Returns:
             The time of the next call, on trio's clock; None for no further call.

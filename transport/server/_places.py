@@ -1,6 +1,6 @@
 """The limit on the connections of each user. Silent connections are closed to make room for new ones.
 
-*If a browser tab changes its network, the server keeps its old connection for half a minute. If the old connection
+*If a browser tab changes its network, the server keeps the tab's old connection for half a minute. If that connection
 counted like others, the tab could not reconnect, and would not try again.*
 """
 
@@ -25,20 +25,20 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Holder(Protocol):
-    """A connection of a user, as far as :class:`Places` uses it. No method may wait or raise."""
+    """The part of a connection that :class:`Places` uses. No method may wait or raise."""
 
     def probe(self, on_frame: Callable[[], None]) -> bool:
-        """Ping the client now, and call ``on_frame`` when its next frame comes.
+        """Ping the client now, and call ``on_frame`` when the client's next frame arrives.
 
-        Return False if the client has no welcome yet: then its silence means nothing.
+        Return False if the client has got no welcome yet: then it need not answer, so its silence shows nothing.
         """
         ...
 
     def give_way(self) -> None:
-        """Close the connection, since its client stayed silent."""
+        """Close this silent connection, to make room for a newer connection of the same user."""
 
     def waits(self) -> bool:
-        """Return whether a client that has no place yet is connected and waiting, as far as the server knows."""
+        """Return whether this new connection still has a client and waits for a place (permission to connect)."""
         ...
 
 
@@ -46,8 +46,8 @@ class Places:
     """The limit on the connections of each user: a user has ``limit`` places, and each open connection takes one.
 
     If no place is free for a new connection, the user's other connections are pinged. A connection that stays silent
-    for ``seconds`` is closed, and its place is free. This procedure is called a round. Connections that ask during a
-    round wait for its result. They get places in the order in which they asked.
+    for ``seconds`` is closed, and its place becomes free. This procedure is called a round. All new connections that
+    come during a round wait for its result. They get the free places in the order in which they came.
     """
 
     def __init__(self, limit: int, seconds: float, heartbeat: Heartbeat, time: LoopTime) -> None:
@@ -61,13 +61,14 @@ class Places:
         """Number of silent connections that were closed to make room for newer ones."""
 
     def __len__(self) -> int:
-        """Return the number of users with at least one place."""
+        """Return the number of users that have at least one connection."""
         return len(self._holders)
 
     async def take(self, user: str, holder: Holder) -> bool:
-        """Give the connection a place. Return False if it gets none.
+        """Give a new connection one of the user's places. Return False if no place is free or becomes free.
 
-        Waits for ``seconds`` at most. If this is cancelled, the connection has no place.
+        Waits for ``seconds`` at most, while silent connections of the user are closed. If this is cancelled, the
+        connection has no place.
         """
         holders = self._holders.setdefault(user, {})
         if len(holders) < self._limit:
@@ -76,7 +77,10 @@ class Places:
         return await self._round(user).wait(holder)
 
     def free(self, user: str, holder: Holder) -> None:
-        """Free the place of the connection, if it has one, and give it to the first connection that waits."""
+        """Take the place from a connection that has ended, and give it to the first connection that waits.
+
+        Does nothing if the connection has no place.
+        """
         holders = self._holders.get(user, {})
         if holder not in holders:
             return
@@ -89,7 +93,7 @@ class Places:
             del self._holders[user]
 
     def _round(self, user: str) -> _Round:
-        """Return the running round of this user, or start one."""
+        """Return the round (the search for silent connections) that runs for this user. Start one if none runs."""
         current = self._rounds.get(user)
         if current is None:
             current = self._rounds[user] = _Round(self, user)
@@ -98,20 +102,21 @@ class Places:
         return current
 
     def has(self, user: str, holder: Holder) -> bool:
-        """Return whether the connection has a place."""
+        """Return whether the connection has one of the user's places."""
         return holder in self._holders.get(user, ())
 
     def forget(self, user: str, current: _Round) -> None:
-        """Remove the user's round, since it has ended."""
+        """Remove the user's round (a search for silent connections), since it has ended."""
         if self._rounds.get(user) is current:
             del self._rounds[user]
             self._heartbeat.remove(current)
 
 
 class _Round:
-    """One round for one user: a ping to each connection that has a place, to free the places of silent ones.
+    """One search for silent connections of one user, to free their places (permissions to connect) for new connections.
 
-    It knows the connections that have not answered yet, and the connections that wait for a place.
+    Each connection with a place is pinged. The round knows the connections that have not answered yet, and the new
+    connections that wait for a place.
     """
 
     def __init__(self, places: Places, user: str) -> None:
@@ -119,13 +124,16 @@ class _Round:
         self._user = user
         self._silent: dict[Holder, None] = {}
         self._waiting: dict[Holder, OneShot[bool]] = {}
-        """The waiting connections. Each value will be True if its connection gets a place, else False."""
+        """The new connections that wait.
+
+        A connection's value becomes True if it gets a place, and False if it is refused.
+        """
         self._ends = places.time.now() + places.seconds
 
     async def wait(self, holder: Holder) -> bool:
-        """Return whether the connection got a place.
+        """Wait for the end of the round. Return whether the new connection got a place.
 
-        If this is cancelled, the connection has no place, and the next one that waits may get it.
+        If this is cancelled, the connection has no place, and the next waiting connection may get one.
         """
         decided = self._waiting[holder] = OneShot[bool]()
         if not self._silent:  # nothing to find out: each holder has answered, or cannot be judged yet
@@ -137,16 +145,17 @@ class _Round:
             raise
 
     def probe(self, holders: tuple[Holder, ...]) -> None:
-        """Ping the clients of all these connections."""
+        """Ping the clients of these connections, and note each connection as silent until its client answers."""
         for holder in holders:
             self._silent[holder] = None
             if not holder.probe(partial(self._on_answer, holder)):
                 del self._silent[holder]
 
     def beat(self, now: float) -> float | None:
-        """If the time of the round is up, close the silent connections and give their places to waiting ones.
+        """Close the silent connections if the round's time is up, and give their places to waiting connections.
 
-        Connections that still have no place then are refused. Returns the time of the next check.
+        Connections that then still have no place are refused. Returns the time of the next check, or None if the round
+        has ended.
         """
         # As in a limit: bytes that came while the loop stood still are read before a client is judged.
         if (left := self._ends - self._places.time.now()) > 0:
@@ -162,12 +171,12 @@ class _Round:
         return None
 
     def on_failed(self, error: BaseException) -> None:
-        """End the round, because ``error`` was raised in it. The connections that wait get no place."""
+        """End the round, because ``error`` was raised in it. The connections that still wait are refused."""
         log_failure(logger, "connections of user %s could not be asked to give way", shown(self._user), error=error)
         self._finish()
 
     def on_freed(self, holder: Holder, holders: dict[Holder, None]) -> None:
-        """Give the place of ``holder`` to the first connection that waits, if there is one."""
+        """Give the place of ``holder``, which has ended, to the first waiting connection, if there is one."""
         self._silent.pop(holder, None)
         self._dismiss_gone()
         if self._waiting:
@@ -177,7 +186,7 @@ class _Round:
         self._finish_if_decided()
 
     def _dismiss_gone(self) -> None:
-        """Refuse the waiting connections that have lost their client, so that they do not get a place for nothing."""
+        """Refuse the waiting connections that have lost their client, since a place would be useless for them."""
         for holder in [holder for holder in self._waiting if not holder.waits()]:
             self._waiting.pop(holder).set(False)
 

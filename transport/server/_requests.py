@@ -1,4 +1,4 @@
-"""The way from a client to its session: acks, commands, typing and history requests, with a rate limit."""
+"""The way of requests from a client to its session: acks, commands, typing and history, with a rate limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Requests:
-    """The part of one connection that handles frames after the hello. Made when the first such frame comes."""
+    """The part of one connection that handles the client's requests. It is made when the first request comes."""
 
     __slots__ = ("_attachment", "_bucket", "_context", "_delivery", "_life", "_one_history", "_refusals", "_wire")
 
@@ -46,10 +46,13 @@ class Requests:
         self._bucket: TokenBucket | None = None
         self._refusals: Refusals | None = None
         self._one_history: trio.Lock | None = None
-        """A lock that is held while history is read. *Else 100 requests at once would hold 100 batches in memory.*"""
+        """A lock that is held while history is read.
+
+        *Without it, 100 requests at once would hold 100 batches in memory.*
+        """
 
     def take(self, frame: ClientFrame) -> None:
-        """Handle a frame. Never waits.
+        """Handle one frame of the client. Never waits.
 
         Raises:
             End: If the client continues to exceed its rate limit.
@@ -70,7 +73,7 @@ class Requests:
                 pass
 
     def _within_rate(self, command_id: str | None) -> bool:
-        """Return whether the client is within its rate limit. If it is not, send a refusal.
+        """Count one request. If the client exceeds its rate limit, send a refusal and return False; else return True.
 
         Raises:
             End: With 4505, if too many requests were refused in a short time.
@@ -103,7 +106,7 @@ class Requests:
             self._delivery.reply(CommandReply(frame.id, code=ErrorCode.OVERLOADED, message=message))
 
     def _tell(self, send: Callable[[Attachment], None]) -> bool:
-        """Call ``send`` with the attachment to the session. Return False if the session's mailbox is full."""
+        """Call ``send`` with this connection's link to its session. Return False if the session's mailbox is full."""
         try:
             send(self._attachment)
         except MailboxFull:
@@ -115,9 +118,9 @@ class Requests:
         return True
 
     async def _history(self, frame: HistoryFrame) -> None:
-        """Answer a request for history.
+        """Answer a request for past events.
 
-        Only one request is answered at a time, and only when the client has taken all data that was sent before.
+        Only one such request is answered at a time, and only when the client has taken all data that was sent before.
         """
         # A request out of bounds is refused and ends nothing. A frame with wrong types has ended the connection before.
         if frame.fault is not None:

@@ -10,19 +10,19 @@ import orjson
 _STATES = {"typing": "id", "queued": "command_id"}
 
 MAX_SIGNALS = 64
-"""Maximum number of signals that are kept for a slow client. Beyond it, the least important are dropped."""
+"""Maximum number of signals that are kept for a slow client. If there are more, the least important are dropped."""
 
 MAX_SIGNAL_BYTES = 64 * 1024
 """Maximum size of the signals that are kept for a slow client, in bytes. A single signal may be larger."""
 
 
 class SignalQueue:
-    """Signals that wait to be sent, oldest first: at most ``MAX_SIGNALS``, with at most ``MAX_SIGNAL_BYTES``.
+    """Signals that wait to be sent to one client, oldest first: at most ``MAX_SIGNALS``, with ``MAX_SIGNAL_BYTES``.
 
     If there are too many, a signal that a later one has replaced is dropped first: for example ``typing`` of a user
-    that has stopped since, or ``queued`` for a run that has begun. *If always the oldest were dropped, many progress
-    signals of an agent could remove the signal that a user stopped typing. Then other clients would show this user as
-    typing for ever.*
+    that has stopped since, or ``queued`` for a run that has begun. *If the queue always dropped its oldest signal, many
+    progress signals of an agent could remove the signal that a user stopped typing. Then other clients would show this
+    user as typing for ever.*
     """
 
     __slots__ = ("_entries", "size")
@@ -36,7 +36,7 @@ class SignalQueue:
         return bool(self._entries)
 
     def put(self, name: str, data: bytes, frame: bytes) -> int:
-        """Add a signal, and drop others if there are too many.
+        """Add a signal to the queue. If there are too many, drop the least important ones.
 
         Args:
             name: The signal's name.
@@ -57,16 +57,16 @@ class SignalQueue:
         return before - len(entries)
 
     def take(self) -> bytes:
-        """Remove the oldest frame and return it. Raises ``IndexError`` if there is none."""
+        """Remove the oldest frame from the queue and return it. Raise ``IndexError`` if the queue is empty."""
         frame = self._entries.pop(0)[2]
         self.size -= len(frame)
         return frame
 
     def _least_important(self) -> int:
-        """Return the index of the signal to drop.
+        """Return the index of the signal to drop first.
 
-        It is the oldest one that a later one has replaced. If there is none, it is the oldest one that does not tell a
-        state, or else the oldest one.
+        It is the oldest signal that a later signal has replaced. If there is none, it is the oldest signal that is not
+        about a state, such as typing. If there is none of these either, it is the oldest signal.
         """
         newer: set[tuple[str, str]] = set()
         outdated, other = -1, -1
@@ -84,9 +84,9 @@ class SignalQueue:
 
 
 def _subject(data: bytes, field: str) -> str:
-    """Return the subject of a state signal: the user or start that it is about.
+    """Return the subject of a signal about a state: the connection that is typing, or the start that is queued.
 
-    Return "" if the data has another form, because an agent has used the same name for a signal of its own.
+    Return "" if the data has another form, because an agent has given its own signal the same name.
     """
     value = orjson.loads(data)
     return str(cast("dict[str, object]", value).get(field)) if isinstance(value, dict) else ""

@@ -1,4 +1,4 @@
-"""The implementation of a wire with trio-websocket. It adds goodbye frames, which trio-websocket does not send."""
+"""A wire (the carrier of a connection's messages) on top of trio-websocket. It adds the goodbye frames."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transport.server._wire import WireOwner
 
 LINGER_SECONDS = 2.0
-"""Time for which the peer's bytes are read and discarded after the server's own close, in seconds."""
+"""Time in seconds for which the peer's bytes are read and discarded after this side has sent a close frame."""
 # Limit of the bytes that are discarded then. *Without it, a peer that never stops sending would keep its connection.*
 _LINGER_BYTES = 4 * 1024 * 1024
 # The beginning of trio-websocket's own reason for 1009. A peer that closes with 1009 itself gets its own reason back:
@@ -37,8 +37,8 @@ class TrioWire(WriteBuffer):
     """A :class:`~transport.server._wire.Wire` over any trio stream.
 
     trio-websocket does the handshake, reads messages and answers pings. Text messages are not sent by trio-websocket:
-    this class builds their frames and writes them itself. It is also the write buffer below trio-websocket, so that
-    sending an event takes few calls. It owns ``stream`` and closes it.
+    this class builds their frames and writes them itself. The class is also the write buffer below trio-websocket, so
+    that sending an event takes few function calls. It owns ``stream`` and closes it.
     """
 
     __slots__ = ("_max_bytes", "_open", "_owner", "_upgrading", "_websocket", "address")
@@ -71,9 +71,9 @@ class TrioWire(WriteBuffer):
         return self._open and self._websocket is not None and self._websocket.closed is None
 
     async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
-        """Answer the upgrade request as ``owner`` decides. See :meth:`.Wire.upgrade`.
+        """Answer the request for a WebSocket as ``owner`` decides. See :meth:`.Wire.upgrade`.
 
-        Returns the headers of the request, or None if it was refused or did not come.
+        Returns the headers of the request. Returns None if the request was refused or did not come.
         """
         self.nursery = nursery
         self._owner = owner
@@ -98,7 +98,7 @@ class TrioWire(WriteBuffer):
         return None
 
     def receive(self) -> Awaitable[str | bytes]:
-        """Return the next message. See :meth:`.Wire.receive`."""
+        """Return the peer's next message. See :meth:`.Wire.receive`."""
         # No coroutine of its own: every idle connection waits here.
         assert self._websocket is not None  # noqa: S101 - called after the upgrade only
         return self._websocket.get_message()
@@ -112,11 +112,11 @@ class TrioWire(WriteBuffer):
         self.write(server_frames.events_message(lines))
 
     def post(self, payload: bytes) -> None:
-        """Write a text message, together with the next one. See :meth:`.Wire.post`."""
+        """Keep a text message, and write it together with the next one. See :meth:`.Wire.post`."""
         self.posted.append(text_message(payload))
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame and wait for the peer's. See :meth:`.Wire.close`."""
+        """Send a close frame and wait for the peer's close frame. See :meth:`.Wire.close`."""
         if self._websocket is not None:
             await self._websocket.aclose(code, reason)
 
@@ -128,37 +128,37 @@ class TrioWire(WriteBuffer):
                 left -= len(data)
 
     async def abort(self) -> None:
-        """Close the stream at once. See :meth:`.Wire.abort`."""
+        """Close the stream at once, without a close frame. See :meth:`.Wire.abort`."""
         await trio.aclose_forcefully(self)
 
     def forget(self) -> None:
-        """Release the owner and the library's objects.
+        """Release the owner and the objects of trio-websocket, which refer to this wire.
 
-        They refer to this wire. Without this cycle of references, everything is freed at once.
+        Without such a cycle of references, all these objects are freed from memory at once.
         """
         self._owner = self._websocket = None
 
     # Notifications of the write buffer
 
     def on_drained(self) -> None:
-        """Tell the owner that all data was sent."""
+        """Notify the owner that the network has taken all data."""
         if self._owner is not None:
             self._owner.on_drained()
 
     def on_stuck(self) -> None:
-        """Tell the owner that the peer takes no more data."""
+        """Notify the owner that the peer takes no more data."""
         if self._owner is not None:
             self._owner.on_stuck()
 
     def on_closed(self) -> None:
-        """Cancel the upgrade, if it is not finished: no request will come."""
+        """Cancel the upgrade if it is still in progress, since no request can come on a closed stream."""
         if self._upgrading is not None:
             self._upgrading.cancel()
 
     def amend(self, data: bytes) -> bytes:
-        """Return ``data`` with a goodbye before it, if it is the close frame for a message that is too large.
+        """Return ``data``, with a goodbye frame before it if it is the close frame for a message that was too large.
 
-        trio-websocket itself sends this close frame. Other data is returned unchanged.
+        trio-websocket itself sends such a close frame. Any other data is returned unchanged.
         """
         if not data.startswith(_CLOSE):
             return data
@@ -172,9 +172,9 @@ class TrioWire(WriteBuffer):
         return text_message(server_frames.goodbye(code, reason)) + data
 
     def last_words(self) -> bytes:
-        """Return a goodbye and a close frame for a peer that sent bytes which are not valid WebSocket frames.
+        """Return a goodbye and a close frame if the peer has sent bytes that are not valid WebSocket frames.
 
-        trio-websocket would close the stream without any message. In all other cases, return nothing.
+        trio-websocket would close the stream without any message then. In all other cases, return no bytes.
         """
         end = self._websocket.closed if self._open and self._websocket is not None else None
         if end is None or end.code not in close_codes.NO_WEBSOCKET:

@@ -37,8 +37,8 @@ _JOIN_SECONDS = 1.0
 class Watchdog:
     """A thread that checks several times within ``seconds`` whether the event loop still runs.
 
-    If the loop does not answer for ``seconds``, it logs a warning with the stack of the blocked thread. When the loop
-    runs again, a second line says how long it was blocked.
+    If the loop does not answer for ``seconds``, the thread logs a warning with the stack of the blocked event loop.
+    When the loop runs again, a second line says how long the loop was blocked.
     """
 
     def __init__(self, time: LoopTime, seconds: float) -> None:
@@ -48,9 +48,10 @@ class Watchdog:
         self._answered = threading.Event()
 
     async def run(self) -> None:
-        """Watch the event loop, for ever.
+        """Watch the event loop until cancelled.
 
-        Cancellation: waits until the thread has ended. A thread that is blocked by its log is left behind.
+        Cancellation: waits until the thread has ended. The wait is limited, since the thread may be blocked while it
+        writes to the log.
         """
         self._stop.clear()
         token, thread_id = trio.lowlevel.current_trio_token(), threading.get_ident()
@@ -65,7 +66,7 @@ class Watchdog:
                 thread.join(_JOIN_SECONDS)
 
     def answer(self) -> None:
-        """Note that the event loop runs. Called in the event loop."""
+        """Note that the event loop runs. The event loop itself calls this, each time that the thread asks it to."""
         stood = self._time.tick()
         self._answered.set()
         if stood >= self._seconds:
@@ -77,7 +78,7 @@ class Watchdog:
             )
 
     def ask(self, call_soon: Callable[[Callable[[], None]], None], look: Callable[[], str]) -> None:
-        """Ask the event loop for an answer, and wait for it. Log a warning if it takes too long.
+        """Ask the event loop for an answer, and wait for the answer. Log a warning if it takes too long.
 
         Args:
             call_soon: Schedules a function to be called in the event loop.
@@ -101,7 +102,7 @@ class Watchdog:
 
 
 def look_at(thread_id: int) -> str:
-    """Return the end of a log message: the code that blocks the loop in this thread, with its stack."""
+    """Return the end of a log message: the name and stack of the code that blocks the event loop in this thread."""
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
     if frame is None:
         return ""
@@ -113,7 +114,7 @@ def look_at(thread_id: int) -> str:
 
 
 def _owner(frame: FrameType) -> str:
-    """Return the name of the agent run, or of the task, that executes the frame."""
+    """Return the name of the agent run, or of the trio task, that executes ``frame``."""
     task = _task(frame)
     if task is None:
         return "something"

@@ -1,7 +1,7 @@
 """The contract between the logic of a connection and the WebSocket that carries its messages.
 
-The logic (``_connection``, ``_delivery``, ``_requests``) uses only this module. ``_trio_wire`` is the only wire so far.
-A wire for an ASGI server would need the methods below, and nothing else.
+The logic (``_connection``, ``_delivery``, ``_requests``) uses only this module. The class in ``_trio_wire`` is the only
+wire so far. A wire for an ASGI server would need the methods below, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class UpgradeRequest:
-    """The request by which a client asks for a WebSocket."""
+    """The HTTP request by which a client asks for a WebSocket."""
 
     path: str
-    """The path of the request, with its query."""
+    """The path in the request's URL, with the query."""
     offered: Sequence[str]
     """The subprotocols that the client offers, in the client's order."""
     headers: Mapping[str, str]
@@ -31,20 +31,20 @@ class UpgradeRequest:
 
 
 class WireOwner(Protocol):
-    """The connection that owns a wire, as far as the wire uses it. No method may wait or raise."""
+    """The part of a connection that its wire uses. No method may wait or raise."""
 
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
-        """Return the answer to the upgrade request."""
+        """Return the answer to the client's request for a WebSocket."""
         ...
 
     def on_drained(self) -> None:
-        """Continue to write: the network has taken all data."""
+        """Continue to write, since the network has taken all data."""
 
     def on_stuck(self) -> None:
-        """Close the connection: nothing could be written for ``slow_seconds``, or too much waits to be written."""
+        """Close the connection: no data could be written for ``slow_seconds``, or too much data waits to be written."""
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the wire closes with ``code``, since a message of the client was too long.
+        """Note that the wire closes the connection with ``code``, because a message of the client was too large.
 
         Return False if the connection is already ending for another reason. Then the wire sends no goodbye.
         """
@@ -55,8 +55,8 @@ class Wire(Protocol):
     """A WebSocket that carries the messages of one connection.
 
     The methods that are not ``async`` never wait. If the peer is gone they do nothing: they never raise a network
-    error. In each ``async`` method, only one task at a time may wait. If it is cancelled, no message is lost or cut:
-    each written message is sent completely, or not at all if the connection ends before.
+    error. In each ``async`` method, only one task at a time may wait. If an ``async`` method is cancelled, no message
+    is lost or cut: each written message is sent completely, or not at all if the connection ends before.
     """
 
     gone: ClassVar[tuple[type[Exception], ...]]
@@ -66,9 +66,9 @@ class Wire(Protocol):
     more coroutine in memory for each idle connection.*
     """
     address: str
-    """The peer's address, without its port. Empty if it is not known."""
+    """The network address of the client, without the port. Empty if it is not known."""
     blocked: bool
-    """Whether the network has not taken all data yet. The server writes events only if this is False."""
+    """Whether the network has not taken all data yet. Events are written only while this is False."""
 
     @property
     def pending(self) -> int:
@@ -81,12 +81,12 @@ class Wire(Protocol):
         ...
 
     async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
-        """Answer the client's upgrade request as ``owner.on_upgrade`` decides.
+        """Answer the client's request for a WebSocket as ``owner.on_upgrade`` decides.
 
         The wire runs its own tasks in ``nursery``, and calls ``owner`` until :meth:`forget`.
 
         Returns:
-            The headers of the request; None if it was refused, or if the client hung up before.
+            The headers of the request. None if the request was refused, or the client disconnected before.
         """
         ...
 
@@ -108,7 +108,7 @@ class Wire(Protocol):
         """
 
     def post(self, payload: bytes) -> None:
-        """Keep a text message. The next :meth:`send` or :meth:`release` writes it too, in one system call."""
+        """Keep a text message. The next :meth:`send` or :meth:`release` writes it too, in the same system call."""
 
     def release(self) -> None:
         """Write the messages that were posted, if there are any."""
@@ -121,7 +121,7 @@ class Wire(Protocol):
         """
 
     def note_progress(self) -> None:
-        """Note that the peer still reads. The time until it counts as stuck starts again."""
+        """Note that the peer still reads. The time limit for a peer that takes no data starts again."""
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame, wait for the peer's close frame, and close the stream.
@@ -133,7 +133,7 @@ class Wire(Protocol):
         """Read and discard the peer's bytes for a short time, after this side has sent a close frame.
 
         *If a socket is closed while it has unread bytes, the system resets the connection. The client may then never
-        get the close frame, and not know the reason.*
+        get the close frame, and not learn the reason.*
         """
 
     async def abort(self) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 RECEIVE_BYTES = 64 * 1024
 """Maximum number of bytes that one read takes from the socket."""
 MAX_QUEUED = 1024 * 1024
-"""Number of bytes that may be written while the buffer is blocked. With more, the peer counts as stuck.
+"""Number of bytes that may be written while the buffer is blocked. After more bytes, the peer counts as stuck.
 
 These bytes are replies, errors and pings: events and history are not written while the buffer is blocked.
 """
@@ -25,15 +25,15 @@ _CHUNK = 64 * 1024
 class WriteBuffer(trio.abc.Stream):
     """A stream between a WebSocket library and the network. Writing to it never waits.
 
-    :meth:`write` sends data at once, as much as the system takes. The rest is kept, and a task sends it; the task ends
-    when nothing is kept. The library's handshakes, pongs and close frames pass through here as well.
+    :meth:`write` sends data at once, as much as the operating system takes. The rest is kept, and a task sends it. The
+    task ends when nothing is kept any more. The library's handshakes, pongs and close frames pass through here as well.
 
     If a caller is cancelled, no message is cut: accepted data is sent completely, or not at all. The methods from
     ``on_drained`` to ``last_words`` can be overridden by a subclass.
 
     Args:
         stream: The stream to write to and read from. The buffer owns it and closes it.
-        sock: The socket under ``stream``, if there is one. Without it, only the task writes to the stream.
+        sock: The socket under ``stream``, if there is one. If it is None, only the task writes to the stream.
         slow_seconds: Time in which no data could be sent, after which the peer counts as stuck.
     """
 
@@ -60,39 +60,48 @@ class WriteBuffer(trio.abc.Stream):
         self.nursery: trio.Nursery
         """The nursery of the task that sends. Must be set before the first :meth:`write`."""
         self.posted: list[bytes] = []
-        """Data for the next :meth:`write` or :meth:`release`. Small messages cost less if they are sent together."""
+        """Data that the next :meth:`write` or :meth:`release` sends.
+
+        Small messages cost less if they are sent together.
+        """
         self._pending = bytearray()
         self._queued = 0
-        """Number of bytes written since the buffer became blocked."""
+        """Number of bytes that were passed to :meth:`write` since the buffer became blocked."""
         self.blocked = False
-        """Whether some data was not taken by the network yet, and is kept."""
+        """Whether the network has not taken all data yet, so that some data is kept."""
         self._broken = False
         self._drained: trio.lowlevel.ParkingLot | None = None
         self._reading = False
         self._unread: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = loop_time().now()
-        """The last time when bytes were sent, or the peer showed in another way that it reads, in the loop's time."""
+        """The last time when the peer showed that it reads: bytes were sent, or an ack came.
+
+        In the event loop's time.
+        """
 
     # For a subclass
 
     def on_drained(self) -> None:
-        """Do something when all kept data was sent. Must not wait."""
+        """Do something when all kept data was sent (in a subclass; here it does nothing). Must not wait."""
 
     def on_stuck(self) -> None:
-        """Do something when the peer is stuck: no data could be sent for ``slow_seconds``, or too much is kept.
+        """Do something when the peer is stuck (in a subclass; here it does nothing). Must not wait.
 
-        The kept data stays. Must not wait.
+        A peer is stuck if no data could be sent for ``slow_seconds``, or if too much data is kept. The kept data stays.
         """
 
     def on_closed(self) -> None:
-        """Do something when the stream is closed. Must not wait."""
+        """Do something when the stream is closed (in a subclass; here it does nothing). Must not wait."""
 
     def amend(self, data: bytes) -> bytes:
-        """Return the bytes to write in place of ``data``, which the library wants to send."""
+        """Return the bytes to write in place of ``data``, which the WebSocket library sends.
+
+        A subclass may change them.
+        """
         return data
 
     def last_words(self) -> bytes:
-        """Return the bytes to write just before the stream is closed."""
+        """Return the bytes to write just before the stream is closed: none here, but a subclass may have some."""
         return b""
 
     # Writing
@@ -125,7 +134,7 @@ class WriteBuffer(trio.abc.Stream):
             self.nursery.start_soon(self._send_pending)
 
     def release(self) -> None:
-        """Write the data in ``posted``, if there is any."""
+        """Write the data in :attr:`posted`, if there is any."""
         if self.posted:
             self.write(b"")
 
@@ -143,13 +152,16 @@ class WriteBuffer(trio.abc.Stream):
             raise trio.BrokenResourceError
 
     def note_progress(self) -> None:
-        """Note that bytes were sent, or that the peer showed in another way that it reads."""
+        """Note that the peer still reads: bytes were sent, or the peer showed it in another way."""
         self.progressed_at = loop_time().now()
 
     # The stream under the library
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Write ``data`` for the library, and wait until it was sent. If this is cancelled, it is still sent."""
+        """Write ``data`` for the WebSocket library, and wait until it was sent.
+
+        After a cancellation it is still sent.
+        """
         self.write(self.amend(bytes(data)))
         await self.drained()
 
@@ -187,7 +199,7 @@ class WriteBuffer(trio.abc.Stream):
         await self._stream.aclose()
 
     def _try(self, data: bytes) -> int:
-        """Give ``data`` to the operating system. Return the number of bytes that it took."""
+        """Hand ``data`` to the operating system. Return the number of bytes that the system took."""
         if self._socket is None:
             return 0
         try:
@@ -200,7 +212,7 @@ class WriteBuffer(trio.abc.Stream):
             return len(data)
 
     async def _send_pending(self) -> None:
-        """Send the kept bytes, until there are none. A second task checks meanwhile that the peer is not stuck."""
+        """Send the kept bytes until none are left. Meanwhile a second task checks that the peer is not stuck."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch)
@@ -247,7 +259,7 @@ class WriteBuffer(trio.abc.Stream):
 
 
 def _received(sock: socket.socket, size: int) -> bytes | None:
-    """Read the bytes that have arrived. Return None if there are none yet, and b"" at the end of the stream.
+    """Read the bytes that have arrived. Return None if none have arrived yet, and b"" at the end of the stream.
 
     Raises:
         trio.BrokenResourceError: If the connection was lost.

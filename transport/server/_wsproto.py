@@ -1,4 +1,4 @@
-"""A function that frees the memory which wsproto still holds after an upgrade."""
+"""A function that frees the memory which the library wsproto still holds after an upgrade to WebSocket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class _FinishedHandshake:
-    """A replacement for wsproto's handshake object. It never has events."""
+    """A small replacement for wsproto's handshake object, which is no longer needed. It never has events."""
 
     @staticmethod
     def events() -> tuple[()]:
@@ -27,7 +27,7 @@ _FINISHED = _FinishedHandshake()
 def forget_handshake(socket: WebSocketConnection) -> None:
     """Free the objects that only the handshake needed: HTTP/1.1 state, request and headers, 3 KB in total.
 
-    wsproto keeps them while the connection is open, and asks them only for further events. The wsproto object is in a
+    wsproto keeps these objects while the connection is open, and only asks them for further events. They are in a
     private attribute of trio-websocket. If a later version changes this attribute, nothing is freed and nothing fails.
     """
     with suppress(AttributeError):

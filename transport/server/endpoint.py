@@ -59,23 +59,23 @@ class EndpointStatistics:
     refused: int
     """Number of connections refused because there were too many."""
     flusher_rounds: int
-    """Number of rounds of the flusher. In each round, it writes new data to all connections that have some."""
+    """Number of rounds of the flusher, the task that writes new data to all connections that have some."""
     flusher_visits: int
     """Number of connections that the flusher wrote to, summed over all rounds."""
     waiting_bytes: int
-    """Bytes that wait to be sent: signals, and data that sockets did not take. Events are not counted."""
+    """Number of bytes that wait to be sent: signals, and data that sockets did not take. Events are not counted."""
     gave_way: int
-    """Silent connections that were closed to make room for newer ones of the same user."""
+    """Number of silent connections that were closed to make room for newer connections of the same user."""
     stood_still: float
-    """Seconds in which the event loop was blocked. Only long blocks count."""
+    """Number of seconds in which the event loop was blocked. Only long blocks count."""
     signals_dropped: int
-    """Signals that were dropped because newer ones arrived before they could be written."""
+    """Number of signals that were dropped because too many waited for a slow client."""
 
 
 class Endpoint:
-    """A server for connections on sockets that listen already. :meth:`child` makes it a supervised actor.
+    """A server for connections on sockets that are listening already. :meth:`child` makes it a supervised actor.
 
-    The endpoint does not close the listening sockets, so that it can use them again after a restart.
+    The endpoint does not close the listening sockets, so that it can continue to use them after a restart.
 
     Args:
         sessions: The sessions that clients attach to.
@@ -110,11 +110,11 @@ class Endpoint:
         self._accepting: trio.CancelScope | None = None
 
     def child(self) -> ChildSpec:
-        """Return the spec of the supervised actor that runs the endpoint."""
+        """Return the description of the supervised actor that runs the endpoint."""
         return ChildSpec("endpoint", lambda: EndpointActor(self), Restart.PERMANENT)
 
     async def run(self) -> None:
-        """Serve for ever.
+        """Serve connections until cancelled.
 
         Cancellation: all connections end without a goodbye. To avoid this, call :meth:`say_goodbye` before.
         """
@@ -134,7 +134,9 @@ class Endpoint:
             await trio.sleep_forever()
 
     async def serve(self, stream: trio.abc.Stream, sock: socket.socket | None = None, address: str = "") -> None:
-        """Serve one connection on any stream until it ends, and close the stream. Errors are logged, not raised.
+        """Serve one connection on any stream until the connection ends, and close the stream.
+
+        Errors are logged, not raised.
 
         Args:
             stream: The stream. Nothing was read from it yet.
@@ -144,14 +146,14 @@ class Endpoint:
         await self.serve_wire(self._trio_wire(stream, sock, address))
 
     async def serve_wire(self, wire: Wire) -> None:
-        """Serve one connection on any wire until it ends. Errors in the connection are logged, not raised."""
+        """Serve one connection on any kind of wire until the connection ends. Its errors are logged, not raised."""
         await self._connection(wire).run()
 
     async def say_goodbye(self) -> None:
-        """Stop accepting connections, close all with 1001, and wait until they have ended.
+        """Stop accepting connections, close all open connections with 1001, and wait until they have ended.
 
-        The operating system then refuses later clients, since the sockets no longer listen. *Otherwise they would wait
-        in a queue until their time-out, and a load balancer would think that this server works.*
+        The operating system then refuses later clients, since the sockets no longer listen. *Otherwise such clients
+        would wait in a queue until their time-out, and a load balancer would think that this server works.*
 
         Cancellation: the remaining connections stay open.
         """
@@ -203,7 +205,7 @@ class Endpoint:
         return TrioWire(stream, sock, address, slow_seconds=slow_seconds, max_message_bytes=max_message_bytes)
 
     def _connection(self, wire: Wire) -> Connection:
-        """Make a new connection, and add it to the open ones. The caller must run it."""
+        """Make a new connection, and add it to the open connections. The caller must run it."""
         connection = Connection(self._context, wire)
         self._context.connections.add(connection)
         return connection
@@ -229,5 +231,5 @@ class EndpointActor(Actor):
         self._endpoint = endpoint
 
     async def started(self) -> None:
-        """Start to serve connections."""
+        """Start the endpoint's task, which serves connections."""
         self.nursery.start_soon(self._endpoint.run)

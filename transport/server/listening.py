@@ -42,7 +42,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         The sockets. The caller closes them.
 
     Raises:
-        OSError: If the port is taken, or the host is not this machine.
+        OSError: If the port is in use, or the host is not this machine.
     """
     listeners: list[socket.socket] = []
     try:
