@@ -1,4 +1,4 @@
-"""The table of close codes, and the delays before coming back."""
+"""The table of close codes, and the delays before a client reconnects."""
 
 from __future__ import annotations
 
@@ -34,26 +34,29 @@ PROTOCOL = {
 
 
 def test_table_of_close_codes_is_complete() -> None:
-    """The table of close codes has every close code of the protocol, by its number."""
+    """The table of close codes has every close code of the protocol, and says correctly whether a client reconnects."""
     assert {code: CLOSE_CODES[code].come_back for code in PROTOCOL} == PROTOCOL
     assert all(code == line.code and line.name and line.description for code, line in CLOSE_CODES.items())
 
 
 @given(st.integers(4000, 4999))
 def test_range_of_an_own_code(code: int) -> None:
-    """A client comes back after 4000 to 4499, and not after 4500 to 4999."""
+    """A client reconnects after the close codes from 4000 to 4499, and not after those from 4500 to 4999."""
     assert comes_back(code) is (code < 4500)
 
 
 @pytest.mark.parametrize(("code", "back"), [(1000, False), (1002, False), (1006, True), (1010, False), (1011, True)])
 def test_standard_code(code: int, *, back: bool) -> None:
-    """After a standard close code, a client comes back if the code blames the connection, not the conversation."""
+    """After a standard close code, a client reconnects only if the connection is to blame, not its messages."""
     assert comes_back(code) is back
 
 
 @given(st.integers(), st.lists(st.floats(0, 30), max_size=40))
 def test_delays_double(seed: int, lives: list[float]) -> None:
-    """The bound of the delays doubles up to a maximum, and starts over after a healthy connection."""
+    """The upper bound of the delay doubles with each failure, up to a maximum.
+
+    A healthy connection resets the bound.
+    """
     backoff = ReconnectDelays(Random(seed))
     failures = 0
     for life in lives:
@@ -64,13 +67,13 @@ def test_delays_double(seed: int, lives: list[float]) -> None:
 
 
 def test_jitter_is_full() -> None:
-    """A delay is drawn evenly from zero to its bound."""
+    """A delay can have any value from zero to its bound."""
     drawn = [ReconnectDelays(Random(seed)).next() for seed in range(500)]
     assert min(drawn) < 0.01
     assert max(drawn) > 0.19
 
 
 def test_delays_do_not_overflow() -> None:
-    """The delay stays at its maximum, however many attempts fail."""
+    """After thousands of failed attempts, the delay is still at most its maximum of 20 s."""
     backoff = ReconnectDelays(Random(1))
     assert all(backoff.next() <= 20 for _ in range(5000))

@@ -1,4 +1,4 @@
-"""The client's shell against a scripted server in memory, in virtual time."""
+"""The Python client against a scripted server in memory, in virtual time."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 
 
 async def take_items(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
-    """Return the next ``count`` items: the seq of an event, or a reset as it is."""
+    """Return the next ``count`` items of the iterator: for an event its seq, for a reset the reset itself."""
     items = [await anext(events) for _ in range(count)]
     return [item.seq if isinstance(item, Event) else item for item in items]
 
 
 async def stay_connected(peer: Peer) -> None:
-    """Welcome the client, send it a signal, and wait until it leaves."""
+    """Script of a server: welcome the client, send it a signal, and wait until it leaves."""
     await peer.welcome()
     await peer.send("signal", name="here", data={})
     await peer.closed_by_client()
 
 
 async def until_back(client: Client) -> None:
-    """Wait for the signal that :func:`stay_connected` sends."""
+    """Wait until the client is connected again: for the signal that :func:`stay_connected` sends."""
     assert (await anext(client.signals())).name == "here"
 
 
 async def test_hello_has_the_arguments_of_connect(autojump_clock: MockClock) -> None:
-    """The hello has the session, token, position and options that were given to connect."""
+    """The client's hello contains the session, token, position and options that were given to ``connect``."""
     hellos: list[dict[str, Any]] = []
 
     async def script(peer: Peer) -> None:
@@ -81,7 +81,7 @@ async def test_hello_has_the_arguments_of_connect(autojump_clock: MockClock) -> 
     ],
 )
 async def test_bad_arguments_raise(session: str, options: dict[str, Any]) -> None:
-    """connect raises ValueError for a session, position or beginning that no server accepts."""
+    """``connect`` raises ValueError for a session, position or starting point that no server accepts."""
     with pytest.raises(ValueError, match=r"session|resume|from_"):
         async with connect("ws://127.0.0.1:9", session, **options):
             pytest.fail("it was accepted")
@@ -89,7 +89,7 @@ async def test_bad_arguments_raise(session: str, options: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ws://", "127.0.0.1:9"])
 async def test_bad_url_raises(url: str) -> None:
-    """connect raises ValueError for a value that is not a ws: or wss: URL."""
+    """``connect`` raises ValueError for a URL that does not begin with ws: or wss:, or that has no host."""
     with pytest.raises(ValueError, match="URL"):
         async with connect(url, "s1"):
             pytest.fail("it was accepted")
@@ -97,7 +97,7 @@ async def test_bad_url_raises(url: str) -> None:
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 4001, 4002, 4003, 4005, 4006, 4499])
 async def test_client_resumes_after_a_temporary_code(code: int, autojump_clock: MockClock) -> None:
-    """After a close code of a temporary condition, the client comes back with its position and misses no event."""
+    """After a close code of a temporary failure, the client reconnects, sends its position and misses no event."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=2)
@@ -117,7 +117,7 @@ async def test_client_resumes_after_a_temporary_code(code: int, autojump_clock: 
 
 
 async def test_client_resumes_after_network_failures(autojump_clock: MockClock) -> None:
-    """The client comes back after a cut connection, a refused connection and HTTP 503."""
+    """After a cut connection, a refused connection or HTTP 503, the client reconnects and misses no event."""
 
     async def cut(peer: Peer) -> None:
         await peer.welcome(latest=1)
@@ -138,7 +138,9 @@ async def test_client_resumes_after_network_failures(autojump_clock: MockClock) 
 
 @pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4502, 4503, 4504, 4505, 4506, 4999])
 async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClock) -> None:
-    """After a final close code the iterator returns the events that had arrived, and then raises."""
+    """After a final close code, commands raise, and the iterator returns the events that had arrived and then
+    raises.
+    """
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=2)
@@ -164,7 +166,7 @@ async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClo
 
 
 async def test_goodbye_replaces_a_lost_close_frame(autojump_clock: MockClock) -> None:
-    """If the connection is cut after a goodbye, the goodbye decides whether the client comes back."""
+    """If the connection is cut after a goodbye frame, the code in this frame decides whether the client reconnects."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -179,7 +181,7 @@ async def test_goodbye_replaces_a_lost_close_frame(autojump_clock: MockClock) ->
 
 @pytest.mark.parametrize("status", [HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND])
 async def test_rejected_upgrade_ends_the_client(status: HTTPStatus, autojump_clock: MockClock) -> None:
-    """An HTTP status of a lasting condition ends the client with HandshakeRejected."""
+    """If the server refuses the upgrade with HTTP 400, 403 or 404, the client ends with HandshakeRejected."""
     async with scripted(status) as server, server.connect() as client:
         with pytest.raises(HandshakeRejected, match="the script says") as ended:
             await anext(client.events())
@@ -187,7 +189,7 @@ async def test_rejected_upgrade_ends_the_client(status: HTTPStatus, autojump_clo
 
 
 async def test_reconnect_delays(autojump_clock: MockClock) -> None:
-    """The delays between attempts have full jitter, and grow up to 20 s."""
+    """The delays between attempts are random between zero and a bound. The bound doubles up to 20 s."""
     attempts = 14
     refused = [ConnectionRefusedError("nobody there") for _ in range(attempts)]
     async with scripted(*refused, stay_connected) as server, server.connect(rng=Random(3)) as client:
@@ -199,7 +201,7 @@ async def test_reconnect_delays(autojump_clock: MockClock) -> None:
 
 
 async def test_retry_ms_replaces_the_delay(autojump_clock: MockClock) -> None:
-    """After a goodbye with retry_ms the client waits that long."""
+    """After a goodbye with ``retry_ms``, the client waits that time before it reconnects, and not a random delay."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome()
@@ -214,7 +216,7 @@ async def test_retry_ms_replaces_the_delay(autojump_clock: MockClock) -> None:
 
 
 async def test_expired_token_is_fetched_again(autojump_clock: MockClock) -> None:
-    """After 4004 the client calls the token callable and comes back with the token that it returns."""
+    """After 4004 (token expired), the client calls the token callable again and reconnects with the new token."""
     given: list[str] = []
     shown: list[str] = []
 
@@ -239,7 +241,7 @@ async def test_expired_token_is_fetched_again(autojump_clock: MockClock) -> None
 
 
 async def test_expired_fixed_token_ends_the_client(autojump_clock: MockClock) -> None:
-    """After 4004 a client with a fixed token ends."""
+    """A client whose token is a string ends after 4004 (token expired), since it cannot get a new token."""
 
     async def script(peer: Peer) -> None:
         await peer.expect("hello")
@@ -252,12 +254,12 @@ async def test_expired_fixed_token_ends_the_client(autojump_clock: MockClock) ->
 
 
 def no_token() -> str:
-    """Fail to get a token."""
+    """Token callable that raises an exception."""
     raise RuntimeError("the issuer is on fire")
 
 
 async def test_token_failure_is_raised_to_a_waiting_task() -> None:
-    """An exception of the token callable is the cause of the TokenUnavailable that the waiting task gets."""
+    """If the token callable raises, a waiting task gets TokenUnavailable with that exception as its cause."""
     async with scripted() as server, server.connect(token=no_token) as client:
         with pytest.raises(TokenUnavailable, match="on fire") as ended:
             await client.send("x")
@@ -265,7 +267,7 @@ async def test_token_failure_is_raised_to_a_waiting_task() -> None:
 
 
 async def test_token_failure_is_raised_on_leaving() -> None:
-    """If no task has seen an exception of the token callable, it is raised when the block is left."""
+    """If the token callable raises and no task waits, TokenUnavailable is raised at the end of the client's block."""
     async with scripted() as server:
         with pytest.raises(TokenUnavailable, match="on fire"):
             async with server.connect(token=no_token):
@@ -273,7 +275,7 @@ async def test_token_failure_is_raised_on_leaving() -> None:
 
 
 async def test_token_failure_does_not_hide_the_body() -> None:
-    """An exception of the block is raised, even if the token callable failed too."""
+    """If the client's block raises an exception, this exception is raised, even if the token callable failed too."""
     async with scripted() as server:
         with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
             async with server.connect(token=no_token):
@@ -282,7 +284,7 @@ async def test_token_failure_does_not_hide_the_body() -> None:
 
 
 async def test_duplicates_and_gaps(autojump_clock: MockClock) -> None:
-    """A duplicate event is dropped. A gap drops the connection, and the resume brings the missing events."""
+    """The client drops a duplicate event. After a gap it reconnects and resumes, and so gets the missing events."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=6)
@@ -304,7 +306,7 @@ async def test_duplicates_and_gaps(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
 async def test_reset_is_between_old_and_new_events(reason: str, autojump_clock: MockClock) -> None:
-    """A Reset comes after the events of the old epoch and before the events of the new one."""
+    """The iterator returns a Reset after all events of the old epoch and before the events of the new epoch."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=2)
@@ -328,7 +330,7 @@ async def test_reset_is_between_old_and_new_events(reason: str, autojump_clock: 
 
 
 async def test_strict_client_ends_with_position_lost(autojump_clock: MockClock) -> None:
-    """4410 ends a strict client with PositionLost."""
+    """A strict client ends with PositionLost after close code 4410, and keeps its position."""
 
     async def script(peer: Peer) -> None:
         await peer.expect("hello")
@@ -341,7 +343,7 @@ async def test_strict_client_ends_with_position_lost(autojump_clock: MockClock) 
 
 
 async def test_from_latest_has_a_position_at_once(autojump_clock: MockClock) -> None:
-    """A client that begins at the latest event has a position after its welcome."""
+    """A client that begins at the latest event has a position from its welcome on, and can resume from there."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=9)
@@ -357,7 +359,7 @@ async def test_from_latest_has_a_position_at_once(autojump_clock: MockClock) -> 
 
 
 async def test_pings_are_answered_with_a_full_buffer(autojump_clock: MockClock) -> None:
-    """Pings are answered even while the application takes no events."""
+    """The client answers pings even while its buffer is full because the application takes no events."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=100)
@@ -376,7 +378,7 @@ async def test_pings_are_answered_with_a_full_buffer(autojump_clock: MockClock) 
 
 
 async def test_silent_server_is_dropped(autojump_clock: MockClock) -> None:
-    """A server that is silent for 10 s more than ping_ms is dropped."""
+    """The client reconnects if the server sends nothing for ``ping_ms`` plus 10 s."""
 
     async def silent(peer: Peer) -> None:
         await peer.welcome(ping_ms=5_000)
@@ -392,7 +394,9 @@ async def test_silent_server_is_dropped(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize(("late", "connections"), [(0.5, 2), (1.5, 1)])
 async def test_stalled_loop_does_not_drop_the_server(mock_clock: MockClock, late: float, connections: int) -> None:
-    """After the application held up the event loop, unread messages are read before the server is dropped."""
+    """If the event loop was blocked, the client first reads waiting messages before it gives up the server as
+    silent.
+    """
 
     async def silent(peer: Peer) -> None:
         await peer.welcome(ping_ms=5_000)
@@ -413,7 +417,7 @@ async def test_stalled_loop_does_not_drop_the_server(mock_clock: MockClock, late
 async def test_connect_seconds(
     autojump_clock: MockClock,
 ) -> None:
-    """The client gives up a server that does not answer within connect_seconds."""
+    """The client ends an attempt to connect if the server does not answer within ``connect_seconds``."""
     ends: list[Any] = []
 
     async def open_stream(*_: object) -> trio.abc.Stream:
@@ -436,7 +440,7 @@ async def test_hang_up_during_the_upgrade(
     *,
     send_too: bool,
 ) -> None:
-    """A server that hangs up during the upgrade is noticed at once."""
+    """If the server closes the stream during the upgrade, the client notices it at once and tries again."""
     ends: list[Any] = []
 
     async def open_stream(*_: object) -> trio.abc.Stream:
@@ -455,7 +459,7 @@ async def test_hang_up_during_the_upgrade(
 
 
 async def test_unanswered_close(autojump_clock: MockClock) -> None:
-    """The client leaves a server that does not answer a close frame within 2 s."""
+    """If the server does not answer the client's close frame, the client's block ends after 2 s."""
     ends: list[Any] = []
 
     async def open_stream(*_: object) -> trio.abc.Stream:
@@ -477,7 +481,7 @@ async def test_unanswered_close(autojump_clock: MockClock) -> None:
 
 
 async def test_slow_application_stops_the_reader(autojump_clock: MockClock) -> None:
-    """While the buffer is full the client does not read, and no event is lost."""
+    """While the application is slow and the buffer is full, the client stops reading, and no event is lost."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=40)
@@ -494,7 +498,7 @@ async def test_slow_application_stops_the_reader(autojump_clock: MockClock) -> N
 
 
 async def test_skipped_events_are_resumed(autojump_clock: MockClock) -> None:
-    """Events that were skipped because the application was very slow are fetched by a resume."""
+    """If the application is very slow, the client skips events, and later gets them by a reconnect and resume."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=20)
@@ -521,7 +525,7 @@ async def test_skipped_events_are_resumed(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("before", [0, 1])
 async def test_reply_arrives_with_a_full_buffer(before: int, autojump_clock: MockClock) -> None:
-    """A command gets its reply while the event buffer is full."""
+    """A command gets its reply at once even while the buffer of events is full."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=20)
@@ -545,7 +549,7 @@ async def test_reply_arrives_with_a_full_buffer(before: int, autojump_clock: Moc
 
 
 async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
-    """If the application takes no signals, the oldest signals are dropped and counted."""
+    """If the application takes no signals, the client drops the oldest signals and counts them."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -561,7 +565,7 @@ async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
 
 
 async def test_typing_is_newest_and_not_queued(autojump_clock: MockClock) -> None:
-    """Only the newest typing is sent, and no typing that was set while offline."""
+    """The client sends only the newest state of typing, and no typing that was set while it was offline."""
     said: list[bool] = []
 
     async def script(peer: Peer) -> None:
@@ -579,7 +583,7 @@ async def test_typing_is_newest_and_not_queued(autojump_clock: MockClock) -> Non
 
 
 async def test_unknown_fields_and_frames_are_ignored(autojump_clock: MockClock) -> None:
-    """Unknown fields, frame types and event types of a newer server do no harm."""
+    """The client ignores unknown fields and frame types, which a newer server may send."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1, colour="red")
@@ -606,7 +610,7 @@ async def test_unknown_fields_and_frames_are_ignored(autojump_clock: MockClock) 
     ],
 )
 async def test_broken_protocol_ends_the_client(text: str, autojump_clock: MockClock) -> None:
-    """A message that the protocol does not allow ends the client, and the error names the fault."""
+    """If the server sends a message that is not allowed, the client ends with an error that names the fault."""
     closed: list[tuple[int | None, str | None]] = []
 
     async def script(peer: Peer) -> None:

@@ -102,8 +102,7 @@ class Commands:
         return next(sent, None)
 
     def on_attached(self, frame_bytes: int, memory: float) -> list[str]:
-        """Begin a connection, to a server that accepts ``frame_bytes`` and remembers command ids for ``memory``
-        seconds.
+        """Begin a connection to a server that accepts ``frame_bytes`` and remembers command ids ``memory`` seconds.
 
         All commands must be sent again. Drop the commands that are too large, and return their ids: the server would
         close the connection because of them, and the client could not come back.
