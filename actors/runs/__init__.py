@@ -1,1 +1,1 @@
-"""Runs: the object that an agent is given, and the events of its tools, questions and sub-agents."""
+"""Runs: the object that an agent works with, and the events of its tools, questions and sub-agents."""

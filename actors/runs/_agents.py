@@ -23,26 +23,26 @@ _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 AgentFunction: TypeAlias = Callable[..., Awaitable[object]]
-"""An async function that takes a :class:`~actors.Run` and, if it has a second parameter, an input."""
+"""Type of an agent's function: async, with a :class:`~actors.Run` as first parameter and perhaps an input as second."""
 
 
 @attrs.frozen
 class Agent:
-    """A registered agent: an async function ``(run, input)`` and its name."""
+    """A registered agent: its name, its async function ``(run)`` or ``(run, input)``, and its time limit."""
 
     name: str
-    """Name of the agent. Clients use it to start runs of the agent."""
+    """Name of the agent. A client uses this name to start a run of the agent."""
     function: AgentFunction
-    """The async function."""
+    """The async function that does the agent's work."""
     timeout: float | None
-    """Time limit for each run of the agent, in seconds; None for the server's default."""
+    """Time limit for each run of the agent, in seconds. If it is None, the server's default applies."""
     _structure: Callable[[JSON], object] | None
-    """A function that checks and converts an input; None if the agent takes no input."""
+    """Function that checks an input and converts it to the annotated type. None if the agent takes no input."""
 
     def fit(self, value: JSON) -> object:
-        """Convert an input to the type that the function expects, and return it.
+        """Convert a client's input to the type that the agent's function expects, and return the result.
 
-        Raise ``CommandRefused("bad_input")`` if the input does not fit.
+        Raise ``CommandRefused("bad_input")`` if the input does not have this type, or if the agent takes no input.
         """
         if self._structure is not None:
             return self._structure(value)
@@ -51,14 +51,14 @@ class Agent:
         return None
 
     async def __call__(self, run: object, value: object) -> object:
-        """Call the function with an input that :meth:`fit` returned."""
+        """Call the agent's function. ``value`` is the input, already converted by :meth:`fit`."""
         if self._structure is None:
             return await self.function(run)
         return await self.function(run, value)
 
 
 def _check_parameters(label: str, function: AgentFunction) -> None:
-    """Raise :class:`~actors.ConfigError` if a function cannot be called with a run, or with a run and an input."""
+    """Raise :class:`~actors.ConfigError` if ``function`` cannot be called as ``(run)`` or as ``(run, input)``."""
     parameters = list(inspect.signature(function).parameters.values())
     positional = [each for each in parameters if each.kind in _POSITIONAL]
     if not positional:
@@ -71,21 +71,21 @@ def _check_parameters(label: str, function: AgentFunction) -> None:
 
 
 class Agents:
-    """A registry of agents. Names are unique. An agent is found by its name or by its function."""
+    """The registry of agents. Each agent has a unique name. An agent can be found by its name or by its function."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Agent] = {}
 
     def add(self, function: AgentFunction, *, name: str | None = None, timeout: float | None = None) -> Agent:
-        """Register an agent and return it.
+        """Register an async function as an agent, and return the agent.
 
         Args:
             function: The async function.
-            name: Name of the agent; by default the name of the function.
-            timeout: Time limit for each run of the agent, in seconds; None for the server's default.
+            name: Name of the agent. By default it is the name of the function.
+            timeout: Time limit for each run of the agent, in seconds. If it is None, the server's default applies.
 
         Raises:
-            ConfigError: The function cannot be an agent, or the name is taken.
+            ConfigError: The function cannot be an agent, or another agent has this name.
         """
         label: Any = getattr(function, "__name__", "") if name is None else name
         if not isinstance(label, str) or not 0 < len(label) <= _LONGEST or not is_text(label):
@@ -113,5 +113,5 @@ class Agents:
         return found
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all agents, in order of registration."""
+        """Return the names of all agents, in the order in which the agents were registered."""
         return tuple(self._by_name)

@@ -18,34 +18,34 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class RunContext:
-    """The names, ids and deadline of a run, as constant values. Safe to keep, and to pass to any thread."""
+    """The names, ids and deadline of a run, as values that never change. They may be kept, and passed to any thread."""
 
     user: str
-    """Name of the user."""
+    """Name of the user that the run works for."""
     session: str
-    """Name of the session, unique within its user."""
+    """Name of the session that the run belongs to. The name is unique among the sessions of the user."""
     run_id: str
     """Id of the run."""
     agent: str
-    """Name of the agent."""
+    """Name of the agent that is run."""
     parent_run_id: str | None = None
-    """Id of the run that this one is a sub-agent of; None for a run that a user started."""
+    """Id of the run that started this run as a sub-agent. None if this run is not a sub-agent."""
     depth: int = 0
-    """Number of runs above this one in the tree; 0 for a run that a user started."""
+    """Number of runs above this run in the tree of runs. It is 0 for a run that is not a sub-agent."""
     deadline: float = float("inf")
-    """Time at which the run, or a run above it, times out first; on trio's clock, in seconds."""
+    """The earliest time at which this run or a run above it times out, in seconds on trio's clock."""
 
     def log_fields(self) -> dict[str, str | int | None]:
-        """Return the fields for a line of a log: all except the deadline."""
+        """Return all values except the deadline, as a dict for log lines."""
         return attrs.asdict(self, filter=lambda field, _: field.name != "deadline")
 
 
 RUN_CONTEXT: ContextVar[RunContext | None] = ContextVar("greenroom_run", default=None)
-"""The context of the current run. Each run sets it in its own task; tasks and threads started there inherit it."""
+"""The context of the current run. A run sets it in its own task. Tasks and threads that start there inherit it."""
 
 
 def current_run() -> RunContext | None:
-    """Return the context of the run that the calling task or thread works for; None outside of runs.
+    """Return the context of the run that the calling task or thread works for. Return None outside of runs.
 
     A tool that is called in a thread works for its run. So does a task that the run started in a nursery.
     """

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
 
 EXIT_FRAMES = 32
-"""Number of nested calls for which the stack must have room when a run, call or question is opened.
+"""Number of nested calls for which the stack must have room when a run, a tool call or a question is opened.
 
-Closing it needs fewer nested calls, so it can always be closed.
+Closing one of them needs fewer nested calls, so an open one can always be closed without a RecursionError.
 """
 
 _STOPPED = (Status.CANCELLED, Status.INTERRUPTED, Status.TIMEOUT)
-"""The statuses of a run that was asked to stop."""
+"""The statuses with which a run can end after it was asked to stop."""
 
 
 class RunNode:
-    """The state of a run: its position in the tree, its cancellation and its end.
+    """The state of a run: its position in the tree of runs, its cancellation and its end.
 
-    :class:`~actors.Run` adds the methods that an agent calls. It extends this class for speed: each emit reads
-    ``closed`` and other attributes, and reading them from a second object would take longer.
+    :class:`~actors.Run` extends this class by the methods that an agent calls. The run and its state are one object for
+    speed: each emit reads ``closed`` and other attributes, and reading them from a second object would take longer.
     """
 
     __slots__ = (
@@ -62,52 +62,55 @@ class RunNode:
     def __init__(self, recorder: RunRecorder, agent: str, parent: Self | None = None) -> None:
         self._recorder = recorder
         self.id = f"r-{secrets.token_hex(8)}"
-        """Id of the run. It is unique, also across restarts."""
+        """Id of the run. It is unique, even across restarts of the server."""
         self.agent = agent
-        """Name of the agent."""
+        """Name of the agent that is run."""
         self.parent = parent
-        """The run that this one is a sub-agent of; None for a run that a user started."""
+        """The run that started this run as a sub-agent. None if this run is not a sub-agent."""
         self.started_at = 0.0
-        """Time of the start on trio's clock, in seconds."""
+        """Time at which the run started, in seconds on trio's clock."""
         self.context = self.context_until(float("inf"))
-        """The run as plain values, with its deadline. :func:`~actors.current_run` returns it inside the run."""
+        """The names, ids and deadline of the run. :func:`~actors.current_run` returns them to code inside the run."""
         self.result: Any = None
-        """Result of a run that ends without an error. A ``subrun`` block sets it; agents return it instead."""
+        """Result of the run, for a run that ends without an error.
+
+        An agent returns its result. Code in a ``subrun`` block sets this attribute instead.
+        """
         self._usage: bytes | None = None
         self.scope = trio.CancelScope()
         self.stopped_as: Status | None = None
         # None for a root: a reference to itself would be a cycle, which only the garbage collector frees.
         self._root: Self | None = None if parent is None else parent.root
         self.subruns = 0
-        """Number of open runs below this run, at all depths. Counted only if this run has no parent."""
+        """Number of open runs below this run, on all levels. Only a run without a parent counts them."""
         # A call or question that a tool's thread awaits is in no cancel scope of the run.
         self.waits: set[trio.CancelScope] = set()
-        """Cancel scopes around the calls and questions that are open."""
+        """Cancel scopes around the tool calls and questions of the run that are open."""
         self.closed = False
         """Whether the run has ended."""
         self.outcome: Outcome | None = None
-        """Status and result, or error, with which the run has ended. None while it is open."""
+        """The status and the result or error with which the run has ended. None while the run is open."""
 
     @property
     def root(self) -> Self:
-        """The run that a user started: this one or one above it."""
+        """The topmost run of the tree: this run, or the run above it that is not a sub-agent."""
         return self if self._root is None else self._root
 
     @property
     def user(self) -> str:
-        """Name of the user."""
+        """Name of the user that the run works for."""
         return self._recorder.key.user
 
     @property
     def session(self) -> str:
-        """Name of the session, unique within its user."""
+        """Name of the session that the run belongs to. The name is unique among the sessions of the user."""
         return self._recorder.key.session
 
     @property
     def usage(self) -> JSON:
-        """Tokens or other resources that the run has used. They are sent with ``agent_completed``.
+        """Tokens or other resources that the run has used, as JSON. The event ``agent_completed`` contains them.
 
-        Setting it raises :class:`~actors.UnserialisableEvent` if the value cannot be sent.
+        Setting this property raises :class:`~actors.UnserialisableEvent` if the value is not JSON or is too large.
         """
         return None if self._usage is None else orjson.loads(self._usage)
 
@@ -120,17 +123,17 @@ class RunNode:
 
     @property
     def cancelled(self) -> bool:
-        """Whether this run, or a run above it, was asked to stop or has run out of time."""
+        """Whether this run, or a run above it, was asked to stop or has reached its time limit."""
         if get_ident() != self._recorder.stream.thread:
             return hop("cancelled", lambda: self.cancelled)
         return any(run.scope.cancel_called for run in self._lineage())
 
     @property
     def cancelled_as(self) -> Status:
-        """Status with which this run, or a call in it, completes if it is cancelled now.
+        """Status with which this run, or a tool call in it, ends if it is cancelled now.
 
-        The status comes from this run or the nearest run above it that was stopped; if no run was stopped, from the
-        session.
+        It is the status of the nearest stopped run: this run, or a run above it. If no run was stopped, the session
+        decides the status.
         """
         for run in self._lineage():
             if run.stopped_as is not None:
@@ -140,7 +143,7 @@ class RunNode:
         return self._recorder.cancelled_as
 
     def stop(self, status: str = "cancelled") -> None:
-        """Ask the run to stop. It is cancelled where it waits, and completes with ``status``. Further calls do nothing.
+        """Ask the run to stop. Its code is cancelled, and the run ends with ``status``. Only the first call counts.
 
         Args:
             status: ``cancelled``, ``interrupted`` or ``timeout``.
@@ -159,12 +162,15 @@ class RunNode:
             self.scope.cancel()
 
     def abandon(self, outcome: Outcome) -> None:
-        """Mark the run as closed, since the recorder closed it, and cancel the code that still runs in it."""
+        """Mark the run as closed, since the recorder has emitted its closing event.
+
+        Cancel the code that still runs in it.
+        """
         self.stop(outcome.status)
         self.end(outcome)
 
     def end(self, outcome: Outcome) -> None:
-        """Mark the run as closed: it can emit no more events. Idempotent."""
+        """Mark the run as closed. It can emit no more events. Do nothing if it is closed already."""
         if self.closed:
             return
         self.closed = True
@@ -177,7 +183,7 @@ class RunNode:
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=False)
 
     def context_until(self, deadline: float) -> RunContext:
-        """Return the run's context. Its deadline is the earlier of ``deadline`` and the parent's deadline."""
+        """Return the context of the run. Its deadline is ``deadline``, or the parent's deadline if that is earlier."""
         key, parent = self._recorder.key, self.parent
         return RunContext(
             user=key.user,
@@ -190,14 +196,16 @@ class RunNode:
         )
 
     def encode_completed(self, outcome: Outcome, spent_ms: int) -> bytes:
-        """Encode the payload of ``agent_completed``. Raise UnserialisableEvent if the result cannot be sent."""
+        """Encode the data of ``agent_completed``. Raise UnserialisableEvent if the result is not JSON or too large."""
         usage = {} if self._usage is None else {"usage": orjson.Fragment(self._usage)}
         return self._recorder.encode_closing(outcome, agent=self.agent, duration_ms=spent_ms, **usage)
 
     async def ready(self) -> None:
-        """Wait until the session has room for the event that opens a run, call or question.
+        """Wait until the session can take the event that opens a run, a tool call or a question.
 
-        Raise :class:`~actors.RunClosed` after the run's end, RuntimeError outside of the session's loop, and
+        A session takes no such event while too many of its events are not yet committed to the log.
+
+        Raise :class:`~actors.RunClosed` if the run has ended, RuntimeError outside of the session's event loop, and
         RecursionError if the stack is nearly full.
         """
         require_task(self._recorder.stream.thread, "this")
@@ -208,7 +216,10 @@ class RunNode:
         self._require_open()
 
     def check_limits(self, name: str) -> None:
-        """Raise :class:`~actors.RunFailed` if a run called ``name`` may not be opened below this one."""
+        """Raise :class:`~actors.RunFailed` if one more sub-agent would exceed ``max_run_depth`` or ``max_subruns``.
+
+        ``name`` is the name of the sub-agent, for the error.
+        """
         settings = self._recorder.settings
         if self.context.depth >= settings.max_run_depth:
             deep = f"{settings.max_run_depth} runs are within each other already"
@@ -218,7 +229,7 @@ class RunNode:
             raise RunFailed(self.id, name, "error", "overloaded", many)
 
     def _lineage(self) -> Iterator[Self]:
-        """Yield this run and the runs above it, innermost first."""
+        """Yield this run, then its parent, and so on up to the topmost run."""
         # A loop and no recursion: runs may be as deep as the stack.
         run: Self | None = self
         while run is not None:

@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Outcome:
-    """The end of a run or a tool call: a status with a result or an error."""
+    """The way in which a run or a tool call ended: a status, with a result or an error."""
 
     status: Status
     result: object = None
     error: dict[str, JSON] | None = None
-    """The ``code`` and ``message`` of the error; None if the status is ``ok``."""
+    """The ``code`` and ``message`` of the error. None if the status is ``ok``."""
 
     @classmethod
     def failed(cls, error: BaseException) -> Outcome:
-        """Return the outcome for an exception. The error code is the name of its class; the message is its text."""
+        """Return the outcome of a run or tool call that raised ``error``.
+
+        The error code is the name of the exception's class. The message is the text of the exception.
+        """
         # A nursery wraps the exception of its only failing child: the author wants to see the exception inside.
         while len(inner := members(error)) == 1:
             error = inner[0]
@@ -32,5 +35,5 @@ class Outcome:
 
     @classmethod
     def stopped(cls, status: Status, message: str) -> Outcome:
-        """Return the outcome of a run or call that was stopped. The error code is the same as the status."""
+        """Return the outcome of a run or tool call that was stopped. ``status`` is also used as the error code."""
         return cls(status, error={"code": status.value, "message": message})

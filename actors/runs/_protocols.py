@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 
 class RunSettings(Protocol):
-    """The settings that limit runs. :class:`~actors.SessionSettings` contains them."""
+    """The settings that limit runs. :class:`~actors.SessionSettings` has all of them."""
 
     @property
     def max_event_bytes(self) -> int:
-        """Maximum size of the payload of one event, in bytes."""
+        """Maximum size of the data of one event, in bytes."""
         ...
 
     @property
     def max_run_depth(self) -> int:
-        """Maximum number of runs above a sub-agent. Also the maximum nesting of sync tools that call each other."""
+        """Maximum depth of nested sub-agents. The same limit holds for sync tools that call each other."""
         ...
 
     @property
     def max_subruns(self) -> int:
-        """Maximum number of open sub-agents below one run, at all depths together."""
+        """Maximum number of open sub-agents below one run, on all levels together."""
         ...
 
 
 class Closable(Protocol):
-    """The part of an open run that the recorder and the session use."""
+    """The attributes and methods of an open run that the recorder and the session use."""
 
     @property
     def id(self) -> str:
@@ -41,7 +41,7 @@ class Closable(Protocol):
 
     @property
     def parent(self) -> Closable | None:
-        """The run that this one is a sub-agent of; None for a run that a user started."""
+        """The run that started this run as a sub-agent. None if this run is not a sub-agent."""
         ...
 
     @property
@@ -51,20 +51,23 @@ class Closable(Protocol):
 
     @property
     def scope(self) -> trio.CancelScope:
-        """The cancel scope around the run."""
+        """The cancel scope in which the code of the run is executed."""
         ...
 
     def stop(self, status: str = "cancelled") -> None:
-        """Ask the run to stop. It completes with ``status``."""
+        """Ask the run to stop. It is cancelled, and ends with ``status``."""
         ...
 
     def abandon(self, outcome: Outcome) -> None:
-        """Mark the run as closed by the recorder, and cancel the code that still runs in it."""
+        """Mark the run as closed, since the recorder has emitted its closing event.
+
+        Cancel the code that still runs in it.
+        """
         ...
 
 
 class Caller(Protocol):
-    """The part of a run that a tool call uses."""
+    """The attributes and methods of a run that a tool call uses."""
 
     @property
     def id(self) -> str:
@@ -73,12 +76,12 @@ class Caller(Protocol):
 
     @property
     def agent(self) -> str:
-        """Name of the run's agent."""
+        """Name of the agent that is run."""
         ...
 
     @property
     def user(self) -> str:
-        """Name of the run's user."""
+        """Name of the user that the run works for."""
         ...
 
     @property
@@ -88,17 +91,19 @@ class Caller(Protocol):
 
     @property
     def waits(self) -> set[trio.CancelScope]:
-        """Cancel scopes of the calls and questions that are open."""
+        """Cancel scopes around the tool calls and questions of the run that are open."""
         ...
 
     @property
     def cancelled_as(self) -> Status:
-        """Status with which a call of the run completes if it is cancelled now."""
+        """Status with which a tool call of the run ends if it is cancelled now."""
         ...
 
     async def ready(self) -> None:
-        """Wait until the session has room for the event that opens a call.
+        """Wait until the session can take the event that opens a tool call.
 
-        Raise :class:`~actors.RunClosed` after the run's end.
+        A session takes no such event while too many of its events are not yet committed to the log.
+
+        Raise :class:`~actors.RunClosed` if the run has ended.
         """
         ...

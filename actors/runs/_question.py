@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Question:
-    """An open question to the user. The run that asks it makes and removes it; the session sets the answer."""
+    """An open question to the user. The run that asks creates and removes this object. The session sets the answer."""
 
     run_id: str
-    """Id of the run that asks."""
+    """Id of the run that asks the question."""
     _answer: OneShot[JSON] = attrs.field(factory=OneShot["JSON"])
 
     @property
     def is_answered(self) -> bool:
-        """Whether there is an answer."""
+        """Whether the question has an answer."""
         return self._answer.is_set
 
     @property
     def value(self) -> JSON:
-        """The answer. Raises :class:`trio.WouldBlock` while there is none."""
+        """The answer to the question. Reading it raises :class:`trio.WouldBlock` while there is no answer."""
         return self._answer.result()
 
     def answer(self, value: JSON) -> None:
-        """Set the answer. Do nothing if there is an answer already."""
+        """Set the answer to the question. Do nothing if the question has an answer already."""
         self._answer.set(value)
 
     async def answered(self) -> None:
-        """Wait until there is an answer. Safe to cancel."""
+        """Wait until the question has an answer. Cancelling this wait changes nothing."""
         await self._answer.wait()

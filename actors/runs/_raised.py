@@ -14,24 +14,25 @@ if TYPE_CHECKING:
 
 
 def only_cancelled(error: BaseException) -> bool:
-    """Return whether an exception is only a cancellation. Return False for a group that also contains a failure."""
+    """Return whether ``error`` is only a cancellation. A group of exceptions counts only if all of its members do."""
     return all(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
 
 def has_cancelled(error: BaseException) -> bool:
-    """Return whether an exception is or contains a cancellation.
+    """Return whether ``error`` is a cancellation, or a group that contains one.
 
-    Such an exception must be raised again until it reaches the cancel scope.
+    Such an exception must always be raised again: trio needs it to reach the cancel scope.
     """
     return any(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
 
 def settled(error: BaseException) -> BaseException:
-    """Return a safe exception to raise instead of ``error`` when a call of an agent or a tool ends.
+    """Return ``error``, or a replacement that is safe to raise, for the end of a call of an agent or a tool.
 
-    Each nursery that an exception passes wraps it once more, and splits it by recursion. Trio formats the ``repr`` of
-    the exception outside of any task, where an error ends the whole loop. So an exception that is deeply nested, huge
-    or unprintable is replaced. A group of nothing but cancellations is replaced by one of them.
+    Each nursery through which an exception passes wraps it in one more group, and splits it by recursion. Trio also
+    formats the ``repr`` of the exception outside of any task, where an error ends the whole event loop. So an exception
+    that is deeply nested, huge or unprintable is replaced. A group that contains only cancellations is replaced by one
+    of them.
     """
     cancelled = next((leaf for leaf in leaves(error) if is_a(leaf, trio.Cancelled)), None)
     if cancelled is None:
@@ -42,7 +43,7 @@ def settled(error: BaseException) -> BaseException:
 
 
 async def settling(call: Awaitable[object]) -> object:
-    """Await ``call`` and return its result. If it raises, raise the exception that :func:`settled` returns."""
+    """Await ``call`` and return its result. If ``call`` raises, raise the exception, as :func:`settled` returns it."""
     raised = None
     try:
         try:

@@ -1,4 +1,4 @@
-"""The recorder: it adds the events of one session's runs to the session's stream, if the grammar allows them."""
+"""The recorder: it adds the events of one session's runs to the session's stream, if the event grammar allows them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class RunRecorder:
-    """The part of one session that its runs use. The session makes it. It gives no access to other sessions."""
+    """The parts of one session that its runs use, and the methods that record the events of runs.
+
+    The session makes its recorder. Through it, a run cannot reach other sessions.
+    """
 
     key: StreamKey
     stream: SessionStream
@@ -43,22 +46,25 @@ class RunRecorder:
     redact: Redact
     signals: Signals
     scope: trio.CancelScope
-    """The cancel scope around all runs. It is cancelled when the session fails or is killed."""
+    """The cancel scope around all runs of the session. It is cancelled when the session fails or is killed."""
     threads: ToolThreads
     runs: dict[str, Closable] = attrs.Factory(dict[str, "Closable"])
-    """Open runs by id, sub-agents included."""
+    """The open runs of the session, by run id. Sub-agents are included."""
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
-    """Questions without an answer, by call id."""
+    """The questions that have no answer yet, by call id."""
     stopping: bool = False
     """Whether the session was asked to stop."""
 
     @property
     def cancelled_as(self) -> Status:
-        """Status of runs that end with their session: ``interrupted`` if the session failed, else ``cancelled``."""
+        """Status of runs that end because their session ends.
+
+        It is ``interrupted`` if the session failed, and ``cancelled`` if it was stopped.
+        """
         return Status.INTERRUPTED if self.scope.cancel_called and not self.stopping else Status.CANCELLED
 
     def encode(self, value: object) -> bytes:
-        """Encode a payload as JSON text.
+        """Encode the data of an event as JSON text.
 
         Raise :class:`~actors.UnserialisableEvent` if the value is not JSON or is larger than ``max_event_bytes``.
         """
@@ -75,11 +81,12 @@ class RunRecorder:
         parent_run_id: str | None = None,
         name: str = "",
     ) -> None:
-        """Append an event that opens or closes a run, call or question, if the grammar allows it. Never wait.
+        """Append an event that opens or closes a run, a tool call or a question. Never wait.
 
-        ``parent_run_id`` is needed only for the start of a run. For later events of the run it is known.
+        The grammar (the rules for the order of events) must allow the event. ``parent_run_id`` is needed only for the
+        start of a run. For later events of the run it is known.
 
-        Raise RuntimeError outside of the thread of the session's loop. If any exception is raised (for example a
+        Raise RuntimeError outside of the thread of the session's event loop. If any exception is raised (for example a
         RecursionError), nothing has changed.
         """
         stream = self.stream
@@ -97,9 +104,9 @@ class RunRecorder:
         stream.grammar = grammar
 
     def encode_closing(self, outcome: Outcome, **fields: object) -> bytes:
-        """Encode the payload of a closing event.
+        """Encode the data of the event that closes a run or a tool call.
 
-        The size of a result is limited by ``max_event_bytes``. An error is always encoded, however large it is.
+        The size of a result is limited by ``max_event_bytes``. An error is always encoded, even if it is larger.
         """
         if outcome.error is None:
             ending: dict[str, object] = {
@@ -111,28 +118,31 @@ class RunRecorder:
         return orjson.dumps({**fields, **ending})
 
     def _redacted(self, status: Status, error: dict[str, JSON]) -> dict[str, JSON]:
-        """Return the error as clients may see it: text that foreign code raised may contain secrets."""
+        """Return the error as clients may see it. The redact hook removes secrets from the message of foreign code."""
         if status is not Status.ERROR:
             return error
         return {**error, "message": redact_text(self.redact, str(error.get("message", "")))}
 
     def close(self, event: str, data: bytes, run_id: str, call_id: str | None = None) -> None:
-        """Append a closing event. If the log has failed, do nothing: the next incarnation of the session appends it."""
+        """Append an event that closes a run, a tool call or a question. Do nothing if the log has failed.
+
+        In that case the session ends, and appends the closing event when it is made again from the log.
+        """
         with suppress(LogUnavailable):
             self.record(event, data, run_id, call_id)
 
     def withdraw(self, run_id: str, call_id: str, reason: str) -> None:
-        """Emit ``input_withdrawn`` for an open question. Never wait.
+        """Emit ``input_withdrawn``, which closes an open question without an answer. Never wait.
 
-        Nothing happens if the question was answered, or was closed with its run.
+        Do nothing if the question was answered, or was closed together with its run.
         """
         if self.questions.pop(call_id, None) is not None and run_id in self.runs:
             self.close("input_withdrawn", orjson.dumps({"reason": reason}), run_id, call_id)
 
     def close_within(self, run_id: str) -> None:
-        """Close all runs and calls that are still open within a run, innermost first.
+        """Close all runs and tool calls that are still open inside the run ``run_id``, the innermost first.
 
-        For example, a call stays open if it was made in a generator that was never finished.
+        For example, a tool call stays open if it was made in a generator that was never finished.
         """
         for item in self.stream.grammar.within(run_id):
             if item.kind is Kind.CALL:
@@ -144,7 +154,7 @@ class RunRecorder:
                     run.abandon(Outcome.stopped(Status.CANCELLED, "the run that it was part of is over"))
 
     def close_all(self) -> None:
-        """Close all runs that did not end although they were cancelled, innermost first."""
+        """Close all runs of the session that are still open although they were cancelled, the innermost first."""
         for run in [run for run in self.runs.values() if run.parent is None]:
             self.close_within(run.id)
             item = self.stream.grammar.run(run.id)
@@ -153,7 +163,7 @@ class RunRecorder:
             run.abandon(Outcome.stopped(Status.CANCELLED, "the run did not end when it was cancelled"))
 
     def _close_left(self, event: str, label: str, item: Open, call_id: str | None) -> None:
-        """Close a run or call that was left open, as ``cancelled``."""
+        """Close a run or tool call that was left open, with the status ``cancelled``."""
         # In the time of day, as `started` is: an item may be older than this process.
         spent = max(0, self.stream.now() - item.started)
         outcome = Outcome.stopped(Status.CANCELLED, "the run that it was part of is over")

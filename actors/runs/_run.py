@@ -28,22 +28,23 @@ if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
 
 FINISHING_SECONDS = 5.0
-"""Default time for which :meth:`Run.shield` delays cancellation, in seconds."""
+"""Default time for which :meth:`Run.shield` delays a cancellation, in seconds."""
 
 
 class Run(RunNode):
-    """One run of an agent, from ``agent_started`` to ``agent_completed``. Greenroom makes it and gives it to the agent.
+    """One run of an agent, from ``agent_started`` to ``agent_completed``. Greenroom passes it to the agent's function.
 
-    An emit is a plain call into the session, usually without a task switch. Every 16 events it passes a checkpoint, and
-    it waits while 64 events of the session are not committed. The value is encoded before the emit returns, so later
-    changes to it are not sent. If an emit is cancelled, its event is emitted anyway.
+    An emit (a method that emits an event) is usually a plain call into the session, without a task switch. Every 16
+    events an emit passes a checkpoint. While 64 events of the session are not yet committed to the log, an emit waits.
+    The value is encoded before the emit returns, so later changes to the value are not sent. If an emit is cancelled,
+    its event is emitted anyway.
 
-    Every emit raises :class:`~actors.RunClosed` after the run's end, :class:`~actors.UnserialisableEvent` for a value
-    that is not JSON, and :class:`~actors.LogUnavailable` when the log has failed.
+    Every emit raises :class:`~actors.RunClosed` if the run has ended, :class:`~actors.UnserialisableEvent` for a value
+    that is not JSON, and :class:`~actors.LogUnavailable` if the log has failed.
 
-    A run belongs to the loop of its session. A sync tool runs in a thread of that loop. There, methods that are not
-    async can be called directly, and async methods through ``trio.from_thread.run``. In any other thread or loop, all
-    of them raise RuntimeError and do nothing.
+    A run belongs to the event loop of its session. A sync tool runs in a thread that this loop started. In this thread,
+    methods of the run that are not async can be called directly, and async methods through ``trio.from_thread.run``. In
+    any other thread or loop, all methods raise RuntimeError and do nothing.
     """
 
     __slots__ = ("_append", "_calls", "_envelopes", "_limit", "_stream")
@@ -58,7 +59,7 @@ class Run(RunNode):
         self._calls = 0
 
     async def thinking(self, text: str) -> None:
-        """Emit ``agent_thinking``: a piece of the agent's thoughts."""
+        """Emit ``agent_thinking``, with a piece of the agent's thoughts."""
         # Written out here and in output(), which saves two calls an event. encode_text() finds what is wrong with a
         # text, and says so.
         if self.closed:
@@ -74,7 +75,7 @@ class Run(RunNode):
             await self._stream.admit()
 
     async def output(self, text: str) -> None:
-        """Emit ``agent_output``: a piece of the answer. Clients show the pieces one after the other."""
+        """Emit ``agent_output``, with a piece of the agent's answer. Clients join the pieces in order."""
         if self.closed:
             self._require_open()
         head = self._envelopes.get("agent_output") or self._envelope("agent_output", TEXT_BEGIN)
@@ -88,7 +89,7 @@ class Run(RunNode):
             await self._stream.admit()
 
     async def custom(self, name: str, value: object = None) -> None:
-        """Emit ``custom``: an event of the application's own, with any JSON value."""
+        """Emit ``custom``: an event that the application defines, with a name and any JSON value."""
         data = encode({"name": _string(name), "value": value}, self._limit)
         if self.closed:
             self._require_open()
@@ -96,9 +97,9 @@ class Run(RunNode):
             await self._stream.admit()
 
     def signal(self, name: str, data: object = None) -> None:
-        """Send ``data``, any JSON value, to the clients that are attached now. Never waits.
+        """Send a signal to the clients that are now connected to the session. Never waits.
 
-        A signal has no sequence number, is not stored, and may be lost.
+        ``data`` can be any JSON value. A signal has no sequence number, is not stored, and may be lost.
         """
         if get_ident() != self._stream.thread:
             hop("signal()", self.signal, name, data)
@@ -109,7 +110,7 @@ class Run(RunNode):
         self._recorder.signals.send(name, self._recorder.encode(data))
 
     def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
-        """Show clients that the agent is typing, or has stopped. The run's end also ends the typing. Never waits."""
+        """Show clients whether the agent is typing. Never waits. The end of the run also ends the typing."""
         if get_ident() != self._stream.thread:
             hop("typing()", self.typing, active)
             return
@@ -117,7 +118,7 @@ class Run(RunNode):
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=bool(active))
 
     def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
-        """Record a tool call that your own code makes in a block.
+        """Record a block of the agent's own code as a tool call. Clients see the call like any other.
 
         Use it as ``async with run.tool("search", {"q": …}) as call: call.result = …``.
         """
@@ -130,38 +131,38 @@ class Run(RunNode):
         function: Callable[..., Any],
         /,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - it ends the tool alone, with an event
+        timeout: float | None = None,  # noqa: ASYNC109 - it ends only the tool, with an event
         **arguments: object,
     ) -> Any:  # the tool's result
-        """Call a tool, record the call, and return the tool's result.
+        """Call a function as a tool, record the call for the clients, and return the tool's result.
 
         Args:
-            function: An async function, or any other callable, which is called in a thread.
-            timeout: Time limit in seconds.
+            function: The tool: an async function, or any other callable, which is called in a thread.
+            timeout: Time limit for the tool, in seconds.
             **arguments: Arguments of ``function``. Clients see them, after the redact hook has removed secrets.
 
         Raises:
             ToolTimeout: The tool took longer than ``timeout``.
-            Exception: Any exception of the tool.
+            Exception: Any exception that the tool raises.
 
         Cancellation:
-            The tool is cancelled, and the call is completed as ``cancelled``. A thread cannot be cancelled: it runs on,
-            and its result is lost.
+            The tool is cancelled, and the call is recorded as ``cancelled``. A thread cannot be cancelled: it continues
+            until the function returns, and its result is lost.
         """
         return await self.tool(tool_name(function), arguments).perform(function, timeout)
 
     # The wire calls it input, and so do its users.
     async def call_agent(self, agent: str | AgentFunction, input: object = None) -> Any:  # noqa: A002 - as said
-        """Run another agent as a child of this run, in this task, and return its result.
+        """Run another agent as a sub-agent of this run, in the same task, and return its result.
 
         Args:
             agent: Name or function of a registered agent.
-            input: The agent's input, any JSON value.
+            input: Input for the sub-agent, any JSON value.
 
         Raises:
-            RunFailed: The child ended with a status other than ``ok``; the cause is the agent's exception. Or the child
-                was not started: there are too many runs above it (``too_deep``), or in the whole tree (``overloaded``).
-            CommandRefused: There is no such agent, or the input does not fit it.
+            RunFailed: The sub-agent ended with a status other than ``ok``; the cause is its exception. Or it was not
+                started: too many runs are above it (``too_deep``), or are open in the whole tree (``overloaded``).
+            CommandRefused: There is no such agent, or it does not accept the input.
         """
         require_task(self._stream.thread, "call_agent()")
         found = self._recorder.agents.find(agent)
@@ -183,18 +184,18 @@ class Run(RunNode):
         return child.result
 
     def subrun(self, name: str, input: object = None) -> RunScope[Run]:  # noqa: A002 - its name on the wire
-        """Open a child run for a block: ``async with run.subrun("plan", …) as child: child.result = …``.
+        """Open a sub-agent for a block: ``async with run.subrun("plan", …) as child: child.result = …``.
 
-        Several children may be open at once, in the tasks of one nursery. An exception in the block completes the child
-        as ``error`` and propagates.
+        The code in the block acts as the sub-agent. Several sub-agents may be open at once, in the tasks of one
+        nursery. If the block raises an exception, the sub-agent ends as ``error``, and the exception propagates.
 
         Args:
-            name: Name that clients see as the agent's.
+            name: Name that clients see as the name of the agent.
             input: Input that clients see, any JSON value.
 
         Raises:
-            RunFailed: There are too many runs above the child (``too_deep``), or in the whole tree (``overloaded``).
-                Raised by this call or on entry to the block.
+            RunFailed: Too many runs are above the sub-agent (``too_deep``), or are open in the whole tree
+                (``overloaded``). Raised by this call or on entry to the block.
         """
         if get_ident() != self._stream.thread:
             return hop("subrun()", self.subrun, name, input)
@@ -208,22 +209,22 @@ class Run(RunNode):
         prompt: str,
         *,
         schema: object = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - it ends the question alone
+        timeout: float | None = None,  # noqa: ASYNC109 - it ends only the question
     ) -> Any:  # JSON
-        """Ask the user, wait for the answer, and return it: any JSON value.
+        """Ask the user a question, wait for the answer, and return it. The answer can be any JSON value.
 
         Args:
             prompt: The question.
-            schema: A JSON value, such as a JSON Schema, that tells clients which answer is expected. It is not
-                enforced.
-            timeout: Time limit in seconds.
+            schema: A JSON value, such as a JSON Schema, that tells clients which answer is expected. The answer is not
+                checked against it.
+            timeout: Time limit for the answer, in seconds.
 
         Raises:
             TimeoutError: There was no answer within ``timeout``.
 
         Cancellation:
             The question is withdrawn (``input_withdrawn``). If the whole run is stopping, the end of the run closes the
-            question instead. A later answer is refused as ``not_waiting``, as after a timeout.
+            question instead. A later answer is refused, usually as ``not_waiting``, as after a timeout.
         """
         waiting = trio.move_on_after(float("inf") if timeout is None else timeout)  # first: it checks `timeout`
         require_task(self._stream.thread, "ask_user()")
@@ -255,13 +256,17 @@ class Run(RunNode):
             self._recorder.questions.pop(call_id, None)
 
     def shield(self, seconds: float = FINISHING_SECONDS) -> trio.CancelScope:
-        """Delay cancellation for at most ``seconds``, to finish important work: ``with run.shield(): …``."""
+        """Delay cancellation inside the block ``with run.shield(): …``, for at most ``seconds``.
+
+        Use it to finish important work.
+        """
         return trio.move_on_after(seconds, shield=True)
 
     def _envelope(self, event: str, begun: bytes = b"") -> bytes:
-        """Return the bytes that all events of a type begin with; ``begun`` is the beginning of their data.
+        """Return the bytes with which each event of this type begins in this run.
 
-        These bytes are built once for each event type and run.
+        ``begun`` is the beginning of the event's data. The bytes are built once for each event type, and kept for later
+        events.
         """
         parent = self.parent.id if self.parent is not None else None
         head = self._envelopes[event] = envelope(event, self.id, parent) + begun

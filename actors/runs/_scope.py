@@ -26,7 +26,10 @@ AnyRun = TypeVar("AnyRun", bound=RunNode)
 
 
 class RunScope(Generic[AnyRun]):
-    """An async context manager around a run. :meth:`Run.subrun` and the session make it. Enter it only once."""
+    """An async context manager that opens a run on entry and closes it on exit. It can be entered only once.
+
+    :meth:`Run.subrun` and the session make it.
+    """
 
     __slots__ = ("_command_id", "_footing", "_input", "_outer", "_recorder", "_timeout", "run")
 
@@ -46,7 +49,10 @@ class RunScope(Generic[AnyRun]):
         self._command_id = command_id
 
     def open(self) -> None:
-        """Emit ``agent_started``. Never wait. Raise :class:`~actors.RunClosed` if the run has ended."""
+        """Emit ``agent_started``, which opens the run. Never wait.
+
+        Raise :class:`~actors.RunClosed` if the run has ended.
+        """
         run, recorder = self.run, self._recorder
         if run.closed:
             raise RunClosed(f"run {run.id} of {run.agent} is over: a run begins once")
@@ -106,7 +112,7 @@ class RunScope(Generic[AnyRun]):
             del recorded, raised  # their tracebacks hold this frame
 
     def _close_as(self, outcome: Outcome) -> None:
-        """Close the run. If its result cannot be sent, close it as ``error`` and raise the encoder's exception."""
+        """Close the run with ``outcome``. If its result cannot be encoded, close the run as ``error`` and raise."""
         try:
             self.close(outcome)
         except (UnserialisableEvent, RecursionError) as unserialisable:
@@ -114,9 +120,10 @@ class RunScope(Generic[AnyRun]):
             raise
 
     def close(self, outcome: Outcome) -> None:
-        """Close everything that the run left open, and emit ``agent_completed``. Never wait.
+        """Close everything that the run left open, then emit ``agent_completed``. Never wait.
 
-        Raise UnserialisableEvent if the result cannot be sent. Nothing happens if the run was closed with its parent.
+        Raise UnserialisableEvent if the result is not JSON or too large. Do nothing if the run is closed already, for
+        example together with its parent.
         """
         run, recorder = self.run, self._recorder
         if run.closed:
@@ -127,7 +134,7 @@ class RunScope(Generic[AnyRun]):
         run.end(outcome)
 
     def _outcome(self, error: BaseException | None) -> Outcome:
-        """Return the outcome of a run that raised ``error``. If ``error`` is None, the outcome has the run's result."""
+        """Return the outcome of a run after it raised ``error``, or after it returned normally if ``error`` is None."""
         run = self.run
         if error is None:
             return Outcome(Status.OK, run.result)

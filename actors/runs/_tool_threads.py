@@ -1,4 +1,4 @@
-"""The threads of sync tools, limited for each user and in all."""
+"""The threads of sync tools. Their number is limited for each user and for all users together."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ T = TypeVar("T")
 
 @attrs.frozen
 class ToolThreadsStatistics:
-    """Statistics of the threads of sync tools."""
+    """Statistics of the threads in which sync tools run."""
 
     users: int
-    """Number of users with a sync tool that runs or waits."""
+    """Number of users that have a sync tool which is running or waiting for a thread."""
     running: int
-    """Number of threads at work, including threads that a timeout or a cancellation left behind."""
+    """Number of threads at work. A thread that still runs after its call timed out or was cancelled is included."""
     waiting: int
     """Number of sync tools that wait for a thread."""
 
 
 class ToolThreads:
-    """A limit on threads: at most ``per_user`` for the sync tools of one user, and ``total`` in all. Other calls wait.
+    """The limits on threads of sync tools: ``per_user`` for each user, and ``total`` for all users. Further calls wait.
 
-    A thread cannot be stopped. After a timeout or a cancellation of the call it runs on, and counts towards both limits
-    until its function returns. So tools that hang use up the threads of their own user only.
+    A thread cannot be stopped. After a timeout or a cancellation of the call, the thread still runs, and counts towards
+    both limits, until its function returns. So tools that hang use up only the threads of their own user.
     """
 
     def __init__(self, per_user: int, total: int) -> None:
@@ -40,22 +40,23 @@ class ToolThreads:
         self._all = trio.CapacityLimiter(total)
         self._users: dict[str, trio.CapacityLimiter] = {}
         self.nested = 0
-        """Number of threads at work for a function that itself waits in another thread."""
+        """Number of nested threads at work: threads for calls that a sync tool makes from its own thread."""
 
     async def run(self, user: str, function: Callable[[], T], begun: Callable[[], None]) -> T:
-        """Wait until the limits allow one more thread, call ``function`` in it, and return its result.
+        """Wait until the limits allow one more thread, call ``function`` in a thread, and return its result.
 
         If ``function`` itself calls :meth:`run`, this nested call does not count towards the limits. Otherwise all
-        threads of a user could wait for nested calls: a deadlock. Nested calls of one function run one at a time.
+        threads of a user could wait for nested calls that get no thread: a deadlock. Nested calls of one function run
+        one at a time.
 
         Args:
             user: Name of the user.
-            function: The function.
+            function: The function to call.
             begun: Called just before the thread starts. From then on the call cannot be stopped.
 
         Cancellation:
-            If ``begun`` was not called, ``function`` is never called. If it was called, the thread runs on, and its
-            result is lost.
+            If ``begun`` was not called, ``function`` is never called. If ``begun`` was called, the thread runs until
+            ``function`` returns, and the result is lost.
         """
         # A task that the function left behind finds its context too, but nothing waits for that task any more.
         held = _HELD.get()
@@ -70,12 +71,15 @@ class ToolThreads:
 
     @staticmethod
     def depth() -> int:
-        """Return the number of nested functions, each in a thread of its own, that wait for the caller."""
+        """Return the number of sync tools that wait for the calling code, each in its own thread."""
         held = _HELD.get()
         return 0 if held is None or held.over else held.depth + 1
 
     async def enter(self, user: str, borrower: object) -> None:
-        """Wait for the limit of the user, then for the total. So a user without free threads delays no others."""
+        """Wait until the limit of the user allows one more thread, then until the limit of all users allows it.
+
+        In this order, a user without free threads delays no other user.
+        """
         own = self._users.get(user)
         if own is None:
             own = self._users[user] = trio.CapacityLimiter(self._per_user)
@@ -91,14 +95,14 @@ class ToolThreads:
             self._tidy(user)
 
     def leave(self, user: str, borrower: object) -> None:
-        """Release one thread, in the limit of the user and in the total."""
+        """Give back one thread, to the limit of the user and to the limit of all users."""
         # The limiter of the user is there: it is removed only when no thread counts in it.
         self._all.release_on_behalf_of(borrower)
         self._users[user].release_on_behalf_of(borrower)
         self._tidy(user)
 
     def statistics(self) -> ToolThreadsStatistics:
-        """Return statistics of the threads."""
+        """Return the numbers of users, of running threads and of tools that wait for a thread."""
         everyone = (self._all, *self._users.values())
         return ToolThreadsStatistics(
             users=len(self._users),
@@ -107,7 +111,7 @@ class ToolThreads:
         )
 
     def _tidy(self, user: str) -> None:
-        """Remove the limiter of a user if no tool of the user runs or waits."""
+        """Remove the limiter of a user if no sync tool of the user runs or waits."""
         own = self._users.get(user)
         if own is not None and not own.borrowed_tokens and not own.statistics().tasks_waiting:
             del self._users[user]
@@ -115,7 +119,10 @@ class ToolThreads:
 
 @attrs.frozen(eq=False)
 class _Place:
-    """The limiter that trio uses for one call. Trio releases it only when the thread is done."""
+    """The limiter that is passed to trio for one call. It applies both limits.
+
+    Trio releases it when the thread is done.
+    """
 
     _threads: ToolThreads
     _user: str
@@ -131,10 +138,10 @@ class _Place:
 
 @attrs.frozen(eq=False)
 class _NestedPlace:
-    """The limiter for a call that a tool makes from its own thread. Each tool makes one such call at a time.
+    """The limiter for a call that a tool makes from its own thread. Each tool makes only one such call at a time.
 
-    The call waits only for other calls of the same tool, and these wait only for calls that they make themselves. So
-    there is never a circle of waits, a deadlock.
+    The call waits only for other calls of the same tool, and these calls wait only for calls that they make themselves.
+    So a circle of waits, which would be a deadlock, is impossible.
     """
 
     _held: _Held
@@ -153,16 +160,19 @@ class _NestedPlace:
 
 @attrs.define(eq=False)
 class _Held:
-    """A thread in which a function runs. Calls from the function find it through a context variable."""
+    """A thread in which the function of a sync tool runs.
+
+    The function's own calls find it through a context variable.
+    """
 
     depth: int
-    """Number of nested functions, each in a thread of its own, that wait for this one."""
+    """Number of sync tools that wait for this one, each in its own thread."""
     over: bool = False
-    """Whether the function has returned. A task that it started and left running no longer counts as nested."""
+    """Whether the function has returned. If it left a task running, calls of that task no longer count as nested."""
     turns: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call ``function`` and return its result. This method runs in the worker thread, in a copy of the context."""
+        """Call ``function`` in the worker thread, in a copy of the caller's context, and return its result."""
         _HELD.set(self)
         try:
             return function()

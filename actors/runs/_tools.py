@@ -1,4 +1,4 @@
-"""One tool call: the pair of events around it, on every exit."""
+"""One tool call: it emits one event at its beginning and one at its end, however it ends."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 
 class ToolCall:
-    """The call of a tool: ``async with run.tool(name, arguments) as call: call.result = …``.
+    """The call of a tool, as a block: ``async with run.tool(name, arguments) as call: call.result = …``.
 
-    Made by :meth:`Run.tool`, entered once. Entry emits ``tool_executing``; if entry raises, nothing was emitted. Exit
-    always emits ``tool_completed``. It never waits, so it cannot be cancelled.
+    :meth:`Run.tool` makes it, and it can be entered only once. Entry emits ``tool_executing``. If entry raises, nothing
+    was emitted. Exit always emits ``tool_completed``. Exit never waits, so it cannot be cancelled.
 
-    A ``result`` that cannot be sent completes the call as ``error`` and raises :class:`~actors.UnserialisableEvent`.
+    A ``result`` that is not JSON or too large ends the call as ``error`` and raises
+    :class:`~actors.UnserialisableEvent`.
     """
 
     __slots__ = (
@@ -54,11 +55,11 @@ class ToolCall:
         self._entered = self._timed_out = self._begun = False
         self._started = 0.0
         self.id = call_id
-        """Id of the call. It tells two calls of one tool apart."""
+        """Id of the call. It distinguishes several calls of the same tool."""
         self.name = name
-        """Name of the tool."""
+        """Name of the tool that is called."""
         self.result: Any = None
-        """Result that the call is completed with; any JSON value."""
+        """Result of the call, which clients see in ``tool_completed``. It can be any JSON value."""
 
     async def __aenter__(self) -> Self:
         recorder = self._recorder
@@ -84,21 +85,22 @@ class ToolCall:
             raise
 
     async def perform(self, function: Callable[..., object], seconds: float | None) -> object:
-        """Call ``function`` with the arguments, and return its result.
+        """Call the tool with the arguments of this call, record the call, and return the tool's result.
 
         An async function is awaited. Any other function runs in one of the user's threads (``tool_threads_per_user``).
-        The wait for a thread counts towards the timeout: if no thread is free in time, the function is not called.
+        The wait for a thread counts towards the time limit: if no thread is free in time, the function is not called.
 
         Args:
             function: The tool.
-            seconds: Time limit, None for no limit.
+            seconds: Time limit in seconds. None means no limit.
 
         Raises:
-            ToolTimeout: The tool was not done after ``seconds``. If it has a thread, the thread runs on.
+            ToolTimeout: The tool was not done after ``seconds``. If it has a thread, the thread runs until the function
+                returns.
             RunClosed: The run was closed during the call.
 
         Cancellation:
-            The tool is cancelled. If it has a thread, the thread runs on, and its result is lost.
+            The tool is cancelled. If it has a thread, the thread runs until the function returns. Its result is lost.
         """
         async with self:
             with trio.move_on_after(float("inf") if seconds is None else seconds) as scope:
@@ -144,7 +146,7 @@ class ToolCall:
             raise UnserialisableEvent(deep) from error
 
     def _complete(self, outcome: Outcome) -> None:
-        # A run that was closed has closed its calls.
+        # If the run is closed, its end has already closed this call.
         if not self._run.closed:
             spent = round((trio.current_time() - self._started) * 1000)
             data = self._recorder.encode_closing(outcome, tool=self.name, duration_ms=spent)
@@ -161,7 +163,7 @@ class ToolCall:
 
 
 async def _call_orderly(scope: trio.CancelScope, call: Awaitable[object]) -> object:
-    """Await ``call`` inside ``scope`` and return its result. Raise RuntimeError if ``call`` leaves a scope open."""
+    """Await ``call`` in ``scope`` and return its result. Raise RuntimeError if ``call`` leaves a cancel scope open."""
     before, returned, raised = footing(), None, None
     try:
         returned = await call
@@ -182,9 +184,10 @@ async def _call_orderly(scope: trio.CancelScope, call: Awaitable[object]) -> obj
 
 
 def tool_name(function: Callable[..., object]) -> str:
-    """Return the name of a tool for its events.
+    """Return the name of a tool, as the events of its calls show it.
 
-    It is the name of the function, also behind a ``functools.partial``, or the class of a callable object.
+    It is the name of the function, also of a function inside a ``functools.partial``. For a callable object it is the
+    name of the object's class.
     """
     while isinstance(function, functools.partial):
         function = function.func

@@ -43,20 +43,20 @@ _NOTE: Any = IterableValidationNote  # made by __new__, which pyright does not s
 _FAULTS: Any = IterableValidationError
 
 _MAX_FAULTS = 20
-"""Maximum number of faults in a refusal. A client could send an input with a million faults."""
+"""Maximum number of faults that a refusal lists. A client could send an input with a million faults."""
 
 _LONGEST_FAULT = 200
-"""Maximum length of one fault, in characters."""
+"""Maximum length of the text of one fault, in characters."""
 
 
 def structurer(function: Callable[..., object], position: int) -> Callable[[JSON], object] | None:
-    """Return a function that converts a JSON value for the ``position``-th parameter of ``function``.
+    """Return a function that converts a JSON value to the type of the ``position``-th parameter of ``function``.
 
-    Return None if there is no such parameter. A parameter without an annotation, or annotated ``object``, ``Any`` or
-    ``JSON``, gets the value unchanged. A parameter with a default gets the default for ``null``; a missing input counts
-    as ``null``.
+    Return None if there is no such parameter. A parameter without an annotation, or with the annotation ``object``,
+    ``Any`` or ``JSON``, gets the value unchanged. A parameter with a default gets the default if the value is ``null``.
+    A missing input counts as ``null``.
 
-    Raise :class:`~actors.ConfigError` if the annotation cannot be resolved.
+    Raise :class:`~actors.ConfigError` if the annotation cannot be resolved, or if nothing can be converted to its type.
     """
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) <= position:
@@ -85,15 +85,18 @@ def _structure(function: Callable[..., object], parameter: inspect.Parameter) ->
 
 
 def _resolved(function: Callable[..., object], parameter: inspect.Parameter) -> Any:
-    """Resolve the annotation of this parameter only. Others may use names that only type checkers can import."""
+    """Return the type that the annotation of ``parameter`` stands for, also if the annotation is a string.
+
+    Other annotations of the function are not resolved. They may use names that are imported only for type checkers.
+    """
     only = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     return get_type_hints(only, inspect.unwrap(function).__globals__)[parameter.name]
 
 
 def fitted(value: JSON, structure: Callable[[JSON], object]) -> object:
-    """Return ``structure(value)``. Raise ``CommandRefused("bad_input")`` with all faults if the value does not fit.
+    """Return ``structure(value)``. Raise ``CommandRefused("bad_input")`` with all faults if that raises an exception.
 
-    A check written by the agent's author may raise any exception. Even SystemExit only refuses the input.
+    A check that the agent's author wrote may raise any exception. Even SystemExit only leads to this refusal.
     """
     try:
         return structure(value)
@@ -108,9 +111,9 @@ def _as_it_is(value: JSON) -> object:
 
 
 def _fault(error: BaseException, _: Any) -> str:
-    """Return a line that describes a fault in terms of JSON.
+    """Return one line that describes ``error``, a fault of an input, in terms of JSON.
 
-    The message of a check written by the agent's author is sent to the client.
+    If the exception comes from a check that the agent's author wrote, its message is sent to the client.
     """
     if isinstance(error, (KeyError, ForbiddenExtraKeysError)):
         return format_exception(error, None)
@@ -123,7 +126,10 @@ def _expect(value: Any, kind: type[Any]) -> None:
 
 
 def _exactly(kind: type[Any]) -> _Hook:
-    """Return a hook that accepts only values of this type and converts nothing: 5 is not "5", true is not 1."""
+    """Return a hook that accepts only values of the type ``kind``, so 5 is not taken as "5", nor true as 1.
+
+    There is one exception: JSON has only one type of number, so a float may be written as an integer.
+    """
 
     def structure(value: Any, wanted: Any) -> Any:
         # JSON has one kind of number: 2 is a float too.
@@ -135,9 +141,9 @@ def _exactly(kind: type[Any]) -> _Hook:
 
 
 def _only(json: type[Any], make: _Factory) -> _Factory:
-    """Return a factory of hooks that accept only a JSON object or array.
+    """Return a factory of hooks that accept only a JSON object, or only a JSON array.
 
-    So the string "abc" is not taken as an array of its letters.
+    So the string "abc" is not taken as an array of its letters. ``json`` is ``dict`` or ``list``.
     """
 
     def factory(kind: Any, converter: Any) -> _Hook:
@@ -234,7 +240,7 @@ def _has_fields(kind: Any) -> bool:
 
 
 _JSON = get_type_hints(SimpleNamespace(__annotations__={"value": "JSON"}), {"JSON": JSON})["value"]
-"""The type that an annotation with ``JSON`` resolves to. Its own definition refers to ``JSON`` by name."""
+"""The type to which the annotation ``JSON`` resolves. The definition of ``JSON`` itself refers to ``JSON`` by name."""
 
 
 def _is_any_json(kind: Any) -> bool:
