@@ -1,4 +1,4 @@
-"""Sessions: one supervised actor for each session of each user, with its runs and its events."""
+"""Sessions: one supervised actor for each session of each user, with the session's runs and events."""
 
 from actors.runs._agents import Agent, AgentFunction, Agents
 from actors.runs._context import RunContext, current_run

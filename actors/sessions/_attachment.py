@@ -1,4 +1,4 @@
-"""The attachment of a connection to a session."""
+"""The attachment: a client's connection to a session."""
 
 from __future__ import annotations
 
@@ -20,30 +20,37 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attachment:
-    """A cursor, and the state of the session when the cursor was placed. End it by :meth:`detach`."""
+    """A client's connection to a session: a cursor into the session's events, and the session's state at that moment.
+
+    The cursor delivers the events after ``latest`` (or after the client's ``resume`` position) to the listener. The
+    other fields describe the session at the moment of the attach. End the attachment by :meth:`detach`.
+    """
 
     _sink: CommandSink = attrs.field(alias="sink")
     connection: str
     cursor: Cursor
     epoch: str
-    """Identifies the session's log; see :class:`~actors.Position`."""
+    """Id of the session's log. It changes when the log is lost or replaced. See :class:`~actors.Position`."""
     oldest: int
-    """The lowest seq in the log, or ``latest + 1`` if the log has no events."""
+    """The lowest seq (event number) in the session's log, or ``latest + 1`` if the log has no events."""
     latest: int
-    """The highest committed seq."""
+    """The highest seq (event number) that was committed to the log when the client attached."""
     recovered: bool
-    """Whether the client continues from its ``resume`` position and misses no event."""
+    """Whether the client continues from its ``resume`` position without missing any event."""
     reset: str | None
-    """Reason for the client to drop its state: ``epoch_changed``, ``trimmed`` or ``ahead``. None if there is none."""
+    """Reason for which the client must drop its state: ``epoch_changed``, ``trimmed`` or ``ahead``.
+
+    None if it need not.
+    """
     runs: tuple[Open, ...]
-    """The runs that are open after event ``latest``."""
+    """The runs that are open after the event with the seq ``latest``."""
     queued: tuple[Queued, ...]
-    """The starts that wait for their turn, in order."""
+    """The starts of runs that wait in the queue, in order."""
     typing: tuple[tuple[str, str], ...]
-    """Users and agents that are typing, as (``user``, connection) or (``agent``, run id)."""
+    """The users and agents that are typing now, as pairs: (``user``, connection id) or (``agent``, run id)."""
 
     def command(self, command: Command) -> None:
-        """Send a command to the session. Never wait.
+        """Put a command into the session's mailbox. Never wait.
 
         Raises:
             MailboxFull: Too many messages wait for the session.
@@ -52,16 +59,20 @@ class Attachment:
         self._sink.post(command)
 
     def typing_changed(self, *, active: bool) -> None:
-        """Tell the session that the user began or stopped typing. Never wait. Raise the errors of :meth:`command`."""
+        """Tell the session that the user began or stopped typing. Never wait.
+
+        Raise the same errors as :meth:`command`.
+        """
         self._sink.post(Typing(self.connection, active))
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
-        """Return committed lines above ``after``, and whether there are more.
+        """Return committed events with a seq above ``after``, as JSON lines, and whether there are more.
 
         Args:
-            after: Seq after which the lines begin. If the log has trimmed these lines, its oldest line is the first.
-            limit: Maximum number of lines.
-            size: Maximum number of bytes. A first line that is larger is returned alone.
+            after: Seq after which the events begin. If the log has trimmed these events, the result begins with the oldest
+                event that is left.
+            limit: Maximum number of events.
+            size: Maximum number of bytes. If the first event is larger, it is returned alone.
 
         Raises:
             LogError: The log could not be read.
@@ -71,6 +82,9 @@ class Attachment:
         return await self._sink.history(after, limit, size)
 
     def detach(self) -> None:
-        """Detach the cursor, and end the user's typing. Never wait. Idempotent, and allowed after the session's end."""
+        """End the attachment: the listener gets no more events, and the user's typing ends. Never wait.
+
+        It may be called more than once, and also after the session has ended.
+        """
         self.cursor.detach()
         self._sink.detach(self.connection)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from actors.sessions._starts import Starts
 
 CLOSING_SECONDS = 10.0
-"""Maximum time for runs to end when their session is closed permanently, in seconds.
+"""Maximum time for which a session that is closed permanently waits for its runs to end, in seconds.
 
 After that time the session itself writes the closing events of the runs.
 """
 
 
 class Closing:
-    """Closes one session permanently: stops its runs, notes the close in the log, and replies to the commands."""
+    """The permanent close of one session: stop its runs, record the close in the log, reply to the close commands."""
 
     __slots__ = ("_command_ids", "_recorder", "_replies", "_services", "is_done")
 
@@ -35,13 +35,17 @@ class Closing:
         """Whether the log has recorded that the session is closed permanently."""
 
     def join(self, command_id: str) -> None:
-        """Reply to this command when the session is closed."""
+        """Remember a close command. It gets its reply when the session is closed."""
         self._command_ids.append(command_id)
 
     def begin(self, starts: Starts) -> None:
-        """Refuse the queued starts and stop the runs. :meth:`finish` waits for their end."""
+        """Begin to close the session: refuse the queued starts and stop the runs.
+
+        :meth:`finish` waits for the end of the runs.
+        """
         recorder = self._recorder
-        # The next commit writes this time. After a crash the next incarnation reads it, and completes the close.
+        # The next commit writes this time. If the session is made again after a crash, it reads this time, and
+        # completes the close.
         recorder.stream.closed_at = recorder.stream.now()
         for start in starts.queued():
             starts.cancel_queued(start)
@@ -50,9 +54,10 @@ class Closing:
                 run.stop()
 
     async def finish(self) -> None:
-        """Wait until the runs have ended, write the close to the log, and reply. Then :attr:`is_done` is True.
+        """Wait until the runs have ended, record the close in the log, and reply to the close commands.
 
-        If the log fails, return early. The failure also ends the session, and its next incarnation finishes the close.
+        Then :attr:`is_done` is True. If the log fails, return early. This failure also ends the session. When the
+        session is made again from its log, it finishes the close.
         """
         recorder = self._recorder
         # Agents are cancelled by now, but may shield themselves. A client that waits for the reply must not wait for

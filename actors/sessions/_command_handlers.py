@@ -29,7 +29,7 @@ _SHOWN = 100
 
 
 class CommandHandlers:
-    """Carries out the commands of one session. A handler replies, or raises CommandRefused; it never waits."""
+    """The handlers of one session's commands. A handler replies, or raises CommandRefused. It never waits."""
 
     __slots__ = ("_memory", "_recorder", "_replies", "_services", "_starts", "closing")
 
@@ -47,10 +47,13 @@ class CommandHandlers:
         self._replies = replies
         self._starts = starts
         self.closing: Closing | None = None
-        """The permanent close. None before the first ``session.close``; after it every other command is refused."""
+        """The permanent close of the session. None until the first command ``session.close``.
+
+        Once it is set, every other command is refused.
+        """
 
     def handle(self, command: Command) -> None:
-        """Carry out a command, unless it was sent before. Every command gets a reply, now or later."""
+        """Carry out a command, unless the same command was sent before. Every command gets a reply, now or later."""
         if not self._memory.admit(command, trio.current_time()):
             return
         try:
@@ -61,7 +64,7 @@ class CommandHandlers:
 
     def _handler_of(self, command: Command) -> Callable[[Any, Command], None]:  # Any: the handlers themselves
         if self.closing is not None and command.name != "session.close":
-            raise CommandRefused("cancelled", "the session is being closed for good")
+            raise CommandRefused("cancelled", "the session is being closed permanently")
         handler = self._HANDLERS.get(command.name)
         if handler is None:
             raise _unknown(command)
@@ -75,7 +78,7 @@ class CommandHandlers:
         self._starts.accept(command, agent, agent.fit(value), text)
 
     def _input_of(self, command: Command) -> tuple[bytes, JSON]:
-        """Return the input as JSON text for the event, and as a value for the agent."""
+        """Return the input of a ``run.start`` twice: as JSON text for the event, and as a value for the agent."""
         text = command.encoded_input
         if text is not None:
             return text, orjson.loads(text)
@@ -96,13 +99,13 @@ class CommandHandlers:
         result: dict[str, JSON] = {"cancelled": run is not None or is_queued}
         if start is not None and start.in_doubt:
             # *The client was told that the run is cancelled. Then the process died before agent_started was committed:
-            # the start was sent again, and the run that the user had cancelled went on.*
+            # the start was sent again, and the run that the user had cancelled continued.*
             self._replies.send_when_committed(command.id, result)
         else:
             self._replies.send(command.id, result)
 
     def _run_named_by(self, command: Command) -> str:
-        """Return the id of the run that the command names: directly, or by the id of the command that started it."""
+        """Return the id of the run that a command names, by the run's own id or by the id of the start command."""
         if "command_id" not in command.args or command.args.get("run_id") is not None:
             return command.text("run_id")
         return self._starts.find_run(command.text("command_id"))
@@ -137,7 +140,10 @@ class CommandHandlers:
         self.closing.join(command.id)
 
     def _encode(self, data: object) -> bytes:
-        """Return a payload as JSON text; raise ``CommandRefused("bad_args")`` if it is too large or not allowed."""
+        """Return the data of an event as JSON text.
+
+        Raise ``CommandRefused("bad_args")`` if it is too large or not allowed.
+        """
         try:
             return self._recorder.encode(data)
         except UnserialisableEvent as error:

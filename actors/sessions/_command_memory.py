@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 
 class CommandMemory:
-    """The recent commands by id, with their replies. Each is forgotten ``seconds`` after its reply.
+    """The commands that a session received recently, by id, with their replies.
 
-    If the ids and replies together exceed ``room`` bytes, the oldest replies are forgotten first. A command that
-    has no reply yet is never forgotten.
+    It detects commands that are sent again.
+
+    A command is forgotten ``seconds`` after its reply. If the ids and replies together exceed ``room`` bytes, the
+    oldest replies are forgotten earlier. A command that has no reply yet is never forgotten.
     """
 
     __slots__ = ("_entries", "_room", "_seconds", "size")
@@ -29,16 +31,16 @@ class CommandMemory:
         self._room = room
         self._entries: dict[str, _Entry] = {}  # in the order of `since`, except for entries without a reply
         self.size = 0
-        """Size of the remembered ids and replies as JSON text, in bytes."""
+        """Size of all remembered ids and replies as JSON text, in bytes."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def admit(self, command: Command, now: float) -> bool:
-        """Return whether the command is new at ``now`` (s) and must be carried out.
+        """Return True if the command is new and must be carried out. Return False if it was sent before.
 
-        A command that was sent before gets the same reply again: now if the first one has its reply, otherwise at the
-        same time as the first one.
+        A command that was sent before gets the same reply as the first time: now, if there is a reply already,
+        otherwise together with the first sender. ``now`` is the time on trio's clock, in seconds.
         """
         self._forget(now)
         entry = self._entries.get(command.id)
@@ -52,10 +54,12 @@ class CommandMemory:
         return False
 
     def answer(self, reply: CommandReply, now: float) -> None:
-        """Send the reply of an admitted command to all its senders. Ignore a second reply to the same id.
+        """Send the reply of a command to all its senders, and remember the reply.
 
-        The time for which the reply is remembered begins at ``now`` (s), not with the command: the start of a run may
-        be queued for a long time before it gets a reply, and even then the reply may get lost.
+        Ignore a second reply to the same command.
+
+        The time for which the reply is remembered begins at ``now`` (in seconds), not with the command. The start of a
+        run may be queued for a long time before it gets a reply, and even then the reply may get lost.
         """
         entry = self._entries.get(reply.id)
         if entry is None or entry.reply is not None:
@@ -72,7 +76,10 @@ class CommandMemory:
             _send(waiting, attrs.evolve(reply, duplicate=True))
 
     def recall(self, reply: CommandReply, now: float) -> None:
-        """Remember a reply from an earlier incarnation of the session. It is unknown whether the reply was sent."""
+        """Remember a reply that was made before the session was restarted.
+
+        It may or may not have reached the client.
+        """
         self._drop(reply.id)
         self._remember(_Entry(now, [], reply), reply)
 
@@ -119,18 +126,21 @@ def _size(reply: CommandReply) -> int:
 
 
 def _send(recipient: Callable[[CommandReply], object], reply: CommandReply) -> None:
-    """Send a reply. If the recipient raises, the error is only logged."""
+    """Send a reply to a sender of the command. If the sender's function raises, the error is only logged."""
     contained("the recipient of a command's reply", recipient, reply)
 
 
 @attrs.define
 class _Entry:
     since: float
-    """Time of the reply, or of the command if there is no reply yet; on trio's clock, in seconds."""
+    """Time of the reply, or of the command while it has no reply, in seconds on trio's clock."""
     waiting: list[Callable[[CommandReply], object]]
-    """The senders of the command, in order, until they get the reply."""
+    """Functions that pass the reply to the senders of the command, in order. Empty when the reply was sent."""
     reply: CommandReply | None = None
     internal: bool = False
-    """Whether the server's own code sent the command. It never sends one twice, so the reply is not remembered."""
+    """Whether the server's own code sent the command.
+
+    Such code never sends a command twice, so the reply is not remembered.
+    """
     size: int = 0
-    """Size of the id and the reply as JSON text, in bytes. 0 while there is no reply."""
+    """Size of the command's id and reply as JSON text, in bytes. 0 while there is no reply."""

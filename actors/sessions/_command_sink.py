@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class CommandSink(Protocol):
-    """The receiver of a client's requests to its session: the session itself, or a link to the session's node."""
+    """The receiver of a client's commands: the session itself, or a link to the node on which the session lives."""
 
     def post(self, message: Command | Typing) -> None:
-        """Put a message into the session's mailbox. Never wait.
+        """Put a command or a typing notice into the session's mailbox. Never wait.
 
         Raises:
             MailboxFull: Too many messages wait for the session.
@@ -23,8 +23,11 @@ class CommandSink(Protocol):
         """
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
-        """Return committed lines above ``after``; see :meth:`Attachment.history`."""
+        """Return committed events with a seq above ``after``, as JSON lines; see :meth:`Attachment.history`."""
         ...
 
     def detach(self, connection: str) -> None:
-        """Forget a connection, and end its user's typing. Never wait. Idempotent, allowed after the session's end."""
+        """Tell the session that a client's connection has ended, so its user is no longer typing. Never wait.
+
+        It may be called more than once, and also after the session has ended.
+        """

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class CommandReply:
-    """The reply to a command: a ``result``, or the ``code`` and ``message`` of a refusal."""
+    """The reply to a client's command: a ``result``, or a refusal with a ``code`` and a ``message``."""
 
     id: str
-    """Id of the command."""
+    """Id of the command to which this is the reply."""
     result: JSON = None
     code: str | None = None
-    """Error code of the refusal (``bad_args``, ``overloaded``, …). None if the command succeeded."""
+    """Error code of the refusal, such as ``bad_args`` or ``overloaded``. None if the command succeeded."""
     message: str = ""
     duplicate: bool = False
-    """Whether the command was sent before. If so, this is the same reply as to the first one."""
+    """Whether the command was sent before. If so, this is a copy of the first reply."""
 
     @property
     def ok(self) -> bool:
@@ -36,33 +36,40 @@ class CommandReply:
 
 @attrs.frozen(eq=False)
 class Command:
-    """A command from a client to its session."""
+    """A command that a client, or the server's own code, sends to a session."""
 
     id: str
     name: str
     args: dict[str, Any]
-    """The arguments, as decoded from JSON. The session keeps this dict: do not change it afterwards."""
+    """The arguments of the command, decoded from JSON. The session keeps this dict, so do not change it afterwards."""
     by: str
-    """The connection that sent the command."""
+    """Id of the connection that sent the command."""
     reply: Callable[[CommandReply], object]
-    """Called once with the reply, immediately or later. It must not wait. If it raises, that is only logged."""
-    internal: bool = False
-    """Whether the server's own code sent the command. If so, no event has its id, and its reply is not remembered.
+    """Function that is called once with the reply, immediately or later. It must not wait.
 
-    If the command is a ``run.start`` that is queued, clients see the id, and can cancel the start by it.
+    If it raises, that is logged.
+    """
+    internal: bool = False
+    """Whether the server's own code sent the command. If so, its reply is not remembered, and no event has its id.
+
+    There is one exception: if the command is a ``run.start`` that is queued, clients see its id in a signal, and can
+    cancel the start by this id.
     """
     encoded_input: bytes | None = None
-    """The input of ``run.start`` as JSON text, if the sender has encoded it already. It replaces ``args["input"]``."""
+    """The input of a ``run.start`` as JSON text, if the sender has encoded it already.
+
+    It replaces ``args["input"]``.
+    """
 
     def text(self, field: str, *, longest: int = 128) -> str:
-        """Return a required string argument.
+        """Return a required argument of the command that must be a string.
 
         Args:
             field: Name of the argument.
             longest: Maximum length in characters. The minimum is 1.
 
         Raises:
-            CommandRefused: The argument is missing or is no such string; the code is ``bad_args``.
+            CommandRefused: The argument is missing or is no such string. The code is ``bad_args``.
         """
         value = self.args.get(field)
         if not isinstance(value, str) or not 0 < len(value) <= longest:

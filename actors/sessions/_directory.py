@@ -13,21 +13,27 @@ if TYPE_CHECKING:
 
 
 class Directory(Protocol):
-    """Finds sessions by key, either in this process or, through a router, on other nodes."""
+    """A service that finds sessions by key: those in this process or, if it is a router, those on other nodes."""
 
     settings: SessionSettings
 
     def require_task(self, call: str) -> None:
-        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` names the caller in the error."""
+        """Raise RuntimeError outside of the event loop that runs the sessions.
+
+        ``call`` names the caller in the error.
+        """
 
     async def ask(self, key: StreamKey, message: object) -> object:
-        """Send a message to the session, and return its answer. Make the session if it is not in memory."""
+        """Send a message to the session, and return the session's answer.
+
+        Make the session first if it is not in memory.
+        """
         ...
 
     def lease(self, key: StreamKey) -> AbstractAsyncContextManager[None]:
-        """Keep the session in memory inside the block."""
+        """Keep the session in memory inside the ``async with`` block, even if it is idle."""
         ...
 
     def statistics_of(self, key: StreamKey) -> SessionStatistics | None:
-        """Return the state of one session. None if it is not in memory."""
+        """Return the state of one session. Return None if the session is not in memory."""
         ...

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class SessionHandle:
-    """A handle on one session of one user, returned by ``sessions.get``.
+    """A handle on one session of one user. The server's own code uses it to start runs. ``sessions.get`` returns it.
 
-    The handle stays valid when the session stops and is made again. It need not be released.
+    The handle stays valid when the session stops and is made again. The handle need not be released.
     """
 
     __slots__ = ("_directory", "_key")
@@ -33,7 +33,7 @@ class SessionHandle:
 
     @property
     def user(self) -> str:
-        """Id of the user."""
+        """Id of the user that owns the session."""
         return self._key.user
 
     @property
@@ -42,7 +42,7 @@ class SessionHandle:
         return self._key.session
 
     async def start(self, agent: str, input: object = None) -> str:  # noqa: A002 - its name on the wire
-        """Start a run, and wait until its ``agent_started`` is committed.
+        """Start a run, and wait until its event ``agent_started`` is committed to the log.
 
         Args:
             agent: Name of the agent.
@@ -52,7 +52,7 @@ class SessionHandle:
             The id of the run.
 
         Raises:
-            CommandRefused: The start was refused; ``code`` says why.
+            CommandRefused: The start was refused; ``code`` is the reason.
             UnserialisableEvent: The input is not JSON, or too large.
 
         Cancellation: the run may or may not have been started. A queued start stays in the queue.
@@ -62,7 +62,7 @@ class SessionHandle:
         return str(reply["run_id"])
 
     async def cancel(self, run_id: str) -> bool:
-        """Ask a run to stop. Return False if the run is unknown or has ended.
+        """Ask a run to stop, and return True. Return False if the run is unknown or has ended.
 
         Cancellation: the run may or may not have been asked to stop.
         """
@@ -70,7 +70,7 @@ class SessionHandle:
         return bool(reply["cancelled"])
 
     async def emit(self, name: str, value: object = None) -> None:
-        """Emit a ``custom`` event of the session itself.
+        """Emit a ``custom`` event that belongs to the session, not to one of its runs.
 
         Args:
             name: The ``name`` in the event's data.
@@ -78,8 +78,8 @@ class SessionHandle:
 
         Raises:
             UnserialisableEvent: The value is not JSON, or too large.
-            LogUnavailable: The event is not in the log.
-            ActorTerminated: The session ended meanwhile. The event may be in the log or not.
+            LogUnavailable: The log has failed. The event is not in the log.
+            ActorTerminated: The session ended meanwhile. The event may or may not be in the log.
 
         Cancellation: the event may or may not have been emitted.
         """
@@ -90,7 +90,7 @@ class SessionHandle:
         """Close the session permanently, and wait until the log has recorded the close.
 
         The runs of the session end as ``cancelled``. Its clients are disconnected and do not reconnect. Until retention
-        removes the session, every later call for it raises :class:`~actors.SessionClosed`.
+        removes the session from the log, every later call for it raises :class:`~actors.SessionClosed`.
 
         Cancellation: the session may or may not have been closed.
         """
@@ -100,19 +100,25 @@ class SessionHandle:
         """Keep the session in memory inside ``async with handle.lease(): …``, even if it is idle.
 
         Take a lease while the session waits for something outside, such as a webhook or a job in another system. After
-        a crash of the session the lease is still valid, but the session is made again only at its next call. A lease
+        a crash of the session the lease is still valid, but the session is made again only at the next call. A lease
         does not delay the end of the server.
         """
         return self._directory.lease(self._key)
 
     def statistics(self) -> SessionStatistics | None:
-        """Return the state of the session. None if it is not in memory. May be called in a thread of the loop too."""
+        """Return the state of the session. Return None if it is not in memory.
+
+        A thread of the session's loop may call it too.
+        """
         return self._directory.statistics_of(self._key)
 
     async def _command(
         self, name: str, args: dict[str, object], encoded_input: bytes | None = None
     ) -> dict[str, object]:
-        """Send a command and return the result of its reply. Raise ``CommandRefused`` if it is refused."""
+        """Send a command to the session, and return the result of the reply.
+
+        Raise ``CommandRefused`` if it is refused.
+        """
         self._directory.require_task(name)
         replied = OneShot[CommandReply]()
         id_ = f"local-{secrets.token_hex(8)}"

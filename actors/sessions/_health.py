@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
 
 LATE_SECONDS = 10.0
-"""Seconds after its deadline at which a run becomes overdue. Before that, it may still be cleaning up."""
+"""Time from the deadline of a run until the run counts as overdue, in seconds. Until then it may still clean up."""
 
 
 @attrs.frozen
 class SessionHealth:
-    """The faults of one session. The session is sound if it has no faults."""
+    """The faults that were found in one session. A healthy session has no faults."""
 
     overdue: tuple[str, ...]
-    """Ids of runs that go on more than 10 s after their deadline, because their code shields itself."""
+    """Ids of runs that still run more than 10 s after their deadline, because their code shields itself."""
     unowned: tuple[str, ...]
-    """Ids of runs and calls that are open in the events, although no code in this process will close them."""
+    """Ids of runs and tool calls that are open according to the events, but that no code in this process will close."""
     missing: int
-    """Number of missing events between the oldest event in memory and the newest. Clients would see a gap."""
+    """Number of missing events between the oldest event in memory and the newest event. Clients would see a gap."""
     open_calls: int
-    """Number of open tool calls. This is not a fault."""
+    """Number of open tool calls. This number is only information: an open call is not a fault."""
 
     @property
     def sound(self) -> bool:
-        """Whether there is no fault."""
+        """Whether the session has no faults."""
         return not (self.overdue or self.unowned or self.missing)
 
 
 def audit(recorder: RunRecorder) -> SessionHealth:
-    """Return the health of a session. Never wait."""
+    """Look for faults in a session, and return its health. Never wait."""
     runs, stream, now = recorder.runs, recorder.stream, trio.current_time()
     late = (run for run in runs.values() if run.context.deadline + LATE_SECONDS < now)
     items = stream.grammar.open

@@ -13,21 +13,24 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attach:
-    """A request for an :class:`Attachment`. ``resume`` and ``from_latest`` decide where the cursor starts."""
+    """A request to attach to a session. The answer is an :class:`Attachment`.
+
+    ``resume`` and ``from_latest`` decide at which event the client begins to read.
+    """
 
     connection: str
-    """Id of the client's connection. Its commands and its typing count as of this connection."""
+    """Id of the client's connection. Commands and typing of the client carry this id."""
     listener: Listener
-    """Notified of new events, signals and the session's end."""
+    """The object that is notified of new events, of signals and of the session's end."""
     resume: Position | None = None
-    """Position at which the client stopped reading. None for a client that has read nothing."""
+    """Position at which the client stopped reading. None if the client has read nothing yet."""
     from_latest: bool = False
-    """Whether a client without ``resume`` gets new events only, instead of all events in the log."""
+    """Whether a client without ``resume`` gets only new events. If False, it first gets all events in the log."""
 
 
 @attrs.frozen
 class Typing:
-    """A notice that the user began or stopped typing at this connection."""
+    """A message to the session: the user began or stopped typing at this connection."""
 
     connection: str
     active: bool
@@ -35,18 +38,18 @@ class Typing:
 
 @attrs.frozen
 class Queued:
-    """A start that waits for its turn, as clients see it."""
+    """A start of a run that waits in the queue, as clients see it."""
 
     command_id: str
-    """Id of the command. A client can cancel the start by this id."""
+    """Id of the command that asked for the start. A client can cancel the start by this id."""
     agent: str
     since: int
-    """When the start was accepted, in ms since 1970."""
+    """Time at which the start was accepted, in ms since 1970."""
 
 
 @attrs.frozen
 class Emit:
-    """An event of the application, outside of any run."""
+    """A message to the session: emit a ``custom`` event of the application that belongs to no run."""
 
     data: bytes
-    """The payload as JSON text."""
+    """The data of the event as JSON text."""

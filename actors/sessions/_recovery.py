@@ -1,4 +1,4 @@
-"""The recovery of a session from its log: runs that were left open are closed, and commands are remembered."""
+"""The recovery of a session from its log. Runs that were left open are closed, and recent commands are remembered."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ if TYPE_CHECKING:
     from actors.sessions._tasks import SessionTasks
 
 _MARGIN_BYTES = 1024
-"""Bytes by which an ``interrupted`` event may exceed ``max_event_bytes``.
+"""Number of bytes by which an event that closes an interrupted run may exceed ``max_event_bytes``.
 
-A run must be closed even if ``max_event_bytes`` is very small.
+Such a run must be closed even if ``max_event_bytes`` is very small.
 """
 
 
 async def recover(
     key: StreamKey, services: SessionServices, memory: CommandMemory, tasks: SessionTasks, scope: trio.CancelScope
 ) -> RunRecorder:
-    """Make the recorder of a session. Close the runs of earlier incarnations, and recall their commands.
+    """Make the recorder of a session from the session's log, when the session is started.
+
+    Close the runs that were open when the session last ended, and remember the commands that it had carried out.
 
     Args:
         key: User and name of the session.
-        services: The server's services.
-        memory: Filled with the commands that earlier incarnations carried out.
+        services: The services that all sessions share.
+        memory: Filled with the commands that the session carried out before.
         tasks: Notified if the log fails.
-        scope: The scope around all runs of the session.
+        scope: The cancel scope around all runs of the session.
 
     Raises:
         SessionClosed: The session was closed permanently, and retention has not removed it yet.
         LogError: The log failed.
     """
-    # An earlier incarnation may have ended while its events were being committed: wait for them.
+    # The session may have ended just before, while its events were being committed: wait for them.
     await services.committer.barrier()
     recorder = await _open(key, services, tasks, scope)
     stream = recorder.stream
@@ -52,7 +54,7 @@ async def recover(
         if not stream.outlived:
             _close_interrupted(recorder, services)
             await stream.synced()
-            raise SessionClosed(f"session {key.session} was closed for good")
+            raise SessionClosed(f"session {key.session} was closed permanently")
         # Retention would soon remove this session anyway: remove it now, and begin a new one.
         await services.log.remove(key)
         recorder = await _open(key, services, tasks, scope)
@@ -65,7 +67,7 @@ async def recover(
 
 
 async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, scope: trio.CancelScope) -> RunRecorder:
-    """Return a recorder. Its stream continues after the newest event in the log."""
+    """Open the stream of the session, and return a recorder for it. New events follow the newest event in the log."""
     settings = services.settings
     head = await services.log.make(key)
     stream = SessionStream(
@@ -89,9 +91,10 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
 
 
 def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None:
-    """Emit the closing events of open runs and calls, innermost first, as ``interrupted``.
+    """Emit the closing events of runs and tool calls that were left open, as ``interrupted``, the innermost first.
 
-    The duration of a run or call is counted up to the last committed event: nothing is known of the time after it.
+    The duration of a run or call is counted up to the last committed event, since nothing is known of the time after
+    it.
     """
     stream = recorder.stream
     last_ts = stream.ts
@@ -103,7 +106,10 @@ def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None
 
 
 def _recall_commands(stream: SessionStream, services: SessionServices, memory: CommandMemory) -> None:
-    """Remember the commands of earlier incarnations: a client that sends one again gets the same reply."""
+    """Remember the commands that the session carried out before it was restarted.
+
+    If a client sends one of them again, it gets the same reply.
+    """
     now, at = services.ages.now(services.settings.command_memory_seconds), trio.current_time()
     stream.done.forget(now)
     for done in stream.done:

@@ -38,14 +38,16 @@ if TYPE_CHECKING:
     from actors.sessions._messages import Attach
 
 _ATTEMPTS = 5
-"""Maximum number of attempts to ask a session that is just stopping. Each attempt waits for the end of the session."""
+"""Maximum number of attempts to ask a session that is just stopping. Each attempt first waits for the session's end."""
 
 
 class Sessions:
-    """All sessions of a server. Use :meth:`get` to start runs, and :meth:`attach` to read events.
+    """All sessions of a server.
 
-    This object is made before the log is open. The supervised actors from :meth:`children` open the log and run the
-    sessions.
+    Use :meth:`get` to start runs in a session, and :meth:`attach` to read a session's events.
+
+    This object is made before the log is open. The supervised actors that :meth:`children` describes open the log and
+    run the sessions.
     """
 
     def __init__(
@@ -78,10 +80,10 @@ class Sessions:
             command_seconds=settings.command_memory_seconds,
             ages=self._services.ages,
         )
-        """Applies retention to the logs of sessions that are not in memory."""
+        """The part that applies retention to the logs of sessions that are not in memory."""
 
     def children(self) -> tuple[ChildSpec, ChildSpec]:
-        """Return the specs of two permanent actors in start order: the keeper of the log and the session factory."""
+        """Return the specs of two permanent actors, in start order: the keeper of the log and the session factory."""
         settings = self.settings
         return (
             ChildSpec("event-log", lambda: LogKeeper(self._log, self._committer), Restart.PERMANENT),
@@ -94,11 +96,11 @@ class Sessions:
         )
 
     async def get(self, user: str, session: str) -> SessionHandle:
-        """Return a handle on the session. Make the session if it does not exist.
+        """Return a handle on a session. Make the session if it does not exist.
 
         Args:
             user: Id of the user.
-            session: Name of the session, unique for its user.
+            session: Name of the session, unique among the sessions of the user.
 
         Raises:
             CommandRefused: Too many sessions are in use; the code is ``overloaded``.
@@ -112,12 +114,12 @@ class Sessions:
         return SessionHandle(self, key)
 
     async def attach(self, user: str, session: str, attach: Attach) -> Attachment:
-        """Attach to the session. Make the session if it does not exist. Raise the same errors as :meth:`get`."""
+        """Attach a client to a session. Make the session if it does not exist. Raise the same errors as :meth:`get`."""
         return cast("Attachment", await self.ask(StreamKey(user, session), attach))
 
     @asynccontextmanager
     async def lease(self, key: StreamKey) -> AsyncGenerator[None]:
-        """Keep the session in memory inside the block, even if it is idle. Raise the same errors as :meth:`get`."""
+        """Keep a session in memory inside the block, even if it is idle. Raise the same errors as :meth:`get`."""
         self.require_task("lease()")
         leases = self._services.leases
         leases[key] = leases.get(key, 0) + 1
@@ -133,20 +135,23 @@ class Sessions:
                 entry.session.touch()
 
     def require_task(self, call: str) -> None:
-        """Raise RuntimeError outside of the loop that runs the sessions. ``call`` names the caller in the error."""
+        """Raise RuntimeError outside of the event loop that runs the sessions.
+
+        ``call`` names the caller in the error.
+        """
         # Before the factory's first start the loop is not known. A call then fails as `overloaded`.
         if self._spawner.thread:
             require_task(self._spawner.thread, call)
 
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
-        """Return the session's actor. Make it if it does not exist. Concurrent callers get the same actor."""
+        """Return the actor of a session. Make it if it does not exist. Concurrent callers get the same actor."""
         self.require_task("a call to a session")
         return await self._spawner.get_or_spawn(key)
 
     async def ask(self, key: StreamKey, message: object) -> object:
-        """Send a message to the session and return its answer.
+        """Send a message to a session and return the session's answer. Make the session first if it is not in memory.
 
-        If the session is just stopping because it was idle, wait for its end and ask the next incarnation.
+        If the session is just stopping because it was idle, wait for its end, make it again and ask it then.
         """
         for attempt in range(_ATTEMPTS):
             ref = await self.get_or_spawn(key)
@@ -162,9 +167,10 @@ class Sessions:
 
     @contextmanager
     def calling_after_commits(self, callback: Callable[[], None]) -> Generator[None]:
-        """Call ``callback`` after each commit during the block, once all listeners are notified. It must not wait.
+        """Call ``callback`` after each commit to the log during the block. ``callback`` must not wait.
 
-        If ``callback`` raises, the error is logged, and ``callback`` is not called again. The commits continue.
+        It is called once all listeners are notified of the committed events. If ``callback`` raises, the error is
+        logged, and ``callback`` is not called again. The commits continue.
         """
         # A partial is a key of its own: the same callback may be registered twice.
         callbacks, registered = self._committer.after_commits, partial(callback)
@@ -188,12 +194,15 @@ class Sessions:
         )
 
     def of(self, user: str | None = None) -> tuple[SessionStatistics, ...]:
-        """Return the state of each session in memory: of one user, or of all users."""
+        """Return the state of each session in memory. If ``user`` is given, return only the sessions of this user."""
         entries = (entry for entry in self._spawner.table if entry.lives)
         return tuple(entry.session.statistics() for entry in entries if user in (None, entry.key.user))
 
     def statistics_of(self, key: StreamKey) -> SessionStatistics | None:
-        """Return the state of one session. None if it is not in memory. May be called in a thread of the loop too."""
+        """Return the state of one session. Return None if it is not in memory.
+
+        A thread of the sessions' loop may call it too.
+        """
         if self._spawner.thread not in (0, get_ident()):
             return hop("statistics()", self.statistics_of, key)
         entry = self._spawner.table.get(key)

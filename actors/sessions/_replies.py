@@ -22,7 +22,7 @@ logger = logging.getLogger("greenroom.sessions")
 
 
 class Replies:
-    """Sends the replies to one session's commands. Remembers each reply, in case the command is sent again."""
+    """Sends the replies to one session's commands. Each reply is also remembered, in case the command is sent again."""
 
     __slots__ = ("_memory", "_stream")
 
@@ -35,18 +35,24 @@ class Replies:
         self._memory.answer(CommandReply(command_id, result), trio.current_time())
 
     def refuse(self, command_id: str, code: str, message: str) -> None:
-        """Send the refusal of a command."""
+        """Send a refusal as the reply to a command, with an error code and a message."""
         self._memory.answer(CommandReply(command_id, code=code, message=message), trio.current_time())
 
     def log_error(self, command_id: str, error: Exception) -> str:
-        """Log an error. Return a message for the client that refers to the log entry but does not show the error."""
+        """Log the error of a failed command, and return a message for the client.
+
+        The message contains a reference to the log entry, but not the error itself.
+        """
         reference = secrets.token_hex(4)
         key = self._stream.key
         log_failure(logger, "command %r of %s/%s failed, reference %s", command_id, *key, reference, error=error)
         return f"reference {reference}"
 
     def send_when_committed(self, command_id: str, result: JSON) -> None:
-        """Reply once all events so far are committed. If the commit fails, refuse the command as ``internal``."""
+        """Send the reply to a command once all events emitted so far are committed to the log.
+
+        If the commit fails, refuse the command as ``internal``.
+        """
 
         def on_committed(error: LogError | None) -> None:
             if error is None:
@@ -57,10 +63,12 @@ class Replies:
         self._stream.when_committed(on_committed)
 
     def send_when_done(self, command: Command, result: JSON) -> None:
-        """Reply once the latest event is committed. This event must be the only effect of the command.
+        """Send the reply to a command once the latest event is committed.
 
-        The log stores the result with that event. So a command that is sent again after a crash is not carried out
-        again.
+        This event must be the only effect of the command.
+
+        The log stores the result together with the event. So a command that is sent again after a crash is not carried
+        out again.
         """
         if not command.internal:
             self._stream.remember_done(command.id, result)

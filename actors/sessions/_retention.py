@@ -24,21 +24,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.sessions")
 
 FIRST_PAUSE = 60.0
-"""Seconds from the start to the first cleaning of the log."""
+"""Time from the start of the server to the first cleaning of the log, in seconds."""
 SHORTEST_PAUSE = 60.0
-"""Minimum seconds between two cleanings. A cleaning reads the head of every stream in the log."""
+"""Minimum time between two cleanings of the log, in seconds. A cleaning reads the head of every stream in the log."""
 LONGEST_PAUSE = 3600.0
-"""Maximum seconds between two cleanings. If retention is shorter than 4 hours, the pause is shorter too."""
+"""Maximum time between two cleanings of the log, in seconds.
+
+If retention keeps events for less than 4 hours, the time between two cleanings is shorter.
+"""
 
 
 class RetentionSweep:
-    """Applies retention to the streams of sessions that are not in memory. A session in memory trims its own stream.
+    """The cleaning of the logs of sessions that are not in memory. A session in memory trims its own log.
+
+    It deletes events that retention no longer keeps, and removes old sessions.
 
     Args:
         log: The log of all sessions.
         keep: The limits of retention.
-        forget_seconds: Time from a session's newest event until the session is removed from the log, if no event is
-            left.
+        forget_seconds: Time from a session's newest event until the session is removed from the log. It is removed
+            only if no event is left.
         reserve: Context manager in which the session cannot be made. Yields False if the session is in memory already.
         command_seconds: Time for which commands are remembered.
         ages: The clock for the ages of events and commands.
@@ -62,7 +67,10 @@ class RetentionSweep:
         self._ages = ages or AgeClock(now_ms)
 
     async def run(self) -> None:
-        """Clean the log again and again, for ever. A failure is logged, and the next cleaning tries again."""
+        """Clean the log again and again, until cancelled.
+
+        If a cleaning fails, log the failure and try again at the next one.
+        """
         pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, self._keep.seconds / 4))
         await trio.sleep(FIRST_PAUSE)
         while True:
@@ -77,9 +85,9 @@ class RetentionSweep:
             log_failure(logger, "old sessions could not be cleaned up", error=error, level=logging.WARNING)
 
     async def clean(self) -> None:
-        """Trim the log of each session that is not in memory, and remove old sessions without events.
+        """Trim the log of each session that is not in memory, and remove old sessions that have no events.
 
-        A failure with one session is logged, and the others are cleaned.
+        If the log fails for one session, the failure is logged, and the other sessions are cleaned.
 
         Raises:
             LogUnavailable: The log is not available at all.
@@ -120,7 +128,7 @@ class RetentionSweep:
             await self._log.mark(key, encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done))
 
     def _exceeds(self, head: Head, now: int) -> bool:
-        """Return whether the log has more of the stream than retention allows."""
+        """Return whether the log of a session has events that retention no longer keeps."""
         keep = self._keep
         if head.oldest > head.latest:
             return False

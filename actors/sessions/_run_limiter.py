@@ -1,8 +1,8 @@
 """The limit of each user's concurrent runs, over all of the user's sessions.
 
-Each user has a limited number of places. A run needs a place, or waits in a queue for one. A run that ends hands its
-place to the first run in the queue, and only wakes that run's task. So a failure of the next run cannot reach the run
-that ended, and a queue of any length is worked off without recursion.
+Each user has a limited number of places (permissions to run). A run needs a place, or waits in a queue for one. A run
+that ends hands its place to the first run in the queue, and only wakes the task of that run. So a failure of the next
+run cannot reach the run that ended, and a queue of any length is worked off without recursion.
 """
 
 from __future__ import annotations
@@ -21,46 +21,51 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Place:
-    """A place for one run, within its user's limit. The run gets the place at once, or waits for it in a queue.
+    """The permission for one run to be executed, within the limit of its user.
 
-    :meth:`RunLimiter.enter` makes it. The caller must :meth:`leave` it on every path, in a ``finally``.
+    A run waits in a queue until it gets one.
+
+    :meth:`RunLimiter.enter` makes it. The caller must call :meth:`leave` on every path, in a ``finally``.
     """
 
     user: str
     _hand_on: Callable[[Place], None]
     _decided: trio.Event | None
-    """Set when the wait is over: the place is held, or :meth:`leave` was called. None if there was no wait."""
+    """Set when the wait is over: the run has the place, or :meth:`leave` was called.
+
+    None if the run did not have to wait.
+    """
     held: bool
-    """Whether the run has the place, and so may begin."""
+    """Whether the run has the place (the permission), and so may begin."""
     left: bool = attrs.field(default=False, init=False)
     """Whether :meth:`leave` was called."""
 
     @property
     def waited(self) -> bool:
-        """Whether the run had to wait for its place."""
+        """Whether the run had to wait for its place (its permission to be executed)."""
         return self._decided is not None
 
     async def taken(self) -> bool:
-        """Wait until the place is held, and return True. Return False if :meth:`leave` was called instead.
+        """Wait until the run gets this place, and return True. Return False if :meth:`leave` was called instead.
 
-        This is no checkpoint if the place was free at once.
+        If the place was free at once, this is no checkpoint.
 
-        Cancellation: the run still waits for the place, or holds it already. Call :meth:`leave` in both cases.
+        Cancellation: the run still waits for the place, or has it already. Call :meth:`leave` in both cases.
         """
         if self._decided is not None:
             await self._decided.wait()
         return self.held
 
     def take(self) -> None:
-        """Mark the place as held, and wake the task that waits for it. Only the limiter calls this."""
+        """Give this place to its run, and wake the task that waits for it. Only the limiter calls this method."""
         self.held = True
         if self._decided is not None:
             self._decided.set()
 
     def leave(self) -> None:
-        """Give up the place: pass it to the next run if it is held, otherwise remove it from the queue.
+        """Give up the place. If the run has it, the next run in the queue gets it. Otherwise the run leaves the queue.
 
-        Never wait or raise. Idempotent.
+        Never wait or raise. It may be called more than once.
         """
         if not self.left:
             self.left = True
@@ -72,28 +77,34 @@ class Place:
 
 @attrs.frozen
 class RunLimiterStatistics:
-    """The number of running and queued runs."""
+    """The numbers of running and of queued runs, of all users together."""
 
     users: int
-    """Number of users that have a run."""
+    """Number of users that have a running run."""
     running: int
-    """Number of runs that hold a place."""
+    """Number of runs that are being executed."""
     queued: int
-    """Number of runs that wait for their turn."""
+    """Number of runs that wait in the queue."""
 
 
 @attrs.define(eq=False)
 class _UserRuns:
-    """The places of one user. A place waits only while the maximum number of places is held."""
+    """The running and the waiting runs of one user. A run waits only while the maximum number of runs is running."""
 
     running: int = 0
-    """Number of held places."""
+    """Number of places that are held by running runs."""
     waiting: OrderedDict[Place, None] = attrs.field(factory=OrderedDict[Place, None])
-    """Waiting places in order of arrival. It is a dict, to remove a place from the middle without a search."""
+    """The places that runs wait for, in order of arrival.
+
+    A dict, since it can delete from the middle without a search.
+    """
 
 
 class RunLimiter:
-    """Limits the runs of each user: ``running`` at the same time, and ``queued`` waiting. Further runs are refused."""
+    """The limits for each user's runs: at most ``running`` at the same time, and ``queued`` in the queue.
+
+    More are refused.
+    """
 
     def __init__(self, running: int, queued: int) -> None:
         self._limit = running
@@ -101,7 +112,9 @@ class RunLimiter:
         self._users: dict[str, _UserRuns] = {}
 
     def enter(self, user: str) -> Place:
-        """Return a place for a run of ``user``. The place is held, or waits in the queue.
+        """Return a place (a permission to be executed) for one run of ``user``.
+
+        The run has it now, or waits in the queue.
 
         Raises:
             CommandRefused: Too many runs of the user wait; the code is ``overloaded``.
@@ -120,7 +133,7 @@ class RunLimiter:
         return place
 
     def statistics(self) -> RunLimiterStatistics:
-        """Return the number of runs."""
+        """Return the numbers of running and of queued runs."""
         users = self._users.values()
         return RunLimiterStatistics(
             users=len(users),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class SessionServices:
-    """The log, the limits and everything else that the sessions of one server share."""
+    """The log, the limits and the other objects that all sessions of one server share."""
 
     log: EventLog
     committer: Committer
@@ -34,11 +34,20 @@ class SessionServices:
     retention: Retention
     threads: ToolThreads
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
-    """The context variables that every run begins with. Copied when the server is made, so no user set any of them."""
+    """The context variables with which every run begins. They are copied when the server is made.
+
+    So no value that was set for one user can reach the runs of another user.
+    """
     run_over: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
-    """The tasks that wait for the end of runs. Each end of a run wakes all of them; each then checks its condition."""
+    """The tasks that wait for runs to end. Each end of a run wakes all of these tasks.
+
+    Each then checks its own condition.
+    """
     leases: dict[StreamKey, int] = attrs.field(factory=dict["StreamKey", int])
-    """The number of leases on each session. A lease stays valid when the session is made again."""
+    """The number of leases on each session (a lease keeps it in memory).
+
+    A lease stays valid when the session is made again.
+    """
     ages: AgeClock = attrs.field(factory=lambda: AgeClock(now_ms))
     """The clock for the ages of events and of remembered commands."""
     draining: bool = False

@@ -1,4 +1,4 @@
-"""One session of one user, as an actor. It owns the session's runs, events, commands and attachments."""
+"""One session of one user, as an actor. It owns the session's runs, events, commands and attachments (clients)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
 
 
 class Session(Actor):
-    """One session, built from its log. It ends when it crashes, is idle or is closed, and when the server ends.
+    """One session of one user, as an actor that is built from the session's log.
 
-    The next attach builds it again, unless it was closed permanently. Its parts are, in this order:
+    The actor ends when it crashes, when it is idle, when the session is closed, or when the server ends. The next
+    attach builds it again, unless the session was closed permanently. Its parts are, in this order:
     :class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`, :class:`CommandHandlers`. A part refers only
     to earlier parts, never to the session. So there are no reference cycles, and an ended session is freed at once.
     """
@@ -62,7 +63,7 @@ class Session(Actor):
         self._active_at = 0.0
 
     async def started(self) -> None:
-        """Read the log's head, close interrupted runs, and recall the commands of earlier incarnations.
+        """Recover the session from its log: close the runs that were left open, and remember the recent commands.
 
         Raises:
             SessionClosed: The session was closed permanently, and retention has not removed it yet.
@@ -79,7 +80,7 @@ class Session(Actor):
         tasks.is_up = True
 
     async def receive(self, message: object) -> object:
-        """Handle a command, an attach, typing, or an event of the application."""
+        """Handle a message to the session: a command, an attach, a typing notice, or an event of the application."""
         self._active_at = trio.current_time()
         self._handles_message = True
         try:
@@ -107,19 +108,19 @@ class Session(Actor):
             self._tasks.start_soon(self._close, closing)
 
     async def _close(self, closing: Closing) -> None:
-        """Complete the permanent close, and stop the actor."""
+        """Complete the permanent close of the session, and stop the actor."""
         await closing.finish()
         if closing.is_done:
             await self.ref.stop()  # this cancels this very task; the stop continues without it
 
     async def _answer(self, handle: Callable[[Any], Awaitable[Callable[[], object]]], message: object) -> None:
-        """Answer a request. An error of the log fails the request, not the session.
+        """Answer a request. An error of the log lets only the request fail, not the session.
 
         ``handle`` waits, and returns a function that makes the answer. If the caller no longer waits by then, the
         function is not called: it might make an attachment, which would never be detached.
         """
         if self._handlers.closing is not None:
-            self.context.defer().fail(SessionClosed(f"session {self._key.session} is being closed for good"))
+            self.context.defer().fail(SessionClosed(f"session {self._key.session} is being closed permanently"))
             return
         try:
             make_answer = await handle(message)
@@ -130,7 +131,7 @@ class Session(Actor):
             reply.send(make_answer() if reply.wanted else None)
 
     async def stopping(self, reason: ExitReason) -> None:
-        """Stop the runs. Wait until they are closed and all events are committed."""
+        """Stop the runs of the session. Wait until they are closed and all events are committed to the log."""
         if not self._tasks.is_up:
             return
         recorder = self._recorder
@@ -147,8 +148,8 @@ class Session(Actor):
     def notify_ended(self, reason: SessionEnding) -> None:
         """Notify the listeners that the session has ended, and refuse all commands that have no reply.
 
-        Called by the spawner when the actor has ended. The listeners come first: a client whose connection ends sends
-        its commands again, with the same ids, and a refusal would make it give up.
+        The spawner calls this when the actor has ended. The listeners are notified first: a client whose connection
+        ends sends its commands again, with the same ids. If the client got the refusal first, it would give up.
         """
         self._tasks.is_up = False
         notify_ended(self._recorder.stream.cursors, reason)
@@ -158,18 +159,21 @@ class Session(Actor):
     # What an attachment calls: CommandSink
 
     def post(self, message: Command | Typing) -> None:
-        """Put a message into the mailbox. Never wait; raise MailboxFull or ActorTerminated."""
+        """Put a message into the session's mailbox. Never wait. Raise MailboxFull or ActorTerminated."""
         self.ref.tell_nowait(message)
 
     def detach(self, connection: str) -> None:
-        """Forget a connection, and end its user's typing. Never wait. Idempotent, allowed after the session's end."""
+        """Forget a client's connection, and end its user's typing. Never wait.
+
+        May be repeated, also after the session's end.
+        """
         if connection in self._connections:
             self._connections.remove(connection)
         self._recorder.signals.set_typing(Typist.USER, connection, active=False)
         self.touch()
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
-        """Return committed lines above ``after``; see :meth:`Attachment.history`."""
+        """Return committed events with a seq above ``after``, as JSON lines; see :meth:`Attachment.history`."""
         stream = self._recorder.stream
         lines: Sequence[bytes] = ()
         after = max(after, await stream.oldest() - 1)
@@ -177,7 +181,7 @@ class Session(Actor):
             try:
                 lines = await stream.read(after, limit, size)
             except Trimmed as trimmed:
-                # Another task trimmed the log just now: go on from the new oldest line. If that line is not above
+                # Another task trimmed the log just now: continue with the new oldest line. If that line is not above
                 # the requested one, the log contradicts itself, and this loop would never end.
                 if trimmed.oldest <= after + 1:
                     raise LogCorrupt(f"event {after + 1} is missing") from trimmed
@@ -188,13 +192,13 @@ class Session(Actor):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the session was closed permanently."""
+        """Whether the session was closed permanently, and the log has recorded this."""
         closing = self._handlers.closing
         return closing is not None and closing.is_done
 
     @property
     def idle_since(self) -> float | None:
-        """Time at which the session became idle, on trio's clock, in seconds. None if it is not idle.
+        """Time at which the session became idle, in seconds on trio's clock. None if it is not idle.
 
         The session is not idle while it handles a message, or has a client, a run, a queued start, a command without a
         reply, or a lease.
@@ -211,14 +215,14 @@ class Session(Actor):
         return None if busy else max(self._active_at, self._starts.active_at)
 
     def touch(self) -> None:
-        """Restart the idle time: count it from now."""
+        """Count the session's idle time from now on."""
         self._active_at = trio.current_time()
 
     async def trim_log(self) -> None:
-        """Delete from the log the events that retention no longer keeps. Safe to cancel.
+        """Delete the session's events that retention no longer keeps from the log. Cancelling this does no harm.
 
-        If the log is unavailable, the next sweep tries again. Any other failure is logged: it must not prevent the
-        trimming of other sessions.
+        If the log is unavailable, the next periodic check tries again. Any other failure is logged: it must not prevent
+        the trimming of other sessions.
         """
         await attempted("the trimming of a session's log", self._trim_log)
 
@@ -248,7 +252,7 @@ class Session(Actor):
         return lambda: self._make_attachment(attach, oldest)
 
     def _make_attachment(self, attach: Attach, oldest: int) -> Attachment:
-        """Place a cursor and return its attachment. No other task runs meanwhile, so no event is missed or repeated."""
+        """Make a cursor and an attachment. No other task runs meanwhile, so the client gets each event exactly once."""
         stream = self._recorder.stream
         latest = stream.committed_seq
         start = decide(

@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from actors.sessions._session import Session
 
 LOOK_AGAIN_SECONDS = 0.1
-"""Minimum time in seconds from a search of all sessions to the next one, if the search found no idle session.
+"""Minimum time between two searches for idle sessions, if the first one found none, in seconds.
 
-If the table is full of busy sessions, each new session is refused. A search of 10,000 sessions for each refusal would
-slow down the busy ones.
+If all sessions in memory are busy, each new session is refused. To search 10,000 sessions for each refusal would slow
+down the busy ones.
 """
 
 
 @attrs.define(eq=False)
 class Entry:
-    """One session of the table: it is being made, is alive, or has just ended."""
+    """One session in the table of sessions. The session is being made, is alive, or has just ended."""
 
     key: StreamKey
     session: Session
     making: trio.Event | None = attrs.field(factory=trio.Event)
-    """Set when making the session has succeeded or failed. None after that."""
+    """Set when the attempt to make the session has succeeded or failed. Then it is replaced by None."""
     ref: ActorRef | None = None
-    """The session's actor. None while it is being made."""
+    """Reference to the session's actor. None while the actor is being made."""
 
     @property
     def lives(self) -> bool:
@@ -44,7 +44,10 @@ class Entry:
 
     @property
     def idle_since(self) -> float | None:
-        """Time at which the session became idle, in s on trio's clock. None if it is busy or has messages."""
+        """Time at which the session became idle, in seconds on trio's clock.
+
+        None if it is busy or has unread messages.
+        """
         if self.ref is None or not self.ref.alive or (since := self.session.idle_since) is None:
             return None
         statistics = self.ref.statistics()
@@ -52,34 +55,37 @@ class Entry:
 
     @property
     def is_running(self) -> bool:
-        """Whether the actor has not begun to stop."""
+        """Whether the session's actor is running and has not begun to stop."""
         return self.ref is not None and self.ref.statistics().state == State.RUNNING
 
     async def made(self) -> None:
-        """Wait until making the session has succeeded or failed. Always a checkpoint."""
+        """Wait until the attempt to make the session has succeeded or failed. Always a checkpoint."""
         if self.making is None:
             await trio.lowlevel.checkpoint()
         else:
             await self.making.wait()
 
     def on_made(self) -> None:
-        """Wake the tasks that wait in :meth:`made`."""
+        """Wake the tasks that wait in :meth:`made`, since the attempt to make the session is over."""
         if self.making is not None:
             self.making.set()
             self.making = None
 
 
 class SessionTable:
-    """The sessions in memory, by key and by actor, with their number for each user."""
+    """The sessions in memory. They can be found by key and by actor, and are counted for each user."""
 
     def __init__(self) -> None:
         self._entries: dict[StreamKey, Entry] = {}
         self._by_ref: dict[ActorRef, Entry] = {}
         self._per_user: dict[str, int] = {}
         self._idle: deque[tuple[float, StreamKey]] = deque()
-        """Sessions that the last search found idle and that were not returned yet, the longest idle first."""
+        """Sessions that the last search found idle and that were not returned yet.
+
+        The longest idle session comes first.
+        """
         self._search_at = -math.inf
-        """Earliest time of the next search of all sessions, on trio's clock, in seconds."""
+        """Earliest time of the next search for idle sessions, in seconds on trio's clock."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -88,33 +94,33 @@ class SessionTable:
         return key in self._entries
 
     def __iter__(self) -> Iterator[Entry]:
-        """Iterate over the entries at this moment. The table may change meanwhile."""
+        """Iterate over the entries that the table has now. The table may change during the iteration."""
         return iter(tuple(self._entries.values()))
 
     def get(self, key: StreamKey) -> Entry | None:
-        """Return the entry of the key. None if the session is not in memory."""
+        """Return the entry of the session with this key. Return None if the session is not in memory."""
         return self._entries.get(key)
 
     def find(self, ref: ActorRef) -> Entry | None:
-        """Return the entry of the actor. None if the session was removed."""
+        """Return the entry of the session with this actor. Return None if the session was removed from the table."""
         return self._by_ref.get(ref)
 
     def count(self, user: str) -> int:
-        """Return the number of the user's sessions."""
+        """Return the number of the user's sessions in memory."""
         return self._per_user.get(user, 0)
 
     def add(self, entry: Entry) -> None:
-        """Add a session that is being made."""
+        """Add a session that is being made to the table."""
         self._entries[entry.key] = entry
         self._per_user[entry.key.user] = self.count(entry.key.user) + 1
 
     def set_ref(self, entry: Entry, ref: ActorRef) -> None:
-        """Set the actor of a session that was made."""
+        """Store the actor of a session, now that the actor was made."""
         entry.ref = ref
         self._by_ref[ref] = entry
 
     def remove(self, entry: Entry) -> None:
-        """Remove a session that has ended, or could not be made."""
+        """Remove from the table a session that has ended or could not be made."""
         user = entry.key.user
         del self._entries[entry.key]
         if entry.ref is not None:
@@ -124,16 +130,16 @@ class SessionTable:
             del self._per_user[user]
 
     def longest_idle_of(self, user: str) -> Entry | None:
-        """Return the user's session that has been idle for longest. None if none is idle."""
+        """Return the user's session that has been idle for the longest time. Return None if none of them is idle."""
         own = [entry for entry in self._entries.values() if entry.key.user == user]
         idle = [(since, entry) for entry in own if (since := entry.idle_since) is not None]
         return min(idle, key=lambda pair: pair[0])[1] if idle else None
 
     def longest_idle(self) -> Entry | None:
-        """Return the session that has been idle for longest. None if no session is known to be idle.
+        """Return the session that has been idle for the longest time. Return None if no session is known to be idle.
 
-        One search of all sessions serves many calls: each call returns the next of the idle sessions that it found. A
-        session that was used since the search is skipped until the next search.
+        A search of all sessions is slow, so its result is kept for later calls: each call returns the next idle session
+        of the result. A session that was used since the search is skipped until the next search.
         """
         if (found := self._next_idle()) is not None:
             return found
@@ -149,11 +155,14 @@ class SessionTable:
         return found
 
     def forget_idle(self) -> None:
-        """Forget the idle sessions that the last search found."""
+        """Drop the result of the last search for idle sessions."""
         self._idle.clear()
 
     def _next_idle(self) -> Entry | None:
-        """Return the next session of the last search. Skip sessions that were used since then or have ended."""
+        """Return the next idle session that the last search found.
+
+        Skip sessions that were used since then or have ended.
+        """
         while self._idle:
             since, key = self._idle.popleft()
             entry = self._entries.get(key)

@@ -61,5 +61,5 @@ class SessionSettings:
 
     @property
     def retention(self) -> Retention:
-        """The log's part of the settings: ``retain_events``, ``retain_bytes`` and ``retain_seconds``."""
+        """The limits for a session's events in the log: ``retain_events``, ``retain_bytes`` and ``retain_seconds``."""
         return Retention(events=self.retain_events, size=self.retain_bytes, seconds=self.retain_seconds)

@@ -1,4 +1,4 @@
-"""The making and the end of sessions: spawn on demand, stop when idle, make room."""
+"""The making and the end of sessions: sessions are made on demand, and idle sessions are stopped to free memory."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ logger = logging.getLogger("greenroom.sessions")
 
 
 class SessionSpawner:
-    """Makes the sessions of a server below the factory's supervisor, and removes them when they end.
+    """Makes the sessions of a server as children of the factory's supervisor, and removes them when they end.
 
-    Each key has at most one session at a time, including a session that is being made or is stopping. A session is not
+    Each key has at most one session at a time. A session that is being made or is stopping counts too. A session is not
     made while retention works on its log.
     """
 
@@ -46,17 +46,17 @@ class SessionSpawner:
         self._supervisor: SupervisorRef | None = None
         self._watch: Callable[[ActorRef], None] | None = None
         self.thread = 0
-        """Id of the thread in which the sessions' loop runs. 0 before the factory's first start."""
+        """Id of the thread in which the sessions' event loop runs. 0 before the first start of the session factory."""
         self.table = SessionTable()
         self.spawned = 0
-        """Number of sessions made since the start."""
+        """Number of sessions that were made since the start of the server."""
         self.reaped = 0
-        """Number of sessions stopped because they were idle."""
+        """Number of sessions that were stopped because they were idle."""
         self.crashed = 0
         """Number of sessions that ended with a failure."""
 
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
-        """Return the session's actor. Make it if it does not exist. Concurrent callers get the same actor."""
+        """Return the actor of a session. Make it if it does not exist. Concurrent callers get the same actor."""
         while True:
             entry = self.table.get(key)
             # Retention may be removing the session's log.
@@ -76,7 +76,10 @@ class SessionSpawner:
 
     @contextmanager
     def reserve(self, key: StreamKey) -> Generator[bool]:
-        """Prevent the making of the session inside the block. If the session is in memory, only yield False."""
+        """Prevent the making of the session inside the block. If the session is in memory already, only yield False.
+
+        In a block that yields True, retention can work on the session's log undisturbed.
+        """
         if key in self.table:
             yield False
             return
@@ -90,31 +93,34 @@ class SessionSpawner:
     # What the factory calls
 
     def on_factory_started(self, supervisor: SupervisorRef, watch: Callable[[ActorRef], None]) -> None:
-        """Allow the making of sessions. The sessions of an earlier incarnation of the factory have ended."""
+        """Allow the making of sessions, since the session factory was started.
+
+        Remove the sessions that ended at its restart.
+        """
         for entry in self.table:
             self._on_ended(entry, Killed())
         self._supervisor, self._watch = supervisor, watch
         self.thread = get_ident()
 
     def on_factory_stopping(self) -> None:
-        """Make no more sessions."""
+        """Make no more sessions, since the session factory is stopping. Remove the sessions that have ended."""
         self._supervisor = self._watch = None
         for entry in self.table:
             self._on_ended(entry, Shutdown())
 
     def on_session_ended(self, ref: ActorRef, reason: ExitReason) -> None:
-        """Remove a session that has ended."""
+        """Remove a session that has ended from the table, and notify its listeners."""
         entry = self.table.find(ref)
         if entry is not None:
             self._on_ended(entry, reason)
 
     async def sweep(self) -> None:
-        """Stop the sessions that were idle for ``idle_seconds``, and trim the logs of the others."""
+        """Stop the sessions that were idle for ``idle_seconds``, and trim the logs of the other sessions in memory."""
         self.table.forget_idle()
         for entry in self.table:
             await trio.lowlevel.checkpoint()
             since = entry.idle_since
-            # A session in memory trims its own log; the cleaner trims the logs of sessions that are not.
+            # A session in memory trims its own log. The cleaner trims the logs of the sessions that are not in memory.
             if since is not None and since <= trio.current_time() - self._services.settings.idle_seconds:
                 await self._reap(entry)
             elif entry.lives:
@@ -154,9 +160,11 @@ class SessionSpawner:
         return ref
 
     async def _make_room(self, user: str) -> bool:
-        """Stop the longest idle session if there are too many sessions. Return whether one was stopped.
+        """Stop the session that has been idle longest, if there are too many sessions.
 
-        Raises ``CommandRefused("overloaded")`` if there are too many and none is idle.
+        Return whether a session was stopped.
+
+        Raises ``CommandRefused("overloaded")`` if there are too many sessions and none of them is idle.
         """
         settings = self._services.settings
         if self.table.count(user) >= settings.max_sessions_per_user:
@@ -171,13 +179,16 @@ class SessionSpawner:
         return True
 
     async def _reap(self, entry: Entry) -> None:
-        """Stop an idle session. It refuses messages from now on, so that no message is lost in its mailbox."""
+        """Stop an idle session. From now on its mailbox refuses messages, so no message is lost."""
         if entry.ref is not None:
             self.reaped += entry.is_running
             self._on_ended(entry, await entry.ref.stop())
 
     def _on_ended(self, entry: Entry, reason: ExitReason) -> None:
-        """Remove a session that has ended, and notify its listeners. Do nothing if it is alive or already removed."""
+        """Remove a session that has ended, and notify its listeners.
+
+        Do nothing if it is still alive or already removed.
+        """
         if self.table.get(entry.key) is not entry or entry.ref is None or entry.ref.alive:
             return
         self.table.remove(entry)

@@ -32,14 +32,14 @@ logger = logging.getLogger("greenroom.sessions")
 
 @attrs.define(eq=False)
 class Start:
-    """An accepted request to start a run. The task of the run owns it."""
+    """An accepted request to start a run, from the command until the end of the run. The task of the run owns it."""
 
     command_id: str
     agent: Agent
     value: object
-    """The input, converted to the type of the agent's parameter."""
+    """The input for the agent, converted to the type of the agent's parameter."""
     run: Run
-    """The run. It has its id before it begins."""
+    """The run that is to be started. It has its id already while it waits in the queue."""
     scope: RunScope[Run]
     place: Place
     since: int
@@ -47,27 +47,30 @@ class Start:
     recorded: trio.Event | None
     """Set when the commit of ``agent_started`` has succeeded or failed. The agent is called only after that.
 
-    None if the agent need not wait: no client can send the start again, or the log does not outlive the process.
+    It is None if the agent need not wait for the commit: no client can send the start again, or the log does not
+    outlive the process.
     """
     begun: bool = False
-    """Whether ``agent_started`` was emitted."""
+    """Whether the run was started: its event ``agent_started`` was emitted."""
 
     @property
     def queued(self) -> Queued:
-        """The start as clients see it while it waits for its turn."""
+        """The start as clients see it while it waits in the queue."""
         return Queued(self.command_id, self.agent.name, self.since)
 
     @property
     def in_doubt(self) -> bool:
-        """Whether ``agent_started`` is emitted but not yet committed.
+        """Whether ``agent_started`` is emitted but not yet committed to the log.
 
-        If the process died now, the log would not know the start. If the client then sent the command again, the
-        run would be started a second time.
+        If the process died now, the log would not know the start. If the client then sent the command again, the run
+        would be started a second time.
         """
         return self.begun and self.recorded is not None and not self.recorded.is_set()
 
     async def may_call(self) -> None:
-        """Wait until the agent may be called. If a client could send the start again, first wait for its commit.
+        """Wait until the agent may be called.
+
+        If a client could send the start again, wait for the commit of ``agent_started``.
 
         Otherwise return at once, without a checkpoint. Raises Cancelled if the run is stopped meanwhile, or if the
         commit of the start fails.
@@ -76,7 +79,12 @@ class Start:
             await self.recorded.wait()
 
     def on_committed(self, error: LogError | None) -> None:
-        """Allow the call of the agent. If the commit failed (which also ends the session), stop the run instead."""
+        """Allow the call of the agent, since ``agent_started`` is committed.
+
+        If the commit failed, stop the run instead.
+
+        A failed commit also ends the session.
+        """
         if error is not None:
             self.run.stop("interrupted")
         if self.recorded is not None:
@@ -84,9 +92,10 @@ class Start:
 
 
 class Starts:
-    """The starts of one session. Each has a task that waits until the user's limit allows the run, and runs it.
+    """The accepted starts of runs in one session. Each has a task that waits until the user's limit allows the run.
 
-    A start that waits is queued: it is shown to all attached clients, and can be cancelled until its turn comes.
+    The same task then executes the run. A start that waits is queued: all attached clients see it, and can cancel it
+    until its turn comes.
     """
 
     __slots__ = ("_recorder", "_replies", "_services", "_starts", "_tasks", "active_at")
@@ -98,25 +107,27 @@ class Starts:
         self._tasks = tasks
         self._starts: dict[str, Start] = {}  # by the id of the run, in the order of the commands
         self.active_at = 0.0
-        """Time at which the last run ended, on trio's clock, in seconds."""
+        """Time at which the last run ended, in seconds on trio's clock."""
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def queued(self) -> tuple[Start, ...]:
-        """Return the starts that wait for their turn, in order."""
+        """Return the starts that wait in the queue, in order."""
         return tuple(start for start in self._starts.values() if not start.begun)
 
     def find(self, run_id: str) -> Start | None:
-        """Return the start of the run."""
+        """Return the start that belongs to this run. Return None if there is none."""
         return self._starts.get(run_id)
 
     def find_run(self, command_id: str) -> str:
-        """Return the id of the newest run that the command started; an empty string if there is none."""
+        """Return the id of the newest run that this command started. Return an empty string if there is none."""
         return next((id_ for id_, start in reversed(self._starts.items()) if start.command_id == command_id), "")
 
     def accept(self, command: Command, agent: Agent, value: object, text: bytes) -> None:
-        """Start a run, now or when its user's limit allows it. The reply comes when ``agent_started`` is committed.
+        """Start a run now, or put it into the queue if its user has too many runs.
+
+        Reply when ``agent_started`` is committed.
 
         Args:
             command: The ``run.start``.
@@ -147,23 +158,29 @@ class Starts:
             self._show_queued(start, waiting=True)
 
     def refuse(self, start: Start, code: str, message: str) -> None:
-        """Refuse a start that has not begun: remove it from the queue, and emit no event."""
+        """Refuse a start that waits or cannot begin: remove it from the queue, reply with the error, and emit no event."""
         del self._starts[start.run.id]
         start.place.leave()
         self._replies.refuse(start.command_id, code, message)
         self._show_queued(start, waiting=False)
 
     def cancel_queued(self, start: Start) -> None:
-        """Refuse a queued start that was cancelled."""
+        """Remove a queued start that was cancelled, and refuse its command as ``cancelled``."""
         self.refuse(start, "cancelled", "the start was cancelled before its turn came")
 
     def leave_queue(self) -> None:
-        """End the tasks of all queued starts. The commands of these starts are refused when the session has ended."""
+        """Remove all starts from the queue, since the session stops.
+
+        Their commands are refused when the session has ended.
+        """
         for start in self.queued():
             start.place.leave()
 
     async def _perform(self, start: Start) -> None:
-        """Wait for the place, run the agent, leave the place. This is the one task of a start."""
+        """Wait until the user's limit allows the run, execute the run, then let the next run of the user begin.
+
+        Each start has one task, and this is its function.
+        """
         try:
             if start.begun or (await start.place.taken() and self._begin(start)):
                 await self._run(start)
@@ -192,7 +209,7 @@ class Starts:
         return True
 
     async def _run(self, start: Start) -> None:
-        """Run the agent. A failure of any kind ends its run and nothing else."""
+        """Run the agent. A failure of any kind ends only this run."""
         run, agent = start.run, start.agent
         try:
             async with start.scope:
@@ -208,7 +225,10 @@ class Starts:
             let_go_of_frames(error)
 
     def _show_queued(self, start: Start, *, waiting: bool) -> None:
-        """Signal to all clients that a start begins or stops waiting. Do nothing if it never had to wait."""
+        """Signal to all clients that a start begins or stops waiting in the queue.
+
+        Do nothing if it never had to wait.
+        """
         if start.place.waited:
             data = {"command_id": start.command_id, "agent": start.agent.name, "waiting": waiting}
             self._recorder.signals.send("queued", orjson.dumps(data))

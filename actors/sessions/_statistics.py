@@ -17,41 +17,41 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class SessionStatistics:
-    """The state of one session."""
+    """The state of one session in memory, as numbers."""
 
     user: str
     session: str
     """Name of the session."""
     runs: int
-    """Number of open runs, sub-agents included."""
+    """Number of open runs in the session. Sub-agents are included."""
     queued: int
-    """Number of runs that wait for their turn."""
+    """Number of runs of the session that wait in the queue."""
     commands: int
-    """Number of remembered commands."""
+    """Number of commands that the session remembers, to recognise a command that is sent again."""
     typing: int
-    """Number of users' connections and agents that are typing."""
+    """Number of connections with a typing user, plus number of typing agents."""
     leases: int
-    """Number of leases with which the server's own code keeps the session in memory."""
+    """Number of leases on the session. The server's own code takes a lease to keep the session in memory."""
     journal: StreamStatistics
-    """Statistics of the session's events."""
+    """Statistics of the stream of the session's events."""
     audit: SessionHealth
     """Faults that were found in the session."""
 
 
 @attrs.frozen
 class SessionsStatistics:
-    """The state of all sessions of a server."""
+    """The state of all sessions of a server together, as numbers."""
 
     sessions: int
     """Number of sessions in memory."""
     spawned: int
-    """Number of sessions spawned since the start."""
+    """Number of sessions that were made since the start of the server."""
     reaped: int
     """Number of sessions that left memory because they were idle."""
     crashed: int
     """Number of sessions that ended with a failure."""
     runs: RunLimiterStatistics
-    """Numbers of running and queued runs."""
+    """Numbers of running and of queued runs."""
     committer: CommitterStatistics
     """Statistics of the committer, which writes events to the log."""
     threads: ToolThreadsStatistics

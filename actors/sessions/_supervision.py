@@ -1,4 +1,4 @@
-"""The two permanent actors above the sessions: the keeper of the log, and the factory."""
+"""The two permanent actors above the sessions: the keeper of the log, and the session factory."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from actors.streams._committer import Committer
 
 _SWEEPS_PER_IDLE = 4
-"""Number of sweeps per ``idle_seconds``. So an idle session leaves memory at most a quarter of that time late."""
+"""Number of searches for idle sessions per ``idle_seconds``.
+
+With 4, an idle session leaves memory at most a quarter of that time late.
+"""
 
 
 class LogKeeper(Actor):
-    """Actor that keeps the log open and commits events to it. When it restarts, it opens the log again."""
+    """The actor that keeps the log open and commits events to it. When it is restarted, it opens the log again."""
 
     def __init__(self, log: EventLog, committer: Committer) -> None:
         self._log = log
@@ -36,7 +39,7 @@ class LogKeeper(Actor):
         self.nursery.start_soon(self._committer.run)
 
     async def stopping(self, reason: object) -> None:
-        """Commit the remaining events, and close the log."""
+        """Commit the remaining events, and close the log. After a failure of this actor, only close the log."""
         # After a failure the committer's task is gone, so barrier() would wait for ever.
         if not isinstance(reason, Failure):
             await self._committer.barrier()
@@ -44,12 +47,12 @@ class LogKeeper(Actor):
 
 
 class SessionFactory(Actor):
-    """The parent of all sessions: supervises and watches them, and stops the idle ones.
+    """The actor that is the parent of all sessions. It supervises the sessions, and stops the idle ones.
 
     Args:
         spawner: Makes the sessions; notified of the factory's start and end, and of the end of each session.
-        idle_seconds: Seconds after which an idle session leaves memory.
-        clean_logs: Function that runs for ever, and applies retention to the logs of sessions that are not in memory.
+        idle_seconds: Time after which an idle session leaves memory, in seconds.
+        clean_logs: Function that never returns, and applies retention to the logs of sessions that are not in memory.
     """
 
     def __init__(self, spawner: SessionSpawner, idle_seconds: float, clean_logs: Callable[[], Awaitable[None]]) -> None:
@@ -58,7 +61,7 @@ class SessionFactory(Actor):
         self._clean_logs = clean_logs
 
     async def started(self) -> None:
-        """Start the supervisor of the sessions."""
+        """Start the supervisor of the sessions, and the tasks that look for idle sessions and clean the logs."""
         supervisor = await self.context.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC), "all")
         self._spawner.on_factory_started(supervisor, self.context.watch)
         self.nursery.start_soon(defer_interrupts)
@@ -66,14 +69,14 @@ class SessionFactory(Actor):
         self.nursery.start_soon(self._clean_logs)
 
     async def receive(self, message: object) -> object:
-        """Handle the end of a session."""
+        """Handle the notice that a session has ended."""
         if isinstance(message, Terminated):
             self._spawner.on_session_ended(message.ref, message.reason)
             return None
         return await super().receive(message)
 
     async def stopping(self, reason: object) -> None:
-        """Make no more sessions. All sessions have ended by now."""
+        """Allow no more sessions to be made. All existing sessions have ended by now."""
         del reason
         self._spawner.on_factory_stopping()
 

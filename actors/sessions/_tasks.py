@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SessionTasks:
-    """Starts the tasks of one session in its nursery. A task that fails ends the session.
+    """The background tasks of one session. They run in the session's nursery, so a task that fails ends the session.
 
     This object refers to the nursery, not to the session. The stream refers to this object, so a reference to the
     session would complete a cycle, which would keep an ended session in memory until the next garbage collection.
@@ -25,14 +25,14 @@ class SessionTasks:
         self._nursery = nursery
         self._services = services
         self.is_up = False
-        """Whether the session accepts work: from the end of its recovery until it stops."""
+        """Whether the session accepts work. True from the end of its recovery until it stops."""
 
     def start_soon(self, function: Any, *args: object) -> None:  # as trio types it
-        """Start a task with a copy of the server's context variables."""
+        """Start a task of the session with a copy of the server's context variables."""
         self._services.start_soon(self._nursery, function, *args)
 
     def on_log_failed(self, error: LogError) -> None:
-        """End the session as failed: its events can no longer be committed."""
+        """End the session as failed, since its events can no longer be committed to the log."""
         if self.is_up and not self._nursery.cancel_scope.cancel_called:
             self.start_soon(_fail, error)
 
