@@ -35,9 +35,9 @@ If retention keeps events for less than 4 hours, the time between two cleanings 
 
 
 class RetentionSweep:
-    """The cleaning of the logs of sessions that are not in memory. A session in memory trims its own log.
+    """The periodic cleaning of the logs of sessions that are not in memory. A session in memory trims its own log.
 
-    It deletes events that retention no longer keeps, and removes old sessions.
+    A cleaning deletes the events that retention no longer keeps, and removes old sessions.
 
     Args:
         log: The log of all sessions.
@@ -67,10 +67,7 @@ class RetentionSweep:
         self._ages = ages or AgeClock(now_ms)
 
     async def run(self) -> None:
-        """Clean the log again and again, until cancelled.
-
-        If a cleaning fails, log the failure and try again at the next one.
-        """
+        """Clean the logs again and again, until cancelled. If a cleaning fails, log the failure and try again later."""
         pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, self._keep.seconds / 4))
         await trio.sleep(FIRST_PAUSE)
         while True:

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 class Place:
     """The permission for one run to be executed, within the limit of its user.
 
-    A run waits in a queue until it gets one.
-
-    :meth:`RunLimiter.enter` makes it. The caller must call :meth:`leave` on every path, in a ``finally``.
+    The run has this permission at once, or waits for it in a queue. :meth:`RunLimiter.enter` makes this object. The
+    caller must call :meth:`leave` on every path, in a ``finally``.
     """
 
     user: str
@@ -96,14 +95,14 @@ class _UserRuns:
     waiting: OrderedDict[Place, None] = attrs.field(factory=OrderedDict[Place, None])
     """The places that runs wait for, in order of arrival.
 
-    A dict, since it can delete from the middle without a search.
+    It is a dict, since a place can be removed from the middle of a dict without a search.
     """
 
 
 class RunLimiter:
     """The limits for each user's runs: at most ``running`` at the same time, and ``queued`` in the queue.
 
-    More are refused.
+    Further runs are refused.
     """
 
     def __init__(self, running: int, queued: int) -> None:
@@ -114,7 +113,7 @@ class RunLimiter:
     def enter(self, user: str) -> Place:
         """Return a place (a permission to be executed) for one run of ``user``.
 
-        The run has it now, or waits in the queue.
+        The run has the permission now, or waits for it in the queue.
 
         Raises:
             CommandRefused: Too many runs of the user wait; the code is ``overloaded``.

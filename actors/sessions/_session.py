@@ -165,7 +165,7 @@ class Session(Actor):
     def detach(self, connection: str) -> None:
         """Forget a client's connection, and end its user's typing. Never wait.
 
-        May be repeated, also after the session's end.
+        It may be called more than once, and also after the session's end.
         """
         if connection in self._connections:
             self._connections.remove(connection)

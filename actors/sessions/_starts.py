@@ -70,10 +70,8 @@ class Start:
     async def may_call(self) -> None:
         """Wait until the agent may be called.
 
-        If a client could send the start again, wait for the commit of ``agent_started``.
-
-        Otherwise return at once, without a checkpoint. Raises Cancelled if the run is stopped meanwhile, or if the
-        commit of the start fails.
+        If a client could send the start again, wait until ``agent_started`` is committed to the log. Otherwise return
+        at once, without a checkpoint. Raises Cancelled if the run is stopped meanwhile, or if the commit fails.
         """
         if self.recorded is not None:
             await self.recorded.wait()
@@ -81,9 +79,8 @@ class Start:
     def on_committed(self, error: LogError | None) -> None:
         """Allow the call of the agent, since ``agent_started`` is committed.
 
-        If the commit failed, stop the run instead.
-
-        A failed commit also ends the session.
+        If the commit failed, stop the run instead, so that the agent is never called. A failed commit also ends the
+        session.
         """
         if error is not None:
             self.run.stop("interrupted")
@@ -127,7 +124,7 @@ class Starts:
     def accept(self, command: Command, agent: Agent, value: object, text: bytes) -> None:
         """Start a run now, or put it into the queue if its user has too many runs.
 
-        Reply when ``agent_started`` is committed.
+        The command gets its reply when ``agent_started`` is committed to the log.
 
         Args:
             command: The ``run.start``.
@@ -158,7 +155,7 @@ class Starts:
             self._show_queued(start, waiting=True)
 
     def refuse(self, start: Start, code: str, message: str) -> None:
-        """Refuse a start that waits or cannot begin: remove it from the queue, reply with the error, and emit no event."""
+        """Refuse a start that has not begun: remove it from the queue, reply with the error, and emit no event."""
         del self._starts[start.run.id]
         start.place.leave()
         self._replies.refuse(start.command_id, code, message)
@@ -171,7 +168,7 @@ class Starts:
     def leave_queue(self) -> None:
         """Remove all starts from the queue, since the session stops.
 
-        Their commands are refused when the session has ended.
+        The commands of these starts are refused when the session has ended.
         """
         for start in self.queued():
             start.place.leave()
@@ -227,7 +224,7 @@ class Starts:
     def _show_queued(self, start: Start, *, waiting: bool) -> None:
         """Signal to all clients that a start begins or stops waiting in the queue.
 
-        Do nothing if it never had to wait.
+        Do nothing for a start that never had to wait.
         """
         if start.place.waited:
             data = {"command_id": start.command_id, "agent": start.agent.name, "waiting": waiting}
