@@ -54,7 +54,7 @@ class ManualSocket:
         await trio.aclose_forcefully(self.stream)
 
     async def _write(self) -> None:
-        """Write what the protocol has to send."""
+        """Write the bytes that the protocol object wants to send."""
         for data in self._protocol.data_to_send():
             if data:
                 await self.stream.send_all(data)

@@ -27,7 +27,7 @@ class ClientLeft(Exception):
 
 
 class MemoryWire:
-    """A :class:`~transport.server._wire.Wire` whose messages a test reads and writes."""
+    """A :class:`~transport.server._wire.Wire` without a network. A test reads and writes its messages."""
 
     gone: ClassVar[tuple[type[Exception], ...]] = (ClientLeft, trio.BrokenResourceError)
 
@@ -40,10 +40,10 @@ class MemoryWire:
         """Frames that the server posted, and that nothing has released yet."""
         self.answer: Accept | Reject | None = None
         self.closed: tuple[int, str] | None = None
-        """Code and reason of the close frame."""
+        """Code and reason of the close frame. None if no close frame was written."""
         self.lingered = self.aborted = self.broken = False
         self.progress = 0
-        """How often the connection noted progress."""
+        """Number of times that the connection noted progress of the client."""
         self.owner: WireOwner | None = None
         self._to_server, self._from_client = trio.open_memory_channel[str | bytes](math.inf)
         self._drained = trio.Event()
@@ -150,7 +150,7 @@ class MemoryWire:
         self.aborted = True
 
     def forget(self) -> None:
-        """Hold the owner no longer."""
+        """Drop the reference to the owner of the wire."""
         self.owner = None
 
 

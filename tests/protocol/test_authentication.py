@@ -116,7 +116,7 @@ DOES: dict[str, tuple[Callable[[], Awaitable[Any]], int]] = {
 
 
 async def does(credentials: Credentials) -> User:
-    """Do what the token names. Without a token, return a user."""
+    """Act as the token says: return a user, wait, or raise. Without a token, return a user."""
     answer: User = User("alice") if credentials.token is None else await DOES[credentials.token][0]()
     return answer
 
@@ -142,9 +142,9 @@ async def end_with(one: Client, token: str) -> int:
 
 
 async def test_auth_failure_ends_only_its_own_connection(caplog: pytest.LogCaptureFixture) -> None:
-    """If the auth function fails or returns a wrong value, its connection ends with the matching close code.
+    """If the auth function raises or returns a wrong value, its connection is closed with the matching close code.
 
-    No other connection ends.
+    No other connection is closed.
     """
     caplog.set_level(logging.CRITICAL)  # another test reads the log
     async with make_app(auth=does).running(port=0) as server, unharmed(server):
@@ -156,9 +156,9 @@ async def test_auth_failure_ends_only_its_own_connection(caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("shield", [False, True])
 async def test_hanging_auth_is_ended(autojump_clock: MockClock, shield: bool) -> None:
-    """After ``auth_seconds`` an auth function is cancelled, and the client gets 4006.
+    """If an auth function takes longer than ``auth_seconds``, it is cancelled. The client gets 4006 (internal error).
 
-    A function that has not ended a second later is ended by force.
+    If the function ignores the cancellation, it is ended by force a second later.
     """
 
     async def hang(credentials: Credentials) -> User:
@@ -176,7 +176,10 @@ async def test_hanging_auth_is_ended(autojump_clock: MockClock, shield: bool) ->
 
 
 async def test_answer_after_cancellation_is_late(autojump_clock: MockClock) -> None:
-    """A user or a refusal that comes after the time limit does not count: the client gets 4006."""
+    """If the auth function returns or refuses only after the time limit, its answer is ignored.
+
+    The client gets 4006 (internal error).
+    """
 
     async def stubborn(credentials: Credentials) -> User:
         try:
@@ -193,7 +196,10 @@ async def test_answer_after_cancellation_is_late(autojump_clock: MockClock) -> N
 
 
 async def test_auth_failure_is_only_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """The exception of an auth function is in the server's log; the client gets only a reference to it."""
+    """If an auth function raises, the exception is in the server's log.
+
+    The client gets only a reference to the log entry.
+    """
 
     async def broken(_: Credentials) -> User:
         raise SystemExit("a secret of the server")
@@ -210,9 +216,9 @@ async def test_auth_failure_is_only_in_the_log(caplog: pytest.LogCaptureFixture)
 
 
 async def test_cancellation_passes_auth(autojump_clock: MockClock) -> None:
-    """If a connection is cancelled while its auth function waits, it ends.
+    """If a connection is cancelled while its auth function waits, the connection ends.
 
-    The cancellation is not taken for a failure.
+    The cancellation is not reported as a failure of the auth function.
     """
 
     async def hang(_: Credentials) -> User:

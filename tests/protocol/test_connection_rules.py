@@ -31,7 +31,7 @@ async def emit(server: Server, count: int) -> None:
 
 
 async def test_blocked_wire_gets_no_events() -> None:
-    """Events wait in the session while the wire is blocked, and leave in one message when the wire can send again."""
+    """While the network of a client is blocked, its events are not written. Afterwards they are sent in one message."""
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         await emit(server, 1)
         wire.blocked = True
@@ -43,7 +43,10 @@ async def test_blocked_wire_gets_no_events() -> None:
 
 
 async def test_stuck_wire_ends_with_4001() -> None:
-    """If its wire is stuck, a connection ends with 4001, after a goodbye that says when the client may come back."""
+    """If a client's network is stuck, its connection is closed with 4001 (slow consumer).
+
+    The goodbye before the close tells the client when to come back.
+    """
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         wire.blocked = True
         assert wire.owner is not None
@@ -55,7 +58,10 @@ async def test_stuck_wire_ends_with_4001() -> None:
 
 
 async def test_signals_of_blocked_wire_are_bounded() -> None:
-    """At most ``MAX_SIGNALS`` signals are kept for a blocked wire, and the dropped ones are counted."""
+    """While a client's network is blocked, at most ``MAX_SIGNALS`` signals are kept for it.
+
+    Dropped signals are counted.
+    """
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire, serve_welcomed(server) as other:
         wire.blocked = True
         for number in range(MAX_SIGNALS + 5):
@@ -76,7 +82,10 @@ async def test_signals_of_blocked_wire_are_bounded() -> None:
     ],
 )
 async def test_wrong_message_ends_with_its_code(message: str | bytes, code: int) -> None:
-    """Each kind of wrong message ends the connection with its own code, after a goodbye with the same code."""
+    """Each kind of wrong message ends the connection with its own close code.
+
+    The goodbye before it has the same code.
+    """
     async with make_app(max_frame_bytes=1024).running(port=0) as server, serve_welcomed(server) as wire:
         await wire.message(message)
         assert wire.closed is not None
@@ -84,7 +93,10 @@ async def test_wrong_message_ends_with_its_code(message: str | bytes, code: int)
 
 
 async def test_close_by_wire_has_no_second_goodbye() -> None:
-    """If the wire itself closes (1009), the connection waits for the client's end, and writes no goodbye or close."""
+    """If the wire (the WebSocket layer) closes with 1009, the connection writes no goodbye and no second close.
+
+    The connection waits until the client has closed its side.
+    """
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         assert wire.owner is not None
         assert wire.owner.on_too_big(1009, "a message may have 1024 bytes")
@@ -95,7 +107,10 @@ async def test_close_by_wire_has_no_second_goodbye() -> None:
 
 
 async def test_close_by_wire_yields_to_earlier_close() -> None:
-    """A connection that is already closing keeps its code, and does not let the wire write another goodbye."""
+    """If a connection is already being closed and then a message is too big, the first close code stays.
+
+    The wire (the WebSocket layer) is told not to write a goodbye for the too big message.
+    """
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         owner = wire.owner
         assert owner is not None
@@ -107,9 +122,9 @@ async def test_close_by_wire_yields_to_earlier_close() -> None:
 
 
 async def test_flood_ends_with_4505() -> None:
-    """Requests over the rate are refused one by one.
+    """Commands over the rate limit are refused.
 
-    A client that sends a hundred such requests is closed with 4505.
+    After a hundred refusals the connection is closed with 4505 (flooding).
     """
     async with make_app(commands_burst=1, commands_per_second=0.001).running(port=0) as server:
         async with serve_welcomed(server) as wire:
@@ -122,7 +137,7 @@ async def test_flood_ends_with_4505() -> None:
 
 
 async def test_drain_sends_last_events_before_goodbye() -> None:
-    """When the server goes away, the committed events leave first, then the goodbye, then the close with 1001."""
+    """When the server shuts down, a client first gets all committed events, then the goodbye, then the close 1001."""
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         handle = await server.sessions.get("anonymous", "s1")
         await handle.emit("note", "last words")
@@ -133,7 +148,7 @@ async def test_drain_sends_last_events_before_goodbye() -> None:
 
 
 async def test_upgrade_is_refused_while_the_server_goes_away() -> None:
-    """An upgrade that comes during a drain is answered with 503, and nothing is written on its wire."""
+    """If a client connects while the server shuts down, its upgrade request is answered with 503 and nothing else."""
     async with make_app().running(port=0) as server:
         await server.endpoint.say_goodbye()
         async with serve_on_memory_wire(server) as wire:
@@ -142,7 +157,7 @@ async def test_upgrade_is_refused_while_the_server_goes_away() -> None:
 
 
 async def test_missing_hello_ends_with_4503(autojump_clock: MockClock) -> None:
-    """A client that says no hello within ``hello_seconds`` is closed with 4503."""
+    """If a client sends no hello within ``hello_seconds``, its connection is closed with 4503 (no hello in time)."""
     async with make_app(hello_seconds=3).running(port=0) as server, serve_on_memory_wire(server) as wire:
         await trio.sleep(2.9)
         assert wire.closed is None
@@ -152,7 +167,10 @@ async def test_missing_hello_ends_with_4503(autojump_clock: MockClock) -> None:
 
 
 async def test_silent_client_ends_with_4002(autojump_clock: MockClock) -> None:
-    """A silent client is pinged after ``ping_seconds`` and closed with 4002 after ``pong_seconds`` more."""
+    """A client that sends nothing is pinged after ``ping_seconds``.
+
+    If it does not answer within ``pong_seconds``, it is closed with 4002 (heartbeat lost).
+    """
     async with make_app(ping_seconds=10, pong_seconds=5).running(port=0) as server, serve_welcomed(server) as wire:
         await trio.sleep(14.9)
         assert (len(wire.of_type("ping")), wire.closed) == (1, None)
@@ -163,7 +181,10 @@ async def test_silent_client_ends_with_4002(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("blocked", [False, True])
 async def test_connection_of_a_client_that_left_is_freed(*, blocked: bool) -> None:
-    """If the client has left, no goodbye is written, and the wire is aborted and no longer refers to the connection."""
+    """If a client has left, the server writes no goodbye to it.
+
+    The server drops the network connection, and the memory of the connection can be freed.
+    """
     async with make_app().running(port=0) as server:
         async with serve_welcomed(server) as wire:
             wire.blocked = blocked
@@ -175,7 +196,7 @@ async def test_connection_of_a_client_that_left_is_freed(*, blocked: bool) -> No
 
 
 async def test_client_that_leaves_while_it_catches_up_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
-    """If a client leaves while it gets events from the log, its connection ends, and nothing is logged as an error."""
+    """If a client leaves while it gets old events from the log, its connection ends, and no error is logged."""
     async with make_app(ring_events=1, ring_bytes=0).running(port=0) as server, serve_welcomed(server) as wire:
         wire.blocked = True
         await emit(server, 3)
@@ -196,7 +217,10 @@ async def test_client_that_leaves_while_it_catches_up_is_no_failure(caplog: pyte
 
 
 async def test_only_advancing_ack_is_progress() -> None:
-    """An ack counts as progress if it advances. A repeated ack, or an ack beyond the last event, does not count."""
+    """An ack counts as a sign that the client reads only if its seq is higher than before.
+
+    A repeated ack, or an ack beyond the last event, does not count.
+    """
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         await emit(server, 2)
         for seq, progress in ((1, 1), (1, 1), (900, 1), (2, 2)):

@@ -38,7 +38,7 @@ async def replayed(server: Server, latest: int, **hello: Any) -> list[str]:
 
 
 async def test_seq_is_contiguous_from_1() -> None:
-    """The events of all runs and messages of a session are numbered from 1 without a gap."""
+    """The events of all runs and messages of a session are numbered together, from 1 without a gap."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "parent", "hi")
         await one.completed(run_id)
@@ -56,7 +56,7 @@ async def test_seq_is_contiguous_from_1() -> None:
 
 
 async def test_events_message_has_at_most_256_events(tmp_path: Path) -> None:
-    """An ``events`` message of a replay, from memory or from the log, has at most 256 events."""
+    """When old events are sent to a client, from memory or from the log, each message has at most 256 of them."""
     for ring in (1024, 16):
         app = make_app(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
         async with app.running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
@@ -66,9 +66,9 @@ async def test_events_message_has_at_most_256_events(tmp_path: Path) -> None:
 
 
 async def test_events_message_has_at_most_64_kib(tmp_path: Path) -> None:
-    """An ``events`` message of a replay has at most 64 KiB, unless it is a single larger event.
+    """When old events are sent to a client, each message has at most 64 KiB, and as many events as fit into that.
 
-    Events are put into one message as long as they fit.
+    An event that is larger than 64 KiB is sent alone.
     """
     for ring in (1024, 16):
         app = make_app(f"sqlite:{tmp_path / f'{ring}.db'}", ring_events=ring)
@@ -85,7 +85,10 @@ async def test_events_message_has_at_most_64_kib(tmp_path: Path) -> None:
 
 
 async def test_replay_joins_live_events() -> None:
-    """A client that connects while an agent emits gets every event once and in order, wherever it begins."""
+    """A client that connects while an agent emits gets every event once and in order, old events and new ones.
+
+    This holds for each position from which the client can begin.
+    """
     async with make_app(ring_events=64).running(port=0) as server, greeted(server) as starter:
         run_id = await starter.start("1", "emit", {"count": 5_000, "size": 100})
         seen: list[list[int]] = []
@@ -108,7 +111,10 @@ async def test_replay_joins_live_events() -> None:
 
 
 async def test_replay_equals_live(tmp_path: Path) -> None:
-    """An event that is replayed after a restart equals the live event, even if it has unusual characters."""
+    """An event that is read from the log after a restart is equal to the event that was sent live.
+
+    This also holds for events with unusual characters.
+    """
     log = f"sqlite:{tmp_path / 'log.db'}"
     text = '\0 \u2028 \U0001f600 é " \\ </script>'
     async with make_app(log).running(port=0) as server, greeted(server) as one:
@@ -122,9 +128,9 @@ async def test_replay_equals_live(tmp_path: Path) -> None:
 async def test_typing_ends_after_5_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The typing of a user ends 5 seconds after it was last sent.
+    """A user is shown as typing until 5 seconds after the client's last ``typing`` frame.
 
-    It ends earlier if the user switches it off, or if its connection ends.
+    The typing ends earlier if the client switches it off, or if the client's connection ends.
     """
     async with make_app().running(port=0) as server, greeted_in_memory(server) as watcher:
         async with greeted_in_memory(server) as typist:
@@ -160,7 +166,7 @@ async def test_typing_ends_after_5_seconds(
 
 
 async def test_agent_typing_ends_with_its_run() -> None:
-    """The typing of an agent ends with its run."""
+    """If an agent is shown as typing when its run ends, clients are told that it has stopped typing."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "typist")
         on = await one.receive("signal")
@@ -183,7 +189,10 @@ async def history(one: Client, id_: str, after: int, limit: int) -> tuple[list[i
 
 
 async def test_history_is_above_after() -> None:
-    """A history has at most ``limit`` of the stored events above ``after``, and says whether there are more."""
+    """A ``history`` answer has at most ``limit`` stored events with a seq above ``after``.
+
+    It also says whether there are more.
+    """
     async with make_app(retain_events=6).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
         assert await history(one, "h", 0, 10) == ([], False)
         await one.say(*"abcdefgh")
@@ -196,7 +205,7 @@ async def test_history_is_above_after() -> None:
 
 @pytest.mark.parametrize(("after", "limit"), [(-1, 5), (2**53, 5), (0, 0), (0, 501), (0, -1), (10**30, 1), (0, 10**30)])
 async def test_history_out_of_bounds_is_refused(after: int, limit: int) -> None:
-    """A history request out of bounds is refused, and the connection stays open."""
+    """If a number in a ``history`` request is out of bounds, the request is refused. The connection stays open."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         await one.send("history", id="h", after=after, limit=limit)
         error = await one.receive("error", "history")
@@ -205,7 +214,7 @@ async def test_history_out_of_bounds_is_refused(after: int, limit: int) -> None:
 
 
 async def test_history_has_bounds_of_events() -> None:
-    """A ``history`` message has the same bounds as an ``events`` message."""
+    """A ``history`` message has at most 256 events and 64 KiB, as an ``events`` message has."""
     app = make_app(commands_burst=10_000)
     async with app.running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
         await one.completed(await one.start("1", "emit", {"count": 600, "size": 1}))
@@ -228,9 +237,9 @@ async def test_history_has_bounds_of_events() -> None:
 async def test_position_behind_the_log_ends_with_4001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If the position of a slow client was trimmed from the log, the client is closed with 4001.
+    """If a client is so slow that its next event was deleted from the log, it is closed with 4001 (slow consumer).
 
-    It gets a reset when it resumes.
+    When it resumes, it gets a reset: it must drop its state and start with the oldest event.
     """
     app = make_app(ring_events=8, retain_events=16, slow_seconds=1_000)
     async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
@@ -250,7 +259,10 @@ async def test_position_behind_the_log_ends_with_4001(
 async def test_stalled_client_ends_with_4001(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A client that takes nothing for ``slow_seconds`` is closed with 4001 and told when to come back."""
+    """A client that reads nothing for ``slow_seconds`` is closed with 4001 (slow consumer).
+
+    It is told when to come back.
+    """
     async with make_app().running(port=0) as server, greeted_in_memory(server) as other, stalled(server) as slow:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(9.9)
@@ -261,7 +273,7 @@ async def test_stalled_client_ends_with_4001(
 
 
 async def test_stalled_client_is_freed(autojump_clock: trio.testing.MockClock) -> None:
-    """If a client never reads again, its connection is freed, although the goodbye is never read."""
+    """If a client stops reading and never reads again, the memory of its connection is freed nevertheless."""
     async with make_app().running(port=0) as server, greeted_in_memory(server) as other, stalled(server):
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         await trio.sleep(12.1)
@@ -275,7 +287,10 @@ async def test_stalled_client_is_freed(autojump_clock: trio.testing.MockClock) -
 async def test_advancing_acks_are_progress(
     acks: tuple[int, ...], stays: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Acks that advance keep a slow client connected. Repeated acks, or acks above the client's position, do not."""
+    """If a slow client sends acks with rising seqs, it stays connected.
+
+    If it repeats an ack, or sends an ack above its position, it is closed as slow.
+    """
     async with make_app().running(port=0) as server, greeted_in_memory(server) as other:
         await other.completed(await other.start("1", "emit", {"count": 40, "size": 10_000}))
         async with stalled(server) as slow:
@@ -287,7 +302,10 @@ async def test_advancing_acks_are_progress(
 
 
 async def test_stalled_socket_harms_no_other() -> None:
-    """A stalled socket delays no other client, and its own client misses no event when it resumes."""
+    """If one client stops reading, other clients get their events without delay.
+
+    The slow client misses no event when it resumes.
+    """
     app = make_app(slow_seconds=0.3)
     async with app.running(port=0) as server, greeted(server) as other:
         async with stalled_socket(server) as slow:

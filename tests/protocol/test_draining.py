@@ -36,7 +36,7 @@ async def lasts(run: Run, seconds: float) -> str:
 
 
 async def family(run: Run) -> None:
-    """Hold a tool call, a sub-run with a tool call, and a question open for ever."""
+    """Hold a tool call, a sub-agent with a tool call, and a question open until cancelled."""
 
     async def child() -> None:
         async with run.subrun("child") as below:
@@ -75,7 +75,10 @@ async def reads_nothing(server: Server, task_status: trio.TaskStatus[None]) -> N
 
 
 async def test_goodbyes_leave_in_batches(autojump_clock: trio.testing.MockClock) -> None:
-    """All clients get a goodbye with 1001, in batches. Each is told a random time after which to come back."""
+    """At a shutdown all clients get a goodbye with 1001, but not all at once: the goodbyes are sent in batches.
+
+    Each client is told a random time after which to come back.
+    """
     told: list[tuple[float, int]] = []
 
     async def stay(server: Server, number: int) -> None:
@@ -102,7 +105,7 @@ async def test_goodbyes_leave_in_batches(autojump_clock: trio.testing.MockClock)
 async def test_last_events_leave_before_the_goodbye(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Events that were committed before the drain reach a client before its goodbye."""
+    """If an event was committed before the server began to shut down, a client gets it before the goodbye."""
     async with server_with().running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await (await server.sessions.get("ann", "s1")).emit("last words")
         async with trio.open_nursery() as nursery:
@@ -115,7 +118,10 @@ async def test_last_events_leave_before_the_goodbye(
 
 
 async def test_drain_refuses_everything_new(autojump_clock: trio.testing.MockClock) -> None:
-    """While the server drains, it refuses connections, sessions and runs, and the open run continues."""
+    """While the server drains (finishes its runs before it ends), it refuses new connections, sessions and runs.
+
+    A run that is already open continues.
+    """
     app = server_with(lasts)
     async with app.running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
@@ -139,7 +145,7 @@ async def test_drain_refuses_everything_new(autojump_clock: trio.testing.MockClo
 async def test_drain_refuses_queued_starts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If the server drains while a start is queued, the start is refused as ``overloaded`` and makes no event."""
+    """If the server drains while starts of runs are queued, they are refused as ``overloaded`` and make no event."""
     log = SurvivingLog()
     async with server_with(lasts, log=log, runs_per_user=1).running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
@@ -163,7 +169,10 @@ async def test_drain_refuses_queued_starts(
 async def test_unanswered_start_runs_once_on_the_next_server(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A start that got no reply because of a drain can be sent again to the next server, and runs once."""
+    """If a start got no reply because the server drained, the client can send it again to the next server.
+
+    Its run is started only once.
+    """
     log = SurvivingLog()
     app = server_with(lasts, log=log, runs_per_user=1)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
@@ -188,9 +197,9 @@ async def test_unanswered_start_runs_once_on_the_next_server(
 async def test_runs_finish_until_the_deadline(
     seconds: float, status: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A run that needs less than ``drain_seconds`` finishes, and one that needs more is cancelled.
+    """At a shutdown a run that ends within ``drain_seconds`` finishes normally. A longer run is cancelled.
 
-    The time counts from the start of the drain, even if a client does not take its goodbye.
+    The time counts from the start of the shutdown, even if a client does not read its goodbye.
     """
     log = SurvivingLog()
     async with trio.open_nursery() as nursery:
@@ -205,7 +214,10 @@ async def test_runs_finish_until_the_deadline(
 async def test_deadline_closes_innermost_first(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """At the deadline, open tool calls, sub-runs and runs are closed as cancelled, the innermost first."""
+    """If runs and tool calls are still open ``drain_seconds`` after the start of a shutdown, they are cancelled.
+
+    The innermost ones are closed first.
+    """
     log = SurvivingLog()
     async with server_with(family, log=log, drain_seconds=3).running(port=0) as server:
         await (await server.sessions.get("ann", "s1")).start("family")
@@ -219,7 +231,7 @@ async def test_deadline_closes_innermost_first(
 async def test_deaf_run_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A run that ignores its cancellation is nevertheless closed as cancelled in the log."""
+    """If a run ignores its cancellation at a shutdown, the log nevertheless records its end, as ``cancelled``."""
     log = SurvivingLog()
     async with server_with(deaf, lasts, log=log, drain_seconds=3).running(port=0) as server:
         await (await server.sessions.get("ann", "s1")).start("deaf")
@@ -229,7 +241,7 @@ async def test_deaf_run_is_closed(
 
 
 async def test_slow_log_keeps_all_events(autojump_clock: trio.testing.MockClock) -> None:
-    """Every emitted event is in the log after a drain, even if the log takes longer than ``drain_seconds``."""
+    """After a shutdown every emitted event is in the log, even if the log is slower than ``drain_seconds``."""
     log = SurvivingLog()
     async with trio.open_nursery() as nursery:
         async with server_with(lasts, log=log, drain_seconds=3).running(port=0) as server:
@@ -252,9 +264,9 @@ async def test_slow_log_keeps_all_events(autojump_clock: trio.testing.MockClock)
 
 
 async def test_sigterm_lets_runs_finish(tmp_path: Path) -> None:
-    """A process that gets SIGTERM sends goodbyes, lets its run finish and exits with 0.
+    """A server process that gets SIGTERM sends goodbyes, lets its run finish and exits with 0.
 
-    The client that resumes at the next process gets the end of the run.
+    A client that then resumes at the next process gets the end of the run.
     """
     process = ServerProcess(tmp_path, "serve", "player:app", apps=player.HERE)
     pipe = tmp_path / "pipe"
@@ -282,7 +294,7 @@ async def test_sigterm_lets_runs_finish(tmp_path: Path) -> None:
 
 
 async def test_drain_closes_the_port() -> None:
-    """If a client connects while a draining server still has a run, the operating system refuses the connection."""
+    """While a draining server waits for its last run, the operating system refuses connections to its port."""
     done = trio.Event()
 
     async def waits(run: Run) -> None:

@@ -74,7 +74,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 async def test_refusal_has_its_code(
     name: str, args: dict[str, Any], code: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A command that cannot be executed is refused with the code of the reason, and makes no event."""
+    """If a command cannot be executed, it is refused with the error code for the reason, and no event is made."""
     app = server_with(nothing, order, max_event_bytes=200)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         assert error(await one.command("1", name, **args)) == code
@@ -83,7 +83,7 @@ async def test_refusal_has_its_code(
 
 
 async def test_long_name_is_cut_in_the_message(autojump_clock: trio.testing.MockClock) -> None:
-    """A long name is cut in the message of a refusal, and the message shows that."""
+    """If a client sends a command with a very long name, the error message shows only the first 100 characters."""
     async with server_with(nothing).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         for length, shown in ((100, "x" * 100), (101, "x" * 100 + "…")):
             reply = await one.command(f"{length}", "x" * length)
@@ -97,7 +97,7 @@ async def test_long_name_is_cut_in_the_message(autojump_clock: trio.testing.Mock
 
 @pytest.mark.parametrize("by", ["run_id", "command_id"])
 async def test_cancel_ends_the_named_run(by: str, autojump_clock: trio.testing.MockClock) -> None:
-    """A cancel ends the run that it names. The reply says whether there was such a run."""
+    """``run.cancel`` ends the run that it names, and no other. The reply says whether there was such a run."""
     async with server_with(waits).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         runs = {id_: await one.start(id_, "waits") for id_ in ("first", "second")}
         name = {by: runs["first"] if by == "run_id" else "first"}
@@ -111,7 +111,7 @@ async def test_cancel_ends_the_named_run(by: str, autojump_clock: trio.testing.M
 
 @pytest.mark.parametrize("when", ["running", "waiting"])
 async def test_cancel_of_a_running_or_queued_start(when: str, autojump_clock: trio.testing.MockClock) -> None:
-    """A queued start that is cancelled makes no event. When a running start is cancelled, the next one begins."""
+    """If a running run is cancelled, the next queued run begins. If a queued start is cancelled, it makes no event."""
     async with (
         server_with(waits, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -137,9 +137,9 @@ async def test_cancel_of_a_running_or_queued_start(when: str, autojump_clock: tr
 async def test_runs_of_a_user_are_limited(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Starts of a user beyond ``runs_per_user`` are queued, and refused when the queue is full.
+    """If a user already has ``runs_per_user`` runs, in all sessions together, a further start is queued.
 
-    The sessions of a user count together.
+    If the queue is full, the start is refused.
     """
     app = server_with(waits, runs_per_user=2, queued_runs_per_user=2)
     async with (
@@ -168,7 +168,10 @@ async def test_runs_of_a_user_are_limited(
 async def test_late_run_ends_as_timeout(
     own: float | None, seconds: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A run ends as ``timeout`` at the time limit of its agent, or at ``run_seconds`` if the agent has no limit."""
+    """A run that takes too long ends as ``timeout``.
+
+    The limit is the time limit of its agent, or ``run_seconds`` if the agent has none.
+    """
     app = server_with(run_seconds=9)
     app.agent(name="waits", timeout=own)(waits)
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
@@ -178,7 +181,7 @@ async def test_late_run_ends_as_timeout(
 
 
 async def test_run_just_in_time_is_ok(autojump_clock: trio.testing.MockClock) -> None:
-    """A run that ends just before its limit ends with the status ``ok``."""
+    """A run that ends just before its time limit has the status ``ok``."""
     async with (
         server_with(waits, run_seconds=20.001).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -191,7 +194,7 @@ async def test_run_just_in_time_is_ok(autojump_clock: trio.testing.MockClock) ->
 
 @pytest.mark.parametrize("value", ["red", "", 0, False, None, [], {"a": [1]}], ids=repr)
 async def test_answer_reaches_agent_and_tabs(value: object, autojump_clock: trio.testing.MockClock) -> None:
-    """An answer reaches the agent, and an event tells every tab which connection answered."""
+    """The agent gets the answer to its question, and an event shows to every client which connection answered."""
     async with (
         server_with(asks).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -209,9 +212,9 @@ async def test_answer_reaches_agent_and_tabs(value: object, autojump_clock: trio
 
 
 async def test_first_answer_counts(autojump_clock: trio.testing.MockClock) -> None:
-    """The first answer to a question counts.
+    """The agent gets the first answer to its question.
 
-    Later answers, answers to a wrong run or call, and answers without a value are refused.
+    Later answers, answers for a wrong run or question, and answers without a value are refused.
     """
     async with server_with(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
@@ -228,7 +231,7 @@ async def test_first_answer_counts(autojump_clock: trio.testing.MockClock) -> No
 
 
 async def test_unanswered_question_is_withdrawn(autojump_clock: trio.testing.MockClock) -> None:
-    """A question that got no answer in time can no longer be answered, and the agent can ask another."""
+    """If a question gets no answer in time, a late answer is refused, and the agent can ask another question."""
     async with server_with(asks).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "asks", 5)
         late = await question(one)
@@ -243,7 +246,7 @@ async def test_unanswered_question_is_withdrawn(autojump_clock: trio.testing.Moc
 async def test_question_outlives_its_tab(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A question stays open after its tab has left, and a later tab can answer it."""
+    """If a client leaves while a question is open, the question stays open. A client that comes later can answer it."""
     async with server_with(asks, run_seconds=10_000).running(port=0) as server:
         async with greeted_in_memory(server, token="ann") as one:
             run_id = await one.start("1", "asks")
@@ -258,7 +261,10 @@ async def test_question_outlives_its_tab(
 
 
 async def test_signal_is_no_event(autojump_clock: trio.testing.MockClock) -> None:
-    """A signal reaches the connected clients, and is not in the log."""
+    """A signal reaches the clients that are connected.
+
+    It is not stored, so a client that comes later does not get it.
+    """
 
     async def signals(run: Run) -> None:
         run.signal("progress", {"percent": 50})

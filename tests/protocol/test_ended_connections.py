@@ -59,7 +59,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
 async def test_reply_to_an_ended_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A reply to a tab that has left has no effect: the sessions continue, and nothing is restarted."""
+    """If a client leaves before it gets its reply, nothing fails: the sessions continue, and no actor is restarted."""
     async with server_with(patient, runs_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server, token="alice") as first, greeted_in_memory(server, token="bob") as other:
             await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 2})
@@ -80,9 +80,9 @@ async def test_reply_to_an_ended_connection(
 async def test_ended_connection_ignores_calls(
     autojump_clock: trio.testing.MockClock, made: list[Connection], left: str
 ) -> None:
-    """Calling a method of an ended connection has no effect.
+    """If another object still calls a method of a connection that has ended, the call has no effect.
 
-    All methods that other objects may still call are tried.
+    The test tries every method that may be called.
     """
     async with server_with(patient).running(port=0) as server:
         async with greeted_in_memory(server, token="alice"):
@@ -133,7 +133,7 @@ async def test_failing_connection_ends_alone(
     method: str,
     error: BaseException,
 ) -> None:
-    """If the code of a connection raises, only that connection is closed, with 4006."""
+    """If the server's code for one connection raises, only this connection is closed, with 4006 (internal error)."""
     inner: Any = getattr(PARTS[method], method)
 
     def fail(self: Any, *args: Any) -> Any:
@@ -158,7 +158,7 @@ async def test_failing_connection_ends_alone(
 
 @pytest.mark.parametrize("left", ["by itself", "sent away", "lost", "before its hello", "over a socket"])
 async def test_ended_connection_is_freed(made: list[Connection], left: str) -> None:
-    """An ended connection is freed without the garbage collector, while session and server live on."""
+    """The memory of an ended connection is freed without a garbage collection, although its session lives on."""
     async with server_with(patient).running(port=0) as server:
         gc.collect()
         gc.disable()
@@ -173,7 +173,7 @@ async def test_ended_connection_is_freed(made: list[Connection], left: str) -> N
 
 
 async def test_queued_start_keeps_no_connection(made: list[Connection]) -> None:
-    """A queued start does not keep the ended connections that sent it in memory."""
+    """If a connection that sent a start ends while the start is queued, the connection is freed from memory."""
     async with server_with(patient, runs_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server, token="alice") as first:
             await first.send("command", id="k1", name="run.start", args={"agent": "patient", "input": 1_000})

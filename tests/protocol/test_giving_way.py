@@ -1,4 +1,4 @@
-"""A user at the limit of connections: silent connections give way to new ones."""
+"""Silent connections are closed to make room for new ones, if a user is at the limit of connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def answer_pings(one: Client) -> None:
-    """Answer every ping, for ever."""
+    """Answer every ping, until cancelled."""
     while True:
         await one.receive("ping")
         await one.send("pong")
@@ -25,7 +25,11 @@ async def answer_pings(one: Client) -> None:
 
 @pytest.mark.parametrize("seconds", [2.0, 5.0])
 async def test_silent_connection_gives_way(autojump_clock: MockClock, seconds: float) -> None:
-    """A silent connection is pinged, and closed with 4002 after ``give_way_seconds`` to make room for a new one."""
+    """If a user is at the connection limit and a new connection comes, the user's silent connection is pinged.
+
+    If it does not answer within ``give_way_seconds``, it is closed with 4002 (heartbeat lost), and the new one is
+    accepted.
+    """
     app = make_app(max_connections_per_user=2, give_way_seconds=seconds)
     async with app.running(port=0) as server:
         async with (
@@ -46,7 +50,10 @@ async def test_silent_connection_gives_way(autojump_clock: MockClock, seconds: f
 
 
 async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
-    """At the connection limit, a connection that sends any frame stays, and the new connection gets 4504."""
+    """If a user is at the connection limit and the old connection sends any frame, the old connection stays.
+
+    The new connection is closed with 4504 (too many connections).
+    """
     async with make_app(max_connections_per_user=1).running(port=0) as server:
         async with greeted_in_memory(server) as old, memory_client(server) as new:
             began = trio.current_time()
@@ -59,7 +66,10 @@ async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
 
 
 async def test_tabs_that_change_network_all_come_back() -> None:
-    """If twenty clients connect over real sockets, twenty silent connections of their user are closed to make room."""
+    """If twenty clients of a user lose their network and connect again, all of them get in at the connection limit.
+
+    The twenty old connections, which are silent, are closed to make room.
+    """
     tabs = 20
     app = make_app(max_connections_per_user=tabs + 12, give_way_seconds=0.2)
     async with app.running(port=0) as server, AsyncExitStack() as stack:
@@ -73,7 +83,7 @@ async def test_tabs_that_change_network_all_come_back() -> None:
 
 
 async def test_leaving_connection_takes_no_place() -> None:
-    """If a new connection ends while it waits for room, the next new connection gets the room."""
+    """If a new connection ends while it waits for an old one to be closed, the next new connection gets the room."""
     async with make_app(max_connections_per_user=1, give_way_seconds=0.2).running(port=0) as server:
         async with greeted(server) as old:
             async with client(server) as left:

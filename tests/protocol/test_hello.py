@@ -110,7 +110,7 @@ BAD_AFTER_HELLO = {
 
 
 async def test_bad_frame_gets_4500() -> None:
-    """Any message that is not a valid frame, before or after the hello, gets 4500."""
+    """A client that sends an invalid frame, before or after its hello, is closed with 4500 (bad frame)."""
     async with make_app().running(port=0) as server:
         for name, message in BAD_AT_ONCE.items():
             ended = await end_of(server, message)
@@ -134,7 +134,7 @@ ACCEPTED = {
 
 
 async def test_valid_hello_is_welcomed() -> None:
-    """Every form of a valid hello gets a welcome."""
+    """Every valid form of a hello is answered with a welcome."""
     async with make_app().running(port=0) as server:
         for name, message in ACCEPTED.items():
             async with client(server) as one:
@@ -143,7 +143,7 @@ async def test_valid_hello_is_welcomed() -> None:
 
 
 async def test_depth_64_and_unknown_fields_pass() -> None:
-    """Frames with unknown fields and with a depth of 64 are accepted after the hello."""
+    """After the hello, frames with unknown fields, and frames that are nested 64 levels deep, are accepted."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         await one.send_text(nested(64))
         assert (await one.receive("reply"))["error"]["code"] == "unknown_command"
@@ -153,7 +153,7 @@ async def test_depth_64_and_unknown_fields_pass() -> None:
 
 
 async def test_binary_message_gets_1003() -> None:
-    """A binary message gets 1003, and the client is not told to come back."""
+    """A client that sends a binary message is closed with 1003 (unsupported data), and is not told to come back."""
     async with make_app().running(port=0) as server:
         for messages in ([hello().encode()], [hello(), b"\x00"]):
             ended = await end_of(server, *messages)
@@ -161,7 +161,7 @@ async def test_binary_message_gets_1003() -> None:
 
 
 async def test_missing_hello_gets_4503(autojump_clock: MockClock) -> None:
-    """A client that says no hello within ``hello_seconds`` gets 4503."""
+    """A client that sends no hello within ``hello_seconds`` is closed with 4503 (no hello in time)."""
     async with make_app().running(port=0) as server, memory_client(server) as one:
         began = trio.current_time()
         ended = await one.ended()
@@ -169,7 +169,7 @@ async def test_missing_hello_gets_4503(autojump_clock: MockClock) -> None:
 
 
 async def test_hello_just_in_time(autojump_clock: MockClock) -> None:
-    """A hello shortly before ``hello_seconds`` have passed is welcomed."""
+    """A hello that comes just before ``hello_seconds`` have passed is answered with a welcome."""
     async with make_app().running(port=0) as server, memory_client(server) as one:
         await trio.sleep(9.9)
         await one.hello()
@@ -180,7 +180,7 @@ async def test_hello_just_in_time(autojump_clock: MockClock) -> None:
     [(None, 4501, False), ("expired", 4004, True), ("forbidden", 4502, False), ("broken", 4006, True)],
 )
 async def test_refused_token_has_its_code(token: str | None, code: int, comes_back: bool) -> None:
-    """Each reason to refuse a token has its own close code.
+    """If a token is refused, the close code depends on the reason.
 
     The client is told when to come back only if another attempt can succeed.
     """
@@ -192,7 +192,7 @@ async def test_refused_token_has_its_code(token: str | None, code: int, comes_ba
 
 
 async def test_auth_without_user_gets_4006() -> None:
-    """If the auth function returns no user, the client gets 4006."""
+    """If the auth function returns something that is not a user, the client is closed with 4006 (internal error)."""
 
     async def wrong(_: Credentials) -> Any:
         return "alice"
@@ -203,7 +203,10 @@ async def test_auth_without_user_gets_4006() -> None:
 
 
 async def test_auth_gets_credentials() -> None:
-    """The auth function gets token, session, headers and address, and their repr hides the token."""
+    """The auth function gets the client's token, session, headers and address.
+
+    Their ``repr`` does not show the token.
+    """
     seen: list[Credentials] = []
 
     async def note(credentials: Credentials) -> User:
@@ -219,7 +222,10 @@ async def test_auth_gets_credentials() -> None:
 
 
 async def test_signed_token_is_accepted() -> None:
-    """A signed token is accepted; an expired one gets 4004, and a changed or foreign one 4501."""
+    """A validly signed token is accepted. An expired token is refused with 4004 (token expired).
+
+    A token that was changed, or signed with another key, is refused with 4501 (not authenticated).
+    """
     auth = TokenAuth(KEY)
     async with make_app(auth=auth).running(port=0) as server:
         async with greeted(server, token=auth.issue("alice", 60)) as one:
@@ -232,7 +238,10 @@ async def test_signed_token_is_accepted() -> None:
 async def test_expiring_token_ends_with_4004(
     autojump_clock: MockClock,
 ) -> None:
-    """A connection ends with 4004 when its token expires, even if its client answers pings."""
+    """When a client's token expires, its connection is closed with 4004 (token expired).
+
+    This also holds for a client that answers pings.
+    """
 
     async def for_a_minute(_: Credentials) -> User:
         return User("alice", time.time() + 60)
@@ -248,14 +257,14 @@ async def test_expiring_token_ends_with_4004(
 
 
 async def keep_alive(one: Any) -> None:
-    """Send a pong every 5 seconds, for ever."""
+    """Send a pong every 5 seconds, until cancelled."""
     while True:
         await trio.sleep(5)
         await one.send("pong")
 
 
 async def test_welcome_has_exactly_its_fields() -> None:
-    """A welcome has the fields of the protocol, and no others."""
+    """The welcome has exactly the fields that the protocol defines."""
     names = {"type", "session", "connection", "epoch", "oldest", "latest", "recovered", "ping_ms"}
     names |= {"max_frame_bytes", "command_memory_ms", "runs", "queued", "typing"}
     async with make_app().running(port=0) as server, greeted(server) as one, greeted(server) as two:
@@ -270,16 +279,16 @@ async def test_welcome_has_exactly_its_fields() -> None:
 
 @pytest.mark.parametrize(("seconds", "ms"), [(0, 0), (1.9999, 1999), (math.inf, 2**53 - 1)])
 async def test_welcome_has_command_memory(seconds: float, ms: int) -> None:
-    """The welcome says for how many ms the server remembers commands, rounded down.
+    """The welcome says how long the server remembers commands. The time is in ms, and is rounded down.
 
-    So no client repeats a command too late.
+    A client needs it: a command that is repeated later could be carried out twice.
     """
     async with make_app(command_memory_seconds=seconds).running(port=0) as server, greeted(server) as one:
         assert one.welcome["command_memory_ms"] == ms
 
 
 async def test_welcome_has_open_runs() -> None:
-    """The welcome lists the open runs, and not the completed ones."""
+    """The welcome lists the runs that are open, and no run that has ended."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("1", "wait")
         started = (await one.events_until(1))[0]
@@ -292,7 +301,7 @@ async def test_welcome_has_open_runs() -> None:
 
 
 async def test_crashed_runs_are_closed_before_welcome() -> None:
-    """Runs that a crash of the session left open are closed in the log before a client is welcomed.
+    """If a session crashes, its open runs are closed in the log before the next client gets its welcome.
 
     *Otherwise a page would show these runs as open until the next event.*
     """
@@ -317,7 +326,7 @@ async def test_crashed_runs_are_closed_before_welcome() -> None:
 
 
 async def test_open_run_has_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An open run in the welcome has the ``ts`` of its ``agent_started``."""
+    """In the welcome, the start time of an open run is the ``ts`` of its ``agent_started`` event."""
     seconds = itertools.count(int(time.time()))
     monkeypatch.setattr("actors.streams._stream.time_ns", lambda: next(seconds) * 1_000_000_000)
     async with make_app().running(port=0) as server, greeted(server) as one:
@@ -328,7 +337,7 @@ async def test_open_run_has_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_resume_recovers_events_above_its_seq() -> None:
-    """A resume in the same epoch gets exactly the events above its seq, old and new ones."""
+    """A client that resumes from a seq gets exactly the events above this seq: the old ones, then the new ones."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c", "d")
         epoch = one.welcome["epoch"]
@@ -346,7 +355,11 @@ async def test_resume_recovers_events_above_its_seq() -> None:
     [(None, 99, "ahead"), ("another", 3, "epoch_changed"), ("another", 99, "epoch_changed"), (None, 1, "trimmed")],
 )
 async def test_unrecoverable_position_resets(epoch: str | None, seq: int, reset: str) -> None:
-    """A lost position gets a reset with its reason and all kept events; a strict client is closed with 4410."""
+    """If the events after a client's position are lost, its welcome has a ``reset`` with the reason.
+
+    The client then gets all events that are kept. A client that resumes with ``strict`` is closed with 4410
+    (unrecoverable position) instead.
+    """
     async with make_app(retain_events=3).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c", "d", "e")
         resume = {"epoch": epoch or one.welcome["epoch"], "seq": seq}
@@ -361,7 +374,10 @@ async def test_unrecoverable_position_resets(epoch: str | None, seq: int, reset:
 
 
 async def test_resume_at_latest_of_trimmed_log(tmp_path: Path) -> None:
-    """A resume at the latest seq is recovered even if all events were trimmed. A resume at a lower seq is not."""
+    """If all events were deleted from the log, a client that had the latest event can still resume.
+
+    A client that had fewer events cannot resume.
+    """
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with make_app(log).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
@@ -380,7 +396,7 @@ async def test_resume_at_latest_of_trimmed_log(tmp_path: Path) -> None:
 
 
 async def test_from_latest_skips_old_events() -> None:
-    """A client that begins at the latest event gets no old events. A client that begins at the oldest gets all."""
+    """A client that says ``"from": "latest"`` gets only new events. A client without this gets the old events too."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         await one.say("a", "b")
         async with greeted(server, **{"from": "latest"}) as late, greeted(server) as early:
@@ -391,7 +407,7 @@ async def test_from_latest_skips_old_events() -> None:
 
 
 async def test_empty_log_can_be_resumed(tmp_path: Path) -> None:
-    """A session without events has an epoch, and a client can resume at its seq 0 after a restart."""
+    """A session without events already has an epoch, so a client can resume it at seq 0 after a restart."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with make_app(log).running(port=0) as server, greeted(server) as one:
         epoch = one.welcome["epoch"]
@@ -401,7 +417,7 @@ async def test_empty_log_can_be_resumed(tmp_path: Path) -> None:
 
 
 async def test_users_see_nothing_of_each_other() -> None:
-    """If two users have sessions with the same name, neither sees anything of the other's session.
+    """If two users have sessions with the same name, neither user sees anything of the other user's session.
 
     This holds for events, runs, signals, history and positions.
     """

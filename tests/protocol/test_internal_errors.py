@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 async def test_internal_error_is_a_reference(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A reply about an internal error has only a reference; the server's log has the error under that reference."""
+    """If a command fails with an internal error, the reply has only a reference.
+
+    The error is in the log with this reference.
+    """
     log = FaultyLog(MemoryLog())
     async with make_app(log).running(port=0) as server, greeted(server) as one:
         log.fail("append")

@@ -22,7 +22,10 @@ COMMANDS: dict[str, tuple[str, dict[str, object]]] = {
 
 @pytest.mark.parametrize("where", COMMANDS)
 async def test_lone_surrogate_in_a_command(where: str) -> None:
-    """A lone surrogate in a command is refused as ``bad_args``, and the connection stays open."""
+    """If a command contains a lone surrogate (half a character), it is refused as ``bad_args``.
+
+    The connection stays open.
+    """
     name, args = COMMANDS[where]
     async with make_app().running(port=0) as server, greeted(server) as one:
         reply = await one.command("c1", name, **args)
@@ -31,7 +34,10 @@ async def test_lone_surrogate_in_a_command(where: str) -> None:
 
 
 async def test_lone_surrogate_in_an_answer() -> None:
-    """A lone surrogate in an answer is refused as ``bad_args``, and the question can still be answered."""
+    """If an answer contains a lone surrogate (half a character), it is refused as ``bad_args``.
+
+    The question stays open, so another answer is accepted.
+    """
     async with make_app().running(port=0) as server, greeted(server) as one:
         run_id = await one.start("s", "ask")
         call_id = (await one.events_until(2))[-1]["call_id"]

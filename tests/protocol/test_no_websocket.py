@@ -48,7 +48,7 @@ async def end_after(server: Server, data: bytes, *, greeted: bool) -> Ended:
 
 @pytest.mark.parametrize("greeted", [False, True], ids=["before hello", "after hello"])
 async def test_bytes_that_are_no_websocket(greeted: bool) -> None:
-    """Bytes that break the WebSocket protocol get a goodbye, and the close code 1002 or 1007."""
+    """If a client sends bytes that break the WebSocket protocol, it gets a goodbye, and a close with 1002 or 1007."""
     async with make_app().running(port=0) as server:
         for name, (data, code) in NO_FRAMES.items():
             ended = await end_after(server, data, greeted=greeted)
@@ -58,7 +58,7 @@ async def test_bytes_that_are_no_websocket(greeted: bool) -> None:
 
 
 async def test_close_of_the_client_is_echoed() -> None:
-    """A close frame of the client is answered with its own code and reason, and with no goodbye."""
+    """If a client sends a close frame, the server answers with the same code and reason, and sends no goodbye."""
     async with make_app().running(port=0) as server:
         for code in (1000, 1001, 1002, 1007, 1009, 4500):
             data = b"\x88\x84" + MASK + code.to_bytes(2, "big") + b"me"

@@ -49,7 +49,10 @@ async def gives_up(run: Run, seconds: float | None) -> str:
 async def test_question_given_up_is_withdrawn(
     seconds: float | None, reason: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If an agent gives up its question, an event withdraws the question with the reason, and the run continues."""
+    """If an agent stops waiting for an answer, an ``input_withdrawn`` event closes the question, and the run continues.
+
+    The event contains the reason.
+    """
     async with server_with(gives_up).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         run_id = await one.start("1", "gives_up", seconds)
         ids = await asked(one)
@@ -66,9 +69,9 @@ async def test_question_given_up_is_withdrawn(
 
 
 async def test_question_ends_with_its_run(autojump_clock: trio.testing.MockClock) -> None:
-    """If a run is cancelled while it asks, the end of the run closes the question.
+    """If a run is cancelled while its question is open, the end of the run also closes the question.
 
-    The question has no event of its own.
+    There is no separate event that closes the question.
     """
 
     async def asks(run: Run) -> None:
@@ -85,7 +88,10 @@ async def test_question_ends_with_its_run(autojump_clock: trio.testing.MockClock
 
 
 async def test_question_ends_with_its_session(autojump_clock: trio.testing.MockClock) -> None:
-    """If a session is killed, the end of its run, as ``interrupted``, is the only event that closes the question."""
+    """If a session is killed while a question is open, the run ends as ``interrupted``, and this closes the question.
+
+    There is no separate event that closes the question.
+    """
 
     async def asks(run: Run) -> None:
         await run.ask_user("Well?")
@@ -107,7 +113,10 @@ async def test_question_ends_with_its_session(autojump_clock: trio.testing.MockC
 async def test_question_behind_a_shield(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A cancelled run may ask in a shielded scope. If it gives the question up, an event withdraws the question."""
+    """A cancelled run can still ask a question in a shielded block.
+
+    If it stops waiting for the answer, an ``input_withdrawn`` event closes the question.
+    """
 
     async def asks(run: Run) -> None:
         try:
@@ -126,7 +135,7 @@ async def test_question_behind_a_shield(
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "5"])
 async def test_wrong_timeout_asks_nothing(seconds: Any, autojump_clock: trio.testing.MockClock) -> None:
-    """A timeout that is not a valid number raises in the agent, and no question is asked."""
+    """If the timeout of a question is not a valid number, ``ask_user`` raises, and no question is asked."""
 
     async def asks(run: Run) -> None:
         await run.ask_user("Well?", timeout=seconds)
@@ -146,7 +155,7 @@ class NullListener:
 
 
 async def test_answer_and_timeout_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    """An answer that comes together with the timeout either reaches the agent or is refused as ``not_waiting``."""
+    """An answer that arrives at the moment of the timeout either reaches the agent or is refused as ``not_waiting``."""
     questions, outcomes, replies = 24, list[object](), list[CommandReply]()
     send: Callable[[Command], None] = print
 
@@ -180,7 +189,7 @@ async def test_answer_and_timeout_at_once(autojump_clock: trio.testing.MockClock
 
 
 async def test_only_open_questions_are_remembered(autojump_clock: trio.testing.MockClock) -> None:
-    """The state that a log keeps beside the events does not grow with the number of withdrawn questions."""
+    """The state that the log stores for a session does not grow with the number of questions that were withdrawn."""
 
     async def polls(run: Run, times: int) -> None:
         for _ in range(times):
@@ -203,7 +212,10 @@ async def test_only_open_questions_are_remembered(autojump_clock: trio.testing.M
 
 
 async def test_question_left_open_by_a_crash(autojump_clock: trio.testing.MockClock) -> None:
-    """After a crash the end of the run closes its questions, also in a log of an older version."""
+    """If the server crashes while questions are open, the end of their run closes them after the restart.
+
+    This also works with a log that an older version wrote.
+    """
     log, now = SurvivingLog(), int(time.time() * 1_000)
     events: list[dict[str, Any]] = [
         {"type": "agent_started", "data": {"agent": "asks", "input": 1}},

@@ -27,7 +27,7 @@ VALUES: list[object] = [{"step": 1}, 0.5, "half", [1, None], True, None]
 
 
 async def test_signal_carries_any_json_value() -> None:
-    """A signal of an agent carries any JSON value."""
+    """An agent can send a signal with any JSON value, and the clients get this value."""
 
     async def agent(run: Run) -> None:
         for value in VALUES:
@@ -44,7 +44,10 @@ async def test_signal_carries_any_json_value() -> None:
 
 
 async def test_signal_name_with_lone_surrogate() -> None:
-    """A signal name with a lone surrogate raises in the agent, with a client connected or without."""
+    """If the name of a signal contains a lone surrogate (half a character), ``signal()`` raises in the agent.
+
+    It raises whether or not a client is connected.
+    """
     refused: list[str] = []
 
     async def agent(run: Run) -> None:
@@ -61,7 +64,7 @@ async def test_signal_name_with_lone_surrogate() -> None:
 
 
 async def test_agent_signals_named_typing() -> None:
-    """If an agent names its own signals ``typing``, the newest 64 are kept, as with any other signal."""
+    """If an agent calls its own signals ``typing``, they are treated like other signals: the newest 64 are kept."""
 
     async def agent(run: Run) -> None:
         for number in range(100):

@@ -139,7 +139,7 @@ def clock() -> trio.testing.MockClock:
 
 
 async def test_conversation_of_the_spec(clock: trio.testing.MockClock) -> None:
-    """A server answers the client of SPEC.md with the frames of SPEC.md."""
+    """If a client sends the frames of the example in SPEC.md, the server answers with the frames of the example."""
     app = Greenroom(log="memory:")
     app.agent(waiter)
     async with app.running(port=0) as server, AsyncExitStack() as sockets:

@@ -1,4 +1,4 @@
-"""Stalls: a server whose loop was held by sync code judges no client by the time of the stall."""
+"""Stalls: if sync code has blocked the event loop, the time of the block does not count against clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transport import Server
 
 STALL = 60.0
-"""Seconds: longer than every time limit of the server."""
+"""Duration of a stall in seconds. It is longer than every time limit of the server."""
 
 
 @attrs.define
@@ -52,7 +52,7 @@ class World:
 
 @asynccontextmanager
 async def world(clock: MockClock, auth: Any = None, **settings: Any) -> AsyncIterator[World]:
-    """Run a server whose idea of the system's time is ``World.wall``."""
+    """Run a server that takes ``World.wall`` as the system's time."""
     here = World(clock)
     async with make_app(auth=auth, **settings).running(port=0) as here.server:
         here.time = loop_time()
@@ -62,7 +62,7 @@ async def world(clock: MockClock, auth: Any = None, **settings: Any) -> AsyncIte
 
 
 async def test_hello_during_stall_is_in_time(mock_clock: MockClock) -> None:
-    """A hello that was sent while the event loop stalled counts as sent in time."""
+    """If a client sent its hello while the event loop was blocked, the hello counts as sent in time."""
     async with world(mock_clock) as here, memory_client(here.server) as one:
         await trio.testing.wait_all_tasks_blocked()
         await here.go_on(9)
@@ -71,7 +71,7 @@ async def test_hello_during_stall_is_in_time(mock_clock: MockClock) -> None:
 
 
 async def test_upgrade_time_does_not_count_a_stall(mock_clock: MockClock) -> None:
-    """A stall of the event loop does not count towards the time of an upgrade request."""
+    """The time for which the event loop was blocked does not count towards the time limit of an upgrade request."""
     async with world(mock_clock) as here, trio.open_nursery() as nursery:
         ours, theirs = trio.testing.memory_stream_pair()
         nursery.start_soon(here.server.endpoint.serve, theirs)
@@ -83,7 +83,7 @@ async def test_upgrade_time_does_not_count_a_stall(mock_clock: MockClock) -> Non
 
 
 async def test_auth_during_stall_is_in_time(mock_clock: MockClock) -> None:
-    """An auth function that could not return while the event loop stalled counts as in time."""
+    """If an auth function could not return in time because the event loop was blocked, its answer is still accepted."""
     asked, answer = trio.Event(), trio.Event()
 
     async def slow(_: Credentials) -> User:
@@ -100,7 +100,10 @@ async def test_auth_during_stall_is_in_time(mock_clock: MockClock) -> None:
 
 
 async def test_client_is_pinged_after_stall(mock_clock: MockClock) -> None:
-    """After a stall a client is pinged and has its whole time to answer; if it stays silent, it is closed."""
+    """After the event loop was blocked, a client is pinged and has the full time to answer before it counts as silent.
+
+    If it then stays silent, it is closed.
+    """
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         await here.go_on(24)
         await here.block(STALL)
@@ -113,7 +116,7 @@ async def test_client_is_pinged_after_stall(mock_clock: MockClock) -> None:
 
 
 async def test_many_stalls_close_no_client(mock_clock: MockClock) -> None:
-    """Many short stalls, together longer than a limit, close no client."""
+    """Many short stalls of the event loop close no client, even if they are together longer than a time limit."""
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         for _ in range(20):
             await here.block(3)
@@ -122,7 +125,10 @@ async def test_many_stalls_close_no_client(mock_clock: MockClock) -> None:
 
 
 async def test_commands_during_stall_are_no_flood(mock_clock: MockClock) -> None:
-    """After a stall, as many commands are accepted at once as the rate allows for the time of the stall."""
+    """After a stall of the event loop, commands that clients sent meanwhile are accepted at once.
+
+    The server accepts as many as the rate limit allows for the time of the stall.
+    """
     async with world(mock_clock, commands_per_second=2, commands_burst=4) as here:
         async with greeted_in_memory(here.server) as one:
             await one.say("before")
@@ -135,7 +141,10 @@ async def test_commands_during_stall_are_no_flood(mock_clock: MockClock) -> None
 
 
 async def test_typing_outlives_stall(mock_clock: MockClock) -> None:
-    """The typing of a user does not end during a stall, in which it could not be renewed. It ends after the stall."""
+    """A user stays shown as typing while the event loop is blocked, since no client can renew it then.
+
+    The typing ends 5 seconds after the event loop runs again.
+    """
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         await one.send("typing", active=True)
         assert (await one.receive("signal"))["data"]["active"] is True
@@ -147,7 +156,10 @@ async def test_typing_outlives_stall(mock_clock: MockClock) -> None:
 
 
 async def test_no_connection_gives_way_by_stall(mock_clock: MockClock) -> None:
-    """A connection is not closed to make room if a stall kept the server from reading its answer."""
+    """If the event loop was blocked, so that the server could not read a client's answer to a ping, the client stays.
+
+    It is not closed to make room for a new connection.
+    """
     async with world(mock_clock, max_connections_per_user=1) as here:
         async with greeted_in_memory(here.server) as old, memory_client(here.server) as new:
             await new.send("hello", session="s1")
@@ -158,7 +170,10 @@ async def test_no_connection_gives_way_by_stall(mock_clock: MockClock) -> None:
 
 
 async def test_token_expires_during_stall(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time of a stall counts for a token: if it expires during the stall, its connection ends with 4004."""
+    """If a client's token expires while the event loop is blocked, its connection is closed with 4004.
+
+    A stall does not extend the life of a token.
+    """
     monkeypatch.setattr("time.time", lambda: 1e9)
 
     async def for_a_minute(_: Credentials) -> User:
@@ -180,7 +195,10 @@ class Watched(WriteBuffer):
 
 
 async def test_stall_is_not_slow_time(mock_clock: MockClock) -> None:
-    """A client counts as stuck only after ``slow_seconds`` in which the event loop runs. A stall does not count."""
+    """A client counts as stuck if it reads nothing for ``slow_seconds``.
+
+    Time with a blocked event loop does not count.
+    """
     stuck = trio.Event()
     ours, _ = trio.testing.lockstep_stream_pair()
     async with world(mock_clock) as here, trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""The queue of starts: its order, who sees it, and how a start leaves it."""
+"""The queue of starts: its order, the clients that see it, and how a start leaves it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def lasts(run: Run, seconds: float) -> None:
 async def test_failing_start_harms_no_other_session(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a queued start fails when its turn comes, only its own session crashes, and the next start begins."""
+    """If a queued start fails when its turn comes, only its own session crashes, and the next queued start begins."""
     opens = RunScope.open
 
     def breaks_for_bad(scope: RunScope[Run]) -> None:
@@ -62,7 +62,7 @@ async def test_failing_start_harms_no_other_session(
 
 
 async def test_drain_refuses_a_long_queue(autojump_clock: trio.testing.MockClock) -> None:
-    """When the server drains, each of 1,500 queued starts is refused, and the open run ends well."""
+    """If the server drains while 1,500 starts are queued, each of them is refused, and the open run finishes."""
     waiting, codes, log = 1_500, list[str](), SurvivingLog()
     app = server_with(lasts, log=log, runs_per_user=1, queued_runs_per_user=waiting, drain_seconds=60)
     async with trio.open_nursery() as nursery:
@@ -86,7 +86,7 @@ async def test_drain_refuses_a_long_queue(autojump_clock: trio.testing.MockClock
 
 
 async def test_repeated_queued_start_begins_once(autojump_clock: trio.testing.MockClock) -> None:
-    """A queued start that is sent again, on any connection, begins once, and each reply has the same run id."""
+    """If a queued start is sent again, on any connection, its run begins only once. All replies have its run id."""
     async with (
         server_with(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -105,7 +105,10 @@ async def test_repeated_queued_start_begins_once(autojump_clock: trio.testing.Mo
 
 
 async def test_closed_session_leaves_the_queue(autojump_clock: trio.testing.MockClock) -> None:
-    """If a session is closed, its queued start is refused as ``cancelled``, and the starts behind it move up."""
+    """If a session is closed while its start is queued, the start is refused as ``cancelled``.
+
+    The starts that were queued behind it move up.
+    """
     async with (
         server_with(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, "s1", token="ann") as one,
@@ -126,14 +129,14 @@ async def test_closed_session_leaves_the_queue(autojump_clock: trio.testing.Mock
 
 
 def shown(one: Client) -> list[tuple[str, bool]]:
-    """Return what the ``queued`` signals said so far: command ids, and whether they wait."""
+    """Return the content of the ``queued`` signals received so far: command ids, and whether they wait."""
     signals = [frame["data"] for frame in one.frames if frame["type"] == "signal" and frame["name"] == "queued"]
     assert all(data.keys() == {"command_id", "agent", "waiting"} and data["agent"] == "lasts" for data in signals)
     return [(data["command_id"], data["waiting"]) for data in signals]
 
 
 async def test_every_tab_sees_a_queued_start(autojump_clock: trio.testing.MockClock) -> None:
-    """Tabs of the session see a queued start by a signal or in their welcome, until its turn comes."""
+    """Each client of a session sees a queued start, by a signal or in its welcome, until the run begins."""
     async with (
         server_with(lasts, runs_per_user=1, ping_seconds=1_000).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -164,7 +167,7 @@ async def test_every_tab_sees_a_queued_start(autojump_clock: trio.testing.MockCl
 
 @pytest.mark.parametrize("by", ["tab", "close"])
 async def test_another_tab_cancels_a_queued_start(by: str, autojump_clock: trio.testing.MockClock) -> None:
-    """A queued start is refused when another tab cancels it by its command id, or closes the session."""
+    """A queued start is refused if another client cancels it by its command id, or closes the session."""
     async with (
         server_with(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -192,10 +195,7 @@ async def test_another_tab_cancels_a_queued_start(by: str, autojump_clock: trio.
 async def test_user_cancels_a_queued_start_of_the_server(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A queued start of the server's own code is shown to its user.
-
-    The user can cancel it by the id in the signal.
-    """
+    """If the server's own code queues a start, the user's clients see it, and can cancel it by the id in the signal."""
     async with (
         server_with(lasts, runs_per_user=1).running(port=0) as server,
         greeted_in_memory(server, token="ann") as one,
@@ -217,7 +217,7 @@ async def test_user_cancels_a_queued_start_of_the_server(
 
 
 async def test_immediate_start_sends_no_signal(autojump_clock: trio.testing.MockClock) -> None:
-    """A start that begins at once sends no ``queued`` signal."""
+    """If a run can begin at once, no ``queued`` signal is sent."""
     async with server_with(lasts).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.completed(await one.start("a", "lasts", 1))
         assert shown(one) == []

@@ -30,7 +30,10 @@ async def refused(server: Any, path: str = "", **options: Any) -> tuple[int, str
     ],
 )
 async def test_first_served_subprotocol_is_echoed(offered: list[str] | None, echoed: str | None) -> None:
-    """The server echoes the first offered subprotocol that it serves. Without an offer it echoes none."""
+    """If a client offers several subprotocols, the server answers with the first supported one.
+
+    If the client offers none, the answer has none.
+    """
     async with make_app().running(port=0) as server, client(server, subprotocols=offered) as one:
         assert isinstance(one.socket, ClientConnection)
         assert one.socket.subprotocol == echoed
@@ -38,7 +41,10 @@ async def test_first_served_subprotocol_is_echoed(offered: list[str] | None, ech
 
 
 async def test_unknown_subprotocols_get_400() -> None:
-    """An upgrade that offers only unknown subprotocols gets 400. The body of the answer has the served ones."""
+    """If a client offers only unknown subprotocols, its upgrade is refused with 400.
+
+    The body of the answer lists the supported subprotocols.
+    """
     async with make_app().running(port=0) as server:
         status, body = await refused(server, subprotocols=["mqtt", "greenroom.v2"])
         assert (status, "greenroom.v1" in body) == (400, True)
@@ -46,7 +52,7 @@ async def test_unknown_subprotocols_get_400() -> None:
 
 @pytest.mark.parametrize("path", ["chat", "greenroom.v1", "%2f", "/", "/[", "?/../x/"])
 async def test_other_paths_get_404(path: str) -> None:
-    """A path other than the root gets 404; a query is ignored."""
+    """An upgrade request with a path other than ``/`` is refused with 404. The query of the URL is ignored."""
     async with make_app().running(port=0) as server:
         if path.startswith("?"):
             async with client(server, path) as one:
@@ -72,7 +78,10 @@ async def test_other_paths_get_404(path: str) -> None:
     ],
 )
 async def test_foreign_origin_gets_403(origin: str | None, passes: bool) -> None:
-    """A foreign origin gets 403. An allowed origin, or a request without an origin, is accepted."""
+    """An upgrade request from a web page with a foreign origin is refused with 403.
+
+    A request with an allowed origin, or without an origin, is accepted.
+    """
     app = make_app(allowed_origins=["https://app.example", "https://forgotten.example:x"])
     async with app.running(port=0) as server:
         if passes:
@@ -83,13 +92,13 @@ async def test_foreign_origin_gets_403(origin: str | None, passes: bool) -> None
 
 
 async def test_origin_setting_without_scheme() -> None:
-    """An allowed origin without a scheme does not allow sandboxed pages, which have the origin ``null``."""
+    """If an allowed origin is set without a scheme, it does not allow the origin ``null`` of sandboxed pages."""
     async with make_app(allowed_origins="app.example").running(port=0) as server:
         assert (await refused(server, origin="null"))[0] == 403
 
 
 async def test_own_pages_are_allowed_by_default() -> None:
-    """If no origins are configured, only the pages that the server itself serves may connect."""
+    """If no allowed origins are configured, only the web pages that the server itself serves may connect."""
     async with make_app().running(port=0, origins=("http://127.0.0.1:8766",)) as server:
         async with client(server, origin="http://127.0.0.1:8766") as one:
             await one.hello()
@@ -104,7 +113,10 @@ def limited(limit: str) -> Any:
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
 async def test_one_connection_too_many_gets_503(limit: str) -> None:
-    """A connection over the limit gets 503. When other connections have ended, there is room again."""
+    """If the server or an address is at its connection limit, a new connection is refused with 503.
+
+    When the other connections have ended, a new connection is accepted.
+    """
     async with limited(limit).running(port=0) as server:
         async with greeted(server) as one, greeted(server) as two:
             assert (await refused(server))[0] == 503
@@ -117,7 +129,10 @@ async def test_one_connection_too_many_gets_503(limit: str) -> None:
 
 
 async def test_one_connection_too_many_of_a_user_gets_4504() -> None:
-    """A connection over the limit of its user gets 4504 if the user's other connections answer."""
+    """If a user is at the connection limit and the other connections answer pings, a new one is closed with 4504.
+
+    This code means: too many connections.
+    """
     async with make_app(auth=auth_by_name, max_connections_per_user=1).running(port=0) as server:
         async with greeted(server, token="alice") as first, greeted(server, token="bob"):
             async with client(server) as second:
@@ -155,7 +170,7 @@ async def request(server: Any, *lines: str) -> bytes:
     ],
 )
 async def test_plain_request_gets_an_http_error(lines: tuple[str, ...]) -> None:
-    """A request that is not a complete WebSocket upgrade gets 400 at once."""
+    """An HTTP request that is not a complete WebSocket upgrade is answered with 400 at once."""
     async with make_app().running(port=0) as server:
         assert (await request(server, *lines)).startswith(b"HTTP/1.1 400")
         await wait_for_connections(server)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from transport import Server
 
 PATIENCE = 10.0
-"""Seconds that a test waits for something that should happen at once."""
+"""Time for which a test waits for something that should happen at once, in seconds."""
 
 VIRTUAL_PATIENCE = 3600.0
-"""The same in virtual time, where an hour costs nothing."""
+"""Time for which a test waits in virtual time, where an hour takes no time, in seconds."""
 
 Frame = dict[str, Any]
 
@@ -41,7 +41,7 @@ class Ended:
     code: int
     reason: str
     goodbye: Frame | None
-    """The frame before the close, where there was one."""
+    """The frame that the server sent before the close. None if there was none."""
 
 
 class Client:

@@ -1,4 +1,4 @@
-"""Frames of clients: whatever comes in is a frame or a BadFrame, and never anything else."""
+"""Frames of clients: any incoming text is parsed to a frame or is a BadFrame, and nothing else."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ NEARLY = st.fixed_dictionaries(
 
 @given(ANY_TEXT)
 def test_any_text(text: str) -> None:
-    """The parser returns a frame or raises BadFrame for any text."""
+    """For any text, the parser of client frames returns a frame or raises BadFrame. It raises nothing else."""
     with suppress(BadFrame):
         parse(text)
 
 
 @given(ANY_VALUE)
 def test_any_json(value: Any) -> None:
-    """The parser returns a frame or raises BadFrame for any JSON."""
+    """For any JSON text, the parser of client frames returns a frame or raises BadFrame. It raises nothing else."""
     with suppress(BadFrame):
         parse(json.dumps(value))
 
 
 @given(NEARLY, st.booleans())
 def test_any_field_value(frame: dict[str, Any], ascii_only: bool) -> None:
-    """The parser returns a frame or raises BadFrame for any value in any field."""
+    """For any value in any field of a frame, the parser returns a frame or raises BadFrame. It raises nothing else."""
     with suppress(BadFrame):
         parse(json.dumps(frame, ensure_ascii=ascii_only))
 
@@ -67,7 +67,7 @@ def test_any_field_value(frame: dict[str, Any], ascii_only: bool) -> None:
     ],
 )
 def test_invalid_text_is_a_bad_frame(text: str) -> None:
-    """A text that is not a frame of the protocol is a BadFrame."""
+    """If a text is not a frame of the protocol, the parser raises BadFrame."""
     with pytest.raises(BadFrame):
         parse(text)
 
@@ -77,7 +77,7 @@ def sent(**fields: Any) -> Any:
 
 
 def test_null_and_unknown_fields() -> None:
-    """Null is the same as an absent field, and unknown fields are ignored."""
+    """In a client's frame, a field with null counts as absent, and an unknown field is ignored."""
     bare = Hello("s", None, None, from_latest=False, strict=False)
     assert sent(type="hello", session="s") == bare
     assert sent(type="hello", session="s", token=None, resume=None, strict=None, new={"x": 1}, **{"from": None}) == bare
@@ -86,26 +86,26 @@ def test_null_and_unknown_fields() -> None:
 
 
 def test_hello_with_all_fields() -> None:
-    """A hello with all fields is read completely."""
+    """If a hello has all possible fields, the parser returns the value of each."""
     hello = sent(type="hello", session="s", resume={"epoch": "e", "seq": MAX_SEQ}, strict=True, **{"from": "latest"})
     assert hello == Hello("s", None, Position("e", MAX_SEQ), from_latest=True, strict=True)
 
 
 @pytest.mark.parametrize("session", ["a", "x" * 128, "A.z_0~:-"])
 def test_session_name(session: str) -> None:
-    """A session has 1 to 128 of the allowed characters."""
+    """A session name with 1 to 128 allowed characters is accepted."""
     assert sent(type="hello", session=session).session == session
 
 
 @pytest.mark.parametrize("session", ["", "x" * 129, "a b", "a/b", "é", "a\n"])
 def test_bad_session_name(session: str) -> None:
-    """Any other name of a session is a BadFrame."""
+    """If a session name is empty, too long or has other characters, the parser raises BadFrame."""
     with pytest.raises(BadFrame, match="session must be 1 to 128 characters"):
         sent(type="hello", session=session)
 
 
 def test_bounds_of_id_and_seq() -> None:
-    """The bounds of an id and of a seq are inclusive."""
+    """An id of maximum length and a seq of maximum value are accepted. One more is a BadFrame."""
     assert sent(type="command", id="x" * MAX_ID, name="n").id == "x" * MAX_ID
     assert [sent(type="ack", seq=seq) for seq in (0, MAX_SEQ)] == [Ack(0), Ack(MAX_SEQ)]
     for frame in (
@@ -132,7 +132,10 @@ def test_bounds_of_id_and_seq() -> None:
     ],
 )
 def test_bounds_of_a_history_request(after: int, limit: int, fault: str | None) -> None:
-    """A history request out of its bounds is parsed to a frame with a fault. It is not a BadFrame."""
+    """If a number in a ``history`` request is out of bounds, the parser returns a frame that names the fault.
+
+    It does not raise BadFrame, so the connection can stay open.
+    """
     frame = sent(type="history", id="1", after=after, limit=limit)
     assert frame == HistoryFrame("1", after, limit)
     assert frame.fault is None if fault is None else frame.fault.startswith(fault)

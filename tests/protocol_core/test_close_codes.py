@@ -1,4 +1,4 @@
-"""Close codes: which of them a client comes back from, and how much a reason may hold."""
+"""Close codes: after which codes a client connects again, and how long the reason in a close frame may be."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ COMES_BACK = {
 
 @pytest.mark.parametrize(("code", "expected"), COMES_BACK.items())
 def test_comes_back(code: int, expected: bool) -> None:
-    """The table of close codes decides whether a client comes back.
+    """The table of close codes decides whether a client connects again after a close.
 
-    For a code that it lacks, the code's range decides.
+    For a code that is not in the table, the range of the code decides.
     """
     assert comes_back(code) is expected
 
 
 def test_own_codes_are_in_their_range() -> None:
-    """Every code of the table that the protocol defines itself is in the range of its meaning."""
+    """Each close code that the protocol defines is in the range that fits its meaning: come back, or stay away."""
     own = [line for line in CLOSE_CODES.values() if line.code >= 4000]
     assert own
     assert [line for line in own if line.come_back != (line.code < 4500)] == []
@@ -44,7 +44,7 @@ def test_own_codes_are_in_their_range() -> None:
     ],
 )
 def test_reason_of_123_bytes(text: str, size: int) -> None:
-    """A reason of 123 bytes is kept."""
+    """A close reason of 123 bytes, the maximum of WebSocket, is sent unchanged."""
     assert truncate_reason(text) == text
     assert len(text.encode()) == size
 
@@ -60,13 +60,13 @@ def test_reason_of_123_bytes(text: str, size: int) -> None:
     ],
 )
 def test_longer_reason_is_cut(text: str, kept: int) -> None:
-    """A reason of more than 123 bytes is cut between two characters, and ends in an ellipsis."""
+    """A close reason of more than 123 bytes is cut between two characters, and an ellipsis is added."""
     assert truncate_reason(text) == text[:kept] + "…"
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
 def test_any_reason_fits(text: str) -> None:
-    """Any reason is cut to fit into a close frame, and as much of it as possible is kept."""
+    """Any close reason is cut so that it fits into a close frame, and as much of it as possible is kept."""
     sendable = text.encode(errors="replace").decode()
     cut = truncate_reason(text)
     assert len(cut.encode()) <= MAX_REASON_BYTES

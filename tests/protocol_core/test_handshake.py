@@ -1,4 +1,4 @@
-"""The beginning of a connection: which upgrades are accepted, and which frame may come first."""
+"""The beginning of a connection: which upgrade requests are accepted, and which frame may come first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ HELLO, PONG = '{"type":"hello","session":"s"}', '{"type":"pong"}'
     ],
 )
 def test_upgrade(path: str, offered: list[str], origin: str | None, expected: str | int | None) -> None:
-    """The path, the origin and the offered subprotocols decide the answer to an upgrade."""
+    """The path, the origin and the offered subprotocols of an upgrade request decide whether it is accepted.
+
+    They also decide the HTTP status of a refusal.
+    """
     answer = upgrade(path=path, offered=offered, origin=origin, allowed={PAGE})
     assert (answer.subprotocol if isinstance(answer, Accept) else answer.status) == expected
 
@@ -51,12 +54,12 @@ def test_upgrade(path: str, offered: list[str], origin: str | None, expected: st
     ],
 )
 def test_normal_origin(origin: str, written: str) -> None:
-    """Origins are compared in lower case and without a default port."""
+    """Origins count as equal if they differ only in upper and lower case, or in a default port."""
     assert normal_origin(origin) == written
 
 
 def test_hello_comes_first_and_once() -> None:
-    """The first frame must be a hello, and a second hello is refused."""
+    """The first frame of a client must be a hello, and a second hello is refused."""
     conversation = Conversation()
     with pytest.raises(BadFrame, match="before hello"):
         conversation.receive(PONG)

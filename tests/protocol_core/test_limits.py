@@ -1,4 +1,4 @@
-"""Limits, on both sides of each; time is what the caller says."""
+"""Rate limits and flood limits: just below and just above each limit. The caller gives the time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from transport.protocol.limits import FLOOD_REFUSALS, FLOOD_SECONDS, Refusals, T
 
 
 def test_burst() -> None:
-    """A whole burst of tokens can be taken at once, but not one token more."""
+    """Right at the start, a rate limiter gives as many tokens as its burst allows, and not one more."""
     bucket = TokenBucket(rate=2, burst=3, now=0)
     assert [bucket.take(0) for _ in range(4)] == [True, True, True, False]
 
 
 def test_rate() -> None:
-    """A taken token is available again after its time, and not earlier."""
+    """A token that was taken from a rate limiter is available again after its time, and not earlier."""
     bucket = TokenBucket(rate=2, burst=1, now=0)
     assert bucket.take(0)
     assert not bucket.take(0.25)
@@ -24,14 +24,14 @@ def test_rate() -> None:
 
 
 def test_saved_tokens() -> None:
-    """At most a burst of tokens is saved up."""
+    """After a long pause, a rate limiter has saved at most as many tokens as its burst allows."""
     bucket = TokenBucket(rate=2, burst=3, now=0)
     assert [bucket.take(1_000) for _ in range(4)] == [True, True, True, False]
 
 
 @given(st.lists(st.integers(0, 16), max_size=60), st.integers(1, 8), st.integers(1, 8))
 def test_bound_of_taken_tokens(gaps: list[int], rate: int, burst: int) -> None:
-    """The tokens taken never exceed the burst and the rate."""
+    """At any time, at most the burst plus the rate times the elapsed time was taken from a rate limiter, in tokens."""
     bucket, now, taken = TokenBucket(rate, burst, 0), 0.0, 0
     for gap in gaps:
         now += gap / 16  # exact in binary, and so are the tokens
@@ -40,21 +40,21 @@ def test_bound_of_taken_tokens(gaps: list[int], rate: int, burst: int) -> None:
 
 
 def test_hundredth_refusal_is_flooding() -> None:
-    """The hundredth refusal within 10 s counts as flooding. The ninety-ninth does not."""
+    """If a client is refused a hundred times within 10 s, this is flooding. Ninety-nine refusals are not."""
     refusals = Refusals()
     told = [refusals.flooding(0) for _ in range(FLOOD_REFUSALS)]
     assert told == [False] * (FLOOD_REFUSALS - 1) + [True]
 
 
 def test_refusals_over_ten_seconds() -> None:
-    """A hundred refusals over 10 s are not flooding."""
+    """A hundred refusals that are spread over 10 s are not flooding."""
     refusals = Refusals()
     assert not any(refusals.flooding(0) for _ in range(FLOOD_REFUSALS - 1))
     assert not refusals.flooding(FLOOD_SECONDS)
 
 
 def test_refusals_within_ten_seconds() -> None:
-    """A hundred refusals over a little less than 10 s are flooding."""
+    """A hundred refusals within a little less than 10 s are flooding."""
     refusals = Refusals()
     assert not any(refusals.flooding(0) for _ in range(FLOOD_REFUSALS - 1))
     assert refusals.flooding(FLOOD_SECONDS - 0.001)

@@ -1,4 +1,4 @@
-"""SPEC.md against the code: every name and number of the protocol is in its tables, and nothing else is."""
+"""SPEC.md against the code: the tables of SPEC.md have all names and numbers of the protocol, and no others."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ NOT_IN_SPEC = {
     "loop_stall_seconds": "a warning in the server's log",
     "gc_threshold": "the server's process",
 }
-"""Settings that a client cannot see, and why."""
+"""The settings that a client cannot notice, with the reason. SPEC.md need not have them."""
 
 
 def section(title: str) -> str:
-    """The text under a heading, without the sections under headings of the same level or above."""
+    """Return the text under a heading, without the sections under headings of the same level or above."""
     heading = re.search(rf"^(#+) {re.escape(title)}$", SPEC, re.MULTILINE)
     assert heading is not None, title
     rest = SPEC[heading.end() :]
@@ -63,7 +63,7 @@ def cells_of(row: str) -> list[str]:
 
 
 def table(title: str, head: str) -> dict[str, list[str]]:
-    """The rows of the table in a section whose first column is called ``head``, by their first cell."""
+    """Return the rows of the section's table with the first column ``head``, by their first cell."""
     found: dict[str, list[str]] = {}
     inside = False
     for line in section(title).splitlines():
@@ -80,18 +80,18 @@ def table(title: str, head: str) -> dict[str, list[str]]:
 
 
 def frames(title: str) -> dict[str, str]:
-    """The texts about each frame under a heading, by its type."""
+    """Return the texts about each frame under a heading, by the type of the frame."""
     parts = re.split(r"^### `(\w+)`$", section(title), flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def fields(text: str) -> set[str]:
-    """The first column of the table of fields in the text about a frame."""
+    """Return the first column of the table of fields in the text about a frame."""
     return {cells_of(line)[0] for line in text.splitlines() if re.match(r"\| `", line)}
 
 
 def example(text: str) -> str:
-    """The JSON of the example in the text about a frame."""
+    """Return the JSON of the example in the text about a frame."""
     (found,) = re.findall(r"^```json\n(.*?)\n```$", text, re.DOTALL | re.MULTILINE)
     return str(found)
 
@@ -107,7 +107,7 @@ SERVER = frames("Frames from the server")
 
 
 def test_spec_has_every_frame_type() -> None:
-    """SPEC.md describes the frames of both sides, and no others."""
+    """SPEC.md describes all frames that clients and servers send, and no others."""
     assert list(CLIENT) == [str(kind) for kind in ClientFrameType]
     assert list(SERVER) == [str(kind) for kind in ServerFrameType]
 
@@ -124,7 +124,7 @@ def test_spec_has_every_frame_type() -> None:
     ],
 )
 def test_spec_has_every_field_of_a_client_frame(kind: str, frame: type) -> None:
-    """The table of each client frame has the fields of the class of this frame."""
+    """In SPEC.md, the table of each client frame has exactly the fields that the class of this frame has."""
     names = {field.name for field in attrs.fields(frame)}
     assert fields(CLIENT[kind]) == {"from" if name == "from_latest" else name for name in names}
 
@@ -143,13 +143,13 @@ def test_spec_has_every_field_of_a_client_frame(kind: str, frame: type) -> None:
     ],
 )
 def test_spec_has_every_field_of_a_server_frame(kind: str, names: set[str]) -> None:
-    """The table of each server frame has the fields that the server writes."""
+    """In SPEC.md, the table of each server frame has exactly the fields that the server writes."""
     assert fields(SERVER[kind]) == names
 
 
 @pytest.mark.parametrize("kind", CLIENT)
 def test_example_of_a_client_frame_is_valid(kind: str) -> None:
-    """The server accepts the example of each frame."""
+    """The server's parser accepts the example of each client frame in SPEC.md."""
     text = example(CLIENT[kind])
     assert json.loads(text)["type"] == kind
     client_frames.parse(text)
@@ -157,7 +157,10 @@ def test_example_of_a_client_frame_is_valid(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SERVER)
 def test_example_of_a_server_frame_is_valid(kind: str) -> None:
-    """The client accepts the example of each frame, and the example has no field that the table lacks."""
+    """The client accepts the example of each server frame in SPEC.md.
+
+    Each field of the example is in the frame's table.
+    """
     text = example(SERVER[kind])
     message = server_frame_parser.decode(text)
     assert message.type == kind
@@ -169,7 +172,7 @@ def test_example_of_a_server_frame_is_valid(kind: str) -> None:
 
 
 def test_spec_has_every_event_type() -> None:
-    """SPEC.md describes the events of the code with all their data, and no others."""
+    """SPEC.md describes all event types of the code, with all fields of their data, and no others."""
     found = table("Events", "event")
     assert list(found) == list(EVENT_TYPES)
     envelope = {field.name for field in attrs.fields(Event)}
@@ -180,7 +183,7 @@ def test_spec_has_every_event_type() -> None:
 
 
 def test_spec_has_every_command() -> None:
-    """SPEC.md describes the commands of the code, and no others."""
+    """SPEC.md describes all commands that the server knows, and no others."""
     assert list(table("Commands", "command")) == [str(name) for name in CommandName]
 
 
@@ -191,7 +194,7 @@ def test_spec_has_every_error_code() -> None:
 
 
 def test_error_codes_are_those_of_the_source() -> None:
-    """Every error code is used by the server, and every code with which the server refuses a command is in the enum."""
+    """The server uses every error code of the enum, and refuses commands only with codes of the enum."""
     used, literals = set[str](), set[str]()
     rooms = [Path(actors.__file__).parent / room for room in ("sessions", "runs")]
     for path in (path for room in [*rooms, Path(transport.__file__).parent / "server"] for path in room.rglob("*.py")):
@@ -207,17 +210,14 @@ def test_error_codes_are_those_of_the_source() -> None:
 
 
 def test_spec_has_every_signal_and_reset() -> None:
-    """SPEC.md describes the signals of the server and the reasons of a reset, and no others."""
+    """SPEC.md describes all signals that the server itself sends and all reasons of a reset, and no others."""
     assert set(table("Signals", "signal")) == set(SignalName)
     assert set(table("Resume and reset", "`reset`")) == set(ResetReason)
     assert set[str](ResetReason) == set[str](resume.ResetReason)
 
 
 def test_spec_has_every_close_code() -> None:
-    """SPEC.md describes the close codes of the code under their names.
-
-    It also says after which of them a client comes back.
-    """
+    """SPEC.md describes all close codes of the code, with their names, and after which of them a client comes back."""
     found = {int(code): cells for code, cells in table("Close codes", "code").items()}
     assert list(found) == sorted(CLOSE_CODES)
     for code, line in CLOSE_CODES.items():
@@ -230,21 +230,21 @@ def test_spec_has_every_close_code() -> None:
 
 
 def test_spec_has_every_fixed_limit() -> None:
-    """SPEC.md has the numbers of the protocol with their values, and no others."""
+    """SPEC.md has all fixed limits of the protocol, with the values of the code, and no others."""
     fixed = {name.lower(): value for name, value in vars(limits).items() if type(value) in (int, float)}
     fixed |= {"max_seq": MAX_SEQ, "max_depth": MAX_DEPTH, "max_reason_bytes": MAX_REASON_BYTES}
     assert {name: number(cells[1]) for name, cells in table("Limits", "limit").items()} == fixed
 
 
 def test_spec_has_every_setting_that_a_client_can_see() -> None:
-    """SPEC.md has the settings with their defaults, except the settings that have no effect on clients."""
+    """SPEC.md has all settings with an effect that a client can notice, with their default values."""
     defaults = {field.name: field.default for field in attrs.fields(Settings) if field.init}
     found = {name: number(cells[1]) for name, cells in table("Limits", "setting").items()}
     assert found == {name: default for name, default in defaults.items() if name not in NOT_IN_SPEC}
 
 
 def test_spec_has_no_unknown_name() -> None:
-    """Every name in SPEC.md that ends in a unit, such as ``_ms``, is a field, a setting or a limit."""
+    """Each name in SPEC.md that ends in a unit, such as ``_ms``, exists in the code as a field, setting or limit."""
     known = {
         *table("Limits", "limit"),
         *table("Limits", "setting"),
