@@ -1,6 +1,6 @@
 """Any exception of an agent or a tool ends its own run as ``error``, and nothing else.
 
-On the real clock: a virtual one does not wait for threads. Nothing is timed.
+These tests use the real clock, since a virtual clock does not wait for threads. No test depends on a duration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Unshowable(Exception):
-    """Fails when it is shown, like an exception with an attribute that was never set."""
+    """An exception that raises when it is shown, like one with an attribute that was never set."""
 
     def __repr__(self) -> str:
         return f"Unshowable({self.status})"  # type: ignore[attr-defined]  # the fault
@@ -35,7 +35,7 @@ class Unshowable(Exception):
 
 
 class Quits(Exception):
-    """Exits when it is shown."""
+    """An exception that raises SystemExit when it is shown."""
 
     def __repr__(self) -> str:
         raise SystemExit("cannot be shown")
@@ -44,7 +44,7 @@ class Quits(Exception):
 
 
 class Nameless(Exception):
-    """Exits when ``isinstance`` asks for its class."""
+    """An exception that raises SystemExit when ``isinstance`` asks for its class."""
 
     @property  # type: ignore[misc]  # the fault
     def __class__(self) -> type:
@@ -52,14 +52,14 @@ class Nameless(Exception):
 
 
 class Closed(Exception):
-    """Exits when any attribute is read."""
+    """An exception that raises SystemExit when any attribute is read."""
 
     def __getattribute__(self, name: str) -> object:
         raise SystemExit(name)
 
 
 class Needy(Exception):
-    """Cannot be constructed from a text, and cannot be shown."""
+    """An exception that cannot be constructed from a text, and cannot be shown."""
 
     __slots__ = ("one", "two")
 
@@ -82,7 +82,7 @@ def nested(depth: int) -> Exception:
 
 
 def attempts(count: int) -> Exception:
-    """Return an error that wraps the error of the attempt before, and so on."""
+    """Return an error that wraps the error of the previous attempt, which wraps the one before, and so on."""
     error: Exception = ConnectionError("no route")
     for number in range(count):
         error = ExceptionGroup(f"attempt {number} failed too", [error, ConnectionError("no route")])
@@ -130,7 +130,7 @@ every_error = pytest.mark.parametrize("name", ERRORS)
 
 @every_error
 async def test_an_exception_of_an_agent_ends_its_run_only(name: str) -> None:
-    """If an agent raises, its run completes as ``error`` with the exception's class as the code.
+    """If an agent raises any exception, its run ends as ``error``. The error code is the name of the exception's class.
 
     The session continues.
     """
@@ -147,7 +147,10 @@ async def test_an_exception_of_an_agent_ends_its_run_only(name: str) -> None:
 @every_error
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_an_exception_of_a_tool_may_cross_a_nursery(name: str, kind: str) -> None:
-    """A tool that fails in a nursery of the agent raises an exception that trio can format and ``except`` can catch."""
+    """If a tool raises in a nursery of the agent, the agent gets an exception that it can catch.
+
+    Trio can format the exception, however deeply nested or unprintable the tool's exception is.
+    """
     make, code, caught = ERRORS[name]
     seen: list[BaseException] = []
 
@@ -175,9 +178,9 @@ async def test_an_exception_of_a_tool_may_cross_a_nursery(name: str, kind: str) 
 @every_error
 @pytest.mark.parametrize("kind", ["call_agent", "subrun"])
 async def test_an_exception_of_a_sub_agent_ends_its_own_run(name: str, kind: str) -> None:
-    """If a called sub-agent raises, its caller gets RunFailed.
+    """If a sub-agent raises, its run ends as ``error``. The agent that called it by ``call_agent`` gets RunFailed.
 
-    The exception of an inline sub-agent propagates in a form that a nursery can handle.
+    If the sub-agent is a ``subrun`` block, its exception propagates, in a form that a nursery can handle.
     """
     make, code, caught = ERRORS[name]
     seen: list[BaseException] = []
@@ -204,9 +207,9 @@ async def test_an_exception_of_a_sub_agent_ends_its_own_run(name: str, kind: str
 
 
 async def test_a_tree_of_cancellations_becomes_one() -> None:
-    """If agents call each other in nurseries as deep as allowed, a cancellation reaches each one as a flat group.
+    """If a deep chain of agents in nurseries is cancelled, each agent gets one flat group of cancellations.
 
-    It does not become a tree of nested groups.
+    It does not get a tree of nested groups, which could exceed the recursion limit.
     """
     deepest, cancelled = trio.Event(), list[BaseExceptionGroup[BaseException]]()
 
@@ -271,7 +274,7 @@ RECURSIVE: dict[str, Callable[[Run], Awaitable[object]]] = {
 
 @pytest.fixture
 def short_stack() -> Any:
-    """Make the stack end after some 400 calls, so that there are fewer levels to try."""
+    """Lower the recursion limit to some 400 more calls, so that a test has fewer depths to try."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(_depth() + 400)
     yield
@@ -288,9 +291,9 @@ def _depth() -> int:
 @pytest.mark.usefixtures("short_stack")
 @pytest.mark.parametrize("call", RECURSIVE)
 async def test_recursion_leaves_no_call_half_done(call: str) -> None:
-    """A call either does all of its work or changes nothing, at whatever depth of the stack it is made.
+    """If a method of a run is called when the stack is almost full, it either does all of its work or changes nothing.
 
-    Each call is tried at every depth, up to the recursion limit.
+    Each method is tried at every depth of the stack, up to the recursion limit.
     """
 
     async def below(_: Run) -> None: ...
@@ -311,7 +314,7 @@ async def test_recursion_leaves_no_call_half_done(call: str) -> None:
 @pytest.mark.parametrize("pad", range(8))
 @pytest.mark.parametrize("kind", ["call_agent", "subrun"])
 async def test_nested_runs_are_closed_at_the_end_of_the_stack(kind: str, pad: int) -> None:
-    """Sub-agents that run nested in one stack are closed on every level, even if the stack overflows."""
+    """If sub-agents call each other until the stack overflows, the run on every level still gets its closing event."""
 
     async def agent(run: Run) -> None:
         if kind == "call_agent":
@@ -333,9 +336,9 @@ async def test_nested_runs_are_closed_at_the_end_of_the_stack(kind: str, pad: in
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Quits(), nested(500), Unshowable()])
 async def test_a_failing_check_refuses_the_input(error: BaseException) -> None:
-    """If an author's check of an input raises any exception, the input is refused as ``bad_input``.
+    """If a check of the input that the agent's author wrote raises, the input is refused as ``bad_input``.
 
-    The session continues.
+    This holds for any exception. The session continues.
     """
 
     def check(_instance: object, _attribute: object, _value: object) -> None:
@@ -359,9 +362,9 @@ async def test_a_failing_check_refuses_the_input(error: BaseException) -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_generator_left_open_ends_no_session() -> None:
-    """If an agent leaves a generator with an open nursery, only its own run fails.
+    """If an agent leaves an unfinished generator with an open nursery, only its own run fails.
 
-    The session and other sessions continue.
+    Its session and other sessions continue.
     """
 
     async def generator() -> AsyncGenerator[int]:
@@ -394,7 +397,7 @@ async def test_a_generator_left_open_ends_no_session() -> None:
 
 
 class Lazy(dict[str, object]):
-    """A dict that fails when its items are read."""
+    """A dict that raises when its items are read."""
 
     error: type[BaseException] = SystemExit
 
@@ -409,7 +412,7 @@ class Lazy(dict[str, object]):
 async def test_a_result_that_cannot_be_read_is_an_error(
     place: str, error: type[BaseException], code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Runs, calls and sub-agents are closed however they end, even if reading their result raises an exception."""
+    """If reading the result of a run, tool call or sub-agent raises, it is closed as ``error``."""
     monkeypatch.setattr(Lazy, "error", error)
 
     async def returns() -> object:
@@ -434,7 +437,7 @@ async def test_a_result_that_cannot_be_read_is_an_error(
     "status", ["ok", "odd", "", None, ["cancelled"], Lazy(a=None)], ids=lambda value: type(value).__name__
 )
 async def test_stop_refuses_unknown_statuses(status: Any) -> None:
-    """``stop()`` refuses a status that the protocol does not have, and changes nothing."""
+    """``Run.stop()`` raises for a status that the protocol does not have, and the run is not stopped."""
 
     async def agent(run: Run) -> str:
         with pytest.raises(ValueError, match="cancelled"):
@@ -446,7 +449,10 @@ async def test_stop_refuses_unknown_statuses(status: Any) -> None:
 
 
 async def test_typing_is_a_boolean() -> None:
-    """Clients see ``typing`` as a boolean. A value that has no truth value is refused when the method is called."""
+    """``Run.typing()`` accepts any value, and clients see it as true or false.
+
+    If a value has no truth value, the call raises.
+    """
     shown: list[bytes] = []
 
     class Tab:

@@ -89,7 +89,10 @@ FITS = [
 
 @pytest.mark.parametrize(("agent", "value", "expected"), FITS)
 def test_a_fitting_input_is_converted(agent: Any, value: Any, expected: object) -> None:
-    """A valid input is converted to the annotated type. For ``null`` the parameter gets its default."""
+    """If an input fits the annotation of the agent's parameter, it is converted to the annotated type.
+
+    For ``null`` the parameter gets its default.
+    """
     assert fitted(agent, value) == expected
 
 
@@ -118,7 +121,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("agent", "value", "paths"), FAULTS)
 def test_a_refusal_has_the_path_of_every_fault(agent: Any, value: Any, paths: list[str]) -> None:
-    """An invalid input is refused as ``bad_input``, with the path of each fault in the input."""
+    """If an input does not fit, it is refused as ``bad_input``. The message has the path of each fault in the input."""
     with pytest.raises(CommandRefused) as refused:
         fitted(agent, value)
     assert refused.value.code == "bad_input"
@@ -126,13 +129,13 @@ def test_a_refusal_has_the_path_of_every_fault(agent: Any, value: Any, paths: li
 
 
 def test_a_refusal_names_the_expected_type() -> None:
-    """The message of a refusal names the expected and the given JSON type."""
+    """If an input has a wrong JSON type, the message of the refusal names the expected type and the given type."""
     with pytest.raises(CommandRefused, match=r"^expected object, got integer @ input$"):
         fitted(takes_order, 5)
 
 
 def test_a_refusal_lists_twenty_faults() -> None:
-    """A refusal lists at most twenty faults. It also says how many more there are."""
+    """If an input has more than twenty faults, the refusal lists twenty, and says how many more there are."""
     for count, more in ((20, ""), (21, " (and 1 more)")):
         with pytest.raises(CommandRefused) as refused:
             fitted(takes_items, [{"name": 1}] * count)
@@ -141,6 +144,6 @@ def test_a_refusal_lists_twenty_faults() -> None:
 
 
 def test_an_unknown_annotation_is_a_config_error() -> None:
-    """If an annotation cannot be resolved, registering the agent raises ConfigError."""
+    """If the annotation of an agent's input cannot be resolved, registering the agent raises ConfigError."""
     with pytest.raises(ConfigError, match="the annotation of value"):
         structurer(takes_unknown, 1)

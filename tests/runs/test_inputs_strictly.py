@@ -33,7 +33,7 @@ class Level(enum.IntEnum):
 
 
 class Name(str):
-    """A class of the author's own."""
+    """A class that the author of an agent wrote."""
 
     __slots__ = ()
 
@@ -122,7 +122,7 @@ FITS: list[tuple[Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("annotation", "value", "expected"), [*FITS, TWO], ids=str)
 def test_a_value_becomes_its_annotated_type(annotation: Any, value: Any, expected: Any) -> None:
-    """A valid value is converted to exactly the annotated type."""
+    """If an input fits its annotation, it is converted to exactly the annotated type."""
     made = converter_for(annotation)(value)
     assert made == expected
     assert type(made) is type(expected)
@@ -169,7 +169,7 @@ FAULTS: list[tuple[Any, Any, str]] = [
 
 @pytest.mark.parametrize(("annotation", "value", "fault"), FAULTS, ids=str)
 def test_a_value_of_another_type_is_refused(annotation: Any, value: Any, fault: str) -> None:
-    """A value of another type is refused as ``bad_input``, with its faults and their paths."""
+    """If an input has another type than its annotation, it is refused as ``bad_input``, with the path of each fault."""
     with pytest.raises(CommandRefused) as refused:
         converter_for(annotation)(value)
     assert refused.value.code == "bad_input"
@@ -177,7 +177,7 @@ def test_a_value_of_another_type_is_refused(annotation: Any, value: Any, fault: 
 
 
 def test_faults_after_the_twentieth_are_counted() -> None:
-    """A refusal lists at most twenty faults and counts the others."""
+    """If an input has more than twenty faults, the refusal lists twenty and only counts the others."""
     for count, more in ((20, ""), (21, " (and 1 more)"), (500, " (and 480 more)")):
         with pytest.raises(CommandRefused) as refused:
             converter_for(list[int])(["x"] * count)
@@ -186,7 +186,10 @@ def test_faults_after_the_twentieth_are_counted() -> None:
 
 
 def test_a_long_fault_is_cut() -> None:
-    """If the text of a fault repeats a long value, the text is shortened, and shows that it was shortened."""
+    """If the text of a fault is very long, for example because it repeats the value, it is cut.
+
+    "(truncated)" at its end shows this.
+    """
     with pytest.raises(CommandRefused, match=r"\(truncated\) @ input$") as refused:
         converter_for(Colour)("x" * 60_000)
     assert len(refused.value.message) < 300
@@ -194,13 +197,13 @@ def test_a_long_fault_is_cut() -> None:
 
 @pytest.mark.parametrize("annotation", [Any, object, JSON, "JSON", "object", "Any"], ids=str)
 def test_an_annotation_for_any_value_gets_it_unchanged(annotation: Any) -> None:
-    """A parameter that is annotated for any JSON value gets the value unchanged."""
+    """If the annotation of an agent's input allows any JSON value, the agent gets the input unchanged."""
     value: Any = {"a": [None, {"b": 1.5}]}
     assert converter_for(annotation)(value) is value
 
 
 def test_a_parameter_without_annotation_gets_the_value_unchanged() -> None:
-    """A parameter without an annotation gets the value unchanged."""
+    """If the input parameter of an agent has no annotation, the agent gets the input unchanged."""
 
     async def agent(run, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - the case
         ...
@@ -212,7 +215,7 @@ def test_a_parameter_without_annotation_gets_the_value_unchanged() -> None:
 
 
 def test_a_function_without_a_second_parameter_takes_no_input() -> None:
-    """A function that has only one parameter accepts no input."""
+    """If an agent's function has no second parameter, the agent takes no input, so there is nothing to convert."""
 
     async def agent(run: Run) -> None: ...
 
@@ -220,9 +223,9 @@ def test_a_function_without_a_second_parameter_takes_no_input() -> None:
 
 
 def test_only_the_annotation_of_the_input_is_resolved() -> None:
-    """Only the annotation of the input must be resolvable.
+    """Only the annotation of an agent's input must be resolvable.
 
-    Other annotations may use names that exist only for type checkers.
+    The other annotations of its function may use names that exist only for type checkers.
     """
 
     async def agent(run: Run, value: int, more: decimal.Decimal = ...) -> None: ...
@@ -234,7 +237,7 @@ def test_only_the_annotation_of_the_input_is_resolved() -> None:
 
 @pytest.mark.parametrize("annotation", ["Nowhere", complex, "decimal.Decimal"])
 def test_an_unusable_annotation_is_a_config_error(annotation: Any) -> None:
-    """An agent is refused with ConfigError if an annotation cannot be resolved, or no value can be converted to it."""
+    """If the annotation of an agent's input cannot be resolved, or nothing fits it, ConfigError is raised."""
     with pytest.raises(ConfigError, match="the annotation of value in"):
         converter_for(annotation)
 
@@ -248,7 +251,10 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 
 @given(_VALUES, st.sampled_from([case[0] for case in FITS]))
 def test_any_json_fits_or_is_refused(value: Any, annotation: Any) -> None:
-    """Any JSON value is either converted or refused as ``bad_input`` in one line. No other exception is raised."""
+    """For any JSON value as input, the value is converted or is refused as ``bad_input``, with a message of one line.
+
+    No other exception is raised.
+    """
     refusals: list[CommandRefused] = []
     try:
         converter_for(annotation)(value)

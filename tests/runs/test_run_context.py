@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # On the real clock: one that jumps does so while everybody waits for a thread, and the run would be out of time.
 async def test_all_code_of_a_run_sees_its_context() -> None:
-    """A run, its tasks, its threads and its sub-agents each see the context of their own run, and no other."""
+    """``current_run()`` returns the context of the own run in each run, and in its tasks, threads and sub-agents."""
     seen: dict[tuple[str, str], list[RunContext | None]] = {}
 
     def in_a_thread() -> RunContext | None:
@@ -67,14 +67,17 @@ async def test_all_code_of_a_run_sees_its_context() -> None:
 
 
 def test_a_context_cannot_be_changed() -> None:
-    """The context of a run cannot be changed."""
+    """Assigning to an attribute of a run's context raises an exception."""
     context = RunContext(user="alice", session="s1", run_id="r-1", agent="a")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         context.user = "bob"  # type: ignore[misc]  # what must not be possible
 
 
 async def test_a_logging_filter_gets_the_fields(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """A logging filter adds the fields of the run to each line that the run logs, and to no other."""
+    """A logging filter can add the fields of the run to each line that a run logs.
+
+    Lines logged outside of runs have none.
+    """
 
     class Fields(logging.Filter):
         def filter(self, record: logging.LogRecord) -> bool:

@@ -108,7 +108,7 @@ AGENT, TOOL = "agent_completed", "tool_completed"
     ],
 )
 async def test_each_exit_is_closed_once(function: Any, expected: list[Any], autojump_clock: MockClock) -> None:
-    """However a run or call ends, exactly one closing event is emitted, with the right status."""
+    """However a run or tool call ends, exactly one closing event is emitted for it, with the right status."""
     events = await events_of(function)
     assert closings(events) == expected
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
@@ -123,12 +123,12 @@ async def test_each_exit_is_closed_once(function: Any, expected: list[Any], auto
     ],
 )
 async def test_a_cancel_closes_innermost_first(function: Any, expected: list[Any], autojump_clock: MockClock) -> None:
-    """If a run is cancelled, its calls and child runs are closed as ``cancelled``, the innermost first."""
+    """If a run is cancelled, its tool calls and sub-agents are closed as ``cancelled``, the innermost first."""
     assert closings(await events_of(function, cancel_after=1)) == expected
 
 
 async def test_an_emit_after_the_end_is_refused(autojump_clock: MockClock) -> None:
-    """Emitting an event after the end of the run raises RunClosed."""
+    """If code emits an event through a run that has ended, RunClosed is raised."""
     kept: list[Run] = []
 
     async def keeps(run: Run) -> None:
@@ -140,7 +140,7 @@ async def test_an_emit_after_the_end_is_refused(autojump_clock: MockClock) -> No
 
 
 async def test_fifteen_emits_cost_no_task_switch(autojump_clock: MockClock) -> None:
-    """If a run emits fifteen events in a row, trio switches to no other task."""
+    """If a run emits fifteen events in a row, no other task runs in between."""
 
     class Steps(trio.abc.Instrument):
         count = 0

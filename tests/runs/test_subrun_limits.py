@@ -1,4 +1,4 @@
-"""Limits on sub-agents: beyond the depth or the number, opening another raises RunFailed and emits nothing."""
+"""Limits on sub-agents: if there are too many, or they are too deep, RunFailed is raised and nothing is emitted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ async def inline(run: Run) -> object:
 @pytest.mark.parametrize("agent", [delegate, inline])
 @pytest.mark.parametrize("deepest", [0, 1, 5])
 async def test_max_run_depth(agent: Callable[[Run], Awaitable[object]], deepest: int) -> None:
-    """Runs can be nested up to ``max_run_depth``. The next run is refused as ``too_deep``, and all runs are closed."""
+    """Sub-agents can be nested ``max_run_depth`` levels deep.
+
+    One more is refused as ``too_deep``, and all runs are closed.
+    """
     raised: list[str] = []
 
     async def starts(run: Run) -> None:
@@ -42,7 +45,10 @@ async def test_max_run_depth(agent: Callable[[Run], Awaitable[object]], deepest:
 
 
 async def test_max_subruns() -> None:
-    """At most ``max_subruns`` runs are open below one run, counting all levels. When one ends, another may start."""
+    """Below one run, at most ``max_subruns`` sub-agents are open, on all levels together.
+
+    When one ends, another may start.
+    """
     refused: list[str] = []
 
     async def other(_: Run) -> None: ...
@@ -73,7 +79,7 @@ async def test_max_subruns() -> None:
 
 @pytest.mark.parametrize("name", ["max_run_depth", "max_subruns"])
 def test_limits_are_whole_numbers(name: str) -> None:
-    """A limit that is negative or not a whole number is refused, and the error names this limit."""
+    """If a limit in the settings is negative or not a whole number, it is refused, and the error names the limit."""
     for value in (-1, 1.5, "1", None):
         with pytest.raises(ConfigError, match=name):
             SessionSettings(**{name: value})  # type: ignore[arg-type]  # that is the point

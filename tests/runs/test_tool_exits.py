@@ -17,7 +17,7 @@ from actors import Agents, MemoryLog, Run, Sessions, StreamKey, SupervisorSpec, 
 
 
 class Rude(BaseException):
-    """A BaseException that is no Exception."""
+    """An exception that extends BaseException but not Exception."""
 
 
 class Colour(enum.Enum):
@@ -72,7 +72,7 @@ async def events_of(tool: Any) -> list[Any]:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_an_exception_ends_call_and_run(error: BaseException, code: str, in_a_thread: bool) -> None:
-    """If a tool raises, its call and its run end as ``error``. The server continues."""
+    """If a tool raises any exception, its call and its run end as ``error``. The server continues."""
 
     def in_thread() -> None:
         raise error
@@ -90,7 +90,7 @@ async def test_an_exception_ends_call_and_run(error: BaseException, code: str, i
 
 
 async def test_attrs_times_and_enums_become_json() -> None:
-    """An attrs object, a time and an enum are recorded as JSON values."""
+    """If a tool returns an attrs object, a time or an enum, it is recorded as a JSON value."""
 
     def find() -> Found:
         return Found(dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC), Colour.RED, ["here"])

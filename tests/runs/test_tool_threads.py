@@ -1,6 +1,6 @@
-"""Threads of sync tools are limited for each user and in all, and hanging tools use up their own user's only.
+"""Threads of sync tools are limited for each user and in total. Tools that hang use up only their own user's threads.
 
-On the real clock: a virtual one does not wait for threads. Nothing is timed, and threads end when told to.
+These tests use the real clock, since a virtual clock does not wait for threads. No test depends on a duration.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Server:
         await (await self.sessions.get(user, session)).start("calls_it", timeout)
 
     async def settle(self, running: int, waiting: int) -> None:
-        """Wait until so many tools run and so many wait, and nothing else happens."""
+        """Wait until ``running`` tools run and ``waiting`` tools wait, and nothing else happens."""
         await until(lambda: self._counts() == (running, waiting) and self._blocking.blocked == running)
         await trio.testing.wait_all_tasks_blocked()
         assert self._counts() == (running, waiting)
@@ -117,7 +117,10 @@ async def serving(blocking: BlockingTool, **limits: int) -> AsyncIterator[Server
 
 
 async def test_the_limit_of_a_user(blocking: BlockingTool) -> None:
-    """A user has at most ``tool_threads_per_user`` threads in all sessions together. Further tools wait."""
+    """In all sessions of a user together, at most ``tool_threads_per_user`` sync tools run at once.
+
+    Further tools wait.
+    """
     async with serving(blocking, tool_threads_per_user=2) as server:
         await server.start("ann", "s1")
         await server.start("ann", "s2")
@@ -131,7 +134,7 @@ async def test_the_limit_of_a_user(blocking: BlockingTool) -> None:
 
 
 async def test_hanging_tools_hold_up_their_user_only(blocking: BlockingTool) -> None:
-    """If the tools of one user hang, the tools of another user still run."""
+    """If the sync tools of one user hang, the sync tools of another user still run."""
     async with serving(blocking, tool_threads_per_user=2, tool_threads=3, runs_per_user=10) as server:
         for number in range(10):
             await server.start("ann", f"s{number}")
@@ -142,7 +145,7 @@ async def test_hanging_tools_hold_up_their_user_only(blocking: BlockingTool) -> 
 
 
 async def test_the_limit_of_all_users(blocking: BlockingTool) -> None:
-    """All users together have at most ``tool_threads`` threads.
+    """The sync tools of all users together have at most ``tool_threads`` threads.
 
     A thread that becomes free goes to the tool that has waited longest.
     """
@@ -159,7 +162,7 @@ async def test_the_limit_of_all_users(blocking: BlockingTool) -> None:
 
 
 async def test_a_tool_without_a_thread_in_time_is_not_called(blocking: BlockingTool) -> None:
-    """A tool that gets no thread within its timeout is not called, and the error says that it got no thread."""
+    """If a sync tool gets no thread before its timeout, it is not called. The error says that no thread was free."""
     async with serving(blocking, tool_threads_per_user=1) as server:
         await server.start("ann", "s1")
         await server.settle(running=1, waiting=0)
@@ -190,9 +193,9 @@ async def test_a_thread_left_behind_keeps_its_place(blocking: BlockingTool) -> N
 
 
 async def test_a_cancelled_wait_releases_its_places(blocking: BlockingTool) -> None:
-    """A tool that is cancelled while it waits for a thread no longer counts towards any limit.
+    """If a sync tool is cancelled while it waits for a thread, it no longer counts towards any limit.
 
-    It may wait for the limit of its user or for the limit of all users.
+    This holds for a wait at the limit of the user and for a wait at the limit of all users.
     """
     async with serving(blocking, tool_threads_per_user=1, tool_threads=1) as server:
         await server.start("ann")
@@ -215,7 +218,7 @@ async def test_a_cancelled_wait_releases_its_places(blocking: BlockingTool) -> N
 
 
 async def test_a_thread_can_check_for_cancellation(blocking: BlockingTool) -> None:
-    """In the thread of a cancelled tool, ``trio.from_thread.check_cancelled`` raises an exception."""
+    """If a sync tool is cancelled, its thread can notice this: ``trio.from_thread.check_cancelled`` raises there."""
     began, heard = threading.Event(), threading.Event()
 
     def listens() -> None:
@@ -248,7 +251,7 @@ async def test_a_thread_can_check_for_cancellation(blocking: BlockingTool) -> No
 
 
 async def test_many_tools_leave_nothing_behind() -> None:
-    """When many tools of many users have ended, the statistics count no thread and no user any more."""
+    """When many sync tools of many users have ended, the statistics no longer count any thread or user."""
 
     def quick(number: int) -> int:
         return number
@@ -271,7 +274,7 @@ async def test_many_tools_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize("per_user", [1, 3])
 async def test_nested_sync_tools_need_no_place_of_their_user(per_user: int) -> None:
-    """Sync tools can call each other four levels deep, even if this is more than the threads of their user."""
+    """Sync tools can call each other four levels deep, even if their user may have fewer threads than that."""
     begun: list[int] = []
 
     async def agent(run: Run) -> int:
@@ -309,9 +312,9 @@ async def test_nested_sync_tools_need_no_place_of_their_user(per_user: int) -> N
 
 
 async def test_nested_calls_take_turns() -> None:
-    """If a sync tool calls several tools at the same time, they run one after the other.
+    """If one sync tool calls several sync tools at the same time, they run one after the other.
 
-    The reason is that a waiting thread may have only one further thread.
+    The reason: each thread that waits may have only one further thread at a time.
     """
     at_once: list[int] = []
     inside: list[int] = []
@@ -335,7 +338,7 @@ async def test_nested_calls_take_turns() -> None:
 
 @pytest.mark.parametrize("deepest", [0, 2])
 async def test_nested_sync_tools_have_a_depth(deepest: int) -> None:
-    """A sync tool is refused as ``too_deep`` if a chain of ``max_run_depth`` sync tools already waits for it."""
+    """If ``max_run_depth`` nested sync tools already wait for each other, one more is refused as ``too_deep``."""
     begun: list[int] = []
     refused: list[str] = []
 
@@ -355,7 +358,10 @@ async def test_nested_sync_tools_have_a_depth(deepest: int) -> None:
 
 
 async def test_a_task_left_behind_waits_for_a_place(blocking: BlockingTool) -> None:
-    """If a sync tool has returned but left a task behind, a tool that this task calls waits for a thread as usual."""
+    """If a sync tool leaves a task running and returns, a sync tool that this task calls must wait for a free thread.
+
+    It does not count as a nested call.
+    """
     go, waits = trio.Event(), trio.Event()
 
     async def agent(run: Run) -> None:

@@ -139,7 +139,7 @@ EVENTS = 2 * (40 + 2)
 @pytest.mark.parametrize("place", ["when_events", "when_signal"])
 @pytest.mark.parametrize("also_at_the_end", [False, True])
 async def test_failing_listener_is_detached(failure: Callable[..., None], place: str, *, also_at_the_end: bool) -> None:
-    """If a listener raises, it is detached and notified of its end once. All other listeners get everything."""
+    """If a listener raises, it is detached, and is notified once of its end. All other listeners get everything."""
     async with sessions_with() as sessions:
         before, bad, after, elsewhere = Tab(), Tab(), Tab(), Tab()
         setattr(bad, place, failure)
@@ -159,7 +159,7 @@ async def test_failing_listener_is_detached(failure: Callable[..., None], place:
 
 
 async def test_every_listener_is_notified_of_the_end(failure: Callable[..., None]) -> None:
-    """Every listener is notified when the session ends, even if another listener raises at this notification."""
+    """When a session ends, every listener is notified, even if another listener raises during this notification."""
     async with sessions_with() as sessions:
         tabs = [Tab(when_ended=failure), Tab(), Tab(when_ended=failure), Tab()]
         for tab in tabs:
@@ -171,7 +171,7 @@ async def test_every_listener_is_notified_of_the_end(failure: Callable[..., None
 
 
 async def test_listeners_detach_each_other() -> None:
-    """If one listener detaches another, the detached listener gets no more notifications, not even in the same turn."""
+    """If one listener detaches another, the detached listener gets no more notifications, not even of this commit."""
     async with sessions_with() as sessions:
         first, second, third = Tab(), Tab(), Tab()
         for tab in (first, second, third):
@@ -189,9 +189,9 @@ async def test_listeners_detach_each_other() -> None:
 
 
 async def test_listener_sends_commands() -> None:
-    """A listener can send commands while it is being notified.
+    """A listener can send commands to the session while it is being notified.
 
-    It is notified of the events of these commands in a later turn.
+    It is notified of the events of these commands later, after the current notification.
     """
     async with sessions_with() as sessions:
         tab, replies, asked = Tab(), list[CommandReply](), list[str]()
@@ -209,7 +209,7 @@ async def test_listener_sends_commands() -> None:
 
 
 async def test_failing_reply(failure: Callable[..., None]) -> None:
-    """If a reply function raises, the session and all other senders of the command are not affected."""
+    """If the function that receives a reply raises, the session continues, and other senders get their replies."""
     async with sessions_with() as sessions:
         tab, replies = Tab(), list[CommandReply]()
         attachment = await tab.attach(sessions)
@@ -229,7 +229,9 @@ async def test_failing_reply(failure: Callable[..., None]) -> None:
 
 
 async def test_failing_callback_after_commits(failure: Callable[..., None]) -> None:
-    """A callback that raises is not called again after later commits. The other callbacks are called.
+    """If a callback that is called after commits raises, it is never called again.
+
+    The other callbacks are still called.
 
     A callback that is registered twice is called twice after each commit.
     """
@@ -291,7 +293,7 @@ FEW = SessionSettings(retain_events=10, idle_seconds=1, forget_seconds=0)
 async def test_sweep_survives_failure_with_one_session(
     failure: Callable[..., None], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If the log fails for one session in memory, the events of the other sessions are trimmed nevertheless."""
+    """If the log fails for one session in memory, the old events of the other sessions are deleted nevertheless."""
     log = FailingLog(failure, "trim")
     async with sessions_with(log, FEW) as sessions:
         for session in ("a", "odd", "z"):
@@ -305,7 +307,7 @@ async def test_sweep_survives_failure_with_one_session(
 
 @pytest.mark.parametrize("place", ["head", "trim", "remove"])
 async def test_cleaning_survives_failure_with_one_session(failure: Callable[..., None], place: str) -> None:
-    """If the log fails for one old session that is not in memory, the other old sessions are cleaned nevertheless."""
+    """If the log fails for one session that is not in memory, the logs of the other such sessions are cleaned."""
     log = FailingLog(failure, place)
     async with sessions_with(log, FEW) as sessions:
         keys = [StreamKey("alice", session) for session in ("a", "odd", "z")]
@@ -326,7 +328,7 @@ async def test_cleaning_survives_failure_with_one_session(failure: Callable[...,
 async def test_cleaning_is_repeated_after_failures(
     failure: Callable[..., None], place: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If the log fails while old sessions are cleaned, the next cleaning tries again. No session in memory ends."""
+    """If the cleaning of old sessions fails, it is tried again later, and no session in memory ends."""
     log = FailingLog(failure, place)
     async with sessions_with(log) as sessions:
         await log.make(StreamKey("alice", "odd"))
@@ -338,9 +340,11 @@ async def test_cleaning_is_repeated_after_failures(
 async def test_failure_beside_a_cancellation_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An error that is raised during a cancellation is logged.
+    """If code raises an error while it is cancelled, the error is logged.
 
-    A cancellation without an error is not logged. In both cases the cancelled scope still ends as cancelled.
+    A cancellation without an error is not logged.
+
+    In both cases the cancelled scope still ends as cancelled.
     """
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -362,7 +366,10 @@ async def test_failure_beside_a_cancellation_is_logged(
 
 @attrs.define(eq=False)
 class OneEventSource:
-    """A source with one event in each commit, which calls a test's function at each step."""
+    """A source of events for the committer, with one event in each commit.
+
+    It calls a function of the test at each step.
+    """
 
     key: StreamKey
     steps: dict[str, Callable[..., None]] = attrs.Factory(dict[str, "Callable[..., None]"])
@@ -387,7 +394,10 @@ class OneEventSource:
 async def test_failing_source_ends_alone(
     nursery: trio.Nursery, failure: Callable[..., None], places: tuple[str, ...]
 ) -> None:
-    """If one session raises in the middle of a commit, only this session fails. The others are committed."""
+    """If one session raises in the middle of a commit, only this session fails.
+
+    The events of the others are committed.
+    """
     async with MemoryLog() as log:
         committer = Committer(log)
         nursery.start_soon(committer.run)
@@ -418,7 +428,7 @@ class BadLog(MemoryLog):
 
 
 async def test_failing_append_ends_one_session(failure: Callable[..., None]) -> None:
-    """If the log raises an error for one batch, only the session of this batch ends."""
+    """If the log fails to append the events of one session, only this session ends."""
     async with sessions_with(BadLog(failure)) as sessions:
         good, bad = Tab(), Tab()
         await good.attach(sessions)
@@ -453,7 +463,10 @@ async def outputs(run: Run, count: int) -> None:
 async def test_session_ends_when_its_log_refuses(
     autojump_clock: trio.testing.MockClock, agent: Callable[..., Any], after: int
 ) -> None:
-    """If the log refuses an append, the session ends at once, even while it opens or closes a run or call."""
+    """If the log refuses to append events, the session ends at once.
+
+    This also holds while the session opens or closes a run or a tool call.
+    """
     log = FaultyLog(MemoryLog())
     agents = Agents()
     agents.add(agent)
@@ -511,7 +524,10 @@ async def test_pumps_survive_failing_connections(
     *,
     also_when_told: bool,
 ) -> None:
-    """If a connection raises, the flusher and the heartbeat end this connection and continue with the others."""
+    """If a connection raises, the flusher and the heartbeat report this to it, and serve the other connections.
+
+    The flusher and the heartbeat are tasks that all connections share.
+    """
     flusher, heartbeat = Flusher(), Heartbeat()
     nursery.start_soon(flusher.run)
     nursery.start_soon(heartbeat.run)

@@ -1,6 +1,6 @@
-"""A call into a run or session works in its loop and in the threads of this loop. Elsewhere it changes nothing.
+"""A call into a run or session works in its event loop and in the threads of this loop. Elsewhere it changes nothing.
 
-These tests use the real clock, since a virtual one does not wait for threads. Nothing is timed.
+These tests use the real clock, since a virtual clock does not wait for threads. No test depends on a duration.
 """
 
 from __future__ import annotations
@@ -124,7 +124,10 @@ async def test_async_call_in_a_tool_thread(name: str) -> None:
 @pytest.mark.parametrize("place", ["thread", *ELSEWHERE])
 @pytest.mark.parametrize("name", SYNC)
 async def test_sync_call_from_elsewhere(name: str, place: str) -> None:
-    """A method called from another thread or event loop raises RuntimeError with advice, and changes nothing."""
+    """A method of a run that is called from an unrelated thread or event loop raises RuntimeError and does nothing.
+
+    The error says how to call the method correctly.
+    """
     raised: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -145,7 +148,10 @@ async def test_sync_call_from_elsewhere(name: str, place: str) -> None:
 @pytest.mark.parametrize("place", ELSEWHERE)
 @pytest.mark.parametrize("name", ASYNC)
 async def test_async_call_from_elsewhere(name: str, place: str) -> None:
-    """An async method awaited in another event loop, or without one, raises RuntimeError. No event is numbered."""
+    """If an async method of a run is awaited in another event loop, or in none, it raises RuntimeError.
+
+    No event is emitted.
+    """
     raised: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -159,7 +165,7 @@ async def test_async_call_from_elsewhere(name: str, place: str) -> None:
 
 
 async def test_call_from_a_loop_of_a_tool() -> None:
-    """If a sync tool runs its own event loop in its thread, emitting from this loop raises RuntimeError."""
+    """If a sync tool runs its own event loop in its thread, emitting an event from this loop raises RuntimeError."""
 
     async def agent(run: Run) -> list[str]:
         def tool(run_loop: Callable[..., object]) -> str:
@@ -190,7 +196,7 @@ HANDLE: dict[str, Callable[[Sessions, SessionHandle], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("place", ELSEWHERE)
 async def test_handle_in_another_loop(place: str) -> None:
-    """A handle can be used only in the event loop of its session.
+    """A handle on a session can be used only in the event loop of the session. Elsewhere its methods raise.
 
     Only ``statistics()`` also works in threads that this event loop started.
     """
@@ -216,7 +222,7 @@ async def test_handle_in_another_loop(place: str) -> None:
 
 @pytest.mark.parametrize("name", ["call_tool", "ask_user"])
 async def test_calls_of_a_tool_thread_end_with_the_run(name: str) -> None:
-    """If a sync tool awaits a call through trio when its run ends, the call is cancelled."""
+    """If a run ends while its sync tool waits, through trio, for an async call of the run, this call is cancelled."""
     waits, told = trio.Event(), threading.Event()
     raised: list[BaseException] = []
 

@@ -1,4 +1,4 @@
-"""A command that is sent again gets the first reply, as long as it is remembered."""
+"""If a command is sent again while it is remembered, its sender gets the first reply."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def note(heard: list[tuple[int, CommandReply]], caller: int, reply: CommandReply
 
 
 class Known:
-    """The model's entry of one id: the waiting senders, or the reply and its time."""
+    """An entry of the model for one command id: the senders that wait, or the reply and its time."""
 
     def __init__(self, caller: int) -> None:
         self.waiting = [caller]
@@ -38,7 +38,7 @@ class Known:
     )
 )
 def test_memory_against_a_model(steps: list[tuple[str, str, int]]) -> None:
-    """In every order of commands and replies, each sender gets one reply, and only a new command is executed."""
+    """In any order of commands and replies, each sender gets one reply, and only new commands are carried out."""
     memory, known, now = CommandMemory(SECONDS), dict[str, Known](), 0
     heard: list[tuple[int, CommandReply]] = []
     expected: list[tuple[int, CommandReply]] = []
@@ -69,7 +69,7 @@ def test_memory_against_a_model(steps: list[tuple[str, str, int]]) -> None:
 
 @pytest.mark.parametrize(("later", "new"), [(SECONDS - 0.001, False), (SECONDS, True)])
 def test_reply_is_remembered_for_its_time(later: float, new: bool) -> None:
-    """A reply is remembered for the given time, counted from the reply."""
+    """A reply is remembered for the given time. The time begins with the reply, not with the command."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.admit(command("a", replies), 0)
     memory.answer(CommandReply("a", "r"), 500)
@@ -78,7 +78,7 @@ def test_reply_is_remembered_for_its_time(later: float, new: bool) -> None:
 
 
 def test_pending_command_is_kept() -> None:
-    """A command without a reply is never forgotten, no matter how long its reply takes."""
+    """A command that has no reply yet is never forgotten, however long the reply takes."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     assert memory.admit(command("a", replies), 0)
     assert not memory.admit(command("a", replies), 1000 * SECONDS)
@@ -88,7 +88,7 @@ def test_pending_command_is_kept() -> None:
 
 
 def test_surplus_replies_are_ignored() -> None:
-    """A second reply to a command, and a reply to an unknown command, are ignored."""
+    """If a command gets a second reply, or a reply belongs to no known command, the reply is ignored."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.admit(command("a", replies), 0)
     for id_, result in (("b", 1), ("a", 2), ("a", 3)):
@@ -98,7 +98,10 @@ def test_surplus_replies_are_ignored() -> None:
 
 
 def test_recalled_reply() -> None:
-    """A reply from before a restart answers a repeated command until the time for remembering replies is over."""
+    """If a command is sent again after a restart of the session, it gets its reply from before the restart.
+
+    After the time for remembering replies, it is carried out again.
+    """
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.recall(CommandReply("a", "r"), -5)
     assert not memory.admit(command("a", replies), 4)
@@ -107,7 +110,7 @@ def test_recalled_reply() -> None:
 
 
 def test_internal_command_is_forgotten() -> None:
-    """A command from the server's own code is forgotten as soon as it has its reply."""
+    """If the server's own code sent a command, the command is forgotten as soon as it has its reply."""
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.admit(command("a", replies, internal=True), 0)
     assert len(memory) == 1
@@ -117,9 +120,9 @@ def test_internal_command_is_forgotten() -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=40)), max_size=30), st.integers(0, 400))
 def test_memory_stays_within_its_bytes(replies: list[tuple[str, str]], room: int) -> None:
-    """The remembered replies never exceed their limit of bytes.
+    """If the remembered replies exceed their limit of bytes, the oldest are forgotten first.
 
-    The oldest are forgotten first. A command without a reply is kept.
+    A command that has no reply yet is kept.
     """
     memory, heard = CommandMemory(SECONDS, room), list[CommandReply]()
     memory.admit(command("pending", heard), 0)
@@ -136,7 +139,7 @@ def test_memory_stays_within_its_bytes(replies: list[tuple[str, str]], room: int
 
 @pytest.mark.parametrize("expires", [False, True])
 def test_forgotten_reply_frees_its_bytes(*, expires: bool) -> None:
-    """A reply that is too old or was replaced no longer counts towards the limit of bytes."""
+    """If a reply is forgotten or replaced, its bytes no longer count towards the limit."""
     memory, heard = CommandMemory(SECONDS), list[CommandReply]()
     memory.recall(CommandReply("a", "r"), 0)
     size = memory.size

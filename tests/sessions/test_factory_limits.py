@@ -1,4 +1,4 @@
-"""The limits of sessions in memory: one actor for a session, a maximum in all and for a user, the idle go first."""
+"""Limits on sessions in memory: one actor for each, a maximum for each user and in total, idle ones leave first."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ async def attach(sessions: Sessions, user: str, session: str) -> Any:
 
 
 async def test_limit_of_all_sessions(autojump_clock: trio.testing.MockClock) -> None:
-    """If ``max_sessions`` sessions are all in use, no session is made. When one is no longer used, there is room."""
+    """If ``max_sessions`` sessions are in use, a new session is refused.
+
+    When one is no longer used, a new one is made.
+    """
     async with sessions_with(max_sessions=3) as sessions:
         attached = [await attach(sessions, f"user-{number}", "s") for number in range(3)]
         assert sessions.statistics().sessions == 3
@@ -93,7 +96,10 @@ async def test_limit_of_all_sessions(autojump_clock: trio.testing.MockClock) -> 
 async def test_limit_of_a_user(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A user with ``max_sessions_per_user`` sessions gets no more. Other users still do."""
+    """If ``max_sessions_per_user`` sessions of a user are in use, another one of this user is refused.
+
+    Other users can still have new sessions.
+    """
     async with sessions_with(max_sessions_per_user=2, max_sessions=5) as sessions:
         attached = [await attach(sessions, "ann", f"s{number}") for number in range(2)]
         assert await refused(sessions, "ann", "s2")
@@ -106,9 +112,9 @@ async def test_limit_of_a_user(
 async def test_user_at_the_limit_displaces_own_sessions(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a user is at the limit, one of the user's own idle sessions is displaced, never one of another user.
+    """If a user is at the limit and needs another session, the user's own idle session leaves memory to make room.
 
-    This holds even if other users' sessions have been idle for longer.
+    No session of another user leaves memory, even if it has been idle for longer.
     """
     async with sessions_with(max_sessions_per_user=2, max_sessions=5) as sessions:
         await sessions.get("bob", "old")
@@ -121,7 +127,10 @@ async def test_user_at_the_limit_displaces_own_sessions(
 async def test_client_without_room_comes_back(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A client for which there is no room is closed with 4005 and a delay. When there is room, it is accepted."""
+    """If there is no room for a client's session, the client is closed with 4005 (overloaded).
+
+    It is told when to come back. When there is room again, it is accepted.
+    """
     async with server_with(max_sessions=1).running(port=0) as server:
         async with greeted_in_memory(server, token="ann"), memory_client(server) as one:
             await one.send("hello", session="s1", token="bob")
@@ -139,7 +148,10 @@ async def test_client_without_room_comes_back(
 
 @pytest.mark.parametrize("need", ["attached", "run", "queued run", "lease"])
 async def test_used_session_is_never_displaced(need: str, autojump_clock: trio.testing.MockClock) -> None:
-    """A session with a client, a run, a queued run or a lease is never displaced. Without all of these it is."""
+    """A session with a client, a run, a queued run or a lease never leaves memory to make room for another session.
+
+    A session without all of these does.
+    """
     async with sessions_with(max_sessions=2, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
         async with AsyncExitStack() as stack:
             handle = await sessions.get("ann", "needed")
@@ -165,7 +177,10 @@ async def test_used_session_is_never_displaced(need: str, autojump_clock: trio.t
 async def test_least_recently_used_goes_first(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The session that has been unused for longest is displaced first, in any order of creation."""
+    """If a new session needs room, the session that has been idle for longest leaves memory.
+
+    The order of creation is ignored.
+    """
     async with sessions_with(max_sessions=3) as sessions:
         handles = []
         for number in range(3):
@@ -179,7 +194,7 @@ async def test_least_recently_used_goes_first(
 
 
 async def test_end_of_a_run_counts_as_use(autojump_clock: trio.testing.MockClock) -> None:
-    """The idle time of a session begins with the end of its last run."""
+    """The idle time of a session begins when its last run ends, not when the run was started."""
     async with sessions_with(max_sessions=2) as sessions:
         await (await sessions.get("ann", "ran")).start("waits")
         await trio.sleep(40)
@@ -190,7 +205,10 @@ async def test_end_of_a_run_counts_as_use(autojump_clock: trio.testing.MockClock
 
 
 async def test_displaced_session_comes_back(autojump_clock: trio.testing.MockClock) -> None:
-    """A displaced session can be loaded again. It has all its events and continues with the next seq."""
+    """If a session has left memory, it can be loaded again.
+
+    It has all its events, and new events continue the numbering.
+    """
     log = MemoryLog()
     async with sessions_with(log, max_sessions=2) as sessions:
         for turn in range(3):
@@ -210,9 +228,9 @@ steps = st.lists(st.tuples(st.sampled_from(["use", "use", "attach", "detach"]), 
 @settings(max_examples=scaled(40, 500))
 @given(script=steps, limit=st.integers(1, 4))
 def test_sessions_in_memory_against_a_model(script: list[Step], limit: int) -> None:
-    """The sessions in memory are always those of a simple model.
+    """After any sequence of uses, the sessions in memory are the same as in a simple model.
 
-    The model has the attached sessions and a list of the others in the order of use.
+    The model keeps the attached sessions, and a list of the other sessions in the order of their last use.
     """
 
     async def main() -> None:
@@ -248,7 +266,7 @@ def test_sessions_in_memory_against_a_model(script: list[Step], limit: int) -> N
 
 
 async def test_concurrent_callers_get_one_actor(autojump_clock: trio.testing.MockClock) -> None:
-    """If several callers request the same session at the same time, they all get the same actor."""
+    """If several callers ask for the same session at the same time, only one actor is made, and all of them get it."""
     async with sessions_with() as sessions:
         refs: set[object] = set()
 
@@ -262,7 +280,7 @@ async def test_concurrent_callers_get_one_actor(autojump_clock: trio.testing.Moc
 
 
 async def test_concurrent_callers_stay_within_the_limits(autojump_clock: trio.testing.MockClock) -> None:
-    """If several callers request sessions at the same time, the limits are never exceeded."""
+    """If several callers ask for new sessions at the same time, the limits on sessions are never exceeded."""
     async with sessions_with(max_sessions=5, max_sessions_per_user=2) as sessions:
         most = 0
 
@@ -292,7 +310,7 @@ class Unreadable(MemoryLog):
 
 
 async def test_failed_session_takes_no_place(autojump_clock: trio.testing.MockClock) -> None:
-    """A session that cannot be made does not count towards ``max_sessions``."""
+    """If a session cannot be made, it does not count towards ``max_sessions``."""
     log = Unreadable()
     async with sessions_with(log, max_sessions=1) as sessions:
         await (await sessions.get("bob", "s1")).emit("displaced")

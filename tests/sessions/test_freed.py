@@ -1,6 +1,7 @@
-"""Ended sessions, runs and calls are freed by reference count, without a garbage collection.
+"""Ended sessions, runs and tool calls are freed from memory at once, without a garbage collection.
 
-A ring has up to 5 MB, and a server delays collections. *Cycles of 300 ended sessions were a gigabyte.*
+A session keeps up to 5 MB of events in memory, and a server delays garbage collections. *Reference cycles of 300 ended
+sessions once held a gigabyte.*
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def without_collector() -> Iterator[None]:
 
 
 def living() -> dict[int, object]:
-    """Return all objects of KINDS, by their ids."""
+    """Return all objects of the classes in KINDS that are in memory, by their ids."""
     return {id(each): each for each in gc.get_objects() if isinstance(each, KINDS)}
 
 
@@ -175,7 +176,7 @@ async def closed(sessions: Sessions, name: str) -> None:
 
 
 async def crashed(sessions: Sessions, name: str) -> None:
-    """Let a commit fail while a run goes on."""
+    """Let a commit to the log fail while a run is open."""
     log = sessions._log  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  made by sessions_with()
     assert isinstance(log, FaultyLog)
     log.fail("append")
@@ -213,7 +214,7 @@ async def test_ended_session_is_freed(
     without_collector: None,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """When a session has ended, all its objects are freed without the garbage collector, while the server runs."""
+    """When a session has ended, all its objects are freed without a garbage collection, while the server still runs."""
     autojump_clock.autojump_threshold = 0.01  # a thread takes no time on this clock
     async with sessions_with() as sessions:
         await use(sessions, "first", agent.__name__)

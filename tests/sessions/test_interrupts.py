@@ -1,4 +1,7 @@
-"""A Ctrl-C ends the process and never reaches an agent. A KeyboardInterrupt that an agent raises fails its run."""
+"""Ctrl-C ends the process and never reaches an agent.
+
+A KeyboardInterrupt that an agent itself raises fails only its run.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,10 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 @pytest.mark.parametrize("where", ["in_a_nursery", "for_a_thread", "in_a_loop"])
 async def test_ctrl_c_ends_the_process(where: str) -> None:
-    """Ctrl-C while an agent runs raises KeyboardInterrupt in trio's main task. The agents are cancelled."""
+    """If the user presses Ctrl-C while an agent runs, KeyboardInterrupt is raised in trio's main task.
+
+    It is never raised in the agent: the agents are only cancelled.
+    """
     command = [sys.executable, "-W", "ignore", "-c", SERVER, where]
     done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
     assert done.stdout.decode().split()[:2] == ["interrupted", "signal"], done.stderr.decode()[-2_000:]
@@ -110,16 +116,16 @@ print(raised, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 
 
 def test_interrupts_are_deferred_inside_the_block() -> None:
-    """An interrupt inside the block is raised at the next checkpoint. After the block it is raised at once.
+    """Inside the block, Ctrl-C is raised only at the next checkpoint. After the block it is raised at once.
 
-    After the event loop has ended, an interrupt is handled as usual.
+    After the event loop has ended, Ctrl-C is handled as usual.
     """
     done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['nothing at once', 'at the checkpoint', 'at once', 'after the loop'] True"
 
 
 async def test_handler_of_the_application_stays() -> None:
-    """If the application has its own handler for the signal, this handler stays installed."""
+    """If the application has installed its own handler for Ctrl-C, this handler stays installed."""
     with trio.open_signal_receiver(signal.SIGINT):
         theirs = signal.getsignal(signal.SIGINT)
         with interrupts_deferred():
@@ -127,9 +133,9 @@ async def test_handler_of_the_application_stays() -> None:
 
 
 async def test_handler_of_trio_is_recognised() -> None:
-    """Trio's own signal handler is recognised.
+    """Trio's own handler for Ctrl-C is recognised, by the name of its module.
 
-    It is recognised by the name of the module, so this test fails if a version of trio renames the module.
+    If a new version of trio renames the module, this test fails.
     """
     before = signal.getsignal(signal.SIGINT)
     with interrupts_deferred():
@@ -138,7 +144,7 @@ async def test_handler_of_trio_is_recognised() -> None:
 
 
 async def test_interrupt_raised_beside_a_question() -> None:
-    """If code that runs at the same time as a question raises KeyboardInterrupt, the run and the question end."""
+    """If code in a nursery beside an open question raises KeyboardInterrupt, the question and the run are closed."""
 
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:

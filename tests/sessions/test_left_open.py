@@ -1,4 +1,4 @@
-"""Code that leaves a nursery or a cancel scope open in its task has itself failed, and nothing around it."""
+"""If code leaves a nursery or a cancel scope open in its task, this code fails, and nothing around it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def busy() -> AsyncGenerator[int]:
 
 
 async def slow() -> AsyncGenerator[int]:
-    """Leave a task that needs a second to end."""
+    """Leave open a nursery with a task that needs a second to end."""
 
     async def tidies() -> None:
         try:
@@ -197,7 +197,7 @@ UNDISTURBED = [("ok", None)] * 2
 
 @every_way
 async def test_run_that_leaves_something_open(what: Any, how: Any, then: Any, autojump_clock: MockClock) -> None:
-    """A run that leaves a nursery or cancel scope open ends as ``error``. All other runs and the session continue."""
+    """If a run leaves a nursery or cancel scope open, it ends as ``error``. All other runs and the session continue."""
     del autojump_clock
 
     async def careless(_: Run) -> None:
@@ -214,7 +214,7 @@ async def test_run_that_leaves_something_open(what: Any, how: Any, then: Any, au
 async def test_call_that_leaves_something_open(
     what: Any, how: Any, then: Any, kind: str, autojump_clock: MockClock
 ) -> None:
-    """A sub-agent or tool that leaves a nursery or scope open fails, and the agent that called it continues."""
+    """If a sub-agent or tool leaves a nursery or cancel scope open, it fails. The agent that called it continues."""
     del autojump_clock
     seen: list[Exception] = []
 
@@ -249,7 +249,7 @@ async def test_call_that_leaves_something_open(
 
 @pytest.mark.parametrize("what", ["bare", "busy", "slow", "twice", "scope"])
 async def test_cancelled_run_leaves_something_open(what: str, autojump_clock: MockClock) -> None:
-    """A run that is cancelled while a generator has a nursery or scope open ends as ``cancelled``."""
+    """If a run is cancelled while its generator has a nursery or cancel scope open, the run ends as ``cancelled``."""
     del autojump_clock
 
     async def streams(run: Run) -> None:
@@ -264,9 +264,9 @@ async def test_cancelled_run_leaves_something_open(what: str, autojump_clock: Mo
 
 
 async def test_tasks_left_open_end_before_their_run(autojump_clock: MockClock) -> None:
-    """Tasks in a nursery that a run leaves open are cancelled.
+    """If a run leaves a nursery with tasks open, the tasks are cancelled before the run ends.
 
-    Their last events belong to the run, and their errors are the cause of its error.
+    Their last events belong to the run. If a task raises, its exception is the cause of the run's error.
     """
     del autojump_clock
 
@@ -326,7 +326,7 @@ class Leaves(Actor):
 async def test_actor_that_leaves_something_open(
     what: Any, how: Any, then: Any, method: str, autojump_clock: MockClock
 ) -> None:
-    """An actor that leaves a nursery or scope open fails and is restarted. Its neighbour is not affected."""
+    """If an actor leaves a nursery or cancel scope open, it fails and is restarted. Other actors are not affected."""
     del autojump_clock
     Leaves.lives = 0
 

@@ -1,4 +1,4 @@
-"""A message to a session that is just stopping is handled exactly once, by this or the next incarnation."""
+"""If a session is just stopping, a message to it is handled exactly once, before its end or after it is made again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def nothing(run: Run, number: int) -> int:
 
 @pytest.mark.parametrize("room", [SESSIONS, 3])
 async def test_message_to_a_stopping_session(room: int, autojump_clock: MockClock) -> None:
-    """Every message is handled exactly once, even if idle sessions are displaced again and again."""
+    """If messages come while idle sessions are being stopped to make room, every message is handled exactly once."""
     rng, count = random.Random(room), scaled(300, 10_000)
     log, agents = SlowLog(rng), Agents()
     agents.add(nothing)

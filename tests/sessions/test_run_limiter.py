@@ -1,4 +1,4 @@
-"""The limiter of a user's runs: some run, some wait in order, further ones are refused."""
+"""The limiter of a user's runs: some run, some wait in order, and further ones are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USERS = ("a", "b")
 
 @attrs.define(eq=False)
 class Runner:
-    """A task that owns a place as the task of a run does: it waits, goes on until it is cancelled, and leaves."""
+    """A task with a place in the limiter, like the task of a run: it waits, runs until it is cancelled, and leaves."""
 
     place: Place
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
@@ -43,7 +43,7 @@ class Runner:
 
 @attrs.define
 class World:
-    """Runners of two users at one limiter, and the rules for them."""
+    """Tasks of two users at one limiter, and the rules for them."""
 
     limit: int
     queue: int
@@ -90,7 +90,7 @@ class World:
         assert self.limiter.statistics() == RunLimiterStatistics(users=0, running=0, queued=0)
 
     def check(self, gone: set[Runner]) -> None:
-        """Check that the first remaining runners of each user go on, and that the next ones wait."""
+        """Check that the first remaining runners of each user run, and that the next ones wait."""
         counts = [0, 0, 0]
         for user in USERS:
             left = [runner for runner in self.runners if runner.place.user == user and runner not in gone]
@@ -107,16 +107,19 @@ steps = st.tuples(st.sampled_from(["enter", "enter", "enter", "cancel", "leave",
 @settings(max_examples=scaled(150, 5_000))
 @given(limit=st.integers(1, 3), queue=st.integers(0, 4), script=st.lists(steps, max_size=40))
 def test_limiter_against_a_model(limit: int, queue: int, script: list[tuple[str, int]]) -> None:
-    """Places for running runs are given in the order of the queue.
+    """Runs that wait in the queue begin in the order in which they came.
 
-    No place is lost or given twice, even if a run is cancelled just as it gets a place.
+    The limit is used fully and never exceeded, even if a run is cancelled just as it may begin.
     """
     trio.run(World(limit, queue).play, script)
 
 
 @pytest.mark.parametrize("cancel_first", [True, False])
 async def test_run_cancelled_as_it_gets_a_place(cancel_first: bool) -> None:
-    """If a run gets a place and is cancelled in the same turn, in either order, the next run gets the place."""
+    """If a waiting run may begin and is cancelled at the same moment, the next run in the queue begins.
+
+    This holds for both orders: first the permission to begin, or first the cancellation.
+    """
     limiter = RunLimiter(1, 2)
     first, *waiting = (Runner(limiter.enter("a")) for _ in range(3))
     async with trio.open_nursery() as nursery:
@@ -132,7 +135,7 @@ async def test_run_cancelled_as_it_gets_a_place(cancel_first: bool) -> None:
 
 
 async def test_long_queue_without_recursion() -> None:
-    """If each run gives up its place at once, even a very long queue is worked off without recursion."""
+    """If each run ends as soon as it begins, even a very long queue is worked off without recursion."""
     count = 3_000
     limiter = RunLimiter(1, count)
     first = limiter.enter("a")
@@ -155,9 +158,9 @@ async def test_long_queue_without_recursion() -> None:
 
 
 def test_leaving_only_wakes_the_next() -> None:
-    """When a run gives up its place among the running runs, the next run in the queue gets this place at once.
+    """When a run ends, the next run in the queue gets its place (the permission to run) at once.
 
-    The code of the next run is called only in a later turn of the scheduler.
+    But the code of the next run is executed only later, in its own task.
     """
     limiter = RunLimiter(1, 1)
     first, second = limiter.enter("a"), limiter.enter("a")
@@ -169,13 +172,13 @@ def test_leaving_only_wakes_the_next() -> None:
 
 
 def test_users_have_queues_of_their_own() -> None:
-    """If all places of one user are taken, the runs of other users do not wait."""
+    """If one user has reached the limit of running runs, the runs of other users do not wait."""
     limiter = RunLimiter(1, 1)
     assert [limiter.enter(user).held for user in ("a", "a", "b")] == [True, False, True]
 
 
 def test_leaving_the_queue_makes_room() -> None:
-    """If a run leaves the queue before it gets a place, another run can enter the queue at once."""
+    """If a run leaves a full queue before it began, another run can enter the queue at once."""
     limiter = RunLimiter(1, 1)
     first, withdrawn = limiter.enter("a"), limiter.enter("a")
     with pytest.raises(CommandRefused):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class RemoteFeed:
-    """A feed without events."""
+    """A source of events for a cursor that has no events."""
 
     committed_seq: int = 0
     oldest_in_memory: int = 1
@@ -48,7 +48,7 @@ class Tab:
 
 @attrs.define(eq=False)
 class RemoteSink:
-    """A sink that notes all calls."""
+    """A command sink that notes all calls."""
 
     posted: list[Command | Typing] = attrs.Factory(list["Command | Typing"])
     detached: list[str] = attrs.Factory(list[str])
@@ -65,7 +65,7 @@ class RemoteSink:
 
 
 async def test_attachment_with_another_sink() -> None:
-    """An attachment sends commands, typing, history requests and its detachment only to its own sink."""
+    """An attachment passes commands, typing, history requests and its own end to the sink that it was made with."""
     sink, feed = RemoteSink(), RemoteFeed()
     cursor = Cursor(feed, Tab(), 0)
     attachment = Attachment(
@@ -117,7 +117,10 @@ class RemoteDirectory:
 
 
 async def test_handle_with_another_directory() -> None:
-    """A handle passes commands and events to its directory. It returns the result or raises the refusal."""
+    """A handle on a session passes commands and events to the directory that it was made with.
+
+    It returns the result of the reply, or raises the refusal.
+    """
     directory = RemoteDirectory(
         {
             "run.start": CommandReply("", {"run_id": "r-1"}),

@@ -1,4 +1,4 @@
-"""Closing a session for good: its runs end, the command gets its reply, clients are disconnected, the log notes it."""
+"""Closing a session permanently: its runs end, its clients are disconnected, and the log records the close."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ async def lines(log: EventLog) -> list[Any]:
 
 
 async def test_close_ends_all_runs(autojump_clock: MockClock) -> None:
-    """When a session is closed, all its runs end as ``cancelled``, the innermost first.
+    """When a session is closed permanently, all its runs end as ``cancelled``, the innermost first.
 
-    Every later call raises SessionClosed.
+    Every later call for this session raises SessionClosed.
     """
     log = MemoryLog()
     async with sessions_with(log) as sessions:
@@ -96,7 +96,7 @@ async def test_close_ends_all_runs(autojump_clock: MockClock) -> None:
 
 
 async def test_close_refuses_queued_starts(autojump_clock: MockClock) -> None:
-    """When a session is closed, starts that wait in the queue are refused as ``cancelled``, without events."""
+    """When a session is closed permanently, its queued starts are refused as ``cancelled``, and make no event."""
     log, refused = MemoryLog(), []
     async with sessions_with(log, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
         handle = await sessions.get(*KEY)
@@ -117,7 +117,10 @@ async def test_close_refuses_queued_starts(autojump_clock: MockClock) -> None:
 
 
 async def test_close_does_not_wait_for_a_shielded_run(autojump_clock: MockClock) -> None:
-    """If a run shields itself from the cancellation, closing the session waits for 10 s and then closes the run."""
+    """If a run shields itself from cancellation, the close of its session waits for it 10 s at most.
+
+    Then the session closes the run itself.
+    """
     log = MemoryLog()
     async with sessions_with(log) as sessions:
         handle = await sessions.get(*KEY)
@@ -133,7 +136,10 @@ async def test_close_does_not_wait_for_a_shielded_run(autojump_clock: MockClock)
 
 @pytest.mark.parametrize("started", [True, False])
 async def test_closed_session_stays_closed(started: bool, tmp_path: Path) -> None:
-    """A closed session stays closed after a restart of the server; other sessions are not affected."""
+    """A session that was closed permanently stays closed after a restart of the server.
+
+    Other sessions are not affected.
+    """
     path = tmp_path / "log.db"
     async with sessions_with(SqliteLog(path)) as sessions:
         handle = await sessions.get(*KEY)
@@ -148,7 +154,7 @@ async def test_closed_session_stays_closed(started: bool, tmp_path: Path) -> Non
 
 
 async def test_closed_session_is_removed_by_retention(tmp_path: Path) -> None:
-    """When retention has removed a closed session, a new session can have the same name."""
+    """When retention has removed a closed session from the log, a new session can have the same name."""
     path = tmp_path / "log.db"
     async with sessions_with(SqliteLog(path)) as sessions:
         handle = await sessions.get(*KEY)
@@ -172,7 +178,10 @@ async def test_closed_session_is_removed_by_retention(tmp_path: Path) -> None:
 
 
 async def test_crash_during_a_close(autojump_clock: MockClock) -> None:
-    """If the server crashes while it closes a session, it finishes this after its restart. The session stays closed."""
+    """If the server crashes while it closes a session, it completes the close after its restart.
+
+    The session stays closed.
+    """
     inner = MemoryLog()
     log = FaultyLog(inner)
     async with sessions_with(log) as sessions:
@@ -197,7 +206,10 @@ async def test_crash_during_a_close(autojump_clock: MockClock) -> None:
 
 
 async def test_close_disconnects_every_tab(autojump_clock: MockClock) -> None:
-    """The client that closes a session gets its reply first. Then all tabs of the session are closed with 4506."""
+    """The client that closes a session first gets its reply.
+
+    Then all clients of the session are disconnected with 4506 (session closed).
+    """
     async with (
         make_app().running(port=0) as server,
         greeted_in_memory(server) as one,
@@ -221,7 +233,7 @@ async def test_close_disconnects_every_tab(autojump_clock: MockClock) -> None:
 async def test_repeated_close(
     autojump_clock: MockClock,
 ) -> None:
-    """A repeated close command, and another close command, get their replies at the same time as the first one."""
+    """If a close command is repeated, or a second one is sent, all get their replies when the session is closed."""
     log = FaultyLog(MemoryLog())
     async with make_app(log).running(port=0) as server, greeted_in_memory(server) as one:
         await one.start("0", "wait")
@@ -239,7 +251,7 @@ async def test_repeated_close(
 
 
 async def test_lease_does_not_delay_a_close(autojump_clock: MockClock) -> None:
-    """A session can be closed even if it has a lease."""
+    """A session can be closed at once, even if a lease keeps it in memory."""
     async with sessions_with(MemoryLog()) as sessions:
         handle = await sessions.get(*KEY)
         async with handle.lease():

@@ -11,7 +11,10 @@ from actors import Agents, MemoryLog, Sessions, SessionSettings, SupervisorSpec,
 async def test_lease_keeps_an_idle_session(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A session with a lease stays in memory. Its idle time begins when the last lease ends."""
+    """While a session has a lease, it stays in memory although it is idle.
+
+    Its idle time begins when the last lease ends.
+    """
     sessions = Sessions(MemoryLog(), Agents(), SessionSettings(idle_seconds=100))
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
@@ -28,7 +31,7 @@ async def test_lease_keeps_an_idle_session(
 
 
 async def test_leased_session_is_not_displaced(autojump_clock: trio.testing.MockClock) -> None:
-    """New sessions never displace a session with a lease."""
+    """A session with a lease never leaves memory to make room for a new session."""
     sessions = Sessions(MemoryLog(), Agents(), SessionSettings(max_sessions=2))
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
@@ -40,7 +43,7 @@ async def test_leased_session_is_not_displaced(autojump_clock: trio.testing.Mock
 
 
 async def test_lease_does_not_delay_the_end_of_the_server(autojump_clock: trio.testing.MockClock) -> None:
-    """A server can end even if one of its sessions has a lease."""
+    """A server can end at once, even if one of its sessions has a lease."""
     sessions = Sessions(MemoryLog(), Agents())
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))

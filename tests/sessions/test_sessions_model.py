@@ -1,4 +1,4 @@
-"""The grammar G1 to G6 holds under random commands, faults and time: a real server, without sockets."""
+"""The grammar rules G1 to G6 hold under random commands, faults and time. The server is real, but without sockets."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ steps = st.lists(
 
 @attrs.define(eq=False)
 class Tab:
-    """One tab, with all events that it has shown over its connections."""
+    """One client, with all events that it has received over all of its connections."""
 
     key: StreamKey
     events: list[Any] = attrs.Factory(list[Any])
@@ -108,7 +108,7 @@ class Tab:
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
 
     async def live(self, server: Server) -> None:
-        """Connect with resume, and read until the connection ends."""
+        """Connect and resume, and read until the connection ends."""
         hello: dict[str, Any] = {"session": self.key.session, "token": self.key.user}
         if self.epoch:
             hello["resume"] = {"epoch": self.epoch, "seq": self.events[-1]["seq"] if self.events else 0}
@@ -142,7 +142,7 @@ class Tab:
 
 
 class World:
-    """A server, its tabs, and the checks after each step."""
+    """A server, its clients, and the checks after each step."""
 
     def __init__(self) -> None:
         self.log = FaultyLog(MemoryLog())
@@ -166,7 +166,7 @@ class World:
             nursery.cancel_scope.cancel()
 
     async def come_back(self, server: Server) -> None:
-        """Use up one remaining fault: the next incarnation of each session finishes the work of the last one."""
+        """Use up one remaining fault. The next start of each session then finishes the work of the previous one."""
         for tab in self.tabs:
             with contextlib.suppress(GreenroomError):
                 await (await server.sessions.get(*tab.key)).emit("n")
@@ -231,5 +231,5 @@ class World:
 @settings(max_examples=scaled(40, 1000))
 @given(script=steps)
 def test_grammar_holds_after_every_step(script: list[Step]) -> None:
-    """After every step of a random script of commands, faults and time, the events follow the grammar G1 to G6."""
+    """After every step of a random script of commands, faults and time, the events follow the rules G1 to G6."""
     trio.run(World().run, script, clock=trio.testing.MockClock(autojump_threshold=0))

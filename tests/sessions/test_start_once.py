@@ -1,4 +1,7 @@
-"""An agent is called when the log has its start. So a start that is sent again after a crash calls it only once."""
+"""An agent is called only when the log has its start.
+
+So a start that is sent again after a crash calls it only once.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ RUN_SECONDS = 100.0
 
 
 class Lasting(MemoryLog):
-    """A log in memory that behaves as one in a file: it outlives its process, and keeps its events at its close."""
+    """A log in memory that acts like one in a file: it outlives its process, and keeps its events when it is closed."""
 
     outlives_process = True
 
@@ -97,7 +100,7 @@ class Scene:
         return await self.sessions.attach(*KEY, Attach("c1", Tab()))
 
     async def command(self, id_: str, name: str, **args: object) -> None:
-        """Send a command as a client does. Return when nothing more happens by itself."""
+        """Send a command as a client does. Return when nothing else happens any more."""
         attachment = await self.attach()
         attachment.command(Command(id_, name, args, "c1", self.replies.append))
         attachment.detach()
@@ -115,7 +118,7 @@ class Scene:
         return hold
 
     async def release_when_blocked(self, hold: Hold) -> None:
-        """Release the commit when nothing happens by itself any more."""
+        """Release the commit when nothing else happens any more."""
         await wait_all_tasks_blocked()
         await self.release(hold)
 
@@ -135,11 +138,11 @@ class Scene:
         return self.system.find("/supervisor-1/sessions/all/alice:s1")
 
     def answers(self) -> list[tuple[str, str | None]]:
-        """Return the replies so far: the command's id, and the code if it was refused."""
+        """Return the replies so far: the id of each command, and the error code if it was refused."""
         return [(reply.id, reply.code) for reply in self.replies]
 
     def kept(self) -> list[tuple[str, str | None]]:
-        """Return type and status of each event in the log."""
+        """Return the type and status of each event in the log."""
         return [(event["type"], event["data"].get("status")) for event in self.lasting.lines]
 
 
@@ -171,7 +174,10 @@ def closed_as(status: str) -> list[tuple[str, str | None]]:
 
 
 async def test_agent_is_called_after_the_commit(held: Scene) -> None:
-    """An agent is called only after its agent_started is committed. It does not wait for later events."""
+    """An agent is called as soon as its event ``agent_started`` is committed to the log, and not earlier.
+
+    It does not wait for the commit of later events.
+    """
     hold = await held.start_held("a")
     next_hold = held.log.hold("append")
     await held.command("m", "message.send", text="meanwhile")
@@ -184,7 +190,7 @@ async def test_agent_is_called_after_the_commit(held: Scene) -> None:
 
 
 async def test_agent_of_a_queued_start_is_called_after_the_commit() -> None:
-    """The agent of a start that waited in the queue is also called only after its agent_started is committed."""
+    """If a start waited in the queue, its agent too is called only after its ``agent_started`` is committed."""
     async with scene(runs_per_user=1) as it:
         first = await it.start_held("a")
         await it.start("b")
@@ -197,9 +203,9 @@ async def test_agent_of_a_queued_start_is_called_after_the_commit() -> None:
 
 
 async def test_log_in_memory_is_not_waited_for() -> None:
-    """With a log in memory, the agent is called without waiting for the commit.
+    """If the log is only in memory, an agent is called without waiting for the commit.
 
-    Such a log ends with its process, so no client can send the start again.
+    Such a log is lost with its process, so no client can send the start again.
     """
     async with scene(MemoryLog()) as it:
         hold = await it.start_held("a")
@@ -209,7 +215,10 @@ async def test_log_in_memory_is_not_waited_for() -> None:
 
 
 async def test_start_of_the_server_does_not_wait(held: Scene, nursery: trio.Nursery) -> None:
-    """A start by the server's own code does not wait for the commit, since such code does not repeat a start."""
+    """If the server's own code starts a run, the agent is called without waiting for the commit.
+
+    Such code does not send a start again.
+    """
     handle = await held.sessions.get(*KEY)
     hold = held.log.hold("append")
     nursery.start_soon(handle.start, "notes", "a")
@@ -220,7 +229,7 @@ async def test_start_of_the_server_does_not_wait(held: Scene, nursery: trio.Nurs
 
 
 async def test_cancelled_before_the_commit(held: Scene) -> None:
-    """If a run is cancelled before its start is committed, its agent is never called.
+    """If a run is cancelled before its start is committed to the log, its agent is never called.
 
     The cancel command gets its reply after the commit.
     """
@@ -235,9 +244,9 @@ async def test_cancelled_before_the_commit(held: Scene) -> None:
 
 
 async def test_timeout_before_the_commit(held: Scene, autojump_clock: MockClock) -> None:
-    """If a run times out before its start is committed, its agent is never called.
+    """If a run times out before its start is committed to the log, its agent is never called.
 
-    So a hanging log delays no run beyond its timeout.
+    So a log that hangs delays no run beyond its timeout.
     """
     hold = await held.start_held("a")
     await trio.sleep(RUN_SECONDS + 1)
@@ -247,7 +256,7 @@ async def test_timeout_before_the_commit(held: Scene, autojump_clock: MockClock)
 
 
 async def test_close_before_the_commit(held: Scene) -> None:
-    """If a session is closed permanently before a start is committed, the agent is never called."""
+    """If a session is closed permanently before a start is committed to the log, its agent is never called."""
     hold = await held.start_held("a")
     await held.command("x", "session.close")
     await held.release(hold)
@@ -256,7 +265,7 @@ async def test_close_before_the_commit(held: Scene) -> None:
 
 
 async def test_stop_before_the_commit(nursery: trio.Nursery) -> None:
-    """If a server is stopped before a start is committed, the start is committed, but its agent is never called."""
+    """If a server is stopped before a start is committed, it still commits the start, but never calls the agent."""
     async with scene() as it:
         hold = await it.start_held("a")
         nursery.start_soon(it.release_when_blocked, hold)
@@ -264,7 +273,7 @@ async def test_stop_before_the_commit(nursery: trio.Nursery) -> None:
 
 
 async def test_crash_before_the_commit(held: Scene) -> None:
-    """If the server crashes before a start is committed, its agent is never called.
+    """If the server crashes before a start is committed to the log, its agent is never called.
 
     After the restart the session closes the run.
     """
@@ -282,7 +291,7 @@ async def test_crash_before_the_commit(held: Scene) -> None:
 async def test_failed_commit_of_a_start(held: Scene, caplog: pytest.LogCaptureFixture, *, cancelled: bool) -> None:
     """If the commit of a start fails, the session ends and the agent is not called.
 
-    The logged message does not blame the agent.
+    No logged message says that the agent has failed.
     """
     hold = await held.start_held("a")
     held.lasting.fails = 1
@@ -339,6 +348,6 @@ def _release(holds: list[Hold]) -> None:
 def test_start_calls_its_agent_at_most_once(script: list[Step]) -> None:
     """Each start calls its agent at most once, and only if the start is in the log.
 
-    This holds for any crashes, cancels and faults.
+    This holds for any sequence of crashes, cancels and faults.
     """
     trio.run(play, script, clock=trio.testing.MockClock(autojump_threshold=0))
