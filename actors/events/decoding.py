@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def decode_event(obj: dict[str, Any]) -> Event:
-    """Return the event for one parsed element of an ``events`` frame.
+    """Return the event that a parsed JSON object describes: one element of an ``events`` frame, or a line of a log.
 
     Args:
         obj: The parsed JSON object. JSON values inside it become part of the event without a copy.
 
     Raises:
         ValueError: A field (``seq``, ``type``, ``ts``, an id, ``data``) or the data of a known type is invalid.
-            The message has every fault and its path.
+            The message lists all faults, each with the path of its field.
     """
     kind, data = obj.get("type"), obj.get("data")
     if not isinstance(kind, str) or not isinstance(data, dict):
@@ -53,12 +53,15 @@ def decode_event(obj: dict[str, Any]) -> Event:
 
 
 def _fault_text(error: BaseException, kind: type | None) -> str:
-    """Return the text of one fault. The hooks below raise TypeError; other faults are described by cattrs."""
+    """Return the text that describes one decoding fault.
+
+    The hooks of this module raise TypeError with a good text. cattrs describes all other faults.
+    """
     return text_of(error) if isinstance(error, TypeError) else format_exception(error, kind)
 
 
 def _exactly(kind: type) -> Callable[[Any, Any], Any]:
-    """Return a hook that accepts values of exactly the type ``kind``. For ``int`` it refuses ``True`` and ``"1"``."""
+    """Return a hook that accepts only values of exactly the type ``kind``: the hook for ``int`` refuses ``True``."""
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not kind:
@@ -83,7 +86,10 @@ _HOOKS: dict[str, Callable[[Any, Any], Any]] = {
     "dict[str, JSON] | None": _object_or_none,
     "dict[str, Any]": _unchanged,
 }
-"""Hooks for fields that hold any JSON, by the field's annotation. cattrs itself cannot handle a recursive alias."""
+"""Decoding hooks for fields that hold any JSON. The key is the field's annotation.
+
+They are needed because cattrs cannot handle a type alias that refers to itself, as ``JSON`` does.
+"""
 
 
 def _overrides(cls: type[Event]) -> dict[str, Any]:

@@ -29,16 +29,16 @@ from actors.errors import UnserialisableEvent
 from actors.failures import describe, text_of
 
 MAX_DEPTH = 64
-"""Maximum nesting of objects and lists. The same limit holds for frames from clients."""
+"""Maximum nesting depth of objects and lists in a payload. The same limit holds for frames from clients."""
 
 _converter = Converter()
 _MOMENTS = (datetime, date, time)
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_STRICT_INTEGER
 _TOO_LONG = "an integer is beyond ±(2^53-1), and browsers would round it: give it as a string"
 _BRACKET = ord("[")
-# A shorter text cannot be nested too deep: each level of lists takes two brackets,
+# A text of fewer bytes cannot be nested too deep: each level of lists takes two brackets,
 _DEEP_LISTS = 2 * MAX_DEPTH
-# and each level of objects two braces, two quotes and a colon.
+# and each level of objects takes two braces, two quotes and a colon.
 _DEEP_OBJECTS = 5 * MAX_DEPTH
 # Linear in the text's length: a string without its closing quote reaches to the end of the text.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
@@ -54,8 +54,8 @@ def encode(value: object, limit: int) -> bytes:
         limit: Maximum size of the text in bytes.
 
     Raises:
-        UnserialisableEvent: The value is not allowed, code of its class raised, or its text is larger than ``limit``.
-        RecursionError: Too little of the call stack is left.
+        UnserialisableEvent: The value is not allowed, a method of its class raised, or the text exceeds ``limit``.
+        RecursionError: The call stack has too little room left for the encoding.
     """
     try:
         text = orjson.dumps(value, _unstructured, _OPTIONS)
@@ -75,14 +75,16 @@ def encode(value: object, limit: int) -> bytes:
 
 
 def encode_text(text: object, limit: int) -> bytes:
-    """Return a string as JSON text, as :func:`encode` does but without its checks for NaN and depth.
+    """Return a string as JSON text in UTF-8.
+
+    This is faster than :func:`encode`: a string needs no checks for NaN and for depth.
 
     Args:
         text: A string; anything else is refused.
         limit: Maximum size of the JSON text in bytes.
 
     Raises:
-        UnserialisableEvent: The value is no string, has a lone surrogate, or is larger than ``limit``.
+        UnserialisableEvent: ``text`` is not a string, has a lone surrogate, or is larger than ``limit``.
     """
     if not isinstance(text, str):
         raise UnserialisableEvent(f"expected a string, got {type(text).__name__}")
@@ -116,7 +118,10 @@ def too_deep(text: bytes) -> bool:
 
 
 def _unstructured(value: Any) -> object:
-    """Return the contents of an attrs class or a dataclass. The encoder calls this again for each such value inside."""
+    """Return a value that orjson cannot encode itself in a form that it can encode.
+
+    orjson calls this for each datetime and each instance of an attrs class or dataclass, also for those inside others.
+    """
     if type(value) in _MOMENTS:
         return orjson.Fragment(orjson.dumps(_with_fixed_offset(value)))
     if attrs.has(value.__class__) or _is_dataclass(value):
@@ -125,10 +130,10 @@ def _unstructured(value: Any) -> object:
 
 
 def _with_fixed_offset(moment: object) -> object:
-    """Return a datetime with the same offset, but a time zone of the standard library.
+    """Return a datetime with the same offset from UTC, but with a time zone of the standard library.
 
-    An exception of the datetime's own time zone is raised here. *orjson asks the time zone for the offset and does not
-    check for an exception: the process ended.*
+    If the datetime's own time zone raises an exception, it is raised here. *orjson asks a time zone for its offset
+    without checking for an exception: the whole process ended.* Any other value is returned unchanged.
     """
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         return moment
@@ -151,7 +156,7 @@ def _refuse_nan(value: object) -> None:
 
 
 def _searchable(value: Any) -> object:
-    """Return the contents of a value, to search them for floats. A value that cannot hold a float is replaced by ""."""
+    """Return the contents of a value, so that they can be searched for NaN. Return "" if it cannot contain a float."""
     if attrs.has(value.__class__) or _is_dataclass(value):
         return _converter.unstructure(value)
     if isinstance(value, Enum):

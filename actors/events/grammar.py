@@ -1,18 +1,19 @@
 """The grammar of a session's events: one table of rules for live runs, for recovery and for the check of a log. Pure.
 
-========  ==========================================================================================
+========  ==============================================================================================
 G1        seq is contiguous from 1 within an epoch
-G2        a run is agent_started … agent_completed: one of each, first and last, nothing of it after
+G2        a run has one agent_started, its first event, and one agent_completed, its last event
 G3        each tool_executing has exactly one tool_completed, before its run completes
 G4        a child run starts and completes within its parent's run
-G5        every exit closes what is open, innermost first; a crash is closed by the next incarnation
-========  ==========================================================================================
+G5        at every end all open items are closed, innermost first; after a crash, by the session's next start
+========  ==============================================================================================
 
-A question opens with input_requested. It closes with the one input_received or input_withdrawn of its ``call_id``. A
-question that is still open when its run completes is closed by that completion.
+An *item* is a run, a tool call or a question to the user. A question opens with input_requested. It closes with the one
+input_received or input_withdrawn of its ``call_id``. If it is still open when its run completes, the completion of the
+run closes it.
 
 There is no clock and no storage here. Times are in ms since 1970 and are given by the caller. Open items are kept in
-order of opening: closing them in reverse order closes them innermost first.
+the order in which they were opened: closing them in reverse order closes them innermost first.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """Kinds of things that open and close. The values are stored in the state of a stream."""
+    """The kinds of items: each is opened by one event and closed by another.
+
+    The values are stored in the state of a stream, so they must not change.
+    """
 
     RUN = "run"
     CALL = "call"
@@ -39,10 +43,10 @@ class Kind(StrEnum):
 
 
 _CALL_RULES = {Kind.CALL: "G3", Kind.INPUT: "G2"}
-"""The rule that is broken if an event about a call or a question may not come next."""
+"""The grammar rule to report when an event about a tool call or a question is refused, by the kind of the item."""
 
 _CLOSING_TYPES = {Kind.RUN: EventType.AGENT_COMPLETED, Kind.CALL: EventType.TOOL_COMPLETED}
-"""Types of the events that close open items, by kind. A question has no such event: it ends with its run."""
+"""The type of the event that closes an open run or tool call. A question needs no such event: it ends with its run."""
 
 
 @attrs.frozen
@@ -51,26 +55,26 @@ class Open:
 
     kind: Kind
     id: str
-    """The run's id; for a call or a question, the ``call_id``."""
+    """The id of the run, or the ``call_id`` of the tool call or question."""
     run_id: str
-    """The id of the run that the call or question belongs to. For a run, its own id."""
+    """The id of the run to which the tool call or question belongs. For a run, the id of the run itself."""
     parent_run_id: str | None
     name: str
-    """The agent's or the tool's name."""
+    """The name of the agent or of the tool."""
     started: int
-    """The time when the item was opened, in ms since 1970."""
+    """The time when the run, tool call or question was opened, in ms since 1970."""
 
 
 @attrs.frozen
 class Closing:
-    """An event that :meth:`Grammar.closings` asks its caller to append, and the open item that it closes."""
+    """An event that must be appended to close an open run or tool call, and the open item that the event closes."""
 
     type: EventType
     item: Open
 
 
 class Grammar:
-    """The open items of one session, and the rules for its next event.
+    """The open runs, tool calls and questions of one session, and the rules for the session's next event.
 
     :meth:`apply` either accepts an event or raises :class:`~actors.GrammarError` and changes nothing.
     """
@@ -83,15 +87,15 @@ class Grammar:
 
     @property
     def open(self) -> tuple[Open, ...]:
-        """The open items, in order of opening."""
+        """The open runs, tool calls and questions, in the order in which they were opened."""
         return tuple(self._items.values())
 
     def runs(self) -> tuple[Open, ...]:
-        """Return the open runs, in order of opening."""
+        """Return the open runs, in the order in which they were opened."""
         return tuple(item for item in self._items.values() if item.kind is Kind.RUN)
 
     def run(self, run_id: str) -> Open | None:
-        """Return the open run with this id, or None."""
+        """Return the open run with the id ``run_id``. Return None if no such run is open."""
         return self._items.get((Kind.RUN, run_id))
 
     def apply(  # noqa: PLR0913 - the fields of an event
@@ -104,7 +108,10 @@ class Grammar:
         name: str = "",
         ts: int = 0,
     ) -> None:
-        """Accept one event of type ``event``. Raise :class:`GrammarError` if it may not come next."""
+        """Check that an event of type ``event`` may come next, and open or close the item that it is about.
+
+        Raise :class:`GrammarError`, and change nothing, if the event breaks a rule.
+        """
         match event:
             case EventType.AGENT_STARTED:
                 self._start(run_id, parent_run_id, name, ts)
@@ -123,11 +130,11 @@ class Grammar:
                     self._require_run(run_id, event)
 
     def copy(self) -> Grammar:
-        """Return a grammar with the same open items. It changes independently of this one."""
+        """Return a copy: a grammar with the same open items, which changes independently of this grammar."""
         return Grammar(tuple(self._items.values()))
 
     def within(self, run_id: str) -> tuple[Open, ...]:
-        """Return the open items inside a run: its calls, its child runs and their items. Innermost first.
+        """Return the open items inside a run, innermost first: its calls and questions, its child runs and their items.
 
         The run itself is not included.
         """
@@ -143,12 +150,15 @@ class Grammar:
         return tuple(reversed(inside))
 
     def closings(self) -> tuple[Closing, ...]:
-        """Return the events that close all open items, innermost first (G5). A question closes with its run."""
+        """Return the events that close all open items, innermost first (G5).
+
+        A question gets no event of its own: the end of its run closes it.
+        """
         items = reversed(self.open)
         return tuple(Closing(_CLOSING_TYPES[item.kind], item) for item in items if item.kind in _CLOSING_TYPES)
 
     def snapshot(self) -> bytes:
-        """Return the open items as JSON text. Each call returns the same object until an item opens or closes."""
+        """Return the open items as JSON text. The result is the same object until an item opens or closes."""
         # The same object while nothing changes: its identity shows cheaply that the state need not be written.
         if self._text is None:
             self._text = orjson.dumps(
@@ -161,7 +171,10 @@ class Grammar:
 
     @classmethod
     def restore(cls, snapshot: list[list[Any]]) -> Grammar:
-        """Return the grammar of a decoded :meth:`snapshot`. Raise ``TypeError`` or ``ValueError`` for anything else."""
+        """Return a grammar with the open items of a snapshot, which was decoded from JSON.
+
+        Raise ``TypeError`` or ``ValueError`` if the value is not a :meth:`snapshot`.
+        """
         return cls(tuple(Open(Kind(kind), *fields) for kind, *fields in snapshot))
 
     def _start(self, run_id: str | None, parent_run_id: str | None, name: str, ts: int) -> None:
@@ -213,9 +226,10 @@ class Grammar:
 
 
 def interrupted(closing: Closing, last_ts: int) -> dict[str, JSON]:
-    """Return the ``data`` of an event that closes an item which a crash left open.
+    """Return the ``data`` of an event that closes a run or tool call which a crash left open.
 
-    Its duration ends at ``last_ts``, the ``ts`` of the last committed event: the time of the crash is not known.
+    The duration of the run or call ends at ``last_ts``, the ``ts`` of the last committed event, because the time of
+    the crash is not known.
     """
     item = closing.item
     label = "agent" if item.kind is Kind.RUN else "tool"

@@ -28,19 +28,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LINE = b'{"seq":%d%b%b%b%b'
-"""Format of a line. Its arguments: the seq, the stamp, the envelope, the data, and the bytes that close the line."""
+"""Format of an event's line, filled in with ``%``.
+
+The arguments are the ``seq``, a filled :data:`STAMP`, an :func:`envelope`, the data, and the bytes that end the line.
+"""
 
 STAMP = b',"ts":%d,'
-"""Format of the time in a line. Its argument: the ``ts`` in ms since 1970."""
+"""Format of the time in an event's line, filled in with ``%``. The argument is the ``ts``, in ms since 1970."""
 
 END = b"}"
-"""The end of a line, after its complete data."""
+"""The bytes that end an event's line. They follow the data."""
 
 TEXT_BEGIN = b'{"text":'
-"""The beginning of data that has only a text (``agent_output``, ``agent_thinking``). The text's JSON follows."""
+"""The beginning of an event's data that has only a text (``agent_output``, ``agent_thinking``). The text follows."""
 
 TEXT_END = b"}}"
-"""The end of a line, after data that began with :data:`TEXT_BEGIN`."""
+"""The bytes that end the data and the line of an event if its data began with :data:`TEXT_BEGIN`."""
 
 _SEQ = b'{"seq":%d,'
 _SEQ_AND_TS = re.compile(rb'\{"seq":\d+,"ts":(\d+)[,}]')
@@ -53,19 +56,25 @@ _LAST_DIGITS = [*b"0123456789"] * 101
 
 
 def envelope(event: str, run_id: str | None, parent_run_id: str | None = None, call_id: str | None = None) -> bytes:
-    """Return the part of an event's line between ``ts`` and the value of ``data``. Ids that are None are left out."""
+    """Return the part of an event's line between ``ts`` and the value of ``data``: the event's type and its ids.
+
+    ``event`` is the name of the type. Ids that are None are left out.
+    """
     fields = {"type": event, "run_id": run_id, "parent_run_id": parent_run_id, "call_id": call_id}
     present = {name: value for name, value in fields.items() if value is not None}
     return orjson.dumps(present)[1:-1] + b',"data":'
 
 
 def build_line(seq: int, ts: int, head: bytes, data: bytes) -> bytes:
-    """Return an event's line. ``head`` is an :func:`envelope`, ``data`` is JSON text, ``ts`` is in ms since 1970."""
+    """Return an event as a line: the bytes that the log stores and that clients get.
+
+    ``ts`` is in ms since 1970, ``head`` is a result of :func:`envelope`, and ``data`` is JSON text.
+    """
     return LINE % (seq, STAMP % ts, head, data, END)
 
 
 def timestamp(line: bytes) -> int:
-    """Return the line's ``ts`` in ms since 1970. Raise ``LogCorrupt`` if it has none."""
+    """Return the time of an event's line, in ms since 1970. Raise ``LogCorrupt`` if the line has no integer ``ts``."""
     found = _SEQ_AND_TS.match(line)
     if found is not None:
         return int(found[1])
@@ -82,8 +91,8 @@ def timestamp(line: bytes) -> int:
 def check_numbers(stream: object, first: int, lines: Sequence[bytes], count: int) -> None:
     """Raise ``LogCorrupt`` unless the ``count`` lines are numbered ``first``, ``first + 1`` and so on.
 
-    ``stream`` names the stream in the message. A line usually begins ``{"seq":12,``; any JSON with the right ``seq`` is
-    accepted.
+    The number of a line is its ``seq``. A line usually begins ``{"seq":12,``, but any JSON with the right ``seq`` is
+    accepted. ``stream`` is shown in the error message.
 
     *A gap in a stored stream cannot be repaired: every client would find the gap, reconnect, and find it again.*
     """
@@ -98,11 +107,11 @@ def check_numbers(stream: object, first: int, lines: Sequence[bytes], count: int
             if [line[size - 2] for line in lines] == _LAST_DIGITS[seq % 10 : seq % 10 + count]:
                 return
         except IndexError:
-            pass  # a line that is shorter than its number
+            pass  # a line is shorter than its number: the loop below reports it
     for line in lines:
         if line[:size] != _SEQ % seq:
             begin = _SEQ % seq
-            size = len(begin)  # the number may have one more digit than the one before
+            size = len(begin)  # this number may have one digit more than the previous number
             if line[:size] != begin and _decoded_seq(line) != seq:
                 raise LogCorrupt(f"{stream} from {first}: event {seq} begins {line[: size + 8]!r}")
         seq += 1

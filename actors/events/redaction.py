@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Redact: TypeAlias = Callable[[object], object]
-"""A function that returns the arguments of a tool call without their secrets. It must not change its argument.
+"""Type of a function that returns the arguments of a tool call without their secrets. It must not change them.
 
-It is also called with the text of each failure that clients see, as ``{"message": text}``, and returns the same form.
+The function is also called with the text of each failure that clients see, as ``{"message": text}``. It must then
+return a dict of the same form.
 """
 
 REDACTED = "[redacted]"
 
 WITHHELD = "[withheld: it could not be redacted]"
-"""Text that clients get instead of a failure's text if the :data:`Redact` function fails on it."""
+"""Text that clients get instead of a failure's text, if the :data:`Redact` function could not redact that text."""
 
 DEFAULT_SECRET_KEYS = (
     "password",
@@ -43,7 +44,7 @@ DEFAULT_SECRET_KEYS = (
     "private_key",
     "cookie",
 )
-"""Words that mark a key as secret: the key contains one of them, in upper or lower case."""
+"""Default words that mark a key as secret. A key is secret if it contains such a word, in upper or lower case."""
 
 _JSON_BEGINS = ("{", "[", '"')
 _OPENING = "{[("
@@ -54,14 +55,17 @@ _MARK = re.compile(r"""[\"'{}\[\]()]""")
 # A value without quotes ends at a separator. A word like "Bearer" and the token after it are one value.
 _BARE_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token|negotiate)\s+)?[^\s,;&)}\]\"']*", re.IGNORECASE)
 _EMBEDDED = 20
-"""Maximum number of places in a text where JSON is looked for: each attempt may read all of the text."""
+"""Maximum number of attempts to find JSON inside one text. Each attempt may read all of the text, so it is limited."""
 
 _LONGEST = 65_536
-"""Maximum characters of broken JSON that is searched. A longer text with a secret's name is redacted as a whole."""
+"""Maximum length of a broken JSON text that is searched for secrets, in characters.
+
+A longer text that contains the name of a secret is redacted as a whole.
+"""
 
 
 class FailureText(str):
-    """The text of a failure. The redactor searches it for secrets as plain text too, not only as JSON."""
+    """The text of a failure. The redactor searches such a text for ``key=value`` too, not only for JSON."""
 
     __slots__ = ()
 
@@ -70,8 +74,8 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
     """Return a function that redacts the value of every secret key in its argument, at any depth.
 
     Mappings, lists, tuples, named tuples, attrs classes and dataclasses are searched, and are returned as dicts and
-    lists. The same holds for sets that contain any of these. Strings that are JSON are searched and returned as JSON.
-    In the text of a failure, JSON, ``key=value`` and ``key: value`` are found too.
+    lists. A set that contains any of these is searched too, and is returned as a list. Strings that are JSON are
+    searched and returned as JSON. In the text of a failure, JSON, ``key=value`` and ``key: value`` are found too.
 
     Args:
         keys: The words that name a secret. An underscore in a word matches a hyphen or nothing too: ``private_key``
@@ -81,7 +85,10 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
 
 
 def redact_text(redact: Redact, text: str) -> str:
-    """Return a failure's text, redacted by ``redact``. If ``redact`` fails, return :data:`WITHHELD`. Never raises."""
+    """Return the text of a failure without secrets, as ``redact`` returns it.
+
+    If ``redact`` raises or returns something else, return :data:`WITHHELD` instead of the text. This never raises.
+    """
     try:
         redacted = cast("Mapping[str, object]", redact({"message": FailureText(text)}))["message"]
         if not isinstance(redacted, str):
@@ -93,17 +100,20 @@ def redact_text(redact: Redact, text: str) -> str:
 
 @attrs.frozen
 class _Redactor:
-    """The words that name a secret, and the search for them."""
+    """A search for the values of secret keys, and their replacement. A key is secret if it contains a given word."""
 
     _words: tuple[str, ...]
     _hint: re.Pattern[str] | None
-    """Finds texts that may have a secret. It also matches a JSON escape, since an escape may stand for any letter."""
+    """Pattern that finds texts that may have a secret. None if there are no words to look for.
+
+    It also matches a JSON escape, since an escape may stand for any letter of a word.
+    """
     _pair: re.Pattern[str]
-    """Matches a secret key in plain text, up to its value."""
+    """Pattern that matches a secret key in plain text with all that follows up to its value, such as ``password=``."""
 
     @classmethod
     def of(cls, keys: Iterable[str]) -> _Redactor:
-        """Return a redactor for these words."""
+        """Return a redactor that treats a key as secret if the key contains one of the words ``keys``."""
         lowered = {_normalised(key) for key in keys}
         words = tuple(sorted(lowered | {word.replace("_", "") for word in lowered}))
         spelled = "|".join("[-_]?".join(map(re.escape, word.split("_"))) for word in sorted(lowered))
@@ -112,7 +122,7 @@ class _Redactor:
         return cls(words, hint, pair)
 
     def redact(self, value: Any) -> Any:  # JSON, or any other value that a tool accepts
-        """Return the value without its secrets. Raise ``RecursionError`` for a cycle."""
+        """Return the value without its secrets. Raise ``RecursionError`` if the value contains itself."""
         kind = value.__class__
         if issubclass(kind, Enum):
             held = self.redact(value.value)  # the encoder writes the value of an enum
@@ -132,7 +142,7 @@ class _Redactor:
         return isinstance(key, str) and any(word in _normalised(key) for word in self._words)
 
     def _set(self, value: Any) -> Any:
-        """Return the redacted items of a set as a list, or the set itself if no item was replaced."""
+        """Return the items of a set without secrets, as a list. Return the set itself if no item had to change."""
         items = [(item, self.redact(item)) for item in value]
         return value if all(item is redacted for item, redacted in items) else [redacted for _, redacted in items]
 
@@ -151,7 +161,7 @@ class _Redactor:
         return self._scrubbed(text) if len(text) <= _LONGEST else REDACTED
 
     def _json(self, text: str) -> str | None:
-        """Return JSON text without its secrets, unchanged if it has none. Return None if the text is not JSON."""
+        """Return a JSON text without its secrets, or unchanged if it has none. Return None if the text is not JSON."""
         repeated = False
 
         def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -182,7 +192,7 @@ class _Redactor:
         return "".join([*parts, text[at:]])
 
     def _without_embedded(self, text: str) -> str:
-        """Return the text with its JSON objects and arrays redacted."""
+        """Return the text without the secrets that are in JSON objects and arrays inside the text."""
         parts: list[str] = []
         at = 0
         for _ in range(_EMBEDDED):
@@ -198,7 +208,10 @@ class _Redactor:
 
 
 def _value_end(text: str, at: int) -> int:
-    """Return the end of the value that begins at ``at``: a quoted value, a value in brackets, or a word."""
+    """Return the index at which the value that begins at ``at`` ends.
+
+    The value is a quoted text, a text in brackets, or a single word.
+    """
     if (quoted := _QUOTED.match(text, at)) is not None:
         return quoted.end()
     if text[at : at + 1] not in tuple(_OPENING):
@@ -216,7 +229,7 @@ def _value_end(text: str, at: int) -> int:
 
 
 def _json_text(value: object) -> str:
-    """Return JSON text. Characters that UTF-8 cannot encode (lone surrogates) are written as escapes."""
+    """Return a value as JSON text. Characters that UTF-8 cannot encode (lone surrogates) are written as escapes."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
@@ -230,7 +243,7 @@ def _normalised(key: str) -> str:
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
-    """Return the fields of an attrs instance, a dataclass or a named tuple. Return None for anything else."""
+    """Return the fields of an attrs instance, a dataclass instance or a named tuple. Return None for other values."""
     kind = value.__class__
     if attrs.has(kind):
         return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
@@ -240,7 +253,7 @@ def _fields(value: Any) -> dict[str, Any] | None:
 
 
 def _named_items(value: Any) -> dict[str, Any] | None:
-    """Return the items of a named tuple by their names. Return None for anything else."""
+    """Return the items of a named tuple by their names. Return None for any other value."""
     kind: Any = value.__class__
     names: Any = getattr(kind, "_fields", None)
     return dict(zip(names, value, strict=True)) if issubclass(kind, tuple) and names else None

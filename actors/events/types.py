@@ -13,14 +13,17 @@ from typing import Any, ClassVar, TypeAlias
 import attrs
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
-"""A JSON value. Each reader gets its own lists and dicts: changing one does not affect other readers."""
+"""Type of a JSON value.
+
+Each reader of an event gets lists and dicts of its own, so a reader that changes them does not affect other readers.
+"""
 
 MAX_SEQ = 2**53 - 1
-"""The largest ``seq``. Above it a JavaScript number is no longer exact."""
+"""The largest ``seq`` of an event. JavaScript cannot represent every integer above it exactly."""
 
 
 class EventType(StrEnum):
-    """Names of the event types on the wire, for the code inside this package."""
+    """The names of the event types, as they are written on the wire. Only code inside ``actors`` uses this enum."""
 
     AGENT_STARTED = "agent_started"
     AGENT_THINKING = "agent_thinking"
@@ -36,22 +39,23 @@ class EventType(StrEnum):
 
 
 class Status(StrEnum):
-    """The ways in which a run or a tool call ends: values of ``status`` on the wire."""
+    """The ways in which a run or a tool call can end: the values of ``status`` in its last event."""
 
     OK = "ok"
     ERROR = "error"
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
-    """The server or the session failed before the run or call had ended."""
+    """The server or the session failed before the run or the tool call had ended."""
 
 
 @attrs.frozen
 class Position:
-    """A place in a session's log: all events up to and including ``seq`` were received.
+    """A client's position in a session's log: the client has received all events up to and including ``seq``.
 
     ``epoch`` is a random id of the session's log. *A log was lost and made again: a client that had events 1 to 3 of
-    the old log got event 4 of the new one.* A new log has another epoch, so such a client now begins anew.
+    the old log got event 4 of the new one.* A new log has another epoch, so such a client now drops its events and
+    begins anew.
     """
 
     epoch: str
@@ -60,7 +64,10 @@ class Position:
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """The fields that every event has. ``ts`` is in ms since 1970. An id that does not apply is None."""
+    """Base class of all events, with the fields that every event has.
+
+    ``ts`` is the time of the event in ms since 1970. An id that does not apply to the event is None.
+    """
 
     # The classes give plain strings as their type, not members of EventType: users compare, print and pickle them.
     type: ClassVar[str] = ""
@@ -73,7 +80,10 @@ class Event:
 
     @property
     def data(self) -> dict[str, JSON]:
-        """The ``data`` object as it is on the wire. Absent fields are left out."""
+        """The event's own fields as a dict, as they are in ``data`` on the wire.
+
+        A field that is None is left out, except ``input``, ``arguments`` and ``value``: for these None is a JSON value.
+        """
         return {
             name: value
             for name in _data_fields(type(self))
@@ -91,7 +101,7 @@ class Fault:
 
 @attrs.frozen(kw_only=True)
 class AgentStarted(Event):
-    """The start of a run. ``command_id`` is the id of the client's command that started it, if a client did."""
+    """The start of an agent's run. ``command_id`` is the id of the client's command that started the run, or None."""
 
     type: ClassVar[str] = EventType.AGENT_STARTED.value
     agent: str
@@ -109,7 +119,7 @@ class AgentThinking(Event):
 
 @attrs.frozen(kw_only=True)
 class AgentOutput(Event):
-    """A piece of the answer. Concatenate the pieces of one run to get all of it."""
+    """A piece of the text that an agent answers. Concatenate the pieces of one run to get the whole answer."""
 
     type: ClassVar[str] = EventType.AGENT_OUTPUT.value
     text: str
@@ -117,7 +127,7 @@ class AgentOutput(Event):
 
 @attrs.frozen(kw_only=True)
 class ToolExecuting(Event):
-    """The start of a tool call. Secrets in ``arguments`` are redacted."""
+    """The start of a tool call. Secrets in ``arguments`` are replaced before clients see them."""
 
     type: ClassVar[str] = EventType.TOOL_EXECUTING.value
     tool: str
@@ -126,7 +136,10 @@ class ToolExecuting(Event):
 
 @attrs.frozen(kw_only=True)
 class ToolCompleted(Event):
-    """The end of a tool call, exactly one for each. ``status`` is ok, error, timeout, cancelled or interrupted."""
+    """The end of a tool call. Each call has exactly one such event.
+
+    ``status`` is ok, error, timeout, cancelled or interrupted.
+    """
 
     type: ClassVar[str] = EventType.TOOL_COMPLETED.value
     tool: str
@@ -138,7 +151,7 @@ class ToolCompleted(Event):
 
 @attrs.frozen(kw_only=True)
 class InputRequested(Event):
-    """A question from the agent to its user. The answer is a command with this ``run_id`` and ``call_id``."""
+    """A question from the agent to its user. A client answers by a command with the same ``run_id`` and ``call_id``."""
 
     type: ClassVar[str] = EventType.INPUT_REQUESTED.value
     prompt: str
@@ -147,7 +160,7 @@ class InputRequested(Event):
 
 @attrs.frozen(kw_only=True)
 class InputReceived(Event):
-    """The user's answer. ``by`` is the connection that sent it."""
+    """The user's answer to an agent's question. ``by`` is the id of the connection that sent the answer."""
 
     type: ClassVar[str] = EventType.INPUT_RECEIVED.value
     value: JSON = None
@@ -156,10 +169,10 @@ class InputReceived(Event):
 
 @attrs.frozen(kw_only=True)
 class InputWithdrawn(Event):
-    """The end of a question without an answer, while its run continues. ``reason`` is timeout or cancelled.
+    """The end of a question that got no answer, while its run continues. ``reason`` is timeout or cancelled.
 
-    Without this event a page would continue to offer a question whose answer is refused. A question that is open when
-    its run completes ends with the run and gets no event of its own.
+    Without this event a page would still show the question, although the server would refuse an answer. A question
+    that is open when its run completes ends with the run and gets no event of its own.
     """
 
     type: ClassVar[str] = EventType.INPUT_WITHDRAWN.value
@@ -168,7 +181,10 @@ class InputWithdrawn(Event):
 
 @attrs.frozen(kw_only=True)
 class AgentCompleted(Event):
-    """The end of a run, exactly one for each. ``status`` is ok, error, timeout, cancelled or interrupted."""
+    """The end of an agent's run. Each run has exactly one such event.
+
+    ``status`` is ok, error, timeout, cancelled or interrupted.
+    """
 
     type: ClassVar[str] = EventType.AGENT_COMPLETED.value
     agent: str
@@ -181,7 +197,7 @@ class AgentCompleted(Event):
 
 @attrs.frozen(kw_only=True)
 class UserMessage(Event):
-    """A message that the user sent. As an event it appears in all open tabs."""
+    """A message that the user sent. It is an event of the session, so all open tabs of the session show it."""
 
     type: ClassVar[str] = EventType.USER_MESSAGE.value
     text: str
@@ -198,7 +214,10 @@ class Custom(Event):
 
 @attrs.frozen(kw_only=True)
 class UnknownEvent(Event):
-    """An event of a type that this version does not know. ``type`` is its name on the wire, ``raw`` its data."""
+    """An event of a type that this version does not know.
+
+    ``type`` is the name of the type on the wire. ``raw`` is the event's ``data`` on the wire.
+    """
 
     # The other classes have one type each; here the type differs from event to event.
     type: str  # type: ignore[misc]  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
@@ -206,7 +225,7 @@ class UnknownEvent(Event):
 
     @property
     def data(self) -> dict[str, JSON]:
-        """The ``data`` object as it is on the wire."""
+        """The event's ``data``, as it is on the wire."""
         return dict(self.raw)
 
 
@@ -226,10 +245,10 @@ EVENT_TYPES: dict[str, type[Event]] = {
         Custom,
     )
 }
-"""The class of each event type that this version knows, by the type's name on the wire."""
+"""The event classes of this version. The key is the name of the event type on the wire."""
 
 ENVELOPE = tuple(field.name for field in attrs.fields(Event))
-"""Names of the fields that every event has beside its type."""
+"""Names of the fields that every event has, apart from ``type``."""
 
 # Fields of any JSON value: None is a value here, so it is written as null and not left out.
 _NULLABLE = frozenset({"input", "arguments", "value"})
