@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def bounded(lines: Iterable[bytes], limit: int, size: int) -> list[bytes]:
-    """Return the first lines: at most ``limit`` of them and at most ``size`` bytes.
+    """Return the first of the given lines: at most ``limit`` lines, with at most ``size`` bytes together.
 
     A first line that is larger than ``size`` is returned alone. ``lines`` is read only as far as needed.
     """
@@ -39,23 +39,24 @@ class RetentionWalk:
     horizon: float
     """Lowest ``ts`` of an event that is young enough to keep, in ms since 1970."""
     count: int
-    """Number of lines not dropped yet."""
+    """Number of the stream's lines that were not dropped yet."""
     size: int
-    """Bytes of the lines not dropped yet."""
+    """Size of the stream's lines that were not dropped yet, in bytes."""
 
     @classmethod
     def of(cls, keep: Retention, now: int, count: int, size: int) -> RetentionWalk:
-        """Begin the walk for a stream of ``count`` lines and ``size`` bytes at ``now`` (ms since 1970)."""
+        """Return a walk for a stream of ``count`` lines with ``size`` bytes together, at ``now`` (ms since 1970)."""
         return cls(keep, now - keep.seconds * 1000, count, size)
 
     def settled(self, oldest_ts: int) -> bool:
-        """Return whether all remaining lines are kept. ``oldest_ts`` is the ``ts`` of the oldest of them."""
+        """Return whether all remaining lines are kept. ``oldest_ts`` is the ``ts`` of the oldest remaining line."""
         return self.count <= self.keep.events and self.size <= self.keep.size and oldest_ts >= self.horizon
 
     def drop(self, lines: Iterable[bytes]) -> int:
-        """Return how many of ``lines``, the oldest lines that are not dropped yet, must be dropped.
+        """Return how many lines at the beginning of ``lines`` must be dropped, and count them as dropped.
 
-        If that is fewer than all of ``lines``, the next line is the first one that is kept.
+        ``lines`` are the oldest lines that were not dropped yet. If not all of them must be dropped, the line after the
+        dropped ones is the first line that is kept.
         """
         dropped = 0
         for line in lines:
@@ -67,12 +68,12 @@ class RetentionWalk:
         return dropped
 
     def drop_whole(self, count: int, size: int, last_ts: int) -> bool:
-        """Drop the next ``count`` lines (``size`` bytes) if none of them is kept. The lines are not read for this.
+        """Count the next ``count`` lines as dropped if none of them is kept. Return whether they were dropped.
 
-        ``last_ts`` is the ``ts`` of the newest of these lines. Return False, and drop nothing, if some of them may be
-        kept: then the lines must be read and passed to :meth:`drop`.
+        The lines need not be read for this: ``size`` is their size in bytes, and ``last_ts`` is the ``ts`` of the
+        newest of them. If this returns False, some of them may be kept: read the lines and pass them to :meth:`drop`.
         """
-        # All of them go if the lines after them fill a limit alone, or if even the newest of them is too old.
+        # All of these lines are dropped if the later lines alone fill a limit, or if even the newest one is too old.
         after, rest = self.count - count, self.size - size
         if after < self.keep.events and rest <= self.keep.size and last_ts >= self.horizon:
             return False

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def checksum(stream: int, first: int, body: bytes, state: bytes) -> int:
-    """Return the checksum of a row, its stream and its first seq. SQLite itself does not notice a changed byte."""
+    """Return a checksum of a row's content, stream and first seq. SQLite itself does not notice a changed byte."""
     return zlib.crc32(body, zlib.crc32(state, zlib.crc32(b"%d %d" % (stream, first))))
 
 
 def split(body: bytes, count: int) -> list[bytes]:
-    """Return the lines of a row's body. Raise ``LogCorrupt`` if their number is not ``count``."""
+    """Split a row's body into its lines and return them. Raise ``LogCorrupt`` if there are not ``count`` lines."""
     lines = body.split(b"\n")
     if len(lines) != count:
         raise LogCorrupt(f"{len(lines)} lines are stored where {count} should be")
@@ -25,9 +25,10 @@ def split(body: bytes, count: int) -> list[bytes]:
 
 
 def lines_from(rows: Iterable[tuple[int, int, int, bytes, bytes, int | None]], seq: int) -> Iterator[bytes]:
-    """Yield the lines from ``seq`` on. ``rows`` are consecutive: (stream, first, count, body, state, checksum).
+    """Yield the lines in ``rows``, from the event ``seq`` on.
 
-    Raise ``LogCorrupt`` if there is a gap between rows, or if a row is damaged.
+    ``rows`` are consecutive rows of a stream: (stream, first, count, body, state, checksum). Raise ``LogCorrupt`` if
+    there is a gap between two rows, or if a row is damaged.
     """
     for stream, first, count, body, state, total in rows:
         try:

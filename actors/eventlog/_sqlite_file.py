@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.eventlog")
 
 CHECK_SECONDS = 5.0
-"""Maximum time of the check of a file when it is opened, in seconds. Enough for some GiB; no more is checked."""
+"""Maximum time for the check of a log file when it is opened, in seconds. A larger file is opened without the check.
+
+The time is enough for a file of some GiB.
+"""
 _STEPS_PER_LOOK = 1_000
-"""Steps of SQLite's virtual machine between two looks at the clock."""
+"""Number of steps of SQLite's virtual machine after which the check of a file looks whether its time is over."""
 
 WAL_BYTES = 16 * 1024 * 1024
 """Size in bytes to which the write-ahead log is cut after its content was copied to the main file. Four times the size
@@ -41,7 +44,7 @@ while it is open.
 LOOK_SECONDS = 1.0
 """Minimum interval between two measurements of the write-ahead log, in seconds. Only writes measure its size."""
 LARGE_WAL_BYTES = 256 * 1024 * 1024
-"""Size of the write-ahead log from which a warning is logged, once: another program has read for too long."""
+"""Size of the write-ahead log, in bytes, from which one warning is logged: another program has read for too long."""
 
 # From the description of SQLite's file format.
 _MAGIC, _HEADER_BYTES, _LARGEST_PAGE = b"SQLite format 3\0", 100, 65_536
@@ -52,7 +55,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @attrs.define
 class WalWatch:
-    """A measurement of the size of a file's write-ahead log. Only one task at a time may use it."""
+    """A repeated measurement of the size of a log file's write-ahead log. Only one task at a time may use it."""
 
     _path: Path
     size: int = 0
@@ -61,7 +64,7 @@ class WalWatch:
     _warned: bool = False
 
     def look(self) -> None:
-        """Measure the size, at most once in :data:`LOOK_SECONDS`. Log a warning if the size is large."""
+        """Measure the write-ahead log, at most once in :data:`LOOK_SECONDS`. Log a warning if it is large."""
         now = time.monotonic()
         if now < self._next_at:
             return
@@ -86,14 +89,14 @@ class Database:
     _owned: contextlib.ExitStack
 
     def close(self) -> None:
-        """Close both connections, then release the lock. If the disk works, all appends are on the disk after that."""
+        """Close both connections, then release the lock. If the disk works, all appends are then on the disk."""
         with contextlib.suppress(sqlite3.Error):  # if it fails, the risk stays noted and the next open() handles it
             _note_risk(self.writer, "")
         self._owned.close()
 
 
 def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database:
-    """Open the log at ``path``. Make it if it does not exist.
+    """Open the log file at ``path`` for reading and writing. Make the file if it does not exist.
 
     If this raises, nothing stays open or locked, and the log is unchanged.
     """
@@ -116,7 +119,7 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
 
 
 def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """Open the log at ``path`` to read it, also while a server has it open. Nothing in it changes.
+    """Open the log file at ``path`` only to read it, also while a server has it open. Nothing in the file changes.
 
     A log of an older layout is read through views of the newest layout. Raises the errors of :func:`open_database`.
     """
@@ -124,8 +127,8 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
         raise LogUnavailable(f"{path}: there is no such log")
     target = path.resolve()
     with contextlib.ExitStack() as owned, translated(path):
-        # If a server has it open, that server has checked it. It may be in this process: then closing another
-        # descriptor of the file would release SQLite's locks (POSIX).
+        # If a server has the file open, that server has checked it. The server may be in this process: then closing
+        # another descriptor of the file would release SQLite's locks (POSIX).
         if not _is_locked(target):
             _check_whole(path, target)
         uri = f"file:{quote(str(target))}?mode=ro"
@@ -150,7 +153,7 @@ def _is_beyond_writing(target: Path) -> bool:
 
 
 def _check_alone(path: Path, target: Path) -> None:
-    """Raise if the file has a write-ahead log, since SQLite would ignore that log in a file opened as immutable."""
+    """Raise ``LogUnavailable`` if the file has a write-ahead log: SQLite ignores it in a file opened as immutable."""
     log = _beside(target, "-wal")
     if log.exists() and log.stat().st_size:
         raise LogUnavailable(
@@ -164,7 +167,7 @@ def _beside(target: Path, ending: str) -> Path:
 
 
 def _is_locked(target: Path) -> bool:
-    """Return whether a server has the log open."""
+    """Return whether a server, in this or another process, has the log open."""
     try:
         descriptor = os.open(_lock_path(target), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -180,7 +183,7 @@ def _is_locked(target: Path) -> bool:
 
 @contextlib.contextmanager
 def translated(path: Path) -> Generator[None]:
-    """Replace SQLite's errors in the block by a ``LogError``, with the original error as its cause."""
+    """Raise a ``LogError`` in place of each SQLite error in the ``with`` block. The SQLite error is its cause."""
     try:
         yield
     except sqlite3.IntegrityError as error:
@@ -191,7 +194,7 @@ def translated(path: Path) -> Generator[None]:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """Run the block in a write transaction: commit it at the end, or roll all of it back."""
+    """Run the ``with`` block in a write transaction. Commit at the end; if the block raises, undo all its changes."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -266,7 +269,7 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """Return the paths of all files that an open log has open."""
+    """Return the paths of all files that a process has open while it has the log at ``path`` open."""
     target = path.resolve()
     return target, *(_beside(target, ending) for ending in ("-wal", "-shm", "-lock"))
 
@@ -333,7 +336,7 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
 
 
 def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
-    """Give every stream a new epoch if the machine ended while the last appends may not have been on the disk.
+    """Give every stream a new epoch if the machine crashed when the last appends were perhaps not yet on the disk.
 
     The newest events may be lost, and new events get the numbers of the lost ones. A client that has seen the lost
     events notices the new epoch and begins anew.
@@ -348,7 +351,10 @@ def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
-    """Store on the disk the id of the boot in which a power failure may lose appends, "" for none."""
+    """Store on the disk whether a crash of the machine may lose appends.
+
+    ``boot`` is the id of the machine's current boot if appends may be lost, and "" if none can be lost.
+    """
     # The note must be on the disk before any append that depends on it.
     connection.execute("PRAGMA synchronous = FULL")
     with transaction(connection):

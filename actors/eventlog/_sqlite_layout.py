@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     Step: TypeAlias = "str | Callable[[sqlite3.Connection], None]"
 
 APPLICATION_ID = 0x47524E52
-"""``GRNR`` in the file's header. A database with another id belongs to another program."""
+"""The application id in the header of a log file, ``GRNR`` in ASCII. A database with another id is no log."""
 
 RECENT_SECONDS = 3600.0
-"""Maximum age of a start in a log of schema 2 that is remembered as done. Clients repeat a start for a shorter time."""
+"""Maximum age of a run's start that the migration to schema 3 stores as a done command, in seconds.
+
+Clients do not repeat an older start.
+"""
 
 
 def remember_starts(connection: sqlite3.Connection) -> None:
-    """Add the recent starts of runs in each stream to the done commands in the stream's state.
+    """Add the recent starts of runs in each stream to the commands that the stream's state lists as done.
 
     Up to schema 2 a restarted server searched the events for recent starts. Since schema 3 it reads only the state.
     """
@@ -130,10 +133,10 @@ STEPS: tuple[tuple[Step, ...], ...] = (
         "ALTER TABLE streams ADD COLUMN checksum INTEGER",
     ),
 )
-"""The steps from each layout to the next. A new file takes all of them."""
+"""The migration steps from each layout to the next: ``STEPS[n]`` leads from layout n to n + 1. A new file takes all."""
 
 SCHEMA = len(STEPS)
-"""The newest layout. This version reads all layouts up to it, and writes only this one."""
+"""The number of the newest layout. This version reads all layouts up to this number, and writes only this layout."""
 
 _STREAMS_OF_OLD = """
 CREATE TEMP VIEW streams AS SELECT id, user, session, epoch, latest, total, {touched} AS touched, NULL AS checksum,
@@ -149,7 +152,10 @@ _VIEWS = {
 
 
 def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
-    """Upgrade a log of schema ``version`` to the newest one. The caller's transaction makes it all or nothing."""
+    """Upgrade a log from schema ``version`` to the newest schema.
+
+    The caller must have begun a transaction, so that the log is upgraded completely or not at all.
+    """
     for step in STEPS[version:]:
         for each in step:
             if isinstance(each, str):
@@ -160,7 +166,7 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
 
 
 def show_as_new(connection: sqlite3.Connection, version: int) -> None:
-    """Make views that show a log of schema ``version`` as if it had the newest layout, to a read-only connection."""
+    """Make temporary views so that a read-only connection sees a log of schema ``version`` in the newest layout."""
     connection.execute("PRAGMA temp_store = MEMORY")
     for view in _VIEWS.get(version, ()):
         connection.execute(view)

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Batch, Retention
 
 _REMEMBERED = 65_536
-"""Maximum number of stream ends that the writer keeps in memory (300 bytes each), so that appends need no query."""
+"""Maximum number of streams of which the writer keeps the end in memory, so that an append needs no query.
+
+An entry takes 300 bytes.
+"""
 
 # The head of a stream. If it has batches, the oldest and the newest of them have the values; the stream's own row has
 # them only if all its events were trimmed.
@@ -59,11 +62,11 @@ _SET_STATE = "UPDATE streams SET state = ?, checksum = ? WHERE id = ?"
 
 
 class _End(NamedTuple):
-    """The end of a stream: the values that an append needs.
+    """The end of a stream: the values that an append to this stream needs.
 
-    ``state`` is the hash of the stream's state. By the hash an append sees that the state did not change, and does not
-    write it again. Keeping the bytes would cost too much memory. Nobody can make two states with the same hash on
-    purpose: Python's 64-bit hash has a random key in each process.
+    ``state`` is the hash of the stream's state. If a batch's state has the same hash, the state did not change, and the
+    append does not write it again. Keeping the state itself would cost too much memory. Nobody can make two states with
+    the same hash on purpose: Python's 64-bit hash has a random key in each process.
     """
 
     id: int
@@ -74,7 +77,7 @@ class _End(NamedTuple):
 
 @attrs.frozen
 class _Position:
-    """The head of a stream without its state. The state may be large, and is not needed in most cases."""
+    """The head of a stream without the stream's state. The state may be large, and most callers do not need it."""
 
     id: int
     total: int
@@ -94,7 +97,7 @@ class _Position:
 
 @attrs.frozen
 class _Boundary:
-    """The row with the first event that a trim keeps, and the lines of the row that are kept."""
+    """The row that contains the first event that a trim keeps, and the lines of this row that are kept."""
 
     id: int
     lines: list[bytes]
@@ -102,7 +105,7 @@ class _Boundary:
 
 
 class Reader:
-    """Reads from the log. Each call sees one consistent committed state, also while the writer works."""
+    """The reading half of a SQLite log. Each call sees one consistent committed state, also while the writer works."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -118,7 +121,7 @@ class Reader:
 
     @contextlib.contextmanager
     def _snapshot(self) -> Generator[None]:
-        """Let all queries in the block see the same state of the file."""
+        """Make all queries in the ``with`` block see the same committed state of the file."""
         self._connection.execute("BEGIN")
         try:
             yield
@@ -140,7 +143,7 @@ class Reader:
 
 
 class Writer:
-    """Writes to the log. It remembers the ends of streams: no other process changes them."""
+    """The writing half of a SQLite log. It keeps the ends of streams in memory: no other process changes them."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -148,7 +151,7 @@ class Writer:
 
     @property
     def remembered(self) -> int:
-        """Number of stream ends that the writer has in memory."""
+        """Number of streams of which the writer keeps the end (newest seq, state) in memory."""
         return len(self._ends)
 
     def make(self, key: StreamKey) -> Head:
@@ -167,7 +170,7 @@ class Writer:
         return stream.head(state)
 
     def append(self, batches: Sequence[Batch]) -> int:
-        """Append the batches. Return the number of their events."""
+        """Append the batches in one transaction. Return the number of events in them."""
         ends: dict[StreamKey, _End] = {}
         states: dict[int, bytes] = {}
         rows = [self._row(batch, ends, states) for batch in batches]
@@ -190,7 +193,7 @@ class Writer:
         self._remember(key, stream.end(state))
 
     def trim(self, key: StreamKey, keep: Retention, now: int) -> tuple[Head, bool]:
-        """Drop the events that ``keep`` does not keep. Return the new head, and whether events were dropped."""
+        """Drop the stream's events beyond the limits ``keep``. Return the new head, and whether events were dropped."""
         stream = _existing(self._connection, key)
         state = _state(self._connection, key, stream.id)
         count = stream.latest + 1 - stream.oldest
@@ -212,7 +215,10 @@ class Writer:
         self._ends.pop(key, None)
 
     def _row(self, batch: Batch, ends: dict[StreamKey, _End], states: dict[int, bytes]) -> tuple[Any, ...]:
-        """Return the batch's row. Store the stream's new end in ``ends``, and a changed state in ``states``."""
+        """Return the row to insert for a batch.
+
+        Also store the stream's new end in ``ends``, and the stream's state in ``states`` if it changed.
+        """
         lines, count = batch.lines, len(batch.lines)
         end = ends.get(batch.key) or self._end(batch.key)
         if not count:
@@ -236,7 +242,10 @@ class Writer:
         return end.id, batch.first, count, size, total, first_ts, last_ts, body, check
 
     def _boundary(self, stream: int, walk: RetentionWalk) -> _Boundary | None:
-        """Advance ``walk`` to the first event that is kept. If other events precede it in its row, return that row."""
+        """Advance ``walk`` to the first event that a trim keeps.
+
+        If the row of this event also has events that the trim drops, return the row. Otherwise return None.
+        """
         query = "SELECT id, count, size, first_ts, last_ts FROM batches WHERE stream = ? ORDER BY first"
         with contextlib.closing(self._connection.execute(query, (stream,))) as rows:
             # Most rows are decided by their columns. Only a row at the boundary is read and split into lines.
@@ -254,7 +263,7 @@ class Writer:
         return None
 
     def _drop(self, stream: _Position, kept: int, boundary: _Boundary | None) -> None:
-        """Delete all events except the newest ``kept``. ``boundary`` is a row that loses a part of its events."""
+        """Delete a stream's events except the ``kept`` newest. ``boundary`` is a row that loses some of its events."""
         oldest = stream.latest + 1 - kept
         if not kept:  # no batch will be left to take these values from
             values = (stream.latest, stream.total, stream.touched, stream.id)
@@ -296,7 +305,7 @@ def _find(connection: sqlite3.Connection, key: StreamKey) -> _Position | None:
 
 
 def _state(connection: sqlite3.Connection, key: StreamKey, stream: int) -> bytes:
-    """Return the stream's state. Raise ``LogCorrupt`` if it is damaged."""
+    """Return the state of a stream. Raise ``LogCorrupt`` if the stored state is damaged."""
     state, total = connection.execute("SELECT state, checksum FROM streams WHERE id = ?", (stream,)).fetchone()
     # A damaged row may hold a value of any type.
     if not isinstance(state, bytes) or (total is not None and total != checksum(stream, 0, b"", state)):

@@ -29,20 +29,23 @@ class StreamWalk:
     head: Head
     """The stream's head when the walk began."""
     position: int
-    """Seq of the last event that was returned, or that retention dropped before it was read."""
+    """Seq of the last event that the walk has passed: it was returned, or retention dropped it before it was read."""
     gone: bool = False
     """Whether the stream was removed during the walk. The walk then ends, even if a new stream has the same name."""
 
     @classmethod
     async def of(cls, log: EventLog, key: StreamKey) -> Self | None:
-        """Begin a walk. Return None if the stream does not exist. Raise the errors that ``log`` raises."""
+        """Begin a walk through the stream ``key``. Return None if the stream does not exist.
+
+        Raise the errors of ``log.head``.
+        """
         head = await log.head(key)
         return None if head is None else cls(log, key, head, head.oldest - 1)
 
     async def page(self) -> Sequence[bytes]:
-        """Return the next lines and advance :attr:`position` to the last of them. Return an empty sequence at the end.
+        """Return the stream's next lines and advance :attr:`position` to the last of them.
 
-        Events that retention dropped meanwhile are skipped.
+        At the end of the walk, return an empty sequence. Events that retention dropped meanwhile are skipped.
 
         Raises:
             LogCorrupt: An event is missing, although the stream's head says that the log has it.

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class StreamKey(NamedTuple):
-    """The name of a stream. Sessions with one name under two users are two independent streams."""
+    """The name of a stream: a user and a session. Two users may have sessions of one name: these are two streams."""
 
     user: str
     session: str
 
 
 def check_names(key: StreamKey) -> None:
-    """Raise ``ValueError`` for a name that UTF-8 cannot encode. Some engines cannot store such a name."""
+    """Raise ``ValueError`` if UTF-8 cannot encode the user or the session. Some engines cannot store such a name."""
     for name in key:
         try:
             name.encode()
@@ -45,34 +45,36 @@ def check_names(key: StreamKey) -> None:
 
 @attrs.frozen
 class Head:
-    """The position and the size of a stream."""
+    """A summary of a stream: its epoch, its oldest and its newest event, its size and its state."""
 
     epoch: str
     oldest: int
-    """The lowest seq kept; ``latest + 1`` if no event is kept."""
+    """The lowest seq that the log keeps of the stream; ``latest + 1`` if it keeps no event."""
     latest: int
-    """The highest seq ever appended, 0 before the first."""
+    """The highest seq that was ever appended to the stream; 0 if none was."""
     size: int
-    """Bytes of the kept lines."""
+    """The size of the stream's kept lines, in bytes."""
     oldest_ts: int
     """The ``ts`` of the oldest kept event, in ms since 1970; 0 if no event is kept."""
     state: bytes
-    """The state of the last batch or mark, empty before the first."""
+    """The state that the last batch or the last ``mark`` stored; empty if none did."""
     touched: int = attrs.field(default=0, eq=False)
-    """The ``ts`` of the newest event, also after it was trimmed; the time when the stream was made if it never had an
-    event. In ms since 1970. Two heads that differ only in this are equal."""
+    """The ``ts`` of the stream's newest event, in ms since 1970, even if that event was trimmed.
+
+    If the stream never had an event, the time when it was made. Two heads that differ only in ``touched`` are equal.
+    """
 
 
 @attrs.define
 class Batch:
-    """Consecutive events of one stream to be appended: ``lines[i]`` has seq ``first + i``. Never empty."""
+    """Consecutive events to append to one stream. ``lines[i]`` has the seq ``first + i``. A batch is never empty."""
 
     key: StreamKey
     first: int
     lines: Sequence[bytes]
     state: bytes
     size: int = attrs.field(init=False)
-    """Bytes of the lines, counted once."""
+    """The size of all lines of the batch in bytes. It is computed once, when the batch is made."""
 
     def __attrs_post_init__(self) -> None:
         self.size = sum(map(len, self.lines))
@@ -80,10 +82,11 @@ class Batch:
 
 @attrs.frozen
 class Retention:
-    """Limits for the events of a stream. The newest events within all three limits are kept, exactly.
+    """Limits for the number, the size and the age of the events that a log keeps of one stream.
 
-    An event is dropped when ``events`` newer ones exist, when it and all newer ones together are more than ``size``
-        bytes, or when it is older than ``seconds`` (an event exactly that old is kept). Even the newest may be dropped.
+    An event is dropped when ``events`` newer events exist, when it and all newer events together have more than
+    ``size`` bytes, or when it is older than ``seconds`` (an event of exactly this age is kept). All events within the
+    three limits are kept. Even the newest event may be dropped.
     """
 
     events: int = 10_000
@@ -91,73 +94,77 @@ class Retention:
     seconds: float = 7 * 24 * 3600.0
 
     def beside(self, state: int) -> Retention:
-        """Return these limits with ``size`` reduced by ``state``, the size of the stream's state in bytes.
+        """Return the same limits, but with ``size`` reduced by ``state``, the size of the stream's state in bytes.
 
-        A log counts only the bytes of lines. The caller of a log uses this method to count the state too.
+        A log compares only the size of a stream's lines with ``size``. With these limits the state is counted too.
         """
         return attrs.evolve(self, size=max(0, self.size - state))
 
 
 @attrs.frozen
 class LogStatistics:
-    """Counters of a log since it was opened."""
+    """The counters of an event log since it was opened."""
 
     engine: str
-    """memory, sqlite or valkey."""
+    """The kind of the log: ``memory``, ``sqlite`` or ``valkey``."""
     streams: int
-    """Number of streams with an entry in the memory of this process. An entry is small."""
+    """Number of streams for which this process has an entry in memory. An entry is small."""
     commits: int
-    """Appends that were made durable: one transaction each."""
+    """Number of calls of ``append`` that were committed. Each call is one transaction."""
     batches: int
-    """Batches in the counted commits. All events of one session in one commit are one batch."""
+    """Number of batches that were committed. All events of one session in one commit are one batch."""
     events: int
-    """Events in the counted batches."""
+    """Number of events that were committed."""
     reads: int
-    """Calls of ``read``. None is needed while clients find their next events in memory, in their session's ring."""
+    """Number of calls of ``read``. A client that finds its next events in memory, in the session's ring, causes none."""
     trims: int
-    """Calls of ``trim`` that dropped events."""
+    """Number of calls of ``trim`` that dropped events."""
     wal_bytes: int = attrs.field(default=0, eq=False)
-    """Size of the write-ahead log's file, 0 if there is none. Measured at most a second before the newest write.
+    """Size of the file of SQLite's write-ahead log in bytes; 0 if there is none.
 
-    The file grows as long as another program keeps one read of the log open, and shrinks after that.
+    It is measured after a write, at most once a second. The file grows as long as another program keeps one read of
+    the log open, and shrinks after that.
     """
 
 
 class EventLog(ABC):
-    """Base class of all logs. As an async context manager it calls :meth:`open` on entry and :meth:`close` on exit.
+    """Base class of all event logs: stores of the events of sessions.
 
-    Every method may be called concurrently. Errors are :class:`~actors.LogUnavailable` (try again later; also while
-    the log is not open), :class:`~actors.LogCorrupt` and :class:`~actors.LogSchemaTooNew`. A stream that was never
-    made raises ``KeyError``.
+    As an async context manager a log calls :meth:`open` on entry and :meth:`close` on exit. Every method may be called
+    concurrently. Errors are :class:`~actors.LogUnavailable` (the log is not open, or a later call may succeed),
+    :class:`~actors.LogCorrupt` and :class:`~actors.LogSchemaTooNew`. For a stream that does not exist, methods raise
+    ``KeyError``.
 
-    Cancellation: a call that raises ``Cancelled`` did nothing. A call that is cancelled when its work can no longer be
-    undone finishes and returns normally; the caller is cancelled at its next checkpoint.
+    Cancellation: a call that raises ``Cancelled`` has done nothing. A call that is cancelled when its work can no
+    longer be undone finishes and returns normally; the caller is cancelled at its next checkpoint.
     """
 
     gather_seconds: float = 0.0
-    """Minimum interval between commits of small appends, in seconds. Appends that arrive sooner go together into the
-    next commit. A good value is the time that one commit takes."""
+    """Minimum interval between commits of small appends, in seconds.
+
+    Events that arrive sooner go together into the next commit. A good value is the time that one commit takes.
+    """
 
     outlives_process: bool = True
     """Whether events may survive the end of the process. False only for a log that loses everything when it is closed.
 
     If True, and if a client may repeat the start of a run, the agent is called only after ``agent_started`` is
-    committed. So a crash before the commit means that nothing was done, and after it the log knows the start.
-    A log that wraps another log has the value of that log.
+    committed. So if the process crashes before the commit, the agent was not called. If it crashes later, the log has
+    the start, and a repeated start is recognised. A log that wraps another log has the value of that log.
     """
 
     @abstractmethod
     async def open(self) -> None:
-        """Open the log. An open log raises ``RuntimeError``; a closed log may be opened again.
+        """Open the log. Raise ``RuntimeError`` if it is open already. A log that was closed may be opened again.
 
         Cancellation: if this is cancelled or raises, nothing stays open.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish accepted calls and release all resources. Idempotent.
+        """Close the log: finish the calls that were made before, and release all resources. Idempotent.
 
-        Cancellation: it runs to its end.
+        Cancellation: a cancelled call closes the log all the same.
         """
 
     @abstractmethod
@@ -174,23 +181,24 @@ class EventLog(ABC):
 
     @abstractmethod
     async def append(self, batches: Sequence[Batch]) -> None:
-        """Append all batches in one commit. After it returns they are as durable as the engine is configured to be.
+        """Append all batches in one commit. If this raises, the log has none of the batches.
 
-        All or nothing: if this raises, the log has none of the batches.
+        When this returns, the batches are as durable as the engine is configured to make them.
 
         Args:
-            batches: Each batch's ``first`` must be its stream's ``latest + 1``. Batches of one stream must follow each
-                other. The batches and their lists of lines must not be changed until this returns.
+            batches: Each batch's ``first`` must be its stream's ``latest + 1``. If a stream has several batches, each
+                must begin where the previous one ends. The batches and their lists of lines must not be changed until
+                this returns.
 
         Raises:
-            LogCorrupt: A batch does not follow its stream's ``latest``, or a line does not have its number.
+            LogCorrupt: A batch does not follow its stream's ``latest``, or a line has a wrong ``seq``.
             ValueError: A batch is empty.
             KeyError: A stream does not exist.
         """
 
     @abstractmethod
     async def mark(self, key: StreamKey, state: bytes) -> None:
-        """Replace the stream's state without an event, as durably as a batch."""
+        """Replace the stream's state without appending an event. The new state is as durable as an appended batch."""
 
     @abstractmethod
     async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
@@ -198,17 +206,20 @@ class EventLog(ABC):
 
         Args:
             key: The stream.
-            after: The seq before the first line. If it is ``latest`` or higher, the result is empty.
+            after: The lines after this seq are returned. If it is ``latest`` or higher, the result is empty.
             limit: Maximum number of lines.
             size: Maximum bytes of the lines. A first line that is larger is returned alone.
 
         Raises:
-            Trimmed: ``after + 1`` is below ``oldest``. The lines that are still kept are not returned either.
+            Trimmed: ``after + 1`` is below ``oldest``. In this case no line is returned, not even the kept ones.
         """
 
     @abstractmethod
     async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
-        """Drop exactly the events that ``keep`` does not keep at ``now`` (ms since 1970). Return the new head."""
+        """Drop the stream's events that are beyond the limits ``keep`` at ``now`` (ms since 1970), and no others.
+
+        Return the stream's new head.
+        """
 
     @abstractmethod
     async def streams(self) -> Sequence[StreamKey]:
@@ -216,11 +227,11 @@ class EventLog(ABC):
 
     @abstractmethod
     async def remove(self, key: StreamKey) -> None:
-        """Remove the stream and its epoch. Do nothing if it does not exist."""
+        """Remove the stream with its events, state and epoch. Do nothing if the stream does not exist."""
 
     @abstractmethod
     def statistics(self) -> LogStatistics:
-        """Return the counters since the log was opened."""
+        """Return the counters of the log since it was opened."""
 
     async def __aenter__(self) -> Self:
         await self.open()

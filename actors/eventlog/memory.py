@@ -23,30 +23,32 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Batch, Retention, StreamKey
 
 _COMPACT_AT = 1024
-"""Minimum number of empty places at the front of ``lines`` before the kept lines are moved there."""
+"""Minimum number of empty items at the front of a stream's list of lines before the kept lines are moved forward."""
 
 
 @attrs.define
 class _Stream:
-    """The lines of one stream and its head."""
+    """One stream in memory: its kept lines, and the values of its head."""
 
     epoch: str = attrs.field(factory=lambda: secrets.token_hex(8))
     lines: list[bytes] = attrs.Factory(list[bytes])
     gone: int = 0
-    """Number of empty places at the front of ``lines``. Their events were trimmed."""
+    """Number of empty items at the front of ``lines``. The events of these items were trimmed."""
     latest: int = 0
     size: int = 0
     state: bytes = b""
     touched: int = attrs.field(factory=lambda: time.time_ns() // 1_000_000)
-    """Time when the stream was last touched, in ms since 1970. Used only while there is no line: otherwise the newest
-    line's ``ts`` counts."""
+    """Time of the stream's newest event, or of its making if it never had one, in ms since 1970.
+
+    It is used only while the stream has no line: otherwise the ``ts`` of the newest line counts.
+    """
 
     @property
     def count(self) -> int:
         return len(self.lines) - self.gone
 
     def kept(self, seq: int) -> Iterator[bytes]:
-        """Yield the kept lines from ``seq`` on."""
+        """Yield the kept lines of the stream from the event ``seq`` to the newest event."""
         return map(self.lines.__getitem__, range(len(self.lines) - (self.latest + 1 - seq), len(self.lines)))
 
     def head(self) -> Head:
@@ -56,7 +58,7 @@ class _Stream:
         return Head(self.epoch, self.latest + 1 - count, self.latest, self.size, oldest_ts, self.state, touched)
 
     def add(self, batch: Batch) -> int:
-        """Append the batch. Return its number of lines."""
+        """Append a batch to the stream. Return the number of lines in the batch."""
         count = len(batch.lines)
         if not count:
             raise ValueError(f"an empty batch for {batch.key}")
@@ -70,7 +72,7 @@ class _Stream:
         return count
 
     def take_back(self, batch: Batch, state: bytes) -> None:
-        """Undo the last :meth:`add`. ``state`` is the state before it."""
+        """Remove a batch that was just added by :meth:`add`. ``state`` is the stream's state before that call."""
         count = len(batch.lines)
         del self.lines[-count:]
         self.latest -= count
@@ -78,9 +80,9 @@ class _Stream:
         self.state = state
 
     def drop(self, count: int, size: int) -> None:
-        """Drop the ``count`` oldest lines. ``size`` is the bytes of the lines that remain.
+        """Drop the stream's ``count`` oldest lines. ``size`` is the size of the remaining lines in bytes.
 
-        The remaining lines are moved to the front only when at least as many were dropped before, so a trim is cheap.
+        The remaining lines are moved to the front of the list only when half of the list is empty, so a trim is cheap.
         """
         if count == self.count:
             self.touched = timestamp(self.lines[-1])
@@ -95,10 +97,11 @@ class _Stream:
 
 
 class MemoryLog(EventLog):
-    """A log in memory. It keeps the line objects that it is given, without a copy. Closing it removes everything.
+    """An event log in memory. When it is closed, it loses all events.
 
-    :meth:`append` never yields to other tasks, so that clients get events without a wait. A caller that appends in
-    a loop must therefore yield by itself. An append costs about as much as extending a list.
+    It keeps the line objects that it is given, without a copy. :meth:`append` never lets other tasks run, so that
+    clients get events without a wait. A caller that appends in a loop must therefore pass checkpoints itself. An append
+    costs about as much as extending a list.
     """
 
     outlives_process = False

@@ -27,12 +27,13 @@ T = TypeVar("T")
 
 
 class SqliteLog(EventLog):
-    """A log in a SQLite file. One process may have it open: every batch is a row, every append a transaction.
+    """An event log in a SQLite file. Only one process at a time may have the file open for writing.
 
-    An append that returned survives the death of the process. With ``synchronous="FULL"`` it survives a power failure
-    too. With ``"NORMAL"`` a power failure may lose the last appends, but never a part of an append.
+    Every batch is a row, and every append is a transaction. An append that returned survives the death of the process.
+    With ``synchronous="FULL"`` it survives a power failure too. With ``"NORMAL"`` a power failure may lose the last
+    appends, but never only a part of an append.
 
-    All work is done in threads: one call at a time writes, and one call at a time reads meanwhile.
+    All work is done in threads: at most one call writes at a time, and at most one other call reads meanwhile.
 
     Args:
         path: The file. It is made if it does not exist.
@@ -143,7 +144,10 @@ class SqliteLog(EventLog):
         return await trio.to_thread.run_sync(work, limiter=self._reading)
 
     def _opened(self, part: T | None) -> T:
-        """Return the reader or the writer. Raise ``LogUnavailable`` if the log has none."""
+        """Return ``part``, the reader or the writer of the log. Raise ``LogUnavailable`` if it is None.
+
+        It is None if the log is not open. The writer is also None if the log is open for reading only.
+        """
         if part is None:
             is_open = self._database is not None
             raise LogUnavailable(f"{self._path} is {'open for reading only' if is_open else 'not open'}")

@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from actors.events.types import Event
 
 _ATTEMPTS = 3
-"""Maximum number of times that a session is read. It is read again if it was removed and made anew meanwhile."""
+"""Maximum number of attempts to check a session. A new attempt is made if the session was removed and made anew."""
 _OPENING = {
     EventType.TOOL_COMPLETED: (EventType.TOOL_EXECUTING, Kind.CALL),
     EventType.INPUT_RECEIVED: (EventType.INPUT_REQUESTED, Kind.INPUT),
     EventType.INPUT_WITHDRAWN: (EventType.INPUT_REQUESTED, Kind.INPUT),
 }
-"""For each closing event of a call or a question: the type of its opening event, and the kind of the item."""
+"""For each event type that closes a tool call or a question: the type of the opening event, and the kind of item."""
 
 
 @attrs.frozen
 class LogFault:
-    """One place where a log breaks a rule."""
+    """A fault in a log: a rule that is broken, and the event that breaks it."""
 
     user: str
     session: str
     seq: int
-    """Seq of the event that breaks the rule. If something is missing, the seq of the newest event."""
+    """Seq of the event that breaks the rule. If something is missing at the end, the seq of the newest event."""
     rule: str
     message: str
 
@@ -51,7 +51,7 @@ class LogFault:
 
 @attrs.frozen
 class LogReport:
-    """The result of a check: how much was checked, and every fault that was found."""
+    """The result of the check of a log: the numbers of checked sessions and events, and all faults that were found."""
 
     sessions: int
     events: int
@@ -61,8 +61,8 @@ class LogReport:
 async def verify_log(log: EventLog) -> LogReport:
     """Check every session in an open log, and change nothing.
 
-    A session that a server writes to is checked up to its newest event at the beginning of the check. Events that
-    retention has dropped are assumed to have been correct.
+    Events that are appended to a session during its check are not checked. Events that retention has dropped are
+    assumed to have been correct.
 
     Args:
         log: An open log. To check a file that a server has open, open it with ``read_only``.
@@ -104,13 +104,13 @@ async def _begin(log: EventLog, key: StreamKey, faults: list[LogFault]) -> Strea
 
 
 async def _check(key: StreamKey, walk: StreamWalk) -> tuple[list[LogFault], int]:
-    """Return the faults among the kept events of a stream, and the number of events checked."""
+    """Check the kept events of a stream. Return the faults, and the number of events that were checked."""
     found: list[LogFault] = []
     check = StreamCheck(walk.head.oldest)
     try:
         while lines := await walk.page():
             first = walk.position - len(lines) + 1
-            if first != check.expected:  # the server has trimmed events that were next, and those checked before
+            if first != check.expected:  # the server has trimmed the next events, and so all that were checked
                 found, check = [], StreamCheck(first)
             for line in lines:
                 found += [LogFault(*key, check.seq, rule, message) for rule, message in check.take(line)]
@@ -123,15 +123,18 @@ async def _check(key: StreamKey, walk: StreamWalk) -> tuple[list[LogFault], int]
 
 
 class StreamCheck:
-    """The check of one session. Pass each line from ``oldest`` on to :meth:`take`, then call :meth:`end`."""
+    """The check of one session's events.
+
+    Pass each line of the session to :meth:`take`, from the one with seq ``oldest`` on. Then call :meth:`end`.
+    """
 
     def __init__(self, oldest: int) -> None:
         self.seq = oldest - 1
-        """Seq of the last event."""
+        """Seq of the last event that was checked; ``oldest - 1`` before the first one."""
         self.expected = oldest
-        """Seq that the next line should have, if no line has a wrong number."""
+        """Seq that the next line should have. It is counted from ``oldest``, even if lines have wrong numbers."""
         self.count = 0
-        """Number of lines taken."""
+        """Number of lines that were passed to :meth:`take`."""
         self._trimmed = oldest > 1
         self._grammar = Grammar()
         # Items to which at least one of the seen events belongs, closed items included.
@@ -139,7 +142,7 @@ class StreamCheck:
         self._ts = 0
 
     def take(self, line: bytes) -> Iterator[tuple[str, str]]:
-        """Check the next line. Yield each rule that it breaks, with a message."""
+        """Check the session's next line. Yield each rule that the line breaks, as (rule, message)."""
         expected = self.seq + 1
         self.seq = expected
         self.expected += 1
@@ -158,7 +161,10 @@ class StreamCheck:
         yield from self._apply(event)
 
     def end(self, head: Head) -> Iterator[tuple[str, str]]:
-        """Compare the events with the stream's head, after the last line. Yield each broken rule, with a message."""
+        """Compare the checked events with the stream's head. Yield each broken rule, as (rule, message).
+
+        Call this after the last line.
+        """
         if self.seq != head.latest:
             yield "G1", f"the newest event is {self.seq}, the log says {head.latest}"
         try:
@@ -199,7 +205,7 @@ class StreamCheck:
                 self._known.add((kind, event.call_id))
 
     def _presume(self, event: Event) -> None:
-        """Assume that the run or call of the event is open, if its opening event may have been trimmed."""
+        """Open the run, call or question of an event in the grammar, if its opening event may have been trimmed."""
         if event.parent_run_id is not None:
             self._presume_run(event.parent_run_id, None)
         if event.run_id is not None and event.type != EventType.AGENT_STARTED:
