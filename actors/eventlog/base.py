@@ -116,7 +116,7 @@ class LogStatistics:
     events: int
     """Number of events that were committed."""
     reads: int
-    """Number of calls of ``read``. A client that finds its next events in memory, in the session's ring, causes none."""
+    """Number of calls of ``read``. A client that finds its next events in memory (in the ring) causes no read."""
     trims: int
     """Number of calls of ``trim`` that dropped events."""
     wal_bytes: int = attrs.field(default=0, eq=False)

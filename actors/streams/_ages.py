@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 JUMP_SECONDS = 5.0
-"""Maximum change, in seconds, of the difference between the time of day and the steady clock.
+"""Maximum change of the difference between the time of day and the steady clock that counts as normal, in seconds.
 
-After a larger change the time of day counts as set. Smaller changes are normal inaccuracies and corrections of a clock.
+Such a change comes from inaccuracies and corrections of a clock. A larger change is a jump: the time of day was set.
 """
 
 MAX_JUMPS = 32
-"""Maximum number of jumps that are remembered: a clock that is set all the time must not fill the memory."""
+"""Maximum number of jumps of the time of day that are remembered.
+
+Without a limit, a clock that is set again and again would fill the memory.
+"""
 
 
 def steady_seconds() -> float:
@@ -35,13 +38,13 @@ class _Era:
     """A period between two changes of the system's time of day. It ends when the next period begins."""
 
     begin: float
-    """Beginning, in steady seconds."""
+    """Beginning of the period, in seconds of the steady clock."""
     offset: float
-    """Time of day minus steady time, in seconds."""
+    """Time of day minus time of the steady clock during the period, in seconds."""
 
 
 class AgeClock:
-    """A clock for the ages of events. It stays right when the system's time of day is set.
+    """A clock from which the ages of events are computed. It stays right even if the system's time of day is set.
 
     Events carry the time of day, which can be set. Ages are counted on a steady clock, which is never set.
 
@@ -59,11 +62,11 @@ class AgeClock:
         self._eras = [_Era(-math.inf, time_ms() / 1000 - now)]
 
     def now(self, seconds: float) -> int:
-        """Return a time in ms since 1970. Events more than ``seconds`` before this time are too old.
+        """Return the time (ms since 1970) from which ages are counted if ``seconds`` is the maximum age of an event.
 
-        This is the time of day, unless the time of day was set in the last ``seconds``. Then it is ``seconds`` after
-        the lowest time of day that the system showed during that time. So no event that is younger than ``seconds``
-        counts as too old.
+        An event is too old if its ``ts`` is more than ``seconds`` before this time. This is the time of day, unless the
+        time of day was set in the last ``seconds``. Then it is ``seconds`` after the lowest time of day that the system
+        showed during that time. So no event that is younger than ``seconds`` counts as too old.
         """
         now = self._look()
         if math.isinf(seconds):  # no event is too old
@@ -74,7 +77,7 @@ class AgeClock:
         return round((min(shown) + seconds) * 1000)
 
     def _look(self) -> float:
-        """Compare the two clocks and remember a jump. Return the time of the steady clock."""
+        """Compare the time of day with the steady clock, and remember a jump. Return the time of the steady clock."""
         before, now = self._looked_at, self._steady()
         self._looked_at = now
         offset = self._time_ms() / 1000 - now
@@ -82,9 +85,10 @@ class AgeClock:
         if abs(offset - last.offset) <= JUMP_SECONDS:
             last.offset = offset
         else:
-            # It was set between the last look and this one. Count from the look that makes fewer events too old.
+            # The time of day was set between the last comparison and this one. The new period begins at the comparison
+            # that makes fewer events too old.
             self._eras.append(_Era(now if offset > last.offset else before, offset))
-        if len(self._eras) > MAX_JUMPS:  # the two oldest become one, with the lower time: it deletes less
+        if len(self._eras) > MAX_JUMPS:  # the two oldest periods become one, with the lower time: it deletes less
             self._eras[1] = _Era(-math.inf, min(self._eras[0].offset, self._eras[1].offset))
             del self._eras[0]
         return now

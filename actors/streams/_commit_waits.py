@@ -12,24 +12,27 @@ if TYPE_CHECKING:
     from actors.errors import LogError
 
 OnCommit: TypeAlias = "Callable[[LogError | None], object]"
-"""Called with None once the events are committed, or with the error if they never will be."""
+"""Type of a callback. It is called with None once certain events are committed, or with the error if they cannot be."""
 
 
 class CommitWaits:
-    """The callbacks of one stream that wait for a commit, in order of seq."""
+    """The callbacks of one stream that wait until certain events are committed, in order of seq."""
 
     __slots__ = ("pending",)
 
     def __init__(self) -> None:
         self.pending: list[tuple[int, OnCommit]] = []
-        """Pairs of a seq and the callback that waits for its commit."""
+        """Pairs of a seq and a callback that waits until the event with this seq is committed."""
 
     def add(self, seq: int, callback: OnCommit) -> None:
-        """Call ``callback`` once the event ``seq`` is committed."""
+        """Let ``callback`` wait for the commit of the event ``seq``. :meth:`resolve` will call it."""
         self.pending.append((seq, callback))
 
     def resolve(self, until: int, outcome: LogError | None) -> bool:
-        """Call, and remove, the callbacks of the events up to ``until``. Return False if one of them raised."""
+        """Call the callbacks that wait for events up to ``until`` with ``outcome``, and remove them.
+
+        Return False if one of the callbacks raised.
+        """
         due = [callback for seq, callback in self.pending if seq <= until]
         # Before the calls, since a callback may call this method again.
         self.pending = [wait for wait in self.pending if wait[0] > until]

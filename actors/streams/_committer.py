@@ -20,60 +20,66 @@ if TYPE_CHECKING:
 
 
 CROWD = 32
-"""Number of scheduled sources at which the committer delays a commit, so that more events go into it.
+"""If at least this many sources (sessions) have events to commit, the committer delays the commit a little.
 
 The delay is :data:`CROWD_ROUNDS` steps of trio's scheduler. In a step each task that is ready runs once. With so many
 sources a step takes milliseconds, and each source emits more events. So fewer commits are needed.
 """
 CROWD_ROUNDS = 2
-"""Number of steps of trio's scheduler for which a commit of at least :data:`CROWD` sources is delayed.
+"""Number of steps of trio's scheduler by which a commit of at least :data:`CROWD` sources is delayed.
 
-Meanwhile an emitter that never pauses fills three quarters of its window of uncommitted events, but not all of it. So
-it need not wait.
+In this time an emitter that never pauses fills three quarters of its window of uncommitted events, but not all of it.
+So the emitter need not wait for the delayed commit.
 """
 
 
 class Source(Protocol):
-    """A source of events to commit: a session's stream. If a method raises, only this source ends."""
+    """The interface of a source of events to commit, which is a session's stream.
+
+    If a method of a source raises, only this source ends.
+    """
 
     def batch(self) -> Batch | None:
-        """Return the events emitted since the last batch, None if there are none."""
+        """Return the events that were emitted since the last batch, or None if there are none."""
 
     def on_committed(self, batch: Batch) -> None:
-        """Handle the success of a commit: the batch is in the log. Called in the order of the batches."""
+        """Handle a successful commit: ``batch`` is in the log. This is called in the order of the batches."""
 
     def on_failed(self, error: LogError) -> None:
-        """Handle the failure of a commit: a batch will never be in the log. The source must end."""
+        """Handle a failed commit: a batch of this source will never be in the log. The source must end."""
 
 
 WAIT_STEP_SECONDS, WAIT_STEPS = 0.000_25, 64
-"""Width in seconds, and number, of the histogram steps in :attr:`CommitterStatistics.waits`: up to 16 ms."""
+"""Width of a step in seconds, and number of steps, of the histogram :attr:`CommitterStatistics.waits`: up to 16 ms."""
 
 
 @attrs.frozen
 class CommitterStatistics:
-    """Statistics of the committer."""
+    """Statistics of the committer, which writes the events of all sessions to the log."""
 
     waiting: int
     """Number of sessions that have events to commit and are not in the running commit."""
     waits: tuple[int, ...]
-    """Histogram of the time from a batch's first emit to the end of its commit. The last step has no upper end."""
+    """Histogram: number of batches by the time from their first emit to the end of their commit.
+
+    The last step has no upper end.
+    """
     wait_step_seconds: float = WAIT_STEP_SECONDS
-    """Width of a step of ``waits``, in seconds."""
+    """Width of a step of the histogram ``waits``, in seconds."""
 
 
 class Committer:
-    """The task that commits the events of all scheduled sources together.
+    """The task that commits the events of all scheduled sources (streams of sessions) together.
 
     One task runs :meth:`run`. :meth:`schedule` costs no task switch.
 
     Only committed events are delivered, so nothing has to be taken back when a commit fails. Each batch of a
-    failed commit is tried once more, alone. A source whose batch fails again ends; the others go on. A source or
-    a callback that raises when it is notified does not affect the others either.
+    failed commit is tried once more, alone. A source whose batch fails again ends; the other sources continue. A source
+    or a callback that raises when it is notified does not affect the others either.
 
-    A commit begins at once if none began in the last ``gather_seconds``, a setting of the log. Otherwise events are
-    collected for one transaction until that time is over, or until a task cannot go on without a commit (:meth:`hurry`,
-    :meth:`barrier`).
+    A commit begins at once if none began in the last ``gather_seconds``, an attribute of the log. Otherwise events are
+    collected for one transaction until that time is over, or until a task needs the commit in order to continue
+    (:meth:`hurry`, :meth:`barrier`).
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -86,30 +92,39 @@ class Committer:
         self._done_at = self._next_at = 0.0
         self._hurried = False
         self.after_commits: dict[Callable[[], None], None] = {}
-        """Callbacks for each commit, called after its sources. They must not wait. If one raises, it is removed."""
+        """Callbacks that are called after each commit, when the sources were notified. They must not wait.
+
+        A callback that raises is removed.
+        """
 
     def schedule(self, source: Source) -> None:
-        """Put ``source`` into the next commit. Each source calls this once per batch.
+        """Schedule ``source`` for the next commit. Each source calls this once for each of its batches.
 
         If this raises, the source is not scheduled. Agents call this at any depth of the stack, so it can raise
         ``RecursionError``.
         """
         now = self._now()
-        # Wake first. If the append fails, the task was woken for nothing and waits again. In the other order it could
-        # sleep while a source is scheduled.
+        # Wake first. If the append fails, the task was woken for nothing and waits again. If the append came first, the
+        # task could sleep while a source is scheduled.
         if not self._scheduled:
             self._wakeup.wake()
         self._scheduled.append((source, now))
 
     def hurry(self) -> None:
-        """Commit the scheduled sources without gathering more: there is much to commit, or a task waits for it."""
+        """End the wait for more events, so that the next commit begins at once.
+
+        Call this if there is much to commit, or if a task waits for the commit.
+        """
         self._hurried = True
         if self._wakeup:
             self._wakeup.wake()
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Commit for ever. If cancelled during a commit, finish the append and notify the sources first."""
+        """Commit the events of scheduled sources until this task is cancelled.
+
+        If it is cancelled during a commit, it first finishes the append and notifies the sources.
+        """
         self._now = trio.lowlevel.current_clock().current_time  # as trio.current_time(), without two of its calls
         with trio.CancelScope() as scope:
             while True:
@@ -122,7 +137,7 @@ class Committer:
                 scope.shield = False
 
     async def _gather(self) -> None:
-        """Wait until the next commit may begin."""
+        """Wait until the next commit may begin. Meanwhile more events join that commit."""
         if not self._log.gather_seconds:
             await self._gather_crowd()
             return
@@ -130,7 +145,8 @@ class Committer:
         if self._next_at > begun and not self._hurried and not self._barriers:
             with trio.move_on_at(self._next_at):
                 await self._wakeup.wait()
-            # A timer is late by up to a millisecond. Counted from the time when it was due, the delays do not add up.
+            # A timer is late by up to a millisecond. The next interval is counted from the time when the timer was due,
+            # so that delays do not add up.
             begun = min(self._now(), self._next_at)
         else:
             await self._gather_crowd()
@@ -143,7 +159,10 @@ class Committer:
             await trio.lowlevel.checkpoint()
 
     async def _commit_scheduled(self) -> None:
-        """Commit the scheduled sources. Keep no reference to them, so that an ended session is freed at once."""
+        """Commit the events of the scheduled sources.
+
+        No reference to a source remains after that, so that an ended session is freed at once.
+        """
         scheduled, self._scheduled = self._scheduled, []
         barriers, self._barriers = self._barriers, []
         taken: list[tuple[Source, Batch]] = []
@@ -168,7 +187,7 @@ class Committer:
         return CommitterStatistics(len(self._scheduled), tuple(self._waits))
 
     async def barrier(self) -> None:
-        """Wait until all events scheduled before the call are committed or have failed. Safe to cancel."""
+        """Wait until all events that were scheduled before this call are committed or have failed. Safe to cancel."""
         passed = trio.Event()
         self._barriers.append(passed)
         self._wakeup.wake()
@@ -199,7 +218,10 @@ class Committer:
                 report("a callback after commits", error)
 
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
-        """Commit each batch alone, after a commit of all together has failed. If there is only one, fail its source."""
+        """Try to commit each batch alone, after a commit of all batches together has failed.
+
+        If there is only one batch, it has been tried alone already: pass ``error`` to its source, which ends.
+        """
         if len(taken) == 1:
             report("the commit of a session's events", error)
             _forget_frames(error)
@@ -210,7 +232,7 @@ class Committer:
 
 
 def _refusal(error: BaseException) -> LogError:
-    """Convert an exception of the log into the error that a source gets, and return it."""
+    """Return the ``LogError`` that a source gets for an exception that the log raised."""
     if is_a(error, LogError):
         return cast("LogError", error)
     refusal = LogUnavailable(f"the log failed: {shown(error)}")

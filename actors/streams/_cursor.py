@@ -12,38 +12,38 @@ if TYPE_CHECKING:
 
 
 class SessionEnding(StrEnum):
-    """The reason that a listener gets when its session ends."""
+    """The reason why a session ended, as its listeners get it."""
 
     SHUTDOWN = "shutdown"
     """The session was stopped, because the server stops."""
     CRASHED = "crashed"
-    """The session failed, or this listener did."""
+    """The session failed, or the listener that gets this reason failed."""
     CLOSED = "closed"
     """The session was closed permanently."""
 
 
 class Listener(Protocol):
-    """The methods that notify the owner of a cursor.
+    """The interface of a listener: a session calls these methods to notify the owner of a cursor.
 
-    None of them may wait: they are called in the middle of other work. A listener that raises is detached, gets
+    No method may wait: it is called in the middle of other work. A listener that raises is detached, gets
     :meth:`on_ended` with ``crashed``, and is not called again. Other listeners are not affected.
     """
 
     def on_events(self) -> None:
-        """Handle the arrival of new events. Called once per commit, not once per event."""
+        """Handle the news that the session has new committed events. Called once per commit, not once per event."""
 
     def on_signal(self, name: str, data: bytes) -> None:
-        """Handle a signal, which is not stored; ``data`` is JSON text."""
+        """Handle a signal: a short message to clients that is not stored. ``data`` is JSON text."""
 
     def on_ended(self, reason: SessionEnding) -> None:
-        """Handle the end of the session. This is the listener's last call.
+        """Handle the end of the session. No method of the listener is called after this.
 
-        The events that were committed before can still be read until the owner detaches the cursor.
+        The events that were committed before the end can still be read until the owner detaches the cursor.
         """
 
 
 class SliceOfLines(Protocol):
-    """A function that returns lines from memory."""
+    """The type of a function that returns event lines from memory."""
 
     def __call__(self, after: int, until: int, /) -> Sequence[bytes]:
         """Return the lines with seq ``after + 1`` to ``until``. All of them must be in memory."""
@@ -59,25 +59,25 @@ class Feed(Protocol):
 
     @property
     def committed_seq(self) -> int:
-        """Seq of the newest committed event."""
+        """Seq of the session's newest committed event."""
         ...
 
     @property
     def oldest_in_memory(self) -> int:
-        """Lowest seq that :meth:`slice` can return, or the seq of the next event if none is in memory."""
+        """Lowest seq in memory, which :meth:`slice` can return. If memory has no event, the seq of the next event."""
         ...
 
     @property
     def slice(self) -> SliceOfLines:
-        """The function that returns lines from memory.
+        """The function that returns event lines from memory.
 
-        This is a property, not a method, for speed: the feed returns the function of its ring, and the cursor calls
-        that directly.
+        This is a property and not a method, for speed: it returns a function of the ring (the events in memory), which
+        the cursor then calls directly.
         """
         ...
 
     async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
-        """Read committed lines above ``after`` from the log, at most ``limit`` lines and about ``size`` bytes."""
+        """Read committed lines with a seq above ``after`` from the log: up to ``limit`` lines, about ``size`` bytes."""
         ...
 
     def detach(self, cursor: Cursor) -> None:
@@ -85,9 +85,9 @@ class Feed(Protocol):
 
 
 class Cursor:
-    """A reader's position in the events of a session. New events and older ones are read in the same way.
+    """A reader's position in the events of a session. Through a cursor, new and older events are read in the same way.
 
-    The caller that attached it must :meth:`detach` it. A cursor holds no events, so a slow reader costs no memory.
+    The caller that attached it must :meth:`detach` the cursor. A cursor holds no events: a slow reader costs no memory.
     """
 
     __slots__ = ("__weakref__", "_feed", "listener", "position")
@@ -96,25 +96,25 @@ class Cursor:
         self._feed = feed
         self.listener = listener
         self.position = position
-        """Seq of the last event taken; ``position + 1`` is next."""
+        """Seq of the last event that the reader took. The next event has the seq ``position + 1``."""
 
     @property
     def waiting(self) -> int:
-        """Number of committed events that were not taken yet."""
+        """Number of committed events of the session that the reader has not taken yet."""
         return self._feed.committed_seq - self.position
 
     @property
     def behind(self) -> bool:
-        """Whether the next event is no longer in memory. Then :meth:`take` returns nothing; use :meth:`fetch`."""
+        """Whether the next event is no longer in memory. Then :meth:`take` returns nothing: call :meth:`fetch`."""
         return self.position + 1 < self._feed.oldest_in_memory and self.waiting > 0
 
     @property
     def detached(self) -> bool:
-        """Whether :meth:`detach` was called."""
+        """Whether the cursor was detached from its session by :meth:`detach`."""
         return type(self._feed) is _DetachedFeed
 
     def take(self, max_events: int, max_bytes: int) -> Sequence[bytes]:
-        """Return the next committed lines and advance :attr:`position`. Never wait.
+        """Return the next committed lines from memory and advance :attr:`position`. This never waits.
 
         Return an empty sequence if nothing is new, or if the next line is no longer in memory (:attr:`behind`).
 
@@ -123,7 +123,7 @@ class Cursor:
             max_bytes: Maximum size of all lines, each counted with one separator byte. A first line that is larger is
                 returned alone.
         """
-        # Written out, without `waiting` and `behind`: this runs for each batch of each client.
+        # Written without the properties `waiting` and `behind`, for speed: this runs for each batch of each client.
         feed = self._feed
         until = min(feed.committed_seq, self.position + max_events)
         if until <= self.position or self.position + 1 < feed.oldest_in_memory:
@@ -158,10 +158,10 @@ class Cursor:
         return lines
 
     def detach(self) -> None:
-        """End notifications and reading, and release the listener and the feed. Idempotent.
+        """End the cursor: its listener gets no more notifications, and it can read no more events. Idempotent.
 
-        After the end of its session a cursor gets no notifications, but it can still read the committed events.
-        Detaching ends this too.
+        The cursor also releases its listener and the session. After the end of its session a cursor gets no
+        notifications, but it can still read the committed events, until it is detached.
         """
         self._feed.detach(self)
         # An owner may keep a detached cursor, which must not keep the session's ring, megabytes, in memory.
@@ -169,7 +169,7 @@ class Cursor:
 
 
 class _NoListener:
-    """The listener of a detached cursor."""
+    """The listener of a detached cursor. It ignores all notifications."""
 
     def on_events(self) -> None: ...
     def on_signal(self, name: str, data: bytes) -> None: ...
@@ -194,7 +194,7 @@ class _DetachedFeed:
         return ()
 
     async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
-        """Return nothing, after a checkpoint."""
+        """Return no lines, after a checkpoint, because the cursor is detached."""
         del after, limit, size
         await trio.lowlevel.checkpoint()
         return ()
@@ -203,7 +203,10 @@ class _DetachedFeed:
 
 
 def _within(lines: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:
-    """Return as many of the first lines as fit into ``max_bytes`` with a separator byte each, but at least one."""
+    """Return the first lines that fit into ``max_bytes`` together, counting a separator byte for each line.
+
+    At least one line is returned.
+    """
     # Nearly always all of them fit, which this line finds without a loop in Python.
     if sum(map(len, lines)) + len(lines) <= max_bytes:
         return lines

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LogExtent:
-    """The range of events that the log keeps of one stream.
+    """The range of events that the log keeps of one session, as far as it is known in memory.
 
     The log is asked only when a limit of retention may have been crossed. In between, the size of the events is
     estimated, and never too low. :meth:`trim` gets the exact range.
@@ -32,22 +32,22 @@ class LogExtent:
         self._head = head
         self._size = head.size  # with `added`, an upper bound of the bytes kept
         self.added = 0
-        """Bytes committed since the stream was opened."""
+        """Size of the events that were committed since the stream was opened, in bytes."""
         self.oldest_ts = head.oldest_ts
-        """A time (ms since 1970) that is not later than any kept event; 0 while there are no events."""
+        """Lower limit for the ``ts`` of all kept events, in ms since 1970; 0 while there are no events."""
 
     @property
     def epoch(self) -> str:
-        """Epoch of the stream: a name that no other stream has; see :class:`~actors.Position`."""
+        """Random id of the session's log. A log that is made again gets another id; see :class:`~actors.Position`."""
         return self._head.epoch
 
     @property
     def oldest(self) -> int:
-        """Lowest seq that the log kept when it was last asked."""
+        """Lowest seq of the session's events in the log, when the log was last asked for it."""
         return self._head.oldest
 
     def outlived(self, closed_at: int | None) -> bool:
-        """Return whether the session was closed so long ago that retention keeps neither its events nor its close."""
+        """Return whether the session was closed so long ago that neither its events nor its closing need to be kept."""
         if closed_at is None or self._head.oldest <= self._head.latest:
             return False
         seconds = self._retention.seconds
@@ -61,12 +61,15 @@ class LogExtent:
         return kept > 0 and (kept > limits.events or size > limits.size or self.oldest_ts < expired)
 
     async def trim(self) -> None:
-        """Delete the events beyond retention from the log, and store the exact range that it keeps. Safe to cancel."""
+        """Delete the session's events beyond retention from the log, and get the exact range that the log still keeps.
+
+        Safe to cancel.
+        """
         before = self.added
         limits = self._retention.beside(len(self._record.text))
         head = await self._log.trim(self._key, limits, self._ages.now(limits.seconds))
         if head.oldest < self._head.oldest or head.latest < self._head.latest:
-            return  # another task asked later and was answered earlier: its answer is newer
+            return  # another task asked the log later but got its answer earlier: that answer is newer than this one
         self._head = head
         # The size includes all bytes that were added before the question, and `added` still counts them too.
         self._size = head.size - before
@@ -74,7 +77,7 @@ class LogExtent:
         self.oldest_ts = head.oldest_ts or head.touched
 
     def note_trimmed(self, oldest: int) -> None:
-        """Store that the log's lowest seq is now ``oldest``, as a read has found.
+        """Note that the lowest seq in the log is now ``oldest``, as a failed read has shown.
 
         Otherwise the next client that resumes below ``oldest`` would be accepted first, and fail when it reads.
         """

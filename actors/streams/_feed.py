@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class SessionFeed:
-    """The reading half of a session's stream: ring, log and cursors. See :class:`~actors.streams._cursor.Feed`.
+    """The reading half of a session's stream: the events in memory, the log, and the attached cursors.
 
-    :class:`~actors.streams._stream.SessionStream`, the writing half, extends this class. Two separate objects would
-    cost one more call for each event.
+    It implements :class:`~actors.streams._cursor.Feed`. The writing half,
+    :class:`~actors.streams._stream.SessionStream`, extends this class. Two separate objects would cost one more call
+    for each event.
     """
 
     __slots__ = (
@@ -44,18 +45,21 @@ class SessionFeed:
         # Bound once: a call less for each batch that a cursor takes.
         self.slice: SliceOfLines = ring.slice
         self.cursors: dict[Cursor, None] = {}
-        """The attached cursors, in order of attachment."""
+        """The cursors (readers) that are attached to the session, in the order in which they were attached."""
         self._log = log
         self._log_reads = 0
         self._extent = extent
 
     @property
     def epoch(self) -> str:
-        """Epoch of the stream: a name that no other stream has; see :class:`~actors.Position`."""
+        """Random id of the session's log. A log that is made again gets another id; see :class:`~actors.Position`."""
         return self._extent.epoch
 
     def attach(self, listener: Listener, position: int) -> Cursor:
-        """Attach a listener and return its cursor, which is at ``position``. The caller must detach the cursor."""
+        """Attach a listener and return its cursor, which reads the events after ``position``.
+
+        The caller must detach the cursor in the end.
+        """
         cursor = Cursor(self, listener, position)
         self.cursors[cursor] = None
         return cursor
@@ -65,19 +69,19 @@ class SessionFeed:
         self.cursors.pop(cursor, None)
 
     async def oldest(self) -> int:
-        """Return the lowest seq within retention, exactly. Safe to cancel.
+        """Return the lowest seq of the session's events that are within retention. Safe to cancel.
 
-        The log is asked, and trimmed, only after a limit may have been crossed.
+        If a limit of retention may have been crossed, the log is trimmed first. So the result is exact.
         """
         if self._extent.is_exceeded(self.committed_seq):
             await self._extent.trim()
         return self._extent.oldest
 
     async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
-        """Read committed lines above ``after`` from the log.
+        """Read committed lines with a seq above ``after`` from the log.
 
         Args:
-            after: Seq after which to begin.
+            after: Seq of the last event that the caller has.
             limit: Maximum number of lines.
             size: Maximum size in bytes. A first line that is larger is returned alone.
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def notify_events(cursors: dict[Cursor, None]) -> None:
-    """Notify all listeners of new events. Never raise.
+    """Notify the listeners of all cursors that new events are committed. This never raises.
 
-    A cursor that is attached or detached during the call is not notified.
+    A listener whose cursor is attached or detached during the call is not notified.
     """
     # A try statement and not contained(), which would be one more call for each listener at every commit.
     for cursor in tuple(cursors):
@@ -26,7 +26,7 @@ def notify_events(cursors: dict[Cursor, None]) -> None:
 
 
 def notify_signal(cursors: dict[Cursor, None], name: str, data: bytes) -> None:
-    """Notify all listeners of a signal, in the same way as :func:`notify_events`."""
+    """Pass a signal to the listeners of all cursors. Like :func:`notify_events`, this never raises."""
     for cursor in tuple(cursors):
         if cursor in cursors:
             try:
@@ -36,9 +36,9 @@ def notify_signal(cursors: dict[Cursor, None], name: str, data: bytes) -> None:
 
 
 def notify_ended(cursors: dict[Cursor, None], reason: SessionEnding) -> None:
-    """Notify all listeners that the session has ended, and empty ``cursors``. Never raise.
+    """Notify the listeners of all cursors that the session has ended, and empty ``cursors``. This never raises.
 
-    A cursor that is attached during the call is notified too: otherwise its owner would wait for ever.
+    The listener of a cursor that is attached during the call is notified too: otherwise its owner would wait for ever.
     """
     while cursors:
         cursor = next(iter(cursors))
@@ -47,7 +47,7 @@ def notify_ended(cursors: dict[Cursor, None], reason: SessionEnding) -> None:
 
 
 def _expel(cursor: Cursor, error: BaseException) -> None:
-    """Detach the cursor of a listener that failed, and notify the listener of it."""
+    """Detach the cursor of a listener that raised ``error``, and notify the listener that the session ended for it."""
     report("a listener", error)
     listener = cursor.listener  # detach() releases it
     cursor.detach()

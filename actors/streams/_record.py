@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class DoneCommand:
-    """A command that was carried out."""
+    """A client's command that was carried out, with its result."""
 
     command_id: str
     ts: int
@@ -30,11 +30,11 @@ class DoneCommand:
     result: JSON
     """The result that the sender of the command got."""
     text: bytes
-    """The whole entry as JSON text."""
+    """The command's id, time and result as JSON text, as they are stored."""
 
     @classmethod
     def of(cls, command_id: str, ts: int, result: JSON) -> DoneCommand:
-        """Return the entry of a command. Raise ``TypeError`` if the result is not JSON."""
+        """Return the entry for a command that was carried out. Raise ``TypeError`` if the result is not JSON."""
         return cls(command_id, ts, result, orjson.dumps([command_id, ts, result]))
 
 
@@ -57,7 +57,7 @@ class DoneCommands:
         self._seconds = seconds
         self._entries: list[DoneCommand] = []  # no deque: an empty one takes 700 bytes, in each idle session
         self.size = 0
-        """Size of the text of all entries, in bytes."""
+        """Size of the remembered commands as JSON text, in bytes."""
         for entry in entries:
             self._add(entry)
 
@@ -68,16 +68,16 @@ class DoneCommands:
         return iter(self._entries)
 
     def remember(self, command_id: str, ts: int, result: JSON) -> None:
-        """Add the newest entry, and drop the oldest ones while there is no room for all."""
+        """Add a command that was just carried out. Drop the oldest commands if there is not enough room for all."""
         self._add(DoneCommand.of(command_id, ts, result))
 
     def forget(self, now: int) -> None:
-        """Drop the entries that are too old at ``now`` (ms since 1970)."""
+        """Drop the commands that are too old at ``now`` (ms since 1970)."""
         since = now - self._seconds * 1000
         self._drop(next((n for n, entry in enumerate(self._entries) if entry.ts >= since), len(self._entries)))
 
     def text(self) -> bytes:
-        """Return all entries as one JSON array."""
+        """Return all remembered commands as the text of one JSON array."""
         return b"[%b]" % b",".join([entry.text for entry in self._entries])
 
     def _add(self, entry: DoneCommand) -> None:
@@ -90,17 +90,17 @@ class DoneCommands:
         self._drop(count)
 
     def _drop(self, count: int) -> None:
-        """Drop the ``count`` oldest entries."""
+        """Drop the ``count`` oldest commands."""
         self.size -= sum(len(entry.text) for entry in self._entries[:count])
         del self._entries[:count]
 
 
 @attrs.frozen
 class Record:
-    """A decoded record: the state that the log keeps beside a stream's events."""
+    """A decoded record: the state that the log keeps beside the events of a session."""
 
     ts: int
-    """Lower limit for the ``ts`` of all later events, in ms since 1970."""
+    """Lower limit for the ``ts`` of all later events of the session, in ms since 1970."""
     grammar: Grammar
     closed_at: int | None
     """Time at which the session was closed permanently (ms since 1970); None if it is not closed."""
@@ -108,7 +108,10 @@ class Record:
 
 
 def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneCommands) -> bytes:
-    """Return a record as JSON text; ``opened`` is a snapshot of the grammar."""
+    """Return a record as JSON text: the state that the log keeps beside the events of a session.
+
+    ``opened`` is a snapshot of the session's grammar, with the open runs, calls and questions.
+    """
     # Most records have this short form, to save space: the log keeps one for each session, for weeks.
     if closed_at is None and not len(done):
         return b"[%d,%b]" % (ts, opened)
@@ -116,7 +119,7 @@ def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneComma
 
 
 def decode_record(state: bytes) -> Record:
-    """Decode the text that :func:`encode_record` returned. Empty text is the record of a new session.
+    """Return the record that :func:`encode_record` encoded as ``state``. An empty ``state`` belongs to a new session.
 
     Raise :class:`~actors.LogCorrupt` if ``state`` is anything else.
     """
@@ -132,7 +135,10 @@ def decode_record(state: bytes) -> Record:
 
 
 class RecordWriter:
-    """The encoder of one stream's record. It encodes again only after the content has changed."""
+    """The encoder of a session's record, the state that the log keeps beside the events.
+
+    The record is encoded again only after its content has changed.
+    """
 
     __slots__ = ("_ages", "_content", "_seconds", "done", "text")
 
@@ -142,10 +148,10 @@ class RecordWriter:
         self._content: tuple[object, ...] | None = None
         self.done = done
         self.text = text
-        """The record as it was encoded last; empty in a new session."""
+        """The session's record as it was encoded last; empty in a new session."""
 
     def encode(self, ts: int, grammar: Grammar, closed_at: int | None) -> bytes:
-        """Return the record. It is the same object until the content changes.
+        """Return the session's record as JSON text. The result is the same object until the content changes.
 
         The ``ts`` in the record is the time of its last change. If it were the ``ts`` of the newest event, the log
         would have to write the record again with each event.
@@ -159,6 +165,6 @@ class RecordWriter:
         return self.text
 
     def remember_done(self, command_id: str, ts: int, result: JSON) -> None:
-        """Add to the record a command that was carried out."""
+        """Add a command that was carried out to the session's record."""
         self.done.remember(command_id, ts, result)
         self._content = None

@@ -8,14 +8,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SLACK = 4
-"""The ring is cut back when it exceeds a bound by more than the bound divided by this number."""
+"""The ring is cut back to a limit only when it exceeds the limit by more than the limit divided by this number."""
 
 
 class Ring:
-    """The newest lines in memory, at most ``capacity`` lines and ``room`` bytes. All uncommitted lines are among them.
+    """The newest lines (encoded events) of a session in memory: about ``capacity`` lines and ``room`` bytes.
 
-    The lines are consecutive by seq. They are in a plain list, since a deque cannot be sliced. The list is cut back
-    only when it exceeds a bound by a quarter: cutting is slow, and so it happens rarely.
+    All uncommitted lines are among them. The lines are consecutive by seq. They are in a plain list, since a deque
+    cannot be sliced. The list is cut back to a limit only when it exceeds the limit by a quarter: cutting is slow, and
+    so it happens rarely.
     """
 
     __slots__ = ("_lines", "_most", "_most_bytes", "append", "base", "capacity", "room", "size")
@@ -24,13 +25,13 @@ class Ring:
         self.capacity = capacity
         self.room = room
         self.base = base
-        """Seq of the oldest line here; if there is none, seq of the next line."""
+        """Seq of the oldest line in the ring. If the ring is empty, the seq that the next line will have."""
         self.size = 0
-        """Size of the committed lines here, in bytes."""
+        """Size of the committed lines in the ring, in bytes."""
         # This list is changed in place and never replaced: `append` below is its method.
         self._lines: list[bytes] = []
         self.append = self._lines.append
-        """Add the line with the next seq."""
+        """Function that adds a line to the ring: the line with the next seq."""
         self._most = capacity + capacity // _SLACK
         self._most_bytes = room + room // _SLACK
 
@@ -38,20 +39,23 @@ class Ring:
         return len(self._lines)
 
     def slice(self, after: int, until: int) -> Sequence[bytes]:
-        """Return the lines with seq ``after + 1`` to ``until``. All of them must be here."""
+        """Return the lines with seq ``after + 1`` to ``until``. All of them must be in the ring."""
         return self._lines[after + 1 - self.base : until + 1 - self.base]
 
     def on_committed(self, until: int, size: int) -> None:
-        """Count ``size`` more bytes as committed, up to seq ``until``, and drop the oldest lines if there are too many.
+        """Note that the lines up to seq ``until`` are committed, and drop the oldest lines if the ring has too many.
 
-        An uncommitted line is never dropped.
+        ``size`` is the size of the newly committed lines in bytes. An uncommitted line is never dropped.
         """
         self.size += size
         if len(self._lines) > self._most or self.size > self._most_bytes:
             self._cut(until + 1 - self.base)
 
     def _cut(self, limit: int) -> None:
-        """Cut back to both bounds. Drop at most the first ``limit`` lines: those after them are not committed."""
+        """Drop the oldest lines until the ring is within its limits of lines and bytes.
+
+        Drop at most ``limit`` lines: the lines after these are not committed.
+        """
         lines = self._lines
         # First by number, then by bytes: the second loop is short, since the ring is at most a quarter over its bound.
         excess = max(0, min(len(lines) - self.capacity, limit))

@@ -18,23 +18,27 @@ if TYPE_CHECKING:
 
 
 class Typist(StrEnum):
-    """The kinds of typists: a client's user, or an agent."""
+    """The two kinds of participants that can type in a session: the user of a client, or an agent."""
 
     USER = "user"
-    """A client's user, with the id of the connection."""
+    """The user of a client. The id of such a typist is the id of the client's connection."""
     AGENT = "agent"
-    """An agent, with the id of the run."""
+    """An agent. The id of such a typist is the id of the agent's run."""
 
 
 _NO_TYPING: dict[tuple[Typist, str], float] = {}
-"""The empty dict of all sessions without typing. Never changed: a dict for each would take 64 bytes."""
+"""One empty dict that all sessions without typing share. It is never changed.
+
+A dict of its own would cost each session 64 bytes.
+"""
 
 
 class Signals:
-    """The signals of one session. They go to the attached clients, are not numbered, and are never replayed.
+    """The signals of one session: short messages to the attached clients, which are not numbered and never replayed.
 
-    A client's typing ends after ``hold`` seconds unless it is renewed. An agent's typing ends with its run at the
-    latest. While a client types, one task runs :meth:`expire`.
+    This also keeps the state of typing, which is sent as signals. The typing of a client's user ends after ``hold``
+    seconds unless it is renewed. An agent's typing ends with its run at the latest. While a client's user types, one
+    task runs :meth:`expire`.
     """
 
     __slots__ = ("_hold", "_typing", "cursors", "expiring")
@@ -44,10 +48,10 @@ class Signals:
         self._hold = hold
         self._typing = _NO_TYPING
         self.expiring = False
-        """Whether a task runs :meth:`expire`."""
+        """Whether a task is running :meth:`expire` now."""
 
     def send(self, name: str, data: bytes) -> None:
-        """Send a signal to all attached clients; ``data`` is JSON text. Never wait.
+        """Send a signal to all clients attached to the session. ``data`` is JSON text. This never waits.
 
         Raise ``RecursionError``, and send nothing, if the stack has no room for the listeners.
         """
@@ -56,11 +60,14 @@ class Signals:
             notify_signal(self.cursors, name, data)
 
     def typing(self) -> tuple[tuple[Typist, str], ...]:
-        """Return the kind and the id (of a connection or a run) of each typist. The first to begin comes first."""
+        """Return the users and agents that are typing now, as (kind, id of the connection or run), earliest first."""
         return tuple(self._typing)
 
     def set_typing(self, by: Typist, id_: str, *, active: bool) -> None:
-        """Begin, renew or end the typing of a connection or run. Send a signal only if something changes."""
+        """Begin or renew the typing of a connection or run if ``active``; otherwise end it.
+
+        A signal is sent to the clients only if the typing begins or ends.
+        """
         known = (by, id_) in self._typing
         if active != known:
             require_room(ROOM_FRAMES)  # before the change: if the signal cannot be sent, nothing may change
@@ -74,12 +81,15 @@ class Signals:
             self.send("typing", orjson.dumps({"by": by, "id": id_, "active": active}))
 
     def next_expiry(self) -> float | None:
-        """Return the time at which the next typing ends unless it is renewed; None if there is no such typing."""
+        """Return the earliest time at which the typing of a user ends, unless it is renewed.
+
+        Return None if no user is typing. The typing of an agent does not expire.
+        """
         times = [when for when in self._typing.values() if when != float("inf")]
         return min(times, default=None)
 
     async def expire(self) -> None:
-        """End each typing that is not renewed in time. Return when no typing is left that can expire."""
+        """End the typing of users when it is not renewed in time. Return when no user is typing any more."""
         self.expiring = True
         try:
             while (when := self.next_expiry()) is not None:

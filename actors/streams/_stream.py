@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from actors.streams._committer import Committer
 
 FAIRNESS = 16
-"""Number of events after which an emitter passes a checkpoint: there it can be cancelled, and other tasks run."""
+"""Number of events after which an emitter passes a checkpoint, where other tasks run and it can be cancelled."""
 
 
 def now_ms() -> int:
@@ -49,22 +49,22 @@ def now_ms() -> int:
 
 @attrs.frozen
 class StreamStatistics:
-    """Statistics of a session's events."""
+    """Statistics of the events of one session."""
 
     seq: int
-    """Seq of the newest event, committed or not."""
+    """Seq of the session's newest event, committed or not."""
     committed: int
-    """Seq of the newest committed event."""
+    """Seq of the session's newest committed event."""
     oldest: int
-    """Lowest seq that the log kept when it was last asked."""
+    """Lowest seq of the session's events in the log, when the log was last asked for it."""
     in_memory: int
-    """Number of events in the ring."""
+    """Number of the session's events in memory, in its ring."""
     bytes_in_memory: int
-    """Size of the committed events in the ring, in bytes."""
+    """Size of the session's committed events in memory, in bytes."""
     cursors: int
-    """Number of attached cursors."""
+    """Number of cursors (readers) that are attached to the session."""
     log_reads: int
-    """Number of reads that went to the log because a cursor was behind the ring."""
+    """Number of times that the log was read, because a reader's next event was no longer in memory."""
 
 
 @attrs.frozen(kw_only=True)
@@ -72,15 +72,15 @@ class StreamLimits:
     """Limits of a session's stream. Times are in seconds, sizes in bytes."""
 
     ring_events: int
-    """Number of committed events kept in memory."""
+    """Number of committed events that the session keeps in memory."""
     ring_bytes: int
-    """Size of the committed events kept in memory."""
+    """Size of the committed events that the session keeps in memory, in bytes."""
     window: int
-    """Number of events that may be uncommitted. Beyond it, emitters wait in :meth:`SessionStream.admit`."""
+    """Maximum number of uncommitted events. At this number, emitters wait in :meth:`SessionStream.admit`."""
     command_seconds: float
-    """Time for which a command that was done is remembered."""
+    """Time in seconds for which the session remembers a command that it has carried out."""
     command_bytes: int = 64 * 1024
-    """Size of the remembered commands."""
+    """Maximum size of the commands that the session remembers, in bytes."""
 
 
 class SessionStream(SessionFeed):
@@ -128,7 +128,7 @@ class SessionStream(SessionFeed):
         ages = ages or AgeClock(now_ms)
         record = decode_record(head.state)
         self.done = DoneCommands(limits.command_bytes, limits.command_seconds, record.done)
-        """The commands that were carried out, as the record remembers them."""
+        """The session's newest commands that were carried out. The log stores them beside the events."""
         self._record = RecordWriter(head.state, self.done, limits.command_seconds, ages)
         ring = Ring(limits.ring_events, limits.ring_bytes, head.latest + 1)
         super().__init__(key, head.latest, log, LogExtent(key, head, log, retention, ages, self._record), ring)
@@ -156,7 +156,7 @@ class SessionStream(SessionFeed):
 
     @property
     def outlived(self) -> bool:
-        """Whether the session was closed so long ago that retention keeps neither its events nor its close."""
+        """Whether the session was closed so long ago that neither its events nor its closing need to be kept."""
         return self._extent.outlived(self.closed_at)
 
     def now(self) -> int:
@@ -168,12 +168,12 @@ class SessionStream(SessionFeed):
 
     @trio.lowlevel.enable_ki_protection
     def put(self, envelope: bytes, data: bytes, end: bytes = END, at: int = 0) -> bool:
-        """Append one event. Never wait. If anything is raised, nothing was appended.
+        """Append one event to the session, without waiting. If this raises, nothing was appended.
 
-        Return True if the emitter must await :meth:`admit` before it continues: the window is full, or other tasks must
-        run. ``envelope`` comes from :mod:`actors.events.line`, ``data`` from :mod:`actors.events.encoding`. ``end`` is
-        the end of the line, and also of the data if ``data`` is incomplete. ``at`` is the event's ``ts``, if the caller
-        has just asked :meth:`now` and stores that time elsewhere too.
+        Return True if the emitter must await :meth:`admit` before it continues: too many events are uncommitted, or
+        other tasks must run. ``envelope`` comes from :mod:`actors.events.line`, ``data`` from
+        :mod:`actors.events.encoding`. ``end`` is the end of the line, and also of the data if ``data`` is incomplete.
+        ``at`` is the event's ``ts``, if the caller has just called :meth:`now` and stores that time elsewhere too.
 
         Raise :class:`~actors.LogUnavailable` after the log has failed, RuntimeError outside of the thread of the
         session's loop, and RecursionError if the stack is full: agents call this at any depth.
@@ -192,7 +192,7 @@ class SessionStream(SessionFeed):
         if pause:
             self._set_pause(seq)
         if not self._scheduled:
-            # First: if the rest fails, the committer finds nothing to commit, which is harmless.
+            # Schedule first: if the lines below fail, the committer finds nothing to commit, which is harmless.
             self._committer.schedule(self)
             self._scheduled = True
             extent = self._extent
@@ -208,22 +208,22 @@ class SessionStream(SessionFeed):
             raise LogUnavailable("the session's log failed earlier") from self._failure
 
     def _set_ts(self, ts: int) -> None:
-        """Set the ``ts`` that events get until the next millisecond begins.
+        """Set the ``ts`` that new events get until the next millisecond begins.
 
-        It is never lower than the ``ts`` of an earlier event, even if the clock is set back.
+        A new event never gets a lower ``ts`` than an earlier event, even if the clock is set back.
         """
         ts = max(ts, self.ts)
         self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
 
     def _set_pause(self, seq: int) -> None:
-        """Set the next seq above ``seq`` at which an emitter pauses: a multiple of FAIRNESS, or the window's end."""
+        """Set the next seq at which an emitter must pause: a multiple of FAIRNESS, or the last seq in the window."""
         full = max(seq + 1, self.committed_seq + self._window)
         self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
 
     async def admit(self) -> None:
-        """Wait until there is room in the window. Always a checkpoint. If cancelled, the event is emitted anyway."""
+        """Wait until the window has room for more uncommitted events. Always a checkpoint. A cancel undoes no event."""
         uncommitted = self.seq - self.committed_seq
-        # At three quarters of the window, so that an emitter that goes on at this rate need not wait at all.
+        # Already at three quarters of the window, so that an emitter that continues at this rate need not wait at all.
         if 4 * uncommitted >= 3 * self._window:
             self._committer.hurry()
         if uncommitted < self._window or self._failure is not None:
@@ -237,7 +237,7 @@ class SessionStream(SessionFeed):
     # Committing
 
     def when_committed(self, callback: OnCommit) -> None:
-        """Call ``callback`` with None once all events so far are committed, or with the error if they never will be."""
+        """Call ``callback`` with None once all events so far are committed, or with the error if they cannot be."""
         if self._failure is not None:
             callback(self._failure)
         elif self.seq == self.committed_seq:
@@ -247,7 +247,7 @@ class SessionStream(SessionFeed):
             self._commit_waits.add(self.seq, callback)
 
     async def synced(self) -> None:
-        """Wait until all events put so far are committed. Raise :class:`~actors.LogError` if they never will be."""
+        """Wait until all events put so far are committed. Raise :class:`~actors.LogError` if they cannot be."""
         outcome = OneShot["LogError | None"]()
         self.when_committed(outcome.set)
         error = await outcome.wait()
@@ -255,18 +255,18 @@ class SessionStream(SessionFeed):
             raise LogUnavailable("the session's events could not be committed") from error
 
     def record(self) -> bytes:
-        """Return the state that the log keeps beside the events. It is the same object until the state changes."""
+        """Return the state that the log keeps beside the events: the same object until the state changes."""
         return self._record.encode(self.ts, self.grammar, self.closed_at)
 
     def remember_done(self, command_id: str, result: JSON) -> None:
-        """Record that this command was carried out, in the same commit as the newest event.
+        """Store that a command was carried out. The log gets this in the same commit as the newest event.
 
-        If the command is sent again after a crash, it is not carried out again.
+        So if the command is sent again after a crash, it is not carried out again.
         """
         self._record.remember_done(command_id, self.ts, result)
 
     def batch(self) -> Batch | None:
-        """Return the events put since the last batch, None if there are none. Called by the committer."""
+        """Return the events put since the last batch, or None if there are none. The committer calls this."""
         self._scheduled = False
         if self.seq == self._taken or self._failure is not None:
             return None
@@ -276,7 +276,7 @@ class SessionStream(SessionFeed):
         return batch
 
     def on_committed(self, batch: Batch) -> None:
-        """Show a committed batch to the cursors. Called by the committer."""
+        """Make the events of a committed batch visible to readers, and notify listeners. The committer calls this."""
         self.committed_seq = until = batch.first + len(batch.lines) - 1
         if self._pause_at % FAIRNESS:  # it was the window's end, and the window has room again
             self._set_pause(self.seq)
@@ -293,9 +293,9 @@ class SessionStream(SessionFeed):
         notify_events(self.cursors)
 
     def on_failed(self, error: LogError) -> None:
-        """Fail the stream: the log refused its events, so no further event can be stored.
+        """Make the stream fail, because the log refused its events. After that no event can be put.
 
-        Called by the committer. Callbacks that wait for a commit, and ``on_failure``, get the error.
+        The committer calls this. Callbacks that wait for a commit, and ``on_failure``, get the error.
         """
         if self._failure is not None:
             return
@@ -306,7 +306,7 @@ class SessionStream(SessionFeed):
         contained("the end of a session whose log refused", self._on_failure, error)
 
     def _call_back(self, until: int, outcome: LogError | None) -> None:
-        """Call the callbacks that waited for the events up to ``until``. If one of them fails, the stream fails."""
+        """Call the callbacks that wait for the commit of events up to ``until``. If one fails, the stream fails."""
         waits = self._commit_waits
         if waits is not None and not waits.resolve(until, outcome):
             self.on_failed(LogUnavailable("what waited for a commit of the session failed"))
@@ -320,7 +320,7 @@ class SessionStream(SessionFeed):
         return self._shown.runs()
 
     def statistics(self) -> StreamStatistics:
-        """Return statistics of the stream."""
+        """Return statistics of the session's events."""
         return StreamStatistics(
             seq=self.seq,
             committed=self.committed_seq,

@@ -12,34 +12,34 @@ if TYPE_CHECKING:
 
 
 class ResetReason(StrEnum):
-    """The reason why a client must drop the events that it has."""
+    """The reason why a client that attaches must drop the events that it has."""
 
     EPOCH_CHANGED = "epoch_changed"
-    """The client's position belongs to another log."""
+    """The client's position belongs to another log. Usually the session's log was lost or removed, and made again."""
     TRIMMED = "trimmed"
-    """The log no longer has the next event."""
+    """The log no longer has the next event that the client needs."""
     AHEAD = "ahead"
-    """The client's position is above the newest event."""
+    """The client's position is above the newest event in the log."""
 
 
 @attrs.frozen
 class ResumeDecision:
-    """The decision where one client begins to read, and whether it must drop the events that it has."""
+    """The decision where a client that attaches begins to read, and whether it must drop the events that it has."""
 
     after: int
-    """The client reads the events after this seq."""
+    """Seq after which the client begins to read events."""
     recovered: bool
-    """Whether the client resumes at its position, and misses nothing."""
+    """Whether the client continues at its own position and misses no event."""
     reset: ResetReason | None = None
     """The reason why the client must drop the events that it has; None if there is no reason."""
 
 
 def decide(*, epoch: str, oldest: int, latest: int, resume: Position | None, from_latest: bool) -> ResumeDecision:
-    """Return the decision for a client that attaches.
+    """Decide where a client that attaches begins to read, and whether it must drop the events that it has.
 
     The epoch is compared first: a position in another log means nothing here. A client at the newest event recovers
-    even if everything was trimmed. Events are never replayed in part: if one is missing, the client is reset and reads
-    from the oldest kept event.
+    even if everything was trimmed. If an event after the client's position is missing, the client gets a reset: it
+    drops its events and reads from the oldest kept event.
 
     Args:
         epoch: Epoch of the session's log.

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from actors.streams._cursor import Cursor, SessionEnding
 
 MAX_EVENTS = 256
-"""Default maximum number of lines in a batch."""
+"""Default maximum number of lines (events) in a batch that a subscription returns."""
 
 MAX_BYTES = 256 * 1024
-"""Default maximum size of a batch, in bytes."""
+"""Default maximum size of a batch that a subscription returns, in bytes."""
 
 
 class SubscriptionEnd(StrEnum):
-    """The reason why a subscription returns no more batches."""
+    """The reason why a subscription to a session's events has ended and returns no more batches."""
 
     DETACHED = "detached"
     """The owner has detached the subscription."""
@@ -46,7 +46,7 @@ class SubscriptionEnd(StrEnum):
     CLOSED = "closed"
     """The session was closed permanently; all its committed events were returned."""
     TRIMMED = "trimmed"
-    """The reader was too slow: the log no longer has the next event."""
+    """The reader was too slow: the log no longer has the event that the subscription must return next."""
 
 
 class Subscription:
@@ -59,7 +59,7 @@ class Subscription:
     - A batch comes from memory, or from the log if the reader has fallen behind. A slow reader costs no memory.
     - When the session ends, the batches up to its last committed event come first, and then the iteration stops.
       :attr:`end` is the reason.
-    - An error of the log is raised by the iteration and ends nothing: iterate again to try once more.
+    - If the log cannot be read, the iteration raises the error, but the subscription does not end: iterate again.
 
     Signals are ignored. A subclass may override :meth:`on_signal`, which must not wait.
 
@@ -75,17 +75,17 @@ class Subscription:
         self._session_end: SubscriptionEnd | None = None
         self._news = Wakeup()
         self.end: SubscriptionEnd | None = None
-        """The reason why the iteration has stopped; None until then."""
+        """The reason why the subscription has ended; None while it has not ended."""
 
     @property
     def position(self) -> int:
-        """Seq of the last event returned. To continue in another subscription, resume from this seq."""
+        """Seq of the last event that the subscription returned. To continue later, attach a new one at this seq."""
         return self._require_cursor().position
 
     def follow(self, cursor: Cursor) -> Self:
-        """Read from ``cursor``. This subscription must be its listener. Called once.
+        """Begin to read events from ``cursor``. This subscription must be the cursor's listener. Call this only once.
 
-        The owner must :meth:`detach` the subscription, or enter it as a context manager, which does so at its end.
+        The owner must :meth:`detach` the subscription in the end, or use it in a ``with`` block, which detaches it.
         """
         if self._cursor is not None:
             raise RuntimeError("the subscription follows a cursor already: make one for each cursor")
@@ -99,9 +99,9 @@ class Subscription:
         self.detach()
 
     def detach(self) -> None:
-        """End the subscription as ``detached``, unless it has ended already. Never waits. Idempotent.
+        """End the subscription with the reason ``detached``, unless it has ended already. Never waits. Idempotent.
 
-        A task that iterates is woken, and gets no further batch.
+        A task that waits for the next batch is woken, and its iteration stops.
         """
         if self._cursor is not None:
             self._cursor.detach()
@@ -116,12 +116,13 @@ class Subscription:
 
         Raises:
             StopAsyncIteration: The subscription has ended; :attr:`end` is the reason.
-            LogError: The log could not be read. Nothing was lost, and the iteration can go on.
+            LogError: The log could not be read. Nothing was lost, and the iteration can continue.
 
         Cancellation:
             Nothing is lost: the next call returns the batch that this one would have returned.
         """
-        # The only checkpoint of a batch that is in memory comes before it is taken: a cancellation finds it untouched.
+        # If the batch is in memory, this is the only checkpoint. It is before the batch is taken, so that a
+        # cancellation loses nothing.
         await trio.lowlevel.checkpoint()
         while self.end is None:
             lines = await self._next_lines()
@@ -130,7 +131,10 @@ class Subscription:
         raise StopAsyncIteration
 
     async def _next_lines(self) -> Sequence[bytes]:
-        """Return the next batch. Return an empty one after a wait, or when the subscription has ended."""
+        """Return the next batch, from memory or from the log.
+
+        If no event is left, wait for one or end the subscription, and then return an empty batch.
+        """
         cursor = self._require_cursor()
         lines = cursor.take(self._max_events, self._max_bytes)
         if lines:
@@ -153,19 +157,19 @@ class Subscription:
     # The session notifies its listener
 
     def on_events(self) -> None:
-        """Wake the task that iterates."""
+        """Wake the task that iterates over the subscription. The session calls this when it has new events."""
         self._news.wake()
 
     def on_signal(self, name: str, data: bytes) -> None:
-        """Ignore a signal."""
+        """Ignore a signal of the session. A subclass may override this method."""
 
     def on_ended(self, reason: SessionEnding) -> None:
-        """End the subscription, once all committed events were returned."""
+        """Store the reason why the session ended. The subscription ends once it has returned all committed events."""
         self._session_end = SubscriptionEnd(reason)
         self._news.wake()
 
     def _stop(self, end: SubscriptionEnd) -> None:
-        """End the iteration. If this is called more than once, the first reason counts."""
+        """End the subscription for the reason ``end``. If this is called more than once, the first reason counts."""
         if self.end is None:
             self.end = end
 

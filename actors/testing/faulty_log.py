@@ -23,17 +23,21 @@ Operation: TypeAlias = Literal["append", "read"]
 
 @attrs.define(eq=False)
 class Hold:
-    """A call that waits. :attr:`reached` is set when the call begins to wait; set :attr:`released` to end the wait."""
+    """A call of a :class:`FaultyLog` that a test holds back.
+
+    :attr:`reached` is set when the call begins to wait. The test sets :attr:`released` to let the call continue.
+    """
 
     reached: trio.Event = attrs.field(factory=trio.Event)
     released: trio.Event = attrs.field(factory=trio.Event)
 
 
 class FaultyLog(EventLog):
-    """A log that passes every call on to ``inner``, except ``append`` and ``read`` calls that must fail or wait.
+    """An event log for tests, with faults on request.
 
-    Each request of a fault affects one later call, in the order of the requests. A call that failed, or was cancelled
-    while it waited, has done nothing.
+    It passes every call to the log ``inner``, but a test can make calls of ``append`` and ``read`` fail or wait. Each
+    request (:meth:`fail`, :meth:`hold`) affects one later call, in the order of the requests. A call that failed,
+    or was cancelled while it waited, has done nothing.
     """
 
     def __init__(self, inner: EventLog) -> None:
@@ -45,7 +49,7 @@ class FaultyLog(EventLog):
         }
 
     def fail(self, operation: Operation, times: int = 1) -> None:
-        """Make the next calls of an operation raise ``LogUnavailable``.
+        """Make the next calls of an operation of the log raise ``LogUnavailable``.
 
         Args:
             operation: ``"append"`` or ``"read"``.
@@ -54,7 +58,7 @@ class FaultyLog(EventLog):
         self._faults[operation].extend([None] * times)
 
     def hold(self, operation: Operation) -> Hold:
-        """Make the next call of an operation wait. Return the hold that releases it."""
+        """Make the next call of an operation of the log wait. Return the hold with which the test lets it continue."""
         hold = Hold()
         self._faults[operation].append(hold)
         return hold

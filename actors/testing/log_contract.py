@@ -29,17 +29,17 @@ _KEY = StreamKey("alice", "s1")
 _OTHER = StreamKey("bob", "s1")
 _TS = 1_700_000_000_000
 _ALL = 1 << 30
-"""Bytes that no read of these tests reaches."""
+"""A size limit in bytes that no read in these tests reaches."""
 _CUSTOM = envelope(EventType.CUSTOM, None)
 
 
 def event_line(seq: int, ts: int = _TS, text: str = "") -> bytes:
-    """Return the line of a ``custom`` event, as a session writes it.
+    """Return the line (the encoded bytes) of a ``custom`` event, as a session writes it to its log.
 
     Args:
         seq: The event's number.
-        ts: Its time in ms since 1970.
-        text: Its value, without characters that JSON escapes.
+        ts: The event's time in ms since 1970.
+        text: The event's value, without characters that JSON escapes.
     """
     return build_line(seq, ts, _CUSTOM, b'{"name":"n","value":"%s"}' % text.encode())
 
@@ -72,13 +72,13 @@ async def _refused(call: Awaitable[object], *kinds: type[Exception]) -> Exceptio
 
 
 class EventLogContract:
-    """The tests of the contract, one for each rule.
+    """The tests that every event log must pass, one for each rule of the contract of :class:`~actors.EventLog`.
 
     A subclass defines the fixture ``log``: a log that is open and has no stream.
     """
 
     async def test_make_and_head(self, log: EventLog) -> None:
-        """Check that ``make`` makes a stream once, with its own epoch, and that ``head`` never makes one."""
+        """Check that ``make`` makes a stream only once, with an epoch of its own, and that ``head`` makes no stream."""
         _same(await log.head(_KEY), None)
         head = await log.make(_KEY)
         _same(head, Head(head.epoch, 1, 0, 0, 0, b""))
@@ -99,7 +99,7 @@ class EventLogContract:
         _same(list(await log.read(_OTHER, 0, 100, _ALL)), [])
 
     async def test_append_is_all_or_nothing(self, log: EventLog) -> None:
-        """Check that no batch of an append is in the log if one of them is refused."""
+        """Check that an append stores none of its batches if it refuses one of them."""
         await log.make(_KEY)
         before = await log.make(_OTHER)
         for wrong in (event_batch(_KEY, 2, 1), event_batch(_KEY, 0, 1)):
@@ -112,10 +112,10 @@ class EventLogContract:
         _same(list(await log.read(_OTHER, 0, 9, _ALL)), [event_line(1, _TS), event_line(2, _TS + 1)])
 
     async def test_wrong_numbers_are_refused(self, log: EventLog) -> None:
-        """Check that a batch is refused if any line in it does not have its own number."""
+        """Check that a batch is refused if any line in it has a wrong seq."""
         await log.make(_OTHER)
         await log.make(_KEY)
-        for first in (1, 8, 98):  # one digit, then where numbers grow to two digits, then to three
+        for first in (1, 8, 98):  # numbers of one digit, then numbers that grow to two digits, then to three
             before = first - 1 - (await log.make(_KEY)).latest
             await log.append([event_batch(_KEY, first - before, before)] if before else [])
             right = [event_line(first + i) for i in range(5)]
@@ -161,7 +161,10 @@ class EventLogContract:
             await self._check_kept(log, events)
 
     async def test_trim_by_bytes(self, log: EventLog) -> None:
-        """Check that events of exactly the limit's bytes are kept, and that a limit one byte lower drops the oldest."""
+        """Check that events of exactly as many bytes as the limit are kept.
+
+        If the limit is one byte lower, the oldest event is dropped.
+        """
         lines = await self._fill(log)
         for oldest in range(1, 11):
             size = sum(map(len, lines[oldest - 1 :]))
@@ -170,7 +173,7 @@ class EventLogContract:
             _same((head.oldest, head.size), (oldest + 1, size - len(lines[oldest - 1])))
 
     async def test_trim_by_age(self, log: EventLog) -> None:
-        """Check that an event exactly as old as the limit is kept, and is dropped a millisecond later."""
+        """Check that an event exactly as old as the limit is kept, and that it is dropped a millisecond later."""
         await self._fill(log)
         for oldest in range(1, 11):
             now = _TS + oldest - 1 + 60_000
@@ -192,7 +195,10 @@ class EventLogContract:
         _same(await log.head(_KEY), Head(before.epoch, 11, 11, len(lines[0]), _TS, b"new"))
 
     async def test_touched(self, log: EventLog) -> None:
-        """Check that ``touched`` is the newest event's time, also after a trim, or at first the time of ``make``."""
+        """Check that ``touched`` is the time of the newest event, even after that event was trimmed.
+
+        While the stream has had no event, ``touched`` is the time of ``make``.
+        """
         made = (await log.make(_OTHER)).touched
         if made <= _TS:
             raise AssertionError(f"touched is {made} for a stream made just now")
@@ -230,7 +236,7 @@ class EventLogContract:
         _same(len(await log.read(_KEY, 6, 9, _ALL)), 4)
 
     async def test_removed_stream_gets_a_new_epoch(self, log: EventLog) -> None:
-        """Check that a removed stream begins anew with another epoch, and that a missing one can be removed."""
+        """Check that a removed stream begins anew with another epoch, and that a missing stream can be removed."""
         await self._fill(log)
         before = await log.make(_KEY)
         await log.remove(_KEY)
@@ -249,14 +255,14 @@ class EventLogContract:
         await _refused(log.mark(_KEY, b""), KeyError)
 
     async def test_names(self, log: EventLog) -> None:
-        """Check that stream names may have NUL, quotes and any letters, and that a lone surrogate is refused."""
+        """Check that a stream's name may contain NUL, quotes and any letters, but no lone surrogate."""
         keys = sorted(StreamKey(user, "s") for user in ("", "a\0b", "a\0c", "o'k", "日本", "\U0001f600"))
         epochs = {(await log.make(key)).epoch for key in keys}
         _same((len(epochs), list(await log.streams())), (len(keys), keys))
         await _refused(log.make(StreamKey("\ud800", "s")), ValueError)
 
     async def test_statistics(self, log: EventLog) -> None:
-        """Check that the statistics count successful calls only, and only trims that dropped events."""
+        """Check that the statistics count only calls that succeed, and of these only trims that drop events."""
         await log.make(_KEY)
         await log.append([event_batch(_KEY, 1, 2), event_batch(_KEY, 3, 1)])
         await log.append([])
@@ -268,7 +274,10 @@ class EventLogContract:
         _same(log.statistics(), expected)
 
     async def test_closed_log_is_unavailable(self, log: EventLog) -> None:
-        """Check that calls of a closed log raise ``LogUnavailable``, and that only a closed log can be opened again."""
+        """Check that calls of a closed log raise ``LogUnavailable``, and that it can be opened again.
+
+        Opening an open log raises ``RuntimeError``.
+        """
         await log.make(_KEY)
         await _refused(log.open(), RuntimeError)
         await log.close()
@@ -279,7 +288,7 @@ class EventLogContract:
         await log.make(_KEY)
 
     async def test_log_forgets_all_unless_it_outlives_its_process(self, log: EventLog) -> None:
-        """Check that a log that does not outlive its process is empty after it was closed.
+        """Check that a log is empty after it was closed and opened again, if its ``outlives_process`` is False.
 
         With such a log, an agent is called before the start of its run is committed. If the log were not empty after a
         crash, it might lack only that start, and a client that repeats the start would begin a second run.
