@@ -62,6 +62,20 @@ class Position:
     seq: int
 
 
+class ResetReason(StrEnum):
+    """The reason why a position could not be recovered, and the client must drop the events that it has.
+
+    These are also the values of the field ``reset`` of a welcome.
+    """
+
+    EPOCH_CHANGED = "epoch_changed"
+    """The client's position belongs to another log. Usually the session's log was lost or removed, and made again."""
+    TRIMMED = "trimmed"
+    """The log no longer has the next event that the client needs."""
+    AHEAD = "ahead"
+    """The client's position is above the newest event in the log."""
+
+
 @attrs.frozen(kw_only=True)
 class Event:
     """Base class of all events, with the fields that every event has.

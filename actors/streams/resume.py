@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import attrs
 
+from actors.events.types import ResetReason
+
 if TYPE_CHECKING:
     from actors.events.types import Position
-
-
-class ResetReason(StrEnum):
-    """The reason why a client that attaches must drop the events that it has."""
-
-    EPOCH_CHANGED = "epoch_changed"
-    """The client's position belongs to another log. Usually the session's log was lost or removed, and made again."""
-    TRIMMED = "trimmed"
-    """The log no longer has the next event that the client needs."""
-    AHEAD = "ahead"
-    """The client's position is above the newest event in the log."""
 
 
 @attrs.frozen

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import Position
-from actors.streams.resume import ResetReason, ResumeDecision, decide
+from actors.events.types import Position, ResetReason
+from actors.streams.resume import ResumeDecision, decide
 
 
 @pytest.mark.parametrize(

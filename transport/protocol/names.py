@@ -1,4 +1,4 @@
-"""The names that appear on the wire: frame types, commands, error codes, signals and reasons of a reset.
+"""The names that appear on the wire: frame types, commands, error codes and signals.
 
 The enums have all names of ``greenroom.v1`` and ``SPEC.md``. No other names may be sent, except in signals of agents.
 The package `actors` cannot import this one, and writes some of these names itself. ``tests/protocol_core/test_spec.py``
@@ -79,11 +79,3 @@ class StartFrom(StrEnum):
 
     OLDEST = "oldest"
     LATEST = "latest"
-
-
-class ResetReason(StrEnum):
-    """The ``reset`` field of a welcome: the reason why the server cannot continue after the client's position."""
-
-    EPOCH_CHANGED = "epoch_changed"
-    TRIMMED = "trimmed"
-    AHEAD = "ahead"
