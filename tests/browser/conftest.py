@@ -30,7 +30,7 @@ QUIET = (
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Run one browser for a module, not longer: Playwright keeps an event loop in this thread meanwhile."""
+    """Run one browser for a module. It does not run longer, since Playwright keeps an event loop in this thread."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - after the check that there is a browser
 
     path = require("chromium")
@@ -42,11 +42,11 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def new_user(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Return a function that makes a browser context without cookies: another user, with its own window."""
+    """Return a function that makes a browser context without cookies, so that each context is another user."""
     contexts: list[BrowserContext] = []
 
     def make(width: int = 1280, height: int = 800, scheme: str = "light") -> BrowserContext:
-        """Make the context of another user."""
+        """Make the browser context of another user, with this window size and colour scheme."""
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]  # light or dark
         contexts.append(context)
         return context
@@ -64,7 +64,7 @@ def user(new_user: Callable[..., BrowserContext]) -> BrowserContext:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Run ``greenroom demo``."""
+    """Run ``greenroom demo`` in its own process."""
     require("chromium")
     folder = tmp_path_factory.mktemp("demo")
     # The index takes seconds of pure Python. On a busy machine the first answer would take longer than a test may wait.
@@ -76,7 +76,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def script_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Run the app in stage.py, for outcomes that the demo's agent has too seldom or too quickly."""
+    """Run the app in stage.py, for outcomes that are rare or very short with the demo's agent."""
     require("chromium")
     server = ServerProcess(tmp_path_factory.mktemp("stage"), "serve", "stage:app")
     yield server
@@ -85,5 +85,5 @@ def script_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
 
 @pytest.fixture
 def open_tab(user: BrowserContext) -> Callable[[str], ConversationPage]:
-    """Return a function that opens an address in a new tab of the user."""
+    """Return a function that opens a URL in a new tab of the user."""
     return lambda url: ConversationPage(user.new_page(), url)

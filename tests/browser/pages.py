@@ -1,4 +1,4 @@
-"""A page as a person sees and uses it."""
+"""The demo page as a person sees and uses it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 SLOWEST = 30_000.0
-"""Timeout in ms. The demo's first question waits for an index of the whole library."""
+"""Timeout in ms. The demo's first question takes longest, since it waits for an index of the whole library."""
 
 
 class ConversationPage:
-    """A tab that shows a conversation."""
+    """A browser tab that shows a conversation with an agent."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -31,7 +31,7 @@ class ConversationPage:
         return self.page.url
 
     def find(self, selector: str) -> Locator:
-        """Return the elements that match a selector."""
+        """Return the elements of the page that match a CSS selector."""
         return self.page.locator(selector)
 
     def ask(self, question: str) -> None:
@@ -40,15 +40,15 @@ class ConversationPage:
         self.page.keyboard.press("Enter")
 
     def expect_state(self, state: str) -> None:
-        """Wait until the connection has this state."""
+        """Wait until the page shows this state of its connection."""
         expect(self.find("#state")).to_have_attribute("data-state", state, timeout=SLOWEST)
 
     def expect_status(self, status: str, turn: int = -1) -> None:
-        """Wait until the run of a turn has this status."""
+        """Wait until the run of this turn (a question with its answer) has this status."""
         expect(self.turn(turn)).to_have_attribute("data-status", status, timeout=SLOWEST)
 
     def turn(self, number: int = -1) -> Locator:
-        """Return a turn of the conversation, by default the last one."""
+        """Return one turn (a question with its answer) of the conversation, by default the last one."""
         turns = self.find(".turn")
         return turns.last if number == -1 else turns.nth(number)
 
@@ -62,15 +62,15 @@ class ConversationPage:
         return [event["type"] for event in self.events()]
 
     def assert_each_event_once_in_order(self) -> None:
-        """Check that the tab has every event from the first one, in order."""
+        """Check that the tab has received every event once and in order, from the first event on."""
         seqs = [event["seq"] for event in self.events()]
         assert seqs == list(range(1, len(seqs) + 1))
 
     def shown(self) -> str:
-        """Return the conversation as text, without the hidden parts of closed ``details``."""
+        """Return the visible text of the conversation, without closed ``details``."""
         return self.find("#turns").inner_text()
 
     def overflow(self) -> int:
-        """Return by how many px the page is wider than its window."""
+        """Return the number of px by which the page is wider than its window."""
         found: int = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         return found

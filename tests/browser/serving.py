@@ -15,7 +15,7 @@ ROOT = HERE.parents[1]
 
 
 class ServerProcess:
-    """``greenroom demo``, or ``greenroom serve`` of an app in the folder ``apps``, with its log in ``folder``."""
+    """A process that runs ``greenroom demo``, or ``greenroom serve`` with an app of the folder ``apps``."""
 
     def __init__(self, folder: Path, *command: str, apps: Path = HERE) -> None:
         self._command = command
@@ -25,7 +25,7 @@ class ServerProcess:
         self.start()
 
     def start(self) -> None:
-        """Start the process on the same ports each time. Return when it accepts connections on both."""
+        """Start the process, always on the same ports. Return when it accepts connections on both ports."""
         ws, http = map(str, map(number_of, self._holders))
         command = [sys.executable, "-m", "transport.cli", *self._command]
         self._process = subprocess.Popen(
@@ -40,7 +40,7 @@ class ServerProcess:
         assert ready == "ready"
 
     def kill(self) -> None:
-        """Kill the process. Its ports stay reserved, so that it can start again."""
+        """Kill the process. Its ports stay reserved, so that it can be started again."""
         self._process.send_signal(signal.SIGKILL)
         self.status()
 
@@ -53,11 +53,11 @@ class ServerProcess:
             holder.close()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM without waiting."""
+        """Send SIGTERM to the process, and do not wait for its end."""
         self._process.send_signal(signal.SIGTERM)
 
     def status(self) -> int:
-        """Wait until the process ends and return its exit status."""
+        """Wait until the process has ended, and return its exit status."""
         assert self._process.stdout
         self._process.stdout.close()
         return self._process.wait(15)

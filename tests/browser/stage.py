@@ -1,4 +1,4 @@
-"""An app for the browser tests. Its one agent follows a script, and some words of the script never end."""
+"""An app for the browser tests. Its one agent follows a script. Some steps of a script never end."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ app = Greenroom()
 
 
 async def quick(number: int) -> int:
-    """Return the next number at once."""
+    """Tool that returns the next number at once."""
     return number + 1
 
 
 async def broken() -> None:
-    """Raise an error whose text has HTML in it."""
+    """Tool that raises an error with HTML in its text."""
     raise LookupError("the prop is <b>gone</b>")
 
 
 async def endless(api_key: str = "sesame") -> None:
-    """Never end. The default argument is a secret."""
+    """Tool that never ends. The value of its argument is a secret."""
     await trio.sleep_forever()
 
 
 @app.agent
 async def player(run: Run, script: str) -> str:
-    """Do what each word of ``script`` says. Emit other words as text."""
+    """Do the steps of ``script``, which are separated by " | ", and return the script."""
     for word in script.split(" | "):
         await play(run, word)
     return script
 
 
 async def play(run: Run, word: str) -> None:
-    """Do what one word says."""
+    """Do one step of a script. An unknown word is emitted as text."""
     match word:
         case "think":
             await run.thinking("What is my line?")
@@ -68,7 +68,7 @@ async def play(run: Run, word: str) -> None:
 
 
 async def ask(run: Run, timeout: float | None) -> None:  # noqa: ASYNC109 - the question's
-    """Ask the user a question. After a timeout call a tool that never ends."""
+    """Ask the user a question. If the question times out, call a tool that never ends."""
     try:
         answer = await run.ask_user("Which colour?", schema={"enum": ["red", "green"]}, timeout=timeout)
         await run.output(f"You said {answer}.")
@@ -77,7 +77,7 @@ async def ask(run: Run, timeout: float | None) -> None:  # noqa: ASYNC109 - the 
 
 
 async def swallow(run: Run, tool: Callable[..., object], timeout: float | None = None) -> None:  # noqa: ASYNC109 - the tool's
-    """Call a tool and go on if it raises."""
+    """Call a tool, and continue if the tool raises an exception."""
     try:
         await run.call_tool(tool, timeout=timeout)
     except Exception as error:  # noqa: BLE001 - any exception of the tool: the page shows it, and the script goes on
@@ -85,7 +85,7 @@ async def swallow(run: Run, tool: Callable[..., object], timeout: float | None =
 
 
 async def extra(run: Run, name: str) -> None:
-    """Run a sub-agent that calls one quick tool and one that never ends."""
+    """Run a sub-agent that calls two tools: a quick tool, and a tool that never ends."""
     async with run.subrun("extra", name) as child:
         await child.call_tool(quick, number=1)
         await child.call_tool(endless)

@@ -1,4 +1,4 @@
-"""The demo in Chromium: one tab, two tabs, a refresh, a killed server."""
+"""The demo page in Chromium: one tab, several tabs, a refresh, a killed server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUESTION = "How do I parse a csv file with a header?"
 
 
 def test_question_and_answer(demo: ServerProcess, open_tab: OpenTab) -> None:
-    """A question gets an answer with real source code, and the page shows all steps on the way."""
+    """The demo answers a question with real source code, and the page shows every tool and sub-agent on the way."""
     tab = open_tab(demo.url)
     tab.ask(QUESTION)
     tab.expect_status("ok")
@@ -59,7 +59,7 @@ def test_question_and_answer(demo: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_refresh_during_a_run(demo: ServerProcess, open_tab: OpenTab) -> None:
-    """A page that is refreshed during a run shows the whole run, with each event once."""
+    """If the page is refreshed during a run, it shows the whole run afterwards, with each event once."""
     tab = open_tab(demo.url)
     tab.ask(QUESTION)
     tab.find(".cue.run").first.wait_for()
@@ -73,7 +73,7 @@ def test_refresh_during_a_run(demo: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_two_tabs(demo: ServerProcess, open_tab: OpenTab, new_user: NewUser) -> None:
-    """All tabs of a user show the same conversation, and another user sees none of it."""
+    """All tabs of a user show the same conversation, also a tab that is opened later. Another user sees none of it."""
     first = open_tab(demo.url)
     second = open_tab(first.url)
     stranger = ConversationPage(new_user().new_page(), first.url)
@@ -92,7 +92,7 @@ def test_two_tabs(demo: ServerProcess, open_tab: OpenTab, new_user: NewUser) -> 
 
 
 def test_typing_shows_in_other_tabs(demo: ServerProcess, open_tab: OpenTab) -> None:
-    """Typing in one tab is shown in the other tabs of the user, and not in the tab itself."""
+    """If a user types in one tab, the user's other tabs show it, and the tab itself does not."""
     first = open_tab(demo.url)
     second = open_tab(first.url)
     first.page.locator("#question").press_sequentially("How")
@@ -103,7 +103,7 @@ def test_typing_shows_in_other_tabs(demo: ServerProcess, open_tab: OpenTab) -> N
 
 
 def test_keyboard(demo: ServerProcess, open_tab: OpenTab) -> None:
-    """A user can reach and use the suggestions, the question and the stop button by keyboard."""
+    """A user can reach and use the suggestions, the question field and the stop button with the keyboard alone."""
     tab = open_tab(demo.url)
     expect(tab.find("#question")).to_be_focused()
     suggestion = tab.find("#suggestions button").first
@@ -125,7 +125,7 @@ def test_keyboard(demo: ServerProcess, open_tab: OpenTab) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (360, "light"), (1280, "dark")])
 def test_layout(demo: ServerProcess, new_user: NewUser, width: int, scheme: str) -> None:
-    """The page fits its window and its buttons are large enough for a finger, in light and dark colours."""
+    """The page is not wider than its window, and its buttons are large enough for a finger, in each colour scheme."""
     tab = ConversationPage(new_user(width, 740, scheme).new_page(), demo.url)
     assert tab.overflow() <= 0
     tab.ask(QUESTION)
@@ -148,7 +148,7 @@ def test_layout(demo: ServerProcess, new_user: NewUser, width: int, scheme: str)
 
 
 def test_new_conversation(demo: ServerProcess, open_tab: OpenTab) -> None:
-    """A new conversation is empty, and the old one is still there when the user goes back."""
+    """A new conversation begins empty. The old conversation is still there when the user goes back to it."""
     tab = open_tab(demo.url)
     old = tab.url
     tab.ask("zzzz qqqq")
@@ -162,7 +162,7 @@ def test_new_conversation(demo: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_killed_server(demo: ServerProcess, open_tab: OpenTab) -> None:
-    """After a kill of the server the page keeps all its events, shows open work as interrupted, and can ask again."""
+    """If the server is killed, the page keeps all its events and shows open runs as interrupted. New questions work."""
     tab = open_tab(demo.url)
     tab.ask(QUESTION)
     tab.expect_status("ok")

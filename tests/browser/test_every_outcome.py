@@ -1,4 +1,4 @@
-"""How the page shows each outcome of a run or a tool. The agent follows a script."""
+"""The demo page for each outcome of a run or a tool. The agent follows a script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_outcomes_look_different(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Each outcome of a tool has its own word and its own look on the page."""
+    """The page shows each outcome of a tool (done, failed, timed out, cancelled) with its own word and its own look."""
     tab = open_tab(script_server.url)
     tab.ask("tool | fail | time out | hang")
     cues = tab.find(".cue.tool")
@@ -36,7 +36,7 @@ def test_outcomes_look_different(script_server: ServerProcess, open_tab: OpenTab
 
 
 def test_failed_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A failed run is shown as failed, and the user can send its question again."""
+    """The page shows a failed run as failed, and the user can send the same question again with one click."""
     tab = open_tab(script_server.url)
     tab.ask("think | ruin")
     tab.expect_status("error")
@@ -48,9 +48,9 @@ def test_failed_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_interrupted_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A run that was open when the server was killed is shown as interrupted.
+    """The page shows a run that was open when the server was killed as interrupted.
 
-    A question that is asked while the server is down is sent after the new start.
+    A question that is asked while the server is down is sent when the server runs again.
     """
     tab = open_tab(script_server.url)
     tab.ask("tool | extras")
@@ -73,7 +73,7 @@ def test_interrupted_run(script_server: ServerProcess, open_tab: OpenTab) -> Non
 
 
 def test_question_to_the_user(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Any tab can answer a question of an agent, and every tab then shows the answer."""
+    """If an agent asks the user a question, any tab can answer it, and then every tab shows the answer."""
     first = open_tab(script_server.url)
     second = open_tab(first.url)
     first.ask("ask")
@@ -86,7 +86,7 @@ def test_question_to_the_user(script_server: ServerProcess, open_tab: OpenTab) -
 
 
 def test_withdrawn_question(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """The form of a question disappears if the question is withdrawn or its run ends, also after a refresh."""
+    """If an agent's question times out or its run is stopped, its form disappears, and stays away after a refresh."""
     tab = open_tab(script_server.url)
     tab.ask("ask in vain")
     withdrawn = tab.find('.cue.ask[data-status="timeout"]')
@@ -105,9 +105,9 @@ def test_withdrawn_question(script_server: ServerProcess, open_tab: OpenTab) -> 
 
 
 def test_queued_start(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """At most five runs of a user run at once. Further runs are shown as waiting in every tab, also after a refresh.
+    """If five runs of a user are open, every tab shows further runs as waiting for their turn, also after a refresh.
 
-    Waiting runs can be stopped.
+    A waiting run can be stopped from any tab, and starts when an open run ends.
     """
     tab = open_tab(script_server.url)
     for number in range(5):
@@ -135,7 +135,7 @@ def test_queued_start(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_agent_typing(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """The page shows the agent as typing until its run ends."""
+    """If an agent says that it is typing, the page shows this until the run ends."""
     tab = open_tab(script_server.url)
     tab.ask("type")
     expect(tab.find("#typing")).to_contain_text("player is typing")
@@ -145,7 +145,7 @@ def test_agent_typing(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_secrets_are_redacted(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Secrets in tool arguments do not reach the page."""
+    """The values of secret keys in a tool's arguments do not reach the page."""
     tab = open_tab(script_server.url)
     tab.ask("hang")
     tab.find(".cue.tool").wait_for()
@@ -155,7 +155,7 @@ def test_secrets_are_redacted(script_server: ServerProcess, open_tab: OpenTab) -
 
 
 def test_markdown(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Markdown is rendered. HTML and unsafe links in it stay text."""
+    """The page renders Markdown in an answer. HTML and unsafe links in the answer are shown as text."""
     tab = open_tab(script_server.url)
     evil = '<img src=x onerror="document.title=1"> [a](javascript:alert(1)) [b](https://example.org/)'
     tab.ask(f"# Title\n\n1. one\n2. **two**\n\n- `code`\n\n> said\n\n```python\ndef f(): return 'x'\n```\n\n{evil}")

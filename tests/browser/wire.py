@@ -1,4 +1,4 @@
-"""The network between a browser and a server. A test can cut it and repair it."""
+"""A simulated network between a browser and a server, which a test can cut and repair."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: the peer gets RST
 
 
 class Wire:
-    """A carrier of TCP connections to ``port``, with its own threads, while the test drives its browser."""
+    """A proxy for TCP connections to ``port``. It has its own threads, while the test controls the browser."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -23,16 +23,16 @@ class Wire:
         self._holder = held_port()
         self.port = number_of(self._holder)
         self.carried = 0
-        """Number of connections so far."""
+        """Number of connections that were passed on so far."""
         self.mend()
 
     def mend(self) -> None:
-        """Accept connections again, on the same port."""
+        """Accept connections again, on the same port as before."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def cut(self) -> None:
-        """Cut every connection and refuse new ones."""
+        """Cut every connection, and refuse new connections."""
         with self._lock:
             with suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -45,18 +45,21 @@ class Wire:
             end.close()
 
     def close(self) -> None:
-        """Cut every connection and release the port."""
+        """Cut every connection, and release the port permanently."""
         self.cut()
         self._holder.close()
 
     def script(self) -> str:
-        """Return a script that sends the WebSockets of a page over this wire. The page must run it first."""
+        """Return a JavaScript that makes a page's WebSockets use this wire.
+
+        The page must run it before its own scripts.
+        """
         return f"""window.WebSocket = class extends WebSocket {{
             constructor(url, protocols) {{ super(url.replace(":{self._target}", ":{self.port}"), protocols); }}
         }};"""
 
     def _accept(self, listener: socket.socket) -> None:
-        """Carry each connection to the server, until the listener is closed."""
+        """Connect each new connection to the server, until the listener is closed."""
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
@@ -73,7 +76,7 @@ class Wire:
 
 
 def _carry(source: Any, target: Any) -> None:
-    """Carry the bytes of one direction."""
+    """Pass the bytes from ``source`` to ``target``, until one of them ends."""
     with suppress(OSError):
         while data := source.recv(65_536):
             target.sendall(data)

@@ -1,4 +1,4 @@
-"""Wrong input to the command gives one line on standard error and exit status 2, and no traceback."""
+"""Wrong input to the command ``greenroom``: one line on standard error, exit status 2, no traceback."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TOKEN = ("token", "alice", "--key", "a key that is long enough for HS256")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with an app."""
+    """Return a folder that contains an app."""
     (tmp_path / "good.py").write_text(APP)
     return tmp_path
 
 
 def refusal(folder: Path, *arguments: str) -> str:
-    """Run the command, check that it refuses, and return its one line."""
+    """Run the command, check that it ends with status 2 and one line of error, and return this line."""
     command = [sys.executable, "-m", "transport.cli", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
@@ -49,7 +49,7 @@ def refusal(folder: Path, *arguments: str) -> str:
     ],
 )
 def test_missing_app(folder: Path, app: str, said: str) -> None:
-    """A wrong ``MODULE:APP`` is refused with one line that says which part is wrong."""
+    """If ``MODULE:APP`` is wrong, ``serve`` prints one line that says which part is wrong, and ends with status 2."""
     assert refusal(folder, "serve", app) == f"greenroom: {said}"
 
 
@@ -63,21 +63,21 @@ def test_missing_app(folder: Path, app: str, said: str) -> None:
     ],
 )
 def test_bad_settings_file(folder: Path, content: bytes, said: str) -> None:
-    """A wrong ``greenroom.toml`` is refused with one line that says which part is wrong."""
+    """If ``greenroom.toml`` is wrong, the command prints one line with the fault, and ends with status 2."""
     (folder / "greenroom.toml").write_bytes(content)
     assert said in refusal(folder, *SERVE)
 
 
 @pytest.mark.parametrize("log", ["nonsense", "redis:x", "sqlite:", "sqlite:absent/folder/x.db", "sqlite:x.db?a=1"])
 def test_bad_log(folder: Path, log: str) -> None:
-    """A log that cannot be opened is refused, and no folder is made for it."""
+    """If the log cannot be opened, the command prints one line and ends, and makes no folder for the log."""
     refusal(folder, *SERVE, "--log", log)
     assert not (folder / "absent").exists()
 
 
 @pytest.mark.parametrize("option", ["--port", "--http-port"])
 def test_taken_port(folder: Path, option: str) -> None:
-    """A port that is already in use is refused with its host and number."""
+    """If a port is in use, ``serve`` prints one line with the host and the port, and ends with status 2."""
     (listener,) = listen("127.0.0.1", 0)
     with listener:
         port = listener.getsockname()[1]
@@ -87,17 +87,17 @@ def test_taken_port(folder: Path, option: str) -> None:
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", ""])
 def test_bad_port(folder: Path, port: str) -> None:
-    """A port that is not a number from 0 to 65535 is refused."""
+    """If a port is not a number from 0 to 65535, ``serve`` prints one line and ends with status 2."""
     assert "a port is a number from 0 to 65535" in refusal(folder, *SERVE, f"--port={port}")
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf"])
 def test_token_without_expiry(folder: Path, seconds: str) -> None:
-    """A token lifetime that is not a finite number is refused."""
+    """``token`` refuses a lifetime that is not a finite number, since such a token would never expire."""
     assert "seconds must be a finite number" in refusal(folder, *TOKEN, f"--seconds={seconds}")
 
 
 def test_token_without_user_or_key(folder: Path) -> None:
-    """A token with an empty user or an empty key is refused."""
+    """``token`` refuses an empty user and an empty key."""
     assert "id of a user must be a string of 1 to 256 characters" in refusal(folder, "token", "", "--key", "k")
     assert "key of TokenAuth is empty" in refusal(folder, "token", "alice", "--key", "")

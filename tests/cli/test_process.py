@@ -1,4 +1,4 @@
-"""The command as a process: how signals and a closed output end it."""
+"""The command ``greenroom`` as a process: its end by a signal, and by a reader that is gone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY = StreamKey("anonymous", "s1")
 
 @contextmanager
 def running_command(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
-    """Run the command, and kill it at the end of the block."""
+    """Run the command inside the block, and kill it at the end of the block."""
     (folder / "good.py").write_text(APP)
     command = [sys.executable, "-m", "transport.cli", *arguments]
     running = subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True)
@@ -39,7 +39,7 @@ def running_command(folder: Path, *arguments: str, stdout: int = subprocess.PIPE
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
-    """SIGTERM or SIGINT right after ``ready`` ends the server with status 0 and no output."""
+    """If SIGTERM or SIGINT comes right after the line ``ready``, the server ends with status 0 and no more output."""
     with running_command(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         assert server.stdout.readline().startswith("ready ws://")
@@ -49,7 +49,7 @@ def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_ctrl_c_ends_tail(tmp_path: Path) -> None:
-    """Ctrl-C ends ``tail`` with status 0 and no more output."""
+    """Ctrl-C ends ``greenroom tail`` with status 0 and no traceback."""
     with running_command(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         url = server.stdout.readline().split()[1]
@@ -75,7 +75,7 @@ trio.run(say)
 
 
 async def test_closed_output(tmp_path: Path) -> None:
-    """If the reader of the output of ``export`` is gone, ``export`` ends with the status of SIGPIPE and no message."""
+    """If the reader of its output is gone, ``export`` ends without a message, with the exit status of SIGPIPE."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3)])

@@ -1,4 +1,4 @@
-"""``greenroom tail`` prints the events of a session, one on each line."""
+"""``greenroom tail``, which prints the events of a session, one on each line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def tail_output(
     server: Server, capsys: pytest.CaptureFixture[str], count: int, *, as_json: bool
 ) -> Iterator[str]:
-    """Return the first ``count`` lines that ``tail`` prints."""
+    """Run ``tail`` until it has printed ``count`` lines, and return all lines that it has printed."""
     out = ""
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -36,7 +36,7 @@ async def tail_output(
 
 
 async def test_tail_prints_events(capsys: pytest.CaptureFixture[str]) -> None:
-    """``tail`` prints the events in the log, as text without control characters or as JSON."""
+    """``tail`` prints the events of a session: as text without control characters, or as JSON."""
     async with make_app().running(port=0) as server, greeted(server) as one:
         await one.completed(await one.start("1", "echo", "a\x1b[31m\nb"))
         plain = list(await tail_output(server, capsys, 3, as_json=False))
@@ -47,7 +47,7 @@ async def test_tail_prints_events(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_closed_session_ends_tail() -> None:
-    """``tail`` ends when the server closes its connection for good."""
+    """If the session is closed permanently, ``tail`` ends with ConnectionClosedForGood."""
     async with make_app().running(port=0) as server, client(server) as one:
         await one.hello()
         assert (await one.command("1", "session.close"))["ok"]
@@ -56,6 +56,6 @@ async def test_closed_session_ends_tail() -> None:
 
 
 def test_tail_with_a_bad_name(capsys: pytest.CaptureFixture[str]) -> None:
-    """``tail`` with a bad session name prints one line and returns status 2."""
+    """If the session's name is not allowed, ``tail`` prints one line and returns status 2."""
     assert main(["tail", "not a name"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

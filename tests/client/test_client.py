@@ -138,8 +138,9 @@ async def test_client_resumes_after_network_failures(autojump_clock: MockClock) 
 
 @pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4502, 4503, 4504, 4505, 4506, 4999])
 async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClock) -> None:
-    """After a final close code, commands raise, and the iterator returns the events that had arrived and then
-    raises.
+    """After a final close code, the iterator first returns the events that had arrived.
+
+    Then it raises, as commands do.
     """
 
     async def script(peer: Peer) -> None:
@@ -241,7 +242,7 @@ async def test_expired_token_is_fetched_again(autojump_clock: MockClock) -> None
 
 
 async def test_expired_fixed_token_ends_the_client(autojump_clock: MockClock) -> None:
-    """A client whose token is a string ends after 4004 (token expired), since it cannot get a new token."""
+    """A client with a fixed token ends after 4004 (token expired), since it cannot get a new token."""
 
     async def script(peer: Peer) -> None:
         await peer.expect("hello")
@@ -394,9 +395,7 @@ async def test_silent_server_is_dropped(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize(("late", "connections"), [(0.5, 2), (1.5, 1)])
 async def test_stalled_loop_does_not_drop_the_server(mock_clock: MockClock, late: float, connections: int) -> None:
-    """If the event loop was blocked, the client first reads waiting messages before it gives up the server as
-    silent.
-    """
+    """If the event loop was blocked, the client first reads waiting messages before it gives up a silent server."""
 
     async def silent(peer: Peer) -> None:
         await peer.welcome(ping_ms=5_000)

@@ -1,4 +1,4 @@
-"""The client and the real server, over real sockets."""
+"""The Python client and the real server, over real sockets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def make_app(log: str = "memory:", **options: Any) -> Greenroom:
-    """Return an app with three agents."""
+    """Return an app with three agents: one echoes, one waits permanently, and one asks a question."""
     app = Greenroom(log=log, **options)
 
     @app.agent
@@ -51,7 +51,7 @@ def make_app(log: str = "memory:", **options: Any) -> Greenroom:
 
 
 async def until_completed(events: AsyncIterator[Event | Reset]) -> list[Event]:
-    """Return the events up to the end of the run."""
+    """Return the events from now on, up to the end of a run."""
     seen: list[Event] = []
     async for event in events:
         assert isinstance(event, Event)
@@ -62,7 +62,7 @@ async def until_completed(events: AsyncIterator[Event | Reset]) -> list[Event]:
 
 
 async def test_events_of_a_run_arrive_in_order() -> None:
-    """The events of a run arrive in order, from its start to its end."""
+    """The client gets all events of a run in order, from the start of the run to its end."""
     async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
         run_id = await client.start("echo", "a b c")
         seen = await until_completed(client.events())
@@ -82,7 +82,7 @@ def seen_epoch(client: Client) -> str:
 
 
 async def test_cancel() -> None:
-    """A cancelled run ends as cancelled. Cancelling a run that is over returns False."""
+    """``cancel`` ends a run with the status ``cancelled``, and returns False if the run has already ended."""
     async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
         run_id = await client.start("patient", "")
         assert await client.cancel(run_id)
@@ -93,9 +93,9 @@ async def test_cancel() -> None:
 
 
 async def test_queued_start_can_be_cancelled() -> None:
-    """client.queued shows the queued starts of the welcome and of later signals.
+    """A start that waits for its turn is listed in ``client.queued``, and can be cancelled by the id of its command.
 
-    A start that has no run yet is cancelled by the id of its command.
+    The list comes from the welcome and from later signals.
     """
     settings = {"runs_per_user": 1}
     async with (
@@ -128,7 +128,7 @@ async def test_queued_start_can_be_cancelled() -> None:
 
 
 async def test_question_is_answered() -> None:
-    """The answer to a question reaches the agent."""
+    """The answer that a client gives to an agent's question becomes the result of the agent's ``ask_user``."""
     async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
         await client.start("curious", "")
         events = client.events()
@@ -144,7 +144,7 @@ async def test_question_is_answered() -> None:
 
 
 async def test_refusal_has_the_servers_code() -> None:
-    """A refused command raises CommandRefused with the server's code."""
+    """If the server refuses a command, the call raises CommandRefused with the code that the server sent."""
     async with make_app().running(port=0) as server, connect(server.url, "s1") as client:
         with pytest.raises(CommandRefused) as refused:
             await client.start("nobody", "x")
@@ -152,7 +152,7 @@ async def test_refusal_has_the_servers_code() -> None:
 
 
 async def test_history_messages_and_signals() -> None:
-    """History, messages and signals work with a real server."""
+    """With a real server, ``history`` returns a page of events, and ``typing`` reaches another client as a signal."""
     async with (
         make_app().running(port=0) as server,
         connect(server.url, "s1") as client,
@@ -170,7 +170,7 @@ async def test_history_messages_and_signals() -> None:
 
 
 async def test_resume_after_a_restart(tmp_path: Path, own_port: int) -> None:
-    """After a restart of the server, the client continues after the last event that it has."""
+    """After a restart of the server, the client resumes after its last event: it misses none and gets none twice."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with connect(f"ws://127.0.0.1:{own_port}", "s1") as client:
         events = client.events()
@@ -186,7 +186,10 @@ async def test_resume_after_a_restart(tmp_path: Path, own_port: int) -> None:
 
 
 async def test_offline_commands_are_all_done(own_port: int) -> None:
-    """While offline, the client queues as many commands as it may. After the reconnect all of them are done."""
+    """Commands up to ``max_commands`` are queued while the client is offline.
+
+    After it connects, all are done in order.
+    """
     texts = [str(number) for number in range(32)]
     async with connect(f"ws://127.0.0.1:{own_port}", "s1") as client, trio.open_nursery() as nursery:
         for text in texts:
@@ -202,7 +205,10 @@ async def test_offline_commands_are_all_done(own_port: int) -> None:
 
 
 async def test_stored_position_resumes_or_resets() -> None:
-    """A stored position can be resumed by another client, and a lost position gives a Reset."""
+    """A new client resumes at a stored position.
+
+    If the position is lost, it gets a Reset, or PositionLost if it is strict.
+    """
     async with make_app().running(port=0) as server:
         async with connect(server.url, "s1") as client:
             await client.start("echo", "x y")
@@ -224,7 +230,7 @@ async def test_stored_position_resumes_or_resets() -> None:
 
 
 async def test_wrong_token_ends_the_client() -> None:
-    """A wrong token ends the client with 4501."""
+    """If the auth function refuses the token, the client ends with code 4501, and does not reconnect."""
 
     async def gate(credentials: Credentials) -> User:
         if credentials.token != "good":
@@ -244,7 +250,7 @@ async def test_wrong_token_ends_the_client() -> None:
 
 
 async def test_wrong_path_ends_the_client() -> None:
-    """A wrong path ends the client with HTTP 404."""
+    """If the URL has a path that the server does not know, the client ends with HTTP 404."""
     async with make_app().running(port=0) as server, connect(f"{server.url}elsewhere", "s1") as client:
         with pytest.raises(HandshakeRejected) as ended:
             await anext(client.events())
@@ -252,7 +258,7 @@ async def test_wrong_path_ends_the_client() -> None:
 
 
 async def test_log_larger_than_the_buffer() -> None:
-    """A log that is larger than the client's buffer is read completely."""
+    """A client with a small buffer gets every event of a much larger log, although it must skip events meanwhile."""
     words = " ".join(str(n) for n in range(3000))
     async with make_app().running(port=0) as server:
         async with connect(server.url, "s1") as client:

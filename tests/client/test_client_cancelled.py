@@ -1,4 +1,4 @@
-"""A call on a client that is cancelled at any moment leaves nothing behind."""
+"""A call on a client that is cancelled at any moment leaves no trace in the client."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RESULTS: dict[str, Any] = {"run.start": {"run_id": "r"}, "message.send": {}}
 
 
 async def answer(peer: Peer, *, cut_after: int) -> None:
-    """Welcome after 1 s and answer each frame after 1 s. Cut the connection after ``cut_after`` frames."""
+    """Script of a server: send the welcome after 1 s, and each answer after 1 s. Cut after ``cut_after`` frames."""
     await trio.sleep(1)
     await peer.welcome()
     while True:
@@ -58,7 +58,7 @@ async def answer(peer: Peer, *, cut_after: int) -> None:
 )
 @settings(max_examples=scaled(60, 1_000), deadline=None)
 def test_cancelled_call_leaves_nothing_behind(calls: list[tuple[str, int]], cut: int, seed: int) -> None:
-    """A cancelled call leaves no pending command, also across cuts and reconnects, and later calls work."""
+    """If a call is cancelled at any moment, even across reconnects, no command stays pending and later calls work."""
 
     async def first(peer: Peer) -> None:
         await answer(peer, cut_after=cut)

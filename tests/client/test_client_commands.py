@@ -1,4 +1,4 @@
-"""The client's commands against a scripted server in memory, in virtual time."""
+"""The commands of the Python client against a scripted server in memory, in virtual time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 async def stay_connected(peer: Peer) -> None:
-    """Welcome the client, send it a signal, and wait until it leaves."""
+    """Script of a server: welcome the client, send it a signal, and wait until it leaves."""
     await peer.welcome()
     await peer.send("signal", name="here", data={})
     await peer.closed_by_client()
 
 
 async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None:
-    """If the reply to a start got lost, the start is sent again with the same id."""
+    """If the connection is lost before the reply to a start, the client sends the start again with the same id."""
     commands: list[dict[str, Any]] = []
 
     async def first(peer: Peer) -> None:
@@ -53,7 +53,7 @@ async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None
 
 
 async def test_answered_command_is_not_sent_again(autojump_clock: MockClock) -> None:
-    """A command that has its reply is not sent on the next connection."""
+    """If a command has got its reply, the client does not send it again on the next connection."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome()
@@ -75,7 +75,7 @@ async def test_answered_command_is_not_sent_again(autojump_clock: MockClock) -> 
 
 
 async def test_refused_command_raises(autojump_clock: MockClock) -> None:
-    """A refused command raises CommandRefused with its code and message."""
+    """If the server refuses a command, the call raises CommandRefused with the code and message of the reply."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -90,7 +90,10 @@ async def test_refused_command_raises(autojump_clock: MockClock) -> None:
 
 
 async def test_commands_are_queued_while_offline(autojump_clock: MockClock) -> None:
-    """Commands are queued in order while offline. A command beyond max_commands is refused as overloaded."""
+    """While offline, the client queues commands in order.
+
+    A command beyond ``max_commands`` is refused as ``overloaded``.
+    """
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -115,7 +118,7 @@ async def test_commands_are_queued_while_offline(autojump_clock: MockClock) -> N
 
 
 async def test_cancelled_unsent_command_is_withdrawn(autojump_clock: MockClock) -> None:
-    """A command that is cancelled before it was sent is never sent."""
+    """If a call is cancelled before its command was sent, the command is never sent."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -134,7 +137,7 @@ NESTED: Any = orjson.loads("[" * 70 + "]" * 70)
 
 @pytest.mark.parametrize("value", [float("nan"), {1: 2}, "\ud800", b"bytes", NESTED])
 async def test_unsendable_input_is_refused(value: Any, autojump_clock: MockClock) -> None:
-    """An input for which the server would end the connection is refused as bad_args at the call."""
+    """The call itself refuses, as ``bad_args``, an input because of which the server would close the connection."""
     async with scripted(stay_connected) as server, server.connect() as client:
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(CommandRefused) as refused:
@@ -143,7 +146,7 @@ async def test_unsendable_input_is_refused(value: Any, autojump_clock: MockClock
 
 
 async def test_too_large_command_is_refused(autojump_clock: MockClock) -> None:
-    """A command above the server's max_frame_bytes is refused as bad_args, before and after the welcome."""
+    """A command above the server's ``max_frame_bytes`` is refused as ``bad_args``, before and after the welcome."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome(max_frame_bytes=1024)
@@ -157,7 +160,10 @@ async def test_too_large_command_is_refused(autojump_clock: MockClock) -> None:
 
 
 async def test_history(autojump_clock: MockClock) -> None:
-    """A history request returns a page, and raises the refusal of an error frame."""
+    """``history`` returns a page of events.
+
+    If the server answers with an error frame, ``history`` raises the refusal.
+    """
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=9)
@@ -179,12 +185,12 @@ async def test_history(autojump_clock: MockClock) -> None:
 
 
 def _event(seq: int) -> dict[str, Any]:
-    """Return a custom event."""
+    """Return a custom event with this seq, as JSON."""
     return {"seq": seq, "ts": 1, "type": "custom", "data": {"name": "n", "value": seq}}
 
 
 async def test_close_session_without_a_reply(autojump_clock: MockClock) -> None:
-    """close_session succeeds if the connection ends with 4506 instead of a reply."""
+    """``close_session`` succeeds even if the connection ends with 4506 (session closed) before the reply comes."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -197,7 +203,7 @@ async def test_close_session_without_a_reply(autojump_clock: MockClock) -> None:
 
 
 async def test_id_is_free_after_its_reply(autojump_clock: MockClock) -> None:
-    """The id of an answered command can be used again at once, and the new command gets its own reply."""
+    """When a command has its reply, its id can be used for a new command at once, which gets its own reply."""
     rounds = 50
 
     async def answers(peer: Peer) -> None:

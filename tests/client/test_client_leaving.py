@@ -1,4 +1,4 @@
-"""The end of a client's block against a scripted server in memory, in virtual time."""
+"""The end of the client's block, against a scripted server in memory, in virtual time."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 async def take_items(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
-    """Return the next ``count`` items: the seq of an event, or a reset as it is."""
+    """Return the next ``count`` items of the iterator: for an event its seq, for a reset the reset itself."""
     items = [await anext(events) for _ in range(count)]
     return [item.seq if isinstance(item, Event) else item for item in items]
 
 
 async def stay_connected(peer: Peer) -> None:
-    """Welcome the client, send it a signal, and wait until it leaves."""
+    """Script of a server: welcome the client, send it a signal, and wait until it leaves."""
     await peer.welcome()
     await peer.send("signal", name="here", data={})
     await peer.closed_by_client()
 
 
 async def test_leaving_ends_every_wait(autojump_clock: MockClock) -> None:
-    """Leaving the block sends a close frame and wakes every task that waits."""
+    """At the end of the client's block a close frame is sent, and every task that waits on the client is woken."""
     closed: list[tuple[int | None, str | None]] = []
     ended: list[str] = []
 
@@ -66,7 +66,7 @@ async def test_leaving_ends_every_wait(autojump_clock: MockClock) -> None:
 
 
 async def test_leaving_while_not_connected(autojump_clock: MockClock) -> None:
-    """The block can be left while the client connects and while it waits for the next attempt."""
+    """The client's block can be left at once while the client is connecting, and while it waits to reconnect."""
 
     async def never(*_: object) -> trio.abc.Stream:
         await trio.sleep_forever()
@@ -87,7 +87,7 @@ async def test_leaving_while_not_connected(autojump_clock: MockClock) -> None:
 
 
 async def test_exception_of_the_body(autojump_clock: MockClock) -> None:
-    """An exception of the block is raised unchanged, not inside a group."""
+    """An exception in the client's block is raised unchanged, not inside a group."""
     async with scripted(stay_connected) as server:
         with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
             async with server.connect():
@@ -96,7 +96,7 @@ async def test_exception_of_the_body(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelled_block_ends_at_once(autojump_clock: MockClock) -> None:
-    """A cancelled block ends without waiting for a close handshake."""
+    """If the client's block is cancelled, it ends at once, without a close handshake."""
     async with scripted(stay_connected) as server:
         with trio.move_on_after(3) as scope:
             async with server.connect():
@@ -106,7 +106,7 @@ async def test_cancelled_block_ends_at_once(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelled_next_takes_nothing(autojump_clock: MockClock) -> None:
-    """A cancelled anext takes no event."""
+    """If ``anext`` is cancelled while it waits, no event is lost: the next call returns it."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1)
@@ -127,7 +127,7 @@ async def test_cancelled_next_takes_nothing(autojump_clock: MockClock) -> None:
 
 
 async def test_two_tasks_cannot_iterate(autojump_clock: MockClock) -> None:
-    """A second task that waits for events gets BusyResourceError."""
+    """While one task waits for events, a second task that asks for events gets BusyResourceError."""
     async with scripted(stay_connected) as server, server.connect() as client, trio.open_nursery() as nursery:
         nursery.start_soon(anext, client.events())
         await trio.testing.wait_all_tasks_blocked()

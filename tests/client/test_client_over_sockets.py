@@ -1,4 +1,4 @@
-"""The client's shell over real sockets, against a server on another WebSocket library."""
+"""The Python client over real sockets, against a server that uses another WebSocket library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transport.errors import ConnectionClosedForGood, HandshakeRejected
 
 
 async def test_cut_in_the_middle_of_a_message() -> None:
-    """A connection that is cut in the middle of a message is resumed."""
+    """If the connection is cut in the middle of a message, the client reconnects, resumes and loses no event."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=4)
@@ -32,7 +32,7 @@ async def test_cut_in_the_middle_of_a_message() -> None:
 
 
 async def test_event_of_a_mebibyte() -> None:
-    """An event of a mebibyte arrives."""
+    """The client receives an event of 1 MiB."""
     text = "ü" * 2**19
 
     async def script(peer: Peer) -> None:
@@ -47,7 +47,7 @@ async def test_event_of_a_mebibyte() -> None:
 
 
 async def test_too_large_message_ends_the_client() -> None:
-    """A message above max_message_size ends the client with 1009."""
+    """If the server sends a message larger than ``max_message_size``, the client ends with 1009."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1)
@@ -61,7 +61,7 @@ async def test_too_large_message_ends_the_client() -> None:
 
 
 async def test_binary_message_ends_the_client() -> None:
-    """A binary message ends the client."""
+    """If the server sends a binary message, which the protocol does not have, the client ends."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -74,7 +74,7 @@ async def test_binary_message_ends_the_client() -> None:
 
 
 async def test_upgrade_request() -> None:
-    """The upgrade request offers the subprotocol, and keeps the path and the query of the URL."""
+    """The client's upgrade request offers the subprotocol, and has the path and the query of the URL."""
     upgrades: list[tuple[str, str]] = []
 
     async def script(peer: Peer) -> None:
@@ -92,7 +92,7 @@ async def test_upgrade_request() -> None:
 
 
 async def test_leaving_a_stalled_server() -> None:
-    """A server that reads nothing does not keep the block open: the close handshake has a time limit."""
+    """If the server reads nothing, the client's block still ends, since the close handshake has a time limit."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     accepted: list[trio.SocketStream] = []
 
@@ -112,7 +112,7 @@ async def test_leaving_a_stalled_server() -> None:
 
 
 async def test_no_server(own_port: int) -> None:
-    """A client that cannot connect waits for its next attempt, and reports the failure."""
+    """If no server listens, the client waits for its next attempt, and its statistics show the failure."""
     async with scripted(sockets=True) as server:
         server.url = f"ws://127.0.0.1:{own_port}"
         async with server.connect() as client:
@@ -122,7 +122,7 @@ async def test_no_server(own_port: int) -> None:
 
 
 async def test_plain_http_server() -> None:
-    """A plain HTTP answer ends the client."""
+    """If a plain HTTP server answers the upgrade, the client ends."""
 
     async def page(stream: trio.SocketStream) -> None:
         await stream.receive_some()

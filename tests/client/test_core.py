@@ -1,4 +1,4 @@
-"""The client's state machine against a model of the server's log: whatever happens, the application sees the log."""
+"""The client's state machine against a model of the server's log: in any sequence, the application sees the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from transport.protocol.client_frames import CommandFrame, Hello
 def make_core(
     *, max_events: int = 1000, resume: Position | None = None, from_: str = "oldest", renewable: bool = False
 ) -> ClientCore:
-    """Return a core with a small buffer and 5 commands at most."""
+    """Return a client's core with a small buffer, and with at most 5 waiting commands."""
     return ClientCore(
         hello=Hello("s1", from_latest=from_ == "latest", client="test"),
         buffer=EventBuffer(max_events, 10**6, received=resume, applied=resume),
@@ -34,12 +34,12 @@ def make_core(
 
 
 def text(kind: str, **fields: Any) -> str:
-    """Return a frame as text."""
+    """Return a server's frame as JSON text."""
     return orjson.dumps({"type": kind, **fields}).decode()
 
 
 def sent(core: ClientCore) -> list[dict[str, Any]]:
-    """Return the frames that the core has to send."""
+    """Take and return all frames that the core wants to send now."""
     frames: list[dict[str, Any]] = []
     while (frame := core.next_frame()) is not None:
         frames.append(orjson.loads(frame))
@@ -47,7 +47,7 @@ def sent(core: ClientCore) -> list[dict[str, Any]]:
 
 
 class Model(RuleBasedStateMachine):
-    """A server with a log, a network that loses, repeats and skips, and an application that takes at its own pace."""
+    """A model of three parts: a server with a log, a network that loses and repeats events, and a slow application."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Model(RuleBasedStateMachine):
         self.cursor = 0
         self.connected = False
         self.seen: list[tuple[int, int]] = []
-        """What the application saw since the newest reset, by epoch and seq."""
+        """Events that the application has taken since the newest reset, as pairs of epoch and seq."""
         self.resets = 0
         self.expected_resets = 0
         self.done: dict[str, int] = {}
@@ -106,7 +106,7 @@ class Model(RuleBasedStateMachine):
         self.commands_arrive()
 
     def deliver(self, first: int, last: int) -> None:
-        """Deliver these events. Disconnect at a gap."""
+        """Deliver the events from ``first`` to ``last`` to the core. Disconnect if the core reports a gap."""
         buffer = self.core.buffer
         buffer.skipping = buffer.skipping or buffer.full  # the reader's patience is over
         try:
@@ -163,7 +163,10 @@ class Model(RuleBasedStateMachine):
         self.commands_arrive()
 
     def commands_arrive(self) -> None:
-        """Do each command once at the server. Its replies may be lost with the connection."""
+        """Note the commands that reach the server, which does each id once.
+
+        The replies may be lost with the connection.
+        """
         for frame in sent(self.core):
             self.done.setdefault(frame["id"], 0)
             self.replies.append(frame["id"])
@@ -190,7 +193,10 @@ class Model(RuleBasedStateMachine):
         assert len(self.core.buffer) <= 6 + 5 + self.expected_resets
 
     def teardown(self) -> None:
-        """Let everything arrive, and check that each reset was told and each command was done."""
+        """Let all events and replies arrive.
+
+        Check that the application got each reset, and that each command was done.
+        """
         for _ in range(2 + self.log):
             if self.connected:
                 self.disconnect()
@@ -212,10 +218,7 @@ TestModel = Model.TestCase
 
 
 def test_order_of_frames() -> None:
-    """The hello is sent first.
-
-    Before the welcome only pongs follow the hello. After the welcome come commands, then typing.
-    """
+    """The client sends its hello first, and only pongs until the welcome. Commands come after it, and then typing."""
     core = make_core()
     core.commands.submit(CommandFrame("c1", "message.send", {"text": "x"}))
     core.on_opened(None)
@@ -229,7 +232,7 @@ def test_order_of_frames() -> None:
 
 @pytest.mark.parametrize("kind", ["events", "signal", "reply", "history", "error"])
 def test_frame_before_the_welcome_is_refused(kind: str) -> None:
-    """A frame that may come only after the welcome breaks the protocol if it comes before the welcome."""
+    """If events, a signal, a reply, history or an error come before the welcome, the server has broken the protocol."""
     core = make_core()
     core.on_opened(None)
     with pytest.raises(ServerBrokeProtocol, match="before a welcome"):
@@ -250,7 +253,7 @@ def test_frame_before_the_welcome_is_refused(kind: str) -> None:
     ],
 )
 def test_invalid_welcome_is_refused(fields: dict[str, Any], fault: str) -> None:
-    """A welcome with a wrong field breaks the protocol, and the error names the field."""
+    """If a welcome has a wrong field, the server has broken the protocol, and the error names the fault."""
     core = make_core()
     core.on_opened(None)
     with pytest.raises(ServerBrokeProtocol, match=fault):
@@ -258,7 +261,7 @@ def test_invalid_welcome_is_refused(fields: dict[str, Any], fault: str) -> None:
 
 
 def test_second_welcome_is_refused() -> None:
-    """A second welcome on one connection breaks the protocol."""
+    """If a second welcome comes on one connection, the server has broken the protocol."""
     core = make_core()
     core.on_opened(None)
     core.on_message(text("welcome", **welcome()))
@@ -267,7 +270,7 @@ def test_second_welcome_is_refused() -> None:
 
 
 def test_unexpected_replies_are_ignored() -> None:
-    """A reply or an error is ignored if no request waits for it."""
+    """The client ignores a reply or an error frame if none of its requests waits for one."""
     core = make_core()
     core.on_opened(None)
     core.on_message(text("welcome", **welcome()))
@@ -276,7 +279,7 @@ def test_unexpected_replies_are_ignored() -> None:
 
 
 def test_end_decides_the_next_step() -> None:
-    """The close code or HTTP status decides whether the client retries, renews its token or ends."""
+    """The close code or HTTP status decides whether the client reconnects, gets a new token first, or ends."""
     core = make_core()
     assert isinstance(core.on_closed(1001, "", 0), Retry)
     assert isinstance(core.on_closed(4410, "", 0), PositionLost)
@@ -293,7 +296,7 @@ def test_end_decides_the_next_step() -> None:
 
 @pytest.mark.parametrize("retry_ms", [-1, "5", None, True, 10**9])
 def test_invalid_retry_ms_is_ignored(retry_ms: object) -> None:
-    """An invalid retry_ms of a goodbye is ignored, and the delay is drawn."""
+    """If the ``retry_ms`` of a goodbye is invalid, the client ignores it and uses its own random delay."""
     core = make_core()
     core.on_opened(None)
     core.on_message(text("goodbye", code=1001, reason="", retry_ms=retry_ms))

@@ -1,4 +1,4 @@
-"""A peer that is no server of this protocol, or breaks it: the client retries, or ends with one error."""
+"""A peer that is no server of this protocol, or that breaks it: the client tries again, or ends with one error."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Answer: TypeAlias = "Callable[[bytes], Iterable[bytes]]"
-"""Makes what the peer sends, in parts, of the upgrade request that it got."""
+"""A function that takes the client's upgrade request and returns the peer's answer, in parts."""
 
 
 def upgrade_answer(request: bytes, *, subprotocol: bytes = b"greenroom.v1", extra: bytes = b"") -> bytes:
-    """Return the right answer to an upgrade request."""
+    """Return the answer that accepts an upgrade request."""
     key = request.lower().split(b"sec-websocket-key:")[0]
     value = request[len(key) :].split(b":", 1)[1].split(b"\r\n")[0].strip()
     accept = base64.b64encode(hashlib.sha1(value + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324  RFC 6455
@@ -36,14 +36,15 @@ def upgrade_answer(request: bytes, *, subprotocol: bytes = b"greenroom.v1", extr
 
 
 def fixed_answer(data: bytes) -> Answer:
-    """Return an answer that does not depend on the request."""
+    """Return an answer that is always the same bytes, for any request."""
     return lambda _request: [data]
 
 
 async def connect_to_peer(answer: Answer, *, stays: bool = False, seconds: float = 120.0, drip: float = 0.0) -> Client:
-    """Have a client connect again and again, for two minutes, to a peer with this answer. Return the client.
+    """Run a client for ``seconds`` against a peer that always gives this answer, and return the client.
 
-    Raises what the client's block raises. ``stays``: the peer keeps the connection open, and sends nothing more.
+    Raises the exception that the client's block raises. With ``stays``, the peer keeps the connection open after its
+    answer. With ``drip``, it waits so many seconds after each part.
     """
 
     async def peer(stream: trio.StapledStream[Any, Any]) -> None:
@@ -90,7 +91,7 @@ WELCOME = (
 
 
 def frame(payload: bytes, opcode: int = 0x81) -> bytes:
-    """Return a WebSocket frame."""
+    """Return a WebSocket frame with this payload."""
     size = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + len(payload).to_bytes(2, "big")
     return bytes([opcode]) + size + payload
 
@@ -131,7 +132,7 @@ ENDS: dict[str, Answer] = {
 @pytest.mark.parametrize("stays", [False, True])
 @pytest.mark.parametrize("name", COMES_BACK)
 async def test_client_retries_after_a_temporary_answer(name: str, stays: bool, autojump_clock: MockClock) -> None:
-    """The client tries again after an answer of a temporary condition, whether the peer hangs up or stays silent."""
+    """After an answer that may be temporary, the client tries again, whether the peer then hangs up or stays silent."""
     client = await connect_to_peer(COMES_BACK[name], stays=stays)
     assert client.statistics().failures >= 2
     assert client.statistics().last_failure
@@ -139,19 +140,19 @@ async def test_client_retries_after_a_temporary_answer(name: str, stays: bool, a
 
 @pytest.mark.parametrize("name", ENDS)
 async def test_client_ends_after_a_final_answer(name: str, autojump_clock: MockClock) -> None:
-    """An HTTP refusal or a broken frame ends the client with one error of this library, not inside a group."""
+    """After an HTTP refusal or an invalid frame, the client ends with one ConnectionClosedForGood, not with a group."""
     with pytest.raises(ConnectionClosedForGood):
         await connect_to_peer(ENDS[name])
 
 
 async def test_slow_answer_has_connect_seconds(autojump_clock: MockClock) -> None:
-    """In each attempt the client leaves a peer that sends one byte a second after connect_seconds."""
+    """If a peer sends one byte a second, the client gives up the attempt after ``connect_seconds`` and tries again."""
     client = await connect_to_peer(lambda _: [b"H"] * 100, drip=1.0, seconds=100.0)
     assert 4 <= client.statistics().failures <= 12
 
 
 async def test_endless_refusal_is_cut(autojump_clock: MockClock) -> None:
-    """If the answer to the upgrade has more than a mebibyte, the client hangs up."""
+    """If the answer to an upgrade is larger than a mebibyte, the client closes the connection and reads no more."""
     taken = parts = 0
 
     def endless(_: bytes) -> Iterator[bytes]:
@@ -183,7 +184,7 @@ ANSWERS = st.one_of(
 @given(answer=ANSWERS, cut=st.integers(0, 400), stays=st.booleans())
 @settings(max_examples=scaled(150, 1_500), deadline=None)
 def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: int, *, stays: bool) -> None:
-    """If a peer answers with any bytes, the client retries, or ends with one error of this library."""
+    """After any bytes from a peer, the client either tries again or ends with one ConnectionClosedForGood."""
     begin, rest = answer
 
     def made(request: bytes) -> list[bytes]:
@@ -205,14 +206,14 @@ def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: in
 
 
 class Unshowable(Exception):
-    """An exception without a text."""
+    """An exception that cannot be shown: ``str`` and ``repr`` raise."""
 
     def __str__(self) -> str:
         raise RuntimeError("not even that")
 
 
 class IndivisibleGroup(ExceptionGroup[Exception]):
-    """A group that cannot be split: ``derive`` fails."""
+    """An exception group that cannot be split, since its method ``derive`` raises."""
 
     def derive(self, excs: object, /) -> Any:
         raise SystemExit(f"cannot be divided into {excs}")
@@ -242,7 +243,7 @@ ERRORS = [
 async def test_exception_of_open_stream(
     error: Exception, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception of open_stream fails the attempt, and is logged unless it is a network error."""
+    """If ``open_stream`` raises, the client tries again. The exception is logged, unless it is a network error."""
     attempts = 0
 
     async def fails(*_: object) -> trio.abc.Stream:
@@ -265,7 +266,7 @@ async def test_exception_of_open_stream(
 
 
 async def test_open_stream_without_a_stream(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """An open_stream that returns something else than a stream fails the attempt, not the client."""
+    """If ``open_stream`` returns an object that is not a stream, the attempt fails, but the client continues."""
 
     async def nothing(*_: object) -> Any:
         await trio.lowlevel.checkpoint()
@@ -284,14 +285,14 @@ async def test_open_stream_without_a_stream(autojump_clock: MockClock, caplog: p
      "ws:///x", "ws://a/b c", "ws://a/ü"],
 )  # fmt: skip
 async def test_unusable_url_raises(url: str) -> None:
-    """A URL with a host that no resolver accepts, or a path that HTTP does not allow, raises at the call."""
+    """``connect`` raises ValueError for a URL with a host that cannot exist, or with a path that HTTP forbids."""
     with pytest.raises(ValueError, match=r"URL|path"):
         async with connect(url, "s1"):
             pytest.fail("it was accepted")
 
 
 async def test_server_without_tls() -> None:
-    """A failed TLS handshake fails the attempt, and the client tries again."""
+    """If the TLS handshake fails, the attempt fails, and the client tries again."""
 
     async def plain(stream: trio.SocketStream) -> None:
         await stream.receive_some()
@@ -311,7 +312,7 @@ async def test_server_without_tls() -> None:
 
 
 async def test_goodbye_counts_for_one_connection(autojump_clock: MockClock) -> None:
-    """The retry_ms of a goodbye counts only for the next attempt. Later attempts wait by the backoff."""
+    """The ``retry_ms`` of a goodbye decides only the next delay. The delays after it are the client's own again."""
 
     async def parting(peer: Peer) -> None:
         await peer.welcome()
@@ -330,7 +331,10 @@ async def test_goodbye_counts_for_one_connection(autojump_clock: MockClock) -> N
 
 
 async def test_goodbye_renews_the_token_once(autojump_clock: MockClock) -> None:
-    """A goodbye that says that the token expired causes one new token, and later failures cause none."""
+    """After a goodbye with "token expired", the client gets one new token.
+
+    Later failures do not make it get another.
+    """
     fetched = 0
 
     def fresh() -> str:

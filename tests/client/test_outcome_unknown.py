@@ -1,4 +1,4 @@
-"""A command is sent again only while the server remembers its id; the time is counted whatever the clocks do."""
+"""A client sends a command again only while the server remembers its id, even if a clock of the machine stops."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ManualClock:
-    """A clock that the test sets."""
+    """A clock that shows the time which the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -36,7 +36,7 @@ class ManualClock:
 
 
 class ConnectedCore:
-    """A client's core, and the commands that it sends on one connection after the other."""
+    """A client's core with a log of the commands that it sends, over several connections in turn."""
 
     def __init__(self, *clocks: ManualClock) -> None:
         self.core = ClientCore(
@@ -49,7 +49,7 @@ class ConnectedCore:
         self.answers: list[Any] = []
 
     def attach(self, **fields: Any) -> list[str]:
-        """Welcome the core on a new connection. Return the ids of the commands that it sends."""
+        """Begin a new connection with a welcome. Return the ids of the commands that the core sends on it."""
         self.core.on_opened(None)
         assert self.core.next_frame() is not None
         self.core.buffer.received = None
@@ -73,7 +73,10 @@ class ConnectedCore:
 
 @pytest.mark.parametrize("away", [4.9, 5.0, 5.1])
 def test_command_expires(away: float) -> None:
-    """A command is sent again until command_memory_ms after it was first sent, and then ends as outcome unknown."""
+    """Until ``command_memory_ms`` after its first sending, a command is sent again.
+
+    After that it ends as OutcomeUnknown.
+    """
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -87,7 +90,7 @@ def test_command_expires(away: float) -> None:
 
 
 def test_age_counts_from_the_first_time() -> None:
-    """The age of a command counts from the first time that it was sent, however often it is sent again."""
+    """The age of a command counts from the first time that it was sent, even if it is sent again later."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -102,7 +105,7 @@ def test_age_counts_from_the_first_time() -> None:
 
 @pytest.mark.parametrize(("then", "now"), [(5000, 60_000), (60_000, 5000)])
 def test_shorter_memory_counts(then: int, now: int) -> None:
-    """If the server changed, the shorter command memory of the two servers counts."""
+    """If a client's two servers remember ids for different times, a command expires after the shorter time."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -113,7 +116,7 @@ def test_shorter_memory_counts(then: int, now: int) -> None:
 
 
 def test_default_memory() -> None:
-    """If a welcome has no command_memory_ms, the server is taken to remember command ids for 300 s."""
+    """If the welcome has no ``command_memory_ms``, the client assumes that the server remembers ids for 300 s."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -128,7 +131,7 @@ def test_default_memory() -> None:
 
 
 def test_command_expires_while_it_waits_to_be_sent() -> None:
-    """The age of a command is checked when the command is sent, and not only when a connection begins."""
+    """A command that expires after the welcome, but before it could be sent again, is not sent."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -144,7 +147,7 @@ def test_command_expires_while_it_waits_to_be_sent() -> None:
 
 
 def test_sent_command_does_not_expire() -> None:
-    """A command that was sent on the present connection waits for its reply as long as it takes."""
+    """A command that was sent on the present connection waits for its reply without a time limit."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")
@@ -157,7 +160,7 @@ def test_sent_command_does_not_expire() -> None:
 
 
 def test_history_request_does_not_expire() -> None:
-    """A history request is sent again at any age, because it changes nothing."""
+    """A history request is sent again at any age, since it changes nothing at the server."""
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("h", "history")
@@ -169,16 +172,16 @@ def test_history_request_does_not_expire() -> None:
 
 @pytest.mark.parametrize("value", [-1, "soon", 1.5, True])
 def test_invalid_memory_is_refused(value: object) -> None:
-    """An invalid command_memory_ms breaks the protocol.
+    """If a welcome has an invalid ``command_memory_ms``, the server has broken the protocol.
 
-    If the client guessed a value instead, commands could be executed twice.
+    If the client guessed a value instead, a command could be done twice.
     """
     with pytest.raises(ServerBrokeProtocol):
         ConnectedCore(ManualClock()).attach(command_memory_ms=value)
 
 
 def test_largest_time_counts() -> None:
-    """If several clocks measure a time, the largest result counts: a clock that stood still has no effect."""
+    """If the clocks of a stopwatch disagree, the largest time counts, so a clock that stood still has no effect."""
     one, other = ManualClock(), ManualClock()
     watch = Stopwatch(one, other)
     one.now += 5
@@ -189,7 +192,7 @@ def test_largest_time_counts() -> None:
 
 
 async def test_expired_start_raises(autojump_clock: MockClock) -> None:
-    """A start that expired while offline raises OutcomeUnknown, and is not sent again."""
+    """A start that expires while the client is offline raises OutcomeUnknown, and is not sent again."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(command_memory_ms=60_000)
@@ -213,7 +216,7 @@ async def test_expired_start_raises(autojump_clock: MockClock) -> None:
 
 
 async def test_command_expires_while_offline(autojump_clock: MockClock) -> None:
-    """A command expires even while no server can be reached, so its caller does not wait for the network."""
+    """A command expires even while no server can be reached, so its caller need not wait for the network."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(command_memory_ms=60_000)
@@ -235,7 +238,10 @@ async def test_command_expires_while_offline(autojump_clock: MockClock) -> None:
 
 
 class SlowOnce(trio.abc.Stream):
-    """A stream whose third send takes 8 s: the first command, after upgrade and hello."""
+    """A stream on which the third send takes 8 s.
+
+    This is the first command, after the upgrade request and the hello.
+    """
 
     def __init__(self, inner: trio.abc.Stream) -> None:
         self.inner = inner
@@ -258,7 +264,7 @@ class SlowOnce(trio.abc.Stream):
 
 
 async def test_command_expires_behind_a_slow_one(autojump_clock: MockClock) -> None:
-    """A command that waits behind the slow sending of another one is not sent after it expired."""
+    """A command that expires while the sending of another command is slow is not sent, and raises OutcomeUnknown."""
     arrived: list[str] = []
 
     async def first(peer: Peer) -> None:
@@ -301,7 +307,7 @@ async def test_command_expires_behind_a_slow_one(autojump_clock: MockClock) -> N
 
 
 async def test_hanging_token_callable(autojump_clock: MockClock) -> None:
-    """A token callable that hangs is cancelled, and called again with the next attempt."""
+    """A token callable that hangs is cancelled after ``token_seconds``, and called again for the next attempt."""
     calls: list[str] = []
 
     async def fresh() -> str:
@@ -327,7 +333,7 @@ async def test_hanging_token_callable(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("token", [7, b"bytes", "\ud800"])
 async def test_token_that_is_not_text(token: Any, autojump_clock: MockClock) -> None:
-    """A token that a hello cannot hold ends the client with TokenUnavailable, or raises at the call."""
+    """A wrong token from a callable ends the client with TokenUnavailable. A wrong fixed token raises at the call."""
     async with scripted() as server, server.connect(token=lambda: token) as client:
         with pytest.raises(TokenUnavailable, match="no string"):
             await anext(client.events())
@@ -337,7 +343,7 @@ async def test_token_that_is_not_text(token: Any, autojump_clock: MockClock) -> 
 
 
 async def test_leaving_while_the_token_is_fetched(autojump_clock: MockClock) -> None:
-    """Leaving the block cancels the token callable."""
+    """If the client's block is left while the token callable runs, the callable is cancelled and the block ends."""
     async with scripted() as server:
         with trio.fail_after(1):
             async with server.connect(token=trio.sleep_forever):
@@ -349,7 +355,7 @@ async def test_leaving_while_the_token_is_fetched(autojump_clock: MockClock) -> 
 
 @pytest.mark.parametrize(("after", "limit"), [(1.5, 1), (True, 1), (0, True), (0, "1"), (-1, 1), (0, 501), (2**53, 1)])
 async def test_invalid_history_request_raises(after: Any, limit: Any, autojump_clock: MockClock) -> None:
-    """A history request out of its bounds raises ValueError, and nothing is sent."""
+    """``history`` raises ValueError for a number that is not allowed, and sends nothing."""
     async with scripted(ConnectionRefusedError("nobody")) as server, server.connect() as client:
         with pytest.raises(ValueError, match="after must be"):
             await client.history(after, limit)
@@ -363,7 +369,7 @@ CYCLE.append(CYCLE)
 
 @pytest.mark.parametrize("value", [CYCLE, object(), 2**60, {"a": {1, 2}}, float("inf")])
 async def test_unserialisable_input_leaves_nothing(value: Any, autojump_clock: MockClock) -> None:
-    """An input that is not JSON is refused at the call, and the next connection has nothing to send."""
+    """An input that is not JSON is refused as ``bad_args`` at the call, and no command stays in the queue."""
     async with scripted(ConnectionRefusedError("nobody")) as server, server.connect() as client:
         with pytest.raises(CommandRefused) as refused:
             await client.start("a", value)
@@ -378,7 +384,7 @@ async def test_unserialisable_input_leaves_nothing(value: Any, autojump_clock: M
      {"buffer_events": 0}, {"buffer_bytes": 0}, {"max_commands": -1}, {"signals": -1}, {"max_message_size": 0}],
 )  # fmt: skip
 async def test_bad_options_raise(options: dict[str, Any]) -> None:
-    """An option with which the client could not work raises ValueError that names it."""
+    """``connect`` raises ValueError with the name of an option if the client could not work with its value."""
     async with scripted() as server:
         with pytest.raises(ValueError, match=next(iter(options))):
             async with server.connect(**options):
@@ -387,7 +393,7 @@ async def test_bad_options_raise(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 async def test_exit_of_the_body(error: type[BaseException], autojump_clock: MockClock) -> None:
-    """SystemExit or KeyboardInterrupt in the block is raised unchanged, not inside a group."""
+    """KeyboardInterrupt or SystemExit in the client's block is raised unchanged, not inside a group."""
     async with scripted(ConnectionRefusedError("nobody")) as server:
         with pytest.raises(error):  # noqa: PT012  the end of the block is what is tested
             async with server.connect():

@@ -39,7 +39,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body, read as JSON."""
+        """The body of the response, read as JSON."""
         return json.loads(self.body)
 
 
@@ -56,7 +56,7 @@ def _get(port: int, path: str, headers: dict[str, str]) -> Answer:
 
 @attrs.frozen
 class Site:
-    """A running server of the pages."""
+    """A running HTTP server of the demo pages."""
 
     port: int
 
@@ -67,7 +67,7 @@ class Site:
 
 
 class ErrorThatExits(Exception):
-    """An exception whose ``str`` raises ``SystemExit``."""
+    """An exception with a ``str`` method that raises ``SystemExit``."""
 
     def __str__(self) -> str:
         raise SystemExit(5)
@@ -76,25 +76,25 @@ class ErrorThatExits(Exception):
 
 
 def sign(user: str, seconds: float) -> str:
-    """Return a token for a user."""
+    """Return a simple token for a user, as ``issue_token`` does in a real server."""
     return f"signed.{user}.{round(seconds)}"
 
 
 def user_of_token(token: str) -> str | None:
-    """Return the user of a token, or None if it is not valid."""
+    """Return the user that a token names. Return None if the token is not valid."""
     found = re.fullmatch(r"signed\.(.*)\.\d+", token)
     return found[1] if found else None
 
 
 def make_pages(**changes: Any) -> Starlette:
-    """Return the pages with usual settings and these changes."""
+    """Return the pages with the usual arguments, except for the arguments in ``changes``."""
     usual: dict[str, Any] = {"ws_url": "ws://127.0.0.1:8765/", "agent": "assistant", "health": lambda: {"sessions": 3}}
     tokens: dict[str, Any] = {"issue_token": sign, "read_token": user_of_token}
     return pages(**(usual | tokens | changes))
 
 
 async def open_site(nursery: trio.Nursery, **changes: Any) -> Site:
-    """Serve the pages on a free port."""
+    """Serve the pages on a free port, with these changes to the usual arguments."""
     listeners = listen(HOST, 0)
     site = Site(listeners[0].getsockname()[1])
     await nursery.start(partial(serve_http, make_pages(**changes), listeners))
@@ -103,7 +103,7 @@ async def open_site(nursery: trio.Nursery, **changes: Any) -> Site:
 
 @pytest.fixture
 async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
-    """Serve the pages with their usual settings."""
+    """Serve the pages with their usual arguments."""
     yield await open_site(nursery)
     nursery.cancel_scope.cancel()
 
@@ -118,7 +118,7 @@ async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
     ],
 )
 async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -> None:
-    """A file has its media type and ``no-cache``, and a second request with its ETag gets 304."""
+    """A file is served with its media type, ``no-cache`` and an ETag. A second request with this ETag gets 304."""
     answer = await site.get(path)
     assert answer.status == 200
     assert kind in answer.headers["content-type"]
@@ -130,19 +130,19 @@ async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -
 
 @pytest.mark.parametrize("path", ["/README.md", "/package.json", "/greenroom.js/README.md"])
 async def test_other_files_of_the_library_are_404(site: Site, path: str) -> None:
-    """Only ``greenroom.js`` is served from its folder. Other files of this folder are not."""
+    """Of the files beside ``greenroom.js``, none is served: a request for them gets 404."""
     assert (await site.get(path)).status == 404
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/../http.py", "/%2e%2e/http.py", "/..%2fhttp.py", "//etc/passwd"])
 async def test_other_paths_are_404(site: Site, path: str) -> None:
-    """A path outside the pages gets 404, in every spelling of ``..``."""
+    """A request for a file outside the pages' folder gets 404, in every spelling of ``..``."""
     assert (await site.get(path)).status == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/token", "/nothing"])
 async def test_security_headers(site: Site, path: str) -> None:
-    """Every response allows only the site's own files and its own WebSocket address, and no frames."""
+    """The headers of every response allow only files of this site, connections to its WebSocket, and no frames."""
     headers = (await site.get(path)).headers
     policy = headers["content-security-policy"]
     assert "default-src 'self'; connect-src 'self' ws://127.0.0.1:8765;" in policy
@@ -153,14 +153,14 @@ async def test_security_headers(site: Site, path: str) -> None:
 
 
 async def test_page_obeys_its_policy() -> None:
-    """The page has no inline script, no inline style and no address of another site."""
+    """The demo page has no inline script, no inline style and no URL of another site, which its headers would block."""
     page = (PAGE / "index.html").read_text()
     assert re.findall(r"<script(?![^>]*\bsrc=)", page) == []
     assert re.findall(r"<style|\sstyle=|\son\w+=|https?://", page) == []
 
 
 async def test_config(nursery: trio.Nursery) -> None:
-    """``/config`` returns the address of the WebSocket endpoint, the agent, the title and the suggestions."""
+    """``/config`` returns the URL of the WebSocket endpoint, the agent, the title and the suggested questions."""
     site = await open_site(nursery, title="Ask", suggestions=["How?"])
     answer = await site.get("/config")
     offer = {"agent": "assistant", "title": "Ask", "suggestions": ["How?"]}
@@ -170,7 +170,7 @@ async def test_config(nursery: trio.Nursery) -> None:
 
 
 async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
-    """For ``0.0.0.0`` the pages use the host of the request, unless that host could break a header."""
+    """If the endpoint's host is ``0.0.0.0``, the pages use the request's host, unless it could break a header."""
     site = await open_site(nursery, ws_url="ws://0.0.0.0:8765/")
     answer = await site.get("/config", Host="box.example:80")
     assert answer.json["ws_url"] == "ws://box.example:8765/"
@@ -181,7 +181,7 @@ async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
 
 
 async def test_cookie_identifies_the_browser(site: Site) -> None:
-    """A browser without a cookie is a new user. With its cookie it is the same user again."""
+    """A browser without a cookie becomes a new user. A browser that sends its cookie stays the same user."""
     first, other = await site.get("/token"), await site.get("/token")
     user = user_of_token(first.json["token"])
     assert user
@@ -193,7 +193,7 @@ async def test_cookie_identifies_the_browser(site: Site) -> None:
 
 
 async def test_cookie_attributes(site: Site) -> None:
-    """The cookie is hidden from scripts, stays on its site, and lives over 100 times longer than the token."""
+    """The cookie is hidden from scripts, is not sent by other sites, and lives over 100 times longer than a token."""
     answer = await site.get("/token")
     cookie = answer.headers["set-cookie"]
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
@@ -205,13 +205,13 @@ async def test_cookie_attributes(site: Site) -> None:
 
 
 async def test_forged_cookie(site: Site) -> None:
-    """A browser with a forged cookie is a new user."""
+    """A browser that sends a forged cookie becomes a new user."""
     answer = await site.get("/token", Cookie=f"greenroom_{site.port}=forged")
     assert (user_of_token(answer.json["token"]) or "").startswith("visitor-")
 
 
 async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
-    """Without token functions ``/token`` returns null and sets no cookie."""
+    """If the pages have no token functions, ``/token`` returns null and sets no cookie."""
     site = await open_site(nursery, issue_token=None, read_token=None)
     answer = await site.get("/token")
     assert answer.json == {"token": None}
@@ -224,7 +224,7 @@ async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
 async def test_failing_callback_is_500(
     nursery: trio.Nursery, hook: str, path: str, raised: type[BaseException]
 ) -> None:
-    """If a callback raises, its request gets 500 without the text of the error, and the site stays up."""
+    """If a callback raises, its request gets 500 without the error's text, and other requests still work."""
 
     def fail(*_: object) -> None:
         raise raised("a secret of the server")
@@ -236,12 +236,12 @@ async def test_failing_callback_is_500(
 
 
 async def test_health(site: Site) -> None:
-    """``/health`` returns the status and the fields of the ``health`` function."""
+    """``/health`` returns the status ``ok`` and the fields that the ``health`` function returns."""
     assert (await site.get("/health")).json == {"status": "ok", "sessions": 3}
 
 
 async def test_url_of_listeners() -> None:
-    """The URL of the pages can be computed from their listeners, before they are served."""
+    """``url_of`` returns the URL of the pages from their listening sockets, before the pages are served."""
     listeners = listen(HOST, 0)
     with listeners[0]:
         port = listeners[0].getsockname()[1]
@@ -251,7 +251,7 @@ async def test_url_of_listeners() -> None:
 
 
 async def test_cancelled_server(nursery: trio.Nursery) -> None:
-    """A cancelled server finishes the response in progress and then frees its port."""
+    """A cancelled HTTP server first finishes the response in progress, and then frees its port."""
     answering, go_on, cancelled = trio.Event(), trio.Event(), trio.Event()
 
     async def slow(_: Request) -> Response:
@@ -281,7 +281,7 @@ async def test_cancelled_server(nursery: trio.Nursery) -> None:
 
 
 async def release_after(cancelled: trio.Event, go_on: trio.Event) -> None:
-    """Set ``go_on`` when the cancellation has reached every task."""
+    """Wait for ``cancelled`` and until every task has reacted to it, then set ``go_on``."""
     await cancelled.wait()
     await trio.testing.wait_all_tasks_blocked()  # the cancellation has reached every task
     go_on.set()

@@ -1,4 +1,4 @@
-"""``Greenroom``: its arguments, and the errors for wrong ones."""
+"""``Greenroom``: its arguments, and the errors for wrong arguments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "said"), WRONG)
 def test_wrong_arguments_are_named(arguments: dict[str, Any], said: str) -> None:
-    """A wrong argument raises ConfigError with the name of the argument."""
+    """``Greenroom`` raises ConfigError for a wrong argument, with the argument's name in the message."""
     with pytest.raises(ConfigError, match=f"^{said}"):
         Greenroom(**{"log": "memory:", **arguments})
 
@@ -55,7 +55,7 @@ NO_AGENTS = [
 
 @pytest.mark.parametrize(("function", "arguments", "said"), NO_AGENTS)
 def test_wrong_agents_are_named(function: Any, arguments: dict[str, Any], said: str) -> None:
-    """A function or option that makes no agent raises ConfigError with the name of the agent."""
+    """``app.agent`` raises ConfigError with the agent's name if the function or an option cannot be used."""
     app = Greenroom(log="memory:")
     assert app.agent(name="taken")(agent) is agent
     with pytest.raises(ConfigError, match=f"^{said}"):
@@ -65,7 +65,7 @@ def test_wrong_agents_are_named(function: Any, arguments: dict[str, Any], said: 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid", ""])  # noqa: S104 - refused
 async def test_without_auth_only_loopback_is_served(host: str) -> None:
-    """A server without ``auth`` listens on loopback addresses only. A server with ``auth`` listens on any address."""
+    """A server without ``auth`` listens on loopback addresses only. With ``auth`` it listens on any address."""
     app = Greenroom(log="memory:")
     with pytest.raises(ConfigError, match="auth is required to listen on"):
         async with app.running(host=host, port=0):
@@ -81,7 +81,7 @@ async def test_without_auth_only_loopback_is_served(host: str) -> None:
 
 
 async def look(run: Run) -> None:
-    """Call a tool whose arguments have secret keys."""
+    """Agent that calls a tool with secret keys in its arguments."""
     async with run.tool("look", {"PASSWORD": 1, "pin": 1, "x": [{"My_Session_Token": 1, "z": 1}]}):
         pass
 
@@ -97,7 +97,7 @@ REDACTED = [
 
 @pytest.mark.parametrize(("arguments", "left_out"), REDACTED)
 async def test_secret_keys_are_left_out(arguments: dict[str, Any], left_out: list[str]) -> None:
-    """Values of secret keys in tool arguments are hidden as the app configures it, at any depth and in any case."""
+    """Clients see ``[redacted]`` for the secret keys that the app configures, at any depth of a tool's arguments."""
     app = Greenroom(**{"log": "memory:", **arguments})
     app.agent(look)
     async with app.running(port=0) as server, greeted(server) as one:

@@ -20,7 +20,7 @@ NEVER = 4e9  # s since 1970: in the year 2096
 
 
 def token(*, key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
-    """Return a good token with changed claims. A claim that is None is left out."""
+    """Return a valid token, with changes to its claims. A claim that is None is left out."""
     present = {"sub": "alice", "exp": NEVER, **claims}
     kept = {name: value for name, value in present.items() if value is not None}
     return jwt.api_jws.encode(json.dumps(kept).encode(), key, algorithm)
@@ -32,23 +32,23 @@ def unsigned() -> str:
 
 
 def changed(good: str) -> str:
-    """Return a token with the claims of another user under its old signature."""
+    """Return a copy of the token with the claims of another user, but with the old signature."""
     head, _, signature = good.split(".")
     return ".".join((head, token(sub="mallory").split(".")[1], signature))
 
 
 def seen(answer: str | None) -> Credentials:
-    """Return credentials with this token."""
+    """Return credentials that contain this token."""
     return Credentials(token=answer, session="s")
 
 
 async def test_valid_token_has_user_and_end() -> None:
-    """A valid token gives its user and the time at which it expires."""
+    """For a valid token, TokenAuth returns its user and the time when the token expires."""
     assert await TokenAuth(KEY)(seen(token())) == User("alice", NEVER)
 
 
 async def test_issued_token_fits_key_and_audience() -> None:
-    """An issued token is valid only for the key and audience with which it was issued."""
+    """A token from ``issue`` is valid only with the same key and the same audience."""
     issued = TokenAuth(KEY, audience="chat").issue("alice", 60)
     user = await TokenAuth(KEY, audience="chat")(seen(issued))
     assert user.id == "alice"
@@ -84,7 +84,7 @@ WRONG: dict[str, str | None] = {
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
 async def test_wrong_token_is_not_quoted(wrong: str | None) -> None:
-    """A wrong token raises NotAuthenticated, and the message does not quote the token."""
+    """TokenAuth raises NotAuthenticated for a wrong token, and the message does not contain the token."""
     with pytest.raises(NotAuthenticated) as caught:
         await TokenAuth(KEY)(seen(wrong))
     assert type(caught.value) is NotAuthenticated  # expired ones are told apart: their clients come back
@@ -93,32 +93,32 @@ async def test_wrong_token_is_not_quoted(wrong: str | None) -> None:
 
 
 async def test_user_may_have_256_characters() -> None:
-    """The name of a user may have 256 characters."""
+    """TokenAuth accepts a token for a user with a name of 256 characters."""
     assert (await TokenAuth(KEY)(seen(token(sub="x" * 256)))).id == "x" * 256
 
 
 async def test_old_token_has_expired() -> None:
-    """A token after its expiry time raises TokenExpired."""
+    """TokenAuth raises TokenExpired for a token after its expiry time."""
     with pytest.raises(TokenExpired):
         await TokenAuth(KEY)(seen(token(exp=1)))
 
 
 @pytest.mark.parametrize("wrong", [{"key": OTHER_KEY}, {"sub": ""}, {"aud": "mail"}, {"nbf": NEVER - 1}], ids=str)
 async def test_expired_and_wrong_token_is_wrong(wrong: dict[str, Any]) -> None:
-    """An expired token with another fault raises NotAuthenticated, not TokenExpired."""
+    """For a token that has expired and is wrong too, TokenAuth raises NotAuthenticated, and not TokenExpired."""
     with pytest.raises(NotAuthenticated) as caught:
         await TokenAuth(KEY, audience="chat")(seen(token(**{"exp": 1, "aud": "chat", **wrong})))
     assert type(caught.value) is NotAuthenticated
 
 
 async def test_token_end_may_have_a_fraction() -> None:
-    """The expiry time of a token may have a fraction of a second, and the fraction counts."""
+    """The expiry time of a token may have a fraction of a second, and TokenAuth does not round it."""
     soon = int(time.time()) + 1_000.5
     assert await TokenAuth(KEY)(seen(token(exp=soon))) == User("alice", soon)
 
 
 async def test_leeway_is_added_to_the_end() -> None:
-    """A token is valid until its expiry time plus the leeway."""
+    """With a leeway, a token is still accepted for that many seconds after its expiry time."""
     ended = int(time.time()) - 1_000
     assert await TokenAuth(KEY, leeway_seconds=100_000)(seen(token(exp=ended))) == User("alice", ended + 100_000)
     with pytest.raises(TokenExpired):
@@ -130,7 +130,7 @@ AUDIENCES = [("chat", True), (["mail", "chat"], True), ("mail", False), (["mail"
 
 @pytest.mark.parametrize(("audience", "good"), AUDIENCES)
 async def test_audience_must_be_in_the_token(audience: Any, good: bool) -> None:
-    """If an audience is configured, it must be in the token."""
+    """If TokenAuth has an audience, it accepts only tokens that name this audience."""
     credentials = seen(token(aud=audience))
     if good:
         assert (await TokenAuth(KEY, audience="chat")(credentials)).id == "alice"
@@ -140,14 +140,14 @@ async def test_audience_must_be_in_the_token(audience: Any, good: bool) -> None:
 
 
 async def test_listed_algorithms_are_accepted() -> None:
-    """A token signed by any configured algorithm is accepted."""
+    """TokenAuth accepts a token that is signed with any of its configured algorithms."""
     auth = TokenAuth(KEY, algorithms=["HS256", "HS384"])
     for algorithm in ("HS256", "HS384"):
         assert (await auth(seen(token(algorithm=algorithm)))).id == "alice"
 
 
 def pair(private: Any) -> tuple[bytes, bytes]:
-    """Return a private key and its public key, in PEM."""
+    """Return a private key and its public key, both as PEM."""
     hidden = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return hidden, private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -158,7 +158,7 @@ EDWARDS = pair(ed25519.Ed25519PrivateKey.generate())
 
 @pytest.mark.parametrize(("algorithm", "keys"), [("ES256", CURVE), ("EdDSA", EDWARDS)])
 async def test_public_key_checks_signatures(algorithm: str, keys: tuple[bytes, bytes]) -> None:
-    """A public key is enough to check the tokens that its private key signed."""
+    """With only the public key, TokenAuth accepts a token that the private key has signed."""
     private, public = keys
     signed = seen(jwt.encode({"sub": "alice", "exp": NEVER}, private, algorithm))
     for key in (public, public.decode()):
@@ -166,9 +166,9 @@ async def test_public_key_checks_signatures(algorithm: str, keys: tuple[bytes, b
 
 
 async def test_algorithm_must_fit_the_key() -> None:
-    """An algorithm that does not fit the key is not accepted.
+    """TokenAuth refuses a token with an algorithm that does not fit the key.
 
-    *If a public key were taken for a shared secret, anyone could sign a token.*
+    *If a public key were used as a shared secret, every person who knows the public key could sign a token.*
     """
     auth = TokenAuth(CURVE[1], algorithms=("ES256", "HS256", "EdDSA"))
     for private, algorithm in ((KEY, "HS256"), (EDWARDS[0], "EdDSA")):
@@ -178,7 +178,7 @@ async def test_algorithm_must_fit_the_key() -> None:
 
 
 async def test_short_key_makes_no_warning() -> None:
-    """A short key causes no warning when a token is issued or checked."""
+    """With a short key, tokens are issued and checked without a warning."""
     auth = TokenAuth("short")
     assert (await auth(seen(auth.issue("alice", 60)))).id == "alice"
 
@@ -201,12 +201,12 @@ async def test_short_key_makes_no_warning() -> None:
     ],
 )
 def test_wrong_configuration_is_named(field: str, arguments: dict[str, Any]) -> None:
-    """A wrong key, algorithm or leeway raises ConfigError with the name of the argument."""
+    """TokenAuth raises ConfigError for a wrong key, algorithm or leeway, with the argument's name in the message."""
     with pytest.raises(ConfigError, match=rf"^{field} of TokenAuth "):
         TokenAuth(**arguments)
 
 
 def test_repr_hides_token_and_headers() -> None:
-    """The repr of credentials shows neither the token nor the headers."""
+    """The repr of ``Credentials`` shows neither the token nor the headers, so that they cannot get into a log."""
     credentials = Credentials(token="secret-token", session="s", headers={"cookie": "secret-cookie"})
     assert "secret" not in repr(credentials)

@@ -1,4 +1,4 @@
-"""The border around the functions of an application: no exception passes it, and each has a close code."""
+"""The border around functions of an application: all their exceptions are caught, and each has a close code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Unshowable(Exception):
-    """An exception without a text: ``str`` and ``repr`` raise."""
+    """An exception that cannot be shown: ``str`` and ``repr`` raise SystemExit."""
 
     def __str__(self) -> str:
         raise SystemExit(5)
@@ -35,7 +35,7 @@ class Unshowable(Exception):
 
 
 def a_cancelled() -> trio.Cancelled:
-    """Return a ``Cancelled`` of a scope that is closed."""
+    """Return a ``Cancelled`` exception of a cancel scope that has ended."""
 
     async def make() -> None:
         with trio.CancelScope() as scope:
@@ -64,7 +64,7 @@ OTHERS: list[Callable[[], BaseException]] = [
 
 
 def nested(error: BaseException, depth: int, beside: BaseException | None = None) -> BaseException:
-    """Return ``error`` in groups of that depth, with ``beside`` in each."""
+    """Return ``error`` inside ``depth`` nested groups, each of which also contains ``beside``."""
     for _ in range(depth):
         error = BaseExceptionGroup("group", [error] if beside is None else [beside, error])
     return error
@@ -85,25 +85,22 @@ def built(tree: Any) -> BaseException:
 
 
 def kinds(tree: Any) -> set[Any]:
-    """Return all kinds of exceptions in the tree."""
+    """Return all kinds of exceptions that the tree contains."""
     return set().union(*map(kinds, tree)) if isinstance(tree, list) else {tree}
 
 
 @given(trees)
 def test_strongest_refusal_in_a_group_decides(tree: Any) -> None:
-    """In a group of exceptions the strongest one decides.
+    """If a group contains several refusals of a user, the strongest decides the close code.
 
-    The order is NotAuthenticated, Forbidden, TokenExpired, and then all other exceptions.
+    The order is NotAuthenticated, Forbidden, TokenExpired. Other exceptions are no refusals.
     """
     expected = next((code for kind, code in REFUSALS.items() if kind in kinds(tree)), None)
     assert refusal_in(built(tree)) == (None if expected is None else (expected, "said so"))
 
 
 def test_groups_may_be_deep_and_shared() -> None:
-    """A group may be nested very deeply, or be contained many times in another group.
-
-    Each exception is visited once.
-    """
+    """A refusal is found in 5,000 nested groups. An exception that is in many groups is visited only once."""
     assert refusal_in(nested(Forbidden("no"), 5_000, ValueError())) == (4502, "no")
     shared: BaseException = NotAuthenticated("no")
     for _ in range(60):
@@ -112,7 +109,7 @@ def test_groups_may_be_deep_and_shared() -> None:
 
 
 def test_refusal_without_text() -> None:
-    """A refusal without a text has the name of its class as the reason."""
+    """If a refusal has no text, or its text cannot be read, the name of its class is the reason for the client."""
 
     class Shy(NotAuthenticated):
         def __str__(self) -> str:
@@ -125,7 +122,7 @@ def test_refusal_without_text() -> None:
 @pytest.mark.parametrize("make", OTHERS)
 @pytest.mark.parametrize("depth", [0, 1, 400])
 async def test_raised_exception_is_returned(make: Callable[[], BaseException], depth: int) -> None:
-    """Any exception that a function raises, alone or in groups, is returned, and the caller is not cancelled."""
+    """``called`` returns any exception of the function, alone or in groups, and does not cancel its caller."""
     raised = nested(make(), depth)
 
     async def function() -> None:
@@ -136,7 +133,7 @@ async def test_raised_exception_is_returned(make: Callable[[], BaseException], d
 
 
 async def test_failure_in_own_nursery_is_returned() -> None:
-    """A failure in a nursery that the function opens is returned as the failure of the function."""
+    """If a task in a nursery of the function fails, ``called`` returns this as a failure of the function."""
 
     async def function() -> None:
         async def fail() -> None:
@@ -150,9 +147,9 @@ async def test_failure_in_own_nursery_is_returned() -> None:
 
 
 async def test_task_beside_the_function_ends_with_it() -> None:
-    """A function may start a task in the nursery around it. The task is cancelled when the function ends.
+    """A task that the function starts in the nursery around itself is cancelled when the function ends.
 
-    If the task fails, this counts as a failure of the function.
+    If the task fails before, this counts as a failure of the function.
     """
     ended: list[str] = []
 
@@ -178,9 +175,9 @@ async def test_task_beside_the_function_ends_with_it() -> None:
 
 
 async def test_cancellation_from_outside_passes() -> None:
-    """If the caller is cancelled, it ends as cancelled.
+    """If the caller of ``called`` is cancelled, ``called`` raises Cancelled.
 
-    This holds even if the function then raises an exception or returns a result.
+    This is true even if the function then raises another exception or returns a result.
     """
 
     async def stubborn(answer: object) -> object:
@@ -202,7 +199,7 @@ async def test_cancellation_from_outside_passes() -> None:
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_ctrl_c_is_no_failure_of_the_function(deep: bool) -> None:
-    """Ctrl-C while the function or one of its tasks runs ends the program with only a KeyboardInterrupt."""
+    """Ctrl-C while the function runs ends the whole program with KeyboardInterrupt, and is not returned as a result."""
     results: list[object] = []
 
     async def interrupt() -> None:
@@ -231,14 +228,14 @@ def test_ctrl_c_is_no_failure_of_the_function(deep: bool) -> None:
 
 
 class UnshowableExit(BaseException):
-    """An exception without a text that is no ``Exception``."""
+    """An exception that cannot be shown, and that is a BaseException but no Exception."""
 
     __str__ = Unshowable.__str__
     __repr__ = Unshowable.__str__
 
 
 class _Failing(MemoryLog):
-    """A log that raises an exception without a text for the session ``bad``, when it is made or read."""
+    """A log that raises an exception that cannot be shown, when the session ``bad`` is created or read."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -258,7 +255,7 @@ class _Failing(MemoryLog):
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("what", ["make", "read"])
 async def test_unshowable_failure_of_a_log_ends_one_connection(what: str) -> None:
-    """If a log raises an exception without a text for one session, clients of other sessions stay connected."""
+    """If a log raises an exception that cannot be shown for one session, only connections of this session end."""
     app = Greenroom(log=_Failing(what))
 
     @app.agent

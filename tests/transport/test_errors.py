@@ -26,11 +26,11 @@ from transport.errors import (
     ],
 )
 def test_text_of_an_ended_connection(error: ConnectionClosedForGood, said: str) -> None:
-    """The text of ConnectionEnded has its close code and reason."""
+    """The text of ConnectionClosedForGood, and of its subclasses, has the code and the reason of the end."""
     assert str(error) == said
     assert isinstance(error, GreenroomError)
 
 
 def test_expired_is_not_authenticated() -> None:
-    """TokenExpired is caught as NotAuthenticated."""
+    """TokenExpired is a subclass of NotAuthenticated, so ``except NotAuthenticated`` catches it too."""
     assert issubclass(TokenExpired, NotAuthenticated)

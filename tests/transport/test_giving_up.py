@@ -1,4 +1,4 @@
-"""A server that cannot go on ends its block and its process with one exception, so that it can be started again."""
+"""A server that must give up ends its block and its process with one exception, so that it can be started again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARTS = ["/greenroom/event-log", "/greenroom/sessions", "/greenroom/endpoint"]
 
 
 async def wear_out(server: Server, path: str) -> None:
-    """Kill a part of the server more often than its supervisor restarts it."""
+    """Kill one part of the server more often than its supervisor may restart it."""
     for _ in range(4):
         ref = server.system.find(path)
         assert ref is not None
@@ -44,7 +44,7 @@ def port_of(server: Server) -> int:
 
 @pytest.mark.parametrize("path", PARTS)
 async def test_supervision_that_gives_up(path: str) -> None:
-    """If any part of the server fails too often, the block raises one RestartLimit, and the port is free again."""
+    """If a part of the server fails too often, ``running()`` raises one RestartLimit, and the port is free again."""
     app = make_app()
     ports: list[int] = []
 
@@ -61,7 +61,7 @@ async def test_supervision_that_gives_up(path: str) -> None:
 
 
 class Gone(MemoryLog):
-    """A log that can be opened only once."""
+    """A log that can be opened only once. A second ``open`` raises LogUnavailable."""
 
     opened = False
 
@@ -73,7 +73,7 @@ class Gone(MemoryLog):
 
 
 async def test_log_that_cannot_be_reopened() -> None:
-    """If a log cannot be opened again, the block ends with a RestartLimit, caused by the log's error."""
+    """If a killed log cannot be opened again, the block raises a RestartLimit, and the log's error is its cause."""
 
     async def block() -> None:
         async with make_app(Gone()).running(port=0) as server, greeted(server):
@@ -94,7 +94,7 @@ GROUP = ExceptionGroup("the block's own", [ValueError(), ExceptionGroup("more", 
     "own", [ValueError(), RestartLimit("of another system"), SystemExit(3), KeyboardInterrupt(), GROUP], ids=repr
 )
 async def test_exception_of_the_block(own: BaseException) -> None:
-    """An exception of the block itself is raised as the same object."""
+    """An exception that the ``running()`` block itself raises comes out unchanged, not inside another group."""
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - its identity is looked at
         async with make_app().running(port=0):
             raise own
@@ -102,7 +102,7 @@ async def test_exception_of_the_block(own: BaseException) -> None:
 
 
 async def test_cancelled_block() -> None:
-    """If the block is cancelled, the cancellation propagates out of the block."""
+    """If the ``running()`` block is cancelled, the server stops, and the cancellation reaches the scope outside."""
     with trio.CancelScope() as scope:
         async with make_app().running(port=0):
             scope.cancel()
@@ -111,9 +111,10 @@ async def test_cancelled_block() -> None:
 
 
 def test_the_one_exception() -> None:
-    """If groups contain only one exception, it is raised without the groups.
+    """If groups contain only one exception, ``the_one`` returns this exception without the groups.
 
-    A RestartLimit has priority over other exceptions. A group that the block itself raises stays unchanged.
+    A RestartLimit has priority over other exceptions. A group that the user's block itself raised stays unchanged.
+    Several exceptions stay in their group.
     """
     one, two, limit = ValueError(), KeyError(), RestartLimit("gave up")
     both = ExceptionGroup("", [one, ExceptionGroup("", [two])])
@@ -124,7 +125,7 @@ def test_the_one_exception() -> None:
 
 
 def ended(status: object) -> Any:
-    """Return an HTTP server that starts and then ends by itself."""
+    """Return a replacement for the HTTP server that starts, and then ends by itself with ``status``."""
 
     async def end(app: Any, config: Any, *, shutdown_trigger: Any, task_status: Any) -> None:
         async with trio.open_nursery() as nursery:
@@ -139,7 +140,7 @@ def ended(status: object) -> Any:
 
 @pytest.mark.parametrize("status", [None, OSError("no more files"), SystemExit(0)], ids=repr)
 async def test_pages_that_end(monkeypatch: pytest.MonkeyPatch, status: object) -> None:
-    """If the HTTP server of the pages ends by itself, the whole server ends with PagesFailed."""
+    """If the HTTP server of the pages ends by itself, ``serve`` ends too, with PagesFailed."""
     monkeypatch.setattr("transport.http._hypercorn.serve", ended(status))
     with pytest.raises(PagesFailed) as caught, trio.fail_after(PATIENCE):
         await serve(make_app(), Address(host="127.0.0.1", port=0, http_port=0))
@@ -159,7 +160,7 @@ app = Greenroom(log="memory:")
 
 
 def test_process_that_gives_up(tmp_path: Path, own_port: int) -> None:
-    """A server process that gives up ends with status 1 and one line, and its port is free."""
+    """A server process that gives up ends with status 1 and one line that says why, and its port is free again."""
     (tmp_path / "bad.py").write_text(APP)
     command = [sys.executable, "-m", "transport.cli", "--log-level", "error", "serve", "bad:app"]
     command += ["--port", str(own_port), "--http-port", "0"]

@@ -1,4 +1,4 @@
-"""The heartbeat: calls in time, and no memory of ended connections."""
+"""The heartbeat, which calls connections at certain times: calls come in time, and ended connections leave nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Ticking:
-    """A connection that notes its calls, and asks for the next one ``every`` seconds later."""
+    """A connection that notes the times of its calls, and asks for the next call ``every`` seconds later."""
 
     every: float
     beats: list[float] = attrs.Factory(list[float])
@@ -30,13 +30,13 @@ class Ticking:
 
 
 def left_in(heartbeat: Heartbeat) -> int:
-    """Return the number of entries in the heap."""
+    """Return the number of entries in the heartbeat's heap."""
     return len(heartbeat._heap)  # noqa: SLF001 - nothing else shows it
 
 
 @pytest.mark.parametrize("staying", [0, 10, 1_000])
 async def test_heap_is_compacted(staying: int) -> None:
-    """The heap has at most twice as many entries as live connections, plus ``FORGOTTEN``."""
+    """However many connections have ended, the heap has at most two entries per live connection, plus ``FORGOTTEN``."""
     heartbeat = Heartbeat()
     for _ in range(staying):
         heartbeat.add(Ticking(1), 20.0)
@@ -51,7 +51,7 @@ async def test_heap_is_compacted(staying: int) -> None:
 
 
 async def test_calls_stay_in_time_after_a_compaction(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """After very many connections were removed, the other connections are still called in time."""
+    """After entries of many ended connections were removed from the heap, other connections are called in time."""
     heartbeat = Heartbeat()
     nursery.start_soon(heartbeat.run)
     start = trio.current_time()

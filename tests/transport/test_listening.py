@@ -15,7 +15,7 @@ from transport.server.listening import listen
 
 
 class Lost(socket.socket):
-    """A socket whose connection was lost before it was served: on some systems ``setsockopt`` fails then."""
+    """A socket that lost its connection before it was served, so that ``setsockopt`` fails as on some systems."""
 
     def setsockopt(self, *_: Any) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
@@ -28,7 +28,7 @@ def close(listeners: list[socket.socket]) -> None:
 
 
 def test_port_0_takes_a_free_port() -> None:
-    """Port 0 takes a free port, the same for every address of the host."""
+    """With port 0, ``listen`` takes a free port, and the same port for every address of the host."""
     listeners = listen("localhost", 0)
     try:
         assert len({listener.getsockname()[1] for listener in listeners}) == 1
@@ -38,7 +38,7 @@ def test_port_0_takes_a_free_port() -> None:
 
 
 def test_taken_port_is_named(own_port: int) -> None:
-    """A port that is in use causes an error of one line with host and port, and leaves no socket open."""
+    """If a port is in use, ``listen`` raises an error of one line with host and port, and leaves no socket open."""
     (listener,) = listen("127.0.0.1", own_port)
     with listener:
         with pytest.raises(
@@ -50,13 +50,13 @@ def test_taken_port_is_named(own_port: int) -> None:
 
 
 def test_unknown_host_is_named() -> None:
-    """An unknown host causes an error of one line with the name of the host."""
+    """For an unknown host, ``listen`` raises an error of one line with the name of the host."""
     with pytest.raises(OSError, match=r"cannot listen on no\.such\.host\.invalid port 0: "):
         listen("no.such.host.invalid", 0)
 
 
 async def test_server_can_run_on_another_port(own_port: int) -> None:
-    """If its port is in use, a server raises an error. Afterwards it can run on another port."""
+    """If its port is in use, a server raises OSError. The same app can then run on another port."""
     app = make_app()
     (listener,) = listen("127.0.0.1", own_port)
     with listener:
@@ -72,7 +72,7 @@ async def test_server_can_run_on_another_port(own_port: int) -> None:
 async def test_lost_connection_ends_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A connection that is lost before it is served is closed, and the server accepts the next connection."""
+    """If a connection is lost before it is served, the server closes it and accepts the next connection as usual."""
     accept, losses = socket.socket.accept, iter([True])
 
     def accepting(listener: socket.socket) -> tuple[socket.socket, Any]:
@@ -90,7 +90,10 @@ async def test_lost_connection_ends_no_other(
 
 
 async def test_port_serves_again_after_a_drain(own_port: int) -> None:
-    """A server that drains refuses clients. When it is run again, it serves clients again."""
+    """A server that is draining refuses new clients.
+
+    When the app runs again on the same port, it serves clients again.
+    """
     app = make_app()
     async with app.running(port=own_port) as server:
         await server.drain(0)

@@ -1,4 +1,4 @@
-"""The places of a user's connections: silent connections give way, and no place is lost or used twice."""
+"""The places of a user (permissions to connect): silent connections lose theirs, and none is lost or given twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS = 2.0
 
 @attrs.define(eq=False)
 class Tab:
-    """A connection whose client answers a ping after ``answers_in`` seconds, or never if that is None."""
+    """A connection with a client that answers a ping after ``answers_in`` seconds, or never if this is None."""
 
     nursery: trio.Nursery
     answers_in: float | None = 0.0
@@ -55,7 +55,7 @@ class Tab:
 
 @attrs.define(eq=False)
 class World:
-    """One user and the places of the user's connections."""
+    """One user, the user's places, and the answers that the user's connections got."""
 
     nursery: trio.Nursery
     places: Places
@@ -63,18 +63,18 @@ class World:
     when: dict[Tab, float] = attrs.Factory(dict[Tab, float])
 
     async def ask(self, tab: Tab) -> None:
-        """Ask for a place, and note the answer and its time."""
+        """Ask for a place for ``tab``, and note whether it got one, and when."""
         self.admitted[tab] = await self.places.take("u", tab)
         self.when[tab] = trio.current_time()
 
     async def fill(self, *tabs: Tab) -> None:
-        """Give places to these connections."""
+        """Give a place to each of these connections."""
         for tab in tabs:
             await self.ask(tab)
         self.admitted.clear()
 
     def come(self, count: int = 1) -> list[Tab]:
-        """Start new connections that ask for a place."""
+        """Start ``count`` new connections that ask for a place, and return them."""
         tabs = [Tab(self.nursery) for _ in range(count)]
         for tab in tabs:
             self.nursery.start_soon(self.ask, tab)
@@ -82,14 +82,14 @@ class World:
 
 
 def world(nursery: trio.Nursery, limit: int) -> World:
-    """Return places with that limit, and run their heartbeat."""
+    """Return a user with ``limit`` places and a running heartbeat."""
     heartbeat = Heartbeat()
     nursery.start_soon(heartbeat.run)
     return World(nursery, Places(limit, SECONDS, heartbeat, loop_time()))
 
 
 async def test_silent_connections_give_way(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection that answers its ping before the time limit stays open. A later answer is too late: it is closed."""
+    """If a user needs room for a new connection, a connection that does not answer a ping within 2 s is closed."""
     here = world(nursery, 3)
     tabs = [Tab(nursery, 0.0), Tab(nursery, 1.99), Tab(nursery, 2.01)]
     await here.fill(*tabs)
@@ -105,7 +105,7 @@ async def test_silent_connections_give_way(nursery: trio.Nursery, autojump_clock
 
 
 async def test_refusal_comes_when_all_answered(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A new connection is refused as soon as all other connections have answered their pings."""
+    """If all old connections of the user answer their pings, a new one is refused as soon as the last has answered."""
     here = world(nursery, 2)
     await here.fill(Tab(nursery, 0.5), Tab(nursery, 1.0))
     (new,) = here.come()
@@ -117,9 +117,9 @@ async def test_refusal_comes_when_all_answered(nursery: trio.Nursery, autojump_c
 
 
 async def test_connections_share_a_round(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """New connections that come while others are being pinged wait for the result.
+    """New connections that come while the others are being pinged wait for the result of the same pings.
 
-    The first of them get the room of the closed connections, and the others are refused.
+    The first of them get the places of the connections that were closed. The rest are refused.
     """
     here = world(nursery, 5)
     silent = [Tab(nursery, None) for _ in range(3)]
@@ -137,9 +137,9 @@ async def test_connections_share_a_round(nursery: trio.Nursery, autojump_clock: 
 
 
 async def test_free_place_is_handed_on(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """If a connection ends while others are being pinged, the new one is accepted at once.
+    """If a connection ends while others are being pinged, the waiting new connection gets its place at once.
 
-    No other connection is closed for it.
+    No silent connection is closed then.
     """
     here = world(nursery, 2)
     silent, other = Tab(nursery, None), Tab(nursery, None)
@@ -155,7 +155,10 @@ async def test_free_place_is_handed_on(nursery: trio.Nursery, autojump_clock: Mo
 
 
 async def test_unwelcomed_connection_is_not_judged(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection that is not welcomed yet is not closed to make room. The new connection is refused at once."""
+    """A connection without a welcome is never closed to make room.
+
+    If the user has only such ones, a new one is refused.
+    """
     here = world(nursery, 1)
     await here.fill(Tab(nursery, judged=False))
     (new,) = here.come()
@@ -165,9 +168,9 @@ async def test_unwelcomed_connection_is_not_judged(nursery: trio.Nursery, autoju
 
 @pytest.mark.parametrize("others", [0, 1])
 async def test_no_place_for_a_client_that_left(nursery: trio.Nursery, autojump_clock: MockClock, others: int) -> None:
-    """A client that leaves while it waits for room gets none.
+    """If a client leaves while it waits for a place, it gets none, and no connection is closed for it.
 
-    Another connection is closed to make room only if another client still waits.
+    If another client still waits, a silent connection is closed for that client.
     """
     here = world(nursery, 1)
     await here.fill(old := Tab(nursery, None))
@@ -181,7 +184,7 @@ async def test_no_place_for_a_client_that_left(nursery: trio.Nursery, autojump_c
 
 
 async def test_free_place_skips_clients_that_left(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """If room becomes free, the first waiting client that is still connected gets it."""
+    """If a place becomes free, the first waiting connection that still has its client gets it."""
     here = world(nursery, 2)
     await here.fill(leaving := Tab(nursery, None), Tab(nursery, 1.0))
     gone, there = here.come(2)
@@ -193,7 +196,7 @@ async def test_free_place_skips_clients_that_left(nursery: trio.Nursery, autojum
 
 
 async def test_cancelled_wait_takes_no_place(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection that is cancelled while it waits for room gets none, and the next one gets the room."""
+    """If a connection is cancelled while it waits for a place, it gets none, and the next connection gets the place."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, None))
     with trio.move_on_after(1):
@@ -208,7 +211,7 @@ async def test_cancelled_wait_takes_no_place(nursery: trio.Nursery, autojump_clo
 async def test_failed_round_ends_the_wait(
     nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If pinging the old connections raises an error, the connections that wait for room are refused."""
+    """If closing a silent connection raises an error, the connections that wait for a place are refused."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, None))
 
@@ -236,7 +239,7 @@ steps: st.SearchStrategy[list[Step]] = st.lists(
 
 @attrs.define
 class Play:
-    """A script of what tabs do, and the rules that hold after each step of it."""
+    """A player of scripts: connections come, go and leave, and the rules of places are checked after each step."""
 
     here: World
     limit: int
@@ -274,17 +277,14 @@ class Play:
         return [tab for tab, got in self.here.admitted.items() if got and not tab.closed]
 
     def check(self) -> None:
-        """Check that there are not too many places, and that each holder still has its own."""
+        """Check that there are not more places than the limit, and that each connection still has its place."""
         assert len(self.holders()) <= self.limit
         assert all(self.here.places.has("u", tab) for tab in self.holders())
 
 
 @given(st.integers(1, 4), st.lists(st.sampled_from([0.0, 1.0, None]), min_size=1), steps)
 def test_places_are_never_overbooked_nor_lost(limit: int, answers: list[float | None], script: list[Step]) -> None:
-    """In any order of events, each new connection is accepted or refused.
-
-    The limit of connections is never exceeded, and in the end all room is free again.
-    """
+    """In any order of events, the limit is never exceeded, each new connection gets an answer, and no place is lost."""
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""Settings: their sources, which source wins, and the errors for wrong values."""
+"""Settings: their sources, the priority of the sources, and the errors for wrong values."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def toml(tmp_path: Path) -> Path:
 
 
 def load(toml: Path, keywords: dict[str, object] | None = None, **environment: str) -> Settings:
-    """Load settings from these sources only."""
+    """Load settings from these three sources only: the TOML file, keywords and environment variables."""
     return Settings.load(keywords, environment=environment, toml=toml)
 
 
 def test_defaults(toml: Path) -> None:
-    """Without any source, the settings have their documented defaults."""
+    """If no source sets anything, all settings have their defaults, and none counts as given."""
     assert load(toml) == Settings()
     assert Settings().explicit() == {}
 
@@ -42,7 +42,7 @@ def test_order_of_sources(toml: Path) -> None:
 
 @pytest.mark.parametrize("as_object", [True, False])
 def test_explicit_default_wins(monkeypatch: pytest.MonkeyPatch, as_object: bool) -> None:
-    """A keyword has priority over the environment even if it equals the default."""
+    """A keyword has priority over the environment, even if the keyword's value equals the default."""
     monkeypatch.setenv("GREENROOM_PING_SECONDS", "7")
     monkeypatch.setenv("GREENROOM_SLOW_SECONDS", "7")
     default = Settings().ping_seconds
@@ -52,7 +52,10 @@ def test_explicit_default_wins(monkeypatch: pytest.MonkeyPatch, as_object: bool)
 
 
 def test_explicit_fields_survive_a_copy() -> None:
-    """Settings know which fields were given explicitly, and so does a copy. The fields cannot be changed."""
+    """``explicit()`` returns the fields that the caller gave, also for a copy of the settings.
+
+    Settings cannot be changed.
+    """
     settings = Settings(ping_seconds=25.0, ring_events=7)
     assert settings.explicit() == {"ping_seconds": 25.0, "ring_events": 7}
     assert copy.copy(settings).explicit() == settings.explicit()
@@ -62,7 +65,7 @@ def test_explicit_fields_survive_a_copy() -> None:
 
 
 def test_evolved_object_counts_changed_fields() -> None:
-    """In settings made by ``attrs.evolve`` the given and the changed fields count as given.
+    """After ``attrs.evolve``, only the fields that were given before or that were changed count as given.
 
     *If all fields counted as given, one changed field would make the server ignore the whole environment.*
     """
@@ -73,7 +76,7 @@ def test_evolved_object_counts_changed_fields() -> None:
 
 @pytest.mark.parametrize("where", ["keywords", "toml"])
 def test_unknown_name_is_named(toml: Path, where: str) -> None:
-    """An unknown name causes an error with this name and the most similar known one."""
+    """An unknown name in keywords or TOML raises ConfigError with this name and the most similar known name."""
     if where == "toml":
         toml.write_text("ping_second = 1\n")
     with pytest.raises(ConfigError, match=r": ping_second; did you mean ping_seconds\?$"):
@@ -81,21 +84,21 @@ def test_unknown_name_is_named(toml: Path, where: str) -> None:
 
 
 def test_unknown_variable_is_a_warning(toml: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """An unknown environment variable with the prefix causes a warning of one line. Other variables are ignored."""
+    """An unknown environment variable that begins with ``GREENROOM_`` causes a warning. Other variables are ignored."""
     assert load(toml, GREENROOM_NONSENSE="1", PING_SECONDS="3") == Settings()
     assert caplog.messages == ["GREENROOM_NONSENSE is set, and there is no setting of that name"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_value_names_its_field(toml: Path, name: str) -> None:
-    """A wrong value causes an error with the name of its field."""
+    """For every setting, a value of a wrong type raises ConfigError with the name of the setting."""
     with pytest.raises(ConfigError, match=rf"^{name} must be "):
         load(toml, {name: object()})
 
 
 @pytest.mark.parametrize("value", [float("nan"), -1, 0, True, "5", None])
 def test_time_is_a_positive_number(toml: Path, value: object) -> None:
-    """A time must be a positive number."""
+    """A setting that is a time must be a number of at least 0.001 seconds."""
     with pytest.raises(ConfigError, match=r"^slow_seconds must be a number of at least 0\.001, not "):
         load(toml, {"slow_seconds": value})
     assert load(toml, {"slow_seconds": 0.001}).slow_seconds == 0.001
@@ -103,9 +106,9 @@ def test_time_is_a_positive_number(toml: Path, value: object) -> None:
 
 @pytest.mark.parametrize("value", [float("inf"), 1e300, 2_000_000.1, 0])
 def test_ping_interval_fits_a_timer(toml: Path, value: float) -> None:
-    """The ping interval is at most the longest possible timer of clients.
+    """``ping_seconds`` may be at most 2,000,000, which a browser's timer can hold.
 
-    *In a browser, a longer timer would fire at once.*
+    *A longer timer would fire at once.*
     """
     with pytest.raises(ConfigError, match=r"^ping_seconds must be a number from 0\.001 to 2000000, not "):
         load(toml, {"ping_seconds": value})
@@ -114,7 +117,7 @@ def test_ping_interval_fits_a_timer(toml: Path, value: float) -> None:
 
 @pytest.mark.parametrize("value", [1023, 1024.0, True, "1024", None])
 def test_size_is_a_whole_number(toml: Path, value: object) -> None:
-    """A size must be a whole number that is not below the minimum of its field."""
+    """A setting that is a size must be a whole number, and at least the minimum of this setting."""
     with pytest.raises(ConfigError, match=r"^max_frame_bytes must be a whole number of at least 1024, not "):
         load(toml, {"max_frame_bytes": value})
     assert load(toml, {"max_frame_bytes": 1024}).max_frame_bytes == 1024
@@ -122,13 +125,13 @@ def test_size_is_a_whole_number(toml: Path, value: object) -> None:
 
 @pytest.mark.parametrize("text", ["", "many", "nan", "0", "1e3"])
 def test_wrong_variable_names_its_field(toml: Path, text: str) -> None:
-    """A wrong value in the environment causes an error with the name of its field."""
+    """A wrong value in an environment variable raises ConfigError with the name of the setting."""
     with pytest.raises(ConfigError, match=r"^max_connections must be "):
         load(toml, GREENROOM_MAX_CONNECTIONS=text)
 
 
 def test_list_in_the_environment(toml: Path) -> None:
-    """A list is separated by commas in the environment, and is a list of strings in TOML."""
+    """A setting that is a list is separated by commas in the environment, and is a list of strings in TOML."""
     settings = load(toml, GREENROOM_ALLOWED_ORIGINS="https://a.example, https://b.example,")
     assert settings.allowed_origins == ("https://a.example", "https://b.example")
     toml.write_text('allowed_origins = ["https://c.example"]')
@@ -140,7 +143,7 @@ def test_list_in_the_environment(toml: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"ping_seconds = ", b'host = "\xff"', b"a = 1\na = 2"])
 def test_unreadable_toml_is_named(toml: Path, content: bytes) -> None:
-    """A TOML file that cannot be read causes an error with the name of the file."""
+    """A TOML file that is not valid raises ConfigError with the name of the file."""
     toml.write_bytes(content)
     with pytest.raises(ConfigError, match=r"greenroom\.toml cannot be read: "):
         load(toml)

@@ -1,4 +1,4 @@
-"""The queue of signals for a slow client: the choice of signals to drop."""
+"""The queue of signals for a slow client: the signals that are dropped when there are too many."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ SIGNALS = st.lists(
 
 @given(SIGNALS)
 def test_newest_states_are_kept(signals: list[tuple[str, int, bool]]) -> None:
-    """A slow client gets the newest state of all typing and of each queued start, however many signals are dropped."""
+    """Even if many signals are dropped, a slow client gets the newest state of each typing user and each queued
+    start.
+    """
     waiting, dropped = SignalQueue(), 0
     newest: dict[tuple[str, int], bool] = {}
     for name, number, value in signals:

@@ -1,4 +1,4 @@
-"""The watchdog of the event loop: when it warns, and the text of its warning."""
+"""The watchdog, which logs a warning when the event loop is blocked: the moment and the text of the warning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT = 0.01
 
 @attrs.define
 class Scene:
-    """A watchdog, and a loop that answers when a warning was written, ``stood`` seconds later by the clock."""
+    """A watchdog and a simulated event loop, which answers ``stood`` seconds late, when a line was logged."""
 
     stood: float = 5.0
     now: float = 0.0
@@ -35,7 +35,7 @@ class Scene:
         self.dog = Watchdog(LoopTime(lambda: self.now, lambda: self.now), LIMIT)
 
     def answer(self) -> None:
-        """Answer all questions of the watchdog, ``stood`` seconds late."""
+        """Answer all questions of the watchdog, each ``stood`` seconds late."""
         while self.asked:
             self.now += self.stood
             self.asked.pop()()
@@ -43,7 +43,7 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    """Return a scene whose loop answers after each line in the log."""
+    """Return a scene in which the event loop answers the watchdog after each line in the log."""
     scene = Scene()
 
     class AnswerAfterwards(logging.Handler):
@@ -59,13 +59,13 @@ def scene() -> Iterator[Scene]:
 
 
 def test_answering_loop_is_not_inspected(scene: Scene) -> None:
-    """If the event loop answers in time, its stack is not read."""
+    """If the event loop answers the watchdog in time, the watchdog does not read the loop's stack and logs nothing."""
     scene.dog.ask(lambda answer: answer(), lambda: pytest.fail("was looked at"))
     assert scene.lines == []
 
 
 def test_stall_is_logged_once(scene: Scene) -> None:
-    """A stall of the event loop is logged as one warning while it lasts, and as one line with its length afterwards."""
+    """If the event loop is blocked, one warning is logged while it lasts, and one line with its length afterwards."""
     scene.dog.ask(scene.asked.append, lambda: ": by something")
     assert scene.lines == [
         "the event loop stands still for more than 0.01 s: by something",
@@ -76,7 +76,7 @@ def test_stall_is_logged_once(scene: Scene) -> None:
 
 
 def test_late_stack_is_not_logged(scene: Scene) -> None:
-    """If the loop answers while its stack is read, the stack is not logged: it may be from after the stall."""
+    """If the event loop answers while its stack is being read, the stack is not logged: it may show later code."""
 
     def too_late() -> str:
         scene.answer()
@@ -87,7 +87,7 @@ def test_late_stack_is_not_logged(scene: Scene) -> None:
 
 
 def test_short_stall_is_not_logged(scene: Scene) -> None:
-    """A stall within the limit is not logged."""
+    """If the event loop is blocked for less than the limit, nothing is logged."""
     scene.stood = LIMIT * 0.99
 
     def answer_late(answer: Callable[[], None]) -> None:
@@ -99,7 +99,7 @@ def test_short_stall_is_not_logged(scene: Scene) -> None:
 
 
 async def test_thread_ends_with_the_watchdog() -> None:
-    """When a watchdog ends, its thread ends too."""
+    """When the watchdog is cancelled, its thread ends too."""
     before = threading.active_count()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Watchdog(loop_time(), LIMIT).run)
@@ -143,7 +143,7 @@ trio.run(main)
 
 
 def test_sync_code_in_a_tool_is_named() -> None:
-    """In a real process the warning names the agent, run, user and session, and shows the blocking function."""
+    """If a tool blocks a real server, the warning names the agent, run, user and session, and the blocking function."""
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=50)
     run_id = ran.stdout.split()[1]
     assert ran.stdout.split()[2] == "True"

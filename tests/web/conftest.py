@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def node_with_ws() -> str:
-    """Return the path of Node. Install the package ``ws`` beside the driver, once."""
+    """Return the path of Node. Once per test run, install the package ``ws`` in the folder of driver.mjs."""
     program = require("node")
     if not (HERE / "node_modules" / "ws").is_dir():
         npm = require("npm")
@@ -34,7 +34,7 @@ def node_with_ws() -> str:
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    """Return a scripted server over real sockets."""
+    """Return a scripted server, which clients reach over real sockets."""
     scripted = ScriptedServer()
     yield scripted
     scripted.shutdown()
@@ -42,7 +42,7 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def node(node_with_ws: str, server: ScriptedServer) -> Iterator[Node]:
-    """Return a Node process whose client connects to the scripted server."""
+    """Return a Node process with a client that connects to the scripted server."""
     process = Node(node_with_ws, server.url)
     yield process
     process.end()
@@ -50,7 +50,10 @@ def node(node_with_ws: str, server: ScriptedServer) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def page(node_with_ws: str) -> Iterator[Node]:
-    """Return one Node process for the module. Each test makes a new client, over sockets that it scripts."""
+    """Return one Node process for all tests of a module.
+
+    Each test makes a new client in it, with simulated sockets that the test controls.
+    """
     process = Node(node_with_ws, "ws://x/")
     yield process
     process.end()

@@ -1,4 +1,4 @@
-"""greenroom.js in a Node process, driven from the test."""
+"""A Node process that runs greenroom.js and is controlled by a test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 10.0
 
 
 class Node:
-    """A Node process with greenroom.js, whose timers the test controls. See driver.mjs."""
+    """A Node process that runs greenroom.js. The test controls its timers. See driver.mjs."""
 
     def __init__(self, program: str, url: str) -> None:
         self._process = subprocess.Popen(
@@ -31,7 +31,10 @@ class Node:
         self._url = url
 
     def run(self, js: str) -> Any:
-        """Run ``js`` and return what it returns. ``url`` is the server's; ``kept`` lasts from call to call."""
+        """Run the JavaScript ``js`` in the process, and return its result.
+
+        In the script, ``url`` is the server's URL, and properties of ``kept`` last from call to call.
+        """
         process, number = self._process, next(self._ids)
         assert process.stdin
         assert process.stdout
@@ -42,38 +45,38 @@ class Node:
         return answer["value"]
 
     def connect(self, options: str = "", extra: str = "") -> None:
-        """Make ``kept.client``, a client of session s1 whose events are all noted."""
+        """Make ``kept.client``: a client of the session s1. All its events are noted for :meth:`noted`."""
         self.run(f"kept.client = open(url, {{ session: 's1', {options} }}{', ' + extra if extra else ''})")
 
     def first(self, number: int, type_: str) -> list[Any]:
-        """Wait for the first ``number`` details noted under ``type_``, and return them."""
+        """Wait until ``number`` events of the type ``type_`` were noted, and return their details."""
         found: list[Any] = self.run(f"return first({number}, {type_!r})")
         return found
 
     def seqs(self, number: int) -> list[int]:
-        """Wait for the first ``number`` events, and return their seqs."""
+        """Wait until ``number`` session events were noted, and return their seqs."""
         return [event["seq"] for event in self.first(number, "event")]
 
     def noted(self, type_: str) -> list[Any]:
-        """Return all details noted under ``type_`` so far."""
+        """Return the details of all events of the type ``type_`` that were noted so far."""
         found: list[Any] = self.run(f"return noted.filter(([type]) => type === {type_!r}).map(([, detail]) => detail)")
         return found
 
     def until(self, state: str) -> None:
-        """Wait until the client is in that state."""
+        """Wait until the client has this state."""
         self.run(f"return until(kept.client, {state!r})")
 
     def advance(self, ms: float) -> None:
-        """Let ``ms`` of the client's time pass."""
+        """Advance the simulated clock of the process by ``ms``, so that timers fire."""
         self.run(f"advance({ms})")
 
     def reconnect(self) -> None:
-        """Wait until the client notices the lost connection, and let time pass until its next attempt."""
+        """Wait until the client notices its lost connection. Then advance the clock, so that the client reconnects."""
         self.until("waiting")
         self.advance(self.noted("state")[-1]["retryInMs"])
 
     def end(self) -> None:
-        """End the process."""
+        """End the Node process."""
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait(PATIENCE)

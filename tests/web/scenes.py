@@ -1,4 +1,4 @@
-"""Helpers in JavaScript for the tests of greenroom.js over scripted sockets. See sockets.mjs."""
+"""Helpers in JavaScript for the tests of greenroom.js with simulated sockets. See sockets.mjs."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ HELPERS = """
 
 
 def run_js(page: Node, js: str) -> Any:
-    """Run ``js`` with the helpers above, and return what it returns."""
+    """Run the JavaScript ``js`` together with the helpers of this module, and return its result."""
     return page.run(HELPERS + js)

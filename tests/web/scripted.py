@@ -1,4 +1,4 @@
-"""A server for clients of greenroom.v1 that does what the test calls."""
+"""A server for clients of greenroom.v1. It does only the things that a test tells it to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Frame = dict[str, Any]
 
 
 class Connection:
-    """The server's end of one connection. ``hello`` is the client's first frame."""
+    """The server's side of one connection. ``hello`` is the first frame that the client sent."""
 
     def __init__(self, raw: ServerConnection) -> None:
         self._raw = raw
@@ -27,22 +27,22 @@ class Connection:
         self.hello = self.receive()
 
     def receive(self) -> Frame:
-        """Return the next frame."""
+        """Wait for the client's next frame and return it."""
         frame: Frame = json.loads(self._raw.recv(PATIENCE))
         return frame
 
     def send(self, type_: str, **fields: object) -> None:
-        """Send a frame."""
+        """Send a frame to the client."""
         self._raw.send(json.dumps({"type": type_, **fields}))
 
     def welcome(self, *, epoch: str = "e1", oldest: int = 1, latest: int = 0, **fields: object) -> None:
-        """Send a welcome."""
+        """Send a welcome to the client."""
         frame: Frame = {"session": "s1", "connection": "c1", "runs": [], "typing": [], "recovered": False}
         frame |= {"epoch": epoch, "oldest": oldest, "latest": latest, "ping_ms": 25_000, "max_frame_bytes": 65_536}
         self.send("welcome", **(frame | fields))
 
     def events(self, *seqs: int) -> None:
-        """Send events with these seqs in one frame."""
+        """Send one frame with events that have these seqs."""
         self.send("events", events=[{"seq": seq, "type": "custom", "ts": 0, "data": {"name": "n"}} for seq in seqs])
 
     def close(self, code: int, reason: str = "") -> None:
@@ -56,7 +56,7 @@ class Connection:
         self.over.set()
 
     def closed_by_client(self) -> int:
-        """Wait until the client closes. Return the code."""
+        """Wait until the client closes the connection. Return the close code."""
         try:
             while True:
                 self._raw.recv(PATIENCE)
@@ -65,7 +65,7 @@ class Connection:
 
 
 class ScriptedServer:
-    """A server on a free port that keeps each connection for :meth:`accept`."""
+    """A server on a free port. Its new connections wait until the test calls :meth:`accept`."""
 
     def __init__(self) -> None:
         self._connections: queue.Queue[Connection] = queue.Queue()
@@ -76,7 +76,7 @@ class ScriptedServer:
         self._thread.start()
 
     def _take(self, raw: ServerConnection) -> None:
-        """Keep a new connection after its hello, until it is over."""
+        """Read a new connection's hello, and keep the connection open until it has ended."""
         try:
             connection = Connection(raw)
         except ConnectionClosed:
@@ -86,7 +86,7 @@ class ScriptedServer:
         connection.over.wait()
 
     def accept(self, **welcome: object) -> Connection:
-        """Return the next connection. Welcome it if fields of a welcome are given."""
+        """Return the next new connection. If fields of a welcome are given, send the welcome first."""
         connection = self._connections.get(timeout=PATIENCE)
         if welcome:
             connection.welcome(**welcome)  # type: ignore[arg-type]  # the keywords are those of welcome()
@@ -94,11 +94,11 @@ class ScriptedServer:
 
     @property
     def waiting(self) -> int:
-        """Return the number of connections that were not accepted yet."""
+        """Return the number of new connections that the test has not accepted yet."""
         return self._connections.qsize()
 
     def shutdown(self) -> None:
-        """End all connections and the server."""
+        """Close all connections and stop the server."""
         for connection in self._all:
             connection.over.set()
         self._server.shutdown()

@@ -1,4 +1,4 @@
-"""greenroom.js: the rules of the protocol for clients, and its own promises."""
+"""greenroom.js, the client for browsers: the rules of the protocol, and the promises of the client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def live_client(node: Node, server: ScriptedServer, options: str = "", **welcome: object) -> Connection:
-    """Make a client and welcome it. Return the server's end of its connection."""
+    """Make a client and send it a welcome. Return the server's side of its connection."""
     node.connect(options)
     connection = server.accept(**(welcome or {"latest": 0}))
     node.until("live")
@@ -23,7 +23,7 @@ def live_client(node: Node, server: ScriptedServer, options: str = "", **welcome
 
 
 def test_hello(node: Node, server: ScriptedServer) -> None:
-    """The first frame is a hello with session and token, on a connection that offers the subprotocol."""
+    """The client offers the subprotocol, and its first frame is a hello with the session and the token."""
     node.connect("token: async () => 't1', from: 'latest'")
     connection = server.accept()
     assert connection.subprotocol == "greenroom.v1"
@@ -34,12 +34,12 @@ def test_hello(node: Node, server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize("bad", ["'http://127.0.0.1/', { session: 's1' }", "url, { session: 'a b' }", "url, {}"])
 def test_bad_arguments_throw(node: Node, bad: str) -> None:
-    """connect throws for an argument that cannot be used."""
+    """``connect`` throws at the call if an argument cannot be used."""
     assert node.run(f"try {{ open({bad}) }} catch (error) {{ return error.name }}") == "TypeError"
 
 
 def test_states(node: Node, server: ScriptedServer) -> None:
-    """The states are announced in order."""
+    """The client dispatches a ``state`` event for each new state, in order."""
     connection = live_client(node, server)
     connection.cut()
     node.reconnect()
@@ -52,7 +52,7 @@ def test_states(node: Node, server: ScriptedServer) -> None:
 
 
 def test_resume_and_duplicates(node: Node, server: ScriptedServer) -> None:
-    """To resume, the client sends the position of its last event. Duplicate events are dropped."""
+    """A client that reconnects sends the position of its last event, and drops events that it has got before."""
     connection = live_client(node, server)
     connection.events(1, 2, 3)
     assert node.seqs(3) == [1, 2, 3]
@@ -67,7 +67,7 @@ def test_resume_and_duplicates(node: Node, server: ScriptedServer) -> None:
 
 
 def test_gap_is_resumed(node: Node, server: ScriptedServer) -> None:
-    """A gap in the events ends the connection, and the next connection brings the missing events."""
+    """If an event is missing, the client drops the connection, reconnects and resumes, and so gets the event."""
     connection = live_client(node, server)
     connection.events(1, 2)
     connection.events(4, 5)
@@ -81,7 +81,7 @@ def test_gap_is_resumed(node: Node, server: ScriptedServer) -> None:
 
 
 def test_gap_at_the_beginning(node: Node, server: ScriptedServer) -> None:
-    """A client that gets a first event newer than the oldest event of the log reports a gap."""
+    """If the first event is newer than the oldest event of the log, the client reports a gap and resumes."""
     connection = live_client(node, server, oldest=7, latest=9)
     connection.events(8, 9)
     assert connection.closed_by_client()
@@ -90,7 +90,7 @@ def test_gap_at_the_beginning(node: Node, server: ScriptedServer) -> None:
 
 
 def test_resume_without_events(node: Node, server: ScriptedServer) -> None:
-    """A client that has a position but no event yet resumes too."""
+    """A client that has had a welcome but no event resumes from the position in the welcome."""
     connection = live_client(node, server, epoch="e7", latest=0)
     connection.cut()
     node.reconnect()
@@ -98,7 +98,7 @@ def test_resume_without_events(node: Node, server: ScriptedServer) -> None:
 
 
 def test_from_latest(node: Node, server: ScriptedServer) -> None:
-    """A client that begins at the latest event gets only the events after it."""
+    """A client with ``from: "latest"`` gets only the events after the latest event in the welcome."""
     connection = live_client(node, server, "from: 'latest'", latest=40)
     connection.events(41)
     assert node.seqs(1) == [41]
@@ -106,7 +106,7 @@ def test_from_latest(node: Node, server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
 def test_reset_comes_before_events(node: Node, server: ScriptedServer, reason: str) -> None:
-    """A reset is announced before the events that follow it."""
+    """If the position is lost, the client dispatches a ``reset`` before the events that follow it."""
     connection = live_client(node, server)
     connection.events(1, 2, 3)
     node.seqs(3)
@@ -125,7 +125,7 @@ def test_reset_comes_before_events(node: Node, server: ScriptedServer, reason: s
 
 
 def test_events_wait_for_the_first_listener(node: Node, server: ScriptedServer) -> None:
-    """Events that arrive before there is a listener are kept for the first listener."""
+    """Events that arrive before the application adds a listener are kept, and the first listener gets them all."""
     node.connect(extra="{ silent: ['event'] }")
     connection = server.accept(latest=2)
     connection.events(1, 2)
@@ -137,7 +137,7 @@ def test_events_wait_for_the_first_listener(node: Node, server: ScriptedServer) 
 
 
 def test_iterator_order(node: Node, server: ScriptedServer) -> None:
-    """An iterator returns events and resets in the order in which they came."""
+    """An iterator returns events and resets in the order in which they arrived."""
     node.connect(extra="{ silent: ['event', 'reset'] }")
     connection = server.accept(latest=2)
     connection.events(1, 2)
@@ -153,7 +153,7 @@ def test_iterator_order(node: Node, server: ScriptedServer) -> None:
 
 
 def test_next_iterator_goes_on(node: Node, server: ScriptedServer) -> None:
-    """A new iterator continues where the last one was left."""
+    """If the application leaves an iterator, a new iterator continues with the next event."""
     node.connect(extra="{ silent: ['event'] }")
     connection = server.accept(latest=3)
     connection.events(1, 2, 3)
@@ -170,7 +170,7 @@ def test_next_iterator_goes_on(node: Node, server: ScriptedServer) -> None:
 
 
 def test_listener_leaves_nothing_for_an_iterator(node: Node, server: ScriptedServer) -> None:
-    """While there is a listener, no events are kept for a later iterator."""
+    """Events that a listener gets are not kept: an iterator that is made later begins with newer events."""
     connection = live_client(node, server)
     node.run("kept.feed = kept.client[Symbol.asyncIterator](); kept.feed.return();")
     connection.events(1, 2)
@@ -181,7 +181,7 @@ def test_listener_leaves_nothing_for_an_iterator(node: Node, server: ScriptedSer
 
 
 def test_iterator_ends_after_close(node: Node, server: ScriptedServer) -> None:
-    """An iterator ends after close()."""
+    """If the application calls ``close()``, a waiting iterator ends, and the connection is closed."""
     connection = live_client(node, server)
     node.run("kept.next = kept.client[Symbol.asyncIterator]().next(); kept.client.close()")
     assert node.run("return kept.next") == {"done": True}
@@ -190,7 +190,7 @@ def test_iterator_ends_after_close(node: Node, server: ScriptedServer) -> None:
 
 
 def test_iterator_throws_after_a_final_code(node: Node, server: ScriptedServer) -> None:
-    """An iterator throws if the server ended the client."""
+    """If the server closes the connection with a final code, a waiting iterator throws."""
     connection = live_client(node, server)
     node.run("watch('next', kept.client[Symbol.asyncIterator]().next())")
     connection.close(4506, "session closed for good")
@@ -198,7 +198,7 @@ def test_iterator_throws_after_a_final_code(node: Node, server: ScriptedServer) 
 
 
 def test_signals_refusals_and_unknown_frames(node: Node, server: ScriptedServer) -> None:
-    """Signals and refusals are dispatched as events of the client, and unknown frames are ignored."""
+    """The client dispatches signals and ``error`` frames as events, and ignores frames of unknown types."""
     connection = live_client(node, server)
     connection.send("of_a_newer_server", x=1)
     connection.send("signal", name="typing", data={"by": "agent", "id": "r1", "active": True})
@@ -208,9 +208,9 @@ def test_signals_refusals_and_unknown_frames(node: Node, server: ScriptedServer)
 
 
 def test_queued_starts(node: Node, server: ScriptedServer) -> None:
-    """The client's queued starts follow the welcome and later signals.
+    """``client.queued`` lists the starts that wait for their turn, from the welcome and from later signals.
 
-    Signals of agents under the same name change nothing.
+    Signals of agents that have the same name but other data change nothing.
     """
     node.connect()
     first = {"command_id": "a", "agent": "x", "since": 5}
@@ -230,7 +230,7 @@ def test_queued_starts(node: Node, server: ScriptedServer) -> None:
 
 
 def test_queued_start_is_cancelled_by_its_command(node: Node, server: ScriptedServer) -> None:
-    """A start that has no run yet is cancelled by the id of its command."""
+    """The client can cancel a start that has no run yet by the id of the start's command."""
     connection = live_client(node, server)
     node.run("watch('start', kept.client.start('x', null, { commandId: 'mine' }))")
     node.run("watch('cancel', kept.client.cancel({ commandId: 'mine' }))")
@@ -247,7 +247,7 @@ def test_queued_start_is_cancelled_by_its_command(node: Node, server: ScriptedSe
 
 @pytest.mark.parametrize("code", [1001, 1011, 4001, 4004, 4006, 4410, 4499])
 def test_client_comes_back_after_these_codes(node: Node, server: ScriptedServer, code: int) -> None:
-    """The client comes back after each of the listed close codes."""
+    """After a close code of a temporary failure, the client reconnects and resumes."""
     connection = live_client(node, server, "token: () => 't'")
     connection.close(code)
     node.reconnect()
@@ -256,7 +256,7 @@ def test_client_comes_back_after_these_codes(node: Node, server: ScriptedServer,
 
 @pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4506, 4999])
 def test_client_ends_after_these_codes(node: Node, server: ScriptedServer, code: int) -> None:
-    """The client ends after each of the listed close codes."""
+    """After a final close code, the client ends with this code and does not reconnect."""
     connection = live_client(node, server)
     connection.close(code, "because")
     assert node.first(1, "closed") == [{"code": code, "reason": "because"}]
@@ -266,7 +266,7 @@ def test_client_ends_after_these_codes(node: Node, server: ScriptedServer, code:
 
 
 def test_goodbye_replaces_a_lost_close_frame_js(node: Node, server: ScriptedServer) -> None:
-    """If no close frame came, the goodbye decides whether the client comes back."""
+    """If the connection is cut after a goodbye, the goodbye's code decides whether the client reconnects."""
     connection = live_client(node, server)
     connection.send("goodbye", code=4502, reason="forbidden")
     connection.cut()
@@ -274,7 +274,7 @@ def test_goodbye_replaces_a_lost_close_frame_js(node: Node, server: ScriptedServ
 
 
 def test_retry_ms(node: Node, server: ScriptedServer) -> None:
-    """The client waits for the retry_ms of a goodbye."""
+    """After a goodbye with ``retry_ms``, the client waits exactly that time before it reconnects."""
     connection = live_client(node, server)
     connection.send("goodbye", code=1001, reason="going away", retry_ms=3_000)
     connection.close(1001)
@@ -287,14 +287,14 @@ def test_retry_ms(node: Node, server: ScriptedServer) -> None:
 
 
 def test_backoff(node: Node) -> None:
-    """The bound of the delay doubles up to 20 s, and the delay is random below it."""
+    """The upper bound of the delay doubles with each attempt, up to 20 s. The delay is random below this bound."""
     delays = node.run("return [0, 1, 2, 6, 7, 1000].map(backoff)")
     assert delays == [200, 400, 800, 12_800, 20_000, 20_000]
     assert node.run("Math.random = () => 0.25; return backoff(1)") == 100
 
 
 def test_steady_connection_resets_the_delays(node: Node, server: ScriptedServer) -> None:
-    """After a connection that was live for a while, the delays start over."""
+    """After a connection that was live for 5 s, the next delay has the smallest bound again."""
     connection = live_client(node, server)
     delays: list[Any] = []
     for lived_ms in (0, 0, 5_000):
@@ -309,7 +309,7 @@ def test_steady_connection_resets_the_delays(node: Node, server: ScriptedServer)
 
 
 def test_silent_connection_is_replaced(node: Node, server: ScriptedServer) -> None:
-    """A connection that is silent for 10 s more than ping_ms is replaced."""
+    """If the server sends nothing for ``ping_ms`` plus 10 s, the client drops the connection and reconnects."""
     connection = live_client(node, server, ping_ms=4_000)
     node.advance(13_999)
     connection.send("signal", name="still here", data=None)
@@ -321,7 +321,7 @@ def test_silent_connection_is_replaced(node: Node, server: ScriptedServer) -> No
 
 
 def test_no_welcome(node: Node, server: ScriptedServer) -> None:
-    """The client leaves a server that sends no welcome in time."""
+    """If the server sends no welcome within 15 s, the client drops the connection and reconnects."""
     node.connect()
     server.accept()
     node.advance(15_000)
@@ -331,7 +331,7 @@ def test_no_welcome(node: Node, server: ScriptedServer) -> None:
 
 
 def test_pong(node: Node, server: ScriptedServer) -> None:
-    """A ping is answered with a pong."""
+    """The client answers a ping of the server with a pong."""
     connection = live_client(node, server)
     connection.send("ping")
     assert connection.receive() == {"type": "pong"}
@@ -341,7 +341,7 @@ def test_pong(node: Node, server: ScriptedServer) -> None:
 
 
 def test_expired_token(node: Node, server: ScriptedServer) -> None:
-    """After 4004 the token function is called again."""
+    """After 4004 (token expired), the client calls the token function again and reconnects with the new token."""
     node.run("kept.count = 0")
     node.connect("token: async () => `t${++kept.count}`")
     connection = server.accept()
@@ -352,14 +352,14 @@ def test_expired_token(node: Node, server: ScriptedServer) -> None:
 
 
 def test_expired_string_token(node: Node, server: ScriptedServer) -> None:
-    """After 4004 a client with a fixed token ends."""
+    """A client with a fixed token ends after 4004 (token expired), since it cannot get a new token."""
     connection = live_client(node, server, "token: 'fixed'")
     connection.close(4004, "token expired")
     assert node.first(1, "closed") == [{"code": 4004, "reason": "token expired"}]
 
 
 def test_failing_token_function(node: Node, server: ScriptedServer) -> None:
-    """If the token function fails, the client calls it again later."""
+    """If the token function fails, the client waits and calls it again for the next attempt."""
     node.run("kept.fail = true")
     node.connect("token: async () => { if (kept.fail) throw new Error('offline'); return 't'; }")
     node.until("waiting")
@@ -372,7 +372,7 @@ def test_failing_token_function(node: Node, server: ScriptedServer) -> None:
 
 
 def test_calls_and_their_commands(node: Node, server: ScriptedServer) -> None:
-    """Each call sends its command, and resolves with the result in the reply."""
+    """``start``, ``cancel``, ``answer`` and ``send`` each send a command, and resolve with the result in its reply."""
     connection = live_client(node, server)
     node.run("""
         watch("start", kept.client.start("assistant", { q: 1 }));
@@ -394,7 +394,7 @@ def test_calls_and_their_commands(node: Node, server: ScriptedServer) -> None:
 
 
 def test_refused_command_rejects(node: Node, server: ScriptedServer) -> None:
-    """The promise of a refused command rejects with the code of the refusal."""
+    """If the server refuses a command, the promise of the call rejects with the code of the refusal."""
     connection = live_client(node, server)
     node.run("watch('start', kept.client.start('nobody', ''))")
     error = {"code": "unknown_agent", "message": "no agent 'nobody'"}
@@ -403,7 +403,7 @@ def test_refused_command_rejects(node: Node, server: ScriptedServer) -> None:
 
 
 def test_commands_are_queued_in_order(node: Node, server: ScriptedServer) -> None:
-    """Commands are queued while there is no connection, and sent in order."""
+    """Commands that are given while there is no connection are queued, and later sent in order."""
     node.connect()
     node.run("watch('a', kept.client.send('a')); watch('b', kept.client.send('b'))")
     connection = server.accept(latest=0)
@@ -411,7 +411,7 @@ def test_commands_are_queued_in_order(node: Node, server: ScriptedServer) -> Non
 
 
 def test_unanswered_command_is_sent_again(node: Node, server: ScriptedServer) -> None:
-    """A command without a reply is sent again with the same id."""
+    """A command that has no reply when the connection is lost is sent again, with the same id, until a reply comes."""
     connection = live_client(node, server)
     node.run("watch('start', kept.client.start('assistant', 'x', { commandId: 'mine' }))")
     sent = connection.receive()
@@ -430,7 +430,7 @@ def test_unanswered_command_is_sent_again(node: Node, server: ScriptedServer) ->
 
 
 def test_expired_command_is_not_sent_again(node: Node, server: ScriptedServer) -> None:
-    """A command is not sent again if the server may have forgotten its id."""
+    """If the server may have forgotten a command's id, the client does not send it again, and rejects it."""
     connection = live_client(node, server)
     node.run("watch('sent', kept.client.send('once'))")
     connection.receive()
@@ -444,7 +444,7 @@ def test_expired_command_is_not_sent_again(node: Node, server: ScriptedServer) -
 
 
 def test_pending_commands_are_bounded(node: Node, server: ScriptedServer) -> None:
-    """A command beyond the maximum number of pending commands rejects."""
+    """At most 32 commands can wait for a reply. One more rejects at once with ``too_many_pending``."""
     node.connect()
     node.run("for (let i = 0; i < 33; i++) watch('sent', kept.client.send(`${i}`))")
     assert node.first(1, "sent") == [{"failed": "too_many_pending"}]
@@ -453,7 +453,7 @@ def test_pending_commands_are_bounded(node: Node, server: ScriptedServer) -> Non
 
 
 def test_too_large_command_rejects(node: Node, server: ScriptedServer) -> None:
-    """A command above max_frame_bytes rejects, and is not sent."""
+    """A command larger than ``max_frame_bytes`` rejects and is not sent, so the connection stays open."""
     live_client(node, server, max_frame_bytes=1_000)
     node.run("watch('sent', kept.client.send('ä'.repeat(500)))")
     assert node.first(1, "sent") == [{"failed": "too_large"}]
@@ -461,7 +461,7 @@ def test_too_large_command_rejects(node: Node, server: ScriptedServer) -> None:
 
 
 def test_commands_reject_at_the_end(node: Node, server: ScriptedServer) -> None:
-    """Pending and later commands reject when the client has ended."""
+    """When the server has ended the client, commands without a reply and all later commands reject."""
     connection = live_client(node, server)
     node.run("watch('sent', kept.client.send('a'))")
     connection.receive()
@@ -472,7 +472,7 @@ def test_commands_reject_at_the_end(node: Node, server: ScriptedServer) -> None:
 
 
 def test_typing(node: Node, server: ScriptedServer) -> None:
-    """Typing is sent at most every 2 s, and the end of typing is sent once."""
+    """While a user types, the client sends ``typing`` at most every 2 s. The end of typing is sent once."""
     connection = live_client(node, server)
     node.run("for (let key = 0; key < 5; key++) { kept.client.typing(true); advance(700); }")
     node.run("kept.client.typing(false); kept.client.typing(false)")
@@ -494,7 +494,7 @@ PERSIST = "persist: true, storage: kept.storage"
 
 
 def test_refresh_without_persist(node: Node, server: ScriptedServer) -> None:
-    """Without persist, a refreshed page reads all events again."""
+    """Without the option ``persist``, a page that is refreshed gets all events again."""
     node.run(STORAGE)
     connection = live_client(node, server, "storage: kept.storage")
     connection.events(1, 2)
@@ -505,7 +505,7 @@ def test_refresh_without_persist(node: Node, server: ScriptedServer) -> None:
 
 
 def test_refresh_with_persist(node: Node, server: ScriptedServer) -> None:
-    """With persist, a refreshed page continues after its last event."""
+    """With the option ``persist``, a page that is refreshed continues after its last event."""
     node.run(STORAGE)
     live_client(node, server, PERSIST).events(1, 2)
     node.seqs(2)
@@ -517,7 +517,7 @@ def test_refresh_with_persist(node: Node, server: ScriptedServer) -> None:
 
 
 def test_position_moves_with_the_next_call(node: Node, server: ScriptedServer) -> None:
-    """An event counts as processed when the iterator asks for the next one."""
+    """The stored position advances to an event only when the iterator is asked for the next event."""
     node.run(STORAGE)
     node.connect(PERSIST, extra="{ silent: ['event'] }")
     node.run("kept.feed = kept.client[Symbol.asyncIterator]()")
@@ -527,7 +527,7 @@ def test_position_moves_with_the_next_call(node: Node, server: ScriptedServer) -
 
 
 def test_left_iterator_and_the_position(node: Node, server: ScriptedServer) -> None:
-    """When an iterator is left, exactly the events that it returned count as processed."""
+    """If the application leaves an iterator, the stored position is the last event that the iterator returned."""
     node.run(STORAGE)
     node.connect(PERSIST, extra="{ silent: ['event'] }")
     server.accept(latest=3).events(1, 2, 3)
@@ -536,7 +536,7 @@ def test_left_iterator_and_the_position(node: Node, server: ScriptedServer) -> N
 
 
 def test_unseen_reset_comes_again(node: Node, server: ScriptedServer) -> None:
-    """A reset that the application has not seen is dispatched again after a refresh."""
+    """Until the application has taken a reset, the old position stays stored, so a refresh brings the reset again."""
     node.run(STORAGE)
     node.connect(PERSIST, extra="{ silent: ['event', 'reset'] }")
     node.run("kept.feed = kept.client[Symbol.asyncIterator]()")
@@ -554,7 +554,7 @@ def test_unseen_reset_comes_again(node: Node, server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize("stored", ["not JSON", "null", '{"epoch":1,"seq":2}', '{"epoch":"e","seq":-1}'])
 def test_invalid_stored_position(node: Node, server: ScriptedServer, stored: str) -> None:
-    """An invalid stored position is ignored."""
+    """If the stored position is invalid, the client ignores it and begins without a position."""
     node.run(f"{STORAGE} kept.storage.getItem = () => {stored!r};")
     node.connect(PERSIST)
     assert "resume" not in server.accept().hello

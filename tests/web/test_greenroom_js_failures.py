@@ -1,4 +1,4 @@
-"""greenroom.js when something fails or comes late: the client goes on, or ends as it promises."""
+"""greenroom.js when a part fails or answers late: the client continues, or ends as documented."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("late", ["reject(new Error('late'))", "resolve('late')", "resolve(7)"])
 def test_late_token_is_ignored(page: Node, late: str) -> None:
-    """If an attempt was given up, a token that comes late for it does not affect the next attempt."""
+    """If the token function answers after its attempt was given up, the answer has no effect on the next attempt."""
     got = run_js(
         page,
         f"""
@@ -32,7 +32,7 @@ def test_late_token_is_ignored(page: Node, late: str) -> None:
 
 @pytest.mark.parametrize("event", ["onopen()", "onmessage({ data: 'no JSON' })", "onclose({ code: 4506, reason: '' })"])
 def test_late_socket_event_is_ignored(page: Node, event: str) -> None:
-    """Events of a socket that was given up are ignored."""
+    """Events of an old socket, which the client has replaced, have no effect."""
     got = run_js(
         page,
         f"""
@@ -51,7 +51,7 @@ def test_late_socket_event_is_ignored(page: Node, event: str) -> None:
     "token", ["throw new Error('no')", "return 7", "return '\\ud800'", "return Promise.reject(Object.create(null))"]
 )
 def test_unusable_token(page: Node, token: str) -> None:
-    """A token function that throws or returns no text fails the attempt, and is called again."""
+    """If the token function throws or returns no valid string, the attempt fails, and a later one calls it again."""
     got = run_js(
         page,
         f"""
@@ -70,14 +70,14 @@ def test_unusable_token(page: Node, token: str) -> None:
     [("new Error('busy')", "waiting"), ("null", "waiting"), ("new DOMException('no', 'SecurityError')", "closed")],
 )
 def test_websocket_class_throws(page: Node, error: str, state: str) -> None:
-    """A WebSocket class that throws fails the attempt. Only a SecurityError of the browser is final."""
+    """If the WebSocket constructor throws, the client tries again. Only a SecurityError of the browser ends it."""
     assert run_js(page, f"begin({{ WebSocket: class {{ constructor() {{ throw {error}; }} }} }}); await turn(); "
                         "return kept.client.state") == state  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["send", "close"])
 def test_socket_method_throws(page: Node, method: str) -> None:
-    """If the methods of a socket throw, the socket is replaced, and the exception does not escape."""
+    """If a method of the socket throws, the client replaces the socket, and the application gets no exception."""
     got = run_js(
         page,
         f"""
@@ -100,7 +100,7 @@ def test_socket_method_throws(page: Node, method: str) -> None:
      '{ type: "reply", id: {}, ok: false, error: null }'],
 )  # fmt: skip
 def test_invalid_frame(page: Node, frame: str) -> None:
-    """An invalid frame is ignored or ends its connection, and the client keeps its position."""
+    """After an invalid frame, the client is live again with the same position, and no event is lost or repeated."""
     got = run_js(
         page,
         f"""
@@ -121,7 +121,7 @@ def test_invalid_frame(page: Node, frame: str) -> None:
     ids=["events before a welcome", "a second welcome"],
 )
 def test_frames_out_of_order(page: Node, frames: str) -> None:
-    """Frames in a wrong order end the connection, and no event of them reaches the application."""
+    """If frames come in a wrong order, the client drops the connection, and the application gets no event of it."""
     got = run_js(page, f"(await live()).lose(); retry(); await turn(); Socket.last.onopen(); {frames}; "
                        "return [kept.client.state, details('event').length]")  # fmt: skip
     assert got == ["waiting", 0]
@@ -129,7 +129,7 @@ def test_frames_out_of_order(page: Node, frames: str) -> None:
 
 @pytest.mark.parametrize("retry_ms", ["'soon'", "-1", "null", "1e12"])
 def test_invalid_retry_ms_in_a_page(page: Node, retry_ms: str) -> None:
-    """An invalid retry_ms is ignored, and the backoff gives the delay instead."""
+    """If the ``retry_ms`` of a goodbye is invalid, the client ignores it and uses its own random delay."""
     got = run_js(
         page,
         f"""
@@ -142,7 +142,7 @@ def test_invalid_retry_ms_in_a_page(page: Node, retry_ms: str) -> None:
 
 
 def test_strict_client_ends(page: Node) -> None:
-    """4410 ends a client with the option strict. Without this option the client comes back."""
+    """After 4410 (position lost), a client with the option ``strict`` ends. Any other client reconnects."""
     for strict, state in (("true", "closed"), ("false", "waiting")):
         got = run_js(page, f"const socket = await live({{ strict: {strict} }}); socket.lose(4410, 'gone'); "
                            "return [socket.of('hello')[0].strict, kept.client.state]")  # fmt: skip
@@ -154,7 +154,7 @@ def test_strict_client_ends(page: Node) -> None:
 
 @pytest.mark.parametrize("thrown", ["throw new Error('mine')", "return Promise.reject(new Error('mine'))"])
 def test_listener_throws(page: Node, thrown: str) -> None:
-    """An exception of a listener is reported, and events, commands and reconnects continue."""
+    """If a listener throws, the exception is reported, and the client continues to work."""
     got = run_js(
         page,
         f"""
@@ -173,7 +173,7 @@ def test_listener_throws(page: Node, thrown: str) -> None:
 
 
 def test_identity_of_a_listener(page: Node) -> None:
-    """A listener that is added twice is called once, and can be removed, as in every EventTarget."""
+    """A listener that is added twice is called once, and can be removed, as for every EventTarget."""
     got = run_js(
         page,
         """
@@ -192,7 +192,7 @@ def test_identity_of_a_listener(page: Node) -> None:
 
 @pytest.mark.parametrize("at", ["connecting", "live", "waiting", "reset", "event", "welcome"])
 def test_client_closed_by_a_listener(page: Node, at: str) -> None:
-    """If a listener closes the client, the client does nothing more."""
+    """If a listener calls ``close()``, the client dispatches ``closed`` once and nothing after it, and stays closed."""
     got = run_js(
         page,
         f"""
@@ -223,7 +223,7 @@ STORAGES = {
 
 @pytest.mark.parametrize("storage", STORAGES.values(), ids=STORAGES)
 def test_broken_storage(page: Node, storage: str) -> None:
-    """If the storage is broken, only the stored position is lost."""
+    """If the storage for the position fails, events and commands still work. Only the stored position is lost."""
     got = run_js(
         page,
         f"""
@@ -241,7 +241,7 @@ def test_broken_storage(page: Node, storage: str) -> None:
 
 
 def test_left_iterator_ends_its_reader(page: Node) -> None:
-    """A pending next() ends when the iterator is left."""
+    """If the application leaves an iterator while ``next()`` waits, the waiting ``next()`` ends."""
     got = run_js(page, "await live({}, { silent: ['event'] }); const feed = kept.client[Symbol.asyncIterator](); "
                        "const waiting = feed.next(); feed.return(); return (await waiting).done")  # fmt: skip
     assert got is True
@@ -261,7 +261,7 @@ INPUTS = {
 
 @pytest.mark.parametrize("value", INPUTS.values(), ids=INPUTS)
 def test_unsendable_input_rejects(page: Node, value: str) -> None:
-    """An input that cannot be sent rejects at the call, and the next connection works as usual."""
+    """An input that cannot be sent as JSON rejects at the call, and later commands work as usual."""
     got = run_js(
         page,
         f"""
@@ -278,7 +278,7 @@ def test_unsendable_input_rejects(page: Node, value: str) -> None:
 
 
 def test_nesting_limit(page: Node) -> None:
-    """An input may be nested as deeply as the server accepts. Brackets in strings do not count."""
+    """The client accepts the deepest input that the server accepts. Brackets inside strings do not count as levels."""
     got = run_js(
         page,
         """
@@ -292,7 +292,7 @@ def test_nesting_limit(page: Node) -> None:
 
 @pytest.mark.parametrize("id_", ["''", "7", "null", "'x'.repeat(129)", "'\\ud800'", "{}"])
 def test_bad_command_id_rejects(page: Node, id_: str) -> None:
-    """A command id that is empty, has more than 128 characters or a lone surrogate rejects."""
+    """A command id rejects if it is not a string of 1 to 128 characters, or has a lone surrogate."""
     got = run_js(page, f"const socket = await live(); "
                        f"const end = await settled(kept.client.start('a', 1, {{ commandId: {id_} }})); "
                        f"return [end, socket.of('command').length, kept.client.state]")  # fmt: skip
@@ -300,7 +300,10 @@ def test_bad_command_id_rejects(page: Node, id_: str) -> None:
 
 
 def test_duplicate_command_id_rejects(page: Node) -> None:
-    """A second command with the id of a pending one rejects. After the reply, the id may be used again."""
+    """While a command waits for its reply, a second command with the same id rejects.
+
+    After the reply the id is free.
+    """
     got = run_js(
         page,
         """
@@ -317,16 +320,16 @@ def test_duplicate_command_id_rejects(page: Node) -> None:
 
 
 def test_typing_is_a_boolean(page: Node) -> None:
-    """Typing is sent as a boolean, for an argument of any type."""
+    """``typing()`` sends true or false, also for an argument of another type."""
     got = run_js(page, "const socket = await live(); kept.client.typing(3); kept.client.typing(''); "
                        "return socket.of('typing').map(({ active }) => active)")  # fmt: skip
     assert got == [True, False]
 
 
 def test_typing_on_a_new_connection(page: Node) -> None:
-    """Typing is sent again on a new connection.
+    """After a reconnect, ``typing(true)`` is sent again at once, since the server has forgotten the old state.
 
-    Nothing is sent while offline, and an end of typing is sent only after a beginning.
+    While the client is offline no typing is sent, and ``typing(false)`` is sent only after a ``typing(true)``.
     """
     got = run_js(
         page,
@@ -346,7 +349,7 @@ def test_typing_on_a_new_connection(page: Node) -> None:
      "resume: { epoch: 1, seq: 1 }", "resume: { epoch: 'e', seq: -1 }", "resume: { epoch: 'e', seq: 1.5 }"],
 )  # fmt: skip
 def test_bad_options_throw(page: Node, options: str) -> None:
-    """An option for which the server would end the connection throws TypeError at the call."""
+    """``connect`` throws TypeError for an option because of which the server would end the connection."""
     got = run_js(page, "Socket.all = []; "
                        f"try {{ connect('ws://x/', {{ session: 's1', WebSocket: Socket, {options} }}) }} "
                        "catch (error) { await turn(); return [error.name, Socket.all.length] }")  # fmt: skip
@@ -354,7 +357,10 @@ def test_bad_options_throw(page: Node, options: str) -> None:
 
 
 def test_failed_send_ends_one_command(page: Node) -> None:
-    """If sending a command fails, only that command ends as outcome_unknown; the others are sent later."""
+    """If the socket throws while it sends a command, only this command ends as ``outcome_unknown``.
+
+    Others are sent later.
+    """
     got = run_js(
         page,
         """
@@ -380,9 +386,9 @@ def test_failed_send_ends_one_command(page: Node) -> None:
 
 @pytest.mark.parametrize("listener", ["null", "() => {}, { signal: AbortSignal.abort() }"])
 def test_events_wait_for_a_real_listener(page: Node, listener: str) -> None:
-    """Events wait until a listener is really added.
+    """Events that have arrived are kept until a listener is really added.
 
-    Null, or a listener with an aborted signal, does not count as one.
+    Null, or a listener with a signal that is already aborted, is not added.
     """
     got = run_js(
         page,

@@ -1,4 +1,4 @@
-"""greenroom.js and time: commands that grow old, clocks that are set, pages that sleep and are refreshed."""
+"""greenroom.js and time: old commands, changes of clocks, and pages that sleep or are refreshed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("away", "outcome"), [(59_000, None), (61_000, "outcome_unknown")])
 def test_command_memory(page: Node, away: int, outcome: str | None) -> None:
-    """A command is sent again until command_memory_ms after it was first sent."""
+    """Until ``command_memory_ms`` after its first sending, a command is sent again. After that it ends as unknown."""
     got = run_js(
         page,
         f"""
@@ -34,7 +34,7 @@ def test_command_memory(page: Node, away: int, outcome: str | None) -> None:
 
 
 def test_shorter_command_memory_counts(page: Node) -> None:
-    """If the server changed, the shorter command memory of the two servers counts."""
+    """If two servers remember command ids for different times, the shorter time decides when a command expires."""
     for then, now in ((10_000, 60_000), (60_000, 10_000)):
         got = run_js(
             page,
@@ -49,7 +49,7 @@ def test_shorter_command_memory_counts(page: Node) -> None:
 
 
 def test_longer_memory_does_not_revive_a_command(page: Node) -> None:
-    """If a new server remembers commands for longer, an expired command stays expired, also after a sleep."""
+    """A command that has expired with one server stays expired, even if the next server remembers ids for longer."""
     got = run_js(
         page,
         """
@@ -64,9 +64,9 @@ def test_longer_memory_does_not_revive_a_command(page: Node) -> None:
 
 
 def test_command_expires_without_a_connection(page: Node) -> None:
-    """A command expires while there is no connection.
+    """A command expires even while there is no connection.
 
-    A timer ends it even if the clock stands still at that time and is not read.
+    A timer ends the command: the client need not read a clock at that time.
     """
     got = run_js(
         page,
@@ -84,7 +84,7 @@ def test_command_expires_without_a_connection(page: Node) -> None:
 
 
 def test_wall_clock_that_is_set(page: Node) -> None:
-    """A wall clock that is set forward or back does not change the age of a command."""
+    """If the wall clock is set forward or back, the age of a command does not change."""
     for jump in (3_600_000, -3_600_000):
         got = run_js(
             page,
@@ -107,7 +107,7 @@ def test_wall_clock_that_is_set(page: Node) -> None:
 
 
 def test_sleep_seen_by_the_wall_clock_only(page: Node) -> None:
-    """If the monotonic clock stood still during a sleep, the wall clock counts when the page wakes."""
+    """If the monotonic clock stood still while the machine slept, the age of a command is read from the wall clock."""
     got = run_js(
         page,
         """
@@ -121,7 +121,7 @@ def test_sleep_seen_by_the_wall_clock_only(page: Node) -> None:
 
 @pytest.mark.parametrize("jump", [3_600_000, -3_600_000])
 def test_timers_ignore_the_wall_clock(page: Node, jump: int) -> None:
-    """The interval of typing, the delays and the time limit for a silent server do not depend on the wall clock."""
+    """If the wall clock is set, the intervals of typing, reconnects and silence checks do not change."""
     got = run_js(
         page,
         f"""
@@ -141,7 +141,7 @@ def test_timers_ignore_the_wall_clock(page: Node, jump: int) -> None:
 
 @pytest.mark.parametrize("event", ["visibilitychange", "focus", "resume", "online"])
 def test_dead_connection_after_waking(page: Node, event: str) -> None:
-    """A dead connection is replaced 5 s after the page wakes. Several wake-up events together cause one probe."""
+    """When a page wakes, it checks its connection once, and replaces the connection if no answer comes within 5 s."""
     got = run_js(
         page,
         f"""
@@ -154,7 +154,10 @@ def test_dead_connection_after_waking(page: Node, event: str) -> None:
 
 
 def test_healthy_connection_after_waking(page: Node) -> None:
-    """A healthy connection is kept when the page wakes, and a hidden page does not probe."""
+    """When a page wakes and its connection answers, the connection is kept.
+
+    A hidden page does not check its connection.
+    """
     got = run_js(
         page,
         """
@@ -172,7 +175,7 @@ def test_healthy_connection_after_waking(page: Node) -> None:
 
 
 def test_frozen_page_probes_first(page: Node) -> None:
-    """A page that was frozen probes its connection before it gives it up: messages may be unread."""
+    """A page that was frozen for long checks its connection before it gives it up, since messages may be unread."""
     got = run_js(
         page,
         """
@@ -187,9 +190,9 @@ def test_frozen_page_probes_first(page: Node) -> None:
 
 
 def test_waking_ends_the_delay(page: Node) -> None:
-    """A page that wakes connects at once, unless the server gave a retry_ms.
+    """A page that wakes reconnects at once, unless the server has set a delay by ``retry_ms``.
 
-    When the network has changed, the page connects at once in either case.
+    If the network has come back (``online``), the page reconnects at once even then.
     """
     got = run_js(
         page,
@@ -221,9 +224,9 @@ TWO_CLIENTS = """
 
 
 def test_two_clients_have_two_positions(page: Node) -> None:
-    """Two clients of one page have a position each.
+    """Two clients of one page store two separate positions.
 
-    After a refresh they get these positions again if they are made in the same order.
+    After a refresh, the first client that is made gets the first position, and the second client the second.
     """
     got = run_js(
         page,
@@ -241,7 +244,7 @@ def test_two_clients_have_two_positions(page: Node) -> None:
 
 @pytest.mark.parametrize("end", ["client.close()", "Socket.last.events(9)", "Socket.last.lose()"])
 def test_delivered_events_count(page: Node, end: str) -> None:
-    """Events that were delivered count as processed, however the connection ends."""
+    """Events that a listener has got count as processed, even if the client or its connection ends in the listener."""
     got = run_js(
         page,
         TWO_CLIENTS
@@ -257,9 +260,9 @@ def test_delivered_events_count(page: Node, end: str) -> None:
 
 
 def test_position_of_a_named_client(page: Node) -> None:
-    """A client with a name finds its position in any order of creation.
+    """After a refresh, a client with a name finds its position, even if the clients are made in another order.
 
-    A client without a name finds the position that an earlier version stored.
+    A client without a name finds the position that an earlier version of greenroom.js has stored.
     """
     got = run_js(
         page,
@@ -282,7 +285,7 @@ def test_position_of_a_named_client(page: Node) -> None:
 
 
 def step(act: str, **options: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return a strategy for one step of the model."""
+    """Return a Hypothesis strategy for one step of the model: an action with its options."""
     return st.fixed_dictionaries({"act": st.just(act), **options})
 
 
@@ -310,9 +313,9 @@ STEPS = st.one_of(
 @given(steps=st.lists(STEPS, max_size=40))
 @settings(max_examples=scaled(300, 2_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_model_of_failures(page: Node, steps: list[dict[str, Any]]) -> None:
-    """In any sequence of failures, the application sees each event once and in order.
+    """After any sequence of failures, the application has got each event once and in order.
 
-    Each command gets exactly one outcome.
+    Each command has exactly one outcome.
     """
     got = page.run(
         f"return play({json.dumps(steps)}, {{ begin, noted, advance, freeze, setClock }})",
