@@ -1,4 +1,4 @@
-"""The base class of users' actors, and their context in the runtime."""
+"""The base class of users' actors, and the objects by which an actor uses the runtime: Context and Reply."""
 
 from __future__ import annotations
 
@@ -36,18 +36,20 @@ NORMAL = Normal()
 class Actor(Instance):
     """The base class of actors. Subclass it and override ``started``, ``receive`` and ``stopping``.
 
-    An actor has its own state, one mailbox and one nursery.
+    An actor has its own state, one mailbox and one nursery. It handles one message at a time.
 
-    An incarnation lasts from a start to the next end or restart; each has an instance of its own. The runtime
-    makes the first instance in the task that spawns the actor, in a copy of its context, and the others in the actor's
-    own task. One message is handled at a time. An exception of any method, or of a task in the nursery, ends the
-    incarnation; the restart type decides whether another one is made. :attr:`ref`, :attr:`nursery` and :attr:`context`
-    can be used in ``started()`` and later.
+    When an actor is restarted, the runtime makes a new instance of the class. The life of one instance, from a start or
+    restart to the next end, is called an incarnation. An exception in a method of the actor, or in a task of its
+    nursery, ends the incarnation. The actor's restart type then decides whether a new incarnation follows.
+
+    The task that spawns the actor makes the first instance, in a copy of that task's context variables. The actor's own
+    task makes the instance of every restart. :attr:`ref`, :attr:`nursery` and :attr:`context` can be used from
+    ``started()`` on, but not in ``__init__``.
     """
 
     @property
     def ref(self) -> ActorRef:
-        """The handle on this actor, for others."""
+        """Handle of this actor. Other code sends messages to the actor by this handle."""
         return life_of(self).cell.ref
 
     @property
@@ -55,8 +57,8 @@ class Actor(Instance):
         """Nursery for this actor's own tasks. The first use opens it.
 
         The tasks end with the actor, and an exception of a task ends the actor. The nursery's ``cancel_scope`` encloses
-        the whole incarnation: cancelling that scope is a failure of the actor. To cancel one task, give that task a
-        scope of its own.
+        all code of the actor until its next restart or end: cancelling that scope is a failure of the actor. To cancel
+        one task, give that task a scope of its own.
         """
         life = life_of(self)
         life.check_place()
@@ -72,12 +74,12 @@ class Actor(Instance):
 
 
 class Context:
-    """Methods for an actor's work with the runtime. Only the actor itself and its tasks use it.
+    """The methods by which an actor uses the runtime. Only the actor itself and its tasks may call them.
 
-    Elsewhere, as in a thread, its methods raise RuntimeError and change nothing; see ``trio.from_thread``. A context
-    belongs to one incarnation. After that incarnation has ended, methods that ask for something raise RuntimeError
-    (``spawn`` and ``supervise``: ActorTerminated), and methods that end something do nothing. A later incarnation is
-    not changed.
+    In another thread or trio run, the methods raise RuntimeError and change nothing. A thread that trio started can
+    call them by ``trio.from_thread``. A context belongs to one incarnation (the actor's life between two restarts).
+    After that, methods that start or request something raise RuntimeError (``spawn`` and ``supervise``:
+    ActorTerminated), and methods that end something do nothing. So a late call does not change the restarted actor.
     """
 
     __slots__ = ("_cell", "_life")
@@ -87,7 +89,12 @@ class Context:
         self._cell = life.cell
 
     def _living(self) -> Incarnation:
-        """Return the incarnation. Raises RuntimeError if it has ended, or if this is not the system's trio run."""
+        """Return the context's incarnation (a life of the actor between two restarts).
+
+        Raises RuntimeError if it has ended.
+
+        Raises RuntimeError outside the trio run of the system too.
+        """
         self._life.check_place()
         if self._life.has_ended:
             raise RuntimeError(f"this incarnation of {self._cell.path} has ended: a later one has a context of its own")
@@ -111,8 +118,9 @@ class Context:
     ) -> ActorRef:
         """Start a child of this actor, and return its handle. The child ends before this actor does.
 
-        The arguments and exceptions are those of :meth:`ActorSystem.spawn`, and ActorTerminated if this actor is
-        stopping. More than 3 restarts of its children within 5 s end this actor with RestartLimit.
+        The arguments and exceptions are the same as those of :meth:`ActorSystem.spawn`. In addition, this raises
+        ActorTerminated if this actor is stopping. If the children of this actor need more than 3 restarts within 5 s,
+        this actor ends with RestartLimit.
         """
         system = self.system
         if system.home.is_turn_after():
@@ -124,16 +132,16 @@ class Context:
     async def supervise(
         self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
     ) -> SupervisorRef:
-        """Start a supervisor below this actor, and return its handle; see :meth:`ActorSystem.supervise`."""
+        """Start a supervisor as a child of this actor, and return its handle; see :meth:`ActorSystem.supervise`."""
         if self.system.home.is_turn_after():
             await trio.lowlevel.checkpoint()
         return await self.system.supervise_below(self._life, spec, name, restart)
 
     def stop(self, reason: Normal | Shutdown = NORMAL) -> None:
-        """End this actor after the current message, without draining the mailbox.
+        """Stop this actor after the current message, without handling the other messages in the mailbox first.
 
-        A permanent actor is restarted. Any other actor refuses messages from now on. Nothing happens if this
-        incarnation has ended.
+        A permanent actor is then restarted, and handles them. Any other actor refuses messages from now on, and is not
+        restarted. If this context's incarnation (the actor's life between two restarts) has ended, nothing happens.
         """
         check_kind("reason", reason, (Normal, Shutdown), "Normal or Shutdown")
         self._life.check_place()
@@ -141,11 +149,13 @@ class Context:
             self._cell.leave(reason)
 
     def watch(self, ref: ActorRef) -> None:
-        """Receive one Terminated message when the actor of ``ref`` has ended and is not restarted.
+        """Watch the actor of ``ref``: this actor receives one Terminated message when that actor has ended permanently.
 
-        If that actor has ended already, the message comes at once.
+        A restart of the watched actor sends no message. If the watched actor has ended already, the message comes at
+        once.
 
-        The watch ends with the incarnation. An actor that returns UNHANDLED for a Terminated fails with DeathPact.
+        A watch ends when the watching actor is restarted. An actor that returns UNHANDLED for a Terminated fails with
+        DeathPact.
         """
         life = self._living()
         if life.watching is None:
@@ -153,7 +163,10 @@ class Context:
         life.watching.add(cell_of(ref))
 
     def unwatch(self, ref: ActorRef) -> None:
-        """Stop watching an actor. If its Terminated message already waits to be handled, that message is dropped."""
+        """Stop watching the actor of ``ref``.
+
+        If its Terminated message waits to be handled, that message is dropped.
+        """
         self._life.check_place()
         target = cell_of(ref)
         if self._life.watching is not None:
@@ -165,7 +178,7 @@ class Context:
         A restart puts stashed messages back into the mailbox, in front of all other messages.
 
         Raises:
-            StashFull: The stash is full. The message is then still the current one.
+            StashFull: The stash is full. The message was not put aside: ``receive`` can still handle it.
             RuntimeError: No message is being handled.
         """
         life = self._living()
@@ -184,17 +197,18 @@ class Context:
         return life.asks
 
     def unstash(self) -> int:
-        """Move all stashed messages to the front of the mailbox, oldest first. Return their number."""
+        """Move all stashed messages to the front of the mailbox, oldest first. Return the number of these messages."""
         self._life.check_place()
         stashed = [] if self._life.asks is None else self._life.asks.take_stash()
         self._cell.mailbox.put_back(stashed)
         return len(stashed)
 
     def defer(self) -> Reply:
-        """Return a Reply by which this actor answers the current ask later. The value of ``receive`` is then ignored.
+        """Return a Reply, an object by which this actor answers the current ask later.
 
-        If the incarnation ends first, the caller gets ActorTerminated or ActorRestarted. If Python frees the Reply
-        unused, the caller gets ReplyDropped. The reply to a tell is a dead letter.
+        The value that ``receive`` returns for this ask is then ignored. If the actor ends or is restarted before the
+        answer, the caller gets ActorTerminated or ActorRestarted. If Python frees the Reply unused, the caller gets
+        ReplyDropped. If the current message is a tell, no caller waits, and the reply becomes a dead letter.
         """
         life = self._living()
         asks = self._late_answers()
@@ -208,14 +222,20 @@ class Context:
 
     @property
     def timers(self) -> Timers:
-        """Timers of this incarnation. They end with the incarnation; after that no timer can be set."""
+        """Timers of this actor.
+
+        They end when the actor ends or is restarted; after that, this context can set no timer.
+        """
         if self._life.timers is None:
             self._life.timers = Timers(self._life)
         return self._life.timers
 
     @contextlib.contextmanager
     def lease(self) -> Generator[None]:
-        """Mark the actor as busy inside the block, although its mailbox is empty. See ``statistics().leases``."""
+        """Count the actor as busy while the ``with`` block runs, even if its mailbox is empty.
+
+        See ``statistics().leases``.
+        """
         life = self._living()
         life.leases += 1
         try:
@@ -225,9 +245,10 @@ class Context:
 
 
 class Reply:
-    """The answer to one ask that was deferred. Call ``send`` or ``fail``, once.
+    """The object by which an actor answers one ask later; see :meth:`Context.defer`. Call ``send`` or ``fail``, once.
 
-    When Python frees the last unused Reply to an ask, the ask raises ReplyDropped: nothing can answer it any more.
+    An ask may have several Reply objects. When Python has freed all of them unused, the ask raises ReplyDropped,
+    because nothing can answer it any more.
     """
 
     __slots__ = ("_asks", "_life", "_request")
@@ -239,20 +260,21 @@ class Reply:
 
     @property
     def wanted(self) -> bool:
-        """Whether the caller still waits for the answer."""
+        """Whether the caller of the ask still waits for the answer."""
         return not self._request.done
 
     def send(self, value: object) -> None:
-        """Answer the ask. If the caller no longer waits, the value is a dead letter.
+        """Answer the ask with ``value``. If the caller no longer waits, the value becomes a dead letter.
 
         Raises RuntimeError outside the trio run of the system. In a thread that trio started, use ``trio.from_thread``.
         """
         self._settle(outcome.Value(value), value)
 
     def fail(self, error: Exception) -> None:
-        """Make the ask raise ``error``, but not this actor. If the caller no longer waits, the error is a dead letter.
+        """Answer the ask with an error: the call of ``ask`` raises ``error``. This actor does not fail.
 
-        Raises SpecError if ``error`` is no exception, and RuntimeError where :meth:`send` does.
+        If the caller no longer waits, the error becomes a dead letter. Raises SpecError if ``error`` is not an
+        Exception, and RuntimeError outside the trio run of the system.
         """
         check_kind("error", error, Exception, "an Exception")
         self._settle(outcome.Error(error), error)
@@ -264,7 +286,7 @@ class Reply:
             self._life.cell.late(content)
 
     def __del__(self) -> None:
-        # Python may free it in another thread, and between any two steps of this one: so this changes nothing here.
+        # Python may free a Reply in another thread, or in the middle of other code. So the loop makes the change later.
         if not self._request.done:
             with contextlib.suppress(trio.RunFinishedError):
                 self._life.cell.system.token.run_sync_soon(self._asks.on_reply_freed, self._request)

@@ -1,4 +1,4 @@
-"""The asks that an incarnation answers later, and the stash of the incarnation."""
+"""The messages that an actor handles or answers later: stashed messages, and asks with a deferred answer."""
 
 from __future__ import annotations
 
@@ -14,39 +14,42 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """The incarnation that stashed or deferred messages."""
+    """The incarnation (an actor's life between two restarts) to which the stash and the deferred asks belong."""
 
     @property
     def path(self) -> str:
-        """Path of the incarnation's actor in the tree."""
+        """Path of the actor in the tree."""
         ...
 
     @property
     def current(self) -> object:
-        """The message or Request that is being handled."""
+        """The message that is being handled, or its Request if it is an ask."""
         ...
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the whole incarnation is cancelled, or has ended."""
+        """Whether the actor was cancelled as a whole, or its incarnation has ended."""
         ...
 
     def on_all_answered(self) -> None:
-        """Receive the notice that the last deferred ask is answered."""
+        """Receive the notice that no deferred ask is left: all of them are answered or given up."""
         ...
 
 
 class LateAnswers:
-    """The stash and the deferred asks of one incarnation. It is made when it is first needed: most actors have none."""
+    """The stash and the deferred asks of one incarnation (an actor's life between two restarts).
+
+    The object is made only when it is first needed, because most actors never stash or defer.
+    """
 
     __slots__ = ("_owner", "deferred", "stash")
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self.stash: list[object] = []
-        """The stashed messages and Requests, oldest first."""
+        """The stashed messages, oldest first. An ask is stashed as its Request."""
         self.deferred: dict[Request, int] = {}
-        """The asks that are answered later, with the number of their replies that exist."""
+        """The deferred asks, each with the number of its Reply objects that still exist."""
 
     def put_aside(self, item: object) -> None:
         """Add the current message to the stash."""
@@ -60,32 +63,38 @@ class LateAnswers:
         return stashed
 
     def defer(self, request: Request) -> None:
-        """Record that one more Reply exists for the current request."""
+        """Record that the answer to ``request`` is deferred, and that one more Reply object for the request exists."""
         self._keep(request)
         self.deferred[request] = self.deferred.get(request, 0) + 1
 
     def _keep(self, request: Request) -> None:
-        """Mark a request: it is answered later, and not by the return value of ``receive``."""
+        """Mark a request as answered later, so that the return value of ``receive`` does not answer it."""
         request.kept = True
         request.keeper = self
 
     def forget(self, request: Request) -> None:
-        """Drop a deferred request. If it was the last one, a draining stop that waited for it continues."""
+        """Remove a request from the deferred ones.
+
+        If it was the last, notify the owner: a draining stop may wait for that.
+        """
         if self.deferred.pop(request, None) is not None and not self.deferred:
             self._owner.on_all_answered()
 
     def give_up(self, request: Request) -> None:
-        """Drop a stashed or deferred request, because its caller gave up."""
+        """Drop a stashed or deferred request, because its caller no longer waits for the answer."""
         self.forget(request)
         if self.stash:
             self.stash = [item for item in self.stash if item is not request]
-        # Free the message unless it is being handled: a Reply that is kept holds the request.
+        # Free the message, unless the actor is handling it now. A Reply that still exists keeps the request in memory.
         if self._owner.current is not request:
             request.message = None
 
     def on_reply_freed(self, request: Request) -> None:
-        """Make a request fail with ReplyDropped if Python freed its last Reply."""
-        # When the incarnation is cancelled, the work for the reply is too. The caller then gets the error of the end.
+        """Count that Python freed a Reply of the request unused.
+
+        After the last one, make the ask fail with ReplyDropped.
+        """
+        # If the whole actor is cancelled, so is the work for the reply. The caller then gets the error of that end.
         if request.done or self._owner.is_cut_short or request not in self.deferred:
             return
         self.deferred[request] -= 1
@@ -95,7 +104,7 @@ class LateAnswers:
                 request.settle(outcome.Error(ReplyDropped(f"{self._owner.path} lost its reply to this message")))
 
     def fail_all(self, error: Callable[[], Exception]) -> None:
-        """Make each deferred ask fail with a new exception from ``error()``."""
+        """Make every deferred ask raise an exception. ``error`` makes a new exception for each ask."""
         deferred, self.deferred = self.deferred, {}
         for request in deferred:
             request.settle(outcome.Error(error()))

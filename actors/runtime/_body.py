@@ -1,4 +1,4 @@
-"""The lasting parts of one actor: its position in the tree, its mailbox, its counters and its watchers."""
+"""The parts of one actor that last over its restarts: position in the tree, mailbox, counters and watchers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class Parent(Protocol):
-    """The group of siblings to which an actor belongs, with the methods that the actor calls on it."""
+    """The children of one parent, with the methods that each child calls to report its starts and ends."""
 
     @property
     def system(self) -> Runtime:
-        """Runtime services of the system to which the children belong."""
+        """The services that all actors of the system share."""
         ...
 
     @property
@@ -39,24 +39,24 @@ class Parent(Protocol):
         ...
 
     def on_up(self, cell: Body) -> None:
-        """Receive the notice that an incarnation of the child has started."""
+        """Receive the notice that the child is up, after its first start or a restart."""
         ...
 
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
-        """Receive the notice that an incarnation of the child has ended, ``seconds`` after its start. Return the delay.
+        """Receive the notice that the child has ended, ``seconds`` after it came up. Return the delay of its restart.
 
-        The delay is the number of seconds until the next incarnation. None means that no further incarnation follows;
-        ``math.inf`` means that this group will begin the next incarnation.
+        The delay is in seconds. None means that the child is not restarted. ``math.inf`` means that a later call starts
+        the child again, together with other children.
         """
         ...
 
     def on_ended(self, cell: Body, reason: ExitReason) -> None:
-        """Receive the notice that the child has ended and is not restarted."""
+        """Receive the notice that the child has ended permanently: it is not restarted."""
         ...
 
 
 class EndedOwner:
-    """The owner of the mailbox of an actor that has ended."""
+    """A small object that owns the mailbox of an ended actor, so that the mailbox does not keep the actor in memory."""
 
     __slots__ = ("path",)
 
@@ -68,7 +68,10 @@ class EndedOwner:
 
 
 class Body(Course):
-    """The parts of one actor that stay the same over all its restarts. It also reports the mailbox's dead letters."""
+    """The parts of one actor that stay the same over all its restarts.
+
+    The class also turns messages that the actor does not handle into dead letters.
+    """
 
     __slots__ = (
         "_watchers",
@@ -88,21 +91,21 @@ class Body(Course):
         super().__init__()
         self.system = parent.system
         self.parent: Parent | None = parent
-        """Group of siblings to which the actor belongs; None after the final end of the actor."""
+        """Group of siblings to which the actor belongs; None after the permanent end of the actor."""
         self.spec = spec
         self.make: Callable[[], Instance] | None = make
-        """Function that makes the instance of each incarnation; None after the final end of the actor."""
+        """Function that makes the actor's instance for each start and restart; None after the actor's permanent end."""
         self.mailbox = Mailbox(self, spec.mailbox, self.system.home)
         self.task: trio.lowlevel.Task | None = None
-        """The actor's own task. It runs all incarnations."""
+        """The actor's own task. The same task runs the actor after each restart."""
         self.handled = 0
-        """Number of messages handled, over all incarnations."""
+        """Number of messages that the actor has handled. Restarts do not reset it."""
         self.failed = 0
-        """Number of messages that were being handled when an incarnation failed or was killed."""
+        """Number of messages that the actor was handling when it failed or was killed. Restarts do not reset it."""
         self.restarts: int = 0
         """Number of restarts of the actor."""
         self.final_path = ""
-        """Path of the actor after its end, when the path can no longer be made from its parent."""
+        """Path of the actor, stored at its end: an ended actor has no parent from which the path could be made."""
         self._watchers: dict[Watcher, None] | None = None
 
     @property
@@ -118,13 +121,16 @@ class Body(Course):
 
     @property
     def ref(self) -> ActorRef:
-        """The handle on the actor. Subclasses make it."""
+        """Handle of the actor. A subclass must define this."""
         raise NotImplementedError
 
     # Messages that were not handled
 
     def drop_failed(self, item: object, error: Exception, cause: BaseException | None) -> None:
-        """Turn a message into a dead letter, because the actor ended while handling it. An ask raises ``error``."""
+        """Turn a message into a dead letter, because the actor ended while handling it.
+
+        If it is an ask, it raises ``error``.
+        """
         self.failed += 1
         if isinstance(item, Request):
             item.settle(outcome.Error(error))
@@ -132,7 +138,10 @@ class Body(Course):
         self.system.office.publish(item, self.path, Undelivered.FAILED, cause)
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Turn an item into a dead letter, and make it fail if it is an ask. An ask that was given up is dropped."""
+        """Turn a message into a dead letter. If it is an ask, the ask raises an error.
+
+        An ask for which no caller waits any more is dropped without a dead letter.
+        """
         if isinstance(item, Request):
             if not item.settle(outcome.Error(self._refusal(why))):
                 return
@@ -140,7 +149,7 @@ class Body(Course):
         self.system.office.publish(item, self.path, why)
 
     def _refusal(self, why: Undelivered) -> Exception:
-        """Return the error of an ask after its message became a dead letter."""
+        """Return the error that an ask raises after its message became a dead letter for the cause ``why``."""
         match why:
             case Undelivered.OVERFLOW:
                 return MailboxFull(f"the mailbox of {self.path} was full: the message was dropped")
@@ -150,7 +159,7 @@ class Body(Course):
                 return self.mailbox.refusal()
 
     def late(self, reply: object) -> None:
-        """Turn a reply into a dead letter, because the caller no longer waits."""
+        """Turn a reply to an ask into a dead letter, because the caller no longer waits."""
         self.system.office.publish(reply, self.path, Undelivered.LATE_REPLY)
 
     # Watchers
@@ -161,23 +170,23 @@ class Body(Course):
         return len(self._watchers or ())
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Notify ``watcher`` when the actor has ended and is not restarted."""
+        """Add a watcher. It is notified when the actor has ended permanently."""
         if self._watchers is None:
             self._watchers = {}
         self._watchers[watcher] = None
 
     def remove_watcher(self, watcher: Watcher) -> None:
-        """Do not notify ``watcher`` any more."""
+        """Remove a watcher, so that it is not notified."""
         if self._watchers is not None:
             self._watchers.pop(watcher, None)
 
     def notify_watchers(self, reason: ExitReason) -> None:
-        """Notify all watchers that the actor has ended and is not restarted. Then forget the watchers."""
+        """Notify all watchers that the actor has ended permanently. Then forget the watchers."""
         watchers, self._watchers = self._watchers, None
         for watcher in watchers or ():
             watcher.on_terminated(Terminated(self.ref, reason))
 
 
 def cause_of(reason: ExitReason) -> BaseException | None:
-    """Return the exception of an exit reason; None if the reason has none."""
+    """Return the exception that an exit reason contains; None if the actor ended without an exception."""
     return reason.exception if isinstance(reason, (Failure, Killed)) else None

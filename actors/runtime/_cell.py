@@ -1,12 +1,13 @@
-"""One actor over all its incarnations. Users hold an ``ActorRef``, actors their ``Context``.
+"""One actor, from its spawn to its permanent end. Users hold an ``ActorRef``, the actor itself its ``Context``.
 
 The class is put together from base classes, one for each responsibility, rather than from objects: that saves memory
 and time for each actor. From the bottom up: ``Course`` (the state machine), ``Body`` (position in the tree, mailbox,
-dead letters), ``Control`` (stops and kills), ``Waits`` (for its start and its end), ``Cell`` (the task that runs its
-incarnations).
+dead letters), ``Control`` (stops and kills), ``Waits`` (for its start and its end), ``Cell`` (the task that runs the
+actor).
 
-The task of a cell lives in its parent's nursery for children, from the spawn to the final end: it cannot outlive the
-parent's incarnation. Its parent decides whether another incarnation follows, in a plain call.
+The task of a cell runs in its parent's nursery for children, from the spawn to the permanent end. So an actor cannot
+outlive its parent. After each incarnation (the actor's life between two restarts), the task calls a method of the
+parent, which decides whether the actor is restarted.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ logger = logging.getLogger("actors")
 
 
 class Cell(Waits[Incarnation]):
-    """One actor: its task, and its incarnation while it has one."""
+    """One actor: its task, and its incarnation (the life since its last start) while it has one."""
 
     __slots__ = ("_kind", "_ref")
 
@@ -61,7 +62,7 @@ class Cell(Waits[Incarnation]):
 
     @property
     def ref(self) -> ActorRef:
-        """The handle on the actor. The actor keeps the handle in memory until the actor has ended."""
+        """Handle of the actor. It is one and the same object until the actor has ended."""
         ref = self._ref() if isinstance(self._ref, weakref.ref) else self._ref
         if ref is None:
             ref = self._kind(self)
@@ -89,7 +90,9 @@ class Cell(Waits[Incarnation]):
     # The task
 
     def begin_first(self, nursery: trio.Nursery) -> bool:
-        """Make the first instance and start the task. Return whether the actor is up at once, without ``started()``.
+        """Make the actor's first instance and start its task.
+
+        Return True if the actor is up now: it has no ``started()``.
 
         If the factory raises, this raises the same exception, and nothing of the actor is left.
         """
@@ -116,7 +119,10 @@ class Cell(Waits[Incarnation]):
         return True
 
     async def _run(self) -> None:
-        """Run one incarnation after the other. Never raises: the exception of an incarnation is its exit reason."""
+        """Run the actor, again after each restart, until its permanent end.
+
+        This never raises: an exception of the actor becomes its exit reason.
+        """
         self.task = task = trio.lowlevel.current_task()
         protect_from_interrupts(task)
         reason: ExitReason = KILLED
@@ -152,20 +158,26 @@ class Cell(Waits[Incarnation]):
             del self, task, reason, life
 
     def _delay(self, reason: ExitReason) -> float | None:
-        """Return the seconds until the next incarnation begins; None if no further incarnation follows."""
+        """Return the seconds until the actor is restarted; None if it is not restarted."""
         if self.ends_for_good or self.parent is None or is_cancelled():
             return None
         up_since = self.life.up_since if self.life is not None else math.inf
         return self.parent.on_exit(self, reason, max(0.0, trio.current_time() - up_since))
 
     def _report(self, reason: ExitReason) -> None:
-        """Log the exception of an incarnation, unless a task waits for its start: that task raises the exception."""
+        """Log the exception with which the actor ended.
+
+        If a task waits for its start, that task raises the exception instead.
+        """
         error = cause_of(reason)
         if error is not None and self._starter is None:
             log_failure(logger, "%s failed: %s", self.path, shown(error), error=error)
 
     def _close_life(self, reason: ExitReason, delay: float) -> None:
-        """Remove the parts of an incarnation that has ended. The ref and the mailbox of the actor stay."""
+        """Prepare a restart: drop the incarnation (the actor's life so far).
+
+        The ref and the mailbox of the actor stay.
+        """
         self.pause(delay)
         self.restarts += 1
         life, self.life = self.life, None
@@ -179,9 +191,11 @@ class Cell(Waits[Incarnation]):
         return ActorRestarted(f"{self.path} ended while it handled this and is restarted")
 
     async def _wait(self, delay: float) -> bool:
-        """Wait for ``delay`` seconds before the next incarnation. If the actor is held, wait for :meth:`begin_again`.
+        """Wait for ``delay`` seconds before the restart.
 
-        Return whether another incarnation follows.
+        If the supervisor holds the actor, wait for :meth:`begin_again`.
+
+        Return whether the actor is restarted. False: it was stopped or cancelled meanwhile.
         """
         until = trio.current_time() + delay
         try:
@@ -200,7 +214,7 @@ class Cell(Waits[Incarnation]):
         return False
 
     def _conclude(self, reason: ExitReason) -> None:
-        """End the actor finally. Nothing here waits, so other tasks see the actor either alive or ended."""
+        """End the actor permanently. Nothing here waits, so other tasks see the actor either alive or ended."""
         cause, path, parent = cause_of(reason), self.path, self.parent
         self.end(reason)
         self.mailbox.refuse("terminated", reason)
@@ -223,7 +237,7 @@ class Cell(Waits[Incarnation]):
         self._let_go(path)
 
     def _let_go(self, path: str) -> None:
-        """Drop the references to other objects, so that a handle that a user keeps does not keep them in memory."""
+        """Drop the references to other objects, so that a handle kept by a user does not keep them in memory."""
         self.final_path = path
         self.parent = self.task = self.make = None
         self.mailbox.set_owner(EndedOwner(path))

@@ -1,4 +1,4 @@
-"""One entry in a supervisor's table of children, and the end of an incarnation of a child, as values. Pure."""
+"""Two values: an entry in a supervisor's table of children, and the end of a child before a restart. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Child(Generic[BodyT]):
 
     spec: ChildSpec
     cell: BodyT | None = None
-    """Actor of the child, from its first start to its final end."""
+    """Actor of the child, from its first start to its permanent end; None at any other time."""
     claimed: bool = False
     """Whether a call is starting the child now: ``start_child``, ``restart_child`` or a group restart.
 
@@ -38,25 +38,28 @@ class Child(Generic[BodyT]):
     is_new: bool = False
     """Whether the child has never been up. If the start of such a child fails, its entry is dropped."""
     runs: bool = False
-    """Whether the child has an incarnation now."""
+    """Whether the child is starting, running or stopping. False while it waits for a restart, and after its end."""
     dismissed: bool = False
-    """Whether the supervisor was asked to end the child. Such an end does not count for an automatic shutdown."""
+    """Whether a caller asked the supervisor to end the child. Such an end does not count for an automatic shutdown."""
     left_out: bool = False
-    """Whether the child ended finally while its group was restarted. That restart does not begin it again."""
+    """Whether the child ended permanently while its group was restarted.
+
+    That restart does not start the child again.
+    """
     attempts: int = 0
     """Number of restarts since the child last ran long enough to count as healthy."""
 
 
 @attrs.frozen
 class Exit:
-    """The end of an incarnation of a child."""
+    """The end of a child, permanent or before a restart."""
 
     reason: ExitReason
     was_up: bool = True
-    """Whether the incarnation had come up: its ``started()`` had returned."""
+    """Whether the child was up: its ``started()`` had returned."""
     is_first: bool = False
-    """Whether the incarnation was the first of its actor."""
+    """Whether the child had not been restarted before this end."""
     is_halted: bool = False
-    """Whether the supervisor ended the incarnation in order to restart the whole group."""
+    """Whether the supervisor stopped the child in order to restart the whole group of children."""
     seconds: float = 0.0
-    """Seconds for which the incarnation was up."""
+    """Seconds for which the child was up since its last start."""

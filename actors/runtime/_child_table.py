@@ -1,17 +1,17 @@
-"""A supervisor's table of children: every race between starting, ending and restarting them. Pure.
+"""A supervisor's table of its children. It settles every race between their starts, ends and restarts. Pure.
 
-An entry is in one of four states, which decide what a call does:
+An entry is in one of four states, which decide the result of a call ("-": nothing happens):
 
 ::
 
                      absent          claimed                  up                        down
-                                     (being started)          (also between two         (ended; its spec is kept)
-                                                              incarnations)
+                                     (being started)          (also while it waits      (ended; its spec is kept)
+                                                              for a restart)
     start_child      claimed         NameTaken                NameTaken                 NameTaken
     restart_child    ChildNotFound   ChildRunning             ChildRunning              claimed
     terminate_child  ChildNotFound   the start is cancelled   stopped                   -
     delete_child     ChildNotFound   ChildRunning             ChildRunning              absent
-    group restart    -               left to its starter      halted, begun again       begun again
+    group restart    -               left to its starter      stopped, started again    started again
     its start fails  -               absent, if start_child;  -                         -
                                      else down
 """
@@ -38,10 +38,13 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Follow:
-    """The decision of a supervisor after an incarnation of a child has ended."""
+    """The decision of a supervisor after a child has ended: whether and when the child is restarted."""
 
     delay: float | None
-    """Seconds until the next incarnation. None: none follows. Infinite: the group restart begins the next one."""
+    """Seconds until the restart of the child. None: no restart.
+
+    ``math.inf``: the restart of its group starts the child.
+    """
     gave_up: bool = False
     """Whether the restarts exceed the limit, so that the supervisor must end."""
 
@@ -78,7 +81,7 @@ class ChildTable(Generic[BodyT]):
         self.closed = False
         """Whether no child may be started any more, because the supervisor is ending."""
         self.planned = 0
-        """Number of significant children in the supervisor's spec that were not started yet."""
+        """Number of significant children (their end can end the supervisor) in the spec that were not started yet."""
         self._entries: dict[str, Child[BodyT]] = {}
         self._keeps = keeps and spec.strategy is not Strategy.DYNAMIC
         self._window = Window(spec.max_restarts, spec.max_seconds)
@@ -91,22 +94,22 @@ class ChildTable(Generic[BodyT]):
     # Entries
 
     def entries(self) -> Sequence[Child[BodyT]]:
-        """Return all entries, in the order of their start."""
+        """Return the entries of all children, in the order of their start."""
         return tuple(self._entries.values())
 
     def entry(self, key: str) -> Child[BodyT]:
-        """Return the entry of that id. Raises ChildNotFound."""
+        """Return the entry of the child with the id ``key``. Raises ChildNotFound if there is none."""
         try:
             return self._entries[key]
         except KeyError:
             raise ChildNotFound(f"{self.path} has no child {shown(key)}") from None
 
     def find(self, key: str) -> Child[BodyT] | None:
-        """Return the entry of that id; None if there is none."""
+        """Return the entry of the child with the id ``key``; None if there is none."""
         return self._entries.get(key)
 
     def has(self, child: Child[BodyT]) -> bool:
-        """Return whether the table still has this child."""
+        """Return whether this entry is still in the table, not dropped nor replaced by another of the same id."""
         return self._entries.get(child.spec.id) is child
 
     # Calls to the supervisor
@@ -123,7 +126,10 @@ class ChildTable(Generic[BodyT]):
         return child
 
     def claim(self, key: str) -> Child[BodyT]:
-        """Reserve the entry of an ended child for ``restart_child``. Return it. Raises ChildNotFound, ChildRunning."""
+        """Reserve the entry of an ended child for ``restart_child``, and return it.
+
+        Raises ChildNotFound, ChildRunning.
+        """
         child = self.entry(key)
         self._check_down(child)
         child.claimed, child.dismissed, child.left_out = True, False, False
@@ -147,7 +153,7 @@ class ChildTable(Generic[BodyT]):
             raise ChildRunning(f"{self.path.rstrip('/')}/{child.spec.id} is {state}: terminate it first")
 
     def close(self) -> None:
-        """Record that no child may be started or restarted from now on."""
+        """Record that the supervisor is ending: no child may be started or restarted from now on."""
         self.closed = True
         if self._group is not None:
             self._group.phase = Phase.NONE
@@ -155,27 +161,27 @@ class ChildTable(Generic[BodyT]):
     # Starts
 
     def check_claim(self, child: Child[BodyT]) -> None:
-        """Raise ActorTerminated if a child that is being started was asked to end meanwhile. Then release the claim."""
+        """Raise ActorTerminated, and release the claim, if the child was asked to end before its start."""
         if self.closed or child.dismissed:
             self.release(child)
             raise ActorTerminated(f"{self.path.rstrip('/')}/{child.spec.id} was terminated before it was started")
 
     def release(self, child: Child[BodyT]) -> None:
-        """Release the claim on a child that got no actor, so that another call may start it."""
+        """Undo the reservation of a child that could not be started, so that another call may start it."""
         child.claimed = False
         if child.is_new and self.has(child):
             del self._entries[child.spec.id]
 
     def begun(self, child: Child[BodyT]) -> None:
-        """Record that an incarnation begins."""
+        """Record that the start or restart of a child begins."""
         child.runs = True
 
     def halted(self, child: Child[BodyT]) -> None:
-        """Record that the child has no incarnation: it has ended, or the next one does not begin after all."""
+        """Record that a child does not run: it was stopped for the restart of its group."""
         child.runs = False
 
     def came_up(self, child: Child[BodyT]) -> None:
-        """Record that an incarnation has come up."""
+        """Record that a child is up: its ``started()`` has returned."""
         child.claimed = child.is_new = False
         if child.spec.significant:
             self._awaits_start = False
@@ -183,11 +189,11 @@ class ChildTable(Generic[BodyT]):
     # Ends
 
     def exited(self, child: Child[BodyT], exit: Exit, now: float, draw: float) -> Follow:  # noqa: A002  -- the field's word
-        """Record the end of an incarnation, and decide about the next one.
+        """Record that a child has ended, and decide whether and when it is restarted.
 
         Args:
-            child: The child.
-            exit: The end of the incarnation.
+            child: The entry of the child.
+            exit: How and why the child ended.
             now: The current time in seconds.
             draw: A random number in [0, 1), for the backoff.
         """
@@ -206,20 +212,20 @@ class ChildTable(Generic[BodyT]):
         return self._restart(child, exit.seconds, now, draw)
 
     def start_failed(self, child: Child[BodyT], now: float, draw: float, *, stopped: bool) -> Follow:
-        """Record that a child did not start in a restart of its group, and decide about the group.
+        """Record that a child did not start in a restart of its group. Decide whether the group is restarted once more.
 
         Args:
-            child: The child.
+            child: The entry of the child.
             now: The current time in seconds.
             draw: A random number in [0, 1), for the backoff.
-            stopped: Whether the child did not start because a caller requested a final stop.
+            stopped: Whether the child did not start because a caller requested its permanent stop.
         """
         if self.closed or not self.restarts_group or not self.has(child) or child.dismissed or stopped:
             return ENDED
         return self._restart(child, 0.0, now, draw)
 
     def _restart(self, child: Child[BodyT], seconds: float, now: float, draw: float) -> Follow:
-        """Count a restart, and decide when the next incarnation begins."""
+        """Count a restart against the limit, and decide when the child is started again."""
         if not self._window.record(now):
             self.close()
             return GAVE_UP
@@ -242,13 +248,13 @@ class ChildTable(Generic[BodyT]):
         return backoff.delay(child.attempts - 1, draw)
 
     def ended(self, child: Child[BodyT], reason: ExitReason, *, was_up: bool, stopped: bool) -> bool:
-        """Record that a child has ended finally. Return whether the supervisor must end too.
+        """Record that a child has ended permanently. Return whether the supervisor must end too.
 
         Args:
-            child: The child.
+            child: The entry of the child.
             reason: The reason of its end.
             was_up: Whether the child was ever up.
-            stopped: Whether a caller requested a final stop of the child.
+            stopped: Whether a caller requested the permanent stop of the child.
         """
         child.cell, child.claimed, child.runs = None, False, False
         # The entry is dropped now, not when the task that waits for the start sees its error: a call in between must
@@ -266,7 +272,7 @@ class ChildTable(Generic[BodyT]):
         return self._is_last(by_itself=by_itself)
 
     def _is_last(self, *, by_itself: bool) -> bool:
-        """Return whether no significant child remains, after one has ended (``by_itself``) or failed to start."""
+        """Return whether no significant child is left after one has ended (``by_itself``) or failed to start."""
         others = [child for child in self._entries.values() if child.spec.significant]
         if any(child.cell is not None and not child.is_new for child in others):
             return False
@@ -279,12 +285,12 @@ class ChildTable(Generic[BodyT]):
 
     @property
     def phase(self) -> Phase:
-        """Stage of the group restart."""
+        """Stage of the running group restart; ``Phase.NONE`` if no group is being restarted."""
         return Phase.NONE if self._group is None else self._group.phase
 
     @property
     def restarts_group(self) -> bool:
-        """Whether a group is being restarted. If so, call :meth:`next_step` until it returns None."""
+        """Whether a group of children is being restarted. If so, call :meth:`next_step` until it returns None."""
         return self._group is not None and self._group.is_running
 
     def interrupts(self, child: Child[BodyT]) -> bool:
@@ -292,5 +298,5 @@ class ChildTable(Generic[BodyT]):
         return self._group is not None and self._group.interrupts(child)
 
     def next_step(self, now: float) -> Halt[BodyT] | Wait | Begin[BodyT] | None:
-        """Return the next step of the group restart; None when it is over."""
+        """Return the next step of the group restart; None when the restart is over."""
         return None if self._group is None else self._group.next_step(now)

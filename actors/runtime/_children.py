@@ -1,8 +1,8 @@
-"""The children of one actor: the tasks and scopes around the decisions of the table.
+"""The children of one actor: the tasks and cancel scopes that carry out the decisions of the table of children.
 
-All bookkeeping is done in sync calls: the task of a child asks here what follows after its end, and does that itself.
-So a child that hangs in a restart never keeps the other children waiting. Only the restart of a group needs a task of
-its own, which lives in the nursery of the children.
+All bookkeeping is done in sync calls: when a child has ended, its own task asks here whether it is restarted, and
+carries that out itself. So a child that hangs in a restart never keeps the other children waiting. Only the restart of
+a group needs a task of its own, which runs in the nursery of the children.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger("actors")
 
 
 class Owner(Protocol):
-    """The parent of the children: an actor's incarnation, or the system."""
+    """The parent of the children: the system, or the incarnation of an actor (its life between two restarts)."""
 
     @property
     def cell(self) -> Body | None:
@@ -45,12 +45,12 @@ class Owner(Protocol):
 
     @property
     def path(self) -> str:
-        """Path in the tree."""
+        """Path of the parent in the tree."""
         ...
 
     @property
     def takes_children(self) -> bool:
-        """Whether a child may be started: not after the end of the owner has begun."""
+        """Whether a child may be started. False once the end of the owner has begun."""
         ...
 
     def open_child_nursery(self) -> trio.Nursery:
@@ -58,20 +58,20 @@ class Owner(Protocol):
         ...
 
     def crash(self, failure: Exception) -> None:
-        """End the owner with this failure."""
+        """End the owner with the exception ``failure``, because its children failed too often."""
         ...
 
     def leave(self, reason: ExitReason) -> None:
-        """End the owner in order, as if it had asked for its own stop."""
+        """Stop the owner in the orderly way, as if the owner itself had asked for the stop."""
         ...
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
-        """Receive the notice that the child at that path was up, and has ended and is not restarted."""
+        """Receive the notice that the child at ``path``, which had been up, has ended permanently."""
         ...
 
 
 class Children:
-    """The children of one incarnation, or of the system."""
+    """The children of the system, or of one incarnation of an actor (its life between two restarts)."""
 
     __slots__ = ("_new_cell", "cell", "group_task", "owner", "system", "table")
 
@@ -98,7 +98,7 @@ class Children:
 
     @property
     def spec(self) -> SupervisorSpec:
-        """Spec with the strategy and the limit of restarts."""
+        """Spec of the parent as a supervisor, with its strategy and its limit of restarts."""
         return self.table.spec
 
     @property
@@ -107,23 +107,23 @@ class Children:
         return self.table.restarts
 
     def count(self) -> int:
-        """Return the number of children that have not ended. Children that wait for a restart count."""
+        """Return the number of children that have not ended. Children that wait for a restart are included."""
         return sum(child.cell is not None for child in self.entries())
 
     def restarting(self) -> int:
-        """Return the number of children that have failed and wait for their restart."""
+        """Return the number of children that have ended and wait for their restart."""
         return sum(cell.state is State.RESTARTING for cell in self.cells())
 
     def entries(self) -> Sequence[Child[Cell]]:
-        """Return all entries, in the order of their start."""
+        """Return the entries of all children, in the order of their start."""
         return self.table.entries()
 
     def cells(self) -> list[Cell]:
-        """Return the children that have not ended. The child that was started last is the first."""
+        """Return the actors of all children that have not ended, the last started first."""
         return [child.cell for child in reversed(self.entries()) if child.cell is not None]
 
     def find(self, key: str) -> Cell | None:
-        """Return the child of that id; None if it has ended or does not exist."""
+        """Return the actor of the child with the id ``key``; None if it has ended or does not exist."""
         child = self.table.find(key)
         return None if child is None else child.cell
 
@@ -150,7 +150,7 @@ class Children:
             await self.start(spec)
 
     async def start(self, spec: ChildSpec) -> ActorRef:
-        """Add a child and start it. If this raises or is cancelled, no entry is left."""
+        """Add a child and start it. If this raises or is cancelled, the child's entry is removed again."""
         self._check_open()
         return await self.launch(self.table.add(spec))
 
@@ -160,7 +160,7 @@ class Children:
         return await self.launch(self.table.claim(key))
 
     async def launch(self, child: Child[Cell]) -> ActorRef:
-        """Make and start the actor of an entry that was claimed."""
+        """Make and start the actor of a child that was claimed (reserved for this call)."""
         try:
             require_room(START_FRAMES)
             if self.system.is_turn_after_spawn():
@@ -186,15 +186,15 @@ class Children:
             raise ActorTerminated(f"{self.owner.path} is stopping")
 
     async def terminate(self, key: str) -> None:
-        """Stop a child as its spec says. A cancellation does not end the stop."""
+        """Stop a child within the time that its spec gives. If this call is cancelled, the stop continues."""
         child = self.table.dismiss(key)
         if child.cell is not None:
             await child.cell.stop(STOP, child.spec.seconds)
 
     async def stop_all(self, *, brutal: bool = False) -> None:
-        """End all children, one after the other, the last started first. ``brutal`` kills them.
+        """Stop all children, one after the other, the last started first. With ``brutal``, kill all of them together.
 
-        The children of a dynamic supervisor end in parallel. If this is cancelled, a stop that has begun continues.
+        The children of a dynamic supervisor stop in parallel. If this is cancelled, a stop that has begun continues.
         """
         self.close()
         cells = self.cells()
@@ -209,7 +209,7 @@ class Children:
             await cell.gone()
 
     def close(self) -> None:
-        """Record that no child may be started or restarted from now on."""
+        """Record that the parent is ending: no child may be started or restarted from now on."""
         self.table.close()
         if self.group_task is not None:
             self.group_task.cancel()
@@ -223,16 +223,16 @@ class Children:
     # Notifications of the children
 
     def on_up(self, cell: Body) -> None:
-        """Record that an incarnation of a child has come up: its ``started()`` has returned."""
+        """Record that a child is up, after its first start or a restart: its ``started()`` has returned."""
         child = self._child(cell)
         if child is not None:
             self.table.came_up(child)
 
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
-        """Record that an incarnation has ended, ``seconds`` after it came up. Return the delay of the next one.
+        """Record that a child has ended, ``seconds`` after it came up. Return the delay of its restart.
 
-        The delay is in seconds. None: no further incarnation follows. ``math.inf``: the group restart begins the next
-        one.
+        The delay is in seconds. None: the child is not restarted. ``math.inf``: the restart of its group starts it
+        again.
         """
         child = self._child(cell)
         if child is None:
@@ -249,7 +249,7 @@ class Children:
         return follow.delay
 
     def on_ended(self, cell: Body, reason: ExitReason) -> None:
-        """Record that a child has ended and is not restarted."""
+        """Record that a child has ended permanently: it is not restarted."""
         child = self._child(cell)
         if child is None:
             return
@@ -260,7 +260,7 @@ class Children:
             self.owner.on_child_ended(cell.path, reason)
 
     def _child(self, cell: Body) -> Child[Cell] | None:
-        """Return the entry of an actor; None if the entry now belongs to another actor."""
+        """Return the entry of an actor; None if that entry was dropped, or now belongs to another actor."""
         child = self.table.find(cell.spec.id)
         return child if child is not None and child.cell is cell else None
 
@@ -282,12 +282,12 @@ class Children:
             self.owner.open_child_nursery().start_soon(task.run, name=f"restarting with {child.spec.id}")
 
     def path_of(self, child: Child[Cell]) -> str:
-        """Return the path of a child."""
+        """Return the path of a child in the tree."""
         return f"{self.owner.path.rstrip('/')}/{child.spec.id}"
 
 
 class GroupTask:
-    """The task that takes the steps of one group restart. It ends with the restart."""
+    """The work of the task that restarts one group of children, step by step."""
 
     __slots__ = ("_children", "_scope", "_step")
 
@@ -295,7 +295,7 @@ class GroupTask:
         self._children = children
         self._scope = trio.CancelScope()
         self._step: trio.CancelScope | None = None
-        """Scope of a step that :meth:`interrupt` can cancel: the backoff, or the start of a member."""
+        """Cancel scope of a step that :meth:`interrupt` can cancel: the backoff (a wait), or the start of a member."""
 
     async def run(self) -> None:
         """Take the steps of the restart until the whole group is up."""
@@ -306,11 +306,11 @@ class GroupTask:
         self._children.group_task = None
 
     def cancel(self) -> None:
-        """End the restart."""
+        """Cancel the restart of the group."""
         self._scope.cancel()
 
     def interrupt(self) -> None:
-        """Cancel the current step if it is the backoff or the start of a member."""
+        """Cancel the current step of the restart, if this step is the backoff (a wait) or the start of a member."""
         if self._step is not None:
             self._step.cancel()
 
@@ -326,7 +326,7 @@ class GroupTask:
         self._step = None
 
     async def _halt(self, child: Child[Cell]) -> None:
-        """End the incarnation of a member of the group. A temporary member is not restarted."""
+        """Stop a member of the group before its restart. A temporary member is stopped permanently."""
         cell = child.cell
         if cell is None:
             return
@@ -357,7 +357,7 @@ class GroupTask:
 
 
 def children_of(cell: Target) -> Children | None:
-    """Return the children of an actor's incarnation, if it has had any."""
+    """Return the children of an actor; None if it has started no child since its last start, or is not up."""
     children = None if cell.life is None else cell.life.children
     return children if isinstance(children, Children) else None
 

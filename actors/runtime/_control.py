@@ -1,4 +1,4 @@
-"""The control of one actor: how it is stopped, killed and failed, from outside and by its own incarnation."""
+"""The methods by which one actor is stopped, killed or failed. Other actors and the actor's own code call them."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
 
 class ChildCells(Protocol):
-    """The children of an incarnation, with the methods that the actor itself uses."""
+    """The children of an actor, with the methods that the actor itself uses."""
 
     def count(self) -> int:
         """Return the number of children that have not ended."""
         ...
 
     def find(self, key: str) -> Control[Any] | None:
-        """Return the child of that id; None if it has ended or does not exist."""
+        """Return the actor of the child with the id ``key``; None if it has ended or does not exist."""
         ...
 
     def descendants(self) -> Iterator[Control[Any]]:
-        """Yield all actors below this one, parents first."""
+        """Yield all actors below the parent of these children, parents first."""
         ...
 
     def condemn(self) -> None:
-        """Record that all actors below this one are ended by force now."""
+        """Record that all actors below the parent of these children are ended by force now."""
         ...
 
     async def stop_all(self, *, brutal: bool = False) -> None:
-        """End all children. ``brutal`` kills them."""
+        """Stop all children. With ``brutal``, kill them."""
         ...
 
 
 class Life(Protocol):
-    """An incarnation, with the methods and attributes by which it is controlled from outside."""
+    """An incarnation (an actor's life between two restarts), with the parts by which other code ends it."""
 
     @property
     def scope(self) -> trio.CancelScope | None:
-        """Cancel scope around the running code of the incarnation."""
+        """Cancel scope around the running code of the actor."""
         ...
 
     @property
@@ -56,15 +56,15 @@ class Life(Protocol):
 
     @property
     def children(self) -> ChildCells | None:
-        """Children of the incarnation; None before the first child."""
+        """Children of the actor; None before the first child."""
         ...
 
     def force(self) -> None:
-        """Cancel all tasks of the incarnation and of the actors below it, even shielded tasks."""
+        """Cancel all tasks of the actor and of the actors below it, even shielded tasks."""
         ...
 
     def wake(self) -> None:
-        """Make the actor look at its control lane: stop, kill, watched actors and timers."""
+        """Make the actor look at its control lane: stop, kill, Terminated messages and timers."""
         ...
 
 
@@ -81,9 +81,9 @@ class Control(Body, Generic[LifeT]):
 
     # Set by the constructor of ``Cell``: a constructor for each base class would make every spawn dearer.
     life: LifeT | None
-    """The current incarnation."""
+    """The incarnation (the actor's life since its last start); None while the actor has not started or has ended."""
     _pause: trio.CancelScope | None
-    """Scope of the wait between two incarnations."""
+    """Cancel scope of the actor's wait before a restart; None at any other time."""
 
     def _act(self, do: int) -> None:
         """Carry out the actions in ``do``, a sum of the values of :class:`Do`."""
@@ -107,27 +107,30 @@ class Control(Body, Generic[LifeT]):
             life.wake()
 
     def enforce_stop_at(self) -> None:
-        """Set the deadline of the running code to ``stop_at``, and end it by force GRACE seconds later."""
+        """Cancel the running code of the actor at the time ``stop_at``, and end it by force GRACE seconds later."""
         life = self.life
         if life is not None:
             if life.scope is not None:
                 life.scope.deadline = min(life.scope.deadline, self.stop_at)
             self.system.enforcer.at(life, self.stop_at + GRACE)
 
-    # From outside. Each of these raises RecursionError near the end of the stack, and then has changed nothing.
+    # Called by other code. Each of these raises RecursionError near the end of the stack, and then has changed nothing.
 
     def kill_soon(self) -> None:
-        """End the incarnation now, even shielded work. The supervisor decides whether another incarnation follows."""
+        """End the actor now, even shielded work. Its supervisor decides whether it is restarted."""
         require_room(STOP_FRAMES)
         self._act(self.kill())
 
     def leave(self, reason: ExitReason) -> None:
-        """Stop after the current message, as the actor has asked. The restart type decides about a restart."""
+        """Stop the actor after its current message, at its own request.
+
+        Its restart type decides whether it is restarted.
+        """
         require_room(STOP_FRAMES)
         self._act(self.wish_to_stop(Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)))
 
     def stop_soon(self, stop: Stop, seconds: float) -> None:
-        """Begin a stop, and cancel the actor's code after ``seconds``. If the stop is final, refuse new messages.
+        """Begin a stop of the actor, and cancel its code after ``seconds``. If the stop is final, refuse new messages.
 
         An actor whose ``started()`` has not returned is cancelled now. A later stop cannot soften an earlier one: it
         can only shorten the time, skip the waiting messages, or make the stop final.
@@ -136,25 +139,34 @@ class Control(Body, Generic[LifeT]):
         self._act(self.ask_to_stop(stop, seconds, trio.current_time()))
 
     def on_condemned(self) -> None:
-        """Record that the actor is ended by force together with all actors above it."""
+        """Record that the actor is ended by force, because an actor above it is ended by force."""
         # No action follows: the force that came to its parent has cancelled its tasks too.
         self.stop_asked = STOP if self.stop_asked is None else self.stop_asked.joined(STOP)
         self.killed = True
 
-    # From its own incarnation
+    # Called by the actor's own incarnation
 
     def note_failure(self, failure: BaseException) -> None:
-        """Record an exception of the incarnation, or too many failures of children. Set the deadline of the end."""
+        """Record that the actor failed: by an exception, or because its children failed too often.
+
+        Limit the time of its end.
+        """
         self._act(self.fail(failure, self.spec.seconds, trio.current_time()))
 
     def was_cut_off(self) -> None:
-        """Record a cancellation of the actor from outside. The ``open_system`` block raises the actor's exceptions."""
+        """Record that the actor was cancelled from outside, together with everything around it.
+
+        The exceptions of such an actor are kept: the ``open_system`` block raises them.
+        """
         if not self.killed:
             self.system.raised.extend(self.failures)
         super().was_cut_off()
 
     def on_stopping(self, *, busy: bool) -> None:
-        """Record that no further message is handled. If the incarnation is still ``busy``, enforce its deadline."""
+        """Record that the actor handles no further message.
+
+        If ``busy``, it has work left: limit the time for that work.
+        """
         if busy:
             self.begins_to_end(self.spec.seconds, trio.current_time())
             self.enforce_stop_at()
@@ -162,7 +174,7 @@ class Control(Body, Generic[LifeT]):
             self.state = State.STOPPING
 
     def begin_to_end(self) -> float:
-        """Set the deadline for an end that no stop caused. Return the time at which the running code is cancelled."""
+        """Limit the time of an end that no stop has caused. Return the time at which the running code is cancelled."""
         self.stop_at = min(self.stop_at, trio.current_time() + self.spec.seconds)
         if self.life is not None:
             self.system.enforcer.at(self.life, self.stop_at + GRACE)

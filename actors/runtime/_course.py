@@ -12,8 +12,9 @@
     kill            force             force              force           -                -
     resume          -                 -                  -               starting         -
 
-A stop is final or a halt. A final stop is never undone: a later stop can only make it faster. Every end of an
-incarnation has a deadline: the code that still runs at ``stop_at`` is cancelled, and forced after a grace period.
+A stop is final or a halt. A final stop is never undone: a later stop can only make it faster. A halt is the stop before
+the restart of a group: the actor is then held, which means that it waits until its supervisor resumes it. Every end has
+a deadline: code that still runs at ``stop_at`` is cancelled, and shielded code is cancelled one second later.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 class Do:
     """The actions that an event requires, as a sum of these numbers.
 
-    Plain numbers and no ``enum.Flag``: each use of a Flag costs 1 µs.
+    Plain numbers are used because each use of an ``enum.Flag`` costs 1 µs.
     """
 
     NOTHING = 0
@@ -43,19 +44,19 @@ class Do:
     FORCE = 8
     """Cancel the running code, shielded or not."""
     WAKE = 16
-    """Wake the actor, so that it looks at its control lane."""
+    """Wake the actor, so that it sees requests that come before its messages, such as a stop or a kill."""
     GO_ON = 32
-    """End the pause between two incarnations."""
+    """End the actor's wait before a restart."""
 
 
 LIVING = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
-"""The states in which there is an incarnation."""
+"""The states in which the actor runs. In the other states it waits for a restart, or has ended."""
 
 
 class Course:
-    """The state of one actor, and the stop that it was asked for.
+    """The state of one actor, and the stop that was requested for it.
 
-    A base class of the actor's body rather than a part of it: that saves one object for each actor.
+    This is a base class of the actor's body rather than a part of it: that saves one object for each actor.
     """
 
     __slots__ = ("failures", "held", "killed", "reason", "state", "stop_asked", "stop_at", "was_up")
@@ -63,22 +64,22 @@ class Course:
     def __init__(self) -> None:
         self.state = State.STARTING
         self.reason: ExitReason | None = None
-        """Reason of the actor's final end; None before that end."""
+        """Reason of the actor's permanent end; None before that end."""
         self.stop_asked: Stop | None = None
         self.stop_at = math.inf
         """Time at which the code that still runs is cancelled."""
         self.killed = False
-        """Whether this incarnation was killed."""
+        """Whether the actor was killed since its last start."""
         self.was_up = False
-        """Whether this incarnation has come up: its ``started()`` has returned, or it has none."""
+        """Whether the actor is up since its last start: its ``started()``, if it has one, has returned."""
         self.held = False
-        """Whether the next incarnation waits until the supervisor begins it."""
+        """Whether the actor waits before its restart until its supervisor starts it again."""
         self.failures: Sequence[BaseException] = ()
-        """Exceptions of this incarnation, in the order in which they were raised."""
+        """Exceptions of the actor since its last start, in the order in which they were raised."""
 
     @property
     def ends_for_good(self) -> bool:
-        """Whether no further incarnation of the actor may follow."""
+        """Whether a final stop was requested, so that the actor must not be restarted."""
         return self.stop_asked is not None and self.stop_asked.final
 
     # Events
@@ -90,7 +91,10 @@ class Course:
             self.state = State.RUNNING
 
     def ask_to_stop(self, stop: Stop, seconds: float, now: float) -> int:
-        """Begin a stop with a limit of ``seconds``, or make a stop that has begun faster. Return the actions."""
+        """Begin a stop with a limit of ``seconds``, or make an earlier stop faster.
+
+        Return the actions that this requires.
+        """
         if self.state is State.TERMINATED:
             return Do.NOTHING
         if self.state is State.RESTARTING and not stop.final:
@@ -111,23 +115,29 @@ class Course:
         return do | Do.TIME | Do.WAKE
 
     def wish_to_stop(self, stop: Stop) -> int:
-        """Record that the actor asked for its own stop, unless it is ending already. Return the actions."""
+        """Record that the actor asked for its own stop, unless it is ending already.
+
+        Return the actions that this requires.
+        """
         if self.state not in {State.STARTING, State.RUNNING} or self.stop_asked is not None:
             return Do.NOTHING
         self.stop_asked = stop
         return Do.WAKE | (Do.REFUSE if stop.final else Do.NOTHING)
 
     def kill(self) -> int:
-        """End the incarnation now. Return the actions. The supervisor decides whether another incarnation follows."""
+        """Kill the actor. Return the actions that this requires.
+
+        The supervisor decides whether the actor is restarted.
+        """
         if self.state not in LIVING:
             return Do.NOTHING
         self.killed = True
         return Do.FORCE | Do.WAKE
 
     def fail(self, failure: BaseException, seconds: float, now: float) -> int:
-        """Record an exception of the incarnation or of an actor below it. Return the actions.
+        """Record an exception of the actor or of an actor below it. Return the actions that this requires.
 
-        The incarnation is cancelled after ``seconds`` if it has not ended by itself, as in a stop.
+        The actor is cancelled after ``seconds`` if it has not ended by itself, as in a stop.
         """
         if self.state not in LIVING:
             return Do.NOTHING
@@ -137,13 +147,17 @@ class Course:
         return Do.TIME | Do.WAKE | (Do.NOTHING if self.was_up else Do.CANCEL)
 
     def was_cut_off(self) -> None:
-        """Record that the incarnation was cancelled together with everything around its actor."""
+        """Record that the actor was cancelled from outside, together with everything around it.
+
+        This counts as a kill.
+        """
         self.killed = True
 
     def begins_to_end(self, seconds: float, now: float) -> None:
-        """Record that the incarnation handles no further message.
+        """Record that the actor handles no further message.
 
-        Unless others asked the actor to stop before, the time limit of the end begins here.
+        The time limit of the end begins now. If other code had asked the actor to stop, the limit began at that
+        request.
         """
         self.state = State.STOPPING
         if self.stop_asked is None or self.stop_asked.own:
@@ -152,7 +166,7 @@ class Course:
     # The end of an incarnation
 
     def verdict(self, wish: ExitReason | None, own_failure: BaseException | None, now: float) -> ExitReason:
-        """Return the reason for which the incarnation ended.
+        """Return the reason for which the actor ended, permanently or before a restart.
 
         Args:
             wish: The reason that the actor's code returned; None if an exception ended that code.
@@ -172,9 +186,9 @@ class Course:
         return Failure(own_failure)
 
     def pause(self, delay: float) -> None:
-        """Record that another incarnation follows after ``delay`` seconds; ``math.inf`` waits for the supervisor.
+        """Record that the actor waits ``delay`` seconds for its restart. ``math.inf``: it waits for its supervisor.
 
-        A halt, a stop before a group restart, is forgotten then. A final stop stays in force.
+        A halt (the stop before the restart of a group) is over then, and is forgotten. A final stop stays in force.
         """
         self.state = State.RESTARTING
         self.held = delay == math.inf
@@ -183,24 +197,24 @@ class Course:
             self.stop_asked, self.stop_at = None, math.inf
 
     def resume(self) -> int:
-        """Allow the next incarnation to begin, if it waits for the supervisor. Return the actions."""
+        """Let the actor start again, if it waits for its supervisor. Return the actions that this requires."""
         if self.state is not State.RESTARTING or not self.held:
             return Do.NOTHING
         self.held = False
         return Do.GO_ON
 
     def begin(self) -> None:
-        """Begin the next incarnation."""
+        """Record that the restart of the actor begins."""
         self.state, self.was_up = State.STARTING, False
 
     def end(self, reason: ExitReason) -> None:
-        """End the actor finally."""
+        """Record that the actor has ended permanently, for ``reason``."""
         self.state, self.reason = State.TERMINATED, reason
         self.failures = ()
 
 
 def one_of(failures: Sequence[BaseException]) -> BaseException:
-    """Return the failure if there is only one, or else a group of all failures."""
+    """Return the only failure in ``failures``. If there are several, return a group of all of them."""
     if len(failures) == 1:
         return failures[0]
     return BaseExceptionGroup("actor and tasks failed", failures)

@@ -37,7 +37,7 @@ class DeadLetter:
 
     message: object
     path: str
-    """Path of the actor to which the message was sent."""
+    """Path of the actor to which the message was sent; for a late reply, of the actor that replied."""
     why: Undelivered
     cause: BaseException | None = None
     """Exception with which the actor failed; None if it did not fail."""
@@ -45,22 +45,23 @@ class DeadLetter:
 
 @attrs.frozen
 class DeadLettersStatistics:
-    """The state of one subscriber's stream."""
+    """The state of one subscriber's stream of dead letters."""
 
     size: int
-    """Maximum number of letters in the stream."""
+    """Maximum number of dead letters in the stream."""
     depth: int
-    """Number of letters in the stream now."""
+    """Number of dead letters that wait in the stream now."""
     missed: int
-    """Number of letters that were dropped because the reader was slow."""
+    """Number of dead letters that were dropped because the reader was slow."""
 
 
 class DeadLetters:
-    """The stream of one subscriber. Enter it to subscribe, read it by ``async for``, leave it to unsubscribe.
+    """A stream of dead letters for one subscriber. Enter it by ``with`` to subscribe, and read it by ``async for``.
 
-    It holds at most ``size`` letters. If the reader is too slow, the oldest letters are dropped, and ``missed`` counts
-    them. Cancelling the reader loses no letter. Several tasks may read: each letter goes to one of them. When the
-    stream has been left, or the system has ended, the remaining letters can still be read; then the iteration ends.
+    Leaving the ``with`` block ends the subscription. The stream holds at most ``size`` letters. If the reader is too
+    slow, the oldest letters are dropped, and ``missed`` counts them. Cancelling the reader loses no letter. Several
+    tasks may read: each letter goes to one of them. When the block has been left, or the system has ended, the
+    remaining letters can still be read; then the iteration ends.
     """
 
     def __init__(self, office: DeadLetterOffice, size: int) -> None:
@@ -73,17 +74,17 @@ class DeadLetters:
         self._is_open: bool | None = None
         """Whether the stream accepts letters; None before the stream was entered."""
         self.missed = 0
-        """Number of letters that were dropped because this reader was slow."""
+        """Number of dead letters that were dropped because this reader was slow."""
 
     def deliver(self, letter: DeadLetter) -> None:
-        """Append a letter. The runtime calls this."""
+        """Append a dead letter to the stream. The runtime calls this."""
         if len(self._letters) == self._letters.maxlen:
             self.missed += 1
         self._letters.append(letter)
         self._readers.unpark()
 
     def close(self) -> None:
-        """Accept no more letters. The runtime calls this."""
+        """Accept no more dead letters. The runtime calls this."""
         self._is_open = False
         self._readers.unpark_all()
 
@@ -119,7 +120,7 @@ class DeadLetters:
 
 
 class DeadLetterOffice:
-    """The counter of a system's dead letters, and their delivery to the subscribers."""
+    """The counter of a system's dead letters. It also delivers them to the subscribers."""
 
     __slots__ = ("_is_open", "_streams", "count")
 
@@ -129,14 +130,14 @@ class DeadLetterOffice:
         self._is_open = True
 
     def subscribe(self, stream: DeadLetters) -> None:
-        """Deliver letters to that stream too. Close it at once if the system has ended."""
+        """Deliver further dead letters to this stream too. If the system has ended, close the stream at once."""
         if self._is_open:
             self._streams.append(stream)
         else:
             stream.close()
 
     def unsubscribe(self, stream: DeadLetters) -> None:
-        """Deliver no more letters to that stream."""
+        """Deliver no more dead letters to this stream."""
         self._streams = [other for other in self._streams if other is not stream]
 
     def publish(self, message: object, path: str, why: Undelivered, cause: BaseException | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Deadlines of ends: actors and phases that do not end in time are ended by force."""
+"""The task that ends actors and shutdown phases by force if they do not end in time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRACE = 1.0
 
 
 def own_failure(name: str, raised: BaseException) -> BaseException | None:
-    """Return the exception without the Cancelled in it; None if nothing else is in it.
+    """Remove all Cancelled from an exception, and return the rest; None if nothing else was in it.
 
     If code raises a Cancelled although nothing was cancelled, that is an error. This function then returns a
     RuntimeError with ``name`` in its message.
@@ -36,7 +36,7 @@ class Forcible(Protocol):
 
 
 class DeadlineEnforcer:
-    """The task of a system that ends work by force if the work is still running at its deadline.
+    """The work of a system's task that ends an actor or phase by force if it still runs at its deadline.
 
     A target is forced at its deadline, and again every GRACE seconds until it is withdrawn, because forced work may
     shield itself again.
@@ -51,25 +51,31 @@ class DeadlineEnforcer:
         """Scope in which the task sleeps. Its deadline is the earliest time at which a target is due."""
 
     def at(self, target: Forcible, when: float) -> None:
-        """End the target by force at the time ``when``, unless withdrawn. The earliest time for a target counts."""
+        """End ``target`` by force at the time ``when``, unless it is withdrawn before.
+
+        The earliest time for a target counts.
+        """
         when = min(when, self._due.get(target, math.inf))
         if when < math.inf:
             self._due[target] = when
             self._scope.deadline = min(self._scope.deadline, when)
 
     def withdraw(self, target: Forcible) -> None:
-        """Forget the target, because it has ended."""
+        """Forget the deadline of a target, because the target has ended."""
         # The deadline may stay too early while others are due: then the task wakes once for nothing.
         if self._due.pop(target, None) is not None and not self._due:
             self._scope.deadline = math.inf
 
     def close(self) -> None:
-        """End the task. Nothing is ended by force after that."""
+        """End the task. No target is ended by force after that."""
         self._open = False
         self._scope.cancel()
 
     async def run(self) -> None:
-        """End targets by force at their deadlines, until :meth:`close`. A cancellation from outside does not end it."""
+        """End each target by force at its deadline, until :meth:`close`.
+
+        A cancellation from outside does not end this.
+        """
         while self._open:
             due = min(self._due.values(), default=math.inf)
             with trio.CancelScope(shield=True, deadline=due) as self._scope:

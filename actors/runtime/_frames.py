@@ -1,4 +1,4 @@
-"""The frames that an exception has passed, with every local variable in them."""
+"""The clean-up of local variables that the traceback of an exception would keep in memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def let_go_of_frames(error: BaseException) -> None:
-    """Clear the local variables in the frames of an exception, of its causes and of its members.
+    """Clear the local variables in the tracebacks of an exception, of its causes and of its members.
 
-    The traceback still has files, lines and functions. *The exit reason of a failed actor is an exception. Its frames
-    kept the actor's instance and last message in memory as long as a handle on the actor existed.*
+    The tracebacks keep their files, lines and functions. *The exit reason of a failed actor is an exception. Its
+    traceback kept the actor's instance and last message in memory as long as a handle on the actor existed.*
 
-    The frames of code that still runs are not cleared: another task may have caught the exception, and wait inside
-    its ``except``.
+    The frames of code that still runs are not cleared: another task may have caught the exception, and may wait inside
+    its ``except`` block.
     """
     for each in _related(error):
         traceback = traceback_of(each)
@@ -32,8 +32,8 @@ def let_go_of_frames(error: BaseException) -> None:
 def _has_ended(frame: FrameType) -> bool:
     """Return whether the code of the frame has ended.
 
-    Only then the frame itself holds the variables and the code object. Before that, they belong to the coroutine or,
-    while the coroutine runs, to its thread: the garbage collector sees nothing in the frame. A suspended coroutine must
+    After its end, the frame itself holds the variables and the code object, and the garbage collector sees them there.
+    Before that, they belong to the coroutine or, while the coroutine runs, to its thread. A suspended coroutine must
     not be cleared: Python 3.11 and 3.12 would close it.
     """
     return any(held is frame.f_code for held in gc.get_referents(frame))

@@ -1,9 +1,9 @@
 """The restart of a group of children, step by step. Pure.
 
-A group is restarted in two phases. While it is **halted**, last member first, further failures of members count as part
-of the first failure, as in OTP. Then the group is **begun**, first member first. A failure in this phase is a new
-failure, and the group is halted again from the failed member on. A member that is finally stopped meanwhile is not
-begun again.
+A group is restarted in two phases. First the group is **halted**: its members are stopped, the last one first. Further
+failures of members in this phase count as part of the first failure, as in OTP. Then the group is **begun**: its
+members are started again, the first one first. A failure in this phase is a new failure: the group is halted again from
+the failed member on. A member that is stopped permanently meanwhile is not started again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class Phase(enum.Enum):
 
 @attrs.frozen
 class Halt(Generic[BodyT]):
-    """A step of a group restart: end the incarnation of this child. A temporary child is not restarted."""
+    """A step of a group restart: stop this child until a later step starts it again.
+
+    A temporary child ends permanently.
+    """
 
     child: Child[BodyT]
 
@@ -48,13 +51,13 @@ class Wait:
 
 @attrs.frozen
 class Begin(Generic[BodyT]):
-    """A step of a group restart: begin the next incarnation of this child. A child without an actor gets a new one."""
+    """A step of a group restart: start this child again. A child that has ended permanently gets a new actor."""
 
     child: Child[BodyT]
 
 
 class GroupRestart(Generic[BodyT]):
-    """The restart of the group of one supervisor: the members that are down, and the next step."""
+    """The group restarts of one supervisor: the members that must be started again, and the choice of the next step."""
 
     __slots__ = ("_beginning", "_down", "_entries", "_is_joint", "_not_before", "_strategy", "phase")
 
@@ -68,9 +71,9 @@ class GroupRestart(Generic[BodyT]):
         self._beginning: Child[BodyT] | None = None
         """The member that is being started."""
         self._not_before = -math.inf
-        """Time at which the backoff is over."""
+        """Time at which the backoff (the wait before the members are started again) is over."""
         self._is_joint = False
-        """Whether no step was taken since the first failure. Until then, all failures count as one."""
+        """Whether no step was taken since the first failure. Until a step is taken, all failures count as one."""
 
     @property
     def is_running(self) -> bool:
@@ -78,23 +81,25 @@ class GroupRestart(Generic[BodyT]):
         return self.phase is not Phase.NONE
 
     def is_same_failure(self, child: Child[BodyT]) -> bool:
-        """Return whether the failure of a child counts as part of the failure for which its group is being halted.
+        """Return whether this child's failure belongs to the failure for which the group is being stopped.
 
-        It counts so if the child is in the group, or if it failed in the same step of the event loop as the first
-        child: the order of failures in one such step is random.
+        It does if the child is in the group, or if the child failed in the same step of the event loop as the first
+        child: the order of failures within one such step is random.
         """
         return self.phase is Phase.HALTING and (self._is_joint or child in self._down)
 
     def fail(self, child: Child[BodyT], until: float) -> None:
-        """Halt the group of a child that failed, and begin it again at the time ``until`` at the earliest."""
+        """Restart the group of a failed child: stop its members, and start them again at ``until`` at the earliest."""
         self._is_joint = self._is_joint or self.phase is Phase.NONE
         self._not_before = max(self._not_before, until)
         self.halt_from(child)
 
     def halt_from(self, child: Child[BodyT]) -> None:
-        """Halt the group of this child. Under ``rest_for_one`` that is the child and the children started after it.
+        """Begin to stop the group of this child.
 
-        Members that were halted before stay in the group.
+        With ``rest_for_one``, that is the child and all children started after it.
+
+        Members that were stopped before stay in the group.
         """
         self.phase = Phase.HALTING
         children = list(self._entries.values())
@@ -106,9 +111,9 @@ class GroupRestart(Generic[BodyT]):
         self._down = [each for each in self._entries.values() if each in group]
 
     def interrupts(self, child: Child[BodyT]) -> bool:
-        """Return whether the failure of a child makes it useless to finish the current step.
+        """Return whether the failure of a child makes it useless to finish the current step of the restart.
 
-        The step may be the start of a later child, which may wait for the child that failed.
+        It does if the step is the start of a later child: that child may wait for the child that failed.
         """
         beginning = self._beginning
         if beginning is None or beginning is child:

@@ -1,6 +1,6 @@
-"""The trio run and the thread that a system belongs to.
+"""The thread and the trio run that a system belongs to.
 
-Checks calls that come from elsewhere, and counts the calls that a task makes in a loop.
+A call from elsewhere is refused. A task that calls the runtime in a loop must let other tasks run from time to time.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from threading import get_ident
 import trio
 
 FAIR_CALLS = 64
-"""Calls after which a task that never has to wait lets other tasks run once."""
+"""Number of calls after which a task that never has to wait lets other tasks run once."""
 
 
 class Home:
-    """The trio run of one system, and a counter of calls that makes tasks let other tasks run."""
+    """The thread and the trio run of one system, and a counter of calls that makes busy tasks let other tasks run."""
 
     __slots__ = ("thread", "turns")
 
@@ -27,12 +27,15 @@ class Home:
         """Iterator of flags: ``next`` counts a call, and returns whether other tasks must run before the call."""
 
     def check(self) -> None:
-        """Raise RuntimeError outside the trio run of the system, and after that run. Call this before any change."""
+        """Raise RuntimeError outside the trio run of the system, and after that run has ended.
+
+        Call this before any change.
+        """
         if get_ident() != self.thread or not trio.lowlevel.in_trio_run():
             raise self.elsewhere()
 
     def is_turn_after(self) -> bool:
-        """Count a call of an async function, and return whether the caller must let other tasks run first.
+        """Count a call of an async function. Return whether the caller must let other tasks run first.
 
         Raises RuntimeError in another thread. Outside of trio such a call fails by itself when it begins to wait.
         """

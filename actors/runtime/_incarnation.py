@@ -1,7 +1,8 @@
-"""One incarnation of an actor, from ``started()`` to the end of everything that it began.
+"""One incarnation of an actor: its life between two restarts, until all its tasks and children have ended.
 
-The class is put together from base classes, which saves an object or two for each actor: ``Nurseries`` (the scope and
-the tasks, with a picture), ``MessageLoop`` (messages and the control lane), ``Incarnation`` (the order of its life).
+The class is put together from base classes, which saves an object or two for each actor: ``Nurseries`` (the cancel
+scope and the nurseries; its module has a picture), ``MessageLoop`` (messages, and the control lane of stops, kills and
+timers), ``Incarnation`` (the order of its start and end).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Incarnation(MessageLoop):
-    """One incarnation of an actor. The actor's cell makes it, runs it, and asks it to end."""
+    """One life of an actor between two restarts. The actor's cell makes it, runs it, and asks it to end."""
 
     __slots__ = ("leases", "stopping_begun", "up_since")
 
@@ -48,16 +49,18 @@ class Incarnation(MessageLoop):
         self._attention = False
         self._handled_at_tick = -1
         self.leases = 0
-        """Number of leases that are held: see :meth:`Context.lease`."""
+        """Number of :meth:`Context.lease` blocks that are open now. Each marks the actor as busy."""
         self.up_since = math.inf
-        """Time at which ``started()`` returned."""
+        """Time at which ``started()`` returned; infinite before that."""
         self.stopping_begun = False
         """Whether ``stopping()`` was called. It is called once."""
 
     # From start to end
 
     async def run(self) -> ExitReason:
-        """Run the incarnation, and return the reason of its end. All tasks have ended then, but children may remain.
+        """Run the actor until its end or restart, and return the reason.
+
+        Its tasks have ended then, but children may remain.
 
         The reason contains the exceptions of the actor and of its tasks, and a cancellation from outside.
         """
@@ -97,7 +100,7 @@ class Incarnation(MessageLoop):
         return has_left_open(scope, footing(self.open_count))
 
     def _verdict(self, wish: ExitReason | None, scope: trio.CancelScope) -> ExitReason:
-        """Return the reason for which the code of the incarnation ended."""
+        """Return the reason for which the actor's code ended."""
         self_cancelled: BaseException | None = None
         if is_cancelled():
             if wish is None or self.cell.failures:
@@ -110,14 +113,14 @@ class Incarnation(MessageLoop):
         return self.cell.verdict(wish, self_cancelled, trio.current_time())
 
     def _has_ended_well(self, reason: ExitReason) -> bool:
-        """Return whether the incarnation ended in order and needs no clean-up.
+        """Return whether the actor ended without a failure and needs no clean-up.
 
-        An actor that was stopped during its start may still have children.
+        An actor that was stopped during its start may still have children. It needs a clean-up.
         """
         return is_graceful(reason) and (self.cell.was_up or self.children is None)
 
     async def _begin(self, scope: trio.CancelScope) -> Instance:
-        """Make the instance if there is none, run ``started()``, and return the instance."""
+        """Make the actor's instance if it is not made yet, run ``started()``, and return the instance."""
         cell = self.cell
         if cell.killed or (cell.stop_asked is not None and not cell.was_up):
             scope.cancel()
@@ -139,7 +142,10 @@ class Incarnation(MessageLoop):
         self.cell.on_up()
 
     async def _run_stopping(self, actor: Instance, reason: ExitReason) -> ExitReason:
-        """Stop the children, run ``stopping()``, and stop the children that it has started. Return the exit reason."""
+        """Stop the children, run ``stopping()``, and stop the children that ``stopping()`` has started.
+
+        Return the exit reason.
+        """
         self.is_leaving = True
         self.cell.on_stopping(busy=self._has_more_to_do(actor))
         await self._stop_children()
@@ -162,7 +168,10 @@ class Incarnation(MessageLoop):
         return bool(tasks) or self.children is not None or is_overridden(actor, "stopping")
 
     def end_at_once(self) -> ExitReason | None:
-        """End an incarnation that has not run, and return the reason. Return None if it must do something first."""
+        """End an actor that was stopped before it ran any code since its start. Return the exit reason.
+
+        Return None, and end nothing, if the actor has work to do before its end.
+        """
         cell = self.cell
         stop = cell.stop_asked
         has_news = self.watching is not None and self.watching.has_news
@@ -176,7 +185,10 @@ class Incarnation(MessageLoop):
         return reason
 
     async def _clean_up(self, reason: ExitReason) -> ExitReason:
-        """End the children after the nursery is closed, then run ``stopping()`` after a failure. Return the reason."""
+        """End the children, and after a failure run ``stopping()``. The nursery is closed by then.
+
+        Return the exit reason.
+        """
         children, brutal = self.children, isinstance(reason, Killed)
         with trio.CancelScope() as scope:
             self.scope = scope
@@ -194,14 +206,14 @@ class Incarnation(MessageLoop):
         return reason
 
     def _may_run_stopping(self, reason: ExitReason) -> bool:
-        """Return whether an actor that failed runs ``stopping()``: once, and only if it had come up."""
+        """Return whether ``stopping()`` is to run: once, after a failure, and only if the actor was up."""
         return isinstance(reason, Failure) and self.cell.was_up and not self.stopping_begun
 
     async def leave_children(self) -> None:
         """End the remaining children, and wait until they have ended. A cancellation does not end this wait.
 
-        The cell's task awaits it at the end of every incarnation. Children that are cancelled from outside together
-        with this actor have one second to end by themselves.
+        The actor's task awaits this at each end, also before a restart. Children that are cancelled from outside
+        together with this actor have one second to end by themselves.
         """
         self.over = True
         child_nursery = self.child_nursery
@@ -215,7 +227,7 @@ class Incarnation(MessageLoop):
         self.child_nursery = None
 
     def force(self) -> None:
-        """Cancel all tasks of the incarnation and of the actors below it, even shielded tasks."""
+        """Cancel all tasks of the actor and of the actors below it, even shielded tasks."""
         if self.children is not None:
             self.children.condemn()
         if self.child_nursery is not None:
@@ -229,7 +241,7 @@ class Incarnation(MessageLoop):
 
     @property
     def has_ended(self) -> bool:
-        """Whether this incarnation has ended: the actor has another incarnation now, or none."""
+        """Whether this life of the actor is over: the actor has ended, or was restarted."""
         return self.cell.life is not self
 
     def check_place(self) -> None:
@@ -237,23 +249,28 @@ class Incarnation(MessageLoop):
         self.cell.system.home.check()
 
     def crash(self, failure: Exception) -> None:
-        """End the actor with this failure of its children. Its running code is cancelled after the time of a stop."""
+        """Make the actor fail with ``failure``, because its children failed too often.
+
+        Its running code is cancelled when the time that the actor has for a stop is over.
+        """
         if self.cell.stop_asked is None:
             self.cell.note_failure(failure)
 
     def leave(self, reason: ExitReason) -> None:
-        """End the actor in order, as if it had asked for its own stop."""
+        """Stop the actor in the orderly way, as if the actor itself had asked for the stop."""
         self.cell.leave(reason)
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
-        """Do nothing: the restart type of the child decides about its end."""
+        """Do nothing: the permanent end of a child has no effect on its parent actor."""
 
     # Afterwards
 
     def close(self, error: Callable[[], Exception], cause: BaseException | None) -> list[object]:
-        """Make the actor's asks fail with ``error()``, make the current message a dead letter, and end its watches.
+        """Release an incarnation that has ended: its asks raise ``error()``, and its watches end.
 
         Return the stashed messages.
+
+        The message that was being handled becomes a dead letter.
         """
         for item in self.take_unfinished():
             self.cell.drop_failed(item, error(), cause)
@@ -270,7 +287,10 @@ class Incarnation(MessageLoop):
 
 
 def life_of(actor: Instance) -> Incarnation:
-    """Return the incarnation of an instance. Raises RuntimeError before the runtime gave it one."""
+    """Return the incarnation (the current life) of an actor's instance.
+
+    Raises RuntimeError in the actor's ``__init__``.
+    """
     life = cast("Incarnation | None", object.__getattribute__(actor, LIFE))
     if life is None:
         raise RuntimeError("an actor has ref, nursery and context from started() on, not when it is made")

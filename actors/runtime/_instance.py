@@ -1,8 +1,9 @@
-"""The instance of an actor as the runtime sees it: its three methods, and how it is made. Pure.
+"""The instance of an actor as the runtime sees it: its three methods, and the way it is made. Pure.
 
 The classes of users decide what their instances hold and how attributes are set (attrs, dataclasses, frozen, slotted).
-So the runtime reserves no attribute name in them. An instance keeps its incarnation under a text that is no identifier,
-and the runtime sets and reads it without calling any method that a class may define for that.
+So the runtime reserves no attribute name in them. It stores the incarnation (the actor's current life) in the instance
+under a key that is no identifier. It sets and reads this key without calling any method that a class may define for
+that.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from actors.runtime._lifecycle import ExitReason
 
 LIFE = "life of this actor"
-"""Key under which an instance keeps its incarnation. With spaces in it, no field or method can have that name."""
+"""Key under which the runtime stores its own object in an instance. No field or method can have a name with spaces."""
 
 
 class Unhandled:
-    """The type of UNHANDLED."""
+    """The type of :data:`UNHANDLED`."""
 
     def __repr__(self) -> str:
         return "UNHANDLED"
@@ -35,17 +36,20 @@ Method = TypeVar("Method", bound="Callable[..., object]")
 
 
 def does_nothing(method: Method) -> Method:
-    """Mark a default method that does nothing: unless it is overridden, the runtime need not call it."""
+    """Mark a default method that does nothing. The runtime does not call a marked method, which saves time."""
     method.__dict__["does_nothing"] = True
     return method
 
 
 class Instance:
-    """The base of all actors: the methods that the runtime calls."""
+    """The base class of all actors: the methods that the runtime calls."""
 
     @does_nothing
     async def started(self) -> None:
-        """Run before the first message of each incarnation. ``spawn`` returns when this has returned."""
+        """Run before the first message, at the first start and after each restart.
+
+        ``spawn`` returns when this has returned.
+        """
 
     async def receive(self, message: object) -> object:
         """Handle one message. Return the answer to an ask, or UNHANDLED for a message that the actor does not know."""
@@ -66,11 +70,11 @@ setattr(Instance, LIFE, None)
 
 
 class Life(Protocol):
-    """An incarnation, with the attributes that are needed to make its instance."""
+    """An incarnation (an actor's life between two restarts), with the attributes needed to make its instance."""
 
     @property
     def actor(self) -> Instance | None:
-        """Instance of the actor's class; None before it is made, and after the end of the incarnation."""
+        """Instance of the actor's class; None before it is made, and after its end."""
         ...
 
     @property
@@ -80,9 +84,9 @@ class Life(Protocol):
 
 
 def make_instance(make: Callable[[], Instance], life: Life) -> Instance:
-    """Call a factory, store the incarnation in the instance that it returns, and return that instance.
+    """Call the factory ``make``, store the incarnation in the instance that it returns, and return that instance.
 
-    Raises what the factory raises, and SpecError if it returns no actor, or an actor that is alive already.
+    Raises any exception of the factory. Raises SpecError if it returns no actor, or an actor that is alive already.
     """
     made = make()
     if not isinstance(made, Instance):  # pyright: ignore[reportUnnecessaryIsInstance]  -- annotations are not enforced

@@ -20,24 +20,24 @@ from actors.failures import shown
 
 @attrs.frozen
 class Normal:
-    """The actor ended because its work was done."""
+    """The exit reason of an actor that ended because its work was done."""
 
 
 @attrs.frozen
 class Shutdown:
-    """The actor was asked to stop, and stopped in time."""
+    """The exit reason of an actor that was asked to stop, and stopped in time."""
 
 
 @attrs.frozen
 class Failure:
-    """The actor ended with an exception."""
+    """The exit reason of an actor that ended with an exception."""
 
     exception: BaseException = attrs.field(repr=shown)
 
 
 @attrs.frozen
 class Killed:
-    """The actor was ended without being asked to stop, or did not stop in time.
+    """The exit reason of an actor that was ended by force: it was killed, or did not stop in time.
 
     ``exception`` is the exception that the actor raised while it was ended, if any. It is not the reason of the end,
     and two Killed are equal whatever their exceptions are.
@@ -53,7 +53,7 @@ ExitReason: TypeAlias = Normal | Shutdown | Failure | Killed
 
 
 class State(enum.StrEnum):
-    """The state of an actor in its life."""
+    """The state of an actor, between its first start and its permanent end."""
 
     STARTING = "starting"
     """The actor's ``started()`` has not returned yet."""
@@ -64,7 +64,7 @@ class State(enum.StrEnum):
     RESTARTING = "restarting"
     """The actor has ended and waits for its restart. Messages wait in its mailbox."""
     TERMINATED = "terminated"
-    """The actor has ended and is not restarted."""
+    """The actor has ended permanently: it is not restarted."""
 
 
 def is_graceful(reason: ExitReason) -> bool:
@@ -78,19 +78,22 @@ class Stop:
 
     reason: ExitReason
     own: bool = attrs.field(default=False, kw_only=True)
-    """Whether the actor asked for its own stop. The time of such a stop begins after the current message."""
+    """Whether the actor asked for its own stop. The time limit of such a stop begins after the current message."""
     drain: bool = False
     """Whether the messages in the mailbox are handled first."""
     final: bool = True
-    """Whether a restart is ruled out. If not, the mailbox stays open, and the supervisor decides about a restart."""
+    """Whether the actor must not be restarted.
+
+    If False, the mailbox stays open, and the supervisor decides about a restart.
+    """
     hold: bool = False
-    """Whether the next incarnation must wait until the supervisor begins it."""
+    """Whether the actor must wait, after this stop, until its supervisor starts it again."""
 
     def joined(self, later: Stop) -> Stop:
         """Return the stop that applies when ``later`` is requested after this one. A final stop stays final.
 
-        A later stop can make this stop faster, not slower. A halt of the actor's group does not end the draining of a
-        final stop: the caller of that stop was promised that the waiting messages are handled.
+        A later stop can make this stop faster, not slower. A halt (the stop before the restart of a group) does not end
+        the draining of a final stop: the caller of that stop was promised that the waiting messages are handled.
         """
         final = self.final or later.final
         return Stop(
@@ -103,7 +106,7 @@ class Stop:
 
 
 STOP, DRAIN, KILL = Stop(Shutdown()), Stop(Shutdown(), drain=True), Stop(KILLED)
-"""The stops that are asked for from outside."""
+"""The stops that other code requests: after the current message, after all waiting messages, or by force."""
 
 HALT = Stop(Shutdown(), final=False, hold=True)
-"""The stop by which a supervisor ends the incarnations of a group before it begins new incarnations."""
+"""The stop of each member of a group before the supervisor restarts the group."""

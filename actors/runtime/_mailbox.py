@@ -1,8 +1,10 @@
 """An actor's mailbox: the bounded queue of its messages.
 
-A deque and trio's own rescheduling: measured at 0.3 µs a message against 0.5 µs for a memory channel drained without
-waiting, and 2.8 KB against 4.5 KB for an idle actor. The control lane (kill, stop, Terminated, timers) is not here: it
-has no bound, and is handled before the messages in the mailbox, see ``_messages.py``.
+It is made of a deque and of trio's own rescheduling of tasks. Measured: 0.3 µs for a message, against 0.5 µs for a trio
+memory channel that is drained without waiting; 2.8 KB for an idle actor, against 4.5 KB.
+
+The control lane (kill, stop, Terminated messages, timers) is not here: it has no bound, and is handled before the
+messages in the mailbox, see ``_messages.py``.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ class MailboxStatistics:
     depth: int
     """Number of messages in the mailbox now."""
     senders_waiting: int
-    """Number of tasks that wait for room."""
+    """Number of tasks that wait for room in the mailbox."""
     accepted: int
-    """Number of messages that were ever put into the mailbox."""
+    """Number of messages that were put into the mailbox since the actor's first start."""
     dropped: int
     """Number of messages that the overflow policy dropped."""
 
@@ -52,12 +54,12 @@ class Owner(Protocol):
         ...
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Turn a dropped item into a dead letter. The item is a message or a Request."""
+        """Turn a dropped item (a message, or the Request of an ask) into a dead letter."""
         ...
 
 
 def _is_given_up(item: object) -> bool:
-    """Return whether the item is a Request that its caller has given up."""
+    """Return whether the item is the Request of an ask for which the caller no longer waits."""
     return type(item) is Request and item.done
 
 
@@ -70,7 +72,10 @@ NOTHING: deque[object] = deque(maxlen=0)
 
 
 class Mailbox:
-    """A bounded queue, first in, first out, with one reader. Waiting senders get room in their order of arrival."""
+    """A bounded queue of messages, first in, first out, with one reader: the actor's task.
+
+    Senders that wait for room get it in the order in which they began to wait.
+    """
 
     __slots__ = (
         "_given_up",
@@ -88,24 +93,27 @@ class Mailbox:
 
     def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
         self.home = Home() if home is None else home
-        """Trio run of the reader."""
+        """The thread and trio run to which the reader belongs."""
         self.turns = self.home.turns
-        """The iterator :attr:`Home.turns`. It is stored here too because every tell uses it."""
+        """The iterator :attr:`Home.turns`, which counts calls. It is stored here too because every tell uses it."""
         self._owner = owner
         self._spec = spec
         self._senders: OrderedDict[trio.lowlevel.Task, object] | None = None
         self._refusal: tuple[str, ExitReason | None] | None = None
         self.items: deque[object] = NOTHING
-        """Messages and Requests in the mailbox. Each wait of the reader replaces this object."""
+        """The items in the mailbox: messages, and the Requests of asks.
+
+        Each wait of the reader replaces this object.
+        """
         self._reader: trio.lowlevel.Task | None = None
-        """Task of the actor, from its wait for a message until it is woken."""
+        """Task of the actor, if it began to wait for a message and :meth:`wake` was not called since; else None."""
         self.accepted = 0
         self.dropped = 0
         self._given_up = 0
-        """Number of Requests in the mailbox that were given up. They take no room, and are never the oldest item."""
+        """Number of asks in the mailbox for which no caller waits. They take no room, and are never the oldest item."""
 
     def offer(self, item: object) -> bool:
-        """Put an item in if there is room and no other sender waits. Return whether the item is in. Never blocks."""
+        """Put an item into the mailbox if there is room. Return whether it was put in. Never waits."""
         items = self.items
         if self._refusal is not None or (len(items) >= self._spec.size and self._is_full()):
             return False
@@ -125,11 +133,14 @@ class Mailbox:
 
     @property
     def blocks(self) -> bool:
-        """Whether a sender would wait for room now."""
+        """Whether a sender would have to wait for room now."""
         return self._refusal is None and self._spec.overflow is Overflow.WAIT and self._is_full()
 
     def put_own(self, item: object) -> bool:
-        """Put in a message of a stopping actor to itself. Without room, the message is a dead letter. Return True."""
+        """Put a message that a stopping actor sends to itself into the mailbox. Return True.
+
+        If there is no room, the message becomes a dead letter.
+        """
         if self._is_full():
             self._owner.discard(item, Undelivered.TERMINATED)
         else:
@@ -144,9 +155,10 @@ class Mailbox:
         return len(self.items) - self._given_up >= self._spec.size
 
     async def put(self, item: object) -> None:
-        """Put an item in. If there is no room, apply the overflow policy.
+        """Put an item into the mailbox. If there is no room, apply the overflow policy.
 
-        Raises ActorTerminated, and MailboxFull under the policy ``reject``. If this is cancelled, the item is not in.
+        Raises ActorTerminated, and MailboxFull under the policy ``reject``. If this is cancelled, the item was not put
+        in.
         """
         if self.offer(item) or self._overflowed(item):
             return
@@ -166,7 +178,10 @@ class Mailbox:
                 del senders[task]
 
     def put_nowait(self, item: object) -> None:
-        """Put an item in without waiting, or raise MailboxFull or ActorTerminated. Dropping policies drop an item."""
+        """Put an item into the mailbox without waiting, or raise MailboxFull or ActorTerminated.
+
+        In a full mailbox with a policy that drops messages, a message is dropped and nothing is raised.
+        """
         if not (self.offer(item) or self._overflowed(item)):
             raise self._full()
 
@@ -196,7 +211,10 @@ class Mailbox:
         return MailboxFull(f"the mailbox of {self._owner.path} is full ({self._spec.size} messages)")
 
     def take(self) -> object:
-        """Remove and return the oldest item, which must exist. The sender that waits longest gets the room."""
+        """Remove and return the oldest item. The mailbox must not be empty.
+
+        The sender that waits longest gets the room.
+        """
         item = self.items.popleft()
         if self._given_up:
             self._trim()
@@ -205,7 +223,7 @@ class Mailbox:
         return item
 
     def _admit(self) -> None:
-        """Put in the items of waiting senders while there is room."""
+        """Put in the items of senders that wait for room, while there is room."""
         senders = self._senders
         while senders and not self._is_full():
             task, item = senders.popitem(last=False)
@@ -214,13 +232,13 @@ class Mailbox:
             trio.lowlevel.reschedule(task)
 
     def _trim(self) -> None:
-        """Remove Requests that were given up from the front, so that the oldest item is one to handle."""
+        """Remove the asks that their callers gave up from the front of the queue, so that the oldest item is wanted."""
         while self.items and _is_given_up(self.items[0]):
             self.items.popleft()
             self._given_up -= 1
 
     def give_up(self, request: Request) -> None:
-        """Free the room of a request in the mailbox, because the caller of the request gave up."""
+        """Free the room of an ask in the mailbox, because its caller no longer waits."""
         request.message = None
         self._given_up += 1
         # Rebuild only when most of the items are given up: each item is then looked at about twice on average.
@@ -231,7 +249,10 @@ class Mailbox:
         self._admit()
 
     def put_back(self, items: list[object]) -> None:
-        """Put items in front of all others, in the given order. They were accepted before, so the bound is ignored."""
+        """Put items in front of all others, in the given order.
+
+        The limit is ignored, because they were accepted before.
+        """
         for item in items:
             if isinstance(item, Request):
                 item.keeper = self
@@ -250,7 +271,7 @@ class Mailbox:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the reader waits for a message now."""
+        """Whether the actor's task waits for a message now."""
         return self._reader is not None and self._reader.custom_sleep_data is self
 
     def wait(self, reader: trio.lowlevel.Task) -> Awaitable[object]:
@@ -264,7 +285,7 @@ class Mailbox:
         return trio.lowlevel.wait_task_rescheduled(_succeeded)  # noqa: ASYNC105  -- the caller awaits it
 
     def wake(self) -> None:
-        """Wake the reader, if it waits."""
+        """Wake the actor's task, if it waits for a message."""
         if self.is_awaited:
             assert self._reader is not None  # noqa: S101  -- it waits
             # Checked here and not at each message. Without it trio would silently schedule the task in another run.
@@ -274,7 +295,7 @@ class Mailbox:
         self._reader = None
 
     def refuse(self, state: str, reason: ExitReason | None = None) -> None:
-        """Refuse all further items. Waiting senders get ActorTerminated; items in the mailbox stay."""
+        """Refuse all further items. Senders that wait get ActorTerminated; items in the mailbox stay."""
         self._refusal = (state, reason)  # refusal() reads it
         if self._senders:
             for task in self._senders:
@@ -286,7 +307,10 @@ class Mailbox:
         self._owner = owner
 
     def refusal(self) -> ActorTerminated:
-        """Return the error for a sender. The error's ``reason`` is None as long as the actor has not ended."""
+        """Return the error for a sender that the mailbox refuses.
+
+        Its ``reason`` is None as long as the actor has not ended.
+        """
         state, reason = self._refusal or ("terminated", None)
         return ActorTerminated(f"{self._owner.path} is {state}", reason)
 

@@ -1,9 +1,9 @@
-"""The loop in which an incarnation handles its messages.
+"""The loop in which an actor handles its messages, between two restarts.
 
-The control lane is made of flags (stop and kill, in the cell) and of two queues: the Terminated messages of watched
-actors, and the messages of due timers. The lane is looked at before every message: first
-kill, then stop, the Terminated messages, the timers, and last the mailbox. A kill also cancels the running code, and so
-does a stop when its time is up.
+Requests with priority form the control lane, which is looked at before every message: first kill, then stop, then the
+Terminated messages of watched actors, then the messages of due timers. The mailbox comes last. Kill and stop are flags
+in the cell; Terminated messages and due timers have a queue each. A kill also cancels the running code, and so does a
+stop when its time is up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from actors.runtime._watching import Watching
 
 BATCH = 64
-"""Messages that one actor handles before other tasks run."""
+"""Number of messages that an actor handles without a pause, before it lets other tasks run."""
 
 NO_MESSAGE: Final = object()
 """Value of ``current`` while no message is handled. None cannot be used, because None can be a message."""
@@ -39,7 +39,7 @@ NO_MESSAGE: Final = object()
 
 @trio.lowlevel.enable_ki_protection
 def is_overridden(actor: Instance, name: str) -> bool:
-    """Return whether the method of that name does anything. Never raises.
+    """Return whether the actor's class has overridden the method of that name. Never raises.
 
     An attribute that raises counts as overridden: the runtime then calls it, it raises again, and the actor fails.
     """
@@ -50,42 +50,45 @@ def is_overridden(actor: Instance, name: str) -> bool:
 
 
 class MessageLoop(Nurseries):
-    """The current message of one incarnation, its control lane, and the loop over its messages."""
+    """The loop over the messages of one incarnation (an actor's life between two restarts), and its current message."""
 
     __slots__ = ("_attention", "_handled_at_tick", "_notice", "actor", "asks", "current", "timers", "watching")
 
     # Set by the constructor of ``Incarnation``.
     actor: Instance | None
-    """The actor's instance. The task that spawns the actor makes the first, and the actor's own task the others."""
+    """Instance of the actor's class.
+
+    The task that spawns the actor makes the first instance. The actor's own task makes one for each restart.
+    """
     current: object
-    """Message or Request that is being handled."""
+    """Message that is being handled, or its Request if it is an ask."""
     # These three are made when they are first needed: most actors need none of them.
     timers: Timers | None
     asks: LateAnswers | None
     watching: Watching | None
     _attention: bool
-    """Whether the control lane must be looked at."""
+    """Whether the actor must look at its control lane: stop, kill, Terminated messages and timers."""
     _notice: object
-    """Message of the control lane that is being handled."""
+    """Terminated or timer message that is being handled."""
     _handled_at_tick: int
     """Number of messages handled before the actor's last timer message; -1 before the first timer message."""
 
     def wake(self) -> None:
-        """Let the actor look at its control lane."""
+        """Make the actor look at its control lane: stop, kill, Terminated messages and timers."""
         self._attention = True
         self.cell.mailbox.wake()
 
     @property
     def is_idle(self) -> bool:
-        """Whether the actor is up but has not run, because it has no ``started()``, and has nothing to do yet."""
+        """Whether the actor is up and has nothing to do: no message waits, and no stop, kill, timer or the like."""
         return self.cell.was_up and not (self._attention or self.cell.mailbox.items)
 
     async def handle_messages(self, actor: Instance, scope: trio.CancelScope | None) -> ExitReason | None:
         """Handle messages until the actor must stop, and return the reason.
 
-        Return None when this must be called again with a new scope. Asks are handled in a scope, which is cancelled
-        when the caller gives up. Without a ``scope`` this returns before the first ask; with a scope, after an ask was
-        given up.
+        An ask is handled inside a cancel scope, which is cancelled when its caller gives up. Return None if this must
+        be called again with a new scope. Without a ``scope``, that is before the first ask; with one, after a caller
+        gave up its ask.
         """
         cell = self.cell
         mailbox, task = cell.mailbox, cell.task
@@ -127,7 +130,7 @@ class MessageLoop(Nurseries):
         return reason
 
     async def _answer(self, actor: Instance, request: Request, scope: trio.CancelScope) -> bool:
-        """Handle the next request in the mailbox. Return whether its caller gave up; this has cancelled ``scope``."""
+        """Handle the next ask in the mailbox. Return True if its caller gave up, which has cancelled ``scope``."""
         self.current = self.cell.mailbox.take()
         request.keeper, request.kept = None, False
         request.scope = scope
@@ -147,17 +150,20 @@ class MessageLoop(Nurseries):
         return gave_up
 
     def _has_deferred(self) -> bool:
-        """Return whether there are asks that the actor has deferred and not yet answered."""
+        """Return whether there are asks that the actor has deferred and has not answered yet."""
         return self.asks is not None and bool(self.asks.deferred)
 
     def end_given_up(self, scope: trio.CancelScope) -> None:
-        """Finish the ask that was handled in ``scope`` and was given up, if there is one."""
+        """Count the ask that was handled in ``scope``, if its caller gave it up and so cancelled the scope."""
         if scope.cancel_called:
             self.cell.handled += 1
             self.current = NO_MESSAGE
 
     async def _attend(self, actor: Instance) -> ExitReason | None:
-        """Handle the control lane until a message of the mailbox is next. Return the reason if the actor must stop."""
+        """Handle stops, kills, Terminated messages and timers until a message of the mailbox is next.
+
+        Return the exit reason if the actor must stop.
+        """
         for turn in itertools.count(1):
             if not self._attention:
                 break
@@ -186,7 +192,10 @@ class MessageLoop(Nurseries):
         return None
 
     def _is_turn_of_data(self) -> bool:
-        """Return whether a message waits and none was handled since the last timer: timers never starve the mailbox."""
+        """Return whether the mailbox has a message and none was handled since the last timer message.
+
+        Then the next message is from the mailbox, so that timers never starve the mailbox.
+        """
         return bool(self.cell.mailbox.items) and self._handled_at_tick == self.cell.handled
 
     async def _handle_terminated(self, actor: Instance, event: Terminated) -> None:
@@ -205,7 +214,7 @@ class MessageLoop(Nurseries):
         self._notice = NO_MESSAGE
 
     def take_unfinished(self) -> list[object]:
-        """Remove and return the messages that were being handled when the incarnation ended."""
+        """Remove and return the messages that were being handled when the actor ended."""
         unfinished = [item for item in (self._notice, self.current) if item is not NO_MESSAGE]
         self._notice = self.current = NO_MESSAGE
         return unfinished
@@ -214,11 +223,14 @@ class MessageLoop(Nurseries):
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the whole incarnation is cancelled, or has ended."""
+        """Whether the actor was cancelled as a whole, or its incarnation has ended."""
         return self.over or (self.scope is not None and self.scope.cancel_called)
 
     def on_all_answered(self) -> None:
-        """Free the record of deferred asks, and continue a draining stop that waited for the last reply."""
+        """Free the record of deferred asks, which is empty now.
+
+        Continue a draining stop that waited for the last answer.
+        """
         if self.asks is not None and not self.asks.stash:
             self.asks = None  # an actor that defers now and then is to hold nothing for it while it is idle
         if self.cell.stop_asked is not None:

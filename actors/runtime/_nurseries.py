@@ -1,4 +1,4 @@
-"""The two nurseries of an incarnation, and the cancel scope of the incarnation.
+"""The two nurseries of an incarnation (an actor's life between two restarts), and its cancel scope.
 
 ::
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 
 class Nurseries:
-    """The nurseries and the scope of one incarnation, which has this class as a base."""
+    """The two nurseries and the cancel scope of one incarnation (an actor's life between two restarts).
+
+    ``Incarnation`` has this class as a base.
+    """
 
     __slots__ = ("cell", "child_nursery", "children", "is_leaving", "nursery", "over", "scope")
 
@@ -39,11 +42,11 @@ class Nurseries:
     nursery: trio.Nursery | None
     """Nursery of the actor's own tasks; None until :meth:`open_nursery` opens it."""
     children: ChildCells | None
-    """Children of the incarnation; None before the first child."""
+    """Children of the actor; None before the first child."""
     child_nursery: trio.Nursery | None
     """Nursery for the tasks of the children; None before the first child: see :meth:`open_child_nursery`."""
     scope: trio.CancelScope | None
-    """Scope around the running code: the incarnation with its nursery, or the clean-up after a failure."""
+    """Cancel scope around the running code: the actor's code with its nursery, or the clean-up after a failure."""
     over: bool
     """Whether the nursery of the actor's own tasks is closed, or is being closed."""
     is_leaving: bool
@@ -51,24 +54,26 @@ class Nurseries:
 
     @property
     def path(self) -> str:
-        """Path of the incarnation's actor in the tree."""
+        """Path of the actor in the tree."""
         path: str = self.cell.path
         return path
 
     @property
     def takes_children(self) -> bool:
-        """Whether a child may be started: not while the children are stopped, nor after a failure or a kill."""
+        """Whether a child may be started. False while the children are being stopped, and after a failure or a kill."""
         cell = self.cell
         is_stopped_at_start = cell.stop_asked is not None and not cell.was_up
         return not (self.is_leaving or self.over or cell.killed or cell.failures or is_stopped_at_start)
 
     @property
     def open_count(self) -> int:
-        """Number of this incarnation's nurseries that are open."""
+        """Number of the actor's two nurseries that are open now."""
         return (self.child_nursery is not None) + (self.nursery is not None)
 
     def open_nursery(self) -> trio.Nursery | None:
-        """Return the nursery of the actor's own tasks. The first call opens it. None: it cannot be used any more.
+        """Return the nursery of the actor's own tasks. The first call opens it.
+
+        Return None if it cannot be used any more.
 
         The nursery can be used until ``stopping()`` has returned.
         """
@@ -78,7 +83,10 @@ class Nurseries:
         return self.nursery
 
     def open_child_nursery(self) -> trio.Nursery:
-        """Return the nursery for the children. The first call opens it. Raises ActorTerminated if none may start."""
+        """Return the nursery for the children. The first call opens it.
+
+        Raises ActorTerminated if no child may be started.
+        """
         if self.child_nursery is None:
             task = self.cell.task
             if task is None or not self.takes_children:
@@ -87,7 +95,7 @@ class Nurseries:
         return self.child_nursery
 
     def note(self, failure: BaseException) -> None:
-        """Record an exception of the actor, or of a task in its nursery, and cancel the rest of the incarnation."""
+        """Record an exception of the actor or of a task in its nursery, and cancel all other code of the actor."""
         own = own_failure(self.cell.path, failure)
         if own is not None:
             self.cell.note_failure(own)
@@ -95,7 +103,7 @@ class Nurseries:
                 self.scope.cancel()
 
     async def leave_open_ones(self, scope: trio.CancelScope) -> BaseException | None:
-        """Leave the nurseries and scopes that the actor's code left open inside ``scope``. Return its failure, if any.
+        """Close the nurseries and scopes that the actor's code left open inside ``scope``. Return the failure, if any.
 
         Code may leave them open because it was cancelled. Then only the exceptions of their tasks are a failure.
         """

@@ -1,4 +1,4 @@
-"""The handle on an actor: the only part of it that other code holds."""
+"""The handle on an actor: the only object of an actor that other code holds."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class ActorStatistics:
-    """The state of one actor."""
+    """The state of one actor at one moment."""
 
     path: str
     """Path of the actor in the tree, from the root."""
     state: str
     """State of the actor: starting, running, stopping, restarting or terminated."""
     handled: int
-    """Number of messages handled, over all incarnations."""
+    """Number of messages that the actor has handled. Restarts do not reset it."""
     failed: int
     """Number of messages that the actor was handling when it failed or was killed."""
     restarts: int
@@ -43,7 +43,7 @@ class ActorStatistics:
     stashed: int
     """Number of messages that are stashed now."""
     leases: int
-    """Number of leases that are held: see :meth:`Context.lease`."""
+    """Number of :meth:`Context.lease` blocks that are open now. Each marks the actor as busy."""
     watchers: int
     """Number of actors that watch this actor."""
     mailbox: MailboxStatistics
@@ -51,19 +51,19 @@ class ActorStatistics:
 
 
 class HasChildren(Protocol):
-    """An incarnation, with the one attribute that a ref uses."""
+    """An incarnation (the actor's life since its last start), with the one attribute that a ref uses."""
 
     @property
     def children(self) -> object:
-        """Children of the incarnation; None before the first child."""
+        """Children of the actor; None before the first child."""
         ...
 
 
 class Watcher(Protocol):
-    """A watcher of an actor."""
+    """An object that is notified when a watched actor has ended permanently."""
 
     def on_terminated(self, event: Terminated) -> None:
-        """Receive the notice that the watched actor has ended and is not restarted."""
+        """Receive the notice that the watched actor has ended permanently: it is not restarted."""
         ...
 
 
@@ -77,7 +77,7 @@ class Target(Protocol):
 
     @property
     def path(self) -> str:
-        """Path in the tree."""
+        """Path of the actor in the tree."""
         ...
 
     @property
@@ -87,7 +87,7 @@ class Target(Protocol):
 
     @property
     def reason(self) -> ExitReason | None:
-        """Reason of the actor's final end; None before that end."""
+        """Reason of the actor's permanent end; None before that end."""
         ...
 
     @property
@@ -97,12 +97,12 @@ class Target(Protocol):
 
     @property
     def task(self) -> trio.lowlevel.Task | None:
-        """Task that runs the actor; None while there is none."""
+        """Task that runs the actor; None before the start and after the end of the actor."""
         ...
 
     @property
     def life(self) -> HasChildren | None:
-        """Current incarnation of the actor; None while there is none."""
+        """Current incarnation of the actor (its life since the last start); None while there is none."""
         ...
 
     @property
@@ -111,48 +111,48 @@ class Target(Protocol):
         ...
 
     def tells_itself(self) -> bool:
-        """Return whether others asked the actor to stop, and the caller is the actor itself."""
+        """Return whether other code asked the actor to stop, and the calling task belongs to the actor itself."""
         ...
 
     def check_not_awaited(self) -> None:
-        """Raise RuntimeError if the actor waits for the start of the actor that calls this."""
+        """Raise RuntimeError if the calling actor is being started and this actor waits for that start: a deadlock."""
         ...
 
     def check_not_own_end(self) -> None:
-        """Raise RuntimeError if the caller is the actor, or an actor below it."""
+        """Raise RuntimeError if the caller is the actor or an actor below it: it would wait for its own end."""
         ...
 
     def stop_soon(self, stop: Stop, seconds: float) -> None:
-        """Begin a stop of the actor."""
+        """Begin a stop of the actor. Its code is cancelled after ``seconds``."""
         ...
 
     def kill_soon(self) -> None:
-        """End the current incarnation now."""
+        """End the actor now, even shielded work. Its supervisor decides whether it is restarted."""
         ...
 
     async def gone(self) -> ExitReason:
-        """Wait until the actor has ended finally, and return the reason."""
+        """Wait until the actor has ended permanently, and return the reason."""
         ...
 
     def statistics(self) -> ActorStatistics:
-        """Return the current statistics."""
+        """Return the current statistics of the actor."""
         ...
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Notify ``watcher`` when the actor has ended and is not restarted."""
+        """Add a watcher. It is notified when the actor has ended permanently."""
         ...
 
     def remove_watcher(self, watcher: Watcher) -> None:
-        """Do not notify ``watcher`` any more."""
+        """Remove a watcher, so that it is not notified."""
         ...
 
 
 class ActorRef:
     """The handle on an actor. It stays valid over all restarts. ``spawn`` returns it; it has no public constructor.
 
-    ``tell`` passes a checkpoint whenever it has to wait, and otherwise not on every call but once in 64 calls to any
-    actors. When it returns, the message was accepted, or dropped by the policy of the mailbox. When it raises, the
-    message was not sent.
+    ``tell`` passes a checkpoint whenever it has to wait. When it need not wait, it passes one only on every 64th call,
+    counted over all actors. When ``tell`` returns, the message was accepted, or dropped by the policy of the mailbox.
+    When it raises, the message was not sent.
 
     Methods that change something belong to the thread and the trio run of the system. Elsewhere they raise RuntimeError
     and change nothing. In a thread that trio started, call them by ``trio.from_thread.run`` or ``run_sync``.
@@ -176,19 +176,21 @@ class ActorRef:
 
     @property
     def alive(self) -> bool:
-        """Whether the actor has not ended finally. An actor that is being restarted is alive."""
+        """Whether the actor has not ended permanently. An actor that is being restarted is alive."""
         return self._cell.reason is None
 
     async def tell(self, message: object) -> None:
-        """Put a message into the mailbox. Wait while it is full.
+        """Put a message into the actor's mailbox. While the mailbox is full, wait, unless its policy says otherwise.
 
-        An actor that others have asked to stop may still send messages to itself, from tasks of its nursery too. Such a
-        message is handled if the stop drains the mailbox, and is a dead letter if not.
+        An actor that other code has asked to stop may still send messages to itself, also from tasks of its nursery.
+        Such a message is handled if the stop drains the mailbox; otherwise it becomes a dead letter.
 
         Raises:
             ActorTerminated: The actor has ended, is stopping, or ends while this waits.
             MailboxFull: The mailbox is full and its policy is ``reject``.
-            RuntimeError: The actor's own task would wait for room that only it can make.
+            RuntimeError: The mailbox is full and this would wait for ever: the caller is the actor's own task, or the
+                actor
+                waits for the start of the caller.
 
         Cancellation:
             The message was not sent.
@@ -208,11 +210,11 @@ class ActorRef:
         self._cell.check_not_awaited()
 
     def _put_own(self, message: object) -> bool:
-        """Put a message of a stopping actor to itself into the mailbox. Return False for any other message."""
+        """Put a message that a stopping actor sends to itself into the mailbox. Return False for any other message."""
         return self._mailbox.is_stopping and self._cell.tells_itself() and self._mailbox.put_own(message)
 
     def tell_nowait(self, message: object) -> None:
-        """Put a message into the mailbox without waiting.
+        """Put a message into the actor's mailbox without waiting.
 
         Raises:
             MailboxFull: The mailbox is full, and its policy is to wait or to reject.
@@ -223,15 +225,16 @@ class ActorRef:
             self._mailbox.put_nowait(message)
 
     async def ask(self, message: object, timeout: float | None = None) -> object:  # noqa: ASYNC109  -- the contract
-        """Send a message, and return the value that ``receive`` returns for it.
+        """Send a message, and return the value that the actor's ``receive`` returns for it.
 
         Args:
             message: The message.
             timeout: Maximum wait in seconds, the wait for room in the mailbox included. None for no limit.
 
         Raises:
-            ActorTerminated: The actor has ended, is stopping, or ends before it replied. Raised at
-                once, not after ``timeout``.
+            ActorTerminated: The actor has ended, is stopping, or ends before it replied. This is raised at once, not
+                after
+                ``timeout``.
             ActorRestarted: The actor failed on this message, and is restarted.
             MessageUnhandled: The actor does not know the message.
             ReplyDropped: The actor deferred its answer, and then lost the Reply object.
@@ -241,8 +244,9 @@ class ActorRef:
                 that asks.
 
         Cancellation:
-            As after a timeout, a message that is still in the mailbox is skipped, work that has begun for it is
-            cancelled, and a reply that comes later is a dead letter.
+            The same happens as after a timeout: if the message is still in the mailbox, it is skipped. If the actor
+            works on it,
+            that work is cancelled. A reply that comes later is a dead letter.
         """
         if get_ident() != self._mailbox.home.thread:
             raise Home.elsewhere()
@@ -267,19 +271,26 @@ class ActorRef:
         return await request.wait()
 
     async def stop(self, *, drain: bool = False, timeout: float | None = None) -> ExitReason:  # noqa: ASYNC109  -- the contract
-        """End the actor finally, even if its restart type is permanent. Return the reason when nothing of it is left.
+        """Stop the actor permanently: it is not restarted, even if its restart type is permanent.
 
-        New messages are refused from this call on. The current message is finished. Then the actor's children stop,
-        ``stopping()`` runs, and the nursery is cancelled. Stopping an actor that has ended returns its reason.
+        Return its exit reason.
+
+        From this call on, the actor refuses new messages. It finishes its current message. Then its children stop, its
+        ``stopping()`` runs, and the tasks of its nursery are cancelled. This returns when the actor and all actors
+        below it have ended. If the actor had ended before the call, this only returns its reason.
 
         Args:
-            drain: Whether the messages in the mailbox are handled first. If not, they are dead letters.
-            timeout: Seconds until everything is cancelled; one second later, shielded work is cancelled too. The reason
-                is then Killed. 0 cancels all of it at once. The default is the ``shutdown`` of its spec.
+            drain: Whether the actor first handles the messages in its mailbox. If False, they become dead letters.
+            timeout: Seconds until the actor's code is cancelled, if it still runs. One second later, shielded code is
+                cancelled
+                too. The reason is then Killed. 0 cancels all code at once. None: the ``shutdown`` time of the actor's
+                spec.
 
         Raises:
-            RuntimeError: The caller is the task of the actor, or of an actor below it: it would wait for its own end.
-                Use ``context.stop()`` there. A task in the nursery of such an actor is cancelled in this call.
+            RuntimeError: The caller is the task of the actor, or of an actor below it, which would wait for its own
+                end. Call
+                ``context.stop()`` there. A task in the nursery of such an actor gets no error: it is cancelled in this
+                call.
 
         Cancellation:
             The stop continues.
@@ -292,24 +303,26 @@ class ActorRef:
         return await cell.gone()
 
     def kill(self) -> None:
-        """End the incarnation now, shielded work too, without ``stopping()``. The reason is Killed.
+        """End the actor now, even shielded work, without its ``stopping()``. The exit reason is Killed.
 
-        The supervisor treats that as a failure: a permanent or transient actor is restarted. Nothing happens to an
-        actor that has ended or is being restarted. This returns before the end: wait for ``terminated()``.
+        Its supervisor treats that as a failure: a permanent or transient actor is restarted. If the actor has ended or
+        is being restarted, nothing happens. This returns before the end of the actor: to wait for the end, await
+        :meth:`terminated`.
         """
         self._mailbox.home.check()
         self._cell.kill_soon()
 
     async def terminated(self) -> ExitReason:
-        """Wait until the actor has ended and is not restarted, and return the reason. Safe to cancel.
+        """Wait until the actor has ended permanently (it is not restarted), and return the reason. Safe to cancel.
 
-        Raises RuntimeError where :meth:`stop` does.
+        Raises RuntimeError if the caller is the task of the actor, or of an actor below it: it would wait for its own
+        end.
         """
         self._cell.check_not_own_end()
         return await self._cell.gone()
 
     def statistics(self) -> ActorStatistics:
-        """Return the current statistics."""
+        """Return the current statistics of the actor."""
         return self._cell.statistics()
 
     def __repr__(self) -> str:
@@ -317,14 +330,17 @@ class ActorRef:
 
 
 def cell_of(ref: ActorRef) -> Target:
-    """Return the actor behind a ref, for the runtime's own modules. Raises SpecError if ``ref`` is no ref."""
+    """Return the internal object of the actor behind ``ref``, for the runtime's modules.
+
+    Raises SpecError if it is no ref.
+    """
     check_kind("ref", ref, ActorRef, "an ActorRef")
     return ref._cell  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- the one place
 
 
 @attrs.frozen
 class Terminated:
-    """The message that a watcher receives, once, when a watched actor has ended and is not restarted."""
+    """The message that a watcher receives, once, when a watched actor has ended permanently."""
 
     ref: ActorRef
     reason: ExitReason
