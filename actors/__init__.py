@@ -21,21 +21,21 @@ The way of an event, and of a command::
 
     client ──command──▶ Connection ──▶ mailbox of the session ──▶ start, cancel, answer, message, close
 
-The rooms, from the bottom up: :mod:`actors.errors` and :mod:`actors.failures`, :mod:`actors.loop` (trio itself),
-:mod:`actors.events` (what sessions tell), :mod:`actors.runtime` (actors by themselves) and :mod:`actors.eventlog`,
-:mod:`actors.streams` (delivery), :mod:`actors.runs` (what an agent is given), :mod:`actors.sessions`. Each room has a
-README. :mod:`actors.spi` has the names that an engine on top of the sessions needs, and an application does not.
+The packages inside, from the bottom up: :mod:`actors.errors`, :mod:`actors.failures`, :mod:`actors.loop` (trio itself),
+:mod:`actors.events` (the events of sessions), :mod:`actors.runtime` (actors), :mod:`actors.eventlog` (their storage),
+:mod:`actors.streams` (delivery), :mod:`actors.runs` (the API of agents), :mod:`actors.sessions`. Each package has a
+README. :mod:`actors.spi` has names for a package that serves the sessions; an application does not need them.
 
 Concurrency:
 
 - Actors and sessions belong to one trio run. In a thread that trio started, an emit or signal crosses to the loop by
-  itself; await anything else with ``trio.from_thread.run``. Any other call from elsewhere raises before it changes
+  itself; any other call must be awaited with ``trio.from_thread.run``. A call from elsewhere raises before it changes
   anything.
 - An actor handles one message at a time. Its state needs no lock.
 - Messages from one sender to one actor arrive in the order in which they were sent. There is no order between senders.
 - A function that is not ``async`` never waits and is safe to call from any task of the loop. An ``async`` one is a
   checkpoint, and its docstring says what a cancellation leaves.
-- A failure stays with its owner: a tool's with its call, a run's with its run, an actor's with its supervisor.
+- A failure stays with its owner: a tool fails its call, a run fails alone, an actor is handled by its supervisor.
 """
 
 from importlib import import_module

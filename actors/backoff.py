@@ -1,4 +1,4 @@
-"""Exponential backoff: the wait before a restart, and before a client connects again. Pure.
+"""Exponential backoff: the growing wait before each restart of a child, or each new connection of a client. Pure.
 
 After Pekko's ``BackoffSupervisor``. The number of earlier attempts and the random number are arguments.
 """
@@ -19,7 +19,7 @@ _DOUBLINGS = 1000
 
 @attrs.frozen
 class Backoff:
-    """A wait that doubles from ``minimum`` to ``maximum`` seconds.
+    """The wait before a restart or a new attempt. It doubles each time, from ``minimum`` to ``maximum`` seconds.
 
     With ``random_factor`` 0.2, a random part of up to 20 % is added to each wait, so that children that failed at the
     same time are not restarted at the same time. After a child has run for ``healthy_after`` seconds, its next wait is
@@ -45,10 +45,13 @@ class Backoff:
         return (self.minimum + self.maximum) / 2
 
     def bound(self, attempt: int) -> float:
-        """Return the wait in seconds before attempt number ``attempt`` (0 is the first), without its random part."""
+        """Return the wait in seconds before attempt number ``attempt`` (0 is the first), without the random part."""
         return min(self.maximum, self.minimum * 2.0 ** min(attempt, _DOUBLINGS))
 
     def delay(self, attempt: int, random: float) -> float:
-        """Return the wait in seconds before attempt number ``attempt``. ``random`` is in [0, 1)."""
+        """Return the wait in seconds before attempt number ``attempt``, with its random part.
+
+        ``random`` is in [0, 1).
+        """
         wait = self.bound(attempt) * (1 + self.random_factor * random)
         return min(self.maximum * (1 + self.random_factor), wait)

@@ -1,6 +1,6 @@
-"""Checks of values that users pass in: each error names the field and shows the value. Pure.
+"""Checks of values that users pass in. Each error names the field and shows the value. Pure.
 
-Values of the actor runtime raise :class:`~actors.SpecError`, settings :class:`~actors.ConfigError`.
+A wrong value of the actor runtime raises :class:`~actors.SpecError`, a wrong setting :class:`~actors.ConfigError`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def is_whole(value: object, lowest: float = -math.inf, highest: float = math.inf
 
 
 def check_kind(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
-    """Raise SpecError unless ``value`` is an instance of ``kind``. ``expected`` describes the kind in the message."""
+    """Raise SpecError unless ``value`` is an instance of ``kind``. The message describes the kind by ``expected``."""
     if not isinstance(value, kind):
         raise SpecError(f"{name} must be {expected}, not {shown(value)}")
 

@@ -47,11 +47,11 @@ class ActorError(GreenroomError):
 
 
 class MailboxFull(ActorError):
-    """The mailbox of the target is full, and the call does not wait for a free place."""
+    """The mailbox of the target actor is full, and the call does not wait for room."""
 
 
 class ActorTerminated(ActorError):
-    """The target actor has ended, possibly before it answered. ``reason`` is its exit reason."""
+    """The target actor has ended, perhaps before it answered. ``reason`` is its exit reason."""
 
     def __init__(self, message: str, reason: object = None) -> None:
         super().__init__(message)
@@ -63,11 +63,11 @@ class ActorRestarted(ActorError):
 
 
 class ReplyDropped(ActorError):
-    """The target will never answer: it kept the reply object to answer later, but the object was freed unused."""
+    """The target actor will never answer this ask: it lost the Reply object by which it wanted to answer later."""
 
 
 class AskTimeout(ActorError, TimeoutError):
-    """No reply came in time. The target's work for the request was cancelled."""
+    """No reply to the ask came in time. The work of the target actor for this ask was cancelled."""
 
 
 class NameTaken(ActorError, ValueError):
@@ -75,7 +75,10 @@ class NameTaken(ActorError, ValueError):
 
 
 class SpecError(ActorError, ValueError):
-    """A spec (the description of an actor or child) is invalid. The message names the field."""
+    """A spec (the description of an actor, child or supervisor) or an argument is invalid.
+
+    The message names the field.
+    """
 
 
 class ChildNotFound(ActorError, KeyError):
@@ -91,19 +94,19 @@ class MaxChildren(ActorError):
 
 
 class MessageUnhandled(ActorError):
-    """The target does not handle this kind of message. Nothing was done."""
+    """The target actor does not know this kind of message. It did nothing."""
 
 
 class DeathPact(ActorError):
-    """The failure of a watching actor: it returned UNHANDLED for the end of a watched actor."""
+    """The failure of a watching actor that returned UNHANDLED for the Terminated message of a watched actor."""
 
 
 class StashFull(ActorError):
-    """The stash is full. The message was not stashed."""
+    """The actor's stash is full. The message was not stashed."""
 
 
 class RestartLimit(ActorError):
-    """A supervisor gave up after more than ``max_restarts`` restarts within ``max_seconds`` seconds.
+    """A supervisor gave up, because it needed more than ``max_restarts`` restarts within ``max_seconds`` seconds.
 
     The exception's cause is the last failure. ``path`` is the supervisor's path in the tree.
     """
@@ -133,7 +136,7 @@ class GrammarError(EventError):
 
 
 class RunClosed(EventError):
-    """The run or call has ended: no event may follow its closing event."""
+    """The run or call has already ended: its closing event is emitted, and no event may follow it."""
 
 
 class RunError(GreenroomError):
@@ -141,7 +144,7 @@ class RunError(GreenroomError):
 
 
 class RunFailed(RunError):
-    """A child run ended with another status than ``ok``.
+    """A child run (a run that another run started) ended with another status than ``ok``.
 
     ``status`` is that status; ``code`` and ``error_message`` describe the error.
     """
@@ -188,11 +191,11 @@ class LogCorrupt(LogError):
 
 
 class LogSchemaTooNew(LogError):
-    """The log was written by a newer Greenroom. Nothing was changed."""
+    """The log was written by a newer version of Greenroom. Nothing was changed."""
 
 
 class Trimmed(LogError, LookupError):
-    """The requested events were already dropped. ``oldest`` is the seq of the oldest event that the stream keeps."""
+    """The requested events are no longer kept. ``oldest`` is the seq of the oldest event that the stream keeps."""
 
     def __init__(self, oldest: int) -> None:
         super().__init__(f"events below {oldest} are no longer kept")

@@ -44,7 +44,7 @@ _CUT = " … (truncated)"
 
 
 class _Repr(reprlib.Repr):
-    """A ``repr`` of a few items and levels.
+    """A ``repr`` that shows only a few items and levels.
 
     *A list contained another list twice, which contained another list twice, and so on: its full ``repr`` was endless.*
     """
@@ -90,12 +90,12 @@ def shown(value: object, limit: int = MAX_SHOWN) -> str:
 
 
 def describe(error: BaseException, limit: int = MAX_TEXT) -> str:
-    """Return the class name and the text of an exception on one line, with the members of a group. Never raises."""
+    """Return the class name and the text of an exception on one line. For a group, add its members. Never raises."""
     return _cut(": ".join(part for part in (class_name(error), message_of(error, limit)) if part), limit)
 
 
 def message_of(error: BaseException, limit: int = MAX_TEXT) -> str:
-    """Return the text of an exception. A group's text is followed by its members, outermost first. Never raises."""
+    """Return the text of an exception. For a group, the texts of its members follow, outermost first. Never raises."""
     parts: list[str] = []
     size = 0
     for each in _walk(error, members):
@@ -111,7 +111,10 @@ def message_of(error: BaseException, limit: int = MAX_TEXT) -> str:
 
 
 def is_a(error: BaseException, kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
-    """Return whether the exception's type is one of ``kind``. Never raises; ``isinstance`` may, by ``__class__``."""
+    """Return whether the exception's type is one of ``kind``.
+
+    Never raises, unlike ``isinstance``, which asks ``__class__``.
+    """
     return issubclass(type(error), kind)
 
 
@@ -124,10 +127,10 @@ def members(error: BaseException) -> tuple[BaseException, ...]:
 
 
 def without(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """Remove the exceptions of type ``kind`` from a group and return the rest, or None if none is left. Never raises.
+    """Return the exception without any exception of the type ``kind`` in it; None if nothing is left. Never raises.
 
-    If a group cannot be split, because its class does not allow it or because it is too deep, the result is a plain
-    group of its other leaves.
+    Exceptions are removed from a group at any depth. If a group cannot be split, because its class does not allow it or
+    because it is too deep, the result is a plain group of its other leaves.
     """
     if is_a(error, kind):
         return None
@@ -145,7 +148,7 @@ def without(error: BaseException, kind: type[BaseException]) -> BaseException | 
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield each exception in a group, at any depth, that is not a group. Yield any other exception itself."""
+    """Yield each exception at any depth of a group that is not a group itself. Yield an exception that is no group."""
     return (each for each in _walk(error, members, limit=sys.maxsize) if not members(each))
 
 
@@ -155,18 +158,18 @@ def traceback_of(error: BaseException) -> TracebackType | None:
 
 
 def led_to(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Return the exception's cause and context. Never raises."""
+    """Return the exception's ``__cause__`` and its ``__context__``. Never raises."""
     cause, context = built_in(error, "__cause__"), built_in(error, "__context__")
     return cast("BaseException | None", cause), cast("BaseException | None", context)
 
 
 def built_in(error: BaseException, name: str) -> object:
-    """Return an attribute that every exception has. The exception's own class cannot change or fail this."""
+    """Return an attribute that every exception has. A class that overrides the attribute has no influence on this."""
     return BaseException.__dict__[name].__get__(error)
 
 
 def _before(error: BaseException) -> BaseException | None:
-    """Return the exception's cause. Without a cause, return its context unless that is suppressed."""
+    """Return the exception's cause. If it has none, return its context, unless the context is suppressed."""
     cause, context = led_to(error)
     if cause is not None or built_in(error, "__suppress_context__"):
         return cause
@@ -176,7 +179,7 @@ def _before(error: BaseException) -> BaseException | None:
 def _walk(
     error: BaseException, inner: Callable[[BaseException], tuple[BaseException, ...]], limit: int = MAX_RELATED
 ) -> Iterator[BaseException]:
-    """Yield the exception, then all that ``inner`` finds, from outer to inner: each once, ``limit`` at most."""
+    """Yield the exception, then each one that ``inner`` finds, outer before inner, without repeats, up to ``limit``."""
     seen: set[int] = set()
     todo = [error]
     while todo and len(seen) < limit:
@@ -216,7 +219,7 @@ def log_failure(
 def log_line(logger: logging.Logger, level: int, message: str, *args: object) -> None:
     """Log ``message % args``. Never raises, not even if a filter of the application raises.
 
-    A failing filter must not end the code that logs: that code may serve every session.
+    A failing filter must not end the code that logs, because that code may serve every session.
 
     Args:
         logger: The logger.
@@ -255,7 +258,7 @@ def _logged(
 
 
 def _tracebacks(error: BaseException) -> str:
-    """Return the last frames of the tracebacks of the exception and of related exceptions, one after the other."""
+    """Return the last frames of the tracebacks of the exception and of related exceptions, as text."""
     parts: list[str] = []
     for count, each in enumerate(_walk(error, _related)):
         if count == _TRACEBACKS:
@@ -266,7 +269,7 @@ def _tracebacks(error: BaseException) -> str:
 
 
 def _related(error: BaseException) -> tuple[BaseException, ...]:
-    """Return the members of the exception, and its cause or context."""
+    """Return the members of the exception, and its cause. Without a cause, its context takes that position."""
     before = _before(error)
     return members(error) if before is None else (*members(error), before)
 
@@ -279,7 +282,10 @@ def _frames(error: BaseException) -> str:
 
 
 def _chain(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
-    """Yield the exception and its causes. Stop at an exception in ``seen``: a formatter shows each only once."""
+    """Yield the exception and its causes.
+
+    Stop at an exception in ``seen``, because a formatter shows each only once.
+    """
     yield error
     for _ in range(MAX_RELATED):
         before = _before(error)

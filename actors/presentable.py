@@ -42,7 +42,7 @@ def is_presentable(error: BaseException) -> bool:
 
 
 def presentable(error: BaseException) -> BaseException:
-    """Return the exception if it :func:`is_presentable`, else a replacement. Never raises.
+    """Return the exception if trio can handle it (see :func:`is_presentable`), else a replacement. Never raises.
 
     The same ``except`` clauses catch the replacement. A group that is too deep or too large becomes one flat group of
     its leaves. Any other exception becomes an instance of a subclass that shows its class name and its text.
@@ -53,7 +53,7 @@ def presentable(error: BaseException) -> BaseException:
 
 
 def flat(error: BaseException, *first: BaseException) -> BaseException:
-    """Return a group of ``first`` and the leaves of ``error``: at most :data:`MAX_HELD`, all presentable."""
+    """Return one group of ``first`` and the leaves of ``error``: at most :data:`MAX_HELD`, all of them presentable."""
     known = set(map(id, first))
     found = [*first, *(leaf for leaf in leaves(error) if id(leaf) not in known)]
     message = text_of(error, MAX_SHOWN)
@@ -67,7 +67,7 @@ def flat(error: BaseException, *first: BaseException) -> BaseException:
 
 
 def _shown_with(error: BaseException) -> tuple[BaseException, ...]:
-    """Return the exceptions inside this exception's ``repr``: members of a group, or arguments."""
+    """Return the exceptions that appear in this exception's ``repr``: members of a group, or its arguments."""
     args = cast("tuple[object, ...]", built_in(error, "args"))
     held = (cast("BaseException", each) for each in args if issubclass(type(each), BaseException))
     return members(error) or tuple(held)

@@ -1,4 +1,4 @@
-"""Names for an engine on top of the sessions, such as ``transport``. An application does not need them."""
+"""Names for a package that serves the sessions to clients, such as ``transport``. An application does not need them."""
 
 from actors.checks import number_from, whole_from
 from actors.eventlog import StreamWalk

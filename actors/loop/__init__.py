@@ -1,1 +1,1 @@
-"""The base for actors and sessions in trio and the process: clock, threads, forks, trio's private names."""
+"""Tools below actors and sessions: the event loop's clock, threads, forked processes, trio's private names."""

@@ -1,6 +1,6 @@
 """Calls of foreign code: a failure of the called code is logged, and does not reach the caller.
 
-A commit notifies streams, a stream its listeners, the memory of commands their senders, and all of these may be any
+After a commit, streams notify their listeners, and the senders of commands get replies. All of these may be foreign
 code. Each such call passes here, or is in a ``try`` whose ``except`` calls :func:`report`. No exception is let through:
 if the called code raises ``SystemExit``, or ``Cancelled`` without a cancellation, that must not end the caller.
 """
@@ -22,14 +22,17 @@ logger = logging.getLogger("greenroom.sessions")
 ROOM_FRAMES = 64
 """Number of nested calls for which the stack must have room when an agent's code notifies a listener.
 
-*An agent recursed until the stack was nearly full, and then sent a signal. The RecursionError hit the listeners, and
-its user's tabs failed in place of the agent.*
+*An agent recursed until the stack was nearly full, and then sent a signal. The RecursionError hit the listeners: the
+browser tabs of its user failed, and the agent did not.*
 """
 
 
 @trio.lowlevel.enable_ki_protection
 def contained(name: str, call: Callable[..., object], *args: object) -> bool:
-    """Call a function, and return whether it returned. Log its exception under ``name``. Never raises."""
+    """Call a function, and return whether it returned without an exception. Log its exception under ``name``.
+
+    Never raises.
+    """
     try:
         call(*args)
     except BaseException as error:  # noqa: BLE001 - as the module says
@@ -40,10 +43,10 @@ def contained(name: str, call: Callable[..., object], *args: object) -> bool:
 
 @trio.lowlevel.enable_ki_protection
 async def attempted(name: str, call: Callable[..., Awaitable[object]], *args: object) -> bool:
-    """Await an async function, and return whether it returned. Log its exception under ``name``.
+    """Await an async function, and return whether it returned without an exception. Log its exception under ``name``.
 
     Raises only ``trio.Cancelled``, if the caller is cancelled. If ``call`` raises a ``Cancelled`` although nothing was
-    cancelled, that counts as a failure of ``call`` and is logged; so does a ``SystemExit``.
+    cancelled, that counts as a failure of ``call`` and is logged. The same is true for a ``SystemExit``.
     """
     try:
         await call(*args)

@@ -1,8 +1,9 @@
-"""Time without the time in which the event loop stood still.
+"""The time of the event loop, without the time in which the loop stood still.
 
-Sync code in a task blocks the whole loop. Nothing is read meanwhile, so afterwards every peer looks silent, and every
-deadline looks over. Code that judges a peer by its silence uses :meth:`LoopTime.now` instead of trio's clock, and looks
-again when the time seems to be up. Trio's own deadlines cannot be used: they fire before anything is read.
+Sync code in a task blocks the whole loop. The loop reads nothing meanwhile, so afterwards every peer looks silent, and
+every deadline looks over. Code that judges a peer by its silence uses :meth:`LoopTime.now` instead of trio's clock, and
+looks again when the time seems to be up. Trio's own deadlines cannot be used for that: they fire before anything is
+read.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ If they differ by more, a test has moved trio's clock, and the loop did not stan
 class LoopTime:
     """The time of one trio run, in seconds: trio's clock, without the time in which the event loop stood still.
 
-    A task must call :meth:`tick` in regular intervals, inside :meth:`ticking`. Without such a task, the time is the
+    A task must call :meth:`tick` at regular intervals, inside :meth:`ticking`. Without such a task, the time is the
     same as trio's.
     """
 
@@ -52,7 +53,10 @@ class LoopTime:
 
     @contextmanager
     def ticking(self, seconds: float) -> Generator[None]:
-        """Expect, inside the block, a call of :meth:`tick` at least every ``seconds`` seconds."""
+        """Start a block in which :meth:`tick` is called at least every ``seconds`` seconds.
+
+        A missing call means a blocked loop.
+        """
         if not self._tickers:
             self._wait = 0.0
             self._ticked = (self._clock(), self._wall())
@@ -65,7 +69,10 @@ class LoopTime:
             self._tickers -= 1
 
     def tick(self) -> float:
-        """Record that the loop runs. Return for how many seconds it stood still before this call; 0 if it ran."""
+        """Record that the loop runs now.
+
+        Return for how many seconds it was blocked before this call; 0 if it was not.
+        """
         now = self._clock()
         overdue = self._overdue(now)
         stood = now - self._ticked[0] if overdue else 0.0
@@ -74,7 +81,10 @@ class LoopTime:
         return stood
 
     def _overdue(self, now: float) -> float:
-        """Return the seconds by which the next tick is late. Return 0 if it is not late, or if no task ticks."""
+        """Return the seconds by which the next tick is late.
+
+        Return 0 if it is not late, or if no task calls :meth:`tick`.
+        """
         overdue = now - self._ticked[0] - self._wait
         if overdue <= 0 or not self._tickers:
             return 0.0

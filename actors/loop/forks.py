@@ -1,8 +1,9 @@
-"""Protection of a parent's files and sockets from its forked children: log files, their lock, the server's sockets.
+"""Protection of a process's files and sockets from its forked children: log files, their lock, the server's sockets.
 
 ``fork`` copies every open descriptor. A tool's pool of worker processes outlives a server that is killed, and would
-hold its port and the lock of its log: no new server could start. So the child replaces each such descriptor by one of
-``/dev/null``. The number stays in use, since objects of the parent that are left in the child still refer to it.
+keep the server's port and the lock of its log: no new server could start. So a forked child replaces each such
+descriptor by one of ``/dev/null``. The number stays in use, since objects of the parent that are left in the child
+still refer to it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
 _DESCRIPTORS = (Path("/proc/self/fd"), Path("/dev/fd"))
-"""Folders that list the open file descriptors of a process: on Linux, and on macOS and the BSDs."""
+"""Folders that list the open file descriptors of a process: one for Linux, one for macOS and the BSDs."""
 
 
 class Owner(Protocol):
@@ -42,18 +43,18 @@ _ports = Counter[int]()
 
 
 def keep_files(owner: Owner) -> None:
-    """Prevent that child processes, forked from now on, can use the owner's open files. Idempotent."""
+    """Make the owner's open files unusable in all child processes that are forked from now on. Idempotent."""
     _owners.add(owner)
 
 
 def release_files(owner: Owner) -> None:
-    """Undo :func:`keep_files`. Call it after the files were closed."""
+    """Undo :func:`keep_files`. Call this after the owner has closed its files."""
     _owners.discard(owner)
 
 
 @contextmanager
 def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
-    """Prevent that child processes, forked inside the block, can use these sockets and the connections they accept.
+    """Make these sockets, and the connections that they accept, unusable in child processes forked inside the block.
 
     Sockets are recognised by their port.
     """
@@ -66,7 +67,10 @@ def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
 
 
 def leak(thing: object) -> None:
-    """Prevent ``thing`` from ever being freed. A forked child that frees a database would change the parent's files."""
+    """Keep ``thing`` in memory until the process ends.
+
+    A forked child calls this for a database connection: closing its copy would change the parent's files.
+    """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
@@ -91,7 +95,7 @@ def _replace_descriptors() -> None:
 
 
 def _identities(owners: Iterable[Owner]) -> Iterator[tuple[int, int]]:
-    """Yield the device and inode numbers of the owners' files."""
+    """Yield the device and inode numbers of the owners' files. These numbers identify a file."""
     for owner in owners:
         for path in owner.files():
             with contextlib.suppress(OSError):
@@ -100,7 +104,7 @@ def _identities(owners: Iterable[Owner]) -> Iterator[tuple[int, int]]:
 
 
 def _descriptors() -> list[int]:
-    """Return the open file descriptors of this process. The list is empty on a system without such a folder."""
+    """Return the open file descriptors of this process. The list is empty on a system that has no folder for them."""
     folder = next((folder for folder in _DESCRIPTORS if folder.is_dir()), None)
     return [] if folder is None else [int(entry.name) for entry in folder.iterdir()]
 

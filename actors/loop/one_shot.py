@@ -1,4 +1,4 @@
-"""A result that is set once, and that a task waits for."""
+"""A result that one task sets, once, and that another task waits for."""
 
 from __future__ import annotations
 

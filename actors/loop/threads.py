@@ -1,7 +1,7 @@
-"""Checks of the thread that calls into sessions, crossings from threads to the loop, and the handling of Ctrl-C.
+"""Checks of the thread that calls a session, calls from other threads into the event loop, and the handling of Ctrl-C.
 
 Sessions are plain objects that belong to one loop. A call from another thread or loop would change them, and trio's own
-structures, in the middle of other work. It is refused before it changes anything.
+structures, in the middle of other work. Such a call is refused before it changes anything.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def require_task(thread: int, name: str) -> None:
 
 
 def hop(name: str, function: Callable[..., T], *args: object) -> T:
-    """Call ``function`` in the loop that started this thread. Return its result, or raise its exception.
+    """Call ``function`` in the event loop that started this thread. Return its result, or raise its exception.
 
     The thread blocks until ``function`` has returned. Raises RuntimeError in a thread that no loop started, and in the
     thread in which a loop runs.
@@ -55,13 +55,16 @@ def hop(name: str, function: Callable[..., T], *args: object) -> T:
 
 
 def _captured(function: Callable[[], T]) -> outcome.Outcome[T]:
-    """Call a function, and return its result or exception as an Outcome, to tell its exception from one of trio."""
+    """Call a function, and return its result or its exception as an Outcome.
+
+    So an exception of the function can be told from an exception of trio.
+    """
     return outcome.capture(function)
 
 
 @contextmanager
 def interrupts_deferred() -> Generator[None]:
-    """Make Ctrl-C raise KeyboardInterrupt only at the next checkpoint of trio's main task, inside the block.
+    """Delay Ctrl-C inside the block: it raises KeyboardInterrupt only at the next checkpoint of trio's main task.
 
     Without this, trio raises KeyboardInterrupt in the code that happens to run. If that is an agent's code, the agent's
     run ends and the process continues. Nothing changes in a loop outside of the process's main thread, where Ctrl-C
@@ -104,4 +107,7 @@ def _trios_handler() -> Callable[[int, Any], object] | None:
 
 
 def _nothing() -> None:
-    """Do nothing. Scheduling this function wakes the loop, and fails if the loop has ended."""
+    """Do nothing. The loop wakes when this function is scheduled.
+
+    If the loop has ended, scheduling it raises an error.
+    """

@@ -49,8 +49,8 @@ check_version(trio.__version__)
 def is_cancelled() -> bool:
     """Return whether the next checkpoint of this task raises Cancelled.
 
-    Trio's public ``current_effective_deadline`` calls itself once for each enclosing scope. That could overflow the
-    stack.
+    Trio's public ``current_effective_deadline`` is not used: it calls itself once for each enclosing scope, and that
+    could overflow the stack.
     """
     return bool(cast("Any", trio.lowlevel.current_task())._cancel_status.effectively_cancelled)
 
@@ -59,7 +59,7 @@ def cancel_with_force(scope: trio.CancelScope) -> None:
     """Cancel the scope, and remove the shield of every scope inside it, in all its tasks.
 
     Without this, a task that stays in a shielded scope could never be ended. A scope that is shielded after this call
-    keeps its shield: call this again.
+    keeps its shield, so the caller must repeat the call.
     """
     scope.cancel()
     todo: list[Any] = [cast("Any", scope)._cancel_status]
@@ -75,7 +75,7 @@ def cancel_with_force(scope: trio.CancelScope) -> None:
 
 
 class Owner(Protocol):
-    """The owner of a nursery."""
+    """The object that records the exceptions of the tasks in a nursery."""
 
     def note(self, failure: BaseException) -> None:
         """Record an exception of a task in the nursery."""
@@ -83,14 +83,14 @@ class Owner(Protocol):
 
 
 class _Unsealed:
-    """A base class that makes it possible to subclass trio's nursery. Trio forbids that in ``__init_subclass__``."""
+    """A base class that allows subclasses of trio's nursery, which trio forbids by ``__init_subclass__``."""
 
     def __init_subclass__(cls) -> None:
-        """Do nothing."""
+        """Do nothing, in place of trio's method that raises."""
 
 
 class NotingNursery(_Unsealed, trio.Nursery):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]  # it is final to others
-    """A nursery that passes the exceptions of its tasks to its owner.
+    """A nursery that gives the exceptions of its tasks to its owner instead of raising them.
 
     Trio's own nursery formats the exception of a task outside of all tasks. There, an exception whose text raises an
     error would end the whole run. If a task fails before ``task_status.started()``, ``start`` raises its exception, as
@@ -168,7 +168,7 @@ def open_inside(
 
 
 def open_around(task: trio.lowlevel.Task) -> trio.Nursery:
-    """Open a nursery around all scopes and nurseries that the task has entered. End it by :func:`close_around`.
+    """Open a nursery around all scopes and nurseries that the task has entered. Close it by :func:`close_around`.
 
     The nursery is cancelled by its own scope, and by the scopes outside of the task. A scope that the task has entered
     does not cancel it.
@@ -208,11 +208,11 @@ async def close_around(nursery: trio.Nursery) -> None:
 # Protection from Ctrl-C
 
 INTERRUPT_HANDLER = "trio._core._ki"
-"""Module of the signal handler by which trio raises KeyboardInterrupt. Only a real Ctrl-C is raised there."""
+"""Name of trio's module with the signal handler that raises KeyboardInterrupt. Only a real Ctrl-C is raised there."""
 
 
 def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
-    """Make a real Ctrl-C never raise in this task, nor in tasks started below it while :class:`Protection` is on.
+    """Prevent a real Ctrl-C from raising in this task, and in tasks started below it while :class:`Protection` is on.
 
     Trio then raises KeyboardInterrupt in its main task. In an actor's code it would look like a failure of that actor.
     """
@@ -237,31 +237,35 @@ LEFT_OPEN = (
 )
 
 Footing: TypeAlias = tuple[int, int]
-"""Position of a task before it calls foreign code: its number, and the number of its open nurseries."""
+"""Position of a task before it calls foreign code: the number of the task, and the number of its open nurseries."""
 
 
 def place_of(task: trio.lowlevel.Task) -> object:
-    """Return a mark of the innermost scope that a task is inside, for a later call of :func:`require_place`."""
+    """Return a mark of the innermost cancel scope that the task is inside now, for a later :func:`require_place`."""
     return cast("Any", task)._cancel_status
 
 
 def require_place(task: Any, place: object) -> None:
-    """Raise RuntimeError if the task is still inside a scope that it entered after :func:`place_of` gave ``place``."""
+    """Raise RuntimeError if the task has not left a scope that it entered after :func:`place_of` returned ``place``."""
     if task._cancel_status is not place:
         raise RuntimeError(LEFT_OPEN)
 
 
 def footing(nurseries: int | None = None) -> Footing:
-    """Return the position of the current task. Without ``nurseries``, count the open nurseries of the task."""
+    """Return the Footing (position) of the current task.
+
+    ``nurseries`` is the number of its open ones; None counts them.
+    """
     task: Any = trio.lowlevel.current_task()
     opened = len(task._child_nurseries) if nurseries is None else nurseries
     return task._counter, opened
 
 
 def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
-    """Return whether the task of the position ``before`` has not left a scope or nursery that it entered in ``scope``.
+    """Return whether a task is still inside a scope or nursery that it entered inside ``scope`` after ``before``.
 
-    Return False in any other task, because another task has nothing to leave there. Return False outside of trio.
+    ``before`` is the Footing of that task. Return False in any other task, because another task has nothing to leave
+    there. Return False outside of trio.
     """
     try:
         task: Any = trio.lowlevel.current_task()
@@ -276,7 +280,7 @@ def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
 def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[trio.CancelScope]) -> None:
     """Leave the open scopes inside ``scope``, innermost first. Stop at the first scope that is not in ``scopes``.
 
-    Do nothing in any other task than the task of the position ``before``.
+    Do nothing in any other task than the task of the Footing ``before``.
     """
     while has_left_open(scope, before):
         innermost: Any = cast("Any", trio.lowlevel.current_task())._cancel_status._scope
@@ -288,11 +292,11 @@ def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[tri
 async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseException | None) -> BaseException:
     """Leave all scopes and nurseries that the current task entered inside ``scope``, innermost first, as ``with`` does.
 
-    The tasks of the left nurseries are cancelled, and this waits for their end. A cancellation does not end this wait.
+    The tasks of these nurseries are cancelled, and this waits for their end. A cancellation does not end this wait.
 
     Args:
         scope: The scope.
-        before: The position of the task when it entered the scope.
+        before: The Footing of the task when it entered the scope.
         error: The exception with which the current task leaves, if there is one.
 
     Returns:
@@ -327,7 +331,7 @@ async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseE
 
 
 def _failures(error: BaseException | None) -> tuple[BaseException, ...]:
-    """Return a tuple with the exception, without the Cancelled in it. The tuple is empty if nothing remains."""
+    """Return a tuple with the exception, without any Cancelled in it. The tuple is empty if nothing remains."""
     rest = None if error is None else without(error, trio.Cancelled)
     return () if rest is None else (rest,)
 
@@ -335,8 +339,8 @@ def _failures(error: BaseException | None) -> tuple[BaseException, ...]:
 def _leave(nursery: trio.Nursery, error: BaseException | None) -> Awaitable[BaseException | None]:
     """Leave a nursery. Raise RuntimeError in any task but the nursery's own, and while a nursery inside it is open.
 
-    When a generator is dropped, trio closes it in a separate task. Leaving a nursery there would wake the task that
-    entered the nursery, wherever that task waits and even after its end. Then the whole loop would end with
+    When a generator is dropped, trio closes it in a separate task. If the nursery were left there, trio would wake the
+    task that entered the nursery, wherever that task waits and even after its end. Then the whole loop would end with
     TrioInternalError.
     """
     opened: Any = nursery

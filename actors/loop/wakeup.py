@@ -1,4 +1,4 @@
-"""A wait for a wake-up. The waking code may run at any depth of the stack."""
+"""A way for tasks to wait until another task wakes them. The waking code may run at any depth of the stack."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import trio
 
 
 class Wakeup:
-    """Tasks that wait in :meth:`wait` until another task calls :meth:`wake`.
+    """The tasks that wait in :meth:`wait` until another task calls :meth:`wake`.
 
     It works like :class:`trio.lowlevel.ParkingLot`, but a ``RecursionError`` in one of its methods changes nothing.
-    *Agents wake the committer from any depth of the stack. A ParkingLot removes a task from its list, then schedules
-    it: if the stack is full between the two, the committer sleeps for ever. A ParkingLot also lists a task before the
-    task waits: if the wait then fails, a task that does not wait is woken, and that ends trio.*
+    *Agents wake the task that commits events (the committer) from any depth of the stack. A ParkingLot removes a task
+    from its list, then schedules it: if the stack is full between the two steps, the committer sleeps for ever. A
+    ParkingLot also lists a task before the task waits: if the wait then fails, a task that does not wait is woken, and
+    that ends trio.*
     """
 
     __slots__ = ("_tasks",)
@@ -40,7 +41,10 @@ class Wakeup:
                 del tasks[task]
 
     def wake(self) -> None:
-        """Wake all waiting tasks. Raise ``RecursionError`` if the stack is full: tasks not yet woken still wait."""
+        """Wake all waiting tasks.
+
+        Raise ``RecursionError`` if the stack is full: tasks that were not woken continue to wait.
+        """
         for task in tuple(self._tasks):
             del self._tasks[task]
             try:

@@ -1,4 +1,4 @@
-"""Callbacks that call a method without holding its object."""
+"""Callbacks that call a method of an object without keeping the object in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Argument = TypeVar("Argument")
 def weakly(method: Callable[[Argument], None]) -> Callable[[Argument], None]:
     """Return a function that calls a bound method while the method's object exists, and does nothing after that.
 
-    The object must support weak references.
+    The function does not keep the object in memory. The object must support weak references.
     """
     reference = WeakMethod(method)
 

@@ -1,1 +1,1 @@
-"""Actors by themselves: mailboxes, supervision and shutdown. Knows no session and no event."""
+"""The actor runtime: mailboxes, supervision and shutdown. Nothing here depends on sessions or events."""

@@ -1,4 +1,4 @@
-"""The request that an ask puts into a mailbox, and the wait for its answer."""
+"""The request that an ask puts into a mailbox, and the caller's wait for its answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Keeper(Protocol):
-    """The holder of a request that is not being handled: the mailbox, or the actor's stash and deferred asks."""
+    """The holder of a request that is not being handled now: the mailbox, or the actor's stash and deferred asks."""
 
     def give_up(self, request: Request) -> None:
         """Drop the request, because its caller gave up."""
@@ -19,10 +19,10 @@ class Keeper(Protocol):
 
 
 class Request:
-    """A message and the wait for its answer. The request is answered, failed or abandoned: the first of these counts.
+    """The message of an ask, and the caller's wait for the answer.
 
-    It does not use ``OneShot``, which would add an event and two objects to every ask, and could not cancel the work
-    for an abandoned ask.
+    A request is answered, failed or abandoned, and the first of these counts. It does not use ``OneShot``, which would
+    add an event and two objects to every ask, and could not cancel the work for an abandoned ask.
     """
 
     __slots__ = ("done", "keeper", "kept", "message", "result", "scope", "task")
@@ -33,15 +33,18 @@ class Request:
         self.keeper = keeper
         """Object that drops the request when its caller gives up; None while the message is being handled."""
         self.kept = False
-        """Whether the actor answers later: the request was stashed or deferred."""
+        """Whether the actor answers later than ``receive`` returns: the request was stashed or deferred."""
         self.result: outcome.Outcome[Any] | None = None
         self.scope: trio.CancelScope | None = None
-        """Scope of the ``receive`` that handles the message."""
+        """Cancel scope around the ``receive`` call that handles the message; None at any other time."""
         self.task: trio.lowlevel.Task | None = None
         """Task that waits for the answer."""
 
     def settle(self, result: outcome.Outcome[Any]) -> bool:
-        """Set the answer and wake the sender. Return False if it was set before, or the sender no longer waits."""
+        """Set the answer, and wake the caller.
+
+        Return False if there was an answer before, or the caller no longer waits.
+        """
         if self.done:
             return False
         self.done = True
@@ -52,7 +55,7 @@ class Request:
         return True
 
     def abandon(self) -> None:
-        """Give up the answer: cancel the work for it, and have its keeper drop the request."""
+        """Give up the request for its caller: cancel the work for it, and have its keeper drop it."""
         if not self.done:
             self.done = True
             if self.scope is not None:
@@ -61,7 +64,10 @@ class Request:
                 self.keeper.give_up(self)
 
     async def wait(self) -> object:
-        """Wait for the answer. Return it, or raise the error set in its place. A cancellation abandons the request."""
+        """Wait for the answer, and return it. If the answer is an error, raise it.
+
+        A cancellation abandons the request.
+        """
         if self.result is None:
             self.task = trio.lowlevel.current_task()
             try:

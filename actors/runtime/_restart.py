@@ -1,4 +1,4 @@
-"""Restart types, and the limit of restarts within a time. Pure: the current time is an argument.
+"""Restart types, and the limit for the number of restarts within a time. Pure: the current time is an argument.
 
 After OTP's ``supervisor`` (restart types, intensity).
 """
@@ -23,7 +23,7 @@ class Restart(enum.StrEnum):
 
 
 def should_restart(restart: Restart, reason: ExitReason) -> bool:
-    """Return whether a child of that restart type is restarted after it ended for ``reason``."""
+    """Return whether a child with the restart type ``restart`` is restarted after it ended for ``reason``."""
     match restart:
         case Restart.PERMANENT:
             return True
@@ -34,7 +34,7 @@ def should_restart(restart: Restart, reason: ExitReason) -> bool:
 
 
 class Window:
-    """A sliding window: at most ``limit`` restarts within any ``seconds``."""
+    """A limit for restarts: at most ``limit`` within any period of ``seconds``."""
 
     __slots__ = ("_limit", "_seconds", "_times")
 

@@ -15,31 +15,31 @@ if TYPE_CHECKING:
     from actors.errors import RestartLimit
 
 FAIR_SPAWNS = 64
-"""Actors after which a task that only spawns lets other tasks run once."""
+"""Number of spawned actors after which a task that only spawns lets other tasks run once."""
 
 
 class Runtime:
-    """The services of one system. It is the base class of ``ActorSystem``, and the only part of it that actors use."""
+    """The services that the actors of one system share. ``ActorSystem`` is its subclass; actors use only this part."""
 
     def __init__(self) -> None:
         self.limits: weakref.WeakSet[RestartLimit] = weakref.WeakSet()
-        """Every RestartLimit that supervisors of this system raised.
+        """Every RestartLimit that supervisors of this system raised: by this set the system recognises its own.
 
         A RestartLimit of another system is a failure like any other, even if it has the path of a supervisor of this
         system.
         """
         self.raised: list[BaseException] = []
-        """Exceptions of actors that were cancelled with everything else. The system's block raises them."""
+        """Exceptions that actors raised while the whole system was cancelled. The ``open_system`` block raises them."""
         self.office = DeadLetterOffice()
         self.home = Home()
         self.token = trio.lowlevel.current_trio_token()
-        """Token for calls from outside the tasks of trio, such as the ``__del__`` of an object that Python frees."""
+        """Token for calls from outside of any trio task, such as the ``__del__`` of an object that Python frees."""
         self.enforcer = DeadlineEnforcer()
         self.living = 0
-        """Number of actors that have not ended finally."""
+        """Number of actors that have not ended permanently."""
         self._spawned = 0
 
     def is_turn_after_spawn(self) -> bool:
-        """Count a start of an actor, and return whether other tasks must run before the start."""
+        """Count a start of an actor. Return whether other tasks must run before the start."""
         self._spawned += 1
         return self._spawned % FAIR_SPAWNS == 0

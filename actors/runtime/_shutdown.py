@@ -44,21 +44,21 @@ class Phase:
 
 @attrs.frozen
 class PhaseReport:
-    """The result of a phase."""
+    """The result of one phase of the shutdown."""
 
     name: str
     """Name of the phase."""
     failures: tuple[BaseException, ...]
-    """Exceptions of the phase's work. The later phases run all the same."""
+    """Exceptions of the work in this phase. A failure does not prevent the later phases."""
     timed_out: bool
-    """Whether the time of the phase was up, or the shutdown was cancelled in the phase.
+    """Whether the phase did not finish: its time was up, or the shutdown was cancelled during the phase.
 
     Work that still runs then is cancelled. When the time is up, shielded work has one second more.
     """
 
 
 class RunningPhase:
-    """A phase that is running: its work and its failures."""
+    """A phase of the shutdown while it runs: its work and its failures."""
 
     __slots__ = ("_name", "_scope", "failures", "nursery", "phase", "timed_out")
 
@@ -72,7 +72,7 @@ class RunningPhase:
         self._scope = trio.CancelScope()
 
     async def run(self, works: Sequence[Work], enforcer: DeadlineEnforcer) -> None:
-        """Run all work of the phase concurrently, also work that is added meanwhile, within the time of the phase."""
+        """Run all work of the phase concurrently, within the time of the phase. Work may be added while it runs."""
         self._scope.deadline = trio.current_time() + self.phase.seconds
         try:
             with self._scope:
@@ -92,7 +92,10 @@ class RunningPhase:
             )
 
     async def _announce_end(self, enforcer: DeadlineEnforcer) -> None:
-        """Have shielded work cancelled too, one second after the phase is cancelled, by its time or from outside."""
+        """Wait until the phase is cancelled, by its time limit or from outside.
+
+        One second later, shielded work is cancelled.
+        """
         try:
             await trio.sleep_forever()
         finally:
@@ -103,7 +106,7 @@ class RunningPhase:
         cancel_with_force(self._scope)
 
     def start(self, work: Work) -> None:
-        """Start more work. Raises RuntimeError if the phase is over."""
+        """Start more work in the running phase. Raises RuntimeError if the phase is over."""
         if self.nursery is None or self._scope.cancel_called:
             raise RuntimeError(f"the phase {self.phase.name!r} is over: {shown(work)} would not run")
         self.nursery.start_soon(self._guard, work, name=self._name)
@@ -123,7 +126,7 @@ class RunningPhase:
 
 
 class CoordinatedShutdown:
-    """The phases of one system, and the work that is registered for each."""
+    """The phases of one system's shutdown, and the work that is registered for each phase."""
 
     __slots__ = ("_phases", "_running", "_work", "reports")
 
@@ -141,7 +144,7 @@ class CoordinatedShutdown:
         self._running: RunningPhase | None = None
 
     def add(self, name: str, work: Work) -> None:
-        """Register work, or start it if its phase is running.
+        """Register work for the phase ``name``. If this phase is running, start the work at once.
 
         Raises SpecError if there is no such phase or ``work`` cannot be called, RuntimeError if the phase is over.
         """
@@ -157,7 +160,7 @@ class CoordinatedShutdown:
             self._work[name].append(work)
 
     def is_running_in(self, task: trio.lowlevel.Task) -> bool:
-        """Return whether the task is work of the running phase, or was started in a nursery that such work opened."""
+        """Return whether ``task`` is work of the running phase, or was started in a nursery that such work opened."""
         own = None if self._running is None else self._running.nursery
         nursery = None if own is None else task.parent_nursery
         while nursery is not None and nursery is not own:
@@ -165,7 +168,10 @@ class CoordinatedShutdown:
         return nursery is not None
 
     async def run(self, enforcer: DeadlineEnforcer) -> None:
-        """Run all phases in order. A cancellation ends the running phase; the next call continues after that phase."""
+        """Run all phases in order.
+
+        If this is cancelled, the running phase ends; the next call continues after that phase.
+        """
         for phase in self._phases[len(self.reports) :]:
             self._running = running = RunningPhase(phase)
             try:
@@ -175,7 +181,10 @@ class CoordinatedShutdown:
                 self.reports += (PhaseReport(phase.name, tuple(running.failures), running.timed_out),)
 
     def raise_exit(self) -> None:
-        """Raise the first exception of the work that is no ``Exception``, such as SystemExit or KeyboardInterrupt."""
+        """Raise the first failure of the work that is no ``Exception``, such as SystemExit.
+
+        Do nothing if there is none.
+        """
         for report in self.reports:
             for failure in report.failures:
                 if not isinstance(failure, Exception):

@@ -26,7 +26,7 @@ DEFAULT_SHUTDOWN = 5.0
 
 
 class Overflow(enum.StrEnum):
-    """The policy of a full mailbox. A dropped message is a dead letter."""
+    """The policy for a message that finds the mailbox full. A dropped message becomes a dead letter."""
 
     WAIT = "wait"
     """``tell`` and ``ask`` wait for room."""
@@ -55,10 +55,10 @@ class Strategy(enum.StrEnum):
 
 
 class AutoShutdown(enum.StrEnum):
-    """The rule by which the end of significant children ends their supervisor."""
+    """The rule by which a supervisor ends after its significant children. A child's spec marks it as significant."""
 
     NEVER = "never"
-    """The supervisor does not end with its children."""
+    """The end of a child never ends the supervisor."""
     ANY = "any"
     """The supervisor ends when the first significant child ends."""
     ALL = "all"
@@ -104,7 +104,7 @@ class MailboxSpec:
     size: int = attrs.field(default=64, validator=count(1))
     """Maximum number of messages in the mailbox."""
     overflow: Overflow = attrs.field(default=Overflow.WAIT, converter=_overflow, validator=one_of(Overflow))
-    """Policy when the mailbox is full."""
+    """Policy for a message that finds the mailbox full."""
     stash: int = attrs.field(default=64, validator=count(0))
     """Maximum number of stashed messages."""
 
@@ -113,7 +113,7 @@ DEFAULT_MAILBOX = MailboxSpec()
 
 
 def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
-    """Return the spec of a mailbox. All mailboxes with the default values share one spec."""
+    """Return the spec of a mailbox with these limits. All mailboxes with the default limits share one spec."""
     default = DEFAULT_MAILBOX
     if size is default.size and overflow is default.overflow and stash is default.stash:
         return default
@@ -124,26 +124,37 @@ def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
 
 @attrs.frozen
 class ChildSpec:
-    """The spec of one child: factory, restart type, time to stop and more. Raises SpecError if it is invalid."""
+    """The spec of one child: its factory, restart type, time to stop and more.
+
+    Raises SpecError if a value is invalid.
+    """
 
     id: str
     """Name of the child, unique in its supervisor."""
     factory: Callable[[], Instance] | SupervisorSpec
-    """Function without arguments that makes the actor, or the spec of a supervisor below this one."""
+    """Function without arguments that makes the actor.
+
+    For a child that is a supervisor, the spec of that supervisor.
+    """
     restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart)
     """Rule by which the child is restarted after it has ended."""
     shutdown: float | None = None
-    """Seconds until a stop cancels the child: 0 is a brutal kill, ``math.inf`` sets no limit. None is 5 for an actor,
-    and infinite for a supervisor."""
+    """Seconds until a stop cancels the child. 0 kills it at once, and ``math.inf`` sets no limit.
+
+    The default (None) is 5 for an actor, and no limit for a supervisor.
+    """
     significant: bool = False
     """Whether the end of the child can end the supervisor: see :class:`AutoShutdown`."""
     backoff: Backoff | None = None
-    """Delay of the child's restarts. None: the backoff of the supervisor applies."""
+    """Delay before a restart of the child. None: the backoff of the supervisor applies."""
     mailbox: MailboxSpec = DEFAULT_MAILBOX
     """Limits of the child's mailbox."""
 
     def __attrs_post_init__(self) -> None:
-        """Check all fields but defaults. Skipping these saves time: a spec is made for every spawned actor."""
+        """Check all fields that do not have their default value.
+
+        Defaults are skipped to save time, because a spec is made for every spawned actor.
+        """
         _check_identity(self.id, self.factory)
         if not isinstance(self.restart, Restart):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
             check_kind("restart", self.restart, Restart, RESTARTS)
@@ -191,14 +202,20 @@ def _tuple(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
 
 @attrs.frozen
 class SupervisorSpec:
-    """The spec of a supervisor: strategy, children and limit of restarts. Raises SpecError if it is invalid."""
+    """The spec of a supervisor: its strategy, children and limit of restarts.
+
+    Raises SpecError if a value is invalid.
+    """
 
     strategy: Strategy = attrs.field(default=Strategy.ONE_FOR_ONE, converter=_strategy, validator=one_of(Strategy))
     """Rule that tells which children are restarted when a child fails."""
     children: Sequence[ChildSpec] = attrs.field(default=(), converter=_tuple)
     """Specs of the children, in the order of their start."""
     max_restarts: int = attrs.field(default=3, kw_only=True, validator=count(0))
-    """More restarts than this within ``max_seconds`` end the supervisor and all its children with RestartLimit."""
+    """Maximum number of restarts within ``max_seconds``.
+
+    One more ends the supervisor and its children with RestartLimit.
+    """
     max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_positive_seconds)
     """Length of the window in which restarts are counted, in seconds."""
     max_children: int | None = attrs.field(default=None, kw_only=True, validator=count(0, optional=True))
@@ -208,7 +225,7 @@ class SupervisorSpec:
     )
     """Rule by which the supervisor ends after its significant children have ended."""
     backoff: Backoff | None = attrs.field(default=None, kw_only=True)
-    """Delay of restarts; None restarts at once."""
+    """Delay before a restart of a child; with None, a child is restarted at once."""
 
     def __attrs_post_init__(self) -> None:
         """Check the rules that concern more than one field."""
@@ -225,6 +242,6 @@ class SupervisorSpec:
         _check_backoff(self.backoff)
 
     def check_child(self, child: ChildSpec) -> None:
-        """Raise SpecError if this supervisor cannot have the child."""
+        """Raise SpecError if this supervisor cannot have a child with the spec ``child``."""
         if child.significant and self.auto_shutdown is AutoShutdown.NEVER:
             raise SpecError(f"significant child {child.id} needs an auto_shutdown of any or all")

@@ -1,4 +1,4 @@
-"""Supervisors: actors that only have children, and the handle to work with them."""
+"""Supervisors (actors that only have children), and the handle by which code works with a supervisor."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ChildInfo:
     """The state of one child of a supervisor."""
 
     id: str
-    """Key of the child in the supervisor, and name of the child."""
+    """Id of the child in the supervisor. It is also the name of the child."""
     ref: ActorRef | None
     """Handle of the child; None if the child has ended and only its spec is kept."""
     state: str
@@ -55,30 +55,30 @@ class ChildInfo:
 
 @attrs.frozen
 class ChildCounts:
-    """The numbers of a supervisor's children."""
+    """The numbers of a supervisor's children, by kind."""
 
     specs: int
-    """Number of entries, with those of children that have ended."""
+    """Number of all entries, including children that have ended and have only their spec left."""
     active: int
-    """Number of children that run, start or stop."""
+    """Number of children that are starting, running or stopping."""
     restarting: int
-    """Number of children between two incarnations."""
+    """Number of children that have ended and wait for their restart."""
     supervisors: int
-    """Number of entries that are supervisors."""
+    """Number of entries for children that are supervisors."""
     workers: int
-    """Number of entries that are not supervisors."""
+    """Number of entries for children that are not supervisors."""
 
 
 @attrs.frozen
 class SupervisorStatistics(ActorStatistics):
-    """The state of one supervisor: its state as an actor, and the children of its current incarnation."""
+    """The state of one supervisor as an actor, and numbers about its children since its last start."""
 
     strategy: str
-    """Strategy: one_for_one, one_for_all, rest_for_one or dynamic. Empty if the supervisor is not up."""
+    """Restart strategy: one_for_one, one_for_all, rest_for_one or dynamic. Empty if the supervisor is not up."""
     children_restarted: int
-    """Number of restarts of children that the supervisor granted. Each counts against its limit."""
+    """Number of times that the supervisor restarted a child. Each restart counts against its limit."""
     restarting: int
-    """Number of children between two incarnations now."""
+    """Number of children that have ended and wait for their restart now."""
 
 
 class SupervisorRef(ActorRef):
@@ -90,7 +90,7 @@ class SupervisorRef(ActorRef):
     __slots__ = ()
 
     def _children(self) -> Children:
-        """Return the table of children. Raises ActorTerminated if the supervisor is not up."""
+        """Return the supervisor's table of children. Raises ActorTerminated if the supervisor is not up."""
         children = children_of(self._cell)
         if children is None:
             raise ActorTerminated(f"{self.path} is {self._cell.state}", self._cell.reason)
@@ -107,7 +107,7 @@ class SupervisorRef(ActorRef):
         Raises:
             NameTaken: There is a child of that id.
             MaxChildren: The dynamic supervisor is full.
-            SpecError: ``spec`` is no ChildSpec, or this supervisor cannot have it.
+            SpecError: ``spec`` is no ChildSpec, or a spec of a child that this supervisor cannot have.
             ActorTerminated: The supervisor has ended, is stopping, or ended the child before it was up.
             BaseException: The exception that ``factory`` or ``started()`` raised.
         """
@@ -121,9 +121,9 @@ class SupervisorRef(ActorRef):
             raise
 
     async def terminate_child(self, id: str) -> None:  # noqa: A002  -- the field's name
-        """End a child as its ``shutdown`` says. Return when nothing of it is left.
+        """Stop a child within its ``shutdown`` time. Return when the child and all actors below it have ended.
 
-        A child that is being restarted ends at once. The spec is kept for ``restart_child``, except the spec of a
+        A child that waits for a restart ends at once. The spec is kept for ``restart_child``, except the spec of a
         temporary child, and the specs of a dynamic supervisor.
 
         Args:
@@ -145,7 +145,7 @@ class SupervisorRef(ActorRef):
         await children.terminate(id)
 
     async def restart_child(self, id: str) -> ActorRef:  # noqa: A002  -- the field's name
-        """Start, from its spec, a child that has ended. Return a new handle.
+        """Start a child that has ended again, from its spec. Return a new handle.
 
         If this call raises or is cancelled, the child is not up, and its spec is kept.
 
@@ -167,7 +167,10 @@ class SupervisorRef(ActorRef):
             raise
 
     def delete_child(self, id: str) -> None:  # noqa: A002  -- the field's name
-        """Forget the spec of a child that has ended. Raises ChildNotFound, ChildRunning."""
+        """Forget the spec of a child that has ended.
+
+        Raises ChildNotFound, or ChildRunning if the child has not ended.
+        """
         self._mailbox.home.check()
         self._children().table.forget(id)
 
@@ -177,11 +180,14 @@ class SupervisorRef(ActorRef):
         return None if cell is None else cell.ref
 
     def children(self) -> tuple[ChildInfo, ...]:
-        """Return all entries, in the order of their start."""
+        """Return the state of every child, in the order of their start.
+
+        Ended children with a kept spec are included.
+        """
         return tuple(_info(child) for child in self._children().entries())
 
     def statistics(self) -> SupervisorStatistics:
-        """Return the current statistics."""
+        """Return the current statistics of the supervisor."""
         children = children_of(self._cell)
         return SupervisorStatistics(
             **attrs.asdict(super().statistics(), recurse=False),
@@ -191,7 +197,7 @@ class SupervisorRef(ActorRef):
         )
 
     def counts(self) -> ChildCounts:
-        """Return the number of children of each kind."""
+        """Return the numbers of children, by kind."""
         entries = self._children().entries()
         states = [child.cell.state for child in entries if child.cell is not None]
         restarting = states.count(State.RESTARTING)
@@ -207,7 +213,7 @@ def _info(child: Child[Cell]) -> ChildInfo:
 
 
 def new_cell(parent: Parent, spec: ChildSpec) -> Cell:
-    """Return the cell of a new child: an actor, or a supervisor."""
+    """Return the internal object (a cell) for a new child of ``parent``. The child is an actor or a supervisor."""
     if isinstance(spec.factory, SupervisorSpec):
         return Cell(parent, spec, functools.partial(Supervisor, spec.factory), SupervisorRef)
     return Cell(parent, spec, spec.factory)

@@ -1,4 +1,4 @@
-"""The system: the root of the tree, and the nursery in which the tasks of top-level actors live."""
+"""The actor system: the root of the tree of actors, and the nursery in which the tasks of top-level actors run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class SystemStatistics:
-    """The state of a system."""
+    """The state of an actor system at one moment."""
 
     actors: int
     """Number of actors that have not ended, supervisors included."""
@@ -55,7 +55,7 @@ class ActorSystem(Runtime):
     def __init__(self, nursery: trio.Nursery, phases: CoordinatedShutdown) -> None:
         super().__init__()
         self.nursery = nursery
-        """Nursery of the runtime itself. Start the tasks of an actor in ``actor.nursery``."""
+        """Nursery of the runtime itself. Tasks of an actor belong in ``actor.nursery`` instead."""
         self.limit: RestartLimit | None = None
         """RestartLimit with which the system ends; None as long as no such failure has reached the root."""
         self._numbers = itertools.count(1)
@@ -126,12 +126,12 @@ class ActorSystem(Runtime):
     def dead_letters(self, size: int = 256) -> DeadLetters:
         """Return a stream of the messages that are not handled: ``with system.dead_letters() as letters: async for …``.
 
-        The stream holds at most ``size`` letters.
+        The stream holds at most ``size`` messages.
         """
         return DeadLetters(self.office, size)
 
     def find(self, path: str) -> ActorRef | None:
-        """Return the living actor at that path, such as ``/sessions/alice``; None if there is none."""
+        """Return the handle of the living actor at ``path``, such as ``/sessions/alice``; None if there is none."""
         check_kind("path", path, str, "a text")
         children: Children | None = self._root
         cell: Cell | None = None
@@ -141,7 +141,7 @@ class ActorSystem(Runtime):
         return cell.ref if cell is not None else None
 
     def tree(self) -> TreeNode:
-        """Return the whole supervision tree, as a value."""
+        """Return the whole tree of actors as a value, which shows the present moment and does not change later."""
         return tree_of(self.path, "stopping" if self._going_down else "running", self._root)
 
     def on_shutdown(self, phase: str, work: Work) -> None:
@@ -159,9 +159,10 @@ class ActorSystem(Runtime):
         self._phases.add(phase, work)
 
     async def shutdown(self) -> tuple[PhaseReport, ...]:
-        """Run the phases one after the other, even if work in a phase fails. Then stop every actor, the youngest first.
+        """Run the shutdown phases one after the other. Then stop every actor, the last started first.
 
-        The shutdown happens once, at the end of the :func:`open_system` block at the latest. Later calls wait for it.
+        A failure in a phase does not prevent the later phases. The shutdown happens once, at the end of the
+        :func:`open_system` block at the latest. Later calls wait for it.
 
         Returns:
             A report of each phase.
@@ -192,7 +193,7 @@ class ActorSystem(Runtime):
                 raise RuntimeError(f"{cell.path} waits for the shutdown, which waits for its end; use context.stop()")
 
     def statistics(self) -> SystemStatistics:
-        """Return the current statistics."""
+        """Return the current statistics of the system."""
         return SystemStatistics(self.living, self.office.count)
 
     # For the runtime itself
@@ -206,7 +207,7 @@ class ActorSystem(Runtime):
         shutdown: float | None,
         mailbox: MailboxSpec,
     ) -> ChildSpec:
-        """Return the spec of an actor that was spawned rather than specified."""
+        """Return the spec of an actor that is started by ``spawn``, from the arguments of that call."""
         make = functools.partial(factory, *args) if args else factory
         return ChildSpec(self._name(factory) if name is None else name, make, restart, shutdown, mailbox=mailbox)
 
@@ -217,7 +218,7 @@ class ActorSystem(Runtime):
         return f"{kind}-{next(self._numbers)}"
 
     async def start_below(self, life: Incarnation | None, spec: ChildSpec) -> ActorRef:
-        """Start a child of an incarnation. If the incarnation is None, start a child of the root."""
+        """Start a child of the actor with the incarnation ``life``. If ``life`` is None, start a top-level actor."""
         if life is None:
             return await self._root.start(spec)
         children = life.children
@@ -229,31 +230,37 @@ class ActorSystem(Runtime):
     async def supervise_below(
         self, life: Incarnation | None, spec: SupervisorSpec, name: str | None, restart: Restart
     ) -> SupervisorRef:
-        """Start a supervisor below an incarnation. If the incarnation is None, start the supervisor below the root."""
+        """Start a supervisor below the actor with the incarnation ``life``.
+
+        If ``life`` is None, start it at the top.
+        """
         check_kind("spec", spec, SupervisorSpec, "a SupervisorSpec")
         child = ChildSpec(f"supervisor-{next(self._numbers)}" if name is None else name, spec, restart)
         return cast("SupervisorRef", await self.start_below(life, child))
 
     async def stop_actors(self) -> None:
-        """Stop every actor, the youngest first. Afterwards no actor can be started."""
+        """Stop every actor, the last started first. Afterwards no actor can be started."""
         await self._root.stop_all()
 
     # As the parent of top-level actors
 
     @property
     def takes_children(self) -> bool:
-        """Whether an actor may be started: always, until the root is stopped."""
+        """Whether an actor may be started.
+
+        Always True: after the root was stopped, its table of children refuses a start.
+        """
         return True
 
     def open_child_nursery(self) -> trio.Nursery:
-        """Return the nursery in which the tasks of top-level actors live."""
+        """Return the nursery in which the tasks of top-level actors run."""
         return self.nursery
 
     def leave(self, reason: ExitReason) -> None:
-        """Do nothing: the root has no significant children."""
+        """Do nothing. Only the end of a significant child could ask the root to end, and the root has no such child."""
 
     def crash(self, failure: Exception) -> None:
-        """Stop every actor and end the system with this failure. If called again, the first failure counts."""
+        """Stop every actor, and end the system with ``failure``. If this is called again, the first failure counts."""
         if self.limit is None and isinstance(failure, RestartLimit):
             self.limit = failure
             self.nursery.start_soon(self._give_up, name="giving up")
@@ -285,7 +292,10 @@ class ActorSystem(Runtime):
 
 
 def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
-    """Yield each RestartLimit in an exit reason. There may be several: an actor may fail again while it ends."""
+    """Yield each RestartLimit in an exit reason.
+
+    There may be several, because an actor may fail again while it ends.
+    """
     error = reason.exception if isinstance(reason, Failure) else None
     held = () if error is None else members(error) or (error,)
     return (cast("RestartLimit", each) for each in held if is_a(each, RestartLimit))
@@ -293,7 +303,7 @@ def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
 
 @contextlib.asynccontextmanager
 async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSystem]:
-    """Open an actor system. Leaving the block shuts it down: the ``phases`` in their order, then every actor stops.
+    """Open an actor system. Leaving the block shuts it down: the ``phases`` run in their order, then every actor stops.
 
     Args:
         phases: The phases of the shutdown.
@@ -303,11 +313,12 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
             Every actor is stopped, then the block is cancelled.
         SpecError: ``phases`` is no list of Phases with different names.
         SystemExit: The work of a phase raised this, or KeyboardInterrupt or a similar exception. The exception is
-            raised when all else is done.
+            raised when the shutdown is complete.
 
     Cancellation:
-        All actors are cancelled, at once and together. Shielded work has one second more. The block raises, in a group,
-        the exceptions that actors raise meanwhile.
+        All actors are cancelled at the same time. Shielded work has one second more. If actors raise exceptions
+        meanwhile,
+        the block raises them in a group.
     """
     registry = CoordinatedShutdown(phases)
     failure: Exception | None = None

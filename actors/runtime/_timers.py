@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """The incarnation that sets timers."""
+    """The incarnation (an actor's life between two restarts) that sets timers."""
 
     @property
     def stopping_begun(self) -> bool:
-        """Whether ``stopping()`` was called."""
+        """Whether the actor's ``stopping()`` was called."""
         ...
 
     def check_place(self) -> None:
@@ -33,13 +33,13 @@ class Owner(Protocol):
         ...
 
     def wake(self) -> None:
-        """Make the actor look at its control lane: stop, kill, watched actors and timers."""
+        """Make the actor look at its control lane: stop, kill, Terminated messages and timers."""
         ...
 
 
 @attrs.frozen(eq=False)
 class Timer:
-    """A timer that was set. Setting the same key again makes another Timer."""
+    """One timer that was set. If the same key is set again, that is another Timer."""
 
     key: Hashable
     message: object
@@ -49,11 +49,11 @@ class Timer:
 
 
 class Timers:
-    """The timers of one incarnation. They end with the incarnation, even timers that are due and not yet handled.
+    """The timers of an actor. All of them end when the actor ends or is restarted, even timers that are due.
 
-    The message of a due timer is handled before the messages in the mailbox, and needs no room there. After each timer,
-    one message of the mailbox is handled, if there is any. A timer is in the queue of due timers at most once: a
-    periodic timer that the actor cannot keep up with skips beats.
+    The message of a due timer is handled before the messages in the mailbox, and needs no room there. After each timer
+    message, one message of the mailbox is handled, if there is any. If the actor is too slow for a periodic timer, the
+    timer skips messages: a timer has at most one message that waits to be handled.
     """
 
     __slots__ = ("_due", "_owner", "_timers")
@@ -62,10 +62,12 @@ class Timers:
         self._owner = owner
         self._timers: dict[Hashable, Timer] = {}
         self._due: dict[Timer, None] = {}
-        """The due timers, oldest first. Their messages have not been handled."""
+        """The due timers, oldest first. Their messages have not been handled yet."""
 
     def once(self, key: Hashable, message: object, seconds: float) -> None:
-        """Send ``message`` to this actor in ``seconds``. This replaces a timer of the same key, and its message.
+        """Send ``message`` to this actor once, in ``seconds``.
+
+        A timer of the same key is cancelled, and its message dropped.
 
         Args:
             key: Name of the timer.
@@ -80,7 +82,9 @@ class Timers:
         self._set(Timer(key, message, None), seconds)
 
     def every(self, key: Hashable, message: object, seconds: float) -> None:
-        """Send ``message`` to this actor every ``seconds``. This replaces a timer of the same key, and its message.
+        """Send ``message`` to this actor every ``seconds``.
+
+        A timer of the same key is cancelled, and its message dropped.
 
         Args:
             key: Name of the timer.
@@ -97,7 +101,7 @@ class Timers:
         self._set(Timer(key, message, seconds), seconds)
 
     def cancel(self, key: Hashable) -> bool:
-        """Cancel a timer, and drop its message if it is due already. Return False if there is no such timer."""
+        """Cancel the timer with that key, and drop its message if it waits. Return False if there is no such timer."""
         self._owner.check_place()
         timer = self._timers.pop(key, None)
         if timer is None:
@@ -126,7 +130,7 @@ class Timers:
         nursery.start_soon(self._run, timer, seconds, name=f"timer {shown(timer.key)}")
 
     async def _run(self, timer: Timer, seconds: float) -> None:
-        """Wait until the timer is due, and wake the actor. Repeat this after each period, if the timer has one."""
+        """Wait until the timer is due, then wake the actor. If the timer has a period, repeat this."""
         due = trio.current_time() + seconds
         with timer.scope:
             while True:
@@ -140,7 +144,7 @@ class Timers:
 
     @property
     def are_due(self) -> bool:
-        """Whether a timer is due, and its message has not been handled."""
+        """Whether the message of a due timer waits to be handled."""
         return bool(self._due)
 
     def collect(self) -> object:
@@ -153,6 +157,6 @@ class Timers:
 
 
 def next_beat(due: float, period: float, now: float) -> float:
-    """Return the first beat after ``due`` that is later than ``now``. Missed beats are skipped."""
+    """Return the next time of a periodic timer after ``due`` that is later than ``now``. Missed times are skipped."""
     beat = due + period  # exact as long as the actor keeps up: the beats do not drift
     return beat if beat > now else now + period - math.fmod(now - due, period)

@@ -1,4 +1,4 @@
-"""The supervision tree as one value, for the inspector, metrics and tests."""
+"""The tree of actors as one value, for the inspector, metrics and tests."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class TreeNode:
-    """One actor and all actors below it."""
+    """One actor and all actors below it, at one moment."""
 
     path: str
-    """Path in the tree; ``/`` is the system."""
+    """Path of the actor in the tree; ``/`` is the system."""
     strategy: str
-    """Strategy by which it restarts its children; empty for an actor without children."""
+    """Strategy by which the actor restarts its children; empty for an actor without children."""
     state: str
-    """State: starting, running, stopping or restarting; terminated for a child of which only the spec is kept."""
+    """State of the actor: starting, running, stopping or restarting.
+
+    For an ended child with a kept spec: terminated.
+    """
     restarts: int
     """Number of the actor's restarts."""
     depth: int
@@ -48,7 +51,7 @@ class TreeNode:
 
 
 def tree_of(path: str, state: str, children: Children | None) -> TreeNode:
-    """Return the root and all actors below it, as a value."""
+    """Return the root and all actors below it, as one value."""
     top = _Entry(path, state, children, None)
     entries = [top]
     # The list grows in this loop, parents before their children. No recursion: a tree may be deeper than the stack.
@@ -63,7 +66,7 @@ def tree_of(path: str, state: str, children: Children | None) -> TreeNode:
 
 @attrs.define(eq=False)
 class _Entry:
-    """One actor, while its node is being made."""
+    """One actor while its node of the tree is being made."""
 
     path: str
     state: str

@@ -1,4 +1,4 @@
-"""The waits for the start and the end of one actor, and the checks that no actor waits for itself."""
+"""The waits for one actor's start and end, and the checks that no actor waits for itself."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 
 
 class Waits(Control[LifeT], Generic[LifeT]):
-    """The tasks that wait for one actor: one for its start, one for its halt, any number for its end."""
+    """The tasks that wait for one actor: one for its start, any number for its end, one for its halt.
+
+    A halt is the stop before the restart of a group of children.
+    """
 
     __slots__ = ("_ended", "_halted", "_starter")
 
     # Set by the constructor of ``Cell``.
     _starter: trio.lowlevel.Task | None
-    """Task that waits until the incarnation has come up."""
+    """Task that waits until the actor is up; None if no task waits for that."""
     _ended: Wakeup | None
-    """Tasks that wait until the actor has ended finally."""
+    """Tasks that wait until the actor has ended permanently."""
     _halted: trio.Event | None
-    """Event for the task that restarts a group, while it waits for the halt."""
+    """Event that wakes the task of a group restart when the actor has stopped; None if no task waits for that."""
 
     # The start
 
@@ -46,7 +49,9 @@ class Waits(Control[LifeT], Generic[LifeT]):
             raise
 
     async def begin_again(self) -> None:
-        """Begin the next incarnation of a halted actor. Return when the incarnation is up, or raise its exception.
+        """Start the actor again, after a group restart has stopped it.
+
+        Return when it is up, or raise the exception of its start.
 
         If this is cancelled, the start continues.
         """
@@ -56,7 +61,10 @@ class Waits(Control[LifeT], Generic[LifeT]):
             await self._wait_until_up()
 
     async def _wait_until_up(self) -> None:
-        """Wait until :meth:`_notify_starter` is called, and raise the error that it was given. Safe to cancel."""
+        """Wait until :meth:`_notify_starter` is called, and raise the error that it was given, if any.
+
+        Safe to cancel.
+        """
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._starter = None
@@ -87,12 +95,15 @@ class Waits(Control[LifeT], Generic[LifeT]):
     # The end
 
     async def stop(self, stop: Stop, seconds: float) -> ExitReason:
-        """Stop the actor, and return the reason when nothing of it is left. A cancellation does not end the stop."""
+        """Stop the actor, and return the exit reason when nothing of it is left.
+
+        If this is cancelled, the stop continues.
+        """
         self.stop_soon(stop, seconds)
         return await self.gone()
 
     async def gone(self) -> ExitReason:
-        """Wait until the actor has ended finally, and return the reason. Safe to cancel."""
+        """Wait until the actor has ended permanently, and return the reason. Safe to cancel."""
         if self.reason is not None:
             await trio.lowlevel.checkpoint()
             return self.reason
@@ -102,7 +113,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return self.reason
 
     async def halt(self, seconds: float) -> None:
-        """Stop the incarnation. Return when the actor waits for :meth:`begin_again`, or has ended finally."""
+        """Stop the actor for the restart of its group. Return when it waits for :meth:`begin_again`, or has ended."""
         if self.reason is not None or (self.held and self.state is State.RESTARTING):
             return
         self._halted = halted = trio.Event()
@@ -110,13 +121,13 @@ class Waits(Control[LifeT], Generic[LifeT]):
         await halted.wait()
 
     def _notify_halted(self) -> None:
-        """Wake the task that waits for the halt, if there is one."""
+        """Wake the task of a group restart that waits for the stop of this actor, if there is one."""
         halted, self._halted = self._halted, None
         if halted is not None:
             halted.set()
 
     def _notify_ended(self) -> None:
-        """Wake all tasks that wait for the end."""
+        """Wake all tasks that wait for the end of the actor."""
         ended, self._ended = self._ended, None
         if ended is not None:
             ended.wake()
@@ -124,7 +135,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
     # Waits that would never end
 
     def check_not_own_end(self) -> None:
-        """Raise RuntimeError if the current task is of the actor or of an actor below: it would wait for its own end.
+        """Raise RuntimeError if this actor, or an actor below it, makes the call: it would wait for its own end.
 
         Raises RuntimeError outside the trio run of the system too.
         """
@@ -144,9 +155,10 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return () if life is None or life.children is None else life.children.descendants()
 
     def check_not_awaited(self) -> None:
-        """Raise RuntimeError if the current task is below this actor, and this actor waits for a start that needs it.
+        """Raise RuntimeError if this actor waits, directly or not, for the start of the calling actor: a deadlock.
 
-        The tasks of children live in a nursery of their parent's task, under the names of the children.
+        The calling task is recognised because the tasks of children run in a nursery of their parent's task, under the
+        names of the children.
         """
         tasks: list[trio.lowlevel.Task] = []
         # Upwards from the current task to this actor's task, then downwards: each actor on the way must be starting.
@@ -163,7 +175,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
             raise RuntimeError(f"{self.path} waits until {starting.path} has started, which waits for {self.path}")
 
     def _started_in(self, task: trio.lowlevel.Task) -> Waits[Any] | None:
-        """Return the child that runs in ``task``, if this actor's own task waits for its start."""
+        """Return the child that runs in ``task``, if this actor's own task waits for its start; else None."""
         life = self.life
         child = None if life is None or life.children is None else life.children.find(task.name)
         if not isinstance(child, Waits) or child.task is not task or self.task is None:
@@ -172,7 +184,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return waiting if waiting._starter is self.task else None
 
     def tells_itself(self) -> bool:
-        """Return whether others asked the actor to stop, and the current task is the actor's own or in its nursery.
+        """Return whether other code asked the actor to stop, and the calling task is the actor's own or in its nursery.
 
         This is for stops from outside, which may come at any time. An actor that called ``context.stop()`` itself knows
         that it accepts no messages.

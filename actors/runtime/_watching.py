@@ -1,4 +1,4 @@
-"""The actors that an incarnation watches, and the Terminated messages about their ends."""
+"""The actors that an actor watches, and the Terminated messages about their ends."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ from actors.runtime._ref import Target, Terminated, cell_of
 
 
 class Owner(Protocol):
-    """The incarnation that watches."""
+    """The incarnation (an actor's life between two restarts) that watches other actors."""
 
     def wake(self) -> None:
-        """Make the actor look at its control lane: stop, kill, watched actors and timers."""
+        """Make the actor look at its control lane: stop, kill, Terminated messages and timers."""
         ...
 
 
 class Watching:
-    """The watches of one incarnation. The object is made with the first watch, since most actors have none."""
+    """The actors that one actor watches between two restarts.
+
+    The object is made with the first watch, because most actors watch none.
+    """
 
     __slots__ = ("_owner", "_targets", "_waiting")
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._targets: dict[Target, None] = {}
-        """The watched actors, until their Terminated has been handled."""
+        """The watched actors. An actor is removed when its Terminated message has been handled."""
         self._waiting: deque[Terminated] = deque()
-        """Terminated messages to handle, before all messages of the mailbox. Their number is not limited."""
+        """Terminated messages that wait to be handled, before all messages of the mailbox.
+
+        Their number is not limited.
+        """
 
     @property
     def has_news(self) -> bool:
@@ -34,7 +40,7 @@ class Watching:
         return bool(self._waiting)
 
     def add(self, target: Target) -> None:
-        """Watch an actor. If it has ended already, the Terminated message comes at once. Idempotent."""
+        """Watch an actor. If it has ended already, its Terminated message comes at once. Idempotent."""
         if target in self._targets:
             return
         self._targets[target] = None
@@ -44,7 +50,7 @@ class Watching:
             self.on_terminated(Terminated(target.ref, target.reason))
 
     def remove(self, target: Target) -> None:
-        """Stop watching an actor, and drop its Terminated message if that waits to be handled."""
+        """Stop watching an actor. If its Terminated message waits to be handled, drop that message."""
         self._targets.pop(target, None)
         target.remove_watcher(self)
         self._waiting = deque(event for event in self._waiting if cell_of(event.ref) is not target)
@@ -55,13 +61,13 @@ class Watching:
         self._owner.wake()
 
     def take(self) -> Terminated:
-        """Remove and return the oldest Terminated message. The actor that ended is not watched any more."""
+        """Remove and return the oldest Terminated message. The actor that it is about is not watched any more."""
         event = self._waiting.popleft()
         self._targets.pop(cell_of(event.ref), None)
         return event
 
     def close(self) -> None:
-        """End all watches."""
+        """End all watches, and drop all Terminated messages."""
         for target in self._targets:
             target.remove_watcher(self)
         self._targets.clear()
