@@ -179,7 +179,10 @@ def _before(error: BaseException) -> BaseException | None:
 def _walk(
     error: BaseException, inner: Callable[[BaseException], tuple[BaseException, ...]], limit: int = MAX_RELATED
 ) -> Iterator[BaseException]:
-    """Yield the exception, then each one that ``inner`` finds, outer before inner, without repeats, up to ``limit``."""
+    """Yield the exception, then each exception that ``inner`` finds, outer before inner, without repeats.
+
+    At most ``limit`` exceptions are yielded.
+    """
     seen: set[int] = set()
     todo = [error]
     while todo and len(seen) < limit:

@@ -1,4 +1,4 @@
-"""The rules of Elixir's DynamicSupervisor, after its own tests."""
+"""Elixir's rules for dynamic supervisors, after the tests of its DynamicSupervisor."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_terminating_a_restarting_child(autojump_clock: MockClock) -> None
 
 
 async def test_terminated_child_has_no_spec() -> None:
-    """A terminated child has no spec any more: it can be neither restarted nor terminated again."""
+    """After a child was terminated, its spec is gone: the child can be neither restarted nor terminated again."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -123,7 +123,7 @@ async def test_child_that_cannot_start_has_no_entry() -> None:
 
 
 async def test_cancelled_start_child_leaves_no_entry() -> None:
-    """If ``start_child`` is cancelled, it leaves neither an entry nor a task."""
+    """If ``start_child`` is cancelled, neither an entry nor a task of the child is left."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -160,7 +160,7 @@ async def test_simultaneous_starts_of_one_id() -> None:
 
 
 async def test_dynamic_child_restarts_alone() -> None:
-    """If a child fails, only this child is restarted. It keeps its ref."""
+    """If a child fails, only this child is restarted, and it keeps its ref."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic())
@@ -171,7 +171,7 @@ async def test_dynamic_child_restarts_alone() -> None:
 
 
 async def test_exceeded_limit_ends_all_children() -> None:
-    """A dynamic supervisor that exceeds its restart limit ends, and its children stop."""
+    """If a dynamic supervisor exceeds its restart limit, it ends, and all its children stop."""
     async with open_system() as system:
         world = World()
         supervisor = await supervise_below_another(system, dynamic(max_restarts=1))
@@ -187,7 +187,7 @@ async def test_exceeded_limit_ends_all_children() -> None:
 
 
 async def test_stopping_supervisor_starts_no_child() -> None:
-    """``start_child`` raises ActorTerminated while the supervisor stops."""
+    """While a supervisor stops, ``start_child`` raises ActorTerminated."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()

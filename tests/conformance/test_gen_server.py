@@ -1,4 +1,4 @@
-"""The outcomes of OTP's gen_server:call, for an ask."""
+"""The possible outcomes of an ask: the same as those of OTP's ``gen_server:call``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_reply_may_be_none() -> None:
 
 
 async def test_ask_to_an_ended_actor() -> None:
-    """An ask to an actor that has ended raises ActorTerminated, like ``noproc`` in Erlang."""
+    """An ask to an actor that has ended raises ActorTerminated, as a call in Erlang fails with ``noproc``."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         await ref.stop()
@@ -70,7 +70,7 @@ async def test_target_fails_and_restarts() -> None:
 
 
 async def test_target_stops_before_the_ask() -> None:
-    """If the target stops before it handles the ask, the ask raises ActorTerminated with the reason of the stop."""
+    """If an actor stops before it handles an ask, the ask raises ActorTerminated with the reason of the stop."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
 
@@ -92,7 +92,7 @@ async def test_target_stops_before_the_ask() -> None:
 
 
 async def test_stopping_target_answers_the_current_ask() -> None:
-    """An actor that stops itself while it handles an ask still answers this ask."""
+    """If an actor stops itself while it handles an ask, it still answers this ask."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         assert await ref.ask("normal") == "normal"
@@ -112,7 +112,7 @@ async def test_timeout_frees_the_caller(autojump_clock: MockClock) -> None:
 
 
 async def test_abandoned_ask_is_not_handled(autojump_clock: MockClock) -> None:
-    """An ask that times out while it is in the mailbox is not handled, and does not become a dead letter."""
+    """If an ask times out while it waits in the mailbox, it is not handled, and does not become a dead letter."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         gate = trio.Event()
@@ -147,7 +147,7 @@ async def test_timeout_includes_the_wait_for_room(autojump_clock: MockClock) -> 
 
 
 async def test_cancelled_ask_cancels_its_handler() -> None:
-    """If an ask is cancelled, its handler is cancelled too. The actor continues without a restart."""
+    """If an ask is cancelled, the actor's work on it is cancelled too. The actor continues without a restart."""
     async with open_system() as system:
         ended = trio.Event()
 
@@ -179,7 +179,7 @@ async def test_unknown_ask() -> None:
 
 
 async def test_deferred_ask_fails_with_its_incarnation() -> None:
-    """If an actor ends before it sends a deferred reply, the ask that waits for this reply fails."""
+    """If an actor ends or is restarted before it sends a deferred reply, the ask that waits for the reply raises."""
     kept: list[Reply] = []
 
     async def defer(member: Member) -> None:
@@ -202,7 +202,7 @@ async def test_deferred_ask_fails_with_its_incarnation() -> None:
 
 
 async def test_deferred_reply_with_an_error() -> None:
-    """``Reply.fail`` raises the given error in the caller. If the ask is then answered again, this is a dead letter."""
+    """``Reply.fail`` makes the caller's ask raise the given error. A second answer to the ask becomes a dead letter."""
 
     async def refuse(member: Member) -> None:
         reply = member.context.defer()
@@ -221,7 +221,7 @@ async def test_deferred_reply_with_an_error() -> None:
 
 @pytest.mark.parametrize("overflow", [Overflow.REJECT, Overflow.DROP_NEW, Overflow.DROP_OLDEST])
 async def test_dropped_ask_raises_mailbox_full(overflow: Overflow) -> None:
-    """If a full mailbox rejects or drops an ask, the ask raises MailboxFull at once."""
+    """If a full mailbox rejects or drops the message of an ask, the ask raises MailboxFull at once."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=1, overflow=overflow)
@@ -245,7 +245,7 @@ async def test_dropped_ask_raises_mailbox_full(overflow: Overflow) -> None:
 
 
 async def test_asking_itself_is_refused() -> None:
-    """An actor that asks itself gets an error at once, instead of a deadlock."""
+    """If an actor asks itself, it gets an error at once instead of a deadlock."""
 
     async def ask_itself(member: Member) -> object:
         return await member.ref.ask("x")
@@ -277,7 +277,7 @@ async def test_target_killed_while_it_handles_the_ask(restart: Restart) -> None:
 
 
 async def test_target_stopped_while_it_handles_the_ask(autojump_clock: MockClock) -> None:
-    """If the target is stopped and does not finish the ask in time, the ask raises ActorTerminated."""
+    """If an actor is stopped and does not finish the current ask in time, the ask raises ActorTerminated."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
 

@@ -1,4 +1,4 @@
-"""The mailbox over restarts and stops, after Kameo's tests."""
+"""The messages in a mailbox during restarts and stops of its actor, after Kameo's tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def test_message_order_across_a_restart() -> None:
 
 
 async def test_senders_waiting_during_a_restart() -> None:
-    """If several senders wait for room in the mailbox while the actor restarts, they get room in order of arrival."""
+    """If senders wait for room in the mailbox while the actor restarts, they get room in the order of their arrival."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -45,7 +45,10 @@ async def test_senders_waiting_during_a_restart() -> None:
 
 
 async def test_undelivered_messages_are_dead_letters_in_order() -> None:
-    """A killed actor's messages become dead letters in order: the current one as FAILED, the others as TERMINATED."""
+    """The messages of a killed actor become dead letters in order: first the current one (FAILED), then all others.
+
+    The others have the cause TERMINATED.
+    """
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         await ref.tell(hang)
@@ -66,7 +69,7 @@ async def test_undelivered_messages_are_dead_letters_in_order() -> None:
 
 
 async def test_draining_stop_refuses_new_messages() -> None:
-    """A draining stop handles the messages in the mailbox and refuses new ones."""
+    """During a draining stop, an actor handles the messages in its mailbox and refuses new ones."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -101,7 +104,7 @@ async def test_draining_stop_refuses_new_messages() -> None:
 
 
 async def test_stop_without_drain_ends_a_drain() -> None:
-    """If a stop without draining comes during a stop with draining, the messages in the mailbox are not handled."""
+    """If a stop without draining comes during a draining stop, the messages left in the mailbox are not handled."""
     async with open_system() as system:
         world = World()
         gate = trio.Event()
@@ -127,7 +130,7 @@ async def test_stop_without_drain_ends_a_drain() -> None:
 
 
 async def test_drain_ends_at_its_timeout(autojump_clock: trio.testing.MockClock) -> None:
-    """If a drain exceeds its timeout, it is cancelled, and the unhandled messages become dead letters."""
+    """If a draining stop exceeds its timeout, the actor is cancelled, and the messages left become dead letters."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)

@@ -1,4 +1,4 @@
-"""The rules of OTP supervisors, after supervisor_SUITE."""
+"""OTP's rules for supervisors, after its ``supervisor_SUITE``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ PERMANENT, TRANSIENT, TEMPORARY = Restart.PERMANENT, Restart.TRANSIENT, Restart.
     ],
 )
 async def test_restart_type_and_exit_reason(restart: Restart, ending: object, follows: str) -> None:
-    """The restart type and the exit reason decide whether a child restarts, ends with its spec kept, or is removed."""
+    """The restart type and the exit reason decide whether an ended child restarts, keeps its spec, or is removed."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a", restart)]))
@@ -78,7 +78,7 @@ async def test_children_start_in_order_and_stop_in_reverse() -> None:
 
 
 async def test_failed_child_undoes_the_start() -> None:
-    """If a child cannot start, the children that started before it stop, and ``supervise`` raises the error."""
+    """If a child of the spec cannot start, the children started before it stop, and ``supervise`` raises its error."""
     async with open_system() as system:
         world = World()
         world.fail_start("b", 1, OSError("no"))
@@ -89,7 +89,7 @@ async def test_failed_child_undoes_the_start() -> None:
 
 
 async def test_one_for_one() -> None:
-    """ONE_FOR_ONE restarts only the failed child."""
+    """With the strategy ONE_FOR_ONE, only the failed child is restarted."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member(name) for name in "abc"]))
@@ -98,9 +98,9 @@ async def test_one_for_one() -> None:
 
 
 async def test_failed_restarts_count_and_escalate() -> None:
-    """Failed restarts count too. A supervisor that exceeds its restart limit fails.
+    """Restarts that fail count for the limit too. A supervisor that exceeds its limit fails.
 
-    The supervisor above it then restarts it, until the limit of that supervisor is exceeded too.
+    The supervisor above it then restarts it, until the limit of the upper supervisor is exceeded too.
     """
     async with open_system() as system:
         world = World()
@@ -120,7 +120,7 @@ async def test_failed_restarts_count_and_escalate() -> None:
 
 
 async def test_restarted_supervisor_has_its_spec() -> None:
-    """A restarted supervisor starts only the children of its spec, and no children that were added later."""
+    """A restarted supervisor starts only the children of its spec. Children that were added later are gone."""
     async with open_system() as system:
         world = World()
         inner = SupervisorSpec(children=[world.member("a"), world.member("b")], max_restarts=0)
@@ -242,7 +242,7 @@ async def test_shutdown_of_zero_kills_at_once(autojump_clock: MockClock) -> None
 
 
 async def test_infinite_shutdown(autojump_clock: MockClock) -> None:
-    """A child with an infinite ``shutdown`` gets as much time to stop as it needs."""
+    """A child with an infinite ``shutdown`` gets any time that it needs to stop."""
 
     async def slow(_: Member) -> None:
         await trio.sleep(10_000)
@@ -259,7 +259,7 @@ async def test_infinite_shutdown(autojump_clock: MockClock) -> None:
 
 
 async def test_dynamic_children_stop_in_parallel(autojump_clock: MockClock) -> None:
-    """A DYNAMIC supervisor stops its children at the same time."""
+    """When a DYNAMIC supervisor stops, its children stop at the same time."""
 
     async def slow(_: Member) -> None:
         await trio.sleep(2)
@@ -283,7 +283,7 @@ def significant_member(world: World, name: str, restart: Restart = TRANSIENT) ->
 
 @pytest.mark.parametrize("ending", ["normal", "shutdown"])
 async def test_auto_shutdown_any(ending: str) -> None:
-    """With ``AutoShutdown.ANY``, the end of one significant child ends the supervisor with Shutdown()."""
+    """With ``AutoShutdown.ANY``, the end of one significant child ends the supervisor, with the reason Shutdown()."""
     async with open_system() as system:
         world = World()
         children = [world.member("a"), significant_member(world, "s"), significant_member(world, "t")]
@@ -334,7 +334,10 @@ async def test_permanent_supervisor_restarts_after_auto_shutdown() -> None:
 
 
 async def test_child_calls_by_id() -> None:
-    """Children can be started, terminated, restarted and deleted by id, but only in the state that allows it."""
+    """A child can be started, terminated, restarted and deleted by its id.
+
+    A call that does not fit its state is refused.
+    """
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec())
@@ -360,7 +363,7 @@ async def test_child_calls_by_id() -> None:
 
 
 async def test_failed_restart_child_keeps_the_spec() -> None:
-    """A failed ``restart_child`` raises the error and keeps the spec."""
+    """If ``restart_child`` fails, it raises the error, and the spec of the child is kept."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")]))
@@ -407,7 +410,7 @@ def test_bad_spec_is_refused_by_name(build: object, field: str) -> None:
 
 
 async def test_cost_of_many_children_is_linear() -> None:
-    """Starting and stopping ten times as many children takes about ten times as many task steps."""
+    """To start and stop ten times as many children takes only about ten times as many task steps."""
 
     async def steps(count: int) -> int:
         instrument = StepCounter()
@@ -447,7 +450,7 @@ async def test_supervisor_that_gives_up_during_start() -> None:
 
 
 async def test_failed_start_child_leaves_no_entry() -> None:
-    """If ``start_child`` fails, its child has no entry."""
+    """If ``start_child`` fails, no entry of its child is left."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec())

@@ -1,4 +1,4 @@
-"""The group strategies ONE_FOR_ALL and REST_FOR_ONE, after OTP's supervisor_SUITE."""
+"""The strategies ONE_FOR_ALL and REST_FOR_ONE, which restart groups of children, after OTP's ``supervisor_SUITE``."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ async def test_failed_temporary_child_restarts_no_other(strategy: Strategy) -> N
 
 
 async def test_one_for_all_order() -> None:
-    """ONE_FOR_ALL stops all members from last to first and starts them in order, with the same refs."""
+    """After a failure, ONE_FOR_ALL stops all members from last to first, and starts them from first to last.
+
+    The members keep their refs.
+    """
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
@@ -74,7 +77,7 @@ async def test_one_for_all_order() -> None:
 
 
 async def test_rest_for_one_order() -> None:
-    """REST_FOR_ONE restarts the failed child and the children after it."""
+    """After a failure, REST_FOR_ONE restarts the failed child and the children that were started after it."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member(name) for name in "abc"])
@@ -102,7 +105,7 @@ async def test_one_for_all_retries_a_failed_start() -> None:
 
 
 async def test_rest_for_one_retries_a_failed_start() -> None:
-    """If a member fails to start in a REST_FOR_ONE restart, the group restarts from that member."""
+    """If a member fails to start in a REST_FOR_ONE restart, that member and the later ones are restarted again."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member(name) for name in "abcd"])
@@ -117,7 +120,10 @@ async def test_rest_for_one_retries_a_failed_start() -> None:
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_group_that_keeps_failing_gives_up(strategy: Strategy) -> None:
-    """If a group fails to start too often, its supervisor fails with RestartLimit, caused by the last error."""
+    """If the members of a group fail to start too often, the supervisor fails with RestartLimit.
+
+    The cause of the RestartLimit is the last error.
+    """
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=strategy, children=[world.member("a"), world.member("b")], max_restarts=3)
@@ -133,7 +139,7 @@ async def test_group_that_keeps_failing_gives_up(strategy: Strategy) -> None:
 
 
 async def test_failure_during_a_group_start() -> None:
-    """If an already started member fails while the next member of its group starts, the group restarts again."""
+    """If a restarted member fails while the next member of its group starts, the group is restarted again."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=[world.member("a"), world.member("b")])
@@ -187,7 +193,7 @@ async def test_group_restart_ignores_a_starting_child() -> None:
 
 
 async def test_member_terminated_during_a_group_start() -> None:
-    """If a member is terminated while its group starts, this does not count as a failed restart."""
+    """If a member is terminated while its group starts, this does not count as a failed restart for the limit."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "abc"])
@@ -222,7 +228,7 @@ async def test_member_terminated_during_the_backoff(strategy: Strategy, autojump
 
 
 async def test_stopping_supervisor_starts_no_member(autojump_clock: MockClock) -> None:
-    """While a supervisor stops, it starts no member of its group, not even after a backoff."""
+    """While a supervisor stops, it starts no member of a group, not even when the delay of a restart is over."""
 
     async def slow(_: Member) -> None:
         await trio.sleep(5)
@@ -241,9 +247,9 @@ async def test_stopping_supervisor_starts_no_member(autojump_clock: MockClock) -
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_failed_member_interrupts_a_later_start(strategy: Strategy) -> None:
-    """If a member fails while a later member starts, this start is interrupted, and the group restarts.
+    """If a member fails while a later member starts, the start is interrupted, and the group is restarted.
 
-    Without the interruption, a later member that waits for the failed one could wait forever.
+    Without the interruption, a later member that waits for the failed member could wait for ever.
     """
     # The later member may wait for the failed one. A supervisor that waited for its start would wait for ever.
     async with open_system() as system:
@@ -313,7 +319,7 @@ async def test_earlier_member_fails_during_the_backoff(autojump_clock: MockClock
 
 
 async def test_added_child_fails_during_a_group_restart() -> None:
-    """If a child is added during a group restart and fails at once, the group still starts completely."""
+    """If a child is added during a group restart and fails at once, all members of the group still start."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"]))
@@ -332,7 +338,7 @@ async def test_added_child_fails_during_a_group_restart() -> None:
 
 
 async def test_group_backoff_grows(autojump_clock: MockClock) -> None:
-    """If a member fails to start again and again, its group waits longer before each new attempt."""
+    """If a member fails to start again and again, its group waits longer before each new restart."""
     async with open_system() as system:
         world = World()
         children = [world.member("a"), world.member("b")]
@@ -347,7 +353,7 @@ async def test_group_backoff_grows(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("name", ["b", "c"])
 async def test_shielded_member_in_a_group_restart(name: str, autojump_clock: MockClock) -> None:
-    """A shielded member that hangs during a group restart is ended one second after its ``shutdown`` time."""
+    """If a shielded member hangs during a group restart, it is ended one second after its ``shutdown`` time."""
     async with open_system() as system:
         world = World()
         children = [world.member(name, shutdown=2) for name in "abc"]
@@ -387,7 +393,7 @@ async def test_supervisor_answers_while_a_member_stops(autojump_clock: MockClock
 async def test_failed_child_that_hangs_shielded(
     autojump_clock: MockClock,
 ) -> None:
-    """A failed child that hangs in a shielded ``stopping()`` is ended one second after its ``shutdown`` time."""
+    """If a failed child hangs in a shielded ``stopping()``, it is ended one second after its ``shutdown`` time."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a", shutdown=2)]))
@@ -401,7 +407,7 @@ async def test_failed_child_that_hangs_shielded(
 
 
 def sleep_for(seconds: float) -> Callable[[Member], Awaitable[None]]:
-    """Return code that sleeps."""
+    """Return code for a member that sleeps for this time."""
 
     async def slow(_: Member) -> None:
         await trio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""Backoff, stash, ask, restarts, death watch and timers, after Pekko's tests."""
+"""Backoff, stash, ask, restarts, watching and timers, after Pekko's tests."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_backoff_doubles_with_each_restart(autojump_clock: MockClock) -> N
 
 
 async def test_backoff_resets_after_a_healthy_time(autojump_clock: MockClock) -> None:
-    """The backoff starts again at its minimum after the child has run for ``healthy_after`` seconds."""
+    """The delay before a restart is the minimum again after the child has run for ``healthy_after`` seconds."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 9))
@@ -86,7 +86,7 @@ async def test_backoff_never_exceeds_its_maximum(autojump_clock: MockClock) -> N
 
 
 async def test_messages_wait_during_a_backoff(autojump_clock: MockClock) -> None:
-    """Messages that arrive during a backoff are handled after the restart."""
+    """Messages that arrive during the delay before a restart are handled after the restart."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")], backoff=Backoff(10, 10)))
@@ -103,7 +103,7 @@ async def test_messages_wait_during_a_backoff(autojump_clock: MockClock) -> None
 
 
 async def test_sender_waits_during_a_backoff(autojump_clock: MockClock) -> None:
-    """If the mailbox is full while the actor waits for its restart, a sender waits until after the restart."""
+    """If the mailbox is full while the actor waits for its restart, a sender waits for room until after the restart."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(lambda: Member("a", world), restart=Restart.PERMANENT, mailbox_size=1)
@@ -147,7 +147,7 @@ async def test_overflow_during_a_backoff(overflow: Overflow, handled: list[int],
 
 
 async def test_failures_with_backoff_exceed_the_limit(autojump_clock: MockClock) -> None:
-    """Failures count towards the restart limit even if the supervisor waits before each restart."""
+    """Failures count for the restart limit even if the supervisor waits before each restart."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 1), max_restarts=2, max_seconds=60)
@@ -163,7 +163,7 @@ async def test_failures_with_backoff_exceed_the_limit(autojump_clock: MockClock)
 
 
 async def test_full_stash_raises() -> None:
-    """If the stash is full, ``stash`` raises StashFull, and the actor still handles the current message."""
+    """If the stash is full, ``stash`` raises StashFull, and the actor can still handle the current message."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(lambda: Member("a", world), stash_size=1)
@@ -246,7 +246,7 @@ async def test_restart_unstashes() -> None:
 
 
 async def test_restart_waits_for_children() -> None:
-    """When an actor restarts, its new incarnation starts only after all children of the old one have stopped."""
+    """When an actor is restarted, it starts again only after all its earlier children have stopped."""
     async with open_system() as system:
         world = World()
 
@@ -320,7 +320,7 @@ async def test_late_reply_is_a_dead_letter(autojump_clock: MockClock) -> None:
 
 
 class Watcher(Actor):
-    """An actor that watches the refs it receives; if ``strict``, it does not handle Terminated."""
+    """An actor that watches the refs that it receives. If ``strict``, it returns UNHANDLED for a Terminated message."""
 
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
@@ -353,7 +353,7 @@ async def test_unhandled_terminated_is_a_death_pact() -> None:
 
 
 async def test_watching_twice_notifies_once() -> None:
-    """If an actor watches a target twice, it gets only one Terminated when the target ends."""
+    """If an actor watches another actor twice, it gets only one Terminated message when that actor ends."""
     async with open_system() as system:
         watcher, target = await system.spawn(Watcher), await system.spawn(Member, "a", World())
         await watcher.ask(target)
@@ -363,7 +363,7 @@ async def test_watching_twice_notifies_once() -> None:
 
 
 async def test_unwatch_drops_pending_notifications() -> None:
-    """After ``unwatch`` no Terminated is delivered, not even one that is already in the mailbox."""
+    """After ``unwatch`` no Terminated message is delivered, not even one that already waits to be handled."""
     async with open_system() as system:
         watcher, target = await system.spawn(Watcher), await system.spawn(Member, "a", World())
         await watcher.ask(target)
@@ -383,7 +383,10 @@ async def test_unwatch_drops_pending_notifications() -> None:
 
 
 async def test_restart_and_watches() -> None:
-    """A restart of the target sends no Terminated. After a restart of the watcher, its watches are gone."""
+    """A restart of a watched actor sends no Terminated message.
+
+    After a restart of the watcher, its watches are gone.
+    """
     async with open_system() as system:
         world = World()
         watcher = await system.spawn(Watcher)
@@ -403,7 +406,7 @@ async def test_restart_and_watches() -> None:
 
 
 async def test_restart_drops_timers(autojump_clock: MockClock) -> None:
-    """No timer of an earlier incarnation reaches the next one, even if the timer is already due."""
+    """After a restart, an actor gets no message of an earlier timer, even if that timer was already due."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, restart=Restart.PERMANENT)
@@ -471,7 +474,7 @@ async def test_slow_actor_skips_beats(autojump_clock: MockClock) -> None:
 
 
 async def test_stop_waits_for_stopping(autojump_clock: MockClock) -> None:
-    """``stop`` returns after ``stopping()`` has returned."""
+    """A call of ``stop`` returns only after the actor's ``stopping()`` has returned."""
     async with open_system() as system:
         world = World()
 

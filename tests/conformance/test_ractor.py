@@ -1,4 +1,4 @@
-"""Priorities, after Ractor's tests: kill before stop, stop before lifecycle messages, lifecycle before data."""
+"""Priorities, after Ractor's tests: kill, then stop, then lifecycle messages (Terminated), then ordinary messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actors import Killed, Restart, Shutdown, Terminated, open_system
 
 
 async def keep_busy(ref: object, world: World) -> trio.Event:
-    """Make the actor wait in a message, and return the event that ends the wait."""
+    """Make the actor wait while it handles a message. Return the event that ends this wait."""
     assert hasattr(ref, "tell")
     gate = trio.Event()
 
@@ -27,7 +27,7 @@ async def keep_busy(ref: object, world: World) -> trio.Event:
 
 
 async def test_lifecycle_goes_before_data() -> None:
-    """A Terminated is handled before ordinary messages that were sent earlier."""
+    """A Terminated message is handled before ordinary messages, even if these were sent earlier."""
     async with open_system() as system:
         world = World()
         ref, target = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
@@ -45,7 +45,7 @@ async def test_lifecycle_goes_before_data() -> None:
 
 
 async def test_stop_goes_before_lifecycle_and_data() -> None:
-    """A stop without draining takes effect before the actor handles waiting Terminated or ordinary messages."""
+    """A stop without draining goes before all waiting messages, Terminated or ordinary: they are not handled."""
     async with open_system() as system:
         world = World()
         ref, target = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())
@@ -79,7 +79,7 @@ async def test_kill_goes_before_stop() -> None:
 
 
 async def test_stop_passes_a_full_mailbox() -> None:
-    """A stop takes effect even if the mailbox is full, before the messages in the mailbox."""
+    """A stop takes effect before the messages in the mailbox, even if the mailbox is full."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, mailbox_size=1)
@@ -94,7 +94,7 @@ async def test_stop_passes_a_full_mailbox() -> None:
 
 
 async def test_kill_during_stopping() -> None:
-    """If an actor hangs in ``stopping()``, a kill ends it."""
+    """If an actor hangs in ``stopping()``, a kill ends it at once."""
     async with open_system() as system, trio.open_nursery() as nursery:
         world = World()
         world.on_stop["a"] = hang
@@ -106,7 +106,7 @@ async def test_kill_during_stopping() -> None:
 
 
 async def test_killed_actor_restarts_and_stopped_one_does_not() -> None:
-    """A permanent actor restarts after a kill, and not after a stop."""
+    """A permanent actor is restarted after a kill, but not after a stop."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, restart=Restart.PERMANENT)
@@ -119,7 +119,7 @@ async def test_killed_actor_restarts_and_stopped_one_does_not() -> None:
 
 
 async def test_killed_actor_handles_no_more_messages() -> None:
-    """After a kill an actor handles no more messages, even if it has almost finished the current one."""
+    """After a kill, an actor handles no further message, even if it had almost finished the current one."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)

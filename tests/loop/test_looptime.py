@@ -1,4 +1,4 @@
-"""The loop's time, which stands still while the event loop is blocked."""
+"""The loop's time (``LoopTime``), which stands still while the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Clocks:
     wall: float = 5_000.0
 
     def advance(self, seconds: float) -> None:
-        """Move both clocks."""
+        """Move both clocks forward, by the same time or by different times."""
         self.trio += seconds
         self.wall += seconds
 
     def loop_time(self) -> LoopTime:
-        """Return a loop time of these clocks."""
+        """Return a LoopTime that uses these clocks."""
         return LoopTime(lambda: self.trio, lambda: self.wall)
 
 
 def test_ticking_loop_loses_no_time() -> None:
-    """As long as ``tick`` is called on time, no time is lost."""
+    """As long as ``tick`` is called on time, the loop time is the same as trio's time."""
     clocks = Clocks()
     time = clocks.loop_time()
     with time.ticking(TICK):
@@ -44,7 +44,7 @@ def test_ticking_loop_loses_no_time() -> None:
 
 
 def test_stall_is_subtracted() -> None:
-    """If the loop stalls, the stall is subtracted from the loop time, both before and after the next tick."""
+    """If the loop is blocked, that time is subtracted from the loop time, both before and after the next tick."""
     clocks = Clocks()
     time = clocks.loop_time()
     with time.ticking(TICK):
@@ -58,7 +58,7 @@ def test_stall_is_subtracted() -> None:
 
 
 def test_without_ticks_nothing_is_subtracted() -> None:
-    """If nothing calls ``tick``, no time is subtracted."""
+    """If no task calls ``tick``, the loop time is the same as trio's time."""
     clocks = Clocks()
     time = clocks.loop_time()
     clocks.advance(1_000)
@@ -71,7 +71,7 @@ def test_without_ticks_nothing_is_subtracted() -> None:
 
 
 def test_jump_of_one_clock_is_no_stall() -> None:
-    """If only one of the two clocks jumps, this is not a stall.
+    """If only one of the two clocks jumps, the loop was not blocked, and no time is subtracted.
 
     A virtual clock or a busy machine can cause such a jump.
     """

@@ -1,4 +1,4 @@
-"""Trio's private names that the actors use: they exist, work as the code needs, and are used in one file only."""
+"""Trio's private names that the actors use: they exist, they work as the code needs, and only one file uses them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actors.loop import trio_internals as internals
 
 
 class FailureRecorder:
-    """A nursery owner that records the exceptions of tasks."""
+    """A nursery owner that records the exceptions of the nursery's tasks."""
 
     def __init__(self) -> None:
         self.noted: list[BaseException] = []
@@ -26,7 +26,7 @@ class FailureRecorder:
 
 
 class Unprintable(Exception):
-    """An exception whose text raises."""
+    """An exception with a text method that raises."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no")
@@ -83,7 +83,7 @@ def test_private_names_are_used_in_one_file() -> None:
 
 
 async def test_force_cancels_nested_shields() -> None:
-    """``cancel_with_force`` also cancels shielded scopes in nested tasks and nurseries."""
+    """``cancel_with_force`` also cancels shielded scopes in nested nurseries and their tasks."""
 
     async def shielded(depth: int) -> None:
         with trio.CancelScope(shield=True):
@@ -101,13 +101,16 @@ async def test_force_cancels_nested_shields() -> None:
 
 
 async def run_in_a_task(work: Any) -> None:
-    """Run the work in a task of its own: the nurseries are opened around the whole task."""
+    """Run ``work`` in a task of its own. Nurseries can then be opened around the whole task."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(work)
 
 
 async def test_nursery_around_a_task_outlives_its_scopes() -> None:
-    """A nursery opened around a task outlives the task's cancel scopes. A nursery opened inside a scope does not."""
+    """A nursery opened around a task stays open when the task leaves its cancel scopes.
+
+    A nursery opened inside a scope ends with that scope.
+    """
     ended: list[str] = []
 
     async def sleep(name: str) -> None:
@@ -159,10 +162,7 @@ async def test_nursery_around_a_task_is_cancelled_with_it() -> None:
 
 
 async def test_task_failure_is_recorded() -> None:
-    """An exception of a task is given to the owner of the nursery, not to trio.
-
-    This holds even if the exception cannot be printed.
-    """
+    """An exception of a task is given to the owner of the nursery, not to trio, even if its text cannot be read."""
     owner, error = FailureRecorder(), Unprintable()
 
     async def fail() -> None:
@@ -184,7 +184,10 @@ async def test_task_failure_is_recorded() -> None:
 
 
 async def test_failed_start_raises_in_the_starter() -> None:
-    """A task that fails before it calls ``started`` raises in its starter. A non-async function raises TypeError."""
+    """If a task fails before it calls ``started``, the call of ``start`` raises its error.
+
+    A sync function raises TypeError.
+    """
     owner = FailureRecorder()
 
     async def fail(*, task_status: trio.TaskStatus[None]) -> None:
@@ -205,7 +208,7 @@ async def test_failed_start_raises_in_the_starter() -> None:
 
 
 async def test_interrupt_protection_is_inherited() -> None:
-    """If a task is protected from KeyboardInterrupt, so are the tasks that it starts. Other tasks are not."""
+    """If a task is protected from KeyboardInterrupt, so are the tasks in its nurseries. Other tasks are not."""
     seen: dict[str, bool] = {}
 
     async def look(name: str) -> None:

@@ -32,7 +32,7 @@ async def test_spawn_returns_after_started() -> None:
 
 
 async def test_failed_start_leaves_no_entry() -> None:
-    """``spawn`` raises the error of ``started()``, and the name is free again."""
+    """If ``started()`` raises, ``spawn`` raises the same error, and the actor's name can be used again."""
     async with open_system() as system:
         error = ValueError("no")
         with pytest.raises(ValueError, match="no") as caught:
@@ -53,7 +53,7 @@ async def test_cancelled_spawn_leaves_no_entry(autojump_clock: trio.testing.Mock
 
 
 async def test_name_is_unique_among_living_actors() -> None:
-    """A name is refused while a living actor has it. When that actor has ended, the name can be used again."""
+    """``spawn`` refuses a name while a living actor has it. When that actor has ended, the name can be used again."""
     async with open_system() as system:
         first = await system.spawn(Probe, name="x")
         with pytest.raises(NameTaken):
@@ -79,7 +79,7 @@ async def test_failed_task_fails_the_actor() -> None:
 
 
 async def test_all_failures_are_in_the_reason() -> None:
-    """When a handler and a task both fail, the exit reason holds both exceptions in a group."""
+    """When a message handler and a task of an actor both fail, the exit reason holds both exceptions in a group."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
 
@@ -102,7 +102,7 @@ async def test_all_failures_are_in_the_reason() -> None:
 
 
 async def test_restart_keeps_ref_and_mailbox() -> None:
-    """A restarted actor keeps its ref and its mailbox, and the failed message becomes a dead letter."""
+    """A restarted actor keeps its ref and its mailbox, and the message on which it failed becomes a dead letter."""
     async with open_system() as system:
         journal: list[object] = []
         ref = await system.spawn(Probe, journal, restart=Restart.PERMANENT)
@@ -126,7 +126,7 @@ async def test_restart_keeps_ref_and_mailbox() -> None:
 
 
 async def test_children_stop_with_their_parent() -> None:
-    """Children are named below their parent, and they stop when the parent stops."""
+    """The path of a child begins with the path of its parent, and children stop when their parent stops."""
     async with open_system() as system:
         order: list[object] = []
         ref = await system.spawn(Probe)
@@ -163,7 +163,7 @@ async def test_spawn_in_a_cancelled_scope_makes_no_actor() -> None:
 async def test_children_of_a_failed_parent_have_its_shutdown_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If an actor fails, its children must stop within the actor's ``shutdown`` time. After it they are killed."""
+    """If an actor fails, its children have the actor's ``shutdown`` time to stop. After that time they are killed."""
 
     class HangsInStopping(Actor):
         async def stopping(self, reason: ExitReason) -> None:

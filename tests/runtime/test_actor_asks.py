@@ -1,4 +1,4 @@
-"""Asks whose caller gave up and replies that get lost: both free their memory, and no caller waits for ever."""
+"""Asks that their callers gave up, and replies that get lost: both free their memory, and no caller waits for ever."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Call:
-    """A message that calls ``work``, and that can be weakly referenced."""
+    """A message object that holds a function to call (``work``), and to which weak references are possible."""
 
     def __init__(self, work: Callable[[Member], Awaitable[object]]) -> None:
         self.work = work
@@ -45,7 +45,7 @@ class Call:
 
 
 async def ask_and_give_up(ref: ActorRef, message: object) -> weakref.ref[object]:
-    """Ask with a timeout of one second, and return a weak reference to the message."""
+    """Ask an actor with a timeout of one second, and return a weak reference to the message."""
     with pytest.raises(AskTimeout):
         await ref.ask(message, timeout=1)
     await trio.lowlevel.checkpoint()  # trio keeps the value that woke a task until its next checkpoint
@@ -80,9 +80,9 @@ STEPS = st.lists(st.one_of(st.sampled_from(["put", "take", "back"]), st.integers
 
 @given(st.integers(1, 5), st.sampled_from([Overflow.REJECT, Overflow.DROP_OLDEST]), STEPS)
 def test_mailbox_holds_only_wanted_asks(size: int, overflow: Overflow, steps: list[str | int]) -> None:
-    """A mailbox with abandoned asks has the same order, depth and room as a list without these asks.
+    """If callers give up asks in the mailbox, its order, depth and room are as if these asks had not been sent.
 
-    The asks are abandoned at any time.
+    The callers may give up at any time.
     """
     owner = MailboxOwner()
     mailbox, model, dropped = Mailbox(owner, MailboxSpec(size=size, overflow=overflow)), list[Request](), 0
@@ -117,7 +117,7 @@ def test_mailbox_holds_only_wanted_asks(size: int, overflow: Overflow, steps: li
 
 
 async def test_abandoned_asks_take_no_room(autojump_clock: trio.testing.MockClock) -> None:
-    """If the callers of asks give up, the asks are removed from the mailbox and make room for other messages."""
+    """If the callers of asks give up, these asks leave the mailbox, and other messages can use their room."""
     del autojump_clock
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=2)
@@ -133,7 +133,7 @@ async def test_abandoned_asks_take_no_room(autojump_clock: trio.testing.MockCloc
 
 
 async def test_abandoned_ask_makes_room_for_a_sender(autojump_clock: trio.testing.MockClock) -> None:
-    """If an ask in a full mailbox is abandoned, a sender that waits for room gets this room at once."""
+    """If the caller of an ask in a full mailbox gives up, a sender that waits for room gets this room at once."""
     del autojump_clock
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1)
@@ -147,7 +147,7 @@ async def test_abandoned_ask_makes_room_for_a_sender(autojump_clock: trio.testin
 
 
 async def test_stash_frees_abandoned_asks(autojump_clock: trio.testing.MockClock) -> None:
-    """Abandoned asks are removed from the stash, so only asks with a waiting caller count towards ``stash_size``."""
+    """If the caller of a stashed ask gives up, the ask leaves the stash, and does not count for ``stash_size``."""
     del autojump_clock
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), stash_size=2)
@@ -160,7 +160,7 @@ async def test_stash_frees_abandoned_asks(autojump_clock: trio.testing.MockClock
 
 
 async def test_unstashed_ask_can_be_abandoned(autojump_clock: trio.testing.MockClock) -> None:
-    """If the caller of an unstashed ask gives up, the ask is removed from the mailbox."""
+    """If the caller of an ask gives up after the ask was unstashed, the ask is removed from the mailbox."""
     del autojump_clock
 
     async def unstash_and_wait(member: Member) -> None:
@@ -198,9 +198,9 @@ async def test_abandoned_deferred_ask(autojump_clock: trio.testing.MockClock) ->
 
 
 async def test_lost_reply_raises_at_once() -> None:
-    """An ask raises ReplyDropped when its last Reply object is freed without an answer.
+    """An ask raises ReplyDropped as soon as its last Reply object is freed without an answer.
 
-    As long as another Reply object of the ask exists, freeing one has no effect.
+    As long as another Reply object of the ask exists, freeing one Reply has no effect.
     """
     replies: list[Reply] = []
 
@@ -252,7 +252,7 @@ async def test_reply_freed_in_another_thread() -> None:
 
 
 def defer_for(seconds: float) -> Callable[[Member], Awaitable[object]]:
-    """Return a message that is answered "done" later, by a task of the nursery."""
+    """Return an ask's message that a task in the actor's nursery answers with "done" later."""
 
     async def defer(member: Member) -> None:
         reply = member.context.defer()
@@ -270,7 +270,7 @@ def defer_for(seconds: float) -> Callable[[Member], Awaitable[object]]:
 async def test_draining_stop_waits_for_deferred_replies(
     seconds: float, answered: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A draining stop waits for deferred replies until its deadline. Then it cancels the work for these replies."""
+    """A draining stop (messages first) waits for deferred replies. At its deadline it cancels the work for them."""
     del autojump_clock
     outcomes: list[object] = []
 
@@ -293,7 +293,10 @@ async def test_draining_stop_waits_for_deferred_replies(
 
 
 async def test_draining_stop_ignores_abandoned_asks(autojump_clock: trio.testing.MockClock) -> None:
-    """A draining stop ends at once if all callers of deferred asks give up, or if a stop without draining comes."""
+    """A draining stop no longer waits for deferred replies if all their callers give up.
+
+    It also stops waiting if a stop without draining comes.
+    """
     del autojump_clock
 
     async def ask(ref: ActorRef) -> None:
@@ -317,7 +320,7 @@ async def test_draining_stop_ignores_abandoned_asks(autojump_clock: trio.testing
 
 
 async def test_none_is_a_message() -> None:
-    """None can be sent as a message. It becomes a dead letter if the actor fails on it."""
+    """None can be sent as a message. If the actor fails on it, it becomes a dead letter like any message."""
 
     class FailsOnNone(Member):
         async def receive(self, message: object) -> object:

@@ -1,4 +1,4 @@
-"""Calls of the runtime: each is a checkpoint, none waits for itself, and none works from a foreign thread."""
+"""Calls of the runtime: each is a checkpoint, none waits for its own end, and none works from a foreign thread."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_calls_to_a_full_mailbox_let_others_run(
 
 
 async def lets_others_run(call: Callable[[], Awaitable[object]]) -> bool:
-    """Make up to 130 calls, and return whether another task had a turn."""
+    """Make the call up to 130 times, and return whether another task had a turn meanwhile."""
     turns = 0
 
     async def count() -> None:
@@ -125,7 +125,10 @@ async def test_calls_that_need_not_wait_let_others_run(case: str) -> None:
 
 
 async def test_tell_to_own_full_mailbox_raises() -> None:
-    """An actor that sends to its own full mailbox gets a RuntimeError. A task in its nursery waits for room instead."""
+    """If an actor's own task sends to the actor's full mailbox, it gets a RuntimeError instead of waiting for ever.
+
+    A task in the actor's nursery waits for room in this case.
+    """
     world = World()
 
     async def fill(member: Member) -> None:
@@ -158,7 +161,7 @@ ENDS: dict[str, Ends] = {
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("where", ["receive", "started", "stopping"])
 async def test_waiting_for_own_end_raises(name: str, where: str) -> None:
-    """If a call would wait for the end of its own task, it raises RuntimeError and changes nothing."""
+    """If a call would make a task wait for its own end, the call raises RuntimeError and changes nothing."""
     world, refused = World(), list[str]()
     refs: dict[str, SupervisorRef] = {}
 
@@ -192,9 +195,10 @@ async def test_waiting_for_own_end_raises(name: str, where: str) -> None:
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("full", [False, True])
 async def test_starting_child_cannot_wait_for_its_parent(depth: int, full: bool) -> None:
-    """In ``started()``, asking a parent or sending to its full mailbox raises an error, since it would deadlock.
+    """If a child in ``started()`` asks its parent, or sends to the parent's full mailbox, it gets a RuntimeError.
 
-    A task of the nursery may wait.
+    The parent waits for the start of this child, so the call would be a deadlock. A task in the child's nursery may
+    wait.
     """
     world, refused = World(), list[str]()
     tops: list[ActorRef] = []
@@ -244,7 +248,10 @@ async def test_nursery_task_may_wait_for_the_end() -> None:
 
 
 async def test_phase_work_cannot_wait_for_shutdown() -> None:
-    """If phase work calls ``shutdown``, it fails with a RuntimeError in the report, and the next phases still run."""
+    """If the work of a shutdown phase calls ``shutdown``, it gets a RuntimeError instead of waiting for itself.
+
+    The error is in the report, and the next phases still run.
+    """
     ran: list[str] = []
 
     async with open_system([Phase("a", float("inf")), Phase("b")]) as system:
@@ -271,9 +278,9 @@ async def test_phase_work_cannot_wait_for_shutdown() -> None:
 @pytest.mark.parametrize("drain", [False, True])
 @pytest.mark.parametrize("nursery", [False, True])
 async def test_stopping_actor_may_tell_itself(drain: bool, nursery: bool) -> None:
-    """If a stopping actor sends itself a message, a draining stop handles it.
+    """An actor that is being stopped may send itself a message. A draining stop handles it.
 
-    Without draining it becomes a dead letter.
+    Without draining, the message becomes a dead letter.
     """
     world, go = World(), trio.Event()
 
@@ -316,7 +323,10 @@ async def test_stopping_actor_may_tell_itself(drain: bool, nursery: bool) -> Non
 
 
 async def test_messages_to_oneself_are_bounded() -> None:
-    """A draining actor can send itself ``mailbox_size`` messages. Further messages become dead letters."""
+    """During a draining stop, an actor can send itself ``mailbox_size`` messages.
+
+    Further messages become dead letters.
+    """
     world, go = World(), trio.Event()
 
     async def many(member: Member) -> None:
@@ -341,7 +351,7 @@ async def test_messages_to_oneself_are_bounded() -> None:
 
 
 class AllCalls:
-    """Every public call, as callables on living objects, by name."""
+    """All public calls of the runtime, by name, as functions that make the call on living objects."""
 
     def __init__(self, system: ActorSystem, ref: ActorRef, top: SupervisorRef, context: Context, reply: Reply) -> None:
         spec = ChildSpec("new", Actor)
@@ -380,7 +390,7 @@ class AllCalls:
 
 
 def is_refused(call: Callable[[], object]) -> bool:
-    """Return whether the call raises the RuntimeError that recommends ``trio.from_thread``."""
+    """Return whether ``call`` raises the RuntimeError that recommends ``trio.from_thread``."""
     try:
         call()
     except RuntimeError as error:
@@ -398,7 +408,7 @@ def step_once(call: Callable[[], Awaitable[object]]) -> object:
 
 
 def run_elsewhere(call: Callable[[], Awaitable[object]]) -> object:
-    """Run an async call in a new trio run."""
+    """Run an async call in a trio run of its own."""
 
     async def main() -> object:
         return await call()
@@ -465,7 +475,7 @@ async def test_calls_through_from_thread() -> None:
 def test_host_of_a_guest_run_may_tell() -> None:
     """The host loop of a trio guest run may call ``tell_nowait`` between trio's steps.
 
-    After the run has ended, the call is refused.
+    After the run, the call is refused.
     """
     world, outcomes = World(), list[object]()
     there: list[tuple[ActorRef, trio.Event]] = []

@@ -1,4 +1,4 @@
-"""Depth: a tree may be deeper than Python's stack, and near the end of the stack a call is all or nothing."""
+"""Deep trees and deep stacks: a tree may be deeper than Python's stack, and a full stack leaves no call half done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 DEPTH = 1_200
-"""Levels of the deep tree: more than the calls that Python's stack holds."""
+"""Levels of the deep tree: more than the number of nested calls that Python's stack holds."""
 
 
 async def test_tree_deeper_than_the_stack() -> None:
@@ -43,7 +43,7 @@ async def test_tree_deeper_than_the_stack() -> None:
 
 
 def frames_left() -> int:
-    """Return the number of calls that still fit on the caller's stack."""
+    """Return the number of nested calls for which the caller's stack has room."""
     count = 0
     frame = sys._getframe()  # noqa: SLF001  -- there is no other way
     while frame.f_back is not None:
@@ -104,7 +104,7 @@ def actor_a(system: ActorSystem) -> Any:
 
 
 DEPTHS = 100
-"""Places near the end of the stack: the first has no room for any call, the last has room for all."""
+"""Depths near the end of the stack. At the first depth no call has enough room, at the last depth every call has."""
 CALLS = [spawn, supervise, ask, tell, stop, wait_for_end, kill]
 
 
@@ -112,7 +112,7 @@ CALLS = [spawn, supervise, ask, tell, stop, wait_for_end, kill]
 async def test_call_near_the_end_of_the_stack(
     call: Callable[[ActorSystem], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If a call fails with RecursionError, the system still works: actors answer, and all actors can be stopped."""
+    """If a call fails with RecursionError, the system still works: actors answer, and all of them can be stopped."""
     del autojump_clock
     failed = 0
     for missing in range(DEPTHS):

@@ -1,4 +1,4 @@
-"""Ends of actors with obstacles: code that hangs or fails on its way out, cancellation from outside."""
+"""Ends of actors with obstacles: cleanup code that hangs or fails, and cancellation from outside."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from actors import (
 async def test_actor_that_stops_itself_has_its_shutdown_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If an actor calls ``context.stop()``, its ``stopping()`` has the ``shutdown`` time to finish.
+    """If an actor calls ``context.stop()``, its ``stopping()`` has the ``shutdown`` time of the actor to finish.
 
-    If ``stopping()`` is shielded, it has one second more.
+    A shielded ``stopping()`` has one second more.
     """
 
     class HangsInStopping(Probe):
@@ -65,7 +65,7 @@ async def test_failing_stopping_runs_once() -> None:
 async def test_error_of_a_killed_actor_is_in_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     """If a killed actor raises an error during its cleanup, the error is logged.
 
-    The error is also in the Killed reason of the actor and in the dead letter.
+    The error is also in the actor's exit reason, Killed, and in the dead letter of its current message.
     """
     error = OSError("on the way out")
 
@@ -90,7 +90,7 @@ async def test_error_of_a_killed_actor_is_in_its_reason(caplog: pytest.LogCaptur
 
 
 async def test_error_during_outer_cancellation_is_raised() -> None:
-    """If an actor raises an error while the whole block is cancelled, the block raises this error."""
+    """If an actor raises an error while the whole ``open_system`` block is cancelled, the block raises this error."""
     error = OSError("on the way out")
 
     async def fail_on_cancel(_: Probe) -> None:
@@ -118,7 +118,7 @@ async def test_error_during_outer_cancellation_is_raised() -> None:
 async def test_outer_cancellation_ends_shielded_work(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If the block is cancelled, shielded work is ended one second later."""
+    """If the ``open_system`` block is cancelled, shielded work of actors is cancelled one second later."""
     begin = autojump_clock.current_time()
     with trio.move_on_after(1):
         async with open_system() as system:
@@ -136,7 +136,7 @@ async def test_outer_cancellation_ends_shielded_work(
 async def test_bad_timer_message_is_a_dead_letter(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a timer message is not handled, or its handler fails, the message becomes a dead letter."""
+    """If an actor returns UNHANDLED for a timer message, or fails on it, the message becomes a dead letter."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         error = ValueError("bad")
@@ -157,7 +157,7 @@ async def test_bad_timer_message_is_a_dead_letter(
 
 
 async def test_watching_an_ended_actor_twice() -> None:
-    """If an actor that has already ended is watched twice, the watcher gets only one Terminated."""
+    """If an actor watches an ended actor twice, it gets only one Terminated message."""
     async with open_system() as system:
         journal: list[object] = []
         watcher, target = await system.spawn(Probe, journal), await system.spawn(Probe)
@@ -174,7 +174,7 @@ async def test_watching_an_ended_actor_twice() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, "1", None])
 async def test_bad_times_are_refused(seconds: float) -> None:
-    """A negative, NaN or non-numeric time raises ValueError and sets no timer."""
+    """If a time is negative, NaN or no number, the call raises ValueError and sets no timer."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
 

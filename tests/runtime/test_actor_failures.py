@@ -1,4 +1,4 @@
-"""Failures: which of them end one actor, and which end the block of the system."""
+"""Failures: some end only one actor, and others end the ``open_system`` block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class FailsWhileShielded(Actor):
-    """An actor that fails in its handler or a task while the other one is shielded."""
+    """An actor with a message handler and a task. One of them fails while the other one is shielded."""
 
     where: ClassVar[str] = ""
 
@@ -55,9 +55,9 @@ class FailsWhileShielded(Actor):
 
 @pytest.mark.parametrize("where", ["task", "handler"])
 async def test_failure_has_the_deadlines_of_a_stop(where: str, autojump_clock: MockClock) -> None:
-    """If an actor fails, its shielded work is ended one second after its ``shutdown`` time.
+    """If an actor fails, its shielded work is cancelled one second after its ``shutdown`` time, as in a stop.
 
-    The actor is restarted after that.
+    After that, the actor is restarted.
     """
     FailsWhileShielded.where = where
     async with open_system() as system:
@@ -70,7 +70,7 @@ async def test_failure_has_the_deadlines_of_a_stop(where: str, autojump_clock: M
 
 
 async def test_cancelling_own_nursery_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
-    """If an actor cancels its own nursery, it ends with a failure that says this, and the failure is logged."""
+    """If an actor cancels its own nursery, it fails with an error that says so, and the failure is logged."""
 
     async def cancel(member: Member) -> None:
         member.nursery.cancel_scope.cancel()
@@ -88,7 +88,7 @@ async def test_cancelling_own_nursery_is_a_failure(caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), trio.BrokenResourceError()])
 async def test_any_exception_fails_only_its_actor(error: BaseException) -> None:
-    """Exceptions that usually end a program, such as SystemExit, end only the actor that raises them."""
+    """An exception that usually ends a program, such as SystemExit, ends only the actor that raises it."""
 
     async def fail(_: Member) -> None:
         raise error
@@ -103,7 +103,7 @@ async def test_any_exception_fails_only_its_actor(error: BaseException) -> None:
 
 
 async def test_foreign_cancelled_is_a_failure() -> None:
-    """If an actor raises a Cancelled exception that it kept from an earlier scope, this is a failure."""
+    """If an actor raises a Cancelled exception that it kept from an earlier cancel scope, the actor fails."""
     kept: list[BaseException] = []
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -125,7 +125,7 @@ async def test_foreign_cancelled_is_a_failure() -> None:
 
 
 async def test_root_gives_up_once() -> None:
-    """If several top-level actors fail at the same time, the block ends with only one RestartLimit."""
+    """If several top-level actors exceed the restart limit at the same time, the block raises only one RestartLimit."""
 
     async def run() -> None:
         async with open_system() as system:
@@ -141,7 +141,10 @@ async def test_root_gives_up_once() -> None:
 
 @pytest.mark.parametrize("kind", ["supervisor", "actor"])
 async def test_top_level_actor_that_gives_up_ends_the_block(kind: str) -> None:
-    """If a top-level actor exceeds its restart limit, all others stop and the block raises RestartLimit."""
+    """If a top-level actor exceeds its restart limit, all other actors stop.
+
+    The ``open_system`` block then raises RestartLimit.
+    """
     world = World()
 
     async def run(system: ActorSystem) -> None:
@@ -188,7 +191,7 @@ async def test_error_of_the_block_and_restart_limit() -> None:
 
 
 async def crash_and_raise_when_cancelled(ref: ActorRef, error: Exception) -> None:
-    """Crash the actor, and raise ``error`` when this task is cancelled."""
+    """Make the actor fail. Then wait, and raise ``error`` when this task is cancelled."""
     try:
         await ref.tell(ValueError("x"))
         await trio.sleep_forever()
@@ -197,7 +200,7 @@ async def crash_and_raise_when_cancelled(ref: ActorRef, error: Exception) -> Non
 
 
 def test_keyboard_interrupt_ends_the_block() -> None:
-    """SIGINT ends the block with KeyboardInterrupt, even if it arrives while an actor's task runs."""
+    """SIGINT (Ctrl-C) ends the ``open_system`` block with KeyboardInterrupt, even if an actor's task runs just then."""
     world = World()
     seen: list[str] = []
 

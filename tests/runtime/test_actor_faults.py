@@ -1,4 +1,4 @@
-"""Injected exceptions: raised at any point of user code, they leave nothing behind and are not lost."""
+"""Exceptions at every point of user code: they leave no actor or task behind, and none of them is lost."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class InjectedError(Exception):
-    """The exception that the fault raises; its text names the point."""
+    """The exception that a Fault raises. Its text names the point at which it was raised."""
 
 
 class Fault:
-    """A callback that raises once, when it is called for the time ``at``."""
+    """A callback that raises an InjectedError when it is called for the time number ``at``."""
 
     def __init__(self, at: int) -> None:
         self.left = at
@@ -51,7 +51,7 @@ class ErrorLog(logging.Handler):
 
 
 def parts(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an exception with its causes, its parts and the exceptions in its exit reason."""
+    """Return an exception with its causes, its group members and the exceptions in its exit reason."""
     if error is None:
         return
     yield error
@@ -64,13 +64,13 @@ def parts(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def in_reason(reason: object) -> Iterator[BaseException]:
-    """Return the exceptions in an exit reason."""
+    """Return the exceptions that an exit reason contains."""
     if isinstance(reason, (Failure, Killed)):
         yield from parts(reason.exception)
 
 
 async def reported(world: World, letters: DeadLetters, raised: BaseException | None) -> set[BaseException]:
-    """Return the exceptions that were raised, or are in an exit reason or in a dead letter."""
+    """Return all exceptions that were raised by the block, or are in an exit reason or in a dead letter."""
     found = set(parts(raised))
     for reason in world.reasons:
         found |= set(in_reason(reason))
@@ -86,7 +86,7 @@ async def reported(world: World, letters: DeadLetters, raised: BaseException | N
 async def test_exception_at_any_point(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """User code can raise at any point. Then no actor and no task is left, and the exception is raised or reported."""
+    """Wherever user code raises an exception, no actor and no task is left, and the exception is raised or reported."""
     assert autojump_clock.autojump_threshold == 0
     log = ErrorLog()
     logger = logging.getLogger("actors")

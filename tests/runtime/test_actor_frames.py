@@ -1,4 +1,4 @@
-"""Failed actors: the exit reason keeps the text of the traceback, and frees the objects in its frames."""
+"""Failed actors: the exit reason keeps the text of the traceback, and frees the local variables of its frames."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Message:
-    """A message that can be weakly referenced."""
+    """A message to which weak references are possible."""
 
 
 class FailsOnMessages(Actor):
-    """An actor that fails on every message, with a cause and in a group."""
+    """An actor that fails on every message, with a group of exceptions that have a cause."""
 
     async def receive(self, message: object) -> None:
         try:
@@ -43,9 +43,9 @@ class FailsOnMessages(Actor):
 
 
 async def test_failure_frees_instance_and_message() -> None:
-    """After a failure, the actor's instance and message are freed by reference counting.
+    """After a failure, the actor's instance and message are freed without the garbage collector.
 
-    The text of the traceback is kept.
+    The text of the traceback is kept in the exit reason.
     """
     instances: weakref.WeakSet[Actor] = weakref.WeakSet()
     messages: weakref.WeakSet[Message] = weakref.WeakSet()
@@ -78,7 +78,7 @@ async def test_failure_frees_instance_and_message() -> None:
 
 
 async def test_failure_does_not_clear_frames_in_use() -> None:
-    """A task that waits in its ``except`` block keeps its variables while another actor fails with the same error."""
+    """If an actor fails with an error that a waiting task has caught, that task keeps its local variables."""
     world = World()
 
     async def careful(_: Member) -> object:
@@ -97,7 +97,7 @@ async def test_failure_does_not_clear_frames_in_use() -> None:
 
 
 def test_only_finished_frames_are_cleared() -> None:
-    """Only frames of finished code are cleared, not those of suspended generators or running code.
+    """Local variables are cleared only in frames of finished code, not of suspended generators or running code.
 
     This also holds if the exceptions cause each other in a cycle.
     """

@@ -1,4 +1,4 @@
-"""Memory: an actor's parts are freed by reference count when it has ended, without the garbage collector."""
+"""Memory: when an actor has ended, all its parts are freed by reference counting, without the garbage collector."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def living_parts() -> list[object]:
 
 
 async def use_everything(member: Member) -> None:
-    """Start a task, a timer, a child and a watch."""
+    """Give the actor a task, a timer, a child and a watch."""
     member.nursery.start_soon(trio.sleep_forever)
     member.context.timers.every("t", "tick", 1)
     member.context.watch(await member.context.spawn(Member, "kid", member.world, shutdown=1))
 
 
 async def fail(_: Member) -> None:
-    """Fail in a message."""
+    """Make the actor fail while it handles a message."""
     raise ValueError("x")
 
 
 async def fail_in_a_task(member: Member) -> None:
-    """Fail in a task of the nursery."""
+    """Make a task in the actor's nursery fail."""
     member.nursery.start_soon(fail, member)
     await trio.sleep_forever()
 
 
 async def fail_below(member: Member) -> None:
-    """Let a child fail more often than its limit allows."""
+    """Make a child of the actor fail more often than the restart limit allows."""
     kid = await member.context.spawn(Member, "bad", member.world, restart=Restart.PERMANENT)
     for _ in range(4):
         kid.tell_nowait(fail)
@@ -72,12 +72,12 @@ async def cancel_itself(member: Member) -> None:
 
 
 async def exit_by_error(_: Member) -> None:
-    """Raise SystemExit."""
+    """Make the actor raise SystemExit."""
     raise SystemExit(1)
 
 
 def by_telling(message: object) -> Callable[[ActorSystem, ActorRef], Awaitable[object]]:
-    """Return an end that is caused by telling ``message``."""
+    """Return a function that ends an actor by sending ``message`` to it."""
 
     async def end(_: ActorSystem, ref: ActorRef) -> None:
         await ref.tell(message)
@@ -104,7 +104,7 @@ ENDS: dict[str, Callable[[ActorSystem, ActorRef], Awaitable[object]]] = {
 
 
 async def live_and_end(system: ActorSystem, end: str) -> None:
-    """Let an actor live with all its parts, and end it in the given way."""
+    """Run an actor with all its parts, and end it by ``end``."""
     world = World()
     above = await system.supervise(SupervisorSpec(Strategy.DYNAMIC))
     ref = await above.start_child(ChildSpec("a", lambda: Member("a", world), Restart.TEMPORARY))
@@ -119,9 +119,9 @@ async def live_and_end(system: ActorSystem, end: str) -> None:
 async def test_ended_actor_is_freed_by_reference_count(
     end: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An ended actor and all its parts are freed without the garbage collector, however it ended.
+    """When an actor has ended in any way, it is freed from memory without the garbage collector.
 
-    The actor has a child, a task, a timer and a watch.
+    So are its child, its task, its timer and its watch.
     """
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
@@ -138,7 +138,7 @@ async def test_ended_actor_is_freed_by_reference_count(
 async def test_earlier_incarnations_are_freed(
     strategy: Strategy, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a restart the old instance is freed, although the actor lives on."""
+    """After a restart, the actor's earlier instance is freed from memory, although the actor continues."""
     assert autojump_clock.autojump_threshold == 0
     instances: list[weakref.ref[Any]] = []
     world = World()

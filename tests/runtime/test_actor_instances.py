@@ -1,4 +1,4 @@
-"""Classes of actors: any attribute names and any class tool work, and only an Actor is accepted."""
+"""Classes of actors: any attribute names and any kind of class work, such as attrs. Only an Actor is accepted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class WithRuntimeNames(Actor):
 
 
 class Guarded(Actor):
-    """An actor that refuses to set attributes and answers every unknown one."""
+    """An actor that refuses to set any attribute, and returns a value for every unknown attribute."""
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise TypeError(name)
@@ -112,7 +112,7 @@ KINDS: list[type[Actor]] = [WithRuntimeNames, Guarded, Slotted, Defined, Frozen,
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_any_actor_class_works(kind: type[Actor]) -> None:
-    """An actor can start, answer, restart and stop, however its class is made.
+    """An actor can start, answer, restart and stop with any kind of class.
 
     The class may be an attrs class or a dataclass, may have slots, or may have attributes with names that the runtime
     uses.
@@ -140,7 +140,7 @@ class Raising(Actor):
 
 @pytest.mark.parametrize("name", ["started", "receive", "stopping"])
 async def test_attribute_that_raises(name: str) -> None:
-    """If reading a method such as ``receive`` from an instance raises, only that actor fails."""
+    """If reading a method such as ``receive`` from an actor's instance raises, only that actor fails."""
     async with open_system() as system:
         neighbour = await system.spawn(Actor)
         if name == "started":
@@ -179,7 +179,7 @@ async def test_factory_must_return_an_actor(factory: Callable[[], object]) -> No
 
 
 async def test_instance_of_a_living_actor_is_refused() -> None:
-    """A factory may return the same instance again, but only after the actor with this instance has ended."""
+    """A factory may return the same instance a second time only after the actor with this instance has ended."""
     shared = Actor()
     async with open_system() as system:
         ref = await system.spawn(lambda: shared, name="a", restart=Restart.PERMANENT)
@@ -194,7 +194,7 @@ async def test_instance_of_a_living_actor_is_refused() -> None:
 
 
 async def kept_cancelled() -> trio.Cancelled:
-    """Return a Cancelled whose scope has ended."""
+    """Return a Cancelled exception from a cancel scope that has ended."""
     with trio.CancelScope() as scope:
         scope.cancel()
         try:
@@ -205,7 +205,7 @@ async def kept_cancelled() -> trio.Cancelled:
 
 
 async def test_factory_that_raises_cancelled() -> None:
-    """If a factory raises Cancelled although nothing was cancelled, ``spawn`` raises RuntimeError."""
+    """If a factory raises Cancelled although nothing was cancelled, ``spawn`` raises RuntimeError instead."""
     cancelled = await kept_cancelled()
 
     def make() -> Actor:
@@ -222,7 +222,7 @@ async def test_factory_that_raises_cancelled() -> None:
 async def test_group_with_a_factory_that_raises_cancelled(
     autojump_clock: trio.testing.MockClock, strategy: Strategy
 ) -> None:
-    """If a factory raises Cancelled during a group restart, the restart is repeated and succeeds."""
+    """If a factory raises Cancelled during a group restart, the group is restarted again, and then succeeds."""
     del autojump_clock
     cancelled = await kept_cancelled()
     made = 0

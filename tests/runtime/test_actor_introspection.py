@@ -12,7 +12,10 @@ from actors import Backoff, ChildSpec, DeadLettersStatistics, Strategy, Supervis
 
 
 async def test_actor_statistics() -> None:
-    """An actor's statistics count its tasks, children, timers, leases and watchers, and are frozen."""
+    """An actor's statistics count its tasks, children, timers, leases and watchers.
+
+    The statistics object is read-only.
+    """
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, name="a")
@@ -50,7 +53,7 @@ async def test_actor_statistics() -> None:
 
 
 async def test_supervisor_statistics(autojump_clock: trio.testing.MockClock) -> None:
-    """A supervisor's statistics and counts show its active and restarting children."""
+    """A supervisor's statistics and counts show how many children are active and how many are restarting."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member("a"), world.member("b")], backoff=Backoff(10, 10))
@@ -65,7 +68,7 @@ async def test_supervisor_statistics(autojump_clock: trio.testing.MockClock) -> 
 
 
 async def test_tree_lines() -> None:
-    """The tree shows every actor with its state, its restarts and its mailbox depth."""
+    """The text of the tree has a line for every actor, with its state, its restarts and its mailbox depth."""
     async with open_system() as system:
         world = World()
         inner = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member("x"), world.member("y")])
@@ -107,7 +110,7 @@ async def test_find() -> None:
 
 
 async def test_slow_reader_of_dead_letters() -> None:
-    """If the stream of dead letters is full, it drops the oldest ones and counts them in ``missed``."""
+    """If the stream of dead letters is full, it drops the oldest letters and counts them in ``missed``."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         with system.dead_letters(size=2) as letters:
@@ -122,14 +125,14 @@ async def test_slow_reader_of_dead_letters() -> None:
 
 
 async def test_dead_letters_size_is_checked() -> None:
-    """A stream of dead letters needs a size of at least 1."""
+    """A stream of dead letters with a size below 1 is refused."""
     async with open_system() as system:
         with pytest.raises(ValueError, match="1 or more"):
             system.dead_letters(size=0)
 
 
 async def test_reader_of_dead_letters_waits() -> None:
-    """A reader waits for new dead letters. After the stream is left, the reader gets no more."""
+    """A reader of dead letters waits for the next one. After its stream is left, the reader gets no more."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World())
         seen: list[object] = []

@@ -1,4 +1,4 @@
-"""Contexts kept after their incarnation has ended: their calls change nothing."""
+"""A Context that is used after its actor was restarted or has ended: its calls change nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ContextKeeper(Actor):
-    """An actor that records its instances, their contexts and their timers."""
+    """An actor that keeps its instances, their contexts and their timers in lists."""
 
     def __init__(self, kept: list[ContextKeeper]) -> None:
         self.kept = kept
@@ -78,7 +78,7 @@ async def call(name: str, old: ContextKeeper, other: ActorRef) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_kept_context_does_not_touch_the_next_incarnation(name: str, autojump_clock: MockClock) -> None:
-    """A context that is kept after a restart affects neither the new incarnation nor other actors."""
+    """If the Context from before a restart is still used, it changes neither the restarted actor nor other actors."""
     del autojump_clock
     kept: list[ContextKeeper] = []
     async with open_system() as system:
@@ -98,7 +98,7 @@ async def test_kept_context_does_not_touch_the_next_incarnation(name: str, autoj
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_kept_context_of_an_ended_actor(name: str, autojump_clock: MockClock) -> None:
-    """If the context of an ended actor is kept and used, it registers no watch, timer or lease."""
+    """If the Context of an ended actor is still used, it registers no watch, timer or lease."""
     del autojump_clock
     kept: list[ContextKeeper] = []
     async with open_system() as system:
@@ -112,7 +112,7 @@ async def test_kept_context_of_an_ended_actor(name: str, autojump_clock: MockClo
 
 
 async def test_stash_is_put_back_once() -> None:
-    """A restart puts the stash back only once: after it, ``unstash`` on the old context returns 0."""
+    """A restart puts the stashed messages back only once: after it, ``unstash`` on the old Context returns 0."""
     kept: list[ContextKeeper] = []
     async with open_system() as system:
         ref = await system.spawn(ContextKeeper, kept, restart=Restart.PERMANENT)

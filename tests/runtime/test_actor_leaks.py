@@ -1,4 +1,4 @@
-"""Cancellation and kills at every step: no task, entry, sender or timer is left behind."""
+"""Cancellation and kills at every step: no task, no entry, no waiting sender and no timer is left behind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Cut(trio.abc.Instrument):
 
 @contextlib.contextmanager
 def cut_after(steps: int, act: Callable[[], None]) -> Generator[Cut]:
-    """Call ``act`` after so many task steps of the block."""
+    """Call ``act`` when the tasks inside the block have run ``steps`` steps."""
     cut = Cut(steps, act)
     trio.lowlevel.add_instrument(cut)
     try:

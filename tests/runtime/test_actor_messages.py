@@ -94,7 +94,7 @@ async def test_tell_and_ask_to_an_ended_actor_raise() -> None:
 
 
 async def test_timed_out_ask_cancels_its_work(autojump_clock: trio.testing.MockClock) -> None:
-    """When an ``ask`` times out, its handler is cancelled and the actor handles the next message."""
+    """When an ``ask`` times out, the actor's work on it is cancelled, and the actor handles the next message."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         ended: list[str] = []
@@ -113,7 +113,7 @@ async def test_timed_out_ask_cancels_its_work(autojump_clock: trio.testing.MockC
 
 
 async def test_ask_with_an_unknown_message_raises() -> None:
-    """If ``receive()`` returns UNHANDLED for an ask, the ask raises MessageUnhandled and counts as a dead letter."""
+    """If ``receive()`` returns UNHANDLED for an ask, the ask raises MessageUnhandled and becomes a dead letter."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         with pytest.raises(MessageUnhandled):
@@ -136,7 +136,7 @@ async def test_asking_or_stopping_oneself_raises() -> None:
 
 
 async def test_watch_delivers_one_terminated() -> None:
-    """A watcher gets one Terminated when the target ends, or at once if the target has already ended."""
+    """A watcher gets one Terminated message when the watched actor ends, or at once if that actor has already ended."""
     async with open_system() as system:
         journal: list[object] = []
         watcher = await system.spawn(Probe, journal)
@@ -181,7 +181,7 @@ async def test_deferred_reply() -> None:
 
 
 async def test_abandoned_ask_is_no_dead_letter(autojump_clock: trio.testing.MockClock) -> None:
-    """If the caller of an ask gives up before the ask is handled, the ask does not count as a dead letter."""
+    """If the caller of an ask gives up before the actor handles the ask, the ask does not become a dead letter."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         go = trio.Event()
@@ -201,7 +201,7 @@ async def test_abandoned_ask_is_no_dead_letter(autojump_clock: trio.testing.Mock
 
 
 async def test_deferred_reply_to_a_tell_is_dropped() -> None:
-    """A message sent by ``tell`` needs no reply: a deferred reply to it counts as a dead letter."""
+    """If an actor defers the reply to a message sent by ``tell``, no caller waits: the reply becomes a dead letter."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
 

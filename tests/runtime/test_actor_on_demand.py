@@ -1,4 +1,4 @@
-"""Parts of an actor that are made on demand: the result is the same as if they were there from the start."""
+"""Parts of an actor that are made only when needed: an actor works as if they were there from the start."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CONTEXT_OWNER = contextvars.ContextVar("CONTEXT_OWNER", default="nobody")
 
 
 class Plain(Actor):
-    """An actor without ``started()``: it is up as soon as it was made."""
+    """An actor without ``started()``: it is up as soon as its instance is made."""
 
     async def receive(self, message: object) -> object:
         return await message(self) if callable(message) else message
 
 
 class Farewell(Plain):
-    """An actor with a ``stopping()`` that records the reason and sleeps."""
+    """An actor with a ``stopping()`` that records the exit reason and sleeps."""
 
     def __init__(self, said: list[ExitReason], seconds: float = 0) -> None:
         self.said = said
@@ -40,7 +40,10 @@ class Farewell(Plain):
 async def test_nursery_outlives_the_message_that_opened_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a message opens the nursery inside a cancel scope, the nursery's tasks continue after this message."""
+    """If an actor first uses its nursery while it handles a message, the nursery's tasks continue after this message.
+
+    This holds even if the handler was inside a cancel scope.
+    """
     ended: list[str] = []
 
     async def work(name: str) -> None:
@@ -68,7 +71,7 @@ async def test_nursery_outlives_the_message_that_opened_it(
 
 
 async def test_failed_task_of_a_late_nursery() -> None:
-    """If a message opens the nursery and a task in it fails, the actor ends."""
+    """If an actor first uses its nursery while it handles a message, a failing task in it still ends the actor."""
     error = OSError("no")
 
     async def fail() -> None:
@@ -84,7 +87,7 @@ async def test_failed_task_of_a_late_nursery() -> None:
 
 
 async def test_cancelled_ask_cancels_only_its_handler(autojump_clock: trio.testing.MockClock) -> None:
-    """Cancelling an ask cancels its handler, but neither tasks of the nursery nor later messages."""
+    """Cancelling an ask cancels the work for this ask, but neither tasks of the actor's nursery nor later messages."""
 
     async def begin(actor: Plain) -> None:
         actor.nursery.start_soon(trio.sleep_forever)
@@ -103,7 +106,7 @@ async def test_cancelled_ask_cancels_only_its_handler(autojump_clock: trio.testi
 
 
 async def test_ask_cancelled_in_shielded_code() -> None:
-    """If an ask is cancelled while its handler is shielded, the next messages are not cancelled."""
+    """If an ask is cancelled while its handler is shielded, the messages after it are handled and not cancelled."""
 
     async def busy(_: Plain) -> str:
         giving_up.cancel()
@@ -136,7 +139,7 @@ async def test_failing_factory_leaves_no_entry() -> None:
 
 
 async def test_context_variables_of_an_actor() -> None:
-    """If ``__init__()`` sets a context variable, only this actor sees the new value."""
+    """If an actor's ``__init__()`` sets a context variable, only this actor sees the new value."""
 
     class Named(Plain):
         def __init__(self) -> None:
@@ -152,7 +155,7 @@ async def test_context_variables_of_an_actor() -> None:
 
 @pytest.mark.parametrize("drain", [False, True])
 async def test_stop_before_the_first_step(*, drain: bool) -> None:
-    """If an actor is stopped before its task first runs, its ``stopping()`` is still called."""
+    """If an actor without ``started()`` is stopped before its task first runs, its ``stopping()`` is still called."""
     said: list[ExitReason] = []
     async with open_system() as system:
         ref = await system.spawn(Farewell, said)
@@ -182,7 +185,7 @@ async def test_drain_before_the_first_step() -> None:
 async def test_stop_deadline_of_an_idle_actor(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The timeout of a stop begins with the call of ``stop``, even if the actor has been idle since its start."""
+    """The timeout of a stop begins with the call of ``stop``, even if the actor has not run at all since its start."""
     async with open_system() as system:
         ref = await system.spawn(Farewell, [], 60)
         await trio.sleep(10)
@@ -191,7 +194,7 @@ async def test_stop_deadline_of_an_idle_actor(
 
 
 async def test_answer_arrives_before_the_end() -> None:
-    """If a draining actor answers its last ask, the caller gets the answer before the actor's end is visible."""
+    """If a draining actor answers its last ask, the caller gets the answer before other tasks see the actor's end."""
     async with open_system() as system:
         for _ in range(20):
             ref = await system.spawn(Plain)
@@ -229,7 +232,7 @@ async def test_many_spawns_let_others_run() -> None:
 
 @pytest.mark.parametrize("asked", [False, True])
 async def test_instance_and_message_are_freed(*, asked: bool) -> None:
-    """A message is freed after it is handled. The instance is freed after its actor has ended."""
+    """A message is freed from memory after it is handled, and an actor's instance after the actor has ended."""
 
     class Thing:
         pass
@@ -254,7 +257,7 @@ async def test_instance_and_message_are_freed(*, asked: bool) -> None:
 
 
 async def test_empty_name_is_refused() -> None:
-    """An empty name is refused. Without a name, the runtime makes one from the name of the class."""
+    """``spawn`` refuses an empty name. Without a name, the runtime makes one from the name of the class."""
     async with open_system() as system:
         with pytest.raises(SpecError, match="id must be a text"):
             await system.spawn(Plain, name="")

@@ -1,4 +1,4 @@
-"""Phases of the shutdown:all of them run, also when their work fails, exits or hangs."""
+"""Phases of the shutdown: all of them run, even if their work fails, exits or hangs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_system_exit_in_phase_work(autojump_clock: trio.testing.MockClock)
 
 
 class IndivisibleGroup(BaseExceptionGroup[BaseException]):
-    """A group that raises when it is divided."""
+    """An exception group that raises when it is split into parts."""
 
     def derive(self, excs: object, /) -> Any:
         raise SystemExit(f"cannot be divided into {excs}")
@@ -89,7 +89,7 @@ async def test_cancelled_raised_in_phase_work(autojump_clock: trio.testing.MockC
 
 
 async def test_phase_work_added_during_the_phase() -> None:
-    """Work that is added during its phase is done at once. Work for a finished phase is refused."""
+    """Work that is added to a running phase is started at once. Work for a finished phase is refused."""
     ran: list[str] = []
 
     async with open_system([Phase("a"), Phase("b")]) as system:
@@ -114,7 +114,7 @@ async def test_phase_work_added_during_the_phase() -> None:
 
 
 async def test_phase_work_added_after_the_deadline(autojump_clock: trio.testing.MockClock) -> None:
-    """Work that is added to a phase after its deadline is refused."""
+    """Work that is added to a phase after the phase's time is over is refused."""
     del autojump_clock
     refused: list[str] = []
 
@@ -135,7 +135,7 @@ async def test_phase_work_added_after_the_deadline(autojump_clock: trio.testing.
 
 @pytest.mark.parametrize("seconds", [10.0, math.inf])
 async def test_shielded_phase_work_in_a_cancelled_block(seconds: float, autojump_clock: trio.testing.MockClock) -> None:
-    """If the block is cancelled during a phase, the phase's shielded work is ended one second later."""
+    """If the ``open_system`` block is cancelled during a phase, the phase's shielded work ends one second later."""
     del autojump_clock
 
     async def shield() -> None:

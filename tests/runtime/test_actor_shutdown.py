@@ -1,4 +1,4 @@
-"""The end of a system: phases, the order of stops, failures on the way."""
+"""The end of an actor system: its shutdown phases, the order of the stops, and failures during the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actors import ActorTerminated, Phase, Restart, RestartLimit, Shutdown, Spec
 
 
 async def test_phases_run_before_the_actors_stop() -> None:
-    """The phases run in the given order. The actors stop after the last phase."""
+    """The shutdown phases run in the given order, and the actors stop after the last phase."""
     journal: list[str] = []
 
     async def work(name: str) -> None:
@@ -38,7 +38,7 @@ async def test_phases_run_before_the_actors_stop() -> None:
 async def test_failed_or_slow_phase(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If phase work fails or takes too long, the report says so, and the next phases still run."""
+    """If the work of a phase fails or takes too long, the phase's report says so, and the next phases still run."""
 
     async def fail() -> None:
         raise OSError("disk")
@@ -93,7 +93,7 @@ async def test_actors_stop_youngest_first() -> None:
 
 
 async def test_failing_block_stops_the_actors() -> None:
-    """A block that raises stops its actors and raises its own error."""
+    """If the code in an ``open_system`` block raises, the actors stop, and the block raises the same error."""
     world = World()
 
     async def fail() -> None:
@@ -107,7 +107,7 @@ async def test_failing_block_stops_the_actors() -> None:
 
 
 async def test_cancelled_block_ends_actors_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    """If the block is cancelled, all actors end at once, and no ``stopping()`` runs to its end."""
+    """If the ``open_system`` block is cancelled, all actors end at once, and no ``stopping()`` runs to its end."""
     world = World()
     begin = autojump_clock.current_time()
     with trio.move_on_after(1) as scope:
@@ -124,9 +124,9 @@ async def test_cancelled_block_ends_actors_at_once(autojump_clock: trio.testing.
 async def test_cancelled_shutdown_finishes_with_the_block(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a ``shutdown`` call is cancelled, the actors do not stop yet.
+    """If a call of ``shutdown`` is cancelled, the actors do not stop yet.
 
-    The end of the block runs the remaining phases and stops the actors.
+    The end of the ``open_system`` block runs the remaining phases and stops the actors.
     """
     world = World()
     done: list[str] = []
@@ -154,7 +154,7 @@ async def test_cancelled_shutdown_finishes_with_the_block(
 async def test_shielded_phase_work_after_the_deadline(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Shielded phase work is ended one second after the deadline of its phase."""
+    """Shielded work of a shutdown phase is cancelled one second after the deadline of the phase."""
 
     async def sleep_shielded() -> None:
         with trio.CancelScope(shield=True):

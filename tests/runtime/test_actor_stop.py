@@ -28,7 +28,7 @@ from actors import (
     [(stop_itself, Normal()), (RuntimeError, Failure)],
 )
 async def test_exit_reason(act: object, reason: object) -> None:
-    """``terminated`` returns Normal() for an actor that stopped itself, and Failure(error) for one that raised."""
+    """``terminated`` returns Normal() for an actor that stopped itself, and Failure(error) for an actor that raised."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         error = RuntimeError("x")
@@ -61,7 +61,7 @@ async def test_stopped_actor_leaves_nothing() -> None:
 
 
 async def test_stop_cancels_after_its_timeout(autojump_clock: trio.testing.MockClock) -> None:
-    """If a handler is still busy after the ``timeout`` of the stop, it is cancelled."""
+    """If an actor still handles a message when the ``timeout`` of its stop is over, this work is cancelled."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         await ref.tell(hang)
@@ -73,7 +73,7 @@ async def test_stop_cancels_after_its_timeout(autojump_clock: trio.testing.MockC
 
 
 async def test_shielded_work_is_cancelled_a_second_later(autojump_clock: trio.testing.MockClock) -> None:
-    """A shielded handler is ended one second after the ``timeout`` of the stop."""
+    """If an actor's work is shielded, it is cancelled one second after the ``timeout`` of the stop."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         await ref.tell(hang_shielded)
@@ -99,7 +99,7 @@ async def test_stop_goes_on_after_its_caller_is_cancelled(autojump_clock: trio.t
 
 
 async def test_kill_ends_shielded_work_at_once() -> None:
-    """``kill`` ends a shielded handler at once, and ``stopping()`` is not called."""
+    """``kill`` ends an actor's shielded work at once, and the actor's ``stopping()`` is not called."""
     async with open_system() as system:
         journal: list[object] = []
         ref = await system.spawn(Probe, journal)
@@ -111,7 +111,7 @@ async def test_kill_ends_shielded_work_at_once() -> None:
 
 
 async def test_outer_cancellation_is_no_failure() -> None:
-    """If the whole block is cancelled, each actor ends with Killed() and is not restarted."""
+    """If the whole ``open_system`` block is cancelled, each actor ends with Killed() and is not restarted."""
     reasons: list[ExitReason] = []
 
     async def observe(system: ActorSystem, done: trio.Event) -> None:
@@ -134,7 +134,7 @@ async def test_outer_cancellation_is_no_failure() -> None:
 
 
 async def test_shortest_stop_deadline_holds(autojump_clock: trio.testing.MockClock) -> None:
-    """If an actor is stopped several times at once, the earliest of the deadlines is used."""
+    """If an actor is stopped several times at once, the earliest of the deadlines applies."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Probe)
         await ref.tell(hang_shielded)
@@ -150,7 +150,7 @@ async def test_shortest_stop_deadline_holds(autojump_clock: trio.testing.MockClo
 
 
 async def test_stopping_actor_refuses_messages() -> None:
-    """After ``context.stop()`` the actor refuses new messages and ends with Normal()."""
+    """After an actor has called ``context.stop()``, it refuses new messages and ends with Normal()."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
 
@@ -178,7 +178,7 @@ async def test_actor_may_stop_itself_in_started() -> None:
 
 
 async def test_outer_cancellation_before_a_restart() -> None:
-    """If the block is cancelled while an actor waits for its restart, the actor ends with Killed()."""
+    """If the ``open_system`` block is cancelled while an actor waits for its restart, the actor ends with Killed()."""
     with trio.CancelScope() as scope:
         async with open_system() as system:
             spec = SupervisorSpec(children=[ChildSpec("a", Probe)], backoff=Backoff(1000, 1000))
@@ -193,7 +193,7 @@ async def test_outer_cancellation_before_a_restart() -> None:
 
 
 async def test_deadline_of_an_abandoned_stop_holds(autojump_clock: trio.testing.MockClock) -> None:
-    """If a caller of ``stop`` is cancelled, the deadline of this stop still holds: a later stop cannot extend it."""
+    """If a call of ``stop`` is cancelled, the deadline of this stop still applies: a later stop cannot extend it."""
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Probe)
         await ref.tell(hang_shielded)

@@ -1,4 +1,4 @@
-"""Timers: their period, at most one message of a timer in the queue, and fairness to the mailbox."""
+"""Timers of an actor: their period, at most one waiting message for each timer, and fairness to the mailbox."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Slow(Member):
-    """A member that takes 1.1 seconds for every "tick"."""
+    """A test actor that needs 1.1 seconds for every message "tick"."""
 
     async def receive(self, message: object) -> object:
         if message == "tick":
@@ -29,7 +29,7 @@ class Slow(Member):
 
 
 def set_timers(seconds: float, *keys: str) -> Callable[[Member], Awaitable[object]]:
-    """Return a message that sets a timer of that period for each key."""
+    """Return a message that makes the actor set one timer with this period for each key."""
 
     async def message(member: Member) -> None:
         for key in keys:
@@ -43,7 +43,7 @@ async def sleep_50_seconds(_: Member) -> None:
 
 
 async def test_slow_timers_let_messages_through(autojump_clock: trio.testing.MockClock) -> None:
-    """A message from the mailbox is handled after each timer message, even if many timers are due."""
+    """Even if many timers are due, a message from the mailbox is handled after each timer message."""
     del autojump_clock
     world = World()
     async with open_system() as system:
@@ -61,7 +61,7 @@ async def test_slow_timers_let_messages_through(autojump_clock: trio.testing.Moc
 
 
 async def test_zero_second_timers_let_messages_through(autojump_clock: trio.testing.MockClock) -> None:
-    """Timers that set themselves again with 0 seconds block neither the mailbox nor other tasks."""
+    """If timers set themselves again with 0 seconds, the mailbox and other tasks still get their turn."""
     del autojump_clock
 
     async def again(member: Member) -> None:
@@ -77,7 +77,7 @@ async def test_zero_second_timers_let_messages_through(autojump_clock: trio.test
 
 
 async def test_abandoned_ask_takes_no_turn_from_timers(autojump_clock: trio.testing.MockClock) -> None:
-    """If the caller of an ask has given up, skipping the ask does not delay the timers that are due."""
+    """If the caller of an ask has given up, the actor skips the ask without a delay for timers that are due."""
     del autojump_clock
     world = World()
     async with open_system() as system:
@@ -91,7 +91,10 @@ async def test_abandoned_ask_takes_no_turn_from_timers(autojump_clock: trio.test
 
 
 async def test_late_ticks_are_merged(autojump_clock: trio.testing.MockClock) -> None:
-    """After a long handler only one tick is delivered for all missed ticks. The next tick comes at its usual time."""
+    """After a long handler only one tick is delivered for all ticks that were missed.
+
+    The next tick comes at its usual time.
+    """
     del autojump_clock
     world = World()
     async with open_system() as system:
@@ -105,7 +108,7 @@ async def test_late_ticks_are_merged(autojump_clock: trio.testing.MockClock) -> 
 
 
 async def test_clock_jump_gives_one_tick(mock_clock: trio.testing.MockClock) -> None:
-    """If the clock jumps over many periods of a timer, only one tick is delivered."""
+    """If the clock jumps over many periods of a timer, the actor gets only one tick for them."""
     world = World()
     async with open_system() as system:
         ref = await system.spawn(Member, "a", world)
@@ -121,7 +124,10 @@ async def test_clock_jump_gives_one_tick(mock_clock: trio.testing.MockClock) -> 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9, exclude_min=True), st.floats(0, 1e9))
 def test_next_beat(due: float, period: float, late: float) -> None:
-    """The next tick is never in the past, and at most one period away. With an infinite period there is none."""
+    """The next tick of a timer is never in the past, and at most one period away.
+
+    An infinite period has no next tick.
+    """
     now = due + late
     beat = next_beat(due, period, now)
     assert beat >= now

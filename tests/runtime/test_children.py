@@ -1,4 +1,4 @@
-"""A supervisor's table of children, without actors: starts, ends, deletions and restarts in every order."""
+"""A supervisor's table of children, tested without actors: starts, ends, deletions and restarts in every order."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ BODY = cast("Any", object())
 
 
 class FakeCell:
-    """A cell as messages show it."""
+    """A replacement for a cell, with the one attribute that error messages show."""
 
     state = "running"
 
 
 def spec(name: str = "a", restart: Restart = Restart.PERMANENT, *, significant: bool = False) -> ChildSpec:
-    """Return the spec of a child whose factory is never called."""
+    """Return the spec of a child, with a factory that is never called."""
     return ChildSpec(name, cast("Any", object), restart, significant=significant)
 
 
 def table_with(strategy: Strategy = Strategy.ONE_FOR_ONE, names: str = "", **options: Any) -> ChildTable:
-    """Return the table of a supervisor whose named children are running."""
+    """Return the table of a supervisor that has these children, all of them running."""
     children = ChildTable("/top", SupervisorSpec(strategy, **options), keeps=True)
     for name in names:
         bring_up(children, children.add(spec(name)))
@@ -67,7 +67,7 @@ def bring_up(children: ChildTable, child: Child) -> Child:
 
 
 def end_child(children: ChildTable, child: Child, *, stopped: bool = True, was_up: bool = True) -> bool:
-    """Record the end of the child, and return whether the supervisor shuts down."""
+    """Record the permanent end of the child, and return whether the supervisor shuts down."""
     return children.ended(child, Shutdown(), was_up=was_up, stopped=stopped)
 
 
@@ -75,27 +75,27 @@ def end_child(children: ChildTable, child: Child, *, stopped: bool = True, was_u
 
 
 def absent(_: ChildTable) -> None:
-    """The table has no entry."""
+    """State of the table: it has no entry."""
 
 
 def claimed(children: ChildTable) -> None:
-    """The child is being started."""
+    """State of the table: the child is being started."""
     children.add(spec())
 
 
 def is_up(children: ChildTable) -> None:
-    """The child is running."""
+    """State of the table: the child is running."""
     bring_up(children, children.add(spec()))
 
 
 def restarting(children: ChildTable) -> None:
-    """The child has failed and waits for its restart."""
+    """State of the table: the child has failed and waits for its restart."""
     is_up(children)
     children.exited(children.entry("a"), CRASH, 0, 0)
 
 
 def down(children: ChildTable) -> None:
-    """The child has ended and its entry is kept."""
+    """State of the table: the child has ended and its entry is kept."""
     is_up(children)
     end_child(children, children.entry("a"))
 
@@ -120,7 +120,7 @@ REFUSED: dict[tuple[str, str], type[Exception]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("state", STATES)
 def test_each_call_in_each_state(state: Callable[[ChildTable], None], call: str) -> None:
-    """The state of a child decides whether a call on it is accepted. A refused call changes nothing."""
+    """The state of a child decides whether the supervisor accepts a call on it. A refused call changes nothing."""
     children = table_with()
     state(children)
     before = children.entries()
@@ -202,7 +202,7 @@ def test_which_children_are_restarted(restart: Restart, reason: Any, *, again: b
 
 
 def test_supervisor_gives_up_once() -> None:
-    """The supervisor gives up at the first failure that exceeds its limit. After that it restarts no child."""
+    """The supervisor gives up at the first failure that exceeds its restart limit. After that it restarts no child."""
     children = table_with(names="ab", max_restarts=1)
     a, b = children.entries()
     assert children.exited(a, CRASH, 0, 0).delay == 0
@@ -213,7 +213,7 @@ def test_supervisor_gives_up_once() -> None:
 
 
 def test_failed_restart_counts() -> None:
-    """If a child fails during its restart, this counts as another failure."""
+    """If a child fails during its restart, this counts as another failure for the restart limit."""
     children = table_with(names="a", max_restarts=1)
     (a,) = children.entries()
     assert children.exited(a, CRASH, 0, 0).delay == 0
@@ -283,7 +283,7 @@ def test_failed_start_restarts_the_group() -> None:
 
 
 def test_backoff_follows_the_halt() -> None:
-    """A group waits for its backoff only after all its members have stopped."""
+    """A group waits for its backoff (the delay of its restart) only after all its members have stopped."""
     children = table_with(Strategy.ONE_FOR_ALL, "ab", backoff=Backoff(4, 8))
     children.exited(children.entry("a"), CRASH, 1, 0)
     assert take_steps(children, now=1) == ["-b", "5", "+a", "+b"]
@@ -301,7 +301,7 @@ def test_stopped_member_stays_down() -> None:
 
 
 def test_claimed_children_are_not_begun() -> None:
-    """A group restart does not start a child that a call is already starting."""
+    """A group restart does not start a child that another call is starting at that moment."""
     children = table_with(Strategy.ONE_FOR_ALL, "ab")
     a, b = children.entries()
     end_child(children, b)
@@ -322,7 +322,7 @@ def test_deleted_member_is_not_begun() -> None:
 
 
 def test_failure_of_an_earlier_member_interrupts_a_start() -> None:
-    """The start of a member is interrupted only if an earlier member fails."""
+    """In a group restart, the start of a member is interrupted only if an earlier member fails."""
     children = table_with(Strategy.REST_FOR_ONE, "abc")
     a, b, c = children.entries()
     children.exited(b, CRASH, 0, 0)
@@ -335,7 +335,7 @@ def test_failure_of_an_earlier_member_interrupts_a_start() -> None:
 
 
 def test_member_halted_before_it_begins_is_down() -> None:
-    """If a member is stopped before its new incarnation begins, it is down, and is started again."""
+    """If a member of a group is stopped again before its restart has begun, the group restart still starts it."""
     children = table_with(Strategy.REST_FOR_ONE, "ab")
     a, b = children.entries()
     children.exited(b, CRASH, 0, 0)
@@ -348,7 +348,7 @@ def test_member_halted_before_it_begins_is_down() -> None:
 
 
 def test_closed_table_begins_nothing() -> None:
-    """As soon as the supervisor begins to end, every group restart stops, and no child is restarted."""
+    """When a supervisor begins to end, a group restart stops at once, and no child is restarted."""
     children = table_with(Strategy.ONE_FOR_ALL, "ab")
     children.exited(children.entry("a"), CRASH, 0, 0)
     children.close()
@@ -360,7 +360,7 @@ def test_closed_table_begins_nothing() -> None:
 
 
 def table_with_significant(automatic: AutoShutdown, *names: str) -> ChildTable:
-    """Return a table whose named children are significant and running."""
+    """Return a table with these children, all of them significant and running."""
     children = ChildTable("/top", SupervisorSpec(auto_shutdown=automatic), keeps=True)
     for name in names:
         bring_up(children, children.add(spec(name, Restart.TRANSIENT, significant=True)))
@@ -369,7 +369,7 @@ def table_with_significant(automatic: AutoShutdown, *names: str) -> ChildTable:
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 def test_start_under_way_is_not_halted(strategy: Strategy) -> None:
-    """A child that is still starting is not yet a member of the group, so a group restart does not stop it."""
+    """A child that is still starting for the first time is not part of its group: a group restart does not stop it."""
     children = table_with(strategy, "a")
     children.begun(children.add(spec("b")))
     children.exited(children.entry("a"), CRASH, 0, 0)
@@ -395,7 +395,7 @@ def test_significant_child_that_did_not_start(automatic: AutoShutdown) -> None:
 
 
 def test_starting_significant_child_delays_shutdown() -> None:
-    """While a significant child is starting, the automatic shutdown waits for it to end too."""
+    """If one significant child is still starting, the end of all others does not shut the supervisor down yet."""
     for comes_up in (True, False):
         children = table_with_significant(AutoShutdown.ALL, "a")
         late = children.add(spec("late", Restart.TRANSIENT, significant=True))

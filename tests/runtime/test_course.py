@@ -1,4 +1,4 @@
-"""The course of one actor's life as a table: the effect of each event in each state; no stop is undone."""
+"""The state machine of one actor: the effect of each event in each state. No event undoes a stop."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ TABLE = {
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("state", STATES)
 def test_each_event_in_each_state(state: str, event: str) -> None:
-    """Each event has the effect that the table gives for the state.
+    """In each state of an actor, each event has the effect that the table of this test gives.
 
     An event that is not in the table changes nothing.
     """
@@ -148,7 +148,7 @@ def test_later_events_only_hurry_a_stop(state: str, events: list[tuple[str, floa
 
 @given(st.lists(STOPS, min_size=1))
 def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
-    """If one of several combined stops is final, the combination is final.
+    """If several stops of an actor are combined and one is final, the combination is final: the actor is not restarted.
 
     A final stop keeps no messages for a restart.
     """
@@ -160,9 +160,9 @@ def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
 
 
 def test_halt_does_not_end_a_drain() -> None:
-    """If an actor is halted for a group restart while it drains, it still drains.
+    """If a group restart halts an actor that is draining its mailbox, the actor still drains it.
 
-    A second stop without draining ends the drain.
+    A second stop without draining ends the draining.
     """
     assert DRAIN.joined(HALT) == DRAIN
     assert not DRAIN.joined(STOP).drain
@@ -170,7 +170,10 @@ def test_halt_does_not_end_a_drain() -> None:
 
 
 def test_halt_ends_with_its_incarnation() -> None:
-    """A halt for a restart is forgotten when the incarnation has ended. A stop is not forgotten."""
+    """A halt (the stop before a group restart) is forgotten when the actor has stopped.
+
+    A final stop is not forgotten.
+    """
     course = running()
     course.ask_to_stop(HALT, 5, 0)
     course.pause(math.inf)
@@ -193,7 +196,7 @@ def test_halt_ends_with_its_incarnation() -> None:
     ],
 )
 def test_exit_reason_precedence(events: list[str], wish: Normal | None, reason: object) -> None:
-    """As an actor's exit reason, a kill has priority over a failure, and a failure over the actor's own reason."""
+    """As an actor's exit reason, a kill goes before a failure, and a failure goes before the actor's own reason."""
     course = running()
     for event in events:
         EVENTS[event](course)
@@ -201,14 +204,14 @@ def test_exit_reason_precedence(events: list[str], wish: Normal | None, reason: 
 
 
 def test_stop_after_its_deadline_is_a_kill() -> None:
-    """If an actor is cancelled at the deadline of a stop, its exit reason is Killed()."""
+    """If an actor is cancelled because the deadline of a stop is over, its exit reason is Killed()."""
     course = running()
     course.ask_to_stop(STOP, 5, 0)
     assert course.verdict(None, ERROR, now=5) == Killed()
 
 
 def test_stopped_start_has_the_reason_of_the_stop() -> None:
-    """If an actor is stopped during its start, its exit reason is the reason of the stop, and not a failure."""
+    """If an actor is stopped during its start, its exit reason is the reason of the stop and not a failure."""
     course = starting()
     course.ask_to_stop(STOP, 5, 0)
     assert course.verdict(None, ERROR, now=0) == Shutdown()

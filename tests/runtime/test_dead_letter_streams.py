@@ -10,15 +10,15 @@ from actors import Actor, DeadLetters, open_system
 
 
 async def read(letters: DeadLetters, into: list[object]) -> None:
-    """Append the messages of the letters to ``into`` until the stream ends."""
+    """Append the messages of the dead letters to ``into`` until the stream ends."""
     async for letter in letters:
         into += [letter.message]
 
 
 async def test_several_readers_of_one_stream() -> None:
-    """If a stream has several readers, each letter is read by exactly one reader.
+    """If a stream of dead letters has several readers, each letter is read by exactly one of them.
 
-    All readers end when the stream is left.
+    When the stream is left, all readers end.
     """
     got: list[object] = []
     async with open_system() as system, trio.open_nursery() as nursery:
@@ -36,7 +36,7 @@ async def test_several_readers_of_one_stream() -> None:
 
 
 async def test_cancelled_reader_takes_no_letter() -> None:
-    """If a reader is cancelled just as it is woken for a letter, another reader gets the letter."""
+    """If a reader is cancelled just when it is woken for a dead letter, another reader gets the letter."""
     got: list[object] = []
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Actor)
@@ -56,7 +56,10 @@ async def test_cancelled_reader_takes_no_letter() -> None:
 
 
 async def test_reader_ends_with_the_system() -> None:
-    """When the system has ended, a reader gets the remaining letters and then ends. A later reader ends at once."""
+    """When the system has ended, a reader gets the remaining dead letters and then ends.
+
+    A reader that begins later ends at once.
+    """
     got: list[object] = []
     async with trio.open_nursery() as nursery:
         async with open_system() as system:
@@ -71,7 +74,7 @@ async def test_reader_ends_with_the_system() -> None:
 
 
 async def test_stream_must_be_entered_once() -> None:
-    """Reading a stream before it is entered, or entering it twice, raises RuntimeError."""
+    """Reading a stream of dead letters before entering it, or entering it twice, raises RuntimeError."""
     async with open_system() as system:
         letters = system.dead_letters()
         with pytest.raises(RuntimeError, match="entered first"):

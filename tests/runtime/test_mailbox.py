@@ -1,4 +1,4 @@
-"""The mailbox: bounded, first in first out, with a policy for overflow."""
+"""The mailbox: a queue with a limited size, first in first out, with a policy for overflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actors.runtime._mailbox import Mailbox
 
 
 class MailboxOwner:
-    """A mailbox owner that records the items that overflow drops."""
+    """A mailbox owner that records the items that the overflow policy drops."""
 
     path = "/owner"
 
@@ -59,7 +59,7 @@ def test_mailbox_equals_a_bounded_queue(size: int, overflow: Overflow, steps: li
 
 
 async def test_waiting_senders_are_served_in_order() -> None:
-    """Waiting senders get room in the order in which they came. A cancelled sender is skipped."""
+    """Senders that wait for room get it in the order in which they came. A cancelled sender is skipped."""
     mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
@@ -94,7 +94,7 @@ async def test_waiting_sender_is_not_overtaken() -> None:
 
 
 async def test_put_back_items_make_no_room() -> None:
-    """If a full mailbox holds more items because some were put back, taking these gives no room to waiting senders."""
+    """If a mailbox is overfull because items were put back, a sender is let in only when there is room again."""
     mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
@@ -107,7 +107,7 @@ async def test_put_back_items_make_no_room() -> None:
 
 
 async def test_refuse_wakes_senders_and_keeps_items() -> None:
-    """After ``refuse``, waiting and later senders get ActorTerminated. The items stay in the mailbox."""
+    """After ``refuse``, waiting and later senders get ActorTerminated. The items in the mailbox stay."""
     mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:
@@ -152,7 +152,7 @@ async def test_dropped_message_is_a_dead_letter(overflow: Overflow, kept: list[i
 
 @pytest.mark.parametrize("overflow", [Overflow.REJECT, "reject"])
 async def test_reject_raises(overflow: Overflow) -> None:
-    """With REJECT, ``tell``, ``ask`` and ``tell_nowait`` to a full mailbox raise MailboxFull."""
+    """With the policy REJECT, ``tell``, ``ask`` and ``tell_nowait`` to a full mailbox raise MailboxFull."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), mailbox_size=1, overflow=overflow)
         await ref.tell(hang)

@@ -1,4 +1,4 @@
-"""Parents and children: every end of a parent ends its children first, and leaves nothing behind."""
+"""Parents and children: when a parent ends in any way, its children end first, and nothing is left."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 
 async def spawn_child(member: Member) -> None:
-    """Spawn a child of this member, and store its ref in the world."""
+    """Spawn a child of this actor, and store its ref in the world."""
     member.world.refs.append(await member.context.spawn(Member, f"{member.name}-kid", member.world, shutdown=2))
 
 
 def parent_spec(world: World, start: Callable[[Member], Awaitable[object]] = spawn_child) -> ChildSpec:
-    """Return a spec of a member "parent" that spawns a child in ``started()``."""
+    """Return the spec of an actor "parent" that spawns a child in ``started()``."""
     world.on_start["parent"] = start
     return world.member("parent", shutdown=3)
 
 
 async def fail_in_a_task(member: Member) -> None:
-    """Start a task of the actor that raises OSError."""
+    """Start a task in the actor's nursery that raises OSError."""
 
     async def fail() -> None:
         raise OSError("task")
@@ -72,7 +72,10 @@ ENDS: dict[str, Callable[[ActorRef], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_children_end_before_their_parent(end: str, autojump_clock: MockClock) -> None:
-    """When an actor's end is known, all its children have already ended and left no task, however the actor ended."""
+    """When the end of an actor becomes visible, all its children have already ended and left no task.
+
+    This holds for every way in which the actor can end.
+    """
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
         world = World()
@@ -88,9 +91,9 @@ async def test_children_end_before_their_parent(end: str, autojump_clock: MockCl
 
 @pytest.mark.parametrize("with_child", [True, False])
 async def test_child_started_in_stopping(*, with_child: bool) -> None:
-    """A child that is started in ``stopping()`` works until ``stopping()`` returns.
+    """If an actor starts a child in ``stopping()``, the child works until ``stopping()`` returns.
 
-    It has ended when the stop returns.
+    The child has ended when the call of ``stop`` returns.
     """
     async with open_system() as system:
         world = World()
@@ -141,9 +144,9 @@ async def spawn_child_slowly(member: Member) -> None:
 
 @pytest.mark.parametrize("how", ["stop", "shutdown", "cancel"])
 async def test_stop_during_start_stops_children(how: str, autojump_clock: MockClock) -> None:
-    """If an actor is stopped during its start, its children stop within their own ``shutdown`` times.
+    """If an actor is stopped during its start, its children have their own ``shutdown`` times to stop.
 
-    The actor ends with them.
+    The actor ends when they have ended.
     """
     async with open_system() as system:
         world = World()
@@ -219,7 +222,10 @@ async def test_deep_tree_starts_and_stops(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelled_child_has_its_second(autojump_clock: MockClock) -> None:
-    """If the block is cancelled, a shielded child has one second to end, even if its parent ends at once."""
+    """If the ``open_system`` block is cancelled, a shielded child has one second to end.
+
+    This holds even if its parent ends at once.
+    """
     begin = autojump_clock.current_time()
     with trio.move_on_after(1):
         async with open_system() as system:
@@ -233,7 +239,10 @@ async def test_cancelled_child_has_its_second(autojump_clock: MockClock) -> None
 
 
 async def test_actor_started_during_cancellation(autojump_clock: MockClock) -> None:
-    """An actor that is spawned while the block is cancelled ends with the block. Shielded work has one second more."""
+    """An actor that is spawned while the ``open_system`` block is cancelled ends with it.
+
+    Its shielded work has one second more.
+    """
     for _ in range(10):
         begin = autojump_clock.current_time()
         with trio.move_on_after(1):

@@ -1,4 +1,4 @@
-"""The pure rules of restarts: which exit reasons restart, how often, after which delay."""
+"""The rules of restarts: after which exit reasons, how often, and after which delay. They are pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REASONS: list[ExitReason] = [Normal(), Shutdown(), Failure(ValueError()), Killed
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_should_restart(reason: ExitReason) -> None:
-    """Permanent children always restart, transient ones only after a failure or a kill, temporary ones never."""
+    """Permanent children are always restarted, transient ones only after a failure or kill, temporary ones never."""
     graceful = isinstance(reason, (Normal, Shutdown))
     assert should_restart(Restart.PERMANENT, reason)
     assert should_restart(Restart.TRANSIENT, reason) is not graceful
@@ -34,7 +34,7 @@ def test_window_limits_restarts_in_any_span(limit: int, gaps: list[float]) -> No
 
 @given(st.floats(0.001, 10), st.floats(0, 100), st.floats(0, 1), st.floats(0, 0.999), st.integers(0, 5000))
 def test_backoff_stays_within_its_bounds(least: float, more: float, factor: float, random: float, attempt: int) -> None:
-    """A delay lies between the minimum and the maximum plus its random part.
+    """The delay of a restart lies between the minimum and the maximum plus the random part.
 
     It never gets shorter with more attempts.
     """
@@ -45,7 +45,7 @@ def test_backoff_stays_within_its_bounds(least: float, more: float, factor: floa
 
 
 def test_backoff_doubles() -> None:
-    """The delay doubles up to the maximum. The random part is added to it."""
+    """The delay of a restart doubles with each attempt, up to the maximum. The random part is added to it."""
     assert [Backoff(1, 8).delay(attempt, 0.5) for attempt in range(5)] == [1, 2, 4, 8, 8]
     assert Backoff(1, 8, 0.2).delay(1, 0.5) == pytest.approx(2.2)
     assert Backoff(1, 8).healthy_after == pytest.approx(4.5)

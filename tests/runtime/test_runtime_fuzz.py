@@ -1,8 +1,9 @@
-"""Random trees with random faults, stops and calls, under seeds that replay exactly: the rules hold in all of them.
+"""Random trees of actors with random faults, stops and calls: the rules of the runtime hold in all of them.
 
-Each seed is a whole system with users that start, stop, kill and ask actors, which do random things themselves. It must
-end. Then no task, timer, actor or name is left, no actor has run twice or outlived its parent, every message and every
-ask has come to exactly one end, and every exception of an actor was raised or reported.
+A number (the seed) decides all choices, so that a run can be repeated exactly. Each seed is a whole system with users
+that start, stop, kill and ask actors, which do random things themselves. The system must end. Then no task, timer,
+actor or name is left, no actor has run twice or outlived its parent, every message and every ask has come to exactly
+one end, and every exception of an actor was raised or reported.
 """
 
 from __future__ import annotations
@@ -47,18 +48,18 @@ if TYPE_CHECKING:
     from actors import DeadLetters
 
 CHUNK = 50
-"""Seeds in one test."""
+"""Number of seeds (random runs) in one test."""
 GUARD = 100_000.0
-"""Seconds of virtual time after which a seed hangs."""
+"""Seconds of virtual time after which a random run counts as hanging."""
 LETTERS = 100_000
-"""More than the dead letters of any seed."""
+"""Size of the stream of dead letters: more than any random run has."""
 
 
 # Actions of users
 
 
 async def use_randomly(system: ActorSystem, world: World) -> None:
-    """Do twenty random actions with the system from outside."""
+    """Do twenty random actions with the system, as its user."""
     for _ in range(20):
         action = world.random.choice(ACTIONS)
         world.note(action.__name__)
@@ -68,7 +69,7 @@ async def use_randomly(system: ActorSystem, world: World) -> None:
 
 
 def check_pictures(system: ActorSystem, world: World) -> None:
-    """Read all pictures and counts, and check that no actor has outlived its parent."""
+    """Read the tree, the statistics and all counts, and check that no actor has outlived its parent."""
     world.ledger.check_now(system, world.refs)
     for supervisor in world.supervisors:
         with contextlib.suppress(ActorTerminated):
@@ -76,14 +77,14 @@ def check_pictures(system: ActorSystem, world: World) -> None:
 
 
 async def spawn_one(system: ActorSystem, world: World) -> None:
-    """Spawn a random actor at the top."""
+    """Spawn a random actor at the top of the tree."""
     restart = world.random.choice([Restart.TEMPORARY, Restart.TEMPORARY, Restart.TRANSIENT])
     placement, shutdown = Placement(world.root, restart), world.random.choice([0, 1, 5])
     world.add(await system.spawn(RandomActor, world, 0, placement, restart=restart, shutdown=shutdown))
 
 
 async def supervise_some(system: ActorSystem, world: World) -> None:
-    """Start a random supervisor, at the top or below another one."""
+    """Start a random supervisor, at the top of the tree or below another supervisor."""
     if world.chance(0.2):
         world.add(await system.supervise(supervisor_spec(world)))
         return
@@ -94,7 +95,7 @@ async def supervise_some(system: ActorSystem, world: World) -> None:
 
 
 async def tell_one(_: ActorSystem, world: World) -> None:
-    """Tell a random actor, for at most five seconds."""
+    """Send a message to a random actor, and wait at most five seconds for room."""
     with trio.move_on_after(5):
         ref = world.pick_actor()
         with world.ledger.sending(world.ledger.new_letter(ref)) as letter:
@@ -102,7 +103,7 @@ async def tell_one(_: ActorSystem, world: World) -> None:
 
 
 async def ask_one(_: ActorSystem, world: World) -> None:
-    """Ask a random actor."""
+    """Ask a random actor, and check the answer."""
     await ask(world, world.pick_actor(), world.random.choice([0, 0.1, 2]))
 
 
@@ -117,7 +118,7 @@ async def stop_one(_: ActorSystem, world: World) -> None:
 
 
 async def stop_and_go_on(_: ActorSystem, world: World) -> None:
-    """Stop a random actor, and leave the stop soon."""
+    """Begin to stop a random actor, and cancel this call after a short time."""
     ref = world.pick_actor()
     with trio.move_on_after(world.random.choice([0, 0.05, 0.5])):
         world.ledger.stopped.add(ref)
@@ -132,7 +133,7 @@ async def kill_one(_: ActorSystem, world: World) -> None:
 
 
 async def tell_several(_: ActorSystem, world: World) -> None:
-    """Tell three random actors in one turn: several may fail at once."""
+    """Send a message to three random actors at the same moment, so that several may fail together."""
     for _turn in range(3):
         with world.tolerant():
             ref = world.pick_actor()
@@ -156,7 +157,7 @@ async def change_children(_: ActorSystem, world: World) -> None:
 
 
 async def call_all_at_once(world: World, supervisor: SupervisorRef, key: str) -> None:
-    """Make three random calls about one child at the same time."""
+    """Make three random calls about one child of a supervisor at the same time."""
 
     async def delete() -> None:
         supervisor.delete_child(key)
@@ -191,7 +192,7 @@ def spec_of_new_child(world: World, supervisor: SupervisorRef, name: str, depth:
 
 
 async def spawn_and_give_up(system: ActorSystem, world: World) -> None:
-    """Spawn a random actor, and leave the spawn soon."""
+    """Begin to spawn a random actor, and cancel this call after a short time."""
     with trio.move_on_after(world.random.choice([0, 0.05, 0.5])):
         world.add(await system.spawn(RandomActor, world, 0, Placement(world.root, Restart.TEMPORARY)))
 
@@ -222,16 +223,19 @@ ACTIONS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
 
 @attrs.frozen
 class Played:
-    """The result of one seed."""
+    """The result of one random run."""
 
     faults: list[str]
-    """Broken rules; none is expected."""
+    """Texts about broken rules. None is expected."""
     journal: list[tuple[float, str]]
-    """Events with their times."""
+    """Events of the run with their times."""
 
 
 async def play_seed(world: World) -> None:
-    """Run the system with its users, a shutdown or a cancellation, and the end of the block, and check the rules."""
+    """Run the system of one seed with its users until its end, and check the rules.
+
+    The end is a shutdown, a cancellation, or the end of the block.
+    """
     before = trio.lowlevel.current_statistics().tasks_living
     system: ActorSystem | None = None
     letters: DeadLetters | None = None
@@ -279,7 +283,7 @@ def check_leftovers(system: ActorSystem, world: World, tasks: int) -> None:
 
 
 def check_raised(system: ActorSystem, world: World, error: BaseException | None, *, was_cancelled: bool) -> None:
-    """Check the error of the block: the limit of a tree that gave up, or errors of actors that were cancelled.
+    """Check the error that the block raised: a RestartLimit, or errors of actors that were cancelled.
 
     Anything else is a fault: the users of the block handle the errors that their calls raise.
     """
@@ -306,7 +310,7 @@ def check_raised(system: ActorSystem, world: World, error: BaseException | None,
 
 
 async def shut_down_or_cancel(system: ActorSystem, world: World, outer: trio.CancelScope) -> None:
-    """Shut the system down, or cancel everything, while it is used."""
+    """Shut the system down, or cancel everything, while the users work with it."""
     await trio.sleep(world.random.choice([0.05, 0.2, 1, 3, 10]))
     chance = world.random.random()
     if chance < 0.4:
@@ -316,7 +320,7 @@ async def shut_down_or_cancel(system: ActorSystem, world: World, outer: trio.Can
 
 
 def run_seed(seed: int) -> Played:
-    """Play a seed with a seeded order of tasks."""
+    """Run one seed, which also decides the order of the tasks. Return the result."""
     world = World(seed)
     logger = logging.getLogger("actors")
     logger.addHandler(world)
@@ -333,7 +337,7 @@ def run_seed(seed: int) -> Played:
 
 @pytest.fixture(autouse=True)
 def _seeded_scheduling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the seed decide the order of tasks, and keep thousands of tracebacks out of the report."""
+    """Let the seed decide the order in which trio runs tasks. Keep thousands of tracebacks out of the report."""
     monkeypatch.setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: SLF001  -- see run()
     logger = logging.getLogger("actors")
     monkeypatch.setattr(logger, "propagate", False)
@@ -341,21 +345,21 @@ def _seeded_scheduling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("chunk", range(scaled(6, 400)))
 def test_random_systems_keep_the_rules(chunk: int) -> None:
-    """No random scenario hangs or leaves an actor, a task, a name, a timer or an unreported exception behind."""
+    """No random run hangs or leaves an actor, a task, a name, a timer or an unreported exception behind."""
     for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
         assert run_seed(seed).faults == [], seed
 
 
 def test_failed_start_during_a_stop_is_logged() -> None:
-    """If the start of a group member fails while the group is stopped, the failure is logged.
+    """If a member of a group fails to start while the group is being stopped, the failure is logged.
 
-    With this seed the failure was once not logged.
+    The seed of this test once showed such a failure that was not logged.
     """
     assert run_seed(4592).faults == []
 
 
 def test_seed_replays_exactly() -> None:
-    """The same seed gives the same journal with the same times in every run."""
+    """Two runs with the same seed give the same journal with the same times."""
     for seed in range(5):
         first = run_seed(seed).journal
         assert len(first) > 20
@@ -363,7 +367,7 @@ def test_seed_replays_exactly() -> None:
 
 
 def do_nothing(*_: object, **__: object) -> None:
-    """Do nothing, in place of a method of the runtime."""
+    """Do nothing. This function replaces a method of the runtime."""
 
 
 BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
@@ -375,12 +379,12 @@ BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
     "restarted its children more than": (Window, "record", lambda *_: True),
     "the system lived on": (ActorSystem, "crash", do_nothing),
 }
-"""The text of the reported fault, with the part of the runtime that is replaced to cause it."""
+"""For each text of a fault that the checks must report: the method to replace, which causes the fault."""
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_broken_runtime_is_detected(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the runtime is broken on purpose, one of the first seeds detects the fault.
+    """If a method of the runtime is replaced to break it, one of the first random runs reports the fault.
 
     Each kind of fault is tried.
     """

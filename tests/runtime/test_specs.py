@@ -1,4 +1,4 @@
-"""Specs and arguments: a value is valid, or is refused at once with the name of its field."""
+"""Specs and arguments: each value is accepted, or is refused at once by an error that names the field."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Odd:
-    """An object with which no operation works."""
+    """An object on which every operation fails."""
 
     def _refuse(self, *_: object) -> NoReturn:
         raise LookupError("odd")
@@ -76,7 +76,7 @@ FIELDS = [(kind, valid, field.name) for kind, valid in KINDS for field in attrs.
 
 @pytest.mark.parametrize(("kind", "valid", "field"), FIELDS)
 def test_bad_field_is_refused_by_name(kind: type[Any], valid: dict[str, object], field: str) -> None:
-    """For any value of a field, either the spec is made or SpecError names the field."""
+    """With any value in a field, a spec is made, or SpecError names the field."""
     for junk in JUNK:
         try:
             kind(**valid | {field: junk})
@@ -87,7 +87,7 @@ def test_bad_field_is_refused_by_name(kind: type[Any], valid: dict[str, object],
 
 @given(st.data())
 async def test_accepted_specs_can_be_run(data: st.DataObject) -> None:
-    """A tree of accepted specs starts, restarts and stops, or reports that a factory does not return an actor."""
+    """If a tree of specs is accepted, it starts, restarts and stops, or reports a factory that returned no actor."""
     mailbox = draw_spec(data, MailboxSpec, {})
     child = draw_spec(data, ChildSpec, {"id": "a", "factory": Actor, "mailbox": mailbox}, keep={"mailbox", "shutdown"})
     spec = draw_spec(data, SupervisorSpec, {"children": [child]}, keep={"children"})
@@ -107,7 +107,7 @@ async def test_accepted_specs_can_be_run(data: st.DataObject) -> None:
 
 
 def draw_spec(data: st.DataObject, kind: type[Any], valid: dict[str, object], keep: set[str] | None = None) -> Any:
-    """Return a spec with drawn values for some fields, or with the valid ones alone if those are refused."""
+    """Return a spec with random values in some fields. If these values are refused, return a spec with valid values."""
     names = [field.name for field in attrs.fields(kind) if field.name not in (keep or set())]
     chosen = data.draw(st.dictionaries(st.sampled_from(names), st.integers(0, len(JUNK) - 1), max_size=2))
     drawn = {name: JUNK[number] for name, number in chosen.items()}
@@ -127,7 +127,7 @@ async def spawn(member: Member, **options: object) -> None:
 
 
 def spawn_with(name: str) -> Call:
-    """Return a call of ``spawn`` with that option."""
+    """Return a function that calls ``spawn`` with this option."""
 
     async def call(member: Member, junk: object) -> None:
         await spawn(member, **{name: junk})
@@ -136,7 +136,7 @@ def spawn_with(name: str) -> Call:
 
 
 def as_async(call: Callable[[Member, Any], object]) -> Call:
-    """Return an async call of a sync function."""
+    """Return an async function that calls a sync function."""
 
     async def wrapped(member: Member, junk: object) -> None:
         call(member, junk)
@@ -210,7 +210,7 @@ async def hang() -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_bad_argument_is_refused_by_name(name: str, autojump_clock: trio.testing.MockClock) -> None:
-    """For any value of an argument, either the call works or SpecError names the argument."""
+    """With any value for an argument, a call works, or SpecError names the argument."""
     del autojump_clock
     field, call = CALLS[name]
     async with open_system([Phase("last", 0)]) as system:

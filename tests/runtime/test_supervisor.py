@@ -1,4 +1,4 @@
-"""Supervisors: children by id, restarts, restart limits."""
+"""Supervisors: calls about children by their ids, restarts, and restart limits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Worker(Actor):
 
 
 async def test_children_start_in_order() -> None:
-    """Children are listed in the order of the spec, and are found by their ids."""
+    """A supervisor lists its children in the order of its spec, and finds each child by its id."""
     async with open_system() as system:
         spec = SupervisorSpec(children=[ChildSpec("a", Worker), ChildSpec("b", Worker)])
         supervisor = await system.supervise(spec, "top")
@@ -49,7 +49,7 @@ async def test_children_start_in_order() -> None:
 
 
 async def test_one_for_one_restarts_only_the_failed_child() -> None:
-    """With ONE_FOR_ONE only the failed child is restarted."""
+    """With the strategy ONE_FOR_ONE, only the failed child is restarted."""
     async with open_system() as system:
         spec = SupervisorSpec(children=[ChildSpec("a", Worker), ChildSpec("b", Worker)])
         supervisor = await system.supervise(spec)
@@ -64,7 +64,7 @@ async def test_one_for_one_restarts_only_the_failed_child() -> None:
 async def test_exceeded_limit_ends_the_supervisor() -> None:
     """If a supervisor needs more than ``max_restarts`` restarts, it fails with RestartLimit.
 
-    The cause is the error of the child that failed last.
+    The cause of the RestartLimit is the error of the child that failed last.
     """
     async with open_system() as system:
         spec = SupervisorSpec(children=[ChildSpec("a", Worker)], max_restarts=2)
@@ -82,7 +82,7 @@ async def test_exceeded_limit_ends_the_supervisor() -> None:
 
 
 async def test_root_gives_up_by_raising() -> None:
-    """If a top-level actor fails too often, the block raises RestartLimit."""
+    """If top-level actors fail too often, the ``open_system`` block raises RestartLimit."""
 
     async def fail_too_often() -> None:
         async with open_system() as system:
@@ -119,7 +119,7 @@ GIVES_UP = SupervisorSpec(children=[ChildSpec("failing", FailsLater), ChildSpec(
 
 
 class Supervising(Actor):
-    """An actor that starts a supervisor that gives up during its start."""
+    """An actor that starts a supervisor, which exceeds its restart limit during its start."""
 
     async def receive(self, message: object) -> object:
         if message == "below":
@@ -130,9 +130,9 @@ class Supervising(Actor):
 
 @pytest.mark.parametrize("where", ["below", "elsewhere"])
 async def test_restart_limit_of_another_supervisor(where: str, autojump_clock: MockClock) -> None:
-    """If an actor raises the RestartLimit of another supervisor, it fails as with any other exception.
+    """If an actor raises the RestartLimit of another supervisor, this is a failure like any other exception.
 
-    The other supervisor did not start, or belongs to another system, perhaps with the same path as the actor.
+    The other supervisor failed to start, or it belongs to another system, where it may have the same path as the actor.
     """
     async with open_system() as system:
         worker = await system.spawn(Worker)
@@ -146,7 +146,7 @@ async def test_restart_limit_of_another_supervisor(where: str, autojump_clock: M
 
 
 async def test_terminate_restart_and_delete_a_child() -> None:
-    """A child can be terminated, then restarted with a new ref. It can be deleted only when it is down."""
+    """A child can be terminated, and then restarted with a new ref. It can be deleted only after it has ended."""
     async with open_system() as system:
         supervisor = await system.supervise(SupervisorSpec(children=[ChildSpec("a", Worker)]))
         first = supervisor.child("a")
@@ -165,7 +165,7 @@ async def test_terminate_restart_and_delete_a_child() -> None:
 
 
 async def test_dynamic_supervisor_with_many_children() -> None:
-    """A DYNAMIC supervisor starts and terminates many children at the same time, up to ``max_children``."""
+    """A DYNAMIC supervisor starts and terminates many children at the same time, but no more than ``max_children``."""
     async with open_system() as system:
         supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC, max_children=1000))
 
@@ -198,7 +198,7 @@ async def test_failed_start_stops_earlier_children() -> None:
 
 
 async def test_nested_supervisors() -> None:
-    """A supervisor can be the child of another supervisor, and stops when that one stops."""
+    """A supervisor can be the child of another supervisor, and stops when the upper one stops."""
     async with open_system() as system:
         inner = SupervisorSpec(children=[ChildSpec("leaf", Worker)])
         outer = await system.supervise(SupervisorSpec(children=[ChildSpec("inner", inner)]), "outer")
@@ -209,7 +209,7 @@ async def test_nested_supervisors() -> None:
 
 
 class Exiting(Worker):
-    """An actor that raises one of the errors at each start until one is left."""
+    """An actor that raises one error from ``errors`` at each start, as long as there are two or more."""
 
     def __init__(self, errors: list[BaseException]) -> None:
         self.errors = errors
@@ -225,7 +225,7 @@ class Exiting(Worker):
 @pytest.mark.parametrize("strategy", Strategy)
 @pytest.mark.parametrize("where", ["factory", "started"])
 async def test_restart_that_raises_an_exit(where: str, strategy: Strategy, error: BaseException) -> None:
-    """If a restart raises an exit exception, this is a failed restart of the child. The supervisor does not end."""
+    """If a child raises an exit exception at its restart, this is a failed restart. The supervisor does not end."""
     errors: list[BaseException] = [ValueError()]
 
     def make() -> Actor:

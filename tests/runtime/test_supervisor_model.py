@@ -1,4 +1,4 @@
-"""Random supervision trees, events and scheduling, compared with a model of OTP's rules in plain Python."""
+"""Random supervision trees, events and task orders, compared with a model of OTP's rules in plain Python."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 ENDINGS = ["normal", "shutdown", "crash", "kill", "terminate", "restart", "delete"]
 PICK = st.integers(0, 50)
 ABOVE = "/above"
-"""Path above the tree. If the tree was at the top, the end of its root would end the system."""
+"""Path of the actor above the tree. Without such an actor, the end of the tree's root would end the system."""
 
 
 @st.composite
 def nodes(draw: st.DrawFn, depth: int) -> Node:
-    """Draw a leaf, or a supervisor of at most that depth."""
+    """Draw a random node: a leaf, or a supervisor with at most ``depth`` levels."""
     restart = draw(st.sampled_from(Restart))
     if depth == 0 or (depth < 3 and draw(st.booleans())):
         return Node(restart)
@@ -67,7 +67,10 @@ class Step:
 
 
 class Trees(RuleBasedStateMachine):
-    """Rules that act on the model; ``teardown`` repeats them on a real tree and compares after each step."""
+    """A Hypothesis state machine that acts on the model.
+
+    ``teardown`` repeats its steps on a real tree and compares the two.
+    """
 
     @initialize(root=nodes(3), seed=st.random_module())
     def begin(self, root: Node, seed: object) -> None:
@@ -172,7 +175,7 @@ def name_children(node: Node) -> None:
 
 
 def spec_of(node: Node, world: World, path: str) -> SupervisorSpec:
-    """Return the real spec of the model's supervisor."""
+    """Return the real spec of a supervisor in the model."""
     children: list[ChildSpec] = []
     for child in node.specs:
         below = f"{path}/{child.name}"
@@ -191,12 +194,12 @@ def spec_of(node: Node, world: World, path: str) -> SupervisorSpec:
 
 
 def leaf_spec(world: World, path: str, restart: Restart) -> ChildSpec:
-    """Return the spec of a leaf."""
+    """Return the real spec of a leaf in the model."""
     return attrs.evolve(world.member(path.replace("/", "."), restart), id=path.rpartition("/")[2])
 
 
 class Watcher(Actor):
-    """An actor that watches the refs that it receives, and records the paths that ended."""
+    """An actor that watches the refs that it receives as messages, and records the paths of the ended ones."""
 
     def __init__(self, told: list[str]) -> None:
         self.told = told
@@ -210,7 +213,7 @@ class Watcher(Actor):
 
 
 async def compare(spec: SupervisorSpec, world: World, steps: list[Step], clock: trio.testing.MockClock) -> None:
-    """Take the steps on a real tree, and compare it with the model after each of them."""
+    """Repeat the steps on a real tree, and compare the tree with the model after each step."""
     async with open_system() as system:
         told: list[str] = []
         watcher = await system.spawn(Watcher, told)
@@ -279,7 +282,7 @@ async def call_supervisor(parent: SupervisorRef, own: str, world: World, step: S
 
 
 def picture_of(system: ActorSystem) -> list[tuple[str, bool]]:
-    """Return the paths below the tree's parent, each with whether it runs."""
+    """Return the paths of all actors below the tree's parent, each with whether it runs."""
 
     def lines(node: TreeNode) -> list[tuple[str, bool]]:
         return [
@@ -292,7 +295,7 @@ def picture_of(system: ActorSystem) -> list[tuple[str, bool]]:
 
 
 def test_model_restarts_a_group() -> None:
-    """In the model, the members of a group restart. Otherwise the comparison with the model would prove nothing."""
+    """In the model, a failure restarts the members of a group. Without that, the comparison would prove nothing."""
     leaves = [Node(Restart.PERMANENT), Node(Restart.TEMPORARY), Node(Restart.TRANSIENT)]
     root = Node(Restart.TEMPORARY, Strategy.REST_FOR_ONE, 1, specs=leaves, name="root", history=History())
     name_children(root)
@@ -306,7 +309,7 @@ def test_model_restarts_a_group() -> None:
 @given(st.random_module())
 @settings(max_examples=5)
 def test_order_of_tasks_is_random(seed: object) -> None:
-    """Trio runs tasks in a different random order in each run, even under Hypothesis."""
+    """Trio runs tasks in another random order in each run, even under Hypothesis, which fixes random numbers."""
 
     async def order() -> list[int]:
         seen: list[int] = []

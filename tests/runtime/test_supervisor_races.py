@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 async def test_subtree_halted_during_start_runs_once(autojump_clock: MockClock) -> None:
-    """If a group restarts again while a supervisor in it starts, the children of this supervisor are not run twice."""
+    """If a group is restarted again while a supervisor in it starts, no child of that supervisor runs twice."""
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
         world = World()
@@ -52,9 +52,9 @@ async def test_subtree_halted_during_start_runs_once(autojump_clock: MockClock) 
 async def test_group_restart_does_not_undo_a_stop(
     strategy: Strategy, *, drain: bool, autojump_clock: MockClock
 ) -> None:
-    """If a member is being stopped when its group restarts, it stops and is not started again.
+    """If a member of a group is being stopped when the group restarts, it stops and is not started again.
 
-    If the stop drains, the member still handles its messages.
+    If the stop is a draining one, the member still handles the messages in its mailbox.
     """
     async with open_system() as system:
         world = World()
@@ -104,7 +104,7 @@ async def test_deleting_a_starting_child_is_refused() -> None:
 
 
 async def test_child_terminated_during_start_has_no_entry(autojump_clock: MockClock) -> None:
-    """If a child is terminated while it starts, ``start_child`` raises an error and the child has no entry."""
+    """If a child is terminated during its start, ``start_child`` raises an error and the child has no entry."""
     assert autojump_clock.autojump_threshold == 0
     for _ in range(20):
         async with open_system() as system:
@@ -127,7 +127,7 @@ async def test_child_terminated_during_start_has_no_entry(autojump_clock: MockCl
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_simultaneous_failures_count_once(strategy: Strategy) -> None:
-    """If members of a group fail in the same turn of the scheduler, this counts as one restart."""
+    """If members of a group fail in the same turn of the scheduler, this counts as one restart for the limit."""
     async with open_system() as system:
         world = World()
         down = trio.Event()
@@ -152,7 +152,7 @@ async def test_simultaneous_failures_count_once(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("turns", range(9))
 async def test_member_halted_before_it_begins(turns: int) -> None:
-    """If an earlier member fails just when a later member restarts, the whole group still comes up."""
+    """If an earlier member of a group fails just when a later member is restarted, the whole group still comes up."""
 
     async def fail_later(_: Member) -> None:
         for _turn in range(turns):
@@ -172,7 +172,7 @@ async def test_member_halted_before_it_begins(turns: int) -> None:
 
 
 async def test_failed_start_of_a_significant_child(autojump_clock: MockClock) -> None:
-    """If the start of a significant child fails or is not finished, its supervisor does not shut down."""
+    """If the start of a significant child fails or is not finished, its supervisor does not shut down automatically."""
     assert autojump_clock.autojump_threshold == 0
     async with open_system() as system:
         world = World()

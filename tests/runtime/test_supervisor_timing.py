@@ -1,4 +1,4 @@
-"""Random ends that coincide with restarts: the supervisor gets its children up again, and stops."""
+"""Children that end at random times, also during restarts: the supervisor gets them up again, and can stop."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ACTIONS = st.tuples(
 
 
 def on_start_of(plan: Plan, number: int, system: ActorSystem) -> Callable[[Member], Awaitable[object]]:
-    """Return the ``started()`` code of the plan."""
+    """Return the code that ``started()`` of the child runs under this plan."""
 
     async def start(_: Member) -> None:
         if plan.start == "slow":
@@ -64,7 +64,7 @@ def on_start_of(plan: Plan, number: int, system: ActorSystem) -> Callable[[Membe
 
 
 def on_stop_of(plan: Plan) -> Callable[[Member], Awaitable[object]]:
-    """Return the ``stopping()`` code of the plan."""
+    """Return the code that ``stopping()`` of the child runs under this plan."""
 
     async def stop(_: Member) -> None:
         if plan.stop == "slow":
@@ -79,7 +79,7 @@ def on_stop_of(plan: Plan) -> Callable[[Member], Awaitable[object]]:
 
 
 async def do_action(supervisor: SupervisorRef, action: str, number: int, world: World, done: set[str]) -> None:
-    """Do one action to a child, if its state allows it."""
+    """Do one action to a child, if its state allows that."""
     infos = supervisor.children()
     info = infos[number % len(infos)]
     match action:
@@ -145,7 +145,7 @@ async def play_actions(
 def test_children_come_up_after_any_coincidence(
     strategy: Strategy, plans: list[Plan], actions: list[tuple[float, str, int]], backoff: Backoff | None, seed: object
 ) -> None:
-    """However the ends and restarts of children coincide, the children run again and the supervisor can stop."""
+    """Whenever children end during restarts, the children run again in the end, and the supervisor can stop."""
     logging.disable()
     try:
         trio.run(play_actions, strategy, plans, actions, backoff, clock=trio.testing.MockClock(autojump_threshold=0))
