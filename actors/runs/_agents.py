@@ -105,6 +105,7 @@ class Agents:
         if isinstance(agent, str):
             found = self._by_name.get(agent)
         else:
+            # By `==`, not by identity: each access to a bound method makes a new object.
             found = next((known for known in self._by_name.values() if known.function == agent), None)
         if found is None:
             label = str(agent if isinstance(agent, str) else getattr(agent, "__name__", agent))

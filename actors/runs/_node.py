@@ -164,7 +164,7 @@ class RunNode:
     def abandon(self, outcome: Outcome) -> None:
         """Mark the run as closed, since the recorder has emitted its closing event.
 
-        Cancel the code that still runs in it.
+        Cancel the code that still runs in the run.
         """
         self.stop(outcome.status)
         self.end(outcome)

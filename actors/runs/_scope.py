@@ -134,7 +134,7 @@ class RunScope(Generic[AnyRun]):
         run.end(outcome)
 
     def _outcome(self, error: BaseException | None) -> Outcome:
-        """Return the outcome of a run after it raised ``error``, or after it returned normally if ``error`` is None."""
+        """Return the outcome of the run. ``error`` is the exception of its code, or None if the code returned."""
         run = self.run
         if error is None:
             return Outcome(Status.OK, run.result)

@@ -94,9 +94,10 @@ def _resolved(function: Callable[..., object], parameter: inspect.Parameter) -> 
 
 
 def fitted(value: JSON, structure: Callable[[JSON], object]) -> object:
-    """Return ``structure(value)``. Raise ``CommandRefused("bad_input")`` with all faults if that raises an exception.
+    """Return ``structure(value)``. If ``structure`` raises an exception, raise ``CommandRefused("bad_input")``.
 
-    A check that the agent's author wrote may raise any exception. Even SystemExit only leads to this refusal.
+    The message has all faults of the value. A check that the agent's author wrote may raise any exception: even
+    SystemExit only leads to this refusal.
     """
     try:
         return structure(value)
@@ -126,7 +127,7 @@ def _expect(value: Any, kind: type[Any]) -> None:
 
 
 def _exactly(kind: type[Any]) -> _Hook:
-    """Return a hook that accepts only values of the type ``kind``, so 5 is not taken as "5", nor true as 1.
+    """Return a conversion hook that accepts only values of the type ``kind``: 5 is not taken as "5", nor true as 1.
 
     There is one exception: JSON has only one type of number, so a float may be written as an integer.
     """
@@ -141,7 +142,7 @@ def _exactly(kind: type[Any]) -> _Hook:
 
 
 def _only(json: type[Any], make: _Factory) -> _Factory:
-    """Return a factory of hooks that accept only a JSON object, or only a JSON array.
+    """Return a factory of conversion hooks that accept only a JSON object, or only a JSON array.
 
     So the string "abc" is not taken as an array of its letters. ``json`` is ``dict`` or ``list``.
     """

@@ -40,7 +40,7 @@ class Attachment:
     reset: str | None
     """Reason for which the client must drop its state: ``epoch_changed``, ``trimmed`` or ``ahead``.
 
-    None if it need not.
+    None if the client can keep its state.
     """
     runs: tuple[Open, ...]
     """The runs that are open after the event with the seq ``latest``."""

@@ -35,7 +35,7 @@ class Closing:
         """Whether the log has recorded that the session is closed permanently."""
 
     def join(self, command_id: str) -> None:
-        """Remember a close command. It gets its reply when the session is closed."""
+        """Remember a close command, to reply to it when the session is closed."""
         self._command_ids.append(command_id)
 
     def begin(self, starts: Starts) -> None:
@@ -56,7 +56,7 @@ class Closing:
     async def finish(self) -> None:
         """Wait until the runs have ended, record the close in the log, and reply to the close commands.
 
-        Then :attr:`is_done` is True. If the log fails, return early. This failure also ends the session. When the
+        Afterwards :attr:`is_done` is True. If the log fails, return early. This failure also ends the session. When the
         session is made again from its log, it finishes the close.
         """
         recorder = self._recorder

@@ -142,7 +142,7 @@ class CommandHandlers:
     def _encode(self, data: object) -> bytes:
         """Return the data of an event as JSON text.
 
-        Raise ``CommandRefused("bad_args")`` if it is too large or not allowed.
+        Raise ``CommandRefused("bad_args")`` if the data is too large or not allowed.
         """
         try:
             return self._recorder.encode(data)

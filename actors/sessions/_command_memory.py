@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 class CommandMemory:
     """The commands that a session received recently, by id, with their replies.
 
-    It detects commands that are sent again.
-
-    A command is forgotten ``seconds`` after its reply. If the ids and replies together exceed ``room`` bytes, the
-    oldest replies are forgotten earlier. A command that has no reply yet is never forgotten.
+    This memory detects commands that are sent again. A command is forgotten ``seconds`` after its reply. If the ids and
+    replies together exceed ``room`` bytes, the oldest replies are forgotten earlier. A command that has no reply yet is
+    never forgotten.
     """
 
     __slots__ = ("_entries", "_room", "_seconds", "size")
@@ -56,14 +55,14 @@ class CommandMemory:
     def answer(self, reply: CommandReply, now: float) -> None:
         """Send the reply of a command to all its senders, and remember the reply.
 
-        Ignore a second reply to the same command.
-
-        The time for which the reply is remembered begins at ``now`` (in seconds), not with the command. The start of a
-        run may be queued for a long time before it gets a reply, and even then the reply may get lost.
+        A second reply to the same command is ignored. The time for which the reply is remembered begins at ``now`` (in
+        seconds), not with the command. The start of a run may be queued for a long time before it gets a reply, and
+        even then the reply may get lost.
         """
         entry = self._entries.get(reply.id)
         if entry is None or entry.reply is not None:
             return
+        # Removed here and added again at the end, so that the entries stay in the order of `since`.
         del self._entries[reply.id]
         entry.since = now
         entry.reply = reply
@@ -78,7 +77,7 @@ class CommandMemory:
     def recall(self, reply: CommandReply, now: float) -> None:
         """Remember a reply that was made before the session was restarted.
 
-        It may or may not have reached the client.
+        The reply may or may not have reached the client.
         """
         self._drop(reply.id)
         self._remember(_Entry(now, [], reply), reply)
@@ -106,6 +105,7 @@ class CommandMemory:
             self._drop(id_)
 
     def _forget(self, now: float) -> None:
+        # The entries are in the order of `since`, so the first entry that is young enough ends the search.
         expired: list[str] = []
         for id_, entry in self._entries.items():
             if entry.since > now - self._seconds:
@@ -126,7 +126,7 @@ def _size(reply: CommandReply) -> int:
 
 
 def _send(recipient: Callable[[CommandReply], object], reply: CommandReply) -> None:
-    """Send a reply to a sender of the command. If the sender's function raises, the error is only logged."""
+    """Send a reply to a sender of a command. If the sender's function raises, the exception is only logged."""
     contained("the recipient of a command's reply", recipient, reply)
 
 

@@ -47,7 +47,7 @@ class Command:
     reply: Callable[[CommandReply], object]
     """Function that is called once with the reply, immediately or later. It must not wait.
 
-    If it raises, that is logged.
+    If the function raises, the exception is only logged.
     """
     internal: bool = False
     """Whether the server's own code sent the command. If so, its reply is not remembered, and no event has its id.
@@ -58,7 +58,7 @@ class Command:
     encoded_input: bytes | None = None
     """The input of a ``run.start`` as JSON text, if the sender has encoded it already.
 
-    It replaces ``args["input"]``.
+    If it is set, ``args["input"]`` is not used.
     """
 
     def text(self, field: str, *, longest: int = 128) -> str:

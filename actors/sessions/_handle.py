@@ -117,7 +117,7 @@ class SessionHandle:
     ) -> dict[str, object]:
         """Send a command to the session, and return the result of the reply.
 
-        Raise ``CommandRefused`` if it is refused.
+        Raise ``CommandRefused`` if the command is refused.
         """
         self._directory.require_task(name)
         replied = OneShot[CommandReply]()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attach:
-    """A request to attach to a session. The answer is an :class:`Attachment`.
+    """A request to attach a client to a session. The answer is an :class:`Attachment`.
 
     ``resume`` and ``from_latest`` decide at which event the client begins to read.
     """

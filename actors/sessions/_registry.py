@@ -42,12 +42,10 @@ _ATTEMPTS = 5
 
 
 class Sessions:
-    """All sessions of a server.
+    """The entry point to all sessions of a server.
 
-    Use :meth:`get` to start runs in a session, and :meth:`attach` to read a session's events.
-
-    This object is made before the log is open. The supervised actors that :meth:`children` describes open the log and
-    run the sessions.
+    Use :meth:`get` to start runs in a session, and :meth:`attach` to read a session's events. This object is made
+    before the log is open. The supervised actors that :meth:`children` describes open the log and run the sessions.
     """
 
     def __init__(
@@ -83,7 +81,7 @@ class Sessions:
         """The part that applies retention to the logs of sessions that are not in memory."""
 
     def children(self) -> tuple[ChildSpec, ChildSpec]:
-        """Return the specs of two permanent actors, in start order: the keeper of the log and the session factory."""
+        """Return the specs of two permanent actors: first the keeper of the log, then the parent of all sessions."""
         settings = self.settings
         return (
             ChildSpec("event-log", lambda: LogKeeper(self._log, self._committer), Restart.PERMANENT),
@@ -91,6 +89,7 @@ class Sessions:
                 "sessions",
                 lambda: SessionFactory(self._spawner, settings.idle_seconds, self.cleaner.run),
                 Restart.PERMANENT,
+                # Runs may need `drain_seconds` to end. The rest is for closing them and committing their events.
                 settings.drain_seconds + 10,
             ),
         )
@@ -209,7 +208,7 @@ class Sessions:
         return entry.session.statistics() if entry is not None and entry.lives else None
 
     async def drain(self, seconds: float) -> None:
-        """Start no more runs, and wait up to ``seconds`` until the running ones have ended.
+        """Start no more runs, and wait until the running ones have ended, but at most ``seconds``.
 
         Cancellation: new runs are refused nevertheless.
         """

@@ -65,10 +65,8 @@ class Replies:
     def send_when_done(self, command: Command, result: JSON) -> None:
         """Send the reply to a command once the latest event is committed.
 
-        This event must be the only effect of the command.
-
-        The log stores the result together with the event. So a command that is sent again after a crash is not carried
-        out again.
+        This event must be the only effect of the command. The log stores the result together with the event. So a
+        command that is sent again after a crash is not carried out again.
         """
         if not command.internal:
             self._stream.remember_done(command.id, result)

@@ -26,7 +26,7 @@ logger = logging.getLogger("greenroom.sessions")
 FIRST_PAUSE = 60.0
 """Time from the start of the server to the first cleaning of the log, in seconds."""
 SHORTEST_PAUSE = 60.0
-"""Minimum time between two cleanings of the log, in seconds. A cleaning reads the head of every stream in the log."""
+"""Minimum time between two cleanings of the log, in seconds. A cleaning reads the stored state of every session."""
 LONGEST_PAUSE = 3600.0
 """Maximum time between two cleanings of the log, in seconds.
 

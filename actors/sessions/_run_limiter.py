@@ -35,9 +35,9 @@ class Place:
     None if the run did not have to wait.
     """
     held: bool
-    """Whether the run has the place (the permission), and so may begin."""
+    """Whether the run has this place (this permission), and so may begin."""
     left: bool = attrs.field(default=False, init=False)
-    """Whether :meth:`leave` was called."""
+    """Whether the place was given up, that is, :meth:`leave` was called."""
 
     @property
     def waited(self) -> bool:
@@ -45,7 +45,9 @@ class Place:
         return self._decided is not None
 
     async def taken(self) -> bool:
-        """Wait until the run gets this place, and return True. Return False if :meth:`leave` was called instead.
+        """Wait until the run gets this place (may begin), and return True.
+
+        Return False if :meth:`leave` was called instead.
 
         If the place was free at once, this is no checkpoint.
 
@@ -56,15 +58,18 @@ class Place:
         return self.held
 
     def take(self) -> None:
-        """Give this place to its run, and wake the task that waits for it. Only the limiter calls this method."""
+        """Give this place (this permission) to its run, and wake the task that waits for it.
+
+        Only the limiter calls this.
+        """
         self.held = True
         if self._decided is not None:
             self._decided.set()
 
     def leave(self) -> None:
-        """Give up the place. If the run has it, the next run in the queue gets it. Otherwise the run leaves the queue.
+        """Give up the place (the permission to run), and pass it to the next run in the queue. Never wait or raise.
 
-        Never wait or raise. It may be called more than once.
+        A run that still waits leaves the queue. This method may be called more than once.
         """
         if not self.left:
             self.left = True
@@ -79,7 +84,7 @@ class RunLimiterStatistics:
     """The numbers of running and of queued runs, of all users together."""
 
     users: int
-    """Number of users that have a running run."""
+    """Number of users with at least one running run."""
     running: int
     """Number of runs that are being executed."""
     queued: int
@@ -91,9 +96,9 @@ class _UserRuns:
     """The running and the waiting runs of one user. A run waits only while the maximum number of runs is running."""
 
     running: int = 0
-    """Number of places that are held by running runs."""
+    """Number of the user's runs that are being executed."""
     waiting: OrderedDict[Place, None] = attrs.field(factory=OrderedDict[Place, None])
-    """The places that runs wait for, in order of arrival.
+    """The places of the user's waiting runs, in order of arrival.
 
     It is a dict, since a place can be removed from the middle of a dict without a search.
     """
@@ -121,6 +126,7 @@ class RunLimiter:
         runs = self._users.get(user)
         if runs is None:
             runs = self._users[user] = _UserRuns()
+        # If a place is free, no run waits: a place that is given up goes to the first run in the queue.
         if runs.running < self._limit:
             runs.running += 1
             return Place(user, self._hand_on, None, held=True)

@@ -36,17 +36,17 @@ class SessionServices:
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
     """The context variables with which every run begins. They are copied when the server is made.
 
-    So no value that was set for one user can reach the runs of another user.
+    So no variable that was set for one user can reach the runs of another user.
     """
     run_over: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
-    """The tasks that wait for runs to end. Each end of a run wakes all of these tasks.
+    """The tasks that wait for runs to end.
 
-    Each then checks its own condition.
+    When a run ends, all of these tasks are woken, and each of them checks whether it must wait longer.
     """
     leases: dict[StreamKey, int] = attrs.field(factory=dict["StreamKey", int])
-    """The number of leases on each session (a lease keeps it in memory).
+    """The number of leases on each session. A lease keeps the session in memory.
 
-    A lease stays valid when the session is made again.
+    A lease stays valid when the session ends and is made again.
     """
     ages: AgeClock = attrs.field(factory=lambda: AgeClock(now_ms))
     """The clock for the ages of events and of remembered commands."""

@@ -114,7 +114,7 @@ class Session(Actor):
             await self.ref.stop()  # this cancels this very task; the stop continues without it
 
     async def _answer(self, handle: Callable[[Any], Awaitable[Callable[[], object]]], message: object) -> None:
-        """Answer a request. An error of the log lets only the request fail, not the session.
+        """Answer a request to the session. If the log fails, only the request fails, not the session.
 
         ``handle`` waits, and returns a function that makes the answer. If the caller no longer waits by then, the
         function is not called: it might make an attachment, which would never be detached.

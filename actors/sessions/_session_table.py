@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actors.sessions._session import Session
 
 LOOK_AGAIN_SECONDS = 0.1
-"""Minimum time between two searches for idle sessions, if the first one found none, in seconds.
+"""Minimum time until the next search for idle sessions, if a search found none, in seconds.
 
 If all sessions in memory are busy, each new session is refused. To search 10,000 sessions for each refusal would slow
 down the busy ones.
@@ -46,10 +46,11 @@ class Entry:
     def idle_since(self) -> float | None:
         """Time at which the session became idle, in seconds on trio's clock.
 
-        None if it is busy or has unread messages.
+        None if the session is busy or has unread messages.
         """
         if self.ref is None or not self.ref.alive or (since := self.session.idle_since) is None:
             return None
+        # A session with messages in its mailbox only seems idle: it has not handled them yet.
         statistics = self.ref.statistics()
         return None if statistics.mailbox.depth or statistics.leases else since
 
@@ -159,9 +160,9 @@ class SessionTable:
         self._idle.clear()
 
     def _next_idle(self) -> Entry | None:
-        """Return the next idle session that the last search found.
+        """Return the next idle session that the last search found. Return None if none is left.
 
-        Skip sessions that were used since then or have ended.
+        Skip sessions that were used since the search or have ended.
         """
         while self._idle:
             since, key = self._idle.popleft()

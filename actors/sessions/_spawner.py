@@ -93,9 +93,9 @@ class SessionSpawner:
     # What the factory calls
 
     def on_factory_started(self, supervisor: SupervisorRef, watch: Callable[[ActorRef], None]) -> None:
-        """Allow the making of sessions, since the session factory was started.
+        """Allow the making of sessions, since the session factory (their parent actor) was started.
 
-        Remove the sessions that ended at its restart.
+        If this is a restart, the old sessions have ended: remove them.
         """
         for entry in self.table:
             self._on_ended(entry, Killed())
@@ -103,7 +103,10 @@ class SessionSpawner:
         self.thread = get_ident()
 
     def on_factory_stopping(self) -> None:
-        """Make no more sessions, since the session factory is stopping. Remove the sessions that have ended."""
+        """Make no more sessions, since the session factory (their parent actor) is stopping.
+
+        Remove the ended sessions.
+        """
         self._supervisor = self._watch = None
         for entry in self.table:
             self._on_ended(entry, Shutdown())
@@ -162,9 +165,8 @@ class SessionSpawner:
     async def _make_room(self, user: str) -> bool:
         """Stop the session that has been idle longest, if there are too many sessions.
 
-        Return whether a session was stopped.
-
-        Raises ``CommandRefused("overloaded")`` if there are too many sessions and none of them is idle.
+        Return whether a session was stopped. Raise ``CommandRefused("overloaded")`` if there are too many sessions and
+        none of them is idle.
         """
         settings = self._services.settings
         if self.table.count(user) >= settings.max_sessions_per_user:
@@ -187,7 +189,7 @@ class SessionSpawner:
     def _on_ended(self, entry: Entry, reason: ExitReason) -> None:
         """Remove a session that has ended, and notify its listeners.
 
-        Do nothing if it is still alive or already removed.
+        Do nothing if the session is still alive or was removed already.
         """
         if self.table.get(entry.key) is not entry or entry.ref is None or entry.ref.alive:
             return

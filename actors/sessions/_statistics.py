@@ -35,7 +35,7 @@ class SessionStatistics:
     journal: StreamStatistics
     """Statistics of the stream of the session's events."""
     audit: SessionHealth
-    """Faults that were found in the session."""
+    """The faults that were found in the session, if any."""
 
 
 @attrs.frozen

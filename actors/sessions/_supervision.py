@@ -64,6 +64,7 @@ class SessionFactory(Actor):
         """Start the supervisor of the sessions, and the tasks that look for idle sessions and clean the logs."""
         supervisor = await self.context.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC), "all")
         self._spawner.on_factory_started(supervisor, self.context.watch)
+        # A Ctrl-C must end the process, and must not be raised inside an agent.
         self.nursery.start_soon(defer_interrupts)
         self.nursery.start_soon(self._sweep)
         self.nursery.start_soon(self._clean_logs)

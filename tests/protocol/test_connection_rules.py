@@ -217,7 +217,7 @@ async def test_client_that_leaves_while_it_catches_up_is_no_failure(caplog: pyte
 
 
 async def test_only_advancing_ack_is_progress() -> None:
-    """An ack counts as a sign that the client reads only if its seq is higher than before.
+    """An ack counts as progress of the client if its seq is higher than in the earlier acks.
 
     A repeated ack, or an ack beyond the last event, does not count.
     """

@@ -241,7 +241,7 @@ async def test_deaf_run_is_closed(
 
 
 async def test_slow_log_keeps_all_events(autojump_clock: trio.testing.MockClock) -> None:
-    """After a shutdown every emitted event is in the log, even if the log is slower than ``drain_seconds``."""
+    """After a shutdown every emitted event is in the log, even if writing them takes longer than ``drain_seconds``."""
     log = SurvivingLog()
     async with trio.open_nursery() as nursery:
         async with server_with(lasts, log=log, drain_seconds=3).running(port=0) as server:

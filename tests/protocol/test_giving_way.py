@@ -66,9 +66,9 @@ async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
 
 
 async def test_tabs_that_change_network_all_come_back() -> None:
-    """If twenty clients of a user lose their network and connect again, all of them get in at the connection limit.
+    """If twenty clients of a user lose their network and connect again, all are accepted despite the connection limit.
 
-    The twenty old connections, which are silent, are closed to make room.
+    Their twenty old connections, which are silent, are closed to make room.
     """
     tabs = 20
     app = make_app(max_connections_per_user=tabs + 12, give_way_seconds=0.2)

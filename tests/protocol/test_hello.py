@@ -203,9 +203,9 @@ async def test_auth_without_user_gets_4006() -> None:
 
 
 async def test_auth_gets_credentials() -> None:
-    """The auth function gets the client's token, session, headers and address.
+    """The auth function gets the client's token, session, headers and address as credentials.
 
-    Their ``repr`` does not show the token.
+    The ``repr`` of these credentials does not show the token.
     """
     seen: list[Credentials] = []
 

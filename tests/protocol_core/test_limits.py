@@ -31,7 +31,10 @@ def test_saved_tokens() -> None:
 
 @given(st.lists(st.integers(0, 16), max_size=60), st.integers(1, 8), st.integers(1, 8))
 def test_bound_of_taken_tokens(gaps: list[int], rate: int, burst: int) -> None:
-    """At any time, at most the burst plus the rate times the elapsed time was taken from a rate limiter, in tokens."""
+    """At most ``burst + rate * now`` tokens can be taken from a rate limiter until the time ``now``.
+
+    ``now`` counts from the making of the limiter, in seconds.
+    """
     bucket, now, taken = TokenBucket(rate, burst, 0), 0.0, 0
     for gap in gaps:
         now += gap / 16  # exact in binary, and so are the tokens

@@ -336,7 +336,7 @@ async def test_nested_runs_are_closed_at_the_end_of_the_stack(kind: str, pad: in
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Quits(), nested(500), Unshowable()])
 async def test_a_failing_check_refuses_the_input(error: BaseException) -> None:
-    """If a check of the input that the agent's author wrote raises, the input is refused as ``bad_input``.
+    """If the agent's author wrote a check of the input and it raises, the input is refused as ``bad_input``.
 
     This holds for any exception. The session continues.
     """

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 # On the real clock: one that jumps does so while everybody waits for a thread, and the run would be out of time.
 async def test_all_code_of_a_run_sees_its_context() -> None:
-    """``current_run()`` returns the context of the own run in each run, and in its tasks, threads and sub-agents."""
+    """In a run, and in its tasks and threads, ``current_run()`` returns the context of this run.
+
+    A sub-agent has a context of its own.
+    """
     seen: dict[tuple[str, str], list[RunContext | None]] = {}
 
     def in_a_thread() -> RunContext | None:

@@ -139,7 +139,10 @@ EVENTS = 2 * (40 + 2)
 @pytest.mark.parametrize("place", ["when_events", "when_signal"])
 @pytest.mark.parametrize("also_at_the_end", [False, True])
 async def test_failing_listener_is_detached(failure: Callable[..., None], place: str, *, also_at_the_end: bool) -> None:
-    """If a listener raises, it is detached, and is notified once of its end. All other listeners get everything."""
+    """If a listener (the object that gets a session's notifications) raises, it is detached and gets no more events.
+
+    It is notified once of its end. All other listeners get everything.
+    """
     async with sessions_with() as sessions:
         before, bad, after, elsewhere = Tab(), Tab(), Tab(), Tab()
         setattr(bad, place, failure)
@@ -524,9 +527,9 @@ async def test_pumps_survive_failing_connections(
     *,
     also_when_told: bool,
 ) -> None:
-    """If a connection raises, the flusher and the heartbeat report this to it, and serve the other connections.
+    """The tasks that serve all connections (flusher and heartbeat) continue if one connection raises.
 
-    The flusher and the heartbeat are tasks that all connections share.
+    They report the failure to this connection, and serve the other connections.
     """
     flusher, heartbeat = Flusher(), Heartbeat()
     nursery.start_soon(flusher.run)

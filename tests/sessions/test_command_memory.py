@@ -110,7 +110,10 @@ def test_recalled_reply() -> None:
 
 
 def test_internal_command_is_forgotten() -> None:
-    """If the server's own code sent a command, the command is forgotten as soon as it has its reply."""
+    """A command from the server's own code is forgotten as soon as it has its reply.
+
+    Such code never sends a command twice, so the reply is not needed again.
+    """
     memory, replies = CommandMemory(SECONDS), list[CommandReply]()
     memory.admit(command("a", replies, internal=True), 0)
     assert len(memory) == 1

@@ -116,16 +116,16 @@ print(raised, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 
 
 def test_interrupts_are_deferred_inside_the_block() -> None:
-    """Inside the block, Ctrl-C is raised only at the next checkpoint. After the block it is raised at once.
+    """Inside a block of ``interrupts_deferred()``, Ctrl-C is raised only at the next checkpoint.
 
-    After the event loop has ended, Ctrl-C is handled as usual.
+    After the block it is raised at once. After the event loop has ended, Ctrl-C is handled as usual.
     """
     done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['nothing at once', 'at the checkpoint', 'at once', 'after the loop'] True"
 
 
 async def test_handler_of_the_application_stays() -> None:
-    """If the application has installed its own handler for Ctrl-C, this handler stays installed."""
+    """If the application has its own handler for Ctrl-C, ``interrupts_deferred()`` does not replace this handler."""
     with trio.open_signal_receiver(signal.SIGINT):
         theirs = signal.getsignal(signal.SIGINT)
         with interrupts_deferred():
@@ -133,9 +133,9 @@ async def test_handler_of_the_application_stays() -> None:
 
 
 async def test_handler_of_trio_is_recognised() -> None:
-    """Trio's own handler for Ctrl-C is recognised, by the name of its module.
+    """Inside its block, ``interrupts_deferred()`` replaces trio's own handler for Ctrl-C.
 
-    If a new version of trio renames the module, this test fails.
+    It recognises this handler by the name of a module. If a new version of trio renames the module, this test fails.
     """
     before = signal.getsignal(signal.SIGINT)
     with interrupts_deferred():

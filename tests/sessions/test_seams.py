@@ -65,7 +65,10 @@ class RemoteSink:
 
 
 async def test_attachment_with_another_sink() -> None:
-    """An attachment passes commands, typing, history requests and its own end to the sink that it was made with."""
+    """An attachment passes all requests of its client (commands, typing, history, detaching) only to its own sink.
+
+    The sink can be any object with the right methods, such as a link to another node.
+    """
     sink, feed = RemoteSink(), RemoteFeed()
     cursor = Cursor(feed, Tab(), 0)
     attachment = Attachment(
@@ -117,9 +120,10 @@ class RemoteDirectory:
 
 
 async def test_handle_with_another_directory() -> None:
-    """A handle on a session passes commands and events to the directory that it was made with.
+    """A handle on a session passes commands and events to its directory, the service that finds sessions.
 
-    It returns the result of the reply, or raises the refusal.
+    The directory can be any object with the right methods. The handle returns the result of the reply, or raises the
+    refusal.
     """
     directory = RemoteDirectory(
         {

@@ -22,7 +22,7 @@ def health_of(handle: SessionHandle) -> SessionHealth:
 async def test_overdue_run(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a run has not ended 10 s after its deadline, the audit of its session reports it as overdue."""
+    """If a run has not ended 10 s after its deadline, the health check of its session reports the run as overdue."""
 
     async def stays(run: Run) -> None:
         async with run.tool("outside", {}):

@@ -206,7 +206,7 @@ async def test_crash_during_a_close(autojump_clock: MockClock) -> None:
 
 
 async def test_close_disconnects_every_tab(autojump_clock: MockClock) -> None:
-    """The client that closes a session first gets its reply.
+    """If a client closes its session permanently, it gets its reply first.
 
     Then all clients of the session are disconnected with 4506 (session closed).
     """

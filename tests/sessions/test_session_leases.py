@@ -43,7 +43,7 @@ async def test_leased_session_is_not_displaced(autojump_clock: trio.testing.Mock
 
 
 async def test_lease_does_not_delay_the_end_of_the_server(autojump_clock: trio.testing.MockClock) -> None:
-    """A server can end at once, even if one of its sessions has a lease."""
+    """A server can end at once, even if a lease keeps one of its sessions in memory."""
     sessions = Sessions(MemoryLog(), Agents())
     async with open_system() as system:
         await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))

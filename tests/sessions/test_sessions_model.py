@@ -231,5 +231,8 @@ class World:
 @settings(max_examples=scaled(40, 1000))
 @given(script=steps)
 def test_grammar_holds_after_every_step(script: list[Step]) -> None:
-    """After every step of a random script of commands, faults and time, the events follow the rules G1 to G6."""
+    """After every step of a random script of commands, faults and time, the events are in a valid order.
+
+    The rules for their order are called G1 to G6.
+    """
     trio.run(World().run, script, clock=trio.testing.MockClock(autojump_threshold=0))
