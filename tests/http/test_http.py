@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from transport.http._addresses import url_of
 from transport.http._hypercorn import serve_http
-from transport.http.pages import PAGE, WEB, pages
+from transport.http.pages import LIBRARY, PAGE, WEB, pages
 from transport.server.listening import listen
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
     [
         ("/", "text/html"),
         ("/greenroom.js", "javascript"),
+        ("/store.js", "javascript"),
         ("/demo.css", "text/css"),
         ("/icon.svg", "image/svg+xml"),
     ],
@@ -122,7 +123,7 @@ async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -
     answer = await site.get(path)
     assert answer.status == 200
     assert kind in answer.headers["content-type"]
-    assert answer.body == ((WEB if path == "/greenroom.js" else PAGE) / (path[1:] or "index.html")).read_bytes()
+    assert answer.body == ((WEB if path[1:] in LIBRARY else PAGE) / (path[1:] or "index.html")).read_bytes()
     assert answer.headers["cache-control"] == "no-cache"
     again = await site.get(path, If_None_Match=answer.headers["etag"])
     assert (again.status, again.body) == (304, b"")
@@ -130,7 +131,7 @@ async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -
 
 @pytest.mark.parametrize("path", ["/README.md", "/package.json", "/greenroom.js/README.md"])
 async def test_other_files_of_the_library_are_404(site: Site, path: str) -> None:
-    """Of the files beside ``greenroom.js``, none is served: a request for them gets 404."""
+    """Of the folder of the client, only the modules for pages are served: a request for another file gets 404."""
     assert (await site.get(path)).status == 404
 
 

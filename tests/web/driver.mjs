@@ -6,8 +6,10 @@
  * each delay is as long as it can be. The network is real.
  */
 import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
 import WebSocket from "ws";
 import { play } from "./model.mjs";
+import { frozen, inBatches } from "./reduced.mjs";
 import { Socket, fire, turn } from "./sockets.mjs";
 
 let now = 1_000_000;
@@ -54,6 +56,8 @@ function freeze(ms, { timers: late = true } = {}) {
 }
 
 const greenroom = await import(process.argv[2]);
+const store = await import(new URL("store.js", pathToFileURL(process.argv[2])));
+const load = (path) => import(pathToFileURL(path)); // for other modules
 const noted = []; // [what, detail] of everything that a client said, in order
 let waiting = []; // callbacks for the next thing that is noted
 
@@ -102,7 +106,9 @@ function begin(options = {}, { silent = [] } = {}) {
 }
 
 const kept = {};
-const scope = { ...greenroom, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, play, Socket, fire, turn };
+const scope = {
+  ...greenroom, ...store, load, frozen, inBatches, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, play, Socket, fire, turn,
+};
 const AsyncFunction = (async () => {}).constructor;
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -189,6 +189,47 @@ def test_frozen_page_probes_first(page: Node) -> None:
     assert got == ["live", 1, "live", "waiting"]
 
 
+def test_reconnect_now(page: Node) -> None:
+    """``reconnect`` begins the next attempt at once, also if the server gave a retry_ms, and one attempt only."""
+    got = run_js(
+        page,
+        """
+        const socket = await live(); socket.receive({ type: "goodbye", code: 4005, reason: "", retry_ms: 9_000 });
+        socket.lose(4005); const before = Socket.all.length;
+        const once = kept.client.reconnect(), twice = kept.client.reconnect(); await turn();
+        Socket.last.welcome(); await turn(); advance(10_000); await turn();
+        return [once, twice, Socket.all.length - before, kept.client.state, kept.client.reconnect()];
+        """,
+    )
+    assert got == [True, False, 1, "live", False]
+
+
+def test_no_reconnect_after_the_end(page: Node) -> None:
+    """``reconnect`` does nothing once the client has ended."""
+    got = run_js(
+        page,
+        """
+        const socket = await live(); socket.lose(4506); const done = kept.client.reconnect(); await turn();
+        return [done, Socket.all.length, kept.client.state];
+        """,
+    )
+    assert got == [False, 1, "closed"]
+
+
+def test_time_of_the_next_attempt(page: Node) -> None:
+    """``retryAt`` is the time of the next attempt by the machine's clock, and undefined unless the client waits."""
+    got = run_js(
+        page,
+        """
+        const socket = await live(), before = kept.client.retryAt ?? null, lostAt = Date.now(); socket.lose();
+        const { retryAt, retryInMs } = details("state").at(-1);
+        const during = kept.client.retryAt; retry(); await turn();
+        return [before, retryInMs > 0, retryAt - retryInMs - lostAt, during === retryAt, kept.client.retryAt ?? null];
+        """,
+    )
+    assert got == [None, True, 0, True, None]
+
+
 def test_waking_ends_the_delay(page: Node) -> None:
     """A page that wakes reconnects at once, unless the server has set a delay by ``retry_ms``.
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 WEB = Path(__file__).parents[1] / "web"
+LIBRARY = ("greenroom.js", "store.js")
+"""The files of the folder that are served. Its page for developers and its ``package.json`` are not for visitors."""
 PAGE = Path(__file__).parents[1] / "demo" / "page"
 
 
@@ -36,9 +38,9 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
 ) -> Starlette:
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
-    The library is at ``/greenroom.js``, the routes are ``/config``, ``/token`` and ``/health``. If ``health``,
-    ``issue_token`` or ``read_token`` raises, the response is an error 500 with a reference number, which the log has
-    too.
+    The library is at ``/greenroom.js`` and ``/store.js``, the routes are ``/config``, ``/token`` and ``/health``. If
+    ``health``, ``issue_token`` or ``read_token`` raises, the response is an error 500 with a reference number, which
+    the log has too.
 
     Args:
         ws_url: The address of the WebSocket endpoint.
@@ -62,15 +64,17 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
 
     library_files = StaticFiles(directory=WEB)
 
-    async def library(request: Request) -> Response:
-        # Only this file of the folder: its page for developers and its package.json are not for visitors.
-        return await library_files.get_response("greenroom.js", request.scope)
+    def library(name: str) -> Route:
+        async def file(request: Request) -> Response:
+            return await library_files.get_response(name, request.scope)
+
+        return Route(f"/{name}", file)
 
     routes = [
         Route("/config", config),
         Route("/token", token),
         Route("/health", health_route(health)),
-        Route("/greenroom.js", library),
+        *map(library, LIBRARY),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders, ws_url=ws_url)])

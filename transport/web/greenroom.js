@@ -45,7 +45,8 @@
  * @typedef {{ name: string, data: any }} Signal  ephemeral, never replayed; `typing`: { by, id, active };
  *   `queued`: { command_id, agent, waiting }
  * @typedef {"connecting" | "live" | "waiting" | "closed"} State
- * @typedef {{ state: State, retryInMs?: number, code?: number, reason?: string }} StateChange
+ * @typedef {{ state: State, retryInMs?: number, retryAt?: number, code?: number, reason?: string }} StateChange  `retryAt`
+ *   (ms since 1970, this machine's clock) is when the next attempt begins
  * @typedef {{ code: number, reason: string }} Closed  a close code of the protocol; 1000 after `close()`
  * @typedef {{ getItem(key: string): string | null, setItem(key: string, value: string): void,
  *   removeItem(key: string): void }} PositionStorage
@@ -129,6 +130,7 @@ export class Client extends EventTarget {
   /** @type {WeakMap<object, (event: any) => void>} */ #guarded = new WeakMap();
   /** @type {Closed | undefined} */ #closed;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
+  /** @type {number | undefined} */ #retryAt;
   #toldToWait = false; // by the server's `retry_ms`
   #failures = 0; // in a row
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #typingTimer;
@@ -159,6 +161,11 @@ export class Client extends EventTarget {
   /** State of the connection: `connecting`, `live`, `waiting` (for the next attempt) or `closed` (for good). */
   get state() {
     return this.#state;
+  }
+
+  /** When the next attempt begins, in ms since 1970 by this machine's clock; undefined unless `waiting`. */
+  get retryAt() {
+    return this.#state === "waiting" ? this.#retryAt : undefined;
   }
 
   /** Position of the newest event received, for a later `connect(…, { resume })`; undefined before the first welcome. */
@@ -225,6 +232,16 @@ export class Client extends EventTarget {
     clearTimeout(this.#typingTimer);
     this.#typingTimer = active ? setTimeout(() => (this.#typingTimer = undefined), TYPING_REFRESH_MS) : undefined;
     this.#attempt?.send(JSON.stringify({ type: "typing", active: this.#typing }));
+  }
+
+  /**
+   * Begin the next attempt now, for a "try now" button. Return false if the client is not `waiting`: it is connected, is
+   * about to be, or has ended.
+   */
+  reconnect() {
+    if (this.#state !== "waiting") return false;
+    this.#retryNow();
+    return true;
   }
 
   /** Detach for good. Runs go on, commands without a reply reject with `closed`, iterators end. */
@@ -331,7 +348,8 @@ export class Client extends EventTarget {
     this.#failures += 1;
     this.#toldToWait = retryMs !== undefined;
     this.#retryTimer = setTimeout(() => this.#retryNow(), retryInMs);
-    this.#enter({ state: "waiting", retryInMs, code, reason });
+    this.#retryAt = Date.now() + retryInMs;
+    this.#enter({ state: "waiting", retryInMs, retryAt: this.#retryAt, code, reason });
   }
 
   #retryNow() {
