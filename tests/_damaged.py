@@ -1,4 +1,4 @@
-"""A log with lines that no log accepts, as after a damage of the disk or a change by hand."""
+"""An event log that contains invalid lines, as after damage of the disk or a change by hand."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class DamagedLog(MemoryLog):
-    """A memory log that returns, for each :meth:`stored` stream, lines that it would have refused."""
+    """A memory log that returns any lines for a stream made by :meth:`stored`, even lines that a log would refuse."""
 
     def __init__(self) -> None:
         super().__init__()
         self._damaged: dict[StreamKey, Sequence[bytes]] = {}
 
     async def stored(self, key: StreamKey, lines: Sequence[bytes], state: bytes = b"") -> None:
-        """Make a stream with any bytes as its lines. The first is read as event 1."""
+        """Make a stream with any bytes as its lines. A reader takes the first line for event 1."""
         await self.make(key)
         await self.append([Batch(key, 1, [event_line(seq) for seq in range(1, len(lines) + 1)], state)])
         self._damaged[key] = lines

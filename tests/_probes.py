@@ -1,4 +1,4 @@
-"""Actors for the runtime's tests. They act on messages and record their own lives."""
+"""Actors for the tests of the runtime. They act on messages, and record their own starts, messages and ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class World:
-    """The shared state of a test's members: a journal, and code to run at their starts and stops."""
+    """The shared state of the Member actors of one test: a journal, and code to run at their starts and stops."""
 
     def __init__(self) -> None:
         self.journal: list[tuple[str, str]] = []
@@ -27,9 +27,9 @@ class World:
         self.received: list[object] = []
         self.reasons: list[ExitReason] = []
         self.refs: list[ActorRef] = []
-        """Refs of the Pointed members."""
+        """Refs of all Pointed actors."""
         self.on_point: Callable[[str], None] = lambda _: None
-        """Called at each point of a Pointed member with the name of the point."""
+        """Function that each Pointed actor calls at each point of its code, with the name of the point."""
         self.kind: type[Member] = Member
 
     def member(self, name: str, restart: Restart = Restart.PERMANENT, **options: object) -> ChildSpec:
@@ -37,7 +37,7 @@ class World:
         return ChildSpec(name, lambda: self.kind(name, self), restart, **options)  # type: ignore[arg-type]  # options of ChildSpec
 
     def fail_start(self, name: str, times: int, error: Exception | None = None) -> None:
-        """Make the next starts of that member fail."""
+        """Make the next ``times`` starts of the member with this name fail."""
         left = [times]
 
         async def fail(_: Member) -> None:
@@ -48,16 +48,16 @@ class World:
         self.on_start[name] = fail
 
     def take(self) -> list[tuple[str, str]]:
-        """Return the journal entries since the last call."""
+        """Return the journal entries since the last call of this method."""
         taken, self.journal = self.journal, []
         return taken
 
 
 class Member(Actor):
-    """An actor that returns its messages and records them in its world.
+    """An actor that returns every message to the sender and records it in its world. Some messages make it act.
 
-    It raises a message that is an exception, calls a callable one, stops itself at "normal" and "shutdown", and leaves
-    "unknown" unhandled.
+    It raises a message that is an exception, and calls a message that is callable. It stops itself at "normal" and
+    "shutdown", and returns UNHANDLED for "unknown".
     """
 
     def __init__(self, name: str, world: World) -> None:
@@ -92,7 +92,7 @@ class Member(Actor):
 
 
 class Pointed(Member):
-    """A member that calls ``on_point`` before and after a checkpoint in each of its methods."""
+    """A Member that calls ``on_point`` before and after a checkpoint, in each of its methods."""
 
     def __init__(self, name: str, world: World) -> None:
         super().__init__(name, world)
@@ -121,7 +121,7 @@ class Pointed(Member):
 
 
 class Ready(Pointed):
-    """A Pointed member without ``started()``."""
+    """A Pointed actor without ``started()``."""
 
     started = Actor.started
 
@@ -131,10 +131,10 @@ class Ready(Pointed):
 
 
 class Probe(Actor):
-    """An actor that acts on messages and records its own life.
+    """An actor that records every message and returns it. Some messages make it act.
 
-    It raises exceptions, calls callables with itself, and leaves "unknown" unhandled. Any other message is recorded
-    and returned. ``start`` is an exception for ``started()`` to raise, or a callable for it to await.
+    It raises a message that is an exception, calls a message that is callable with itself as the argument, and returns
+    UNHANDLED for "unknown". ``start`` is an exception for ``started()`` to raise, or a callable for it to await.
     """
 
     def __init__(self, journal: list[object] | None = None, start: object = None) -> None:
@@ -179,7 +179,7 @@ async def stop_itself(actor: Actor) -> None:
 
 
 async def supervise_below_another(system: ActorSystem, spec: SupervisorSpec, name: str = "below") -> SupervisorRef:
-    """Start a supervisor below another one, so that it may give up without ending the system."""
+    """Start a supervisor below another one. Then it may exceed its restart limit without ending the system."""
     above = await system.supervise(SupervisorSpec(), "above")
     ref = await above.start_child(ChildSpec(name, spec, Restart.TEMPORARY))
     assert isinstance(ref, SupervisorRef)
@@ -187,14 +187,14 @@ async def supervise_below_another(system: ActorSystem, spec: SupervisorSpec, nam
 
 
 def child(supervisor: SupervisorRef, name: str) -> ActorRef:
-    """Return the child, which must exist."""
+    """Return the ref of a child, which must exist."""
     ref = supervisor.child(name)
     assert ref is not None, name
     return ref
 
 
 async def crash(ref: ActorRef, error: Exception | None = None) -> Exception:
-    """Make an actor fail, wait until all tasks are blocked, and return the error."""
+    """Make an actor fail, wait until all tasks are blocked, and return the error with which it failed."""
     failure = error if error is not None else ValueError("crash")
     await ref.tell(failure)
     await trio.testing.wait_all_tasks_blocked()
@@ -202,7 +202,7 @@ async def crash(ref: ActorRef, error: Exception | None = None) -> Exception:
 
 
 class StepCounter(trio.abc.Instrument):
-    """An instrument that counts the steps of all tasks: a measure of work without a clock."""
+    """A trio instrument that counts the steps of all tasks: a measure of work that needs no clock."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,7 +1,8 @@
-"""The rules of the actor runtime that every random run must keep, and the records to check them.
+"""The rules of the actor runtime that every random run must keep, and the records by which they are checked.
 
-The actors and users of a random run report what they do and see; each rule is checked in one method here. A broken rule
-is a line in ``faults``. Nothing here draws a random number or lets time pass, so the checks do not change a run.
+The actors and users of a random run report their actions and observations. Each rule is checked in one method here. A
+broken rule is a line in ``faults``. Nothing here draws a random number or lets time pass, so the checks do not change a
+run.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 GROUP_STRATEGIES = frozenset({Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE})
 ROUNDING = 1e-6
-"""Seconds: sums of times are not exact."""
+"""Seconds by which a sum of times may be wrong, because floats are not exact."""
 STOP_SLACK = 3.0
 """Seconds after the timeout of a stop in which the actor must end: one of grace, and one for each new shield."""
 REFUSAL_TEXTS = (
@@ -58,7 +59,7 @@ REFUSAL_TEXTS = (
 )
 """Texts of RuntimeErrors that the runtime may raise in a random run."""
 LAST_PLACE = math.inf
-"""Place of a child that is not in the spec: after all children of the spec."""
+"""Position of a child that is not in the spec of its supervisor: after all children of the spec."""
 
 
 class RandomError(Exception):
@@ -70,7 +71,7 @@ class RandomExit(SystemExit):
 
 
 def related_errors(error: object) -> Iterator[BaseException]:
-    """Return an exception with its causes, its members, and the exceptions in its exit reason."""
+    """Return an exception with its causes, its group members, and the exceptions in its exit reason."""
     waiting, seen = [error], set[int]()
     while waiting:
         each = waiting.pop()
@@ -88,7 +89,7 @@ def related_errors(error: object) -> Iterator[BaseException]:
 
 
 def leaf_errors(error: BaseException) -> Iterator[BaseException]:
-    """Return the exceptions in a group and in its inner groups, or the exception itself if it is no group."""
+    """Return the exceptions in a group and in its inner groups. If the exception is no group, return it alone."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from leaf_errors(each)
@@ -107,14 +108,14 @@ def is_expected(error: BaseException) -> bool:
 
 @attrs.define(eq=False)
 class Letter:
-    """One message, told or asked, with its history."""
+    """One message, sent by ``tell`` or ``ask``, with its history."""
 
     number: int
     to: ActorRef
     sender: trio.lowlevel.Task
     is_ask: bool
     sent_after_stop: bool
-    """Whether its target had been stopped for good before the message was sent."""
+    """Whether the target actor had been stopped permanently before the message was sent."""
     error: BaseException | None = None
     answer: object = None
     times_begun: int = 0
@@ -122,9 +123,9 @@ class Letter:
     handled: int = 0
     unhandled: int = 0
     stashed_by: tuple[Life, int] | None = None
-    """The incarnation that stashed it last, and the number of its unstash calls before."""
+    """The Life of the actor that stashed the message last, and the number of its unstash calls before that."""
     place: int = 0
-    """When it was stashed, counted in events."""
+    """Position of the message among the stashed ones: the number of events before it was stashed."""
     deferred: bool = False
 
 
@@ -137,74 +138,80 @@ class Answer:
 
 @attrs.define(eq=False)
 class ChildGroup:
-    """The record of the children of one supervisor's spec, or of one incarnation of an actor."""
+    """The record of the children of a supervisor's spec, or of one life of an actor (between two restarts)."""
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
     max_restarts: int = 3
     max_seconds: float = 5.0
     is_single: bool = True
-    """Whether its supervisor has only one incarnation: then the restart limit can be checked."""
+    """Whether the supervisor is never restarted. Only then the restart limit can be checked."""
     is_complete: bool = True
-    """Whether all its children report their starts; supervisors do not."""
+    """Whether all children in the group report their starts. Supervisors do not report them."""
     is_spec: bool = False
-    """Whether its children are those of a spec."""
+    """Whether the children are those of a supervisor's spec."""
     path: str = ""
     instances: int = 0
     restarts: list[float] = attrs.field(factory=list[float])
-    """Times of its children's restarts."""
+    """Times at which children of the group were restarted."""
     down: set[Placement] = attrs.field(factory=set["Placement"])
     """Children that ended and may be restarted with their group."""
     first: int = 0
-    """When the first of the children in ``down`` ended, counted in events."""
+    """Time at which the first child in ``down`` ended, as a number of events."""
     actors: Counter[Placement] = attrs.field(factory=Counter["Placement"])
-    """Number of actors there were in each place: more than one where a child was started again by hand."""
+    """Number of actors that each position of the group had.
+
+    It is more than one after a child was started again by hand.
+    """
 
     @property
     def is_empty(self) -> bool:
-        """Whether it never had a child."""
+        """Whether the group never had a child."""
         return self.is_complete and not self.instances
 
 
 @attrs.frozen(eq=False)
 class Placement:
-    """The place of one child in its group."""
+    """The position of one child in its group."""
 
     group: ChildGroup
     restart: Restart
     place: float = LAST_PLACE
     has_backoff: bool = False
-    """Whether it has a backoff. A restart is counted before its backoff, so it starts later than it counts."""
+    """Whether the child has a backoff.
+
+    Its restart is counted before the backoff, so the child starts later than that.
+    """
 
 
 @attrs.define(eq=False)
 class Life:
-    """One incarnation of an actor, as its methods see it."""
+    """One incarnation of an actor (its life between two restarts), as the methods of the actor see it."""
 
     placement: Placement
     group: ChildGroup = attrs.field(factory=ChildGroup)
-    """Record of its own children."""
+    """Record of the actor's own children."""
     ref: ActorRef | None = None
     up_at: int = 0
-    """When it came up, counted in events; 0 for never."""
+    """Time at which the actor came up, as a number of events; 0 if it never came up."""
     ended_at: int = 0
-    """When its nursery was closed, counted in events."""
+    """Time at which the actor's nursery was closed, as a number of events."""
     stopped_itself: bool = False
-    """Whether it called ``context.stop()``."""
+    """Whether the actor called ``context.stop()``."""
     stopping_returned: bool = False
-    """Whether ``stopping()`` returned."""
+    """Whether the actor's ``stopping()`` returned."""
     failed: bool = False
     cancelled_itself: bool = False
-    """Whether it cancelled its own nursery: a failure, unless the incarnation ended before it noticed."""
+    """Whether the actor cancelled its own nursery. That is a failure, unless the actor ended before it noticed."""
     was_killed: bool = False
     unstashed: int = 0
-    """Number of its unstash calls."""
+    """Number of the actor's unstash calls."""
     stop_reason: ExitReason | None = None
     is_busy: bool = False
     watching: set[ActorRef] = attrs.field(factory=set["ActorRef"])
 
 
 class Ledger:
-    """The records of one run, and the broken rules."""
+    """The records of one random run, and the texts of its broken rules."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -213,11 +220,11 @@ class Ledger:
         self.groups: list[ChildGroup] = [self.root]
         self.lives: dict[ActorRef, list[Life]] = {}
         self.running: dict[str, Life] = {}
-        """Incarnations with an open nursery, by path."""
+        """Lives of the actors that have an open nursery, by path."""
         self.stopped: set[ActorRef] = set()
-        """Actors that were stopped for good."""
+        """Actors for which a permanent stop was requested."""
         self.refusing: set[ActorRef] = set()
-        """Actors that refused a message because they end for good."""
+        """Actors that refused a message because they end permanently."""
         self.killed: set[ActorRef] = set()
         self.reasons: dict[ActorRef, ExitReason] = {}
         self._events = itertools.count(1)
@@ -231,14 +238,17 @@ class Ledger:
             self.faults.append(fault)
 
     def group_of(self, supervisor: ActorRef, strategy: str) -> ChildGroup:
-        """Return the record of a supervisor's children, or an empty record without checks if there is none."""
+        """Return the record of a supervisor's children.
+
+        If there is none, return an empty record that is not checked.
+        """
         path = supervisor.path
         found = (each for each in reversed(self.groups) if each.path == path and each.is_spec)
         group = next((each for each in found if each.strategy == strategy), None)
         return group or ChildGroup(Strategy.ONE_FOR_ALL, is_single=False, is_complete=False)
 
     def new_group(self) -> ChildGroup:
-        """Return a new record of a supervisor's children."""
+        """Make and return a new record of a supervisor's children."""
         group = ChildGroup(is_spec=True)
         self.groups.append(group)
         return group
@@ -246,14 +256,17 @@ class Ledger:
     # Lives
 
     def on_made(self, placement: Placement) -> Life:
-        """Record that an instance is made."""
+        """Record that an instance of an actor is made."""
         placement.group.instances += 1
         life = Life(placement)
         self.groups.append(life.group)
         return life
 
     def on_starting(self, life: Life, ref: ActorRef) -> None:
-        """Record that ``started()`` is called, when no other incarnation and none of its children runs."""
+        """Record that ``started()`` is called.
+
+        Check that no earlier life of the actor, and no child of it, still runs.
+        """
         life.ref, path, group = ref, ref.path, life.placement.group
         life.group.path, group.path = path, path.rpartition("/")[0] or "/"
         lives = self.lives.setdefault(ref, [])
@@ -270,7 +283,7 @@ class Ledger:
         self.running[path] = life
 
     def _check_restart(self, life: Life, before: Life, path: str) -> None:
-        """Check that this actor may be restarted after the incarnation before."""
+        """Check that the actor may be restarted after the end of its life ``before``."""
         placement, group = life.placement, life.placement.group
         self.check(placement.restart is not Restart.TEMPORARY, f"{path} is temporary, and was restarted")
         if group.strategy in GROUP_STRATEGIES:
@@ -294,7 +307,7 @@ class Ledger:
         )
 
     def _check_group_restart(self, life: Life, path: str) -> None:
-        """Check that no member that was up before the group's first end still runs."""
+        """Check that no member of the group still runs that was up before the group's first end."""
         placement, group = life.placement, life.placement.group
         # Supervisors do not report their ends: one of them may have ended first.
         first = group.first if group.is_complete else 0
@@ -309,11 +322,11 @@ class Ledger:
             self.check(not runs_on, f"{path} was restarted without its group")
 
     def on_started(self, life: Life) -> None:
-        """Record that ``started()`` returns."""
+        """Record that ``started()`` of an actor returns."""
         life.up_at = next(self._events)
 
     def on_ended(self, life: Life, path: str) -> None:
-        """Record that the nursery of an incarnation is closed."""
+        """Record that an actor's nursery is closed: the end of the actor, or a restart."""
         life.ended_at = next(self._events)
         group = life.placement.group
         if life.placement.restart is not Restart.TEMPORARY:
@@ -322,7 +335,10 @@ class Ledger:
         self.check(self.running.pop(path, None) is life, f"{path} ran twice")
 
     def on_stopping(self, life: Life, path: str, reason: ExitReason) -> None:
-        """Record that ``stopping()`` is called: once, after the start, with no message in hand, not after a kill."""
+        """Record that ``stopping()`` is called. Check the rules for it.
+
+        It is called once, only after the start, not while a message is being handled, and not after a kill.
+        """
         self.check(life.up_at, f"{path} stops, and never came up")
         self.check(life.stop_reason is None, f"{path} stops twice")
         self.check(not life.is_busy, f"{path} stops with a message in hand")
@@ -332,14 +348,17 @@ class Ledger:
         life.stop_reason = reason
 
     def on_kill(self, ref: ActorRef) -> None:
-        """Record that an actor is about to be killed: if it runs, its end is not graceful any more."""
+        """Record that an actor is about to be killed. If the actor runs, its end will not be graceful."""
         self.killed.add(ref)
         life = self.running.get(ref.path)
         if life is not None and life.ref is ref:
             life.was_killed = True
 
     def on_end_known(self, ref: ActorRef, reason: ExitReason) -> None:
-        """Record that a caller knows the end of an actor: every caller has the same reason, and nothing runs."""
+        """Record that a caller learns of an actor's end.
+
+        Check that all callers get the same reason, and that nothing runs.
+        """
         self.check(not ref.alive, f"{ref.path} has ended, and lives")
         self.check(self.reasons.setdefault(ref, reason) is reason, f"{ref.path} ended twice")
         for path, life in self.running.items():
@@ -348,7 +367,7 @@ class Ledger:
     # Messages
 
     def new_letter(self, to: ActorRef, *, is_ask: bool = False) -> Letter:
-        """Return a new message."""
+        """Make and return the record of a new message."""
         task = trio.lowlevel.current_task()
         letter = Letter(len(self.letters), to, task, is_ask, to in self.stopped)
         self.letters.append(letter)
@@ -356,7 +375,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def sending(self, letter: Letter) -> Generator[Letter]:
-        """Record the error that the sender gets."""
+        """Send a message inside the block: record the error that the sender gets."""
         try:
             yield letter
         except BaseException as error:
@@ -375,7 +394,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def handling(self, life: Life, letter: Letter) -> Generator[None]:
-        """Record that a message is in hand, and its outcome."""
+        """Handle a message inside the block: record that the actor is busy with it, and the outcome."""
         assert life.ref is not None
         path, stashed = life.ref.path, letter.stashed
         self.check_may_receive(life, path)
@@ -402,7 +421,7 @@ class Ledger:
         letter.handled += letter.stashed == stashed
 
     def on_stashed(self, life: Life, letter: Letter) -> None:
-        """Record that the message in hand was stashed."""
+        """Record that the actor stashed the message that it handles."""
         letter.stashed += 1
         letter.stashed_by, letter.place = (life, life.unstashed), next(self._events)
 
@@ -412,7 +431,7 @@ class Ledger:
         letter.handled, letter.unhandled = letter.handled - 1, letter.unhandled + 1
 
     def on_terminated(self, life: Life, ref: ActorRef, reason: ExitReason) -> None:
-        """Record that a watcher receives a Terminated: once for each watch."""
+        """Record that a watcher receives a Terminated message. Check that it gets one for each watch."""
         assert life.ref is not None
         self.check_may_receive(life, life.ref.path)
         self.check(ref in life.watching, f"{life.ref.path} was told twice of the end of {ref.path}")
@@ -446,7 +465,7 @@ class Ledger:
             self._check_limit(group)
 
     def _check_letters(self, dead: list[DeadLetter]) -> None:
-        """Check that every message has exactly one outcome."""
+        """Check that every message has come to exactly one end."""
         whys: defaultdict[int, list[Undelivered]] = defaultdict(list)
         late: Counter[int] = Counter()
         for each in dead:
@@ -471,7 +490,7 @@ class Ledger:
         self.check(not any((*left, now.mailbox.senders_waiting)), f"{ref.path} has left {now}")
 
     def _check_reason(self, ref: ActorRef, life: Life) -> None:
-        """Check that the exit reason agrees with the events of the last incarnation."""
+        """Check that the exit reason of an actor agrees with the events since its last start."""
         reason = self.reasons[ref]
         is_graceful = isinstance(reason, (Normal, Shutdown))
         error = None if isinstance(reason, (Normal, Shutdown)) else reason.exception
@@ -490,7 +509,7 @@ class Ledger:
         self.check(is_right, f"{ref.path} did not fail, and ended {reason}")
 
     def _check_counts(self, dead: list[DeadLetter]) -> None:
-        """Check the statistics of the actors against the recorded messages."""
+        """Compare the statistics of the actors with the recorded messages."""
         handled: Counter[ActorRef] = Counter()
         failed, dropped = Counter[str](), Counter[str]()
         for letter in self.letters:
@@ -518,15 +537,15 @@ class Ledger:
             self.check(is_right, f"{group.path} restarted its children more than {limit} times: {times}")
 
     def came_up(self, ref: ActorRef) -> bool:
-        """Return whether the actor came up. The failure of a start is for the code that started it.
+        """Return whether the actor came up. If not, the code that started it has got the error.
 
-        A supervisor does not report its start: it is known only if it came up.
+        A supervisor does not report its start: the start is known only if the supervisor came up.
         """
         lives = self.lives.get(ref)
         return lives is None or any(life.up_at for life in lives)
 
     def check_gave_up(self, limits: Iterable[RestartLimit]) -> None:
-        """Check that each supervisor that gave up had more children than its limit allows restarts."""
+        """Check that each supervisor that gave up had more starts of children than its limit allows restarts."""
         for limit in limits:
             groups = [group for group in self.groups if group.path == limit.path]
             is_right = any(not group.is_complete or group.instances > group.max_restarts for group in groups)
@@ -534,14 +553,14 @@ class Ledger:
 
 
 def is_consistent_tell(letter: Letter, dead: list[Undelivered]) -> bool:
-    """Return whether an accepted tell was handled or is a dead letter, once, and a refused one neither."""
+    """Return whether an accepted tell came to one end (handled or a dead letter), and a refused tell to none."""
     if letter.error is not None:
         return not letter.times_begun and not dead
     return letter.handled + len(dead) == 1
 
 
 def is_consistent_ask(letter: Letter, dead: list[Undelivered]) -> bool:
-    """Return whether the events of an ask agree with the answer or error of its sender."""
+    """Return whether the history of an ask agrees with the answer or the error that its sender got."""
     if letter.error is None:
         answer = letter.answer
         return isinstance(answer, Answer) and answer.letter is letter and letter.handled == 1 and not dead
@@ -568,5 +587,5 @@ def is_consistent_ask(letter: Letter, dead: list[Undelivered]) -> bool:
 
 
 def _size(node: TreeNode) -> int:
-    """Return the number of actors in a picture, without the root."""
+    """Return the number of actors in a tree, without the root."""
     return sum((child.state != "terminated") + _size(child) for child in node.children)

@@ -1,6 +1,7 @@
 """The actors and supervision trees of random runs.
 
-Every choice is drawn from one generator, in the order in which things happen: a seed is a run.
+Every choice is drawn from one random generator, in the order in which things happen. So the seed of the generator
+decides the whole run.
 """
 
 from __future__ import annotations
@@ -55,17 +56,17 @@ T = TypeVar("T")
 
 
 class NothingToChoose(Exception):
-    """There is nothing to choose from."""
+    """The exception of :meth:`World.choose` for an empty sequence."""
 
 
 class World(logging.Handler):
-    """The shared state of the actors of one seed."""
+    """The shared state of the actors of one random run."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.random = random.Random(seed)
         self.clock = trio.testing.MockClock(autojump_threshold=0)
-        """Virtual clock, which jumps when all tasks sleep."""
+        """Virtual clock, which jumps forward when all tasks sleep."""
         self.ledger = Ledger()
         self.root = self.ledger.root
         self.journal: list[tuple[float, str]] = []
@@ -74,21 +75,21 @@ class World(logging.Handler):
         self.raised: list[BaseException] = []
         self.reported: set[int] = set()
         self.limits: dict[int, RestartLimit] = {}
-        """Exceeded limits that were reported, by id."""
+        """RestartLimit exceptions that were reported, by the id of the object."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info:
             self.on_reported(record.exc_info[1])
 
     def on_reported(self, error: object) -> None:
-        """Record that an exception, or an exit reason, was reported: raised, logged or returned."""
+        """Record that an exception or an exit reason was reported: raised, logged or returned to a caller."""
         for each in related_errors(error):
             self.reported.add(id(each))
             if isinstance(each, RestartLimit):
                 self.limits[id(each)] = each
 
     def on_end_known(self, ref: ActorRef, reason: ExitReason) -> None:
-        """Record that a caller knows why an actor ended."""
+        """Record that a caller knows the reason for which an actor ended."""
         self.on_reported(reason)
         self.ledger.on_end_known(ref, reason)
 
@@ -97,29 +98,29 @@ class World(logging.Handler):
         self.journal.append((trio.current_time(), event))
 
     def pick_actor(self) -> ActorRef:
-        """Return a random ref, most often of a living actor that is no supervisor."""
+        """Return a random ref, most often the ref of a living actor that is no supervisor."""
         living = [ref for ref in self.refs if ref.alive and not isinstance(ref, SupervisorRef)]
         return self.choose(living if living and self.chance(0.9) else self.refs)
 
     def choose(self, among: Sequence[T]) -> T:
-        """Return a random one. Raises NothingToChoose."""
+        """Return a random item of ``among``. Raises NothingToChoose if it is empty."""
         if not among:
             raise NothingToChoose
         return self.random.choice(among)
 
     def chance(self, probability: float) -> bool:
-        """Return True with this probability."""
+        """Return True with the given probability."""
         return self.random.random() < probability
 
     def maybe_fail(self, probability: float) -> None:
-        """Raise a RandomError, or sometimes a RandomExit, with this probability."""
+        """Raise a RandomError, or sometimes a RandomExit, with the given probability."""
         if self.chance(probability):
             error = RandomExit() if self.chance(0.1) else RandomError(len(self.raised))
             self.raised.append(error)
             raise error
 
     def add(self, ref: ActorRef) -> None:
-        """Record a ref, and of a supervisor those of its children."""
+        """Record a ref. For a supervisor, record the refs of its children too."""
         self.refs.append(ref)
         if isinstance(ref, SupervisorRef):
             self.supervisors.append(ref)
@@ -128,7 +129,7 @@ class World(logging.Handler):
 
     @contextlib.contextmanager
     def tolerant(self) -> Generator[None]:
-        """Suppress the expected errors of a call, and record that they were reported to the caller."""
+        """Suppress the expected errors of the calls in the block, and record that they were reported to the caller."""
         try:
             yield
         except NothingToChoose:
@@ -157,7 +158,7 @@ class RandomActor(Actor):
 
     @contextlib.contextmanager
     def noting_failure(self) -> Generator[None]:
-        """Record whether this actor fails."""
+        """Record, if the code in the block raises, that this actor fails."""
         try:
             yield
         except trio.Cancelled:
@@ -192,7 +193,7 @@ class RandomActor(Actor):
             self.context.stop()
 
     async def report_end(self) -> None:
-        """Report when the nursery of this instance is closed."""
+        """Wait until the nursery of this instance is closed, and report that."""
         path = self.ref.path
         try:
             await trio.sleep_forever()
@@ -231,7 +232,7 @@ class RandomActor(Actor):
             world.maybe_fail(0.05)
 
     async def sleep_shielded(self) -> None:
-        """Sleep in a shielded scope, sometimes for very long."""
+        """Sleep in a shielded scope, sometimes for a very long time."""
         with trio.CancelScope(shield=True):
             await trio.sleep(self.world.random.choice([0.5, 3, 1000]))
 
@@ -251,7 +252,7 @@ class RandomActor(Actor):
         return answer
 
     async def handle_tick(self, life: object) -> None:
-        """Handle a timer's message, which must be of this incarnation."""
+        """Handle the message of a timer. Check that the timer was set after the last restart of this actor."""
         world = self.world
         world.ledger.check_may_receive(self.life, self.ref.path)
         world.ledger.check(life is self.life, f"{self.ref.path} has the timer of an earlier life")
@@ -419,7 +420,7 @@ HANDLERS: list[Callable[[RandomActor], Awaitable[object]]] = [
 def child_spec(  # noqa: PLR0913, PLR0917  -- the properties of a child
     world: World, name: str, depth: int, automatic: AutoShutdown, group: ChildGroup, place: float = LAST_PLACE
 ) -> ChildSpec:
-    """Return a random spec of a child, an actor or a supervisor."""
+    """Return a random spec of a child, which is an actor or a supervisor."""
     draw = world.random.choice
     restart = draw([Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY])
     is_supervisor = depth < 2 and world.chance(0.2)

@@ -1,4 +1,4 @@
-"""Scenarios that use every operation of the runtime, for the tests of leaks and faults.
+"""Scenarios that use every operation of the runtime, for the tests that look for leaks and faults.
 
 They need an ``autojump_clock``, because they sleep.
 """
@@ -26,7 +26,7 @@ async def pass_points(member: Member) -> None:
 
 
 async def start_slowly(member: Member) -> None:
-    """Pass a point before and after a checkpoint, in ``started()``."""
+    """Pass a point before and after a checkpoint, as ``started()`` of an actor."""
     member.world.on_point(f"started {member.name}")
     await trio.lowlevel.checkpoint()
     member.world.on_point(f"started {member.name}")
@@ -39,14 +39,14 @@ async def spawn(system: ActorSystem, world: World) -> None:
 
 
 async def spawn_that_fails(system: ActorSystem, world: World) -> None:
-    """Spawn an actor whose first start fails."""
+    """Spawn an actor. Its first start fails."""
     world.fail_start("a", 1)
     with contextlib.suppress(OSError):
         await system.spawn(Pointed, "a", world)
 
 
 async def ask(system: ActorSystem, world: World) -> None:
-    """Ask and tell an actor with a mailbox of one message at the same time."""
+    """Ask and tell an actor at the same time, with room for one message in its mailbox."""
     ref = await system.spawn(Pointed, "a", world, mailbox_size=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ref.ask, pass_points)
@@ -73,7 +73,7 @@ async def stop(system: ActorSystem, world: World) -> None:
 
 
 async def stop_with_draining(system: ActorSystem, world: World) -> None:
-    """Stop an actor that has messages left, with draining."""
+    """Stop an actor that has messages left, with draining: it handles these messages first."""
     ref = await system.spawn(Pointed, "a", world)
     await ref.tell(pass_points)
     await ref.tell(pass_points)
@@ -81,14 +81,14 @@ async def stop_with_draining(system: ActorSystem, world: World) -> None:
 
 
 async def stop_a_hanging_actor(system: ActorSystem, world: World) -> None:
-    """Stop an actor that hangs in a message."""
+    """Stop an actor that hangs while it handles a message."""
     ref = await system.spawn(Pointed, "a", world)
     await ref.tell(hang)
     await ref.stop(timeout=2)
 
 
 async def children_and_tasks(system: ActorSystem, world: World) -> None:
-    """Crash and restart an actor with a task, a timer, a child and a watch."""
+    """Make an actor with a task, a timer, a child and a watch fail, so that it is restarted."""
 
     async def use_everything(member: Member) -> None:
         member.nursery.start_soon(trio.sleep_forever)
@@ -103,7 +103,7 @@ async def children_and_tasks(system: ActorSystem, world: World) -> None:
 
 
 async def supervise_a_group(system: ActorSystem, world: World) -> None:
-    """Crash a member of a ONE_FOR_ALL group with a slow start."""
+    """Make a member of a ONE_FOR_ALL group fail; the members have a slow start."""
     world.on_start["b"] = start_slowly
     children = [world.member(name) for name in "abc"]
     supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=children))
@@ -115,7 +115,7 @@ async def supervise_a_group(system: ActorSystem, world: World) -> None:
 
 
 async def restart_with_backoff(system: ActorSystem, world: World) -> None:
-    """Crash a child of a supervisor with a backoff."""
+    """Make a child fail that has a delay (backoff) before its restart."""
     supervisor = await system.supervise(SupervisorSpec(children=[world.member("a")], backoff=Backoff(1, 2)))
     ref = supervisor.child("a")
     if ref is not None:
@@ -134,7 +134,7 @@ async def add_and_remove_children(system: ActorSystem, world: World) -> None:
 
 
 async def many_children_by_key(system: ActorSystem, world: World) -> None:
-    """Start the children of a DYNAMIC supervisor at the same time."""
+    """Start many children of a DYNAMIC supervisor at the same time."""
     supervisor = await system.supervise(SupervisorSpec(strategy=Strategy.DYNAMIC))
     async with trio.open_nursery() as nursery:
         for number in range(5):
@@ -143,7 +143,7 @@ async def many_children_by_key(system: ActorSystem, world: World) -> None:
 
 
 async def shut_down(system: ActorSystem, world: World) -> None:
-    """Shut the system down, with work in a phase."""
+    """Shut the system down, with work in a phase of the shutdown."""
 
     async def work() -> None:
         world.on_point("phase")
@@ -158,7 +158,7 @@ async def shut_down(system: ActorSystem, world: World) -> None:
 
 
 async def kill_and_wait(system: ActorSystem, world: World) -> None:
-    """Kill a hanging actor that another one watches, and wait for its end."""
+    """Kill a hanging actor that another actor watches, and wait for its end."""
     ref = await system.spawn(Pointed, "a", world)
     watcher = await system.spawn(Pointed, "w", world)
 
@@ -175,7 +175,7 @@ async def kill_and_wait(system: ActorSystem, world: World) -> None:
 
 
 async def stash_and_defer(system: ActorSystem, world: World) -> None:
-    """Stash, unstash, defer, lease and fail replies."""
+    """Stash and unstash messages, defer replies and fail them, and hold a lease."""
 
     async def put_aside(member: Member) -> None:
         if len(world.received) == 0:
@@ -210,7 +210,7 @@ async def stash_and_defer(system: ActorSystem, world: World) -> None:
 
 
 async def set_timers(system: ActorSystem, world: World) -> None:
-    """Set timers, cancel one, and let the others fire."""
+    """Set timers, cancel one of them, and let all others fire."""
 
     async def start(member: Member) -> None:
         member.context.timers.once("once", pass_points, 1)
@@ -225,7 +225,7 @@ async def set_timers(system: ActorSystem, world: World) -> None:
 
 
 async def supervise_below_an_actor(system: ActorSystem, world: World) -> None:
-    """Supervise a REST_FOR_ONE group below an actor, and crash its middle member."""
+    """Start a REST_FOR_ONE supervisor below an actor, and make its middle child fail."""
 
     async def supervise(member: Member) -> None:
         spec = SupervisorSpec(Strategy.REST_FOR_ONE, [world.member(name) for name in "bcd"])
@@ -298,7 +298,7 @@ def pointed_world() -> World:
 
 
 def living_tasks() -> int:
-    """Return the number of living tasks."""
+    """Return the number of living tasks in this trio run."""
     return trio.lowlevel.current_statistics().tasks_living
 
 

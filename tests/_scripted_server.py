@@ -1,6 +1,9 @@
-"""A server that follows a script for each connection. It uses the ``websockets`` library, an independent peer.
+"""A server that follows a script for each connection.
 
-In memory it needs no socket, so a test can run in virtual time. Over sockets it is tested as a client meets it.
+It uses the ``websockets`` library, an independent implementation.
+
+In memory the server needs no socket, so a test can run in virtual time. Over sockets, a client meets it as it meets any
+server.
 """
 
 from __future__ import annotations
@@ -35,32 +38,32 @@ class Peer:
         self.connection = connection
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next frame."""
+        """Return the next frame that the client sends."""
         frame: dict[str, Any] = orjson.loads(await self.connection.recv())
         return frame
 
     async def expect(self, kind: str) -> dict[str, Any]:
-        """Return the next frame, which must be of that type."""
+        """Return the next frame that the client sends. Its type must be ``kind``."""
         frame = await self.receive()
         assert frame["type"] == kind, frame
         return frame
 
     async def send(self, kind: str, **fields: Any) -> None:
-        """Send a frame."""
+        """Send a frame to the client."""
         await self.send_text(orjson.dumps({"type": kind, **fields}).decode())
 
     async def send_text(self, text: str) -> None:
-        """Send a message as it is."""
+        """Send a message to the client without any change."""
         await self.connection.send(text)
 
     async def welcome(self, **fields: Any) -> dict[str, Any]:
-        """Return the fields of a welcome."""
+        """Wait for the client's hello, answer it with a welcome, and return the hello."""
         hello = await self.expect("hello")
         await self.send("welcome", **welcome(**{"recovered": "resume" in hello, **fields}))
         return hello
 
     async def events(self, *seqs: int) -> None:
-        """Send events with these seqs in one frame."""
+        """Send events with these seqs to the client, in one frame."""
         await self.send("events", events=[event(seq) for seq in seqs])
 
     async def close(self, code: int, reason: str = "") -> None:
@@ -72,7 +75,7 @@ class Peer:
         await trio.aclose_forcefully(self.connection.stream)
 
     async def closed_by_client(self) -> tuple[int | None, str | None]:
-        """Wait until the client closes. Return the code and the reason."""
+        """Wait until the client closes the connection. Return the close code and the reason."""
         try:
             while True:
                 await self.receive()
@@ -81,7 +84,7 @@ class Peer:
 
 
 Script: TypeAlias = "Callable[[Peer], Awaitable[None]] | HTTPStatus | OSError"
-"""What one connection gets: a conversation, an HTTP status, or (in memory only) no connection at all."""
+"""Answer to one connection attempt: a conversation, an HTTP status, or (only in memory) an error."""
 
 
 def welcome(**fields: Any) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def welcome(**fields: Any) -> dict[str, Any]:
 
 
 def event(seq: int) -> dict[str, Any]:
-    """Return a ``user_message`` event."""
+    """Return a ``user_message`` event with this seq."""
     return {"seq": seq, "ts": 1_700_000_000_000 + seq, "type": "user_message", "data": {"text": f"event {seq}"}}
 
 
@@ -121,12 +124,12 @@ class _MemoryListener(trio.abc.Listener[trio.StapledStream[Any, Any]]):
 
 
 class ScriptedServer:
-    """A server that gives each new connection the next script."""
+    """A server that follows the next script for each new connection."""
 
     def __init__(self, scripts: tuple[Script, ...]) -> None:
         self.scripts = list(scripts)
         self.connections: list[float] = []
-        """When each attempt came."""
+        """Times of all connection attempts."""
         self.failures: list[BaseException] = []
         self.listener: _MemoryListener | None = None
         self.url = "ws://memory"
@@ -139,7 +142,7 @@ class ScriptedServer:
         return connect(self.url, options.pop("session", "s1"), **options)
 
     async def open_stream(self, _host: str, _port: int, _tls: ssl.SSLContext | None) -> trio.abc.Stream:
-        """Open a memory stream to this server, or raise the error that is the next script."""
+        """Open a memory stream to this server. If the next script is an error, raise it instead."""
         await trio.lowlevel.checkpoint()
         assert self.listener is not None
         if self.scripts and isinstance(self.scripts[0], OSError):
@@ -150,7 +153,7 @@ class ScriptedServer:
         return ours
 
     async def upgrade(self, connection: ServerConnection, _: Request) -> Response | None:
-        """Answer an upgrade request as the next script says."""
+        """Answer an upgrade request according to the next script."""
         await trio.lowlevel.checkpoint()
         self.connections.append(trio.current_time())
         script = self.scripts.pop(0) if self.scripts else HTTPStatus.GONE
@@ -160,7 +163,7 @@ class ScriptedServer:
         return None
 
     async def run_script(self, connection: ServerConnection) -> None:
-        """Run the script of a connection, and note its failure."""
+        """Run the script of a connection, and record the failure if it fails."""
         try:
             await connection.handler_kwargs["script"](Peer(connection))
         except (Exception, trio.Cancelled) as error:
@@ -171,7 +174,10 @@ class ScriptedServer:
 
 @asynccontextmanager
 async def scripted(*scripts: Script, sockets: bool = False) -> AsyncGenerator[ScriptedServer]:
-    """Serve ``scripts`` during the block. Raise the first failure of a script at its end; all must have been used."""
+    """Serve ``scripts`` during the block. After the block, raise the first failure of a script.
+
+    If scripts are left that no connection has used, that is a failure too.
+    """
     server = ScriptedServer(scripts)
     listeners: list[Any] = await trio.open_tcp_listeners(0, host="127.0.0.1") if sockets else [_MemoryListener()]
     if sockets:

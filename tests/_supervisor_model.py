@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WINDOW = 5.0
-"""``max_seconds`` of every supervisor."""
+"""``max_seconds`` of every supervisor in the model."""
 
 
 @attrs.define
 class History:
-    """The events of a tree that the runtime must show as well."""
+    """The events of a tree in the model. The real tree must show the same events."""
 
     now: float = 0.0
     starts: Counter[str] = attrs.field(factory=Counter[str])
-    """Number of times that each leaf's ``started()`` was called, by path."""
+    """Number of calls of each leaf's ``started()``, by path."""
     failing: Counter[str] = attrs.field(factory=Counter[str])
-    """Number of the next starts of a leaf that fail, by path."""
+    """Number of the next starts that fail, for each leaf, by path."""
     watched: set[int] = attrs.field(factory=set[int])
-    """Bodies that are watched."""
+    """Identities (see ``Node.body``) of the watched actors."""
     told: list[str] = attrs.field(factory=list[str])
-    """Paths of the watched nodes that ended."""
+    """Paths of the watched nodes of which the end was reported."""
     numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
 
 @attrs.define(eq=False)
 class Node:
-    """One actor: a leaf, or a supervisor with the children of its spec."""
+    """One actor in the model: a leaf, or a supervisor with the children of its spec."""
 
     restart: Restart
     strategy: Strategy | None = None
@@ -49,10 +49,10 @@ class Node:
     history: History = attrs.field(factory=History)
     alive: bool = False
     body: int | None = None
-    """Identity of the actor from its first start to its end for good; restarts keep it."""
+    """Identity of the actor, from its first start to its permanent end. Restarts keep it."""
     times: list[float] = attrs.field(factory=list[float])
     granted: int = 0
-    """Number of restarts that its limit allowed since its own start."""
+    """Number of restarts that the node's limit allowed since its own start."""
 
     @property
     def path(self) -> str:
@@ -61,7 +61,7 @@ class Node:
     # Starting and stopping
 
     def start(self) -> bool:
-        """Start this node, and return whether it is up; if not, nothing below it is."""
+        """Start this node, and return whether it is up. If it is not, no node below it is up either."""
         if self.body is None:
             self.body = next(self.history.numbers)
         self.alive, self.times, self.granted = True, [], 0
@@ -81,14 +81,14 @@ class Node:
         return True
 
     def halt(self) -> None:
-        """Stop the children, to be started again with the same identity."""
+        """Stop this node and its children before a restart. The node keeps its identity."""
         self.alive = False
         for child in reversed(self.children):
             child.stop()
         self.children = []
 
     def stop(self) -> None:
-        """Stop for good."""
+        """Stop this node permanently."""
         self.halt()
         if self.body in self.history.watched:
             self.history.told.append(self.path)
@@ -97,7 +97,7 @@ class Node:
     # Ends and restarts
 
     def end(self, *, abnormal: bool) -> None:
-        """End this node by itself, and let its parent react."""
+        """End this node by itself, and let its parent react to that."""
         parent = self.parent
         again = self.restart is Restart.PERMANENT or (self.restart is Restart.TRANSIENT and abnormal)
         if parent is None or not again:
@@ -112,7 +112,7 @@ class Node:
             parent.end(abnormal=True)
 
     def on_child_ended(self, child: Node) -> None:
-        """Remove a child that ended by itself for good, and shut down if the spec says so."""
+        """Remove a child that has ended by itself permanently. Then shut this supervisor down if its spec says so."""
         self.drop_entry(child)
         others = any(other.significant and other.body is not None for other in self.children)
         if child.significant and not (self.auto_shutdown is AutoShutdown.ALL and others):
@@ -124,7 +124,7 @@ class Node:
             self.children.remove(child)
 
     def count_restart(self) -> bool:
-        """Count one restart, and return whether the limit allows it."""
+        """Count one restart of a child, and return whether the limit allows it."""
         now = self.history.now
         self.times = [time for time in self.times if time > now - WINDOW]
         self.times.append(now)
@@ -134,7 +134,7 @@ class Node:
         return True
 
     def restart_group(self, failed: Node) -> None:
-        """Restart the group of the failed child until all of it is up or the limit is exceeded."""
+        """Restart the group of the failed child until the whole group is up or the limit is exceeded."""
         first: Node | None = failed
         while first is not None:
             group = self.group(first)
@@ -154,7 +154,7 @@ class Node:
                     break
 
     def group(self, failed: Node) -> list[Node]:
-        """Return the children that restart with the failed one."""
+        """Return the children that are restarted together with the failed child, the failed one included."""
         match self.strategy:
             case Strategy.ONE_FOR_ALL:
                 return list(self.children)
@@ -172,5 +172,5 @@ class Node:
             yield from child.nodes()
 
     def lines(self) -> list[tuple[str, bool]]:
-        """Return the path of each node, with whether it is alive."""
+        """Return the path of each node in this tree, with whether the node is alive."""
         return [(node.path, node.alive) for node in self.nodes()]

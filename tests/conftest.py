@@ -1,4 +1,4 @@
-"""Rules for every test: the same examples in each run, and none of the developer's own settings."""
+"""Rules for every test: each run uses the same examples, and ignores the settings in the developer's environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 MOST_WORKERS = 8
-"""A worker with its tests takes up to 0.5 GB. More workers gain little, as the longest file sets the time."""
+"""Maximum number of parallel test workers.
+
+A worker with its tests takes up to 0.5 GB. More workers gain little, because the longest test file sets the time.
+"""
 
 settings.register_profile("test", derandomize=True, deadline=None, database=None)
 settings.register_profile("soak", max_examples=1000, deadline=None, print_blob=True)
@@ -27,19 +30,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
-    """Return a line about the form of this run."""
+    """Return a line for pytest's header that tells how large this run is."""
     programs = "must be there" if MANDATORY else "skip their tests when missing"
     return f"greenroom: {'full' if SOAK else 'small'} numbers; programs {programs}"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return the workers of ``-n auto``: one for each core, and at least two, as tests wait half their time."""
+    """Return the number of workers for ``-n auto``: one for each core, and at least two.
+
+    Tests wait half of their time, so two workers are faster even on one core.
+    """
     return min(max(len(os.sched_getaffinity(0)), 2), MOST_WORKERS)
 
 
 def _printable(value: Any) -> Any:
-    """Return ``value`` with lone surrogates in its strings escaped: a worker can send only valid UTF-8."""
+    """Return ``value`` with the lone surrogates in its strings escaped, because a worker can send only valid UTF-8."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
@@ -51,19 +57,19 @@ def _printable(value: Any) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
-    """Make reports with odd text serialisable, so that their worker can send them."""
+    """Make a report with odd text serialisable, so that a worker can send it to the main process."""
     return _printable((yield))
 
 
 @pytest.fixture(autouse=True)
 def default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the GREENROOM_ variables, so that a test that sets none gets the documented defaults."""
+    """Remove the GREENROOM_ variables, so that a test that sets none of them gets the documented defaults."""
     for name in [name for name in os.environ if name.startswith("GREENROOM_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
 def own_port() -> Iterator[int]:
-    """A port of 127.0.0.1 for this test alone, on which no socket listens."""
+    """A port of 127.0.0.1 that only this test uses, and on which no socket listens."""
     with held_port() as holder:
         yield number_of(holder)

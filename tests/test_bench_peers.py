@@ -1,4 +1,4 @@
-"""The conclusions of bench/peers.py: ratios within repetitions, goals, and a line for every server."""
+"""The conclusions of bench/peers.py: ratios of two servers in each repetition, goals, and a line for every server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def series(figure: str, values: list[float]) -> list[dict[str, float]]:
 
 
 def test_paired_ratio() -> None:
-    """A ratio of two servers is the median of the ratios in each repetition."""
+    """The ratio of two servers is computed for each repetition, and the median of these ratios counts."""
     measured = {"ours": series("rate", [100, 200, 300]), "theirs": series("rate", [50, 400, 10])}
     assert AT_LEAST.line(measured)[-2:] == ["2.000 (0.500 to 30.000)", "yes"]
     # The ratio of the medians and the mean of the ratios are still above the bound; the median of the ratios is not.
@@ -43,14 +43,14 @@ def test_at_most_bound(value: float, met: str) -> None:
 
 
 def test_goal_without_a_peer() -> None:
-    """If a goal is not compared with another server, the median of the measured values decides."""
+    """If a goal is about one server alone, the median of the measured values decides whether it is met."""
     aim = Aim(Goal("p99", 5, "ms"), "p99", "ours")
     assert aim.line({"ours": series("p99", [1, 5, 99])})[-1] == "yes"
     assert aim.line({"ours": series("p99", [1, 5.1, 99])})[-1] == "no"
 
 
 def test_goal_that_always_holds() -> None:
-    """If a goal must always hold, the worst repetition decides."""
+    """If a goal must hold in every repetition, the worst repetition decides whether it is met."""
     aim = Aim(Goal("longest", 50, "ms"), "longest", "ours", always=True)
     assert aim.line({"ours": series("longest", [1, 50])})[-1] == "yes"
     assert aim.line({"ours": series("longest", [1, 1, 51])})[-1] == "no"
@@ -58,17 +58,17 @@ def test_goal_that_always_holds() -> None:
 
 @pytest.mark.parametrize("measured", [{}, {"ours": series("rate", [1])}, {"theirs": series("rate", [1])}])
 def test_missing_side(measured: dict[str, list[dict[str, float]]]) -> None:
-    """If one of the two servers of a goal was not measured, the goal is neither met nor missed."""
+    """If one of the two servers that a goal compares was not measured, the goal counts as not decided."""
     assert AT_LEAST.line(measured) == ["rate: ≥ 2 times", "not measured", "", "", "not decided"]
 
 
 def test_unit_without_a_figure() -> None:
-    """A goal that is not compared with another server names its unit, even if it was not measured."""
+    """The line of a goal without a second server names the unit, even if nothing was measured."""
     assert Aim(Goal("p99", 5, "ms"), "p99", "ours").line({})[0] == "p99: ≤ 5 ms"
 
 
 def test_incomplete_repetitions() -> None:
-    """Only repetitions in which both servers have a value are compared."""
+    """Two servers are compared only by the repetitions in which both have a value."""
     measured = {"ours": [{"rate": 1.0}, {}, {"rate": 3.0}], "theirs": [{}, {"rate": 2.0}, {"rate": 6.0}]}
     assert paired(measured, "rate", "ours", "theirs") == [(3, 6)]
 
@@ -79,7 +79,10 @@ def a_round(**figures: float) -> dict[str, Any]:
 
 
 def test_sum_of_rounds() -> None:
-    """The figures of several rounds of a load are combined into one. For the delay, the longest one is kept."""
+    """If a load is sent several times (in rounds), the figures of all rounds are combined into one.
+
+    For the longest delay, the longest of all rounds is kept.
+    """
     rounds = [a_round(), a_round(seconds=3.0, server_cpu=2.0, busy=0.5, p99=4000, longest=9000)]
     assert figures(rounds) == {
         "rate": 50,
@@ -93,20 +96,20 @@ def test_sum_of_rounds() -> None:
 
 
 def test_paced_load() -> None:
-    """A paced load has more events than can be sent in its time. When the time is over, it is cut off."""
+    """A load at a fixed rate has more events than can be sent in its time. It is cut off when the time is over."""
     paced = PACED.words(2, "plain")
     assert (paced.window, paced.cut, paced.dialect) == (2, True, "plain")
     assert paced.events >= paced.rate * (paced.warm + paced.window)
 
 
 def test_burst_load() -> None:
-    """A burst is repeated until its time is over. The first round is not counted."""
+    """A burst of events is repeated until its time is over. The first repetition is not counted."""
     burst = BURST.words(2, "plain")
     assert (burst.events, burst.rate, burst.rounds, burst.lasting) == (200, 0, 1 + BURST.uncounted, 2)
 
 
 def test_goals_are_measured() -> None:
-    """Every goal names only servers and figures that are measured."""
+    """Every goal names only servers and figures that the benchmark measures."""
     names = {server.name for server in SERVERS}
     columns = (*_peer_tables.BURST, *_peer_tables.PACED, *_peer_tables.TAIL)
     assert {aim.server for aim in AIMS} | {aim.peer for aim in AIMS if aim.peer} <= names
@@ -114,13 +117,13 @@ def test_goals_are_measured() -> None:
 
 
 def test_peers_are_complete() -> None:
-    """Every other server has its script and its list of missing features."""
+    """Every server of others in the benchmark has its script and its list of missing features."""
     others = [server for server in SERVERS if not server.ours]
     assert all((FOLDER / server.script).is_file() and server.lacks for server in others)
 
 
 def test_absent_server() -> None:
-    """A server that is not installed has a line in every table."""
+    """A server that is not installed still has a line in every table, which says so."""
     text = _peer_tables.report(SERVERS, {}, {server.name: "not installed (it)" for server in SERVERS})
     assert text.count("not installed (it)") == 2 * len(SERVERS) + sum(server.in_tail for server in SERVERS)
     assert text.count("not decided") == len(AIMS)
@@ -138,7 +141,7 @@ def test_absent_server() -> None:
     ],
 )
 def test_wrong_options(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Wrong options produce one clear error message."""
+    """If an option of the command is wrong, it ends with one error message that names the option and the value."""
     monkeypatch.setattr("sys.argv", ["peers.py", *words])
     with pytest.raises(SystemExit) as ended:
         peers.main()
@@ -149,7 +152,7 @@ def test_wrong_options(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_only_absent_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If none of the requested servers is installed, there is one clear error message."""
+    """If none of the requested servers is installed, the command ends with one error message that says so."""
 
     def missing(_server: Server) -> list[str]:
         return ["it"]
@@ -161,7 +164,7 @@ def test_only_absent_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arithmetic_of_the_goals() -> None:
-    """The calculation of the goals is printed only if all servers in it were measured."""
+    """The explanation of the goals is printed only if all servers that it compares were measured."""
 
     def one(cpu: float, net: float) -> list[dict[str, float]]:
         return [{"paced cpu": cpu, "paced net": net, "tail cpu": cpu - 1, "burst cpu": net, "burst rate": 1e5 * cpu}]

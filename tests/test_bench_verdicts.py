@@ -1,4 +1,4 @@
-"""The conclusions of the benchmarks, on both sides of each bound."""
+"""The conclusions of the benchmarks, tested with values on both sides of each bound."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_worst_decides(figures: list[float], met: str) -> None:
 
 
 def test_ratio() -> None:
-    """A ratio of two servers is the median of the ratios in each repetition."""
+    """The ratio of two servers is computed for each repetition, and the median of these ratios counts."""
     goal = Goal("CPU", 1.2, "s", 1)
     line = goal.beside([1.0, 30.0, 2.4], [1.0, 10.0, 2.0])
     assert line == ["CPU: ≤ 1.2 times", "2.4 (1.0 to 30.0) s", "2.0 (1.0 to 10.0) s", "1.200 (1.000 to 3.000)", "yes"]
@@ -44,13 +44,13 @@ def test_ratio() -> None:
 
 
 def test_ratio_needs_both_sides() -> None:
-    """A ratio can be computed only if both servers have a value in every repetition."""
+    """If one of two servers has no value in some repetition, their ratio raises ValueError."""
     with pytest.raises(ValueError, match="longer"):
         _verdicts.ratios([1.0], [1.0, 2.0])
 
 
 def test_undecided_goal() -> None:
-    """The line of a goal that cannot be decided gives the reason, and says "not decided"."""
+    """If a goal cannot be decided, its line gives the reason and says "not decided"."""
     assert AT_LEAST.undecided("no core to spare") == ["events: ≥ 1.8 times", "no core to spare", "", "", "not decided"]
 
 
@@ -67,24 +67,24 @@ def test_undecided_goal() -> None:
     ],
 )
 def test_quantile(counts: list[int], share: float, value: float) -> None:
-    """A quantile is interpolated within its step of the histogram."""
+    """A quantile that falls inside a step of the histogram is interpolated within this step."""
     assert _verdicts.quantile_of_steps(counts, 1.0, share) == pytest.approx(value)
 
 
 def test_summed_histograms() -> None:
-    """Histograms of different lengths are summed."""
+    """Histograms are summed step by step, even if they have different lengths."""
     assert _verdicts.summed([[1, 2], [10, 20, 30], []]) == [11, 22, 30]
     assert _verdicts.summed([]) == []
 
 
 def test_steps_per_octave() -> None:
-    """After every four steps of the histogram the age has doubled."""
+    """The steps of the histogram of ages grow: the age at a step is twice the age four steps before."""
     assert _verdicts.step_ms(0) == 0.001
     assert _verdicts.step_ms(44) == pytest.approx(2 * _verdicts.step_ms(40))
 
 
 def test_older() -> None:
-    """For the end of each step of the histogram, ``older`` gives the share of events that are older."""
+    """For the end of each step of the histogram, ``older`` returns the share of events that are older than that."""
     ages, shares = _verdicts.older([0, 0, 0, 6, 1, 1])
     assert shares == [1.0, 1.0, 1.0, 0.25, 0.125]
     assert ages[3] == 0.002
@@ -93,17 +93,17 @@ def test_older() -> None:
 
 @pytest.mark.parametrize(("busy", "said"), [(0.9, "was not the limit"), (0.91, "it was the limit, not the server")])
 def test_busy_generator(busy: float, said: str) -> None:
-    """The note tells whether the load generator was too busy, so that it limited the result."""
+    """The note says whether the load generator was so busy that it, and not the server, limited the result."""
     assert said in _verdicts.note_on_generator([0.1, busy])
 
 
 @pytest.mark.parametrize(("files", "fitting"), [(20_100, 20_000), (20_099, 19_999), (1024, 924), (3, 1)])
 def test_sessions_that_fit(files: int, fitting: int) -> None:
-    """The number of sessions is limited so that the process keeps some open files for other uses."""
+    """The number of sessions is reduced so that the process keeps some open files for other uses."""
     assert _verdicts.sessions_that_fit(20_000, files) == fitting
 
 
 @pytest.mark.parametrize(("cores", "spare"), [(3, True), (2, False)])
 def test_spare_core(cores: int, *, spare: bool) -> None:
-    """Two servers and the generator need three cores."""
+    """A machine has a core to spare for two servers and the load generator only if it has three cores."""
     assert _verdicts.has_spare_core(cores, servers=2) is spare

@@ -1,4 +1,4 @@
-"""The conclusions of bench/where.py from samples of the profiler."""
+"""The conclusions that bench/where.py draws from samples of the profiler."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ RUN = "main (_server.py:1);unrolled_run (trio/_core/_run.py:2)"
     ],
 )
 def test_part_of_a_sample(stack: str, part: str) -> None:
-    """A sample of the profiler is assigned to a part of the server by the innermost function that belongs to a part."""
+    """A sample of the profiler counts for the part of the server to which its innermost known function belongs."""
     assert where.part_of(stack) == part
 
 
 def test_shares() -> None:
-    """The shares are relative to all samples, including the samples that belong to no known part."""
+    """The shares of the parts are relative to all samples, including samples that belong to no known part."""
     found = where.shares([f"{RUN};Committer.run (c.py:1) 3", f"{RUN} 1"])
     assert found == {"commit": 0.75, where.REST: 0.25}
 
 
 def test_no_samples() -> None:
-    """If the profiler has no samples, an error is raised."""
+    """If the profiler has taken no samples, an error is raised."""
     with pytest.raises(SystemExit, match="saw nothing"):
         where.shares([])

@@ -1,4 +1,4 @@
-"""Descriptions and log lines of exceptions and values that cannot be shown."""
+"""Descriptions and log lines of exceptions and values that cannot be shown normally."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOGGER = logging.getLogger("greenroom.tests.failures")
 
 
 class Quits(Exception):
-    """An exception that exits when it is shown."""
+    """An exception that raises SystemExit when its text is read."""
 
     def __str__(self) -> str:
         raise SystemExit("cannot be shown")
@@ -29,7 +29,7 @@ class Quits(Exception):
 
 
 class Recurses(Exception):
-    """An exception that recurses without end when it is shown."""
+    """An exception that recurses without end when its text is read."""
 
     def __str__(self) -> str:
         return str(self)
@@ -38,7 +38,7 @@ class Recurses(Exception):
 
 
 class Unset(Exception):
-    """An exception that shows an attribute which it does not have."""
+    """An exception that raises AttributeError when its text is read."""
 
     def __str__(self) -> str:
         return f"{self.status}"  # type: ignore[attr-defined]  # the fault
@@ -47,7 +47,7 @@ class Unset(Exception):
 
 
 class OddText(str):
-    """A string with its own methods."""
+    """A string with an ``encode`` method that raises."""
 
     def encode(self, *_: Any) -> bytes:
         raise ValueError
@@ -56,14 +56,14 @@ class OddText(str):
 
 
 class Odd(Exception):
-    """An exception with a text that is not a plain string."""
+    """An exception with a text that is an instance of a subclass of ``str``."""
 
     def __str__(self) -> str:
         return OddText("odd")
 
 
 def nested(depth: int) -> Exception:
-    """Return a group in a group and so on, ``depth`` times."""
+    """Return a group that contains a group, and so on, ``depth`` levels deep."""
     error: Exception = ConnectionError("no route")
     for _ in range(depth):
         error = ExceptionGroup("again", [error])
@@ -71,7 +71,10 @@ def nested(depth: int) -> Exception:
 
 
 def doubled(depth: int) -> Exception:
-    """Return an exception that contains another one 2**depth times, in as few objects as there are levels."""
+    """Return a group that contains the same group twice, and so on, ``depth`` levels deep.
+
+    With few objects, the innermost exception is contained 2**depth times.
+    """
     error: Exception = ConnectionError("no route")
     for _ in range(depth):
         error = ExceptionGroup("twice", [error, error])
@@ -79,7 +82,7 @@ def doubled(depth: int) -> Exception:
 
 
 def chained(length: int) -> Exception:
-    """Return an exception with ``length`` causes before it."""
+    """Return an exception with a chain of ``length`` causes."""
     error = first = ValueError("first")
     for number in range(length):
         error.__cause__ = before = ValueError(f"before {number}")
@@ -88,7 +91,7 @@ def chained(length: int) -> Exception:
 
 
 def cyclic() -> Exception:
-    """Return an exception in a cycle of a cause and a context."""
+    """Return an exception in a cycle: it is the context of its own cause."""
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__context__ = second, first
     return first
@@ -113,7 +116,7 @@ SHOWN: list[tuple[Callable[[], BaseException], str]] = [
 
 @pytest.mark.parametrize(("make", "expected"), SHOWN)
 def test_describe(make: Callable[[], BaseException], expected: str) -> None:
-    """The description of an exception is its class, followed by its text if it has one."""
+    """``describe`` returns the class of an exception, followed by its text if there is one."""
     assert failures.describe(make()) == expected
 
 
@@ -128,7 +131,7 @@ LARGE = [
 
 @pytest.mark.parametrize("make", [*LARGE, *(make for make, _ in SHOWN)])
 def test_large_exceptions(make: Callable[[], BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """An exception of any size can be logged. Its description has at most MAX_TEXT characters."""
+    """An exception of any size can be logged, and its description has at most MAX_TEXT characters."""
     error = make()
     assert len(failures.describe(error)) <= failures.MAX_TEXT + len(" … (truncated)")
     failures.log_failure(LOGGER, "agent %s failed", "a", error=error)
@@ -162,7 +165,7 @@ def test_failing_handler(raised: type[BaseException], caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("raised", [KeyError, SystemExit, RecursionError])
 def test_failing_filter(raised: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """If a logging filter raises, nothing is logged and nothing is raised.
+    """If a logging filter raises, nothing is logged, and the call that logs does not raise.
 
     The task that logs may serve every session, and must not fail.
     """
@@ -183,7 +186,7 @@ def test_failing_filter(raised: type[BaseException], caplog: pytest.LogCaptureFi
 
 
 def test_disabled_level() -> None:
-    """If the level of a message is disabled, the text of its exception is not read."""
+    """If the log level of a message is disabled, nothing is logged, and the text of its exception is not read."""
     asked: list[bool] = []
 
     class Asked(Exception):
@@ -196,7 +199,7 @@ def test_disabled_level() -> None:
 
 
 def test_shown_is_bounded() -> None:
-    """A deeply nested value is shown with only a few levels. A value without a repr is shown by its class."""
+    """``shown`` shows only a few levels of a deeply nested value. A value without a repr is shown by its class."""
     value: list[Any] = []
     for _ in range(200):
         value = [value, value]
@@ -212,13 +215,13 @@ def test_shown_is_bounded() -> None:
 
 
 def test_exit_reason_has_a_repr() -> None:
-    """The repr of an exit reason never raises an exception."""
+    """The repr of an actor's exit reason never raises, even if the exception in it cannot be shown."""
     assert repr(Failure(Quits())) == "Failure(exception=Quits)"
     assert len(repr(Failure(nested(500)))) < 2 * failures.MAX_SHOWN
 
 
 def test_plain_exceptions() -> None:
-    """An exception that every formatter can show is passed to the logging handlers as ``exc_info``."""
+    """``is_plain`` is True for an exception that every formatter can show: not too deep or large, and with a text."""
     shared = ValueError("shared context")
     members = [ValueError(str(number)) for number in range(5)]
     for one in members:
@@ -233,21 +236,21 @@ def test_plain_exceptions() -> None:
 
 
 class Indivisible(BaseExceptionGroup[BaseException]):
-    """A group that cannot be divided."""
+    """An exception group that raises when it is split."""
 
     def derive(self, excs: object, /) -> Any:
         raise SystemExit(f"cannot be divided into {excs}")
 
 
 def indivisible(*held: BaseException) -> BaseException:
-    """Return the exceptions in a group that cannot be divided."""
+    """Return the exceptions in a group that raises when it is split."""
     return Indivisible("whole", held)
 
 
 @pytest.mark.parametrize("grouped", [lambda *held: BaseExceptionGroup("g", held), indivisible])
 @pytest.mark.parametrize("levels", [1, 3, 2_000])
 def test_without(grouped: Callable[..., BaseException], levels: int) -> None:
-    """``without`` removes the exceptions of a type from a group of any depth and class. All others stay."""
+    """``without`` removes all exceptions of a type from a group of any depth and class. All other exceptions stay."""
     one, two, out = ValueError(), OSError(), LookupError()
 
     def nest(*held: BaseException) -> BaseException:
@@ -277,7 +280,7 @@ _ERRORS: st.SearchStrategy[BaseException] = st.recursive(
 @settings(max_examples=scaled(50, 2_000))
 @given(st.lists(_ERRORS, min_size=1, max_size=5), st.data())
 def test_any_tree_of_exceptions(errors: list[BaseException], data: st.DataObject) -> None:
-    """Exceptions with any groups, causes and contexts, even in cycles, can be described and logged."""
+    """Exceptions with any groups, causes and contexts, also in cycles, can be described and logged."""
     for error in errors:
         error.__cause__ = data.draw(st.none() | st.sampled_from(errors))
         error.__context__ = data.draw(st.none() | st.sampled_from(errors))

@@ -1,4 +1,4 @@
-"""The rules of the rooms: sizes, first lines of docstrings, and a page for each room."""
+"""The rules for the code of the two packages: sizes, first lines of docstrings, and a README.md for each folder."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ RIDDLE = re.compile(rf"\b({PRONOUN})\b", re.IGNORECASE)
 
 
 def modules() -> list[tuple[Path, ast.Module]]:
-    """Return each module of the two packages, parsed."""
+    """Return the path and the parsed code of each module of the two packages."""
     paths = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
     return [(path, ast.parse(path.read_text())) for path in paths]
 
 
 def shown(path: Path, line: int = 1) -> str:
-    """Return a place in the tree as an editor takes it."""
+    """Return the path and line as text, in the form that editors open."""
     return f"{path.relative_to(TREE)}:{line}"
 
 
 def docstrings(tree: ast.Module) -> list[tuple[int, str]]:
-    """Return the line and the text of each docstring: of the module, its classes, functions and attributes."""
+    """Return the line and the text of each docstring in a module, also of its classes, functions and attributes."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign, ast.AnnAssign)
     found: list[tuple[int, str]] = []
     for node in ast.walk(tree):
@@ -41,7 +41,7 @@ def docstrings(tree: ast.Module) -> list[tuple[int, str]]:
 
 
 def long_definitions(kinds: tuple[type[ast.AST], ...], most: int) -> list[str]:
-    """Return the definitions of the packages that have more lines than ``most``."""
+    """Return the classes or functions of the packages that have more than ``most`` lines."""
     return [
         f"{shown(path, node.lineno)}: {node.name}"
         for path, tree in modules()
@@ -68,7 +68,7 @@ def test_no_function_is_too_long() -> None:
 
 
 def test_first_lines_name_their_subject() -> None:
-    """The first line of a docstring names its subject, without words such as ``what``, ``who`` or ``those that``."""
+    """The first line of a docstring names its subject, without pronouns such as ``what``, ``who`` or ``those that``."""
     riddles = [
         f"{shown(path, line)}: {first}"
         for path, tree in modules()
@@ -79,6 +79,6 @@ def test_first_lines_name_their_subject() -> None:
 
 
 def test_each_room_has_its_page() -> None:
-    """Each folder with modules has a README.md."""
+    """Each folder of the packages that has modules also has a README.md."""
     rooms = {path.parent for path, _ in modules()} - set(PACKAGES)
     assert [shown(room) for room in sorted(rooms) if not (room / "README.md").exists()] == []

@@ -1,8 +1,8 @@
 """The tasks, timers and bytes of one idle session with its connection, counted without a clock.
 
-A cost that is added to every session fails here. Bytes are those that Python's allocator was asked for, the same in
-every run. Figures are the difference between few sessions and many, by session. The clients are bare sockets in this
-process; their 100 bytes each are in the sum of all.
+A cost that is added to every session makes a test fail here. Bytes are those that Python's allocator was asked for,
+which are the same in every run. Figures are the difference between a process with many sessions and one with few,
+divided by the number of sessions. The clients are bare sockets in this process; their 100 bytes each are included.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FEW, MANY = 20, 120
 BYTES, TRIES = 26_000, 3
 """Budget of an idle session in bytes, and the number of measurements of which the least counts."""
 MEASURED: dict[str, Held] = {}
-"""Measurements of one idle session, by the kind of its log."""
+"""Results of the measurement of one idle session, by the kind of its log."""
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Safari/537.36\r\n"
@@ -48,17 +48,17 @@ OWN = tuple(
 
 @attrs.frozen
 class Held:
-    """Objects and bytes of the process, or of one session."""
+    """Numbers of objects and bytes, of the process or of one session."""
 
     tasks: float
     nurseries: float
     scopes: float
     timers: float
-    """Cancel scopes with a deadline."""
+    """Number of cancel scopes with a deadline."""
     own: float
-    """Bytes that the code of the two packages asked for."""
+    """Number of bytes that the code of the two packages asked for."""
     bytes: float
-    """All bytes."""
+    """Number of all bytes."""
 
     @classmethod
     def now(cls) -> Held:
@@ -77,18 +77,18 @@ class Held:
         )
 
     def since(self, before: Held, sessions: int) -> Held:
-        """Return the difference to ``before``, by session."""
+        """Return the difference to ``before``, divided by the number of sessions."""
         pairs = zip(attrs.astuple(self), attrs.astuple(before), strict=True)
         return Held(*((now - then) / sessions for now, then in pairs))
 
 
 async def authenticate(credentials: Credentials) -> User:
-    """Return the user whose name is the token."""
+    """Return a user with the token as the name."""
     return User(credentials.token or "anonymous")
 
 
 async def connect(port: int, user: str) -> socket.socket:
-    """Return a client that sends nothing after its hello."""
+    """Return a client's socket. The client sends nothing after its hello."""
     sock = socket.create_connection(("127.0.0.1", port))
     sock.settimeout(0)
     hello = json.dumps({"type": "hello", "session": "s1", "token": user}).encode()
@@ -101,7 +101,7 @@ async def connect(port: int, user: str) -> socket.socket:
 
 @contextmanager
 def untraced() -> Generator[None]:
-    """Measure no coverage inside the block: each coroutine would hold a frame for it."""
+    """Switch coverage off inside the block, because it would hold a frame for each coroutine."""
     tracer = sys.gettrace()
     sys.settrace(None)
     try:
@@ -112,9 +112,10 @@ def untraced() -> Generator[None]:
 
 @pytest.fixture(params=["memory", "sqlite"])
 async def idle(request: pytest.FixtureRequest, tmp_path: Path) -> Held:
-    """One idle session with its connection. It is measured once for each log, as that takes seconds.
+    """The measurement of one idle session with its connection. Each kind of log is measured only once, to save time.
 
-    A busy machine makes more threads for the log at once, and their stacks count. So the least of some tries is taken.
+    A busy machine makes more threads for the log at once, and their stacks count. So the least of some measurements is
+    taken.
     """
     logs = ["memory:"] * TRIES if request.param == "memory" else [f"sqlite:{tmp_path}/{n}.db" for n in range(TRIES)]
     if request.param not in MEASURED:
@@ -129,7 +130,7 @@ async def idle(request: pytest.FixtureRequest, tmp_path: Path) -> Held:
 
 
 async def measure(log: str, few: int = FEW, many: int = MANY) -> Held:
-    """Return the difference between ``few`` sessions and ``many``, by session."""
+    """Return the difference between ``few`` sessions and ``many``, divided by the number of sessions."""
     limits = {"max_connections_per_address": MANY, "ping_seconds": 1e6}
     clients: list[socket.socket] = []
     async with Greenroom(log=log, auth=authenticate, settings=limits).running(port=0) as server:

@@ -1,8 +1,9 @@
-"""The cost of one event from its emit to the socket, counted without a clock: a slowdown fails here.
+"""The cost of one event on its way from emit to the socket, counted in function calls: a slowdown makes a test fail.
 
-Calls are those that the server's own code makes and receives (Python functions, resumed coroutines, C functions), seen
-by the interpreter's profiler; calls of the client in the same process are not counted. The figures are the difference
-between a long and a short run, so that starting and ending a run are not in them.
+A clock is not used. Calls are those that the server's own code makes and receives (Python functions, resumed
+coroutines, C functions), as the interpreter's profiler sees them; calls of the client in the same process are not
+counted. The figures are the difference between a long and a short run, so that starting and ending a run are not in
+them.
 """
 
 from __future__ import annotations
@@ -40,21 +41,21 @@ _SERVER = tuple(
     )
 )
 SHORT, LONG = 160, 1_440
-"""Events of the two runs."""
+"""Numbers of events in the short and in the long run."""
 
 
 @attrs.define
 class Count:
-    """Calls of the server's code during a run."""
+    """Numbers of calls in the server's code during a run."""
 
     calls: int = 0
-    """Calls of Python functions and coroutines."""
+    """Number of calls of Python functions and coroutines."""
     builtins: int = 0
-    """Calls of C functions from the server's code."""
+    """Number of calls of C functions by the server's code."""
     sends: int = 0
-    """Writes to a socket: system calls."""
+    """Number of writes to a socket (system calls)."""
     turns: Counter[str] = attrs.Factory(Counter[str])
-    """Turns of tasks, by the name of their class."""
+    """Number of turns that trio's scheduler gave to tasks, by the name of the tasks' class."""
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
         if event not in {"call", "c_call"} or not frame.f_code.co_filename.startswith(_SERVER):
@@ -67,26 +68,26 @@ class Count:
 
 
 async def emit_output(run: Run, events: int) -> None:
-    """Emit text in a burst."""
+    """Emit text events in a burst, without waiting between them."""
     for _ in range(events):
         await run.output("Searching the knowledge base for documents about it ...")
 
 
 async def emit_custom(run: Run, events: int) -> None:
-    """Emit custom events in a burst."""
+    """Emit custom events in a burst, without waiting between them."""
     for step in range(events):
         await run.custom("progress", {"step": step, "of": {"tool": "web_search", "agent": "researcher"}})
 
 
 async def emit_one_by_one(run: Run, events: int) -> None:
-    """Emit text, each event after the last one was delivered."""
+    """Emit text events, each only after the event before it was delivered."""
     for _ in range(events):
         await run.output("Searching the knowledge base for documents about it ...")
         await trio.testing.wait_all_tasks_blocked()
 
 
 class TurnCounter(trio.abc.Instrument):
-    """An instrument that counts the turns of each task by its class."""
+    """A trio instrument that counts the turns of tasks, by the class of the task."""
 
     def __init__(self) -> None:
         self.taken = Counter[str]()
@@ -96,7 +97,10 @@ class TurnCounter(trio.abc.Instrument):
 
 
 async def count_run(agent: Callable[[Run, int], Awaitable[None]], *sizes: int) -> list[Count]:
-    """Run the agent once to warm up and once with each of ``sizes`` events, delivered over a real socket."""
+    """Return the counts of one run of the agent for each number of events in ``sizes``, delivered over a real socket.
+
+    Another run before them warms the process up, and is not counted.
+    """
     app = Greenroom(log="memory:")
     app.agent(name="agent")(agent)
     counts: list[Count] = []
@@ -120,7 +124,7 @@ async def count_run(agent: Callable[[Run, int], Awaitable[None]], *sizes: int) -
 
 
 BATCH_CALLS, BATCH_BUILTINS = 33, 24
-"""Calls of one commit and its write, whatever number of events they share. Trio's scheduler decides that number."""
+"""Function calls for one commit and its write, for any number of events in it. Trio's scheduler decides that number."""
 
 
 @pytest.mark.parametrize(("agent", "calls", "builtins"), [(emit_output, 2.5, 6.4), (emit_custom, 4.5, 8.3)])
@@ -140,7 +144,10 @@ async def test_burst_shares_system_calls() -> None:
 
 @pytest.mark.parametrize(("events", "calls", "builtins"), [(100, 42.0, 35.0)])
 async def test_single_event_takes_one_turn(events: int, calls: float, builtins: float) -> None:
-    """A single event is committed and written in one turn of the scheduler, within its budget of function calls."""
+    """If events are emitted one by one, each is committed and written in one turn of the scheduler.
+
+    Its function calls stay within their budget.
+    """
     short, long = await count_run(emit_one_by_one, 0, events)
     around = 3  # the first and the last event may share a turn with the start and the end of the run
     assert abs(long.sends - short.sends - events) <= around

@@ -1,4 +1,4 @@
-"""The rules of the repository: the wheel, the dependencies, the imports, the words, the public names."""
+"""The rules of the repository: the wheel, the dependencies, the imports, forbidden words, and the public names."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def files(*suffixes: str, under: tuple[str, ...] = ("actors", "transport", "test
 
 
 def location(path: Path, line: int) -> str:
-    """Return the path and line to show."""
+    """Return the path and line as text, for a message."""
     return f"{path.relative_to(TREE)}:{line}"
 
 
 def lines_matching(pattern: str, paths: list[Path]) -> list[str]:
-    """Return the lines of the files that match the pattern, with their places."""
+    """Return the lines of the files that match the pattern, each with its path and number."""
     rule = re.compile(pattern)
     return [
         f"{location(path, number)}: {line.strip()}"
@@ -48,7 +48,7 @@ def lines_matching(pattern: str, paths: list[Path]) -> list[str]:
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
-    """Return the modules that a file imports, with the line; ``module.name`` for ``from module import name``."""
+    """Return the modules that a file imports, each with its line; ``module.name`` for ``from module import name``."""
     found: list[tuple[int, str]] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -59,7 +59,7 @@ def imports(path: Path) -> list[tuple[int, str]]:
 
 
 def dependencies_of(distribution: str, extras: frozenset[str] = frozenset()) -> set[str]:
-    """Return the names of all packages that installing ``distribution[extras]`` installs, itself among them."""
+    """Return the names of all packages that are installed with ``distribution[extras]``, that distribution included."""
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [(canonicalize_name(distribution), extras)]
     while waiting:
@@ -102,7 +102,7 @@ def test_wheel_has_every_file(wheel: Path) -> None:
 
 
 def test_wheel_has_nothing_else(wheel: Path) -> None:
-    """The wheel has only the two packages and its metadata."""
+    """The wheel has only the two packages and its metadata: no tests and no benchmarks."""
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"actors", "transport", f"greenroom-{PROJECT['project']['version']}.dist-info"}
 
@@ -116,27 +116,27 @@ def test_upload_to_pypi_is_blocked() -> None:
 
 
 def test_version_is_written_once() -> None:
-    """The version is written only in pyproject.toml."""
+    """The version number is written only in pyproject.toml."""
     version = PROJECT["project"]["version"]
     assert metadata.version("greenroom") == version
     assert lines_matching(rf"(?i)version.*[\"']{re.escape(version)}[\"']", files(".py", ".js")) == []
 
 
 def test_constraints_are_versions() -> None:
-    """Every line of constraints.txt is a comment or ``name==version``."""
+    """Every line of constraints.txt is a comment or pins an exact version, as ``name==version``."""
     lines = (TREE / "constraints.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#") and not CONSTRAINT.fullmatch(line)] == []
 
 
 def test_constraints_cover_all_dependencies() -> None:
-    """constraints.txt has every package that ``make`` installs."""
+    """Every package that ``make`` installs is in constraints.txt."""
     matches = map(CONSTRAINT.fullmatch, (TREE / "constraints.txt").read_text().splitlines())
     constrained = {str(canonicalize_name(match["name"])) for match in matches if match}
     assert dependencies_of("greenroom", frozenset({"dev"})) - {"greenroom"} - constrained == set()
 
 
 def test_each_dependency_has_its_reason() -> None:
-    """Every dependency in pyproject.toml has a comment with its reason."""
+    """Every dependency in pyproject.toml has a comment that gives the reason for it."""
     text = (TREE / "pyproject.toml").read_text().splitlines()
     bare = [line for line in text if re.match(r"""\s+"[a-z-]+(\[[a-z]+\])?>=[^"]*",\s*$""", line)]
     assert bare == []
@@ -144,7 +144,7 @@ def test_each_dependency_has_its_reason() -> None:
 
 @pytest.mark.parametrize("package", ["actors", "transport"])
 def test_import_needs_no_optional_dependency(package: str) -> None:
-    """Importing a package loads no optional dependency."""
+    """Importing one of the two packages loads no optional dependency."""
     program = f"import sys; before = set(sys.modules); import {package}; print(*set(sys.modules) - before)"
     run = subprocess.run([sys.executable, "-c", program], cwd=TREE, check=True, capture_output=True, text=True)
     distributions = metadata.packages_distributions()
@@ -171,7 +171,7 @@ def test_transport_uses_only_public_names_of_actors() -> None:
 
 
 def test_every_package_has_an_exhaustive_contract() -> None:
-    """Every package with modules is a container of an exhaustive import contract."""
+    """Every package with modules has an import contract that names all of its modules."""
     contracts = PROJECT["tool"]["importlinter"]["contracts"]
     exhaustive = {name for contract in contracts if contract.get("exhaustive") for name in contract["containers"]}
     packages = {
@@ -187,7 +187,7 @@ def test_every_package_has_an_exhaustive_contract() -> None:
 
 
 def test_no_open_todos() -> None:
-    """The code has no marks for unfinished work."""
+    """The code has no comments that mark unfinished work."""
     assert lines_matching(r"\b(TO[D]O|FIX[M]E|XX[X]|HA[C]K)\b", files(".py", ".js", ".html", ".css")) == []
 
 
@@ -239,7 +239,7 @@ def test_tests_do_not_sleep() -> None:
 
 
 def test_only_a_missing_program_skips_a_test() -> None:
-    """Only ``_requires.py`` may skip tests."""
+    """Only ``_requires.py`` may skip tests, and only because a program is missing."""
     paths = [path for path in files(".py", under=("tests",)) if path.name != "_requires.py"]
     assert lines_matching(r"pytest\.(mark\.)?(skip|x[f]ail|importorskip)\b(?!\.Exception)", paths) == []
 
@@ -248,7 +248,7 @@ def test_only_a_missing_program_skips_a_test() -> None:
 def test_missing_program_skips_or_fails(
     monkeypatch: pytest.MonkeyPatch, *, mandatory: bool, outcome: type[BaseException]
 ) -> None:
-    """If a program is missing, its tests are skipped. Where every program is mandatory, they fail."""
+    """If a program is missing, its tests are skipped. Where every program is mandatory, its tests fail."""
     monkeypatch.setattr(_requires, "MANDATORY", mandatory)
     with pytest.raises(outcome, match="needs no-such-program"):
         _requires.require("no-such-program")

@@ -1,4 +1,4 @@
-"""The README is true: its examples run as they stand, its tests exist, its settings are the real ones."""
+"""The README is true: its examples run without changes, its tests exist, its settings are the real ones."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ GREENROOM = Path(sys.executable).with_name("greenroom")
 
 
 def example(name: str) -> str:
-    """Return the example that begins with the name of its file."""
+    """Return the example in the README that begins with this file name."""
     blocks: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     return next(block for block in blocks if block.startswith(f"# {name}\n"))
 
 
 def settings_table() -> list[str]:
-    """Return the table of settings as the README must show it, from the fields and their docstrings."""
+    """Return the table of settings as the README must show it. It is made from the settings' fields and docstrings."""
     rows = ["| name | default | |", "| --- | --- | --- |"]
     for cls in (SessionSettings, Settings):
         body = ast.parse(inspect.getsource(cls)).body[0]
@@ -58,7 +58,7 @@ def shown(value: float | tuple[str, ...] | None) -> str:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """Run ``greenroom serve app:app`` with the README's app in its own folder; return its WebSocket address."""
+    """Run ``greenroom serve app:app`` with the README's app, in a folder of its own. Return its WebSocket address."""
     (tmp_path / "app.py").write_text(example("app.py"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GREENROOM_")}
     process = subprocess.Popen(
@@ -163,7 +163,7 @@ def medians(section: str, title: str) -> dict[str, float]:
 
 
 def test_peer_figures() -> None:
-    """The README's figures of other servers are the measured ones."""
+    """The README's figures of other servers are the ones measured in RESULTS.md."""
     measured = medians("peers", "### Burst")
     rows: list[tuple[str, str, str, str]] = re.findall(
         r"^\| ([^|]+) \| ([\d,]+) \| ([\d.]+) \S \| ([\d.]+) \S \|", README, re.MULTILINE
@@ -177,7 +177,7 @@ def test_peer_figures() -> None:
 
 
 def test_user_figures() -> None:
-    """The README's figures of users are the measured ones."""
+    """The README's figures for numbers of users are the ones measured in RESULTS.md."""
     users = RESULTS.partition("<!-- users -->")[2]
     for log, text in (("memory", "from memory"), ("sqlite", "through\nSQLite")):
         found = re.search(rf"^\| {log} \| load \| 200 \| 200 \| burst \| ([\d,]+)", users, re.MULTILINE)

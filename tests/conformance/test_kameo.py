@@ -11,7 +11,7 @@ from actors import ActorTerminated, Killed, Restart, Shutdown, Undelivered, open
 
 
 async def test_message_order_across_a_restart() -> None:
-    """An actor handles its messages in the order in which they were sent, even if it restarts between them."""
+    """An actor handles its messages in the order in which they were sent, even if it is restarted meanwhile."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world, restart=Restart.PERMANENT)

@@ -123,7 +123,7 @@ async def test_sender_waits_during_a_backoff(autojump_clock: MockClock) -> None:
     ("overflow", "handled"), [(Overflow.REJECT, [0, 1]), (Overflow.DROP_NEW, [0, 1]), (Overflow.DROP_OLDEST, [2, 3])]
 )
 async def test_overflow_during_a_backoff(overflow: Overflow, handled: list[int], autojump_clock: MockClock) -> None:
-    """If the mailbox gets full while the actor waits for its restart, only the overflow policy drops messages."""
+    """If the mailbox becomes full while the actor waits for its restart, only the overflow policy drops messages."""
     async with open_system() as system:
         world = World()
         spec = world.member("a", mailbox=MailboxSpec(size=2, overflow=overflow))
@@ -184,7 +184,7 @@ async def test_full_stash_raises() -> None:
 
 
 async def test_unstash_order() -> None:
-    """Unstashed messages and asks are handled in their order, and before the messages in the mailbox."""
+    """Unstashed messages and asks are handled in their old order, before the messages in the mailbox."""
 
     class Gate(Actor):
         def __init__(self) -> None:
@@ -301,7 +301,7 @@ async def test_ask_fails_when_its_target_ends(autojump_clock: MockClock) -> None
 
 
 async def test_late_reply_is_a_dead_letter(autojump_clock: MockClock) -> None:
-    """If an ask times out and its handler still returns a result, this result is a dead letter of kind LATE_REPLY."""
+    """If an ask has timed out and its handler still returns a value, this value is a dead letter of kind LATE_REPLY."""
 
     async def sleep_shielded(_: Member) -> str:
         with trio.CancelScope(shield=True):
@@ -363,7 +363,7 @@ async def test_watching_twice_notifies_once() -> None:
 
 
 async def test_unwatch_drops_pending_notifications() -> None:
-    """After ``unwatch`` no Terminated message is delivered, not even one that already waits to be handled."""
+    """After ``unwatch`` no Terminated message is delivered, not even if it already waited to be handled."""
     async with open_system() as system:
         watcher, target = await system.spawn(Watcher), await system.spawn(Member, "a", World())
         await watcher.ask(target)

@@ -22,7 +22,7 @@ class Clocks:
     wall: float = 5_000.0
 
     def advance(self, seconds: float) -> None:
-        """Move both clocks forward, by the same time or by different times."""
+        """Move both clocks forward by the same time."""
         self.trio += seconds
         self.wall += seconds
 

@@ -174,7 +174,7 @@ async def test_top_level_actor_that_gives_up_ends_the_block(kind: str) -> None:
 
 
 async def test_error_of_the_block_and_restart_limit() -> None:
-    """If the block raises and an actor exceeds its restart limit, a group with both errors is raised."""
+    """If the ``open_system`` block fails and an actor exceeds its restart limit, a group of both errors is raised."""
     error = OSError("block")
 
     async def run() -> None:

@@ -157,7 +157,7 @@ async def test_attribute_that_raises(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ref", "nursery", "context"])
 async def test_attributes_before_start(name: str) -> None:
-    """Reading ``ref``, ``nursery`` or ``context`` before ``started()`` raises RuntimeError with an explanation."""
+    """Reading an actor's ``ref``, ``nursery`` or ``context`` before ``started()`` raises RuntimeError with a reason."""
     with pytest.raises(RuntimeError, match="from started"):
         getattr(Actor(), name)
 

@@ -407,7 +407,7 @@ def test_starting_significant_child_delays_shutdown() -> None:
 
 
 def test_planned_significant_child_delays_shutdown() -> None:
-    """The automatic shutdown also waits for significant children of the spec that are not started yet."""
+    """If a significant child of the spec is not started yet, the end of all others does not end the supervisor."""
     children = table_with_significant(AutoShutdown.ALL, "a")
     children.planned = 1
     assert not end_child(children, children.entry("a"))
