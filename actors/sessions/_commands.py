@@ -52,8 +52,8 @@ class Command:
     internal: bool = False
     """Whether the server's own code sent the command. If so, its reply is not remembered, and no event has its id.
 
-    There is one exception: if the command is a ``run.start`` that is queued, clients see its id in a signal, and can
-    cancel the start by this id.
+    Clients see the id only while the command is a queued ``run.start``: a signal shows it, and they can cancel the
+    start by it.
     """
     encoded_input: bytes | None = None
     """The input of a ``run.start`` as JSON text, if the sender has encoded it already.

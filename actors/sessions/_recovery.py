@@ -93,8 +93,8 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
 def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None:
     """Emit the closing events of runs and tool calls that were left open, as ``interrupted``, the innermost first.
 
-    The duration of a run or call is counted up to the last committed event, since nothing is known of the time after
-    it.
+    The duration of a run or call is counted up to the last committed event. Nothing is known of the time after this
+    event.
     """
     stream = recorder.stream
     last_ts = stream.ts

@@ -37,7 +37,7 @@ If retention keeps events for less than 4 hours, the time between two cleanings 
 class RetentionSweep:
     """The periodic cleaning of the logs of sessions that are not in memory. A session in memory trims its own log.
 
-    A cleaning deletes the events that retention no longer keeps, and removes old sessions.
+    A cleaning deletes the events that exceed the limits of retention (age, number and bytes), and removes old sessions.
 
     Args:
         log: The log of all sessions.
@@ -125,7 +125,7 @@ class RetentionSweep:
             await self._log.mark(key, encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done))
 
     def _exceeds(self, head: Head, now: int) -> bool:
-        """Return whether the log of a session has events that retention no longer keeps."""
+        """Return whether the log has events of a session that exceed the limits of retention (age, number and bytes)."""
         keep = self._keep
         if head.oldest > head.latest:
             return False

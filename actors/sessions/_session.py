@@ -219,7 +219,7 @@ class Session(Actor):
         self._active_at = trio.current_time()
 
     async def trim_log(self) -> None:
-        """Delete the session's events that retention no longer keeps from the log. Cancelling this does no harm.
+        """Delete from the log the session's events that exceed the limits of retention. Cancelling this does no harm.
 
         If the log is unavailable, the next periodic check tries again. Any other failure is logged: it must not prevent
         the trimming of other sessions.

@@ -33,7 +33,7 @@ class Entry:
     key: StreamKey
     session: Session
     making: trio.Event | None = attrs.field(factory=trio.Event)
-    """Set when the attempt to make the session has succeeded or failed. Then it is replaced by None."""
+    """Event that is set when the session was made or could not be made. None after that."""
     ref: ActorRef | None = None
     """Reference to the session's actor. None while the actor is being made."""
 

@@ -128,7 +128,7 @@ async def test_replay_equals_live(tmp_path: Path) -> None:
 async def test_typing_ends_after_5_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A user is shown as typing until 5 seconds after the client's last ``typing`` frame.
+    """A user is shown as typing until 5 seconds after the last ``typing`` frame of the client.
 
     The typing ends earlier if the client switches it off, or if the client's connection ends.
     """

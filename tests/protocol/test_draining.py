@@ -145,7 +145,7 @@ async def test_drain_refuses_everything_new(autojump_clock: trio.testing.MockClo
 async def test_drain_refuses_queued_starts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If the server drains while starts of runs are queued, they are refused as ``overloaded`` and make no event."""
+    """If the server begins to shut down while starts are queued, they are refused as ``overloaded`` and make no event."""
     log = SurvivingLog()
     async with server_with(lasts, log=log, runs_per_user=1).running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")
@@ -169,7 +169,7 @@ async def test_drain_refuses_queued_starts(
 async def test_unanswered_start_runs_once_on_the_next_server(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a start got no reply because the server drained, the client can send it again to the next server.
+    """If a start got no reply because the server shut down, the client can send it again to the next server.
 
     Its run is started only once.
     """
@@ -294,7 +294,7 @@ async def test_sigterm_lets_runs_finish(tmp_path: Path) -> None:
 
 
 async def test_drain_closes_the_port() -> None:
-    """While a draining server waits for its last run, the operating system refuses connections to its port."""
+    """While a server that shuts down waits for its last run, the operating system refuses connections to its port."""
     done = trio.Event()
 
     async def waits(run: Run) -> None:

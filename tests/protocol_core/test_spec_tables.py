@@ -214,7 +214,10 @@ def test_spec_has_every_signal_and_reset() -> None:
 
 
 def test_spec_has_every_close_code() -> None:
-    """SPEC.md describes all close codes of the code, with their names, and after which of them a client comes back."""
+    """SPEC.md describes exactly the close codes that the code defines, with their names.
+
+    It also says after which of them a client comes back.
+    """
     found = {int(code): cells for code, cells in table("Close codes", "code").items()}
     assert list(found) == sorted(CLOSE_CODES)
     for code, line in CLOSE_CODES.items():

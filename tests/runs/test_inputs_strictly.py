@@ -169,7 +169,7 @@ FAULTS: list[tuple[Any, Any, str]] = [
 
 @pytest.mark.parametrize(("annotation", "value", "fault"), FAULTS, ids=str)
 def test_a_value_of_another_type_is_refused(annotation: Any, value: Any, fault: str) -> None:
-    """If an input has another type than its annotation, it is refused as ``bad_input``, with the path of each fault."""
+    """If an input does not have the annotated type, it is refused as ``bad_input``, with the path of each fault."""
     with pytest.raises(CommandRefused) as refused:
         converter_for(annotation)(value)
     assert refused.value.code == "bad_input"
