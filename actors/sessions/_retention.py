@@ -125,7 +125,7 @@ class RetentionSweep:
             await self._log.mark(key, encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done))
 
     def _exceeds(self, head: Head, now: int) -> bool:
-        """Return whether the log has events of a session that exceed the limits of retention (age, number and bytes)."""
+        """Return whether a session has events in the log that exceed the limits of retention (age, number, bytes)."""
         keep = self._keep
         if head.oldest > head.latest:
             return False

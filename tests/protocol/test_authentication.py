@@ -52,7 +52,7 @@ async def raise_in_a_nursery(error: BaseException, depth: int = 1) -> None:
 
 
 async def leak_a_cancelled(scope: trio.CancelScope) -> None:
-    """Raise a ``Cancelled`` of a scope that is closed already."""
+    """Raise a ``Cancelled`` exception of a scope that is closed already."""
     kept: list[BaseException] = []
     with scope:
         scope.cancel()
@@ -64,7 +64,7 @@ async def leak_a_cancelled(scope: trio.CancelScope) -> None:
 
 
 async def fail_beside() -> User:
-    """Wait, while a task in the nursery around this one fails."""
+    """Wait, while another task in the nursery around this function fails."""
     nursery = trio.lowlevel.current_task().parent_nursery
     assert nursery is not None
     nursery.start_soon(raise_in_a_nursery, ValueError("beside"))

@@ -65,7 +65,7 @@ async def kept_of(log: SurvivingLog) -> list[Any]:
 
 
 async def reads_nothing(server: Server, task_status: trio.TaskStatus[None]) -> None:
-    """Connect a client that reads nothing."""
+    """Connect a client that reads nothing, and keep it until cancelled."""
     async with stalled_client(server, token="bob"):
         task_status.started()
         await trio.sleep_forever()
@@ -145,7 +145,10 @@ async def test_drain_refuses_everything_new(autojump_clock: trio.testing.MockClo
 async def test_drain_refuses_queued_starts(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If the server begins to shut down while starts are queued, they are refused as ``overloaded`` and make no event."""
+    """If the server begins to shut down while starts are queued, they are refused as ``overloaded``.
+
+    No event is made for these starts.
+    """
     log = SurvivingLog()
     async with server_with(lasts, log=log, runs_per_user=1).running(port=0) as server:
         handle = await server.sessions.get("ann", "s1")

@@ -34,7 +34,7 @@ async def patient(run: Run, seconds: float) -> str:
 
 
 def restarts(server: Server) -> set[int]:
-    """Return all numbers of restarts in the actor tree."""
+    """Return the numbers of restarts of all actors, as a set."""
 
     def walk(node: Any) -> set[int]:
         return {node.restarts}.union(*map(walk, node.children))
@@ -44,7 +44,7 @@ def restarts(server: Server) -> set[int]:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
-    """Return the list of all connections that the server makes, in order."""
+    """Return the list of all connections that the server makes, in order. The list grows during the test."""
     connections: list[Connection] = []
     made_as = Connection.__init__
 

@@ -62,7 +62,10 @@ async def test_failing_start_harms_no_other_session(
 
 
 async def test_drain_refuses_a_long_queue(autojump_clock: trio.testing.MockClock) -> None:
-    """If the server begins to shut down while 1,500 starts are queued, each start is refused, and the open run finishes."""
+    """If the server begins to shut down while 1,500 starts are queued, all of them are refused.
+
+    The open run finishes.
+    """
     waiting, codes, log = 1_500, list[str](), SurvivingLog()
     app = server_with(lasts, log=log, runs_per_user=1, queued_runs_per_user=waiting, drain_seconds=60)
     async with trio.open_nursery() as nursery:

@@ -76,7 +76,7 @@ def nothing(*args: object) -> None: ...
 
 @attrs.define(eq=False)
 class Tab:
-    """A listener that reads all events, and calls a test's functions when it is notified."""
+    """A listener that reads all events. It calls functions of the test when it is notified."""
 
     when_events: Callable[..., None] = nothing
     when_signal: Callable[..., None] = nothing
@@ -126,7 +126,7 @@ async def sessions_with(
 
 
 async def talk(sessions: Sessions, session: str = "s1", count: int = 40) -> None:
-    """Run the agent twice: the second run shows that the session still works."""
+    """Run the agent twice. The second run shows that the session still works."""
     handle = await sessions.get("alice", session)
     for _ in range(2):
         await handle.start("talker", count)
@@ -259,7 +259,7 @@ async def test_failing_callback_after_commits(failure: Callable[..., None]) -> N
 
 
 class FailingLog(MemoryLog):
-    """A log that fails in the method ``in_`` for the session ``odd``, or when it lists its streams."""
+    """A log that raises in the method ``in_`` for the session ``odd``, or when it lists its streams."""
 
     def __init__(self, fail: Callable[..., None], in_: str) -> None:
         super().__init__()
@@ -497,7 +497,7 @@ async def start_one(sessions: Sessions, agent: str) -> None:
 
 @attrs.define(eq=False)
 class Visitor:
-    """A connection, as the flusher and the heartbeat see it."""
+    """A connection, reduced to the methods that the flusher and the heartbeat call."""
 
     on_turn: Callable[..., None] = nothing
     on_failure: Callable[..., None] = nothing

@@ -61,7 +61,7 @@ def in_memory(sessions: Sessions) -> list[str]:
 
 
 async def refused(sessions: Sessions, user: str, session: str) -> bool:
-    """Return whether there is no room for the session."""
+    """Ask for the session. Return whether it was refused because there is no room."""
     try:
         await sessions.get(user, session)
     except CommandRefused as refusal:

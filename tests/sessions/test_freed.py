@@ -137,7 +137,7 @@ async def sessions_with(**settings: Any) -> AsyncIterator[Sessions]:
 
 
 async def use(sessions: Sessions, name: str, agent: str) -> None:
-    """Attach to a session, type, send a start twice with one id, send two messages, detach."""
+    """Attach to a session, type, send one start twice with the same id, send two messages, and detach."""
     attachment = await sessions.attach("ann", name, Attach("c1", Watcher()))
     attachment.typing_changed(active=True)
     for number in range(2):
