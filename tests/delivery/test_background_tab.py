@@ -65,10 +65,10 @@ async def read_until(client: Client, seen: list[Any], seq: int) -> None:
 @pytest.mark.parametrize("freeze", ["the application", "the whole page"])
 @pytest.mark.parametrize("ring", [64, 100_000])
 async def test_background_tab(freeze: str, ring: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A tab that did not read for five minutes gets every event without a reset.
+    """A tab that did not read for five minutes gets every event without a reset when it reads again.
 
-    A frozen page reconnects at most once. An application that does not read may reconnect once for each half of its
-    buffer that has to be fetched.
+    A frozen page reconnects at most once. If only the application does not read, its client may reconnect once for each
+    half of its buffer that it fetches.
     """
     awake = [trio.Event()]
     awake[0].set()

@@ -34,7 +34,10 @@ async def send_message(one: Client, id_: str) -> tuple[int, bool]:
 
 
 async def test_repeated_message(tmp_path: Path) -> None:
-    """A message that is sent again with the same id is executed once, also on another connection or after a restart."""
+    """A message that is sent again with the same command id is executed only once.
+
+    This holds on the same connection, on a new connection, and after a restart of the server.
+    """
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with server_with_large_burst(log).running(port=0) as server:
         async with greeted(server) as one:
@@ -55,7 +58,10 @@ async def test_repeated_message(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("room", "first_is_known"), [(4_000, True), (3_000, False)])
 async def test_restart_with_too_many_commands(tmp_path: Path, room: int, *, first_is_known: bool) -> None:
-    """After a restart the server knows the newest commands that fit into ``command_memory_bytes``."""
+    """After a restart the server still knows those newest commands that fit into ``command_memory_bytes``.
+
+    An older command is executed again if it is repeated.
+    """
     log = f"sqlite:{tmp_path / 'log.db'}"
     settings = {"commands_burst": 10_000, "command_memory_bytes": room}
     async with server_on(log, **settings).running(port=0) as server, greeted(server) as one:
@@ -69,7 +75,10 @@ async def test_restart_with_too_many_commands(tmp_path: Path, room: int, *, firs
 
 
 async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
-    """A restarted server remembers a start even if its event was trimmed, and reads no events to find the start."""
+    """A restarted server recognises a repeated start even if the start's event was trimmed.
+
+    It reads no events for this.
+    """
     log = SqliteLog(tmp_path / "log.db")
     async with server_on(log, retain_events=5).running(port=0) as server, greeted(server) as one:
         first = await one.command("once", "run.start", agent="chatter", input=20)
@@ -85,7 +94,7 @@ async def test_start_whose_event_was_trimmed(tmp_path: Path) -> None:
 
 
 async def test_command_is_forgotten(tmp_path: Path) -> None:
-    """A command that comes again after ``command_memory_seconds`` is executed again."""
+    """A command that is repeated more than ``command_memory_seconds`` later is executed again."""
     log = f"sqlite:{tmp_path / 'log.db'}"
     async with server_with_large_burst(log).running(port=0) as server, greeted(server) as one:
         assert await send_message(one, "a") == (1, False)
@@ -94,7 +103,10 @@ async def test_command_is_forgotten(tmp_path: Path) -> None:
 
 
 async def test_crashed_session_knows_its_commands() -> None:
-    """A session that restarts after a crash remembers exactly the commands that were committed."""
+    """A session that restarts after a crash remembers the commands that were committed, and does not repeat them.
+
+    A command whose commit failed is executed when the client sends it again.
+    """
     log = FaultyLog(MemoryLog())
     async with server_with_large_burst(log).running(port=0) as server:
         async with greeted(server) as one:
@@ -108,7 +120,7 @@ async def test_crashed_session_knows_its_commands() -> None:
 
 @pytest.mark.parametrize("moment", range(scaled(1, 3)))
 async def test_commands_to_a_killed_server(tmp_path: Path, moment: int) -> None:
-    """Each message of a client arrives once and in order, although the server is killed twice."""
+    """Each message that a client sends is executed once and in order, although the server is killed twice meanwhile."""
     async with server_process(tmp_path) as server:
         async with connect("ws://server/", "s1", **connect_arguments(server, "alice", moment)) as client:
             events = client.events()

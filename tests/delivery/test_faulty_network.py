@@ -51,7 +51,10 @@ def test_bad_network(block: int) -> None:
 
 @pytest.mark.parametrize("block", range(scaled(1, 20)))
 def test_bad_network_with_retention(block: int) -> None:
-    """If retention drops events, clients get resets. Between resets no event is missing, and the last one arrives."""
+    """If retention drops events that a client needs, the client gets a reset.
+
+    Between two resets no event is missing, and in the end every client has the newest event.
+    """
     resets = 0
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
         outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), 12, retain_events=20))  # type: ignore[misc]  # as above
@@ -76,7 +79,7 @@ def test_bad_network_on_sockets(seed: int, tmp_path: Path) -> None:
 
 
 def test_scenarios_are_complete() -> None:
-    """Forty scenarios together contain every kind of network fault and more than 100 connections."""
+    """The scenarios of forty seeds together contain every kind of network fault and more than 100 connections."""
     harms: Counter[str] = Counter()
     connections = 0
     for seed in range(40):
@@ -88,10 +91,10 @@ def test_scenarios_are_complete() -> None:
 
 
 def test_scenarios_are_reproducible() -> None:
-    """Two runs with the same seed have the same event types, network faults and numbers of connections."""
+    """Two scenarios with the same seed have the same event types, network faults and numbers of connections."""
 
     def summary(seed: int) -> object:
-        """Return what must be equal in two runs of this seed."""
+        """Return the results that must be equal in two scenarios with this seed."""
         outcome = run_scenario(lambda: run_in_memory(seed, MemoryLog(), harms=12))
         types = [type(event) for event in outcome.committed]
         return types, outcome.harms, [reader.connections for reader in outcome.readers]

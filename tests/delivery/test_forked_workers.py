@@ -116,7 +116,7 @@ def log_files(pid: int) -> list[str]:
 
 
 def test_killed_server_with_forked_workers(tmp_path: Path) -> None:
-    """A new server can use the ports and the log of a killed one, although a forked worker still runs."""
+    """A new server can use the ports and the log of a killed server, although a worker forked from that still runs."""
     worker = 0
     holders = held_port(), held_port()
     ws, http = map(number_of, holders)
@@ -155,7 +155,7 @@ def run_in_fork(look: object) -> object:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
 async def test_log_in_a_forked_child(tmp_path: Path) -> None:
-    """In a forked child the log is closed. In the parent it stays open and locked."""
+    """In a forked child process the parent's log is not open. In the parent the log stays open and locked."""
     path = tmp_path / "g.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -178,7 +178,7 @@ async def test_log_in_a_forked_child(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
 async def test_sockets_in_a_forked_child() -> None:
-    """A forked child has no socket of the server, and the server still serves its client."""
+    """A forked child process has no socket of the server, and the server can still serve its client."""
     async with make_app().running(port=0) as running, greeted(running) as one:
         port = port_of(running.url)
         assert port in ports_of(os.getpid())
@@ -188,7 +188,7 @@ async def test_sockets_in_a_forked_child() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # what is tested
 def test_other_sockets_are_inherited() -> None:
-    """A forked child inherits every socket except those in a ``keep_ports`` block."""
+    """A forked child process inherits every socket of its parent except the sockets of a ``keep_ports`` block."""
     (kept,), (other,) = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
 
     ports = [sock.getsockname()[1] for sock in (kept, other)]
@@ -205,7 +205,7 @@ def test_other_sockets_are_inherited() -> None:
 
 
 async def test_started_program_inherits_nothing(tmp_path: Path) -> None:
-    """A started program has no log file and no socket of the server, even with ``close_fds=False``."""
+    """A program that the server starts has no log file and no socket of the server, even with ``close_fds=False``."""
     async with make_app(f"sqlite:{tmp_path}/g.db").running(port=0) as running, greeted(running):
         seen = await trio.run_process(["ls", "-l", "/proc/self/fd"], close_fds=False, capture_stdout=True)
         assert b"g.db" not in seen.stdout

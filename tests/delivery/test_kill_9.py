@@ -75,7 +75,7 @@ class Tab:
 
 @pytest.mark.timeout(scaled(60, 1800))
 async def test_kill_9_under_load(tmp_path: Path) -> None:
-    """A server that is killed repeatedly under load loses no event that a client saw, and all clients continue."""
+    """A server that is killed repeatedly under load loses no event that a client saw, and all its clients reconnect."""
     rng = random.Random(9)
     tabs = [Tab("alice", "alice-1"), Tab("alice", "alice-2"), Tab("bob", "bob-1")]
     stop = trio.Event()
@@ -153,7 +153,10 @@ async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) 
 
 @pytest.mark.timeout(scaled(60, 600))
 async def test_agent_that_kills_the_server(tmp_path: Path) -> None:
-    """If an agent kills the server, the agent is called only once: the next process knows the start."""
+    """If an agent kills its server process, the agent is not called again when the server is restarted.
+
+    The log has the start of the run, so the restarted server recognises the client's repeated start command.
+    """
     async with server_process(tmp_path) as server:
         for number in range(scaled(2, 30)):
             async with (

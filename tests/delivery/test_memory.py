@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CLIENTS, STALLED, USERS = scaled(60, 1_000), scaled(6, 100), scaled(6, 50)
 LOOKS, SECONDS, EVENTS = scaled(12, 60), scaled(0.4, 1.0), 5_000
-"""How often the test reads the state, and the seconds and the events between two reads."""
+"""How often the test reads the server's state, and the minimum seconds and events between two reads."""
 KIB = 1024
 log = logging.getLogger("tests.memory")
 UPGRADE = (
@@ -124,7 +124,7 @@ def has_levelled_off(sizes: list[int]) -> bool:
 
 @pytest.mark.timeout(scaled(60, 600))
 async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
-    """Under load, resident memory stops growing and stays below the limit in the README."""
+    """Under load, a server's resident memory stops growing, and stays below the limit that the README states."""
     looks: list[dict[str, Any]] = []
     async with loaded_server(tmp_path) as server, trio.open_nursery() as nursery:
         for number in range(CLIENTS):
@@ -150,7 +150,7 @@ async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
 
 
 async def test_ring_is_bounded_by_bytes() -> None:
-    """A session keeps about ``ring_bytes`` of events in memory. A later client gets older events from the log."""
+    """A session keeps only about ``ring_bytes`` of events in memory. A new client gets older events from the log."""
     app = server_on("memory:", ring_bytes=64 * KIB)
     async with app.running(port=0) as server, greeted_in_memory(server) as one:
         for number, size in enumerate((100, 5_000, 30_000, 200_000)):
@@ -166,7 +166,10 @@ async def test_ring_is_bounded_by_bytes() -> None:
 
 @pytest.mark.parametrize(("size", "kept"), [(10, 64), (4_000, 16), (100_000, 1)])
 async def test_signals_are_dropped_first(size: int, kept: int) -> None:
-    """For a blocked client the server drops the oldest signals, by number and by bytes, and no event."""
+    """If a client does not read, the server keeps only the newest signals for it, limited by number and by bytes.
+
+    It drops no event.
+    """
     app = server_on("memory:", slow_seconds=1e6, ping_seconds=1e6)
     async with app.running(port=0) as server, greeted_in_memory(server) as other, stalled_client(server) as slow:
         await other.completed(await other.start("1", "wall", {"count": 3, "size": 100_000}))  # the way is blocked

@@ -37,7 +37,10 @@ async def add_old_events(log: EventLog, days: float, count: int = 3) -> None:
 
 @pytest.mark.parametrize(("days", "kept"), [(6.9, 3), (7.1, 0)])
 async def test_old_events_expire(log: EventLog, days: float, kept: int) -> None:
-    """Events of a session that is not in memory expire after 7 days. Its epoch and its newest seq stay."""
+    """Events of a session that is not in memory are deleted after 7 days.
+
+    The session's epoch and newest seq are kept.
+    """
     async with server_on(log).running(port=0) as server:
         await add_old_events(log, days)
         before = await log.make(OLD)
@@ -48,7 +51,7 @@ async def test_old_events_expire(log: EventLog, days: float, kept: int) -> None:
 
 
 async def test_count_limit_of_old_sessions(log: EventLog) -> None:
-    """The limit on the number of events also holds for a session that is not in memory."""
+    """``retain_events``, the limit on the number of events, also holds for a session that is not in memory."""
     async with server_on(log, retain_events=2).running(port=0) as server:
         await add_old_events(log, 0)
         await server.sessions.cleaner.clean()
@@ -57,7 +60,10 @@ async def test_count_limit_of_old_sessions(log: EventLog) -> None:
 
 @pytest.mark.parametrize(("days", "forgotten"), [(29, False), (31, True)])
 async def test_old_session_is_removed(log: EventLog, days: float, *, forgotten: bool) -> None:
-    """A session without events is removed after 30 days. A client that resumes it then gets a reset."""
+    """A session is removed 30 days after its newest event.
+
+    A client that resumes the session after that gets a reset.
+    """
     async with server_on(log).running(port=0) as server:
         await add_old_events(log, days)
         old = await log.make(OLD)
@@ -80,7 +86,7 @@ async def clean_twice(log: EventLog, **settings: object) -> Head | None:
 
 @pytest.mark.parametrize(("days", "forgotten"), [(29, False), (31, True)])
 async def test_close_is_remembered(tmp_path: Path, days: float, *, forgotten: bool) -> None:
-    """A closed session is kept for 30 days from its close, not from its newest event."""
+    """A closed session is removed 30 days after it was closed, even if its newest event is much older."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await add_old_events(log, 60)
         closed_at = int((time.time() - days * DAY) * 1000)
@@ -90,7 +96,10 @@ async def test_close_is_remembered(tmp_path: Path, days: float, *, forgotten: bo
 
 @pytest.mark.parametrize(("seconds", "forgotten"), [(299, False), (301, True)])
 async def test_remembered_command_keeps_a_session(tmp_path: Path, seconds: float, *, forgotten: bool) -> None:
-    """A session is kept while one of its commands is remembered. Otherwise a repeated start would be executed again."""
+    """A session is not removed while it must still remember a command.
+
+    Otherwise a repeated start command would be executed again.
+    """
     async with SqliteLog(tmp_path / "log.db") as log:
         await add_old_events(log, 60)
         at = int((time.time() - seconds) * 1000)
@@ -99,7 +108,7 @@ async def test_remembered_command_keeps_a_session(tmp_path: Path, seconds: float
 
 
 async def test_expired_commands_leave_the_log(tmp_path: Path) -> None:
-    """Cleaning removes expired commands from the log. Open runs and the mark of a closed session are kept."""
+    """Cleaning removes a session's expired commands from the log, but keeps open runs and the time of its closing."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await add_old_events(log, 1)
         now = time.time_ns() // 1_000_000
@@ -112,7 +121,7 @@ async def test_expired_commands_leave_the_log(tmp_path: Path) -> None:
 
 
 async def test_damaged_session_is_skipped(log: EventLog, caplog: pytest.LogCaptureFixture) -> None:
-    """A damaged session is named in the log output and left as it is. The other sessions are cleaned."""
+    """If a session in the log is damaged, cleaning logs its name, leaves it as it is, and cleans the other sessions."""
     damaged = StreamKey("anonymous", "damaged")
     async with server_on(log).running(port=0) as server:
         await log.make(damaged)
@@ -125,7 +134,7 @@ async def test_damaged_session_is_skipped(log: EventLog, caplog: pytest.LogCaptu
 
 
 async def test_unexpected_exception_of_the_log(autojump_clock: trio.testing.MockClock) -> None:
-    """An unexpected exception from the log ends no session, neither while cleaning nor while trimming."""
+    """An unexpected exception that the log raises during cleaning or trimming ends no session."""
 
     class Odd(MemoryLog):
         rounds = trims = 0
@@ -150,7 +159,7 @@ async def test_unexpected_exception_of_the_log(autojump_clock: trio.testing.Mock
 
 
 async def test_session_in_memory_is_not_cleaned(log: EventLog) -> None:
-    """The cleaner does not touch a session that is in memory."""
+    """The cleaner, which removes old events and sessions, does not touch a session that is in memory."""
     async with server_on(log, forget_seconds=0).running(port=0) as server, greeted(server) as one:
         head = await log.make(KEY)
         while time.time() * 1000 <= head.touched + 1:
@@ -161,7 +170,7 @@ async def test_session_in_memory_is_not_cleaned(log: EventLog) -> None:
 
 
 async def test_join_during_removal(nursery: trio.Nursery) -> None:
-    """A client that joins a session during its removal waits, and then gets a reset and an empty session."""
+    """A client that joins a session while it is being removed waits, and then gets a reset and an empty session."""
 
     class Slow(FaultyLog):
         reached, released = trio.Event(), trio.Event()
@@ -197,7 +206,7 @@ async def test_join_during_removal(nursery: trio.Nursery) -> None:
 async def test_cleaning_is_repeated(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Cleaning runs within a minute of the start and then every hour, also after a failure of the log."""
+    """Old sessions are cleaned within a minute of the server's start, then every hour, even if the log fails once."""
 
     class Failing(FaultyLog):
         rounds = 0

@@ -111,7 +111,7 @@ async def fill_log(log: EventLog, row: Row) -> str:
 
 @asynccontextmanager
 async def server_with_row(log: EventLog, row: Row, ring: int) -> AsyncIterator[tuple[Server, str]]:
-    """Run a server whose log has the row's events. Yield it with the epoch."""
+    """Run a server with the row's events in its log. Yield the server and the epoch."""
     app = server_on(log, ring_events=ring, retain_seconds=1e10)
     async with app.running(port=0) as server:
         yield server, await fill_log(log, row)
@@ -129,7 +129,7 @@ def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("ring", [2, 1024])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 async def test_resume_table(log: EventLog, row: Row, ring: int) -> None:
-    """Each hello of the table gets the welcome, the reset and the replayed events that its row states."""
+    """A client's hello gets the welcome, the reset and the replayed events that its row in the table states."""
     async with server_with_row(log, row, ring) as (server, epoch):
         async with greeted(server, **hello(row, epoch, strict=False)) as one:
             oldest = row.events - min(row.events, row.kept) + 1
@@ -142,7 +142,10 @@ async def test_resume_table(log: EventLog, row: Row, ring: int) -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 async def test_strict_hello(log: EventLog, row: Row) -> None:
-    """A strict hello is refused with 4410 if it would get a reset. Otherwise it is welcomed as usual."""
+    """If a client's hello is strict and would get a reset, the server closes the connection with 4410.
+
+    Otherwise the client is welcomed as usual.
+    """
     async with server_with_row(log, row, 1024) as (server, epoch):
         fields = hello(row, epoch, strict=True)
         if row.reset is None:
@@ -160,7 +163,7 @@ async def test_strict_hello(log: EventLog, row: Row) -> None:
 
 @pytest.mark.parametrize("name", [name for name in LOGS if name != "faulty"])
 async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
-    """A log that was lost and made again has another epoch, and an old position gets a reset."""
+    """A log that was lost and made again has another epoch, so a client with a position in the old log gets a reset."""
     async with server_on(LOGS[name](tmp_path)).running(port=0) as server, greeted(server) as one:
         await one.say("a", "b", "c")
         old = one.welcome["epoch"]
@@ -177,7 +180,10 @@ async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("query", "reset"), [("", "epoch_changed"), ("?synchronous=FULL", None)])
 async def test_power_failure(tmp_path: Path, query: str, reset: str | None) -> None:
-    """After a power failure an old position gets a reset, unless ``synchronous=FULL`` made every event safe."""
+    """After a power failure a client with an older position gets a reset, since events may be lost.
+
+    With ``synchronous=FULL`` no event can be lost, and there is no reset.
+    """
     after = tmp_path / "after"
     after.mkdir()
     async with server_on(f"sqlite:{tmp_path}/log.db{query}").running(port=0) as server, greeted(server) as one:
@@ -193,7 +199,7 @@ async def test_power_failure(tmp_path: Path, query: str, reset: str | None) -> N
 
 
 async def test_removed_session(log: EventLog) -> None:
-    """A session that was removed begins again with another epoch and no events."""
+    """A session that was removed begins again with no events and another epoch, so a resuming client gets a reset."""
     async with server_on(log).running(port=0) as server:
         await log.make(KEY)
         old = await log.head(KEY)
@@ -207,7 +213,7 @@ async def test_removed_session(log: EventLog) -> None:
 
 @pytest.mark.parametrize("ring", [8, 1024])
 async def test_event_during_the_replay(log: EventLog, ring: int) -> None:
-    """Events that are published during a replay follow it without a gap."""
+    """Events that are emitted while a client gets a replay of old events follow the replay without a gap."""
     row = Row("", 3_000, 9_999, resume_at(0), None, range(1, 3_001))
     async with server_with_row(log, row, ring) as (server, epoch), greeted(server, **{"from": "latest"}) as other:
         async with greeted(server, **hello(row, epoch, strict=True)) as one:
@@ -220,7 +226,10 @@ async def test_event_during_the_replay(log: EventLog, ring: int) -> None:
 
 
 async def test_trim_during_the_replay(log: EventLog) -> None:
-    """If a trim removes events before their replay, the client is closed and then gets a reset. It skips no event."""
+    """If a trim deletes events that a client's replay has not reached, the server closes the client's connection.
+
+    The client gets a reset when it reconnects. It never skips events without a reset.
+    """
     row = Row("", 2_000, 9_999, resume_at(0), None, NOTHING)
     async with server_with_row(log, row, 8) as (server, epoch):
         async with stalled_client(server, **hello(row, epoch, strict=False)) as slow:
@@ -237,7 +246,7 @@ async def test_trim_during_the_replay(log: EventLog) -> None:
 
 
 async def test_stalled_client_delays_no_other(log: EventLog) -> None:
-    """A client that does not read does not delay another one, and still gets every event later."""
+    """A client that does not read delays no other client. When it reads again, it still gets every event."""
     async with server_on(log, ring_events=16, slow_seconds=1e6, ping_seconds=1e6).running(port=0) as server:
         async with greeted_in_memory(server) as quick, stalled_client(server) as slow:
             for number in range(20):

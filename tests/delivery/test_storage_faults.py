@@ -81,7 +81,7 @@ async def read_until_completed(client: Client, seen: list[Event | Reset], run_id
 async def test_log_that_refuses_writes(
     tmp_path: Path, fault: Callable[[ServerProcess], contextlib.AbstractContextManager[None]]
 ) -> None:
-    """The server outlives a log that refuses writes, and no client sees an event that is not stored."""
+    """If the log refuses writes, the server continues to run, and no client sees an event that is not stored."""
     async with server_process(tmp_path) as server:
         async with connect("ws://server/", "s1", **connect_arguments(server, "alice")) as client:
             seen: list[Event | Reset] = []
@@ -124,7 +124,7 @@ async def read_all(path: Path) -> list[bytes]:
 
 
 async def test_log_that_was_cut_short(tmp_path: Path) -> None:
-    """A log that is cut anywhere in its last page is refused and left as it is."""
+    """A log file that is cut anywhere in its last page is refused, and the file is not changed."""
     path = tmp_path / "log.db"
     await make_small_log(path)
     whole = path.read_bytes()
@@ -141,7 +141,10 @@ async def test_log_that_was_cut_short(tmp_path: Path) -> None:
 
 
 async def test_changed_byte(tmp_path: Path) -> None:
-    """A log with one changed byte is refused, or gives its original events, or none. It never gives other events."""
+    """A log file with one changed byte is refused, or returns its original events, or none at all.
+
+    It never returns other events.
+    """
     path = tmp_path / "log.db"
     lines = await make_small_log(path)
     whole = path.read_bytes()
@@ -159,7 +162,7 @@ async def test_changed_byte(tmp_path: Path) -> None:
 async def test_write_ahead_log_that_was_cut_short(
     tmp_path: Path,
 ) -> None:
-    """A write-ahead log that is cut anywhere loses only whole appends, from its end."""
+    """If a write-ahead log is cut anywhere, only whole appends are lost, beginning with the newest one."""
     async with SqliteLog(tmp_path / "log.db") as log:
         await log.make(KEY)
         for first in range(1, 31, 3):
@@ -215,7 +218,7 @@ def foreign(path: Path) -> None:
     ("damage", "says"), [(newer, "has schema 99"), (cut, "is cut short"), (foreign, "not a Greenroom log")]
 )
 async def test_unusable_log(tmp_path: Path, damage: Callable[[Path], None], says: str) -> None:
-    """A server that cannot use its log prints one line, ends with status 2, and does not change the log."""
+    """A server that cannot use its log prints one line of error, ends with status 2, and does not change the log."""
     await make_small_log(tmp_path / "log.db")
     damage(tmp_path / "log.db")
     before = (tmp_path / "log.db").read_bytes()
@@ -228,7 +231,7 @@ async def test_unusable_log(tmp_path: Path, damage: Callable[[Path], None], says
 
 @pytest.fixture
 def unprivileged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work in a new folder, as a user for whom file permissions hold. For root they do not hold."""
+    """Work in a new folder, as a user without root's rights: file permissions do not apply to root."""
     with tempfile.TemporaryDirectory() as name:
         folder, user = Path(name), os.geteuid()
         folder.chmod(0o755)
@@ -245,7 +248,7 @@ def unprivileged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 async def test_read_only_log(
     unprivileged: Path,
 ) -> None:
-    """A server does not start on a log without write permission. With the permission it starts and has all events."""
+    """A server does not start if it may not write its log. Once it has the permission, it starts with all events."""
     path = unprivileged / "log.db"
     lines = await make_small_log(path)
     path.chmod(0o444)

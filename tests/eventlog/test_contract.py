@@ -47,7 +47,7 @@ class TestFaultyLog(EventLogContract):
 
 
 async def test_requested_failures() -> None:
-    """A failure that a test requests happens as often as requested, and the failed call changes nothing."""
+    """A FaultyLog fails exactly as many calls as a test requests, and a failed call changes nothing."""
     async with FaultyLog(MemoryLog()) as log:
         await log.make(KEY)
         log.fail("append", 2)
@@ -66,7 +66,7 @@ async def test_held_call(
     nursery: trio.Nursery,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A call that is held back waits until it is released. If it is cancelled while it waits, it changes nothing."""
+    """A call that a FaultyLog holds back waits until the test releases it. If it is cancelled, it changes nothing."""
     async with FaultyLog(MemoryLog()) as log:
         await log.make(KEY)
         log.hold("append")
@@ -84,9 +84,9 @@ async def test_held_call(
 
 
 async def test_contract_finds_a_wrong_outlives_process() -> None:
-    """The contract test fails if a log keeps its events after ``close`` but says that it does not keep them.
+    """The contract's tests fail for a log that keeps its events after ``close`` although ``outlives_process`` is False.
 
-    With such a log a start could be executed twice.
+    With such a log the start of a run could be executed twice after a crash.
     """
 
     class Keeping(MemoryLog):

@@ -77,7 +77,7 @@ async def check_after_opening(path: Path) -> None:
 
 @pytest.mark.parametrize("schema", [1, 2])
 async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
-    """A log in an old layout can be opened, even twice. It keeps all its content, and new rows follow the old ones."""
+    """A log in an old layout keeps all its content when it is opened, even twice, and new events can be appended."""
     path = old_log(tmp_path / "x.db", schema)
     for _ in range(2):
         async with SqliteLog(path) as log:
@@ -107,9 +107,9 @@ async def test_old_log_is_read_without_changes(
 
 
 async def test_server_continues_an_old_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server can continue with a log of an old layout.
+    """A server can continue with a log that an older version wrote in an old layout.
 
-    It closes the open run, remembers executed commands and starts, and keeps closed sessions closed.
+    The server closes the open run, remembers executed commands and starts, and keeps closed sessions closed.
     """
     monkeypatch.setattr(_sqlite_layout, "RECENT_SECONDS", 1e9)
     log = SqliteLog(old_log(tmp_path / "x.db"))
@@ -175,9 +175,9 @@ async def test_recent_starts_are_remembered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", [b"", b"no json", b"[]", b"[1,[]]"])
 async def test_unreadable_state_is_kept(tmp_path: Path, state: bytes) -> None:
-    """If an old log has an unreadable state, the migration leaves this state unchanged.
+    """If the state of a stream in an old log cannot be read, the migration leaves this state unchanged.
 
-    A recent start is added to a readable state.
+    If the state can be read, the migration adds the recent start to it.
     """
     path, now = old_log(tmp_path / "x.db"), time.time_ns() // 1_000_000
     fill(path, [started(1, now, "a"), b'no json but "command_id": and "type":"agent_started"'], state)
@@ -215,7 +215,7 @@ for number, path in enumerate(sys.argv[1:], 1):
 
 
 def test_kill_9_during_migration(tmp_path: Path) -> None:
-    """After kill -9 at any statement of a migration the log has the old layout or the new one, complete."""
+    """If a migration is killed at any statement, the log has either the complete old layout or the complete new one."""
     paths = [old_log(tmp_path / f"{number}.db") for number in range(40)]
     done = subprocess.run([sys.executable, "-c", KILLER, *map(str, paths)], capture_output=True, text=True, check=True)
     killed = done.stdout.splitlines()
@@ -230,9 +230,9 @@ def test_kill_9_during_migration(tmp_path: Path) -> None:
 
 
 async def test_unchanged_state_is_not_written(tmp_path: Path) -> None:
-    """A state is written only if it differs from the last written state.
+    """An append writes the stream's state only if it differs from the last state that was written.
 
-    It is never written into the row of a batch.
+    The state is never written into the row of a batch.
     """
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
@@ -253,7 +253,7 @@ async def test_unchanged_state_is_not_written(tmp_path: Path) -> None:
 
 
 async def test_state_of_a_failed_append(tmp_path: Path) -> None:
-    """If an append fails, its state is written by the next append: only committed states count as written."""
+    """If an append fails, the next append with the same state writes it: only a committed state counts as written."""
     async with SqliteLog(tmp_path / "x.db", busy_seconds=0.01) as log:
         await log.make(KEY)
         with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
@@ -268,7 +268,10 @@ async def test_state_of_a_failed_append(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["CAST('onf' AS BLOB)", "x''"])
 async def test_damaged_state_is_corrupt(tmp_path: Path, damage: str) -> None:
-    """Reading a damaged state raises LogCorrupt until the state is replaced. The events can still be read."""
+    """Calls that need a stream's damaged state raise LogCorrupt until the state is replaced.
+
+    Events can still be read.
+    """
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)

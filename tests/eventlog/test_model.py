@@ -168,5 +168,5 @@ class SqliteMachine(LogMachine):
 
 @pytest.mark.parametrize("machine", [LogMachine, SqliteMachine])
 def test_log_matches_model(machine: type[LogMachine]) -> None:
-    """After any sequence of appends, trims, reads and reopenings, the log has the same events as a plain list."""
+    """After any sequence of appends, trims, reads, removals and reopenings, a log has the same events as a list."""
     run_state_machine_as_test(machine, settings=settings(max_examples=scaled(40, 1000), stateful_step_count=25))

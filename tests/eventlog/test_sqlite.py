@@ -80,7 +80,7 @@ async def refusal(path: Path) -> LogError:
 
 @pytest.mark.parametrize("appends", [1, 5, 40])
 async def test_kill_9_loses_no_append(tmp_path: Path, appends: int) -> None:
-    """After kill -9 the log has every append that had returned.
+    """After a writing process is killed by kill -9, its log has every append that had returned.
 
     An append that had not returned is in the log completely or not at all.
     """
@@ -102,9 +102,9 @@ async def test_kill_9_loses_no_append(tmp_path: Path, appends: int) -> None:
 
 
 async def test_log_in_use_is_refused(tmp_path: Path) -> None:
-    """A log that another process uses is refused, and the error names the id of that process.
+    """Opening a log that another process has open is refused, and the error contains the id of that process.
 
-    When that process is dead, the log can be opened.
+    After the death of that process the log can be opened.
     """
     path = tmp_path / "x.db"
     with writer_process(path) as process:
@@ -131,7 +131,7 @@ async def test_log_cannot_be_opened_twice(tmp_path: Path) -> None:
 
 
 async def test_log_is_complete_after_reopening(tmp_path: Path) -> None:
-    """After closing and reopening, a log has the same heads and events. Only its lock file remains beside it."""
+    """A log that is closed and opened again has the same heads and events. Only a lock file remains beside its file."""
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 5, b"open")])
@@ -146,7 +146,7 @@ async def test_log_is_complete_after_reopening(tmp_path: Path) -> None:
 
 
 async def test_trim_deletes_from_the_file(tmp_path: Path) -> None:
-    """Trimming also deletes an event from the row in the file that holds its batch."""
+    """If a trim drops only some events of a batch, it deletes their text from the batch's row in the file too."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -204,7 +204,7 @@ async def test_file_locked_by_another_program(tmp_path: Path) -> None:
 
 
 async def test_failed_row_undoes_the_append(tmp_path: Path) -> None:
-    """If one row of an append fails, the rows before it are not stored either."""
+    """If one row of an append cannot be stored, the earlier rows of the same append are not stored either."""
     async with SqliteLog(tmp_path / "x.db") as log:
         before, _ = await log.make(KEY), await log.make(OTHER)
         copy = """INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body)
@@ -228,7 +228,7 @@ async def test_reads_during_writes(tmp_path: Path) -> None:
 
 
 async def test_close_finishes_appends(tmp_path: Path) -> None:
-    """If ``close`` is cancelled, it still finishes the appends that were accepted before."""
+    """If ``close`` is cancelled, it still finishes the appends that were called before it."""
     log = SqliteLog(tmp_path / "x.db")
     await log.open()
     await log.make(KEY)
@@ -272,9 +272,9 @@ async def log_with_an_index(path: Path, batches: int) -> tuple[bytes, range]:
 
 
 async def test_damaged_index_is_refused(tmp_path: Path) -> None:
-    """A log with any damaged pointer in its index is refused.
+    """A log is refused if any pointer in its index is damaged.
 
-    Such a pointer hides rows, and no checksum of a row would show this.
+    A damaged pointer hides rows, and the checksums of rows cannot show that rows are hidden.
     """
     path = tmp_path / "x.db"
     whole, pointers = await log_with_an_index(path, 20)
@@ -350,7 +350,7 @@ INSERT INTO batches VALUES (1, 1, 1, 1, {len(event_line(1))}, {len(event_line(1)
 
 
 async def test_first_schema_is_migrated(tmp_path: Path) -> None:
-    """A log of schema 1 opens with all its streams and events, and can be appended to."""
+    """Opening a log of schema 1 migrates it: it keeps all its streams and events, and new events can be appended."""
     path = tmp_path / "x.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(FIRST_SCHEMA)
@@ -367,7 +367,7 @@ async def test_first_schema_is_migrated(tmp_path: Path) -> None:
 
 
 async def test_failed_migration_changes_nothing(tmp_path: Path) -> None:
-    """If another program locks a log of schema 1, the migration fails and the log keeps its schema."""
+    """If another program has locked a log of schema 1, the migration fails, and the log stays at schema 1."""
     path = tmp_path / "x.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(FIRST_SCHEMA)
@@ -392,7 +392,10 @@ def crash_image(path: Path, target: Path, boot: str | None) -> Path:
 
 
 async def test_crash_of_the_machine_renews_epochs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """If the machine crashed while appends could be lost, each stream gets one new epoch, and a warning is logged."""
+    """If the machine crashed while a log was open, each of its streams gets a new epoch once, and a warning is logged.
+
+    If only the process was killed, no append is lost, and the streams keep their epochs.
+    """
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3, b"open")])
@@ -490,7 +493,7 @@ async def test_unwritable_paths_are_refused(unprivileged_folder: Path) -> None:
 
 
 async def test_open_after_a_refused_open(tmp_path: Path) -> None:
-    """If a file that is not a log is refused and then removed, the same SqliteLog object can open the path."""
+    """If opening a SqliteLog fails because the file is no log, it can be opened after that file was removed."""
     path = tmp_path / "x.db"
     make_text(path)
     log = SqliteLog(path)
@@ -503,7 +506,7 @@ async def test_open_after_a_refused_open(tmp_path: Path) -> None:
 
 
 async def test_log_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The URL of a log selects the log in memory, or a SQLite log with its path."""
+    """The URL ``memory:`` selects a log in memory, and ``sqlite:PATH`` a SQLite log in the file PATH."""
     monkeypatch.chdir(tmp_path)
     assert isinstance(open_log("memory:"), MemoryLog)
     for url, path in (("sqlite:a.db", "a.db"), (f"sqlite:{tmp_path}/b.db", "b.db"), ("sqlite::memory:", ":memory:")):
@@ -514,9 +517,10 @@ async def test_log_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(("query", "level"), [("", 1), ("?synchronous=NORMAL", 1), ("?synchronous=FULL", 2)])
 async def test_url_sets_durability(tmp_path: Path, query: str, level: int) -> None:
-    """The ``synchronous`` parameter of the URL sets the durability.
+    """The ``synchronous`` parameter of a log's URL sets the durability: NORMAL, the default, or FULL.
 
-    With FULL, the log does not record the boot of the machine: a crash cannot lose appends.
+    With NORMAL the log stores the id of the machine's boot, since a crash of the machine may lose appends. With FULL no
+    append can be lost, so the log does not store this id.
     """
     async with open_log(f"sqlite:{tmp_path}/a.db{query}"):
         with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as connection:
@@ -547,7 +551,7 @@ async def test_url_sets_durability(tmp_path: Path, query: str, level: int) -> No
     ],
 )
 def test_invalid_urls_are_refused(url: str) -> None:
-    """An invalid URL is refused with a message of one line that contains the URL."""
+    """An invalid URL of a log is refused with a message of one line that contains the URL or its path."""
     with pytest.raises(ConfigError) as caught:
         open_log(url)
     assert "\n" not in str(caught.value)
@@ -555,13 +559,13 @@ def test_invalid_urls_are_refused(url: str) -> None:
 
 
 def test_valkey_is_not_available() -> None:
-    """A URL for valkey is refused with a message that names valkey."""
+    """The URL of a valkey log is refused, and the message says that this version has no valkey engine."""
     with pytest.raises(ConfigError, match="valkey engine is not available in this version"):
         open_log("valkey://127.0.0.1:6379/0")
 
 
 def test_invalid_synchronous_is_refused() -> None:
-    """A synchronous level other than NORMAL and FULL is refused."""
+    """A SqliteLog refuses any value of ``synchronous`` other than NORMAL and FULL."""
     with pytest.raises(ConfigError, match="NORMAL or FULL"):
         SqliteLog("x.db", "OFF")  # type: ignore[arg-type]  # the point of the test
 
@@ -576,7 +580,10 @@ async def grow(log: SqliteLog, first: int, count: int) -> int:
 async def test_write_ahead_log_shrinks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While another program reads, the write-ahead log grows, with one warning. After that it shrinks again."""
+    """While another program reads the log, the write-ahead log grows, and one warning is logged.
+
+    After the read has ended, the write-ahead log shrinks again.
+    """
     monkeypatch.setattr(_sqlite_file, "WAL_BYTES", 100_000)
     monkeypatch.setattr(_sqlite_file, "LARGE_WAL_BYTES", 5_000_000)
     monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 0.0)
@@ -596,7 +603,10 @@ async def test_write_ahead_log_shrinks(
 
 
 async def test_write_ahead_log_is_measured_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size of the write-ahead log in the statistics changes only when the file is measured, which is rare."""
+    """The size of the write-ahead log is not measured again before ``LOOK_SECONDS`` have passed.
+
+    Until then the statistics show the size at the last measurement.
+    """
     monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 1e9)
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
@@ -607,7 +617,7 @@ async def test_write_ahead_log_is_measured_rarely(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("index", [False, True])
 async def test_read_only_copy(tmp_path: Path, unprivileged_folder: Path, *, index: bool) -> None:
-    """A copy in a read-only folder can be read if it includes the index of its write-ahead log.
+    """A copy of an open log in a read-only folder can be read if the write-ahead log's index (-shm) was copied too.
 
     Without the index the copy is refused.
     """

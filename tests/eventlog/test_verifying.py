@@ -101,7 +101,7 @@ async def test_valid_session_has_no_fault(keep: int | None) -> None:
 @pytest.mark.parametrize("keep", [None, *range(10)])
 @pytest.mark.parametrize("answered", [[ANSWERED], [WITHDRAWN], []], ids=["answered", "withdrawn", "as older versions"])
 async def test_closed_questions_have_no_fault(answered: list[str], keep: int | None) -> None:
-    """A question can be closed by an answer, a withdrawal or, as in older versions, only by the end of its run."""
+    """``verify`` accepts a question that an answer, a withdrawal or (in old logs) only the end of its run closes."""
     events = lines(
         (STARTED, "r1"),
         (ASKED, "r1", "q1"),
@@ -139,17 +139,17 @@ async def test_closed_questions_have_no_fault(answered: list[str], keep: int | N
     ],
 )
 async def test_each_rule(events: list[bytes], expected: list[tuple[int, str]]) -> None:
-    """For each broken rule, ``verify`` reports the event that breaks it."""
+    """For each rule of the grammar that a log breaks, ``verify`` reports the rule and the event that breaks it."""
     assert await faults(events) == expected
 
 
 async def test_time_goes_back() -> None:
-    """``verify`` reports an event if its ``ts`` is earlier than the ``ts`` of the event before it."""
+    """``verify`` reports an event if its time (``ts``) is earlier than the time of the previous event."""
     assert await faults([line(1, "user_message"), line(2, "user_message").replace(b"17000", b"16000")]) == [(2, "ts")]
 
 
 async def test_state_must_match_the_events() -> None:
-    """``verify`` reports a fault if the open items in the state differ from those in the events."""
+    """``verify`` reports a fault if the stream's state lists other open runs than the events show."""
     state = b'[1,[["run","r1","r1",null,"a",1]]]'
     assert await faults(lines((STARTED, "r1")), state) == []
     assert await faults(lines((STARTED, "r1"), (COMPLETED, "r1")), state) == [(2, "G5")]
@@ -158,16 +158,19 @@ async def test_state_must_match_the_events() -> None:
 
 @given(drop=st.integers(0, 11))
 def test_missing_event_is_found(drop: int) -> None:
-    """A missing event is found because the other events do not fit together, even if they are renumbered."""
+    """If the start or end of a run or call is missing, ``verify`` finds this, even if the events are numbered anew.
+
+    Only a missing message or output cannot be found then.
+    """
     left = [WHOLE[i] for i in range(12) if i != drop]
     numbered = [orjson.dumps({**orjson.loads(text), "seq": seq}) for seq, text in enumerate(left, 1)]
     assert bool(trio.run(faults, numbered)) == (drop not in (0, 4))
 
 
 async def test_log_of_a_running_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The log of a running server can be verified: there is no fault, and nothing changes.
+    """``verify`` can check the log of a running server. It finds no fault and changes nothing.
 
-    After the server has ended, the log is exported completely.
+    After the server has ended, ``export`` prints the log completely.
     """
     path = tmp_path / "log.db"
 
@@ -203,7 +206,7 @@ async def test_log_of_a_running_server(tmp_path: Path, capfd: pytest.CaptureFixt
 
 
 def test_verify_command_reports_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For a broken log the command ends with exit code 1 and prints the file, session, event and rule."""
+    """For a log with a fault, the command ``verify`` ends with code 1 and prints the file, session, event and rule."""
     path = tmp_path / "log.db"
 
     async def fill() -> None:
@@ -217,7 +220,7 @@ def test_verify_command_reports_a_fault(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_changed_row_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``verify`` and ``export`` report a changed row. They still check and export the other sessions."""
+    """If a row in the log's file was changed, ``verify`` and ``export`` report it and still handle other sessions."""
     path = tmp_path / "log.db"
 
     async def fill() -> None:
@@ -242,7 +245,7 @@ def test_changed_row_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_changed_state_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A changed state is reported because its checksum is wrong, even if the state is readable.
+    """If the state of a session was changed in the log's file, ``verify`` reports it, because the checksum is wrong.
 
     The other sessions are checked all the same.
     """
@@ -266,7 +269,7 @@ def test_changed_state_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_commands_refuse_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For a path or URL that is not a log, the commands print one line and end with exit code 2."""
+    """For a path or URL that is not a log, ``verify`` and ``export`` print one line and end with exit code 2."""
     other = tmp_path / "other.db"
     other.write_bytes(b"something else, and quite long enough to be looked at " * 100)
     for log in (str(tmp_path / "none.db"), str(other), "memory:", "nonsense:x"):

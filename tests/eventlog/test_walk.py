@@ -66,9 +66,9 @@ async def changing_log(plan: Sequence[tuple[str, int]], events: int) -> Changing
 )
 @settings(max_examples=scaled(100, 5000))
 def test_walk_ends(plan: list[tuple[str, int]], events: int, page: int) -> None:
-    """A walk through a changing log ends.
+    """A ``StreamWalk`` comes to an end, even if the log is changed before each of its reads.
 
-    It returns events of only one epoch, in order, and skips only events that retention deleted.
+    The walk returns events of only one epoch, in order, and skips only events that retention deleted.
     """
 
     async def run() -> None:
@@ -101,9 +101,9 @@ def test_walk_ends(plan: list[tuple[str, int]], events: int, page: int) -> None:
 async def test_verify_and_export_end(
     step: str, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """``verify`` and ``export`` of a changing log end.
+    """``verify`` and ``export`` come to an end, even if the log is changed before each read.
 
-    They report a stream as unread only if it was removed and made anew during every attempt to read it.
+    ``verify`` reports a stream as not checked only if it was removed and made anew during every attempt to read it.
     """
     monkeypatch.setattr(_walk, "_PAGE_EVENTS", 2)
     log = await changing_log([(NOTHING, 0), (step, 4)], 9)
@@ -132,7 +132,7 @@ class LyingLog(MemoryLog):
 
 @pytest.mark.parametrize("lies", [Trimmed, None])
 async def test_missing_event_is_corrupt(lies: object) -> None:
-    """A log that lacks an event that its head promises is reported as corrupt. It is not read again."""
+    """If an event is missing in a log, the log is reported as corrupt. It is not read again and again."""
     log = LyingLog()
     log.lies = lies
     async with server_on(log).running(port=0) as server, greeted(server) as one:

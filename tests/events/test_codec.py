@@ -72,7 +72,7 @@ def nested(levels: int) -> object:
 
 @given(JSON_VALUES)
 def test_round_trip(value: Any) -> None:
-    """Encoded JSON decodes to the same value."""
+    """Any JSON value is the same after encoding and decoding."""
     assert json.loads(encode(value, LIMIT)) == value
 
 
@@ -93,7 +93,7 @@ def test_round_trip(value: Any) -> None:
     ids=repr,
 )
 def test_other_values_are_refused(value: object) -> None:
-    """A value that cannot be written as JSON is refused."""
+    """The encoder refuses a value that has no JSON form, with ``UnserialisableEvent``."""
     with pytest.raises(UnserialisableEvent):
         encode(value, LIMIT)
 
@@ -104,7 +104,7 @@ EXACT = 2**53 - 1
 
 @pytest.mark.parametrize("value", [EXACT, -EXACT, [EXACT], Box(-EXACT), float(2**60), str(2**60)], ids=repr)
 def test_exact_numbers_are_accepted(value: object) -> None:
-    """A number that browsers read exactly is accepted. A larger one is accepted as a float or a string."""
+    """An integer that browsers read exactly is accepted. A larger number is accepted if it is a float or a string."""
     assert encode(value, LIMIT)
 
 
@@ -131,7 +131,7 @@ def test_maximum_depth() -> None:
 
 
 def test_size_limit_is_inclusive() -> None:
-    """A payload of exactly the limit is accepted, and one byte more is refused."""
+    """A payload with exactly the maximum size is accepted. A payload that is one byte larger is refused."""
     assert len(encode("x" * 98, 100)) == 100
     with pytest.raises(UnserialisableEvent, match="101 bytes"):
         encode("x" * 99, 100)
@@ -139,9 +139,9 @@ def test_size_limit_is_inclusive() -> None:
 
 @pytest.mark.parametrize("answer", [ValueError, KeyboardInterrupt, "an hour", timedelta(days=2)], ids=repr)
 def test_failing_time_zone_is_refused(answer: Any) -> None:
-    """A datetime is refused if its time zone raises an exception.
+    """A datetime is refused if its time zone raises an exception or returns an invalid offset.
 
-    Without this check the encoder would end the process.
+    Without this check, such an exception inside the encoder would end the whole process.
     """
     with pytest.raises(UnserialisableEvent):
         encode({"at": [Box(datetime(2026, 1, 1, tzinfo=Zone(answer)))]}, LIMIT)
@@ -156,7 +156,7 @@ def test_failing_time_zone_is_refused(answer: Any) -> None:
     ],
 )
 def test_foreign_time_zone(offset: Any, text: str) -> None:
-    """A datetime with another library's time zone is encoded like one with a time zone of the standard library."""
+    """A datetime with another library's time zone is encoded like a datetime with a time zone of Python itself."""
     moment = datetime(2026, 1, 1, microsecond=7, tzinfo=Zone(offset))
     assert json.loads(encode(moment, LIMIT)) == text
     if offset is not None:
@@ -165,9 +165,9 @@ def test_foreign_time_zone(offset: Any, text: str) -> None:
 
 @pytest.mark.parametrize("error", [KeyError, SystemExit, KeyboardInterrupt, ValueError])
 def test_failing_value_is_refused(error: type[BaseException]) -> None:
-    """A value is refused if reading its items raises an exception.
+    """A dict is refused if its method ``items()`` raises an exception.
 
-    Here only the search for NaN reads the items.
+    The encoder itself does not call this method, but the search for NaN in the value does.
     """
     with pytest.raises(UnserialisableEvent):
         encode(Lazy(error), LIMIT)

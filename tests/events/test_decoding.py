@@ -60,7 +60,7 @@ def test_each_type_has_a_class() -> None:
 
 
 def test_ids() -> None:
-    """If an event has no id, the field of the class is None. If it has one, the field has the same value."""
+    """An id that an event has is the same after decoding. An id that an event does not have is None."""
     bare = decode_event({"type": "user_message", "seq": 1, "ts": 2, "data": {"text": "hi"}})
     assert bare == UserMessage(seq=1, ts=2, text="hi")
     full = decode_event(wire("tool_completed", {"tool": "t", "status": "ok"}, parent_run_id="r0", call_id="c1"))
@@ -68,20 +68,20 @@ def test_ids() -> None:
 
 
 def test_unknown_fields_are_ignored() -> None:
-    """Unknown fields of the event and of its data are ignored."""
+    """The decoder ignores unknown fields of an event and of the event's data."""
     event = decode_event(wire("agent_output", {"text": "x", "colour": "red"}, shard=7))
     assert event == AgentOutput(seq=4, ts=ENVELOPE["ts"], run_id="r1", text="x")
 
 
 def test_unknown_type() -> None:
-    """An event of an unknown type keeps its name and its data."""
+    """An event of an unknown type is decoded as an ``UnknownEvent``, with the name of its type and all its data."""
     event = decode_event(wire("agent_dreaming", {"of": ["sheep"], "seq": 99}))
     assert isinstance(event, UnknownEvent)
     assert (event.type, event.data, event.seq) == ("agent_dreaming", {"of": ["sheep"], "seq": 99}, 4)
 
 
 def test_data_cannot_replace_the_envelope() -> None:
-    """If a field of the data has the same name as a field of the envelope, the envelope's value is kept."""
+    """If a field of an event's data has the same name as a field of the event itself, the event's own value counts."""
     event = decode_event(
         {"type": "user_message", "seq": 3, "ts": 1, "data": {"text": "x", "run_id": "forged", "seq": 9}}
     )
@@ -131,19 +131,19 @@ def test_error_must_be_an_object() -> None:
     ],
 )
 def test_faults_have_a_path(obj: dict[str, Any], fault: str) -> None:
-    """A wrong or missing field is reported with its path in the event."""
+    """If a field of an event is wrong or missing, the error message contains the path of this field."""
     with pytest.raises(ValueError, match=fault):
         decode_event(obj)
 
 
 def test_all_faults_are_reported() -> None:
-    """If an event has several faults, one message reports all of them."""
+    """If an event has several wrong fields, one error message reports all of them."""
     with pytest.raises(ValueError, match=r"agent_completed\.agent.*agent_completed\.duration_ms"):
         decode_event(wire("agent_completed", {"agent": 1, "status": "ok", "duration_ms": "2"}))
 
 
 def test_events_are_frozen() -> None:
-    """An event cannot be changed."""
+    """A decoded event cannot be changed: setting one of its attributes raises an exception."""
     event = decode_event(wire("agent_dreaming", {}))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         event.seq = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]  the point of the test

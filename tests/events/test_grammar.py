@@ -42,7 +42,7 @@ def take(grammar: Grammar, event: str, run: str, call: str | None = None, parent
     ],
 )
 def test_event_that_breaks_a_rule_is_refused(before: list[tuple[str, ...]], event: tuple[str, ...], rule: str) -> None:
-    """An event that breaks a rule is refused with the rule's name. The open items stay as they were."""
+    """An event that breaks a rule of the grammar is refused with the name of the rule, and nothing is changed by it."""
     grammar = Grammar()
     for each in before:
         take(grammar, *each)
@@ -54,7 +54,7 @@ def test_event_that_breaks_a_rule_is_refused(before: list[tuple[str, ...]], even
 
 @pytest.mark.parametrize("closing", ["input_received", "input_withdrawn", "agent_completed"])
 def test_question_is_closed_once(closing: str) -> None:
-    """A question is closed by an answer, a withdrawal or the end of its run. After that it cannot be closed again."""
+    """A question is closed by an answer, a withdrawal or the end of its run, and cannot be closed a second time."""
     grammar = Grammar()
     take(grammar, "agent_started", "r1")
     before = grammar.snapshot()
@@ -68,7 +68,7 @@ def test_question_is_closed_once(closing: str) -> None:
 
 @given(STEPS)
 def test_restore_and_close(steps: list[tuple[str, str, str, str]]) -> None:
-    """A grammar restored from a snapshot has the same open items, and its closing events close all of them.
+    """A grammar that is restored from a snapshot has the same open runs and calls, and its ``closings`` close all.
 
     This holds after any sequence of valid events.
     """

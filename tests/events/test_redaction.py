@@ -48,9 +48,9 @@ class Request:
 
 @pytest.mark.parametrize("word", DEFAULT_SECRET_KEYS)
 def test_words_match_keys(word: str) -> None:
-    """A secret word matches a key in upper or lower case, and as part of a longer key.
+    """The value of a key is redacted if the key contains a secret word, in upper or lower case.
 
-    For each underscore of the word the key may have a hyphen or nothing.
+    An underscore in the secret word also matches a hyphen in the key, or nothing.
     """
     for key in (word, word.upper(), word.title(), f"my_{word}_2", f"X-{word}".replace("_", "-"), word.replace("_", "")):
         assert redact_keys()({key: "s", "other": "s"}) == {key: GONE, "other": "s"}, key
@@ -58,18 +58,18 @@ def test_words_match_keys(word: str) -> None:
 
 @pytest.mark.parametrize("key", ["passport", "to_ken", "key", "private", "auth", "query", "pass", ""])
 def test_similar_keys_do_not_match(key: str) -> None:
-    """A key that does not contain a whole word is not redacted."""
+    """The value of a key is not redacted if the key contains only a part of a secret word."""
     assert redact_keys()({key: "s"}) == {key: "s"}
 
 
 def test_any_value_is_redacted() -> None:
-    """A value of any type is redacted if its key is secret."""
+    """The value of a secret key is redacted, no matter which type the value has."""
     for value in (None, 0, "", [1], {"a": 1}, Login("ann", "s")):
         assert redact_keys()({"token": value}) == {"token": GONE}
 
 
 def test_containers_are_searched() -> None:
-    """Dicts, lists, tuples, attrs classes and dataclasses are searched."""
+    """Secrets are found at any depth in dicts, lists, tuples, attrs classes and dataclasses."""
     inside: list[Any] = [
         {"a": [{"b": ({"secret": "s"},)}]},
         {"login": Login("ann", "s")},
@@ -83,12 +83,12 @@ def test_containers_are_searched() -> None:
 
 
 def test_class_objects_are_not_searched() -> None:
-    """A class object is treated like any plain value: its attributes are not searched."""
+    """A class (not an instance of it) among the arguments is not searched for secrets, and stays as it is."""
     assert redact_keys()({"kind": Request}) == {"kind": Request}
 
 
 def test_own_words_replace_the_defaults() -> None:
-    """Words that are passed in replace the default words."""
+    """If secret words are passed to ``redact_keys``, only these words mark a key as secret, not the default words."""
     redact = redact_keys(["PIN"])
     assert redact({"pin": 1, "pin-code": 1, "password": "p"}) == {"pin": GONE, "pin-code": GONE, "password": "p"}
     assert redact_keys([])({"password": "p"}) == {"password": "p"}
@@ -111,7 +111,7 @@ def _expected(value: Any) -> Any:
 
 @given(_VALUES)
 def test_only_values_of_secret_keys_are_redacted(value: Any) -> None:
-    """Only the values of secret keys are redacted in the result. The original object is not changed."""
+    """Redaction replaces only the values of secret keys, and it does so in a copy: the original is not changed."""
     before = copy.deepcopy(value)
     assert redact_keys()(value) == _expected(value)
     assert value == before
@@ -148,7 +148,7 @@ def with_hook(redact: Any) -> Greenroom:
 
 
 async def test_tool_gets_the_secrets(autojump_clock: trio.testing.MockClock) -> None:
-    """The tool gets its real arguments. Only the event has the secrets redacted."""
+    """A tool gets its real arguments. Only in the event that clients see, the secrets are redacted."""
     arguments = {"query": "q", "token": "s"}
     emitted, completed = await emitted_and_completed(with_hook(None), arguments)
     assert emitted == {"query": "q", "token": GONE}
@@ -158,7 +158,10 @@ async def test_tool_gets_the_secrets(autojump_clock: trio.testing.MockClock) -> 
 async def test_list_or_function_as_hook(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A list as hook adds its words to the default words. A function as hook replaces the default redaction."""
+    """If ``redact`` is a list of words, they are added to the default words.
+
+    A function replaces the default redaction.
+    """
     arguments = {"query": "q", "token": "s", "iban": "DE02"}
     emitted, _ = await emitted_and_completed(with_hook(["iban"]), arguments)
     assert emitted == {"query": "q", "token": GONE, "iban": GONE}
@@ -176,7 +179,7 @@ async def test_list_or_function_as_hook(
     [(lambda _: 1 / 0, "ZeroDivisionError"), (lambda _: {"a": {1}}, UnserialisableEvent.__name__)],
 )
 async def test_failing_hook_fails_the_call(hook: Any, code: str, autojump_clock: trio.testing.MockClock) -> None:
-    """If the redaction hook fails, the tool call fails before it emits an event."""
+    """If the application's redaction function fails, the tool call fails before it emits an event."""
     emitted, completed = await emitted_and_completed(with_hook(hook), {"token": "s"})
     assert emitted is None
     assert completed["error"]["code"] == code
@@ -264,7 +267,10 @@ def test_nested_secrets_are_redacted(value: Any) -> None:
 
 
 def test_sets() -> None:
-    """Redaction does not change a set of plain values. A set of containers becomes a list."""
+    """A set of plain values is not changed by redaction, and a set of named tuples becomes a list of redacted dicts.
+
+    An enum member with a secret in its value becomes the redacted value. Bytes are not searched.
+    """
     assert redact_keys()({1, "a"}) == {1, "a"}
     assert redact_keys()({Pair("ann", "s")}) == [{"user": "ann", "password": GONE}]
     assert redact_keys()(Kind.LOGIN) == {"user": "ann", "password": GONE}
@@ -288,7 +294,7 @@ def test_sets() -> None:
     ],
 )
 def test_json_texts_are_redacted(text: str, expected: str) -> None:
-    """In a string that is JSON, secrets are redacted. A JSON string without secrets stays exactly the same."""
+    """In a string argument that is JSON, secrets are redacted. A JSON string without secrets stays exactly the same."""
     assert redact_keys()({"a": text}) == {"a": expected}
 
 
@@ -309,7 +315,7 @@ def test_json_texts_are_redacted(text: str, expected: str) -> None:
     ],
 )
 def test_failure_texts_are_redacted(text: str, expected: str) -> None:
-    """In the text of a failure, the value after a secret key is redacted in every notation."""
+    """In the text of a failure, the value after a secret key is redacted: in JSON, ``key=value`` and ``key: value``."""
     assert redact_text(redact_keys(), text) == expected
 
 
@@ -347,7 +353,10 @@ def _exits(given: Any) -> Any:
     ],
 )
 async def test_hook_redacts_failures(hook: Any, expected: str, autojump_clock: trio.testing.MockClock) -> None:
-    """The redaction hook is applied to the error texts of failed tools and runs. If it fails, no text is shown."""
+    """The redaction function is also applied to the error texts of failed tools and runs.
+
+    If the function fails, clients get a fixed text instead of the error text.
+    """
     app = with_hook(hook)
     calls_nothing = callable(hook) and expected == WITHHELD  # the tool's arguments could not be redacted either
     app.agent(raises)
@@ -365,7 +374,10 @@ async def test_hook_redacts_failures(hook: Any, expected: str, autojump_clock: t
 
 @pytest.mark.parametrize("hook", [_recurses, _exits])
 async def test_hook_that_recurses_or_exits(hook: Any, autojump_clock: trio.testing.MockClock) -> None:
-    """If the redaction hook recurses without end or exits, only its tool call fails, and no secret is emitted."""
+    """If the redaction function recurses without end or raises SystemExit, only the tool call fails.
+
+    No secret is emitted.
+    """
     emitted, completed = await emitted_and_completed(with_hook(hook), {"token": "hunter2"})
     assert emitted is None
     assert completed["status"] == "error"

@@ -43,7 +43,7 @@ def clock_of(clocks: Clocks) -> AgeClock:
 
 
 def test_a_clock_that_is_not_set_is_followed() -> None:
-    """As long as the time of day does not jump, ages are computed from it."""
+    """As long as the time of day is not set, the age clock shows exactly the time of day."""
     clocks = Clocks()
     ages = clock_of(clocks)
     for passed in (0, 0.001, 1, KEEP, 100 * KEEP):
@@ -54,7 +54,10 @@ def test_a_clock_that_is_not_set_is_followed() -> None:
 
 @pytest.mark.parametrize(("by", "followed"), [(JUMP_SECONDS, True), (-JUMP_SECONDS, True), (JUMP_SECONDS + 1, False)])
 def test_a_small_correction_is_followed(by: float, *, followed: bool) -> None:
-    """If the time of day changes by at most ``JUMP_SECONDS``, ages follow it. A larger change counts as a jump."""
+    """If the time of day is corrected by at most ``JUMP_SECONDS``, the age clock follows it at once.
+
+    A larger change counts as a jump, and the age clock does not follow it at once.
+    """
     clocks = Clocks()
     ages = clock_of(clocks)
     clocks.offset += by
@@ -63,7 +66,7 @@ def test_a_small_correction_is_followed(by: float, *, followed: bool) -> None:
 
 @pytest.mark.parametrize("by", [100 * 365 * DAY, 8 * DAY, 10.0, -10.0, -100 * DAY])
 def test_a_lasting_jump_is_believed_later(by: float) -> None:
-    """A jump of the time of day changes ages only after the retention time.
+    """The age clock follows a jump of the time of day only when the retention time has passed since the jump.
 
     Before that, no event becomes too old because of the jump.
     """
@@ -122,7 +125,7 @@ def test_jumps_take_bounded_memory() -> None:
 
 
 def test_the_steady_clock_goes_on() -> None:
-    """The steady clock has positive values and never goes back."""
+    """The steady clock returns positive values that never decrease."""
     assert 0 < steady_seconds() <= steady_seconds()
 
 
@@ -134,9 +137,9 @@ async def talk(run: Run, count: int) -> str:
 
 @pytest.mark.parametrize("days", [36_500.0, 8.0, -8.0])
 async def test_clock_jump_hides_no_event(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
-    """When the time of day has jumped, a new connection still gets all events.
+    """After the time of day was set forward or back by years or days, a new client still gets all events.
 
-    The cleaner deletes none of them, and later events never have an earlier ``ts``.
+    The cleaner deletes none of the events, and later events never have an earlier ``ts``.
     """
     clocks, log = Clocks(), MemoryLog()
     monkeypatch.setattr("actors.streams._stream.time", lambda: clocks.time_ms() / 1000)

@@ -67,7 +67,7 @@ class Talker:
 async def test_each_batch_is_counted_by_its_wait(
     autojump_clock: MockClock, nursery: trio.Nursery, seconds: float, step: int
 ) -> None:
-    """Each committed batch is counted once in the histogram of waiting times, in the step for its waiting time."""
+    """The committer counts each batch once in its histogram of waiting times, in the step for the batch's own time."""
     committer = Committer(SlowLog(seconds))
     nursery.start_soon(committer.run)
     committer.schedule(Talker(1))
@@ -80,7 +80,7 @@ async def test_each_batch_is_counted_by_its_wait(
 
 
 async def test_the_wait_includes_a_running_commit(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    """If a batch is scheduled during a commit, its waiting time includes the rest of that commit."""
+    """If a batch is scheduled during a commit, its waiting time includes the remaining time of that commit."""
     committer = Committer(SlowLog(10.5 * WAIT_STEP_SECONDS))
     nursery.start_soon(committer.run)
     committer.schedule(Talker(1))
@@ -125,7 +125,7 @@ async def test_a_lone_batch_is_committed_at_once(
 async def test_load_is_committed_every_gather_seconds(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """Under load, a commit begins every ``gather_seconds`` and includes everything that was scheduled until then."""
+    """Under load, a commit begins every ``gather_seconds``, with all batches that were scheduled until then."""
     start = trio.current_time()
     for number in range(64):
         gathering.schedule(Talker(number))
@@ -137,7 +137,7 @@ async def test_load_is_committed_every_gather_seconds(
 async def test_a_late_timer_delays_one_commit_only(
     nursery: trio.Nursery, mock_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """If a timer is late, only one commit is late. The commits after it are on time."""
+    """If the timer for a commit is late, only this commit is late. The following commits are on time."""
     gathering_log.seconds = 0.0
     start = trio.current_time()
     gathering.schedule(Talker(1))
@@ -153,7 +153,7 @@ async def test_a_late_timer_delays_one_commit_only(
 async def test_a_slow_commit_is_followed_at_once(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """If a commit takes longer than ``gather_seconds``, the next one begins right after it."""
+    """If a commit takes longer than ``gather_seconds``, the next commit begins as soon as it has ended."""
     gathering_log.seconds = 3 * GATHER_SECONDS
     start = trio.current_time()
     for number in range(3):
@@ -187,7 +187,7 @@ async def test_hurry_ends_the_gathering(
 async def test_a_barrier_ends_the_gathering(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog
 ) -> None:
-    """If a task waits at a barrier, a commit begins at once."""
+    """If a task calls ``barrier()``, a commit begins at once, without waiting for ``gather_seconds``."""
     start = trio.current_time()
     gathering.schedule(Talker(1))
     await trio.sleep(0.6 * GATHER_SECONDS)
@@ -200,7 +200,10 @@ async def test_a_barrier_ends_the_gathering(
 async def test_three_quarters_of_a_window_are_committed_at_once(
     autojump_clock: MockClock, gathering: Committer, gathering_log: SlowLog, events: int, begun_at: float
 ) -> None:
-    """If an emitter has used three quarters of its window, a commit begins at once."""
+    """If the uncommitted events fill three quarters of their allowed number (the window), a commit begins at once.
+
+    With one event fewer, the commit waits for ``gather_seconds``.
+    """
     gathering_log.seconds = 0.0
     async with gathering_log as log:
         key = StreamKey("alice", "s1")
@@ -237,7 +240,10 @@ class InstantLog(SlowLog):
 
 @pytest.mark.parametrize(("sources", "rounds"), [(CROWD - 1, 1), (CROWD, 1 + CROWD_ROUNDS)])
 async def test_commit_of_many_sources_waits_a_few_rounds(nursery: trio.Nursery, sources: int, rounds: int) -> None:
-    """If ``CROWD`` or more sources are scheduled, a commit waits for ``CROWD_ROUNDS`` more rounds of the scheduler."""
+    """If ``CROWD`` or more sources have events, a commit is delayed by ``CROWD_ROUNDS`` steps of trio's scheduler.
+
+    In each step every task that is ready runs once. With fewer sources there is no delay.
+    """
     log = InstantLog()
     committer = Committer(log)
     nursery.start_soon(committer.run)
@@ -254,7 +260,7 @@ async def test_commit_of_many_sources_waits_a_few_rounds(nursery: trio.Nursery, 
 
 
 async def test_callbacks_after_commits(nursery: trio.Nursery) -> None:
-    """A callback after commits is called once per commit, after the sources of the commit were notified."""
+    """A callback in ``after_commits`` is called once for each commit, after the sources of events were notified."""
     told: list[str] = []
 
     @attrs.define(eq=False)

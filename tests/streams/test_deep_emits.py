@@ -111,7 +111,10 @@ def shallow_stack() -> object:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("window", [1, 3, 64])
 async def test_an_emit_at_any_depth(shallow_stack: None, step: Callable[[Run], Awaitable[None]], window: int) -> None:
-    """An emit either succeeds completely or changes nothing, however deep the stack is."""
+    """However deep the call stack is, an emit either succeeds or fails without any other effect.
+
+    An agent that emits at the end of the stack harms only its own run.
+    """
     dive, agents, log = Dive(step), Agents(), MemoryLog()
     agents.add(dive.go, name="dive")
     agents.add(fine)

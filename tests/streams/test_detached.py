@@ -67,9 +67,9 @@ class Unread(Tab):
 
 
 async def test_an_ended_session_can_be_read() -> None:
-    """The events of an ended session can be read until the cursor is detached.
+    """After the end of a session its events can still be read through a cursor, until the cursor is detached.
 
-    A connection that is closing reads them.
+    A connection that is closing needs this to send the last events.
     """
     async with sessions_with() as sessions:
         tab = Unread()
@@ -86,7 +86,8 @@ async def test_an_ended_session_can_be_read() -> None:
 async def test_a_detached_listener_is_freed(no_collector: None) -> None:
     """A detached listener is freed by reference counting, although its session is still alive.
 
-    It holds the attachment, which holds the cursor, which held the listener.
+    The listener holds its attachment to the session, and the attachment holds the cursor. Before it was detached, the
+    cursor held the listener, so that the three formed a reference cycle.
     """
     async with sessions_with() as sessions:
         held = await come_and_go(sessions)
@@ -102,7 +103,7 @@ async def come_and_go(sessions: Sessions) -> list[weakref.ref[object]]:
 
 
 async def test_a_stream_is_freed(nursery: trio.Nursery, no_collector: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a commit, even a failed one, neither the committer nor the log keeps a reference to the stream."""
+    """After a commit, even a failed one, neither the committer nor the log keeps a session's stream in memory."""
     # What pytest captures of a log line has the traceback.
     monkeypatch.setattr(logging.getLogger("greenroom.sessions"), "disabled", True)
     async with MemoryLog() as log:

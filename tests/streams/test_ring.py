@@ -17,9 +17,9 @@ from actors.streams._ring import Ring
 def test_the_ring_is_the_end_of_all_lines(
     capacity: int, room: int, base: int, steps: list[tuple[list[int], int]]
 ) -> None:
-    """The ring has the newest lines of all lines, and always every uncommitted line.
+    """The ring always has the newest lines without a gap, and every uncommitted line.
 
-    The ring exceeds its bounds by at most a quarter.
+    After a commit the ring exceeds its limits by at most a quarter, unless all its lines are uncommitted.
     """
     ring, lines, committed = Ring(capacity, room, base), list[bytes](), 0
     for lengths, commits in steps:
@@ -45,7 +45,7 @@ def test_the_ring_is_the_end_of_all_lines(
 
 
 def test_a_slice_lies_between_two_seqs() -> None:
-    """A slice between two seqs has the lines after the first seq, up to and including the second seq."""
+    """``slice(a, b)`` of the ring returns the lines with a seq above ``a``, up to and including ``b``."""
     ring = Ring(10, 100, 5)
     for line in (b"5", b"6", b"7", b"8"):
         ring.append(line)

@@ -41,9 +41,10 @@ async def stream_on(log: MemoryLog, committer: Committer) -> SessionStream:
 @example([(40, 0, 2), (19, 0, 1)])
 @settings(max_examples=scaled(60, 3000))
 def test_the_log_is_within_retention_after_each_look(steps: list[tuple[int, int, int]]) -> None:
-    """After each trim, events and record are within retention, even if many tasks trim at the same time.
+    """After each trim, a session's events and its state together are within the size limit of retention.
 
-    Each step is a number of events, of commands, and of tasks that call ``oldest()``, which trims.
+    This holds even if many tasks trim at the same time. Each step has a number of events, a number of commands that the
+    state remembers, and a number of tasks that call ``oldest()``, which trims the log.
     """
 
     async def run() -> None:
@@ -72,9 +73,9 @@ def test_the_log_is_within_retention_after_each_look(steps: list[tuple[int, int,
 
 
 async def test_the_record_is_encoded_only_when_it_changes() -> None:
-    """The record stays the same object until its content changes.
+    """The session's state for the log (``record()``) is the same object until its content changes.
 
-    So a log can see that it need not write the record again.
+    So it is encoded, and written to the log, only when it has changed.
     """
     log = MemoryLog()
     async with log:
@@ -97,9 +98,9 @@ async def test_the_record_is_encoded_only_when_it_changes() -> None:
 
 @pytest.mark.parametrize("later", [0, 7])
 async def test_no_event_is_before_the_newest_of_the_log(later: int) -> None:
-    """In a reopened stream, no event has an earlier ``ts`` than the newest event in the log.
+    """If a session is loaded from its log, no new event gets an earlier ``ts`` than the newest event in the log.
 
-    This holds even if the record is older than that event.
+    This holds even if the stored state (the record) has an earlier time than that event.
     """
     log = MemoryLog()
     async with log:

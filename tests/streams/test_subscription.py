@@ -85,7 +85,7 @@ async def read(subscription: Subscription, seen: list[int]) -> None:
 
 @pytest.mark.parametrize("bursts", [[1], [1, 1, 1], [20], [3, 50, 1, 17]], ids=str)
 async def test_lines_come_in_order_without_a_gap(nursery: trio.Nursery, bursts: list[int]) -> None:
-    """All committed events arrive in the order of seq, each once, whether alone or in bursts."""
+    """A subscription returns all committed events in the order of seq, each once, also if many are emitted at once."""
     async with source_with() as source:
         subscription, seen = subscribed(source), list[int]()
         nursery.start_soon(read, subscription, seen)
@@ -98,7 +98,7 @@ async def test_lines_come_in_order_without_a_gap(nursery: trio.Nursery, bursts: 
 
 
 async def test_a_batch_is_within_its_bounds() -> None:
-    """A batch has at most ``max_events`` lines and ``max_bytes`` bytes, but always at least one line."""
+    """A batch of a subscription has at most ``max_events`` lines and ``max_bytes`` bytes, but at least one line."""
     async with source_with() as source:
         await source.emit(7)
         line = len(source.stream.slice(0, 1)[0])
@@ -125,7 +125,7 @@ async def test_a_reader_that_fell_behind_reads_the_log() -> None:
 
 
 async def test_a_subscription_resumes_at_a_position() -> None:
-    """A subscription at a position returns the events after this position."""
+    """A subscription that is attached at a position returns the events after this position."""
     async with source_with() as source:
         await source.emit(6)
         subscription = subscribed(source, after=4)
@@ -135,9 +135,9 @@ async def test_a_subscription_resumes_at_a_position() -> None:
 
 @pytest.mark.parametrize("reason", list(SessionEnding))
 async def test_the_last_events_of_a_session_come_before_its_end(reason: SessionEnding) -> None:
-    """When a session ends, the iteration returns all committed events, then stops with the reason of the end.
+    """When a session ends, a subscription first returns all committed events, from memory or from the log.
 
-    The events may have to be read from the log.
+    Then it stops, and ``end`` is the reason why the session ended.
     """
     async with source_with() as source:
         subscription, seen = subscribed(source, max_events=5), list[int]()
@@ -152,7 +152,7 @@ async def test_the_last_events_of_a_session_come_before_its_end(reason: SessionE
 
 
 async def test_an_end_wakes_a_reader_that_waits(nursery: trio.Nursery) -> None:
-    """A reader that waits for events is woken when the session ends or when the reader is detached."""
+    """A task that waits for events of a subscription is woken when the session ends or the subscription is detached."""
     async with source_with() as source:
         ended, detached = subscribed(source), subscribed(source)
         with trio.fail_after(5):
@@ -166,7 +166,7 @@ async def test_an_end_wakes_a_reader_that_waits(nursery: trio.Nursery) -> None:
 
 
 async def test_nothing_comes_after_a_detachment() -> None:
-    """A detached subscription returns nothing more: nothing from memory, and nothing from a read that has begun."""
+    """A detached subscription returns no more events, not even from a read of the log that has already begun."""
     async with source_with() as source:
         at_rest, reading = subscribed(source, after=3 * RING), subscribed(source)
         await source.emit(4 * RING)
@@ -183,7 +183,10 @@ async def test_nothing_comes_after_a_detachment() -> None:
 
 
 async def test_the_block_of_a_subscription_detaches_it() -> None:
-    """At the end of the ``follow()`` block the cursor is detached. A second cursor for the subscription is refused."""
+    """At the end of the ``with`` block of ``follow()`` the cursor is detached.
+
+    A second call of ``follow()`` is refused.
+    """
     async with source_with() as source:
         subscription = Subscription()
         with pytest.raises(RuntimeError, match="no cursor yet"):
@@ -209,7 +212,7 @@ async def test_a_reader_that_the_log_has_overtaken_ends_as_trimmed() -> None:
 
 
 async def test_a_failed_read_of_the_log_can_be_tried_again() -> None:
-    """If a read of the log fails, the error is raised, and nothing is lost: the next call returns the batch."""
+    """If a read of the log fails, the subscription raises the error, and the next call returns the missing batch."""
     async with source_with() as source:
         subscription = subscribed(source, max_events=5)
         await source.emit(4 * RING)
@@ -222,10 +225,9 @@ async def test_a_failed_read_of_the_log_can_be_tried_again() -> None:
 
 @pytest.mark.parametrize("emitted", [0, 3, 4 * RING])
 async def test_a_cancellation_loses_nothing(emitted: int) -> None:
-    """If a call is cancelled, the next call returns the batch.
+    """If the wait for a batch is cancelled, no event is lost: the next call returns the batch.
 
-    This holds while the batch comes from memory, while it is read from the log, and while the call waits for
-    events.
+    This holds if the batch comes from memory, if it is read from the log, and if there is no event yet.
     """
     async with source_with() as source:
         subscription = subscribed(source)
@@ -244,7 +246,7 @@ async def test_a_cancellation_loses_nothing(emitted: int) -> None:
 
 
 async def test_signals_go_to_a_subclass() -> None:
-    """A subscription ignores signals. A subclass can receive them."""
+    """A subscription ignores signals. A subclass that overrides ``on_signal`` receives them."""
 
     class Noted(Subscription):
         names: list[str] = []  # noqa: RUF012 - of this test alone

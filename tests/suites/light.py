@@ -1,4 +1,4 @@
-"""A cheap client, for tests with many clients whose own cost must not be measured.
+"""A cheap client, for tests with many clients in which the cost of the clients must not count.
 
 It has a few lines of RFC 6455, enough for a server that sends short, whole text messages. Its mask is zero, which is
 valid, so that sending needs no work. It shares no code with the server.

@@ -62,7 +62,7 @@ class Odd(BaseException):
 
 
 class Mute(Exception):
-    """An exception whose text cannot be read."""
+    """An exception with a text that cannot be read."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -95,7 +95,10 @@ FAILURES: list[tuple[BaseException, str, str]] = [
 
 @pytest.mark.parametrize(("error", "code", "message"), FAILURES, ids=lambda value: type(value).__name__)
 async def test_tool_that_raises(error: BaseException, code: str, message: str) -> None:
-    """If a tool raises, its call has the status error. The agent gets the exception and can continue."""
+    """If a tool raises an exception, its call ends with the status error.
+
+    The agent gets the exception and can continue.
+    """
     caught: list[BaseException] = []
 
     async def raises() -> None:
@@ -117,7 +120,7 @@ async def test_tool_that_raises(error: BaseException, code: str, message: str) -
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), Odd("odd"), GeneratorExit()], ids=repr)
 async def test_uncaught_exception(error: BaseException) -> None:
-    """An exception that an agent does not catch ends only its own run. Each call still has a start and an end event."""
+    """An exception that an agent does not catch ends only this agent's run. First its open calls get an end event."""
 
     async def raises() -> None:
         raise error
@@ -148,7 +151,7 @@ async def test_uncaught_exception(error: BaseException) -> None:
 
 
 async def test_tool_timeout(autojump_clock: trio.testing.MockClock) -> None:
-    """A call that takes too long has the status timeout, and the agent gets ``ToolTimeout``."""
+    """A tool call that exceeds its timeout ends with the status timeout. The agent gets ``ToolTimeout``."""
 
     async def agent(run: Run) -> str:
         with pytest.raises(ToolTimeout):
@@ -165,7 +168,7 @@ async def test_tool_timeout(autojump_clock: trio.testing.MockClock) -> None:
 
 @pytest.mark.parametrize("how", ["cancel", "run timeout", "shutdown"])
 async def test_calls_of_an_ended_run(autojump_clock: trio.testing.MockClock, how: str) -> None:
-    """A run that is cancelled, times out or is shut down first completes its calls, the innermost first."""
+    """If a run is cancelled, times out or is shut down, its open tool calls end as cancelled first, innermost first."""
 
     async def agent(run: Run) -> None:
         async with run.tool("outer"):
@@ -202,7 +205,10 @@ async def deaf() -> None:
 async def test_tool_that_ignores_cancellation(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A call of a tool that ignores cancellation completes when the tool ends. The run then ends as cancelled."""
+    """If a tool ignores the cancellation of its run, the call ends when the tool ends.
+
+    Then the run ends as cancelled.
+    """
 
     async def agent(run: Run) -> None:
         await run.call_tool(stubborn)
@@ -221,7 +227,7 @@ async def test_tool_that_ignores_cancellation(
 async def test_tool_that_cannot_be_cancelled(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A tool that never ends does not prevent the end of its server, and its call has a start and an end event."""
+    """A tool that never ends does not prevent the end of its server. Its call still gets an end event (cancelled)."""
 
     async def agent(run: Run) -> None:
         await run.call_tool(deaf)
@@ -238,7 +244,7 @@ async def test_tool_that_cannot_be_cancelled(
 
 
 async def test_late_result_of_a_thread() -> None:
-    """If a sync tool times out, its thread runs on, because a thread cannot be stopped. The late result is dropped."""
+    """If a sync tool times out, its thread continues, since a thread cannot be stopped. Its late result is dropped."""
     released, ended = threading.Event(), threading.Event()
 
     def blocks() -> str:
@@ -261,7 +267,7 @@ async def test_late_result_of_a_thread() -> None:
 
 
 async def test_kinds_of_tools() -> None:
-    """A tool can be any callable, sync or async, and its events have its name."""
+    """A tool can be any callable, sync or async. The events of its calls contain the name of the callable."""
 
     class Adder:
         async def __call__(self, x: int) -> int:
@@ -301,7 +307,10 @@ async def test_kinds_of_tools() -> None:
 
 
 async def test_values_are_copied() -> None:
-    """Arguments are serialised when the call begins, and results when it ends. Later changes have no effect."""
+    """A tool call's arguments are serialised when the call begins, and its result when the call ends.
+
+    If these objects are changed later, the events do not change.
+    """
 
     @attrs.define
     class Query:
@@ -360,7 +369,7 @@ UNSENDABLE: list[tuple[str, Callable[[], object]]] = [
 
 @pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
 async def test_arguments_that_are_not_json(name: str, make: Callable[[], object]) -> None:
-    """If arguments are not JSON, the call raises. The tool is not called and no event is emitted."""
+    """If the arguments of a tool call have no JSON form, the call raises: no tool is called, no event is emitted."""
     called: list[object] = []
 
     async def agent(run: Run) -> None:
@@ -379,7 +388,7 @@ async def test_arguments_that_are_not_json(name: str, make: Callable[[], object]
 
 @pytest.mark.parametrize(("name", "make"), UNSENDABLE, ids=[name for name, _ in UNSENDABLE])
 async def test_result_that_is_not_json(name: str, make: Callable[[], object]) -> None:
-    """If the result of a call is not JSON, the call has the status error, and raises in the agent."""
+    """If the result of a tool has no JSON form, the call ends with the status error, and raises in the agent."""
 
     async def returns() -> object:
         return make()
@@ -399,7 +408,7 @@ async def test_result_that_is_not_json(name: str, make: Callable[[], object]) ->
 
 
 async def test_call_is_entered_once() -> None:
-    """A call can be entered only once."""
+    """A tool call (``run.tool``) can be entered only once: a second ``async with`` raises ``RuntimeError``."""
 
     async def agent(run: Run) -> None:
         call = run.tool("twice")
@@ -417,7 +426,7 @@ async def test_call_is_entered_once() -> None:
 
 
 async def test_concurrent_calls_of_one_tool() -> None:
-    """Two concurrent calls of one tool have different ids, and each id has its own result."""
+    """If one tool is called twice at the same time, the two calls have different ids, each with its own result."""
     both_in, turns = trio.Event(), {"first": trio.Event(), "second": trio.Event()}
 
     async def tool(name: str) -> str:
@@ -446,7 +455,7 @@ async def test_concurrent_calls_of_one_tool() -> None:
 
 
 async def test_a_thousand_calls() -> None:
-    """A thousand concurrent calls (300 in a short run) each have both events and their own result."""
+    """Each of a thousand concurrent tool calls (300 in a short run) has its start event, end event and result."""
 
     async def tool(number: int) -> int:
         if number % 5 == 4:
@@ -477,7 +486,7 @@ async def test_a_thousand_calls() -> None:
 
 
 async def test_a_thousand_cancelled_calls() -> None:
-    """A thousand calls (300 in a short run) that are cancelled at once each have both events."""
+    """If a run with a thousand open tool calls (300 in a short run) is cancelled, each call gets its end event."""
 
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:
@@ -495,7 +504,7 @@ async def test_a_thousand_cancelled_calls() -> None:
 
 
 async def test_tools_of_many_users() -> None:
-    """The results of concurrent calls of many users reach only their own user."""
+    """If many users call tools at the same time, each user gets only the results of its own calls."""
 
     async def tool(owner: str, number: int) -> str:
         await trio.lowlevel.checkpoint()
@@ -516,7 +525,7 @@ async def test_tools_of_many_users() -> None:
 
 
 async def test_calls_of_a_crashed_session() -> None:
-    """If a session crashes, its next incarnation closes the open calls as interrupted."""
+    """If a session crashes during tool calls, the restarted session closes the open calls as interrupted."""
 
     async def agent(run: Run) -> None:
         async with run.tool("outer"):
@@ -538,7 +547,7 @@ async def test_calls_of_a_crashed_session() -> None:
 
 @pytest.mark.parametrize("append", [1, 2, 3, 4])
 async def test_log_that_fails_during_a_call(append: int) -> None:
-    """If the log fails during a call, the call is never left with only one of its two events."""
+    """If the log fails during a tool call, the call never keeps only one of its two events (start and end)."""
 
     async def agent(run: Run) -> None:
         for number in range(3):
@@ -570,7 +579,7 @@ async def test_log_that_fails_during_a_call(append: int) -> None:
 
 
 async def test_calls_of_a_killed_process(tmp_path: Path) -> None:
-    """After the process is killed, every open call is closed as interrupted, once."""
+    """After the server process was killed and started again, every open tool call is closed once, as interrupted."""
     process = ServerProcess(tmp_path, "serve", "player:app", apps=player.HERE)
     try:
         async with remote_client(process.ws_url) as one:

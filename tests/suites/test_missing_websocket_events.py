@@ -74,7 +74,7 @@ class CuttingStream(trio.abc.Stream):
 
 
 class Tab:
-    """A client that reconnects and checks each event: it is the next one, or there was a reset."""
+    """A client that reconnects, and checks that each event is the next one unless there was a reset."""
 
     def __init__(self, server: Server, **hello: Any) -> None:
         self._server = server
@@ -123,7 +123,7 @@ class Tab:
 
 @pytest.mark.parametrize("step", [scaled(41, 7), 211])
 async def test_cut_at_any_byte(step: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A tab misses no event, no matter after how many bytes its connections are cut."""
+    """If a tab's connection is cut again and again, each time at another byte, the tab resumes and misses no event."""
     async with server_with(talk).running(port=0) as server:
         run = await server.sessions.get("ada", "s1")
         await run.start("talk", EVENTS)
@@ -156,7 +156,7 @@ async def read_one_message(one: Client) -> None:
 
 @pytest.mark.parametrize("pause", [0.5, 4, 9])
 async def test_slow_reader(pause: float, autojump_clock: trio.testing.MockClock) -> None:
-    """A slow reader gets every event once from the log, and the session keeps few events in memory for it."""
+    """A client that reads slowly gets every event once: the session keeps few events in memory and reads the log."""
     async with (
         server_with(pour, ring_events=8).running(port=0) as server,
         stalled_client(server, token="ada") as slow,
@@ -176,7 +176,7 @@ async def test_slow_reader(pause: float, autojump_clock: trio.testing.MockClock)
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 async def test_reader_that_stops(after: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A client that stops reading is closed with 4001, and gets the missing events when it reconnects."""
+    """A client that stops reading is closed with 4001. When it reconnects and resumes, it gets the missing events."""
     async with (
         server_with(pour).running(port=0) as server,
         greeted_in_memory(server, token="ada") as quick,
@@ -200,7 +200,7 @@ async def test_reader_that_stops(after: int, autojump_clock: trio.testing.MockCl
 async def test_reader_beyond_retention(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A reader that reconnects after its next events were dropped gets a reset."""
+    """If retention dropped the next events of a slow client before it reconnects, the client gets a reset."""
     async with server_with(pour, ring_events=8, retain_events=20).running(port=0) as server:
         async with stalled_client(server, token="ada") as slow, greeted_in_memory(server, token="ada") as quick:
             await quick.completed(await quick.start("1", "pour", 300))
@@ -217,7 +217,7 @@ async def test_reader_beyond_retention(
 
 @pytest.mark.parametrize("which", range(6))
 async def test_failing_commit(which: int, autojump_clock: trio.testing.MockClock) -> None:
-    """After a commit fails, the session starts again, and its tab misses no committed event."""
+    """After a commit of events has failed, the session is started again, and a tab misses no committed event."""
     log = FaultyLog(MemoryLog())
     async with server_with(talk, log=log, emit_window=8).running(port=0) as server:
         handle = await server.sessions.get("ada", "s1")
@@ -238,7 +238,7 @@ async def test_failing_commit(which: int, autojump_clock: trio.testing.MockClock
 
 
 async def test_slow_commit(autojump_clock: trio.testing.MockClock) -> None:
-    """An event is not delivered before its commit has ended, and then every tab gets it."""
+    """While the commit of an event is running, no tab gets the event. After the commit every tab gets it."""
     log = FaultyLog(MemoryLog())
     async with server_with(talk, log=log).running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         hold = log.hold("append")
@@ -258,7 +258,10 @@ async def test_slow_commit(autojump_clock: trio.testing.MockClock) -> None:
 async def test_failing_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a read of the log fails, the client is closed with 4006. The next connection gets every event."""
+    """If the log cannot be read for a client, the client is closed with 4006.
+
+    On the next connection it gets all events.
+    """
     log = FaultyLog(MemoryLog())
     async with server_with(talk, log=log, ring_events=8, idle_seconds=1000).running(port=0) as server:
         await (await server.sessions.get("ada", "s1")).start("talk", EVENTS)
@@ -278,7 +281,7 @@ async def test_failing_read(
 
 @pytest.mark.parametrize("after", [1, 2, 3, 17, 40])
 async def test_session_killed_during_a_run(after: int, autojump_clock: trio.testing.MockClock) -> None:
-    """After the session is killed, its tab gets every committed event once, and the run as interrupted."""
+    """If a session is killed during a run, a tab gets every committed event once, and the run ends as interrupted."""
     async with server_with(talk, ask).running(port=0) as server:
         tab = Tab(server)
         async with greeted_in_memory(server, token="ada") as one:
@@ -306,7 +309,7 @@ async def ask(run: Run, count: int) -> None:
 
 @pytest.mark.parametrize("kept", [1, 5, EVENTS - 1])
 async def test_retention_while_away(kept: int, autojump_clock: trio.testing.MockClock) -> None:
-    """A tab that comes back after retention dropped events gets a reset, and the events that the log still has."""
+    """If retention dropped events that a reconnecting tab needs, the tab gets a reset and the events that are left."""
     async with server_with(talk, retain_events=kept).running(port=0) as server:
         handle = await server.sessions.get("ada", "s1")
         await handle.emit("first")
@@ -323,7 +326,7 @@ async def test_retention_while_away(kept: int, autojump_clock: trio.testing.Mock
 
 
 async def test_lost_log(autojump_clock: trio.testing.MockClock) -> None:
-    """If the log was lost, a tab with an old position gets a reset, and all events of the new log."""
+    """If the log was lost, a tab with a position in the lost log gets a reset, and then all events of the new log."""
     async with server_with(talk).running(port=0) as server:
         await (await server.sessions.get("ada", "s1")).start("talk", EVENTS)
         tab = Tab(server)
@@ -370,14 +373,14 @@ async def audit(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tuple
 
 
 async def test_audit_of_whole_logs(autojump_clock: trio.testing.MockClock) -> None:
-    """The audit finds no fault in a log that is complete."""
+    """The audit of a log (``verify_log``) finds no fault if the log is complete."""
     assert await audit(await logs_of_runs()) == {}
 
 
 async def test_audit_finds_missing_events(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The audit finds a missing event at any place, and names only the damaged sessions."""
+    """The audit of a log (``verify_log``) finds a missing event at any position, and reports only damaged sessions."""
     found = await logs_of_runs()
     holed: set[tuple[str, str]] = set()
     for number, (key, (lines, _)) in enumerate(found.items()):
@@ -400,7 +403,7 @@ def renumber(lines: list[bytes]) -> list[bytes]:
     [("agent_started", "G2"), ("tool_executing", "G3"), ("tool_completed", "G3"), ("agent_completed", "G5")],
 )
 async def test_audit_finds_renumbered_gaps(missing: str, rule: str, autojump_clock: trio.testing.MockClock) -> None:
-    """The audit finds a missing start or end even if the events are numbered without a gap."""
+    """The audit of a log finds that the start or end of a run or call is missing, even if events are renumbered."""
     found = await logs_of_runs()
     holed: set[tuple[str, str]] = set()
     for number, (key, (lines, state)) in enumerate(found.items()):

@@ -1,4 +1,4 @@
-"""Is each attempt of a repeated tool call a call of its own?
+"""Is each attempt of a repeated tool call a separate call?
 
 The rules tested here, as a client sees them. Agents repeat calls by hand and by a library that agents' authors use.
 
@@ -64,7 +64,7 @@ async def retried_by_a_library(run: Run, tool: Flaky) -> str:
 async def test_attempts_are_calls(
     retried: Callable[[Run, Flaky], Awaitable[str]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Each attempt of a repeated call has its own pair of events, and the attempts follow each other."""
+    """If an agent repeats a tool call, each attempt has its own start and end event, one attempt after the other."""
 
     async def agent(run: Run) -> str:
         return await retried(run, Flaky())
@@ -82,7 +82,7 @@ async def test_attempts_are_calls(
 
 
 async def test_last_failure(autojump_clock: trio.testing.MockClock) -> None:
-    """If every attempt fails, the run fails with the error of the last attempt."""
+    """If every attempt of a repeated tool call fails, the run fails with the error of the last attempt."""
 
     async def fails() -> None:
         raise ConnectionError("busy")
@@ -98,7 +98,7 @@ async def test_last_failure(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_retries_inside_a_tool(autojump_clock: trio.testing.MockClock) -> None:
-    """A tool that repeats its work inside is one call, with the name of the tool."""
+    """If a tool itself repeats its work, clients see only one call, with the name of the tool."""
     tool = Flaky()
 
     @tenacity.retry(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(1))
@@ -118,7 +118,7 @@ async def test_retries_inside_a_tool(autojump_clock: trio.testing.MockClock) -> 
 
 @pytest.mark.parametrize("how", ["cancel", "run timeout"])
 async def test_ended_run_is_not_retried(autojump_clock: trio.testing.MockClock, how: str) -> None:
-    """A run that is cancelled or times out does not repeat its call."""
+    """When a run is cancelled or times out, its open tool call is cancelled and not repeated."""
 
     async def agent(run: Run) -> None:
         await tenacity.AsyncRetrying(wait=tenacity.wait_fixed(1))(run.call_tool, trio.sleep, seconds=FOREVER)

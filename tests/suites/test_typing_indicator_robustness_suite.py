@@ -85,7 +85,7 @@ async def fidget(run: Run, toggles: int) -> None:
 
 
 def typing_server(**settings_: Any) -> Greenroom:
-    """Return a server whose clients may be silent for a long time, because these tests do not test silence."""
+    """Return a server that lets clients be silent for a long time, because these tests do not test silence."""
     return server_with(typist, chorus, runaway, fidget, **{"ping_seconds": 10_000, **settings_})
 
 
@@ -133,7 +133,10 @@ def count_typists(server: Server) -> int:
 
 
 async def test_changes_reach_every_tab(autojump_clock: trio.testing.MockClock) -> None:
-    """Each start and each end of typing reaches every other tab once. A second end sends nothing."""
+    """When a user starts or stops typing, every other tab of the session is notified once.
+
+    A second stop sends nothing.
+    """
     async with typing_server().running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(4)]
         for active, expected in ((True, typing_on), (False, typing_off), (True, typing_on), (False, typing_off)):
@@ -147,7 +150,7 @@ async def test_changes_reach_every_tab(autojump_clock: trio.testing.MockClock) -
 async def test_typing_expires(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Typing ends exactly 5 seconds after its last renewal."""
+    """If a tab does not renew its typing, the typing ends exactly 5 seconds after the last renewal."""
     async with (
         typing_server().running(port=0) as server,
         greeted_in_memory(server, token="ada") as watcher,
@@ -166,7 +169,7 @@ async def test_typing_expires(
 
 
 async def test_typing_seconds(autojump_clock: trio.testing.MockClock) -> None:
-    """Typing ends after ``typing_seconds``."""
+    """The setting ``typing_seconds`` is the time after which typing ends if it is not renewed."""
     async with (
         typing_server(typing_seconds=0.5).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -179,7 +182,7 @@ async def test_typing_seconds(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -> None:
-    """The typing of each tab ends 5 seconds after this tab last renewed it."""
+    """Each tab's typing ends 5 seconds after this tab last renewed it. Renewals by other tabs do not matter."""
     async with typing_server().running(port=0) as server, AsyncExitStack() as stack:
         watcher = await stack.enter_async_context(greeted_in_memory(server, token="ada"))
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(6)]
@@ -205,7 +208,7 @@ async def test_typists_are_independent(autojump_clock: trio.testing.MockClock) -
     )
 )
 def test_model_of_typing(steps: list[tuple[int, bool, float]]) -> None:
-    """For any steps of three tabs, a fourth tab receives the changes that a simple model gives.
+    """If three tabs start and stop typing in any order, a fourth tab receives the changes that a simple model predicts.
 
     In the model each of the three tabs types until it stops, or for 5 s.
     """
@@ -230,7 +233,7 @@ def test_model_of_typing(steps: list[tuple[int, bool, float]]) -> None:
 
 
 def _expired(until: dict[str, float]) -> list[str]:
-    """Remove and return the typists whose time is over, the earliest first."""
+    """Remove and return the typists that did not renew in time, the earliest first."""
     over = sorted((at, who) for who, at in until.items() if at <= trio.current_time())
     for _, who in over:
         del until[who]
@@ -268,7 +271,7 @@ async def silent(one: Client) -> None:
 async def test_closed_connection_ends_typing(
     end: Callable[[Client], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Typing ends at once when its connection is closed by the client or by the server."""
+    """A user's typing ends at once when the client or the server closes the connection."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         async with greeted_in_memory(server, token="ada") as one:
             await one.send("typing", active=True)
@@ -281,7 +284,7 @@ async def test_closed_connection_ends_typing(
 
 
 async def test_cut_connection_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
-    """Typing ends when its connection is cut without a close."""
+    """A user's typing ends when the connection breaks without a close frame."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
@@ -297,7 +300,7 @@ async def test_cut_connection_ends_typing(autojump_clock: trio.testing.MockClock
 async def test_expired_typing_is_not_repeated(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If the typing has already expired, the end of its connection does not announce its end again."""
+    """If a user's typing has already expired, the later end of the connection sends no second end of typing."""
     async with (
         typing_server(ping_seconds=25, pong_seconds=10).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -313,7 +316,7 @@ async def test_expired_typing_is_not_repeated(
 
 
 async def test_refresh_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
-    """After each refresh the old tab's typing has ended, and the new tab has a new id."""
+    """When a page is refreshed, the typing of the old connection ends, and the new connection has another id."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         seen: set[str] = set()
         for _ in range(REFRESHES):
@@ -332,7 +335,7 @@ async def test_refresh_ends_typing(autojump_clock: trio.testing.MockClock) -> No
 async def test_late_typing_frame(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a connection ends right after it sent typing frames, its typing has ended too in the end."""
+    """If a connection sends typing frames and ends at once, it is not shown as typing afterwards."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         for _ in range(REFRESHES):
             async with greeted_in_memory(server, token="ada") as one:
@@ -346,7 +349,7 @@ async def test_late_typing_frame(
 
 
 async def test_typing_before_the_welcome(autojump_clock: trio.testing.MockClock) -> None:
-    """A client that sends typing before its hello is closed with 4500, and the session sees nothing."""
+    """If a client sends a typing frame before its hello, the server closes it with 4500, and other tabs get nothing."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         async with memory_client(server) as one:
             await one.send("typing", active=True)
@@ -356,7 +359,10 @@ async def test_typing_before_the_welcome(autojump_clock: trio.testing.MockClock)
 
 @pytest.mark.parametrize("active", [None, 1, "true", [], {}])
 async def test_bad_typing_frame(active: object, autojump_clock: trio.testing.MockClock) -> None:
-    """If ``active`` in a typing frame is not a boolean, its client is closed with 4500. No other tab sees the frame."""
+    """If ``active`` in a typing frame is not a boolean, the server closes the client with 4500.
+
+    Other tabs get nothing.
+    """
     async with (
         typing_server().running(port=0) as server,
         greeted_in_memory(server, token="ada") as watcher,
@@ -372,7 +378,7 @@ async def test_bad_typing_frame(active: object, autojump_clock: trio.testing.Moc
 
 @pytest.mark.parametrize("ending", ["ok", "error", "timeout", "cancelled"])
 async def test_agent_typing_ends_with_its_run(ending: str, autojump_clock: trio.testing.MockClock) -> None:
-    """An agent's typing ends with its run, in every outcome. It has no time limit of its own."""
+    """An agent's typing ends when its run ends, however the run ends. Before that, it does not expire."""
     async with (
         typing_server(run_seconds=60).running(port=0) as server,
         greeted_in_memory(server, token="ada") as one,
@@ -402,7 +408,7 @@ async def test_agent_typing_ends_with_its_run(ending: str, autojump_clock: trio.
 async def test_sub_agent_typing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A sub-agent's typing ends with its own run, while its parent still types."""
+    """A sub-agent's typing ends when the sub-agent's run ends, while its parent continues to type."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         run_id = await one.start("1", "chorus")
         (_, first, _), (_, child, _) = await new_changes(one)
@@ -419,7 +425,7 @@ async def test_sub_agent_typing(
 async def test_open_sub_agent_typing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The typing of a sub-agent that was left open ends with its parent."""
+    """If a parent run ends while its sub-agent is still open and typing, the typing of the sub-agent ends too."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         await one.completed(await one.start("1", "runaway"))
         await new_changes(one)
@@ -428,7 +434,7 @@ async def test_open_sub_agent_typing(
 
 
 async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockClock) -> None:
-    """After a crash of a session no user and no agent is typing in it."""
+    """After a session has crashed and restarted, no user and no agent is shown as typing in it."""
     async with typing_server().running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one:
             await one.send("typing", active=True)
@@ -449,7 +455,7 @@ async def test_crashed_session_ends_typing(autojump_clock: trio.testing.MockCloc
 
 
 async def test_typing_stays_in_its_session(autojump_clock: trio.testing.MockClock) -> None:
-    """Typing reaches no other user and no other session of the user."""
+    """Typing in a session is not shown to other users, nor in other sessions of the same user."""
     async with (
         typing_server().running(port=0) as server,
         greeted_in_memory(server, token="ada") as ada,
@@ -470,7 +476,7 @@ async def test_typing_stays_in_its_session(autojump_clock: trio.testing.MockCloc
 
 
 async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock) -> None:
-    """While other tabs start and stop typing, a new tab gets every change after the state in its welcome."""
+    """The welcome of a new tab lists all typists. After that the tab gets every later change, and no change twice."""
     async with typing_server(commands_burst=10_000).running(port=0) as server, AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(greeted_in_memory(server, token="ada")) for _ in range(3)]
 
@@ -497,7 +503,7 @@ async def test_welcome_and_changes_agree(autojump_clock: trio.testing.MockClock)
 
 
 async def test_many_typists() -> None:
-    """While 50 users start and stop typing 20 times, each other tab receives the changes of its session in order."""
+    """If each of 50 users starts and stops typing 20 times, the user's second tab receives all changes in order."""
     async with typing_server().running(port=0) as server, trio.open_nursery() as nursery:
 
         async def toggle(name: str) -> None:
@@ -523,7 +529,10 @@ async def test_many_typists() -> None:
 async def test_blocked_tab_gets_newest_states(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A blocked tab gets the newest state of every other tab, even if one of them changes very often."""
+    """A tab that cannot receive for a while still gets the newest typing state of every typist in the end.
+
+    Older changes may be left out, even if one typist changes very often.
+    """
     async with typing_server(slow_seconds=100).running(port=0) as server, greeted_in_memory(server, token="ada") as ada:
         ours, theirs = trio.testing.lockstep_stream_pair()
         async with trio.open_nursery() as nursery:
@@ -554,7 +563,7 @@ async def test_blocked_tab_gets_newest_states(
 
 
 async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) -> None:
-    """Typing is not in the log, has no seq, and moves no position."""
+    """Typing is not an event: it is not in the log, has no seq, and does not move a client's position."""
     async with typing_server(commands_burst=10_000).running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one, greeted_in_memory(server, token="ada") as watcher:
             for number in range(30):
@@ -584,7 +593,7 @@ async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) ->
 
 
 async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -> None:
-    """A typing tab that has left keeps neither a session in memory nor a task."""
+    """If a tab disconnects while it is typing, neither its session nor a task stays in memory because of that."""
     async with typing_server(idle_seconds=20).running(port=0) as server:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
@@ -599,7 +608,7 @@ async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_no_timer_without_typists(autojump_clock: trio.testing.MockClock) -> None:
-    """Typing needs at most one task, and no task while there is no typing."""
+    """A session needs one task at most to let typing expire, and none while nothing is typing."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
@@ -615,7 +624,7 @@ async def test_no_timer_without_typists(autojump_clock: trio.testing.MockClock) 
 
 
 async def test_cut_sockets_end_typing() -> None:
-    """Typing ends when its real socket is dropped without a close."""
+    """A user's typing ends when the connection's real socket is dropped without a close frame."""
     async with typing_server().running(port=0) as server, greeted(server, token="ada") as watcher:
         for _ in range(20):
             async with client(server) as one:

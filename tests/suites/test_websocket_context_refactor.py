@@ -1,4 +1,4 @@
-"""Does each run have its own context, and can no user reach the data of another?
+"""Does each run have its own context, and can no user reach the data of another user?
 
 The rules tested here:
 
@@ -45,7 +45,7 @@ IMMUTABLE = (str, bytes, int, float, bool, type(None), type, types.ModuleType, t
 
 
 def reachable_objects(start: object) -> dict[int, object]:
-    """Return every object that can be reached from ``start``, up to the shared services."""
+    """Return every object that can be reached from ``start``. The search ends at services that all sessions share."""
     found: dict[int, object] = {}
     left = [start]
     while left:
@@ -76,7 +76,10 @@ async def secretive(run: Run, secret: str) -> str:
 
 
 async def test_context_of_a_run() -> None:
-    """The code of a run sees its own context in tasks, threads, tools and sub-agents, and cannot change it."""
+    """``current_run()`` returns the context of the current run, also in the run's tasks, threads and sub-agents.
+
+    An agent cannot change the context.
+    """
 
     async def looks(run: Run, secret: str) -> str:
         seen: list[RunContext | None] = [current_run(), await trio.to_thread.run_sync(current_run)]
@@ -140,7 +143,10 @@ async def test_no_shared_mutable_object() -> None:
 
 
 async def test_context_after_a_crash(autojump_clock: trio.testing.MockClock) -> None:
-    """After a crash no context is left, and the run of another user continues."""
+    """If a user's session crashes, the context of its run is not left behind: the next run has a new context.
+
+    The run of another user continues.
+    """
     contexts: list[RunContext | None] = []
 
     async def waits(run: Run) -> None:
@@ -174,7 +180,10 @@ def live_runs() -> list[Run]:
 
 
 async def test_reaped_session_is_freed(autojump_clock: trio.testing.MockClock) -> None:
-    """When a session has left memory, none of its runs is in memory. The next client still gets its events."""
+    """When an idle session is removed from memory, none of its runs stays in memory.
+
+    The next client of the session still gets all its events.
+    """
     others = live_runs()  # other tests may still hold some
     async with server_with(secretive, idle_seconds=10).running(port=0) as server:
         for _ in range(3):
@@ -189,7 +198,7 @@ async def test_reaped_session_is_freed(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_log_records_of_many_users(caplog: pytest.LogCaptureFixture) -> None:
-    """No frame and no log record of one user contains a word of another user."""
+    """No frame that a user gets, and no log record about a user, contains a secret word of another user."""
 
     async def fails(run: Run, secret: str) -> None:
         raise ValueError(f"{secret} of {run.user}")

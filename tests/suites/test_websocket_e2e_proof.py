@@ -1,4 +1,4 @@
-"""From a token to the last event, through the real endpoint: does each user get all of its events, and no others?
+"""From a token to the last event, through the real endpoint: does each user get all its own events, and no others?
 
 The rules tested here, with up to 1,000 users at once on real sockets:
 
@@ -45,7 +45,7 @@ AUTH = TokenAuth(KEY)
 
 
 async def look(what: str) -> str:
-    """Return a text about ``what``."""
+    """Return a text about the argument."""
     await trio.lowlevel.checkpoint()
     return f"seen {what}"
 
@@ -95,7 +95,7 @@ def check_own_events(one: Client, user: str, rounds: int, run_id: str) -> None:
 
 
 async def test_many_users_from_token_to_last_event() -> None:
-    """Each of many users at once gets exactly its own events."""
+    """If many users with signed tokens start runs at the same time, each user gets only the events of its own run."""
     done: set[str] = set()
 
     async def talk(name: str, one: Client) -> None:
@@ -113,7 +113,7 @@ async def test_many_users_from_token_to_last_event() -> None:
 
 
 async def test_tabs_of_each_user() -> None:
-    """Both tabs of each user get all events of the user."""
+    """If each of many users has two tabs, both tabs get all events of their user, and no events of other users."""
 
     async def talk(name: str, one: Client) -> None:
         async with greeted(server, token=AUTH.issue(name, 60)) as second:
@@ -128,7 +128,7 @@ async def test_tabs_of_each_user() -> None:
 
 
 async def test_many_users_who_reconnect() -> None:
-    """Many users leave during their runs and come back. Each of them gets every event once."""
+    """If many users disconnect during their runs and resume several times, each user gets every event exactly once."""
 
     async def user(server: Server, name: str, token: str) -> None:
         async with greeted(server, token=token) as one:
@@ -159,7 +159,7 @@ async def test_many_users_who_reconnect() -> None:
 
 
 async def test_events_without_a_tab() -> None:
-    """Events that were emitted while a user had no tab are there for its next tab."""
+    """Events that a run emits while its user has no tab are sent to the user's next tab."""
     app = proof_server()
     async with app.running(port=0) as server:
         for name, _ in signed_users(TABS):
@@ -174,7 +174,7 @@ async def test_events_without_a_tab() -> None:
 
 
 async def test_foreign_position() -> None:
-    """The position of a client in another user's log gives a reset and none of that user's events."""
+    """A client that resumes with a position from another user's log gets a reset, and no events of that user."""
     async with proof_server().running(port=0) as server:
         async with greeted(server, token=AUTH.issue("ann", 60)) as ann:
             await ann.completed(await ann.start("1", "proof", 3))
@@ -189,7 +189,7 @@ async def test_foreign_position() -> None:
 
 
 async def test_foreign_ids() -> None:
-    """The ids of another user's run, command and question are unknown to this user."""
+    """With the ids of another user's run, command and question, a user can neither cancel the run nor answer it."""
     async with (
         proof_server().running(port=0) as server,
         greeted(server, token=AUTH.issue("ann", 60)) as ann,
@@ -249,7 +249,7 @@ BAD: dict[str, tuple[object, int]] = {
 
 @pytest.mark.parametrize("name", BAD)
 async def test_bad_token(name: str) -> None:
-    """A client with a bad token gets the close code for this kind of bad token, and no event."""
+    """A client with a bad token is closed with the code for this kind of fault, and gets no event."""
     token, code = BAD[name]
     app = proof_server()
     async with app.running(port=0) as server:
@@ -265,7 +265,7 @@ async def test_bad_token(name: str) -> None:
 
 
 async def test_many_forged_tokens() -> None:
-    """While many clients come with forged tokens, the users with valid tokens get all their events."""
+    """While many clients try to connect with forged tokens, users with valid tokens still get all their events."""
 
     async def honest(name: str, one: Client) -> None:
         run_id = await one.start("1", "proof", 2)

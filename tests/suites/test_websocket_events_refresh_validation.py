@@ -52,7 +52,7 @@ def answer_question(tab: ConversationPage) -> None:
 
 
 def test_refresh_around_a_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A refresh before, during and after a run loses and repeats no event."""
+    """If a page is refreshed before, during and after a run, it shows every event exactly once."""
     tab = open_tab(script_server.url)
     tab.page.reload()
     tab.expect_state("live")
@@ -73,7 +73,7 @@ def test_refresh_around_a_run(script_server: ServerProcess, open_tab: OpenTab) -
 
 
 def test_ten_refreshes(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Ten refreshes in a row, some before the page has connected, lose and repeat no event."""
+    """After ten refreshes in a row, some before the page has connected, the page has every event exactly once."""
     tab = open_tab(script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
@@ -88,7 +88,7 @@ def test_ten_refreshes(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_connections_of_a_killed_server(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """After a kill and a new start of the server both tabs have every event once."""
+    """After the server was killed and started again, both tabs have reconnected and have every event exactly once."""
     first = open_tab(script_server.url)
     first.ask(SCRIPT)
     wait_for_events(first, BEFORE_THE_QUESTION)
@@ -109,7 +109,7 @@ def test_connections_of_a_killed_server(script_server: ServerProcess, open_tab: 
 
 
 def test_second_tab(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Two tabs have the same events, each once."""
+    """Two tabs of one session have the same events, each once, even if one tab is refreshed during the run."""
     first = open_tab(script_server.url)
     first.ask(SCRIPT)
     wait_for_events(first, BEFORE_THE_QUESTION)
@@ -124,7 +124,7 @@ def test_second_tab(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 @pytest.mark.parametrize("during", [True, False])
 def test_back_and_forward(script_server: ServerProcess, open_tab: OpenTab, during: bool) -> None:
-    """A page that the user leaves and then returns to has every event once."""
+    """If the user leaves the page and goes back to it, the page has every event exactly once."""
     tab = open_tab(script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
@@ -153,7 +153,7 @@ def wire(script_server: ServerProcess) -> Iterator[Wire]:
 
 @pytest.fixture
 def browser_on_wire(chromium: Browser, wire: Wire) -> Iterator[BrowserContext]:
-    """Return a browser context whose WebSockets go through the wire."""
+    """Return a browser context with WebSockets that go through the wire."""
     context = chromium.new_context(bypass_csp=True)  # the page's policy allows only the server's own port
     context.add_init_script(wire.script())
     yield context
@@ -174,7 +174,7 @@ def set_offline(tab: ConversationPage, wire: Wire, *, offline: bool) -> None:
 def test_network_outage(
     script_server: ServerProcess, browser_on_wire: BrowserContext, user: BrowserContext, wire: Wire, times: int
 ) -> None:
-    """After a network outage the page has all events, and questions that were asked offline are sent once."""
+    """After a network outage the page has all events, and questions that the user asked offline are sent once."""
     tab = ConversationPage(browser_on_wire.new_page(), script_server.url)
     assert wire.carried == 1
     tab.ask(SCRIPT)
@@ -197,7 +197,7 @@ def test_network_outage(
 
 
 def test_refresh_during_an_outage(script_server: ServerProcess, browser_on_wire: BrowserContext, wire: Wire) -> None:
-    """A page that is refreshed during an outage has all events once the network is back."""
+    """A page that is refreshed during a network outage gets all events when the network works again."""
     tab = ConversationPage(browser_on_wire.new_page(), script_server.url)
     tab.ask(SCRIPT)
     wait_for_events(tab, BEFORE_THE_QUESTION)
@@ -254,7 +254,7 @@ def go_back(tab: ConversationPage) -> dict[str, list[object]]:
 def test_back_forward_cache(
     script_server: ServerProcess, caching_browser: Browser, user: BrowserContext, meanwhile: str
 ) -> None:
-    """A page that is restored from the back/forward cache continues where it was, and misses no event."""
+    """A page that the browser restores from its back/forward cache reconnects, resumes, and misses no event."""
     context = caching_browser.new_context()
     tab = ConversationPage(context.new_page(), script_server.url)
     tab.ask(SCRIPT)

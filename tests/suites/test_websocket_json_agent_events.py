@@ -93,7 +93,7 @@ async def events_of_agent(agent: Any, input_: object = None, *more: Any) -> list
 
 
 async def test_event_types_round_trip() -> None:
-    """Every event type is well formed, and the client reads the same data from it."""
+    """An event of every type has the fields of the protocol, and the client decodes the same data from it."""
 
     async def child(run: Run) -> None:
         await run.custom("of a child")
@@ -166,7 +166,7 @@ async def test_event_types_round_trip() -> None:
     ids=lambda value: type(value).__name__,
 )
 async def test_values_of_agents(value: object, expected: object) -> None:
-    """Objects in events and results become the JSON of the values that they hold."""
+    """Objects in events and results (attrs, dataclass, enum, datetime, UUID) become the JSON of their contents."""
 
     async def returns() -> object:
         return value
@@ -238,7 +238,7 @@ UNSENDABLE: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("name", UNSENDABLE)
 async def test_values_that_are_not_json(name: str) -> None:
-    """A value that is not JSON raises at the line that emits it, and emits nothing."""
+    """If an agent emits a value that has no JSON form, the emitting line raises, and no event is emitted."""
     raised: list[str] = []
 
     async def agent(run: Run) -> str:
@@ -268,7 +268,7 @@ async def test_values_that_are_not_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", UNSENDABLE)
 async def test_result_that_is_not_json(name: str) -> None:
-    """If the result of a run is not JSON, the run ends with the status error, and its session continues."""
+    """If an agent returns a result that has no JSON form, the run ends with the status error. The session continues."""
 
     async def agent(run: Run) -> object:
         return UNSENDABLE[name]()
@@ -318,7 +318,7 @@ async def test_texts_round_trip(name: str) -> None:
 @pytest.mark.parametrize("emit", ["thinking", "output"])
 @pytest.mark.parametrize("value", ["\ud800", 5, None, b"x", ["x"]], ids=repr)
 async def test_invalid_text(emit: str, value: Any) -> None:
-    """A text that has a lone surrogate, or is not a string, raises at the line that emits it."""
+    """If an agent emits a text that is no string, or that has a lone surrogate, the emitting line raises."""
 
     async def agent(run: Run) -> None:
         with pytest.raises(UnserialisableEvent):
@@ -328,7 +328,7 @@ async def test_invalid_text(emit: str, value: Any) -> None:
 
 
 async def test_lone_surrogate_in_a_command() -> None:
-    """A command with a lone surrogate gets ``bad_args`` and has no other effect."""
+    """A client's command with a lone surrogate in a string is refused with ``bad_args`` and has no other effect."""
 
     async def agent(run: Run, value: object) -> None:
         """Never run with it."""
@@ -348,7 +348,7 @@ async def test_lone_surrogate_in_a_command() -> None:
 @pytest.mark.parametrize("size", [50_001, 64 * 1024, MIB - 2], ids=str)
 @pytest.mark.parametrize("letter", ["x", "\0", "é", "😀"], ids=ascii)
 async def test_large_payload(size: int, letter: str) -> None:
-    """A text of up to 1 MiB arrives complete, whether its characters have one, two, three or four bytes."""
+    """A text of up to 1 MiB arrives complete, even if its characters take several bytes or are escaped in JSON."""
     weight = len(orjson.dumps(letter)) - 2
     text = letter * (size // weight) + "y" * (size % weight)
 
@@ -361,7 +361,7 @@ async def test_large_payload(size: int, letter: str) -> None:
 
 
 async def test_largest_payload() -> None:
-    """A payload of exactly the limit of 1 MiB is sent. One byte more raises."""
+    """A payload of exactly 1 MiB, the limit, is sent. A payload that is one byte larger raises."""
 
     async def agent(run: Run) -> None:
         await run.output("x" * (MIB - 2))
@@ -376,7 +376,7 @@ async def test_largest_payload() -> None:
 
 
 async def test_concurrent_emitters() -> None:
-    """Concurrent tasks of a run each keep the order of their events, and no payload is mixed with another."""
+    """If several tasks of a run emit at the same time, each task's events stay in order and keep their payloads."""
     tasks, each = 20, scaled(20, 200)
 
     async def agent(run: Run) -> None:
@@ -396,7 +396,7 @@ async def test_concurrent_emitters() -> None:
 
 
 async def test_later_change_to_a_value() -> None:
-    """A change to an object after its emit does not change the event."""
+    """If an agent emits an object and changes it later, the event that was emitted does not change."""
 
     async def agent(run: Run) -> None:
         state: dict[str, Any] = {"n": 0, "inner": []}
@@ -423,7 +423,7 @@ async def test_later_change_to_a_value() -> None:
     ids=["text", "arguments", "all of it", "long", "longest name", "name", "long name"],
 )
 async def test_errors_are_json(error: Exception, code: str, message: str) -> None:
-    """An exception becomes JSON with any name and text. A long name or text is cut."""
+    """The exception that ends a run is sent as JSON, with any class name and any text. A long name or text is cut."""
 
     async def agent(run: Run) -> None:
         raise error
@@ -432,7 +432,7 @@ async def test_errors_are_json(error: Exception, code: str, message: str) -> Non
 
 
 async def test_many_users_with_all_values() -> None:
-    """Each of many users at once gets the values of its own run unchanged."""
+    """If many users start runs at the same time, each user gets the values of its own run unchanged."""
 
     async def agent(run: Run) -> object:
         await run.custom(run.user, [TRIP, run.user, "\0\u2028😀"])
@@ -463,7 +463,7 @@ _json: st.SearchStrategy[Any] = st.recursive(
 @given(values=st.lists(_json, min_size=1, max_size=20))
 @settings(max_examples=scaled(30, 500))
 def test_any_json_round_trips(values: list[Any]) -> None:
-    """Any JSON value arrives unchanged as event, argument and result."""
+    """Any JSON value arrives at the client unchanged, in an event, as an argument of a tool, and as a result."""
 
     async def agent(run: Run) -> Any:
         for value in values:

@@ -78,7 +78,10 @@ class Barrier:
 
 
 def server_for_waves(barriers: list[Barrier], log: Path) -> Greenroom:
-    """Return a server whose agent emits the five events. Its tool waits for all other runs of the wave."""
+    """Return a server with an agent that emits the five events.
+
+    The agent's tool waits for all other runs of the wave.
+    """
 
     async def five(run: Run, key: str) -> str:
         await run.thinking(f"thought of {key}")
@@ -233,7 +236,10 @@ def print_rate(what: str, events: int) -> Iterator[None]:
 
 @pytest.mark.timeout(240)
 async def test_a_thousand_users(tmp_path: Path) -> None:
-    """A thousand users at once each get their five events. Afterwards no object of these users is left."""
+    """A thousand users at the same time each get the five events of their run.
+
+    When they have left, no task, file, object or memory of these users is left.
+    """
     barriers: list[Barrier] = []
     async with server_for_waves(barriers, tmp_path / "log.db").running(port=0) as server:
         measured: list[Resources] = []
@@ -253,9 +259,9 @@ async def test_a_thousand_users(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(240)
 async def test_users_who_vanish(tmp_path: Path) -> None:
-    """When users disconnect, their runs continue, and the users miss no event.
+    """When users disconnect during their runs, the runs continue, and users that come back get all their events.
 
-    Afterwards no object of these users is left.
+    When the runs have ended, no task, file, object or memory of these users is left.
     """
     barriers: list[Barrier] = []
     async with server_for_waves(barriers, tmp_path / "log.db").running(port=0) as server:

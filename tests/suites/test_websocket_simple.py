@@ -76,7 +76,7 @@ async def finished_events(one: Client, run_id: str) -> list[Frame]:
 
 
 async def test_five_events_in_order() -> None:
-    """A run emits the five required events in order, and no others."""
+    """A simple run with one tool call emits the five required events in order, and no other events."""
     app = server_with(simple)
     async with app.running(port=0) as server, greeted(server, token="ann") as one:
         handle = await app.sessions.get("ann", "s1")
@@ -88,7 +88,7 @@ async def test_five_events_in_order() -> None:
 
 
 async def test_fields_of_the_five_events() -> None:
-    """Each of the five events has exactly its fields, with true values."""
+    """Each of the five events of a simple run has exactly the fields of the protocol, with the correct values."""
     began = time.time()
     async with server_with(simple).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("c-1", "simple", {"q": [1, None]})
@@ -117,7 +117,7 @@ async def test_fields_of_the_five_events() -> None:
 
 
 async def test_durations(autojump_clock: trio.testing.MockClock) -> None:
-    """``duration_ms`` of a call and of a run is the time that it took."""
+    """``duration_ms`` in the end event of a tool call or a run is the time that the call or the run took."""
 
     async def slow(run: Run) -> None:
         await trio.sleep(2)
@@ -135,7 +135,10 @@ async def test_durations(autojump_clock: trio.testing.MockClock) -> None:
     ids=repr,
 )
 async def test_json_round_trips(value: object) -> None:
-    """A JSON value arrives unchanged at the agent, and back at the client."""
+    """A JSON value that a client sends as input reaches the agent unchanged.
+
+    If the agent emits or returns the value, it reaches the client unchanged again.
+    """
     got: list[object] = []
 
     async def mirror(run: Run, value: Any) -> object:
@@ -150,7 +153,7 @@ async def test_json_round_trips(value: object) -> None:
 
 
 async def test_messages_are_strict_json() -> None:
-    """A strict JSON parser reads every message of the server to the same value."""
+    """Every message of the server is strict JSON: no repeated key, no NaN, no integer that JavaScript cannot hold."""
     async with server_with(simple).running(port=0) as server, greeted(server, token="ann") as one:
         run_id = await one.start("1", "simple", {"a": 1})
         messages = []
@@ -163,7 +166,7 @@ async def test_messages_are_strict_json() -> None:
 
 
 async def test_many_users_get_their_own_events() -> None:
-    """Each of many users at once gets its own five events and no others."""
+    """If many users start runs at the same time, each user gets the five events of its own run and no others."""
 
     async def talk(name: str, one: Client) -> None:
         run_id = await one.start("1", "simple", name)
@@ -184,7 +187,7 @@ async def test_many_users_get_their_own_events() -> None:
 
 
 async def test_concurrent_callers_share_a_session() -> None:
-    """Concurrent calls of ``app.sessions.get`` for one key give the same session."""
+    """Concurrent calls of ``app.sessions.get`` with the same user and session name return the same session."""
     app = server_with(simple)
     async with app.running(port=0) as server:
 
@@ -203,7 +206,7 @@ async def test_concurrent_callers_share_a_session() -> None:
 
 
 async def test_tabs_of_a_session() -> None:
-    """Every tab of a session gets the five events, and no other session or user does."""
+    """Every tab of a session gets the five events of a run. Other sessions and other users get none of them."""
     async with server_with(simple).running(port=0) as server:
         async with (
             greeted(server, token="ann") as first,
@@ -219,7 +222,7 @@ async def test_tabs_of_a_session() -> None:
 
 
 async def test_emitter_without_a_tab() -> None:
-    """A run without a tab emits the five events, and a later tab gets them."""
+    """If no tab is connected, a run still emits its five events, and a tab that connects later gets them."""
     app = server_with(simple)
     async with app.running(port=0) as server:
         handle = await app.sessions.get("ann", "s1")
@@ -231,7 +234,7 @@ async def test_emitter_without_a_tab() -> None:
 
 
 async def test_borrowed_emitter() -> None:
-    """If an agent uses the Run object of another user, the events go only to that other user."""
+    """If an agent emits through the Run object of another user's run, the events go only to that other user."""
     lent: list[Run] = []
     returned = trio.Event()
 
@@ -255,7 +258,7 @@ async def test_borrowed_emitter() -> None:
 
 
 async def test_emitter_of_an_ended_run() -> None:
-    """After the end of its run every method of an emitter raises ``RunClosed``, and emits nothing."""
+    """After the end of a run, every method of its ``Run`` object raises ``RunClosed`` and emits nothing."""
     kept: list[Run] = []
 
     async def leaves(run: Run) -> None:
@@ -284,7 +287,7 @@ async def test_emitter_of_an_ended_run() -> None:
 
 
 async def test_user_of_an_emitter() -> None:
-    """An emitter has the id, agent, user, session and parent of its run."""
+    """A ``Run`` object has the correct id, agent, user, session and parent of its run as attributes."""
     seen: list[tuple[object, ...]] = []
 
     async def who(run: Run) -> None:
@@ -297,7 +300,7 @@ async def test_user_of_an_emitter() -> None:
 
 
 async def test_concurrent_runs() -> None:
-    """Five concurrent runs of a session each keep the order of their events."""
+    """If five runs of a session emit at the same time, the events of each run stay in order."""
 
     async def counts(run: Run, name: str) -> None:
         for number in range(100):

@@ -67,7 +67,10 @@ async def events_of_agent(agent: Any, input_: object = None, *more: Any) -> list
 
 
 async def test_ten_levels() -> None:
-    """Each of ten levels starts and ends within the level above, and returns its result to it."""
+    """If agents call sub-agents ten levels deep, each run starts and ends within its parent's run.
+
+    Each level returns its result to the level above it.
+    """
     events = await events_of_agent(dive, DEPTH)
     tree = parents(events)
     started = [event["run_id"] for event in events_of_type(events, "agent_started")]
@@ -78,7 +81,7 @@ async def test_ten_levels() -> None:
 
 
 async def test_fifty_children() -> None:
-    """Fifty concurrent children are each complete, and their parent ends last."""
+    """If a run has fifty concurrent children, each child has all its events, and the parent ends last."""
 
     async def leaf(run: Run, number: int) -> int:
         for step in range(3):
@@ -112,7 +115,10 @@ async def test_fifty_children() -> None:
 
 
 async def test_children_in_sequence() -> None:
-    """A child ends before the next one begins, and gets the result of the previous one as input."""
+    """If a run calls children one after the other, each child ends before the next child begins.
+
+    Here the result of a child is the input of the next child.
+    """
 
     async def adds(run: Run, number: int) -> int:
         async with run.subrun("inline", number) as inline:
@@ -137,7 +143,7 @@ async def test_children_in_sequence() -> None:
 
 
 async def test_failing_child() -> None:
-    """If a child fails, it ends with the error. The parent gets ``RunFailed`` and may continue."""
+    """If a child fails, its run ends with the error. The parent gets ``RunFailed`` and may continue."""
 
     async def fails(run: Run) -> None:
         async with run.tool("open"):
@@ -157,7 +163,7 @@ async def test_failing_child() -> None:
 
 
 async def test_failure_ten_levels_down() -> None:
-    """A failure ten levels down ends every level with the same error, the innermost first."""
+    """If a sub-agent ten levels down fails and nothing catches it, every level ends with its error, innermost first."""
 
     async def falls(run: Run, left: int) -> None:
         if left == 0:
@@ -210,7 +216,10 @@ async def hangs(run: Run) -> None:
 async def test_child_timeout(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """If a child takes too long, it has the status timeout. The parent gets ``RunFailed`` and may continue."""
+    """If a child exceeds its time limit, it ends with the status timeout.
+
+    The parent gets ``RunFailed`` and may continue.
+    """
 
     async def root(run: Run) -> str:
         with pytest.raises(RunFailed) as failed:
@@ -230,7 +239,7 @@ async def test_child_timeout(
 
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 async def test_ended_parent(autojump_clock: trio.testing.MockClock, how: str) -> None:
-    """If a parent is cancelled or times out, its children and calls end first, the innermost first."""
+    """If a parent run is cancelled or times out, its child runs and tool calls end before it, the innermost first."""
     async with server_with(waits, hangs, run_seconds=20).running(port=0) as server:
         async with greeted_in_memory(server, token="ann") as one:
             run_id = await one.start("1", "waits")
@@ -251,7 +260,7 @@ async def test_ended_parent(autojump_clock: trio.testing.MockClock, how: str) ->
 
 
 async def test_cancelled_child() -> None:
-    """A client can cancel a child by its run id, and the parent continues."""
+    """A client can cancel a child run by the child's run id. The parent run continues."""
 
     async def root(run: Run) -> str:
         with pytest.raises(RunFailed) as failed:
@@ -270,7 +279,10 @@ async def test_cancelled_child() -> None:
 
 
 async def test_child_left_open() -> None:
-    """A child that its parent leaves open is closed before the parent. Afterwards the child can emit nothing."""
+    """If a parent returns while a child run is still open, the child is closed first, then the parent.
+
+    After that the child can emit nothing.
+    """
     left: list[Any] = []
 
     async def root(run: Run) -> str:
@@ -295,7 +307,7 @@ async def test_child_left_open() -> None:
 
 
 async def test_child_is_entered_once() -> None:
-    """A child run can be entered only once."""
+    """A child run (``run.subrun``) can be entered only once: a second ``async with`` raises ``RunClosed``."""
 
     async def root(run: Run) -> None:
         scope = run.subrun("twice")
@@ -311,7 +323,7 @@ async def test_child_is_entered_once() -> None:
 
 
 async def test_bad_child() -> None:
-    """A call of an unknown agent, or with wrong input, raises and emits no event."""
+    """Calling an unknown agent, or an agent with wrong input, raises an exception and emits no event."""
 
     async def typed(run: Run, number: int) -> int:
         return number
@@ -342,7 +354,7 @@ _json: st.SearchStrategy[Any] = st.recursive(
 @given(state=_json)
 @settings(max_examples=scaled(25, 300))
 def test_states_round_trip(state: object) -> None:
-    """Inputs and results of any shape pass through a child unchanged."""
+    """A JSON value of any shape is unchanged after it was the input and the result of a child run."""
 
     async def middle(run: Run, value: Any) -> Any:
         return await run.call_agent("leaf", value)
@@ -367,7 +379,7 @@ def test_states_round_trip(state: object) -> None:
 
 
 async def test_rejoin_during_a_child() -> None:
-    """A client that reconnects while children run gets the missing events, each once."""
+    """A client that disconnects while child runs are open, and resumes, gets each missed event once."""
     go_on = trio.Event()
 
     async def child(run: Run) -> None:
@@ -414,7 +426,10 @@ async def test_welcome_during_a_child() -> None:
 
 @pytest.mark.parametrize("how", ["killed", "the log fails"])
 async def test_crash_with_children(how: str) -> None:
-    """After a crash children are closed before their parents, and each event names its parent."""
+    """After a session crashes, open child runs are closed as interrupted before their parents.
+
+    Each closing event of a child still names its parent run.
+    """
     log = FaultyLog(MemoryLog())
     async with server_with(waits, hangs, log=log).running(port=0) as server:
         async with greeted(server, token="ann") as one:
@@ -422,7 +437,7 @@ async def test_crash_with_children(how: str) -> None:
             before = list(await one.events_until(4))
             if how == "killed":  # the session closes its runs before it ends
                 (await server.sessions.get_or_spawn(StreamKey("ann", "s1"))).kill()
-            else:  # nothing can be written: the next incarnation closes the runs
+            else:  # nothing can be written: the restarted session closes the runs
                 log.fail("append")
                 await one.send("command", id="2", name="message.send", args={"text": "lost"})
             assert (await one.ended()).code == 4006
@@ -438,7 +453,7 @@ async def test_crash_with_children(how: str) -> None:
 
 
 async def test_trees_of_many_users() -> None:
-    """Many users at once each get only the runs of their own tree."""
+    """If many users start runs with sub-agents at the same time, each user gets only the events of its own runs."""
 
     async def talk(name: str, one: Client) -> None:
         await one.completed(await one.start("1", "dive", 5))
