@@ -21,19 +21,19 @@ def bounded(lines: Iterable[bytes], limit: int, size: int) -> list[bytes]:
     A first line that is larger than ``size`` is returned alone. ``lines`` is read only as far as needed.
     """
     taken: list[bytes] = []
-    for line in itertools.islice(lines, max(limit, 0)):
+    for line in itertools.islice(lines, max(limit, 0)):  # islice refuses a negative limit
         size -= len(line)
         if size < 0 and taken:
             break
         taken.append(line)
-        if size <= 0:
+        if size <= 0:  # no further line can fit, so none is read
             break
     return taken
 
 
 @attrs.define
 class RetentionWalk:
-    """A search for the first line of a stream that retention keeps. It begins at the oldest line."""
+    """A search through a stream's lines, from the oldest one on, for the first line that retention keeps."""
 
     keep: Retention
     horizon: float
@@ -49,7 +49,10 @@ class RetentionWalk:
         return cls(keep, now - keep.seconds * 1000, count, size)
 
     def settled(self, oldest_ts: int) -> bool:
-        """Return whether all remaining lines are kept. ``oldest_ts`` is the ``ts`` of the oldest remaining line."""
+        """Return whether retention keeps all lines that were not dropped yet.
+
+        ``oldest_ts`` is the ``ts`` of the oldest of these lines.
+        """
         return self.count <= self.keep.events and self.size <= self.keep.size and oldest_ts >= self.horizon
 
     def drop(self, lines: Iterable[bytes]) -> int:

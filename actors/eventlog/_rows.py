@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def checksum(stream: int, first: int, body: bytes, state: bytes) -> int:
-    """Return a checksum of a row's content, stream and first seq. SQLite itself does not notice a changed byte."""
+    """Return a checksum of a row of the log's file. It is needed because SQLite does not notice a changed byte."""
     return zlib.crc32(body, zlib.crc32(state, zlib.crc32(b"%d %d" % (stream, first))))
 
 
@@ -25,7 +25,7 @@ def split(body: bytes, count: int) -> list[bytes]:
 
 
 def lines_from(rows: Iterable[tuple[int, int, int, bytes, bytes, int | None]], seq: int) -> Iterator[bytes]:
-    """Yield the lines in ``rows``, from the event ``seq`` on.
+    """Yield the lines (encoded events) that are stored in ``rows``, from the event with the number ``seq`` on.
 
     ``rows`` are consecutive rows of a stream: (stream, first, count, body, state, checksum). Raise ``LogCorrupt`` if
     there is a gap between two rows, or if a row is damaged.

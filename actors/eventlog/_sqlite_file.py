@@ -36,9 +36,10 @@ _STEPS_PER_LOOK = 1_000
 """Number of steps of SQLite's virtual machine after which the check of a file looks whether its time is over."""
 
 WAL_BYTES = 16 * 1024 * 1024
-"""Size in bytes to which the write-ahead log is cut after its content was copied to the main file. Four times the size
-that the write-ahead log reaches if no other program reads for long. Without a limit SQLite never shrinks this file
-while it is open.
+"""Size in bytes to which the write-ahead log is cut after its content was copied to the main file.
+
+This is four times the size that the write-ahead log reaches if no other program reads for long. Without this limit
+SQLite never shrinks the file while it is open.
 """
 
 LOOK_SECONDS = 1.0
@@ -148,7 +149,7 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _is_beyond_writing(target: Path) -> bool:
-    """Return whether the file ``-shm``, the index of the write-ahead log, is missing and cannot be made."""
+    """Return whether SQLite can neither find nor make ``-shm``, the index file that it needs for a write-ahead log."""
     return not os.access(target.parent, os.W_OK, effective_ids=True) and not _beside(target, "-shm").exists()
 
 
@@ -362,7 +363,10 @@ def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
 
 
 def _boot() -> str:
-    """Return the id of this boot of the machine. On a system without such an id, return a new random id each time."""
+    """Return the id of the machine's current boot, which is another one after each restart of the machine.
+
+    On a system without such an id, return a new random id each time.
+    """
     try:
         return _BOOT.read_text().strip()
     except OSError:

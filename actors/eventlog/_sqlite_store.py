@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Batch, Retention
 
 _REMEMBERED = 65_536
-"""Maximum number of streams of which the writer keeps the end in memory, so that an append needs no query.
+"""Maximum number of streams of which the writer keeps the end (newest seq, state) in memory.
 
-An entry takes 300 bytes.
+An append to such a stream needs no query. An entry takes 300 bytes.
 """
 
 # The head of a stream. If it has batches, the oldest and the newest of them have the values; the stream's own row has

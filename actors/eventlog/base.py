@@ -98,6 +98,7 @@ class Retention:
 
         A log compares only the size of a stream's lines with ``size``. With these limits the state is counted too.
         """
+        # A state that is larger than the limit leaves no room for events.
         return attrs.evolve(self, size=max(0, self.size - state))
 
 

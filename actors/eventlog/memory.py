@@ -49,6 +49,7 @@ class _Stream:
 
     def kept(self, seq: int) -> Iterator[bytes]:
         """Yield the kept lines of the stream from the event ``seq`` to the newest event."""
+        # Counted from the end of the list: the number of empty items at its front changes.
         return map(self.lines.__getitem__, range(len(self.lines) - (self.latest + 1 - seq), len(self.lines)))
 
     def head(self) -> Head:
@@ -119,6 +120,7 @@ class MemoryLog(EventLog):
 
     async def close(self) -> None:
         self._streams = None
+        # The log is closed already, so this must not raise Cancelled.
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def make(self, key: StreamKey) -> Head:

@@ -74,6 +74,7 @@ class SqliteLog(EventLog):
         self._wal = WalWatch(self._path)
 
     async def open(self) -> None:
+        # This takes both limiters, so that no other call reads or writes while the file is being opened.
         async with self._reading:
             await trio.to_thread.run_sync(self._open, limiter=self._writing)
 

@@ -41,7 +41,10 @@ class LogFault:
     user: str
     session: str
     seq: int
-    """Seq of the event that breaks the rule. If something is missing at the end, the seq of the newest event."""
+    """Seq of the event that breaks the rule. If something is missing at the end, the seq of the newest event.
+
+    It is 0 if the session could not be read at all.
+    """
     rule: str
     message: str
 
@@ -205,7 +208,7 @@ class StreamCheck:
                 self._known.add((kind, event.call_id))
 
     def _presume(self, event: Event) -> None:
-        """Open the run, call or question of an event in the grammar, if its opening event may have been trimmed."""
+        """Treat the run, tool call or question of an event as open, if its opening event may have been trimmed."""
         if event.parent_run_id is not None:
             self._presume_run(event.parent_run_id, None)
         if event.run_id is not None and event.type != EventType.AGENT_STARTED:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """The kinds of items: each is opened by one event and closed by another.
+    """The kinds of items: runs, tool calls and questions. Each item is opened by one event and closed by another event.
 
     The values are stored in the state of a stream, so they must not change.
     """
@@ -125,7 +125,7 @@ class Grammar:
                 self._open_call(Kind.INPUT, run_id, call_id, name, ts)
             case EventType.INPUT_RECEIVED | EventType.INPUT_WITHDRAWN:
                 self._close_call(Kind.INPUT, run_id, call_id)
-            case _:
+            case _:  # a text or a custom event opens and closes nothing, but its run must be open
                 if run_id is not None:
                     self._require_run(run_id, event)
 
@@ -158,7 +158,7 @@ class Grammar:
         return tuple(Closing(_CLOSING_TYPES[item.kind], item) for item in items if item.kind in _CLOSING_TYPES)
 
     def snapshot(self) -> bytes:
-        """Return the open items as JSON text. The result is the same object until an item opens or closes."""
+        """Return the open runs, calls and questions as JSON text: the same object until one of them opens or closes."""
         # The same object while nothing changes: its identity shows cheaply that the state need not be written.
         if self._text is None:
             self._text = orjson.dumps(
@@ -221,6 +221,7 @@ class Grammar:
             raise GrammarError("G2", f"{event} of run {run_id}, which is not open")
 
     def _put(self, item: Open) -> None:
+        # A dict keeps the order of insertion, which is the order of opening.
         self._items[item.kind, item.id] = item
         self._text = None
 

@@ -64,9 +64,9 @@ class AgeClock:
     def now(self, seconds: float) -> int:
         """Return the time (ms since 1970) from which ages are counted if ``seconds`` is the maximum age of an event.
 
-        An event is too old if its ``ts`` is more than ``seconds`` before this time. This is the time of day, unless the
-        time of day was set in the last ``seconds``. Then it is ``seconds`` after the lowest time of day that the system
-        showed during that time. So no event that is younger than ``seconds`` counts as too old.
+        An event is too old if its ``ts`` is more than ``seconds`` before the returned time. The result is the time of
+        day, unless the time of day was set in the last ``seconds``. Then it is ``seconds`` after the lowest time of day
+        that the system showed during that time. So no event that is younger than ``seconds`` counts as too old.
         """
         now = self._look()
         if math.isinf(seconds):  # no event is too old

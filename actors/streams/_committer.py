@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 CROWD = 32
-"""If at least this many sources (sessions) have events to commit, the committer delays the commit a little.
+"""Minimum number of sources (sessions) with events to commit for which the committer delays the commit a little.
 
 The delay is :data:`CROWD_ROUNDS` steps of trio's scheduler. In a step each task that is ready runs once. With so many
 sources a step takes milliseconds, and each source emits more events. So fewer commits are needed.
@@ -60,9 +60,9 @@ class CommitterStatistics:
     waiting: int
     """Number of sessions that have events to commit and are not in the running commit."""
     waits: tuple[int, ...]
-    """Histogram: number of batches by the time from their first emit to the end of their commit.
+    """Histogram of the waiting times of batches: from the first emit of a batch to the end of its commit.
 
-    The last step has no upper end.
+    ``waits[i]`` is the number of batches in step ``i``. The last step has no upper end.
     """
     wait_step_seconds: float = WAIT_STEP_SECONDS
     """Width of a step of the histogram ``waits``, in seconds."""

@@ -184,7 +184,7 @@ class _DetachedFeed:
 
     __slots__ = ("committed_seq",)
 
-    oldest_in_memory = 0
+    oldest_in_memory = 0  # a detached cursor is never behind
 
     def __init__(self, position: int) -> None:
         self.committed_seq = position

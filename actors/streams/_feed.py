@@ -41,6 +41,7 @@ class SessionFeed:
         self.key = key
         self.committed_seq = committed_seq
         self.ring = ring
+        # A copy, which is renewed after each commit: cursors read it without a call.
         self.oldest_in_memory = ring.base
         # Bound once: a call less for each batch that a cursor takes.
         self.slice: SliceOfLines = ring.slice

@@ -159,6 +159,7 @@ class RecordWriter:
         opened = grammar.snapshot()
         # A snapshot is the same object until an item opens or closes.
         if self._content is None or self._content[0] is not opened or self._content[1] != closed_at:
+            # The earlier of two times, so that no command is forgotten too early after a clock was set.
             self.done.forget(min(ts, self._ages.now(self._seconds)))
             self.text = encode_record(ts, opened, closed_at, self.done)
             self._content = opened, closed_at
@@ -167,4 +168,4 @@ class RecordWriter:
     def remember_done(self, command_id: str, ts: int, result: JSON) -> None:
         """Add a command that was carried out to the session's record."""
         self.done.remember(command_id, ts, result)
-        self._content = None
+        self._content = None  # the next encode() must encode again

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SLACK = 4
-"""The ring is cut back to a limit only when it exceeds the limit by more than the limit divided by this number."""
+"""Divisor: the ring is cut back to a limit only when it exceeds the limit by more than the limit divided by this."""
 
 
 class Ring:

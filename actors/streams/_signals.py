@@ -72,8 +72,9 @@ class Signals:
         if active != known:
             require_room(ROOM_FRAMES)  # before the change: if the signal cannot be sent, nothing may change
         if active:
-            if not self._typing:
+            if not self._typing:  # it may be the dict that all sessions share
                 self._typing = {}
+            # An agent's typing does not expire: it ends with the agent's run.
             self._typing[by, id_] = loop_time().now() + self._hold if by is Typist.USER else float("inf")
         elif known:
             del self._typing[by, id_]

@@ -221,7 +221,10 @@ class SessionStream(SessionFeed):
         self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
 
     async def admit(self) -> None:
-        """Wait until the window has room for more uncommitted events. Always a checkpoint. A cancel undoes no event."""
+        """Wait until the number of uncommitted events is below its limit, the window. Always a checkpoint.
+
+        If this is cancelled, the events that were put before are emitted all the same.
+        """
         uncommitted = self.seq - self.committed_seq
         # Already at three quarters of the window, so that an emitter that continues at this rate need not wait at all.
         if 4 * uncommitted >= 3 * self._window:

@@ -44,6 +44,7 @@ def decide(*, epoch: str, oldest: int, latest: int, resume: Position | None, fro
         return ResumeDecision(oldest - 1, recovered=False, reset=ResetReason.EPOCH_CHANGED)
     if resume.seq > latest:
         return ResumeDecision(oldest - 1, recovered=False, reset=ResetReason.AHEAD)
+    # A client at `oldest - 1` misses nothing: the next event that it needs is `oldest`.
     if resume.seq < oldest - 1:
         return ResumeDecision(oldest - 1, recovered=False, reset=ResetReason.TRIMMED)
     return ResumeDecision(resume.seq, recovered=True)

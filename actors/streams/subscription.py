@@ -106,6 +106,7 @@ class Subscription:
         if self._cursor is not None:
             self._cursor.detach()
         self._stop(SubscriptionEnd.DETACHED)
+        # The session no longer notifies a detached listener, so a task that waits is woken here.
         self._news.wake()
 
     def __aiter__(self) -> Self:

@@ -43,6 +43,7 @@ class FaultyLog(EventLog):
     def __init__(self, inner: EventLog) -> None:
         self._inner = inner
         self.outlives_process = inner.outlives_process
+        # The faults of the next calls, for each operation: None is a failure, and a hold is a wait.
         self._faults: dict[Operation, collections.deque[Hold | None]] = {
             "append": collections.deque(),
             "read": collections.deque(),

@@ -88,7 +88,7 @@ class EventLogContract:
         _same(await log.streams(), [_KEY, _OTHER])
 
     async def test_append_and_read(self, log: EventLog) -> None:
-        """Check that a read returns the appended lines, and that the head counts the bytes of lines only."""
+        """Check that a read returns the appended lines, and that the size in the head is the bytes of these lines."""
         epoch, other = (await log.make(_KEY)).epoch, await log.make(_OTHER)
         batches = [event_batch(_KEY, 1, 3, b"a"), event_batch(_KEY, 4, 2, b"b")]
         await log.append(batches)
@@ -127,7 +127,7 @@ class EventLogContract:
             await log.append([Batch(_KEY, first, right, b"")])
 
     async def test_cancelled_append(self, log: EventLog) -> None:
-        """Check that a cancelled append has appended nothing if it raised, and everything if it returned."""
+        """Check that a cancelled append has stored nothing if it raised, and all its events if it returned."""
         await log.make(_KEY)
         raised = True
         with trio.CancelScope() as scope:
@@ -153,7 +153,7 @@ class EventLogContract:
         _same([len(await log.read(_KEY, after, 9, _ALL)) for after in (7, 8)], [0, 0])
 
     async def test_trim_by_count(self, log: EventLog) -> None:
-        """Check that a limit of events keeps exactly that many of the newest events."""
+        """Check that a trim with a limit on the number of events keeps exactly this number of the newest events."""
         await self._fill(log)
         _same((await log.trim(_KEY, Retention(events=10), _TS)).oldest, 1)
         for events in (9, 8, 4, 1):
@@ -211,7 +211,7 @@ class EventLogContract:
         _same((head and head.touched, (await log.make(_OTHER)).touched), (newest, made))
 
     async def test_mark_replaces_the_state(self, log: EventLog) -> None:
-        """Check that a mark replaces the state only, and that the next batch replaces it again."""
+        """Check that ``mark`` replaces only the stream's state, and that the next batch replaces the state again."""
         empty = await log.make(_OTHER)
         await log.mark(_OTHER, b"closed")
         _same(await log.head(_OTHER), attrs.evolve(empty, state=b"closed"))
@@ -227,7 +227,7 @@ class EventLogContract:
         _same((await log.make(_KEY)).state, b"new")
 
     async def test_read_below_oldest_raises_trimmed(self, log: EventLog) -> None:
-        """Check that a read below the oldest event raises ``Trimmed``, and never returns a part of the lines."""
+        """Check that a read raises ``Trimmed``, and returns no line at all, if its first event was trimmed."""
         await self._fill(log)
         await log.trim(_KEY, Retention(events=4), _TS)
         for after in (0, 5):

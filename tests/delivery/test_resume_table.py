@@ -180,7 +180,7 @@ async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("query", "reset"), [("", "epoch_changed"), ("?synchronous=FULL", None)])
 async def test_power_failure(tmp_path: Path, query: str, reset: str | None) -> None:
-    """After a power failure a client with an older position gets a reset, since events may be lost.
+    """After a power failure a client with a position from before it gets a reset, since events may be lost.
 
     With ``synchronous=FULL`` no event can be lost, and there is no reset.
     """

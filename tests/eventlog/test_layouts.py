@@ -153,7 +153,7 @@ async def state_of(path: Path) -> bytes:
 
 
 async def test_recent_starts_are_remembered(tmp_path: Path) -> None:
-    """When an old log is migrated, recent starts are remembered as executed commands.
+    """When an old log is migrated, the starts of runs in the last hour are remembered as executed commands.
 
     Older starts are not remembered, and neither are events that only contain the text of a start.
     """

@@ -243,7 +243,7 @@ async def test_close_finishes_appends(tmp_path: Path) -> None:
 
 
 async def test_damaged_row_is_corrupt(tmp_path: Path) -> None:
-    """A read over a damaged or missing row raises LogCorrupt."""
+    """Reading events raises LogCorrupt if one of their rows in the log's file is damaged or missing."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -304,7 +304,7 @@ async def test_check_of_a_large_log_is_limited(
 
 
 async def test_newer_schema_is_refused(tmp_path: Path) -> None:
-    """A log of a newer schema raises LogSchemaTooNew and stays unchanged."""
+    """Opening a log with a newer schema than this version knows raises LogSchemaTooNew, and changes nothing."""
     path = tmp_path / "x.db"
     async with SqliteLog(path):
         pass
@@ -392,10 +392,7 @@ def crash_image(path: Path, target: Path, boot: str | None) -> Path:
 
 
 async def test_crash_of_the_machine_renews_epochs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """If the machine crashed while a log was open, each of its streams gets a new epoch once, and a warning is logged.
-
-    If only the process was killed, no append is lost, and the streams keep their epochs.
-    """
+    """If the machine, and not only the process, crashed with an open log, each stream gets one new epoch."""
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3, b"open")])
@@ -450,7 +447,7 @@ async def test_foreign_file_is_refused(tmp_path: Path, make: Callable[[Path], No
 
 
 async def test_impossible_paths_are_refused(tmp_path: Path) -> None:
-    """A directory, a missing directory and a fifo are refused with the path and the reason."""
+    """Opening a log fails if its path is a directory or a fifo, or in a missing directory. The error says why."""
     os.mkfifo(tmp_path / "fifo")
     for path, reason in (
         (tmp_path, "is a directory"),
@@ -482,7 +479,7 @@ def unprivileged_folder() -> Iterator[Path]:
 
 
 async def test_unwritable_paths_are_refused(unprivileged_folder: Path) -> None:
-    """A file or folder without write permission is refused with the reason."""
+    """Opening a log fails if its file or folder may not be written. The error says why."""
     error = await refusal(unprivileged_folder / "x.db")
     assert isinstance(error, LogUnavailable)
     assert "may not be written" in str(error)
@@ -519,8 +516,7 @@ async def test_log_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 async def test_url_sets_durability(tmp_path: Path, query: str, level: int) -> None:
     """The ``synchronous`` parameter of a log's URL sets the durability: NORMAL, the default, or FULL.
 
-    With NORMAL the log stores the id of the machine's boot, since a crash of the machine may lose appends. With FULL no
-    append can be lost, so the log does not store this id.
+    Only with NORMAL the log stores the id of the machine's boot, because a crash of the machine may lose appends.
     """
     async with open_log(f"sqlite:{tmp_path}/a.db{query}"):
         with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as connection:
@@ -580,10 +576,7 @@ async def grow(log: SqliteLog, first: int, count: int) -> int:
 async def test_write_ahead_log_shrinks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While another program reads the log, the write-ahead log grows, and one warning is logged.
-
-    After the read has ended, the write-ahead log shrinks again.
-    """
+    """While another program reads, the write-ahead log grows, and one warning is logged. After the read it shrinks."""
     monkeypatch.setattr(_sqlite_file, "WAL_BYTES", 100_000)
     monkeypatch.setattr(_sqlite_file, "LARGE_WAL_BYTES", 5_000_000)
     monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 0.0)
@@ -603,10 +596,7 @@ async def test_write_ahead_log_shrinks(
 
 
 async def test_write_ahead_log_is_measured_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size of the write-ahead log is not measured again before ``LOOK_SECONDS`` have passed.
-
-    Until then the statistics show the size at the last measurement.
-    """
+    """The size of the write-ahead log in the statistics is measured at most once in ``LOOK_SECONDS``."""
     monkeypatch.setattr(_sqlite_file, "LOOK_SECONDS", 1e9)
     async with SqliteLog(tmp_path / "x.db") as log:
         await log.make(KEY)

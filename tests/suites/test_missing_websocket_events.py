@@ -260,7 +260,7 @@ async def test_failing_read(
 ) -> None:
     """If the log cannot be read for a client, the client is closed with 4006.
 
-    On the next connection it gets all events.
+    On its next connection the client gets all events.
     """
     log = FaultyLog(MemoryLog())
     async with server_with(talk, log=log, ring_events=8, idle_seconds=1000).running(port=0) as server:

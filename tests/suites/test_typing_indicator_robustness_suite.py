@@ -608,7 +608,7 @@ async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_no_timer_without_typists(autojump_clock: trio.testing.MockClock) -> None:
-    """A session needs one task at most to let typing expire, and none while nothing is typing."""
+    """A session needs at most one task to let the typing of users expire, and no task while no user is typing."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as one:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
