@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
     # TokenExpired is a NotAuthenticated too. It counts only if nothing else is wrong. *A client that is sent away for a
-    # fresh token, while its user is refused, would come back for ever.*
+    # fresh token, while its user is refused, would reconnect endlessly.*
     (NotAuthenticated, close_codes.NOT_AUTHENTICATED),
     (Forbidden, close_codes.FORBIDDEN),
     (TokenExpired, close_codes.TOKEN_EXPIRED),

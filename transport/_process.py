@@ -32,6 +32,7 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
     """
     with _caught_signals() as signals:
         on_ready()
+        # After the announcement: a collection of all start-up objects would delay it.
         tune_garbage_collection(gc_threshold)
         number = await anext(signals)
         log_line(logger, logging.INFO, "%s: draining", signal.Signals(number).name)
@@ -79,5 +80,6 @@ def _stop_catching() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+# Windows has no fork, and no such function.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_stop_catching)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom")
 
 DEFAULT_LOG = "sqlite:greenroom.db"
-"""The log of an app that was made without ``log``."""
+"""The event log of an app that was made without the argument ``log``: a SQLite file in the current folder."""
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8765
 """The host and the port on which a server listens by default."""
 
@@ -182,7 +182,10 @@ class Greenroom:
             raise one from one.__cause__
 
     def serve(self, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, log: str | EventLog | None = None) -> None:
-        """Run the server until SIGTERM or SIGINT, then drain and return. Arguments and errors: see :meth:`running`."""
+        """Run the server until SIGTERM or SIGINT, let its runs finish, and return.
+
+        Arguments and errors: see :meth:`running`.
+        """
         trio.run(self._serve, host, port, log)
 
     async def _serve(self, host: str, port: int, log: str | EventLog | None) -> None:
@@ -221,7 +224,7 @@ class Server:
     system: ActorSystem
     """The actor system: the tree of all actors of the server."""
     sessions: Sessions
-    """The sessions in memory."""
+    """The sessions of the server: ``await server.sessions.get(user, session)``."""
     endpoint: Endpoint
     """The WebSocket endpoint, which serves the connections of clients."""
 

@@ -50,7 +50,7 @@ def _check_expires(_: object, attribute: attrs.Attribute[Any], value: object) ->
 
 
 def checked_user(user: object) -> User:
-    """Return ``user`` as a plain :class:`User`.
+    """Check the result of an auth function, and return it as a plain :class:`User`.
 
     Raises:
         TypeError: If ``user`` is not a :class:`User`.
@@ -63,7 +63,7 @@ def checked_user(user: object) -> User:
 
 @attrs.frozen
 class User:
-    """An authenticated user."""
+    """An authenticated user: the result of an auth function."""
 
     id: str = attrs.field(validator=_check_user)
     """The user's name. Sessions are stored under this name, and it alone decides which sessions the user may read."""
@@ -210,7 +210,7 @@ def _time(value: Any) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of a refusal, as the client sees it: the library's message, which never contains the token."""
+    """Return the reason of a refusal for the client: the JWT library's message, which never contains the token."""
     return text_of(error)[:80]
 
 

@@ -25,7 +25,7 @@ from transport.protocol.names import OUTCOME_UNKNOWN
 
 
 class TransportError(GreenroomError):
-    """An error of a connection: the base class of this package's errors."""
+    """An error of a client's connection: the base class of all errors that this package adds."""
 
 
 class ClientClosed(TransportError):
@@ -66,7 +66,7 @@ class ConnectionClosedForGood(TransportError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"closed for good with {self.code}: {self.reason or 'no reason given'}"
+        return f"closed permanently with {self.code}: {self.reason or 'no reason given'}"
 
 
 class HandshakeRejected(ConnectionClosedForGood):
@@ -82,8 +82,8 @@ class HandshakeRejected(ConnectionClosedForGood):
 class PositionLost(ConnectionClosedForGood):
     """The server cannot send the events after the position of a client that connected with ``strict=True``.
 
-    The same ``resume`` would be refused each time. Drop the state that was built from events, and connect without a
-    ``resume``.
+    The same ``resume`` would be refused each time. The application should drop the state that it built from events, and
+    connect without a ``resume``.
     """
 
     def __init__(self, code: int = UNRECOVERABLE_POSITION, reason: str = "unrecoverable position") -> None:

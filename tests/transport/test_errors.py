@@ -18,11 +18,11 @@ from transport.errors import (
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (ConnectionClosedForGood(4505, "flooding"), "closed for good with 4505: flooding"),
-        (ConnectionClosedForGood(4505, ""), "closed for good with 4505: no reason given"),
+        (ConnectionClosedForGood(4505, "flooding"), "closed permanently with 4505: flooding"),
+        (ConnectionClosedForGood(4505, ""), "closed permanently with 4505: no reason given"),
         (HandshakeRejected(403, ""), "the server answered HTTP 403: no reason given"),
-        (PositionLost(), "closed for good with 4410: unrecoverable position"),
-        (ServerBrokeProtocol(), "closed for good with 1002: the server broke the protocol"),
+        (PositionLost(), "closed permanently with 4410: unrecoverable position"),
+        (ServerBrokeProtocol(), "closed permanently with 1002: the server broke the protocol"),
     ],
 )
 def test_text_of_an_ended_connection(error: ConnectionClosedForGood, said: str) -> None:

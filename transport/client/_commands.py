@@ -53,7 +53,7 @@ class _Pending:
 
 @attrs.define
 class Commands:
-    """Frames that wait for an answer, by id, in the order in which they were submitted. At most ``limit`` frames."""
+    """The commands and history requests that wait for an answer, in the order of submission. At most ``limit``."""
 
     limit: int
     clocks: tuple[Callable[[], float], ...] = (awake_or_asleep,)

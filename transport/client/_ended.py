@@ -45,6 +45,7 @@ def ended_by_failure(raised: BaseException, *, upgraded: bool) -> Ended:
     """
     errors = list(leaves(raised))
     rejection = next((error for error in errors if is_a(error, ConnectionRejected)), None)
+    # A refused upgrade has a status, which decides the next step. So it goes before all other exceptions.
     if rejection is not None:
         return _rejection(cast("ConnectionRejected", rejection))
     if not all(is_a(error, _EXPECTED) for error in errors):
@@ -67,6 +68,7 @@ def _rejection(rejection: ConnectionRejected) -> Ended:
 
 def ended_by_close(closed: ConnectionClosed) -> Ended:
     """Return the end of a connection with the code and reason of its close frame."""
+    # The stream ended without a close frame.
     if closed.reason is None:
         return Ended(NO_STATUS, "")
     return Ended(int(closed.reason.code), closed.reason.reason or "")

@@ -194,7 +194,7 @@ class Follower:
 
     def _on_ended(self, ended: Ended | ServerBrokeProtocol) -> Retry | TransportError:
         if isinstance(ended, Ended) and ended.catching_up:
-            # Not a failure: the client ended this connection itself, and comes back without a delay.
+            # Not a failure: the client ended this connection itself, and reconnects without a delay.
             self._catch_ups += 1
             self.core.on_left()
             return Retry(0)

@@ -47,13 +47,14 @@ class Items(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        # A task is parked here already.
         if len(self._more):
             raise trio.BusyResourceError("another task is waiting for these already")
         await trio.lowlevel.checkpoint()
         while (item := self._take()) is None:
             try:
                 self._check()
-            except ClientClosed:
+            except ClientClosed:  # the application has left the client's block: a normal end
                 raise StopAsyncIteration from None
             await self._more.park()
         return item

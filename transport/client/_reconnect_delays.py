@@ -26,6 +26,7 @@ class ReconnectDelays:
     """
 
     rng: Random
+    # The first bound and the largest one, in seconds. The protocol recommends these values to every client.
     backoff: Backoff = attrs.field(factory=lambda: Backoff(0.2, 20.0))
     attempts: int = attrs.field(default=0, init=False)
 

@@ -69,7 +69,7 @@ def _checked_host(host: str) -> str:
     """
     if not all(character.isprintable() and character not in " /\\" for character in host):
         raise ValueError("a host has no spaces")
-    host.encode("idna")
+    host.encode("idna")  # raises UnicodeError, a ValueError, for a label that is too long or empty
     return host
 
 
@@ -81,6 +81,7 @@ async def open_tcp_stream(host: str, port: int, tls: ssl.SSLContext | None) -> t
     """Open a TCP stream. Do the TLS handshake before returning, so that a TLS error is reported as such."""
     if tls is None:
         return await trio.open_tcp_stream(host, port)
+    # https_compatible: many servers end a TLS connection without its closing message, as HTTPS allows.
     stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=tls, https_compatible=True)
     try:
         await stream.do_handshake()

@@ -37,6 +37,7 @@ class WatchedStream(trio.abc.Stream):
             raise
         if self._left is not None:
             self._left -= len(data)
+        # No data: the peer has closed the stream.
         if not data or (self._left is not None and self._left < 0):
             self._on_hung_up()
         return data

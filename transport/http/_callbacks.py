@@ -21,7 +21,7 @@ def call_or_500(name: str, function: Callable[..., Any], *arguments: object) -> 
     """Call a function of the application and return its result.
 
     If the function raises anything, even ``SystemExit``, raise only an HTTP error 500, so that the server continues.
-    The client gets a reference number, under which the exception is logged.
+    The client gets a reference number, and the exception is logged with the same number.
     """
     result = called_at_once(function, *arguments)
     if not isinstance(result, BaseException):

@@ -116,7 +116,7 @@ def _site(server: Server, options: PageOptions) -> ASGIApp:
 
 
 def _reader(tokens: TokenAuth) -> Callable[[str], str | None]:
-    """Return a function from a token to its user, or to None if the token is not valid."""
+    """Return a function that takes a token and returns the token's user, or None if the token is not valid."""
 
     def read(token: str) -> str | None:
         try:

@@ -10,7 +10,7 @@ MAX_BATCH_EVENTS = 256
 MAX_BATCH_BYTES = 64 * 1024
 """Maximum size of one ``events`` or ``history`` message, in bytes. A single event may be larger."""
 MAX_HISTORY = 500
-"""The largest ``limit`` of a ``history`` frame."""
+"""Maximum ``limit`` (number of events) in a client's ``history`` request."""
 MAX_ID = 128
 """Maximum length of the id of a command or of a history request, in characters."""
 SESSION_NAME = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
@@ -26,6 +26,7 @@ DEFAULT_COMMAND_MEMORY_MS = 300_000
 FLOOD_REFUSALS = 100
 """Number of refused requests within :data:`FLOOD_SECONDS` after which the server closes the connection."""
 FLOOD_SECONDS = 10.0
+"""Length of the time in which :data:`FLOOD_REFUSALS` refused requests are flooding, in seconds."""
 
 
 class TokenBucket:
@@ -45,6 +46,7 @@ class TokenBucket:
 
     def take(self, now: float, lost: float = 0.0) -> bool:
         """Take one token. Return False if no token is available, so that the request must be refused."""
+        # More than `burst` tokens are there only after a block of the server. They are kept, but no new ones are added.
         if now > self._at:
             self._tokens = max(self._tokens, min(self._burst, self._tokens + (now - self._at) * self._rate))
             self._at = now

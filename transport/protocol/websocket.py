@@ -16,7 +16,7 @@ def text_message(payload: bytes) -> bytes:
 
 
 def text_head(size: int) -> bytes:
-    """Return the header of a text message of ``size`` bytes. The payload must follow directly."""
+    """Return the WebSocket header of a text message of ``size`` bytes. The payload must be sent directly after it."""
     if size < _TWO_BYTES:
         return b"\x81%c" % size
     if size < 1 << 16:

@@ -19,7 +19,7 @@ few connections are open.
 
 
 class Timed(Contained, Protocol):
-    """A part of a connection that must act at certain times."""
+    """A part of a connection that the heartbeat calls at certain times."""
 
     def beat(self, now: float) -> float | None:
         """Do the work that is due at ``now``, on trio's clock. Must not wait.

@@ -29,7 +29,7 @@ class SignalQueue:
 
     def __init__(self) -> None:
         self.size = 0
-        """Total size of the queued frames, in bytes."""
+        """Total size of the queued signals' frames, in bytes."""
         self._entries: list[tuple[str, bytes, bytes]] = []
 
     def __bool__(self) -> bool:

@@ -79,8 +79,8 @@ class TrioWire(WriteBuffer):
         self._owner = owner
         with trio.CancelScope() as scope:
             self._upgrading = scope
-            # trio-websocket waits for ever for a request if the stream is closed before the request came: see
-            # `on_closed`.
+            # If the stream is closed before the request came, trio-websocket continues to wait for it: `on_closed` ends
+            # that.
             request = await wrap_server_stream(
                 nursery, self, max_message_size=self._max_bytes, receive_buffer_size=None
             )

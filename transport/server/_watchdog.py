@@ -128,7 +128,10 @@ def _owner(frame: FrameType) -> str:
 
 
 def _task(frame: FrameType | None) -> trio.lowlevel.Task | None:
-    """Return the task that trio runs now. It is found in a local variable of trio's scheduler."""
+    """Return the trio task that is running now, from a local variable of trio's scheduler.
+
+    Return None if there is none.
+    """
     while frame is not None:
         task = frame.f_locals.get("task") if frame.f_code.co_name == "unrolled_run" else None
         if isinstance(task, trio.lowlevel.Task):

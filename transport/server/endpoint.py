@@ -48,7 +48,7 @@ _OUT_OF_FILES_SECONDS = 0.1
 
 @attrs.frozen
 class EndpointStatistics:
-    """Counts of an endpoint at the moment of the call."""
+    """Counts of a WebSocket endpoint at the moment when :meth:`Endpoint.statistics` was called."""
 
     connections: int
     """Number of open connections. Connections in their handshake count too."""
@@ -57,7 +57,7 @@ class EndpointStatistics:
     accepted: int
     """Number of connections accepted since the start."""
     refused: int
-    """Number of connections refused because there were too many."""
+    """Number of connections refused since the start because there were too many."""
     flusher_rounds: int
     """Number of rounds of the flusher, the task that writes new data to all connections that have some."""
     flusher_visits: int
@@ -166,7 +166,7 @@ class Endpoint:
         await self._context.connections.send_away()
 
     def statistics(self) -> EndpointStatistics:
-        """Return the counts of this moment."""
+        """Return the endpoint's counts at this moment: connections, users, waiting bytes and others."""
         connections, flusher = self._context.connections, self._context.flusher
         return EndpointStatistics(
             connections=len(connections),
