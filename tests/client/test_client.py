@@ -1,4 +1,4 @@
-"""The Python client against a scripted server in memory, in virtual time."""
+"""The Python client connects, reconnects and ends: against a scripted server in memory, in virtual time."""
 
 from __future__ import annotations
 
@@ -12,39 +12,14 @@ import trio.testing
 import wsproto
 import wsproto.events
 from _scripted_server import Peer, scripted
+from client.scripts import stay_connected, take_items, until_back
 
-from actors import Event, Position
-from transport.client import Client, Reset, connect
-from transport.errors import (
-    ConnectionClosedForGood,
-    HandshakeRejected,
-    PositionLost,
-    ServerBrokeProtocol,
-    TokenUnavailable,
-)
+from actors import Position
+from transport.client import connect
+from transport.errors import ConnectionClosedForGood, HandshakeRejected, PositionLost, TokenUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from trio.testing import MockClock
-
-
-async def take_items(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
-    """Return the next ``count`` items of the iterator: for an event its seq, for a reset the reset itself."""
-    items = [await anext(events) for _ in range(count)]
-    return [item.seq if isinstance(item, Event) else item for item in items]
-
-
-async def stay_connected(peer: Peer) -> None:
-    """Script of a server: welcome the client, send it a signal, and wait until it leaves."""
-    await peer.welcome()
-    await peer.send("signal", name="here", data={})
-    await peer.closed_by_client()
-
-
-async def until_back(client: Client) -> None:
-    """Wait until the client is connected again: for the signal that :func:`stay_connected` sends."""
-    assert (await anext(client.signals())).name == "here"
 
 
 async def test_hello_has_the_arguments_of_connect(autojump_clock: MockClock) -> None:
@@ -284,52 +259,6 @@ async def test_token_failure_does_not_hide_the_body() -> None:
                 raise KeyError("mine")
 
 
-async def test_duplicates_and_gaps(autojump_clock: MockClock) -> None:
-    """The client drops a duplicate event. After a gap it reconnects and resumes, and so gets the missing events."""
-
-    async def first(peer: Peer) -> None:
-        await peer.welcome(latest=6)
-        await peer.events(1, 2)
-        await peer.events(2, 3)
-        await peer.events(4, 6)
-        assert (await peer.closed_by_client())[0] == 1000
-
-    async def second(peer: Peer) -> None:
-        assert (await peer.welcome(latest=6))["resume"] == {"epoch": "e1", "seq": 4}
-        await peer.events(5, 6)
-        await peer.closed_by_client()
-
-    async with scripted(first, second) as server, server.connect() as client:
-        assert await take_items(client.events(), 6) == [1, 2, 3, 4, 5, 6]
-        assert client.statistics().duplicates == 1
-        assert client.statistics().last_failure == "1006: gap: 6 came after 4"
-
-
-@pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
-async def test_reset_is_between_old_and_new_events(reason: str, autojump_clock: MockClock) -> None:
-    """The iterator returns a Reset after all events of the old epoch and before the events of the new epoch."""
-
-    async def first(peer: Peer) -> None:
-        await peer.welcome(latest=2)
-        await peer.events(1, 2)
-        await peer.close(4003)
-
-    async def second(peer: Peer) -> None:
-        await peer.welcome(epoch="e2", oldest=5, latest=6, recovered=False, reset=reason)
-        await peer.events(5, 6)
-        await peer.send("signal", name="here", data={})
-        await peer.closed_by_client()
-
-    async with scripted(first, second) as server, server.connect(from_="latest", resume=Position("e1", 0)) as client:
-        events = client.events()
-        await until_back(client)
-        assert await take_items(events, 2) == [1, 2]
-        assert client.position == Position("e1", 2)
-        assert await take_items(events, 1) == [Reset(reason)]
-        assert client.position == Position("e2", 4)
-        assert await take_items(events, 2) == [5, 6]
-
-
 async def test_strict_client_ends_with_position_lost(autojump_clock: MockClock) -> None:
     """A strict client ends with PositionLost after close code 4410, and keeps its position."""
 
@@ -341,41 +270,6 @@ async def test_strict_client_ends_with_position_lost(autojump_clock: MockClock) 
         with pytest.raises(PositionLost, match="trimmed"):
             await anext(client.events())
         assert client.position == Position("e1", 3)
-
-
-async def test_from_latest_has_a_position_at_once(autojump_clock: MockClock) -> None:
-    """A client that begins at the latest event has a position from its welcome on, and can resume from there."""
-
-    async def first(peer: Peer) -> None:
-        await peer.welcome(latest=9)
-        await peer.abort()
-
-    async def second(peer: Peer) -> None:
-        assert (await peer.welcome(latest=10))["resume"] == {"epoch": "e1", "seq": 9}
-        await peer.events(10)
-        await peer.closed_by_client()
-
-    async with scripted(first, second) as server, server.connect(from_="latest") as client:
-        assert await take_items(client.events(), 1) == [10]
-
-
-async def test_pings_are_answered_with_a_full_buffer(autojump_clock: MockClock) -> None:
-    """The client answers pings even while its buffer is full because the application takes no events."""
-
-    async def script(peer: Peer) -> None:
-        await peer.welcome(latest=100)
-        await peer.events(*range(1, 51))
-        for _ in range(5):
-            await peer.events(*range(51, 101))
-            await peer.send("ping")
-            await peer.expect("pong")
-            await trio.sleep(25)
-        await peer.close(4506)
-
-    async with scripted(script) as server, server.connect(buffer_events=10) as client:
-        await trio.sleep(200)
-        assert client.state == "closed"
-        assert client.statistics().pings == 5
 
 
 async def test_silent_server_is_dropped(autojump_clock: MockClock) -> None:
@@ -477,151 +371,3 @@ async def test_unanswered_close(autojump_clock: MockClock) -> None:
         await trio.testing.wait_all_tasks_blocked()
         start = trio.current_time()
     assert trio.current_time() == start + 2
-
-
-async def test_slow_application_stops_the_reader(autojump_clock: MockClock) -> None:
-    """While the application is slow and the buffer is full, the client stops reading, and no event is lost."""
-
-    async def script(peer: Peer) -> None:
-        await peer.welcome(latest=40)
-        for first in range(1, 41, 5):
-            await peer.events(*range(first, first + 5))
-        await peer.closed_by_client()
-
-    async with scripted(script) as server, server.connect(buffer_events=10) as client:
-        await trio.sleep(4)  # less than its patience
-        assert client.statistics().waiting == 10
-        assert await take_items(client.events(), 40) == list(range(1, 41))
-        assert client.statistics().skipped == 0
-        assert client.statistics().connections == 1
-
-
-async def test_skipped_events_are_resumed(autojump_clock: MockClock) -> None:
-    """If the application is very slow, the client skips events, and later gets them by a reconnect and resume."""
-
-    async def first(peer: Peer) -> None:
-        await peer.welcome(latest=20)
-        for seq in range(1, 21):
-            await peer.events(seq)
-        assert (await peer.closed_by_client())[0] == 1000
-
-    async def second(peer: Peer) -> None:
-        assert (await peer.welcome(latest=20))["resume"] == {"epoch": "e1", "seq": 10}
-        await peer.events(*range(11, 21))
-        await peer.closed_by_client()
-
-    async with scripted(first, second) as server, server.connect(buffer_events=10) as client:
-        events = client.events()
-        await trio.sleep(30)
-        assert client.statistics().skipped == 10
-        assert await take_items(events, 4) == [1, 2, 3, 4]
-        await trio.testing.wait_all_tasks_blocked()
-        assert client.statistics().catch_ups == 0
-        assert await take_items(events, 16) == list(range(5, 21))
-        assert client.statistics().catch_ups == 1
-        assert server.connections[1] == server.connections[0] + 30  # at once, without a delay
-
-
-@pytest.mark.parametrize("before", [0, 1])
-async def test_reply_arrives_with_a_full_buffer(before: int, autojump_clock: MockClock) -> None:
-    """A command gets its reply at once even while the buffer of events is full."""
-
-    async def first(peer: Peer) -> None:
-        await peer.welcome(latest=20)
-        for seq in range(1, 21):
-            await peer.events(seq)
-        command = await peer.expect("command")
-        await peer.send("reply", id=command["id"], ok=True, result={"run_id": "r1"})
-        await peer.closed_by_client()
-
-    async def second(peer: Peer) -> None:
-        await peer.welcome(latest=20)
-        await peer.events(*range(11, 21))
-        await peer.closed_by_client()
-
-    async with scripted(first, second) as server, server.connect(buffer_events=10) as client:
-        start = trio.current_time()
-        await trio.sleep(before)  # within the reader's patience
-        assert await client.start("a") == "r1"
-        assert trio.current_time() == start + before
-        assert await take_items(client.events(), 20) == list(range(1, 21))
-
-
-async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
-    """If the application takes no signals, the client drops the oldest signals and counts them."""
-
-    async def script(peer: Peer) -> None:
-        await peer.welcome()
-        for n in range(5):
-            await peer.send("signal", name="typing", data={"n": n})
-        await peer.closed_by_client()
-
-    async with scripted(script) as server, server.connect(signals=2) as client:
-        await trio.testing.wait_all_tasks_blocked()
-        signals = client.signals()
-        assert [(await anext(signals)).data["n"] for _ in range(2)] == [3, 4]
-        assert client.statistics().signals_dropped == 3
-
-
-async def test_typing_is_newest_and_not_queued(autojump_clock: MockClock) -> None:
-    """The client sends only the newest state of typing, and no typing that was set while it was offline."""
-    said: list[bool] = []
-
-    async def script(peer: Peer) -> None:
-        await peer.welcome()
-        await peer.send("signal", name="here", data={})
-        said.append((await peer.expect("typing"))["active"])
-        await peer.closed_by_client()
-
-    async with scripted(ConnectionRefusedError("nobody there"), script) as server, server.connect() as client:
-        await client.typing(active=True)
-        await until_back(client)
-        await client.typing(False)  # noqa: FBT003 - as in a page
-        await trio.testing.wait_all_tasks_blocked()
-    assert said == [False]
-
-
-async def test_unknown_fields_and_frames_are_ignored(autojump_clock: MockClock) -> None:
-    """The client ignores unknown fields and frame types, which a newer server may send."""
-
-    async def script(peer: Peer) -> None:
-        await peer.welcome(latest=1, colour="red")
-        await peer.send("weather", outlook="fine")
-        await peer.events(1)
-        await peer.closed_by_client()
-
-    async with scripted(script) as server, server.connect() as client:
-        assert await take_items(client.events(), 1) == [1]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{",
-        "[]",
-        '{"no": "type"}',
-        '{"type": "events", "events": {}}',
-        '{"type": "events", "events": [7]}',
-        '{"type": "events", "events": [{"seq": "1", "ts": 1, "type": "user_message", "data": {"text": "x"}}]}',
-        '{"type": "signal", "name": 5}',
-        '{"type": "welcome"}',
-        '{"type": "goodbye"}',
-    ],
-)
-async def test_broken_protocol_ends_the_client(text: str, autojump_clock: MockClock) -> None:
-    """If the server sends a message that is not allowed, the client ends with an error that names the fault."""
-    closed: list[tuple[int | None, str | None]] = []
-
-    async def script(peer: Peer) -> None:
-        await peer.welcome(latest=1)
-        await peer.send_text(text)
-        closed.append(await peer.closed_by_client())
-
-    async with scripted(script) as server, server.connect() as client:
-        with pytest.raises(ServerBrokeProtocol) as ended:
-            await anext(client.events())
-        await trio.testing.wait_all_tasks_blocked()
-        ((code, reason),) = closed
-        assert code == 1002
-        assert reason
-        assert ended.value.reason.startswith(reason.removesuffix("…"))

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from _scripted_server import Peer, scripted
+from client.scripts import stay_connected
 
 from actors import CommandRefused
 from transport.errors import (
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from transport.client import Client
-
-
-async def stay_connected(peer: Peer) -> None:
-    """Script of a server: welcome the client, send it a signal, and wait until it leaves."""
-    await peer.welcome()
-    await peer.send("signal", name="here", data={})
-    await peer.closed_by_client()
 
 
 async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None:

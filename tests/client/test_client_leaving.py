@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 from _scripted_server import Peer, scripted
+from client.scripts import stay_connected, take_items
 
-from actors import Event, Position
-from transport.client import Client, Reset, connect
+from actors import Position
+from transport.client import Client, connect
 from transport.errors import (
     ClientClosed,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from trio.testing import MockClock
-
-
-async def take_items(events: AsyncIterator[Event | Reset], count: int) -> list[Any]:
-    """Return the next ``count`` items of the iterator: for an event its seq, for a reset the reset itself."""
-    items = [await anext(events) for _ in range(count)]
-    return [item.seq if isinstance(item, Event) else item for item in items]
-
-
-async def stay_connected(peer: Peer) -> None:
-    """Script of a server: welcome the client, send it a signal, and wait until it leaves."""
-    await peer.welcome()
-    await peer.send("signal", name="here", data={})
-    await peer.closed_by_client()
 
 
 async def test_leaving_ends_every_wait(autojump_clock: MockClock) -> None:
