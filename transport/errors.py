@@ -29,7 +29,7 @@ class TransportError(GreenroomError):
 
 
 class ClientClosed(TransportError):
-    """The client's ``async with`` block has ended, so its calls no longer work.
+    """The client's ``async with`` block has ended, so calls on the client no longer work.
 
     A command that got no reply before that may or may not have been done.
     """

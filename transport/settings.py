@@ -27,16 +27,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.settings")
 
 PREFIX = "GREENROOM_"
-"""The beginning of the names of environment variables."""
+"""The beginning of the names of environment variables that are settings."""
 TOML = Path("greenroom.toml")
 """The file with settings, in the current folder."""
 
 
 def _strings(value: Any) -> Any:
-    """Return a list as a tuple.
-
-    Split a string at its commas, since a list in an environment variable is such a string.
-    """
+    """Convert a list to a tuple. Also convert a string with commas, the form of a list in an environment variable."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return tuple(cast("Iterable[object]", value)) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Sessions as lists of events, for the tests of store.js, with what a snapshot must show of each."""
+"""Sessions as lists of events, for the tests of store.js, together with the expected contents of their snapshots."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ ENDINGS = ("ok", "error", "timeout", "cancelled", "interrupted")
 
 @attrs.define
 class Telling:
-    """A session that is written event by event, by the grammar of the protocol. It also keeps what is expected."""
+    """A session that is built event by event, by the grammar of the protocol, and the expected state of its runs."""
 
     events: list[Event] = attrs.Factory(list)
     open_runs: list[str] = attrs.Factory(list)
     children: dict[str, list[str]] = attrs.Factory(dict)
     calls: dict[str, list[tuple[str, str]]] = attrs.Factory(dict)
-    """The open calls of each run: the id, and ``tool`` or ``question``."""
+    """The open calls of each run: the call's id, and ``tool`` or ``question``."""
     texts: dict[str, str] = attrs.Factory(dict)
     statuses: dict[str, str] = attrs.Factory(dict)
     ends: dict[str, str] = attrs.Factory(dict)
-    """How each tool call and each question ended, by its id."""
+    """The latest status of each tool call and each question, by its id."""
 
     def put(self, type_: str, run: str | None = None, call: str | None = None, **data: Any) -> None:
-        """Append an event."""
+        """Append an event to the session."""
         event: Event = {"seq": len(self.events) + 1, "type": type_, "ts": 1_000 * len(self.events), "data": data}
         event |= {"run_id": run} if run else {}
         event |= {"call_id": call} if call else {}
@@ -38,7 +38,7 @@ class Telling:
         self.events.append(event | ({"parent_run_id": parent} if parent else {}))
 
     def start(self, parent: str | None, number: int) -> None:
-        """Start a run, below ``parent`` if it is given."""
+        """Start a run. If ``parent`` is given, the new run is a sub-agent of this run."""
         run = f"r{len(self.statuses)}"
         if parent:
             self.children[parent].append(run)
@@ -50,7 +50,7 @@ class Telling:
         self.put("agent_started", run, agent=f"a{number}", input=number)
 
     def call(self, run: str, kind: str) -> None:
-        """Open a tool call or a question."""
+        """Open a tool call or a question in the run."""
         call = f"c{len(self.events)}"
         self.calls[run].append((call, kind))
         self.ends[call] = "running" if kind == "tool" else "open"
@@ -60,7 +60,7 @@ class Telling:
             self.put("input_requested", run, call, prompt="?")
 
     def close_call(self, run: str, number: int) -> None:
-        """Close an open call of the run, if there is one."""
+        """Close one open tool call or question of the run, if there is one."""
         if not self.calls[run]:
             return
         call, kind = self.calls[run].pop(number % len(self.calls[run]))
@@ -76,7 +76,7 @@ class Telling:
             self.put("input_withdrawn", run, call, reason="timeout")
 
     def end(self, run: str, number: int) -> None:
-        """End a run: first its sub-agents and its tools, as the grammar demands."""
+        """End a run. Its sub-agents and its tool calls are ended first, as the grammar demands."""
         for child in self.children[run]:
             if child in self.open_runs:
                 self.end(child, number)
@@ -91,12 +91,12 @@ class Telling:
         self.open_runs.remove(run)
 
     def say(self, run: str, number: int) -> None:
-        """Emit a piece of output."""
+        """Append a piece of the run's output."""
         self.texts[run] += f"{number},"
         self.put("agent_output", run, text=f"{number},")
 
     def step(self, act: int, which: int, number: int) -> None:
-        """Do one of the things that may come next. The arguments choose the thing."""
+        """Append one event that is allowed now. The arguments choose the kind of event and its run."""
         if not self.open_runs:
             return self.start(None, number)
         run = self.open_runs[which % len(self.open_runs)]
@@ -120,7 +120,7 @@ class Telling:
 
 @st.composite
 def sessions(draw: st.DrawFn) -> Telling:
-    """Draw a grammatical session."""
+    """Draw a session that follows the grammar of the protocol (a Hypothesis strategy)."""
     telling = Telling()
     small = st.integers(0, 99)
     for act, which, number in draw(st.lists(st.tuples(small, small, small), max_size=60)):

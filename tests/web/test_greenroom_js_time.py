@@ -190,7 +190,7 @@ def test_frozen_page_probes_first(page: Node) -> None:
 
 
 def test_reconnect_now(page: Node) -> None:
-    """``reconnect`` begins the next attempt at once, also if the server gave a retry_ms, and one attempt only."""
+    """If the client waits, ``reconnect()`` begins the next attempt at once, even after a ``retry_ms``, and only one."""
     got = run_js(
         page,
         """
@@ -205,7 +205,7 @@ def test_reconnect_now(page: Node) -> None:
 
 
 def test_no_reconnect_after_the_end(page: Node) -> None:
-    """``reconnect`` does nothing once the client has ended."""
+    """If the client has ended, ``reconnect()`` does nothing."""
     got = run_js(
         page,
         """
@@ -217,7 +217,10 @@ def test_no_reconnect_after_the_end(page: Node) -> None:
 
 
 def test_time_of_the_next_attempt(page: Node) -> None:
-    """``retryAt`` is the time of the next attempt by the machine's clock, and undefined unless the client waits."""
+    """While the client waits, ``retryAt`` is the time of the next attempt by the wall clock.
+
+    Otherwise it is undefined.
+    """
     got = run_js(
         page,
         """

@@ -1,4 +1,4 @@
-"""store.js: the snapshot of a session, made from its events by one pure function."""
+"""store.js, which makes the snapshot (present state) of a session from its events by one pure function."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STARTED = {"seq": 1, "type": "agent_started", "ts": 10, "run_id": "r1", "data": 
 
 
 def event(seq: int, type_: str, run: str | None = "r1", call: str | None = None, **data: Any) -> Change:
-    """Return an event."""
+    """Return an event of a session, as JSON."""
     ids = ({"run_id": run} if run else {}) | ({"call_id": call} if call else {})
     return {"seq": seq, "type": type_, "ts": 10 * seq, "data": data} | ids
 
 
 def reduced(page: Node, changes: list[Any], cuts: list[int] | None = None, *, stored: bool = False) -> Any:
-    """Return the snapshot after the changes, in batches that end at ``cuts``."""
+    """Return the snapshot (state) after these changes, which are applied in batches that end at ``cuts``."""
     arguments = f"{json.dumps(changes)}, {json.dumps(cuts or [])}, {{ stored: {json.dumps(stored)} }}"
     return page.run(f"return inBatches({{ EMPTY, reduceAll }}, {arguments})")
 
@@ -39,7 +39,7 @@ def reduced(page: Node, changes: list[Any], cuts: list[int] | None = None, *, st
 @often
 @given(sessions(), st.lists(st.integers(0, 80), max_size=8))
 def test_batches_do_not_matter(page: Node, telling: Telling, cuts: list[int]) -> None:
-    """The snapshot is the same in one batch, in any batches, one by one, and with a refresh after each batch."""
+    """The same events give the same snapshot in one batch, in several, one by one, and with refreshes in between."""
     changes = telling.events
     whole = reduced(page, changes)
     assert reduced(page, changes, cuts) == whole
@@ -52,7 +52,7 @@ def test_batches_do_not_matter(page: Node, telling: Telling, cuts: list[int]) ->
 @often
 @given(sessions())
 def test_snapshot_of_any_session(page: Node, telling: Telling) -> None:
-    """The snapshot has each run, tool and question in its latest state, and all texts."""
+    """For any session, the snapshot has the latest state of each run, tool and question, and all texts."""
     snapshot = reduced(page, telling.events)
     runs = {run["id"]: run for run in snapshot["runs"]}
     assert {id_: run["status"] for id_, run in runs.items()} == telling.statuses
@@ -75,7 +75,7 @@ def test_snapshot_of_any_session(page: Node, telling: Telling) -> None:
 @often
 @given(sessions(), st.lists(st.integers(0, 59), max_size=10))
 def test_duplicates_change_nothing(page: Node, telling: Telling, again: list[int]) -> None:
-    """An event that was already applied returns the same snapshot."""
+    """If an event comes that was applied before, the same snapshot object is returned."""
     events = json.dumps(telling.events)
     same = page.run(
         f"""
@@ -89,7 +89,7 @@ def test_duplicates_change_nothing(page: Node, telling: Telling, again: list[int
 @often
 @given(sessions(), st.integers(0, 59))
 def test_parts_that_did_not_change_are_shared(page: Node, telling: Telling, at: int) -> None:
-    """An event of one run leaves every other run and item the same object."""
+    """After an event of one run, all other runs and items in the snapshot are the same objects as before."""
     shared = page.run(
         f"""
         const events = {json.dumps(telling.events)}, at = Math.min({at}, events.length - 1);
@@ -141,7 +141,7 @@ hostile_changes = st.lists(
 @often
 @given(hostile_changes)
 def test_hostile_values(page: Node, changes: list[Any]) -> None:
-    """Values of any type in any field raise nothing, and change no prototype and no earlier snapshot."""
+    """Changes with values of any type in any field raise nothing, and modify no prototype and no earlier snapshot."""
     one_by_one = [*range(len(changes))]
     whole = reduced(page, changes)
     assert reduced(page, changes, one_by_one) == whole
@@ -157,7 +157,7 @@ def test_hostile_values(page: Node, changes: list[Any]) -> None:
 
 
 def test_unknown_types(page: Node) -> None:
-    """An event of an unknown type changes only the position."""
+    """An event of an unknown type changes only the snapshot's position."""
     before = reduced(page, [STARTED])
     assert reduced(page, [STARTED, event(2, "of_a_newer_server", text="x")]) == before | {"seq": 2}
 
@@ -176,7 +176,7 @@ def test_unknown_types(page: Node) -> None:
     ],
 )
 def test_events_that_do_not_fit(page: Node, wrong: Change) -> None:
-    """An event with a missing or wrong value, or about an unknown call, changes only the position."""
+    """An event with a missing or wrong value, or with an unknown call, changes only the snapshot's position."""
     after = reduced(page, [STARTED, wrong])
     (run,) = after["runs"]
     assert after["seq"] == 2
@@ -184,14 +184,14 @@ def test_events_that_do_not_fit(page: Node, wrong: Change) -> None:
 
 
 def test_nothing_after_the_end(page: Node) -> None:
-    """An event of a run that has ended changes nothing of it."""
+    """After a run has ended, later events of this run do not change it."""
     whole = [STARTED, event(2, "agent_output", text="x"), event(3, "agent_completed", status="ok", result=1)]
     late = [event(4, "agent_output", text="late"), event(5, "agent_completed", status="error")]
     assert reduced(page, [*whole, *late])["runs"] == reduced(page, whole)["runs"]
 
 
 def test_tool_with_result_and_error(page: Node) -> None:
-    """A tool has its arguments, its times, and its result or its error."""
+    """A tool call in the snapshot has its arguments, its times, its status and its error."""
     opened = event(2, "tool_executing", call="c", tool="search", arguments={"q": 1})
     ended = event(5, "tool_completed", call="c", status="error", error={"code": "oops", "message": "m"}, duration_ms=3)
     (running,) = reduced(page, [STARTED, opened])["runs"][0]["items"]
@@ -203,14 +203,17 @@ def test_tool_with_result_and_error(page: Node) -> None:
 
 
 def test_end_of_a_run_withdraws_its_question(page: Node) -> None:
-    """A question that is open when its run ends is withdrawn, with the run's status as the reason."""
+    """If a run ends while its question is open, the question is withdrawn, with the run's status as the reason."""
     asked = event(2, "input_requested", call="c", prompt="?", schema={"type": "boolean"})
     (question,) = reduced(page, [STARTED, asked, event(3, "agent_completed", status="timeout")])["runs"][0]["items"]
     assert (question["status"], question["reason"]) == ("withdrawn", "timeout")
 
 
 def test_run_without_its_first_events(page: Node) -> None:
-    """A run is shown from its first event that is kept, as a part, also with a parent of which nothing is kept."""
+    """If the first events of a run were deleted, the run is shown from its first kept event on, marked as partial.
+
+    Its parent run is shown too, even if no event of the parent is kept.
+    """
     text = event(7, "agent_output", run="child", text="end of it") | {"parent_run_id": "parent"}
     end = event(8, "agent_completed", run="child", agent="helper", status="ok") | {"parent_run_id": "parent"}
     snapshot = reduced(page, [text, end])
@@ -223,7 +226,7 @@ def test_run_without_its_first_events(page: Node) -> None:
 
 
 def test_reset(page: Node) -> None:
-    """After a reset nothing of the earlier events is left, the reason is shown, and events are taken from any seq."""
+    """A reset removes everything from the snapshot and shows its reason. After it, events with any seq are accepted."""
     before = [STARTED, event(2, "user_message", run=None, text="x")]
     reset = {"type": "reset", "reason": "trimmed"}
     snapshot = reduced(page, [*before, reset])
@@ -235,7 +238,7 @@ def test_reset(page: Node) -> None:
 
 
 def test_connection(page: Node) -> None:
-    """The connection has its state, the time and number of the next attempt, and the reason of the last failure."""
+    """The snapshot shows the connection's state, the time and number of the next attempt, and the last failure."""
     waiting = {"type": "state", "state": "waiting", "retryAt": 99, "code": 1006, "reason": "gone"}
     welcome = {"type": "welcome", "epoch": "e", "connection": "k1"}
     twice = reduced(page, [waiting, {"type": "state", "state": "connecting"}, waiting])["connection"]
@@ -252,7 +255,7 @@ def test_connection(page: Node) -> None:
 
 
 def test_typing(page: Node) -> None:
-    """Typing of others is shown until it ends or the connection is lost. The typing of this tab is not shown."""
+    """The snapshot shows others as typing until they stop or the connection is lost, and never this tab itself."""
     welcome = {"type": "welcome", "connection": "me", "typing": [{"by": "user", "id": "a"}, {"by": "user", "id": "me"}]}
 
     def typing(id_: str, *, active: bool = True) -> Change:
@@ -271,12 +274,12 @@ START: Change = {"type": "start", "command_id": "k", "agent": "a", "input": "hel
 
 
 def queued(command_id: str, *, waiting: bool = True) -> Change:
-    """Return the signal that a start waits for its turn, or no longer does."""
+    """Return the signal that a start waits for its turn, or that it no longer waits."""
     return {"type": "signal", "name": "queued", "data": {"command_id": command_id, "agent": "a", "waiting": waiting}}
 
 
 def test_start_becomes_a_run(page: Node) -> None:
-    """A start is shown until its run begins. The same command is not shown again after that."""
+    """The snapshot shows a start until its run begins, and does not show the same command again afterwards."""
     (start,) = reduced(page, [START, START])["starts"]
     assert start == {"command_id": "k", "agent": "a", "input": "hello", "own": True, "status": "sending"}
     begun = event(1, "agent_started", agent="a", input="hello", command_id="k")
@@ -285,7 +288,7 @@ def test_start_becomes_a_run(page: Node) -> None:
 
 
 def test_queued_starts(page: Node) -> None:
-    """A start that waits for its turn is shown as queued, also one of another tab, until it no longer waits."""
+    """While a start waits for its turn, the snapshot shows it as queued, even if it is a start of another tab."""
     changes = [START, queued("k"), queued("other")]
     own, other = reduced(page, changes)["starts"]
     assert (own["status"], own["own"], own["input"]) == ("queued", True, "hello")
@@ -299,7 +302,7 @@ def test_queued_starts(page: Node) -> None:
 
 @pytest.mark.parametrize(("code", "status"), [("bad_input", "refused"), ("cancelled", "cancelled")])
 def test_refused_start(page: Node, code: str, status: str) -> None:
-    """A start that fails keeps its place in the timeline, with the reason, also over a reset."""
+    """A start that fails stays at its place in the timeline, with the reason. A reset does not remove it."""
     failed = {"type": "start_failed", "command_id": "k", "code": code, "message": "m"}
     reset = {"type": "reset", "reason": "trimmed"}
     snapshot = reduced(page, [STARTED, START, failed, reset, event(2, "user_message", run=None, text="later")])
@@ -310,7 +313,7 @@ def test_refused_start(page: Node, code: str, status: str) -> None:
 
 
 def test_start_of_unknown_outcome(page: Node) -> None:
-    """If a start that was taken for lost becomes a run after all, only its run is shown."""
+    """If a start counted as lost, but its run begins later, the timeline shows only the run."""
     failed = {"type": "start_failed", "command_id": "k", "code": "outcome_unknown", "message": "m"}
     begun = event(1, "agent_started", agent="a", input="hello", command_id="k")
     assert [item["kind"] for item in reduced(page, [START, failed, begun])["timeline"]] == ["run"]
@@ -330,7 +333,7 @@ STORE = """
 
 
 def test_store_shows_events(page: Node) -> None:
-    """A listener gets the snapshot at once, then one snapshot for each frame, and none after it has left."""
+    """A listener gets the present snapshot at once, then at most one in each frame, and none after it unsubscribes."""
     got = page.run(
         STORE
         + """
@@ -344,13 +347,13 @@ def test_store_shows_events(page: Node) -> None:
 
 
 def test_store_is_current_between_frames(page: Node) -> None:
-    """``getSnapshot`` has every event that arrived, before a listener is called."""
+    """``getSnapshot`` includes every event that has arrived, even if no listener was called for it yet."""
     got = page.run(STORE + 'advance(0); send(said(1, "a")); return [store.getSnapshot().seq, shown.at(-1).seq];')
     assert got == [1, 0]
 
 
 def test_store_with_a_listener_that_throws(page: Node) -> None:
-    """An exception of one listener is reported, and the others get the snapshot."""
+    """If one listener throws, the exception is reported, and the other listeners still get the snapshot."""
     got = page.run(
         STORE
         + """
@@ -364,7 +367,10 @@ def test_store_with_a_listener_that_throws(page: Node) -> None:
 
 
 def test_store_starts_a_run(page: Node) -> None:
-    """A start is in the snapshot at once. If it is refused, the snapshot has the reason, and the call rejects."""
+    """A start is in the snapshot at once.
+
+    If the server refuses it, the timeline shows the reason and the call rejects.
+    """
     got = page.run(
         STORE
         + """
@@ -379,7 +385,7 @@ def test_store_starts_a_run(page: Node) -> None:
 
 
 def test_store_after_a_lost_position(page: Node) -> None:
-    """A reset of the client empties the snapshot before the next events come."""
+    """If the client's position is lost, the snapshot is emptied before the next events are applied."""
     got = page.run(
         STORE
         + """
@@ -393,7 +399,7 @@ def test_store_after_a_lost_position(page: Node) -> None:
 
 
 def test_store_of_a_long_replay(page: Node) -> None:
-    """Ten thousand events of a thousand runs are reduced in batches, while no frame is shown."""
+    """The store applies ten thousand events of a thousand runs in batches, before any frame is shown."""
     got = page.run(
         STORE
         + """

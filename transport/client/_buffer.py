@@ -77,7 +77,7 @@ class EventBuffer:
         return len(self._entries) * 2 <= self.max_events and self._size * 2 <= self.max_bytes
 
     def attach(self, welcome: Welcome, *, from_latest: bool) -> Reset | None:
-        """Begin the events of a new connection, at the position that its welcome names.
+        """Prepare the buffer for the events of a new connection, from the position in its ``welcome`` on.
 
         If the old position is lost, add a :class:`Reset` to the buffer and return it; else return None. ``from_latest``
         is True if ``hello`` asked for new events only. Events from before a reset stay in the buffer for the
@@ -129,7 +129,10 @@ class EventBuffer:
         return True
 
     def take(self) -> Event | Reset | None:
-        """Remove and return the oldest item, and advance the applied position to it. Return None if there is none."""
+        """Remove the oldest event or reset and return it. Return None if there is none.
+
+        The position :attr:`applied` advances to the item that is returned.
+        """
         if not self._entries:
             return None
         item, self.applied, size = self._entries.popleft()

@@ -265,7 +265,7 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
         resume: A stored :attr:`Client.position`. The first item is the event after this position, or a :class:`Reset`.
         from_: Where to begin without ``resume``: at the oldest kept event, or with new events only.
         strict: End with :class:`~transport.errors.PositionLost` if the position cannot be recovered.
-        client: Name of the program, for people who read the frames.
+        client: Name of this program, sent to the server for debugging.
         open_stream: Opens the byte stream, for example through a proxy. If it raises ``OSError``, the client tries
             again.
         rng: Source of the random delays. All other arguments: see :class:`~transport.client._options.Options`.

@@ -53,7 +53,10 @@ class _Pending:
 
 @attrs.define
 class Commands:
-    """The commands and history requests that wait for an answer, in the order of submission. At most ``limit``."""
+    """The commands and history requests that wait for an answer, in the order of submission.
+
+    At most ``limit`` may wait.
+    """
 
     limit: int
     clocks: tuple[Callable[[], float], ...] = (awake_or_asleep,)
@@ -102,10 +105,10 @@ class Commands:
         return next(sent, None)
 
     def on_attached(self, frame_bytes: int, memory: float) -> list[str]:
-        """Begin a connection to a server that accepts ``frame_bytes`` and remembers command ids ``memory`` seconds.
+        """Begin a connection. Its server accepts frames of ``frame_bytes``, and remembers ids for ``memory`` seconds.
 
         All commands must be sent again. Drop the commands that are too large, and return their ids: the server would
-        close the connection because of them, and the client could not come back.
+        close the connection because of them, and the client would not reconnect.
         """
         self.frame_bytes, self.memory = frame_bytes, memory
         # A command was encoded when an earlier limit was known, or none: so the new limit is checked here.

@@ -19,7 +19,7 @@ class Ending:
         self._raised = False
 
     def check(self) -> None:
-        """Raise the error that ended the client, if it has ended.
+        """Raise the error that ended the client. Do nothing while the client runs.
 
         Each caller gets its own copy: if two tasks raised the same exception object, their tracebacks would mix.
         """

@@ -54,7 +54,7 @@ class Interrupt:
     def begin(self, *, deadline: float = float("inf")) -> trio.CancelScope:
         """Return a cancel scope for the client's next wait.
 
-        It is cancelled already if the application has left the block.
+        The scope is cancelled already if the application has left the client's block.
         """
         self.scope = trio.CancelScope(deadline=deadline)
         if self.leaving:
@@ -89,7 +89,7 @@ class Link:
     _sending: bool = attrs.field(default=False, init=False)
 
     async def run(self, token: str | None) -> Ended | ServerBrokeProtocol:
-        """Connect, and exchange messages until the connection ends. Return its end. Never raises an ``Exception``.
+        """Connect, and exchange messages until the connection ends. Return how it ended. Never raises an ``Exception``.
 
         If this is cancelled, the stream is closed without a close frame.
         """

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _UPGRADE_BYTES = 1024 * 1024
-"""Maximum size of the answer to an upgrade, in bytes. Without it, the library would store a body of any size."""
+"""Maximum size of the answer to an upgrade, in bytes. Without a limit, the library would store a body of any size."""
 
 
 class WatchedStream(trio.abc.Stream):

@@ -17,7 +17,7 @@ NEVER_STORED = {"Cache-Control": "no-store"}
 
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, never bound
 _HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")
-"""The form of a request's host that may be copied into a response header. A host with ``;`` could change the policy."""
+"""The form of a request's host that may be copied into a header. A host with ``;`` could change the security policy."""
 
 
 class SecurityHeaders:

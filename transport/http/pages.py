@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WEB = Path(__file__).parents[1] / "web"
 LIBRARY = ("greenroom.js", "store.js")
-"""The files of the folder that are served. Its page for developers and its ``package.json`` are not for visitors."""
+"""Files of the folder ``transport/web`` that visitors may get. The README and ``package.json`` are not for visitors."""
 PAGE = Path(__file__).parents[1] / "demo" / "page"
 
 
@@ -39,16 +39,14 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
     The library is at ``/greenroom.js`` and ``/store.js``, the routes are ``/config``, ``/token`` and ``/health``. If
-    ``health``, ``issue_token`` or ``read_token`` raises, the response is an error 500 with a reference number, which
-    the log has too.
+    one of the functions raises, the response is an error 500 with a reference to the log.
 
     Args:
         ws_url: The address of the WebSocket endpoint.
         agent: Name of the agent that the page asks.
         health: Returns the fields of ``/health`` beside ``status``.
-        issue_token: Returns a token for a user that is valid for a number of seconds.
-        read_token: Returns the user of a token, or None if the token is not valid. With ``issue_token`` and
-            ``read_token``, every new browser is a separate user. Without them the page needs no token.
+        issue_token: Returns a token for a user, valid for a number of seconds. Each new browser is a new user.
+        read_token: Returns a token's user, or None if it is not valid. Without both functions the page needs no token.
         title: The heading of the page.
         suggestions: Questions that the page offers.
     """

@@ -26,7 +26,7 @@ DEFAULT_COMMAND_MEMORY_MS = 300_000
 FLOOD_REFUSALS = 100
 """Number of refused requests within :data:`FLOOD_SECONDS` after which the server closes the connection."""
 FLOOD_SECONDS = 10.0
-"""Length of the time in which :data:`FLOOD_REFUSALS` refused requests are flooding, in seconds."""
+"""Time in seconds. A client that is refused :data:`FLOOD_REFUSALS` times within this time is disconnected."""
 
 
 class TokenBucket:

@@ -194,7 +194,7 @@ class Answer(Protocol):
     def duplicate(self) -> bool:
         """Whether the client has sent this command before.
 
-        Then this answer repeats the first one, and nothing was done.
+        Then this answer repeats the first one, and the command was not done again.
         """
         ...
 

@@ -211,7 +211,7 @@ class Connection:
     # The end
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection with ``code``, and send a goodbye before if possible. Never waits.
+        """Close the connection with ``code``, if possible after a goodbye frame with the reason. Never waits.
 
         If this is called more than once, the first call decides the code and reason.
         """
@@ -268,7 +268,7 @@ class Connection:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the wire closes, as a message was too large. Return False if this connection is ending already."""
+        """Note that the WebSocket closes, as a message was too large. Return False if the end is decided already."""
         return self._life.note_closed(code, reason)
 
     # Calls of Places, the limit for each user (a Holder)

@@ -35,25 +35,25 @@ class Flusher:
         """Number of flushes of single connections so far. ``visits / rounds`` is the average number in one round."""
 
     def schedule(self, connection: Visited) -> None:
-        """Schedule a flush of ``connection`` for the flusher's next turn in trio's scheduler. Does not switch tasks."""
+        """Schedule a write of the connection's new data, for the flusher's next turn. Does not switch tasks."""
         if not self._scheduled:
             self._wakeup.unpark()
         self._scheduled[connection] = None
 
     def schedule_with_commit(self, connection: Visited) -> None:
-        """Schedule a flush of ``connection`` for the end of the present commit, when :meth:`visit` is called."""
+        """Schedule a write of the connection's new data, for the end of the present commit (see :meth:`visit`)."""
         # The task stays asleep. If it were woken, it would find nothing to do after the commit's own visit.
         self._scheduled[connection] = None
 
     def forget(self, connection: Visited) -> None:
-        """Cancel the scheduled flush of a connection that has ended. May be called more than once."""
+        """Remove a connection that has ended from the schedule. May be called more than once."""
         self._scheduled.pop(connection, None)
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Flush scheduled connections until cancelled.
+        """Write the new data of all scheduled connections, again and again, until cancelled.
 
-        A cancellation takes effect only when no flush is in progress.
+        A cancellation takes effect only between two rounds, not in the middle of a round.
         """
         while True:
             if self._scheduled:
@@ -63,7 +63,7 @@ class Flusher:
             self.visit()
 
     def visit(self) -> None:
-        """Flush all scheduled connections once, and remove them from the schedule.
+        """Write the new data of all scheduled connections once, and remove the connections from the schedule.
 
         No reference to them is kept, so that a connection that ends can be freed, even if the next call comes much
         later.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def authenticate(context: ServerContext, life: Lifetime, credentials: Credentials) -> User:
-    """Call the application's auth function, and return the user that it returns.
+    """Call the application's auth function with ``credentials``, and return its user.
 
     Raises:
         End: With 4501, 4502 or 4004 if the function refused the client, or the token has expired. With 4006 if the

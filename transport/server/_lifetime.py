@@ -61,12 +61,15 @@ class Lifetime:
         self.nursery: trio.Nursery
         """The nursery of the connection's other tasks. Set when the connection begins to run."""
         self.closing: Closing | None = None
-        """The decision to close the connection, or None. After it, only the last events and a goodbye are written."""
+        """The decision to close the connection, or None.
+
+        After it, only the last events and a goodbye frame are written.
+        """
         self.over = False
         """Whether the connection has ended and released everything. Then methods of its parts do nothing."""
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection with ``code``, and send a goodbye before if possible. Never waits.
+        """Close the connection with ``code``, if possible after a goodbye frame with the reason. Never waits.
 
         If this is called more than once, the first call decides the code and reason.
         """
@@ -103,7 +106,7 @@ class Lifetime:
             self.close(end.code, end.reason)
 
     def start(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
-        """Run ``work`` in a new task of the connection. If it fails, the connection is closed with 4006."""
+        """Run ``work`` in a new task of the connection. If the work fails, the connection is closed with 4006."""
         self.nursery.start_soon(self._contain, work, *arguments)
 
     async def _contain(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:

@@ -156,7 +156,7 @@ class TrioWire(WriteBuffer):
             self._upgrading.cancel()
 
     def amend(self, data: bytes) -> bytes:
-        """Return ``data``, with a goodbye frame before it if it is the close frame for a message that was too large.
+        """Put a goodbye frame before ``data``, if ``data`` is the close frame for a message that was too large.
 
         trio-websocket itself sends such a close frame. Any other data is returned unchanged.
         """

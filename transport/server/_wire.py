@@ -99,7 +99,7 @@ class Wire(Protocol):
         ...
 
     def send(self, payload: bytes) -> None:
-        """Write a text message. It is sent after all messages that were written or posted before."""
+        """Write a text message. The message is sent after all messages that were written or posted before."""
 
     def send_events(self, lines: Sequence[bytes]) -> None:
         """Write one ``events`` message. Each of the ``lines`` is an event as it is stored in the log.
@@ -111,7 +111,7 @@ class Wire(Protocol):
         """Keep a text message. The next :meth:`send` or :meth:`release` writes it too, in the same system call."""
 
     def release(self) -> None:
-        """Write the messages that were posted, if there are any."""
+        """Write the messages that :meth:`post` has kept, if there are any."""
 
     async def drained(self) -> None:
         """Wait until the network has taken all data.
@@ -140,4 +140,4 @@ class Wire(Protocol):
         """Close the stream at once, without waiting for the peer. Unwritten data is lost."""
 
     def forget(self) -> None:
-        """Stop calling the owner, and release it and the library's objects. Called after :meth:`abort`."""
+        """Release the owner and the library's objects, and call the owner no more. Called after :meth:`abort`."""

@@ -74,9 +74,9 @@ class WriteBuffer(trio.abc.Stream):
         self._reading = False
         self._unread: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = loop_time().now()
-        """The last time when the peer showed that it reads: bytes were sent, or an ack came.
+        """The last time, by the event loop's clock, when the peer showed that it reads.
 
-        In the event loop's time.
+        The peer shows this when bytes can be sent, or when an ack comes.
         """
 
     # For a subclass
@@ -160,7 +160,7 @@ class WriteBuffer(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write ``data`` for the WebSocket library, and wait until it was sent.
 
-        After a cancellation it is still sent.
+        If the call is cancelled, the data is still sent.
         """
         self.write(self.amend(bytes(data)))
         await self.drained()

@@ -17,7 +17,7 @@ class _FinishedHandshake:
 
     @staticmethod
     def events() -> tuple[()]:
-        """Return no events."""
+        """Return no events, since the handshake is over."""
         return ()
 
 

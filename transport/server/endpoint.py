@@ -146,7 +146,7 @@ class Endpoint:
         await self.serve_wire(self._trio_wire(stream, sock, address))
 
     async def serve_wire(self, wire: Wire) -> None:
-        """Serve one connection on any kind of wire until the connection ends. Its errors are logged, not raised."""
+        """Serve one connection on any kind of wire (WebSocket) until it ends. Its errors are logged, not raised."""
         await self._connection(wire).run()
 
     async def say_goodbye(self) -> None:
