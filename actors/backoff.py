@@ -46,6 +46,7 @@ class Backoff:
 
     def bound(self, attempt: int) -> float:
         """Return the wait in seconds before attempt number ``attempt`` (0 is the first), without the random part."""
+        # A larger power of two than 2.0**1023 raises OverflowError.
         return min(self.maximum, self.minimum * 2.0 ** min(attempt, _DOUBLINGS))
 
     def delay(self, attempt: int, random: float) -> float:

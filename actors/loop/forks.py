@@ -58,6 +58,7 @@ def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
 
     Sockets are recognised by their port.
     """
+    # A socket of another family, such as a UNIX socket, has no port.
     ports = [sock.getsockname()[1] for sock in sockets if sock.family in _INTERNET]
     _ports.update(ports)
     try:
@@ -98,7 +99,7 @@ def _identities(owners: Iterable[Owner]) -> Iterator[tuple[int, int]]:
     """Yield the device and inode numbers of the owners' files. These numbers identify a file."""
     for owner in owners:
         for path in owner.files():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the file need not exist
                 found = path.stat()
                 yield found.st_dev, found.st_ino
 

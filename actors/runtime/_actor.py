@@ -91,9 +91,7 @@ class Context:
     def _living(self) -> Incarnation:
         """Return the context's incarnation (a life of the actor between two restarts).
 
-        Raises RuntimeError if it has ended.
-
-        Raises RuntimeError outside the trio run of the system too.
+        Raises RuntimeError if that incarnation has ended, and outside the trio run of the system.
         """
         self._life.check_place()
         if self._life.has_ended:
@@ -123,6 +121,7 @@ class Context:
         this actor ends with RestartLimit.
         """
         system = self.system
+        # A task that only spawns must let other tasks run from time to time.
         if system.home.is_turn_after():
             await trio.lowlevel.checkpoint()
         mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
@@ -188,6 +187,7 @@ class Context:
         if len(asks.stash) >= self._cell.spec.mailbox.stash:
             raise StashFull(f"the stash of {self._cell.path} is full ({len(asks.stash)} messages)")
         asks.put_aside(life.current)
+        # From here on the message is in the stash: if ``receive`` fails now, it is not lost.
         life.current = NO_MESSAGE
 
     def _late_answers(self) -> LateAnswers:
@@ -214,6 +214,7 @@ class Context:
         asks = self._late_answers()
         request = life.current
         if not isinstance(request, Request):
+            # A tell has no caller. The reply goes to a request that is given up already: it becomes a dead letter.
             request = Request(None)
             request.abandon()
         else:

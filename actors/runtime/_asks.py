@@ -100,6 +100,7 @@ class LateAnswers:
         self.deferred[request] -= 1
         if self.deferred[request] == 0:
             self.forget(request)
+            # A stashed request is handled again later, and can be answered then.
             if not any(item is request for item in self.stash):
                 request.settle(outcome.Error(ReplyDropped(f"{self._owner.path} lost its reply to this message")))
 

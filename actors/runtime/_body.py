@@ -116,6 +116,7 @@ class Body(Course):
         while cell is not None and cell.parent is not None:
             names.append(cell.spec.id)
             cell = cell.parent.cell
+        # The loop has ended at the root, or at an actor that has ended and so has no parent any more.
         above = "" if cell is None else cell.final_path
         return "/".join([above, *reversed(names)])
 
@@ -127,9 +128,9 @@ class Body(Course):
     # Messages that were not handled
 
     def drop_failed(self, item: object, error: Exception, cause: BaseException | None) -> None:
-        """Turn a message into a dead letter, because the actor ended while handling it.
+        """Turn a message into a dead letter, because the actor ended while it handled the message.
 
-        If it is an ask, it raises ``error``.
+        If the message is an ask, its caller gets ``error``.
         """
         self.failed += 1
         if isinstance(item, Request):
@@ -138,7 +139,7 @@ class Body(Course):
         self.system.office.publish(item, self.path, Undelivered.FAILED, cause)
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Turn a message into a dead letter. If it is an ask, the ask raises an error.
+        """Turn a message into a dead letter. If the message is an ask, its caller gets an error.
 
         An ask for which no caller waits any more is dropped without a dead letter.
         """

@@ -70,7 +70,7 @@ class Cell(Waits[Incarnation]):
         return ref
 
     def statistics(self) -> ActorStatistics:
-        """Return the current statistics."""
+        """Return the current statistics of the actor."""
         life = self.life
         return ActorStatistics(
             path=self.path,

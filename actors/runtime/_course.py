@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Do:
-    """The actions that an event requires, as a sum of these numbers.
+    """The actions that an event may require, as numbers. Several actions are given as the sum of their numbers.
 
     Plain numbers are used because each use of an ``enum.Flag`` costs 1 µs.
     """
@@ -97,6 +97,7 @@ class Course:
         """
         if self.state is State.TERMINATED:
             return Do.NOTHING
+        # A halt of an actor that does not run: it only has to wait for its supervisor.
         if self.state is State.RESTARTING and not stop.final:
             self.held = True
             return Do.GO_ON
@@ -109,7 +110,7 @@ class Course:
             do |= Do.CANCEL  # a stop does not wait for started()
         else:
             self.state = State.STOPPING
-        if seconds <= 0:
+        if seconds <= 0:  # a stop without any time is a kill
             self.killed = True
             do |= Do.FORCE
         return do | Do.TIME | Do.WAKE
@@ -173,6 +174,7 @@ class Course:
             own_failure: The failure to use if neither a kill, a stop nor an exception explains the end.
             now: The current time in seconds.
         """
+        # The order matters: a kill goes before a failure, and a failure before the actor's own reason.
         if self.killed:
             return Killed(one_of(self.failures)) if self.failures else KILLED
         if self.failures:
@@ -181,6 +183,7 @@ class Course:
             return wish
         if not self.was_up and self.stop_asked is not None:
             return self.stop_asked.reason
+        # No exception explains the end: the code was cancelled at its deadline, or from outside.
         if now >= self.stop_at or own_failure is None:
             return KILLED
         return Failure(own_failure)

@@ -66,7 +66,7 @@ class DeadLetters:
 
     def __init__(self, office: DeadLetterOffice, size: int) -> None:
         check_count(size, 1, "size of a stream of dead letters")
-        size = min(size, sys.maxsize)
+        size = min(size, sys.maxsize)  # a deque refuses a larger ``maxlen``
         self._size = size
         self._office = office
         self._letters: deque[DeadLetter] = deque(maxlen=size)
@@ -79,7 +79,7 @@ class DeadLetters:
     def deliver(self, letter: DeadLetter) -> None:
         """Append a dead letter to the stream. The runtime calls this."""
         if len(self._letters) == self._letters.maxlen:
-            self.missed += 1
+            self.missed += 1  # the deque drops its oldest letter by itself
         self._letters.append(letter)
         self._readers.unpark()
 
@@ -89,7 +89,7 @@ class DeadLetters:
         self._readers.unpark_all()
 
     def statistics(self) -> DeadLettersStatistics:
-        """Return the current statistics."""
+        """Return the current statistics of the stream."""
         return DeadLettersStatistics(self._size, len(self._letters), self.missed)
 
     def __enter__(self) -> Self:
@@ -111,6 +111,7 @@ class DeadLetters:
     async def __anext__(self) -> DeadLetter:
         if self._is_open is None:
             raise RuntimeError("a stream of dead letters is entered first: with system.dead_letters() as letters")
+        # Always a checkpoint, so that a reader of many letters lets other tasks run.
         await trio.lowlevel.checkpoint()
         while not self._letters:
             if not self._is_open:
@@ -143,6 +144,7 @@ class DeadLetterOffice:
     def publish(self, message: object, path: str, why: Undelivered, cause: BaseException | None = None) -> None:
         """Count a dead letter, and deliver it to every subscriber."""
         self.count += 1
+        # Without a subscriber, dead letters are only counted.
         if self._streams:
             letter = DeadLetter(message, path, why, cause)
             for stream in self._streams:

@@ -82,5 +82,5 @@ class DeadlineEnforcer:
                 await trio.sleep_forever()
             now = trio.current_time()
             for target in [target for target, when in self._due.items() if when <= now]:
-                self._due[target] = now + GRACE
+                self._due[target] = now + GRACE  # again later, since forced work may shield itself again
                 target.force()

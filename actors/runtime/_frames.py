@@ -32,9 +32,9 @@ def let_go_of_frames(error: BaseException) -> None:
 def _has_ended(frame: FrameType) -> bool:
     """Return whether the code of the frame has ended.
 
-    After its end, the frame itself holds the variables and the code object, and the garbage collector sees them there.
-    Before that, they belong to the coroutine or, while the coroutine runs, to its thread. A suspended coroutine must
-    not be cleared: Python 3.11 and 3.12 would close it.
+    When the code has ended, the frame itself holds the variables and the code object, and the garbage collector sees
+    them there. Before that, the coroutine holds them or, while the coroutine runs, its thread. A suspended coroutine
+    must not be cleared: Python 3.11 and 3.12 would close it.
     """
     return any(held is frame.f_code for held in gc.get_referents(frame))
 
@@ -42,7 +42,7 @@ def _has_ended(frame: FrameType) -> bool:
 def _related(error: BaseException) -> Iterator[BaseException]:
     """Yield the exception, its causes, its contexts and its group members, each of them once."""
     waiting: list[BaseException | None] = [error]
-    seen: set[int] = set()
+    seen: set[int] = set()  # exceptions may cause each other in a cycle
     while waiting:
         each = waiting.pop()
         if each is not None and id(each) not in seen:

@@ -66,6 +66,7 @@ class Instance:
         """
 
 
+# The value before the runtime sets one. The class body cannot set it, because the key is no identifier.
 setattr(Instance, LIFE, None)
 
 

@@ -96,6 +96,7 @@ class Stop:
         the draining of a final stop: the caller of that stop was promised that the waiting messages are handled.
         """
         final = self.final or later.final
+        # Draining ends only if a final stop without draining comes.
         return Stop(
             later.reason if later.final and not self.final else self.reason,
             own=self.own and later.own,

@@ -315,7 +315,7 @@ class Mailbox:
         return ActorTerminated(f"{self._owner.path} is {state}", reason)
 
     def statistics(self) -> MailboxStatistics:
-        """Return the current statistics."""
+        """Return the current statistics of the mailbox."""
         waiting = len(self._senders) if self._senders else 0
         depth = len(self.items) - self._given_up
         return MailboxStatistics(self._spec.size, depth, waiting, self.accepted, self.dropped)

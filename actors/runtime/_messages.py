@@ -86,9 +86,9 @@ class MessageLoop(Nurseries):
     async def handle_messages(self, actor: Instance, scope: trio.CancelScope | None) -> ExitReason | None:
         """Handle messages until the actor must stop, and return the reason.
 
-        An ask is handled inside a cancel scope, which is cancelled when its caller gives up. Return None if this must
-        be called again with a new scope. Without a ``scope``, that is before the first ask; with one, after a caller
-        gave up its ask.
+        An ask must be handled inside a cancel scope, which is cancelled when the caller of the ask gives up. So this
+        returns None, and must be called again with a new scope, in two cases: ``scope`` is None and the next message is
+        an ask, or the caller of an ask gave up and so cancelled ``scope``.
         """
         cell = self.cell
         mailbox, task = cell.mailbox, cell.task
@@ -180,7 +180,7 @@ class MessageLoop(Nurseries):
                     reason: ExitReason = stop.reason
                     return reason
                 self.cell.enforce_stop_at()
-            # One message in each round: a stop or kill that comes meanwhile is seen before the next one.
+            # One message in each turn of this loop: a stop or kill that comes meanwhile is seen before the next one.
             if self.watching is not None and self.watching.has_news:
                 self._attention = True
                 await self._handle_terminated(actor, self.watching.take())

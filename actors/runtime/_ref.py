@@ -162,7 +162,7 @@ class ActorRef:
 
     def __init__(self, cell: Target) -> None:
         self._cell = cell
-        self._mailbox = cell.mailbox
+        self._mailbox = cell.mailbox  # stored here too because every tell uses it
 
     @property
     def path(self) -> str:
@@ -189,8 +189,7 @@ class ActorRef:
             ActorTerminated: The actor has ended, is stopping, or ends while this waits.
             MailboxFull: The mailbox is full and its policy is ``reject``.
             RuntimeError: The mailbox is full and this would wait for ever: the caller is the actor's own task, or the
-                actor
-                waits for the start of the caller.
+                actor waits for the start of the caller.
 
         Cancellation:
             The message was not sent.
@@ -233,8 +232,7 @@ class ActorRef:
 
         Raises:
             ActorTerminated: The actor has ended, is stopping, or ends before it replied. This is raised at once, not
-                after
-                ``timeout``.
+                after ``timeout``.
             ActorRestarted: The actor failed on this message, and is restarted.
             MessageUnhandled: The actor does not know the message.
             ReplyDropped: The actor deferred its answer, and then lost the Reply object.
@@ -245,14 +243,14 @@ class ActorRef:
 
         Cancellation:
             The same happens as after a timeout: if the message is still in the mailbox, it is skipped. If the actor
-            works on it,
-            that work is cancelled. A reply that comes later is a dead letter.
+            works on it, that work is cancelled. A reply that comes later is a dead letter.
         """
         if get_ident() != self._mailbox.home.thread:
             raise Home.elsewhere()
         if trio.lowlevel.current_task() is self._cell.task:
             raise RuntimeError(f"{self.path} asks itself: it would wait for ever")
         life = self._cell.life
+        # Only an actor with children can be waiting for the start of a child.
         if life is not None and life.children is not None:
             self._cell.check_not_awaited()
         if timeout is None:
@@ -282,15 +280,13 @@ class ActorRef:
         Args:
             drain: Whether the actor first handles the messages in its mailbox. If False, they become dead letters.
             timeout: Seconds until the actor's code is cancelled, if it still runs. One second later, shielded code is
-                cancelled
-                too. The reason is then Killed. 0 cancels all code at once. None: the ``shutdown`` time of the actor's
-                spec.
+                cancelled too. The reason is then Killed. 0 cancels all code at once. None: the ``shutdown`` time of the
+                actor's spec.
 
         Raises:
             RuntimeError: The caller is the task of the actor, or of an actor below it, which would wait for its own
-                end. Call
-                ``context.stop()`` there. A task in the nursery of such an actor gets no error: it is cancelled in this
-                call.
+                end. Call ``context.stop()`` there. A task in the nursery of such an actor gets no error: it is
+                cancelled in this call.
 
         Cancellation:
             The stop continues.

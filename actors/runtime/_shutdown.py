@@ -65,7 +65,7 @@ class RunningPhase:
     def __init__(self, phase: Phase) -> None:
         self.phase = phase
         self.failures: list[BaseException] = []
-        self.timed_out = True
+        self.timed_out = True  # stays so if the phase is cancelled from outside
         self.nursery: trio.Nursery | None = None
         """Nursery in which the work of the phase runs; None while no work can be added."""
         self._name = f"shutdown {phase.name}"
@@ -76,6 +76,7 @@ class RunningPhase:
         self._scope.deadline = trio.current_time() + self.phase.seconds
         try:
             with self._scope:
+                # The inner nursery ends when all work is done. The outer one has the task that awaits a cancellation.
                 async with trio.open_nursery() as around:
                     around.start_soon(self._announce_end, enforcer)
                     async with trio.open_nursery() as self.nursery:

@@ -115,6 +115,7 @@ DEFAULT_MAILBOX = MailboxSpec()
 def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
     """Return the spec of a mailbox with these limits. All mailboxes with the default limits share one spec."""
     default = DEFAULT_MAILBOX
+    # Compared by ``is``: a value that only equals a default, such as 64.0, must be checked.
     if size is default.size and overflow is default.overflow and stash is default.stash:
         return default
     check_count(size, 1, "mailbox_size")

@@ -145,7 +145,7 @@ class SupervisorRef(ActorRef):
         await children.terminate(id)
 
     async def restart_child(self, id: str) -> ActorRef:  # noqa: A002  -- the field's name
-        """Start a child that has ended again, from its spec. Return a new handle.
+        """Start an ended child again, from its spec. Return a new handle.
 
         If this call raises or is cancelled, the child is not up, and its spec is kept.
 

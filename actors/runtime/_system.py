@@ -77,17 +77,17 @@ class ActorSystem(Runtime):
     ) -> ActorRef:
         """Start an actor at the top of the tree, and return its handle when its ``started()`` has returned.
 
-        If this call raises or is cancelled, nothing of the actor is left. More than 3 restarts of top-level actors
-        within 5 s end the system with RestartLimit.
+        If this call raises or is cancelled, nothing of the actor is left. If top-level actors need more than 3 restarts
+        within 5 s, the system ends with RestartLimit.
 
         Args:
             factory: Class or function that makes the actor. It is called again for each restart.
             args: Arguments of the factory.
             name: Unique name at the top of the tree. The default is the name of the factory and a number.
             restart: Rule by which the actor is restarted after it has ended.
-            shutdown: Maximum time of a stop, in seconds. The default is 5; 0 is a brutal kill.
-            mailbox_size: Maximum number of messages in its mailbox.
-            overflow: Policy when the mailbox is full.
+            shutdown: Maximum time of a stop, in seconds. The default is 5. 0 kills the actor at once.
+            mailbox_size: Maximum number of messages in the actor's mailbox.
+            overflow: Policy for a message that finds the mailbox full.
             stash_size: Maximum number of stashed messages.
 
         Raises:
@@ -214,6 +214,7 @@ class ActorSystem(Runtime):
     def _name(self, factory: object) -> str:
         given = getattr(factory, "__name__", None)
         kind = given if isinstance(given, str) and given else type(factory).__name__
+        # A lambda is called "<lambda>", and "/" separates the names in a path.
         kind = kind.strip("<>").lower().replace("/", "-")
         return f"{kind}-{next(self._numbers)}"
 
@@ -317,8 +318,7 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
 
     Cancellation:
         All actors are cancelled at the same time. Shielded work has one second more. If actors raise exceptions
-        meanwhile,
-        the block raises them in a group.
+        meanwhile, the block raises them in a group.
     """
     registry = CoordinatedShutdown(phases)
     failure: Exception | None = None

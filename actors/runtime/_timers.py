@@ -96,7 +96,7 @@ class Timers:
             RuntimeError: The actor is stopping, or this is not the trio run of its system.
         """
         check_seconds(seconds, "seconds")
-        if seconds == 0:
+        if seconds == 0:  # such a timer would always be due
             raise SpecError("seconds of a period must be more than 0")
         self._set(Timer(key, message, seconds), seconds)
 

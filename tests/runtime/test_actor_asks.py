@@ -270,7 +270,7 @@ def defer_for(seconds: float) -> Callable[[Member], Awaitable[object]]:
 async def test_draining_stop_waits_for_deferred_replies(
     seconds: float, answered: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A draining stop (messages first) waits for deferred replies. At its deadline it cancels the work for them."""
+    """A stop that drains the mailbox also waits for deferred replies. At its deadline it cancels the work for them."""
     del autojump_clock
     outcomes: list[object] = []
 
@@ -293,7 +293,7 @@ async def test_draining_stop_waits_for_deferred_replies(
 
 
 async def test_draining_stop_ignores_abandoned_asks(autojump_clock: trio.testing.MockClock) -> None:
-    """A draining stop no longer waits for deferred replies if all their callers give up.
+    """A stop that drains the mailbox no longer waits for deferred replies if all their callers give up.
 
     It also stops waiting if a stop without draining comes.
     """

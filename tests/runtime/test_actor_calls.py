@@ -278,9 +278,9 @@ async def test_phase_work_cannot_wait_for_shutdown() -> None:
 @pytest.mark.parametrize("drain", [False, True])
 @pytest.mark.parametrize("nursery", [False, True])
 async def test_stopping_actor_may_tell_itself(drain: bool, nursery: bool) -> None:
-    """An actor that is being stopped may send itself a message. A draining stop handles it.
+    """An actor that is being stopped may send itself a message.
 
-    Without draining, the message becomes a dead letter.
+    If the stop drains the mailbox, the message is handled. Otherwise it becomes a dead letter.
     """
     world, go = World(), trio.Event()
 
@@ -323,7 +323,7 @@ async def test_stopping_actor_may_tell_itself(drain: bool, nursery: bool) -> Non
 
 
 async def test_messages_to_oneself_are_bounded() -> None:
-    """During a draining stop, an actor can send itself ``mailbox_size`` messages.
+    """While an actor drains its mailbox for a stop, it can send itself at most ``mailbox_size`` messages.
 
     Further messages become dead letters.
     """

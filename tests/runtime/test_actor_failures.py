@@ -125,7 +125,7 @@ async def test_foreign_cancelled_is_a_failure() -> None:
 
 
 async def test_root_gives_up_once() -> None:
-    """If several top-level actors exceed the restart limit at the same time, the block raises only one RestartLimit."""
+    """If several top-level actors exceed the restart limit together, only one RestartLimit is raised."""
 
     async def run() -> None:
         async with open_system() as system:

@@ -70,7 +70,7 @@ def in_reason(reason: object) -> Iterator[BaseException]:
 
 
 async def reported(world: World, letters: DeadLetters, raised: BaseException | None) -> set[BaseException]:
-    """Return all exceptions that were raised by the block, or are in an exit reason or in a dead letter."""
+    """Return all exceptions that were raised, or are in an exit reason or in a dead letter."""
     found = set(parts(raised))
     for reason in world.reasons:
         found |= set(in_reason(reason))

@@ -51,7 +51,7 @@ class Guarded(Actor):
 
 
 class Slotted(Actor):
-    """An actor with slots."""
+    """A class of actors with slots."""
 
     __slots__ = ("number",)
 
@@ -64,7 +64,7 @@ class Slotted(Actor):
 
 @attrs.define
 class Defined(Actor):
-    """An attrs class with slots."""
+    """A class of actors made by attrs, with slots."""
 
     number: int = 1
 
@@ -74,12 +74,12 @@ class Defined(Actor):
 
 @attrs.frozen
 class Frozen(Defined):
-    """A frozen attrs class."""
+    """A class of actors made by attrs, with frozen instances."""
 
 
 @attrs.define(slots=False, order=True)
 class Ordered(Actor):
-    """An attrs class without slots, with ordering."""
+    """A class of actors made by attrs, without slots and with ordering."""
 
     number: int = 1
 
@@ -89,7 +89,7 @@ class Ordered(Actor):
 
 @dataclasses.dataclass(frozen=True)
 class Data(Actor):
-    """A frozen dataclass."""
+    """A class of actors that is a frozen dataclass."""
 
     number: int = 1
 
@@ -99,7 +99,7 @@ class Data(Actor):
 
 @dataclasses.dataclass(slots=True)
 class SlottedData(Actor):
-    """A dataclass with slots."""
+    """A class of actors that is a dataclass with slots."""
 
     number: int = 1
 

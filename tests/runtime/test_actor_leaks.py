@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Cut(trio.abc.Instrument):
-    """An instrument that calls ``act`` after a number of task steps."""
+    """A trio instrument that calls ``act`` once, after a number of task steps."""
 
     def __init__(self, after: int, act: Callable[[], None]) -> None:
         self.left = after
@@ -109,7 +109,7 @@ def kill_all(system: ActorSystem) -> None:
 async def test_system_cancelled_at_any_step(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If the block of the system is cancelled after any step of a scenario, no actor and no task is left."""
+    """If the ``open_system`` block is cancelled after any step of a scenario, no actor and no task is left."""
     assert autojump_clock.autojump_threshold == 0
     for steps in range(1, 1000):
         before = living_tasks()

@@ -80,7 +80,10 @@ async def test_waiting_tell_raises_when_actor_ends() -> None:
 
 
 async def test_tell_and_ask_to_an_ended_actor_raise() -> None:
-    """``tell``, ``tell_nowait`` and ``ask`` to an ended actor raise ActorTerminated; ``ask`` has the exit reason."""
+    """``tell``, ``tell_nowait`` and ``ask`` to an ended actor raise ActorTerminated.
+
+    The error of ``ask`` has the actor's exit reason.
+    """
     async with open_system() as system:
         ref = await system.spawn(Probe)
         await ref.stop()

@@ -174,7 +174,7 @@ async def test_kill_before_the_first_step() -> None:
 
 
 async def test_drain_before_the_first_step() -> None:
-    """A draining stop handles the messages that were sent before it, even if the actor's task has not run yet."""
+    """A stop that drains the mailbox handles the messages sent before, even if the actor's task has not run yet."""
     async with open_system() as system:
         ref = await system.spawn(Plain)
         ref.tell_nowait(1)
@@ -194,7 +194,7 @@ async def test_stop_deadline_of_an_idle_actor(
 
 
 async def test_answer_arrives_before_the_end() -> None:
-    """If a draining actor answers its last ask, the caller gets the answer before other tasks see the actor's end."""
+    """If an actor answers its last ask before a stop, the caller gets the answer before the actor's end is visible."""
     async with open_system() as system:
         for _ in range(20):
             ref = await system.spawn(Plain)
@@ -232,7 +232,7 @@ async def test_many_spawns_let_others_run() -> None:
 
 @pytest.mark.parametrize("asked", [False, True])
 async def test_instance_and_message_are_freed(*, asked: bool) -> None:
-    """A message is freed from memory after it is handled, and an actor's instance after the actor has ended."""
+    """A message is freed from memory after it is handled. An actor's instance is freed after the actor has ended."""
 
     class Thing:
         pass

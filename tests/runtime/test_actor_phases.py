@@ -13,9 +13,10 @@ from actors import Actor, Phase, PhaseReport, SpecError, open_system
 
 
 async def test_system_exit_in_phase_work(autojump_clock: trio.testing.MockClock) -> None:
-    """If phase work raises SystemExit, the shutdown is completed first, and then the block raises SystemExit.
+    """If the work of a shutdown phase raises SystemExit, the shutdown is completed first.
 
-    All other phase work is done, the actors stop, and the report has the failure.
+    All other work of the phases is done, the actors stop, and the report has the failure. Then the ``open_system``
+    block raises SystemExit.
     """
     del autojump_clock
     ran: list[str] = []
@@ -55,7 +56,7 @@ class IndivisibleGroup(BaseExceptionGroup[BaseException]):
 
 @pytest.mark.parametrize("form", ["plain", "group", "whole"])
 async def test_cancelled_raised_in_phase_work(autojump_clock: trio.testing.MockClock, form: str) -> None:
-    """If phase work raises Cancelled although nothing was cancelled, only this work fails.
+    """If the work of a shutdown phase raises Cancelled although nothing was cancelled, only this work fails.
 
     This holds even if the Cancelled is in a group.
     """
@@ -151,6 +152,6 @@ async def test_shielded_phase_work_in_a_cancelled_block(seconds: float, autojump
 
 
 async def test_phase_name_is_checked() -> None:
-    """A phase with an empty name is refused."""
+    """A shutdown phase with an empty name is refused."""
     with pytest.raises(SpecError, match="name of a phase"):
         Phase("")

@@ -70,7 +70,7 @@ async def test_failed_or_slow_phase(
 
 
 async def test_phases_are_checked() -> None:
-    """Duplicate names, unknown names and bad times of phases raise SpecError."""
+    """Shutdown phases with duplicate names, unknown names or bad times raise SpecError."""
     with pytest.raises(SpecError, match="twice"):
         async with open_system([Phase("a"), Phase("a")]):
             pass
@@ -169,7 +169,10 @@ async def test_shielded_phase_work_after_the_deadline(
 
 
 async def test_root_that_gives_up_stops_actors_in_order() -> None:
-    """If a top-level actor exceeds the restart limit, all actors stop in order. Then the block raises RestartLimit."""
+    """If a top-level actor exceeds the restart limit, all actors stop, the last started first.
+
+    Then the ``open_system`` block raises RestartLimit.
+    """
     world = World()
 
     async def give_up() -> None:

@@ -85,7 +85,7 @@ async def test_shielded_work_is_cancelled_a_second_later(autojump_clock: trio.te
 
 
 async def test_stop_goes_on_after_its_caller_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
-    """If the caller of ``stop`` is cancelled, the stop continues with the same deadlines."""
+    """If the caller of ``stop`` is cancelled, the actor is still stopped, with the same deadlines."""
     async with open_system() as system:
         ref = await system.spawn(Probe)
         await ref.tell(hang_shielded)

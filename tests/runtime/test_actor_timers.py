@@ -136,7 +136,7 @@ def test_next_beat(due: float, period: float, late: float) -> None:
 
 
 async def test_infinite_timer(autojump_clock: trio.testing.MockClock) -> None:
-    """A timer of ``math.inf`` seconds never fires, and can be replaced."""
+    """A timer with ``math.inf`` seconds never fires. It can be replaced by another timer of the same key."""
     del autojump_clock
     world = World()
 
@@ -155,7 +155,7 @@ async def test_infinite_timer(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_no_timers_in_stopping() -> None:
-    """In ``stopping()``, setting a timer raises RuntimeError."""
+    """If an actor sets a timer in its ``stopping()``, it gets a RuntimeError."""
     world = World()
 
     async def late(member: Member) -> None:

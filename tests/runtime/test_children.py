@@ -134,7 +134,7 @@ def test_each_call_in_each_state(state: Callable[[ChildTable], None], call: str)
 
 
 def test_child_terminated_before_its_start() -> None:
-    """A child that is terminated before its start is not started.
+    """If a child is terminated after a call asked for its start, but before it starts, it is not started.
 
     Its entry is removed, unless the start is a ``restart_child``.
     """
@@ -153,7 +153,7 @@ def test_child_terminated_before_its_start() -> None:
 
 
 def test_failed_first_start_removes_the_entry() -> None:
-    """If a child ends during its first start, its entry is removed as soon as it has ended."""
+    """If a child ends during its first start, the supervisor drops its entry as soon as the child has ended."""
     children = table_with()
     child = children.add(spec())
     child.cell = BODY
@@ -221,7 +221,7 @@ def test_failed_restart_counts() -> None:
 
 
 def take_steps(children: ChildTable, now: float = 0, fails: str = "") -> list[str]:
-    """Take the steps of a group restart and return them; starts of the children in ``fails`` fail."""
+    """Take the steps of a group restart, and return them as texts. The starts of the children in ``fails`` fail."""
     seen: list[str] = []
     while (step := children.next_step(now)) is not None:
         match step:
@@ -257,7 +257,7 @@ def test_order_of_a_group_restart(strategy: Strategy, steps: str) -> None:
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 @pytest.mark.parametrize("order", ["abcde", "edcba", "cadbe"])
 def test_children_that_fail_together_count_once(strategy: Strategy, order: str) -> None:
-    """If members of a group fail in the same turn of the scheduler, in any order, they count as one failure."""
+    """If members of a group fail in the same turn of the scheduler, in any order, this counts as one failure."""
     children = table_with(strategy, "abcde", max_restarts=1)
     for name in order:
         assert not children.exited(children.entry(name), CRASH, 0, 0).gave_up
@@ -266,7 +266,7 @@ def test_children_that_fail_together_count_once(strategy: Strategy, order: str) 
 
 
 def test_failure_during_halt_does_not_count() -> None:
-    """If a member fails while its group is being stopped for a restart, this does not count as a failure."""
+    """If a member fails while its group is being stopped for a restart, this does not count as another failure."""
     children = table_with(Strategy.ONE_FOR_ALL, "abc", max_restarts=1)
     children.exited(children.entry("b"), CRASH, 0, 0)
     assert children.next_step(0) == Halt(children.entry("c"))
@@ -275,7 +275,7 @@ def test_failure_during_halt_does_not_count() -> None:
 
 
 def test_failed_start_restarts_the_group() -> None:
-    """If a member cannot start in a group restart, this is a new failure, and the started members stop again."""
+    """If a member cannot start in a group restart, this is a new failure: the members started so far stop again."""
     children = table_with(Strategy.ONE_FOR_ALL, "abc")
     children.exited(children.entry("a"), CRASH, 0, 0)
     assert take_steps(children, fails="b") == ["-c", "-b", "+a", "+b", "-a", "+a", "+b", "+c"]
