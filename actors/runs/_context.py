@@ -25,7 +25,7 @@ class RunContext:
     session: str
     """Name of the session that the run belongs to. The name is unique among the sessions of the user."""
     run_id: str
-    """Id of the run."""
+    """Id of the run that this context describes."""
     agent: str
     """Name of the agent that is run."""
     parent_run_id: str | None = None

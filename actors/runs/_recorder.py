@@ -51,9 +51,9 @@ class RunRecorder:
     runs: dict[str, Closable] = attrs.Factory(dict[str, "Closable"])
     """The open runs of the session, by run id. Sub-agents are included."""
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
-    """The questions that have no answer yet, by call id."""
+    """The questions that have no answer yet, by call id (a call id identifies a question or a tool call)."""
     stopping: bool = False
-    """Whether the session was asked to stop."""
+    """Whether the session was asked to stop. It stays False if the session fails or is killed."""
 
     @property
     def cancelled_as(self) -> Status:

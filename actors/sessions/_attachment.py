@@ -45,7 +45,7 @@ class Attachment:
     runs: tuple[Open, ...]
     """The runs that are open after the event with the seq ``latest``."""
     queued: tuple[Queued, ...]
-    """The starts of runs that wait in the queue, in order."""
+    """The requests to start a run that wait in the queue, in order."""
     typing: tuple[tuple[str, str], ...]
     """The users and agents that are typing now, as pairs: (``user``, connection id) or (``agent``, run id)."""
 

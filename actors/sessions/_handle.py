@@ -38,7 +38,7 @@ class SessionHandle:
 
     @property
     def session(self) -> str:
-        """Name of the session."""
+        """Name of the session. The name is unique among the sessions of the user."""
         return self._key.session
 
     async def start(self, agent: str, input: object = None) -> str:  # noqa: A002 - its name on the wire

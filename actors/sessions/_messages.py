@@ -38,13 +38,13 @@ class Typing:
 
 @attrs.frozen
 class Queued:
-    """A start of a run that waits in the queue, as clients see it."""
+    """A request to start a run that waits in the queue, as clients see it."""
 
     command_id: str
-    """Id of the command that asked for the start. A client can cancel the start by this id."""
+    """Id of the command that asked for the run. A client can cancel the request by this id."""
     agent: str
     since: int
-    """Time at which the start was accepted, in ms since 1970."""
+    """Time at which the request was accepted, in ms since 1970."""
 
 
 @attrs.frozen

@@ -31,7 +31,7 @@ class Replies:
         self._stream = stream
 
     def send(self, command_id: str, result: JSON) -> None:
-        """Send the reply to a command now."""
+        """Send the reply of a successful command now, with its result."""
         self._memory.answer(CommandReply(command_id, result), trio.current_time())
 
     def refuse(self, command_id: str, code: str, message: str) -> None:

@@ -215,7 +215,7 @@ class Session(Actor):
         return None if busy else max(self._active_at, self._starts.active_at)
 
     def touch(self) -> None:
-        """Count the session's idle time from now on."""
+        """Restart the session's idle time: count it from now on."""
         self._active_at = trio.current_time()
 
     async def trim_log(self) -> None:
@@ -231,7 +231,7 @@ class Session(Actor):
             await self._recorder.stream.oldest()
 
     def statistics(self) -> SessionStatistics:
-        """Return the state of the session."""
+        """Return the state of the session, as numbers, and its faults."""
         recorder = self._recorder
         return SessionStatistics(
             user=self._key.user,

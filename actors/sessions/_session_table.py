@@ -111,7 +111,7 @@ class SessionTable:
         return self._per_user.get(user, 0)
 
     def add(self, entry: Entry) -> None:
-        """Add a session that is being made to the table."""
+        """Add to the table a session that is being made."""
         self._entries[entry.key] = entry
         self._per_user[entry.key.user] = self.count(entry.key.user) + 1
 

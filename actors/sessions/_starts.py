@@ -32,7 +32,10 @@ logger = logging.getLogger("greenroom.sessions")
 
 @attrs.define(eq=False)
 class Start:
-    """An accepted request to start a run, from the command until the end of the run. The task of the run owns it."""
+    """An accepted request to start a run. It exists from the command until the end of the run.
+
+    The run's task owns it.
+    """
 
     command_id: str
     agent: Agent
@@ -43,7 +46,7 @@ class Start:
     scope: RunScope[Run]
     place: Place
     since: int
-    """Time at which the start was accepted, in ms since 1970."""
+    """Time at which the request was accepted, in ms since 1970."""
     recorded: trio.Event | None
     """Set when the commit of ``agent_started`` has succeeded or failed. The agent is called only after that.
 
@@ -55,7 +58,7 @@ class Start:
 
     @property
     def queued(self) -> Queued:
-        """The start as clients see it while it waits in the queue."""
+        """The request as clients see it while it waits in the queue."""
         return Queued(self.command_id, self.agent.name, self.since)
 
     @property
@@ -89,10 +92,10 @@ class Start:
 
 
 class Starts:
-    """The accepted starts of runs in one session. Each has a task that waits until the user's limit allows the run.
+    """The accepted requests to start a run in one session, called starts.
 
-    The same task then executes the run. A start that waits is queued: all attached clients see it, and can cancel it
-    until its turn comes.
+    Each start has a task that waits until the user's limit allows the run, and then executes the run. A start that
+    waits is queued: all attached clients see it, and can cancel it until its turn comes.
     """
 
     __slots__ = ("_recorder", "_replies", "_services", "_starts", "_tasks", "active_at")
@@ -104,17 +107,17 @@ class Starts:
         self._tasks = tasks
         self._starts: dict[str, Start] = {}  # by the id of the run, in the order of the commands
         self.active_at = 0.0
-        """Time at which the last run ended, in seconds on trio's clock."""
+        """Time at which the last run of the session ended, in seconds on trio's clock."""
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def queued(self) -> tuple[Start, ...]:
-        """Return the starts that wait in the queue, in order."""
+        """Return the requests to start a run that wait in the queue, in order."""
         return tuple(start for start in self._starts.values() if not start.begun)
 
     def find(self, run_id: str) -> Start | None:
-        """Return the start that belongs to this run. Return None if there is none."""
+        """Return the start (the request to start a run) that belongs to this run. Return None if there is none."""
         return self._starts.get(run_id)
 
     def find_run(self, command_id: str) -> str:
@@ -155,20 +158,23 @@ class Starts:
             self._show_queued(start, waiting=True)
 
     def refuse(self, start: Start, code: str, message: str) -> None:
-        """Refuse a start that has not begun: remove it from the queue, reply with the error, and emit no event."""
+        """Refuse a start (a request to start a run) before its run has begun, and emit no event.
+
+        The start is removed from the queue, and its command gets the error as reply.
+        """
         del self._starts[start.run.id]
         start.place.leave()
         self._replies.refuse(start.command_id, code, message)
         self._show_queued(start, waiting=False)
 
     def cancel_queued(self, start: Start) -> None:
-        """Remove a queued start that was cancelled, and refuse its command as ``cancelled``."""
+        """Remove from the queue a start that was cancelled, and refuse its command as ``cancelled``."""
         self.refuse(start, "cancelled", "the start was cancelled before its turn came")
 
     def leave_queue(self) -> None:
-        """Remove all starts from the queue, since the session stops.
+        """Remove all requests to start a run from the queue, since the session stops.
 
-        The commands of these starts are refused when the session has ended.
+        Their commands are refused when the session has ended.
         """
         for start in self.queued():
             start.place.leave()
@@ -206,7 +212,7 @@ class Starts:
         return True
 
     async def _run(self, start: Start) -> None:
-        """Run the agent. A failure of any kind ends only this run."""
+        """Run the agent that was started. A failure of any kind ends only this run."""
         run, agent = start.run, start.agent
         try:
             async with start.scope:
@@ -222,9 +228,9 @@ class Starts:
             let_go_of_frames(error)
 
     def _show_queued(self, start: Start, *, waiting: bool) -> None:
-        """Signal to all clients that a start begins or stops waiting in the queue.
+        """Signal to all clients that a request to start a run begins or stops waiting in the queue.
 
-        Do nothing for a start that never had to wait.
+        Do nothing for a request that never had to wait.
         """
         if start.place.waited:
             data = {"command_id": start.command_id, "agent": start.agent.name, "waiting": waiting}

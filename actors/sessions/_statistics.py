@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class SessionStatistics:
-    """The state of one session in memory, as numbers."""
+    """The state of one session that is in memory, as numbers."""
 
     user: str
     session: str
@@ -51,10 +51,10 @@ class SessionsStatistics:
     crashed: int
     """Number of sessions that ended with a failure."""
     runs: RunLimiterStatistics
-    """Numbers of running and of queued runs."""
+    """Numbers of running and of queued runs, of all users together."""
     committer: CommitterStatistics
     """Statistics of the committer, which writes events to the log."""
     threads: ToolThreadsStatistics
     """Statistics of the threads of sync tools."""
     log: LogStatistics
-    """Statistics of the log."""
+    """Statistics of the log, in which all events are stored."""
