@@ -57,7 +57,7 @@ class Head:
     oldest_ts: int
     """The ``ts`` of the oldest kept event, in ms since 1970; 0 if no event is kept."""
     state: bytes
-    """The state that the last batch or the last ``mark`` stored; empty if none did."""
+    """The stream's state: the bytes that the last batch or the last ``mark`` stored; empty if none did."""
     touched: int = attrs.field(default=0, eq=False)
     """The ``ts`` of the stream's newest event, in ms since 1970, even if that event was trimmed.
 

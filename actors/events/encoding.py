@@ -50,7 +50,7 @@ def encode(value: object, limit: int) -> bytes:
     """Return ``value`` as JSON text in UTF-8.
 
     Args:
-        value: JSON, or the other values that this module allows.
+        value: A JSON value. It may contain tuples, attrs classes, dataclasses, enums, datetimes and UUIDs too.
         limit: Maximum size of the text in bytes.
 
     Raises:
@@ -118,7 +118,7 @@ def too_deep(text: bytes) -> bool:
 
 
 def _unstructured(value: Any) -> object:
-    """Return a value that orjson cannot encode itself in a form that it can encode.
+    """Convert a value that orjson cannot encode into a form that it can encode, and return this form.
 
     orjson calls this for each datetime and each instance of an attrs class or dataclass, also for those inside others.
     """

@@ -245,7 +245,7 @@ def _forget_frames(error: BaseException) -> None:
 
     The frames in a traceback would keep the source in memory.
 
-    *Otherwise each session whose log had failed would stay in memory until a garbage collection.*
+    *Without this, each session whose log had failed stayed in memory until a garbage collection.*
     """
     waiting, seen = [error], set[int]()
     while waiting:

@@ -53,8 +53,8 @@ class SliceOfLines(Protocol):
 class Feed(Protocol):
     """The interface through which a cursor reads committed events.
 
-    :class:`~actors.streams._stream.SessionStream` is the feed of a session in this process. Another feed can follow a
-    session that lives elsewhere.
+    :class:`~actors.streams._stream.SessionStream` is the feed of a session in this process. Another class can implement
+    a feed for a session of another process.
     """
 
     @property

@@ -45,9 +45,9 @@ class DoneCommands:
     crash is not carried out a second time.
 
     Args:
-        room: Maximum size of the entries' text, in bytes. The oldest entries are dropped first.
-        seconds: Maximum age of an entry.
-        entries: Entries to begin with.
+        room: Maximum size of the commands as JSON text, in bytes. The oldest commands are dropped first.
+        seconds: Maximum age of a command.
+        entries: Commands to begin with.
     """
 
     __slots__ = ("_entries", "_room", "_seconds", "size")

@@ -53,7 +53,7 @@ class Signals:
     def send(self, name: str, data: bytes) -> None:
         """Send a signal to all clients attached to the session. ``data`` is JSON text. This never waits.
 
-        Raise ``RecursionError``, and send nothing, if the stack has no room for the listeners.
+        Raise ``RecursionError``, and send nothing, if the call stack has too little room to call the listeners.
         """
         if self.cursors:
             require_room(ROOM_FRAMES)

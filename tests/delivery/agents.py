@@ -156,7 +156,7 @@ async def patient(run: Run) -> None:
 
 
 async def events_in_log(log: EventLog, key: StreamKey = KEY) -> list[Event]:
-    """Return the events in the log, read without the server."""
+    """Return all events that the log keeps of a session. They are read directly, not through a server."""
     head = await log.head(key)
     assert head is not None
     lines: list[bytes] = []

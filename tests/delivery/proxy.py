@@ -32,9 +32,10 @@ _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 @attrs.define
 class Plan:
-    """The harm of one connection: after ``after`` bytes down (or up), for ``seconds`` if it has a duration.
+    """The harm that the network does to one connection.
 
-    ``split`` is the largest number of pieces into which a chunk is cut.
+    It comes after ``after`` bytes to the client (or, if ``down`` is False, to the server), and takes ``seconds`` if it
+    has a duration. ``split`` is the largest number of pieces into which received data is cut.
     """
 
     harm: Harm
@@ -57,7 +58,10 @@ class Plan:
 
 
 class Proxy:
-    """A carrier of connections to the server that ``dial`` connects to. Its tasks run in ``nursery``."""
+    """A carrier of connections between clients and a server. ``dial`` opens a connection to the server.
+
+    The tasks of the carrier run in ``nursery``.
+    """
 
     def __init__(
         self,

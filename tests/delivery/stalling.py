@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def stalled_client(server: Server, **fields: object) -> AsyncIterator[Client]:
-    """Yield a welcomed client that reads only when the test asks it to. No buffer lies before it."""
+    """Yield a welcomed client that reads only when the test asks it to. No buffer is between it and the server."""
     ours, theirs = trio.testing.lockstep_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.endpoint.serve, theirs)

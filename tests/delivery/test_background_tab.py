@@ -45,7 +45,7 @@ class FrozenStream(trio.abc.Stream):
 
 
 async def run_rounds(server: Server, other: Wire, rounds: int) -> int:
-    """Do ten runs in each round, over five minutes in all. Return the newest seq."""
+    """Do ``rounds`` times ten runs, spread over five minutes in all. Return the newest committed seq."""
     for number in range(rounds):
         for run in range(10):
             await other.completed(await other.start(f"{number}-{run}", "wall", {"count": 20, "size": 2_000}))

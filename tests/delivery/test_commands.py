@@ -1,4 +1,4 @@
-"""A command that is sent again with the same id is done once: on another connection, after a crash, after a restart."""
+"""A command that is repeated with the same id is executed once, even after a new connection, a crash or a restart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def server_with_large_burst(log: str | EventLog) -> Greenroom:
 
 
 async def send_message(one: Client, id_: str) -> tuple[int, bool]:
-    """Send a message with a command id. Return its seq, and whether the server called it a repetition."""
+    """Send a message with a command id. Return the message's seq, and whether the server called it a repetition."""
     reply = await one.command(id_, "message.send", text=f"text of {id_}")
     assert reply["ok"], reply
     return reply["result"]["seq"], reply.get("duplicate", False)

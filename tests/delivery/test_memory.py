@@ -43,7 +43,7 @@ PONG = frame(type="pong")
 
 
 async def keep_connecting(port: int, user: str, *, reads: bool) -> None:
-    """Connect, and connect again after each end. Read everything, or nothing."""
+    """Keep a client connected: connect again after each end of the connection. Read everything, or nothing."""
     while True:
         with suppress(OSError, trio.BrokenResourceError):
             stream = await trio.open_tcp_stream("127.0.0.1", port)
@@ -67,7 +67,7 @@ class LoadedServer:
         self.port = port
 
     async def state_after(self, seconds: float, events: int) -> dict[str, Any]:
-        """Return the state after a time, and not before the server has committed this many events in all."""
+        """Return the server's state after ``seconds``, but not before it has committed ``events`` events in all."""
         while True:
             with trio.move_on_after(seconds):
                 await trio.sleep_forever()
@@ -75,7 +75,7 @@ class LoadedServer:
                 return state
 
     async def state(self) -> dict[str, Any]:
-        """Return the present state."""
+        """Return the present state of the server."""
         assert self.process.stdin is not None
         await self.process.stdin.send_all(b"\n")
         state: dict[str, Any] = json.loads(await read_line(self.process))

@@ -41,7 +41,10 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
 
 @attrs.frozen
 class Row:
-    """One case: a log of ``events``, of which the newest ``kept`` are left, a hello, and the expected outcome."""
+    """One row of the table: the events in the log, the client's hello, and the expected outcome.
+
+    The log had ``events`` events, and the newest ``kept`` of them are left.
+    """
 
     name: str
     events: int

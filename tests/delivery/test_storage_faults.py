@@ -1,4 +1,4 @@
-"""A log that cannot store events: clients get an error, no half append stays, and the server goes on if it can."""
+"""A log that cannot store events: clients get an error, no half append stays, and the server continues if it can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of event logs, over every engine and over the log with faults."""
+"""The contract of event logs, tested with every engine and with ``FaultyLog``."""
 
 from __future__ import annotations
 

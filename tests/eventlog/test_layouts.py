@@ -38,7 +38,7 @@ HEADS = {
     "s1": (1, 12, b'[1795704457145,[["run","%b"' % OPEN_RUN.encode()),
     "trimmed": (2, 1, b'[1795704457156,[],null,[["message-3",'),
 }
-"""For each session: the oldest and the newest event kept, and the beginning of the state."""
+"""For each session of the old log: the seqs of its oldest and newest event, and the beginning of its state."""
 
 
 def old_log(path: Path, schema: int = 2) -> Path:
@@ -55,7 +55,7 @@ def old_log(path: Path, schema: int = 2) -> Path:
 
 
 async def check(log: SqliteLog) -> None:
-    """Check that everything of the old log is there."""
+    """Check that the log has all streams, states and events of the old log."""
     assert [key.session for key in await log.streams()] == sorted(HEADS)
     for key in await log.streams():
         head = await log.head(key)
@@ -126,13 +126,13 @@ async def test_server_continues_an_old_log(tmp_path: Path, monkeypatch: pytest.M
 
 
 def started(seq: int, ts: int, command_id: str, kind: str = "agent_started") -> bytes:
-    """Return the line of an event with a command's id in it, as sessions write them."""
+    """Return the line of an event that contains the id of a command, as a session writes it."""
     data = {"agent": "a", "input": None, "command_id": command_id}
     return orjson.dumps({"seq": seq, "ts": ts, "type": kind, "run_id": f"r{seq}", "data": data})
 
 
 def fill(path: Path, lines: Iterable[bytes], state: bytes) -> None:
-    """Append the lines to the session without events, one row for each, as schema 2 stored them."""
+    """Append the lines to the session that has no events, as schema 2 stored them: one row for each line."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         total = 0
         for seq, line in enumerate(lines, 1):

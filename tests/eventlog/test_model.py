@@ -28,7 +28,7 @@ START = 1_700_000_000_000
 
 @attrs.define
 class Model:
-    """The same stream as a list of (seq, ts, line)."""
+    """A model of one stream of the log: its kept events as a list of (seq, ts, line)."""
 
     epoch: str
     latest: int = 0
@@ -51,7 +51,7 @@ class Model:
 
 
 class LogMachine(RuleBasedStateMachine):
-    """Random calls on a log and on its models, with the same results."""
+    """Random calls on a memory log and on models of its streams. Both must give the same results."""
 
     durable = False
 
@@ -158,7 +158,7 @@ class LogMachine(RuleBasedStateMachine):
 
 
 class SqliteMachine(LogMachine):
-    """The same for a log in a file, which is read again by a new object after each close."""
+    """Random calls on a SQLite log and on models. After each close a new log object opens the file."""
 
     durable = True
 

@@ -258,7 +258,7 @@ async def test_damaged_row_is_corrupt(tmp_path: Path) -> None:
 
 
 async def log_with_an_index(path: Path, batches: int) -> tuple[bytes, range]:
-    """Make a log of ``batches`` rows. Return its file, and the place of the index's pointers in it."""
+    """Make a log of ``batches`` rows. Return the bytes of its file, and the range that holds the index's pointers."""
     async with SqliteLog(path) as log:
         await log.make(KEY)
         for first in range(1, batches + 1):
@@ -461,7 +461,7 @@ async def test_impossible_paths_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def unprivileged_folder() -> Iterator[Path]:
-    """A folder, in a process that file permissions apply to. They do not apply to root."""
+    """A folder, and a process without root's rights: file permissions do not apply to root."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -26,7 +26,10 @@ NOTHING, TRIM, APPEND, REMOVE, ANEW = "nothing", "trim", "append", "remove", "an
 
 
 class ChangingLog(MemoryLog):
-    """A log that other programs change before each read: one step of ``plan`` per read, the last step repeatedly."""
+    """A log that changes before each read, as if by another program.
+
+    Each read does one step of ``plan``. After the end of the plan each read does its last step again.
+    """
 
     plan: Sequence[tuple[str, int]] = ((NOTHING, 0),)
     reads = 0
@@ -118,7 +121,7 @@ async def test_verify_and_export_end(
 
 
 class LyingLog(MemoryLog):
-    """A log that lacks an event, or reports it both as kept and as trimmed."""
+    """A log that returns no event although its head says that it has one, or reports this event as trimmed."""
 
     lies: Any = None
 

@@ -103,7 +103,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 def _expected(value: Any) -> Any:
-    """Return the expected result, computed in another way: with a table of keys instead of words inside keys."""
+    """Return the expected result of a redaction, computed in another way: only the keys a and query are harmless."""
     if isinstance(value, dict):
         return {key: _expected(inner) if key in ("a", "query") else GONE for key, inner in value.items()}
     return [_expected(inner) for inner in value] if isinstance(value, list) else value
@@ -132,7 +132,7 @@ async def calls(run: Run, arguments: Any) -> Any:
 
 
 async def emitted_and_completed(app: Greenroom, arguments: dict[str, Any]) -> tuple[Any, Any]:
-    """Start a run with a tool call. Return the arguments in its event, and the data of the completed run."""
+    """Start a run with a tool call. Return the arguments in the call's event, and the data of the completed run."""
     async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         completed = await one.completed(await one.start("1", "calls", arguments))
         executing = events_of_type(one.events(), "tool_executing")
@@ -320,7 +320,7 @@ def test_failure_texts_are_redacted(text: str, expected: str) -> None:
 
 
 async def raises(run: Run, text: str) -> None:
-    """Fail with a text that has the text of the failure of a tool in it."""
+    """Call a tool that fails, then fail with an error text that contains the tool's error text."""
 
     async def tool() -> None:
         raise LookupError(text)

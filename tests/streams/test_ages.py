@@ -1,4 +1,4 @@
-"""An age clock: a change of the time of day deletes no young event, and changes no order."""
+"""The age clock: a change of the time of day deletes no young event, and does not change the order of events."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class SlowLog(MemoryLog):
 
 @attrs.define(eq=False)
 class Talker:
-    """A source that has one event whenever it is scheduled."""
+    """A source of events that has exactly one event each time that it is scheduled."""
 
     number: int
 
@@ -232,7 +232,7 @@ def raise_it(error: LogError) -> None:
 
 
 class InstantLog(SlowLog):
-    """A log that takes no time and no turn of the scheduler, like the memory log."""
+    """A log that appends at once, without letting another task run, like the memory log."""
 
     async def append(self, batches: Sequence[Batch]) -> None:
         self.commits.append((trio.current_time(), len(batches)))
@@ -248,7 +248,7 @@ async def test_commit_of_many_sources_waits_a_few_rounds(nursery: trio.Nursery, 
     committer = Committer(log)
     nursery.start_soon(committer.run)
     await trio.testing.wait_all_tasks_blocked()
-    for _ in range(20):  # who comes first in a round is drawn by the scheduler
+    for _ in range(20):  # the scheduler draws at random which task runs first
         log.commits.clear()
         for number in range(sources):
             committer.schedule(Talker(number))

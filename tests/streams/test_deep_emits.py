@@ -60,7 +60,7 @@ STEPS = [output, custom, signal, typing, tool, subrun]
 
 @attrs.define
 class Dive:
-    """An agent that does ``step`` at every depth of the stack, from here to its end."""
+    """An agent that calls ``step`` at every depth of the call stack, until the stack is full."""
 
     step: Callable[[Run], Awaitable[None]]
     done: int = 0
@@ -89,7 +89,7 @@ async def fine(run: Run, count: int) -> str:
 
 
 class Busy(Tab):
-    """A tab that nests a few calls of its own for each signal."""
+    """A tab that needs 30 nested calls of its own to handle a signal."""
 
     def on_signal(self, name: str, data: bytes) -> None:
         def nest(levels: int) -> None:

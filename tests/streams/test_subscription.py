@@ -67,7 +67,7 @@ async def source_with(retention: Retention = Retention()) -> AsyncIterator[Sourc
 
 
 def subscribed(source: Source, after: int = 0, max_events: int = 256, max_bytes: int = 1 << 20) -> Subscription:
-    """Attach a new subscription at a position. The test detaches it, or leaves it to the end of the stream."""
+    """Attach a new subscription after the event ``after``, and return it. The test may detach it."""
     subscription = Subscription(max_events=max_events, max_bytes=max_bytes)
     return subscription.follow(source.stream.attach(subscription, after))
 
@@ -77,7 +77,7 @@ def seqs(lines: Sequence[bytes]) -> list[int]:
 
 
 async def read(subscription: Subscription, seen: list[int]) -> None:
-    """Note the seqs of all lines until the subscription ends."""
+    """Read until the subscription ends. Add the seqs of all lines to ``seen``."""
     async for lines in subscription:
         assert lines
         seen += seqs(lines)

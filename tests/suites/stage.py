@@ -71,7 +71,7 @@ async def many_clients(
 
 
 class _Barrier:
-    """A barrier: no task goes on before the last one has come."""
+    """A barrier: each task waits in :meth:`wait` until ``count`` tasks wait there. Then all continue."""
 
     def __init__(self, count: int) -> None:
         self._missing = count
@@ -258,7 +258,10 @@ def event_types(events: Iterable[Frame]) -> list[str]:
 
 
 def call_pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
-    """Return the two events of each call by its id. Fail unless each call has both, in order."""
+    """Return the start event and the end event of each tool call, by the call's id.
+
+    Fail unless each call has both events, in this order.
+    """
     check_history(events)
     opened = {event["call_id"]: event for event in events_of_type(events, "tool_executing")}
     closed = {event["call_id"]: event for event in events_of_type(events, "tool_completed")}
@@ -269,7 +272,7 @@ def call_pairs(events: list[Frame]) -> dict[str, tuple[Frame, Frame]]:
 
 
 def outcome_of_call(events: list[Frame]) -> dict[str, Any]:
-    """Return the status and the result or error of the only call."""
+    """Return the status, and the result or error, of the only tool call among the events."""
     ((_, completed),) = call_pairs(events).values()
     return {name: value for name, value in completed["data"].items() if name not in ("tool", "duration_ms")}
 

@@ -58,7 +58,7 @@ async def run_one_call(one: Client, agent: str, input_: object = None) -> dict[s
 
 
 class Odd(BaseException):
-    """An exception class that is no ``Exception`` and no class of Python."""
+    """An exception class that derives from ``BaseException`` directly, not from ``Exception``."""
 
 
 class Mute(Exception):

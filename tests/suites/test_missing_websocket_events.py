@@ -360,7 +360,7 @@ async def logs_of_runs() -> dict[StreamKey, tuple[list[bytes], bytes]]:
 
 
 async def audit(found: dict[StreamKey, tuple[list[bytes], bytes]]) -> dict[tuple[str, str], set[str]]:
-    """Return the rules that the audit finds broken, by user and session."""
+    """Check logs with these lines and states by ``verify_log``. Return the broken rules, by user and session."""
     async with DamagedLog() as log:
         for key, (lines, state) in found.items():
             await log.stored(key, lines, state)

@@ -61,7 +61,7 @@ def enough_files() -> Iterator[None]:
 
 
 class Barrier:
-    """A barrier: no task goes on before the last one has come. As a tool, it keeps all runs open at once."""
+    """A barrier: each task waits until ``count`` tasks wait. A tool that waits here keeps all runs open."""
 
     def __init__(self, count: int) -> None:
         self._missing = count

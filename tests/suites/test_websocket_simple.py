@@ -1,14 +1,14 @@
-"""Does the emitter of a run give the five events that a page needs?
+"""Does a run emit the five events that a page needs?
 
-The emitter is the ``Run`` that an agent gets. ``app.sessions`` makes one session for each (user, session) and starts
-runs in it. The rules tested here:
+The emitter of a run is the ``Run`` object that an agent gets. ``app.sessions`` makes one session for each (user,
+session) and starts runs in it. The rules tested here:
 
 - One run gives agent_started, agent_thinking, tool_executing, tool_completed, agent_completed: in this order, once.
 - Each event has exactly the fields of the protocol's table. Its time is the present, and durations are true.
 - The agent gets the input that the client sent, and the client gets the result that the agent returned. Any JSON
   parser reads every message to the same value, with no key twice and no number out of range.
-- An emitter reaches its own user, whoever holds it, with a tab or without one. After the end of its run it reaches
-  nobody.
+- An emitter's events reach only the user of its run, even if an agent of another user calls it, and even if no tab is
+  connected. After the end of its run an emitter emits nothing.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def parents(events: list[Frame]) -> dict[str, str | None]:
 
 
 def statuses(events: list[Frame]) -> dict[str, str]:
-    """Return the status of each agent by name, in the order of their ends."""
+    """Return the status of each run by the name of its agent, in the order in which the runs ended."""
     return {event["data"]["agent"]: event["data"]["status"] for event in events_of_type(events, "agent_completed")}
 
 
@@ -50,7 +50,7 @@ async def quick(number: int) -> int:
 
 
 async def dive(run: Run, left: int) -> int:
-    """Call itself down to a depth, with every kind of event on each level."""
+    """Call this agent again as a sub-agent, ``left`` levels deep, and emit every kind of event on each level."""
     await run.thinking(f"down {left}")
     await run.call_tool(quick, number=left)
     below = 0 if left == 0 else await run.call_agent(dive, left - 1)
