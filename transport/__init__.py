@@ -1,12 +1,12 @@
 """The WebSocket endpoint, its clients, and :class:`Greenroom`, which puts an agent server together.
 
-The rooms: :mod:`transport.protocol` (the wire protocol ``greenroom.v1``, pure, for both sides; ``SPEC.md`` there is its
-contract), :mod:`transport.server` (the endpoint and its connections), :mod:`transport.client` (the Python client),
-:mod:`transport.http` (pages and health), :mod:`transport.cli` (the command line), ``transport/web`` (the client for
-browsers and Node) and :mod:`transport.demo` (the built-in agent and its page). Each room has a README.
+The subpackages: :mod:`transport.protocol` (the wire protocol ``greenroom.v1``, pure, for both sides; ``SPEC.md`` there
+is its contract), :mod:`transport.server` (the endpoint and its connections), :mod:`transport.client` (the Python
+client), :mod:`transport.http` (pages and health), :mod:`transport.cli` (the command line), ``transport/web`` (the
+client for browsers and Node) and :mod:`transport.demo` (the built-in agent and its page). Each subpackage has a README.
 
-A connection is a position in its session's events, not a queue: live delivery and resume are the same read. All
-connections are written to by one task, the flusher, after each commit.
+A connection is a position in its session's events, not a queue: live delivery and resume read the events in the same
+way. One task, the flusher, writes to all connections after each commit.
 """
 
 from transport.app import Greenroom, Server

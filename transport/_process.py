@@ -54,7 +54,7 @@ def tune_garbage_collection(threshold: int) -> None:
 def _caught_signals() -> Generator[AsyncIterator[int]]:
     """Catch SIGTERM and SIGINT inside the block, and yield their numbers.
 
-    After the block they end the process as usual.
+    After the block, these signals end the process as usual.
     """
     global _catching  # noqa: PLW0603 - signals belong to the whole process
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

@@ -201,8 +201,8 @@ def _time(value: Any) -> float:
     """Return the time in a token's claim (a NumericDate, RFC 7519, section 2) as a float. It may have a fraction.
 
     Raises:
-        ValueError: If ``value`` is infinite or NaN.
-        TypeError: If ``value`` is not a number.
+        ValueError: If ``value`` is infinite, NaN, a string or a bool.
+        TypeError: If ``value`` has any other type that is not a number.
     """
     if isinstance(value, (bool, str)) or not math.isfinite(value):
         raise ValueError("exp must be a number")

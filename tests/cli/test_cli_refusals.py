@@ -93,7 +93,7 @@ def test_bad_port(folder: Path, port: str) -> None:
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf"])
 def test_token_without_expiry(folder: Path, seconds: str) -> None:
-    """``token`` refuses a lifetime that is not a finite number, since such a token would never expire."""
+    """``token`` refuses a lifetime that is not a finite number of seconds, since every token must expire."""
     assert "seconds must be a finite number" in refusal(folder, *TOKEN, f"--seconds={seconds}")
 
 

@@ -47,7 +47,7 @@ def test_range_of_an_own_code(code: int) -> None:
 
 @pytest.mark.parametrize(("code", "back"), [(1000, False), (1002, False), (1006, True), (1010, False), (1011, True)])
 def test_standard_code(code: int, *, back: bool) -> None:
-    """After a standard close code, a client reconnects only if the connection is to blame, not its messages."""
+    """After a standard close code, a client reconnects if the connection is to blame, but not if a message is."""
     assert comes_back(code) is back
 
 
@@ -67,7 +67,7 @@ def test_delays_double(seed: int, lives: list[float]) -> None:
 
 
 def test_jitter_is_full() -> None:
-    """A delay can have any value from zero to its bound."""
+    """The delay is random in the full range, from zero to its bound."""
     drawn = [ReconnectDelays(Random(seed)).next() for seed in range(500)]
     assert min(drawn) < 0.01
     assert max(drawn) > 0.19

@@ -142,7 +142,7 @@ async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClo
 
 
 async def test_goodbye_replaces_a_lost_close_frame(autojump_clock: MockClock) -> None:
-    """If the connection is cut after a goodbye frame, the code in this frame decides whether the client reconnects."""
+    """If the connection ends after a goodbye but without a close frame, the goodbye decides whether to reconnect."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -177,7 +177,7 @@ async def test_reconnect_delays(autojump_clock: MockClock) -> None:
 
 
 async def test_retry_ms_replaces_the_delay(autojump_clock: MockClock) -> None:
-    """After a goodbye with ``retry_ms``, the client waits that time before it reconnects, and not a random delay."""
+    """After a goodbye with ``retry_ms``, the client waits exactly that time before it reconnects."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome()
@@ -260,7 +260,7 @@ async def test_token_failure_does_not_hide_the_body() -> None:
 
 
 async def test_strict_client_ends_with_position_lost(autojump_clock: MockClock) -> None:
-    """A strict client ends with PositionLost after close code 4410, and keeps its position."""
+    """After close code 4410 (position lost), a strict client ends with PositionLost, and keeps its position."""
 
     async def script(peer: Peer) -> None:
         await peer.expect("hello")

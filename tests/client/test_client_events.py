@@ -41,7 +41,7 @@ async def test_duplicates_and_gaps(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
 async def test_reset_is_between_old_and_new_events(reason: str, autojump_clock: MockClock) -> None:
-    """The iterator returns a Reset after all events of the old epoch and before the events of the new epoch."""
+    """If the position is lost, the iterator returns the old events, then a Reset, and then the new events."""
 
     async def first(peer: Peer) -> None:
         await peer.welcome(latest=2)

@@ -218,7 +218,7 @@ TestModel = Model.TestCase
 
 
 def test_order_of_frames() -> None:
-    """The client sends its hello first, and only pongs until the welcome. Commands come after it, and then typing."""
+    """The client first sends its hello. Until the welcome it sends only pongs, then commands, and then typing."""
     core = make_core()
     core.commands.submit(CommandFrame("c1", "message.send", {"text": "x"}))
     core.on_opened(None)

@@ -312,7 +312,7 @@ async def test_server_without_tls() -> None:
 
 
 async def test_goodbye_counts_for_one_connection(autojump_clock: MockClock) -> None:
-    """The ``retry_ms`` of a goodbye decides only the next delay. The delays after it are the client's own again."""
+    """The ``retry_ms`` of a goodbye decides only the next delay. After that the client uses its own delays again."""
 
     async def parting(peer: Peer) -> None:
         await peer.welcome()

@@ -255,7 +255,7 @@ class _Failing(MemoryLog):
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("what", ["make", "read"])
 async def test_unshowable_failure_of_a_log_ends_one_connection(what: str) -> None:
-    """If a log raises an exception that cannot be shown for one session, only connections of this session end."""
+    """If a log fails for one session with an exception that cannot be shown, only connections of this session end."""
     app = Greenroom(log=_Failing(what))
 
     @app.agent

@@ -89,7 +89,7 @@ def world(nursery: trio.Nursery, limit: int) -> World:
 
 
 async def test_silent_connections_give_way(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """If a user needs room for a new connection, a connection that does not answer a ping within 2 s is closed."""
+    """If a user has no place for a new connection, old ones that do not answer a ping within 2 s are closed."""
     here = world(nursery, 3)
     tabs = [Tab(nursery, 0.0), Tab(nursery, 1.99), Tab(nursery, 2.01)]
     await here.fill(*tabs)

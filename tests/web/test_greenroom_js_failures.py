@@ -292,7 +292,7 @@ def test_nesting_limit(page: Node) -> None:
 
 @pytest.mark.parametrize("id_", ["''", "7", "null", "'x'.repeat(129)", "'\\ud800'", "{}"])
 def test_bad_command_id_rejects(page: Node, id_: str) -> None:
-    """A command id rejects if it is not a string of 1 to 128 characters, or has a lone surrogate."""
+    """A command rejects if its id is not a string of 1 to 128 characters, or has a lone surrogate."""
     got = run_js(page, f"const socket = await live(); "
                        f"const end = await settled(kept.client.start('a', 1, {{ commandId: {id_} }})); "
                        f"return [end, socket.of('command').length, kept.client.state]")  # fmt: skip

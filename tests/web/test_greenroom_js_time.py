@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("away", "outcome"), [(59_000, None), (61_000, "outcome_unknown")])
 def test_command_memory(page: Node, away: int, outcome: str | None) -> None:
-    """Until ``command_memory_ms`` after its first sending, a command is sent again. After that it ends as unknown."""
+    """Until ``command_memory_ms`` after it was first sent, a command is sent again. Later it ends as unknown."""
     got = run_js(
         page,
         f"""

@@ -106,7 +106,10 @@ class Requests:
             self._delivery.reply(CommandReply(frame.id, code=ErrorCode.OVERLOADED, message=message))
 
     def _tell(self, send: Callable[[Attachment], None]) -> bool:
-        """Call ``send`` with this connection's link to its session. Return False if the session's mailbox is full."""
+        """Call ``send`` with the attachment (the link to the session).
+
+        Return False if the session's mailbox is full.
+        """
         try:
             send(self._attachment)
         except MailboxFull:
