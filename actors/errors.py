@@ -71,7 +71,7 @@ class AskTimeout(ActorError, TimeoutError):
 
 
 class NameTaken(ActorError, ValueError):
-    """Another living child of the same parent has this name."""
+    """Another living child of the same parent has this name already."""
 
 
 class SpecError(ActorError, ValueError):
@@ -123,12 +123,15 @@ class EventError(GreenroomError):
 class UnserialisableEvent(EventError, ValueError):
     """The event's data cannot be stored as JSON, or is larger than ``max_event_bytes``.
 
-    Not JSON are NaN, bytes, cycles, lone surrogates and values that are nested too deep.
+    These cannot be stored: NaN, bytes, cycles, lone surrogates and values that are nested too deep.
     """
 
 
 class GrammarError(EventError):
-    """The session's grammar does not allow this event now. ``rule`` is the broken rule, G1 to G5."""
+    """The rules for the order of a session's events do not allow this event now.
+
+    ``rule`` is the broken rule, G1 to G5.
+    """
 
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(f"{rule}: {message}")
@@ -140,7 +143,7 @@ class RunClosed(EventError):
 
 
 class RunError(GreenroomError):
-    """The base of errors about a run."""
+    """The base of errors about a run of an agent."""
 
 
 class RunFailed(RunError):

@@ -233,7 +233,7 @@ class Ledger:
         self._cancelled_asks: Counter[ActorRef] = Counter()
 
     def check(self, holds: object, fault: str) -> None:
-        """Record a fault unless the rule holds."""
+        """Add the text ``fault`` to the broken rules unless ``holds`` is true."""
         if not holds:
             self.faults.append(fault)
 

@@ -96,7 +96,10 @@ def test_sum_of_rounds() -> None:
 
 
 def test_paced_load() -> None:
-    """A load at a fixed rate has more events than can be sent in its time. It is cut off when the time is over."""
+    """A load at a fixed rate has more events than can be sent in its time.
+
+    The load is cut off when the time is over.
+    """
     paced = PACED.words(2, "plain")
     assert (paced.window, paced.cut, paced.dialect) == (2, True, "plain")
     assert paced.events >= paced.rate * (paced.warm + paced.window)
@@ -117,7 +120,7 @@ def test_goals_are_measured() -> None:
 
 
 def test_peers_are_complete() -> None:
-    """Every server of others in the benchmark has its script and its list of missing features."""
+    """Every other server in the benchmark has its script and its list of missing features."""
     others = [server for server in SERVERS if not server.ours]
     assert all((FOLDER / server.script).is_file() and server.lacks for server in others)
 
@@ -141,7 +144,7 @@ def test_absent_server() -> None:
     ],
 )
 def test_wrong_options(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """If an option of the command is wrong, it ends with one error message that names the option and the value."""
+    """If an option is wrong, the command ends with one error message that names the option and its value."""
     monkeypatch.setattr("sys.argv", ["peers.py", *words])
     with pytest.raises(SystemExit) as ended:
         peers.main()

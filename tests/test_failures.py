@@ -143,7 +143,7 @@ def test_large_exceptions(make: Callable[[], BaseException], caplog: pytest.LogC
 
 @pytest.mark.parametrize("raised", [RecursionError, SystemExit, KeyboardInterrupt, ValueError])
 def test_failing_handler(raised: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """If a logging handler raises for a record with a traceback, the line is logged without the traceback."""
+    """If a logging handler raises for a record with a traceback, the line is logged with the traceback as text."""
     lines: list[str] = []
 
     class Fails(logging.Handler):

@@ -95,7 +95,7 @@ def interrupts_deferred() -> Generator[None]:
 
 
 async def defer_interrupts() -> None:
-    """Defer interrupts until this task is cancelled; see :func:`interrupts_deferred`."""
+    """Delay Ctrl-C until this task is cancelled; see :func:`interrupts_deferred`."""
     with interrupts_deferred():
         await trio.sleep(math.inf)
 

@@ -1,10 +1,10 @@
-"""Every private name of trio that the packages use, for the minor versions that they were tested with.
+"""Every private name of trio that the packages use. The names were tested with the minor versions in ``TESTED``.
 
 In this order: the version, cancellation, nurseries around code that runs already, protection from Ctrl-C, and scopes
 and nurseries that foreign code left open. Trio has no public way to do any of it.
 
 Importing this module changes one thing for the whole process: a task can no longer leave a nursery that another task
-opened. Trio itself allows that, and the whole loop ends with an error. See :func:`_leave`.
+opened. Trio itself allows that, and then the whole loop ends with an error. See :func:`_leave`.
 ``tests/loop/test_trio_internals.py`` fails when one of the names changes.
 """
 

@@ -67,7 +67,7 @@ class Course:
         """Reason of the actor's permanent end; None before that end."""
         self.stop_asked: Stop | None = None
         self.stop_at = math.inf
-        """Time at which the code that still runs is cancelled."""
+        """Time at which the actor's code is cancelled if it still runs; infinite while the actor need not end."""
         self.killed = False
         """Whether the actor was killed since its last start."""
         self.was_up = False
@@ -85,7 +85,7 @@ class Course:
     # Events
 
     def came_up(self) -> None:
-        """Record that ``started()`` has returned. An actor that was asked to stop meanwhile does not become running."""
+        """Record that ``started()`` has returned. The actor is then running, unless it was asked to stop meanwhile."""
         self.was_up = True
         if self.stop_asked is None:
             self.state = State.RUNNING

@@ -29,7 +29,7 @@ class Home:
     def check(self) -> None:
         """Raise RuntimeError outside the trio run of the system, and after that run has ended.
 
-        Call this before any change.
+        Every method that changes something calls this first.
         """
         if get_ident() != self.thread or not trio.lowlevel.in_trio_run():
             raise self.elsewhere()

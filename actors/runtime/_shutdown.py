@@ -47,7 +47,7 @@ class PhaseReport:
     """The result of one phase of the shutdown."""
 
     name: str
-    """Name of the phase."""
+    """Name of the shutdown phase."""
     failures: tuple[BaseException, ...]
     """Exceptions of the work in this phase. A failure does not prevent the later phases."""
     timed_out: bool

@@ -229,7 +229,7 @@ class SupervisorSpec:
     """Delay before a restart of a child; with None, a child is restarted at once."""
 
     def __attrs_post_init__(self) -> None:
-        """Check the rules that concern more than one field."""
+        """Raise SpecError if fields contradict each other, such as two children of the same id."""
         seen: set[str] = set()
         for child in self.children:
             if child.id in seen:

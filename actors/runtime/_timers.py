@@ -65,9 +65,9 @@ class Timers:
         """The due timers, oldest first. Their messages have not been handled yet."""
 
     def once(self, key: Hashable, message: object, seconds: float) -> None:
-        """Send ``message`` to this actor once, in ``seconds``.
+        """Send ``message`` to this actor once, after ``seconds`` seconds.
 
-        A timer of the same key is cancelled, and its message dropped.
+        If a timer of the same key is set, it is cancelled, and its message is dropped.
 
         Args:
             key: Name of the timer.
@@ -82,9 +82,9 @@ class Timers:
         self._set(Timer(key, message, None), seconds)
 
     def every(self, key: Hashable, message: object, seconds: float) -> None:
-        """Send ``message`` to this actor every ``seconds``.
+        """Send ``message`` to this actor again and again, every ``seconds`` seconds.
 
-        A timer of the same key is cancelled, and its message dropped.
+        If a timer of the same key is set, it is cancelled, and its message is dropped.
 
         Args:
             key: Name of the timer.

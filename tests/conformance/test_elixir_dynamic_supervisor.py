@@ -71,7 +71,7 @@ async def test_ended_child_frees_its_place() -> None:
 
 
 async def test_terminating_a_restarting_child(autojump_clock: MockClock) -> None:
-    """``terminate_child`` of a child that waits for its restart returns at once, and the child does not start again."""
+    """If a child waits for its restart, ``terminate_child`` returns at once, and the child is not restarted."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic(backoff=Backoff(1000, 1000)))
@@ -111,7 +111,7 @@ async def test_transient_child_that_ends_normally_has_no_entry() -> None:
 
 
 async def test_child_that_cannot_start_has_no_entry() -> None:
-    """If a child cannot start, it has no entry and does not count towards ``max_children``."""
+    """If a child cannot start, the supervisor keeps no entry for it, and does not count it towards ``max_children``."""
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(dynamic(max_children=1))

@@ -51,7 +51,7 @@ async def test_ask_to_an_ended_actor() -> None:
 
 
 async def test_target_fails_on_the_ask() -> None:
-    """If the target of an ask fails while it handles the ask, the ask raises ActorTerminated with the failure."""
+    """If an actor fails on an ask and is not restarted, the ask raises ActorTerminated with the failure."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         error = ValueError("bad request")
@@ -61,7 +61,7 @@ async def test_target_fails_on_the_ask() -> None:
 
 
 async def test_target_fails_and_restarts() -> None:
-    """If the target of an ask fails while it handles the ask and restarts, the ask raises ActorRestarted."""
+    """If an actor fails on an ask and is restarted, the ask raises ActorRestarted."""
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World(), restart=Restart.PERMANENT)
         with pytest.raises(ActorRestarted):
@@ -168,7 +168,10 @@ async def test_cancelled_ask_cancels_its_handler() -> None:
 
 
 async def test_unknown_ask() -> None:
-    """An ask with an unknown message raises MessageUnhandled and becomes a dead letter. The actor continues."""
+    """If an actor does not know the message of an ask, the ask raises MessageUnhandled and becomes a dead letter.
+
+    The actor continues.
+    """
     async with open_system() as system:
         ref = await system.spawn(Member, "a", World())
         with system.dead_letters() as letters:
@@ -260,7 +263,10 @@ async def test_asking_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("restart", list(Restart))
 async def test_target_killed_while_it_handles_the_ask(restart: Restart) -> None:
-    """If the target of an ask is killed, the ask raises ActorTerminated, or ActorRestarted if the target restarts."""
+    """If an actor is killed while it handles an ask, the ask raises ActorTerminated.
+
+    If the actor is restarted after the kill, the ask raises ActorRestarted instead.
+    """
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Member, "a", World(), restart=restart)
 

@@ -157,7 +157,7 @@ async def test_restart_window_slides(autojump_clock: MockClock) -> None:
 
 
 async def test_limit_counts_all_children() -> None:
-    """All children of a supervisor share one restart limit."""
+    """All children of a supervisor share one restart limit: their restarts are counted together."""
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(children=[world.member(name) for name in "abc"], max_restarts=2)
@@ -307,7 +307,7 @@ async def test_auto_shutdown_all() -> None:
 
 
 async def test_restarted_or_terminated_significant_child() -> None:
-    """The supervisor does not end if a significant child is restarted, or is terminated by ``terminate_child``."""
+    """If a significant child is restarted, or is ended by ``terminate_child``, its supervisor does not end."""
     async with open_system() as system:
         world = World()
         children = [significant_member(world, "s"), significant_member(world, "t")]

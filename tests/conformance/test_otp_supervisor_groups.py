@@ -159,7 +159,7 @@ async def test_failure_during_a_group_start() -> None:
 
 
 async def test_group_restart_starts_ended_members() -> None:
-    """A group restart also starts transient members that ended normally before."""
+    """A group restart also starts transient members that had ended normally before the failure."""
     async with open_system() as system:
         world = World()
         children = [world.member("a"), world.member("b", TRANSIENT)]

@@ -341,7 +341,7 @@ class Watcher(Actor):
 
 
 async def test_unhandled_terminated_is_a_death_pact() -> None:
-    """If a watcher does not handle a Terminated message, the watcher fails with DeathPact."""
+    """If a watcher returns UNHANDLED for a Terminated message, the watcher fails with DeathPact."""
     async with open_system() as system:
         watcher = await system.spawn(lambda: Watcher(strict=True))
         target = await system.spawn(Member, "a", World())
@@ -383,9 +383,9 @@ async def test_unwatch_drops_pending_notifications() -> None:
 
 
 async def test_restart_and_watches() -> None:
-    """A restart of a watched actor sends no Terminated message.
+    """If a watched actor is restarted, its watcher gets no Terminated message.
 
-    After a restart of the watcher, its watches are gone.
+    If the watcher is restarted, its watches are gone.
     """
     async with open_system() as system:
         world = World()
@@ -429,7 +429,7 @@ async def test_restart_drops_timers(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelled_timer_is_not_delivered(autojump_clock: MockClock) -> None:
-    """A timer that is cancelled or replaced is not delivered, even if it is already due."""
+    """If a timer is cancelled or replaced, its message is not delivered, even if the timer is already due."""
     async with open_system() as system:
         world = World()
         ref = await system.spawn(Member, "a", world)

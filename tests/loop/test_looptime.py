@@ -16,7 +16,7 @@ WAIT = PATIENCE * TICK
 
 @attrs.define
 class Clocks:
-    """Trio's clock and the system's clock, which a test moves together or apart."""
+    """Trio's clock and the system's clock. A test moves them by the same time, or only one of them."""
 
     trio: float = 100.0
     wall: float = 5_000.0

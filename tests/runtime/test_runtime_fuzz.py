@@ -103,7 +103,7 @@ async def tell_one(_: ActorSystem, world: World) -> None:
 
 
 async def ask_one(_: ActorSystem, world: World) -> None:
-    """Ask a random actor, and check the answer."""
+    """Ask a random actor, and record the answer or the error."""
     await ask(world, world.pick_actor(), world.random.choice([0, 0.1, 2]))
 
 
