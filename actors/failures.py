@@ -237,7 +237,8 @@ def log_line(logger: logging.Logger, level: int, message: str, *args: object) ->
 def is_plain(error: BaseException) -> bool:
     """Return whether any formatter can show the exception.
 
-    The exception and its related ones must be few and not nested deep, without a cycle, and each must have a text.
+    The exception, its causes and its members must be few and not nested deep, and each must have a text. Causes that
+    form a cycle are allowed, because a formatter shows each exception only once.
     """
     count, level, seen = 0, [error], {id(error)}
     for _ in range(MAX_DEPTH):

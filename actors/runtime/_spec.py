@@ -44,11 +44,11 @@ class Strategy(enum.StrEnum):
     ONE_FOR_ONE = "one_for_one"
     """Only the child that failed is restarted."""
     ONE_FOR_ALL = "one_for_all"
-    """All children are restarted."""
+    """If one child fails, all children are restarted."""
     REST_FOR_ONE = "rest_for_one"
     """The child that failed, and the children that were started after it, are restarted."""
     DYNAMIC = "dynamic"
-    """Only the child that failed is restarted. Children are added and removed by key, and stop in parallel.
+    """Only the child that failed is restarted. Children are added and removed by id, and stop in parallel.
 
     The specs of children that have ended are not kept.
     """
@@ -60,9 +60,9 @@ class AutoShutdown(enum.StrEnum):
     NEVER = "never"
     """The end of a child never ends the supervisor."""
     ANY = "any"
-    """The supervisor ends when the first significant child ends."""
+    """The supervisor ends when the first child ends that its spec marks as significant."""
     ALL = "all"
-    """The supervisor ends when the last significant child ends."""
+    """The supervisor ends when the last child ends that its spec marks as significant."""
 
 
 K = TypeVar("K", bound=enum.StrEnum)
