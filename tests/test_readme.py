@@ -48,9 +48,9 @@ def settings_table() -> list[str]:
     return rows
 
 
-def shown(value: float | tuple[str, ...] | None) -> str:
-    if value is None:
-        return "none"
+def shown(value: float | str | tuple[str, ...] | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or "none"
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value)
     return f"{value:,g}" if value < 1_000 else f"{value:,.0f}"

@@ -1,4 +1,4 @@
-"""Signals and garbage collection: how a server uses the process that it has to itself."""
+"""Signals, reports and garbage collection: how a server uses the process that it has to itself."""
 
 from __future__ import annotations
 
@@ -14,13 +14,42 @@ import trio
 from actors.failures import log_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator
+    from collections.abc import AsyncIterator, Callable, Generator, Sequence
 
 logger = logging.getLogger("greenroom")
 
 
-async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) -> None:
-    """Call ``on_ready``, tune garbage collection and wait for SIGTERM or SIGINT.
+class Reporter:
+    """Reports of a server process to its operator. This class writes them to the log, a subclass may write anywhere.
+
+    No method may wait.
+    """
+
+    def on_ready(self, ws_url: str, page_url: str | None) -> None:
+        """Report that the server accepts connections.
+
+        Args:
+            ws_url: The address of the WebSocket endpoint.
+            page_url: The address of the pages; None if no pages are served.
+        """
+        log_line(logger, logging.INFO, "serving at %s%s", ws_url, f", pages at {page_url}" if page_url else "")
+
+    def on_drain(self, signal_name: str, runs: Sequence[tuple[str, str]], seconds: float) -> None:
+        """Report that the server got a signal and drains.
+
+        Args:
+            signal_name: ``SIGTERM`` or ``SIGINT``.
+            runs: The agent and the session of each run that goes on.
+            seconds: How long the server waits for these runs at most.
+        """
+        log_line(logger, logging.INFO, "%s: draining, %d runs go on for %g s at most", signal_name, len(runs), seconds)
+
+
+async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) -> str:
+    """Call ``on_ready``, tune garbage collection, wait for SIGTERM or SIGINT, and return the name of the signal.
+
+    After that, the next SIGINT or SIGTERM ends the process at once. *A second Ctrl-C was raised as KeyboardInterrupt:
+    the end of the server then still waited for runs that shield themselves from cancellation.*
 
     Args:
         on_ready: Announces that the server is ready. Signals are caught before this call, because the reader of the
@@ -35,7 +64,19 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
         # After the announcement: a collection of all start-up objects would delay it.
         tune_garbage_collection(gc_threshold)
         number = await anext(signals)
-        log_line(logger, logging.INFO, "%s: draining", signal.Signals(number).name)
+    # The handler of SIGTERM is the system's by now. That of SIGINT is trio's, which raises KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return signal.Signals(number).name
+
+
+@contextmanager
+def kept_interrupt_handler() -> Generator[None]:
+    """Restore the handler of SIGINT at the end of the block, for a program that goes on after its server has ended."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def tune_garbage_collection(threshold: int) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
+import os
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import attrs
@@ -23,9 +24,9 @@ from actors import (
     open_system,
     redact_keys,
 )
-from actors.failures import log_line, shown
+from actors.failures import shown
 from transport._border import the_one
-from transport._process import run_until_signal
+from transport._process import Reporter, kept_interrupt_handler, run_until_signal
 from transport.auth import anonymous
 from transport.server.endpoint import Endpoint
 from transport.server.listening import listening
@@ -33,17 +34,11 @@ from transport.settings import Settings
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from actors import ActorSystem, SessionHandle
+    from transport._sources import Given
     from transport.auth import Authenticate
-
-logger = logging.getLogger("greenroom")
-
-DEFAULT_LOG = "sqlite:greenroom.db"
-"""The event log of an app that was made without the argument ``log``: a SQLite file in the current folder."""
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8765
-"""The host and the port on which a server listens by default."""
 
 # How long the goodbyes may take if the server's block ends with an exception. *Without a limit, one client that reads
 # nothing would hold up the error.*
@@ -56,7 +51,7 @@ class Greenroom:
     """The agents and the configuration of a server. :meth:`running` or :meth:`serve` runs it.
 
     Args:
-        log: ``"memory:"``, ``"sqlite:PATH"`` or an :class:`~actors.EventLog`.
+        log: ``"memory:"``, ``"sqlite:PATH"`` or an :class:`~actors.EventLog`. With None, the setting ``log`` counts.
         auth: A :class:`~transport.TokenAuth`, or any async function that takes :class:`~transport.Credentials` and
             returns a :class:`~transport.User`. With None every user is ``anonymous``, and the server may listen on
             loopback addresses only.
@@ -64,6 +59,9 @@ class Greenroom:
             ``greenroom.toml``.
         redact: More keys whose values are removed from tool arguments; or a function that takes the arguments and
             returns them without secrets. Such a function replaces the search for keys.
+        pages: A folder with the application's own pages, which ``greenroom serve`` serves instead of its page for
+            developers. They load the client for browsers as ``/greenroom.js``. The folder is relative to the current
+            one, and must not be the current one.
 
     Raises:
         ConfigError: If an argument or a setting cannot be used. The message names the argument or setting.
@@ -71,26 +69,43 @@ class Greenroom:
 
     def __init__(
         self,
-        log: str | EventLog = DEFAULT_LOG,
+        log: str | EventLog | None = None,
         auth: Authenticate | None = None,
         settings: Settings | Mapping[str, object] | None = None,
         redact: Redact | list[str] | tuple[str, ...] | None = None,
+        pages: str | os.PathLike[str] | None = None,
     ) -> None:
         keywords = settings.explicit() if isinstance(settings, Settings) else settings
         if keywords is not None and not isinstance(keywords, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # as below
             raise ConfigError(f"settings must be Settings or a mapping of names to values, not {shown(settings)}")
+        self._log: EventLog | None = None
+        if isinstance(log, str):
+            keywords = {**(keywords or {}), "log": log}
+        elif log is None or isinstance(log, EventLog):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
+            self._log = log
+        else:
+            raise ConfigError(f"log must be a URL or an EventLog, not {shown(log)}")
         self.settings = Settings.load(keywords)
         self.auth = auth
-        self._log = log
-        if isinstance(log, str):
-            open_log(log)
-        elif not isinstance(log, EventLog):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
-            raise ConfigError(f"log must be a URL or an EventLog, not {shown(log)}")
         if auth is not None and not callable(auth):
             raise ConfigError(f"auth must be None, a TokenAuth or an async function, not {shown(auth)}")
-        self._redact = _redaction(redact, self.settings)
+        self._redact = redact
+        _redaction(redact, self.settings)  # a wrong argument is refused here, where it was given
+        if pages is not None and not isinstance(pages, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
+            raise ConfigError(f"pages must be the path of a folder, not {shown(pages)}")
+        self.pages = None if pages is None else Path(pages)
         self._agents = Agents()
         self._server: Server | None = None
+
+    def override(self, given: Sequence[Given]) -> None:
+        """Replace settings by values of the command line, which win over those of all other sources.
+
+        Raises:
+            ConfigError: If a value is not allowed. The message names the source and the setting.
+        """
+        self.settings = self.settings.overridden(given)
+        if any(each.name == "log" for each in given):
+            self._log = None
 
     @overload
     def agent(self, function: F, /) -> F: ...
@@ -133,8 +148,8 @@ class Greenroom:
     async def running(
         self,
         *,
-        host: str = DEFAULT_HOST,
-        port: int = DEFAULT_PORT,
+        host: str | None = None,
+        port: int | None = None,
         log: str | EventLog | None = None,
         origins: tuple[str, ...] = (),
     ) -> AsyncGenerator[Server]:
@@ -145,8 +160,9 @@ class Greenroom:
         block ends by an exception or a cancellation, runs are ended at once.
 
         Args:
-            host: A name or an address of this machine.
-            port: The port. With 0, a free port is taken, which :attr:`Server.url` contains.
+            host: A name or an address of this machine. With None, the setting ``host`` counts.
+            port: The port. With 0, a free port is taken, which :attr:`Server.url` contains. With None, the setting
+                ``port`` counts.
             log: The log to use in place of the app's own log.
             origins: Origins of pages served beside this server. They may connect unless ``allowed_origins`` is set.
 
@@ -159,14 +175,11 @@ class Greenroom:
 
         An exception that the block itself raises is raised unchanged, not inside a group.
         """
-        if self._server is not None:
-            raise ConfigError("this app is running already")
-        if self.auth is None and not _is_loopback(host):
-            raise ConfigError(f"auth is required to listen on {host}: without it only loopback addresses are served")
+        host, port = self._address(host, port)
         own: BaseException | None = None
         try:
             with listening(host, port) as listeners:
-                async with self._open(listeners, host, log or self._log, origins) as server:
+                async with self._open(listeners, host, log or self._log or self.settings.log, origins) as server:
                     self._server = server
                     try:
                         yield server
@@ -181,25 +194,33 @@ class Greenroom:
                 raise
             raise one from one.__cause__
 
-    def serve(self, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, log: str | EventLog | None = None) -> None:
-        """Run the server until SIGTERM or SIGINT, let its runs finish, and return.
+    def _address(self, host: str | None, port: int | None) -> tuple[str, int]:
+        """Return the host and port of a server that is about to start. Raise ConfigError if it must not start."""
+        if self._server is not None:
+            raise ConfigError("this app is running already")
+        host = self.settings.host if host is None else host
+        if self.auth is None and not _is_loopback(host):
+            raise ConfigError(f"auth is required to listen on {host}: without it only loopback addresses are served")
+        return host, self.settings.port if port is None else port
+
+    def serve(self, *, host: str | None = None, port: int | None = None, log: str | EventLog | None = None) -> None:
+        """Run the server until SIGTERM or SIGINT, then drain and return. A second signal ends the process at once.
 
         Arguments and errors: see :meth:`running`.
         """
-        trio.run(self._serve, host, port, log)
+        with kept_interrupt_handler():
+            trio.run(self._serve, host, port, log)
 
-    async def _serve(self, host: str, port: int, log: str | EventLog | None) -> None:
+    async def _serve(self, host: str | None, port: int | None, log: str | EventLog | None) -> None:
         async with self.running(host=host, port=port, log=log) as server:
-            await run_until_signal(
-                lambda: log_line(logger, logging.INFO, "serving at %s", server.url), self.settings.gc_threshold
-            )
+            await server.until_signal(Reporter())
 
     @asynccontextmanager
     async def _open(
         self, listeners: list[socket.socket], host: str, log: str | EventLog, origins: tuple[str, ...]
     ) -> AsyncGenerator[Server]:
         engine = open_log(log) if isinstance(log, str) else log
-        sessions = Sessions(engine, self._agents, self.settings, self._redact)
+        sessions = Sessions(engine, self._agents, self.settings, _redaction(self._redact, self.settings))
         allowed = origins if self.settings.allowed_origins is None else self.settings.allowed_origins
         endpoint = Endpoint(sessions, self.auth or anonymous, self.settings, listeners, allowed)
         children = [*sessions.children(), endpoint.child()]
@@ -227,6 +248,18 @@ class Server:
     """The sessions of the server: ``await server.sessions.get(user, session)``."""
     endpoint: Endpoint
     """The WebSocket endpoint, which serves the connections of clients."""
+
+    async def until_signal(self, reporter: Reporter, page_url: str | None = None) -> None:
+        """Report that the server is ready, wait for SIGTERM or SIGINT, and report the runs that the drain waits for.
+
+        Args:
+            reporter: Gets both reports.
+            page_url: The address of the pages beside the server; None if there are none.
+        """
+        settings = self.endpoint.settings
+        name = await run_until_signal(lambda: reporter.on_ready(self.url, page_url), settings.gc_threshold)
+        runs = [(agent, each.session) for each in self.sessions.of() for agent in each.agents]
+        reporter.on_drain(name, runs, settings.drain_seconds)
 
     async def drain(self, seconds: float) -> None:
         """Refuse new runs, close the connections, and meanwhile wait up to ``seconds`` for the runs to finish.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import secrets
 import time
-import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 from actors import ConfigError
 from actors.failures import shown, text_of
+from transport._extras import import_extra
 from transport.errors import NotAuthenticated, TokenExpired
 
 if TYPE_CHECKING:
@@ -87,11 +87,20 @@ async def anonymous(_: Credentials) -> User:
     return ANONYMOUS
 
 
+MIN_KEY_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
+"""Minimum size of a shared secret, by algorithm (RFC 7518, section 3.2): as many bytes as the hash has.
+
+With a shorter secret, a person who has one token can find the secret by trying, and then sign tokens for every user.
+"""
+_HOW_TO_MAKE_A_KEY = "make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
+
+
 class TokenAuth:
     """Authentication by JSON Web Tokens (RFC 7519). The claim ``sub`` is the user; ``exp`` is required.
 
     Args:
-        key: The shared secret (HS…), or the public key in PEM (RS…, ES…, EdDSA).
+        key: The shared secret (HS…, of at least :data:`MIN_KEY_BYTES`), or the public key in PEM (RS…, ES…, EdDSA),
+            which needs the package ``cryptography``.
         algorithms: The algorithms that are accepted. ``none`` is never accepted.
         audience: If given, the token's ``aud`` must contain it.
         leeway_seconds: Seconds after ``exp`` in which a token is still accepted.
@@ -109,15 +118,8 @@ class TokenAuth:
     ) -> None:
         self._jwt = _load_jwt()
         if not key:
-            raise ConfigError("key of TokenAuth is empty")
-        if (
-            isinstance(algorithms, str)
-            or not algorithms
-            or not set(algorithms) <= set(self._jwt.PyJWS().get_algorithms()) - {"none"}
-        ):
-            raise ConfigError(
-                f"algorithms of TokenAuth must be a list of signature algorithms, not {shown(algorithms)}"
-            )
+            raise ConfigError(f"key of TokenAuth is empty; {_HOW_TO_MAKE_A_KEY}")
+        self._check_algorithms(algorithms)
         if not isinstance(leeway_seconds, (int, float)) or not 0 <= leeway_seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
             raise ConfigError(
                 f"leeway_seconds of TokenAuth must be a finite number from 0 on, not {shown(leeway_seconds)}"
@@ -126,6 +128,8 @@ class TokenAuth:
         self._algorithms = [algorithm for algorithm in algorithms if self._fits(algorithm)]
         if not self._algorithms:
             raise ConfigError(f"key of TokenAuth cannot be used with {' or '.join(algorithms)}")
+        for algorithm in self._algorithms:
+            self._check_strength(algorithm)
         self._audience = audience
         self._leeway = leeway_seconds
 
@@ -140,6 +144,28 @@ class TokenAuth:
         except (self._jwt.PyJWTError, ValueError, TypeError):
             return False
         return True
+
+    def _check_algorithms(self, algorithms: Sequence[str]) -> None:
+        known = set(self._jwt.PyJWS().get_algorithms()) - {"none"}
+        if isinstance(algorithms, str) or not algorithms or not all(isinstance(each, str) for each in algorithms):  # pyright: ignore[reportUnnecessaryIsInstance]  # as below
+            raise ConfigError(f"algorithms of TokenAuth must be a list of names, not {shown(algorithms)}")
+        for algorithm in algorithms:
+            if algorithm not in known:
+                if algorithm in self._jwt.algorithms.requires_cryptography:
+                    raise ConfigError(f"algorithms of TokenAuth: {algorithm} needs a package: pip install cryptography")
+                names = ", ".join(sorted(known))
+                raise ConfigError(f"algorithms of TokenAuth must be among {names}, not {shown(algorithm)}")
+
+    def _check_strength(self, algorithm: str) -> None:
+        """Raise ConfigError if the key is so short that it can be guessed."""
+        size = len(self._key.encode() if isinstance(self._key, str) else self._key)
+        least = MIN_KEY_BYTES.get(algorithm, 0)
+        if size < least:
+            text = f"key of TokenAuth is too short: {algorithm} needs {least} bytes or more, and it has {size}"
+            raise ConfigError(f"{text}; {_HOW_TO_MAKE_A_KEY}")
+        method = self._jwt.PyJWS().get_algorithm_by_name(algorithm)
+        if not least and (weakness := method.check_key_length(method.prepare_key(self._key))):
+            raise ConfigError(f"key of TokenAuth is too short: {weakness}")
 
     async def __call__(self, credentials: Credentials) -> User:
         """Return the user of the token in ``credentials``.
@@ -159,19 +185,16 @@ class TokenAuth:
         """
         jwt = self._jwt
         try:
-            with warnings.catch_warnings():
-                # A short key is the operator's choice: a warning for each token would help no one.
-                warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
-                claims: dict[str, Any] = jwt.decode(
-                    token,
-                    self._key,
-                    algorithms=self._algorithms,
-                    audience=self._audience,
-                    leeway=self._leeway,
-                    # The age is checked last, below. A client comes back with a fresh token after TokenExpired: that is
-                    # of use only if nothing else is wrong with its token.
-                    options={"require": ["exp", "sub"], "verify_aud": self._audience is not None, "verify_exp": False},
-                )
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key,
+                algorithms=self._algorithms,
+                audience=self._audience,
+                leeway=self._leeway,
+                # The age is checked last, below. A client comes back with a fresh token after TokenExpired: that is
+                # of use only if nothing else is wrong with its token.
+                options={"require": ["exp", "sub"], "verify_aud": self._audience is not None, "verify_exp": False},
+            )
             user = User(claims["sub"], _time(claims["exp"]) + self._leeway)
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise NotAuthenticated(f"the token is not valid: {_reason(error)}") from None
@@ -192,9 +215,7 @@ class TokenAuth:
         claims: dict[str, Any] = {"sub": User(user).id, "exp": time.time() + seconds, "jti": secrets.token_hex(8)}
         if self._audience is not None:
             claims["aud"] = self._audience
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", self._jwt.InsecureKeyLengthWarning)
-            return str(self._jwt.encode(claims, self._key, algorithm=self._algorithms[0]))
+        return str(self._jwt.encode(claims, self._key, algorithm=self._algorithms[0]))
 
 
 def _time(value: Any) -> float:
@@ -215,8 +236,5 @@ def _reason(error: Exception) -> str:
 
 
 def _load_jwt() -> Any:
-    try:
-        import jwt  # noqa: PLC0415 - an optional dependency, needed only here
-    except ImportError:
-        raise ConfigError("TokenAuth needs the extra jwt: pip install 'greenroom[jwt]'") from None
+    (jwt,) = import_extra("TokenAuth", "jwt", "jwt")
     return jwt

@@ -1,35 +1,57 @@
 """All settings: their sources, their defaults and their limits.
 
-If several sources have a setting, the first of these counts: the command line, the keywords, the environment
-(``GREENROOM_`` and the name in capitals), TOML (``greenroom.toml`` in the current folder, the names as they are). An
-unknown name is an error in a keyword and in TOML. In the environment, which other programs use too, it only causes a
-warning.
+If several sources have a setting, the first of these counts:
+
+1. the command line: ``--set NAME=VALUE``, or the setting's own option, such as ``--port``;
+2. the keywords of :class:`~transport.Greenroom`;
+3. the environment: ``GREENROOM_`` and the name in capitals;
+4. TOML: ``greenroom.toml`` in the current folder, with the names as they are.
+
+An unknown name is an error. In the environment, which other programs use too, it only causes a warning. An error for a
+wrong value names its source.
 """
 
 from __future__ import annotations
 
-import difflib
-import logging
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 
-from actors import DEFAULT_SECRET_KEYS, ConfigError, SessionSettings
-from actors.failures import log_line, shown
+from actors import DEFAULT_SECRET_KEYS, ConfigError, SessionSettings, open_log
+from actors.checks import is_whole
+from actors.failures import shown
 from actors.spi import number_from, whole_from
+from transport._sources import DEFAULT, KEYWORD, Given, from_environment, from_keywords, from_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-logger = logging.getLogger("greenroom.settings")
-
-PREFIX = "GREENROOM_"
-"""The beginning of the names of environment variables that are settings."""
 TOML = Path("greenroom.toml")
 """The file with settings, in the current folder."""
+DEFAULT_LOG = "sqlite:greenroom.db"
+"""The event log of an app that was made without the argument ``log``: a SQLite file in the current folder."""
+DEFAULT_HOST, DEFAULT_PORT, DEFAULT_HTTP_PORT = "127.0.0.1", 8765, 8766
+"""The host on which a server listens by default, the port of the WebSocket endpoint, and the port of the pages."""
+LARGEST_PORT = 65_535
+"""The largest number of a TCP port."""
+
+
+def _text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"{attribute.name} must be a string, not {shown(value)}")
+
+
+def _log_url(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"{attribute.name} must be a URL, memory: or sqlite:PATH, not {shown(value)}")
+    open_log(value)
+
+
+def _port(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not is_whole(value, 0, LARGEST_PORT):
+        raise ConfigError(f"{attribute.name} must be a whole number from 0 to {LARGEST_PORT}, not {shown(value)}")
 
 
 def _strings(value: Any) -> Any:
@@ -49,6 +71,14 @@ def _all_strings(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 class Settings(SessionSettings):
     """The settings of a whole server: its sessions and its endpoint. Times are in seconds, sizes in bytes."""
 
+    host: str = attrs.field(default=DEFAULT_HOST, validator=_text)
+    """The name or address on which the server listens. Without ``auth`` it must be a loopback address."""
+    port: int = attrs.field(default=DEFAULT_PORT, validator=_port)
+    """The port of the WebSocket endpoint; 0 takes a free one."""
+    http_port: int = attrs.field(default=DEFAULT_HTTP_PORT, validator=_port)
+    """The port of the pages, which ``greenroom serve`` serves beside the endpoint; 0 takes a free one."""
+    log: str = attrs.field(default=DEFAULT_LOG, validator=_log_url)
+    """Where events are kept: ``memory:`` or ``sqlite:PATH``."""
     max_frame_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(1024))
     """Maximum size of a message from a client: the sum of its fragments."""
     hello_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
@@ -82,7 +112,7 @@ class Settings(SessionSettings):
     gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))
     """Python's first garbage collection threshold in a server process; 0 leaves Python's own."""
 
-    _given: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+    _sources: Mapping[str, str] = attrs.field(init=False, eq=False, repr=False)
 
     def __new__(cls, **given: object) -> Self:
         """Record the fields that the caller gave. A given value has priority even if it equals the field's default.
@@ -92,10 +122,8 @@ class Settings(SessionSettings):
         """
         self = super().__new__(cls)
         if len(given) == len(NAMES):
-            given = {name: value for name, value in given.items() if value != attrs.fields_dict(cls)[name].default}
-        object.__setattr__(
-            self, "_given", frozenset(given)
-        )  # the class is frozen, and no other code has the object yet
+            given = {name: value for name, value in given.items() if value != DEFAULTS[name]}
+        self._note(dict.fromkeys(given, KEYWORD))
         return self
 
     @classmethod
@@ -106,7 +134,7 @@ class Settings(SessionSettings):
         environment: Mapping[str, str] = os.environ,
         toml: Path = TOML,
     ) -> Self:
-        """Return the settings from all sources.
+        """Return the settings from all sources but the command line. :meth:`overridden` adds its values.
 
         Args:
             keywords: Settings that the caller chose.
@@ -114,57 +142,51 @@ class Settings(SessionSettings):
             toml: The path of the TOML file, which need not exist.
 
         Raises:
-            ConfigError: If a name is unknown or a value is not allowed. The message names it.
+            ConfigError: If a name is unknown or a value is not allowed. The message names the source and the setting.
         """
-        values: dict[str, Any] = {**_from_toml(toml), **_from_environment(environment), **(keywords or {})}
-        _refuse_unknown(values, "settings")
-        return cls(**values)
+        in_file, in_environment = from_toml(toml, DEFAULTS), from_environment(environment, DEFAULTS)
+        return cls._from([*in_file, *in_environment, *from_keywords(keywords or {}, DEFAULTS)])
+
+    def overridden(self, given: Iterable[Given]) -> Self:
+        """Return a copy in which the values of ``given``, which come from the command line, replace all others.
+
+        Raises:
+            ConfigError: If a value is not allowed. The message names the source and the setting.
+        """
+        own = [Given(name, value, self.source(name)) for name, value in self.explicit().items()]
+        return self._from([*own, *given])
+
+    @classmethod
+    def _from(cls, given: Iterable[Given]) -> Self:
+        """Return the settings with these values. Of several values for one name, the last counts."""
+        winners = {each.name: each for each in given}
+        for each in winners.values():
+            try:
+                cls(**{each.name: cast("Any", each.value)})
+            except ConfigError as error:
+                raise ConfigError(f"{each.source}: {error}") from error
+        self = cls(**{name: cast("Any", each.value) for name, each in winners.items()})
+        self._note({name: each.source for name, each in winners.items()})
+        return self
+
+    def _note(self, sources: Mapping[str, str]) -> None:
+        # The class is frozen, and no other code has the object yet.
+        object.__setattr__(self, "_sources", sources)
 
     def explicit(self) -> dict[str, object]:
         """Return the fields that the caller gave, with their values, even if a value equals its default."""
-        return {name: getattr(self, name) for name in NAMES if name in self._given}
+        return {name: getattr(self, name) for name in NAMES if name in self._sources}
+
+    def source(self, name: str) -> str:
+        """Return the source of a setting.
+
+        That is ``default``, ``greenroom.toml``, an environment variable, ``keyword`` (the application's own code), or
+        an option of the command line.
+        """
+        return self._sources.get(name, DEFAULT)
 
 
-NAMES = tuple(field.name for field in attrs.fields(Settings) if field.init)
+DEFAULTS: dict[str, object] = {field.name: field.default for field in attrs.fields(Settings) if field.init}
+"""The default of each setting, by name."""
+NAMES = tuple(DEFAULTS)
 """Names of all settings."""
-
-
-def _refuse_unknown(values: Mapping[str, object], where: str) -> None:
-    for name in values:
-        if name not in NAMES:
-            close = difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigError(f"unknown name in {where}: {name}{hint}")
-
-
-def _from_toml(path: Path) -> dict[str, object]:
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    _refuse_unknown(values, str(path))
-    return values
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for variable in sorted(environment):
-        name = variable.removeprefix(PREFIX).lower()
-        if not variable.startswith(PREFIX):
-            continue
-        if name in NAMES:
-            values[name] = _number_or_text(environment[variable])
-        else:
-            log_line(logger, logging.WARNING, "%s is set, and there is no setting of that name", variable)
-    return values
-
-
-def _number_or_text(text: str) -> object:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

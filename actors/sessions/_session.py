@@ -237,6 +237,7 @@ class Session(Actor):
             user=self._key.user,
             session=self._key.session,
             runs=len(recorder.runs),
+            agents=tuple(run.name for run in recorder.stream.open_runs() if run.parent_run_id is None),
             queued=len(self._starts.queued()),
             commands=len(self._memory),
             typing=len(recorder.signals.typing()),

@@ -24,6 +24,8 @@ class SessionStatistics:
     """Name of the session."""
     runs: int
     """Number of open runs in the session. Sub-agents are included."""
+    agents: tuple[str, ...]
+    """The agent of each open run, oldest run first, according to the committed events. Sub-agents are left out."""
     queued: int
     """Number of runs of the session that wait in the queue."""
     commands: int

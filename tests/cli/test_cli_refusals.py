@@ -59,13 +59,30 @@ def test_missing_app(folder: Path, app: str, said: str) -> None:
         (b"ping_seconds = ", "greenroom.toml cannot be read: "),
         (b'name = "\xff"', "greenroom.toml cannot be read: "),
         (b"ping_second = 1", "unknown name in greenroom.toml: ping_second; did you mean ping_seconds?"),
-        (b"slow_seconds = -1", "slow_seconds must be a number of at least 0.001, not -1"),
+        (b"slow_seconds = -1", "greenroom.toml: slow_seconds must be a number of at least 0.001, not -1"),
+        (b"port = 65536", "greenroom.toml: port must be a whole number from 0 to 65535, not 65536"),
     ],
 )
 def test_bad_settings_file(folder: Path, content: bytes, said: str) -> None:
     """If ``greenroom.toml`` is wrong, the command prints one line with the fault, and ends with status 2."""
     (folder / "greenroom.toml").write_bytes(content)
     assert said in refusal(folder, *SERVE)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("ping_second=1", "unknown name in --set: ping_second; did you mean ping_seconds?"),
+        ("nonsense=1", "unknown name in --set: nonsense"),
+        ("ping_seconds", "--set needs NAME=VALUE, not 'ping_seconds'"),
+        ("ping_seconds=-1", "--set: ping_seconds must be a number from 0.001 to 2000000, not -1"),
+        ("ring_events=many", "--set: ring_events must be a whole number of at least 1, not 'many'"),
+    ],
+)
+@pytest.mark.parametrize("command", [SERVE, ("demo",), ("settings",), ("tail", "s1")], ids=lambda command: command[0])
+def test_bad_assignment(folder: Path, command: tuple[str, ...], assignment: str, said: str) -> None:
+    """A wrong ``--set`` is refused with one line that says which part is wrong, by every command that has settings."""
+    assert refusal(folder, *command, "--set", assignment) == f"greenroom: {said}"
 
 
 @pytest.mark.parametrize("log", ["nonsense", "redis:x", "sqlite:", "sqlite:absent/folder/x.db", "sqlite:x.db?a=1"])
@@ -88,7 +105,7 @@ def test_taken_port(folder: Path, option: str) -> None:
 @pytest.mark.parametrize("port", ["-1", "65536", "http", ""])
 def test_bad_port(folder: Path, port: str) -> None:
     """If a port is not a number from 0 to 65535, ``serve`` prints one line and ends with status 2."""
-    assert "a port is a number from 0 to 65535" in refusal(folder, *SERVE, f"--port={port}")
+    assert "--port: port must be a whole number from 0 to 65535" in refusal(folder, *SERVE, f"--port={port}")
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf"])
@@ -98,6 +115,7 @@ def test_token_without_expiry(folder: Path, seconds: str) -> None:
 
 
 def test_token_without_user_or_key(folder: Path) -> None:
-    """``token`` refuses an empty user and an empty key."""
-    assert "id of a user must be a string of 1 to 256 characters" in refusal(folder, "token", "", "--key", "k")
+    """A token with an empty user, or with a key that is empty or too short, is refused."""
+    assert "id of a user must be a string of 1 to 256 characters" in refusal(folder, "token", "", *TOKEN[2:])
+    assert "key of TokenAuth is too short: HS256 needs 32" in refusal(folder, "token", "alice", "--key", "k")
     assert "key of TokenAuth is empty" in refusal(folder, "token", "alice", "--key", "")

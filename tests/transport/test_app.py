@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 WRONG = [
     ({"log": 5}, "log must be a URL or an EventLog, not 5"),
-    ({"log": "redis:"}, "log 'redis:': give memory: or sqlite:PATH"),
+    ({"log": "redis:"}, "keyword: log 'redis:': give memory: or sqlite:PATH"),
     ({"auth": "a key"}, "auth must be None, a TokenAuth or an async function, not 'a key'"),
     ({"settings": 5}, "settings must be Settings or a mapping of names to values, not 5"),
     ({"settings": {"ring": 5}}, "unknown name in settings: ring"),
     ({"redact": "password"}, "redact must be a list of strings or a function, not 'password'"),
     ({"redact": [5]}, r"redact must be a list of strings or a function, not \[5\]"),
+    ({"pages": 5}, "pages must be the path of a folder, not 5"),
     ({"redact": 5}, "redact must be a list of strings or a function, not 5"),
 ]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from actors import ConfigError
 from transport import Credentials, NotAuthenticated, TokenAuth, TokenExpired, User
+from transport.auth import MIN_KEY_BYTES
 
 KEY = "a key that is long enough " * 4
 OTHER_KEY = "another key that is long enough " * 4
@@ -177,10 +178,39 @@ async def test_algorithm_must_fit_the_key() -> None:
     assert (await auth(seen(jwt.encode({"sub": "alice", "exp": NEVER}, CURVE[0], "ES256")))).id == "alice"
 
 
-async def test_short_key_makes_no_warning() -> None:
-    """With a short key, tokens are issued and checked without a warning."""
-    auth = TokenAuth("short")
-    assert (await auth(seen(auth.issue("alice", 60)))).id == "alice"
+@pytest.mark.parametrize(("algorithm", "least"), MIN_KEY_BYTES.items())
+async def test_short_key_is_refused(algorithm: str, least: int) -> None:
+    """A shared secret must have as many bytes as its algorithm's hash. With one byte less it is refused."""
+    for key in ("k" * least, "ü" * (least // 2), b"k" * least):
+        auth = TokenAuth(key, algorithms=[algorithm])
+        assert (await auth(seen(auth.issue("alice", 60)))).id == "alice"
+        with pytest.raises(ConfigError, match=rf"^key of TokenAuth is too short: {algorithm} needs {least} bytes"):
+            TokenAuth(key[:-1], algorithms=[algorithm])
+
+
+async def test_key_is_long_enough_for_each_algorithm() -> None:
+    """A secret that is long enough for one algorithm, and too short for another, is refused."""
+    with pytest.raises(ConfigError, match="HS512 needs 64 bytes or more, and it has 32"):
+        TokenAuth("k" * 32, algorithms=["HS256", "HS512"])
+
+
+async def test_short_rsa_key_is_refused() -> None:
+    """An RSA key below 2,048 bits is refused, and one of 2,048 bits is accepted."""
+    for bits in (1024, 2048):
+        private, public = pair(rsa.generate_private_key(65537, bits))
+        if bits < 2048:
+            with pytest.raises(ConfigError, match=r"^key of TokenAuth is too short: The RSA key is 1024 bits"):
+                TokenAuth(public, algorithms=["RS256"])
+        else:
+            signed = seen(jwt.encode({"sub": "alice", "exp": NEVER}, private, "RS256"))
+            assert (await TokenAuth(public, algorithms=["RS256"])(signed)).id == "alice"
+
+
+def test_missing_cryptography_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the package ``cryptography`` an algorithm that needs it is refused with the command that installs it."""
+    monkeypatch.setattr("jwt.api_jws.PyJWS.get_algorithms", lambda _: ["none", "HS256", "HS384", "HS512"])
+    with pytest.raises(ConfigError, match="ES256 needs a package: pip install cryptography"):
+        TokenAuth(CURVE[1], algorithms=["ES256"])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +232,7 @@ async def test_short_key_makes_no_warning() -> None:
 )
 def test_wrong_configuration_is_named(field: str, arguments: dict[str, Any]) -> None:
     """TokenAuth raises ConfigError for a wrong key, algorithm or leeway, with the argument's name in the message."""
-    with pytest.raises(ConfigError, match=rf"^{field} of TokenAuth "):
+    with pytest.raises(ConfigError, match=rf"^{field} of TokenAuth[ :]"):
         TokenAuth(**arguments)
 
 

@@ -15,8 +15,9 @@ from protocol.wire import greeted
 
 from actors import LogUnavailable, MemoryLog, RestartLimit
 from transport._border import the_one
+from transport._process import Reporter
 from transport.http._hypercorn import PagesFailed
-from transport.http.serving import Address, serve
+from transport.http.serving import serve
 from transport.server.listening import listen
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ async def test_pages_that_end(monkeypatch: pytest.MonkeyPatch, status: object) -
     """If the HTTP server of the pages ends by itself, ``serve`` ends too, with PagesFailed."""
     monkeypatch.setattr("transport.http._hypercorn.serve", ended(status))
     with pytest.raises(PagesFailed) as caught, trio.fail_after(PATIENCE):
-        await serve(make_app(), Address(host="127.0.0.1", port=0, http_port=0))
+        await serve(make_app(port=0, http_port=0), Reporter())
     assert caught.value.__cause__ is status
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from actors import ConfigError
+from actors import ConfigError, MemoryLog
 from transport import Greenroom
-from transport.settings import NAMES, Settings
+from transport._sources import Given, from_assignments
+from transport.settings import DEFAULTS, NAMES, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +84,13 @@ def test_unknown_name_is_named(toml: Path, where: str) -> None:
         load(toml, {"ping_second": 1} if where == "keywords" else None)
 
 
+def test_misspelt_variable_is_a_warning(toml: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The warning for a misspelt environment variable names the one that was probably meant."""
+    assert load(toml, GREENROOM_PING_SECOND="1") == Settings()
+    told = "GREENROOM_PING_SECOND is set, and there is no setting of that name; did you mean GREENROOM_PING_SECONDS?"
+    assert caplog.messages == [told]
+
+
 def test_unknown_variable_is_a_warning(toml: Path, caplog: pytest.LogCaptureFixture) -> None:
     """An unknown environment variable that begins with ``GREENROOM_`` causes a warning. Other variables are ignored."""
     assert load(toml, GREENROOM_NONSENSE="1", PING_SECONDS="3") == Settings()
@@ -92,14 +100,14 @@ def test_unknown_variable_is_a_warning(toml: Path, caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_value_names_its_field(toml: Path, name: str) -> None:
     """For every setting, a value of a wrong type raises ConfigError with the name of the setting."""
-    with pytest.raises(ConfigError, match=rf"^{name} must be "):
+    with pytest.raises(ConfigError, match=rf"^keyword: {name} must be "):
         load(toml, {name: object()})
 
 
 @pytest.mark.parametrize("value", [float("nan"), -1, 0, True, "5", None])
 def test_time_is_a_positive_number(toml: Path, value: object) -> None:
     """A setting that is a time must be a number of at least 0.001 seconds."""
-    with pytest.raises(ConfigError, match=r"^slow_seconds must be a number of at least 0\.001, not "):
+    with pytest.raises(ConfigError, match=r"^keyword: slow_seconds must be a number of at least 0\.001, not "):
         load(toml, {"slow_seconds": value})
     assert load(toml, {"slow_seconds": 0.001}).slow_seconds == 0.001
 
@@ -110,7 +118,7 @@ def test_ping_interval_fits_a_timer(toml: Path, value: float) -> None:
 
     *A longer timer would fire at once.*
     """
-    with pytest.raises(ConfigError, match=r"^ping_seconds must be a number from 0\.001 to 2000000, not "):
+    with pytest.raises(ConfigError, match=r"^keyword: ping_seconds must be a number from 0\.001 to 2000000, not "):
         load(toml, {"ping_seconds": value})
     assert load(toml, {"ping_seconds": 2_000_000}).ping_seconds == 2_000_000
 
@@ -118,7 +126,7 @@ def test_ping_interval_fits_a_timer(toml: Path, value: float) -> None:
 @pytest.mark.parametrize("value", [1023, 1024.0, True, "1024", None])
 def test_size_is_a_whole_number(toml: Path, value: object) -> None:
     """A setting that is a size must be a whole number, and at least the minimum of this setting."""
-    with pytest.raises(ConfigError, match=r"^max_frame_bytes must be a whole number of at least 1024, not "):
+    with pytest.raises(ConfigError, match=r"^keyword: max_frame_bytes must be a whole number of at least 1024, not "):
         load(toml, {"max_frame_bytes": value})
     assert load(toml, {"max_frame_bytes": 1024}).max_frame_bytes == 1024
 
@@ -126,7 +134,7 @@ def test_size_is_a_whole_number(toml: Path, value: object) -> None:
 @pytest.mark.parametrize("text", ["", "many", "nan", "0", "1e3"])
 def test_wrong_variable_names_its_field(toml: Path, text: str) -> None:
     """A wrong value in an environment variable raises ConfigError with the name of the setting."""
-    with pytest.raises(ConfigError, match=r"^max_connections must be "):
+    with pytest.raises(ConfigError, match=r"^GREENROOM_MAX_CONNECTIONS: max_connections must be "):
         load(toml, GREENROOM_MAX_CONNECTIONS=text)
 
 
@@ -137,7 +145,7 @@ def test_list_in_the_environment(toml: Path) -> None:
     toml.write_text('allowed_origins = ["https://c.example"]')
     assert load(toml).allowed_origins == ("https://c.example",)
     toml.write_text("allowed_origins = [1]")
-    with pytest.raises(ConfigError, match=r"^allowed_origins must be a list of strings"):
+    with pytest.raises(ConfigError, match=r"greenroom\.toml: allowed_origins must be a list of strings"):
         load(toml)
 
 
@@ -147,3 +155,59 @@ def test_unreadable_toml_is_named(toml: Path, content: bytes) -> None:
     toml.write_bytes(content)
     with pytest.raises(ConfigError, match=r"greenroom\.toml cannot be read: "):
         load(toml)
+
+
+def test_source_of_each_value(toml: Path) -> None:
+    """Settings know the source of each value. The command line wins over the keywords, and these over the others."""
+    toml.write_text("ping_seconds = 1\nslow_seconds = 1\nhello_seconds = 1\nring_events = 1\n")
+    variables = {"GREENROOM_PING_SECONDS": "2", "GREENROOM_SLOW_SECONDS": "2", "GREENROOM_HELLO_SECONDS": "2"}
+    loaded = load(toml, {"ping_seconds": 3, "slow_seconds": 3}, **variables)
+    settings = loaded.overridden([Given("ping_seconds", 4, "--set")])
+    found = {name: (getattr(settings, name), settings.source(name)) for name in settings.explicit()}
+    assert found == {
+        "ping_seconds": (4, "--set"),
+        "slow_seconds": (3, "keyword"),
+        "hello_seconds": (2, "GREENROOM_HELLO_SECONDS"),
+        "ring_events": (1, str(toml)),
+    }
+    assert settings.source("pong_seconds") == "default"
+    assert loaded.source("ping_seconds") == "keyword"
+
+
+def test_text_is_read_as_its_setting_needs(toml: Path) -> None:
+    """A text is read as a number only for a setting that is a number."""
+    settings = load(toml, GREENROOM_HOST="127", GREENROOM_PORT="9000", GREENROOM_REDACT_KEYS="1,2")
+    assert (settings.host, settings.port, settings.redact_keys) == ("127", 9000, ("1", "2"))
+    given = from_assignments(["host=1", "port=2", "allowed_origins=a, b"], DEFAULTS)
+    assert [each.value for each in given] == ["1", 2, "a, b"]
+
+
+@pytest.mark.parametrize("name", ["port", "http_port"])
+def test_port_is_from_0_to_65535(toml: Path, name: str) -> None:
+    """A port is a whole number from 0 to 65535."""
+    for port in (0, 65_535):
+        assert getattr(load(toml, {name: port}), name) == port
+    for wrong in (-1, 65_536, 8765.0, True):
+        with pytest.raises(ConfigError, match=rf"^keyword: {name} must be a whole number from 0 to 65535, not "):
+            load(toml, {name: wrong})
+
+
+async def test_settings_decide_address_and_log(tmp_path: Path) -> None:
+    """A server listens on the host and port of its settings, and writes to the log of its settings."""
+    app = Greenroom(settings={"host": "127.0.0.2", "port": 0, "log": f"sqlite:{tmp_path / 'a.db'}"})
+    async with app.running() as server:
+        assert server.url.startswith("ws://127.0.0.2:")
+    app.override([Given("log", f"sqlite:{tmp_path / 'b.db'}", "--log")])
+    async with app.running(host="localhost") as server:
+        assert server.url.startswith("ws://localhost:")
+    assert (tmp_path / "a.db").exists()
+    assert (tmp_path / "b.db").exists()
+
+
+async def test_command_line_replaces_log_and_redaction(tmp_path: Path) -> None:
+    """A log of the command line replaces the log object of the app. A setting that is not overridden stays."""
+    app = Greenroom(log=MemoryLog(), settings={"ring_events": 7})
+    app.override([Given("log", f"sqlite:{tmp_path / 'a.db'}", "--log")])
+    async with app.running(port=0):
+        assert (tmp_path / "a.db").exists()
+    assert app.settings.ring_events == 7

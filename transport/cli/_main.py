@@ -7,13 +7,16 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors import GreenroomError, RestartLimit
 from actors.failures import describe
 from transport._border import leaves
-from transport.cli import demo, log_commands, serve, tail, token
+from transport.cli import demo, log_commands, serve, settings, tail, token
 from transport.cli._errors import in_one_line
+from transport.cli._options import DEFAULT_LEVEL, add_log_level
+from transport.cli._terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = BROKEN_PIPE
     except* RestartLimit as group:
-        print(f"greenroom: {_with_cause(group)}", file=sys.stderr)
+        say(_with_cause(group))
         status = FAILED
     except* (GreenroomError, OSError) as group:
-        print(f"greenroom: {in_one_line(group)}", file=sys.stderr)
+        say(in_one_line(group))
         status = USAGE_ERROR
     return status
 
@@ -75,18 +78,21 @@ def _with_cause(error: BaseException) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    epilog = "example: greenroom demo; options of a command: greenroom serve --help"
-    parser = _Parser(prog="greenroom", description="Every user session a supervised actor.", epilog=epilog)
-    levels = ["debug", "info", "warning", "error"]
-    parser.add_argument("--log-level", default="warning", choices=levels, help="on stderr (default: %(default)s)")
+    parser = _Parser(
+        prog="greenroom",
+        description="Every user session a supervised actor.",
+        epilog="example: greenroom demo; options of a command: greenroom serve --help. "
+        "Exit status: 0 done, 1 a fault in a log or a server that gave up, 2 a wrong argument or configuration.",
+    )
+    parser.add_argument("--version", action="version", version=f"greenroom {metadata.version('greenroom')}")
+    add_log_level(parser, DEFAULT_LEVEL)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve.add_to(commands.add_parser)
-    demo.add_to(commands.add_parser)
-    token.add_to(commands.add_parser)
-    log_commands.add_to(commands.add_parser)
-    tail.add_to(commands.add_parser)
+
+    def add_command(name: str, **options: Any) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(name, **options)
+        add_log_level(command, argparse.SUPPRESS)
+        return command
+
+    for module in (serve, demo, settings, token, log_commands, tail):
+        module.add_to(add_command)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,44 +2,56 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
-from transport.app import DEFAULT_HOST, DEFAULT_PORT
+from transport._sources import Given, from_assignments, read_text
+from transport.settings import DEFAULT_HOST, DEFAULT_HTTP_PORT, DEFAULT_PORT, DEFAULTS
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from transport.http.serving import Address
-
     AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
 
-DEFAULT_HTTP_PORT = 8766
+LEVELS = ("debug", "info", "warning", "error")
+"""The values of ``--log-level``."""
+DEFAULT_LEVEL = "warning"
+
+_OWN_OPTIONS = ("host", "port", "http_port", "log")
+"""The settings that have an option of their own: ``--host``, ``--port``, ``--http-port``, ``--log``."""
+
+
+def add_log_level(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the option ``--log-level``. A command gets it without a default, so that it does not undo an earlier one."""
+    text = f"least level of the lines on stderr: {', '.join(LEVELS)} (default: {DEFAULT_LEVEL})"
+    parser.add_argument("--log-level", default=default, choices=LEVELS, metavar="LEVEL", help=text)
+
+
+def add_settings_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--set NAME=VALUE``, which may be repeated."""
+    text = "a setting, as `greenroom settings` lists them; may be repeated"
+    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="NAME=VALUE", help=text)
 
 
 def add_server_options(parser: argparse.ArgumentParser, log: str) -> None:
-    """Add the options of a server: its host, its ports and its log, with ``log`` named as the default."""
-    parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (default: %(default)s)")
-    port = "WebSocket port, 0 for a free one (default: %(default)s)"
-    http = "port of the pages, 0 for a free one (default: %(default)s)"
-    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help=port)
-    parser.add_argument("--http-port", type=_port, default=DEFAULT_HTTP_PORT, help=http)
+    """Add the options of a server: its host, its ports, its log (with ``log`` named as the default), its settings."""
+    parser.add_argument("--host", help=f"address to listen on (default: {DEFAULT_HOST})")
+    parser.add_argument("--port", help=f"WebSocket port, 0 for a free one (default: {DEFAULT_PORT})")
+    parser.add_argument("--http-port", help=f"port of the pages, 0 for a free one (default: {DEFAULT_HTTP_PORT})")
     parser.add_argument("--log", metavar="URL", help=f"memory: or sqlite:PATH (default: {log})")
+    add_settings_option(parser)
 
 
-def address_in(options: argparse.Namespace) -> Address:
-    """Return the address of the server. Needs the extra ``http``."""
-    from transport.http.serving import Address  # noqa: PLC0415 - the other commands run without the extra
+def settings_in(options: argparse.Namespace) -> list[Given]:
+    """Return the settings on the command line. A setting's own option, such as ``--port``, wins over ``--set``.
 
-    return Address(host=options.host, port=options.port, http_port=options.http_port)
-
-
-def _port(text: str) -> int:
-    try:
-        port = int(text)
-    except ValueError:
-        port = -1
-    if not 0 <= port < 1 << 16:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
-    return port
+    Raises:
+        ConfigError: ``--set`` names no setting.
+    """
+    given = from_assignments(options.assignments, DEFAULTS)
+    for name in _OWN_OPTIONS:
+        text: str | None = getattr(options, name, None)
+        if text is not None:
+            given.append(Given(name, read_text(text, DEFAULTS[name]), f"--{name.replace('_', '-')}"))
+    return given

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from transport.cli._options import add_server_options, address_in
+from transport._extras import ExtraMissing
+from transport.cli._options import add_server_options, settings_in
+from transport.cli._terminal import TerminalReporter
 
 if TYPE_CHECKING:
     import argparse
@@ -27,6 +29,11 @@ def add_to(add_parser: AddParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from transport.demo.serving import serve_demo  # noqa: PLC0415 - needs the extras http and jwt
+    given = settings_in(options)
+    try:
+        from transport.demo.serving import serve_demo  # noqa: PLC0415 - needs the extra demo
 
-    trio.run(serve_demo, address_in(options), options.log)
+        trio.run(serve_demo, TerminalReporter(), given)
+    except* ExtraMissing:
+        # The demo needs several extras. The extra that installs them all is of more use than the first that is missing.
+        raise ExtraMissing("the demo", "demo") from None

@@ -9,15 +9,21 @@ import orjson
 import trio
 
 from actors import ConfigError
-from transport.app import DEFAULT_HOST, DEFAULT_PORT
+from transport._border import the_one
 from transport.cli._errors import in_one_line
+from transport.cli._options import add_settings_option, settings_in
+from transport.cli._terminal import openable, say
 from transport.client import Reset, connect
+from transport.errors import ConnectionClosedForGood
+from transport.protocol.close_codes import NOT_AUTHENTICATED
+from transport.settings import Settings
 
 if TYPE_CHECKING:
     import argparse
 
     from actors import Event
     from transport.cli._options import AddParser
+    from transport.client import Client
 
 
 def add_to(add_parser: AddParser) -> None:
@@ -25,29 +31,49 @@ def add_to(add_parser: AddParser) -> None:
     parser = add_parser(
         "tail",
         help="follow a session in the terminal",
-        description="Print a session's events as they come, one a line, until Ctrl-C. Reconnects after a lost network.",
+        description="Print a session's events as they come, one a line, until Ctrl-C. Reconnects after a lost network. "
+        "The state of the connection is told on stderr.",
         epilog="example: greenroom tail s1 --url ws://127.0.0.1:8765/ --latest",
     )
     parser.add_argument("session", metavar="SESSION")
-    url = "the server's address (default: %(default)s)"
-    parser.add_argument("--url", default=f"ws://{DEFAULT_HOST}:{DEFAULT_PORT}/", help=url)
+    url = "the server's address (default: the settings host and port, ws://127.0.0.1:8765/ without any)"
+    parser.add_argument("--url", help=url)
     parser.add_argument("--token", help="the token of the user")
     parser.add_argument("--latest", action="store_true", help="only new events")
     parser.add_argument("--json", action="store_true", help="each event as a JSON object")
+    add_settings_option(parser)
     parser.set_defaults(run=_tail)
 
 
 def _tail(options: argparse.Namespace) -> None:
+    url = options.url or _own_url(options)
     try:
-        trio.run(follow, options.url, options.session, options.token, options.latest, options.json)
+        trio.run(follow, url, options.session, options.token, options.latest, options.json)
     except* KeyboardInterrupt:
         pass  # Ctrl-C is the way to end this command
     except* ValueError as group:
         raise ConfigError(in_one_line(group)) from group
+    except* ConnectionClosedForGood as group:
+        raise ConfigError(f"refused by {url}: {_reason(group, options.token)}") from group
+
+
+def _own_url(options: argparse.Namespace) -> str:
+    """Return the address of the server that the settings of this folder and environment describe."""
+    settings = Settings.load().overridden(settings_in(options))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return openable(f"ws://{host}:{settings.port}/")
+
+
+def _reason(group: BaseException, token: str | None) -> str:
+    error = the_one(group)
+    missing = token is None and isinstance(error, ConnectionClosedForGood) and error.code == NOT_AUTHENTICATED
+    return in_one_line(error) + ("; give a token with --token" if missing else "")
 
 
 async def follow(url: str, session: str, token: str | None, latest: bool, as_json: bool) -> None:  # noqa: FBT001 - from the command line, in its order
-    """Print the events of a session, one on each line, until the client may not reconnect any more.
+    """Print the events of a session, one on each line, and the state of the connection to stderr.
+
+    Returns only by an exception: the client may not connect again, or the caller is cancelled.
 
     Args:
         url: The address of the server.
@@ -55,14 +81,45 @@ async def follow(url: str, session: str, token: str | None, latest: bool, as_jso
         token: The token of the user, if the server asks for one.
         latest: Print only new events instead of all.
         as_json: Print JSON objects instead of lines for people.
+
+    Raises:
+        ConnectionClosedForGood: The server refused the client.
+        ValueError: An argument that no server would accept.
     """
     async with connect(url, session, token, from_="latest" if latest else "oldest", client="greenroom-tail") as client:
-        async for event in client.events():
-            if isinstance(event, Reset):
-                line = orjson.dumps({"reset": event.reason}).decode() if as_json else f"-- reset: {event.reason}"
-            else:
-                line = _json(event) if as_json else _line(event)
-            print(line, flush=True)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_report, client, url, session)
+                async for event in client.events():
+                    print(_printed(event, as_json=as_json), flush=True)
+        except BaseException as raised:
+            # The nursery wraps the exception in a group; the caller is to get the exception itself.
+            one = the_one(raised)
+            if one is raised:
+                raise
+            raise one from one.__cause__
+
+
+async def _report(client: Client, url: str, session: str) -> None:
+    """Print each change of the connection's state to stderr. The same failure again is not repeated."""
+    newest = f"connecting to {url}"
+    say(newest)
+    async for state in client.states():
+        if state == "live":
+            line = f"connected: waiting for events of session {session}"
+        elif state == "waiting":
+            line = f"not connected, trying again: {client.last_failure}"
+        else:
+            continue
+        if line != newest:
+            say(line)
+        newest = line
+
+
+def _printed(event: Event | Reset, *, as_json: bool) -> str:
+    if isinstance(event, Reset):
+        return orjson.dumps({"reset": event.reason}).decode() if as_json else f"-- reset: {event.reason}"
+    return _json(event) if as_json else _line(event)
 
 
 def _json(event: Event) -> str:

@@ -42,7 +42,7 @@ import trio
 from actors.checks import is_whole
 from actors.events.types import MAX_SEQ, Event, Position
 from transport.client._follower import Follower, State
-from transport.client._items import Items
+from transport.client._items import Items, States
 from transport.client._options import From, Options, Token, check_session, check_strings
 from transport.client._reconnect_delays import ReconnectDelays
 from transport.client._target import StreamFactory, make_target, open_tcp_stream
@@ -80,6 +80,22 @@ class Client:
     def state(self) -> State:
         """``connecting``, ``live`` (after the welcome), ``waiting`` (for the next attempt to connect) or ``closed``."""
         return self._follower.state
+
+    def states(self) -> AsyncIterator[State]:
+        """Iterate over :attr:`state`: the present one, then each new one. The iterator ends after ``closed``.
+
+        A state that passed while the application did something else is skipped.
+        """
+        return States[State](lambda: self.state, self._follower.wakeups.states, "closed")
+
+    @property
+    def last_failure(self) -> str:
+        """Why the newest connection ended or the newest attempt failed; "" if there was no failure.
+
+        It begins with the close code, or with ``HTTP`` and the status if the server refused the upgrade: ``"4501: a
+        token is required"``, ``"HTTP 403: this origin is not allowed"``. A network that fails has 1006.
+        """
+        return self._follower.last_failure
 
     @property
     def position(self) -> Position | None:

@@ -68,7 +68,7 @@ class Follower:
         self._interrupt = Interrupt()
         self._state: State = "connecting"
         self._connections = self._failures = self._taken = self._catch_ups = 0
-        self._last_failure = ""
+        self.last_failure = ""
 
     @property
     def state(self) -> State:
@@ -123,7 +123,7 @@ class Follower:
         return ClientStatistics(
             connections=self._connections,
             failures=self._failures,
-            last_failure=self._last_failure,
+            last_failure=self.last_failure,
             events=self._taken,
             waiting=len(core.buffer),
             duplicates=core.buffer.duplicates,
@@ -144,7 +144,7 @@ class Follower:
         token: str | None = None
         fetch = True
         while self.ending.error is None and not self._interrupt.leaving:
-            self._state = "connecting"
+            self._enter("connecting")
             ended: Ended | ServerBrokeProtocol | None = None
             if fetch:
                 token, ended = await self._fetch_token()
@@ -157,10 +157,14 @@ class Follower:
             if isinstance(decision, TransportError):
                 self._end(decision)
                 return
-            self._state = "waiting"
+            self._enter("waiting")
             with self._interrupt.begin(deadline=trio.current_time() + decision.delay):
                 await trio.sleep_forever()
             fetch = fetch or decision.renew
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self.wakeups.states.unpark_all()
 
     def _link(self) -> Link:
         self._interrupt.catching_up = False  # it concerned the previous connection
@@ -184,6 +188,7 @@ class Follower:
                     self.wakeups.signals.unpark_all()
                 case Welcome():
                     self._connections += 1
+                    self.wakeups.states.unpark_all()
         if len(self.core.buffer):
             self.wakeups.events.unpark_all()
 
@@ -201,9 +206,10 @@ class Follower:
         self._failures += 1
         if isinstance(ended, ServerBrokeProtocol):
             self.core.on_left()
-            self._last_failure = str(ended)
+            self.last_failure = str(ended)
             return ended
-        self._last_failure = f"{ended.status or ended.code}: {ended.reason}"
+        number = ended.code if ended.status is None else f"HTTP {ended.status}"
+        self.last_failure = f"{number}: {ended.reason or 'no reason given'}"
         if ended.status is not None:
             return self.core.on_rejected(ended.status, ended.reason)
         return self.core.on_closed(ended.code, ended.reason, ended.lived)
@@ -233,7 +239,7 @@ class Follower:
     def _end(self, error: TransportError) -> None:
         """End the client with ``error``: wake every task that waits for something."""
         self.core.on_left()
-        self._state = "closed"
+        self._enter("closed")
         self.ending.error = error
         self.calls.end(error)
         self.wakeups.events.unpark_all()

@@ -28,6 +28,7 @@ class Wakeups:
     """The task that writes waits here. It is woken when there may be a frame to send."""
     room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     """The task that reads waits here while the buffer is full. It is woken when there may be room again."""
+    states: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
 
 class Items(Generic[T]):
@@ -58,6 +59,32 @@ class Items(Generic[T]):
                 raise StopAsyncIteration from None
             await self._more.park()
         return item
+
+
+class States(Generic[T]):
+    """An async iterator over the states of a client: the present state, then each new one, until the client has ended.
+
+    A state that passed while the application did something else is skipped. Several tasks may iterate at the same time,
+    each over its own iterator.
+    """
+
+    def __init__(self, current: Callable[[], T], changed: trio.lowlevel.ParkingLot, last: T) -> None:
+        self._current = current
+        self._changed = changed
+        self._last = last
+        self._seen: T | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        await trio.lowlevel.checkpoint()
+        if self._seen == self._last:
+            raise StopAsyncIteration
+        while (state := self._current()) == self._seen:
+            await self._changed.park()
+        self._seen = state
+        return state
 
 
 class SignalBuffer:

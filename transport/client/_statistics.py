@@ -14,7 +14,7 @@ class ClientStatistics:
     failures: int
     """Number of connections that ended, plus attempts to connect that failed."""
     last_failure: str
-    """Code and reason of the newest failure."""
+    """Code and reason of the newest failure, as :attr:`Client.last_failure <transport.Client.last_failure>`."""
     events: int
     """Number of events that the application took."""
     waiting: int

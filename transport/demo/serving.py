@@ -12,7 +12,10 @@ from transport.demo.app import build_app
 from transport.http.serving import PageOptions, serve
 
 if TYPE_CHECKING:
-    from transport.http.serving import Address
+    from collections.abc import Sequence
+
+    from transport._process import Reporter
+    from transport._sources import Given
 
 DEFAULT_LOG = "sqlite:greenroom-demo.db"
 AGENT = "librarian"
@@ -24,12 +27,19 @@ SUGGESTIONS = (
 )
 
 
-async def serve_demo(address: Address, log: str | None = None) -> None:
-    """Serve the demo until SIGTERM or SIGINT. Raises as :func:`transport.http.serving.serve` does."""
-    log = log or DEFAULT_LOG
+async def serve_demo(reporter: Reporter, given: Sequence[Given] = ()) -> None:
+    """Serve the demo until SIGTERM or SIGINT. Raises as :func:`transport.http.serving.serve` does.
+
+    Args:
+        reporter: Gets a report once the demo can be used, and when its end begins.
+        given: Settings of the command line.
+    """
+    log = next((str(each.value) for each in reversed(given) if each.name == "log"), DEFAULT_LOG)
     auth = TokenAuth(signing_key(log))
+    app = build_app(log=DEFAULT_LOG, auth=auth)
+    app.override(given)
     options = PageOptions(agent=AGENT, title="Ask the standard library", suggestions=SUGGESTIONS, tokens=auth)
-    await serve(build_app(log=log, auth=auth), address, options=options)
+    await serve(app, reporter, options)
 
 
 def signing_key(log: str) -> str:

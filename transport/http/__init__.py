@@ -1,11 +1,5 @@
 """The pages beside the WebSocket endpoint. Needs the extra ``http``."""
 
-from importlib import import_module
+from transport._extras import import_extra
 
-from actors import ConfigError
-
-try:
-    import_module("hypercorn.trio")
-    import_module("starlette.applications")
-except ImportError:
-    raise ConfigError("the pages need the extra http: pip install 'greenroom[http]'") from None
+import_extra("the HTTP server of the pages", "http", "hypercorn.trio", "starlette.applications")

@@ -19,17 +19,28 @@ _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, never bound
 _HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")
 """The form of a request's host that may be copied into a header. A host with ``;`` could change the security policy."""
 
+# No frame of another page may show a page: that page could lead its user to click where the user cannot see.
+_NO_FRAMES = "frame-ancestors 'none'; object-src 'none'"
+_NO_FORMS = "base-uri 'none'; form-action 'none'"
+
 
 class SecurityHeaders:
     """ASGI middleware that adds security headers to every response of an application.
 
-    With these headers the browser loads and runs only files of this site, connects only to this site and its WebSocket,
-    and shows the pages in no frame of another page.
+    With these headers the browser shows no page in a frame of another page. It also loads and runs only files of this
+    site, and connects only to this site and its WebSocket. This second rule is left out for the application's own
+    pages: they decide by themselves, and may have a stricter policy in a ``<meta>`` element.
+
+    Args:
+        app: The application whose responses get the headers.
+        ws_url: The address of the WebSocket endpoint.
+        own: Whether the pages are the application's own.
     """
 
-    def __init__(self, app: ASGIApp, ws_url: str) -> None:
+    def __init__(self, app: ASGIApp, ws_url: str, *, own: bool = False) -> None:
         self._app = app
         self._ws_url = ws_url
+        self._own = own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the wrapped application, and add the security headers to its response."""
@@ -45,14 +56,14 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
     def _add(self, headers: MutableHeaders, host: str | None) -> None:
-        parts = urlsplit(ws_url_seen_from(host, self._ws_url))
-        headers["Content-Security-Policy"] = (
-            f"default-src 'self'; connect-src 'self' {parts.scheme}://{parts.netloc}; base-uri 'none'; "
-            "form-action 'none'; frame-ancestors 'none'; object-src 'none'"
-        )
+        headers["Content-Security-Policy"] = _NO_FRAMES if self._own else self._policy(host)
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"
         headers.setdefault("Cache-Control", "no-cache")  # the browser asks again each time; the ETag saves the body
+
+    def _policy(self, host: str | None) -> str:
+        parts = urlsplit(ws_url_seen_from(host, self._ws_url))
+        return f"default-src 'self'; connect-src 'self' {parts.scheme}://{parts.netloc}; {_NO_FORMS}; {_NO_FRAMES}"
 
 
 def ws_url_seen_from(host: str | None, ws_url: str) -> str:

@@ -1,4 +1,4 @@
-"""The pages beside the WebSocket endpoint: the demo's page, its configuration, tokens for its visitors, health."""
+"""The pages beside the WebSocket endpoint: a page or the application's own, tokens for visitors, health."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from transport.http._headers import NEVER_STORED, SecurityHeaders, ws_url_seen_from
+from transport.http._own_pages import OwnPages
 from transport.http._visitors import Visitors
 from transport.http.health import health_route
 
@@ -35,6 +36,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     read_token: Callable[[str], str | None] | None = None,
     title: str = "",
     suggestions: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> Starlette:
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
@@ -49,6 +51,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         read_token: Returns a token's user, or None if it is not valid. Without both functions the page needs no token.
         title: The heading of the page.
         suggestions: Questions that the page offers.
+        folder: A folder with the application's own pages, served instead of the page for developers.
     """
     visitors = Visitors(issue_token, read_token) if issue_token and read_token else None
 
@@ -60,19 +63,20 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     async def token(request: Request) -> Response:
         return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=NEVER_STORED)
 
-    library_files = StaticFiles(directory=WEB)
-
-    def library(name: str) -> Route:
-        async def file(request: Request) -> Response:
-            return await library_files.get_response(name, request.scope)
-
-        return Route(f"/{name}", file)
-
     routes = [
         Route("/config", config),
         Route("/token", token),
         Route("/health", health_route(health)),
-        *map(library, LIBRARY),
-        Mount("/", StaticFiles(directory=PAGE, html=True)),
+        *map(_library, LIBRARY),
+        Mount("/", StaticFiles(directory=PAGE, html=True) if folder is None else OwnPages(folder)),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders, ws_url=ws_url)])
+    return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders, ws_url=ws_url, own=folder is not None)])
+
+
+def _library(name: str) -> Route:
+    files = StaticFiles(directory=WEB)
+
+    async def file(request: Request) -> Response:
+        return await files.get_response(name, request.scope)
+
+    return Route(f"/{name}", file)

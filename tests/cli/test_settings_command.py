@@ -1,0 +1,96 @@
+"""``greenroom settings`` prints each setting, the source of its value and its default."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from transport.cli import main
+from transport.settings import DEFAULTS, NAMES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APP = """
+from transport import Greenroom
+app = Greenroom(log="memory:", settings={"ring_events": 7, "allowed_origins": ["https://a.example", "https://b.example"]})
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with a settings file and an app."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GREENROOM_PORT", "9000")
+    (tmp_path / "greenroom.toml").write_text('host = "127.0.0.2"\nping_seconds = 3\n')
+    (tmp_path / "settings_app.py").write_text(APP)
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the command and return its output."""
+    assert main(["settings", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
+def test_each_setting_has_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every setting is printed as JSON, with its value, source and default."""
+    lines = [json.loads(line) for line in printed(capsys, "--json", "--set", "ping_seconds=4").splitlines()]
+    assert [line["name"] for line in lines] == list(NAMES)
+    found: dict[str, Any] = {line["name"]: (line["value"], line["source"]) for line in lines}
+    assert found["host"] == ("127.0.0.2", "greenroom.toml")
+    assert found["port"] == (9000, "GREENROOM_PORT")
+    assert found["ping_seconds"] == (4, "--set")
+    assert found["pong_seconds"] == (DEFAULTS["pong_seconds"], "default")
+    assert found["ring_events"] == (1024, "default")
+    assert next(line["default"] for line in lines if line["name"] == "port") == 8765
+
+
+@pytest.mark.usefixtures("folder")
+def test_keywords_of_an_app(capsys: pytest.CaptureFixture[str]) -> None:
+    """With an app, its keywords count too."""
+    lines = [json.loads(line) for line in printed(capsys, "settings_app:app", "--json").splitlines()]
+    found: dict[str, Any] = {line["name"]: (line["value"], line["source"]) for line in lines}
+    assert found["ring_events"] == (7, "keyword")
+    assert found["log"] == ("memory:", "keyword")
+    assert found["port"] == (9000, "GREENROOM_PORT")
+
+
+@pytest.mark.usefixtures("folder")
+def test_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    """For people the settings are a table. Its columns begin at the same place, and no value is cut."""
+    title, *lines = printed(capsys, "settings_app:app").splitlines()
+    assert title.split() == ["setting", "value", "source", "default"]
+    assert [line.split()[0] for line in lines] == list(NAMES)
+    column = title.index("source")
+    words = {line[column:].split()[0] for line in lines if not re.search(r"redact_keys|allowed_origins", line)}
+    assert words == {"default", "greenroom.toml", "GREENROOM_PORT", "keyword"}
+    origins = next(line for line in lines if line.startswith("allowed_origins"))
+    assert origins.split()[1:] == ["https://a.example,https://b.example", "keyword", "none"]
+
+
+def test_log_level_before_and_after_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--log-level`` may stand before or after the command. The later one counts."""
+    levels: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("logging.basicConfig", lambda **options: levels.append(options["level"]))
+    for arguments in (
+        ["settings"],
+        ["--log-level", "debug", "settings"],
+        ["settings", "--log-level", "info"],
+        ["--log-level", "debug", "settings", "--log-level", "error"],
+    ):
+        assert main(arguments) == 0
+    assert levels == ["WARNING", "DEBUG", "INFO", "ERROR"]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--version`` prints the name and the version, and ends with 0."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert re.fullmatch(r"greenroom \d+\.\d+\.\d+\n", capsys.readouterr().out)

@@ -1,0 +1,81 @@
+"""``greenroom settings``: print each setting with its value, its source and its default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import orjson
+
+from transport.cli._apps import load_app
+from transport.cli._options import add_settings_option, settings_in
+from transport.settings import DEFAULTS, Settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from transport.cli._options import AddParser
+
+_WIDEST = 40
+"""Characters of a text that widens its column. A longer text shifts the rest of its own line to the right."""
+_TITLES = ("setting", "value", "source", "default")
+
+
+@attrs.frozen
+class Line:
+    """One setting, as it is printed."""
+
+    name: str
+    value: object
+    source: str
+    """``default``, ``greenroom.toml``, an environment variable, ``keyword`` (given by the app) or ``--set``."""
+    default: object
+
+
+def add_to(add_parser: AddParser) -> None:
+    """Add the command to the parser."""
+    parser = add_parser(
+        "settings",
+        help="print every setting: its value, the source of the value, its default",
+        description="Print every setting with its value, the source of the value, and its default. "
+        "The sources, from the strongest: the command line, the app's own keywords, the environment "
+        "(GREENROOM_ and the name in capitals), greenroom.toml in the current folder.",
+        epilog="example: greenroom settings app:app --set port=9000",
+    )
+    parser.add_argument("app", metavar="MODULE:APP", nargs="?", help="the app whose keywords count too")
+    parser.add_argument("--json", action="store_true", help="each setting as a JSON object, one a line")
+    add_settings_option(parser)
+    parser.set_defaults(run=_settings)
+
+
+def _settings(options: argparse.Namespace) -> None:
+    given = settings_in(options)
+    if options.app is None:
+        settings = Settings.load().overridden(given)
+    else:
+        app = load_app(options.app)
+        app.override(given)
+        settings = app.settings
+    found = [Line(name, getattr(settings, name), settings.source(name), default) for name, default in DEFAULTS.items()]
+    for text in map(_json, found) if options.json else _table(found):
+        print(text)
+
+
+def _json(line: Line) -> str:
+    return orjson.dumps(attrs.asdict(line)).decode()
+
+
+def _table(found: Sequence[Line]) -> list[str]:
+    """Return a table of aligned columns, with its titles."""
+    rows = [_TITLES, *((line.name, _text(line.value), line.source, _text(line.default)) for line in found)]
+    widths = [max(len(row[column]) for row in rows if len(row[column]) <= _WIDEST) for column in range(len(_TITLES))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "(empty)"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,46 @@
+"""The application's own pages: a folder of files, served at ``/`` beside the client library and the other routes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from actors import ConfigError
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import Scope
+
+_SHOWN = {".", ".well-known"}
+"""Names with a first dot that are served: the folder itself, and the place of RFC 8615 for well-known files."""
+
+
+class OwnPages(StaticFiles):
+    """The files in a folder; ``/`` is its ``index.html``. Files outside of it, and hidden files, are not found."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(directory=folder, html=True)
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return the response for a path. Raise an HTTP error 404 if a part of the path is hidden, such as ``.git``."""
+        if any(part.startswith(".") and part not in _SHOWN for part in Path(path).parts):
+            raise HTTPException(404)
+        return await super().get_response(path, scope)
+
+
+def checked_folder(folder: Path) -> Path:
+    """Return the absolute path of the folder with the application's own pages.
+
+    Raises:
+        ConfigError: There is no such folder, or the server runs in it: every browser could then read the server's own
+            files, such as its log and its keys.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"pages: there is no folder {folder}")
+    whole = folder.resolve()
+    if Path.cwd().is_relative_to(whole):
+        raise ConfigError(f"pages: {folder} holds the files of the server itself; give the pages a folder of their own")
+    return whole
