@@ -9,7 +9,8 @@ A connection is a position in its session's events, not a queue: live delivery a
 way. One task, the flusher, writes to all connections after each commit.
 """
 
-import transport._shadows  # noqa: F401 - first: refuses another module that is called like the package actors
+# First, as it refuses another module that is called like the package actors, which all others import.
+import transport._shadows  # noqa: F401  # pyright: ignore[reportUnusedImport]  # imported for its check
 from transport.app import Greenroom, Server
 from transport.auth import Credentials, TokenAuth, User
 from transport.client import Client, Reset, connect

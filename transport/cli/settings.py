@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import orjson
@@ -77,5 +77,5 @@ def _text(value: object) -> str:
     if value is None:
         return "none"
     if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "(empty)"
+        return ",".join(map(str, cast("tuple[object, ...]", value))) or "(empty)"
     return f"{value:.15g}" if isinstance(value, float) else str(value)
