@@ -220,6 +220,7 @@ class Writer:
         Also store the stream's new end in ``ends``, and the stream's state in ``states`` if it changed.
         """
         lines, count = batch.lines, len(batch.lines)
+        # An earlier batch of the same append may belong to the same stream: then this batch follows that one.
         end = ends.get(batch.key) or self._end(batch.key)
         if not count:
             raise ValueError(f"an empty batch for {batch.key}")

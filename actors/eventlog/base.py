@@ -120,6 +120,7 @@ class LogStatistics:
     """Number of calls of ``read``. A client that finds its next events in memory (in the ring) causes no read."""
     trims: int
     """Number of calls of ``trim`` that dropped events."""
+    # Not compared: the size of the file does not follow from the calls that the other fields count.
     wal_bytes: int = attrs.field(default=0, eq=False)
     """Size of the file of SQLite's write-ahead log in bytes; 0 if there is none.
 

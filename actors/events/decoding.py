@@ -103,6 +103,7 @@ def _overrides(cls: type[Event]) -> dict[str, Any]:
 
 def _make_converter() -> Converter:
     converter = Converter()
+    # By default cattrs converts values, for example the text "1" to the number 1. These hooks refuse them instead.
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly(kind))
     for cls in (*EVENT_TYPES.values(), UnknownEvent):

@@ -213,6 +213,6 @@ def _within(lines: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:
     total = 0
     for count, text in enumerate(lines):
         total += len(text) + 1
-        if total > max_bytes:
+        if total > max_bytes:  # the line at `count` does not fit any more
             return lines[: max(1, count)]
     return lines

@@ -40,6 +40,7 @@ class Ring:
 
     def slice(self, after: int, until: int) -> Sequence[bytes]:
         """Return the lines with seq ``after + 1`` to ``until``. All of them must be in the ring."""
+        # The first line of the list has the seq `base`.
         return self._lines[after + 1 - self.base : until + 1 - self.base]
 
     def on_committed(self, until: int, size: int) -> None:

@@ -105,6 +105,7 @@ class FaultyLog(EventLog):
             return
         hold = self._faults[operation].popleft()
         if hold is None:
+            # A call that fails is a checkpoint, as a call of a real log is.
             await trio.lowlevel.checkpoint()
             raise LogUnavailable(f"{operation} fails as requested")
         hold.reached.set()

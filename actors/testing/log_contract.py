@@ -136,6 +136,7 @@ class EventLogContract:
             raised = False
         head = await log.make(_KEY)
         _same(head.latest, 0 if raised else 2)
+        # In both cases the log must accept the next event.
         await log.append([event_batch(_KEY, head.latest + 1, 1)])
 
     async def test_read_limits(self, log: EventLog) -> None:
@@ -156,7 +157,7 @@ class EventLogContract:
         """Check that a trim with a limit on the number of events keeps exactly this number of the newest events."""
         await self._fill(log)
         _same((await log.trim(_KEY, Retention(events=10), _TS)).oldest, 1)
-        for events in (9, 8, 4, 1):
+        for events in (9, 8, 4, 1):  # 9 and 4 drop whole batches of _fill(), 8 and 1 only a part of a batch
             _same((await log.trim(_KEY, Retention(events=events), _TS)).oldest, 11 - events)
             await self._check_kept(log, events)
 
