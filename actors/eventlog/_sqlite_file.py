@@ -76,7 +76,7 @@ class WalWatch:
             self.size = 0
         is_large = self.size >= LARGE_WAL_BYTES
         if is_large and not self._warned:
-            text = "%s: the write-ahead log has %d MiB, and cannot shrink while another program goes on reading"
+            text = "%s: the write-ahead log has %d MiB, and cannot shrink while another program keeps reading"
             log_line(logger, logging.WARNING, text, self._path, self.size >> 20)
         self._warned = is_large
 

@@ -132,7 +132,7 @@ async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
             nursery.start_soon(
                 lambda user, reads: keep_connecting(server.port, user, reads=reads), user, number >= STALLED
             )
-        # On a busy machine clients read late, and buffers grow once within their limits. A leak goes on.
+        # On a busy machine clients read late, and buffers grow once within their limits. A leak continues to grow.
         for enough in (LOOKS, 2 * LOOKS, 4 * LOOKS):
             while len(looks) < enough:
                 looks.append(await server.state_after(SECONDS, len(looks) * EVENTS))

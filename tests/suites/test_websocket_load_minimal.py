@@ -6,7 +6,7 @@ The rules tested here:
 - Each user gets agent_started, agent_thinking, tool_executing, tool_completed and agent_completed of its own run: each
   once, in order, with its own input. It gets nothing else.
 - When the users have left, after their runs or during them, no connection, session, run, task or open file is left,
-  and memory is within 2 % of the value before. A run goes on without its user, who later gets all its events.
+  and memory is within 2 % of the value before. A run continues without its user, who later gets all its events.
 
 The speed is printed (``pytest -s``) and not asserted. The benchmarks measure it.
 """

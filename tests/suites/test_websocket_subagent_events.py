@@ -5,7 +5,7 @@ The rules tested here, as a client on its socket sees them:
 - G4: a child starts and completes within its parent, to a depth of 10 and with 50 at once. Each event of a child names
   its parent, so that a page can draw the tree.
 - A child that fails, times out or is cancelled with its parent is closed before the parent, innermost first, with its
-  own status. The parent may go on after a failure. Input reaches the child, and its result reaches the parent.
+  own status. The parent may continue after a failure. Input reaches the child, and its result reaches the parent.
 - Values of any shape arrive unchanged.
 - A client that reconnects during a child gets all its events. A crash closes children before parents.
 """
