@@ -136,7 +136,7 @@ class ChildTable(Generic[BodyT]):
         return child
 
     def dismiss(self, key: str) -> Child[BodyT]:
-        """Record, for ``terminate_child``, that a child shall end. Return its entry. Raises ChildNotFound."""
+        """Record, for ``terminate_child``, that a child must end. Return its entry. Raises ChildNotFound."""
         child = self.entry(key)
         child.dismissed = True
         child.left_out = self.restarts_group

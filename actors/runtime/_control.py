@@ -79,7 +79,7 @@ class Control(Body, Generic[LifeT]):
 
     __slots__ = ("_pause", "life")
 
-    # Set by the constructor of ``Cell``: a constructor for each base class would make every spawn dearer.
+    # Set by the constructor of ``Cell``: a constructor for each base class would make every spawn slower.
     life: LifeT | None
     """The incarnation (the actor's life since its last start); None while the actor has not started or has ended."""
     _pause: trio.CancelScope | None
@@ -99,7 +99,7 @@ class Control(Body, Generic[LifeT]):
         # An actor that waits for a message looks at its control lane next, and most then end without a deadline.
         if do & Do.TIME and life.scope is not None and not self.mailbox.is_awaited:
             self.enforce_stop_at()
-        # Force is used now, and the enforcer repeats it, since forced work may shield itself anew.
+        # Force is used now, and the enforcer repeats it, since forced work may shield itself again.
         if do & Do.FORCE:
             self.system.enforcer.at(life, trio.current_time() + GRACE)
             life.force()

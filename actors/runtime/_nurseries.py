@@ -37,7 +37,7 @@ class Nurseries:
 
     __slots__ = ("cell", "child_nursery", "children", "is_leaving", "nursery", "over", "scope")
 
-    # Set by the constructor of ``Incarnation``: a constructor for each base class would make every spawn dearer.
+    # Set by the constructor of ``Incarnation``: a constructor for each base class would make every spawn slower.
     cell: Waits[Any]
     nursery: trio.Nursery | None
     """Nursery of the actor's own tasks; None until :meth:`open_nursery` opens it."""

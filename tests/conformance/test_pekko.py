@@ -415,7 +415,7 @@ async def test_restart_drops_timers(autojump_clock: MockClock) -> None:
             member.context.timers.once("later", "old once", 5)
             member.context.timers.once("now", "old due", 0)
             member.context.timers.every("again", "old every", 1)
-            # "now" and "again" become due while this message is in hand, which then fails.
+            # "now" and "again" become due while the actor handles this message, and then fails on it.
             await trio.sleep(2)
             raise ValueError("crash")
 

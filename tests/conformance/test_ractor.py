@@ -129,7 +129,7 @@ async def test_killed_actor_handles_no_more_messages() -> None:
         gate.set()
         ref.kill()
         assert await ref.terminated() == Killed()
-        assert len(world.received) <= 1  # the message that was in hand
+        assert len(world.received) <= 1  # the message that was being handled
         assert system.statistics().dead_letters >= 5
 
 

@@ -54,7 +54,7 @@ async def test_slow_timers_let_messages_through(autojump_clock: trio.testing.Moc
         for number in range(5):
             ref.tell_nowait(number)
         await ref.ask("last", timeout=100)
-        assert world.received[0] == "tick"  # the message in hand
+        assert world.received[0] == "tick"  # the message that is being handled
         assert world.received[1::2] == [0, 1, 2, 3, 4, "last"]
         assert world.received[::2] == ["tick"] * 6
         ref.kill()
