@@ -1,30 +1,40 @@
 // @ts-check
 /**
- * The demo page: it connects, shows the events of its session, and sends the commands of the person.
+ * The demo page. Its state is the snapshot of `store.js`: this module renders each snapshot, and sends the commands of the
+ * person. Only events change the conversation, so every tab shows the same.
  *
  * A refreshed page has lost everything that it showed, so it stores no position and reads its session from the oldest
  * event. The name of the session is in the address, so that a second tab can be opened on it.
  */
-import { Conversation } from "./conversation.js";
-import { byId, element } from "./dom.js";
-import { connect } from "./greenroom.js";
+import { ConnectionView } from "./connection.js";
+import { Conversation, openRuns, queuedStarts } from "./conversation.js";
+import { button, byId, element, setText } from "./dom.js";
+import { Scrolling } from "./scrolling.js";
+import { sessionStore } from "./store.js";
 
-const NEAR_THE_END = 160; // px from the end of the page up to which the page keeps scrolling with new text
+/**
+ * @typedef {{ ws_url: string, agent: string, title: string, suggestions: string[], model?: string | null }} Config
+ *   `model`: the model that answers; null or "" if the agent answers without one; missing if the server does not say
+ * @typedef {import("./store.js").Snapshot} Snapshot
+ */
+
 const SESSION = /^[A-Za-z0-9._~:-]{1,128}$/;
 
 const page = {
   bar: byId("bar", HTMLElement),
-  state: byId("state", HTMLElement),
   turns: byId("turns", HTMLElement),
   opening: byId("opening", HTMLElement),
   title: byId("opening-title", HTMLElement),
-  cast: byId("cast", HTMLElement),
   suggestions: byId("suggestions", HTMLElement),
+  footer: byId("footer", HTMLElement),
   typing: byId("typing", HTMLElement),
-  announcer: byId("announcer", HTMLElement),
+  typist: byId("typist", HTMLElement),
+  model: byId("model", HTMLElement),
   form: byId("ask", HTMLFormElement),
   question: byId("question", HTMLTextAreaElement),
   stop: byId("stop", HTMLButtonElement),
+  send: byId("send", HTMLButtonElement),
+  latest: byId("latest", HTMLButtonElement),
   second: byId("second", HTMLAnchorElement),
 };
 
@@ -41,6 +51,8 @@ function sessionFromAddress() {
   return made;
 }
 
+const beginAnew = () => void (location.hash = newName("talk"));
+
 /** @param {string} path */
 async function fetchJson(path) {
   const response = await fetch(path);
@@ -48,101 +60,74 @@ async function fetchJson(path) {
   return response.json();
 }
 
-/** @param {{ ws_url: string, agent: string, title: string, suggestions: string[] }} config */
+/** @param {Config} config */
 function start(config) {
-  const client = connect(config.ws_url, {
+  const store = sessionStore(config.ws_url, {
     session: sessionFromAddress(),
     token: async () => (await fetchJson("token")).token ?? undefined,
   });
+  const { client } = store;
+  observe(client);
+  const scrolling = new Scrolling(page);
   const conversation = new Conversation(page.turns, {
     answer: (runId, callId, value) => client.answer(runId, callId, value),
     askAgain: ask,
   });
-  /** @type {Map<string, string>} */
-  const typists = new Map(); // "user" or "agent", by the id of the connection or run that is typing
-  let own = ""; // the id of this tab's connection
-  /** For tests: the received events in order, the number of resets, and the client. */
-  const seen = { events: /** @type {object[]} */ ([]), resets: 0, client };
-  Object.assign(window, { greenroomDemo: seen });
+  connection.retry = () => void client.reconnect();
 
   /** @param {any} input */
   function ask(input) {
-    const commandId = newName("ask");
-    conversation.expect(commandId, typeof input === "string" ? input : JSON.stringify(input));
-    client.start(config.agent, input, { commandId }).catch((error) => {
-      conversation.refuse(commandId, error);
-      update();
-    });
-    update({ follow: true });
+    store.start(config.agent, input).catch(() => {}); // the snapshot has the reason, and the page shows it
+    scrolling.follow();
   }
 
-  let planned = false;
-  let following = true; // false while the reader has scrolled up
-  let top = 0;
-  window.addEventListener("scroll", () => {
-    const atEnd = window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - NEAR_THE_END;
-    following = atEnd || (following && window.scrollY >= top);
-    top = window.scrollY;
-  });
-
-  /** Update the page in the next frame, and scroll to its end if the reader is there. */
-  function update({ follow = false } = {}) {
-    following ||= follow;
-    if (planned) return;
-    planned = true;
-    requestAnimationFrame(() => {
-      planned = false;
-      conversation.render();
-      page.opening.hidden = !conversation.isEmpty;
-      page.stop.hidden = conversation.open.length + conversation.queued.length === 0;
-      showTypists();
-      if (following) showNewest();
-    });
+  /** Stop what was asked last. Starts that wait for their turn are newer than open runs. */
+  function stopNewest() {
+    const snapshot = store.getSnapshot();
+    const commandId = queuedStarts(snapshot).at(-1);
+    const newest = commandId ? { commandId } : openRuns(snapshot).at(-1)?.id;
+    if (newest) client.cancel(newest).catch(() => {}); // it has ended, or the connection has: the events show it
+    return Boolean(newest);
   }
 
-  function showTypists() {
-    const who = new Set(typists.values());
-    page.typing.hidden = who.size === 0;
-    const text = who.has("agent") ? `The ${config.agent} is typing` : "Somebody is typing in another tab";
-    if (who.size) /** @type {HTMLElement} */ (page.typing.lastElementChild).textContent = text;
+  /** @param {Snapshot} snapshot */
+  function render(snapshot) {
+    conversation.update(snapshot);
+    connection.view.update(snapshot.connection);
+    const closed = snapshot.connection.state === "closed";
+    document.body.classList.toggle("empty", !page.turns.childElementCount);
+    page.opening.hidden = page.turns.childElementCount > 0;
+    page.stop.hidden = closed || openRuns(snapshot).length + queuedStarts(snapshot).length === 0;
+    page.question.disabled = page.send.disabled = closed;
+    showTypists(snapshot.typing);
+    scrolling.update();
   }
 
-  client.addEventListener("event", ({ detail: event }) => {
-    const { seq, type, run_id, call_id } = event;
-    seen.events.push({ seq, type, run_id, call_id });
-    conversation.apply(event);
-    if (type === "agent_completed" && !event.parent_run_id) page.announcer.textContent = `Answer: ${event.data.status}`;
-    update();
-  });
+  /** @param {Snapshot["typing"]} typing */
+  function showTypists(typing) {
+    page.typing.hidden = typing.length === 0;
+    const agents = typing.some(({ by }) => by === "agent");
+    setText(page.typist, !typing.length ? "" : agents ? `The ${config.agent} is typing` : "Someone is typing in another tab");
+  }
+
+  listen(client, ask, stopNewest);
+  describe(config, ask);
+  store.subscribe(render);
+}
+
+/** For tests: the received events in order, the number of resets, and the client. @param {import("./greenroom.js").Client} client */
+function observe(client) {
+  const seen = { events: /** @type {object[]} */ ([]), resets: 0, client };
+  Object.assign(window, { greenroomDemo: seen });
+  client.addEventListener("event", ({ detail: { seq, type, run_id, call_id } }) => void seen.events.push({ seq, type, run_id, call_id }));
   client.addEventListener("reset", () => {
     seen.events.length = 0;
     seen.resets += 1;
-    conversation.clear();
-    update();
   });
-  client.addEventListener("welcome", ({ detail: welcome }) => {
-    typists.clear();
-    for (const { by, id } of welcome.typing) if (id !== welcome.connection) typists.set(id, by);
-    own = welcome.connection;
-    conversation.queue(client.queued);
-    update();
-  });
-  client.addEventListener("signal", ({ detail: { name, data } }) => {
-    if (name === "queued") {
-      conversation.queue(client.queued);
-      return update();
-    }
-    if (name !== "typing" || data.id === own) return;
-    if (data.active) typists.set(data.id, data.by);
-    else typists.delete(data.id);
-    update();
-  });
-  client.addEventListener("state", ({ detail: change }) => {
-    if (change.state !== "live") typists.clear();
-    showState(change);
-    update();
-  });
+}
 
+/** Take what a person types and presses. @param {import("./greenroom.js").Client} client @param {(input: any) => void} ask @param {() => boolean} stopNewest */
+function listen(client, ask, stopNewest) {
   page.form.addEventListener("submit", (event) => {
     event.preventDefault();
     const text = page.question.value.trim();
@@ -163,33 +148,27 @@ function start(config) {
   });
   page.question.addEventListener("blur", () => client.typing(false));
   page.stop.addEventListener("click", () => {
-    const commandId = conversation.queued.at(-1); // queued starts are newer than open runs
-    const newest = commandId ? { commandId } : conversation.open.at(-1);
-    if (newest) client.cancel(newest).catch(() => {}); // the run has ended, or the connection is closed: the events show it
+    stopNewest();
     page.question.focus();
   });
-  page.title.textContent = config.title || `Ask the ${config.agent}`;
-  page.cast.textContent = `Now on: the ${config.agent}`;
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || event.isComposing) return;
+    if (stopNewest()) event.preventDefault();
+  });
+}
+
+/** Show what can be asked, and of whom. @param {Config} config @param {(input: any) => void} ask */
+function describe({ title, agent, suggestions, model }, ask) {
+  setText(page.title, title || `Ask the ${agent}`);
+  setText(page.model, model === undefined ? `Agent: ${agent}` : model ? `Model: ${model}` : "No model: answers come from the index");
   document.title = `${page.title.textContent} · Greenroom`;
-  for (const text of config.suggestions) {
-    const button = element("button", "", text);
-    button.type = "button";
-    button.addEventListener("click", () => {
+  for (const text of suggestions) {
+    const suggestion = button("", text, () => {
       ask(text);
       page.question.focus();
     });
-    page.suggestions.append(element("li", "", button));
+    page.suggestions.append(element("li", "", suggestion));
   }
-}
-
-/** Scroll to the end of the newest answer, but keep its question in sight if there is room for both. */
-function showNewest() {
-  const newest = page.turns.lastElementChild;
-  if (!newest) return;
-  const reply = newest.querySelector(".reply") ?? newest;
-  const room = page.form.getBoundingClientRect().top - 32; // the composer covers the end of the page
-  const question = newest.getBoundingClientRect().top - page.bar.offsetHeight;
-  window.scrollBy({ top: Math.max(question, reply.getBoundingClientRect().bottom - room), behavior: "instant" });
 }
 
 /** Make the question field as tall as its text. */
@@ -198,20 +177,12 @@ function fit() {
   page.question.style.height = `${page.question.scrollHeight}px`;
 }
 
-/** @param {import("./greenroom.js").StateChange} change */
-function showState({ state, retryInMs = 0, code, reason }) {
-  const words = {
-    connecting: "Connecting…",
-    live: "Live",
-    waiting: `Waiting: next try ${retryInMs < 1_500 ? "at once" : `in ${Math.round(retryInMs / 1_000)} s`}`,
-    closed: `Closed: ${reason || "by the server"} (${code})`,
-  };
-  page.state.dataset.state = state;
-  if (page.state.textContent !== words[state]) page.state.textContent = words[state];
-}
-
+const connection = {
+  retry: () => {},
+  view: new ConnectionView({ retry: () => connection.retry(), reload: () => location.reload(), restart: beginAnew }),
+};
 history.scrollRestoration = "manual"; // after a refresh the events come first, so the browser must not scroll before
-byId("new", HTMLButtonElement).addEventListener("click", () => (location.hash = newName("talk")));
+byId("new", HTMLButtonElement).addEventListener("click", beginAnew);
 window.addEventListener("hashchange", () => location.reload()); // another conversation: start again
 fetchJson("config").then(
   (config) => {
@@ -219,5 +190,5 @@ fetchJson("config").then(
     page.second.href = location.href;
     page.question.focus();
   },
-  (error) => showState({ state: "closed", code: 1006, reason: `${error.message}; reload the page` }),
+  () => connection.view.fail("The page could not read its settings from the server. See whether the server runs, then reload the page."),
 );

@@ -42,9 +42,18 @@ export function byId(id, kind) {
   return found;
 }
 
-/** Set the text of a node, but only if it changes: a screen reader may announce it, and a selection in it would go. @param {Node} node @param {string} text */
+/**
+ * Set the text of a node, but only if it changes: a screen reader may announce it, and a selection in it would go.
+ *
+ * @param {Node} node @param {string} text
+ */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
+}
+
+/** Let a screen reader say something, when it has finished what it says. @param {string} text */
+export function announce(text) {
+  byId("announcer", HTMLElement).textContent = text;
 }
 
 /**

@@ -26,6 +26,7 @@ const NEVER_CONNECTED =
 const NO_TOKEN = "The page could not get its token from the server, so it cannot sign in. Does the server run?";
 const OFFLINE = `This device is offline. ${KEPT}`;
 const LOST = `The connection was lost. ${KEPT}`;
+const AWAY = `The server cannot be reached. ${KEPT}`;
 const DISAGREE = "The page and the server do not understand each other. They may be of different versions: reload the page.";
 
 /** Sentences and remedies for the codes after which the client does not come back. @type {Map<number, [string, Remedy]>} */
@@ -56,7 +57,7 @@ export function connectionWords({ state, code, reason, wasLive }, { offline = fa
   if (state === "live") return { label: "Connected", text: "", remedy: null };
   if (state === "closed") {
     const [text, remedy] = ENDED.get(code ?? 0) ?? ["The server ended the connection. Reload the page.", "reload"];
-    return { label: "Ended", text, remedy: /** @type {Remedy} */ (remedy) };
+    return { label: remedy === "restart" ? "Closed" : "Not connected", text, remedy: /** @type {Remedy} */ (remedy) };
   }
   const label = state === "connecting" ? "Connecting…" : "Not connected";
   if (code === null) return { label, text: "", remedy: null };
@@ -67,7 +68,7 @@ export function connectionWords({ state, code, reason, wasLive }, { offline = fa
 function interruption(code, reason, wasLive) {
   const known = WAITING.get(code);
   if (known) return known;
-  if (reason.startsWith("no token")) return NO_TOKEN;
+  if (reason.startsWith("no token")) return wasLive ? AWAY : NO_TOKEN;
   return wasLive ? LOST : NEVER_CONNECTED;
 }
 
@@ -115,7 +116,7 @@ export function statusWord(status) {
 /** Words for the end of an answer, or for why there is none yet. @type {Map<string, string>} */
 const ENDINGS = new Map([
   ["running", ""],
-  ["sending", "Waiting to be sent"],
+  ["pending", "Waiting to be sent"],
   ["queued", "Waiting for its turn"],
   ["ok", "Done"],
   ["error", "Failed"],
