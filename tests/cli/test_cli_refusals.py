@@ -92,6 +92,20 @@ def test_bad_log(folder: Path, log: str) -> None:
     assert not (folder / "absent").exists()
 
 
+@pytest.mark.parametrize(
+    ("pages", "said"),
+    [
+        ("absent", "pages: there is no folder absent"),
+        ("good.py", "pages: there is no folder good.py"),
+        (".", "pages: . holds the files of the server itself; give the pages a folder of their own"),
+    ],
+)
+def test_bad_pages(folder: Path, pages: str, said: str) -> None:
+    """A folder of pages that does not exist, or that holds the server's own files, is refused."""
+    (folder / "paged.py").write_text(f"from transport import Greenroom\napp = Greenroom(pages={pages!r})\n")
+    assert refusal(folder, "serve", "paged:app") == f"greenroom: {said}"
+
+
 @pytest.mark.parametrize("option", ["--port", "--http-port"])
 def test_taken_port(folder: Path, option: str) -> None:
     """If a port is in use, ``serve`` prints one line with the host and the port, and ends with status 2."""

@@ -50,6 +50,56 @@ def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
         assert server.returncode == 0
 
 
+STUBBORN = """
+import trio
+from transport import Greenroom
+
+app = Greenroom(log="memory:")
+
+@app.agent
+async def stubborn(run):
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM)],
+    ids=lambda number: number.name,
+)
+def test_second_signal_ends_at_once(tmp_path: Path, first: signal.Signals, second: signal.Signals) -> None:
+    """The first signal names the runs that the server waits for. The second ends it, though a run goes on."""
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    arguments = ("serve", "stubborn:app", "--port", "0", "--http-port", "0", "--set", "drain_seconds=1000")
+    with running_command(tmp_path, *arguments) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        url = server.stdout.readline().split()[1]
+        server.stderr.readline()
+        for name in ("s1", "s2"):
+            subprocess.run([sys.executable, "-c", START, url, name], check=True, timeout=PATIENCE)
+        server.send_signal(first)
+        waiting, hint = server.stderr.readline(), server.stderr.readline()
+        runs = "2 runs to finish: stubborn in session s1, stubborn in session s2"
+        assert waiting == f"greenroom: {first.name}: waiting up to 1000 s for {runs}\n"
+        assert hint.startswith("greenroom: press Ctrl-C to end at once")
+        server.send_signal(second)
+        assert server.wait(PATIENCE) == -second
+
+
+START = """
+import sys, trio
+from transport import connect
+
+async def start():
+    async with connect(sys.argv[1], sys.argv[2]) as client:
+        await client.start("stubborn")
+
+trio.run(start)
+"""
+
+
 def test_ctrl_c_ends_tail(tmp_path: Path) -> None:
     """Ctrl-C ends ``tail`` with status 0. On stderr are only the lines about its connection."""
     with running_command(tmp_path, *SERVE) as server:

@@ -1,0 +1,188 @@
+"""The wheel as its users install it: without extras, with one, and in folders whose names clash with its packages."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from _wheel import Environment, build_wheel, clean_environment, make_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PATIENCE = 50
+APP = """
+from actors import Run
+from transport import Greenroom
+
+app = Greenroom(log="memory:")
+
+@app.agent
+async def echo(run: Run, text: str) -> str:
+    return text
+"""
+ASK = """
+import sys, trio
+from transport import connect
+
+async def ask():
+    async with connect(sys.argv[1], "s1") as client:
+        await client.start("echo", "hello")
+        async for event in client.events():
+            if event.type == "agent_completed":
+                print(event.data["result"])
+                break
+
+trio.run(ask)
+"""
+KEY = "a key that is long enough for HS256"
+SERVE = ("serve", "app:app", "--port", "0", "--http-port", "0")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the project."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment with the wheel and no extra."""
+    return make_environment(tmp_path_factory.mktemp("bare"), wheel)
+
+
+@pytest.fixture(scope="module")
+def with_http(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment with the wheel and the extra ``http``."""
+    return make_environment(tmp_path_factory.mktemp("http"), wheel, "http")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with an app and a client."""
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "ask.py").write_text(ASK)
+    return tmp_path
+
+
+@contextmanager
+def serving(environment: Environment, folder: Path) -> Iterator[tuple[str, str]]:
+    """Serve the app, and return the addresses of the endpoint and of the pages. The server must end with status 0."""
+    command = environment.command("greenroom", *SERVE)
+    stderr = (folder / "stderr").open("w")
+    with (
+        stderr,
+        subprocess.Popen(
+            command, cwd=folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=stderr, text=True
+        ) as server,
+    ):
+        try:
+            assert server.stdout is not None
+            ready, url, pages = server.stdout.readline().split()
+            assert ready == "ready"
+            yield url, pages
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(PATIENCE) == 0
+        finally:
+            server.kill()
+
+
+def refusal(environment: Environment, folder: Path, *arguments: str, **variables: str) -> str:
+    """Run a command, check that it ends with status 2 and one line, and return the line."""
+    done = environment.run(folder, *arguments, **variables)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_server_without_extras(bare: Environment, folder: Path) -> None:
+    """Without extras ``serve`` serves the WebSocket endpoint, and says in one line that the pages need an extra."""
+    with serving(bare, folder) as (url, pages):
+        assert pages == "-"
+        answer = bare.run(folder, "python", "ask.py", url)
+    assert (answer.stdout, answer.stderr) == ("hello\n", "")
+    first, second = (folder / "stderr").read_text().splitlines()
+    needs = "the HTTP server of the pages needs the extra http, which is not installed: pip install 'greenroom[http]'"
+    assert first == f"greenroom: serving without pages: {needs}"
+    assert second == f"greenroom: clients connect to {url}; Ctrl-C ends the server"
+
+
+def test_server_with_pages(with_http: Environment, folder: Path) -> None:
+    """With the extra ``http`` ``serve`` serves the pages too, and names their address."""
+    with serving(with_http, folder) as (_, pages), urllib.request.urlopen(pages, timeout=PATIENCE) as page:  # noqa: S310 - our own address
+        assert page.status == 200
+        assert b"<html" in page.read()
+    assert f"open {pages} in a browser" in (folder / "stderr").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part", "extra"),
+    [
+        (("token", "alice", "--key", KEY), "TokenAuth", "jwt"),
+        (("serve", "secured:app"), "TokenAuth", "jwt"),
+        (("demo",), "the demo", "demo"),
+    ],
+)
+def test_missing_extra(bare: Environment, folder: Path, arguments: tuple[str, ...], part: str, extra: str) -> None:
+    """A command that needs a missing extra names the extra and the command that installs it."""
+    (folder / "secured.py").write_text(
+        f'from transport import Greenroom, TokenAuth\napp = Greenroom(auth=TokenAuth("{KEY}"))\n'
+    )
+    line = refusal(bare, folder, "greenroom", *arguments)
+    needs = f"needs the extra {extra}, which is not installed: pip install 'greenroom[{extra}]'"
+    assert line == f"greenroom: {part} {needs}"
+
+
+def test_module_is_the_command(bare: Environment, folder: Path) -> None:
+    """``python -m transport`` does the same as ``greenroom``."""
+    for arguments in (["--version"], ["settings"], ["--help"]):
+        command, module = (
+            bare.run(folder, *name, *arguments) for name in (["greenroom"], ["python", "-m", "transport"])
+        )
+        assert (command.returncode, command.stdout) == (module.returncode, module.stdout)
+        assert (command.returncode, module.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["actors.py", "actors/__init__.py"])
+def test_file_that_hides_a_package(bare: Environment, folder: Path, name: str) -> None:
+    """A user's file that Python imports in place of a package of Greenroom is named in one line."""
+    file = folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("raise AssertionError('imported')")
+    told = f"greenroom: {file} hides a package of Greenroom of the same name: give it another name"
+    assert refusal(bare, folder, "python", "-m", "transport", "settings") == told
+    assert refusal(bare, folder, "greenroom", "settings", PYTHONPATH=str(folder)) == told
+    failed = bare.run(folder, "python", "-c", "import transport")
+    assert failed.stderr.splitlines()[-1] == f"ImportError: {told.removeprefix('greenroom: ')}"
+
+
+@pytest.mark.parametrize("package", ["actors", "transport"])
+def test_file_that_is_hidden_by_a_package(bare: Environment, folder: Path, package: str) -> None:
+    """A user's app in a file with the name of a package of Greenroom is not found, and that is told in one line."""
+    file = folder / f"{package}.py"
+    file.write_text("app = 1")
+    told = f"greenroom: {file} is hidden by a package of Greenroom of the same name: give it another name"
+    assert refusal(bare, folder, "greenroom", "serve", f"{package}:app") == told
+    assert bare.run(folder, "greenroom", "settings", "app:app").returncode == 0  # other apps in this folder work
+
+
+def test_folder_that_is_hidden_by_a_package(bare: Environment, folder: Path) -> None:
+    """If an app imports from the user's own folder ``actors``, which is hidden, that is told in one line."""
+    own = folder / "actors"
+    own.mkdir()
+    (own / "__init__.py").write_text("class Mine: ...")
+    told = f"greenroom: {own} is hidden by a package of Greenroom of the same name: give it another name"
+    for line in ("from actors.mine import Mine", "from actors import Mine"):
+        (folder / "own.py").write_text(line)
+        assert refusal(bare, folder, "greenroom", "serve", "own:app") == told
+
+
+def test_plain_folder_hides_nothing(bare: Environment, folder: Path) -> None:
+    """A folder ``actors`` without ``__init__.py`` hides no package, and is no error."""
+    (folder / "actors").mkdir()
+    assert bare.run(folder, "python", "-m", "transport", "settings", "app:app").returncode == 0
