@@ -1,0 +1,114 @@
+"""The programs and terminal sessions of the documents do what the documents show."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from docs.documents import Block, blocks, document, guides
+from docs.shell import matches, steps, terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILES = ("python", "js", "html", "toml", "ini")
+"""Languages of the blocks that are files."""
+CHECKED = (*FILES, "text", "console", "sh")
+"""Languages of the blocks that some test runs: see the tests below, and the other files of this folder."""
+
+
+def sections() -> list[tuple[str, str]]:
+    """Return each section with a terminal session, or with a program and its output."""
+    found = dict.fromkeys((block.document, block.section) for block in blocks("text", "console"))
+    return list(found)
+
+
+def before(block: Block) -> Block:
+    """Return the block before this one in its document."""
+    every = document(block.document).blocks
+    return every[every.index(block) - 1]
+
+
+@pytest.mark.timeout(300)  # a section starts about five processes, and the machine may be busy
+@pytest.mark.parametrize(("path", "section"), sections(), ids=lambda value: value.removesuffix("/GUIDE.md"))
+def test_programs_of_a_section(path: str, section: str, tmp_path: Path) -> None:
+    """The programs and sessions of a section print what the document shows."""
+    with terminal(tmp_path, path) as own:
+        for block in document(path).blocks:
+            if block.section != section:
+                continue
+            if block.language == "text":
+                printed = own.program(before(block))
+                assert matches(block.text.splitlines(), printed), f"{block.place}\n" + "\n".join(printed)
+            elif block.language == "console":
+                own.run(block)
+
+
+def test_each_block_is_of_a_language_that_tests_check() -> None:
+    """A document has no block in a language that no test runs."""
+    strange = [block.place for guide in guides() for block in guide.blocks if block.language not in CHECKED]
+    assert strange == []
+
+
+def test_each_code_block_is_a_file() -> None:
+    """A block of code has the name of its file in its first line, once in a document, so that tests can run it."""
+    named = [(block.document, block.name) for block in blocks(*FILES)]
+    assert [block.place for block in blocks(*FILES) if not block.name] == []
+    assert len(set(named)) == len(named)
+
+
+def test_each_output_follows_its_program() -> None:
+    """A block of output is directly below the Python program that prints it, and a session shows at least a command."""
+    lost = [block.place for block in blocks("text") if before(block).language != "python"]
+    lost += [block.place for block in blocks("console") if not block.text.startswith("$ ")]
+    assert lost == []
+
+
+def test_output_is_compared() -> None:
+    """No expected output is such that any output would fit."""
+    shown = [list(step.output) for block in blocks("console") for step in steps(block.text)]
+    shown += [block.text.splitlines() for block in blocks("text")]
+    assert [lines for lines in shown if lines and set("".join(lines)) == {"…"}] == []
+
+
+def test_each_program_is_run() -> None:
+    """A program in Python or JavaScript is followed by its output, is named in a session, or is used by one that is."""
+    idle: list[str] = []
+    for block in blocks("python", "js"):
+        every = document(block.document).blocks
+        following = every[every.index(block) + 1 :][:1]
+        stem = block.name.rpartition(".")[0]
+        commands = " ".join(step.command for each in every if each.language == "console" for step in steps(each.text))
+        code = "\n".join(each.text for each in every if each.language in FILES and each is not block)
+        followed = block.language == "python" and [each.language for each in following] == ["text"]
+        used = re.search(rf"\b(from {stem} import|import {stem}\b)|[\"'/]{re.escape(block.name)}[\"']", code)
+        if not (followed or used or re.search(rf"\b{stem}\b", commands)):
+            idle.append(block.place)
+    assert idle == []
+
+
+def test_length_of_the_example() -> None:
+    """The README's example server has at most 20 lines."""
+    (app,) = (block for block in document("README.md").blocks if block.name == "app.py")
+    lines = [line for line in app.text.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) <= 20
+    assert "@app.agent" in app.text
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        (["a", "b"], ["a", "b"], True),
+        (["a"], ["a", "b"], False),
+        (["a", "…"], ["a"], True),
+        (["a", "…", "d"], ["a", "b", "c", "d"], True),
+        (["a … d"], ["a b c d"], True),
+        (["a … d"], ["a b c"], False),
+        ([], ["a"], False),
+        (["a.c"], ["abc"], False),
+    ],
+)
+def test_comparison_of_output(expected: list[str], printed: list[str], *, same: bool) -> None:
+    """Output must be equal line by line, except where the document has ``…``."""
+    assert matches(expected, printed) is same
