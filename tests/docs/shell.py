@@ -9,11 +9,13 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import attrs
 from _ports import held_port, number_of
-from docs.documents import TREE, Block, document
+from docs.documents import Block, document
+from web.node import HERE, node_with_package_ws
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 BASH = "/bin/bash"
 PATIENCE = 50
 """Seconds that a command may take."""
-PORTS = ("8765", "8766")
-"""Ports that the documents name. In a test each stands for a free one."""
+PORTS = {"PORT": "8765", "HTTP_PORT": "8766"}
+"""Default ports of a server. The documents name them, and in a test each stands for a free one."""
 SERVERS = ("greenroom serve", "greenroom demo", "python -m transport serve")
 """Commands that go on until the end of the section."""
 CTRL_C = "^C"
@@ -62,37 +64,47 @@ class Terminal:
 
     def __init__(self, folder: Path, path: str, ports: dict[str, str]) -> None:
         self._folder = folder
-        self._ports = ports
+        self.ports = ports
         self._servers: list[subprocess.Popen[str]] = []
         self._status = 0
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GREENROOM_")}
         own = str(Path(sys.executable).parent)
         # The folder is on no path of Python's own: a program that is run from it finds its neighbours, as for a reader.
-        self._environment = {**environment, "PATH": f"{own}{os.pathsep}{environment['PATH']}", "PYTHONUNBUFFERED": "1"}
+        self._environment = {
+            **environment,
+            "PATH": f"{own}{os.pathsep}{environment['PATH']}",
+            "PYTHONUNBUFFERED": "1",
+            **{f"GREENROOM_{name}": ports[port] for name, port in PORTS.items()},
+        }
         for block in document(path).blocks:
             if block.name:
                 file = folder / block.name
                 file.parent.mkdir(exist_ok=True)
                 file.write_text(self._real(block.text), "utf-8")
-        modules = TREE / "tests" / "web" / "node_modules"
-        if modules.is_dir():
-            (folder / "node_modules").symlink_to(modules)
+        if any(block.language == "js" for block in document(path).blocks):
+            node_with_package_ws()
+            (folder / "node_modules").symlink_to(HERE / "node_modules")
 
     def _real(self, text: str) -> str:
-        for written, free in self._ports.items():
+        for written, free in self.ports.items():
             text = text.replace(written, free)
         return text
 
     def _written(self, text: str) -> str:
-        for written, free in self._ports.items():
+        for written, free in self.ports.items():
             text = text.replace(free, written)
         return text
 
     def run(self, block: Block) -> None:
         """Carry out a session, and compare everything that it prints."""
-        for step in steps(block.text):
-            printed = self._printed(step)
-            assert matches(list(step.output), printed), f"{block.place}: $ {step.command}\n" + "\n".join(printed)
+        for number in range(len(steps(block.text))):
+            self.run_step(block, number)
+
+    def run_step(self, block: Block, number: int) -> None:
+        """Carry out one command of a session, and compare everything that it prints."""
+        step = steps(block.text)[number]
+        printed = self._printed(step)
+        assert matches(list(step.output), printed), f"{block.place}: $ {step.command}\n" + "\n".join(printed)
 
     def _printed(self, step: Step) -> list[str]:
         if step.command == "echo $?":
@@ -115,9 +127,9 @@ class Terminal:
         self._status = done.returncode
         return self._written(done.stdout).splitlines()
 
-    def _start(self, step: Step, *more: str) -> subprocess.Popen[str]:
+    def _start(self, step: Step) -> subprocess.Popen[str]:
         # `exec` makes the command the process that gets the signals.
-        command = re.sub(r"^((?:\w+=\S+ )*)", r"\1exec ", " ".join([step.command, *more]))
+        command = re.sub(r"^((?:\w+=\S+ )*)", r"\1exec ", step.command)
         running = subprocess.Popen(
             [BASH, "-c", self._real(command)],
             cwd=self._folder,
@@ -132,12 +144,15 @@ class Terminal:
 
     def _lines(self, running: subprocess.Popen[str], count: int) -> list[str]:
         assert running.stdout is not None
-        return [self._written(running.stdout.readline()).rstrip("\n") for _ in range(count)]
+        watch = Timer(PATIENCE, running.kill)  # else a line that never comes would hold up the suite
+        watch.start()
+        try:
+            return [self._written(running.stdout.readline()).rstrip("\n") for _ in range(count)]
+        finally:
+            watch.cancel()
 
     def _serve(self, step: Step) -> list[str]:
-        wanted = {"--port": self._ports[PORTS[0]], "--http-port": self._ports[PORTS[1]]}
-        more = [f"{option} {port}" for option, port in wanted.items() if option not in step.command]
-        return self._lines(self._start(step, *more), len(step.output))
+        return self._lines(self._start(step), len(step.output))
 
     def _interrupt(self, step: Step) -> list[str]:
         running = self._start(step)
@@ -171,7 +186,8 @@ class Terminal:
 def terminal(folder: Path, path: str) -> Iterator[Terminal]:
     """Open a terminal in a new folder with every file of a document. Its servers end with the block."""
     with held_port() as first, held_port() as second:
-        own = Terminal(folder, path, dict(zip(PORTS, (str(number_of(first)), str(number_of(second))), strict=True)))
+        free = (str(number_of(first)), str(number_of(second)))
+        own = Terminal(folder, path, dict(zip(PORTS.values(), free, strict=True)))
         try:
             yield own
             own.close()

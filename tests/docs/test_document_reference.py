@@ -10,9 +10,9 @@ from docs.documents import document, locate
 
 import actors
 import transport.errors
-from actors.events.types import EVENT_TYPES, Event, Status
+from actors.events.types import EVENT_TYPES, Event, ResetReason, Status
 from transport.protocol.close_codes import CLOSE_CODES
-from transport.protocol.names import OUTCOME_UNKNOWN, ErrorCode, ResetReason, SignalName
+from transport.protocol.names import OUTCOME_UNKNOWN, ErrorCode, SignalName
 
 GUIDE = document("actors/events/GUIDE.md")
 SPEC = document("transport/protocol/SPEC.md")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from _requires import missing, require
-from web.node import HERE, Node
+from web.node import Node, node_with_package_ws
 from web.scripted import ScriptedServer
 
 if TYPE_CHECKING:
@@ -17,19 +15,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def node_with_ws() -> str:
     """Return the path of Node. Once per test run, install the package ``ws`` in the folder of driver.mjs."""
-    program = require("node")
-    if not (HERE / "node_modules" / "ws").is_dir():
-        npm = require("npm")
-        install = subprocess.run(
-            [npm, "install", "--no-package-lock", "--no-audit", "--no-fund"],
-            cwd=HERE,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if install.returncode:
-            missing(f"npm cannot install ws: {install.stderr.strip()[-200:]}")
-    return program
+    return node_with_package_ws()
 
 
 @pytest.fixture

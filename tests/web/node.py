@@ -8,12 +8,31 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from _requires import missing, require
+
 import transport
 
 HERE = Path(__file__).parent
 MODULE = Path(transport.__file__).parent / "web" / "greenroom.js"
 PATIENCE = 10.0
 """Seconds that a test waits for something that should happen at once."""
+
+
+def node_with_package_ws() -> str:
+    """Return the path of Node. If the package ``ws`` is missing in the folder of driver.mjs, install it there."""
+    program = require("node")
+    if not (HERE / "node_modules" / "ws").is_dir():
+        npm = require("npm")
+        install = subprocess.run(
+            [npm, "install", "--no-package-lock", "--no-audit", "--no-fund"],
+            cwd=HERE,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if install.returncode:
+            missing(f"npm cannot install ws: {install.stderr.strip()[-200:]}")
+    return program
 
 
 class Node:
