@@ -96,6 +96,7 @@ def test_wheel_has_every_file(wheel: Path) -> None:
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    everything.remove("transport/demo/screenshot.png")  # a picture for the README
     shipped = set(zipfile.ZipFile(wheel).namelist())
     assert everything <= shipped
     assert {"actors/py.typed", "transport/py.typed"} <= shipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from actors import Run
 
 app = Greenroom()
+
+HOSTILE = (
+    '<img src=x onerror="window.pwned=1">',
+    "<script>window.pwned=1</script>",
+    '"><svg onload=window.pwned=1>',
+    "javascript:window.pwned=1",
+    "__proto__",
+)
+"""Texts that do harm if a page takes them for HTML, for a link or for the name of a field."""
 
 
 async def quick(number: int) -> int:
@@ -39,7 +49,7 @@ async def player(run: Run, script: str) -> str:
     return script
 
 
-async def play(run: Run, word: str) -> None:
+async def play(run: Run, word: str) -> None:  # noqa: C901 - one case for each word
     """Do one step of a script. An unknown word is emitted as text."""
     match word:
         case "think":
@@ -61,6 +71,9 @@ async def play(run: Run, word: str) -> None:
             await run.call_tool(endless)
         case "ask" | "ask in vain":
             await ask(run, timeout=None if word == "ask" else 0.01)
+        case "hostile":
+            for text in HOSTILE:
+                await be_hostile(run, text)
         case "ruin":
             raise RuntimeError("the curtain fell")
         case _:
@@ -74,6 +87,29 @@ async def ask(run: Run, timeout: float | None) -> None:  # noqa: ASYNC109 - the 
         await run.output(f"You said {answer}.")
     except TimeoutError:
         await run.call_tool(endless)
+
+
+async def be_hostile(run: Run, text: str) -> None:
+    """Put ``text`` into every field that a run can emit."""
+    await run.thinking(text)
+    await run.custom(text, {text: text})
+    async with run.tool(text, {text: text}) as call:
+        call.result = {text: [text]}
+    async with run.subrun(text, text) as child:
+        await child.output(text)
+    with suppress(TimeoutError):
+        await run.ask_user(text, schema={"enum": [text]}, timeout=0.01)
+    blocks = (
+        f"\n\n{text}",
+        f"# {text}",
+        f"- {text}",
+        f"> {text}",
+        f"| {text} | {text} |\n| --- | --- |\n| {text} | `{text}` |",
+        f"```{text}\n{text}\n```",
+        f'**{text}** [{text}]({text}) [a](https://example.org/"onclick="window.pwned=1)',
+        "",
+    )
+    await run.output("\n\n".join(blocks))
 
 
 async def swallow(run: Run, tool: Callable[..., object], timeout: float | None = None) -> None:  # noqa: ASYNC109 - the tool's

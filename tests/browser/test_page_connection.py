@@ -1,0 +1,115 @@
+"""How the demo's page shows its connection: what happened, when it tries again, and the way out."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from browser.pages import SLOWEST
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from browser.serving import ServerProcess
+    from playwright.sync_api import BrowserContext, Page, WebSocketRoute
+
+WELCOME = {
+    "type": "welcome", "session": "s", "connection": "k", "epoch": "e", "oldest": 1, "latest": 0, "recovered": False,
+    "ping_ms": 25_000, "max_frame_bytes": 65_536, "runs": [], "queued": [], "typing": [],
+}  # fmt: skip
+A_LONG_TIME_MS = 600_000
+
+
+def scripted_page(context: BrowserContext, url: str, *ends: dict[str, Any]) -> Page:
+    """Return the page, whose connections are welcomed and then end as ``ends`` says. Further connections stay open."""
+    page = context.new_page()
+    waiting = list(ends)
+
+    def answer(socket: WebSocketRoute, hello: str | bytes) -> None:
+        if json.loads(hello)["type"] != "hello":
+            return
+        socket.send(json.dumps(WELCOME))
+        if waiting:
+            end = waiting.pop(0)
+            socket.send(json.dumps({"type": "goodbye", "reason": "", **end}))
+            socket.close(code=end["code"])
+
+    page.route_web_socket(re.compile("^ws:"), lambda socket: socket.on_message(lambda text: answer(socket, text)))
+    page.goto(url)
+    return page
+
+
+def expect_state(page: Page, state: str) -> None:
+    """Wait until the page shows this state."""
+    expect(page.locator("#state")).to_have_attribute("data-state", state, timeout=SLOWEST)
+
+
+def test_try_now(script_server: ServerProcess, user: BrowserContext) -> None:
+    """A page that waits shows why, counts down, and connects at once when "Try now" is pressed."""
+    page = scripted_page(user, script_server.url, {"code": 4005, "retry_ms": A_LONG_TIME_MS})
+    expect_state(page, "waiting")
+    expect(page.locator("#notice-text")).to_contain_text("too much to do")
+    countdown = page.locator("#countdown")
+    expect(countdown).to_have_text(re.compile(r"Next try in \d+ s"))
+    shown = countdown.inner_text()
+    expect(countdown).not_to_have_text(shown)
+    assert shown not in page.locator("[aria-live]").all_inner_texts()  # it would be read aloud each second
+    page.get_by_role("button", name="Try now").click()
+    expect_state(page, "live")
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("code", "part", "button"),
+    [
+        (4501, "token", "Reload the page"),
+        (4504, "Close some other tabs", "Reload the page"),
+        (4506, "closed for good", "New conversation"),
+    ],
+)
+def test_closed(script_server: ServerProcess, user: BrowserContext, code: int, part: str, button: str) -> None:
+    """A connection that does not come back says what happened, takes no question, and offers the way out."""
+    page = scripted_page(user, script_server.url, {"code": code})
+    expect_state(page, "closed")
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text(part)
+    expect(page.locator("#announcer")).to_contain_text(part)
+    assert str(code) not in page.inner_text("body")
+    expect(page.locator("#question")).to_be_disabled()
+    before = page.url
+    notice.get_by_role("button", name=button).click()
+    expect_state(page, "live")
+    expect(page.locator("#question")).to_be_enabled()
+    assert (page.url == before) == (code != 4506)
+
+
+def test_refused_origin(script_server: ServerProcess, user: BrowserContext) -> None:
+    """A page of an address that the server refuses says where the reason can be found."""
+    page = user.new_page()
+    page.goto(script_server.url.replace("127.0.0.1", "app.localhost"))
+    expect(page.locator("#notice-text")).to_contain_text("allowed_origins", timeout=SLOWEST)
+    expect(page.locator("#state")).not_to_have_attribute("data-state", "live")
+
+
+def test_settings_that_cannot_be_read(script_server: ServerProcess, user: BrowserContext) -> None:
+    """A page that cannot read its settings says so, and offers to load again."""
+    page = user.new_page()
+    page.route("**/config", lambda route: route.fulfill(status=500))
+    page.goto(script_server.url)
+    expect_state(page, "closed")
+    expect(page.locator("#notice")).to_contain_text("could not read its settings")
+    expect(page.locator("#reload")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [("gpt-5-mini", "Model: gpt-5-mini"), (None, "No model: answers come from the index"), (..., "Agent: player")],
+)
+def test_model(script_server: ServerProcess, user: BrowserContext, model: object, text: str) -> None:
+    """The page says which model answers, or that none does, or, if the server does not say, which agent."""
+    config = {"ws_url": script_server.ws_url, "agent": "player", "title": "", "suggestions": ["How?"]}
+    page = user.new_page()
+    page.route("**/config", lambda route: route.fulfill(json=config | ({} if model is ... else {"model": model})))
+    page.goto(script_server.url)
+    expect(page.locator("#model")).to_have_text(text)

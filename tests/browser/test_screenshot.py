@@ -1,0 +1,50 @@
+"""The picture of the demo in the README.
+
+``GREENROOM_SCREENSHOT=1 pytest tests/browser/test_screenshot.py`` takes it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from browser.pages import ConversationPage
+
+import transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from browser.serving import ServerProcess
+    from playwright.sync_api import BrowserContext
+
+PICTURE = Path(transport.__file__).parent / "demo" / "screenshot.png"
+TAKE_ANEW = os.environ.get("GREENROOM_SCREENSHOT") == "1"
+WIDTH, HEIGHT = 1400, 880
+MOST_BYTES = 250_000
+
+
+def test_picture_of_the_page(demo: ServerProcess, new_user: Callable[..., BrowserContext], tmp_path: Path) -> None:
+    """A picture of the page in the middle of an answer shows the question, the answer so far and the events."""
+    tab = ConversationPage(new_user(WIDTH, HEIGHT).new_page(), demo.url)
+    tab.ask("How do I parse a csv file with a header?")
+    tab.find(".reply .answer .code").nth(1).wait_for()
+    tab.page.evaluate("() => { window.requestAnimationFrame = () => 0; }")  # a page that scrolls makes a torn picture
+    picture = PICTURE if TAKE_ANEW else tmp_path / "screenshot.png"
+    tab.page.screenshot(path=picture)
+    assert tab.turn().get_attribute("data-status") == "running"
+    for selector in (".question", ".reply .answer", ".events .cue"):
+        assert tab.find(selector).first.bounding_box(), selector
+    assert picture.stat().st_size <= MOST_BYTES
+
+
+def test_picture_in_the_repository() -> None:
+    """The picture for the README is a PNG of a good width, and small."""
+    data = PICTURE.read_bytes()
+    width, height = struct.unpack(">II", data[16:24])
+    assert data.startswith(b"\x89PNG")
+    assert 1200 <= width <= 1600
+    assert height < width
+    assert len(data) <= MOST_BYTES

@@ -1,0 +1,199 @@
+"""The demo's page without a browser: its sentences, its Markdown, its colours."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import transport
+from transport.protocol.close_codes import CLOSE_CODES, UNRECOVERABLE_POSITION, comes_back
+
+if TYPE_CHECKING:
+    from web.node import Node
+
+PAGE = Path(transport.__file__).parent / "demo" / "page"
+
+
+def call(page: Node, module: str, js: str) -> Any:
+    """Return the value of an expression that uses the names of a module of the page."""
+    return page.run(f"const page = await load({json.dumps(str(PAGE / module))});\nreturn {js}")
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def words(page: Node, **connection: object) -> dict[str, Any]:
+    """Return how the page shows a connection."""
+    whole = {"state": "live", "code": None, "reason": "", "wasLive": True, "retryAt": None, "attempt": 0} | connection
+    found: dict[str, Any] = call(page, "words.js", f"page.connectionWords({json.dumps(whole)})")
+    return found
+
+
+OWN_WORDS = sorted(set(CLOSE_CODES) - {1005, 1006})
+
+
+@pytest.mark.parametrize("code", OWN_WORDS)
+def test_every_close_code_has_a_sentence(page: Node, code: int) -> None:
+    """Each close code of the protocol has a sentence of its own, without the number, and with a way out."""
+    again = comes_back(code) and code != UNRECOVERABLE_POSITION  # this one ends a strict client
+    state = "waiting" if again else "closed"
+    shown = words(page, state=state, code=code)
+    unknown = words(page, state=state, code=4399 if again else 4999)
+    assert shown["text"] != unknown["text"]
+    assert re.search(r"[a-z]\.$", shown["text"])
+    assert not re.search(r"\d", shown["text"])
+    assert shown["remedy"] in ({"retry"} if again else {"reload", "restart"})
+
+
+@pytest.mark.parametrize(
+    ("connection", "part"),
+    [
+        ({"code": 1006, "wasLive": False}, "allowed_origins"),
+        ({"code": 1006, "wasLive": True}, "The connection was lost"),
+        ({"code": 1006, "wasLive": False, "reason": "no token: token: 500"}, "token"),
+        ({"code": 4300, "wasLive": True}, "The connection was lost"),
+    ],
+)
+def test_lost_connection(page: Node, connection: dict[str, object], part: str) -> None:
+    """A connection that was never there and one that was lost have different sentences, and can be tried again."""
+    shown = words(page, state="waiting", **connection)
+    assert part in shown["text"]
+    assert shown["remedy"] == "retry"
+
+
+def test_connection_that_is_well(page: Node) -> None:
+    """A connection that is live, or is made for the first time, has a word and no sentence."""
+    assert words(page) == {"label": "Connected", "text": "", "remedy": None}
+    assert words(page, state="connecting")["text"] == ""
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"), [(4_200, "Next try in 5 s"), (1, "Next try in 1 s"), (0, "Trying now…"), (-9, "Trying now…")]
+)
+def test_countdown(page: Node, ms: int, text: str) -> None:
+    """The countdown names the seconds until the next attempt, and never a time that has passed."""
+    assert call(page, "words.js", f"page.countdown(1000 + {ms}, 1000)") == text
+
+
+REFUSALS = ("rate_limited", "overloaded", "internal", "unknown_agent", "not_waiting", "too_large", "outcome_unknown")
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_refusals_are_sentences(page: Node, code: str) -> None:
+    """The code of a refused command is shown as a sentence."""
+    shown = call(page, "words.js", f"page.refusalWords({{ code: '{code}', message: 'raw' }})")
+    assert shown.endswith(".")
+    assert "raw" not in shown
+    assert code not in shown
+
+
+def test_endings(page: Node) -> None:
+    """The line under an answer says how it ended, how long it took, and why it failed."""
+    failed = "page.endingWords('error', { code: 'c', message: 'm' }, 1500)"
+    assert call(page, "words.js", failed) == "Failed · 1.5 s: m"
+    assert call(page, "words.js", "page.endingWords('cancelled', { code: 'c', message: 'm' }, 20)") == "Stopped · 20 ms"
+    assert call(page, "words.js", "page.endingWords('of_a_newer_server', null, null)") == "of_a_newer_server"
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def parsed(page: Node, text: str) -> list[dict[str, Any]]:
+    """Return the blocks of a text."""
+    found: list[dict[str, Any]] = call(page, "markdown.js", f"page.parse({json.dumps(text)})")
+    return found
+
+
+def test_table(page: Node) -> None:
+    """Lines with pipes above and below a line of dashes are a table, with the alignment of each column."""
+    (table,) = parsed(page, "| a | b | c |\n| --- | :-: | --: |\n| 1 | 2 | 3 |\n| x \\| y | `z` |\n")
+    assert table == {
+        "kind": "table",
+        "align": ["", "center", "right"],
+        "head": ["a", "b", "c"],
+        "rows": [["1", "2", "3"], ["x | y", "`z`", ""]],
+    }
+
+
+@pytest.mark.parametrize("text", ["a | b", "a | b\n---", "a | b\n--- | --- | ---", "a\n---|---", "| a |\n| b |"])
+def test_no_table(page: Node, text: str) -> None:
+    """Text with pipes and without a matching line of dashes stays text."""
+    assert "table" not in {block["kind"] for block in parsed(page, text)}
+
+
+def test_table_after_text(page: Node) -> None:
+    """A table ends the paragraph above it, and text without pipes ends the table."""
+    kinds = [block["kind"] for block in parsed(page, "Look:\na | b\n--- | ---\n1 | 2\nafter")]
+    assert kinds == ["paragraph", "table", "paragraph"]
+
+
+def test_growing_text(page: Node) -> None:
+    """Each prefix of a text can be parsed, and the blocks before the last one stay the same while it grows."""
+    text = "# T\n\nA *b* and\nc\n\n| x | y |\n| - | - |\n| 1 | 2 |\n\n- one\n- two\n\n```py\ncode\n```\n\nend"
+    whole = parsed(page, text)
+    for length in range(len(text)):
+        blocks = parsed(page, text[:length])
+        done = blocks[:-2]  # the last line may turn the paragraph above it into a table
+        assert done == whole[: len(done)]
+
+
+# --- colours ----------------------------------------------------------------------------------------------------------
+
+CSS = (PAGE / "demo.css").read_text()
+SURFACES = ("page", "raised", "sunken", "bubble")
+TEXTS = ("ink", "soft", "accent", "ok", "error", "timeout", "cancelled", "interrupted", "string", "number")
+EDGES = ("edge", "accent", "error", "timeout")
+
+
+def themes() -> dict[str, dict[str, str]]:
+    """Return the colours of the light and of the dark theme, by their names."""
+    blocks = [
+        dict(re.findall(r"--(\w[\w-]*):\s*(#[0-9a-f]{6});", block))
+        for block in re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
+    ]
+    light, dark = blocks
+    return {"light": light, "dark": light | dark}
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour (WCAG 2.2)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours (WCAG 2.2), from 1 to 21."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_contrast(theme: str) -> None:
+    """Text has a contrast of 4.5 on each surface, edges of controls and the focus have 3 (WCAG AA), in both themes."""
+    colours = themes()[theme]
+    texts = [(text, surface, 4.5) for text, surface in itertools.product(TEXTS, SURFACES)]
+    edges = [(edge, surface, 3.0) for edge, surface in itertools.product(EDGES, SURFACES)]
+    pairs = [*texts, *edges, ("on-accent", "accent", 4.5), ("page", "ink", 4.5)]
+    assert {
+        (a, b): contrast(colours[a], colours[b]) for a, b, least in pairs if contrast(colours[a], colours[b]) < least
+    } == {}
+
+
+def test_colours_are_the_checked_ones() -> None:
+    """Every rule takes its colours from the variables whose contrast is checked."""
+    rules = re.sub(r":root \{.*?\}|/\*.*?\*/", "", CSS, flags=re.DOTALL)
+    assert re.findall(r"#[0-9a-f]{3,8}\b|\b(?:rgb|hsl|oklch)a?\(", rules) == []
+    used = set(re.findall(r"(?<![\w-])color:\s*([^;]+);", rules))
+    assert used - {f"var(--{name})" for name in (*TEXTS, "tone", "on-accent", "page")} == set()
+    backgrounds = set(re.findall(r"background:\s*([^;]+);", rules))
+    plain = {f"var(--{name})" for name in (*SURFACES, *EDGES, "ok", "ink", "line")}
+    assert backgrounds - plain - {"transparent", "linear-gradient(transparent, var(--page) 1.2rem)"} == set()
+    tones = set(re.findall(r"--tone:\s*var\(--(\w+)\)", rules))
+    assert tones <= set(TEXTS)
+    assert "opacity" not in re.sub(r"@keyframes.*?\}\s*\}|::placeholder \{[^}]*\}", "", rules)
