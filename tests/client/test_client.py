@@ -176,6 +176,22 @@ async def test_reconnect_delays(autojump_clock: MockClock) -> None:
     assert waits == pytest.approx(drawn)
 
 
+async def test_reconnect_ends_the_delay(autojump_clock: MockClock) -> None:
+    """``reconnect`` ends the delay before the next attempt, also one of the server. Else it returns False."""
+
+    async def first(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.send("goodbye", code=1001, reason="drain", retry_ms=45_000)
+        await peer.close(1001, "drain")
+
+    async with scripted(first, stay_connected) as server, server.connect() as client:
+        await trio.testing.wait_all_tasks_blocked()
+        assert client.reconnect()
+        await until_back(client)
+        assert server.connections[1] - server.connections[0] < 1.0
+        assert not client.reconnect()
+
+
 async def test_retry_ms_replaces_the_delay(autojump_clock: MockClock) -> None:
     """After a goodbye with ``retry_ms``, the client waits exactly that time before it reconnects."""
 

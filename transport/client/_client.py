@@ -223,6 +223,10 @@ class Client:
         self._follower.wakeups.outgoing.unpark_all()
         await trio.lowlevel.checkpoint()
 
+    def reconnect(self) -> bool:
+        """Begin the next attempt to connect now. Return False if the client is not ``waiting`` for it."""
+        return self._follower.reconnect()
+
     async def history(self, after: int, limit: int = MAX_HISTORY) -> History:
         """Return past events with a seq above ``after``, oldest first, as many as fit into one message.
 

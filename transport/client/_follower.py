@@ -96,6 +96,13 @@ class Follower:
 
     # For the application's tasks
 
+    def reconnect(self) -> bool:
+        """End the delay before the next attempt. Return False if the client is not ``waiting``."""
+        if self.state != "waiting":
+            return False
+        self._interrupt.scope.cancel()
+        return True
+
     def take_event(self) -> Event | Reset | None:
         """Remove and return the next event or reset from the buffer. Return None if there is none."""
         buffer = self.core.buffer
