@@ -1,28 +1,137 @@
 """``python -m transport.demo.build PATH``: write the index of the standard library of this Python to the file PATH.
 
-The server runs this in a process of its own. The work takes seconds of pure Python: a thread of the server would hold
-the interpreter's lock for most of that time, and the server's loop would wait.
+The modules are imported and inspected: parsing their source alone would miss names that they make at run time, such as
+``hashlib.sha256`` and ``multiprocessing.Pool``. This runs in a process of its own, so the server imports none of them.
 """
 
-from __future__ import annotations
-
+import builtins
+import importlib
+import inspect
+import linecache
+import pkgutil
+import re
 import sys
-import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
+from types import ClassMethodDescriptorType, GetSetDescriptorType, ModuleType
+from typing import Any
 
-from transport.demo.collect import collect
-from transport.demo.extract import stdlib
+from transport.demo.entry import STDLIB, Entry
+from transport.demo.examples import USES
 from transport.demo.index import write
 
+_SKIPPED = """
+    antigravity this turtle turtledemo idlelib lib2to3 test tests ensurepip pydoc_data encodings distutils msilib
+    nt ntpath posix posixpath genericpath sre_compile sre_constants sre_parse nturl2path
+"""
+SKIPPED = frozenset(_SKIPPED.split())
+"""Modules that are left out: they do something when they are imported, or are not for the library's users."""
 
-def build(path: Path) -> None:
-    """Write the index to ``path``, whole or not at all. Raises OSError if the folder cannot be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
-        unfinished = Path(folder, "index.sqlite")
-        write(collect(stdlib()), unfinished)
-        unfinished.replace(path)
+_Attribute = property | cached_property | GetSetDescriptorType
+
+
+def extract(names: Iterable[str] = sys.stdlib_module_names) -> Iterator[Entry]:
+    """Yield an entry for each public name of the modules ``names`` and of their submodules.
+
+    A name that several modules export has one entry, under the module with the shortest path: ``asyncio.Queue``.
+    """
+    homes: dict[int, str] = {}
+    for module in sorted(_modules(names), key=lambda module: (module.__name__.count("."), module.__name__)):
+        path = "os.path" if module.__name__ in ("posixpath", "ntpath") else module.__name__
+        yield Entry(path, "", "module", "", inspect.getdoc(module) or "", *_place(module))
+        for name, value in _members(module):
+            if homes.setdefault(id(value), path) == path:
+                yield from _entries(path, name, value)
+
+
+def _modules(names: Iterable[str]) -> Iterator[ModuleType]:
+    """Import modules and their submodules. A module that cannot be imported is left out: it is for another system."""
+    for name in names:
+        last = name.rpartition(".")[2]
+        module = None if last in SKIPPED or last.startswith("_") else _imported(name)
+        if module is not None:
+            yield module
+            yield from [module.path] if name == "os" else []
+            parts = pkgutil.iter_modules(getattr(module, "__path__", ()))
+            yield from _modules(f"{name}.{part.name}" for part in parts)
+
+
+def _imported(name: str) -> ModuleType | None:
+    with suppress(Exception):
+        return importlib.import_module(name)
+    return None
+
+
+def _members(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Yield the names in ``__all__``, or else the module's own public names; and those of its half that is in C."""
+    exported = getattr(module, "__all__", ())
+    for name in dict.fromkeys([*exported, *vars(module)]):
+        value = getattr(module, name, None)
+        home = getattr(value, "__module__", None) or module.__name__
+        own = home == f"_{module.__name__}" or (not exported and home == module.__name__) or module is builtins
+        if name in exported or (own and not name.startswith("_")):
+            yield name, value
+
+
+def _entries(module: str, name: str, value: Any) -> Iterator[Entry]:
+    """Yield the entry of a class and its members, of a function, or of a value that ``data/uses.txt`` names."""
+    if not inspect.isclass(value):
+        if callable(value) or f"{module}.{name}" in USES:
+            yield _entry(module, name, "function" if callable(value) else "value", value)
+        return
+    is_exception = issubclass(value, BaseException)
+    yield _entry(module, name, "exception" if is_exception else "class", value)
+    for member, raw in () if is_exception else vars(value).items():
+        if member.startswith("_"):
+            continue
+        if isinstance(raw, _Attribute):
+            yield _entry(module, f"{name}.{member}", "attribute", raw)
+        elif inspect.isroutine(raw):
+            of_class = isinstance(raw, classmethod | staticmethod | ClassMethodDescriptorType)
+            yield _entry(module, f"{name}.{member}", "class method" if of_class else "method", getattr(value, member))
+
+
+def _entry(module: str, name: str, kind: str, value: Any) -> Entry:
+    doc = "" if kind == "value" else inspect.getdoc(value) or ""
+    if inspect.isclass(value):
+        # A class inherits the docstring of its base class, which is wrong for it. Its constructor may have its own.
+        own, init = vars(value).get("__doc__"), vars(value).get("__init__")
+        doc = inspect.cleandoc(own if isinstance(own, str) else getattr(init, "__doc__", None) or "")
+    signature = _signature(name.rpartition(".")[2], value, doc) if callable(value) else ""
+    return Entry(module, name, kind, signature, doc, *_place(value))
+
+
+def _signature(name: str, value: Any, doc: str) -> str:
+    try:
+        written = str(inspect.signature(value))
+    except Exception:  # noqa: BLE001 - the text of a C signature is evaluated: Python 3.13.0 raises an AttributeError
+        # Older functions in C have the signature as the first line of their docstring.
+        found = re.match(rf"(?:\w+ = )?(?:\w+\.)?{re.escape(name)}(\(.*?\))(?: |$)", doc.partition("\n")[0])
+        return found[1] if found else ""
+    return re.sub(r"=<[^>]*>", "=…", re.sub(r"^\((self|cls)(, /)?(, )?", "(", written))
+
+
+def _place(value: Any) -> tuple[str, int, int]:
+    """Return the file of ``value`` in the library, and its first and last line; "", 0, 0 for a value written in C."""
+    try:
+        value = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "func", value))
+        module = value if inspect.ismodule(value) else sys.modules[value.__module__]
+        file = Path(module.__file__ or "")
+        path, lines = file.relative_to(STDLIB).as_posix(), linecache.getlines(str(file))
+        if value is module:
+            return path, 1, len(lines)
+        if inspect.isclass(value):  # inspect would parse the whole file anew for each class
+            start = next(number for number, line in enumerate(lines) if re.match(rf"\s*class {value.__name__}\b", line))
+        elif value.__code__.co_filename in (str(file), f"<frozen {module.__name__}>"):
+            start = value.__code__.co_firstlineno - 1
+        else:
+            return "", 0, 0  # a function that was made at run time
+        return path, start + 1, start + len(inspect.getblock(lines[start:]))
+    except (AttributeError, KeyError, StopIteration, TypeError, ValueError):
+        return "", 0, 0
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]))
+    write(extract(), Path(sys.argv[1]))

@@ -1,19 +1,22 @@
 """Entries: the knowledge about one name of the standard library."""
 
-from __future__ import annotations
-
 import re
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 import attrs
 
+DATA = Path(__file__).with_name("data")
+STDLIB = Path(sysconfig.get_path("stdlib"))
+"""The folder of the standard library of this Python."""
 
-@attrs.frozen(kw_only=True)
+
+@attrs.frozen
 class Entry:
-    """A module, class, function or method, under the name by which users import it.
+    """A module, or a name in a module by which users import it: a class, a function, a method or a value.
 
-    ``file`` is relative to the folder of the standard library, and lines are counted from 1. A name written in C has
-    neither (empty, 0). ``code`` is its source without the docstring, for searching only.
+    ``file`` is relative to ``STDLIB``, and lines are counted from 1. A name written in C has neither (empty, 0).
     """
 
     module: str
@@ -24,12 +27,6 @@ class Entry:
     file: str = ""
     line: int = 0
     end_line: int = 0
-    code: str = ""
-
-    @classmethod
-    def of(cls, *columns: Any) -> Entry:
-        """Return the entry of a row of the index, which has all fields but ``code``, in their order."""
-        return cls(**dict(zip((field.name for field in attrs.fields(cls)), columns, strict=False)))
 
     @property
     def symbol(self) -> str:
@@ -40,15 +37,11 @@ class Entry:
     def summary(self) -> str:
         """The first paragraph of prose in the docstring, on one line. Functions in C begin with a signature."""
         paragraphs = [" ".join(part.split()) for part in self.doc.strip().split("\n\n")]
-        last = re.escape(self.name.rpartition(".")[2])
-        prose = [
-            part
-            for part in paragraphs
-            if not re.match(rf"(\w+ = )?(\w+\.)?{last}\(", part) and not part.startswith(">>>")
-        ]
-        return (prose or paragraphs)[0] if self.doc else ""
+        not_prose = re.compile(rf"(\w+ = )?(\w+\.)?{re.escape(self.name.rpartition('.')[2])}\(|>>>")
+        return next((part for part in paragraphs if not not_prose.match(part)), paragraphs[0])
 
-    @property
-    def place(self) -> str:
-        """The place of the source, as ``file:line``."""
-        return f"{self.file}:{self.line}" if self.file else f"{self.module} (built in, written in C)"
+    def described(self) -> dict[str, Any]:
+        """Return the entry as JSON for the results of tools. ``at`` is the place of its source, as ``file:line``."""
+        at = f"{self.file}:{self.line}" if self.file else f"{self.module} (built in, written in C)"
+        fields = {field: getattr(self, field) for field in ("symbol", "module", "name", "kind", "signature")}
+        return {**fields, "summary": self.summary[:400], "at": at}

@@ -1,26 +1,24 @@
 """The librarian with a model: it offers the same tools to a chat-completions server, through the ``openai`` client.
 
-It is used only if ``OPENAI_API_KEY`` or ``OPENAI_BASE_URL`` is set. Otherwise ``openai`` is not imported, and no
-network is used. The client runs on trio as it is.
+A model answers only if the command line names it: ``greenroom demo --model NAME``. Otherwise ``openai`` is not imported,
+and no network is used. The client runs on trio as it is.
 """
 
 import importlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from importlib.util import find_spec
+from typing import Any, Self
 
 import attrs
 import trio
 
-from actors import JSON, Run
+from actors import JSON, ConfigError, Run
 from transport.demo.library import Library
 from transport.demo.sandbox import run_example
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-
-DEFAULT_MODEL = "gpt-5-mini"
 MAX_ROUNDS = 8
 MAX_RESULT = 16_000
 """Maximum characters of a tool's result that the model gets. The rest would cost tokens, and the best comes first."""
@@ -46,140 +44,95 @@ class Model:
     api_key: str = attrs.field(default="", repr=False)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
-        """Return the model that the variables ``OPENAI_…`` name; None without both ``API_KEY`` and ``BASE_URL``."""
-        key, url = environment.get("OPENAI_API_KEY", ""), environment.get("OPENAI_BASE_URL", "")
-        if not key and not url:
-            return None
-        return cls(environment.get("OPENAI_MODEL") or DEFAULT_MODEL, url, key)
+    def from_environment(cls, name: str, environment: Mapping[str, str] = os.environ) -> Self:
+        """Return the model ``name`` with the key in ``OPENAI_API_KEY`` and the server in ``OPENAI_BASE_URL``.
 
-    async def client(self) -> "AsyncOpenAI | None":
-        """Return a client, to be used with ``async with``, or None without the extra ``openai``.
-
-        ``openai`` is imported in a thread, since the import takes a second.
+        Raises ConfigError if neither variable is set, or if the extra ``openai`` is not installed.
         """
-        try:
-            openai = await trio.to_thread.run_sync(importlib.import_module, "openai")
-        except ImportError:
-            return None
-        client: AsyncOpenAI = openai.AsyncOpenAI(api_key=self.api_key or "none", base_url=self.base_url or None)
-        return client
+        key, url = environment.get("OPENAI_API_KEY", ""), environment.get("OPENAI_BASE_URL", "")
+        if find_spec("openai") is None:
+            raise ConfigError(f"--model {name} needs the extra openai: pip install 'greenroom[openai]'")
+        if not key and not url:
+            raise ConfigError(f"--model {name} needs a key in OPENAI_API_KEY, or a server in OPENAI_BASE_URL")
+        return cls(name, url, key)
+
+    async def answer(self, run: Run, question: str, library: Library) -> dict[str, JSON]:
+        """Let the model answer with the demo's tools, and stream its text. The model gets the error of a failed tool.
+
+        Raises:
+            NoAnswer: The model gave no answer in ``MAX_ROUNDS`` replies, or its server reported an error in the stream.
+            openai.OpenAIError: The server cannot be reached, or refuses.
+        """
+        tools = {tool.__name__: tool for tool in (library.search, library.read_source, run_example)}
+        messages: list[Any] = [{"role": "system", "content": PROMPT}, {"role": "user", "content": question}]
+        openai = await trio.to_thread.run_sync(importlib.import_module, "openai")  # the import takes a second
+        async with openai.AsyncOpenAI(api_key=self.api_key or "none", base_url=self.base_url or None) as client:
+            for _ in range(MAX_ROUNDS):
+                request = {"model": self.name, "messages": messages, "tools": [_spec(tool) for tool in tools.values()]}
+                text, calls = await _stream(run, client, request)
+                if not calls:
+                    return {"answer": text, "model": self.name}
+                messages.append({"role": "assistant", "content": text or None, "tool_calls": calls})
+                async with trio.open_nursery() as nursery:
+                    for call in calls:
+                        messages.append({"role": "tool", "tool_call_id": call["id"], "content": ""})
+                        nursery.start_soon(_perform, run, tools, call["function"], messages[-1])
+        raise NoAnswer(f"{self.name} called tools {MAX_ROUNDS} times and gave no answer")
 
 
-@attrs.define
-class _Reply:
-    """One reply of the model, assembled from its pieces. Tool calls have the form in which they are sent back."""
-
-    text: str = ""
-    calls: dict[int, dict[str, Any]] = attrs.field(factory=dict[int, dict[str, Any]])
-    error: str = ""
-
-    def add_call(self, piece: dict[str, Any]) -> None:
-        """Add a piece of a tool call: the first has its id and name, and all have a part of its arguments."""
-        new = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-        call = self.calls.setdefault(piece["index"], new)
-        function: dict[str, str] = piece.get("function") or {}
-        call["id"] = piece.get("id") or call["id"]
-        call["function"]["name"] = function.get("name") or call["function"]["name"]
-        call["function"]["arguments"] += function.get("arguments") or ""
-
-    def as_message(self) -> dict[str, Any]:
-        calls = {"tool_calls": list(self.calls.values())} if self.calls else {}
-        return {"role": "assistant", "content": self.text or None, **calls}
-
-
-async def answer(run: Run, question: str, library: Library, model: Model, client: "AsyncOpenAI") -> dict[str, JSON]:
-    """Let ``model`` answer with the tools of the demo, and stream its text. If a tool fails, the model gets the error.
-
-    Raises:
-        NoAnswer: The model gave no answer in ``MAX_ROUNDS`` replies, or its server reported an error within the stream.
-        openai.OpenAIError: The server cannot be reached, or refuses.
-    """
-    tools: dict[str, Callable[..., Any]] = {
-        "search": library.search,
-        "read_source": library.read_source,
-        "run_example": run_example,
-    }
-    messages: list[Any] = [{"role": "system", "content": PROMPT}, {"role": "user", "content": question}]
-    for _ in range(MAX_ROUNDS):
-        reply = await _ask(run, client, model.name, messages)
-        messages.append(reply.as_message())
-        if not reply.calls:
-            return {"answer": reply.text, "model": model.name}
-        messages.extend(await _call_tools(run, tools, list(reply.calls.values())))
-    raise NoAnswer(f"{model.name} called tools {MAX_ROUNDS} times and gave no answer")
-
-
-async def _ask(run: Run, client: "AsyncOpenAI", name: str, messages: list[Any]) -> _Reply:
-    """Stream one reply, and emit its text as it comes.
+async def _stream(run: Run, client: Any, request: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """Stream one reply, and emit its text as it comes. Return the text and the tool calls.
 
     The lines are read here, to the end of the response. *The client's own stream stops at ``[DONE]`` and leaves
     generators open, and trio warns about them. Leaving the loop early has the same effect.* Therefore emitting is
     shielded from cancellation: a cancellation is raised only where the loop reads.
     """
-    reply = _Reply()
-    specs: Any = SPECS
-    create = client.chat.completions.with_streaming_response.create
-    async with create(model=name, messages=messages, tools=specs, stream=True) as response:
+    text, calls, failure = "", dict[int, dict[str, Any]](), ""
+    async with client.chat.completions.with_streaming_response.create(**request, stream=True) as response:
         async for line in response.iter_lines():
-            for delta in _deltas(line, reply):
-                if text := delta.get("content"):
-                    reply.text += text
+            chunk = json.loads(line[5:]) if line.startswith("data:") and not line.endswith("[DONE]") else {}
+            failure = failure or str(chunk.get("error", ""))
+            for delta in (choice["delta"] for choice in chunk.get("choices", [])[:1]):
+                if piece := delta.get("content"):
+                    text += piece
                     with run.shield():
-                        await run.output(text)
-                for piece in delta.get("tool_calls") or ():
-                    reply.add_call(piece)
-    if reply.error:
-        raise NoAnswer(f"the server of {name} says: {reply.error}")
-    return reply
+                        await run.output(piece)
+                for part in delta.get("tool_calls") or ():
+                    _add(part, calls.setdefault(part["index"], {"type": "function", "function": {}}))
+    if failure:
+        raise NoAnswer(f"the server of {request['model']} says: {failure}")
+    return text, list(calls.values())
 
 
-def _deltas(line: str, reply: _Reply) -> list[dict[str, Any]]:
-    """Return the pieces in a line of the stream. Store an error that the server sends in the stream in ``reply``."""
-    if not line.startswith("data:") or line.endswith("[DONE]"):
-        return []
-    chunk: dict[str, Any] = json.loads(line.removeprefix("data:"))
-    if "error" in chunk:
-        reply.error = str(chunk["error"])
-    return [choice["delta"] for choice in chunk.get("choices", [])[:1]]
+def _add(part: dict[str, Any], call: dict[str, Any]) -> None:
+    """Add a part of a tool call to the call: the first part has its id and name, all have a piece of its arguments."""
+    function, more = call["function"], part.get("function") or {}
+    call["id"] = part.get("id") or call.get("id", "")
+    function["name"] = more.get("name") or function.get("name", "")
+    function["arguments"] = function.get("arguments", "") + (more.get("arguments") or "")
 
 
-async def _call_tools(
-    run: Run, tools: dict[str, Callable[..., Any]], calls: list[dict[str, Any]]
-) -> list[dict[str, str]]:
-    """Run tool calls at the same time and return their results as messages, in the order of the calls."""
-    messages = [{"role": "tool", "tool_call_id": call["id"], "content": ""} for call in calls]
-
-    async def perform(message: dict[str, str], name: str, arguments: str) -> None:
-        try:
-            result = await run.call_tool(tools[name], timeout=TOOL_SECONDS, **json.loads(arguments or "{}"))
-        except Exception as error:  # noqa: BLE001 - any failure of a tool, or of the model's arguments: it may do better
-            message["content"] = f"{type(error).__name__}: {error}"
-        else:
-            message["content"] = json.dumps(result, ensure_ascii=False)[:MAX_RESULT]
-
-    async with trio.open_nursery() as nursery:
-        for message, call in zip(messages, calls, strict=True):
-            nursery.start_soon(perform, message, call["function"]["name"], call["function"]["arguments"])
-    return messages
+async def _perform(
+    run: Run, tools: dict[str, Callable[..., Any]], called: dict[str, str], message: dict[str, str]
+) -> None:
+    """Run a tool and store its result, or its error, as the content of ``message``."""
+    try:
+        arguments = json.loads(called["arguments"] or "{}")
+        result = await run.call_tool(tools[called["name"]], timeout=TOOL_SECONDS, **arguments)
+    except Exception as error:  # noqa: BLE001 - any failure of a tool, or of the model's arguments: it may do better
+        message["content"] = f"{type(error).__name__}: {error}"
+    else:
+        message["content"] = json.dumps(result, ensure_ascii=False)[:MAX_RESULT]
 
 
-def _spec(tool: str, description: str, required: tuple[str, ...], /, **properties: str) -> dict[str, Any]:
-    """Return the description of a tool for a model. ``properties`` are names and JSON types."""
+def _spec(tool: Callable[..., Any]) -> dict[str, Any]:
+    """Return the description of a tool for a model, made from its docstring and its parameters."""
+    parameters = inspect.signature(tool).parameters.values()
     schema = {
         "type": "object",
-        "properties": {key: {"type": kind} for key, kind in properties.items()},
-        "required": list(required),
+        "properties": {each.name: {"type": "integer" if each.annotation is int else "string"} for each in parameters},
+        "required": [each.name for each in parameters if each.default is each.empty],
         "additionalProperties": False,
     }
-    return {"type": "function", "function": {"name": tool, "description": description, "parameters": schema}}
-
-
-_SEARCH = "Search the standard library's names, docstrings and code; of one module if it is given."
-_READ = "Signature, docstring and source, with its place, of a name such as DictReader in csv."
-_RUN = "Run a short piece of Python apart from the server; returns what it printed."
-SPECS = (
-    _spec("search", _SEARCH, ("query",), query="string", limit="integer", module="string"),
-    _spec("read_source", _READ, ("module", "name"), module="string", name="string"),
-    _spec("run_example", _RUN, ("code",), code="string"),
-)
+    described = {"name": tool.__name__, "description": inspect.getdoc(tool), "parameters": schema}
+    return {"type": "function", "function": described}

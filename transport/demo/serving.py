@@ -1,24 +1,23 @@
 """``greenroom demo``: the built-in agent and its page. Every browser is a user of its own."""
 
-from __future__ import annotations
-
 import os
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from transport import Greenroom
+from transport._process import Reporter
+from transport._sources import Given
 from transport.auth import TokenAuth
-from transport.demo.app import build_app
+from transport.demo.agents import PACE, Demo, register
+from transport.demo.library import Library
+from transport.demo.model import Model
 from transport.http.serving import PageOptions, serve
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from transport._process import Reporter
-    from transport._sources import Given
-
 DEFAULT_LOG = "sqlite:greenroom-demo.db"
-AGENT = "librarian"
+AGENT, TITLE = "librarian", "Ask the standard library"
 SUGGESTIONS = (
     "How do I parse a csv file with a header?",
     "How can I run a command and capture its output?",
@@ -27,19 +26,37 @@ SUGGESTIONS = (
 )
 
 
-async def serve_demo(reporter: Reporter, given: Sequence[Given] = ()) -> None:
+def build_app(
+    *, pace: float = PACE, cache: Path | None = None, model: Model | None = None, **keywords: Any
+) -> Greenroom:
+    """Return a Greenroom with the agents of the demo, and begin to load or build the index.
+
+    ``pace`` and ``model`` are those of :class:`~transport.demo.agents.Demo`, ``cache`` is the folder of the index, and
+    the ``keywords`` are those of :class:`~transport.Greenroom`.
+    """
+    app, library = Greenroom(**keywords), Library(cache)
+    library.start()
+    register(app, Demo(library, pace, model))
+    return app
+
+
+async def serve_demo(reporter: Reporter, given: Sequence[Given] = (), model: str = "") -> None:
     """Serve the demo until SIGTERM or SIGINT. Raises as :func:`transport.http.serving.serve` does.
 
     Args:
         reporter: Gets a report once the demo can be used, and when its end begins.
         given: Settings of the command line.
+        model: The name of the model that answers, or an empty string for answers from the index alone.
+
+    Raises:
+        ConfigError: The model lacks its key or its extra.
     """
     log = next((str(each.value) for each in reversed(given) if each.name == "log"), DEFAULT_LOG)
     auth = TokenAuth(signing_key(log))
-    app = build_app(log=DEFAULT_LOG, auth=auth)
+    app = build_app(log=DEFAULT_LOG, auth=auth, model=Model.from_environment(model) if model else None)
     app.override(given)
-    options = PageOptions(agent=AGENT, title="Ask the standard library", suggestions=SUGGESTIONS, tokens=auth)
-    await serve(app, reporter, options)
+    page = PageOptions(agent=AGENT, title=TITLE, suggestions=SUGGESTIONS, tokens=auth, model=model)
+    await serve(app, reporter, page)
 
 
 def signing_key(log: str) -> str:
@@ -51,9 +68,6 @@ def signing_key(log: str) -> str:
     if scheme != "sqlite":
         return secrets.token_hex(32)
     file = Path(f"{path}.key")
-    try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
-            new.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
+    with suppress(FileExistsError), os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+        new.write(secrets.token_hex(32))
     return file.read_text().strip()
