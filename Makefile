@@ -1,4 +1,4 @@
-# Everything to be done with this tree. Each target sets up what it needs in .venv, once; nothing outside the tree changes.
+# Everything to be done with this tree. Each target sets up what it needs in .venv (the demo: in .venv-demo), once; nothing outside the tree changes.
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -26,8 +26,18 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## an agent and its page: prints the address to open, serves until Ctrl-C
-	@exec $(BIN)/greenroom demo
+# The demo needs few packages, and has an environment of its own; but if everything is there already, it takes that.
+DEMO := $(if $(wildcard $(STAMP)),$(VENV),.venv-demo)
+
+.venv-demo/.complete: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, as python3.11 or python3 (or: make PYTHON=...)" >&2; exit 1; }
+	@echo "setting up .venv-demo (once; again when pyproject.toml or constraints.txt change)"
+	@test -x .venv-demo/bin/python || $(PYTHON) -m venv .venv-demo
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+demo: $(DEMO)/.complete ## an agent and its page: prints the address to open, serves until Ctrl-C
+	@exec $(DEMO)/bin/greenroom demo
 
 test: $(STAMP) ## the whole suite
 	$(BIN)/pytest $(WORKERS)
@@ -90,6 +100,6 @@ constraints: ## constraints.txt again, with the newest of everything
 	@rm -rf $(VENV)-constraints
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) $(VENV)-constraints dist build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-constraints .venv-demo dist build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf bench/peer_servers/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

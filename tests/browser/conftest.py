@@ -9,7 +9,6 @@ from _requires import require
 from browser.pages import ConversationPage
 from browser.serving import ServerProcess
 
-from transport.demo.build import build
 from transport.demo.library import Library
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     require("chromium")
     folder = tmp_path_factory.mktemp("demo")
     # The index takes seconds of pure Python. On a busy machine the first answer would take longer than a test may wait.
-    build(Library(folder / "cache" / "greenroom").path)
+    Library(folder / "cache" / "greenroom").load()
     server = ServerProcess(folder, "demo")
     yield server
     server.stop()

@@ -85,6 +85,15 @@ def test_bad_assignment(folder: Path, command: tuple[str, ...], assignment: str,
     assert refusal(folder, *command, "--set", assignment) == f"greenroom: {said}"
 
 
+def test_model_without_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``demo --model`` without a key and a server is refused with one line, and leaves no file behind."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    line = refusal(folder, "demo", "--model", "local")
+    assert line == "greenroom: --model local needs a key in OPENAI_API_KEY, or a server in OPENAI_BASE_URL"
+    assert [path.name for path in folder.iterdir()] == ["good.py"]
+
+
 @pytest.mark.parametrize("log", ["nonsense", "redis:x", "sqlite:", "sqlite:absent/folder/x.db", "sqlite:x.db?a=1"])
 def test_bad_log(folder: Path, log: str) -> None:
     """If the log cannot be opened, the command prints one line and ends, and makes no folder for the log."""

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from transport.demo.build import build
-from transport.demo.index import Index
 from transport.demo.library import Library
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from transport.demo.index import Index
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cache folder that has the index."""
     folder = tmp_path_factory.mktemp("cache")
-    build(Library(folder).path)
+    Library(folder).load()
     return folder
 
 
@@ -31,4 +31,4 @@ def library(cache: Path) -> Library:
 @pytest.fixture(scope="session")
 def index(cache: Path) -> Index:
     """Return the index."""
-    return Index(Library(cache).path)
+    return Library(cache).load()

@@ -19,9 +19,10 @@ from actors import (
 )
 from transport import Greenroom
 from transport.demo.agents import SEARCH_FAILED, Demo, register
-from transport.demo.app import build_app
+from transport.demo.answer import NOT_SURE
 from transport.demo.library import Library
 from transport.demo.sandbox import run_example
+from transport.demo.serving import build_app
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ def server_with_demo(demo: Demo) -> Greenroom:
 @pytest.fixture
 def app(cache: Path) -> Greenroom:
     """Return the demo's own server, without pauses and without a model."""
-    return build_app(pace=0, cache=cache, environment={}, log="memory:")
+    return build_app(pace=0, cache=cache, log="memory:")
 
 
 async def test_answer_is_complete(app: Greenroom) -> None:
@@ -168,17 +169,35 @@ async def test_failing_sub_agent(library: Library) -> None:
     """A failing sub-agent is shown as failed, and the question still gets an answer."""
     events = await ask(server_with_demo(DemoWithFailingSubAgent(library, pace=0)), CSV)
     assert [event.status for event in events_of_kind(AgentCompleted, events)].count("error") == 1
-    assert any("Nobody came back from csv" in event.text for event in events_of_kind(AgentThinking, events))
+    assert any("Nothing came back from csv" in event.text for event in events_of_kind(AgentThinking, events))
     assert events_of_kind(AgentCompleted, events)[-1].status == "ok"
 
 
-async def test_failing_index(tmp_path: Path) -> None:
+async def test_failing_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that cannot be built ends the run with the error ``IndexFailed``."""
-    (tmp_path / "file").write_text("in the way")
-    done = events_of_kind(AgentCompleted, await ask(server_with_demo(Demo(Library(tmp_path / "file"), pace=0)), CSV))[
-        -1
-    ]
+    monkeypatch.setattr("transport.demo.library.BUILD_SECONDS", 0.01)
+    done = events_of_kind(AgentCompleted, await ask(server_with_demo(Demo(Library(tmp_path), pace=0)), CSV))[-1]
     assert (done.status, done.error["code"]) == ("error", "IndexFailed")
+
+
+async def test_sure_answer(app: Greenroom) -> None:
+    """An answer that covers the question does not say that it is not sure."""
+    done = events_of_kind(AgentCompleted, await ask(app, CSV))[-1]
+    assert NOT_SURE not in done.result["answer"]
+
+
+async def test_answer_that_is_not_sure(app: Greenroom) -> None:
+    """If the closest name covers little of the question, the answer begins with the words that it is not sure."""
+    done = events_of_kind(AgentCompleted, await ask(app, "train a neural network"))[-1]
+    assert done.result["answer"].startswith(f"{NOT_SURE} `{done.result['symbol']}`.")
+
+
+async def test_environment_changes_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key and a server in the environment change nothing as long as no model is asked for."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k1")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    done = events_of_kind(AgentCompleted, await ask(build_app(pace=0, cache=cache, log="memory:"), CSV))[-1]
+    assert (done.status, done.result["symbol"]) == ("ok", "csv.DictReader")
 
 
 async def test_example_output_is_real(app: Greenroom, index: Index) -> None:

@@ -1,4 +1,4 @@
-"""Example sessions for a name, from its docstring or from its signature."""
+"""Example sessions for a name, written by hand or from its docstring."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from transport.demo.answer import shows_something
-from transport.demo.examples import from_docstring, from_signature, session
-from transport.demo.samples import USAGES
+from transport.demo.entry import Entry
+from transport.demo.examples import SESSIONS, examples, from_docstring
 from transport.demo.sandbox import run
 
 if TYPE_CHECKING:
     from transport.demo.library import Library
+
+TOGETHER = 16
+"""Number of sessions that run in one process: a process for each would take most of their time."""
 
 DOC = """Make tea.
 
@@ -26,46 +29,36 @@ NameError: x
 """
 
 
+def brew(doc: str) -> Entry:
+    """Return the entry of the function ``shop.brew`` with this docstring."""
+    return Entry("shop", "brew", "function", doc=doc)
+
+
 def test_docstring_examples_import_their_names() -> None:
     """Examples of a docstring become a session, which first imports the names that it uses."""
-    expected = ">>> from shop import Cup, brew\n>>> brew(2)\n>>> def pour(n):\n...     return Cup(n)"
-    assert from_docstring("shop", "brew", DOC, ["brew", "Cup", "Cup.wash", "Till"]) == expected
+    expected = ">>> from shop import Cup, brew\n>>> brew(2)\n>>> def pour(n):\n...     return Cup(n)\n"
+    assert from_docstring(brew(DOC), ["brew", "Cup", "Cup.wash", "Till"]) == expected
+
+
+def test_docstring_examples_import_their_module() -> None:
+    """A session that uses the name of its module imports the module."""
+    session = from_docstring(brew(">>> shop.brew(2)\n4\n"), ["brew"])
+    assert session == ">>> from shop import brew\n>>> import shop\n>>> shop.brew(2)\n"
 
 
 @pytest.mark.parametrize("doc", ["", "Make tea.", ">>> pour(2)\n2\n", ">>>brew(2)\n"])
 def test_docstring_without_examples(doc: str) -> None:
     """A docstring without an example that uses the name gives no session."""
-    assert from_docstring("shop", "brew", doc, ["brew"]) == ""
+    assert from_docstring(brew(doc), ["brew"]) == ""
 
 
-def test_call_with_samples() -> None:
-    """The example of a function calls it with a sample for each required parameter."""
-    first, *_ = from_signature("heapq", "nlargest", "function", "(n, iterable, key=None)")
-    assert first == ">>> import heapq\n>>> heapq.nlargest(2, [3, 1, 2, 3])"
-
-
-def test_operator_method() -> None:
-    """The example of an operator method is an operation on two values."""
-    first, *_ = from_signature("datetime", "date.__sub__", "method", "(other)", "(year, month=None, day=None)")
-    assert first == ">>> import datetime\n>>> datetime.date(2024, 2, 29) - datetime.date(2024, 1, 1)"
-
-
-def test_method_call() -> None:
-    """The example of a method calls it on a value of its class."""
-    first, *_ = from_signature("builtins", "str.upper", "method", "()")
-    assert first == ">>> 'tea, milk, sugar'.upper()"
-
-
-def test_changed_argument_is_shown() -> None:
-    """One example shows an argument after the call has changed it."""
-    sessions = list(from_signature("bisect", "insort", "function", "(a, x, lo=0, hi=None, *, key=None)"))
-    assert session(["import bisect", "values = [1, 3, 5]", "bisect.insort(values, 4)", "values"]) in sessions
-
-
-@pytest.mark.parametrize("signature", ["(unheard_of)", "(*, needed)", "(not python"])
-def test_unknown_parameter(signature: str) -> None:
-    """There is no example if a parameter has no sample, or if the signature cannot be read."""
-    assert list(from_signature("shop", "brew", "function", signature)) == []
+def test_order_of_examples() -> None:
+    """The hand-written session of a name comes first, then that of its docstring, then that of its class."""
+    doc = ">>> with ZipFile('box.zip') as box: box.extractall()\n"
+    found = examples(Entry("zipfile", "ZipFile.extractall", "method", doc=doc), ["ZipFile", "ZipFile.extractall"])
+    assert [session.count("extractall") for session in found] == [1, 1, 1]
+    assert found[0] == SESSIONS["zipfile.ZipFile.extractall"]
+    assert found[2] == SESSIONS["zipfile.ZipFile"]
 
 
 @pytest.mark.parametrize(
@@ -83,10 +76,20 @@ def test_shows_something(output: str, *, shows: bool) -> None:
     assert shows_something(output) is shows
 
 
-@pytest.mark.parametrize("symbol", sorted(USAGES))
-async def test_usages_run(symbol: str, library: Library) -> None:
-    """Each hand-written example runs and shows something, and the index has its name."""
-    index = await library.index()
-    assert any(entry.symbol == symbol for entry in [hit.entry for hit in index.search(symbol, 30)])
-    outcome = await run(USAGES[symbol])
+@pytest.mark.parametrize("start", range(0, len(SESSIONS), TOGETHER))
+async def test_sessions_run(start: int) -> None:
+    """Each hand-written example runs, in a folder of its own, and shows something."""
+    symbols = [*SESSIONS][start : start + TOGETHER]
+    heading = ">>> import os, tempfile; os.chdir(tempfile.mkdtemp(dir=os.environ['HOME'])); print('=== {}')\n"
+    outcome = await run("".join(heading.format(symbol) + SESSIONS[symbol] for symbol in symbols))
+    assert outcome.status == "ok", outcome.output
+    shown = [part.partition("\n") for part in outcome.output.split("\n=== ")[1:]]
+    assert [symbol for symbol, _, output in shown if shows_something(output)] == symbols
+
+
+async def test_docstring_example_runs(library: Library) -> None:
+    """A name without a hand-written session has the examples of its docstring, and they run."""
+    assert "statistics.harmonic_mean" not in SESSIONS
+    (session,) = await library.examples("statistics", "harmonic_mean")
+    outcome = await run(session)
     assert (outcome.status, shows_something(outcome.output)) == ("ok", True), outcome.output

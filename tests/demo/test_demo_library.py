@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from transport.demo.library import IndexFailed, Library, cache_folder
+from transport.demo.library import IndexFailed, Library, cache_folder, without_docstring
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ async def test_index_is_kept(cache: Path) -> None:
 
 
 async def test_broken_index(tmp_path: Path) -> None:
-    """A broken index file is built again, and no temporary file is left."""
+    """A damaged index file is built again, and no temporary file is left."""
     library = Library(tmp_path)
     library.path.write_bytes(b"not an index")
     library.start()
@@ -32,18 +32,40 @@ async def test_broken_index(tmp_path: Path) -> None:
     assert [entry.name for entry in await trio.Path(tmp_path).iterdir()] == [library.path.name]
 
 
-async def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """If the cache folder cannot be written, ``IndexFailed`` names it."""
+def test_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the cache folder cannot be written, a warning names it, and the index is built into a temporary folder."""
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(IndexFailed, match="file"):
-        await Library(tmp_path / "file").index()
+    library = Library(tmp_path / "file")
+    assert library.load().find("csv", "DictReader") is not None
+    assert not library.path.is_relative_to(tmp_path)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("greenroom.demo", "WARNING")
+    assert f"cannot write the index into {tmp_path / 'file'}" in record.getMessage()
+
+
+async def test_build_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the process that builds the index fails, ``IndexFailed`` has the last line of its error."""
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    (tmp_path / "python").write_text("#!/bin/sh\necho first >&2\necho out of luck >&2\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    with pytest.raises(IndexFailed, match="cannot be indexed: out of luck"):
+        await Library(tmp_path / "cache").index()
+
+
+async def test_build_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that builds the index for longer than ``BUILD_SECONDS`` is killed: ``IndexFailed`` says so."""
+    monkeypatch.setattr("transport.demo.library.BUILD_SECONDS", 0.01)
+    with pytest.raises(IndexFailed, match="timed out after"):
+        await Library(tmp_path / "cache").index()
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache folder is in ``XDG_CACHE_HOME`` on Linux."""
-    monkeypatch.setattr("sys.platform", "linux")
+    """The cache folder is in ``XDG_CACHE_HOME``, or else in the user's ``.cache``."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_folder().as_posix() == "/somewhere/greenroom"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert cache_folder().as_posix() == "/home/ada/.cache/greenroom"
 
 
 async def test_search_tool(library: Library) -> None:
@@ -58,7 +80,7 @@ async def test_search_tool(library: Library) -> None:
 async def test_source_tool(library: Library) -> None:
     """The source tool returns the code of a name and where it is in the file."""
     found = await library.read_source("csv", "DictReader")
-    assert str(found["source"]).startswith("class DictReader:\n")
+    assert str(found["source"]).startswith("class DictReader:\n    def __init__")
     assert found["at"] == f"csv.py:{found['line']}"
 
 
@@ -80,6 +102,19 @@ async def test_unknown_name(library: Library, module: str, name: str, message: s
     """An unknown name raises ``LookupError``, which suggests a similar name if there is one."""
     with pytest.raises(LookupError, match=message):
         await library.read_source(module, name)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ('    def f(x):\n        """Two\n        lines."""\n        return x', "    def f(x):\n        return x"),
+        ("def f(x):\n    return x", "def f(x):\n    return x"),
+        ("class E(Exception):\n    'Only this.'", "class E(Exception):\n    'Only this.'"),
+    ],
+)
+def test_docstring_is_removed(source: str, shown: str) -> None:
+    """The docstring is removed from source lines, unless nothing else would be left."""
+    assert "".join(without_docstring(source.splitlines(keepends=True))) == shown
 
 
 async def test_unknown_name_has_no_examples(library: Library) -> None:

@@ -17,9 +17,9 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from actors import AgentCompleted, AgentOutput, AgentThinking, Event, ToolCompleted, ToolExecuting
-from transport.demo.app import build_app
-from transport.demo.model import DEFAULT_MODEL, MAX_ROUNDS, Model
+from actors import AgentCompleted, AgentOutput, ConfigError, Event, ToolCompleted, ToolExecuting
+from transport.demo.model import MAX_ROUNDS, Model, spec_of
+from transport.demo.serving import build_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -98,10 +98,9 @@ def tool_call_deltas(index: int, call_id: str, name: str, arguments: str) -> lis
 ANSWER = [{"role": "assistant", "content": "Use "}, {"content": "`csv.reader`."}]
 
 
-async def ask_model(cache: Path, server: ModelServer, **environment: str) -> list[Event]:
+async def ask_model(cache: Path, server: ModelServer) -> list[Event]:
     """Ask the question on a demo server that uses this model."""
-    settings = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k1", "OPENAI_MODEL": "local", **environment}
-    return await ask(build_app(pace=0, cache=cache, environment=settings, log="memory:"), QUESTION)
+    return await ask(build_app(pace=0, cache=cache, model=Model("local", server.url, "k1"), log="memory:"), QUESTION)
 
 
 async def test_tool_call_and_answer(cache: Path) -> None:
@@ -178,24 +177,43 @@ async def test_server_that_refuses(cache: Path) -> None:
     assert "no such model" in done.error["message"]
 
 
-async def test_missing_openai(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the package ``openai`` the librarian answers from its index, and says why."""
-    monkeypatch.setitem(__import__("sys").modules, "openai", None)
-    async with model_server(ANSWER) as server:
-        events = await ask_model(cache, server)
-    assert any("extra openai is not installed" in event.text for event in events_of_kind(AgentThinking, events))
-    assert events_of_kind(AgentCompleted, events)[-1].result["symbol"] in {"csv.reader", "csv.DictReader"}
-    assert server.requests == []
+KEY = {"OPENAI_API_KEY": "k1"}
 
 
 def test_model_from_environment() -> None:
-    """A key or a base URL in the environment gives a model. A model name alone does not."""
-    assert Model.from_environment({}) is None
-    assert Model.from_environment({"OPENAI_MODEL": "local"}) is None
-    assert Model.from_environment({"OPENAI_API_KEY": "k1"}) == Model(DEFAULT_MODEL, "", "k1")
-    assert Model.from_environment({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}) == Model(
-        DEFAULT_MODEL, "http://127.0.0.1:1/v1"
-    )
+    """The name is given, the key and the server come from the environment. One of these two is enough."""
+    assert Model.from_environment("local", KEY) == Model("local", "", "k1")
+    url = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
+    assert Model.from_environment("local", url) == Model("local", "http://127.0.0.1:1/v1")
+    assert Model.from_environment("local", KEY | url) == Model("local", "http://127.0.0.1:1/v1", "k1")
+
+
+def test_missing_key() -> None:
+    """A model without a key and without a server is an error that names both variables."""
+    with pytest.raises(
+        ConfigError, match="--model local needs a key in OPENAI_API_KEY, or a server in OPENAI_BASE_URL"
+    ):
+        Model.from_environment("local", {})
+
+
+def test_missing_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model without the package ``openai`` is an error that names the extra and the command that installs it."""
+    monkeypatch.setattr("transport.demo.model.find_spec", {}.get)
+    with pytest.raises(ConfigError, match=r"--model local needs the extra openai.*pip install 'greenroom\[openai\]'"):
+        Model.from_environment("local", KEY)
+
+
+def test_described_tools() -> None:
+    """The model is told the parameters of a tool, with their types, and the required ones."""
+
+    async def brew(leaves: str, minutes: int = 3, cup: str | None = None) -> None:
+        """Make tea."""
+
+    function = spec_of(brew)["function"]
+    assert (function["name"], function["description"]) == ("brew", "Make tea.")
+    assert function["parameters"]["required"] == ["leaves"]
+    types = {name: schema["type"] for name, schema in function["parameters"]["properties"].items()}
+    assert types == {"leaves": "string", "minutes": "integer", "cup": "string"}
 
 
 def test_key_is_not_in_repr() -> None:

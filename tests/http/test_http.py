@@ -173,6 +173,17 @@ async def test_config(nursery: trio.Nursery) -> None:
     nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    ("model", "told"), [("gpt-5-mini", {"model": "gpt-5-mini"}), ("", {"model": None}), (None, {})]
+)
+async def test_model_in_config(model: str | None, told: dict[str, Any], nursery: trio.Nursery) -> None:
+    """``/config`` names the model, has null if the agent answers without a model, and nothing if it is not told."""
+    site = await open_site(nursery, model=model)
+    config = (await site.get("/config")).json
+    assert {name: value for name, value in config.items() if name == "model"} == told
+    nursery.cancel_scope.cancel()
+
+
 async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
     """If the endpoint's host is ``0.0.0.0``, the pages use the request's host, unless it could break a header."""
     site = await open_site(nursery, ws_url="ws://0.0.0.0:8765/")

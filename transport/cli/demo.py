@@ -25,6 +25,8 @@ def add_to(add_parser: AddParser) -> None:
         epilog="example: greenroom demo --http-port 8080",
     )
     add_server_options(parser, "sqlite:greenroom-demo.db")
+    model = "let this model answer (extra openai; key in OPENAI_API_KEY, server in OPENAI_BASE_URL); default: no model"
+    parser.add_argument("--model", default="", metavar="NAME", help=model)
     parser.set_defaults(run=_demo)
 
 
@@ -33,7 +35,7 @@ def _demo(options: argparse.Namespace) -> None:
     try:
         from transport.demo.serving import serve_demo  # noqa: PLC0415 - needs the extra demo
 
-        trio.run(serve_demo, TerminalReporter(), given)
+        trio.run(serve_demo, TerminalReporter(), given, options.model)
     except* ExtraMissing:
         # The demo needs several extras. The extra that installs them all is of more use than the first that is missing.
         raise ExtraMissing("the demo", "demo") from None

@@ -77,8 +77,8 @@ class Demo:
         for hit in hits[:READ_PER_MODULE]:
             source = await self._try(run, self.library.read_source, module=lead.module, name=hit["name"])
             hit["source"] = source["source"] if source else ""
-        verdict = [f"{hit['symbol']} has to do with {', '.join(hit['matched'])}" for hit in hits[:1]]
-        await self._think(run, *(verdict or [f"Nothing in {lead.module}"]))
+        verdict = f"{hits[0]['symbol']} has to do with {', '.join(hits[0]['matched'])}" if hits else "Nothing"
+        await self._think(run, f"{lead.module}: {verdict}")
         return [*hits]
 
     async def _investigate_all(self, run: Run, modules: list[str], question: str) -> list[Finding]:
@@ -111,7 +111,8 @@ class Demo:
             await trio.sleep(self.pace)
         modules: list[JSON] = [*dict.fromkeys(finding["module"] for finding in findings)]
         sources: list[JSON] = [finding["at"] for finding in findings[: OTHERS + 1]]
-        return {"answer": text, "symbol": findings[0]["symbol"] if findings else None, "modules": modules, "sources": sources}
+        symbol = findings[0]["symbol"] if findings else None
+        return {"answer": text, "symbol": symbol, "modules": modules, "sources": sources}
 
     async def _think(self, run: Run, text: str) -> None:
         await run.thinking(text)

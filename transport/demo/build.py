@@ -29,7 +29,7 @@ _SKIPPED = """
 SKIPPED = frozenset(_SKIPPED.split())
 """Modules that are left out: they do something when they are imported, or are not for the library's users."""
 
-_Attribute = property | cached_property | GetSetDescriptorType
+_Attribute = (property, cached_property, GetSetDescriptorType)
 
 
 def extract(names: Iterable[str] = sys.stdlib_module_names) -> Iterator[Entry]:

@@ -14,7 +14,7 @@ _USES = re.findall(
     r"^\[(.*)\] (.*)\n((?:(?:>>>|\.\.\.).*\n)*)", (DATA / "uses.txt").read_text(encoding="utf-8"), re.MULTILINE
 )
 USES: dict[str, str] = {name: uses for name, uses, _ in _USES}
-"""What the most popular names are used for, in the words of a question."""
+"""The uses of the most popular names, in the words of a question."""
 
 SESSIONS: dict[str, str] = {name: session for name, _, session in _USES if session}
 """Example sessions, by the name of the function or class that each one shows."""

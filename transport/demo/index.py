@@ -47,6 +47,7 @@ CREATE VIRTUAL TABLE text USING fts5({", ".join(COLUMN_WEIGHTS)}, content='', to
 _MATCHES = f"""
 SELECT rowid, -bm25(text, {", ".join(map(str, COLUMN_WEIGHTS.values()))}), bm25(text, 1, 1, 1, 1, 0) < 0
 FROM text WHERE text MATCH ?"""  # noqa: S608 - constants
+_INSERT = f"INSERT INTO text (rowid, {', '.join(COLUMN_WEIGHTS)}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 _ENTRY = "SELECT module, name, kind, signature, doc, file, line, end_line FROM entry WHERE "
 
 
@@ -59,8 +60,7 @@ def write(entries: Iterable[Entry], path: Path) -> None:
             database.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             name, uses = entry.name or entry.module, USES.get(entry.symbol, "")
             texts = (f"{name} {_split(name)}", entry.module, uses, _split(entry.summary), _split(entry.doc[:MAX_DOC]))
-            columns = f"rowid, {', '.join(COLUMN_WEIGHTS)}"
-            database.execute(f"INSERT INTO text ({columns}) VALUES (?, ?, ?, ?, ?, ?)", (number, *texts))
+            database.execute(_INSERT, (number, *texts))
 
 
 def _weight(entry: Entry) -> float:

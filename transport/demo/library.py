@@ -1,12 +1,14 @@
 """The indexed standard library, and the two tools that read it."""
 
 import ast
+import atexit
 import difflib
 import hashlib
 import linecache
 import logging
 import os
 import platform
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,10 +20,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import platformdirs
 import trio
 
 from actors import JSON
+from actors.failures import log_line
 from transport.demo.entry import STDLIB, Entry
 from transport.demo.examples import examples
 from transport.demo.index import FORMAT, Index
@@ -34,6 +36,11 @@ SEARCHED = 40
 """Number of hits from which the tool ``search`` takes the modules."""
 BUILD_SECONDS = 120
 UNWRITABLE = "cannot write the index into %s (%s): building it into a temporary folder, and again at the next start"
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for files that programs can make again: ``$XDG_CACHE_HOME``, else ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "greenroom")
 
 
 class IndexFailed(Exception):
@@ -51,11 +58,10 @@ class Library:
         # One index for each Python, each folder of its library, and each format.
         identity = hashlib.sha256(f"{FORMAT} {sys.version} {STDLIB}".encode()).hexdigest()[:10]
         name = f"stdlib-{platform.python_version()}-{identity}.sqlite"
-        self.path = (folder or platformdirs.user_cache_path("greenroom", appauthor=False)) / name
+        self.path = (folder or cache_folder()) / name
         """The file of the index. :meth:`load` changes it to a temporary file if its folder cannot be written."""
         self._index: Future[Index] = Future()
         self._thread = threading.Thread(target=self._load, name="index of the standard library", daemon=True)
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def ready(self) -> bool:
@@ -85,9 +91,10 @@ class Library:
         try:
             _build(self.path)
         except OSError as error:
-            logger.warning(UNWRITABLE, self.path.parent, error)
-            self._temporary = tempfile.TemporaryDirectory(prefix="greenroom-", ignore_cleanup_errors=True)
-            self.path = Path(self._temporary.name, self.path.name)
+            log_line(logger, logging.WARNING, UNWRITABLE, self.path.parent, error)
+            folder = tempfile.mkdtemp(prefix="greenroom-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            self.path = Path(folder, self.path.name)
             _build(self.path)
         return Index(self.path)
 
@@ -148,7 +155,7 @@ def _read_source(index: Index, module: str, name: str) -> dict[str, JSON]:
 def _source_of(entry: Entry) -> str:
     """Return the installed source without its docstring, cut after ``MAX_LINES``; "" for a name in C."""
     lines = linecache.getlines(str(STDLIB / entry.file))[max(entry.line - 1, 0) : entry.end_line]
-    if entry.name:
+    if entry.name and lines:
         lines = without_docstring(lines)
     cut = [f"    # … {len(lines) - MAX_LINES} more lines"] if len(lines) > MAX_LINES else []
     return "".join([*lines[:MAX_LINES], *cut]).rstrip("\n")
@@ -156,8 +163,8 @@ def _source_of(entry: Entry) -> str:
 
 def without_docstring(lines: list[str]) -> list[str]:
     """Return the lines of a class or function without its docstring, which is shown elsewhere."""
-    match ast.parse(textwrap.dedent("".join(lines))).body:
-        case [ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef() as node] if ast.get_docstring(node):
-            doc = node.body[0]
-            return [*lines[: doc.lineno - 1], *lines[doc.end_lineno :]] if len(node.body) > 1 else lines
+    node = ast.parse(textwrap.dedent("".join(lines))).body[0]
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        doc = node.body[0]
+        return [*lines[: doc.lineno - 1], *lines[doc.end_lineno :]] if len(node.body) > 1 else lines
     return lines

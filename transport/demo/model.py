@@ -1,7 +1,7 @@
 """The librarian with a model: it offers the same tools to a chat-completions server, through the ``openai`` client.
 
-A model answers only if the command line names it: ``greenroom demo --model NAME``. Otherwise ``openai`` is not imported,
-and no network is used. The client runs on trio as it is.
+A model answers only if the command line names it: ``greenroom demo --model NAME``. Otherwise ``openai`` is not
+imported, and no network is used. The client runs on trio as it is.
 """
 
 import importlib
@@ -68,7 +68,11 @@ class Model:
         openai = await trio.to_thread.run_sync(importlib.import_module, "openai")  # the import takes a second
         async with openai.AsyncOpenAI(api_key=self.api_key or "none", base_url=self.base_url or None) as client:
             for _ in range(MAX_ROUNDS):
-                request = {"model": self.name, "messages": messages, "tools": [_spec(tool) for tool in tools.values()]}
+                request = {
+                    "model": self.name,
+                    "messages": messages,
+                    "tools": [spec_of(tool) for tool in tools.values()],
+                }
                 text, calls = await _stream(run, client, request)
                 if not calls:
                     return {"answer": text, "model": self.name}
@@ -90,15 +94,17 @@ async def _stream(run: Run, client: Any, request: dict[str, Any]) -> tuple[str, 
     text, calls, failure = "", dict[int, dict[str, Any]](), ""
     async with client.chat.completions.with_streaming_response.create(**request, stream=True) as response:
         async for line in response.iter_lines():
-            chunk = json.loads(line[5:]) if line.startswith("data:") and not line.endswith("[DONE]") else {}
+            if not line.startswith("data:") or line.endswith("[DONE]"):
+                continue
+            chunk: dict[str, Any] = json.loads(line.removeprefix("data:"))
             failure = failure or str(chunk.get("error", ""))
-            for delta in (choice["delta"] for choice in chunk.get("choices", [])[:1]):
-                if piece := delta.get("content"):
-                    text += piece
-                    with run.shield():
-                        await run.output(piece)
-                for part in delta.get("tool_calls") or ():
-                    _add(part, calls.setdefault(part["index"], {"type": "function", "function": {}}))
+            delta: dict[str, Any] = chunk["choices"][0]["delta"] if chunk.get("choices") else {}
+            if piece := delta.get("content"):
+                text += piece
+                with run.shield():
+                    await run.output(piece)
+            for part in delta.get("tool_calls") or ():
+                _add(part, calls.setdefault(part["index"], {"type": "function", "function": {}}))
     if failure:
         raise NoAnswer(f"the server of {request['model']} says: {failure}")
     return text, list(calls.values())
@@ -106,7 +112,8 @@ async def _stream(run: Run, client: Any, request: dict[str, Any]) -> tuple[str, 
 
 def _add(part: dict[str, Any], call: dict[str, Any]) -> None:
     """Add a part of a tool call to the call: the first part has its id and name, all have a piece of its arguments."""
-    function, more = call["function"], part.get("function") or {}
+    function: dict[str, str] = call["function"]
+    more: dict[str, str] = part.get("function") or {}
     call["id"] = part.get("id") or call.get("id", "")
     function["name"] = more.get("name") or function.get("name", "")
     function["arguments"] = function.get("arguments", "") + (more.get("arguments") or "")
@@ -125,12 +132,14 @@ async def _perform(
         message["content"] = json.dumps(result, ensure_ascii=False)[:MAX_RESULT]
 
 
-def _spec(tool: Callable[..., Any]) -> dict[str, Any]:
+def spec_of(tool: Callable[..., Any]) -> dict[str, Any]:
     """Return the description of a tool for a model, made from its docstring and its parameters."""
     parameters = inspect.signature(tool).parameters.values()
     schema = {
         "type": "object",
-        "properties": {each.name: {"type": "integer" if each.annotation is int else "string"} for each in parameters},
+        "properties": {
+            each.name: {"type": "integer" if each.annotation in (int, "int") else "string"} for each in parameters
+        },
         "required": [each.name for each in parameters if each.default is each.empty],
         "additionalProperties": False,
     }

@@ -51,9 +51,10 @@ async def serve_demo(reporter: Reporter, given: Sequence[Given] = (), model: str
     Raises:
         ConfigError: The model lacks its key or its extra.
     """
+    answering = Model.from_environment(model) if model else None
     log = next((str(each.value) for each in reversed(given) if each.name == "log"), DEFAULT_LOG)
     auth = TokenAuth(signing_key(log))
-    app = build_app(log=DEFAULT_LOG, auth=auth, model=Model.from_environment(model) if model else None)
+    app = build_app(log=DEFAULT_LOG, auth=auth, model=answering)
     app.override(given)
     page = PageOptions(agent=AGENT, title=TITLE, suggestions=SUGGESTIONS, tokens=auth, model=model)
     await serve(app, reporter, page)

@@ -36,6 +36,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     read_token: Callable[[str], str | None] | None = None,
     title: str = "",
     suggestions: Sequence[str] = (),
+    model: str | None = None,
     folder: Path | None = None,
 ) -> Starlette:
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
@@ -51,6 +52,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         read_token: Returns a token's user, or None if it is not valid. Without both functions the page needs no token.
         title: The heading of the page.
         suggestions: Questions that the page offers.
+        model: The model that answers, "" if the agent answers without a model, None if the page does not tell.
         folder: A folder with the application's own pages, served instead of the page for developers.
     """
     visitors = Visitors(issue_token, read_token) if issue_token and read_token else None
@@ -58,7 +60,8 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     async def config(request: Request) -> Response:
         reachable = ws_url_seen_from(request.url.hostname, ws_url)
         offer = {"ws_url": reachable, "agent": agent, "title": title, "suggestions": list(suggestions)}
-        return JSONResponse(offer, headers=NEVER_STORED)
+        told = {} if model is None else {"model": model or None}
+        return JSONResponse(offer | told, headers=NEVER_STORED)
 
     async def token(request: Request) -> Response:
         return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=NEVER_STORED)

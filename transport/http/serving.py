@@ -32,12 +32,16 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class PageOptions:
-    """The options of the demo page: its agent, its title, its suggested questions, and the tokens of its visitors."""
+    """The options of the demo page: its agent, its title, its suggested questions, and the tokens of its visitors.
+
+    ``model`` is the model that answers, "" if the agent answers without a model, None if the page does not tell.
+    """
 
     agent: str = ""
     title: str = ""
     suggestions: Sequence[str] = ()
     tokens: TokenAuth | None = None
+    model: str | None = None
 
 
 async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None = None) -> None:
@@ -83,6 +87,7 @@ def _site(server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
         read_token=_reader(tokens) if tokens else None,
         title=options.title,
         suggestions=options.suggestions,
+        model=options.model,
     )
 
 
