@@ -222,11 +222,22 @@ class RunNode:
         """
         settings = self._recorder.settings
         if self.context.depth >= settings.max_run_depth:
+            self._recorder.account.reached("max_run_depth")
             deep = f"{settings.max_run_depth} runs are within each other already"
             raise RunFailed(self.id, name, "error", "too_deep", deep)
         if self.root.subruns >= settings.max_subruns:
+            self._recorder.account.reached("max_subruns")
             many = f"{settings.max_subruns} runs are open below {self.root.id} already"
             raise RunFailed(self.id, name, "error", "overloaded", many)
+
+    async def ready_to_ask(self) -> None:
+        """Wait as :meth:`ready`, and raise :class:`~actors.RunFailed` if the user has too many open questions."""
+        await self.ready()
+        limit, account = self._recorder.settings.open_questions_per_user, self._recorder.account
+        if account.questions >= limit:
+            account.reached("open_questions_per_user")
+            many = f"{limit} questions to the user are open already"
+            raise RunFailed(self.id, self.agent, "error", "overloaded", many)
 
     def _lineage(self) -> Iterator[Self]:
         """Yield this run, then its parent, and so on up to the topmost run."""

@@ -30,6 +30,11 @@ class RunSettings(Protocol):
         """Maximum number of open sub-agents below one run, on all levels together."""
         ...
 
+    @property
+    def open_questions_per_user(self) -> int:
+        """Maximum number of open questions to one user, over all runs of the user."""
+        ...
+
 
 class Closable(Protocol):
     """The attributes and methods of an open run that the recorder and the session use."""

@@ -18,6 +18,7 @@ from actors.events.redaction import redact_text
 from actors.events.types import Status
 from actors.loop.threads import wrong_place
 from actors.runs._outcome import Outcome
+from actors.runs._question import Question
 
 if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from actors.events.types import JSON
     from actors.runs._agents import Agents
     from actors.runs._protocols import Closable, RunSettings
-    from actors.runs._question import Question
     from actors.runs._tool_threads import ToolThreads
+    from actors.streams._accounts import UserAccount
     from actors.streams._signals import Signals
     from actors.streams._stream import SessionStream
 
@@ -48,6 +49,7 @@ class RunRecorder:
     scope: trio.CancelScope
     """The cancel scope around all runs of the session. It is cancelled when the session fails or is killed."""
     threads: ToolThreads
+    account: UserAccount
     runs: dict[str, Closable] = attrs.Factory(dict[str, "Closable"])
     """The open runs of the session, by run id. Sub-agents are included."""
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
@@ -130,6 +132,20 @@ class RunRecorder:
         """
         with suppress(LogUnavailable):
             self.record(event, data, run_id, call_id)
+
+    def open_question(self, run_id: str, call_id: str) -> Question:
+        """Store a new open question of a run, count it for the user, and return it.
+
+        The caller must call :meth:`forget_question` later.
+        """
+        question = self.questions[call_id] = Question(run_id)
+        self.account.questions += 1
+        return question
+
+    def forget_question(self, call_id: str) -> None:
+        """Forget a question, which may be answered or withdrawn already, and no longer count it for the user."""
+        self.questions.pop(call_id, None)
+        self.account.questions -= 1
 
     def withdraw(self, run_id: str, call_id: str, reason: str) -> None:
         """Emit ``input_withdrawn``, which closes an open question without an answer. Never wait.

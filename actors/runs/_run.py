@@ -14,7 +14,6 @@ from actors.events.line import TEXT_BEGIN, TEXT_END, envelope
 from actors.events.types import Status
 from actors.loop.threads import hop, require_task
 from actors.runs._node import RunNode
-from actors.runs._question import Question
 from actors.runs._raised import has_cancelled
 from actors.runs._scope import RunScope
 from actors.runs._tools import ToolCall, tool_name
@@ -221,6 +220,7 @@ class Run(RunNode):
 
         Raises:
             TimeoutError: There was no answer within ``timeout``.
+            RunFailed: The user has ``open_questions_per_user`` open questions already; the code is ``overloaded``.
 
         Cancellation:
             The question is withdrawn (``input_withdrawn``). If the whole run is stopping, the end of the run closes the
@@ -231,10 +231,9 @@ class Run(RunNode):
         call_id = self._next_call()
         data = {"prompt": _string(prompt)} if schema is None else {"prompt": _string(prompt), "schema": schema}
         text = self._recorder.encode(data)
-        await self.ready()
-        question = Question(self.id)
+        await self.ready_to_ask()
         self._recorder.record("input_requested", text, self.id, call_id)
-        self._recorder.questions[call_id] = question
+        question = self._recorder.open_question(self.id, call_id)
         stopping = self.cancelled
         self.waits.add(waiting)
         try:
@@ -253,7 +252,7 @@ class Run(RunNode):
             raise
         finally:
             self.waits.discard(waiting)
-            self._recorder.questions.pop(call_id, None)
+            self._recorder.forget_question(call_id)
 
     def shield(self, seconds: float = FINISHING_SECONDS) -> trio.CancelScope:
         """Delay cancellation inside the block ``with run.shield(): …``, for at most ``seconds``.

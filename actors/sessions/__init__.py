@@ -15,6 +15,7 @@ from actors.sessions._run_limiter import RunLimiterStatistics
 from actors.sessions._settings import SessionSettings
 from actors.sessions._statistics import SessionsStatistics, SessionStatistics
 from actors.sessions._supervision import SessionFactory
+from actors.streams._accounts import QuotaStatistics
 from actors.streams._committer import CommitterStatistics
 from actors.streams._cursor import Cursor, Listener
 from actors.streams._stream import StreamStatistics
@@ -30,6 +31,7 @@ __all__ = [
     "CommitterStatistics",
     "Cursor",
     "Listener",
+    "QuotaStatistics",
     "Run",
     "RunContext",
     "RunLimiterStatistics",

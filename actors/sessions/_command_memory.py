@@ -20,14 +20,15 @@ class CommandMemory:
 
     This memory detects commands that are sent again. A command is forgotten ``seconds`` after its reply. If the ids and
     replies together exceed ``room`` bytes, the oldest replies are forgotten earlier. A command that has no reply yet is
-    never forgotten.
+    never forgotten. ``on_full`` is called each time when replies are forgotten earlier, with the name of the setting.
     """
 
-    __slots__ = ("_entries", "_room", "_seconds", "size")
+    __slots__ = ("_entries", "_on_full", "_room", "_seconds", "size")
 
-    def __init__(self, seconds: float, room: int = 64 * 1024) -> None:
+    def __init__(self, seconds: float, room: int = 64 * 1024, on_full: Callable[[str], None] | None = None) -> None:
         self._seconds = seconds
         self._room = room
+        self._on_full = on_full
         self._entries: dict[str, _Entry] = {}  # in the order of `since`, except for entries without a reply
         self.size = 0
         """Size of all remembered ids and replies as JSON text, in bytes."""
@@ -94,6 +95,8 @@ class CommandMemory:
             self._make_room()
 
     def _make_room(self) -> None:
+        if self._on_full is not None:
+            self._on_full("command_memory_bytes")
         excess, oldest = self.size - self._room, list[str]()
         for id_, entry in self._entries.items():
             if excess <= 0:

@@ -10,13 +10,13 @@ from actors.errors import SessionClosed
 from actors.events.encoding import encode
 from actors.events.grammar import interrupted
 from actors.runs._recorder import RunRecorder
+from actors.sessions._command_memory import CommandMemory
 from actors.sessions._commands import CommandReply
 from actors.streams._signals import Signals
 from actors.streams._stream import SessionStream, StreamLimits
 
 if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
-    from actors.sessions._command_memory import CommandMemory
     from actors.sessions._services import SessionServices
     from actors.sessions._tasks import SessionTasks
 
@@ -25,6 +25,12 @@ _MARGIN_BYTES = 1024
 
 Such a run must be closed even if ``max_event_bytes`` is very small.
 """
+
+
+def memory_for(key: StreamKey, services: SessionServices) -> CommandMemory:
+    """Return an empty memory of commands for a session, with the limits of the settings."""
+    settings, account = services.settings, services.accounts.of(key.user)
+    return CommandMemory(settings.command_memory_seconds, settings.command_memory_bytes, account.reached)
 
 
 async def recover(
@@ -87,7 +93,17 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
         on_failure=tasks.on_log_failed,
     )
     signals = Signals(stream.cursors, settings.typing_seconds)
-    return RunRecorder(key, stream, services.agents, settings, services.redact, signals, scope, services.threads)
+    return RunRecorder(
+        key,
+        stream,
+        services.agents,
+        settings,
+        services.redact,
+        signals,
+        scope,
+        services.threads,
+        services.accounts.of(key.user),
+    )
 
 
 def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None:

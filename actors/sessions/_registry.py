@@ -26,6 +26,7 @@ from actors.sessions._settings import SessionSettings
 from actors.sessions._spawner import SessionSpawner
 from actors.sessions._statistics import SessionsStatistics, SessionStatistics
 from actors.sessions._supervision import LogKeeper, SessionFactory
+from actors.streams._accounts import Accounts
 from actors.streams._committer import Committer
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Sessions:
             RunLimiter(settings.runs_per_user, settings.queued_runs_per_user),
             settings.retention,
             ToolThreads(settings.tool_threads_per_user, settings.tool_threads),
+            Accounts(),
         )
         self._spawner = SessionSpawner(self._services)
         self.cleaner = RetentionSweep(
@@ -190,6 +192,7 @@ class Sessions:
             committer=self._committer.statistics(),
             threads=self._services.threads.statistics(),
             log=self._log.statistics(),
+            quotas=self._services.accounts.statistics(),
         )
 
     def of(self, user: str | None = None) -> tuple[SessionStatistics, ...]:

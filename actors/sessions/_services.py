@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from actors.runs._tool_threads import ToolThreads
     from actors.sessions._run_limiter import RunLimiter
     from actors.sessions._settings import SessionSettings
+    from actors.streams._accounts import Accounts
     from actors.streams._committer import Committer
 
 
@@ -33,6 +34,7 @@ class SessionServices:
     limiter: RunLimiter
     retention: Retention
     threads: ToolThreads
+    accounts: Accounts
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
     """The context variables with which every run begins. They are copied when the server is made.
 

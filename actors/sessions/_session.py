@@ -15,14 +15,12 @@ from actors.runtime._actor import Actor
 from actors.runtime._lifecycle import Failure
 from actors.sessions._attachment import Attachment
 from actors.sessions._command_handlers import CommandHandlers
-from actors.sessions._command_memory import CommandMemory
 from actors.sessions._commands import Command
-from actors.sessions._health import audit
 from actors.sessions._messages import Attach, Emit, Typing
-from actors.sessions._recovery import recover
+from actors.sessions._recovery import memory_for, recover
 from actors.sessions._replies import Replies
+from actors.sessions._snapshot import snapshot
 from actors.sessions._starts import Starts
-from actors.sessions._statistics import SessionStatistics
 from actors.sessions._tasks import SessionTasks
 from actors.streams._listeners import notify_ended
 from actors.streams._signals import Typist
@@ -35,7 +33,9 @@ if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
     from actors.runtime._lifecycle import ExitReason
     from actors.sessions._closing import Closing
+    from actors.sessions._command_memory import CommandMemory
     from actors.sessions._services import SessionServices
+    from actors.sessions._statistics import SessionStatistics
     from actors.streams._cursor import SessionEnding
 
 
@@ -69,8 +69,8 @@ class Session(Actor):
             SessionClosed: The session was closed permanently, and retention has not removed it yet.
             LogError: The log failed.
         """
-        services, settings = self._services, self._services.settings
-        self._memory = memory = CommandMemory(settings.command_memory_seconds, settings.command_memory_bytes)
+        services = self._services
+        self._memory = memory = memory_for(self._key, services)
         self._tasks = tasks = SessionTasks(self.nursery, services)
         self._recorder = recorder = await recover(self._key, services, memory, tasks, self.nursery.cancel_scope)
         self._replies = replies = Replies(memory, recorder.stream)
@@ -232,19 +232,7 @@ class Session(Actor):
 
     def statistics(self) -> SessionStatistics:
         """Return the state of the session, as numbers, and its faults."""
-        recorder = self._recorder
-        return SessionStatistics(
-            user=self._key.user,
-            session=self._key.session,
-            runs=len(recorder.runs),
-            agents=tuple(run.name for run in recorder.stream.open_runs() if run.parent_run_id is None),
-            queued=len(self._starts.queued()),
-            commands=len(self._memory),
-            typing=len(recorder.signals.typing()),
-            leases=self._services.leases.get(self._key, 0),
-            journal=recorder.stream.statistics(),
-            audit=audit(recorder),
-        )
+        return snapshot(self._services, self._recorder, self._memory, self._starts)
 
     # Messages other than commands
 

@@ -42,6 +42,8 @@ class SessionSettings:
     """Maximum number of runs above a sub-agent. Also the maximum nesting of sync tools that call each other."""
     max_subruns: int = attrs.field(default=1_000, validator=whole_from(0))
     """Maximum number of open sub-agents below one run, at all depths."""
+    open_questions_per_user: int = attrs.field(default=20, validator=whole_from(0))
+    """Maximum number of a user's open questions. Beyond it ``ask_user`` raises ``RunFailed``."""
     run_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))
     """Maximum time of a run. An agent may set its own."""
     idle_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))

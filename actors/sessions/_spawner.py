@@ -128,6 +128,7 @@ class SessionSpawner:
                 await self._reap(entry)
             elif entry.lives:
                 await entry.session.trim_log()
+        self._services.accounts.prune(self.table.count)
 
     # The life of a session
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from actors.runs._tool_threads import ToolThreadsStatistics
     from actors.sessions._health import SessionHealth
     from actors.sessions._run_limiter import RunLimiterStatistics
+    from actors.streams._accounts import QuotaStatistics
     from actors.streams._committer import CommitterStatistics
     from actors.streams._stream import StreamStatistics
 
@@ -30,6 +31,8 @@ class SessionStatistics:
     """Number of runs of the session that wait in the queue."""
     commands: int
     """Number of commands that the session remembers, to recognise a command that is sent again."""
+    command_bytes: int
+    """Size of the remembered ids and replies of these commands as JSON text, in bytes."""
     typing: int
     """Number of connections with a typing user, plus number of typing agents."""
     leases: int
@@ -60,3 +63,5 @@ class SessionsStatistics:
     """Statistics of the threads of sync tools."""
     log: LogStatistics
     """Statistics of the log, in which all events are stored."""
+    quotas: QuotaStatistics
+    """Statistics of the limits that protect the server and its users from one user."""

@@ -38,6 +38,7 @@ NOT_IN_SPEC = {
     "tool_threads_per_user": "inside a run",
     "max_run_depth": "inside a run",
     "max_subruns": "inside a run",
+    "open_questions_per_user": "inside a run",
     "idle_seconds": "a session that left memory comes back",
     "allowed_origins": "HTTP 403, under Connection",
     "redact_keys": "inside the values of events",
