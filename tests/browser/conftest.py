@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from _requires import require
 from browser.pages import ConversationPage
+from browser.quiet import QUIET
 from browser.serving import ServerProcess
 
 from transport.demo.library import Library
@@ -15,16 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, BrowserContext
-
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from _requires import require
-from browser.conftest import QUIET
+from browser.quiet import QUIET
 from docs.documents import Block, blocks, document
 from docs.shell import PORTS, terminal
 from playwright.sync_api import Page, expect, sync_playwright

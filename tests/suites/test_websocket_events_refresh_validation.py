@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from _requires import require
-from browser.conftest import QUIET, chromium, new_user, open_tab, script_server, user
+from browser.conftest import chromium, new_user, open_tab, script_server, user
 from browser.pages import ConversationPage
+from browser.quiet import QUIET
 from browser.wire import Wire
 from playwright.sync_api import expect
 
