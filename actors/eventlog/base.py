@@ -148,11 +148,11 @@ class EventLog(ABC):
     """
 
     outlives_process: bool = True
-    """Whether events may survive the end of the process. False only for a log that loses everything when it is closed.
+    """Whether the log still has its events after the process ends. False only for a log that is lost at its close.
 
-    If True, and if a client may repeat the start of a run, the agent is called only after ``agent_started`` is
-    committed. So if the process crashes before the commit, the agent was not called. If it crashes later, the log has
-    the start, and a repeated start is recognised. A log that wraps another log has the value of that log.
+    If True, a run that a client started calls its agent only after ``agent_started`` is committed. So if the process
+    crashes before the commit, the agent was not called. If it crashes later, the log has the start, and the server
+    recognises the same start when the client sends it again. A log that wraps another log has the value of that log.
     """
 
     @abstractmethod

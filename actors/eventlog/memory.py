@@ -28,7 +28,7 @@ _COMPACT_AT = 1024
 
 @attrs.define
 class _Stream:
-    """One stream in memory: its kept lines, and the values of its head."""
+    """One stream in memory: its kept lines, and its epoch, newest seq, size and other values of a ``Head``."""
 
     epoch: str = attrs.field(factory=lambda: secrets.token_hex(8))
     lines: list[bytes] = attrs.Factory(list[bytes])

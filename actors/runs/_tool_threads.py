@@ -40,7 +40,7 @@ class ToolThreads:
         self._all = trio.CapacityLimiter(total)
         self._users: dict[str, trio.CapacityLimiter] = {}
         self.nested = 0
-        """Number of nested threads at work: threads for calls that a sync tool makes from its own thread."""
+        """Number of nested threads at work. A nested thread runs a sync tool that a sync tool called."""
 
     async def run(self, user: str, function: Callable[[], T], begun: Callable[[], None]) -> T:
         """Wait until the limits allow one more thread, call ``function`` in a thread, and return its result.

@@ -28,7 +28,7 @@ class Owner(Protocol):
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the actor was cancelled as a whole, or its incarnation has ended."""
+        """Whether the whole actor was cancelled, or only its present incarnation has ended."""
         ...
 
     def on_all_answered(self) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Body(Protocol):
-    """The part of a child's actor that the table of children uses, for an error message."""
+    """A child's actor as the table of children sees it. Only error messages show its state."""
 
     @property
     def state(self) -> State:

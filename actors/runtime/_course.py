@@ -157,8 +157,8 @@ class Course:
     def begins_to_end(self, seconds: float, now: float) -> None:
         """Record that the actor handles no further message.
 
-        The time limit of the end begins now. If other code had asked the actor to stop, the limit began at that
-        request.
+        The actor must have ended within ``seconds``, counted from now. If other code has asked the actor to stop, the
+        time limit of that request stays.
         """
         self.state = State.STOPPING
         if self.stop_asked is None or self.stop_asked.own:

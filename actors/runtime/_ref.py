@@ -238,8 +238,8 @@ class ActorRef:
             ReplyDropped: The actor deferred its answer, and then lost the Reply object.
             MailboxFull: The mailbox refused or dropped the message.
             AskTimeout: There was no reply within ``timeout``.
-            RuntimeError: The answer could never come: the actor asks itself, or it waits for the start of the actor
-                that asks.
+            RuntimeError: The answer could never come. An actor asks itself, or a child that still starts asks its
+                parent, and the parent waits for that start.
 
         Cancellation:
             The same happens as after a timeout: if the message is still in the mailbox, it is skipped. If the actor

@@ -15,7 +15,7 @@ class SessionSettings:
     ring_events: int = attrs.field(default=1_024, validator=whole_from(1))
     """Maximum number of a session's events in memory. Older ones are read from the log."""
     ring_bytes: int = attrs.field(default=4 * 1024 * 1024, validator=whole_from(0))
-    """Maximum bytes of these events. They may exceed it by a quarter."""
+    """Maximum bytes of a session's events in memory. The real size may be up to a quarter larger."""
     retain_events: int = attrs.field(default=10_000, validator=whole_from(1))
     """Maximum number of a session's events in the log."""
     retain_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=whole_from(1))

@@ -110,7 +110,7 @@ class Record:
 def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneCommands) -> bytes:
     """Return a record as JSON text: the state that the log keeps beside the events of a session.
 
-    ``opened`` is a snapshot of the session's grammar, with the open runs, calls and questions.
+    ``opened`` is a snapshot of the runs, tool calls and questions that are open in the session.
     """
     # Most records have this short form, to save space: the log keeps one for each session, for weeks.
     if closed_at is None and not len(done):

@@ -52,7 +52,7 @@ def test_each_setting_has_its_source(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.usefixtures("folder")
 def test_keywords_of_an_app(capsys: pytest.CaptureFixture[str]) -> None:
-    """With an app, its keywords count too."""
+    """If the command gets an app, it also shows the settings that the code passes to ``Greenroom(settings=…)``."""
     lines = [json.loads(line) for line in printed(capsys, "settings_app:app", "--json").splitlines()]
     found: dict[str, Any] = {line["name"]: (line["value"], line["source"]) for line in lines}
     assert found["ring_events"] == (7, "keyword")

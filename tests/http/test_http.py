@@ -146,7 +146,8 @@ async def test_other_paths_are_404(site: Site, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/config", "/token", "/nothing"])
 async def test_security_headers(site: Site, path: str) -> None:
-    """The headers of every response allow only files of this site, connections to its WebSocket, and no frames."""
+    """Headers of every response let a page load only files of this site and connect only to its WebSocket, and forbid
+    that another page shows it in an iframe."""
     headers = (await site.get(path)).headers
     policy = headers["content-security-policy"]
     assert "default-src 'self'; connect-src 'self' ws://127.0.0.1:8765;" in policy

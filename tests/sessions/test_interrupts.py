@@ -144,7 +144,7 @@ async def test_handler_of_trio_is_recognised() -> None:
 
 
 async def test_interrupt_raised_beside_a_question() -> None:
-    """If code in a nursery beside an open question raises KeyboardInterrupt, the question and the run are closed."""
+    """If a task raises KeyboardInterrupt beside a task that waits for an answer, question and run are closed."""
 
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:

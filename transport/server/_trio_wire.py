@@ -134,7 +134,8 @@ class TrioWire(WriteBuffer):
     def forget(self) -> None:
         """Release the owner and the objects of trio-websocket, which refer to this wire.
 
-        Without such a cycle of references, all these objects are freed from memory at once.
+        The wire and these objects refer to each other. Without this call they would stay in memory until a garbage
+        collection.
         """
         self._owner = self._websocket = None
 
