@@ -15,9 +15,9 @@ from transport._border import leaves, passed_on
 from transport.auth import Credentials
 from transport.protocol import close_codes, server_frames
 from transport.protocol.client_frames import BadFrame, Hello, Pong
-from transport.protocol.handshake import Conversation, upgrade
+from transport.protocol.handshake import Conversation
 from transport.server._delivery import Delivery
-from transport.server._greeting import admit, attach, authenticate, welcome
+from transport.server._greeting import admit, answer_upgrade, attach, authenticate, welcome
 from transport.server._lifetime import End, Lifetime
 from transport.server._limit import Limit
 from transport.server._liveness import Liveness
@@ -232,7 +232,7 @@ class Connection:
         Never raises: a connection that stayed on a list would count against the limit of its user permanently.
         """
         self._life.over = True
-        self._greeted = False
+        greeted, self._greeted = self._greeted, False
         attachment, self._attachment, self._requests = self._attachment, None, None
         self._liveness.stop()
         self._delivery.stop()
@@ -242,17 +242,14 @@ class Connection:
                 attachment.detach()
         except Exception as error:  # noqa: BLE001 - the session's failure: nothing is left here that could end by it
             log_failure(logger, "connection %s could not be detached", self._life.id, error=error)
+        if (closing := self._life.closing) is not None:
+            self._context.refusals.note_closing(closing.code, closing.reason, greeted=greeted)
 
     # Calls of the wire (a WireOwner)
 
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         """Return the answer to the request for a WebSocket. The number of connections is checked first."""
-        return self._context.connections.refuse(self.address) or upgrade(
-            path=request.path,
-            offered=request.offered,
-            origin=request.headers.get("origin"),
-            allowed=self._context.allowed_origins,
-        )
+        return answer_upgrade(self._context, self.address, request)
 
     def on_drained(self) -> None:
         """Continue to write, since the network has taken all data."""

@@ -9,11 +9,13 @@ import trio
 from transport.protocol import close_codes
 from transport.protocol.handshake import Reject
 from transport.server._places import Holder, Places
+from transport.server._refusals import Reason
 
 if TYPE_CHECKING:
     from actors.loop.clock import LoopTime
     from transport.auth import User
     from transport.server._heartbeat import Heartbeat
+    from transport.server._refusals import RefusalLog
     from transport.settings import Settings
 
 # Number of connections that a shutdown closes together, and the pause before the next ones. *If all were closed at the
@@ -48,8 +50,9 @@ class Connections:
     connection that has ended for any reason is removed.
     """
 
-    def __init__(self, settings: Settings, heartbeat: Heartbeat, time: LoopTime) -> None:
+    def __init__(self, settings: Settings, heartbeat: Heartbeat, time: LoopTime, refusals: RefusalLog) -> None:
         self._settings = settings
+        self._refusals = refusals
         self.places = Places(settings.max_connections_per_user, settings.give_way_seconds, heartbeat, time)
         """The limit on the connections of each user."""
         self._open: dict[Counted, None] = {}
@@ -98,13 +101,16 @@ class Connections:
         The caller must have called :meth:`add` for the new connection before.
         """
         if self.going_away:
-            reason = "the server is going away"
-        elif len(self._open) > self._settings.max_connections:
-            reason = "too many connections"
-        elif self._by_address.get(address, 0) > self._settings.max_connections_per_address:
-            reason = "too many connections from this address"
-        else:
-            return None
+            return self._refused("the server is going away")
+        if len(self._open) > self._settings.max_connections:
+            self._refusals.note(Reason.SERVER_FULL)
+            return self._refused("too many connections")
+        if self._by_address.get(address, 0) > self._settings.max_connections_per_address:
+            self._refusals.note(Reason.ADDRESS_FULL)
+            return self._refused("too many connections from this address")
+        return None
+
+    def _refused(self, reason: str) -> Reject:
         self.refused += 1
         return Reject(503, reason)
 

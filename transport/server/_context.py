@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transport.server._connections import Connections
     from transport.server._flusher import Flusher
     from transport.server._heartbeat import Heartbeat
+    from transport.server._refusals import RefusalLog
     from transport.settings import Settings
 
 
@@ -27,6 +28,8 @@ class ServerContext:
     """Origins of web pages that may connect, as :func:`~transport.protocol.handshake.normal_origin` returns them."""
     connections: Connections
     """The open connections of the server, and the limits on their number."""
+    refusals: RefusalLog
+    """The log lines about refused clients."""
     flusher: Flusher
     heartbeat: Heartbeat
     time: LoopTime

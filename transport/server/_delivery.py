@@ -8,6 +8,8 @@ from actors import GreenroomError, Trimmed
 from actors.spi import SessionEnding
 from transport.protocol import close_codes, server_frames
 from transport.protocol.limits import MAX_BATCH_EVENTS
+from transport.protocol.names import ErrorCode
+from transport.server._refusals import Reason
 from transport.server._signal_queue import SignalQueue
 
 if TYPE_CHECKING:
@@ -106,6 +108,9 @@ class Delivery:
         if self._life.over or self._life.closing is not None:
             return
         try:
+            # While the server ends, all commands are refused as overloaded, and no limit is to blame.
+            if reply.code == ErrorCode.OVERLOADED and not self._context.connections.going_away:
+                self._context.refusals.note(Reason.COMMAND, reply.message)
             self._wire.post(server_frames.reply(reply))
             self._replied = True
             self._context.flusher.schedule(self)

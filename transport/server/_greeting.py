@@ -1,4 +1,4 @@
-"""The steps from a hello to its welcome: authenticate the user, check the user's limit, attach to the session."""
+"""The steps to a welcome: answer the upgrade, authenticate the user, check the user's limit, attach to the session."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from actors.spi import Attach
 from transport._border import called, refusal_in
 from transport.auth import User, checked_user
 from transport.protocol import close_codes, server_frames
+from transport.protocol.handshake import Reject, upgrade
 from transport.protocol.server_frames import OpenRun, QueuedStart, Typist, Welcome
 from transport.server._lifetime import End
 from transport.server._limit import Limit
@@ -18,10 +19,24 @@ if TYPE_CHECKING:
     from actors.spi import Attachment, Listener
     from transport.auth import Authenticate, Credentials
     from transport.protocol.client_frames import Hello
+    from transport.protocol.handshake import Accept
     from transport.server._connections import Counted
     from transport.server._context import ServerContext
     from transport.server._lifetime import Lifetime
+    from transport.server._wire import UpgradeRequest
     from transport.settings import Settings
+
+
+def answer_upgrade(context: ServerContext, address: str, request: UpgradeRequest) -> Accept | Reject:
+    """Return the answer to an upgrade request from ``address``. The number of connections is checked first."""
+    if (full := context.connections.refuse(address)) is not None:
+        return full
+    origin = request.headers.get("origin")
+    answer = upgrade(path=request.path, offered=request.offered, origin=origin, allowed=context.allowed_origins)
+    if isinstance(answer, Reject):
+        wrong = {403: origin or "", 404: request.path, 400: ", ".join(request.offered)}
+        context.refusals.note_status(answer.status, wrong.get(answer.status, ""))
+    return answer
 
 
 async def authenticate(context: ServerContext, life: Lifetime, credentials: Credentials) -> User:

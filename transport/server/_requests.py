@@ -16,6 +16,7 @@ from transport.protocol.client_frames import Ack, CommandFrame, HistoryFrame, Ty
 from transport.protocol.limits import MAX_BATCH_EVENTS, Refusals, TokenBucket
 from transport.protocol.names import ErrorCode
 from transport.server._lifetime import End
+from transport.server._refusals import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,7 @@ class Requests:
         # at once.
         if self._bucket.take(now, lost):
             return True
+        self._context.refusals.note(Reason.RATE)
         message = f"more than {settings.commands_per_second:g} a second"
         # Typing and history have no reply frame.
         if command_id is None:

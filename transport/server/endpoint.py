@@ -20,6 +20,7 @@ from transport.server._connections import Connections
 from transport.server._context import ServerContext
 from transport.server._flusher import Flusher
 from transport.server._heartbeat import Heartbeat
+from transport.server._refusals import RefusalLog
 from transport.server._trio_wire import TrioWire
 from transport.server._watchdog import Watchdog
 
@@ -95,12 +96,14 @@ class Endpoint:
     ) -> None:
         self.settings = settings
         time, heartbeat = loop_time(), Heartbeat()
+        refusals = RefusalLog(settings, heartbeat)
         self._context = ServerContext(
             sessions=sessions,
             authenticate=authenticate,
             settings=settings,
             allowed_origins=frozenset(map(normal_origin, allowed_origins)),
-            connections=Connections(settings, heartbeat, time),
+            connections=Connections(settings, heartbeat, time, refusals),
+            refusals=refusals,
             flusher=Flusher(),
             heartbeat=heartbeat,
             time=time,
@@ -163,6 +166,7 @@ class Endpoint:
         for listener in self._listeners:
             with suppress(OSError):  # it listens no more, or never did
                 listener.shutdown(socket.SHUT_RDWR)
+        self._context.refusals.finish()
         await self._context.connections.send_away()
 
     def statistics(self) -> EndpointStatistics:

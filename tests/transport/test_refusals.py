@@ -1,0 +1,274 @@
+"""Log lines about refused clients: one at once for each reason, then at most one a minute with a count."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+from protocol.agents import auth_by_name, make_app
+from protocol.wire import client, greeted, greeted_in_memory
+from websockets.exceptions import InvalidStatus
+
+from transport.server._heartbeat import Heartbeat
+from transport.server._refusals import PERIOD_SECONDS, Reason, RefusalCounts, RefusalLog, Summary
+from transport.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from protocol.wire import Client
+
+    from transport import Server
+
+EVIL = "https://evil.example"
+
+
+# The counts
+
+
+def test_first_refusal_is_written_at_once() -> None:
+    """The first refusal of each reason is written at once. More of them within a period are only counted."""
+    counts = RefusalCounts(10)
+    assert counts.note(Reason.ORIGIN, "a", 100)
+    assert not counts.note(Reason.ORIGIN, "b", 100)
+    assert counts.note(Reason.RATE, "", 105)
+    assert not counts.note(Reason.ORIGIN, "c", 109.9)
+    assert (counts.next_due, counts.due(109.9)) == (110, [])
+    assert counts.due(110) == [Summary(Reason.ORIGIN, 2, "c")]
+
+
+def test_quiet_reason_is_forgotten() -> None:
+    """After a period without refusals a reason is forgotten, and its next refusal is written at once."""
+    counts = RefusalCounts(10)
+    counts.note(Reason.ORIGIN, "", 100)
+    counts.note(Reason.ORIGIN, "", 101)
+    assert len(counts.due(110)) == 1
+    assert not counts.note(Reason.ORIGIN, "", 115)
+    assert len(counts.due(120)) == 1
+    assert counts.due(130) == []
+    assert counts.next_due is None
+    assert counts.note(Reason.ORIGIN, "", 131)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Reason), st.floats(0, 30)), max_size=60))
+def test_every_refusal_is_in_one_line(refusals: list[tuple[Reason, float]]) -> None:
+    """Each refusal is in exactly one line, and two lines of a reason are at least a period apart."""
+    counts, now, written = RefusalCounts(10), 0.0, 0
+    last: dict[Reason, float] = {}
+
+    def line(reason: Reason, refusals: int) -> int:
+        assert now - last.get(reason, float("-inf")) >= 10
+        last[reason] = now
+        return refusals
+
+    for reason, pause in refusals:
+        end = now + pause
+        while (due := counts.next_due) is not None and due <= end:
+            now = due
+            written += sum(line(each.reason, each.refusals) for each in counts.due(now))
+        now = end
+        written += line(reason, 1) if counts.note(reason, "", now) else 0
+    while (due := counts.next_due) is not None:
+        now = due
+        written += sum(line(each.reason, each.refusals) for each in counts.due(now))
+    assert written == len(refusals)
+
+
+# The log of a server
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the lines about refusals."""
+    return [record.getMessage() for record in caplog.records if record.name == "greenroom.refusals"]
+
+
+async def refuse_origin(server: Server, origin: str) -> None:
+    """Be refused as a page of this origin."""
+    with pytest.raises(InvalidStatus):
+        async with client(server, origin=origin):
+            pass
+
+
+async def test_refused_origin_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A refused origin is logged at once with the setting to change, and after a minute with the number of others."""
+    async with make_app().running(port=0) as server:
+        for number in range(4):
+            await refuse_origin(server, f"https://{number}.example")
+        told = "refused (HTTP 403): the origin of the page is not in the setting allowed_origins: 'https://0.example'"
+        assert lines(caplog) == [told]
+        await trio.sleep(PERIOD_SECONDS + 1)
+        again = told.replace("refused", "refused 3 more times within 60 s").replace(
+            "'https://0", "the newest: 'https://3"
+        )
+        assert lines(caplog) == [told, again]
+        await trio.sleep(3 * PERIOD_SECONDS)
+        assert lines(caplog) == [told, again]
+        await refuse_origin(server, EVIL)
+        assert len(lines(caplog)) == 3
+
+
+async def test_counts_are_written_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that ends writes the refusals that it has only counted."""
+    async with make_app().running(port=0) as server:
+        for _ in range(2):
+            await refuse_origin(server, EVIL)
+        assert len(lines(caplog)) == 1
+    assert lines(caplog)[1].startswith("refused 1 more time within 60 s (HTTP 403): ")
+
+
+async def test_text_of_a_client_is_harmless(caplog: pytest.LogCaptureFixture) -> None:
+    """An origin is written without control characters and cut, since any program may send one."""
+    RefusalLog(Settings(), Heartbeat()).note(Reason.ORIGIN, "https://\x1b[31m\n" + "x" * 5_000)
+    (line,) = lines(caplog)
+    assert line.isprintable()
+    assert len(line) < 400
+
+
+async def nothing(_: Client) -> None: ...
+
+
+async def hello(one: Client, **fields: Any) -> None:
+    await one.send("hello", **{"session": "s1", "token": "alice", **fields})
+
+
+async def too_many_commands(one: Client) -> None:
+    await one.hello(token="alice")
+    for number in range(3):
+        await one.send("command", id=str(number), name="message.send", args={"text": "hello"})
+    await one.reply("2")
+    await one.socket.aclose()
+
+
+async def two_runs(one: Client) -> None:
+    await one.hello(token="alice")
+    for number in range(2):
+        await one.send("command", id=str(number), name="run.start", args={"agent": "wait"})
+    assert not (await one.reply("1"))["ok"]
+    await one.socket.aclose()
+
+
+UNPROVED = "the token or other credentials prove no user"
+LONG = "(1009): a message is larger than max_frame_bytes (1024)"
+QUEUE = "runs_per_user (1), queued_runs_per_user (0), mailbox_size (64): '1 runs go on and 0 wait: try again later'"
+CLOSED: list[tuple[Callable[[Client], Any], dict[str, object], str]] = [
+    (
+        lambda one: hello(one, token=None),
+        {},
+        f"(4501): {UNPROVED}: 'a token is required'",
+    ),
+    (lambda one: hello(one, token="forbidden"), {}, "(4502): the auth function forbids the user: 'not you'"),
+    (lambda one: hello(one, token="expired"), {}, "(4004): the token has expired"),
+    (nothing, {"hello_seconds": 0.01}, "(4503): no hello came within hello_seconds (0.01 s)"),
+    (lambda one: one.send("pong"), {}, "(4500): a message is not a frame of the protocol: 'a frame before hello'"),
+    (lambda one: one.send_text(b"x"), {}, "(1003): a message is binary"),
+    (lambda one: one.send_text("x" * 1025), {"max_frame_bytes": 1024}, LONG),
+    (lambda one: one.send_text("ü" * 600), {"max_frame_bytes": 1024}, LONG),
+    (
+        too_many_commands,
+        {"commands_burst": 2, "commands_per_second": 0.01},
+        "(rate_limited): a request is beyond commands_per_second (0.01) and commands_burst (2)",
+    ),
+    (
+        two_runs,
+        {"runs_per_user": 1, "queued_runs_per_user": 0},
+        f"(overloaded): a command found no place in a queue; settings: {QUEUE}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("be_refused", "settings", "told"), CLOSED, ids=[told.split(":")[0] for _, _, told in CLOSED])
+async def test_refused_client_is_logged(
+    caplog: pytest.LogCaptureFixture, be_refused: Callable[[Client], Any], settings: dict[str, Any], told: str
+) -> None:
+    """A client that is refused after its upgrade is logged, with its close code and the setting to change."""
+    caplog.set_level(logging.INFO)
+    async with make_app(auth=auth_by_name, **settings).running(port=0) as server, client(server) as one:
+        await be_refused(one)
+        if be_refused not in {too_many_commands, two_runs}:
+            await one.ended()
+    assert lines(caplog) == [f"refused {told}"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("max_connections", "(HTTP 503): the server has max_connections (1)"),
+        ("max_connections_per_address", "(HTTP 503): the address has max_connections_per_address (1)"),
+        ("max_connections_per_user", "(4504): the user has max_connections_per_user (1)"),
+        (
+            "max_sessions",
+            "(4005): the session cannot be opened; settings: max_sessions (1), max_sessions_per_user (100)",
+        ),
+    ],
+)
+async def test_limit_that_refuses_is_logged(caplog: pytest.LogCaptureFixture, limit: str, told: str) -> None:
+    """A limit that refuses a client is logged, with the name and the value of the setting."""
+    settings: dict[str, Any] = {limit: 1, "give_way_seconds": 0.001} if "user" in limit else {limit: 1}
+    async with make_app(**settings).running(port=0) as server, greeted(server) as first:
+        if "HTTP" in told:
+            with pytest.raises(InvalidStatus):
+                async with client(server):
+                    pass
+        else:
+            async with client(server) as second:
+                await second.send("hello", session="other")
+                if "user" in limit:
+                    await first.receive("ping")
+                    await first.send("pong")
+                await second.ended()
+        assert lines(caplog)[0].startswith(f"refused {told}")
+        assert len(lines(caplog)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "told"),
+    [
+        ("chat", {}, "(HTTP 404): there is nothing at this path; the endpoint is /: '/chat'"),
+        ("", {"subprotocols": ["mqtt"]}, "(HTTP 400): the client offers no subprotocol that is served: 'mqtt'"),
+    ],
+)
+async def test_refused_upgrade_is_logged(
+    caplog: pytest.LogCaptureFixture, path: str, options: dict[str, Any], told: str
+) -> None:
+    """A refused upgrade is logged, with the part of the request that is wrong."""
+    async with make_app().running(port=0) as server:
+        with pytest.raises(InvalidStatus):
+            async with client(server, path, **options):
+                pass
+    assert lines(caplog) == [f"refused {told}"]
+
+
+async def test_usual_end_is_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    """The end of a token or a session after the welcome is not logged as a refusal, and neither is the server's end."""
+    caplog.set_level(logging.DEBUG)
+    async with make_app().running(port=0) as server, greeted(server) as one, greeted(server, "s2"):
+        await one.send_text(json.dumps({"type": "command", "id": "1", "name": "session.close", "args": {}}))
+        assert (await one.ended()).code == 4506
+    assert lines(caplog) == []
+
+
+async def test_command_at_the_end_is_no_refusal(
+    caplog: pytest.LogCaptureFixture, mock_clock: trio.testing.MockClock
+) -> None:
+    """A command that is refused because the server ends is not logged: no limit is to blame.
+
+    A server closes its connections in batches of 100. The last connection can still send a command.
+    """
+    app = make_app(max_connections_per_user=101)
+    async with app.running(port=0) as server, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(greeted_in_memory(server)) for _ in range(101)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.drain, 0)
+            await trio.testing.wait_all_tasks_blocked()
+            assert (await clients[-1].command("1", "run.start", agent="wait"))["error"]["code"] == "overloaded"
+            mock_clock.autojump_threshold = 0
+    assert lines(caplog) == []

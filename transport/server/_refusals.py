@@ -1,0 +1,238 @@
+"""The log lines about refused clients: one at once for each reason, then at most one a minute with a count.
+
+A refusal is a client's error, or a limit that is too low: only the operator can tell which. So a line names the setting
+to change. *A page that was served elsewhere got 403, and a browser tells its page nothing about a refused upgrade.*
+
+:class:`RefusalCounts` decides which lines to write (pure: the caller passes the time), :class:`RefusalLog` writes them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from actors.failures import log_failure, log_line, shown
+from transport.protocol import close_codes
+
+if TYPE_CHECKING:
+    from transport.server._heartbeat import Heartbeat
+    from transport.settings import Settings
+
+logger = logging.getLogger("greenroom.refusals")
+
+PERIOD_SECONDS = 60.0
+"""Minimum number of seconds between two lines about the same reason."""
+
+# Refusals that also happen where nothing is wrong: a token expires, a phone loses its network. They are no warnings.
+_USUAL = logging.INFO
+
+
+@attrs.frozen
+class _Text:
+    """The words of a reason: the ``code`` that the client gets, and a sentence that may contain names of settings."""
+
+    code: str
+    sentence: str
+    level: int = logging.WARNING
+
+
+class Reason(Enum):
+    """The reasons to refuse a client or its command, with their texts.
+
+    There are few, so the counts take little memory, however many clients are refused.
+    """
+
+    ORIGIN = _Text("HTTP 403", "the origin of the page is not in the setting allowed_origins")
+    PATH = _Text("HTTP 404", "there is nothing at this path; the endpoint is /")
+    SUBPROTOCOL = _Text("HTTP 400", "the client offers no subprotocol that is served")
+    SERVER_FULL = _Text("HTTP 503", "the server has max_connections ({max_connections})")
+    ADDRESS_FULL = _Text("HTTP 503", "the address has max_connections_per_address ({max_connections_per_address})")
+    USER_FULL = _Text("4504", "the user has max_connections_per_user ({max_connections_per_user})")
+    NOT_AUTHENTICATED = _Text("4501", "the token or other credentials prove no user")
+    FORBIDDEN = _Text("4502", "the auth function forbids the user")
+    TOKEN_EXPIRED = _Text("4004", "the token has expired", _USUAL)
+    NO_HELLO = _Text("4503", "no hello came within hello_seconds ({hello_seconds:g} s)")
+    BAD_FRAME = _Text("4500", "a message is not a frame of the protocol")
+    BINARY = _Text("1003", "a message is binary")
+    TOO_BIG = _Text("1009", "a message is larger than max_frame_bytes ({max_frame_bytes})")
+    FLOODING = _Text("4505", "the client goes on sending beyond commands_per_second ({commands_per_second:g})")
+    RATE = _Text(
+        "rate_limited",
+        "a request is beyond commands_per_second ({commands_per_second:g}) and commands_burst ({commands_burst})",
+    )
+    SLOW = _Text("4001", "the client read nothing for slow_seconds ({slow_seconds:g} s), or too little", _USUAL)
+    SESSION = _Text(
+        "4005",
+        "the session cannot be opened; settings: max_sessions ({max_sessions}), "
+        "max_sessions_per_user ({max_sessions_per_user})",
+    )
+    SESSION_CLOSED = _Text("4506", "the session was closed permanently", _USUAL)
+    COMMAND = _Text(
+        "overloaded",
+        "a command found no place in a queue; settings: runs_per_user ({runs_per_user}), "
+        "queued_runs_per_user ({queued_runs_per_user}), mailbox_size ({mailbox_size})",
+    )
+
+
+BY_STATUS = {403: Reason.ORIGIN, 404: Reason.PATH, 400: Reason.SUBPROTOCOL}
+"""The reasons to answer an upgrade request with an HTTP error. A full server (503) has more than one."""
+
+BY_CODE = {
+    close_codes.TOO_MANY_CONNECTIONS: Reason.USER_FULL,
+    close_codes.NOT_AUTHENTICATED: Reason.NOT_AUTHENTICATED,
+    close_codes.FORBIDDEN: Reason.FORBIDDEN,
+    close_codes.NO_HELLO: Reason.NO_HELLO,
+    close_codes.BAD_FRAME: Reason.BAD_FRAME,
+    close_codes.UNSUPPORTED_DATA: Reason.BINARY,
+    close_codes.MESSAGE_TOO_BIG: Reason.TOO_BIG,
+    close_codes.FLOODING: Reason.FLOODING,
+    close_codes.SLOW_CONSUMER: Reason.SLOW,
+    close_codes.OVERLOADED: Reason.SESSION,
+}
+"""The reasons to close a connection with a code, at any time."""
+
+DETAILED = {Reason.NOT_AUTHENTICATED, Reason.FORBIDDEN, Reason.BAD_FRAME, Reason.SESSION}
+"""The reasons to close a connection for which the words that the client gets tell more than the reason."""
+
+BEFORE_WELCOME = {
+    close_codes.TOKEN_EXPIRED: Reason.TOKEN_EXPIRED,
+    close_codes.SESSION_CLOSED: Reason.SESSION_CLOSED,
+}
+"""The reasons that count before the welcome only. After it they are the usual end of a token or a session."""
+
+
+@attrs.define
+class _Count:
+    due: float
+    """The time from which the next line may be written."""
+    refusals: int = 0
+    """Number of refusals since the last line."""
+    newest: str = ""
+    """The detail of the newest of them."""
+
+
+@attrs.frozen
+class Summary:
+    """Refusals that were counted and not written: their reason, their number, and the detail of the newest."""
+
+    reason: Reason
+    refusals: int
+    newest: str
+
+
+class RefusalCounts:
+    """The refusals of each reason since its last line (pure). ``period`` is the least time between two of its lines."""
+
+    def __init__(self, period: float = PERIOD_SECONDS) -> None:
+        self._period = period
+        self._counts: dict[Reason, _Count] = {}
+
+    def note(self, reason: Reason, detail: str, now: float) -> bool:
+        """Return True if this refusal must be written now. Return False after counting it for a later summary."""
+        count = self._counts.get(reason)
+        if count is None:
+            self._counts[reason] = _Count(now + self._period)
+            return True
+        count.refusals += 1
+        count.newest = detail
+        return False
+
+    def due(self, now: float) -> list[Summary]:
+        """Return the summaries to write now. A reason without refusals for a whole period is forgotten."""
+        summaries: list[Summary] = []
+        for reason, count in tuple(self._counts.items()):
+            if count.due > now:
+                continue
+            if count.refusals:
+                summaries.append(Summary(reason, count.refusals, count.newest))
+                self._counts[reason] = _Count(now + self._period)
+            else:
+                del self._counts[reason]
+        return summaries
+
+    @property
+    def next_due(self) -> float | None:
+        """The time of the next call of :meth:`due`. None if nothing is counted."""
+        return min((count.due for count in self._counts.values()), default=None)
+
+
+class RefusalLog:
+    """Writes refusals to the log. The heartbeat calls :meth:`beat` while there are counts."""
+
+    def __init__(self, settings: Settings, heartbeat: Heartbeat) -> None:
+        self._settings = settings
+        self._heartbeat = heartbeat
+        self._counts = RefusalCounts()
+
+    def note(self, reason: Reason, detail: str = "") -> None:
+        """Write or count a refusal. Never raises.
+
+        Args:
+            reason: The reason.
+            detail: More about this refusal, which may come from the client. Control characters in it are escaped.
+        """
+        was_idle = self._counts.next_due is None
+        if self._counts.note(reason, detail, trio.current_time()):
+            self._write(reason, detail)
+        due = self._counts.next_due
+        if was_idle and due is not None:
+            self._heartbeat.add(self, due)
+
+    def note_status(self, status: int, detail: str) -> None:
+        """Note that an upgrade request is answered with the HTTP error ``status``."""
+        if (reason := BY_STATUS.get(status)) is not None:
+            self.note(reason, detail)
+
+    def note_closing(self, code: int, detail: str, *, greeted: bool) -> None:
+        """Note that a connection is closed with ``code``. Do nothing if this code is no refusal.
+
+        Args:
+            code: The close code.
+            detail: The reason that the client gets.
+            greeted: Whether the client had got its welcome.
+        """
+        reason = BY_CODE.get(code)
+        if reason is None and not greeted:
+            reason = BEFORE_WELCOME.get(code)
+        if reason is not None:
+            self.note(reason, detail if reason in DETAILED else "")
+
+    def beat(self, now: float) -> float | None:
+        """Write the summaries that are due, and return the time of the next call."""
+        for summary in self._counts.due(now):
+            self._write(summary.reason, summary.newest, summary.refusals)
+        return self._counts.next_due
+
+    def finish(self) -> None:
+        """Write all counts, because the server ends."""
+        self.beat(math.inf)
+        self._counts = RefusalCounts()
+        self._heartbeat.remove(self)
+
+    def on_failed(self, error: BaseException) -> None:
+        """Begin anew, because a call by the heartbeat raised ``error``."""
+        log_failure(logger, "refusals could not be counted", error=error)
+        self._counts = RefusalCounts()
+
+    def _write(self, reason: Reason, detail: str, more: int = 0) -> None:
+        text = reason.value
+        times = f" {more} more {'time' if more == 1 else 'times'} within {PERIOD_SECONDS:g} s" if more else ""
+        sentence = text.sentence.format_map(_Values(self._settings))
+        newest = f": {'the newest: ' if more > 1 else ''}{shown(detail)}" if detail else ""
+        log_line(logger, text.level, "refused%s (%s): %s%s", times, text.code, sentence, newest)
+
+
+class _Values(dict[str, object]):
+    """The settings as a mapping, for the texts."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def __missing__(self, name: str) -> object:
+        return getattr(self._settings, name)
