@@ -29,13 +29,14 @@ README. :mod:`actors.spi` has names for a package that serves the sessions; an a
 Concurrency:
 
 - Actors and sessions belong to one trio run. In a thread that trio started, an emit or signal crosses to the loop by
-  itself; any other call must be awaited with ``trio.from_thread.run``. A call from elsewhere raises before it changes
-  anything.
+  itself; any other call must be awaited with ``trio.from_thread.run``. A call from any other thread raises an error
+  before it changes anything.
 - An actor handles one message at a time. Its state needs no lock.
 - Messages from one sender to one actor arrive in the order in which they were sent. There is no order between senders.
 - A function that is not ``async`` never waits and is safe to call from any task of the loop. An ``async`` one is a
   checkpoint, and its docstring says what a cancellation leaves.
-- A failure stays with its owner: a tool fails its call, a run fails alone, an actor is handled by its supervisor.
+- A failure stays with its owner: a tool fails its call, a run fails alone, an actor's failure is handled by its
+  supervisor.
 """
 
 from importlib import import_module
@@ -281,7 +282,7 @@ _NAMES_OF_SPI = frozenset(
 
 
 def __getattr__(name: str) -> object:
-    """Return ``name`` of :mod:`actors.spi`: earlier versions had these names here."""
+    """Return the object ``name`` of :mod:`actors.spi`. Earlier versions had the names of that module here."""
     if name in _NAMES_OF_SPI:
         return getattr(import_module("actors.spi"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -94,11 +94,11 @@ class MaxChildren(ActorError):
 
 
 class MessageUnhandled(ActorError):
-    """The target actor does not know this kind of message. It did nothing."""
+    """The target actor does not know this kind of message. The actor did nothing."""
 
 
 class DeathPact(ActorError):
-    """The failure of a watching actor that returned UNHANDLED for the Terminated message of a watched actor."""
+    """A watched actor ended, and the watching actor did not handle its ``Terminated`` message, so it fails."""
 
 
 class StashFull(ActorError):

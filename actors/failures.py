@@ -33,7 +33,7 @@ MAX_DEPTH = 16
 """Maximum nesting of groups that the standard library formats. Its formatter recurses for each level."""
 
 MAX_RELATED = 100
-"""Maximum number of exceptions (members of groups, causes, contexts) that are examined to describe one."""
+"""Maximum number of exceptions (members of groups, causes, contexts) that are examined to describe one exception."""
 
 # Of an exception that the standard library cannot format: frames of each traceback, and number of tracebacks.
 _FRAMES, _TRACEBACKS = 20, 10
@@ -148,7 +148,10 @@ def without(error: BaseException, kind: type[BaseException]) -> BaseException | 
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield each exception at any depth of a group that is not a group itself. Yield an exception that is no group."""
+    """Yield the exceptions of a group, at any depth, that are not groups themselves.
+
+    If ``error`` is no group, yield only ``error``.
+    """
     return (each for each in _walk(error, members, limit=sys.maxsize) if not members(each))
 
 
@@ -235,7 +238,7 @@ def log_line(logger: logging.Logger, level: int, message: str, *args: object) ->
 
 
 def is_plain(error: BaseException) -> bool:
-    """Return whether any formatter can show the exception.
+    """Return whether every formatter of log lines can show the exception.
 
     The exception, its causes and its members must be few and not nested deep, and each must have a text. Causes that
     form a cycle are allowed, because a formatter shows each exception only once.
@@ -273,7 +276,7 @@ def _tracebacks(error: BaseException) -> str:
 
 
 def _related(error: BaseException) -> tuple[BaseException, ...]:
-    """Return the members of the exception, and its cause. Without a cause, its context takes that position."""
+    """Return the members of the exception and its cause, or its context if it has no cause."""
     before = _before(error)
     return members(error) if before is None else (*members(error), before)
 

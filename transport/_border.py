@@ -1,9 +1,9 @@
 """The border around an application's functions: an exception that such a function raises becomes a value.
 
-An application's functions (authentication, the hooks of the pages) may raise any ``BaseException``, alone or in groups
+An application's functions (authentication, the hooks of the pages) can raise any ``BaseException``, alone or in groups
 of any depth. Trio formats exceptions that pass through a nursery with ``repr``, outside of every task: *an exception
-whose repr raises would end the whole process there*. So this module calls these functions where every exception is
-caught.
+whose repr raises would end the whole process there*. So this module calls an application's functions in code that
+catches every exception.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterato
     """Yield each exception in the group ``raised`` once, or ``raised`` itself if it is not a group.
 
     The group ``whole`` is not opened, but yielded like a single exception. The function does not call itself, since
-    groups may be nested very deeply.
+    groups can be nested very deeply.
     """
     waiting, seen = [raised], {id(raised)}
     while waiting:
@@ -52,8 +52,8 @@ def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterato
 def refusal_in(raised: BaseException) -> tuple[int, str] | None:
     """Return the close code and reason if ``raised`` contains the refusal of a user by an auth function, else None.
 
-    The refusal may be in a group at any depth, beside cancellations and other exceptions: if one of several checks
-    refuses the user, the user is refused.
+    The refusal can be in a group at any depth, together with cancellations and other exceptions: if one of several
+    checks refuses the user, the user is refused.
     """
     found = list(leaves(raised))
     for kind, code in _REFUSALS:
@@ -99,9 +99,9 @@ async def _collect(
 
 
 def the_one(raised: BaseException, own: BaseException | None = None) -> BaseException:
-    """Return the one exception that should be raised instead of ``raised``, a group that came out of nurseries.
+    """Return the one exception to raise in place of ``raised``, which is a group that came out of nurseries.
 
-    The first choice is ``own`` (the exception of the user's block, which may be a group), the second a
+    The first choice is ``own`` (the exception of the application's ``with`` block, which can be a group), the second a
     ``RestartLimit``, the third the only exception that is not a cancellation. If there is none of these, or if several
     exceptions are not cancellations, return ``raised``.
     """
@@ -123,7 +123,7 @@ def called_at_once(function: Callable[..., Any], *arguments: object) -> Any | Ba
 def passed_on(result: Any) -> Any:
     """Return ``result`` unchanged.
 
-    If it contains the exception of a real Ctrl-C, first send SIGINT to the main task.
+    If ``result`` contains the exception of a real Ctrl-C, first send SIGINT to the main task.
     """
     if issubclass(type(result), BaseException) and any(map(_is_real_interrupt, leaves(result))):
         signal.raise_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Signals, reports and garbage collection: how a server uses the process that it has to itself."""
+"""Signals, reports and garbage collection, for a server that has a whole process to itself."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ logger = logging.getLogger("greenroom")
 
 
 class Reporter:
-    """Reports of a server process to its operator. This class writes them to the log, a subclass may write anywhere.
+    """Reports of a server process to its operator. They are written to the log; a subclass can do otherwise.
 
-    No method may wait.
+    No method must wait.
     """
 
     def on_ready(self, ws_url: str, page_url: str | None) -> None:
@@ -35,12 +35,12 @@ class Reporter:
         log_line(logger, logging.INFO, "serving at %s%s", ws_url, f", pages at {page_url}" if page_url else "")
 
     def on_drain(self, signal_name: str, runs: Sequence[tuple[str, str]], seconds: float) -> None:
-        """Report that the server got a signal and drains.
+        """Report that the server got a signal and drains: it accepts no new work and waits for its runs.
 
         Args:
             signal_name: ``SIGTERM`` or ``SIGINT``.
-            runs: The agent and the session of each run that goes on.
-            seconds: How long the server waits for these runs at most.
+            runs: The agent and the session of each run that has not ended.
+            seconds: Maximum time for which the server waits for these runs.
         """
         log_line(logger, logging.INFO, "%s: draining, %d runs go on for %g s at most", signal_name, len(runs), seconds)
 
@@ -52,8 +52,8 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
     the end of the server then still waited for runs that shield themselves from cancellation.*
 
     Args:
-        on_ready: Announces that the server is ready. Signals are caught before this call, because the reader of the
-            announcement may send a signal at once.
+        on_ready: Announces that the server is ready. Signals are caught before this call, because a program that reads
+            the announcement can send a signal at once.
         gc_threshold: As for :func:`tune_garbage_collection`.
 
     Cancellation:
@@ -71,7 +71,7 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
 
 @contextmanager
 def kept_interrupt_handler() -> Generator[None]:
-    """Restore the handler of SIGINT at the end of the block, for a program that goes on after its server has ended."""
+    """Restore the handler of SIGINT at the end of the ``with`` block, for a program that outlives its server."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -93,7 +93,7 @@ def tune_garbage_collection(threshold: int) -> None:
 
 @contextmanager
 def _caught_signals() -> Generator[AsyncIterator[int]]:
-    """Catch SIGTERM and SIGINT inside the block, and yield their numbers.
+    """Catch SIGTERM and SIGINT inside the ``with`` block, and yield their numbers.
 
     After the block, these signals end the process as usual.
     """

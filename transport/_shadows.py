@@ -25,7 +25,7 @@ _PROGRAMS = {"-m", "greenroom"}
 def shadow_of_actors() -> str | None:
     """Return the path of the module that Python would import as ``actors``, if it is not Greenroom's, else None.
 
-    The module is not imported: it may be a program.
+    That module is not imported for this check, because it can be a program that would run.
     """
     spec = find_spec("actors")
     own = Path(__file__).resolve().parents[1] / "actors"

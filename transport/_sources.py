@@ -48,7 +48,7 @@ def from_keywords(values: Mapping[str, object], defaults: Defaults) -> list[Give
 
 
 def from_toml(path: Path, defaults: Defaults) -> list[Given]:
-    """Return the settings in a TOML file, which need not exist.
+    """Return the settings in a TOML file. If the file does not exist, return an empty list.
 
     Raises:
         ConfigError: The file cannot be read, or has an unknown name.
@@ -67,7 +67,7 @@ def from_toml(path: Path, defaults: Defaults) -> list[Given]:
 def from_environment(environment: Mapping[str, str], defaults: Defaults) -> list[Given]:
     """Return the settings in environment variables: ``GREENROOM_`` and the name in capitals.
 
-    An unknown name is only a warning, because other programs may share the prefix.
+    An unknown name is only a warning, because other programs can use the same prefix.
     """
     given: list[Given] = []
     for variable in sorted(environment):
@@ -83,7 +83,7 @@ def from_environment(environment: Mapping[str, str], defaults: Defaults) -> list
 
 
 def from_assignments(assignments: Iterable[str], defaults: Defaults) -> list[Given]:
-    """Return the settings in texts of the form ``NAME=VALUE``.
+    """Return the settings that texts of the form ``NAME=VALUE`` give.
 
     Raises:
         ConfigError: A text has no ``=``, or an unknown name.
@@ -100,7 +100,7 @@ def from_assignments(assignments: Iterable[str], defaults: Defaults) -> list[Giv
 
 
 def read_text(text: str, default: object) -> object:
-    """Return the value that ``text`` stands for. Where the default is a number, so is the value, if it can be read.
+    """Return the value that ``text`` stands for: a number, if the setting's default is a number.
 
     A text that is not a number is returned as it is. The check of the setting then refuses it with a clear message.
     """
@@ -118,6 +118,6 @@ def _refuse_unknown(name: str, defaults: Defaults, where: str) -> None:
 
 
 def _hint(name: str, defaults: Defaults, written: Callable[[str], str]) -> str:
-    """Return a question for the most similar known name, or "" if there is none."""
+    """Return a text that suggests the known setting with the most similar name; "" if none is similar."""
     close = difflib.get_close_matches(name, defaults, n=1, cutoff=_SIMILAR)
     return f"; did you mean {written(close[0])}?" if close else ""

@@ -55,13 +55,13 @@ class Greenroom:
         auth: A :class:`~transport.TokenAuth`, or any async function that takes :class:`~transport.Credentials` and
             returns a :class:`~transport.User`. With None every user is ``anonymous``, and the server may listen on
             loopback addresses only.
-        settings: A :class:`~transport.Settings` or a mapping of names to values. They override the environment and
-            ``greenroom.toml``.
+        settings: A :class:`~transport.Settings` or a mapping of names to values. These values override the environment
+            and ``greenroom.toml``.
         redact: More keys whose values are removed from tool arguments; or a function that takes the arguments and
-            returns them without secrets. Such a function replaces the search for keys.
+            returns them without secrets. A function replaces the search for keys.
         pages: A folder with the application's own pages, which ``greenroom serve`` serves instead of its page for
-            developers. They load the client for browsers as ``/greenroom.js``. The folder is relative to the current
-            one, and must not be the current one.
+            developers. The pages load the client for browsers as ``/greenroom.js``. The path is relative to the current
+            folder, and must not be that folder itself.
 
     Raises:
         ConfigError: If an argument or a setting cannot be used. The message names the argument or setting.
@@ -98,7 +98,7 @@ class Greenroom:
         self._server: Server | None = None
 
     def override(self, given: Sequence[Given]) -> None:
-        """Replace settings by values of the command line, which win over those of all other sources.
+        """Replace settings by values of the command line, which have priority over all other sources.
 
         Raises:
             ConfigError: If a value is not allowed. The message names the source and the setting.
@@ -153,18 +153,19 @@ class Greenroom:
         log: str | EventLog | None = None,
         origins: tuple[str, ...] = (),
     ) -> AsyncGenerator[Server]:
-        """Run the server on trio inside the block.
+        """Run the server on trio inside the ``async with`` block.
 
-        When the block begins, the port is bound, the log is open and connections are accepted. At its end the server
-        drains: it closes the connections, waits up to ``drain_seconds`` for runs to finish, and flushes the log. If the
-        block ends by an exception or a cancellation, runs are ended at once.
+        When the block begins, the port is bound, the log is open and connections are accepted. At the end of the block
+        the server drains: it closes the connections, waits up to ``drain_seconds`` for runs to finish, and flushes the
+        log. If the block ends by an exception or a cancellation, runs are ended at once.
 
         Args:
             host: A name or an address of this machine. With None, the setting ``host`` counts.
             port: The port. With 0, a free port is taken, which :attr:`Server.url` contains. With None, the setting
                 ``port`` counts.
-            log: The log to use in place of the app's own log.
-            origins: Origins of pages served beside this server. They may connect unless ``allowed_origins`` is set.
+            log: The log to use in place of the log that was passed to ``Greenroom``.
+            origins: Origins of pages that this process serves too. Such pages are allowed to connect unless
+                ``allowed_origins`` is set.
 
         Raises:
             ConfigError: If the app is running already, or would listen beyond loopback without ``auth``.
@@ -238,7 +239,7 @@ class Greenroom:
 
 @attrs.frozen(eq=False)
 class Server:
-    """A running server. :meth:`Greenroom.running` returns it, and stops it at the end of the block."""
+    """A running server. ``async with`` :meth:`Greenroom.running` returns it, and stops it at the end of the block."""
 
     url: str
     """The URL that clients connect to, with the port that was bound."""
@@ -254,7 +255,7 @@ class Server:
 
         Args:
             reporter: Gets both reports.
-            page_url: The address of the pages beside the server; None if there are none.
+            page_url: The address of the pages that the same process serves; None if there are none.
         """
         settings = self.endpoint.settings
         name = await run_until_signal(lambda: reporter.on_ready(self.url, page_url), settings.gc_threshold)
@@ -264,9 +265,9 @@ class Server:
     async def drain(self, seconds: float) -> None:
         """Refuse new runs, close the connections, and meanwhile wait up to ``seconds`` for the runs to finish.
 
-        The end of the ``running()`` block does this by itself, and then closes unfinished runs as ``cancelled``.
+        At its end, a ``running()`` block drains by itself, and then closes unfinished runs as ``cancelled``.
 
-        Cancellation: some clients may still be connected, and some runs unfinished. New clients and runs are still
+        Cancellation: perhaps some clients are still connected, and some runs unfinished. New clients and runs are still
         refused.
         """
         async with trio.open_nursery() as nursery:
@@ -281,7 +282,7 @@ class AppSessions:
         self._app = app
 
     async def get(self, user: str, session: str) -> SessionHandle:
-        """Return a handle to the user's session, which is created if it does not exist.
+        """Return a handle to a session of the user. The session is made if it does not exist.
 
         See :meth:`actors.Sessions.get`.
 

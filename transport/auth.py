@@ -66,7 +66,7 @@ class User:
     """An authenticated user: the result of an auth function."""
 
     id: str = attrs.field(validator=_check_user)
-    """The user's name. Sessions are stored under this name, and it alone decides which sessions the user may read."""
+    """The user's name. Sessions are stored under this name. A user can read only sessions under this name."""
     expires: float | None = attrs.field(default=None, validator=_check_expires)
     """Time when the server closes connections of this user, in seconds since 1970. None means never."""
 
@@ -76,7 +76,7 @@ Authenticate: TypeAlias = "Callable[[Credentials], Awaitable[User]]"
 
 An auth function refuses a client by raising :class:`~transport.NotAuthenticated` or :class:`~transport.Forbidden`,
 alone or in an exception group. If it raises or returns anything else, the connection is closed with an internal error
-(4006). It is cancelled after ``auth_seconds``.
+(4006). An auth function is cancelled after ``auth_seconds``.
 """
 
 ANONYMOUS = User("anonymous")
@@ -134,7 +134,7 @@ class TokenAuth:
         self._leeway = leeway_seconds
 
     def _fits(self, algorithm: str) -> bool:
-        """Return whether the key can be used with that algorithm.
+        """Return whether the type of the key fits the algorithm.
 
         *Without this check, a client with a token for an algorithm that does not fit the key would get an internal
         error.*
@@ -219,7 +219,7 @@ class TokenAuth:
 
 
 def _time(value: Any) -> float:
-    """Return the time in a token's claim (a NumericDate, RFC 7519, section 2) as a float. It may have a fraction.
+    """Return the time in a token's claim (a NumericDate, RFC 7519, section 2) as a float. It can have a fraction.
 
     Raises:
         ValueError: If ``value`` is infinite, NaN, a string or a bool.

@@ -31,22 +31,22 @@ class TransportError(GreenroomError):
 class ClientClosed(TransportError):
     """The client's ``async with`` block has ended, so calls on the client no longer work.
 
-    A command that got no reply before that may or may not have been done.
+    It is not known whether the server has done a command that got no reply before that.
     """
 
 
 class TokenUnavailable(TransportError):
     """The token callable raised an exception, or returned a value that is not a string.
 
-    An exception that the callable raised is the cause of this one.
+    An exception that the callable raised is the cause of this exception.
     """
 
 
 class OutcomeUnknown(CommandRefused):
-    """The reply to a command got lost, and the server may have forgotten the command's id by now.
+    """The reply to a command got lost, and perhaps the server has forgotten the command's id by now.
 
-    The client does not send the command again, because the server might then do it twice. The command may or may not
-    have been done: find out before you repeat it. The ``code`` is ``outcome_unknown``.
+    The client does not send the command again, because perhaps the server would do it twice. It is not known whether
+    the command was done: find out before you repeat it. The ``code`` is ``outcome_unknown``.
     """
 
     def __init__(self, code: str = OUTCOME_UNKNOWN, message: str = "the reply was lost and its time is over") -> None:
@@ -56,8 +56,8 @@ class OutcomeUnknown(CommandRefused):
 class ConnectionClosedForGood(TransportError):
     """The connection ended with ``code`` and ``reason``, and the client does not reconnect.
 
-    An iterator first returns the events that have arrived, and then raises this error. A command that got no reply may
-    or may not have been done.
+    An iterator first returns the events that have arrived, and then raises this error. It is not known whether a
+    command without a reply was done.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -106,4 +106,4 @@ class TokenExpired(NotAuthenticated):
 
 
 class Forbidden(TransportError):
-    """The user is known, but may not connect. The connection is closed with 4502 and this error's message."""
+    """The user is known, but is not allowed to connect. The connection is closed with 4502 and this error's message."""

@@ -1,9 +1,9 @@
 """All settings: their sources, their defaults and their limits.
 
-If several sources have a setting, the first of these counts:
+If several sources have a setting, the first source in this list counts:
 
 1. the command line: ``--set NAME=VALUE``, or the setting's own option, such as ``--port``;
-2. the keywords of :class:`~transport.Greenroom`;
+2. the keyword arguments of :class:`~transport.Greenroom`;
 3. the environment: ``GREENROOM_`` and the name in capitals;
 4. TOML: ``greenroom.toml`` in the current folder, with the names as they are.
 
@@ -134,10 +134,10 @@ class Settings(SessionSettings):
         environment: Mapping[str, str] = os.environ,
         toml: Path = TOML,
     ) -> Self:
-        """Return the settings from all sources but the command line. :meth:`overridden` adds its values.
+        """Return the settings from all sources but the command line. :meth:`overridden` adds the command line.
 
         Args:
-            keywords: Settings that the caller chose.
+            keywords: Settings that the application's own code gives, by name.
             environment: The environment variables.
             toml: The path of the TOML file, which need not exist.
 
@@ -148,7 +148,7 @@ class Settings(SessionSettings):
         return cls._from([*in_file, *in_environment, *from_keywords(keywords or {}, DEFAULTS)])
 
     def overridden(self, given: Iterable[Given]) -> Self:
-        """Return a copy in which the values of ``given``, which come from the command line, replace all others.
+        """Return a copy in which ``given``, the values of the command line, replace the values of other sources.
 
         Raises:
             ConfigError: If a value is not allowed. The message names the source and the setting.
@@ -158,7 +158,7 @@ class Settings(SessionSettings):
 
     @classmethod
     def _from(cls, given: Iterable[Given]) -> Self:
-        """Return the settings with these values. Of several values for one name, the last counts."""
+        """Return the settings with the values ``given``. Of several values for one name, the last counts."""
         winners = {each.name: each for each in given}
         for each in winners.values():
             try:
@@ -174,14 +174,14 @@ class Settings(SessionSettings):
         object.__setattr__(self, "_sources", sources)
 
     def explicit(self) -> dict[str, object]:
-        """Return the fields that the caller gave, with their values, even if a value equals its default."""
+        """Return the fields that the caller gave, with their values, even if a value equals the field's default."""
         return {name: getattr(self, name) for name in NAMES if name in self._sources}
 
     def source(self, name: str) -> str:
         """Return the source of a setting.
 
-        That is ``default``, ``greenroom.toml``, an environment variable, ``keyword`` (the application's own code), or
-        an option of the command line.
+        The source is ``default``, ``greenroom.toml``, an environment variable, ``keyword`` (the application's own
+        code), or an option of the command line.
         """
         return self._sources.get(name, DEFAULT)
 

@@ -45,13 +45,13 @@ class RetentionWalk:
 
     @classmethod
     def of(cls, keep: Retention, now: int, count: int, size: int) -> RetentionWalk:
-        """Return a walk for a stream of ``count`` lines with ``size`` bytes together, at ``now`` (ms since 1970)."""
+        """Return a search for a stream of ``count`` lines with ``size`` bytes together, at ``now`` (ms since 1970)."""
         return cls(keep, now - keep.seconds * 1000, count, size)
 
     def settled(self, oldest_ts: int) -> bool:
         """Return whether retention keeps all lines that were not dropped yet.
 
-        ``oldest_ts`` is the ``ts`` of the oldest of these lines.
+        ``oldest_ts`` is the ``ts`` of the oldest line that was not dropped.
         """
         return self.count <= self.keep.events and self.size <= self.keep.size and oldest_ts >= self.horizon
 

@@ -1,4 +1,4 @@
-"""The rows of a SQLite log: checksums, and lines out of the bodies of rows. Pure."""
+"""The rows of a SQLite log: how checksums are computed, and how lines (encoded events) are read from rows. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def checksum(stream: int, first: int, body: bytes, state: bytes) -> int:
-    """Return a checksum of a row of the log's file. It is needed because SQLite does not notice a changed byte."""
+    """Return a checksum of a row of the log's file. SQLite itself does not notice that a byte has changed."""
     return zlib.crc32(body, zlib.crc32(state, zlib.crc32(b"%d %d" % (stream, first))))
 
 
 def split(body: bytes, count: int) -> list[bytes]:
-    """Split a row's body into its lines and return them. Raise ``LogCorrupt`` if there are not ``count`` lines."""
+    """Split a row's body into its lines (encoded events). Raise ``LogCorrupt`` if there are not ``count`` lines."""
     lines = body.split(b"\n")
     if len(lines) != count:
         raise LogCorrupt(f"{len(lines)} lines are stored where {count} should be")

@@ -250,8 +250,8 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
     """Raise ``LogCorrupt`` if the file's index does not match its table.
 
     *A damaged index page hid the end of a stream: an older event seemed to be the newest, and new events got the
-    numbers of the hidden events.* Rows have checksums, which are checked whenever a row is read. An index has none: it
-    can only be compared as a whole with its table.
+    numbers of the hidden events.* Rows have checksums, which are checked whenever a row is read. An index has no
+    checksums: the only check is to compare all of it with its table.
     """
     until = time.monotonic() + CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_PER_LOOK)
@@ -363,7 +363,7 @@ def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
 
 
 def _boot() -> str:
-    """Return the id of the machine's current boot, which is another one after each restart of the machine.
+    """Return the id of the machine's current boot. Each restart of the machine gets another id.
 
     On a system without such an id, return a new random id each time.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _REMEMBERED = 65_536
 """Maximum number of streams of which the writer keeps the end (newest seq, state) in memory.
 
-An append to such a stream needs no query. An entry takes 300 bytes.
+An append to one of these streams needs no query. The entry of a stream takes 300 bytes of memory.
 """
 
 # The head of a stream. If it has batches, the oldest and the newest of them have the values; the stream's own row has
@@ -77,7 +77,7 @@ class _End(NamedTuple):
 
 @attrs.frozen
 class _Position:
-    """The head of a stream without the stream's state. The state may be large, and most callers do not need it."""
+    """The summary of a stream, without the stream's state. The state can be large, and most callers do not need it."""
 
     id: int
     total: int
@@ -105,7 +105,7 @@ class _Boundary:
 
 
 class Reader:
-    """The reading half of a SQLite log. Each call sees one consistent committed state, also while the writer works."""
+    """The reading half of a SQLite log. Each call sees one committed state of the file, also while the writer works."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -170,7 +170,7 @@ class Writer:
         return stream.head(state)
 
     def append(self, batches: Sequence[Batch]) -> int:
-        """Append the batches in one transaction. Return the number of events in them."""
+        """Append batches (each: consecutive events of one stream) in one transaction. Return the number of events."""
         ends: dict[StreamKey, _End] = {}
         states: dict[int, bytes] = {}
         rows = [self._row(batch, ends, states) for batch in batches]
@@ -193,7 +193,10 @@ class Writer:
         self._remember(key, stream.end(state))
 
     def trim(self, key: StreamKey, keep: Retention, now: int) -> tuple[Head, bool]:
-        """Drop the stream's events beyond the limits ``keep``. Return the new head, and whether events were dropped."""
+        """Drop the stream's events beyond the limits ``keep``.
+
+        Return the stream's new summary (its oldest and newest seq, its size …), and whether events were dropped.
+        """
         stream = _existing(self._connection, key)
         state = _state(self._connection, key, stream.id)
         count = stream.latest + 1 - stream.oldest
@@ -243,7 +246,7 @@ class Writer:
         return end.id, batch.first, count, size, total, first_ts, last_ts, body, check
 
     def _boundary(self, stream: int, walk: RetentionWalk) -> _Boundary | None:
-        """Advance ``walk`` to the first event that a trim keeps.
+        """Advance ``walk``, a search through the stream's lines, to the first event that a trim keeps.
 
         If the row of this event also has events that the trim drops, return the row. Otherwise return None.
         """
@@ -264,7 +267,7 @@ class Writer:
         return None
 
     def _drop(self, stream: _Position, kept: int, boundary: _Boundary | None) -> None:
-        """Delete a stream's events except the ``kept`` newest. ``boundary`` is a row that loses some of its events."""
+        """Delete a stream's events except the ``kept`` newest. Only some events of the row ``boundary`` are deleted."""
         oldest = stream.latest + 1 - kept
         if not kept:  # no batch will be left to take these values from
             values = (stream.latest, stream.total, stream.touched, stream.id)

@@ -27,17 +27,17 @@ class StreamWalk:
     _log: EventLog
     _key: StreamKey
     head: Head
-    """The stream's head when the walk began."""
+    """The stream's summary when the walk began: its epoch, its oldest and newest seq, its size."""
     position: int
     """Seq of the last event that the walk has passed: it was returned, or retention dropped it before it was read."""
     gone: bool = False
-    """Whether the stream was removed during the walk. The walk then ends, even if a new stream has the same name."""
+    """Whether the stream was removed while it was read. Reading then ends, even if a new stream has the same name."""
 
     @classmethod
     async def of(cls, log: EventLog, key: StreamKey) -> Self | None:
         """Begin a walk through the stream ``key``. Return None if the stream does not exist.
 
-        Raise the errors of ``log.head``.
+        Raises the errors of ``log.head``.
         """
         head = await log.head(key)
         return None if head is None else cls(log, key, head, head.oldest - 1)
@@ -48,7 +48,7 @@ class StreamWalk:
         At the end of the walk, return an empty sequence. Events that retention dropped meanwhile are skipped.
 
         Raises:
-            LogCorrupt: An event is missing, although the stream's head says that the log has it.
+            LogCorrupt: An event is missing, although the stream's summary (:class:`Head`) says that the log has it.
 
         Cancellation: :attr:`position` does not change.
         """

@@ -6,10 +6,10 @@ A log holds *streams*, one for each session of a user. A stream is a sequence of
 line that it appends, and it reads ``ts`` for retention by age. ``ts`` never falls within a stream: the stream's writer
 ensures that. A line without a ``ts`` raises ``LogCorrupt``, at the latest when it is read.
 
-Beside its events a stream has an ``epoch``, drawn when it is made, and a ``state``: opaque bytes that its writer passes
-with every batch (the items open after that batch). The log keeps only the newest state of a stream, and need not write
-a state that did not change. Epoch, ``latest`` and ``state`` outlive the events: a stream whose events were all trimmed
-still has its position and its open items.
+In addition to its events a stream has an ``epoch`` (a random id, drawn when the stream is made) and a ``state``: opaque
+bytes that its writer passes with every batch (the items open after that batch). The log keeps only the newest state of
+a stream, and need not write a state that did not change. Epoch, ``latest`` and ``state`` outlive the events: a stream
+whose events were all trimmed still has its position and its open items.
 
 Each stream has one writer in one process. The log does not arbitrate between two writers. User and session are text
 that UTF-8 can encode.
@@ -45,23 +45,24 @@ def check_names(key: StreamKey) -> None:
 
 @attrs.frozen
 class Head:
-    """A summary of a stream: its epoch, its oldest and its newest event, its size and its state."""
+    """A summary of a stream: its epoch, the seqs of its oldest and newest events, its size and its state."""
 
     epoch: str
     oldest: int
     """The lowest seq that the log keeps of the stream; ``latest + 1`` if it keeps no event."""
     latest: int
-    """The highest seq that was ever appended to the stream; 0 if none was."""
+    """The highest seq that was ever appended to the stream; 0 if the stream never had an event."""
     size: int
     """The size of the stream's kept lines, in bytes."""
     oldest_ts: int
     """The ``ts`` of the oldest kept event, in ms since 1970; 0 if no event is kept."""
     state: bytes
-    """The stream's state: the bytes that the last batch or the last ``mark`` stored; empty if none did."""
+    """The stream's state: the bytes that the last batch or the last ``mark`` stored; empty at first."""
     touched: int = attrs.field(default=0, eq=False)
     """The ``ts`` of the stream's newest event, in ms since 1970, even if that event was trimmed.
 
-    If the stream never had an event, the time when it was made. Two heads that differ only in ``touched`` are equal.
+    If the stream never had an event, the time when the stream was made. Two summaries that differ only in ``touched``
+    are equal.
     """
 
 
@@ -124,8 +125,8 @@ class LogStatistics:
     wal_bytes: int = attrs.field(default=0, eq=False)
     """Size of the file of SQLite's write-ahead log in bytes; 0 if there is none.
 
-    It is measured after a write, at most once a second. The file grows as long as another program keeps one read of
-    the log open, and shrinks after that.
+    The size is measured after a write, at most once a second. The file grows as long as another program keeps one read
+    of the log open, and shrinks after that.
     """
 
 
@@ -171,15 +172,15 @@ class EventLog(ABC):
 
     @abstractmethod
     async def make(self, key: StreamKey) -> Head:
-        """Return the stream's head. If the stream does not exist, make it with a new epoch and ``latest`` 0.
+        """Return the stream's summary. If the stream does not exist, make it with a new epoch and ``latest`` 0.
 
         Raises:
-            ValueError: UTF-8 cannot encode the name (it has a lone surrogate).
+            ValueError: UTF-8 cannot encode the name, because the name has a lone surrogate.
         """
 
     @abstractmethod
     async def head(self, key: StreamKey) -> Head | None:
-        """Return the stream's head, or None if the stream does not exist. Never makes a stream."""
+        """Return the stream's summary, or None if the stream does not exist. Never makes a stream."""
 
     @abstractmethod
     async def append(self, batches: Sequence[Batch]) -> None:
@@ -189,8 +190,8 @@ class EventLog(ABC):
 
         Args:
             batches: Each batch's ``first`` must be its stream's ``latest + 1``. If a stream has several batches, each
-                must begin where the previous one ends. The batches and their lists of lines must not be changed until
-                this returns.
+                of them must begin where the previous batch ends. The batches and their lists of lines must not be
+                changed until this returns.
 
         Raises:
             LogCorrupt: A batch does not follow its stream's ``latest``, or a line has a wrong ``seq``.
@@ -200,7 +201,7 @@ class EventLog(ABC):
 
     @abstractmethod
     async def mark(self, key: StreamKey, state: bytes) -> None:
-        """Replace the stream's state without appending an event. The new state is as durable as an appended batch."""
+        """Replace the stream's state (its writer's opaque bytes) without an event. It is as durable as an event."""
 
     @abstractmethod
     async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
@@ -213,14 +214,15 @@ class EventLog(ABC):
             size: Maximum bytes of the lines. A first line that is larger is returned alone.
 
         Raises:
-            Trimmed: ``after + 1`` is below ``oldest``. In this case no line is returned, not even the kept ones.
+            Trimmed: ``after + 1`` is below ``oldest``. In this case no line is returned, not even the lines that the
+                log still has.
         """
 
     @abstractmethod
     async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
-        """Drop the stream's events that are beyond the limits ``keep`` at ``now`` (ms since 1970), and no others.
+        """Drop the stream's events that are beyond the limits ``keep`` at ``now`` (ms since 1970), and no other events.
 
-        Return the stream's new head.
+        Return the stream's new summary.
         """
 
     @abstractmethod

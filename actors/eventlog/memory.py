@@ -38,9 +38,9 @@ class _Stream:
     size: int = 0
     state: bytes = b""
     touched: int = attrs.field(factory=lambda: time.time_ns() // 1_000_000)
-    """Time of the stream's newest event, or of its making if it never had one, in ms since 1970.
+    """Time of the stream's newest event in ms since 1970. If there never was one, the time when the stream was made.
 
-    It is used only while the stream has no line: otherwise the ``ts`` of the newest line counts.
+    This time is used only while the stream has no line: otherwise the ``ts`` of the newest line counts.
     """
 
     @property

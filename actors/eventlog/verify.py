@@ -1,7 +1,7 @@
-"""The check of a log: each event against every rule of the grammar (:mod:`actors.events.grammar`).
+"""The check of a log: each event against every rule for the order of events (:mod:`actors.events.grammar`).
 
-A fault names the rule that is broken. Beside G1 to G5 these are ``event`` (a line is not an event), ``ts`` (time goes
-back), ``log`` (the engine finds its own data damaged) and ``state`` (the stream's state cannot be read).
+A fault names the rule that is broken. In addition to G1 to G5 the rules are ``event`` (a line is not an event), ``ts``
+(time goes back), ``log`` (the engine finds its own data damaged) and ``state`` (the stream's state cannot be read).
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class StreamCheck:
         yield from self._apply(event)
 
     def end(self, head: Head) -> Iterator[tuple[str, str]]:
-        """Compare the checked events with the stream's head. Yield each broken rule, as (rule, message).
+        """Compare the checked events with ``head``, the stream's summary. Yield each broken rule, as (rule, message).
 
         Call this after the last line.
         """

@@ -1,4 +1,4 @@
-"""The events of a session: their types, their JSON, their grammar and the removal of secrets. Pure."""
+"""The events of a session: their types, their JSON, the rules for their order, and the removal of secrets. Pure."""
 
 from actors.events.types import (
     JSON,

@@ -1,4 +1,4 @@
-"""The grammar of a session's events: one table of rules for live runs, for recovery and for the check of a log. Pure.
+"""The rules for the order of a session's events, for live runs, for recovery and for the check of a log. Pure.
 
 ========  ==============================================================================================
 G1        seq is contiguous from 1 within an epoch
@@ -43,7 +43,7 @@ class Kind(StrEnum):
 
 
 _CALL_RULES = {Kind.CALL: "G3", Kind.INPUT: "G2"}
-"""The grammar rule to report when an event about a tool call or a question is refused, by the kind of the item."""
+"""The rule (G1 to G5) to report when an event about a tool call or question is refused, by the kind of the item."""
 
 _CLOSING_TYPES = {Kind.RUN: EventType.AGENT_COMPLETED, Kind.CALL: EventType.TOOL_COMPLETED}
 """The type of the event that closes an open run or tool call. A question needs no such event: it ends with its run."""
@@ -130,7 +130,7 @@ class Grammar:
                     self._require_run(run_id, event)
 
     def copy(self) -> Grammar:
-        """Return a copy: a grammar with the same open items, which changes independently of this grammar."""
+        """Return a copy with the same open items. Later changes of the copy do not change this object."""
         return Grammar(tuple(self._items.values()))
 
     def within(self, run_id: str) -> tuple[Open, ...]:
@@ -158,7 +158,7 @@ class Grammar:
         return tuple(Closing(_CLOSING_TYPES[item.kind], item) for item in items if item.kind in _CLOSING_TYPES)
 
     def snapshot(self) -> bytes:
-        """Return the open runs, calls and questions as JSON text: the same object until one of them opens or closes."""
+        """Return the open runs, calls and questions as JSON text. The result is kept until one opens or closes."""
         # The same object while nothing changes: its identity shows cheaply that the state need not be written.
         if self._text is None:
             self._text = orjson.dumps(
@@ -171,7 +171,7 @@ class Grammar:
 
     @classmethod
     def restore(cls, snapshot: list[list[Any]]) -> Grammar:
-        """Return a grammar with the open items of a snapshot, which was decoded from JSON.
+        """Return a Grammar with the open runs, calls and questions of a snapshot, which was decoded from JSON.
 
         Raise ``TypeError`` or ``ValueError`` if the value is not a :meth:`snapshot`.
         """

@@ -60,7 +60,7 @@ _EMBEDDED = 20
 _LONGEST = 65_536
 """Maximum length of a broken JSON text that is searched for secrets, in characters.
 
-A longer text that contains the name of a secret is redacted as a whole.
+If a longer text contains the name of a secret, the whole text is replaced.
 """
 
 

@@ -54,7 +54,7 @@ class Position:
     """A client's position in a session's log: the client has received all events up to and including ``seq``.
 
     ``epoch`` is a random id of the session's log. *A log was lost and made again: a client that had events 1 to 3 of
-    the old log got event 4 of the new one.* A new log has another epoch, so such a client now drops its events and
+    the old log got event 4 of the new log.* A new log has another epoch, so such a client now drops its events and
     begins anew.
     """
 

@@ -53,9 +53,9 @@ class LoopTime:
 
     @contextmanager
     def ticking(self, seconds: float) -> Generator[None]:
-        """Start a block in which :meth:`tick` is called at least every ``seconds`` seconds.
+        """Begin a ``with`` block in which the caller calls :meth:`tick` at least every ``seconds`` seconds.
 
-        A missing call means a blocked loop.
+        If a call is missing, the loop counts as blocked.
         """
         if not self._tickers:
             self._wait = 0.0

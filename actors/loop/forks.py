@@ -54,9 +54,9 @@ def release_files(owner: Owner) -> None:
 
 @contextmanager
 def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
-    """Make these sockets, and the connections that they accept, unusable in child processes forked inside the block.
+    """Make ``sockets``, and connections that they accept, unusable in child processes forked inside the ``with`` block.
 
-    Sockets are recognised by their port.
+    A child process recognises the sockets by their ports.
     """
     # A socket of another family, such as a UNIX socket, has no port.
     ports = [sock.getsockname()[1] for sock in sockets if sock.family in _INTERNET]

@@ -57,14 +57,14 @@ def hop(name: str, function: Callable[..., T], *args: object) -> T:
 def _captured(function: Callable[[], T]) -> outcome.Outcome[T]:
     """Call a function, and return its result or its exception as an Outcome.
 
-    So an exception of the function can be told from an exception of trio.
+    With an Outcome, the caller can tell an exception of the function from an exception of trio.
     """
     return outcome.capture(function)
 
 
 @contextmanager
 def interrupts_deferred() -> Generator[None]:
-    """Delay Ctrl-C inside the block: it raises KeyboardInterrupt only at the next checkpoint of trio's main task.
+    """Delay Ctrl-C inside the ``with`` block: KeyboardInterrupt is raised only at a checkpoint of trio's main task.
 
     Without this, trio raises KeyboardInterrupt in the code that happens to run. If that is an agent's code, the agent's
     run ends and the process continues. Nothing changes in a loop outside of the process's main thread, where Ctrl-C

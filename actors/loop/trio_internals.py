@@ -212,7 +212,7 @@ INTERRUPT_HANDLER = "trio._core._ki"
 
 
 def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
-    """Prevent a real Ctrl-C from raising in this task, and in tasks started below it while :class:`Protection` is on.
+    """Prevent a real Ctrl-C from raising in this task, and in tasks started below it while Protection is installed.
 
     Trio then raises KeyboardInterrupt in its main task. In an actor's code it would look like a failure of that actor.
     """
@@ -241,7 +241,7 @@ Footing: TypeAlias = tuple[int, int]
 
 
 def place_of(task: trio.lowlevel.Task) -> object:
-    """Return a mark of the innermost cancel scope that the task is inside now, for a later :func:`require_place`."""
+    """Return an object that marks the task's innermost open cancel scope now, for a later :func:`require_place`."""
     return cast("Any", task)._cancel_status
 
 
@@ -252,9 +252,9 @@ def require_place(task: Any, place: object) -> None:
 
 
 def footing(nurseries: int | None = None) -> Footing:
-    """Return the Footing (position) of the current task.
+    """Return the Footing of the current task: its number, and the number of its open nurseries.
 
-    ``nurseries`` is the number of its open ones; None counts them.
+    ``nurseries`` is the number of the task's open nurseries. If it is None, this function counts them.
     """
     task: Any = trio.lowlevel.current_task()
     opened = len(task._child_nurseries) if nurseries is None else nurseries
@@ -262,10 +262,10 @@ def footing(nurseries: int | None = None) -> Footing:
 
 
 def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
-    """Return whether a task is still inside a scope or nursery that it entered inside ``scope`` after ``before``.
+    """Return whether the task has not left a scope or nursery that it entered inside ``scope`` since ``before``.
 
-    ``before`` is the Footing of that task. Return False in any other task, because another task has nothing to leave
-    there. Return False outside of trio.
+    ``before`` is an earlier Footing of that task: its number, and how many nurseries it had open. Return False in any
+    other task, because another task has nothing to leave there. Return False outside of trio.
     """
     try:
         task: Any = trio.lowlevel.current_task()
@@ -280,7 +280,7 @@ def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
 def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[trio.CancelScope]) -> None:
     """Leave the open scopes inside ``scope``, innermost first. Stop at the first scope that is not in ``scopes``.
 
-    Do nothing in any other task than the task of the Footing ``before``.
+    ``before`` is the Footing of a task: its number, and how many nurseries it had open. In another task, do nothing.
     """
     while has_left_open(scope, before):
         innermost: Any = cast("Any", trio.lowlevel.current_task())._cancel_status._scope
@@ -296,7 +296,7 @@ async def leave_open_ones(scope: trio.CancelScope, before: Footing, error: BaseE
 
     Args:
         scope: The scope.
-        before: The Footing of the task when it entered the scope.
+        before: The Footing of the task when it entered the scope: its number, and how many nurseries it had open.
         error: The exception with which the current task leaves, if there is one.
 
     Returns:

@@ -1,6 +1,6 @@
 """The context of a run as plain values, for logging and for tools that must know their user.
 
-A logging filter on a handler can read it wherever a line is written, in tasks and threads of the run too::
+A logging filter on a handler can read the context for each line, also in tasks and threads of the run::
 
     class RunFields(logging.Filter):
         def filter(self, record):
@@ -27,7 +27,7 @@ class RunContext:
     run_id: str
     """Id of the run that this context describes."""
     agent: str
-    """Name of the agent that is run."""
+    """Name of the agent that this run executes."""
     parent_run_id: str | None = None
     """Id of the run that started this run as a sub-agent. None if this run is not a sub-agent."""
     depth: int = 0
@@ -41,7 +41,7 @@ class RunContext:
 
 
 RUN_CONTEXT: ContextVar[RunContext | None] = ContextVar("greenroom_run", default=None)
-"""The context of the current run. A run sets it in its own task. Tasks and threads that start there inherit it."""
+"""The context of the current run. A run sets it in its own task. Tasks and threads that this task starts inherit it."""
 
 
 def current_run() -> RunContext | None:

@@ -1,4 +1,4 @@
-"""A run as a node in the tree of runs: its position, its cancellation and its end."""
+"""The state of a run in the tree of runs (runs and their sub-agents): its position, its cancellation and its end."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class RunNode:
         self.id = f"r-{secrets.token_hex(8)}"
         """Id of the run. It is unique, even across restarts of the server."""
         self.agent = agent
-        """Name of the agent that is run."""
+        """Name of the agent that this run executes."""
         self.parent = parent
         """The run that started this run as a sub-agent. None if this run is not a sub-agent."""
         self.started_at = 0.0
@@ -82,7 +82,7 @@ class RunNode:
         # None for a root: a reference to itself would be a cycle, which only the garbage collector frees.
         self._root: Self | None = None if parent is None else parent.root
         self.subruns = 0
-        """Number of open runs below this run, on all levels. Only a run without a parent counts them."""
+        """Number of open runs below this run, on all levels. It is counted only for a run without a parent."""
         # A call or question that a tool's thread awaits is in no cancel scope of the run.
         self.waits: set[trio.CancelScope] = set()
         """Cancel scopes around the tool calls and questions of the run that are open."""
@@ -93,7 +93,7 @@ class RunNode:
 
     @property
     def root(self) -> Self:
-        """The topmost run of the tree: this run, or the run above it that is not a sub-agent."""
+        """The topmost run of the tree: the run that is not a sub-agent. It is this run itself or a run above it."""
         return self if self._root is None else self._root
 
     @property
@@ -170,7 +170,7 @@ class RunNode:
         self.end(outcome)
 
     def end(self, outcome: Outcome) -> None:
-        """Mark the run as closed. It can emit no more events. Do nothing if it is closed already."""
+        """Mark the run as closed: it can emit no more events. Do nothing if the run is closed already."""
         if self.closed:
             return
         self.closed = True
@@ -183,7 +183,10 @@ class RunNode:
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=False)
 
     def context_until(self, deadline: float) -> RunContext:
-        """Return the context of the run. Its deadline is ``deadline``, or the parent's deadline if that is earlier."""
+        """Return the context of the run (its names, ids and deadline).
+
+        The deadline is ``deadline``, or the deadline of the parent run if that is earlier.
+        """
         key, parent = self._recorder.key, self.parent
         return RunContext(
             user=key.user,
@@ -203,7 +206,7 @@ class RunNode:
     async def ready(self) -> None:
         """Wait until the session can take the event that opens a run, a tool call or a question.
 
-        A session takes no such event while too many of its events are not yet committed to the log.
+        A session takes no opening event while too many of its events are not yet committed to the log.
 
         Raise :class:`~actors.RunClosed` if the run has ended, RuntimeError outside of the session's event loop, and
         RecursionError if the stack is nearly full.

@@ -22,7 +22,7 @@ class RunSettings(Protocol):
 
     @property
     def max_run_depth(self) -> int:
-        """Maximum depth of nested sub-agents. The same limit holds for sync tools that call each other."""
+        """Maximum depth of nested sub-agents. The same limit holds for sync tools that call other sync tools."""
         ...
 
     @property
@@ -60,7 +60,7 @@ class Closable(Protocol):
         ...
 
     def stop(self, status: str = "cancelled") -> None:
-        """Ask the run to stop. It is cancelled, and ends with ``status``."""
+        """Ask the run to stop. The run is cancelled, and ends with ``status``."""
         ...
 
     def abandon(self, outcome: Outcome) -> None:
@@ -81,7 +81,7 @@ class Caller(Protocol):
 
     @property
     def agent(self) -> str:
-        """Name of the agent that is run."""
+        """Name of the agent that this run executes."""
         ...
 
     @property
@@ -107,7 +107,7 @@ class Caller(Protocol):
     async def ready(self) -> None:
         """Wait until the session can take the event that opens a tool call.
 
-        A session takes no such event while too many of its events are not yet committed to the log.
+        A session takes no opening event while too many of its events are not yet committed to the log.
 
         Raise :class:`~actors.RunClosed` if the run has ended.
         """

@@ -21,7 +21,7 @@ def only_cancelled(error: BaseException) -> bool:
 def has_cancelled(error: BaseException) -> bool:
     """Return whether ``error`` is a cancellation, or a group that contains one.
 
-    Such an exception must always be raised again: trio needs it to reach the cancel scope.
+    An exception with a cancellation must always be raised again: trio needs it to reach the cancel scope.
     """
     return any(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 

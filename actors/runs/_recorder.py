@@ -1,4 +1,4 @@
-"""The recorder: it adds the events of one session's runs to the session's stream, if the event grammar allows them."""
+"""The recorder: it adds the events of a session's runs to the session's stream, after a check of their order."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class RunRecorder:
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
     """The questions that have no answer yet, by call id (a call id identifies a question or a tool call)."""
     stopping: bool = False
-    """Whether the session was asked to stop. It stays False if the session fails or is killed."""
+    """Whether the session was asked to stop. A session that fails or is killed was not asked: then this stays False."""
 
     @property
     def cancelled_as(self) -> Status:
         """Status of runs that end because their session ends.
 
-        It is ``interrupted`` if the session failed, and ``cancelled`` if it was stopped.
+        The status is ``interrupted`` if the session failed, and ``cancelled`` if the session was stopped.
         """
         return Status.INTERRUPTED if self.scope.cancel_called and not self.stopping else Status.CANCELLED
 
@@ -120,7 +120,7 @@ class RunRecorder:
         return orjson.dumps({**fields, **ending})
 
     def _redacted(self, status: Status, error: dict[str, JSON]) -> dict[str, JSON]:
-        """Return the error as clients may see it. The redact hook removes secrets from the message of foreign code."""
+        """Return the error in the form for clients: without secrets, if its message comes from foreign code."""
         if status is not Status.ERROR:
             return error
         return {**error, "message": redact_text(self.redact, str(error.get("message", "")))}
@@ -128,7 +128,7 @@ class RunRecorder:
     def close(self, event: str, data: bytes, run_id: str, call_id: str | None = None) -> None:
         """Append an event that closes a run, a tool call or a question. Do nothing if the log has failed.
 
-        In that case the session ends, and appends the closing event when it is made again from the log.
+        After a failure of the log the session ends. It appends the closing event when it is made again from the log.
         """
         with suppress(LogUnavailable):
             self.record(event, data, run_id, call_id)

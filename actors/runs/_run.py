@@ -109,7 +109,7 @@ class Run(RunNode):
         self._recorder.signals.send(name, self._recorder.encode(data))
 
     def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
-        """Show clients whether the agent is typing. Never waits. The end of the run also ends the typing."""
+        """Tell clients whether the agent is typing. Never waits. When the run ends, it is no longer shown as typing."""
         if get_ident() != self._stream.thread:
             hop("typing()", self.typing, active)
             return
@@ -117,7 +117,7 @@ class Run(RunNode):
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=bool(active))
 
     def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
-        """Record a block of the agent's own code as a tool call. Clients see the call like any other.
+        """Record a ``with`` block of the agent's own code as a tool call. Clients see it like any other tool call.
 
         Use it as ``async with run.tool("search", {"q": …}) as call: call.result = …``.
         """
@@ -183,10 +183,11 @@ class Run(RunNode):
         return child.result
 
     def subrun(self, name: str, input: object = None) -> RunScope[Run]:  # noqa: A002 - its name on the wire
-        """Open a sub-agent for a block: ``async with run.subrun("plan", …) as child: child.result = …``.
+        """Open a sub-agent. Its code is the body of an ``async with`` block.
 
-        The code in the block acts as the sub-agent. Several sub-agents may be open at once, in the tasks of one
-        nursery. If the block raises an exception, the sub-agent ends as ``error``, and the exception propagates.
+        Use it as ``async with run.subrun("plan", …) as child: child.result = …``. The code in the block acts as the
+        sub-agent. Several sub-agents can be open at once, in the tasks of one nursery. If the block raises an
+        exception, the sub-agent ends as ``error``, and the exception propagates.
 
         Args:
             name: Name that clients see as the name of the agent.
@@ -215,7 +216,7 @@ class Run(RunNode):
         Args:
             prompt: The question.
             schema: A JSON value, such as a JSON Schema, that tells clients which answer is expected. The answer is not
-                checked against it.
+                checked against the schema.
             timeout: Time limit for the answer, in seconds.
 
         Raises:

@@ -71,14 +71,14 @@ class ToolThreads:
 
     @staticmethod
     def depth() -> int:
-        """Return the number of sync tools that wait for the calling code, each in its own thread."""
+        """Return how many sync tools, each in its own thread, wait until the calling code returns."""
         held = _HELD.get()
         return 0 if held is None or held.over else held.depth + 1
 
     async def enter(self, user: str, borrower: object) -> None:
         """Wait until the limit of the user allows one more thread, then until the limit of all users allows it.
 
-        In this order, a user without free threads delays no other user.
+        Because of this order, a user without free threads delays no other user.
         """
         own = self._users.get(user)
         if own is None:
@@ -121,7 +121,7 @@ class ToolThreads:
 class _Place:
     """The limiter that is passed to trio for one call. It applies both limits.
 
-    Trio releases it when the thread is done.
+    Trio releases this limiter when the thread is done.
     """
 
     _threads: ToolThreads
@@ -162,11 +162,11 @@ class _NestedPlace:
 class _Held:
     """A thread in which the function of a sync tool runs.
 
-    The function's own calls find it through a context variable.
+    Calls that the function makes find this object through a context variable.
     """
 
     depth: int
-    """Number of sync tools that wait for this one, each in its own thread."""
+    """Number of sync tools that wait for this sync tool, each in its own thread."""
     over: bool = False
     """Whether the function has returned. If it left a task running, calls of that task no longer count as nested."""
     turns: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))

@@ -1,4 +1,4 @@
-"""One tool call: it emits one event at its beginning and one at its end, however it ends."""
+"""One tool call: it emits one event at its beginning, and always one event at its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ToolCall:
-    """The call of a tool, as a block: ``async with run.tool(name, arguments) as call: call.result = …``.
+    """The call of a tool, as a ``with`` block: ``async with run.tool(name, arguments) as call: call.result = …``.
 
     :meth:`Run.tool` makes it, and it can be entered only once. Entry emits ``tool_executing``. If entry raises, nothing
     was emitted. Exit always emits ``tool_completed``. Exit never waits, so it cannot be cancelled.
@@ -186,8 +186,8 @@ async def _call_orderly(scope: trio.CancelScope, call: Awaitable[object]) -> obj
 def tool_name(function: Callable[..., object]) -> str:
     """Return the name of a tool, as the events of its calls show it.
 
-    It is the name of the function, also of a function inside a ``functools.partial``. For a callable object it is the
-    name of the object's class.
+    For a function, also inside a ``functools.partial``, this is the name of the function. For a callable object it is
+    the name of the object's class.
     """
     while isinstance(function, functools.partial):
         function = function.func

@@ -78,8 +78,9 @@ class Context:
 
     In another thread or trio run, the methods raise RuntimeError and change nothing. A thread that trio started can
     call them by ``trio.from_thread``. A context belongs to one incarnation (the actor's life between two restarts).
-    After that, methods that start or request something raise RuntimeError (``spawn`` and ``supervise``:
-    ActorTerminated), and methods that end something do nothing. So a late call does not change the restarted actor.
+    After the end of that incarnation, methods that start or request something raise RuntimeError (``spawn`` and
+    ``supervise``: ActorTerminated), and methods that end something do nothing. So a late call does not change the
+    restarted actor.
     """
 
     __slots__ = ("_cell", "_life")
@@ -139,8 +140,9 @@ class Context:
     def stop(self, reason: Normal | Shutdown = NORMAL) -> None:
         """Stop this actor after the current message, without handling the other messages in the mailbox first.
 
-        A permanent actor is then restarted, and handles them. Any other actor refuses messages from now on, and is not
-        restarted. If this context's incarnation (the actor's life between two restarts) has ended, nothing happens.
+        A permanent actor is then restarted, and handles these messages. Any other actor refuses messages from now on,
+        and is not restarted. If this context's incarnation (the actor's life between two restarts) has ended, nothing
+        happens.
         """
         check_kind("reason", reason, (Normal, Shutdown), "Normal or Shutdown")
         self._life.check_place()
@@ -164,7 +166,7 @@ class Context:
     def unwatch(self, ref: ActorRef) -> None:
         """Stop watching the actor of ``ref``.
 
-        If its Terminated message waits to be handled, that message is dropped.
+        If the Terminated message of that actor is waiting in this actor, the message is dropped.
         """
         self._life.check_place()
         target = cell_of(ref)
@@ -225,7 +227,7 @@ class Context:
     def timers(self) -> Timers:
         """Timers of this actor.
 
-        They end when the actor ends or is restarted; after that, this context can set no timer.
+        The timers end when the actor ends or is restarted. After that, this context can set no timer.
         """
         if self._life.timers is None:
             self._life.timers = Timers(self._life)
@@ -235,7 +237,7 @@ class Context:
     def lease(self) -> Generator[None]:
         """Count the actor as busy while the ``with`` block runs, even if its mailbox is empty.
 
-        See ``statistics().leases``.
+        ``statistics().leases`` is the number of these blocks that are open.
         """
         life = self._living()
         life.leases += 1

@@ -23,7 +23,7 @@ class Owner(Protocol):
 
     @property
     def current(self) -> object:
-        """The message that is being handled, or its Request if it is an ask."""
+        """The message that is being handled. If the message is an ask, its Request (the message with its caller)."""
         ...
 
     @property
@@ -75,7 +75,7 @@ class LateAnswers:
     def forget(self, request: Request) -> None:
         """Remove a request from the deferred ones.
 
-        If it was the last, notify the owner: a draining stop may wait for that.
+        If it was the last deferred request, notify the owner: a stop that waits for all answers can then continue.
         """
         if self.deferred.pop(request, None) is not None and not self.deferred:
             self._owner.on_all_answered()
@@ -92,7 +92,7 @@ class LateAnswers:
     def on_reply_freed(self, request: Request) -> None:
         """Count that Python freed a Reply of the request unused.
 
-        After the last one, make the ask fail with ReplyDropped.
+        If that was the last Reply of the request, make the ask fail with ReplyDropped.
         """
         # If the whole actor is cancelled, so is the work for the reply. The caller then gets the error of that end.
         if request.done or self._owner.is_cut_short or request not in self.deferred:

@@ -64,7 +64,7 @@ class EndedOwner:
         self.path = path
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Do nothing: the mailbox of an actor that has ended accepts no items, so it has none to drop."""
+        """Do nothing: the mailbox of an actor that has ended accepts no items, so there are none to drop."""
 
 
 class Body(Course):
@@ -94,7 +94,7 @@ class Body(Course):
         """Group of siblings to which the actor belongs; None after the permanent end of the actor."""
         self.spec = spec
         self.make: Callable[[], Instance] | None = make
-        """Function that makes the actor's instance for each start and restart; None after the actor's permanent end."""
+        """Function that makes a new instance of the actor for each start and restart; None after the permanent end."""
         self.mailbox = Mailbox(self, spec.mailbox, self.system.home)
         self.task: trio.lowlevel.Task | None = None
         """The actor's own task. The same task runs the actor after each restart."""

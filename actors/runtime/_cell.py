@@ -44,7 +44,7 @@ logger = logging.getLogger("actors")
 
 
 class Cell(Waits[Incarnation]):
-    """One actor: its task, and its incarnation (the life since its last start) while it has one."""
+    """One actor: its task and, while the actor runs, its incarnation (the actor's life since its last start)."""
 
     __slots__ = ("_kind", "_ref")
 
@@ -62,7 +62,7 @@ class Cell(Waits[Incarnation]):
 
     @property
     def ref(self) -> ActorRef:
-        """Handle of the actor. It is one and the same object until the actor has ended."""
+        """Handle of the actor. Until the actor has ended, this is always the same object."""
         ref = self._ref() if isinstance(self._ref, weakref.ref) else self._ref
         if ref is None:
             ref = self._kind(self)
@@ -92,7 +92,7 @@ class Cell(Waits[Incarnation]):
     def begin_first(self, nursery: trio.Nursery) -> bool:
         """Make the actor's first instance and start its task.
 
-        Return True if the actor is up now: it has no ``started()``.
+        Return True if the actor is up already, because it has no method ``started()`` to wait for.
 
         If the factory raises, this raises the same exception, and nothing of the actor is left.
         """
@@ -167,7 +167,7 @@ class Cell(Waits[Incarnation]):
     def _report(self, reason: ExitReason) -> None:
         """Log the exception with which the actor ended.
 
-        If a task waits for its start, that task raises the exception instead.
+        If a task waits for the start of the actor, that task raises the exception instead.
         """
         error = cause_of(reason)
         if error is not None and self._starter is None:
@@ -193,9 +193,9 @@ class Cell(Waits[Incarnation]):
     async def _wait(self, delay: float) -> bool:
         """Wait for ``delay`` seconds before the restart.
 
-        If the supervisor holds the actor, wait for :meth:`begin_again`.
+        If the actor must wait for its supervisor (in the restart of a group), wait for :meth:`begin_again`.
 
-        Return whether the actor is restarted. False: it was stopped or cancelled meanwhile.
+        Return whether the actor is restarted. It is not restarted if it was stopped or cancelled meanwhile.
         """
         until = trio.current_time() + delay
         try:

@@ -25,7 +25,7 @@ BodyT = TypeVar("BodyT", bound=Body)
 
 @attrs.define(eq=False)
 class Child(Generic[BodyT]):
-    """One entry in a supervisor's table of children: the spec of a child, and its actor while it has one."""
+    """One entry in a supervisor's table of children: the spec of a child, and its actor while the child has one."""
 
     spec: ChildSpec
     cell: BodyT | None = None
@@ -33,18 +33,21 @@ class Child(Generic[BodyT]):
     claimed: bool = False
     """Whether a call is starting the child now: ``start_child``, ``restart_child`` or a group restart.
 
-    A group restart claims only a child that had no actor.
+    A group restart (of all or several children after one failed) sets this only for a child without an actor.
     """
     is_new: bool = False
     """Whether the child has never been up. If the start of such a child fails, its entry is dropped."""
     runs: bool = False
     """Whether the child is starting, running or stopping. False while it waits for a restart, and after its end."""
     dismissed: bool = False
-    """Whether a caller asked the supervisor to end the child. Such an end does not count for an automatic shutdown."""
+    """Whether a caller asked the supervisor to end the child.
+
+    The supervisor does not shut itself down because of this end.
+    """
     left_out: bool = False
     """Whether the child ended permanently while its group was restarted.
 
-    That restart does not start the child again.
+    The restart of the group does not start this child again.
     """
     attempts: int = 0
     """Number of restarts since the child last ran long enough to count as healthy."""
@@ -58,7 +61,7 @@ class Exit:
     was_up: bool = True
     """Whether the child was up: its ``started()`` had returned."""
     is_first: bool = False
-    """Whether the child had not been restarted before this end."""
+    """Whether this was the child's first end: the child was never restarted before."""
     is_halted: bool = False
     """Whether the supervisor stopped the child in order to restart the whole group of children."""
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""A supervisor's table of its children. It settles every race between their starts, ends and restarts. Pure.
+"""A supervisor's table of its children. It decides every race between the children's starts, ends and restarts. Pure.
 
 An entry is in one of four states, which decide the result of a call ("-": nothing happens):
 
@@ -41,9 +41,9 @@ class Follow:
     """The decision of a supervisor after a child has ended: whether and when the child is restarted."""
 
     delay: float | None
-    """Seconds until the restart of the child. None: no restart.
+    """Seconds until the restart of the child. None: the child is not restarted.
 
-    ``math.inf``: the restart of its group starts the child.
+    ``math.inf``: the supervisor starts the child again together with its group.
     """
     gave_up: bool = False
     """Whether the restarts exceed the limit, so that the supervisor must end."""
@@ -77,7 +77,7 @@ class ChildTable(Generic[BodyT]):
         """Path of the supervisor, for error messages."""
         self.spec = spec
         self.restarts = 0
-        """Number of restarts that the supervisor allowed."""
+        """Number of restarts of children that the supervisor has allowed so far."""
         self.closed = False
         """Whether no child may be started any more, because the supervisor is ending."""
         self.planned = 0
@@ -89,7 +89,7 @@ class ChildTable(Generic[BodyT]):
         if spec.strategy in GROUPS:
             self._group = GroupRestart(spec.strategy, self._entries)
         self._awaits_start = False
-        """Whether the last significant child ended during another's start. If that start fails, the supervisor ends."""
+        """Whether the last significant child ended while another started. If that start fails, the supervisor ends."""
 
     # Entries
 
@@ -109,7 +109,7 @@ class ChildTable(Generic[BodyT]):
         return self._entries.get(key)
 
     def has(self, child: Child[BodyT]) -> bool:
-        """Return whether this entry is still in the table, not dropped nor replaced by another of the same id."""
+        """Return whether this entry is still in the table: neither dropped nor replaced by an entry with its id."""
         return self._entries.get(child.spec.id) is child
 
     # Calls to the supervisor
@@ -161,7 +161,7 @@ class ChildTable(Generic[BodyT]):
     # Starts
 
     def check_claim(self, child: Child[BodyT]) -> None:
-        """Raise ActorTerminated, and release the claim, if the child was asked to end before its start."""
+        """Raise ActorTerminated, and undo the reservation, if the child was asked to end before its start."""
         if self.closed or child.dismissed:
             self.release(child)
             raise ActorTerminated(f"{self.path.rstrip('/')}/{child.spec.id} was terminated before it was started")
@@ -252,7 +252,7 @@ class ChildTable(Generic[BodyT]):
 
         Args:
             child: The entry of the child.
-            reason: The reason of its end.
+            reason: The reason of the child's end.
             was_up: Whether the child was ever up.
             stopped: Whether a caller requested the permanent stop of the child.
         """
@@ -272,7 +272,7 @@ class ChildTable(Generic[BodyT]):
         return self._is_last(by_itself=by_itself)
 
     def _is_last(self, *, by_itself: bool) -> bool:
-        """Return whether no significant child is left after one has ended (``by_itself``) or failed to start."""
+        """Return whether no significant child is left, after a child has ended (``by_itself``) or failed to start."""
         others = [child for child in self._entries.values() if child.spec.significant]
         if any(child.cell is not None and not child.is_new for child in others):
             return False
@@ -290,7 +290,7 @@ class ChildTable(Generic[BodyT]):
 
     @property
     def restarts_group(self) -> bool:
-        """Whether a group of children is being restarted. If so, call :meth:`next_step` until it returns None."""
+        """Whether a group of children is being restarted. Then call :meth:`next_step` until it returns None."""
         return self._group is not None and self._group.is_running
 
     def interrupts(self, child: Child[BodyT]) -> bool:

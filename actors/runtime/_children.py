@@ -50,11 +50,11 @@ class Owner(Protocol):
 
     @property
     def takes_children(self) -> bool:
-        """Whether a child may be started. False once the end of the owner has begun."""
+        """Whether a child can be started. False when the end of the owner has begun."""
         ...
 
     def open_child_nursery(self) -> trio.Nursery:
-        """Return the nursery in which the tasks of the children run. It ends when the owner ends."""
+        """Return the nursery in which the tasks of the children run. The nursery ends when the owner ends."""
         ...
 
     def crash(self, failure: Exception) -> None:
@@ -62,7 +62,7 @@ class Owner(Protocol):
         ...
 
     def leave(self, reason: ExitReason) -> None:
-        """Stop the owner in the orderly way, as if the owner itself had asked for the stop."""
+        """Stop the owner after its current message, as if the owner itself had asked for the stop."""
         ...
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
@@ -98,7 +98,7 @@ class Children:
 
     @property
     def spec(self) -> SupervisorSpec:
-        """Spec of the parent as a supervisor, with its strategy and its limit of restarts."""
+        """Spec of the supervisor of these children: its strategy and its limit of restarts."""
         return self.table.spec
 
     @property
@@ -119,7 +119,7 @@ class Children:
         return self.table.entries()
 
     def cells(self) -> list[Cell]:
-        """Return the actors of all children that have not ended, the last started first."""
+        """Return the actors of all children that have not ended. The child that was started last comes first."""
         return [child.cell for child in reversed(self.entries()) if child.cell is not None]
 
     def find(self, key: str) -> Cell | None:
@@ -192,7 +192,7 @@ class Children:
             await child.cell.stop(STOP, child.spec.seconds)
 
     async def stop_all(self, *, brutal: bool = False) -> None:
-        """Stop all children, one after the other, the last started first. With ``brutal``, kill all of them together.
+        """Stop all children, one after the other, in reverse order of their start. With ``brutal``, kill all at once.
 
         The children of a dynamic supervisor stop in parallel. If this is cancelled, a stop that has begun continues.
         """
@@ -215,7 +215,7 @@ class Children:
             self.group_task.cancel()
 
     def condemn(self) -> None:
-        """Record that all actors below the owner are ended by force now, so that no child is restarted."""
+        """Record that the runtime ends all actors below the owner by force now, so that no child is restarted."""
         self.close()
         for cell in self.descendants():
             cell.on_condemned()
@@ -231,8 +231,8 @@ class Children:
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
         """Record that a child has ended, ``seconds`` after it came up. Return the delay of its restart.
 
-        The delay is in seconds. None: the child is not restarted. ``math.inf``: the restart of its group starts it
-        again.
+        The delay is in seconds. None: the child is not restarted. ``math.inf``: the restart of its group starts the
+        child again.
         """
         child = self._child(cell)
         if child is None:

@@ -33,7 +33,7 @@ class ChildCells(Protocol):
         ...
 
     def condemn(self) -> None:
-        """Record that all actors below the parent of these children are ended by force now."""
+        """Record that the runtime ends all actors below the parent of these children by force now."""
         ...
 
     async def stop_all(self, *, brutal: bool = False) -> None:
@@ -64,7 +64,7 @@ class Life(Protocol):
         ...
 
     def wake(self) -> None:
-        """Make the actor look at its control lane: stop, kill, Terminated messages and timers."""
+        """Wake the actor, so that it handles a stop, a kill, Terminated messages and timers."""
         ...
 
 
@@ -86,7 +86,7 @@ class Control(Body, Generic[LifeT]):
     """Cancel scope of the actor's wait before a restart; None at any other time."""
 
     def _act(self, do: int) -> None:
-        """Carry out the actions in ``do``, a sum of the values of :class:`Do`."""
+        """Carry out the actions in ``do``, a sum of values of :class:`Do` such as ``Do.CANCEL + Do.WAKE``."""
         if do & Do.REFUSE:
             self.mailbox.refuse("stopping")
         if do & Do.GO_ON and self._pause is not None:
@@ -130,7 +130,7 @@ class Control(Body, Generic[LifeT]):
         self._act(self.wish_to_stop(Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)))
 
     def stop_soon(self, stop: Stop, seconds: float) -> None:
-        """Begin a stop of the actor, and cancel its code after ``seconds``. If the stop is final, refuse new messages.
+        """Begin a stop of the actor, and cancel its code after ``seconds``. A final stop also refuses new messages.
 
         An actor whose ``started()`` has not returned is cancelled now. A later stop cannot soften an earlier one: it
         can only shorten the time, skip the waiting messages, or make the stop final.
@@ -156,7 +156,7 @@ class Control(Body, Generic[LifeT]):
     def was_cut_off(self) -> None:
         """Record that the actor was cancelled from outside, together with everything around it.
 
-        The exceptions of such an actor are kept: the ``open_system`` block raises them.
+        The exceptions of an actor that was cancelled from outside are kept: the ``open_system`` block raises them.
         """
         if not self.killed:
             self.system.raised.extend(self.failures)
@@ -165,7 +165,7 @@ class Control(Body, Generic[LifeT]):
     def on_stopping(self, *, busy: bool) -> None:
         """Record that the actor handles no further message.
 
-        If ``busy``, it has work left: limit the time for that work.
+        If ``busy``, the actor has work left: limit the time for that work.
         """
         if busy:
             self.begins_to_end(self.spec.seconds, trio.current_time())
@@ -174,7 +174,7 @@ class Control(Body, Generic[LifeT]):
             self.state = State.STOPPING
 
     def begin_to_end(self) -> float:
-        """Limit the time of an end that no stop has caused. Return the time at which the running code is cancelled."""
+        """Limit the time of an end that no stop request caused. Return when the running code will be cancelled."""
         self.stop_at = min(self.stop_at, trio.current_time() + self.spec.seconds)
         if self.life is not None:
             self.system.enforcer.at(self.life, self.stop_at + GRACE)

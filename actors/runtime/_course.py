@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Do:
-    """The actions that an event may require, as numbers. Several actions are given as the sum of their numbers.
+    """The actions that an event (a stop, a failure …) can require, as numbers. Add the numbers of several actions.
 
     Plain numbers are used because each use of an ``enum.Flag`` costs 1 µs.
     """
@@ -40,7 +40,7 @@ class Do:
     CANCEL = 2
     """Cancel the running code."""
     TIME = 4
-    """Cancel the running code at ``stop_at``, and force it after the grace period."""
+    """Cancel the running code at the time ``stop_at``, and cancel even shielded code one second later."""
     FORCE = 8
     """Cancel the running code, shielded or not."""
     WAKE = 16
@@ -54,7 +54,7 @@ LIVING = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 
 
 class Course:
-    """The state of one actor, and the stop that was requested for it.
+    """The state machine of one actor: its state, and the stop that was requested for it.
 
     This is a base class of the actor's body rather than a part of it: that saves one object for each actor.
     """
@@ -71,7 +71,7 @@ class Course:
         self.killed = False
         """Whether the actor was killed since its last start."""
         self.was_up = False
-        """Whether the actor is up since its last start: its ``started()``, if it has one, has returned."""
+        """Whether ``started()`` has returned since the actor's last start (or the actor has no ``started()``)."""
         self.held = False
         """Whether the actor waits before its restart until its supervisor starts it again."""
         self.failures: Sequence[BaseException] = ()
@@ -91,7 +91,7 @@ class Course:
             self.state = State.RUNNING
 
     def ask_to_stop(self, stop: Stop, seconds: float, now: float) -> int:
-        """Begin a stop with a limit of ``seconds``, or make an earlier stop faster.
+        """Begin a stop with a time limit of ``seconds``. If a stop has begun already, only make it faster.
 
         Return the actions that this requires.
         """
@@ -138,7 +138,7 @@ class Course:
     def fail(self, failure: BaseException, seconds: float, now: float) -> int:
         """Record an exception of the actor or of an actor below it. Return the actions that this requires.
 
-        The actor is cancelled after ``seconds`` if it has not ended by itself, as in a stop.
+        If the actor has not ended by itself after ``seconds``, its code is cancelled.
         """
         if self.state not in LIVING:
             return Do.NOTHING
@@ -150,7 +150,7 @@ class Course:
     def was_cut_off(self) -> None:
         """Record that the actor was cancelled from outside, together with everything around it.
 
-        This counts as a kill.
+        This cancellation counts as a kill of the actor.
         """
         self.killed = True
 
@@ -170,7 +170,7 @@ class Course:
         """Return the reason for which the actor ended, permanently or before a restart.
 
         Args:
-            wish: The reason that the actor's code returned; None if an exception ended that code.
+            wish: The exit reason that the actor's code returned; None if an exception ended that code.
             own_failure: The failure to use if neither a kill, a stop nor an exception explains the end.
             now: The current time in seconds.
         """
@@ -191,7 +191,7 @@ class Course:
     def pause(self, delay: float) -> None:
         """Record that the actor waits ``delay`` seconds for its restart. ``math.inf``: it waits for its supervisor.
 
-        A halt (the stop before the restart of a group) is over then, and is forgotten. A final stop stays in force.
+        A halt (the stop before the restart of a group) is then forgotten. A final stop is not forgotten.
         """
         self.state = State.RESTARTING
         self.held = delay == math.inf

@@ -60,7 +60,7 @@ class DeadLetters:
 
     Leaving the ``with`` block ends the subscription. The stream holds at most ``size`` letters. If the reader is too
     slow, the oldest letters are dropped, and ``missed`` counts them. Cancelling the reader loses no letter. Several
-    tasks may read: each letter goes to one of them. When the block has been left, or the system has ended, the
+    tasks can read: each letter goes to one of them. When the block has been left, or the system has ended, the
     remaining letters can still be read; then the iteration ends.
     """
 
@@ -72,7 +72,7 @@ class DeadLetters:
         self._letters: deque[DeadLetter] = deque(maxlen=size)
         self._readers = trio.lowlevel.ParkingLot()
         self._is_open: bool | None = None
-        """Whether the stream accepts letters; None before the stream was entered."""
+        """Whether the stream accepts letters; None before the ``with`` block was entered."""
         self.missed = 0
         """Number of dead letters that were dropped because this reader was slow."""
 

@@ -11,7 +11,7 @@ from actors.failures import without
 from actors.loop.trio_internals import is_cancelled
 
 GRACE = 1.0
-"""Seconds between the cancellation of an actor that must stop and the use of force, which ends shielded work too."""
+"""Seconds between the cancellation of an actor that must stop and a second cancellation that ends shielded code too."""
 
 
 def own_failure(name: str, raised: BaseException) -> BaseException | None:
@@ -36,10 +36,10 @@ class Forcible(Protocol):
 
 
 class DeadlineEnforcer:
-    """The work of a system's task that ends an actor or phase by force if it still runs at its deadline.
+    """A task of the system that ends an actor or a phase of the shutdown by force if it still runs at its deadline.
 
-    A target is forced at its deadline, and again every GRACE seconds until it is withdrawn, because forced work may
-    shield itself again.
+    A target (an actor or phase) is ended by force at its deadline, and again every GRACE seconds until it is withdrawn,
+    because its code can shield itself again.
     """
 
     __slots__ = ("_due", "_open", "_scope")
@@ -53,7 +53,7 @@ class DeadlineEnforcer:
     def at(self, target: Forcible, when: float) -> None:
         """End ``target`` by force at the time ``when``, unless it is withdrawn before.
 
-        The earliest time for a target counts.
+        If this is called several times for a target, the earliest time counts.
         """
         when = min(when, self._due.get(target, math.inf))
         if when < math.inf:

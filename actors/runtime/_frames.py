@@ -18,7 +18,7 @@ def let_go_of_frames(error: BaseException) -> None:
     The tracebacks keep their files, lines and functions. *The exit reason of a failed actor is an exception. Its
     traceback kept the actor's instance and last message in memory as long as a handle on the actor existed.*
 
-    The frames of code that still runs are not cleared: another task may have caught the exception, and may wait inside
+    The frames of code that still runs are not cleared: perhaps another task has caught the exception, and waits inside
     its ``except`` block.
     """
     for each in _related(error):

@@ -73,18 +73,18 @@ class GroupRestart(Generic[BodyT]):
         self._not_before = -math.inf
         """Time at which the backoff (the wait before the members are started again) is over."""
         self._is_joint = False
-        """Whether no step was taken since the first failure. Until a step is taken, all failures count as one."""
+        """Whether no step was taken since the first failure. Failures before the first step count as one failure."""
 
     @property
     def is_running(self) -> bool:
-        """Whether a group is being restarted. If so, call :meth:`next_step` until it returns None."""
+        """Whether a group is being restarted. In that case, call :meth:`next_step` until it returns None."""
         return self.phase is not Phase.NONE
 
     def is_same_failure(self, child: Child[BodyT]) -> bool:
         """Return whether this child's failure belongs to the failure for which the group is being stopped.
 
-        It does if the child is in the group, or if the child failed in the same step of the event loop as the first
-        child: the order of failures within one such step is random.
+        The answer is yes if the child is in the group, or if the child failed in the same step of the event loop as the
+        first child: the order of failures within one step is random.
         """
         return self.phase is Phase.HALTING and (self._is_joint or child in self._down)
 
@@ -97,7 +97,7 @@ class GroupRestart(Generic[BodyT]):
     def halt_from(self, child: Child[BodyT]) -> None:
         """Begin to stop the group of this child.
 
-        With ``rest_for_one``, that is the child and all children started after it.
+        With the strategy ``rest_for_one``, the group is the child and all children that were started after it.
 
         Members that were stopped before stay in the group.
         """
@@ -113,7 +113,7 @@ class GroupRestart(Generic[BodyT]):
     def interrupts(self, child: Child[BodyT]) -> bool:
         """Return whether the failure of a child makes it useless to finish the current step of the restart.
 
-        It does if the step is the start of a later child: that child may wait for the child that failed.
+        The answer is yes if the step is the start of a later child: perhaps that child waits for the child that failed.
         """
         beginning = self._beginning
         if beginning is None or beginning is child:
@@ -121,7 +121,7 @@ class GroupRestart(Generic[BodyT]):
         return next(each is child for each in self._entries.values() if each is child or each is beginning)
 
     def next_step(self, now: float) -> Halt[BodyT] | Wait | Begin[BodyT] | None:
-        """Return the next step; None when the restart is over."""
+        """Return the next step of the restart; None when the restart is over."""
         self._beginning, self._is_joint = None, False
         if self.phase is Phase.HALTING:
             for child in reversed(self._down):

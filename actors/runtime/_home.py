@@ -1,6 +1,7 @@
 """The thread and the trio run that a system belongs to.
 
-A call from elsewhere is refused. A task that calls the runtime in a loop must let other tasks run from time to time.
+A call from another thread or trio run is refused. A task that calls the runtime in a loop must let other tasks run from
+time to time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from threading import get_ident
 import trio
 
 FAIR_CALLS = 64
-"""Number of calls after which a task that never has to wait lets other tasks run once."""
+"""Number of calls of the runtime after which a task that never has to wait lets other tasks run once."""
 
 
 class Home:
@@ -37,7 +38,8 @@ class Home:
     def is_turn_after(self) -> bool:
         """Count a call of an async function. Return whether the caller must let other tasks run first.
 
-        Raises RuntimeError in another thread. Outside of trio such a call fails by itself when it begins to wait.
+        Raises RuntimeError in another thread. Outside of trio, the async function fails by itself when it begins to
+        wait.
         """
         if get_ident() != self.thread:
             raise self.elsewhere()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Incarnation(MessageLoop):
-    """One life of an actor between two restarts. The actor's cell makes it, runs it, and asks it to end."""
+    """One life of an actor between two restarts. The actor's Cell makes it, runs it, and asks it to end."""
 
     __slots__ = ("leases", "stopping_begun", "up_since")
 
@@ -49,18 +49,18 @@ class Incarnation(MessageLoop):
         self._attention = False
         self._handled_at_tick = -1
         self.leases = 0
-        """Number of :meth:`Context.lease` blocks that are open now. Each marks the actor as busy."""
+        """Number of :meth:`Context.lease` blocks that are open now. Each of these blocks marks the actor as busy."""
         self.up_since = math.inf
-        """Time at which ``started()`` returned; infinite before that."""
+        """Time at which the actor's ``started()`` returned, in seconds on trio's clock; infinite before that."""
         self.stopping_begun = False
-        """Whether ``stopping()`` was called. It is called once."""
+        """Whether the actor's ``stopping()`` was called. It is called at most once."""
 
     # From start to end
 
     async def run(self) -> ExitReason:
         """Run the actor until its end or restart, and return the reason.
 
-        Its tasks have ended then, but children may remain.
+        When this returns, the actor's tasks have ended, but perhaps not all of its children.
 
         The reason contains the exceptions of the actor and of its tasks, and a cancellation from outside.
         """
@@ -115,7 +115,7 @@ class Incarnation(MessageLoop):
     def _has_ended_well(self, reason: ExitReason) -> bool:
         """Return whether the actor ended without a failure and needs no clean-up.
 
-        An actor that was stopped during its start may still have children. It needs a clean-up.
+        An actor that was stopped during its start can still have children. Then it needs a clean-up.
         """
         return is_graceful(reason) and (self.cell.was_up or self.children is None)
 
@@ -185,7 +185,7 @@ class Incarnation(MessageLoop):
         return reason
 
     async def _clean_up(self, reason: ExitReason) -> ExitReason:
-        """End the children, and after a failure run ``stopping()``. The nursery is closed by then.
+        """End the children, and after a failure run ``stopping()``. The actor's nursery is already closed.
 
         Return the exit reason.
         """
@@ -206,11 +206,11 @@ class Incarnation(MessageLoop):
         return reason
 
     def _may_run_stopping(self, reason: ExitReason) -> bool:
-        """Return whether ``stopping()`` is to run: once, after a failure, and only if the actor was up."""
+        """Return whether ``stopping()`` must run now: after a failure of an actor that was up, and only once."""
         return isinstance(reason, Failure) and self.cell.was_up and not self.stopping_begun
 
     async def leave_children(self) -> None:
-        """End the remaining children, and wait until they have ended. A cancellation does not end this wait.
+        """End the children that are left, and wait until they have ended. A cancellation does not end this wait.
 
         The actor's task awaits this at each end, also before a restart. Children that are cancelled from outside
         together with this actor have one second to end by themselves.
@@ -257,7 +257,7 @@ class Incarnation(MessageLoop):
             self.cell.note_failure(failure)
 
     def leave(self, reason: ExitReason) -> None:
-        """Stop the actor in the orderly way, as if the actor itself had asked for the stop."""
+        """Stop the actor after its current message, as if the actor itself had asked for the stop."""
         self.cell.leave(reason)
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
@@ -266,7 +266,7 @@ class Incarnation(MessageLoop):
     # Afterwards
 
     def close(self, error: Callable[[], Exception], cause: BaseException | None) -> list[object]:
-        """Release an incarnation that has ended: its asks raise ``error()``, and its watches end.
+        """Release the parts of a life that has ended: the actor's asks raise ``error()``, and its watches end.
 
         Return the stashed messages.
 

@@ -46,9 +46,9 @@ class Instance:
 
     @does_nothing
     async def started(self) -> None:
-        """Run before the first message, at the first start and after each restart.
+        """Prepare the actor before its first message. The runtime calls this at the first start and each restart.
 
-        ``spawn`` returns when this has returned.
+        The call of ``spawn`` that starts the actor returns when this method has returned.
         """
 
     async def receive(self, message: object) -> object:
@@ -58,7 +58,9 @@ class Instance:
 
     @does_nothing
     async def stopping(self, reason: ExitReason) -> None:
-        """Run at the end, when the children have ended. It is cancelled when the actor's ``shutdown`` time is over.
+        """Clean up. The runtime calls this at the actor's end, when the children have ended.
+
+        The method is cancelled when the actor's ``shutdown`` time is over.
 
         If the reason is Normal or Shutdown, the nursery is still open, and the method may start children. When it
         returns, the tasks of the nursery are cancelled, and these children are stopped. After a Failure the nursery is
@@ -87,7 +89,7 @@ class Life(Protocol):
 def make_instance(make: Callable[[], Instance], life: Life) -> Instance:
     """Call the factory ``make``, store the incarnation in the instance that it returns, and return that instance.
 
-    Raises any exception of the factory. Raises SpecError if it returns no actor, or an actor that is alive already.
+    Raises any exception of the factory. Raises SpecError if the factory returns no actor, or a living actor.
     """
     made = make()
     if not isinstance(made, Instance):  # pyright: ignore[reportUnnecessaryIsInstance]  -- annotations are not enforced

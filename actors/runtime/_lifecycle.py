@@ -39,8 +39,8 @@ class Failure:
 class Killed:
     """The exit reason of an actor that was ended by force: it was killed, or did not stop in time.
 
-    ``exception`` is the exception that the actor raised while it was ended, if any. It is not the reason of the end,
-    and two Killed are equal whatever their exceptions are.
+    ``exception`` is the exception that the actor raised while it was ended, if any. It is not the reason of the end:
+    two Killed objects are equal even if their exceptions differ.
     """
 
     exception: BaseException | None = attrs.field(default=None, eq=False, repr=shown)
@@ -68,7 +68,7 @@ class State(enum.StrEnum):
 
 
 def is_graceful(reason: ExitReason) -> bool:
-    """Return whether the actor ended without a failure or a kill: Normal or Shutdown."""
+    """Return whether ``reason`` is Normal or Shutdown: the actor ended without a failure or a kill."""
     return isinstance(reason, (Normal, Shutdown))
 
 
@@ -80,11 +80,11 @@ class Stop:
     own: bool = attrs.field(default=False, kw_only=True)
     """Whether the actor asked for its own stop. The time limit of such a stop begins after the current message."""
     drain: bool = False
-    """Whether the messages in the mailbox are handled first."""
+    """Whether the actor handles the messages that are in its mailbox before it stops."""
     final: bool = True
     """Whether the actor must not be restarted.
 
-    If False, the mailbox stays open, and the supervisor decides about a restart.
+    If this is False, the mailbox stays open, and the supervisor decides whether the actor is restarted.
     """
     hold: bool = False
     """Whether the actor must wait, after this stop, until its supervisor starts it again."""

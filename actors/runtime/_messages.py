@@ -1,9 +1,9 @@
 """The loop in which an actor handles its messages, between two restarts.
 
-Requests with priority form the control lane, which is looked at before every message: first kill, then stop, then the
-Terminated messages of watched actors, then the messages of due timers. The mailbox comes last. Kill and stop are flags
-in the cell; Terminated messages and due timers have a queue each. A kill also cancels the running code, and so does a
-stop when its time is up.
+The control lane (the requests that come before messages) is looked at before every message: first kill, then stop, then
+the Terminated messages of watched actors, then the messages of due timers. The mailbox comes last. Kill and stop are
+flags in the cell; Terminated messages and due timers have a queue each. A kill also cancels the running code, and so
+does a stop when its time is up.
 """
 
 from __future__ import annotations
@@ -61,26 +61,26 @@ class MessageLoop(Nurseries):
     The task that spawns the actor makes the first instance. The actor's own task makes one for each restart.
     """
     current: object
-    """Message that is being handled, or its Request if it is an ask."""
+    """Message that is being handled; if it is an ask, its Request (the message and its caller)."""
     # These three are made when they are first needed: most actors need none of them.
     timers: Timers | None
     asks: LateAnswers | None
     watching: Watching | None
     _attention: bool
-    """Whether the actor must look at its control lane: stop, kill, Terminated messages and timers."""
+    """Whether a stop, a kill, a Terminated message or a timer is perhaps waiting, so that the actor must look."""
     _notice: object
     """Terminated or timer message that is being handled."""
     _handled_at_tick: int
     """Number of messages handled before the actor's last timer message; -1 before the first timer message."""
 
     def wake(self) -> None:
-        """Make the actor look at its control lane: stop, kill, Terminated messages and timers."""
+        """Wake the actor, so that it handles a stop, a kill, Terminated messages and timers."""
         self._attention = True
         self.cell.mailbox.wake()
 
     @property
     def is_idle(self) -> bool:
-        """Whether the actor is up and has nothing to do: no message waits, and no stop, kill, timer or the like."""
+        """Whether the actor is up and has nothing to do: no message, stop, kill, Terminated message or timer waits."""
         return self.cell.was_up and not (self._attention or self.cell.mailbox.items)
 
     async def handle_messages(self, actor: Instance, scope: trio.CancelScope | None) -> ExitReason | None:
@@ -154,7 +154,7 @@ class MessageLoop(Nurseries):
         return self.asks is not None and bool(self.asks.deferred)
 
     def end_given_up(self, scope: trio.CancelScope) -> None:
-        """Count the ask that was handled in ``scope``, if its caller gave it up and so cancelled the scope."""
+        """Count the ask that was handled in ``scope``, if its caller gave up, which cancelled the scope."""
         if scope.cancel_called:
             self.cell.handled += 1
             self.current = NO_MESSAGE
@@ -192,9 +192,9 @@ class MessageLoop(Nurseries):
         return None
 
     def _is_turn_of_data(self) -> bool:
-        """Return whether the mailbox has a message and none was handled since the last timer message.
+        """Return whether the mailbox has a message, and no mailbox message was handled since the last timer message.
 
-        Then the next message is from the mailbox, so that timers never starve the mailbox.
+        If so, the next message is from the mailbox: timers cannot keep the mailbox waiting for ever.
         """
         return bool(self.cell.mailbox.items) and self._handled_at_tick == self.cell.handled
 
@@ -223,13 +223,13 @@ class MessageLoop(Nurseries):
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the actor was cancelled as a whole, or its incarnation has ended."""
+        """Whether the actor's tasks were all cancelled, or its incarnation (life until a restart) has ended."""
         return self.over or (self.scope is not None and self.scope.cancel_called)
 
     def on_all_answered(self) -> None:
-        """Free the record of deferred asks, which is empty now.
+        """Free the table of deferred asks, which is empty now.
 
-        Continue a draining stop that waited for the last answer.
+        If a stop waited for the last of these answers, it continues.
         """
         if self.asks is not None and not self.asks.stash:
             self.asks = None  # an actor that defers now and then is to hold nothing for it while it is idle

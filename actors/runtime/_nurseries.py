@@ -50,7 +50,7 @@ class Nurseries:
     over: bool
     """Whether the nursery of the actor's own tasks is closed, or is being closed."""
     is_leaving: bool
-    """Whether the children are being stopped, before or after ``stopping()``. No child may be started then."""
+    """Whether the children are being stopped, before or after ``stopping()``. Then no child can be started."""
 
     @property
     def path(self) -> str:
@@ -60,7 +60,7 @@ class Nurseries:
 
     @property
     def takes_children(self) -> bool:
-        """Whether a child may be started. False while the children are being stopped, and after a failure or a kill."""
+        """Whether a child can be started. False while the children are being stopped, and after a failure or a kill."""
         cell = self.cell
         is_stopped_at_start = cell.stop_asked is not None and not cell.was_up
         return not (self.is_leaving or self.over or cell.killed or cell.failures or is_stopped_at_start)
@@ -85,7 +85,7 @@ class Nurseries:
     def open_child_nursery(self) -> trio.Nursery:
         """Return the nursery for the children. The first call opens it.
 
-        Raises ActorTerminated if no child may be started.
+        Raises ActorTerminated if no child can be started any more.
         """
         if self.child_nursery is None:
             task = self.cell.task
@@ -105,7 +105,8 @@ class Nurseries:
     async def leave_open_ones(self, scope: trio.CancelScope) -> BaseException | None:
         """Close the nurseries and scopes that the actor's code left open inside ``scope``. Return the failure, if any.
 
-        Code may leave them open because it was cancelled. Then only the exceptions of their tasks are a failure.
+        If the code was cancelled, it is no failure that they are open. Then only the exceptions of their tasks are a
+        failure.
         """
         left = await leave_open_ones(scope, footing(self.open_count), None)
         return left if members(left) or not is_cancelled() else None

@@ -43,7 +43,7 @@ class ActorStatistics:
     stashed: int
     """Number of messages that are stashed now."""
     leases: int
-    """Number of :meth:`Context.lease` blocks that are open now. Each marks the actor as busy."""
+    """Number of :meth:`Context.lease` blocks that are open now. Each of these blocks marks the actor as busy."""
     watchers: int
     """Number of actors that watch this actor."""
     mailbox: MailboxStatistics
@@ -111,7 +111,7 @@ class Target(Protocol):
         ...
 
     def tells_itself(self) -> bool:
-        """Return whether other code asked the actor to stop, and the calling task belongs to the actor itself."""
+        """Return whether the calling task belongs to this actor, and other code has asked this actor to stop."""
         ...
 
     def check_not_awaited(self) -> None:
@@ -150,12 +150,13 @@ class Target(Protocol):
 class ActorRef:
     """The handle on an actor. It stays valid over all restarts. ``spawn`` returns it; it has no public constructor.
 
-    ``tell`` passes a checkpoint whenever it has to wait. When it need not wait, it passes one only on every 64th call,
-    counted over all actors. When ``tell`` returns, the message was accepted, or dropped by the policy of the mailbox.
-    When it raises, the message was not sent.
+    ``tell`` passes a checkpoint whenever it has to wait. When it need not wait, it passes a checkpoint only on every
+    64th call, counted over all actors. When ``tell`` returns, the message was accepted, or dropped by the policy of the
+    mailbox. When it raises, the message was not sent.
 
-    Methods that change something belong to the thread and the trio run of the system. Elsewhere they raise RuntimeError
-    and change nothing. In a thread that trio started, call them by ``trio.from_thread.run`` or ``run_sync``.
+    Methods that change something belong to the thread and the trio run of the system. In any other thread or run they
+    raise RuntimeError and change nothing. In a thread that trio started, call them by ``trio.from_thread.run`` or
+    ``run_sync``.
     """
 
     __slots__ = ("__weakref__", "_cell", "_mailbox")
@@ -182,8 +183,8 @@ class ActorRef:
     async def tell(self, message: object) -> None:
         """Put a message into the actor's mailbox. While the mailbox is full, wait, unless its policy says otherwise.
 
-        An actor that other code has asked to stop may still send messages to itself, also from tasks of its nursery.
-        Such a message is handled if the stop drains the mailbox; otherwise it becomes a dead letter.
+        An actor that other code has asked to stop can still send messages to itself, also from tasks of its nursery.
+        These messages are handled if the stop drains the mailbox; otherwise they become dead letters.
 
         Raises:
             ActorTerminated: The actor has ended, is stopping, or ends while this waits.
@@ -243,7 +244,7 @@ class ActorRef:
 
         Cancellation:
             The same happens as after a timeout: if the message is still in the mailbox, it is skipped. If the actor
-            works on it, that work is cancelled. A reply that comes later is a dead letter.
+            works on the message, that work is cancelled. A reply that comes later is a dead letter.
         """
         if get_ident() != self._mailbox.home.thread:
             raise Home.elsewhere()
@@ -285,7 +286,7 @@ class ActorRef:
 
         Raises:
             RuntimeError: The caller is the task of the actor, or of an actor below it, which would wait for its own
-                end. Call ``context.stop()`` there. A task in the nursery of such an actor gets no error: it is
+                end. Call ``context.stop()`` there. A task in the nursery of one of these actors gets no error: it is
                 cancelled in this call.
 
         Cancellation:
@@ -301,9 +302,9 @@ class ActorRef:
     def kill(self) -> None:
         """End the actor now, even shielded work, without its ``stopping()``. The exit reason is Killed.
 
-        Its supervisor treats that as a failure: a permanent or transient actor is restarted. If the actor has ended or
-        is being restarted, nothing happens. This returns before the end of the actor: to wait for the end, await
-        :meth:`terminated`.
+        The actor's supervisor treats the kill as a failure: a permanent or transient actor is restarted. If the actor
+        has ended or is being restarted, nothing happens. This returns before the end of the actor: to wait for the end,
+        await :meth:`terminated`.
         """
         self._mailbox.home.check()
         self._cell.kill_soon()
@@ -328,7 +329,7 @@ class ActorRef:
 def cell_of(ref: ActorRef) -> Target:
     """Return the internal object of the actor behind ``ref``, for the runtime's modules.
 
-    Raises SpecError if it is no ref.
+    Raises SpecError if ``ref`` is no ActorRef.
     """
     check_kind("ref", ref, ActorRef, "an ActorRef")
     return ref._cell  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- the one place

@@ -34,7 +34,7 @@ class Request:
         self.keeper = keeper
         """Object that drops the request when its caller gives up; None while the message is being handled."""
         self.kept = False
-        """Whether the actor answers later than ``receive`` returns: the request was stashed or deferred."""
+        """Whether the answer comes after ``receive`` has returned, because the request was stashed or deferred."""
         self.result: outcome.Outcome[Any] | None = None
         self.scope: trio.CancelScope | None = None
         """Cancel scope around the ``receive`` call that handles the message; None at any other time."""
@@ -56,7 +56,7 @@ class Request:
         return True
 
     def abandon(self) -> None:
-        """Give up the request for its caller: cancel the work for it, and have its keeper drop it."""
+        """Give up the request, because its caller no longer waits: cancel the work for it, or drop it from a queue."""
         if not self.done:
             self.done = True
             if self.scope is not None:
@@ -67,7 +67,7 @@ class Request:
     async def wait(self) -> object:
         """Wait for the answer, and return it. If the answer is an error, raise it.
 
-        A cancellation abandons the request.
+        If the wait is cancelled, the request is abandoned, and the work for it is cancelled.
         """
         if self.result is None:
             self.task = trio.lowlevel.current_task()

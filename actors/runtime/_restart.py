@@ -1,4 +1,4 @@
-"""Restart types, and the limit for the number of restarts within a time. Pure: the current time is an argument.
+"""Restart types, and the limit for the number of restarts within some seconds. Pure: the time is an argument.
 
 After OTP's ``supervisor`` (restart types, intensity).
 """
@@ -34,7 +34,7 @@ def should_restart(restart: Restart, reason: ExitReason) -> bool:
 
 
 class Window:
-    """A limit for restarts: at most ``limit`` within any period of ``seconds``."""
+    """A limit for restarts: at most ``limit`` restarts within any period of ``seconds``."""
 
     __slots__ = ("_limit", "_seconds", "_times")
 

@@ -23,7 +23,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.limits: weakref.WeakSet[RestartLimit] = weakref.WeakSet()
-        """Every RestartLimit that supervisors of this system raised: by this set the system recognises its own.
+        """Every RestartLimit that supervisors of this system raised. The system recognises its own errors by this set.
 
         A RestartLimit of another system is a failure like any other, even if it has the path of a supervisor of this
         system.

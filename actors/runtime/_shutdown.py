@@ -72,7 +72,7 @@ class RunningPhase:
         self._scope = trio.CancelScope()
 
     async def run(self, works: Sequence[Work], enforcer: DeadlineEnforcer) -> None:
-        """Run all work of the phase concurrently, within the time of the phase. Work may be added while it runs."""
+        """Run all work of the phase concurrently, within the time of the phase. More work can be added meanwhile."""
         self._scope.deadline = trio.current_time() + self.phase.seconds
         try:
             with self._scope:
@@ -161,7 +161,7 @@ class CoordinatedShutdown:
             self._work[name].append(work)
 
     def is_running_in(self, task: trio.lowlevel.Task) -> bool:
-        """Return whether ``task`` is work of the running phase, or was started in a nursery that such work opened."""
+        """Return whether ``task`` is work of the running phase, or was started in a nursery that this work opened."""
         own = None if self._running is None else self._running.nursery
         nursery = None if own is None else task.parent_nursery
         while nursery is not None and nursery is not own:
@@ -171,7 +171,7 @@ class CoordinatedShutdown:
     async def run(self, enforcer: DeadlineEnforcer) -> None:
         """Run all phases in order.
 
-        If this is cancelled, the running phase ends; the next call continues after that phase.
+        If this call is cancelled, the running phase ends. The next call continues with the phase after it.
         """
         for phase in self._phases[len(self.reports) :]:
             self._running = running = RunningPhase(phase)

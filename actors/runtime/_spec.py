@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 RESTARTS = f"one of {', '.join(Restart)}"
 DEFAULT_SHUTDOWN = 5.0
-"""Seconds that an actor has to stop before it is cancelled."""
+"""Seconds from the request to stop an actor until its code is cancelled, if its spec does not say otherwise."""
 
 
 class Overflow(enum.StrEnum):
-    """The policy for a message that finds the mailbox full. A dropped message becomes a dead letter."""
+    """The policy for a message that is sent to a full mailbox. A dropped message becomes a dead letter."""
 
     WAIT = "wait"
     """``tell`` and ``ask`` wait for room."""
@@ -58,7 +58,7 @@ class AutoShutdown(enum.StrEnum):
     """The rule by which a supervisor ends after its significant children. A child's spec marks it as significant."""
 
     NEVER = "never"
-    """The end of a child never ends the supervisor."""
+    """The supervisor never ends because children have ended."""
     ANY = "any"
     """The supervisor ends when the first child ends that its spec marks as significant."""
     ALL = "all"
@@ -104,7 +104,7 @@ class MailboxSpec:
     size: int = attrs.field(default=64, validator=count(1))
     """Maximum number of messages in the mailbox."""
     overflow: Overflow = attrs.field(default=Overflow.WAIT, converter=_overflow, validator=one_of(Overflow))
-    """Policy for a message that finds the mailbox full."""
+    """Policy for a message that is sent to a full mailbox."""
     stash: int = attrs.field(default=64, validator=count(0))
     """Maximum number of stashed messages."""
 
@@ -140,14 +140,14 @@ class ChildSpec:
     restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart)
     """Rule by which the child is restarted after it has ended."""
     shutdown: float | None = None
-    """Seconds until a stop cancels the child. 0 kills it at once, and ``math.inf`` sets no limit.
+    """Seconds from a stop to the cancellation of the child. 0 kills it at once, and ``math.inf`` sets no limit.
 
     The default (None) is 5 for an actor, and no limit for a supervisor.
     """
     significant: bool = False
     """Whether the end of the child can end the supervisor: see :class:`AutoShutdown`."""
     backoff: Backoff | None = None
-    """Delay before a restart of the child. None: the backoff of the supervisor applies."""
+    """Growing delay before each restart of the child. None: the backoff of the supervisor applies."""
     mailbox: MailboxSpec = DEFAULT_MAILBOX
     """Limits of the child's mailbox."""
 
@@ -172,7 +172,7 @@ class ChildSpec:
 
     @property
     def seconds(self) -> float:
-        """Seconds that the child has to stop: ``shutdown``, or the default if that is None."""
+        """Seconds from a stop to the cancellation of the child: ``shutdown``, or the default if that is None."""
         if self.shutdown is not None:
             return self.shutdown
         return math.inf if isinstance(self.factory, SupervisorSpec) else DEFAULT_SHUTDOWN
@@ -215,10 +215,10 @@ class SupervisorSpec:
     max_restarts: int = attrs.field(default=3, kw_only=True, validator=count(0))
     """Maximum number of restarts within ``max_seconds``.
 
-    One more ends the supervisor and its children with RestartLimit.
+    One more restart within that time ends the supervisor and its children with RestartLimit.
     """
     max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_positive_seconds)
-    """Length of the window in which restarts are counted, in seconds."""
+    """Length of the period in which at most ``max_restarts`` restarts are allowed, in seconds."""
     max_children: int | None = attrs.field(default=None, kw_only=True, validator=count(0, optional=True))
     """Maximum number of children of a dynamic supervisor; children that are being restarted count. None: no limit."""
     auto_shutdown: AutoShutdown = attrs.field(
@@ -226,7 +226,7 @@ class SupervisorSpec:
     )
     """Rule by which the supervisor ends after its significant children have ended."""
     backoff: Backoff | None = attrs.field(default=None, kw_only=True)
-    """Delay before a restart of a child; with None, a child is restarted at once."""
+    """Growing delay before each restart of a child. None: a child is restarted at once."""
 
     def __attrs_post_init__(self) -> None:
         """Raise SpecError if fields contradict each other, such as two children of the same id."""

@@ -58,15 +58,15 @@ class ChildCounts:
     """The numbers of a supervisor's children, by kind."""
 
     specs: int
-    """Number of all entries, including children that have ended and have only their spec left."""
+    """Number of all children, including ended children of which only the spec is kept."""
     active: int
     """Number of children that are starting, running or stopping."""
     restarting: int
     """Number of children that have ended and wait for their restart."""
     supervisors: int
-    """Number of entries for children that are supervisors."""
+    """Number of children that are supervisors, including ended ones with a kept spec."""
     workers: int
-    """Number of entries for children that are not supervisors."""
+    """Number of children that are not supervisors, including ended ones with a kept spec."""
 
 
 @attrs.frozen
@@ -76,7 +76,7 @@ class SupervisorStatistics(ActorStatistics):
     strategy: str
     """Restart strategy: one_for_one, one_for_all, rest_for_one or dynamic. Empty if the supervisor is not up."""
     children_restarted: int
-    """Number of times that the supervisor restarted a child. Each restart counts against its limit."""
+    """Number of times that the supervisor restarted a child. The supervisor's limit counts these."""
     restarting: int
     """Number of children that have ended and wait for their restart now."""
 
@@ -213,7 +213,7 @@ def _info(child: Child[Cell]) -> ChildInfo:
 
 
 def new_cell(parent: Parent, spec: ChildSpec) -> Cell:
-    """Return the internal object (a cell) for a new child of ``parent``. The child is an actor or a supervisor."""
+    """Return the internal object of the runtime for a new child of ``parent``: an actor or a supervisor."""
     if isinstance(spec.factory, SupervisorSpec):
         return Cell(parent, spec, functools.partial(Supervisor, spec.factory), SupervisorRef)
     return Cell(parent, spec, spec.factory)

@@ -87,7 +87,7 @@ class ActorSystem(Runtime):
             restart: Rule by which the actor is restarted after it has ended.
             shutdown: Maximum time of a stop, in seconds. The default is 5. 0 kills the actor at once.
             mailbox_size: Maximum number of messages in the actor's mailbox.
-            overflow: Policy for a message that finds the mailbox full.
+            overflow: Policy for a message that is sent to a full mailbox.
             stash_size: Maximum number of stashed messages.
 
         Raises:
@@ -172,7 +172,8 @@ class ActorSystem(Runtime):
                 Nothing has happened then.
 
         Cancellation:
-            The running phase is ended. The next call, or the end of the block, continues with the phase after it.
+            The running phase is ended. The next call, or the end of the ``open_system`` block, continues with the next
+            phase.
         """
         self._check_not_own_shutdown()
         self._going_down = True
@@ -219,7 +220,7 @@ class ActorSystem(Runtime):
         return f"{kind}-{next(self._numbers)}"
 
     async def start_below(self, life: Incarnation | None, spec: ChildSpec) -> ActorRef:
-        """Start a child of the actor with the incarnation ``life``. If ``life`` is None, start a top-level actor."""
+        """Start a child of the actor with the incarnation (life) ``life``; if that is None, a top-level actor."""
         if life is None:
             return await self._root.start(spec)
         children = life.children
@@ -231,9 +232,9 @@ class ActorSystem(Runtime):
     async def supervise_below(
         self, life: Incarnation | None, spec: SupervisorSpec, name: str | None, restart: Restart
     ) -> SupervisorRef:
-        """Start a supervisor below the actor with the incarnation ``life``.
+        """Start a supervisor below the actor with the incarnation (current life) ``life``.
 
-        If ``life`` is None, start it at the top.
+        If ``life`` is None, start the supervisor at the top of the tree.
         """
         check_kind("spec", spec, SupervisorSpec, "a SupervisorSpec")
         child = ChildSpec(f"supervisor-{next(self._numbers)}" if name is None else name, spec, restart)
@@ -277,7 +278,7 @@ class ActorSystem(Runtime):
         self.nursery.cancel_scope.cancel()
 
     async def end_by_force(self) -> None:
-        """End every actor after a cancellation from outside. After GRACE seconds, shielded work is cancelled too."""
+        """End every actor after a cancellation from outside. One second later, shielded work is cancelled too."""
         self.nursery.cancel_scope.cancel()
         with trio.move_on_after(GRACE):
             # An actor that cleans up may still start another one, which is cancelled from its first step on.
@@ -295,7 +296,7 @@ class ActorSystem(Runtime):
 def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
     """Yield each RestartLimit in an exit reason.
 
-    There may be several, because an actor may fail again while it ends.
+    There can be several, because an actor can fail again while it ends.
     """
     error = reason.exception if isinstance(reason, Failure) else None
     held = () if error is None else members(error) or (error,)
@@ -304,7 +305,7 @@ def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
 
 @contextlib.asynccontextmanager
 async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSystem]:
-    """Open an actor system. Leaving the block shuts it down: the ``phases`` run in their order, then every actor stops.
+    """Open an actor system. Leaving the ``async with`` block runs the ``phases``, then stops every actor.
 
     Args:
         phases: The phases of the shutdown.

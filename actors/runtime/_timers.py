@@ -33,13 +33,13 @@ class Owner(Protocol):
         ...
 
     def wake(self) -> None:
-        """Make the actor look at its control lane: stop, kill, Terminated messages and timers."""
+        """Wake the actor, so that it handles a stop, a kill, Terminated messages and timers."""
         ...
 
 
 @attrs.frozen(eq=False)
 class Timer:
-    """One timer that was set. If the same key is set again, that is another Timer."""
+    """One timer that was set. If a timer with the same key is set again, a new Timer object is made."""
 
     key: Hashable
     message: object
@@ -148,7 +148,7 @@ class Timers:
         return bool(self._due)
 
     def collect(self) -> object:
-        """Return the message of the timer that became due first. Remove the timer if it fires once."""
+        """Return the message of the timer that became due first. Remove the timer unless it repeats."""
         timer = next(iter(self._due))
         del self._due[timer]
         if timer.period is None:
@@ -157,6 +157,6 @@ class Timers:
 
 
 def next_beat(due: float, period: float, now: float) -> float:
-    """Return the next time of a periodic timer after ``due`` that is later than ``now``. Missed times are skipped."""
+    """Return the first time of a periodic timer that is after ``due`` and later than ``now``. Skip missed times."""
     beat = due + period  # exact as long as the actor keeps up: the beats do not drift
     return beat if beat > now else now + period - math.fmod(now - due, period)

@@ -24,7 +24,7 @@ class TreeNode:
     state: str
     """State of the actor: starting, running, stopping or restarting.
 
-    For an ended child with a kept spec: terminated.
+    A child that has ended and has only its spec left is shown as terminated.
     """
     restarts: int
     """Number of the actor's restarts."""
@@ -66,7 +66,7 @@ def tree_of(path: str, state: str, children: Children | None) -> TreeNode:
 
 @attrs.define(eq=False)
 class _Entry:
-    """One actor while its node of the tree is being made."""
+    """One actor while its TreeNode (its entry in the tree) is being made."""
 
     path: str
     state: str

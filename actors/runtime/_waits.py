@@ -1,4 +1,4 @@
-"""The waits for one actor's start and end, and the checks that no actor waits for itself."""
+"""The waits for one actor's start and for its end, and the checks that no actor waits for itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
     # The start
 
     async def start(self) -> None:
-        """Wait until ``started()`` has returned. If it failed, raise its exception when nothing of the actor is left.
+        """Wait until ``started()`` has returned. If the start failed, raise its exception.
 
         If this is cancelled, the actor is killed, and has ended when Cancelled is raised.
         """
@@ -51,7 +51,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
     async def begin_again(self) -> None:
         """Start the actor again, after a group restart has stopped it.
 
-        Return when it is up, or raise the exception of its start.
+        Return when the actor is up, or raise the exception of its start.
 
         If this is cancelled, the start continues.
         """
@@ -61,7 +61,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
             await self._wait_until_up()
 
     async def _wait_until_up(self) -> None:
-        """Wait until :meth:`_notify_starter` is called, and raise the error that it was given, if any.
+        """Wait until :meth:`_notify_starter` is called. If that call passes an error, raise the error.
 
         Safe to cancel.
         """
@@ -113,7 +113,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return self.reason
 
     async def halt(self, seconds: float) -> None:
-        """Stop the actor for the restart of its group. Return when it waits for :meth:`begin_again`, or has ended."""
+        """Stop the actor for the restart of its group. Return when it waits to be started again, or has ended."""
         if self.reason is not None or (self.held and self.state is State.RESTARTING):
             return
         self._halted = halted = trio.Event()
@@ -186,7 +186,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
     def tells_itself(self) -> bool:
         """Return whether other code asked the actor to stop, and the calling task is the actor's own or in its nursery.
 
-        This is for stops from outside, which may come at any time. An actor that called ``context.stop()`` itself knows
+        This is for stops from outside, which can come at any time. An actor that called ``context.stop()`` itself knows
         that it accepts no messages.
         """
         if self.stop_asked is None or self.stop_asked.own:

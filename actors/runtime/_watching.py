@@ -12,7 +12,7 @@ class Owner(Protocol):
     """The incarnation (an actor's life between two restarts) that watches other actors."""
 
     def wake(self) -> None:
-        """Make the actor look at its control lane: stop, kill, Terminated messages and timers."""
+        """Wake the actor, so that it handles a stop, a kill, Terminated messages and timers."""
         ...
 
 
@@ -40,7 +40,7 @@ class Watching:
         return bool(self._waiting)
 
     def add(self, target: Target) -> None:
-        """Watch an actor. If it has ended already, its Terminated message comes at once. Idempotent."""
+        """Watch an actor. If that actor has ended already, its Terminated message comes at once. Idempotent."""
         if target in self._targets:
             return
         self._targets[target] = None
@@ -50,7 +50,7 @@ class Watching:
             self.on_terminated(Terminated(target.ref, target.reason))
 
     def remove(self, target: Target) -> None:
-        """Stop watching an actor. If its Terminated message waits to be handled, drop that message."""
+        """Stop watching an actor. If the Terminated message of that actor waits to be handled, drop the message."""
         self._targets.pop(target, None)
         target.remove_watcher(self)
         self._waiting = deque(event for event in self._waiting if cell_of(event.ref) is not target)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attachment:
-    """A client's connection to a session: a cursor into the session's events, and the session's state at that moment.
+    """A client's connection to a session: a cursor into the session's events, and the session's state when it began.
 
     The cursor delivers the events after ``latest`` (or after the client's ``resume`` position) to the listener. The
     other fields describe the session at the moment of the attach. End the attachment by :meth:`detach`.
@@ -84,7 +84,7 @@ class Attachment:
     def detach(self) -> None:
         """End the attachment: the listener gets no more events, and the user's typing ends. Never wait.
 
-        It may be called more than once, and also after the session has ended.
+        This can be called more than once, and also after the session has ended.
         """
         self.cursor.detach()
         self._sink.detach(self.connection)

@@ -22,7 +22,7 @@ After that time the session itself writes the closing events of the runs.
 
 
 class Closing:
-    """The permanent close of one session: stop its runs, record the close in the log, reply to the close commands."""
+    """The permanent close of one session: stop its runs, store the close in the log, reply to the close commands."""
 
     __slots__ = ("_command_ids", "_recorder", "_replies", "_services", "is_done")
 
@@ -35,7 +35,7 @@ class Closing:
         """Whether the log has recorded that the session is closed permanently."""
 
     def join(self, command_id: str) -> None:
-        """Remember a close command, to reply to it when the session is closed."""
+        """Remember the id of a close command, and reply to that command when the session is closed."""
         self._command_ids.append(command_id)
 
     def begin(self, starts: Starts) -> None:

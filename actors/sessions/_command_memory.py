@@ -39,8 +39,8 @@ class CommandMemory:
     def admit(self, command: Command, now: float) -> bool:
         """Return True if the command is new and must be carried out. Return False if it was sent before.
 
-        A command that was sent before gets the same reply as the first time: now, if there is a reply already,
-        otherwise together with the first sender. ``now`` is the time on trio's clock, in seconds.
+        A command that was sent before gets the same reply as the first time: at once if there is a reply already,
+        otherwise when the first sender gets the reply. ``now`` is the time on trio's clock, in seconds.
         """
         self._forget(now)
         entry = self._entries.get(command.id)
@@ -58,7 +58,7 @@ class CommandMemory:
 
         A second reply to the same command is ignored. The time for which the reply is remembered begins at ``now`` (in
         seconds), not with the command. The start of a run may be queued for a long time before it gets a reply, and
-        even then the reply may get lost.
+        even then the reply can get lost.
         """
         entry = self._entries.get(reply.id)
         if entry is None or entry.reply is not None:
@@ -78,7 +78,7 @@ class CommandMemory:
     def recall(self, reply: CommandReply, now: float) -> None:
         """Remember a reply that was made before the session was restarted.
 
-        The reply may or may not have reached the client.
+        It is not known whether the reply has reached the client.
         """
         self._drop(reply.id)
         self._remember(_Entry(now, [], reply), reply)
@@ -143,7 +143,7 @@ class _Entry:
     internal: bool = False
     """Whether the server's own code sent the command.
 
-    Such code never sends a command twice, so the reply is not remembered.
+    The server's own code never sends a command twice, so the reply is not remembered.
     """
     size: int = 0
     """Size of the command's id and reply as JSON text, in bytes. 0 while there is no reply."""

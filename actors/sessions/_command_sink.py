@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CommandSink(Protocol):
-    """The receiver of a client's commands: the session itself, or a link to the node on which the session lives."""
+    """The receiver of a client's commands: the session itself, or a link to another server that has it."""
 
     def post(self, message: Command | Typing) -> None:
         """Put a command or a typing notice into the session's mailbox. Never wait.
@@ -29,5 +29,5 @@ class CommandSink(Protocol):
     def detach(self, connection: str) -> None:
         """Tell the session that a client's connection has ended, so its user is no longer typing. Never wait.
 
-        It may be called more than once, and also after the session has ended.
+        This can be called more than once, and also after the session has ended.
         """

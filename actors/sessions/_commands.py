@@ -26,7 +26,7 @@ class CommandReply:
     """Error code of the refusal, such as ``bad_args`` or ``overloaded``. None if the command succeeded."""
     message: str = ""
     duplicate: bool = False
-    """Whether the command was sent before. If so, this is a copy of the first reply."""
+    """Whether the client had sent the same command before. If so, this is a copy of the first reply."""
 
     @property
     def ok(self) -> bool:
@@ -52,13 +52,13 @@ class Command:
     internal: bool = False
     """Whether the server's own code sent the command. If so, its reply is not remembered, and no event has its id.
 
-    Clients see the id only while the command is a queued ``run.start``: a signal shows it, and they can cancel the
-    start by it.
+    Clients see the id only while the command is a queued ``run.start``: a signal shows the id, and clients can cancel
+    the start by it.
     """
     encoded_input: bytes | None = None
     """The input of a ``run.start`` as JSON text, if the sender has encoded it already.
 
-    If it is set, ``args["input"]`` is not used.
+    If this is set, ``args["input"]`` is not used.
     """
 
     def text(self, field: str, *, longest: int = 128) -> str:
@@ -69,7 +69,8 @@ class Command:
             longest: Maximum length in characters. The minimum is 1.
 
         Raises:
-            CommandRefused: The argument is missing or is no such string. The code is ``bad_args``.
+            CommandRefused: The argument is missing, is no string, or is too short or too long. The code is
+                ``bad_args``.
         """
         value = self.args.get(field)
         if not isinstance(value, str) or not 0 < len(value) <= longest:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Directory(Protocol):
-    """A service that finds sessions by key: those in this process or, if it is a router, those on other nodes."""
+    """A service that finds sessions by key: sessions in this process, or on other servers."""
 
     settings: SessionSettings
 

@@ -1,4 +1,4 @@
-"""The handle on a session, for code that starts runs from elsewhere: an HTTP route, a queue, a scheduler."""
+"""The handle on a session, for the server's code outside of sessions: an HTTP route, a queue, a scheduler."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SessionHandle:
 
     @property
     def user(self) -> str:
-        """Id of the user that owns the session."""
+        """Id of the user to which the session belongs."""
         return self._key.user
 
     @property
@@ -55,7 +55,7 @@ class SessionHandle:
             CommandRefused: The start was refused; ``code`` is the reason.
             UnserialisableEvent: The input is not JSON, or too large.
 
-        Cancellation: the run may or may not have been started. A queued start stays in the queue.
+        Cancellation: it is not known whether the run was started. A queued start stays in the queue.
         """
         text = encode(input, self._directory.settings.max_event_bytes)
         reply = await self._command("run.start", {"agent": agent}, text)
@@ -64,7 +64,7 @@ class SessionHandle:
     async def cancel(self, run_id: str) -> bool:
         """Ask a run to stop, and return True. Return False if the run is unknown or has ended.
 
-        Cancellation: the run may or may not have been asked to stop.
+        Cancellation: it is not known whether the run was asked to stop.
         """
         reply = await self._command("run.cancel", {"run_id": run_id})
         return bool(reply["cancelled"])
@@ -79,9 +79,9 @@ class SessionHandle:
         Raises:
             UnserialisableEvent: The value is not JSON, or too large.
             LogUnavailable: The log has failed. The event is not in the log.
-            ActorTerminated: The session ended meanwhile. The event may or may not be in the log.
+            ActorTerminated: The session ended meanwhile. It is not known whether the event is in the log.
 
-        Cancellation: the event may or may not have been emitted.
+        Cancellation: it is not known whether the event was emitted.
         """
         data = encode({"name": name, "value": value}, self._directory.settings.max_event_bytes)
         await self._directory.ask(self._key, Emit(data))
@@ -92,7 +92,7 @@ class SessionHandle:
         The runs of the session end as ``cancelled``. Its clients are disconnected and do not reconnect. Until retention
         removes the session from the log, every later call for it raises :class:`~actors.SessionClosed`.
 
-        Cancellation: the session may or may not have been closed.
+        Cancellation: it is not known whether the session was closed.
         """
         await self._command("session.close", {})
 
@@ -108,7 +108,7 @@ class SessionHandle:
     def statistics(self) -> SessionStatistics | None:
         """Return the state of the session. Return None if it is not in memory.
 
-        A thread of the session's loop may call it too.
+        A thread that the session's event loop started can call this too.
         """
         return self._directory.statistics_of(self._key)
 

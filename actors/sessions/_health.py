@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from actors.runs._recorder import RunRecorder
 
 LATE_SECONDS = 10.0
-"""Time from the deadline of a run until the run counts as overdue, in seconds. Until then it may still clean up."""
+"""Time from the deadline of a run until the run counts as overdue, in seconds. A run needs some time to clean up."""
 
 
 @attrs.frozen

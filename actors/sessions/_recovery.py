@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MARGIN_BYTES = 1024
 """Number of bytes by which an event that closes an interrupted run may exceed ``max_event_bytes``.
 
-Such a run must be closed even if ``max_event_bytes`` is very small.
+An interrupted run must be closed even if ``max_event_bytes`` is very small.
 """
 
 
@@ -124,7 +124,7 @@ def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None
 def _recall_commands(stream: SessionStream, services: SessionServices, memory: CommandMemory) -> None:
     """Remember the commands that the session carried out before it was restarted.
 
-    If a client sends one of them again, it gets the same reply.
+    A client that sends one of these commands again gets the same reply as before.
     """
     now, at = services.ages.now(services.settings.command_memory_seconds), trio.current_time()
     stream.done.forget(now)

@@ -83,7 +83,7 @@ class Sessions:
         """The part that applies retention to the logs of sessions that are not in memory."""
 
     def children(self) -> tuple[ChildSpec, ChildSpec]:
-        """Return the specs of two permanent actors: first the keeper of the log, then the parent of all sessions."""
+        """Return the specs of two permanent actors: the owner of the log and the parent of all sessions."""
         settings = self.settings
         return (
             ChildSpec("event-log", lambda: LogKeeper(self._log, self._committer), Restart.PERMANENT),
@@ -120,7 +120,7 @@ class Sessions:
 
     @asynccontextmanager
     async def lease(self, key: StreamKey) -> AsyncGenerator[None]:
-        """Keep a session in memory inside the block, even if it is idle. Raise the same errors as :meth:`get`."""
+        """Keep a session in memory inside the ``with`` block, even if it is idle. Raise the errors of :meth:`get`."""
         self.require_task("lease()")
         leases = self._services.leases
         leases[key] = leases.get(key, 0) + 1
@@ -145,7 +145,7 @@ class Sessions:
             require_task(self._spawner.thread, call)
 
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
-        """Return the actor of a session. Make it if it does not exist. Concurrent callers get the same actor."""
+        """Return the actor of a session. Make the actor if there is none. Concurrent callers get the same actor."""
         self.require_task("a call to a session")
         return await self._spawner.get_or_spawn(key)
 
@@ -168,9 +168,9 @@ class Sessions:
 
     @contextmanager
     def calling_after_commits(self, callback: Callable[[], None]) -> Generator[None]:
-        """Call ``callback`` after each commit to the log during the block. ``callback`` must not wait.
+        """Call ``callback`` after each commit to the log, inside the ``with`` block. ``callback`` must not wait.
 
-        It is called once all listeners are notified of the committed events. If ``callback`` raises, the error is
+        It is called after all listeners were notified of the committed events. If ``callback`` raises, the error is
         logged, and ``callback`` is not called again. The commits continue.
         """
         # A partial is a key of its own: the same callback may be registered twice.
@@ -203,7 +203,7 @@ class Sessions:
     def statistics_of(self, key: StreamKey) -> SessionStatistics | None:
         """Return the state of one session. Return None if it is not in memory.
 
-        A thread of the sessions' loop may call it too.
+        A thread that the sessions' event loop started can call this too.
         """
         if self._spawner.thread not in (0, get_ident()):
             return hop("statistics()", self.statistics_of, key)
@@ -211,7 +211,7 @@ class Sessions:
         return entry.session.statistics() if entry is not None and entry.lives else None
 
     async def drain(self, seconds: float) -> None:
-        """Start no more runs, and wait until the running ones have ended, but at most ``seconds``.
+        """Start no more runs, and wait until the running runs have ended, but at most ``seconds``.
 
         Cancellation: new runs are refused nevertheless.
         """

@@ -44,7 +44,8 @@ class RetentionSweep:
         keep: The limits of retention.
         forget_seconds: Time from a session's newest event until the session is removed from the log. It is removed
             only if no event is left.
-        reserve: Context manager in which the session cannot be made. Yields False if the session is in memory already.
+        reserve: Context manager in which the session cannot be made. It yields False if the session is in memory
+            already.
         command_seconds: Time for which commands are remembered.
         ages: The clock for the ages of events and commands.
     """
@@ -125,7 +126,7 @@ class RetentionSweep:
             await self._log.mark(key, encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done))
 
     def _exceeds(self, head: Head, now: int) -> bool:
-        """Return whether a session has events in the log that exceed the limits of retention (age, number, bytes)."""
+        """Return whether a session has events beyond the limits of retention. ``head`` is the summary of its stream."""
         keep = self._keep
         if head.oldest > head.latest:
             return False

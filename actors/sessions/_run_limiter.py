@@ -30,14 +30,14 @@ class Place:
     user: str
     _hand_on: Callable[[Place], None]
     _decided: trio.Event | None
-    """Set when the wait is over: the run has the place, or :meth:`leave` was called.
+    """Event that is set when the wait is over: the run has its permission, or :meth:`leave` was called.
 
     None if the run did not have to wait.
     """
     held: bool
-    """Whether the run has this place (this permission), and so may begin."""
+    """Whether the run has this permission now, so that it can begin."""
     left: bool = attrs.field(default=False, init=False)
-    """Whether the place was given up, that is, :meth:`leave` was called."""
+    """Whether the permission to run was given up: :meth:`leave` was called."""
 
     @property
     def waited(self) -> bool:
@@ -49,9 +49,9 @@ class Place:
 
         Return False if :meth:`leave` was called instead.
 
-        If the place was free at once, this is no checkpoint.
+        If the run did not have to wait, this is no checkpoint.
 
-        Cancellation: the run still waits for the place, or has it already. Call :meth:`leave` in both cases.
+        Cancellation: the run still waits for its permission, or has it already. Call :meth:`leave` in both cases.
         """
         if self._decided is not None:
             await self._decided.wait()
@@ -69,7 +69,7 @@ class Place:
     def leave(self) -> None:
         """Give up the place (the permission to run), and pass it to the next run in the queue. Never wait or raise.
 
-        A run that still waits leaves the queue. This method may be called more than once.
+        A run that still waits leaves the queue. This method can be called more than once.
         """
         if not self.left:
             self.left = True
@@ -93,12 +93,12 @@ class RunLimiterStatistics:
 
 @attrs.define(eq=False)
 class _UserRuns:
-    """The running and the waiting runs of one user. A run waits only while the maximum number of runs is running."""
+    """The running and the waiting runs of one user. Runs wait while the maximum number is running."""
 
     running: int = 0
     """Number of the user's runs that are being executed."""
     waiting: OrderedDict[Place, None] = attrs.field(factory=OrderedDict[Place, None])
-    """The places of the user's waiting runs, in order of arrival.
+    """The user's runs that wait for permission to run, in order of arrival.
 
     It is a dict, since a place can be removed from the middle of a dict without a search.
     """

@@ -58,6 +58,6 @@ class SessionServices:
     def start_soon(self, nursery: trio.Nursery, function: Any, *args: object) -> None:  # as trio types it
         """Start a task with a copy of the server's context variables.
 
-        Otherwise the task would inherit the context variables of the calling task, which may belong to another user.
+        Otherwise the task would inherit the context variables of the calling task, and perhaps another user's data.
         """
         self.context.copy().run(nursery.start_soon, function, *args)

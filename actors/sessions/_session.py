@@ -116,8 +116,8 @@ class Session(Actor):
     async def _answer(self, handle: Callable[[Any], Awaitable[Callable[[], object]]], message: object) -> None:
         """Answer a request to the session. If the log fails, only the request fails, not the session.
 
-        ``handle`` waits, and returns a function that makes the answer. If the caller no longer waits by then, the
-        function is not called: it might make an attachment, which would never be detached.
+        ``handle`` waits, and returns a function that makes the answer. If the caller has given up meanwhile, the
+        function is not called: it could make an attachment (a client's connection) that is never detached.
         """
         if self._handlers.closing is not None:
             self.context.defer().fail(SessionClosed(f"session {self._key.session} is being closed permanently"))
@@ -165,7 +165,7 @@ class Session(Actor):
     def detach(self, connection: str) -> None:
         """Forget a client's connection, and end its user's typing. Never wait.
 
-        It may be called more than once, and also after the session's end.
+        This can be called more than once, and also after the session's end.
         """
         if connection in self._connections:
             self._connections.remove(connection)
@@ -231,7 +231,7 @@ class Session(Actor):
             await self._recorder.stream.oldest()
 
     def statistics(self) -> SessionStatistics:
-        """Return the state of the session, as numbers, and its faults."""
+        """Return numbers that describe the session's state, and the faults that were found in it."""
         return snapshot(self._services, self._recorder, self._memory, self._starts)
 
     # Messages other than commands
@@ -241,7 +241,7 @@ class Session(Actor):
         return lambda: self._make_attachment(attach, oldest)
 
     def _make_attachment(self, attach: Attach, oldest: int) -> Attachment:
-        """Make a cursor and an attachment. No other task runs meanwhile, so the client gets each event exactly once."""
+        """Make a client's cursor and attachment, while no other task runs: the client gets each event exactly once."""
         stream = self._recorder.stream
         latest = stream.committed_seq
         start = decide(

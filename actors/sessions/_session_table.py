@@ -95,7 +95,7 @@ class SessionTable:
         return key in self._entries
 
     def __iter__(self) -> Iterator[Entry]:
-        """Iterate over the entries that the table has now. The table may change during the iteration."""
+        """Iterate over the entries that the table has now. The table can change during the iteration."""
         return iter(tuple(self._entries.values()))
 
     def get(self, key: StreamKey) -> Entry | None:

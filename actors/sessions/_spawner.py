@@ -33,7 +33,7 @@ logger = logging.getLogger("greenroom.sessions")
 
 
 class SessionSpawner:
-    """Makes the sessions of a server as children of the factory's supervisor, and removes them when they end.
+    """Makes the sessions of a server (actors below the session factory), and removes them when they end.
 
     Each key has at most one session at a time. A session that is being made or is stopping counts too. A session is not
     made while retention works on its log.
@@ -56,7 +56,7 @@ class SessionSpawner:
         """Number of sessions that ended with a failure."""
 
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
-        """Return the actor of a session. Make it if it does not exist. Concurrent callers get the same actor."""
+        """Return the actor of a session. Make the actor if there is none. Concurrent callers get the same actor."""
         while True:
             entry = self.table.get(key)
             # Retention may be removing the session's log.
@@ -76,7 +76,7 @@ class SessionSpawner:
 
     @contextmanager
     def reserve(self, key: StreamKey) -> Generator[bool]:
-        """Prevent the making of the session inside the block. If the session is in memory already, only yield False.
+        """Prevent the making of the session inside the ``with`` block. If it is in memory already, only yield False.
 
         In a block that yields True, retention can work on the session's log undisturbed.
         """

@@ -40,7 +40,7 @@ class Start:
     command_id: str
     agent: Agent
     value: object
-    """The input for the agent, converted to the type of the agent's parameter."""
+    """The input for the agent, already converted to the type that the agent's function expects."""
     run: Run
     """The run that is to be started. It has its id already while it waits in the queue."""
     scope: RunScope[Run]
@@ -48,10 +48,10 @@ class Start:
     since: int
     """Time at which the request was accepted, in ms since 1970."""
     recorded: trio.Event | None
-    """Set when the commit of ``agent_started`` has succeeded or failed. The agent is called only after that.
+    """Event that is set when the commit of ``agent_started`` has succeeded or failed. Only then the agent is called.
 
-    It is None if the agent need not wait for the commit: no client can send the start again, or the log does not
-    outlive the process.
+    It is None if the agent need not wait for the commit: no client can send the start again, or the log is lost with
+    the process anyway.
     """
     begun: bool = False
     """Whether the run was started: its event ``agent_started`` was emitted."""
@@ -71,7 +71,7 @@ class Start:
         return self.begun and self.recorded is not None and not self.recorded.is_set()
 
     async def may_call(self) -> None:
-        """Wait until the agent may be called.
+        """Wait until the agent's function can be called without the risk that a repeated start calls it twice.
 
         If a client could send the start again, wait until ``agent_started`` is committed to the log. Otherwise return
         at once, without a checkpoint. Raises Cancelled if the run is stopped meanwhile, or if the commit fails.
@@ -94,8 +94,8 @@ class Start:
 class Starts:
     """The accepted requests to start a run in one session, called starts.
 
-    Each start has a task that waits until the user's limit allows the run, and then executes the run. A start that
-    waits is queued: all attached clients see it, and can cancel it until its turn comes.
+    Each start has a task that waits until the user's limit allows the run, and then executes the run. While it waits,
+    the start is queued: all attached clients see it, and can cancel it until its run begins.
     """
 
     __slots__ = ("_recorder", "_replies", "_services", "_starts", "_tasks", "active_at")
@@ -182,7 +182,7 @@ class Starts:
     async def _perform(self, start: Start) -> None:
         """Wait until the user's limit allows the run, execute the run, then let the next run of the user begin.
 
-        Each start has one task, and this is its function.
+        This is the function of the one task that each start has.
         """
         try:
             if start.begun or (await start.place.taken() and self._begin(start)):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actors.streams._committer import Committer
 
 _SWEEPS_PER_IDLE = 4
-"""Number of searches for idle sessions per ``idle_seconds``.
+"""Number of searches for idle sessions within ``idle_seconds``, the time after which an idle session is stopped.
 
 With 4, an idle session leaves memory at most a quarter of that time late.
 """
@@ -50,7 +50,8 @@ class SessionFactory(Actor):
     """The actor that is the parent of all sessions. It supervises the sessions, and stops the idle ones.
 
     Args:
-        spawner: Makes the sessions; notified of the factory's start and end, and of the end of each session.
+        spawner: The object that makes the sessions. It is notified when the factory starts or ends, and when a session
+            ends.
         idle_seconds: Time after which an idle session leaves memory, in seconds.
         clean_logs: Function that never returns, and applies retention to the logs of sessions that are not in memory.
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 JUMP_SECONDS = 5.0
 """Maximum change of the difference between the time of day and the steady clock that counts as normal, in seconds.
 
-Such a change comes from inaccuracies and corrections of a clock. A larger change is a jump: the time of day was set.
+A small change comes from inaccuracies and corrections of a clock. A larger change is a jump: the time of day was set.
 """
 
 MAX_JUMPS = 32

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 CROWD = 32
 """Minimum number of sources (sessions) with events to commit for which the committer delays the commit a little.
 
-The delay is :data:`CROWD_ROUNDS` steps of trio's scheduler. In a step each task that is ready runs once. With so many
-sources a step takes milliseconds, and each source emits more events. So fewer commits are needed.
+The delay is :data:`CROWD_ROUNDS` steps of trio's scheduler. In a step each task that is ready runs once. With 32
+sources a step takes milliseconds, in which each source emits more events. So fewer commits are needed.
 """
 CROWD_ROUNDS = 2
 """Number of steps of trio's scheduler by which a commit of at least :data:`CROWD` sources is delayed.
 
-In this time an emitter that never pauses fills three quarters of its window of uncommitted events, but not all of it.
-So the emitter need not wait for the delayed commit.
+In this time code that emits without a pause reaches three quarters of its session's maximum of uncommitted events, but
+not the maximum. So this code need not wait for the delayed commit.
 """
 
 
@@ -40,10 +40,10 @@ class Source(Protocol):
     """
 
     def batch(self) -> Batch | None:
-        """Return the events that were emitted since the last batch, or None if there are none."""
+        """Return the events that were emitted since the last call, as a Batch; None if there are none."""
 
     def on_committed(self, batch: Batch) -> None:
-        """Handle a successful commit: ``batch`` is in the log. This is called in the order of the batches."""
+        """Handle a successful commit: ``batch`` is in the log. Batches are passed in their order."""
 
     def on_failed(self, error: LogError) -> None:
         """Handle a failed commit: a batch of this source will never be in the log. The source must end."""
@@ -60,7 +60,7 @@ class CommitterStatistics:
     waiting: int
     """Number of sessions that have events to commit and are not in the running commit."""
     waits: tuple[int, ...]
-    """Histogram of the waiting times of batches: from the first emit of a batch to the end of its commit.
+    """Histogram of the times from the first emit of a batch (a session's events in one commit) to its commit.
 
     ``waits[i]`` is the number of batches in step ``i``. The last step has no upper end.
     """
@@ -73,9 +73,9 @@ class Committer:
 
     One task runs :meth:`run`. :meth:`schedule` costs no task switch.
 
-    Only committed events are delivered, so nothing has to be taken back when a commit fails. Each batch of a
-    failed commit is tried once more, alone. A source whose batch fails again ends; the other sources continue. A source
-    or a callback that raises when it is notified does not affect the others either.
+    Only committed events are delivered, so nothing has to be taken back when a commit fails. Each batch of a failed
+    commit is tried once more, alone. If the batch of a source fails again, this source ends; the other sources
+    continue. A source or a callback that raises when it is notified does not affect other sources either.
 
     A commit begins at once if none began in the last ``gather_seconds``, an attribute of the log. Otherwise events are
     collected for one transaction until that time is over, or until a task needs the commit in order to continue
@@ -98,7 +98,7 @@ class Committer:
         """
 
     def schedule(self, source: Source) -> None:
-        """Schedule ``source`` for the next commit. Each source calls this once for each of its batches.
+        """Schedule ``source`` for the next commit. A source calls this once for each commit.
 
         If this raises, the source is not scheduled. Agents call this at any depth of the stack, so it can raise
         ``RecursionError``.
@@ -123,7 +123,7 @@ class Committer:
     async def run(self) -> None:
         """Commit the events of scheduled sources until this task is cancelled.
 
-        If it is cancelled during a commit, it first finishes the append and notifies the sources.
+        If this is cancelled during a commit, it first finishes the commit and notifies the sources.
         """
         self._now = trio.lowlevel.current_clock().current_time  # as trio.current_time(), without two of its calls
         with trio.CancelScope() as scope:
@@ -137,7 +137,7 @@ class Committer:
                 scope.shield = False
 
     async def _gather(self) -> None:
-        """Wait until the next commit may begin. Meanwhile more events join that commit."""
+        """Wait until it is time for the next commit. Events that are emitted meanwhile are in that commit too."""
         if not self._log.gather_seconds:
             await self._gather_crowd()
             return
@@ -154,7 +154,7 @@ class Committer:
         self._next_at = begun + self._log.gather_seconds
 
     async def _gather_crowd(self) -> None:
-        """Delay a commit of many sources, so that they emit more events into it. See :data:`CROWD`."""
+        """Delay a commit of many sources, so that these sources emit more events before it. See :data:`CROWD`."""
         for _ in range(CROWD_ROUNDS if len(self._scheduled) >= CROWD else 0):
             await trio.lowlevel.checkpoint()
 
@@ -220,7 +220,7 @@ class Committer:
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
         """Try to commit each batch alone, after a commit of all batches together has failed.
 
-        If there is only one batch, it has been tried alone already: pass ``error`` to its source, which ends.
+        A single batch was already tried alone: its source gets ``error`` and ends.
         """
         if len(taken) == 1:
             report("the commit of a session's events", error)

@@ -1,4 +1,4 @@
-"""Cursors: a position in a feed of events, the listener that is notified, and the feed as a protocol."""
+"""Cursors (a reader's position in a session's events), their listeners, and their feeds (the events to read)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SessionEnding(StrEnum):
 class Listener(Protocol):
     """The interface of a listener: a session calls these methods to notify the owner of a cursor.
 
-    No method may wait: it is called in the middle of other work. A listener that raises is detached, gets
+    No method must wait: it is called in the middle of other work. A listener that raises is detached, gets
     :meth:`on_ended` with ``crashed``, and is not called again. Other listeners are not affected.
     """
 
@@ -51,7 +51,7 @@ class SliceOfLines(Protocol):
 
 
 class Feed(Protocol):
-    """The interface through which a cursor reads committed events.
+    """The interface through which a cursor (a reader's position in a session) reads committed events.
 
     :class:`~actors.streams._stream.SessionStream` is the feed of a session in this process. Another class can implement
     a feed for a session of another process.
@@ -64,7 +64,7 @@ class Feed(Protocol):
 
     @property
     def oldest_in_memory(self) -> int:
-        """Lowest seq in memory, which :meth:`slice` can return. If memory has no event, the seq of the next event."""
+        """Lowest seq in memory, which :meth:`slice` can return. If no event is in memory, the seq of the next event."""
         ...
 
     @property
@@ -87,7 +87,7 @@ class Feed(Protocol):
 class Cursor:
     """A reader's position in the events of a session. Through a cursor, new and older events are read in the same way.
 
-    The caller that attached it must :meth:`detach` the cursor. A cursor holds no events: a slow reader costs no memory.
+    The caller that attached the cursor must :meth:`detach` it. A cursor holds no events: a slow reader costs no memory.
     """
 
     __slots__ = ("__weakref__", "_feed", "listener", "position")
@@ -146,7 +146,7 @@ class Cursor:
             LogError: The log could not be read.
 
         Cancellation:
-            The position has not moved.
+            The position is not changed.
         """
         feed = self._feed
         lines = await feed.read(self.position, max_events, max_bytes)

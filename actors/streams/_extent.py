@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class LogExtent:
     """The range of events that the log keeps of one session, as far as it is known in memory.
 
-    The log is asked only when a limit of retention may have been crossed. In between, the size of the events is
-    estimated, and never too low. :meth:`trim` gets the exact range.
+    The log is asked only when a limit of retention was perhaps crossed. Between these questions the size of the events
+    is estimated, and never too low. :meth:`trim` gets the exact range.
     """
 
     __slots__ = ("_ages", "_head", "_key", "_log", "_record", "_retention", "_size", "added", "oldest_ts")
@@ -47,14 +47,14 @@ class LogExtent:
         return self._head.oldest
 
     def outlived(self, closed_at: int | None) -> bool:
-        """Return whether the session was closed so long ago that neither its events nor its closing need to be kept."""
+        """Return whether the session was closed so long ago that its events and its close need not be kept."""
         if closed_at is None or self._head.oldest <= self._head.latest:
             return False
         seconds = self._retention.seconds
         return closed_at < self._ages.now(seconds) - seconds * 1000
 
     def is_exceeded(self, committed_seq: int) -> bool:
-        """Return whether a limit of retention may have been crossed since the log was last asked."""
+        """Return whether it is possible that a limit of retention was crossed since the log was last asked."""
         limits, kept = self._retention, committed_seq - self._head.oldest + 1
         expired = self._ages.now(limits.seconds) - limits.seconds * 1000
         size = self._size + self.added + len(self._record.text)

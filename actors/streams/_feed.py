@@ -1,4 +1,4 @@
-"""The committed events of a session as a feed: the log has all of them, memory has the newest."""
+"""The committed events of a session, as its readers get them: the log has all events, memory has the newest."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class SessionFeed:
     async def oldest(self) -> int:
         """Return the lowest seq of the session's events that are within retention. Safe to cancel.
 
-        If a limit of retention may have been crossed, the log is trimmed first. So the result is exact.
+        If it is possible that a limit of retention was crossed, the log is trimmed first. So the result is exact.
         """
         if self._extent.is_exceeded(self.committed_seq):
             await self._extent.trim()

@@ -1,4 +1,4 @@
-"""Notification of a session's listeners. A listener that raises is detached, and the others are not affected."""
+"""Notification of a session's listeners. A listener that raises is detached, and other listeners are not affected."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The record: the state that the log keeps beside a session's events. One commit writes both.
+"""The record: a session's state, which the log keeps in addition to its events. One commit writes events and record.
 
-It holds the open runs, calls and questions, the commands that were done, and the time at which the session was closed.
+The record holds the open runs, calls and questions, the commands that were done, and the time at which the session was
+closed.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class DoneCommand:
 class DoneCommands:
     """The newest commands that were carried out, oldest first.
 
-    Each is written to the log in the same commit as the event that it caused. So a command that is sent again after a
-    crash is not carried out a second time.
+    Each command is written to the log in the same commit as the event that it caused. So a command that is sent again
+    after a crash is not carried out a second time.
 
     Args:
         room: Maximum size of the commands as JSON text, in bytes. The oldest commands are dropped first.
@@ -97,7 +98,7 @@ class DoneCommands:
 
 @attrs.frozen
 class Record:
-    """A decoded record: the state that the log keeps beside the events of a session."""
+    """A decoded record: a session's state, which the log keeps in addition to the session's events."""
 
     ts: int
     """Lower limit for the ``ts`` of all later events of the session, in ms since 1970."""
@@ -108,7 +109,7 @@ class Record:
 
 
 def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneCommands) -> bytes:
-    """Return a record as JSON text: the state that the log keeps beside the events of a session.
+    """Return a record as JSON text: a session's state, which the log keeps in addition to the session's events.
 
     ``opened`` is a snapshot of the runs, tool calls and questions that are open in the session.
     """
@@ -119,7 +120,7 @@ def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneComma
 
 
 def decode_record(state: bytes) -> Record:
-    """Return the record that :func:`encode_record` encoded as ``state``. An empty ``state`` belongs to a new session.
+    """Return the record (a session's state) that was encoded as ``state``. An empty ``state`` belongs to a new session.
 
     Raise :class:`~actors.LogCorrupt` if ``state`` is anything else.
     """
@@ -135,7 +136,7 @@ def decode_record(state: bytes) -> Record:
 
 
 class RecordWriter:
-    """The encoder of a session's record, the state that the log keeps beside the events.
+    """The encoder of a session's record, the state that the log keeps in addition to the events.
 
     The record is encoded again only after its content has changed.
     """
@@ -148,10 +149,10 @@ class RecordWriter:
         self._content: tuple[object, ...] | None = None
         self.done = done
         self.text = text
-        """The session's record as it was encoded last; empty in a new session."""
+        """The session's record (its state for the log) as JSON text, as encoded last; empty in a new session."""
 
     def encode(self, ts: int, grammar: Grammar, closed_at: int | None) -> bytes:
-        """Return the session's record as JSON text. The result is the same object until the content changes.
+        """Return the session's record (its state for the log) as JSON text: the same object until the content changes.
 
         The ``ts`` in the record is the time of its last change. If it were the ``ts`` of the newest event, the log
         would have to write the record again with each event.
@@ -166,6 +167,6 @@ class RecordWriter:
         return self.text
 
     def remember_done(self, command_id: str, ts: int, result: JSON) -> None:
-        """Add a command that was carried out to the session's record."""
+        """Add a command that was carried out to the session's record (the state that the log keeps)."""
         self.done.remember(command_id, ts, result)
         self._content = None  # the next encode() must encode again

@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SLACK = 4
-"""Divisor: the ring is cut back to a limit only when it exceeds the limit by more than the limit divided by this."""
+"""Divisor: with 4, old events are dropped from memory only when a limit is exceeded by more than a quarter."""
 
 
 class Ring:
     """The newest lines (encoded events) of a session in memory: about ``capacity`` lines and ``room`` bytes.
 
-    All uncommitted lines are among them. The lines are consecutive by seq. They are in a plain list, since a deque
+    All uncommitted lines are in memory too. The lines are consecutive by seq, and are in a plain list, since a deque
     cannot be sliced. The list is cut back to a limit only when it exceeds the limit by a quarter: cutting is slow, and
     so it happens rarely.
     """
@@ -25,13 +25,13 @@ class Ring:
         self.capacity = capacity
         self.room = room
         self.base = base
-        """Seq of the oldest line in the ring. If the ring is empty, the seq that the next line will have."""
+        """Seq of the oldest line (event) in memory. If there is none, the seq that the next line will have."""
         self.size = 0
-        """Size of the committed lines in the ring, in bytes."""
+        """Size of the committed lines (events) in memory, in bytes."""
         # This list is changed in place and never replaced: `append` below is its method.
         self._lines: list[bytes] = []
         self.append = self._lines.append
-        """Function that adds a line to the ring: the line with the next seq."""
+        """Function that adds a line (an encoded event) to the ring. The line must have the next seq."""
         self._most = capacity + capacity // _SLACK
         self._most_bytes = room + room // _SLACK
 
@@ -39,12 +39,12 @@ class Ring:
         return len(self._lines)
 
     def slice(self, after: int, until: int) -> Sequence[bytes]:
-        """Return the lines with seq ``after + 1`` to ``until``. All of them must be in the ring."""
+        """Return the lines (events) with seq ``after + 1`` to ``until``. All of them must be in memory."""
         # The first line of the list has the seq `base`.
         return self._lines[after + 1 - self.base : until + 1 - self.base]
 
     def on_committed(self, until: int, size: int) -> None:
-        """Note that the lines up to seq ``until`` are committed, and drop the oldest lines if the ring has too many.
+        """Note that the lines up to seq ``until`` are committed, and drop the oldest lines if memory has too many.
 
         ``size`` is the size of the newly committed lines in bytes. An uncommitted line is never dropped.
         """
@@ -53,7 +53,7 @@ class Ring:
             self._cut(until + 1 - self.base)
 
     def _cut(self, limit: int) -> None:
-        """Drop the oldest lines until the ring is within its limits of lines and bytes.
+        """Drop the oldest lines (events) until the lines in memory are within the limits of number and bytes.
 
         Drop at most ``limit`` lines: the lines after these are not committed.
         """

@@ -1,4 +1,4 @@
-"""Ephemeral signals, which are sent and forgotten, and the typing of users and agents."""
+"""Signals (messages that are sent but never stored), and the typing of users and agents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Typist(StrEnum):
 
 
 _NO_TYPING: dict[tuple[Typist, str], float] = {}
-"""One empty dict that all sessions without typing share. It is never changed.
+"""One empty dict that all sessions share while nothing types in them. The dict is never changed.
 
 A dict of its own would cost each session 64 bytes.
 """
@@ -53,7 +53,7 @@ class Signals:
     def send(self, name: str, data: bytes) -> None:
         """Send a signal to all clients attached to the session. ``data`` is JSON text. This never waits.
 
-        Raise ``RecursionError``, and send nothing, if the call stack has too little room to call the listeners.
+        Raise ``RecursionError``, and send nothing, if the call stack is nearly full.
         """
         if self.cursors:
             require_room(ROOM_FRAMES)
@@ -90,7 +90,7 @@ class Signals:
         return min(times, default=None)
 
     async def expire(self) -> None:
-        """End the typing of users when it is not renewed in time. Return when no user is typing any more."""
+        """End the typing of each user that does not renew it in time. Return when no user is typing any more."""
         self.expiring = True
         try:
             while (when := self.next_expiry()) is not None:

@@ -1,8 +1,8 @@
 """A session's events: numbered, kept in memory, committed, and read through cursors.
 
 The stream is the one place where ``seq`` and ``ts`` are set. :meth:`SessionStream.put` is a plain call, so an emit
-costs no task switch. A line is first in the ring, then in the log (together with other lines that were put meanwhile),
-and only then visible to cursors.
+costs no task switch. A line (an encoded event) is first in the ring (the newest events in memory), then in the log
+(together with other lines that were put meanwhile), and only then visible to readers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from actors.streams._committer import Committer
 
 FAIRNESS = 16
-"""Number of events after which an emitter passes a checkpoint, where other tasks run and it can be cancelled."""
+"""Number of events after which an emitter passes a checkpoint: other tasks run, and the emitter can be cancelled."""
 
 
 def now_ms() -> int:
@@ -58,7 +58,7 @@ class StreamStatistics:
     oldest: int
     """Lowest seq of the session's events in the log, when the log was last asked for it."""
     in_memory: int
-    """Number of the session's events in memory, in its ring."""
+    """Number of the session's events in memory, committed or not."""
     bytes_in_memory: int
     """Size of the session's committed events in memory, in bytes."""
     cursors: int
@@ -76,7 +76,7 @@ class StreamLimits:
     ring_bytes: int
     """Size of the committed events that the session keeps in memory, in bytes."""
     window: int
-    """Maximum number of uncommitted events. At this number, emitters wait in :meth:`SessionStream.admit`."""
+    """Maximum number of uncommitted events. At this number, code that emits waits in :meth:`SessionStream.admit`."""
     command_seconds: float
     """Time in seconds for which the session remembers a command that it has carried out."""
     command_bytes: int = 64 * 1024
@@ -128,7 +128,7 @@ class SessionStream(SessionFeed):
         ages = ages or AgeClock(now_ms)
         record = decode_record(head.state)
         self.done = DoneCommands(limits.command_bytes, limits.command_seconds, record.done)
-        """The session's newest commands that were carried out. The log stores them beside the events."""
+        """The session's newest commands that were carried out. The log stores them in addition to the events."""
         self._record = RecordWriter(head.state, self.done, limits.command_seconds, ages)
         ring = Ring(limits.ring_events, limits.ring_bytes, head.latest + 1)
         super().__init__(key, head.latest, log, LogExtent(key, head, log, retention, ages, self._record), ring)
@@ -152,17 +152,17 @@ class SessionStream(SessionFeed):
         self._has_room: Wakeup | None = None  # made by the first emitter that waits: most sessions have none
         self._commit_waits: CommitWaits | None = None  # as above
         self.thread = get_ident()
-        """Id of the thread of the session's loop. No other thread may put events."""
+        """Id of the thread of the session's event loop. Only this thread can put events."""
 
     @property
     def outlived(self) -> bool:
-        """Whether the session was closed so long ago that neither its events nor its closing need to be kept."""
+        """Whether the session was closed so long ago that its events and its close need not be kept."""
         return self._extent.outlived(self.closed_at)
 
     def now(self) -> int:
         """Return the time of day in ms, but never a time before the newest event's ``ts``.
 
-        So a clock that is set back does not change the order of events.
+        So if the clock is set back, the times of events still never decrease.
         """
         return max(now_ms(), self.ts)
 
@@ -216,12 +216,12 @@ class SessionStream(SessionFeed):
         self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
 
     def _set_pause(self, seq: int) -> None:
-        """Set the next seq at which an emitter must pause: a multiple of FAIRNESS, or the last seq in the window."""
+        """Set the next seq at which an emitter must pause: a multiple of 16, or the last uncommitted one allowed."""
         full = max(seq + 1, self.committed_seq + self._window)
         self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
 
     async def admit(self) -> None:
-        """Wait until the number of uncommitted events is below its limit, the window. Always a checkpoint.
+        """Wait until the number of uncommitted events is below its limit. Always a checkpoint.
 
         If this is cancelled, the events that were put before are emitted all the same.
         """
@@ -258,18 +258,18 @@ class SessionStream(SessionFeed):
             raise LogUnavailable("the session's events could not be committed") from error
 
     def record(self) -> bytes:
-        """Return the state that the log keeps beside the events: the same object until the state changes."""
+        """Return the state that the log keeps in addition to the events, as JSON: the same object until it changes."""
         return self._record.encode(self.ts, self.grammar, self.closed_at)
 
     def remember_done(self, command_id: str, result: JSON) -> None:
-        """Store that a command was carried out. The log gets this in the same commit as the newest event.
+        """Store that a command was carried out. The log stores this in the same commit as the newest event.
 
         So if the command is sent again after a crash, it is not carried out again.
         """
         self._record.remember_done(command_id, self.ts, result)
 
     def batch(self) -> Batch | None:
-        """Return the events put since the last batch, or None if there are none. The committer calls this."""
+        """Return the events since the last call, as a Batch; None if there are none. The committer calls this."""
         self._scheduled = False
         if self.seq == self._taken or self._failure is not None:
             return None
@@ -279,7 +279,7 @@ class SessionStream(SessionFeed):
         return batch
 
     def on_committed(self, batch: Batch) -> None:
-        """Make the events of a committed batch visible to readers, and notify listeners. The committer calls this."""
+        """Make committed events visible to readers, and notify listeners. The committer calls this after a commit."""
         self.committed_seq = until = batch.first + len(batch.lines) - 1
         if self._pause_at % FAIRNESS:  # it was the window's end, and the window has room again
             self._set_pause(self.seq)
@@ -309,7 +309,7 @@ class SessionStream(SessionFeed):
         contained("the end of a session whose log refused", self._on_failure, error)
 
     def _call_back(self, until: int, outcome: LogError | None) -> None:
-        """Call the callbacks that wait for the commit of events up to ``until``. If one fails, the stream fails."""
+        """Call the callbacks that wait for the commit of events up to ``until``. If one raises, the stream fails."""
         waits = self._commit_waits
         if waits is not None and not waits.resolve(until, outcome):
             self.on_failed(LogUnavailable("what waited for a commit of the session failed"))

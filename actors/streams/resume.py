@@ -1,4 +1,4 @@
-"""The resume decision: the position at which a client that attaches begins to read. Pure."""
+"""The decision where a client that attaches to a session begins to read its events. Pure."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class ResumeDecision:
 def decide(*, epoch: str, oldest: int, latest: int, resume: Position | None, from_latest: bool) -> ResumeDecision:
     """Decide where a client that attaches begins to read, and whether it must drop the events that it has.
 
-    The epoch is compared first: a position in another log means nothing here. A client at the newest event recovers
-    even if everything was trimmed. If an event after the client's position is missing, the client gets a reset: it
-    drops its events and reads from the oldest kept event.
+    The epoch (random id of the log) is compared first: a position in another log means nothing in this log. A client at
+    the newest event recovers even if everything was trimmed. If an event after the client's position is missing, the
+    client gets a reset: it drops its events and reads from the oldest kept event.
 
     Args:
         epoch: Epoch of the session's log.
-        oldest: Lowest seq that the log keeps, ``latest + 1`` if it keeps none.
+        oldest: Lowest seq that the log keeps; ``latest + 1`` if it keeps no event.
         latest: Seq of the newest committed event.
-        resume: Position of the client, None for a client without one.
+        resume: Position of the client; None for a client without a position.
         from_latest: Whether a client without a position wants new events only.
     """
     if resume is None:

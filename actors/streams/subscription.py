@@ -55,17 +55,18 @@ class Subscription:
     A subscription is the listener of its cursor: attach it to a session, and pass the cursor to :meth:`follow`.
     One task iterates at a time. The contract:
 
-    - Lines come in order of seq, each once, without a gap. A batch is never empty.
+    - Lines (encoded events) come in order of seq, each once, without a gap. A batch is never empty.
     - A batch comes from memory, or from the log if the reader has fallen behind. A slow reader costs no memory.
     - When the session ends, the batches up to its last committed event come first, and then the iteration stops.
       :attr:`end` is the reason.
     - If the log cannot be read, the iteration raises the error, but the subscription does not end: iterate again.
 
-    Signals are ignored. A subclass may override :meth:`on_signal`, which must not wait.
+    Signals are ignored. A subclass can override :meth:`on_signal`, which must not wait.
 
     Args:
         max_events: Maximum number of lines in a batch.
-        max_bytes: Maximum size of a batch, one separator byte for each line included. A larger line comes alone.
+        max_bytes: Maximum size of a batch, one separator byte for each line included. A line that is larger comes
+            alone.
     """
 
     def __init__(self, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
@@ -79,7 +80,7 @@ class Subscription:
 
     @property
     def position(self) -> int:
-        """Seq of the last event that the subscription returned. To continue later, attach a new one at this seq."""
+        """Seq of the last event that the subscription returned. To continue later, attach a new subscription there."""
         return self._require_cursor().position
 
     def follow(self, cursor: Cursor) -> Self:
@@ -134,7 +135,7 @@ class Subscription:
     async def _next_lines(self) -> Sequence[bytes]:
         """Return the next batch, from memory or from the log.
 
-        If no event is left, wait for one or end the subscription, and then return an empty batch.
+        If no event is left, wait for the next event or end the subscription, and then return an empty batch.
         """
         cursor = self._require_cursor()
         lines = cursor.take(self._max_events, self._max_bytes)
@@ -162,7 +163,7 @@ class Subscription:
         self._news.wake()
 
     def on_signal(self, name: str, data: bytes) -> None:
-        """Ignore a signal of the session. A subclass may override this method."""
+        """Ignore a signal of the session. A subclass can override this method."""
 
     def on_ended(self, reason: SessionEnding) -> None:
         """Store the reason why the session ended. The subscription ends once it has returned all committed events."""

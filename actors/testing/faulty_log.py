@@ -35,8 +35,8 @@ class Hold:
 class FaultyLog(EventLog):
     """An event log for tests, with faults on request.
 
-    It passes every call to the log ``inner``, but a test can make calls of ``append`` and ``read`` fail or wait. Each
-    request (:meth:`fail`, :meth:`hold`) affects one later call, in the order of the requests. A call that failed,
+    This log passes every call to the log ``inner``, but a test can make calls of ``append`` and ``read`` fail or wait.
+    Each request (:meth:`fail`, :meth:`hold`) affects one later call, in the order of the requests. A call that failed,
     or was cancelled while it waited, has done nothing.
     """
 
@@ -59,7 +59,7 @@ class FaultyLog(EventLog):
         self._faults[operation].extend([None] * times)
 
     def hold(self, operation: Operation) -> Hold:
-        """Make the next call of an operation of the log wait. Return the hold with which the test lets it continue."""
+        """Make the next call of an operation wait. Return the Hold by which the test lets that call continue."""
         hold = Hold()
         self._faults[operation].append(hold)
         return hold

@@ -45,7 +45,7 @@ def event_line(seq: int, ts: int = _TS, text: str = "") -> bytes:
 
 
 def event_batch(key: StreamKey, first: int, count: int, state: bytes = b"", ts: int = _TS) -> Batch:
-    """Return a batch of ``custom`` events that are one ms apart.
+    """Return a batch (consecutive events of one stream) of ``custom`` events that are one ms apart.
 
     Args:
         key: The stream.
@@ -237,7 +237,10 @@ class EventLogContract:
         _same(len(await log.read(_KEY, 6, 9, _ALL)), 4)
 
     async def test_removed_stream_gets_a_new_epoch(self, log: EventLog) -> None:
-        """Check that a removed stream begins anew with another epoch, and that a missing stream can be removed."""
+        """Check that a removed stream begins anew with another epoch.
+
+        Removing a stream that does not exist does nothing.
+        """
         await self._fill(log)
         before = await log.make(_KEY)
         await log.remove(_KEY)
@@ -256,14 +259,14 @@ class EventLogContract:
         await _refused(log.mark(_KEY, b""), KeyError)
 
     async def test_names(self, log: EventLog) -> None:
-        """Check that a stream's name may contain NUL, quotes and any letters, but no lone surrogate."""
+        """Check that a stream's name can contain NUL, quotes and any letters, but no lone surrogate."""
         keys = sorted(StreamKey(user, "s") for user in ("", "a\0b", "a\0c", "o'k", "日本", "\U0001f600"))
         epochs = {(await log.make(key)).epoch for key in keys}
         _same((len(epochs), list(await log.streams())), (len(keys), keys))
         await _refused(log.make(StreamKey("\ud800", "s")), ValueError)
 
     async def test_statistics(self, log: EventLog) -> None:
-        """Check that the statistics count only calls that succeed, and of these only trims that drop events."""
+        """Check that the statistics count only calls that succeed, and count a trim only if it drops events."""
         await log.make(_KEY)
         await log.append([event_batch(_KEY, 1, 2), event_batch(_KEY, 3, 1)])
         await log.append([])
@@ -275,7 +278,7 @@ class EventLogContract:
         _same(log.statistics(), expected)
 
     async def test_closed_log_is_unavailable(self, log: EventLog) -> None:
-        """Check that calls of a closed log raise ``LogUnavailable``, and that it can be opened again.
+        """Check that calls of a closed log raise ``LogUnavailable``, and that a closed log can be opened again.
 
         Opening an open log raises ``RuntimeError``.
         """
@@ -292,7 +295,7 @@ class EventLogContract:
         """Check that a log is empty after it was closed and opened again, if its ``outlives_process`` is False.
 
         With such a log, an agent is called before the start of its run is committed. If the log were not empty after a
-        crash, it might lack only that start, and a client that repeats the start would begin a second run.
+        crash, perhaps only that start would be missing, and a client that repeats the start would begin a second run.
         """
         await log.make(_KEY)
         await log.close()

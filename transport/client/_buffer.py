@@ -1,7 +1,8 @@
 """The buffer of events between the socket and the application: each event once, in order, with a size limit.
 
 The buffer has two positions. *Received* is the position of the newest event in the buffer: the next ``resume`` asks for
-the events after it. *Applied* is the position of the newest event that the application took, which it may store.
+the events after it. *Applied* is the position of the newest event that the application took, and which the application
+can store.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class GapError(Exception):
-    """An event is missing: the event ``seq`` arrived before an earlier one. The client must reconnect and resume.
+    """An event is missing: the event ``seq`` arrived before an earlier event. The client must reconnect and resume.
 
     The client handles this error itself. It never reaches the application.
     """
@@ -46,9 +47,9 @@ class _Entry(NamedTuple):
 class EventBuffer:
     """The events that have arrived and that the application has not taken yet.
 
-    The buffer is full at ``max_events`` events, or at ``max_bytes`` of wire text. It can exceed these limits by one
-    message, since a message is added as a whole. While :attr:`skipping` is True, the buffer adds no events: the
-    server's log has these events, and a later resume brings them.
+    The buffer is full at ``max_events`` events, or at ``max_bytes`` of wire text. The buffer can exceed these limits by
+    one message, since all events of a message are added together. While :attr:`skipping` is True, the buffer adds no
+    events: the server's log has these events, and a later resume brings them.
     """
 
     max_events: int
@@ -57,7 +58,7 @@ class EventBuffer:
     applied: Position | None
     skipping: bool = attrs.field(default=False, init=False)
     missed: bool = attrs.field(default=False, init=False)
-    """Whether events were skipped. If so, the client must reconnect and resume before more events can be added."""
+    """Whether events were skipped. If so, the client must reconnect and resume before it can add more events."""
     duplicates: int = attrs.field(default=0, init=False)
     skipped: int = attrs.field(default=0, init=False)
     _entries: deque[_Entry] = attrs.field(factory=deque[_Entry], init=False)
@@ -73,7 +74,7 @@ class EventBuffer:
 
     @property
     def roomy(self) -> bool:
-        """Whether the buffer is at most half full. A reconnect that fetches skipped events waits for this."""
+        """Whether the buffer is at most half full. The client waits for this before it fetches skipped events."""
         return len(self._entries) * 2 <= self.max_events and self._size * 2 <= self.max_bytes
 
     def attach(self, welcome: Welcome, *, from_latest: bool) -> Reset | None:
@@ -81,7 +82,7 @@ class EventBuffer:
 
         If the old position is lost, add a :class:`Reset` to the buffer and return it; else return None. ``from_latest``
         is True if ``hello`` asked for new events only. Events from before a reset stay in the buffer for the
-        application: they did happen, and the server may have deleted them since.
+        application: these events did happen, and perhaps the server has deleted them since.
         """
         self.skipping = self.missed = False  # this connection brings what was skipped on the last one
         known = self.received
@@ -102,7 +103,7 @@ class EventBuffer:
     def add(self, events: list[Any], size: int) -> int:
         """Add the new events of a message of ``size`` characters. Return the number of events that were new.
 
-        Raise :class:`GapError` if the seq of an event is not the next one. The events before the gap are added. Raise
+        Raise :class:`GapError` if an event between two events is missing. The events before the gap are added. Raise
         :class:`~transport.protocol.client_frames.BadFrame` for a value that is not an event.
         """
         if self.skipping:

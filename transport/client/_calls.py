@@ -23,10 +23,10 @@ class Calls:
         self._outcomes: dict[str, OneShot[object]] = {}
 
     async def ask(self, frame: Question) -> Any:
-        """Send ``frame``, wait for the answer, and return the result. Raise an exception if the request fails.
+        """Send the request ``frame``, wait for the answer, and return the result. Raise an exception if it is refused.
 
         While the client is offline, the frame waits for the next connection. If the call is cancelled before the frame
-        was sent, the frame is withdrawn. If the call is cancelled later, the server may still do the command, and the
+        was sent, the frame is withdrawn. If the call is cancelled later, perhaps the server still does the command. The
         frame is not sent again.
         """
         self._ending.check()
@@ -55,7 +55,7 @@ class Calls:
     def end(self, error: TransportError) -> None:
         """Wake all waiting tasks, and raise ``error`` in them, because the client has ended.
 
-        A task whose outcome arrived earlier still gets that outcome.
+        If the outcome of a task arrived earlier, the task still gets that outcome.
         """
         for outcome in self._outcomes.values():
             outcome.set(error)

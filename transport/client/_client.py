@@ -11,21 +11,21 @@ connection, and the resume brings the missing events.
 
 **A slow application.** The buffer between socket and application holds ``buffer_events`` events (and about
 ``buffer_bytes``), and at most one message more. When the buffer is full, the client stops reading, so that the server
-slows down. The client does so for at most ``patience`` seconds, and not while a command waits for its reply. After that
-the client continues to read, answers pings and takes replies, but skips events: they are in the server's log. When the
-application has emptied half of the buffer, the client drops the connection and resumes after the newest event in the
-buffer. No event is lost.
+slows down. The client stops for at most ``patience`` seconds, and not while a command waits for its reply. After that
+time the client continues to read, answers pings and takes replies, but skips events: they are in the server's log. When
+the application has emptied half of the buffer, the client drops the connection and resumes after the newest event in
+the buffer. No event is lost.
 
-**Commands.** Each command has an id. It is queued while offline, and sent again on the next connection until its reply
-comes. The server does a command with one id once, but it remembers ids only for ``Welcome.command_memory_ms``. A
-command that was first sent longer ago, by a clock that also counts the machine's sleep, is not sent again, and raises
-:class:`~transport.errors.OutcomeUnknown`. At most ``max_commands`` may wait for a reply; one more is refused with
-``overloaded``. The default is below the burst that a server accepts, so that commands that were queued while offline
-are not refused for being too many.
+**Commands.** Each command has an id. While the client is offline, the command is queued. It is sent again on each new
+connection until its reply comes. The server does a command with one id once, but it remembers ids only for
+``Welcome.command_memory_ms``. A command that was first sent longer ago, by a clock that also counts the machine's
+sleep, is not sent again, and raises :class:`~transport.errors.OutcomeUnknown`. At most ``max_commands`` commands can
+wait for a reply; one more command is refused with ``overloaded``. The default is below the burst that a server accepts,
+so that commands that were queued while offline are not refused for being too many.
 
-**The end.** The client reconnects after every failure that may be temporary. It does not reconnect after: a close code
-with that meaning, an upgrade refused with an HTTP status other than 408, 425, 429 and 5xx, an expired token without a
-callable to ask for another, a strict client's lost position, a server that breaks the protocol. Then
+**The end.** The client reconnects after every failure that is perhaps temporary. It does not reconnect after: a close
+code with that meaning, an upgrade refused with an HTTP status other than 408, 425, 429 and 5xx, an expired token
+without a callable to ask for another, a strict client's lost position, a server that breaks the protocol. Then
 :meth:`Client.events` returns the events that had arrived and raises :class:`~transport.errors.ConnectionClosedForGood`,
 as commands do.
 """
@@ -69,7 +69,8 @@ class Client:
     """A client that follows one session. :func:`connect` returns it. Any task may call its methods.
 
     If a call is cancelled while it waits for the reply, a command that was not sent yet is withdrawn. A command that
-    was sent may or may not be done, and is not sent again. If a call raises before it waits, no command was queued.
+    was sent is not sent again, and it is not known whether the server does it. If a call raises before it waits, no
+    command was queued.
     """
 
     def __init__(self, follower: Follower) -> None:
@@ -82,7 +83,7 @@ class Client:
         return self._follower.state
 
     def states(self) -> AsyncIterator[State]:
-        """Iterate over :attr:`state`: the present one, then each new one. The iterator ends after ``closed``.
+        """Iterate over the states of the client: first the present state, then each new state. The last is ``closed``.
 
         A state that passed while the application did something else is skipped.
         """
@@ -90,10 +91,10 @@ class Client:
 
     @property
     def last_failure(self) -> str:
-        """Why the newest connection ended or the newest attempt failed; "" if there was no failure.
+        """Reason why the newest connection ended or the newest attempt to connect failed; "" if there was no failure.
 
-        It begins with the close code, or with ``HTTP`` and the status if the server refused the upgrade: ``"4501: a
-        token is required"``, ``"HTTP 403: this origin is not allowed"``. A network that fails has 1006.
+        The text begins with the close code, or with ``HTTP`` and the status if the server refused the upgrade: ``"4501:
+        a token is required"``, ``"HTTP 403: this origin is not allowed"``. If the network fails, the code is 1006.
         """
         return self._follower.last_failure
 
@@ -116,9 +117,9 @@ class Client:
 
     @property
     def queued(self) -> tuple[QueuedStart, ...]:
-        """The starts of runs that wait for their turn in this session, as far as the client knows.
+        """The requests to start a run that wait in this session's queue, as far as the client knows.
 
-        :meth:`cancel` takes the command id of such a start. ``queued`` signals keep this list up to date; the
+        :meth:`cancel` takes the command id of a waiting start. ``queued`` signals keep this list up to date; the
         application gets these signals from :meth:`signals` too.
         """
         return tuple(self._core.queued.values())
@@ -128,7 +129,9 @@ class Client:
         return self._follower.statistics()
 
     def events(self) -> AsyncIterator[Event | Reset]:
-        """Iterate over the session's events, each once and in order. A later iterator continues where this one stopped.
+        """Iterate over the session's events, each once and in order.
+
+        A later iterator continues where this iterator stopped.
 
         The iterator ends when the ``async with`` block ends. If ``anext`` is cancelled, no event is lost.
 
@@ -142,8 +145,8 @@ class Client:
     def signals(self) -> AsyncIterator[Signal]:
         """Iterate over signals: short-lived messages, for example that a user is typing.
 
-        If the application is too slow, the oldest signals are dropped. The iterator ends as the one of :meth:`events`
-        does.
+        If the application is too slow, the oldest signals are dropped. The iterator ends when the ``async with`` block
+        or the client ends, like the iterator of :meth:`events`.
         """
         return Items(self._follower.signals.take, self._follower.wakeups.signals, self._follower.ending.check)
 
@@ -166,7 +169,7 @@ class Client:
     async def cancel(self, run_id: str | None = None, *, command_id: str | None = None) -> bool:
         """Ask a run to stop. Return False if the run is unknown or has ended.
 
-        If the run has not started because it still waits for its turn, its start is refused with ``cancelled``, and no
+        If the run has not started because it still waits in the queue, its start is refused with ``cancelled``, and no
         event is written.
 
         Args:
@@ -228,11 +231,11 @@ class Client:
         return self._follower.reconnect()
 
     async def history(self, after: int, limit: int = MAX_HISTORY) -> History:
-        """Return past events with a seq above ``after``, oldest first, as many as fit into one message.
+        """Return past events with a seq above ``after``, oldest first: as many events as fit into one message.
 
         Args:
-            after: Only events with a higher seq are returned. If the log has deleted the next ones, the result begins
-                at the oldest event that is kept.
+            after: Only events with a higher seq are returned. If the log has deleted the events after it, the result
+                begins at the oldest event that is kept.
             limit: Maximum number of events, 1 to 500.
 
         Raises:
@@ -275,13 +278,13 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     open_stream: StreamFactory | None = None,
     rng: Random | None = None,
 ) -> AsyncGenerator[Client]:
-    """Follow ``session`` at ``url`` until the block is left. The block begins before the client is connected.
+    """Follow ``session`` at ``url`` until the block is left. The block begins before a connection exists.
 
     Args:
         url, session: The server's URL (``ws://…`` or ``wss://…``), and the session's name. ``ssl_context`` is for
             ``wss:``.
-        token: A string, or a callable that returns one. The callable is called at the start, and when the token has
-            expired.
+        token: A token as a string, or a callable that returns a token. The callable is called at the start, and when
+            the token has expired.
         resume: A stored :attr:`Client.position`. The first item is the event after this position, or a :class:`Reset`.
         from_: Where to begin without ``resume``: at the oldest kept event, or with new events only.
         strict: End with :class:`~transport.errors.PositionLost` if the position cannot be recovered.

@@ -1,8 +1,8 @@
 """The commands that have no reply yet: queued while offline, and sent again with the same id until a reply comes.
 
-The id makes that safe: if a command is repeated, the server sends its first reply again and does nothing else. The
-server remembers ids only for a limited time (``command_memory_ms``), so an older command is not sent again. History
-requests are kept here too.
+The id makes the repetition safe: if a command is repeated, the server sends its first reply again and does nothing
+else. The server remembers ids only for a limited time (``command_memory_ms``), so an older command is not sent again.
+History requests are kept here too.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class _Pending:
     """Whether the frame was sent on the present connection."""
     first_sent: Stopwatch | None = None
     memory: float = math.inf
-    """Number of seconds for which the server remembers the id of this command.
+    """Number of seconds for which the server remembers the id of this command, so that it is not done twice.
 
-    If the command was sent to several servers in turn, this is the shortest of their times.
+    If the command was sent to several servers in turn, this is the shortest time of these servers.
     """
 
     @property
     def expired(self) -> bool:
-        """Whether the server may have forgotten the command's id, so that it would do the command a second time.
+        """Whether the server has perhaps forgotten the command's id, so that it would do the command a second time.
 
         A request for history never expires: it has no effect that could happen twice.
         """
@@ -55,14 +55,14 @@ class _Pending:
 class Commands:
     """The commands and history requests that wait for an answer, in the order of submission.
 
-    At most ``limit`` may wait.
+    At most ``limit`` requests can wait.
     """
 
     limit: int
     clocks: tuple[Callable[[], float], ...] = (awake_or_asleep,)
     """Clocks that measure the age of a command. If they differ, the largest age counts."""
     frame_bytes: int | None = attrs.field(default=None, init=False)
-    """Maximum size of a frame (``max_frame_bytes``) in the newest welcome. None before the first welcome."""
+    """Maximum size of a frame: ``max_frame_bytes`` of the newest welcome. None before the first welcome."""
     memory: float = attrs.field(default=math.inf, init=False)
     """Seconds for which the server remembers a command's id: ``command_memory_ms`` of the newest welcome."""
     resent: int = attrs.field(default=0, init=False)
@@ -89,11 +89,11 @@ class Commands:
         self._pending[frame.id] = _Pending(frame, encoded)
 
     def withdraw(self, id_: str) -> None:
-        """Drop a command. If it was sent already, the server may still do it, and its reply will be ignored."""
+        """Drop a command. If it was sent already, perhaps the server still does it, but the reply will be ignored."""
         self._pending.pop(id_, None)
 
     def on_reply(self, id_: str) -> bool:
-        """Drop the command ``id_``, since its reply has come. Return False if no command with this id was waiting."""
+        """Drop the command with the id ``id_``, since its reply has come. Return False if there is no such command."""
         return self._pending.pop(id_, None) is not None
 
     def oldest_history(self) -> str | None:
@@ -105,7 +105,7 @@ class Commands:
         return next(sent, None)
 
     def on_attached(self, frame_bytes: int, memory: float) -> list[str]:
-        """Begin a connection. Its server accepts frames of ``frame_bytes``, and remembers ids for ``memory`` seconds.
+        """Begin a connection. The server accepts frames of ``frame_bytes``, and remembers ids for ``memory`` seconds.
 
         All commands must be sent again. Drop the commands that are too large, and return their ids: the server would
         close the connection because of them, and the client would not reconnect.
@@ -123,8 +123,8 @@ class Commands:
     def drop_expired(self) -> list[str]:
         """Drop the commands that must not be sent again, and return their ids.
 
-        These commands were sent on an earlier connection. The server may have forgotten their ids since, and would do
-        the commands twice.
+        These commands were sent on an earlier connection. Perhaps the server has forgotten their ids since, and would
+        do the commands twice.
         """
         # The present server may remember for a shorter time than the one that got the command first.
         for one in self._pending.values():

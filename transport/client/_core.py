@@ -7,7 +7,7 @@ A connection's life, as the core sees it::
                           a Retry: wait that long, with a fresh token if it says so ────┴── or the error that ends
                                                                                             the client
 
-The caller must call :meth:`ClientCore.next_frame` until it returns None, after every call that may have queued a frame.
+The caller must call :meth:`ClientCore.next_frame` until it returns None, after every call that can queue a frame.
 Frames of unknown types are ignored. If the server breaks the protocol in any other way, the client ends with
 :class:`~transport.errors.ServerBrokeProtocol`: reconnecting to such a server would not help.
 """
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 _TEMPORARY_STATUS = frozenset({408, 425, 429})
 _SERVER_ERRORS = range(500, 600)
 _AFTER_WELCOME = frozenset(ServerFrameType) - {ServerFrameType.WELCOME, ServerFrameType.PING, ServerFrameType.GOODBYE}
-"""Types of frames that a server may send only after its welcome."""
+"""Types of frames that a server must not send before its welcome."""
 
 
 @attrs.frozen
@@ -78,7 +78,7 @@ Output: TypeAlias = Welcome | Answer | Signal
 
 @attrs.define
 class _Attempt:
-    """The state of one connection. Each connection gets a new object, so that no state of an earlier one remains."""
+    """The state of one connection. Each connection gets a new object, so no state of an earlier connection is left."""
 
     hello_due: bytes | None = None
     live: bool = False
@@ -102,9 +102,9 @@ class ClientCore:
     renewable: bool
     welcome: Welcome | None = attrs.field(default=None, init=False)
     queued: dict[str, QueuedStart] = attrs.field(factory=dict[str, QueuedStart], init=False)
-    """Starts of runs that wait for their turn, by command id.
+    """The requests to start a run that wait in the session's queue, by command id.
 
-    A welcome replaces all of them, and signals change them.
+    A welcome replaces the whole dict, and ``queued`` signals add and remove entries.
     """
     pings: int = attrs.field(default=0, init=False)
     resets: int = attrs.field(default=0, init=False)
@@ -119,7 +119,7 @@ class ClientCore:
 
     @property
     def ping_ms(self) -> int:
-        """Interval of the server's pings in ms: the one in the newest welcome, or the default."""
+        """Interval of the server's pings in ms: from the newest welcome, or the default before the first."""
         return self.welcome.ping_ms if self.welcome is not None else DEFAULT_PING_MS
 
     # Frames to send
@@ -147,7 +147,7 @@ class ClientCore:
         return None if active is None else TypingFrame(active).encode()
 
     def typing(self, *, active: bool) -> None:
-        """Queue a ``typing`` frame in place of an older one. Do nothing if there is no live connection."""
+        """Queue a ``typing`` frame in place of an older ``typing`` frame. Do nothing if there is no live connection."""
         if self.live:
             self._attempt.typing_due = active
 
@@ -224,7 +224,7 @@ class ClientCore:
     def _on_error(self, frame: ErrorFrame) -> list[Output]:
         """Refuse the oldest history request with the error in ``frame``.
 
-        An error frame has no id. It cannot mean a command, since a refused command gets a reply.
+        An error frame has no id. It cannot be about a command, since a refused command gets a reply.
         """
         self.errors += 1
         id_ = self.commands.oldest_history()
@@ -243,8 +243,8 @@ class ClientCore:
     def on_closed(self, code: int, reason: str, lived: float) -> Retry | ConnectionClosedForGood:
         """Decide the next step after a connection that was live for ``lived`` seconds and ended with ``code``.
 
-        Return a :class:`Retry`, or the error that ends the client. If no close frame arrived, the code and reason of
-        the goodbye frame count.
+        Return a :class:`Retry`, or the error that ends the client. If no close frame arrived, use the code and reason
+        of the goodbye frame.
         """
         goodbye = self._attempt.goodbye  # read before `on_left` drops it with the attempt
         self.on_left()
@@ -265,7 +265,7 @@ class ClientCore:
     def on_rejected(self, status: int, reason: str) -> Retry | ConnectionClosedForGood:
         """Decide the next step after the server refused the upgrade with HTTP ``status``.
 
-        Return a :class:`Retry` if the error may be temporary, else the error that ends the client.
+        Return a :class:`Retry` if the error is perhaps temporary, else the error that ends the client.
         """
         self.on_left()
         if status in _TEMPORARY_STATUS or status in _SERVER_ERRORS:
@@ -275,7 +275,7 @@ class ClientCore:
     def on_left(self) -> None:
         """Forget the state of the connection, or of the attempt to connect, after its end.
 
-        So the goodbye of one connection has no effect on a later one.
+        So the goodbye of one connection has no effect on a later connection.
         """
         self._attempt = _Attempt()
         self.commands.on_detached()

@@ -1,4 +1,4 @@
-"""The end of a connection, or of an attempt to connect, as one value. Exceptions become such values here."""
+"""The end of a connection, or of an attempt to connect, as one value. Exceptions become values here."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def ended_by_failure(raised: BaseException, *, upgraded: bool) -> Ended:
 
 
 def _original(error: BaseException) -> BaseException:
-    """Return the peer's breach of the protocol that led to ``error``, or ``error`` itself if there was none."""
+    """Return the protocol error of the peer that led to ``error``. If there was none, return ``error`` itself."""
     _, context = led_to(error)
     return context if context is not None and is_a(context, ProtocolError) else error
 

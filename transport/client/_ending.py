@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """The error that ended a client. It is None while the client runs."""
+    """A holder of the error that ended a client. While the client runs, it holds None."""
 
     def __init__(self) -> None:
         self.error: TransportError | None = None

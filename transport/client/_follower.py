@@ -77,7 +77,7 @@ class Follower:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Stay connected until the block is left, then send a close frame, unless the block was cancelled."""
+        """Stay connected until the ``with`` block is left. Then send a close frame, unless the block was cancelled."""
         failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
@@ -147,7 +147,7 @@ class Follower:
     # The task
 
     async def _run(self) -> None:
-        """Connect, read and reconnect, until the application leaves the block or the client must not reconnect."""
+        """Connect, read and reconnect, until the application closes the client or the client must not reconnect."""
         token: str | None = None
         fetch = True
         while self.ending.error is None and not self._interrupt.leaving:

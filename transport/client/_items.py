@@ -25,18 +25,18 @@ class Wakeups:
     events: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     signals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     outgoing: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The task that writes waits here. It is woken when there may be a frame to send."""
+    """The task that writes waits here. It is woken when it is possible that there is a frame to send."""
     room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The task that reads waits here while the buffer is full. It is woken when there may be room again."""
+    """The task that reads waits here while the buffer is full. It is woken when it is possible that there is room."""
     states: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
 
 class Items(Generic[T]):
-    """An async iterator over events or signals. At the end of the present ones, it waits for more.
+    """An async iterator over events or signals. When all that have arrived were returned, it waits for more.
 
     The iterator stops when the application closes the client, and raises when the client has ended by an error. If
-    ``anext`` is cancelled, no item is lost. Only one task at a time may wait, since two tasks would each get only a
-    part of the items: a second task gets ``trio.BusyResourceError``.
+    ``anext`` is cancelled, no item is lost. Only one task at a time is allowed to wait, since two tasks would each get
+    only a part of the items: a second task gets ``trio.BusyResourceError``.
     """
 
     def __init__(self, take: Callable[[], T | None], more: trio.lowlevel.ParkingLot, check: Callable[[], None]) -> None:
@@ -62,9 +62,9 @@ class Items(Generic[T]):
 
 
 class States(Generic[T]):
-    """An async iterator over the states of a client: the present state, then each new one, until the client has ended.
+    """An async iterator over the states of a client: the present state, then each new state, until the last.
 
-    A state that passed while the application did something else is skipped. Several tasks may iterate at the same time,
+    A state that passed while the application did something else is skipped. Several tasks can iterate at the same time,
     each over its own iterator.
     """
 
@@ -98,7 +98,7 @@ class SignalBuffer:
         self.dropped = 0
 
     def put(self, signal: Signal) -> None:
-        """Append a signal, and drop the oldest one if there is no room."""
+        """Append a signal. If there is no room, drop the oldest signal."""
         self.dropped += len(self._signals) == self._signals.maxlen
         self._signals.append(signal)
 

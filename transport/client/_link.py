@@ -4,7 +4,8 @@ An exception of the network, of the WebSocket library or of the application's ``
 describes the end of the connection (:class:`~transport.client._ended.Ended`). :meth:`Link.run` raises no ``Exception``.
 
 This module does some things that trio-websocket does not. It ends an upgrade that takes too long, or whose peer closes
-the stream. It lets only one task write. It sends no message after one that was cut. It closes the stream by force.
+the stream. It lets only one task write. After a message that was cut, it sends no other message. It closes the stream
+by force.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 
 _NORMAL = 1000
 _CLOSE_SECONDS = 2.0
-"""Time limit of the close handshake, in seconds. After it the stream is closed by force."""
+"""Time limit of the close handshake, in seconds. After this time the stream is closed by force."""
 _LATE_SECONDS = 1.0
-"""Seconds by which a deadline may fire too late. If it fires even later, this program's event loop was blocked.
+"""Maximum seconds by which a deadline normally fires too late. If it fires even later, the event loop was blocked.
 
-In that case the server's messages may be unread, and the server is not blamed for its silence.
+In that case perhaps the server's messages are unread, so its silence does not end the connection.
 """
 _RECEIVE_BYTES = 64 * 1024
 
@@ -54,7 +55,7 @@ class Interrupt:
     def begin(self, *, deadline: float = float("inf")) -> trio.CancelScope:
         """Return a cancel scope for the client's next wait.
 
-        The scope is cancelled already if the application has left the client's block.
+        The scope is cancelled already if the application has left the client's ``async with`` block.
         """
         self.scope = trio.CancelScope(deadline=deadline)
         if self.leaving:
@@ -180,7 +181,7 @@ class Link:
             await self.wakeups.outgoing.park()
 
     def _next_frame(self) -> str | None:
-        """Return the next frame to send, or None.
+        """Return the next frame to send, or None if there is none.
 
         Before that, answer commands that expired before they could be sent.
         """

@@ -29,22 +29,22 @@ class Options:
     """The limits and times of one client."""
 
     buffer_events: int
-    """Number of events that may wait for the application. When there are more, the client stops reading.
+    """Maximum number of received events that wait for the application. Beyond it, the client stops reading.
 
     The number can be exceeded by one message.
     """
     buffer_bytes: int
-    """Bytes of received events that may wait for the application. When there are more, the client stops reading."""
+    """Maximum bytes of received events that wait for the application. Beyond it, the client stops reading."""
     max_commands: int
-    """Number of commands that may wait for a reply. One more command is refused with ``overloaded``."""
+    """Maximum number of commands that wait for a reply. One more command is refused with ``overloaded``."""
     signals: int
-    """Number of signals that may wait for the application. When there are more, the oldest are dropped."""
+    """Maximum number of signals that wait for the application. Beyond it, the oldest signals are dropped."""
     patience: float
     """Seconds for which the client stops reading while its buffer is full. Then it reads again, but skips events."""
     connect_seconds: float
     """Time limit in seconds of the TCP, TLS and WebSocket handshakes together."""
     token_seconds: float
-    """Time limit in seconds of one call of the token callable. After it the call is cancelled, and repeated later."""
+    """Time limit in seconds of one call of the token callable. After it the call is cancelled, and made again later."""
     max_message_size: int
     """Maximum size of a message from the server, in characters. A larger message ends the client.
 

@@ -31,7 +31,7 @@ class ReconnectDelays:
     attempts: int = attrs.field(default=0, init=False)
 
     def next(self) -> float:
-        """Return the next delay in seconds, and double the bound of the delay after that, up to a maximum."""
+        """Return the next delay in seconds, and double the bound for the next call, up to a maximum."""
         bound = self.backoff.bound(self.attempts)
         self.attempts += 1
         return self.rng.uniform(0, bound)

@@ -12,7 +12,7 @@ _COUNTS_SLEEP: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK
 """Number of a clock that also counts the time in which the machine sleeps. None if Python has no such clock here.
 
 Linux stops CLOCK_MONOTONIC while the machine sleeps, so CLOCK_BOOTTIME is used there. On macOS, CLOCK_MONOTONIC counts
-sleep. Windows has neither of the two, but its ``time.monotonic`` counts sleep.
+sleep. Windows has neither of these clocks, but its ``time.monotonic`` counts sleep.
 """
 
 

@@ -1,4 +1,4 @@
-"""The stream under a WebSocket upgrade, with a limit on the peer's answer, and a check that the peer has not left."""
+"""The byte stream that carries a WebSocket upgrade, with a limit on the peer's answer and a check of its presence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WatchedStream(trio.abc.Stream):
         self._left: int | None = _UPGRADE_BYTES
 
     def on_upgraded(self) -> None:
-        """Stop the checks: the upgrade is done, and any number of bytes may arrive."""
+        """Stop the checks: the upgrade is done, and any number of bytes is allowed."""
         self._left = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:

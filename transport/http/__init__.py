@@ -1,4 +1,4 @@
-"""The pages beside the WebSocket endpoint. Needs the extra ``http``."""
+"""The HTTP pages that a server has in addition to the WebSocket endpoint. Needs the extra ``http``."""
 
 from transport._extras import import_extra
 

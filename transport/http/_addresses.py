@@ -1,4 +1,4 @@
-"""Addresses of the pages: their URL, and the origins that a browser may name for them."""
+"""Addresses of the pages: their URL, and their origins (scheme, host and port) as a browser names them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
-    """Return the URL of the pages. Its host is ``host``, or else the address that the listeners are bound to.
+    """Return the URL of the pages. The host in it is ``host``, or else the address that the listeners are bound to.
 
     The URL without its last slash is the origin of the pages.
     """
@@ -22,7 +22,7 @@ def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
 
 
 def own_origins(url: str) -> tuple[str, ...]:
-    """Return the origins (scheme, host and port) that a browser may send for the pages at ``url``.
+    """Return the origins (scheme, host and port) that a browser can send for the pages at ``url``.
 
     A server on the loopback interface has several names, such as ``localhost``. For a browser, each name is another
     origin.

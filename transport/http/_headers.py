@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NEVER_STORED = {"Cache-Control": "no-store"}
-"""The header of responses that must not be cached: they are valid for one browser or one moment only."""
+"""The header of responses that must not be cached: such responses are valid for one browser or one moment only."""
 
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, never bound
 _HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")
-"""The form of a request's host that may be copied into a header. A host with ``;`` could change the security policy."""
+"""The form of a host that is safe to copy into a header. A host with ``;`` could change the security policy."""
 
 # No frame of another page may show a page: that page could lead its user to click where the user cannot see.
 _NO_FRAMES = "frame-ancestors 'none'; object-src 'none'"
@@ -28,8 +28,8 @@ class SecurityHeaders:
     """ASGI middleware that adds security headers to every response of an application.
 
     With these headers the browser shows no page in a frame of another page. It also loads and runs only files of this
-    site, and connects only to this site and its WebSocket. This second rule is left out for the application's own
-    pages: they decide by themselves, and may have a stricter policy in a ``<meta>`` element.
+    site, and connects only to this site and its WebSocket. The rule about files and connections is left out for the
+    application's own pages: they can set their own policy in a ``<meta>`` element.
 
     Args:
         app: The application whose responses get the headers.

@@ -24,7 +24,7 @@ SHUTDOWN_SECONDS = 2.0
 class PagesFailed(Exception):
     """The HTTP server of the pages ended, although it was not asked to stop.
 
-    If the HTTP server raised an exception, that exception is the cause of this one.
+    If the HTTP server raised an exception, that exception is the cause of this exception.
     """
 
 

@@ -1,4 +1,4 @@
-"""The application's own pages: a folder of files, served at ``/`` beside the client library and the other routes."""
+"""The application's own pages: a folder of files at ``/``. The client library and the other routes are served too."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _SHOWN = {".", ".well-known"}
-"""Names with a first dot that are served: the folder itself, and the place of RFC 8615 for well-known files."""
+"""Names with a first dot that are served: the folder itself, and ``.well-known`` (RFC 8615)."""
 
 
 class OwnPages(StaticFiles):
-    """The files in a folder; ``/`` is its ``index.html``. Files outside of it, and hidden files, are not found."""
+    """The files in a folder; ``/`` is its ``index.html``. Files outside the folder, and hidden files, are not found."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder, html=True)
@@ -35,8 +35,8 @@ def checked_folder(folder: Path) -> Path:
     """Return the absolute path of the folder with the application's own pages.
 
     Raises:
-        ConfigError: There is no such folder, or the server runs in it: every browser could then read the server's own
-            files, such as its log and its keys.
+        ConfigError: There is no such folder, or it is the current folder of the server: every browser could then read
+            the server's own files, such as its log and its keys.
     """
     if not folder.is_dir():
         raise ConfigError(f"pages: there is no folder {folder}")

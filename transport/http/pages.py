@@ -1,4 +1,4 @@
-"""The pages beside the WebSocket endpoint: a page or the application's own, tokens for visitors, health."""
+"""The HTTP routes: a page for developers or the application's own pages, tokens for visitors, health."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WEB = Path(__file__).parents[1] / "web"
 LIBRARY = ("greenroom.js", "store.js")
-"""Files of the folder ``transport/web`` that visitors may get. The README and ``package.json`` are not for visitors."""
+"""Files of the folder ``transport/web`` that browsers get. The README and ``package.json`` are not for visitors."""
 PAGE = Path(__file__).parents[1] / "demo" / "page"
 
 
@@ -47,9 +47,11 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     Args:
         ws_url: The address of the WebSocket endpoint.
         agent: Name of the agent that the page asks.
-        health: Returns the fields of ``/health`` beside ``status``.
-        issue_token: Returns a token for a user, valid for a number of seconds. Each new browser is a new user.
-        read_token: Returns a token's user, or None if it is not valid. Without both functions the page needs no token.
+        health: Function that returns the fields of ``/health`` other than ``status``.
+        issue_token: Function that returns a token for a user, valid for a number of seconds. Each new browser is a new
+            user.
+        read_token: Function that returns a token's user, or None if the token is not valid. Without both functions the
+            page needs no token.
         title: The heading of the page.
         suggestions: Questions that the page offers.
         model: The model that answers, "" if the agent answers without a model, None if the page does not tell.

@@ -1,6 +1,6 @@
-"""A server process: the WebSocket endpoint, the pages beside it, and their common start and end.
+"""A server process: the WebSocket endpoint and the HTTP pages, with their common start and end.
 
-The port of the pages is bound first, so that their origin is known before the endpoint accepts a connection.
+The port of the pages is bound first, so that the origin of the pages is known before the endpoint accepts a connection.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class PageOptions:
 
 
 async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None = None) -> None:
-    """Serve an app and its pages until SIGTERM or SIGINT, then drain. The app's settings decide host, ports and log.
+    """Serve an app and its pages until SIGTERM or SIGINT, then wait for the app's runs and return.
+
+    The app's settings decide host, ports and log.
 
     Args:
         app: The app to serve.

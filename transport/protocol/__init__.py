@@ -1,1 +1,1 @@
-"""The wire protocol ``greenroom.v1``: frames, handshake, close codes and limits, without any input or output."""
+"""The protocol ``greenroom.v1`` between client and server: frames, handshake, close codes and limits. Pure: no I/O."""

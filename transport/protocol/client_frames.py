@@ -88,7 +88,7 @@ class TypingFrame:
 
 @attrs.frozen
 class Ack:
-    """An acknowledgement: the seq of the newest event that the client has processed."""
+    """An acknowledgement from a client: ``seq`` is the number of the newest event that the client has processed."""
 
     seq: int
 

@@ -12,7 +12,7 @@ import attrs
 MAX_REASON_BYTES = 123
 """Maximum size of the reason in a close frame, in bytes.
 
-A close frame carries 125 bytes (RFC 6455, section 5.5). The close code takes two of these bytes.
+A close frame carries 125 bytes (RFC 6455, section 5.5). The close code takes two of them, the reason has the rest.
 """
 _CUT = "…"
 
@@ -84,7 +84,7 @@ CLOSE_CODES: dict[int, CloseCode] = {
     for come_back, lines in ((True, _COME_BACK), (False, _FOR_GOOD))
     for code, name, description in lines
 }
-"""All close codes that have a meaning in the protocol, by number."""
+"""All close codes that have a meaning in the protocol; the key is the number."""
 
 NO_WEBSOCKET = (PROTOCOL_ERROR, NOT_UTF_8)
 """Close codes that mean: the peer sent bytes that are not valid WebSocket frames (RFC 6455)."""

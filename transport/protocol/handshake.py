@@ -40,9 +40,9 @@ class Reject:
 def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: Collection[str]) -> Accept | Reject:
     """Return the answer to a client's request for an upgrade from HTTP to WebSocket.
 
-    ``allowed`` holds the origins of web pages that may connect, in the form that :func:`normal_origin` returns. A
-    client that sends no Origin is not a browser, and is accepted: the check is only against foreign web pages. The
-    user's token, not the origin, decides which sessions the user may read.
+    ``allowed`` holds the origins of web pages that are allowed to connect, in the form that :func:`normal_origin`
+    returns. A client that sends no Origin is not a browser, and is accepted: the check is only against foreign web
+    pages. The user's token, not the origin, decides which sessions the user can read.
     """
     if path.partition("?")[0] != PATH:
         return Reject(404, f"there is nothing at this path; the endpoint is {PATH}")

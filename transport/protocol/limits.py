@@ -8,7 +8,7 @@ from collections import deque
 MAX_BATCH_EVENTS = 256
 """Maximum number of events in one ``events`` or ``history`` frame."""
 MAX_BATCH_BYTES = 64 * 1024
-"""Maximum size of one ``events`` or ``history`` message, in bytes. A single event may be larger."""
+"""Maximum size of one ``events`` or ``history`` message, in bytes. A single event can be larger."""
 MAX_HISTORY = 500
 """Maximum ``limit`` (number of events) in a client's ``history`` request."""
 MAX_ID = 128
@@ -26,7 +26,7 @@ DEFAULT_COMMAND_MEMORY_MS = 300_000
 FLOOD_REFUSALS = 100
 """Number of refused requests within :data:`FLOOD_SECONDS` after which the server closes the connection."""
 FLOOD_SECONDS = 10.0
-"""Time in seconds. A client that is refused :data:`FLOOD_REFUSALS` times within this time is disconnected."""
+"""Period in seconds. A client that is refused :data:`FLOOD_REFUSALS` times within it is disconnected."""
 
 
 class TokenBucket:
@@ -71,7 +71,7 @@ class Refusals:
     def flooding(self, now: float) -> bool:
         """Count one more refused request.
 
-        Return True if there were :data:`FLOOD_REFUSALS` within :data:`FLOOD_SECONDS`.
+        Return True if there were :data:`FLOOD_REFUSALS` refused requests within :data:`FLOOD_SECONDS`.
         """
         if self._times is None:
             self._times = deque(maxlen=FLOOD_REFUSALS)

@@ -1,7 +1,7 @@
-"""The names that appear on the wire: frame types, commands, error codes and signals.
+"""The names in the messages between client and server: frame types, commands, error codes and signals.
 
-The enums have all names of ``greenroom.v1`` and ``SPEC.md``. No other names may be sent, except in signals of agents.
-The package `actors` cannot import this one, and writes some of these names itself. ``tests/protocol_core/test_spec.py``
+The enums have all names of ``greenroom.v1`` and ``SPEC.md``. No other names are sent, except in signals of agents. The
+package `actors` cannot import this package, and writes some of these names itself. ``tests/protocol_core/test_spec.py``
 checks that the two packages use the same names.
 """
 
@@ -61,14 +61,14 @@ class ErrorCode(StrEnum):
 
 
 OUTCOME_UNKNOWN = "outcome_unknown"
-"""The error code of a command that the client must not send again: the server may have done the command already.
+"""The error code of a command that the client must not send again: perhaps the server has done it already.
 
 The client itself sets this code. It is never sent over the network.
 """
 
 
 class SignalName(StrEnum):
-    """The ``name`` of a signal that the server itself sends. Agents may send signals of any name."""
+    """The ``name`` of a signal that the server itself sends. Agents can send signals with any name."""
 
     QUEUED = "queued"
     TYPING = "typing"

@@ -43,7 +43,7 @@ class OpenRun:
 
 @attrs.frozen
 class QueuedStart:
-    """The start of a run that waits for its turn. A client can cancel the start by its ``command_id``.
+    """A request to start a run that waits in the queue. A client can cancel it by its ``command_id``.
 
     ``since`` is the time when the wait began, in ms since 1970, by the server's clock. It is None if the wait began
     while this client was connected.
@@ -96,7 +96,7 @@ class Events:
 class Signal:
     """A short-lived message, for example about typing.
 
-    It is never sent twice. If a client is slow, signals for this client may be dropped.
+    A signal is never sent twice. If a client is slow, signals for this client are dropped when too many wait.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Reply:
 
 @attrs.frozen
 class History:
-    """Past events, oldest first. ``more`` is True if the log has events after the last of these."""
+    """Past events, oldest first. ``more`` is True if the log has events after the last of these events."""
 
     events: tuple[Event, ...]
     more: bool
@@ -128,7 +128,7 @@ class History:
 
 @attrs.frozen
 class HistoryReply:
-    """The answer to the history request with this ``id``: one page of past events."""
+    """The answer to the history request with this ``id``: some of the past events."""
 
     id: str
     page: History
@@ -151,7 +151,7 @@ class Ping:
 class Goodbye:
     """The reason why the server closes the connection. The server sends it just before it closes.
 
-    ``retry_ms`` is the delay before the client reconnects; None if the server does not set one.
+    ``retry_ms`` is the delay before the client reconnects; None if the server does not set a delay.
     """
 
     code: int
@@ -194,7 +194,7 @@ class Answer(Protocol):
     def duplicate(self) -> bool:
         """Whether the client has sent this command before.
 
-        Then this answer repeats the first one, and the command was not done again.
+        If so, this answer repeats the first answer, and the command was not done again.
         """
         ...
 

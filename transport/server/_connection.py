@@ -38,14 +38,14 @@ logger = logging.getLogger("greenroom.connections")
 UPGRADE_SECONDS = 5.0
 """Time limit in seconds for a new client to send its request for a WebSocket."""
 CLOSE_SECONDS = 2.0
-"""Time limit in seconds of the goodbye and the close handshake together. After it the socket is closed."""
+"""Time limit in seconds of the goodbye and the close handshake together. After this time the socket is closed."""
 
 
 class Connection:
     """A client's connection, served by :meth:`run`. Other tasks call the other public methods, which never wait.
 
     There can be very many connections, most of them idle, so each connection must be small. An object that only some
-    connections need is made when it is needed. An object that is only needed until the welcome is freed then.
+    connections need is made when it is needed. An object that is needed only until the welcome is then freed.
     """
 
     __slots__ = (
@@ -211,7 +211,7 @@ class Connection:
     # The end
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection with ``code``, if possible after a goodbye frame with the reason. Never waits.
+        """Close the connection with ``code``. If possible, send a goodbye frame with the reason before. Never waits.
 
         If this is called more than once, the first call decides the code and reason.
         """
@@ -229,7 +229,7 @@ class Connection:
     def _let_go(self) -> None:
         """Remove the connection from all lists, and release everything that it holds.
 
-        Never raises: a connection that stayed on a list would count against the limit of its user permanently.
+        Never raises: if a connection stayed on a list, it would permanently count against the limit of its user.
         """
         self._life.over = True
         greeted, self._greeted = self._greeted, False
@@ -265,7 +265,7 @@ class Connection:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the WebSocket closes, as a message was too large. Return False if the end is decided already."""
+        """Note that the WebSocket closes because a message was too large. Return False if it was ending before."""
         return self._life.note_closed(code, reason)
 
     # Calls of Places, the limit for each user (a Holder)
@@ -281,7 +281,7 @@ class Connection:
         return True
 
     def waits(self) -> bool:
-        """Return whether the client is still connected, and still waits for permission to connect."""
+        """Return whether the client is still there, and its new connection still waits for permission."""
         return self._life.closing is None and self._wire.is_open
 
     def give_way(self) -> None:

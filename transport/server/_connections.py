@@ -1,4 +1,4 @@
-"""All open connections of an endpoint: their number, and the limits that decide about a new one."""
+"""All open connections of an endpoint: their number, and the limits that decide about a new connection."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ class Connections:
         return Reject(503, reason)
 
     async def admit(self, user: str, connection: Counted) -> bool:
-        """Wait until the user may have this new connection. Return False if the user has too many connections.
+        """Wait until the user's limit allows this new connection. Return False if the user has too many connections.
 
-        If the user has too many, silent connections of the user are closed to make room. This takes
+        If the user has too many connections, silent connections of the user are closed to make room. This takes
         ``give_way_seconds`` at most. If this is cancelled, the connection is not admitted.
         """
         admitted = await self.places.take(user, connection)
@@ -127,7 +127,7 @@ class Connections:
     async def send_away(self) -> None:
         """Close all connections with 1001, in batches, and wait until all have ended.
 
-        If this is cancelled, the remaining connections stay open.
+        If this is cancelled, the connections that were not closed yet stay open.
         """
         self.going_away = True
         # A copy, since connections remove themselves during the pauses. Upgrades that come meanwhile get 503.

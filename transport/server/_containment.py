@@ -13,7 +13,7 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Contained(Protocol):
-    """A part of a connection that is called by a task which serves all connections of the server."""
+    """A part of one connection. A task that serves all connections of the server calls it."""
 
     def on_failed(self, error: BaseException) -> None:
         """Close the connection, because one of its methods raised ``error``. Must not wait."""

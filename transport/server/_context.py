@@ -25,7 +25,7 @@ class ServerContext:
     authenticate: Authenticate
     settings: Settings
     allowed_origins: frozenset[str]
-    """Origins of web pages that may connect, as :func:`~transport.protocol.handshake.normal_origin` returns them."""
+    """Allowed origins of web pages, as :func:`~transport.protocol.handshake.normal_origin` returns them."""
     connections: Connections
     """The open connections of the server, and the limits on their number."""
     refusals: RefusalLog
@@ -35,5 +35,5 @@ class ServerContext:
     time: LoopTime
     """The clock for time limits of clients.
 
-    It stops while the event loop is blocked, so that no client is blamed for that.
+    The clock stops while the event loop is blocked: a client is not disconnected because the server did not read.
     """

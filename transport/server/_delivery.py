@@ -26,13 +26,14 @@ _ENDINGS = {
 
 
 class Delivery:
-    """The part of one connection that writes to the client. The session notifies it; the flusher calls :meth:`flush`.
+    """The part of one connection that writes to the client. The session notifies it of new data.
 
     Events are not queued here. The cursor is the client's position in the session's stream of events, and :meth:`flush`
-    takes events from the stream only when the wire can send them. Signals are queued, up to a limit.
+    takes events from the stream only when the wire (the WebSocket under the connection) can send them. Signals are
+    queued, up to a limit.
 
-    Only :meth:`send_rest` waits. The other methods may be called after the connection has ended, and do nothing then:
-    the session or the flusher may not know yet that it has ended.
+    Only :meth:`send_rest` waits. The other methods can be called after the connection has ended, and then do nothing:
+    perhaps the session or the flusher (the task that writes to all connections) does not know yet that it has ended.
     """
 
     __slots__ = (
@@ -61,7 +62,7 @@ class Delivery:
         Meanwhile :meth:`flush` writes no events, so that no new event arrives before an old one.
         """
         self._replied = False
-        """Whether a reply was given to the wire since the last flush."""
+        """Whether a reply was written to the WebSocket since the last flush."""
         self._acked = 0
 
     @property
@@ -83,12 +84,12 @@ class Delivery:
     # Notifications of the session (a Listener)
 
     def on_events(self) -> None:
-        """Note that the session commits new events. The flusher writes them at the end of this commit."""
+        """Note that the session commits new events. At the end of this commit they are sent to the client."""
         if not self._life.over:
             self._context.flusher.schedule_with_commit(self)
 
     def on_signal(self, name: str, data: bytes) -> None:
-        """Queue a signal. If too many are queued, the least important ones are dropped and counted."""
+        """Queue a signal. If too many are queued, drop and count the least important signals."""
         if self._life.over or self._life.closing is not None:
             return
         if self._signals is None:
@@ -104,7 +105,7 @@ class Delivery:
     # Requests
 
     def reply(self, reply: CommandReply) -> None:
-        """Send the reply to a command, at the next flush. Never raises: an error ends only this connection."""
+        """Send the reply to a command with the next data. Never raises: an error ends only this connection."""
         if self._life.over or self._life.closing is not None:
             return
         try:
@@ -120,7 +121,7 @@ class Delivery:
     def acknowledge(self, seq: int) -> None:
         """Note that the client has processed all events up to ``seq``.
 
-        If ``seq`` is higher than before, this shows that the client still reads.
+        If ``seq`` is higher than before, the client has shown that it still reads.
         """
         # An ack above what was sent is no sign that the client reads.
         if self._cursor is not None and self._acked < seq <= self._cursor.position:
@@ -130,15 +131,15 @@ class Delivery:
     # The flusher
 
     def schedule(self) -> None:
-        """Ask the flusher to call :meth:`flush` soon: when trio next runs the flusher's task."""
+        """Ask the flusher (the task that writes to all connections) to call :meth:`flush` as soon as its task runs."""
         if not self._life.over:
             self._context.flusher.schedule(self)
 
     def flush(self) -> None:
         """Write all new data in few messages: one batch of events, then signals, then replies.
 
-        If more events wait than fit into one batch, the next flush writes them. So a client that has missed many events
-        does not delay other clients.
+        If more events wait than fit into one batch, the next flush writes the rest. So a client that has missed many
+        events does not delay other clients.
         """
         # The hot path: every call in here is one for each event and each client. Its budget is tested.
         life, wire, cursor = self._life, self._wire, self._cursor

@@ -32,7 +32,7 @@ class Flusher:
         self.rounds = 0
         """Number of calls of :meth:`visit` that had connections to flush."""
         self.visits = 0
-        """Number of flushes of single connections so far. ``visits / rounds`` is the average number in one round."""
+        """Number of flushes of single connections so far. ``visits / rounds`` is the average in one round."""
 
     def schedule(self, connection: Visited) -> None:
         """Schedule a write of the connection's new data, for the flusher's next turn. Does not switch tasks."""
@@ -46,14 +46,15 @@ class Flusher:
         self._scheduled[connection] = None
 
     def forget(self, connection: Visited) -> None:
-        """Remove a connection that has ended from the schedule. May be called more than once."""
+        """Remove a connection that has ended from the schedule. This can be called more than once."""
         self._scheduled.pop(connection, None)
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Write the new data of all scheduled connections, again and again, until cancelled.
 
-        A cancellation takes effect only between two rounds, not in the middle of a round.
+        A cancellation takes effect only between two rounds (passes over all scheduled connections), not in the middle
+        of a round.
         """
         while True:
             if self._scheduled:
@@ -65,8 +66,8 @@ class Flusher:
     def visit(self) -> None:
         """Write the new data of all scheduled connections once, and remove the connections from the schedule.
 
-        No reference to them is kept, so that a connection that ends can be freed, even if the next call comes much
-        later.
+        No reference to the connections is kept, so that a connection that ends can be freed, even if the next call
+        comes much later.
         """
         if not self._scheduled:
             return

@@ -64,10 +64,11 @@ async def _checked(authenticate: Authenticate, credentials: Credentials) -> User
 
 
 async def admit(context: ServerContext, user: User, connection: Counted) -> None:
-    """Wait until the user may have this new connection.
+    """Wait until the user's limit allows this new connection.
 
     Raises:
-        End: With 4504 if the user has too many connections, and none of them was silent, so that none could be closed.
+        End: With 4504 if the user has too many connections, and all of these connections answer, so that none could be
+            closed.
     """
     if not await context.connections.admit(user.id, connection):
         raise End(close_codes.TOO_MANY_CONNECTIONS, "this user has too many connections")

@@ -13,8 +13,8 @@ from transport.server._containment import Contained, end_failed
 FORGOTTEN = 64
 """Number of heap entries of ended connections that are allowed beyond the number of live connections.
 
-With more, these entries are removed, which takes a pass over the whole heap. This margin makes such passes rare even if
-few connections are open.
+When there are more, the entries of ended connections are removed, which takes a pass over the whole heap. This number
+makes that pass rare even if few connections are open.
 """
 
 
@@ -25,8 +25,8 @@ class Timed(Contained, Protocol):
         """Do the work that is due at ``now``, on trio's clock. Must not wait.
 
         Returns:
-            The time of the next call; None for no further call. If this raises, the connection is closed, and this is
-                not called again.
+            The time of the next call; None for no further call. If this raises, the connection is closed, and there is
+                no further call.
         """
 
 
@@ -58,10 +58,10 @@ class Heartbeat:
         heapq.heappush(self._heap, (when, number))
 
     def remove(self, connection: Timed) -> None:
-        """Stop the calls to ``connection``, and drop the reference to it. May be called more than once.
+        """Stop the calls to ``connection``, and drop the reference to it. This can be called more than once.
 
-        The connection's entry, a pair of numbers, stays in the heap until its time has come, or until there are too
-        many such entries.
+        The connection's entry, a pair of numbers, stays in the heap until its time has come, or until the heap has too
+        many entries of ended connections.
         """
         number = self._numbers_of.pop(connection, None)
         if number is None:

@@ -26,7 +26,7 @@ _RETRY_MS = (200, 2_000)
 class End(Exception):
     """An instruction to close the connection with ``code`` and ``reason``.
 
-    Code that handles a client's frame raises it.
+    Code that handles a client's frame raises this exception.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -46,7 +46,7 @@ class Closing:
 
 
 class Lifetime:
-    """The life of one connection: whether and how the connection is ending, and the tasks that it has started.
+    """The state of one connection: whether and how it is ending, and the tasks that it has started.
 
     The parts of a connection (delivery, requests) use this object to end the connection, so that they need no reference
     to the connection itself. Without such a cycle of references, an ended connection is freed at once.
@@ -59,17 +59,17 @@ class Lifetime:
         self.scope = trio.CancelScope()
         """The scope of the task that reads from the client. The first :meth:`close` cancels it."""
         self.nursery: trio.Nursery
-        """The nursery of the connection's other tasks. Set when the connection begins to run."""
+        """The nursery of the connection's other tasks. It is set when the connection begins to run."""
         self.closing: Closing | None = None
         """The decision to close the connection, or None.
 
-        After it, only the last events and a goodbye frame are written.
+        When it is set, only the last events and a goodbye frame are still written.
         """
         self.over = False
-        """Whether the connection has ended and released everything. Then methods of its parts do nothing."""
+        """Whether the connection has ended and released everything. If so, methods of its parts do nothing."""
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection with ``code``, if possible after a goodbye frame with the reason. Never waits.
+        """Close the connection with ``code``. If possible, send a goodbye frame with the reason before. Never waits.
 
         If this is called more than once, the first call decides the code and reason.
         """
@@ -78,7 +78,7 @@ class Lifetime:
             self.scope.cancel()
 
     def note_closed(self, code: int, reason: str) -> bool:
-        """Note that the wire itself closes the connection with ``code``.
+        """Note that the WebSocket itself closes the connection with ``code``.
 
         Return False if another close was decided before.
         """
@@ -119,5 +119,5 @@ class Lifetime:
 
 
 def retry_ms(code: int) -> int | None:
-    """Return a random delay in ms before a client reconnects after ``code``. Return None if it should not reconnect."""
+    """Return a random delay in ms before a client reconnects after ``code``. Return None for no reconnect."""
     return random.randint(*_RETRY_MS) if close_codes.comes_back(code) else None  # noqa: S311 - spread, not secrecy

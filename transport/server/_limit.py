@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from transport.server._heartbeat import Heartbeat
 
 FORCE_SECONDS = 1.0
-"""Seconds between the cancellation of a block and its end by force, if the block is shielded from cancellation.
+"""Seconds between the cancellation of a ``with`` block and its end by force, if it is shielded from cancellation.
 
 While the block still runs, it is ended by force again each time this number of seconds has passed.
 """
 
 
 class Limit:
-    """A context manager that cancels its block after ``seconds``, not counting time in which the loop was blocked.
+    """A context manager that cancels its ``with`` block after ``seconds``. Time of a blocked event loop is not counted.
 
     When the time is up, the block ends without an exception, as with ``trio.move_on_after``. A block that is shielded
     from the cancellation is ended by force a second later.
@@ -54,7 +54,7 @@ class Limit:
         return self._scope.__exit__(kind, error, traceback)
 
     def beat(self, now: float) -> float:
-        """Cancel the block if its time is up. Return the time of the next check, on trio's clock."""
+        """Cancel the ``with`` block if its time is up. Return the time of the next check, on trio's clock."""
         # Trio's own deadlines fire before the loop reads what came while it stood still. This limit looks again.
         if (left := self._ends - self._time.now()) > 0:
             return now + left
@@ -64,6 +64,6 @@ class Limit:
         return now + FORCE_SECONDS
 
     def on_failed(self, error: BaseException) -> None:
-        """Cancel the block, because the heartbeat failed with ``error``: no later check would end the block."""
+        """Cancel the ``with`` block, because the heartbeat failed with ``error``: no later check would end it."""
         del error
         self._scope.cancel()

@@ -33,7 +33,7 @@ class Liveness:
         # to have been silent for a minute.* The other times are on trio's clock.
         self._heard_at = context.time.now()
         self._on_frame: Callable[[], None] | None = None
-        """Function that is called once, when the client's next frame arrives; or None."""
+        """Function to call once, when the client's next frame arrives; None if there is none."""
         self._ping_at = trio.current_time() + context.settings.ping_seconds
         self._expires_at = math.inf
         """The time when the user's token expires, on trio's clock."""
@@ -47,7 +47,7 @@ class Liveness:
         self._context.heartbeat.add(self, min(self._ping_at, expires_at))
 
     def stop(self) -> None:
-        """Stop the pings and the checks. May be called more than once."""
+        """Stop the pings and the checks. This can be called more than once."""
         self._context.heartbeat.remove(self)
 
     def note_frame(self) -> None:
@@ -64,7 +64,7 @@ class Liveness:
             self._ping(trio.current_time())
 
     def beat(self, now: float) -> float | None:
-        """Ping the client if it is time to.
+        """Ping the client if a ping is due.
 
         Close the connection if the client was silent too long or its token has expired.
 

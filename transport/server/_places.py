@@ -1,7 +1,7 @@
 """The limit on the connections of each user. Silent connections are closed to make room for new ones.
 
 *If a browser tab changes its network, the server keeps the tab's old connection for half a minute. If that connection
-counted like others, the tab could not reconnect, and would not try again.*
+counted like other connections, the tab could not reconnect, and would not try again.*
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Holder(Protocol):
-    """The part of a connection that :class:`Places` uses. No method may wait or raise."""
+    """The part of a connection that :class:`Places` uses. Its methods must not wait or raise."""
 
     def probe(self, on_frame: Callable[[], None]) -> bool:
         """Ping the client now, and call ``on_frame`` when the client's next frame arrives.
@@ -43,11 +43,12 @@ class Holder(Protocol):
 
 
 class Places:
-    """The limit on the connections of each user: a user has ``limit`` places, and each open connection takes one.
+    """The limit on the connections of each user: ``limit`` places (permissions), one for each connection.
 
-    If no place is free for a new connection, the user's other connections are pinged. A connection that stays silent
-    for ``seconds`` is closed, and its place becomes free. This procedure is called a round. All new connections that
-    come during a round wait for its result. They get the free places in the order in which they came.
+    A place is the permission for one connection. If no place is free for a new connection, the user's other connections
+    are pinged. A connection that stays silent for ``seconds`` is closed, and its place becomes free. This procedure is
+    called a round. All new connections that come during a round wait for its result. They get the free places in the
+    order in which they came.
     """
 
     def __init__(self, limit: int, seconds: float, heartbeat: Heartbeat, time: LoopTime) -> None:
@@ -65,7 +66,7 @@ class Places:
         return len(self._holders)
 
     async def take(self, user: str, holder: Holder) -> bool:
-        """Give a new connection one of the user's places. Return False if no place is free or becomes free.
+        """Give a new connection one of the user's places (permissions). Return False if no place is or becomes free.
 
         Waits for ``seconds`` at most, while silent connections of the user are closed. If this is cancelled, the
         connection has no place.
@@ -77,7 +78,7 @@ class Places:
         return await self._round(user).wait(holder)
 
     def free(self, user: str, holder: Holder) -> None:
-        """Take the place from a connection that has ended, and give it to the first connection that waits.
+        """Take the place (permission) from a connection that has ended, and give it to the first that waits.
 
         Does nothing if the connection has no place.
         """
@@ -102,7 +103,7 @@ class Places:
         return current
 
     def has(self, user: str, holder: Holder) -> bool:
-        """Return whether the connection has one of the user's places."""
+        """Return whether the connection has one of the user's places (permissions to connect)."""
         return holder in self._holders.get(user, ())
 
     def forget(self, user: str, current: _Round) -> None:
@@ -131,9 +132,9 @@ class _Round:
         self._ends = places.time.now() + places.seconds
 
     async def wait(self, holder: Holder) -> bool:
-        """Wait for the end of the round. Return whether the new connection got a place.
+        """Wait for the end of this round. Return whether the new connection got a place (permission to connect).
 
-        If this is cancelled, the connection has no place, and the next waiting connection may get one.
+        If this is cancelled, the connection has no place, and the next waiting connection can get one.
         """
         decided = self._waiting[holder] = OneShot[bool]()
         if not self._silent:  # nothing to find out: each holder has answered, or cannot be judged yet
@@ -152,7 +153,7 @@ class _Round:
                 del self._silent[holder]
 
     def beat(self, now: float) -> float | None:
-        """Close the silent connections if the round's time is up, and give their places to waiting connections.
+        """Close the silent connections if this round's time is up. Give their places to waiting connections.
 
         Connections that then still have no place are refused. Returns the time of the next check, or None if the round
         has ended.
@@ -171,12 +172,12 @@ class _Round:
         return None
 
     def on_failed(self, error: BaseException) -> None:
-        """End the round, because ``error`` was raised in it. The connections that still wait are refused."""
+        """End this search, because it raised ``error``. New connections that still wait are refused."""
         log_failure(logger, "connections of user %s could not be asked to give way", shown(self._user), error=error)
         self._finish()
 
     def on_freed(self, holder: Holder, holders: dict[Holder, None]) -> None:
-        """Give the place of ``holder``, which has ended, to the first waiting connection, if there is one."""
+        """Give the place (permission) of ``holder``, which has ended, to the first waiting connection, if any."""
         self._silent.pop(holder, None)
         self._dismiss_gone()
         if self._waiting:
@@ -186,7 +187,7 @@ class _Round:
         self._finish_if_decided()
 
     def _dismiss_gone(self) -> None:
-        """Refuse the waiting connections that have lost their client, since a place would be useless for them."""
+        """Refuse the waiting connections that have lost their client, since permission would be useless for them."""
         for holder in [holder for holder in self._waiting if not holder.waits()]:
             self._waiting.pop(holder).set(False)
 

@@ -108,9 +108,9 @@ class Requests:
             self._delivery.reply(CommandReply(frame.id, code=ErrorCode.OVERLOADED, message=message))
 
     def _tell(self, send: Callable[[Attachment], None]) -> bool:
-        """Call ``send`` with the attachment (the link to the session).
+        """Call ``send`` with the attachment (the connection's link to its session).
 
-        Return False if the session's mailbox is full.
+        Return False if the mailbox of the session is full, so that the request must be refused.
         """
         try:
             send(self._attachment)
@@ -125,7 +125,8 @@ class Requests:
     async def _history(self, frame: HistoryFrame) -> None:
         """Answer a request for past events.
 
-        Only one such request is answered at a time, and only when the client has taken all data that was sent before.
+        Only one request for past events is answered at a time, and only when the client has taken all data that was
+        sent before.
         """
         # A request out of bounds is refused and ends nothing. A frame with wrong types has ended the connection before.
         if frame.fault is not None:

@@ -13,13 +13,13 @@ MAX_SIGNALS = 64
 """Maximum number of signals that are kept for a slow client. If there are more, the least important are dropped."""
 
 MAX_SIGNAL_BYTES = 64 * 1024
-"""Maximum size of the signals that are kept for a slow client, in bytes. A single signal may be larger."""
+"""Maximum size of the signals that are kept for a slow client, in bytes. A single signal can be larger."""
 
 
 class SignalQueue:
     """Signals that wait to be sent to one client: at most ``MAX_SIGNALS``, and at most ``MAX_SIGNAL_BYTES``.
 
-    If there are too many, a signal that a later one has replaced is dropped first: for example ``typing`` of a user
+    If there are too many, a signal that a later signal has replaced is dropped first: for example ``typing`` of a user
     that has stopped since, or ``queued`` for a run that has begun. *If the queue always dropped its oldest signal, many
     progress signals of an agent could remove the signal that a user stopped typing. Then other clients would always
     show this user as typing.*
@@ -36,7 +36,7 @@ class SignalQueue:
         return bool(self._entries)
 
     def put(self, name: str, data: bytes, frame: bytes) -> int:
-        """Add a signal to the queue. If there are too many, drop the least important ones.
+        """Add a signal to the queue. If there are too many, drop the least important signals.
 
         Args:
             name: The signal's name.
@@ -65,8 +65,8 @@ class SignalQueue:
     def _least_important(self) -> int:
         """Return the index of the signal to drop first.
 
-        It is the oldest signal that a later signal has replaced. If there is none, it is the oldest signal that is not
-        about a state, such as typing. If there is none of these either, it is the oldest signal.
+        The first choice is the oldest signal that a later signal has replaced. The second is the oldest signal that is
+        not about a state, such as typing. The third is the oldest signal.
         """
         newer: set[tuple[str, str]] = set()
         outdated, other = -1, -1

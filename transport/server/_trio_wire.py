@@ -1,4 +1,4 @@
-"""A wire (the carrier of a connection's messages) on top of trio-websocket. It adds the goodbye frames."""
+"""A wire (the WebSocket under a connection) on top of trio-websocket. It adds the goodbye frames."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _CLOSE = b"\x88"
 
 
 class TrioWire(WriteBuffer):
-    """A :class:`~transport.server._wire.Wire` over any trio stream.
+    """A :class:`~transport.server._wire.Wire` (the WebSocket under a connection) over any trio stream.
 
     trio-websocket does the handshake, reads messages and answers pings. Text messages are not sent by trio-websocket:
     this class builds their frames and writes them itself. The class is also the write buffer below trio-websocket, so
-    that sending an event takes few function calls. It owns ``stream`` and closes it.
+    that sending an event takes few function calls. The wire owns ``stream`` and closes it.
     """
 
     __slots__ = ("_max_bytes", "_open", "_owner", "_upgrading", "_websocket", "address")
@@ -71,7 +71,7 @@ class TrioWire(WriteBuffer):
         return self._open and self._websocket is not None and self._websocket.closed is None
 
     async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
-        """Answer the request for a WebSocket as ``owner`` decides. See :meth:`.Wire.upgrade`.
+        """Accept or refuse the client's request for a WebSocket, as ``owner`` decides. See :meth:`.Wire.upgrade`.
 
         Returns the headers of the request. Returns None if the request was refused or did not come.
         """
@@ -112,7 +112,7 @@ class TrioWire(WriteBuffer):
         self.write(server_frames.events_message(lines))
 
     def post(self, payload: bytes) -> None:
-        """Keep a text message, and write it together with the next one. See :meth:`.Wire.post`."""
+        """Keep a text message, and write it together with the next message. See :meth:`.Wire.post`."""
         self.posted.append(text_message(payload))
 
     async def close(self, code: int, reason: str) -> None:
@@ -132,7 +132,7 @@ class TrioWire(WriteBuffer):
         await trio.aclose_forcefully(self)
 
     def forget(self) -> None:
-        """Release the owner and the objects of trio-websocket, which refer to this wire.
+        """Drop the references to the connection (the owner) and to trio-websocket, which refer to this object.
 
         The wire and these objects refer to each other. Without this call they would stay in memory until a garbage
         collection.
@@ -142,12 +142,12 @@ class TrioWire(WriteBuffer):
     # Notifications of the write buffer
 
     def on_drained(self) -> None:
-        """Notify the owner that the network has taken all data."""
+        """Notify the owner (the connection) that the network has taken all data."""
         if self._owner is not None:
             self._owner.on_drained()
 
     def on_stuck(self) -> None:
-        """Notify the owner that the peer takes no more data."""
+        """Notify the owner (the connection) that the peer takes no more data."""
         if self._owner is not None:
             self._owner.on_stuck()
 
@@ -159,7 +159,7 @@ class TrioWire(WriteBuffer):
     def amend(self, data: bytes) -> bytes:
         """Put a goodbye frame before ``data``, if ``data`` is the close frame for a message that was too large.
 
-        trio-websocket itself sends such a close frame. Any other data is returned unchanged.
+        trio-websocket itself sends that close frame. Any other data is returned unchanged.
         """
         if not data.startswith(_CLOSE):
             return data

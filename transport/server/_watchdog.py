@@ -1,7 +1,7 @@
 """A thread that notices when the event loop is blocked, and logs the code that blocks it.
 
-Sync code in an async agent or tool (for example, a blocking call to a model) makes every user of the server wait. Such
-code can be found only while it runs, and only from another thread.
+Sync code in an async agent or tool (for example, a blocking call to a model) makes every user of the server wait. Code
+that blocks the loop can be found only while it runs, and only from another thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger("greenroom.loop")
 TICKS = 4
 """Number of checks within the time limit. With 4, a blocked loop is noticed after at most 1.25 times the limit."""
 MAX_FRAMES = 25
-"""Maximum number of stack frames in a log message. The innermost ones are logged."""
+"""Maximum number of stack frames in a log message. The innermost frames are logged."""
 # How long the end of a server waits for the thread. A thread that writes to a log which blocks is left behind.
 _JOIN_SECONDS = 1.0
 
@@ -50,8 +50,8 @@ class Watchdog:
     async def run(self) -> None:
         """Watch the event loop until cancelled.
 
-        Cancellation: waits until the thread has ended. The wait is limited, since the thread may be blocked while it
-        writes to the log.
+        Cancellation: waits until the thread has ended. The wait is limited, since writing to the log can block the
+        thread.
         """
         self._stop.clear()
         token, thread_id = trio.lowlevel.current_trio_token(), threading.get_ident()
@@ -66,7 +66,7 @@ class Watchdog:
                 thread.join(_JOIN_SECONDS)
 
     def answer(self) -> None:
-        """Note that the event loop runs. The event loop itself calls this, each time that the thread asks it to."""
+        """Note that the event loop runs. The event loop itself calls this when the thread asks for an answer."""
         stood = self._time.tick()
         self._answered.set()
         if stood >= self._seconds:

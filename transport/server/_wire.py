@@ -1,7 +1,7 @@
 """The contract between the logic of a connection and the WebSocket that carries its messages.
 
-The logic (``_connection``, ``_delivery``, ``_requests``) uses only this module. The class in ``_trio_wire`` is the only
-wire so far. A wire for an ASGI server would need the methods below, and nothing else.
+The logic (``_connection``, ``_delivery``, ``_requests``) uses only this module. A wire is such a WebSocket. The class
+in ``_trio_wire`` is the only wire so far. A wire for an ASGI server would need the methods below, and nothing else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class UpgradeRequest:
 
 
 class WireOwner(Protocol):
-    """The part of a connection that its wire uses. No method may wait or raise."""
+    """The part of a connection that its wire (its WebSocket) uses. Its methods must not wait or raise."""
 
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         """Return the answer to the client's request for a WebSocket."""
@@ -44,9 +44,9 @@ class WireOwner(Protocol):
         """Close the connection: no data could be written for ``slow_seconds``, or too much data waits to be written."""
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the wire closes the connection with ``code``, because a message of the client was too large.
+        """Note that the WebSocket closes with ``code``, because a message of the client was too large.
 
-        Return False if the connection is already ending for another reason. Then the wire sends no goodbye.
+        Return False if the connection is already ending for another reason. In that case no goodbye frame is sent.
         """
         ...
 
@@ -55,12 +55,12 @@ class Wire(Protocol):
     """A WebSocket that carries the messages of one connection.
 
     The methods that are not ``async`` never wait. If the peer is gone they do nothing: they never raise a network
-    error. In each ``async`` method, only one task at a time may wait. If an ``async`` method is cancelled, no message
-    is lost or cut: each written message is sent completely, or not at all if the connection ends before.
+    error. In each ``async`` method, only one task at a time is allowed to wait. If an ``async`` method is cancelled, no
+    message is lost or cut: each written message is sent completely, or not at all if the connection ends before.
     """
 
     gone: ClassVar[tuple[type[Exception], ...]]
-    """The exceptions that :meth:`receive` and the wire's own tasks raise if the peer or the network is gone.
+    """The exceptions that :meth:`receive` and this object's own tasks raise if the peer or the network is gone.
 
     Each kind of wire lists the exceptions of its library here. *Translating them into common exceptions would take one
     more coroutine in memory for each idle connection.*
@@ -77,13 +77,13 @@ class Wire(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether the peer is still there, as far as the wire knows. False before the upgrade and after a close."""
+        """Whether the WebSocket is open, as far as is known. False before the upgrade and after a close."""
         ...
 
     async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
         """Answer the client's request for a WebSocket as ``owner.on_upgrade`` decides.
 
-        The wire runs its own tasks in ``nursery``, and calls ``owner`` until :meth:`forget`.
+        The tasks of this WebSocket run in ``nursery``. It calls ``owner`` until :meth:`forget`.
 
         Returns:
             The headers of the request. None if the request was refused, or the client disconnected before.
@@ -91,7 +91,7 @@ class Wire(Protocol):
         ...
 
     def receive(self) -> Awaitable[str | bytes]:
-        """Wait for the client's next message and return it: a text message as str, a binary one as bytes.
+        """Wait for the client's next message and return it: a text message as str, a binary message as bytes.
 
         Raises:
             Exception: One of :attr:`gone`, if the peer is gone or the WebSocket was closed.
@@ -132,12 +132,15 @@ class Wire(Protocol):
     async def linger(self) -> None:
         """Read and discard the peer's bytes for a short time, after this side has sent a close frame.
 
-        *If a socket is closed while it has unread bytes, the system resets the connection. The client may then never
-        get the close frame, and not learn the reason.*
+        *If a socket is closed while it has unread bytes, the system resets the connection. Then it can happen that the
+        client never gets the close frame with the reason.*
         """
 
     async def abort(self) -> None:
         """Close the stream at once, without waiting for the peer. Unwritten data is lost."""
 
     def forget(self) -> None:
-        """Release the owner and the library's objects, and call the owner no more. Called after :meth:`abort`."""
+        """Drop the references to the owner and to the library's objects, and call the owner no more.
+
+        This is called after :meth:`abort`.
+        """

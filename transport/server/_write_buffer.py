@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 RECEIVE_BYTES = 64 * 1024
 """Maximum number of bytes that one read takes from the socket."""
 MAX_QUEUED = 1024 * 1024
-"""Number of bytes that may be written while the buffer is blocked. After more bytes, the peer counts as stuck.
+"""Maximum bytes that are written while the buffer is blocked. After more bytes, the peer counts as stuck.
 
 These bytes are replies, errors and pings: events and history are not written while the buffer is blocked.
 """
@@ -60,7 +60,7 @@ class WriteBuffer(trio.abc.Stream):
         self.nursery: trio.Nursery
         """The nursery of the task that sends. Must be set before the first :meth:`write`."""
         self.posted: list[bytes] = []
-        """Data that the next :meth:`write` or :meth:`release` sends.
+        """Messages that the next :meth:`write` or :meth:`release` sends.
 
         Small messages cost less if they are sent together.
         """
@@ -74,7 +74,7 @@ class WriteBuffer(trio.abc.Stream):
         self._reading = False
         self._unread: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = loop_time().now()
-        """The last time, by the event loop's clock, when the peer showed that it reads.
+        """The last time, on the event loop's clock, at which the peer showed that it reads.
 
         The peer shows this when bytes can be sent, or when an ack comes.
         """
@@ -82,26 +82,26 @@ class WriteBuffer(trio.abc.Stream):
     # For a subclass
 
     def on_drained(self) -> None:
-        """Do something when all kept data was sent (in a subclass; here it does nothing). Must not wait."""
+        """Handle that all kept data was sent. A subclass overrides this; here it does nothing. Must not wait."""
 
     def on_stuck(self) -> None:
-        """Do something when the peer is stuck (in a subclass; here it does nothing). Must not wait.
+        """Handle a stuck peer. A subclass overrides this; here it does nothing. Must not wait.
 
         A peer is stuck if no data could be sent for ``slow_seconds``, or if too much data is kept. The kept data stays.
         """
 
     def on_closed(self) -> None:
-        """Do something when the stream is closed (in a subclass; here it does nothing). Must not wait."""
+        """Handle the close of the stream. A subclass overrides this; here it does nothing. Must not wait."""
 
     def amend(self, data: bytes) -> bytes:
         """Return the bytes to write in place of ``data``, which the WebSocket library sends.
 
-        A subclass may change them.
+        A subclass can change the bytes.
         """
         return data
 
     def last_words(self) -> bytes:
-        """Return the bytes to write just before the stream is closed: none here, but a subclass may have some."""
+        """Return the bytes to write just before the stream is closed: none here, but a subclass can have some."""
         return b""
 
     # Writing
@@ -191,7 +191,7 @@ class WriteBuffer(trio.abc.Stream):
                 self._unread.unpark()
 
     async def aclose(self) -> None:
-        """Close the stream. Data that was not sent is lost. May be called more than once."""
+        """Close the stream. Data that was not sent is lost. This can be called more than once."""
         if last_words := self.last_words():
             self.write(last_words)
         self._break()

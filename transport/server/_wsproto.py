@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class _FinishedHandshake:
-    """A small replacement for wsproto's handshake object, which is no longer needed. It never has events."""
+    """A small object in place of wsproto's handshake object, which is no longer needed. It never has events."""
 
     @staticmethod
     def events() -> tuple[()]:
@@ -27,8 +27,9 @@ _FINISHED = _FinishedHandshake()
 def forget_handshake(socket: WebSocketConnection) -> None:
     """Free the objects that only the handshake needed: HTTP/1.1 state, request and headers, 3 KB in total.
 
-    wsproto keeps these objects while the connection is open, and only asks them for further events. They are in a
-    private attribute of trio-websocket. If a later version changes this attribute, nothing is freed and nothing fails.
+    wsproto keeps these objects while the connection is open, and only asks them for further events. The objects are in
+    a private attribute of trio-websocket. If a later version changes this attribute, nothing is freed and nothing
+    fails.
     """
     with suppress(AttributeError):
         inner: Any = socket._wsproto  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- see above

@@ -60,9 +60,9 @@ class EndpointStatistics:
     refused: int
     """Number of connections refused since the start because there were too many."""
     flusher_rounds: int
-    """Number of rounds of the flusher, the task that writes new data to all connections that have some."""
+    """Number of rounds of the flusher, the task that writes new data to the connections, all of them in one round."""
     flusher_visits: int
-    """Number of connections that the flusher wrote to, summed over all rounds."""
+    """Number of connections that the flusher (the task that writes new data) wrote to, summed over all rounds."""
     waiting_bytes: int
     """Number of bytes that wait to be sent: signals, and data that sockets did not take. Events are not counted."""
     gave_way: int
@@ -76,14 +76,14 @@ class EndpointStatistics:
 class Endpoint:
     """A server for connections on sockets that are listening already. :meth:`child` makes it a supervised actor.
 
-    The endpoint does not close the listening sockets, so that it can continue to use them after a restart.
+    The endpoint does not close the listening sockets, so that it can use the same sockets after a restart.
 
     Args:
         sessions: The sessions that clients attach to.
         authenticate: The application's auth function.
         settings: The limits and times of connections.
         listeners: Listening sockets. Empty if all connections come through :meth:`serve`.
-        allowed_origins: Origins of web pages that may connect.
+        allowed_origins: Origins of web pages that are allowed to connect.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Endpoint:
     async def run(self) -> None:
         """Serve connections until cancelled.
 
-        Cancellation: all connections end without a goodbye. To avoid this, call :meth:`say_goodbye` before.
+        Cancellation: all connections end without a goodbye. To send a goodbye, call :meth:`say_goodbye` before.
         """
         with self._context.sessions.calling_after_commits(self._context.flusher.visit):
             await self._run()
@@ -149,7 +149,7 @@ class Endpoint:
         await self.serve_wire(self._trio_wire(stream, sock, address))
 
     async def serve_wire(self, wire: Wire) -> None:
-        """Serve one connection on any kind of wire (WebSocket) until it ends. Its errors are logged, not raised."""
+        """Serve one connection on a wire (any kind of WebSocket) until it ends. Its errors are logged, not raised."""
         await self._connection(wire).run()
 
     async def say_goodbye(self) -> None:
@@ -158,7 +158,7 @@ class Endpoint:
         The operating system then refuses later clients, since the sockets no longer listen. *Otherwise such clients
         would wait in a queue until their time-out, and a load balancer would think that this server works.*
 
-        Cancellation: the remaining connections stay open.
+        Cancellation: the connections that were not closed yet stay open.
         """
         self._context.connections.going_away = True
         if self._accepting is not None:
@@ -216,7 +216,7 @@ class Endpoint:
 
 
 def _prepared(sock: socket.socket) -> trio.SocketStream:
-    """Return an accepted socket as a stream, with its options set. If that fails, close it and raise ``OSError``."""
+    """Return an accepted socket as a stream, with its options set. After a failure, close it and raise ``OSError``."""
     try:
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)

@@ -18,7 +18,7 @@ BACKLOG = 4096
 
 @contextmanager
 def listening(host: str, port: int) -> Generator[list[socket.socket]]:
-    """Open listening sockets as :func:`listen` does, and close them at the end of the block.
+    """Open listening sockets as :func:`listen` does, and close them at the end of the ``with`` block.
 
     A process that is forked inside the block inherits neither these sockets nor the connections that they accept.
     """
