@@ -123,7 +123,7 @@ class EventError(GreenroomError):
 class UnserialisableEvent(EventError, ValueError):
     """The event's data cannot be stored as JSON, or is larger than ``max_event_bytes``.
 
-    These cannot be stored: NaN, bytes, cycles, lone surrogates and values that are nested too deep.
+    The following values cannot be stored: NaN, bytes, cycles, lone surrogates and values that are nested too deep.
     """
 
 
@@ -139,7 +139,7 @@ class GrammarError(EventError):
 
 
 class RunClosed(EventError):
-    """The run or call has already ended: its closing event is emitted, and no event may follow it."""
+    """The run or call has already ended: its closing event is emitted, and no event of it can follow."""
 
 
 class RunError(GreenroomError):

@@ -1,9 +1,9 @@
-"""Descriptions of exceptions and values that may refuse to be shown, and log lines for them. Pure.
+"""Descriptions of exceptions and values, even if their ``str`` or ``repr`` fails, and log lines for them. Pure.
 
-Agents, tools, logs and auth functions are foreign code. The ``__str__`` of an exception that they raise may raise, exit
-or recurse, its groups may be nested hundreds deep, and its causes may form a cycle. All code that formats such an
-object for a client, for a log line or for another exception calls this module: a failure to show an error must not
-become a second error.
+Agents, tools, logs and auth functions are foreign code. The ``__str__`` of an exception that they raise can itself
+raise, exit or recurse, its groups can be nested hundreds deep, and its causes can form a cycle. All code that formats a
+foreign object for a client, for a log line or for another exception calls this module: a failure to show an error must
+not become a second error.
 
 To begin reading: :func:`describe` for an exception, :func:`shown` for a value, :func:`log_failure` for a traceback.
 """
@@ -204,7 +204,7 @@ def log_failure(
 ) -> None:
     """Log ``message % args`` with the traceback of ``error``. Never raises.
 
-    Handlers of the standard library may raise a ``RecursionError``, and any exception of a formatter or filter that is
+    Handlers of the standard library can raise a ``RecursionError``, and any exception of a formatter or filter that is
     no ``Exception``. If the exception or a handler makes a traceback impossible, the line has as much text as possible.
 
     Args:
@@ -225,7 +225,7 @@ def log_failure(
 def log_line(logger: logging.Logger, level: int, message: str, *args: object) -> None:
     """Log ``message % args``. Never raises, not even if a filter of the application raises.
 
-    A failing filter must not end the code that logs, because that code may serve every session.
+    A failing filter must not end the code that logs, because that code perhaps serves every session.
 
     Args:
         logger: The logger.

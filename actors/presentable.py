@@ -1,8 +1,8 @@
 """Replacements for exceptions that cannot be shown, so that trio can handle them. Pure.
 
 trio asks an exception for its ``repr`` outside of any task, and for its ``__class__`` in the middle of the exit of a
-cancel scope. An exception of foreign code may raise there, where no code of ours can catch it. Therefore exceptions of
-foreign code pass through :func:`presentable` before trio sees them.
+cancel scope. An exception of foreign code can itself raise at these points, where no code of ours can catch it.
+Therefore exceptions of foreign code pass through :func:`presentable` before trio sees them.
 """
 
 from __future__ import annotations

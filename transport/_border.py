@@ -1,4 +1,4 @@
-"""The border around an application's functions: an exception that such a function raises becomes a value.
+"""The border around an application's functions: an exception that the application raises becomes a value.
 
 An application's functions (authentication, the hooks of the pages) can raise any ``BaseException``, alone or in groups
 of any depth. Trio formats exceptions that pass through a nursery with ``repr``, outside of every task: *an exception
@@ -102,8 +102,8 @@ def the_one(raised: BaseException, own: BaseException | None = None) -> BaseExce
     """Return the one exception to raise in place of ``raised``, which is a group that came out of nurseries.
 
     The first choice is ``own`` (the exception of the application's ``with`` block, which can be a group), the second a
-    ``RestartLimit``, the third the only exception that is not a cancellation. If there is none of these, or if several
-    exceptions are not cancellations, return ``raised``.
+    ``RestartLimit``, the third the only exception that is not a cancellation. If none of these choices exists, or if
+    several exceptions are not cancellations, return ``raised``.
     """
     found = [error for error in leaves(raised, own) if not is_a(error, trio.Cancelled)]
     limits = [error for error in found if isinstance(error, RestartLimit)]

@@ -22,7 +22,7 @@ logger = logging.getLogger("greenroom")
 class Reporter:
     """Reports of a server process to its operator. They are written to the log; a subclass can do otherwise.
 
-    No method must wait.
+    The methods must not wait.
     """
 
     def on_ready(self, ws_url: str, page_url: str | None) -> None:
@@ -49,7 +49,7 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
     """Call ``on_ready``, tune garbage collection, wait for SIGTERM or SIGINT, and return the name of the signal.
 
     After that, the next SIGINT or SIGTERM ends the process at once. *A second Ctrl-C was raised as KeyboardInterrupt:
-    the end of the server then still waited for runs that shield themselves from cancellation.*
+    the server, although it was ending, still waited for runs that shield themselves from cancellation.*
 
     Args:
         on_ready: Announces that the server is ready. Signals are caught before this call, because a program that reads

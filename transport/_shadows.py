@@ -3,8 +3,8 @@
 Python searches the folder of a program, or the current folder for ``python -m``, before the installed packages. *A
 user's own actors.py there was imported in place of ours, and the error named a class that this user did not know.*
 
-The check cannot help a user with a file called ``transport``: then this module is not imported at all. Python's own
-error names that file.
+The check cannot help a user with a file called ``transport``: in that case this module is not imported at all. Python's
+own error names that file.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ class Greenroom:
     Args:
         log: ``"memory:"``, ``"sqlite:PATH"`` or an :class:`~actors.EventLog`. With None, the setting ``log`` counts.
         auth: A :class:`~transport.TokenAuth`, or any async function that takes :class:`~transport.Credentials` and
-            returns a :class:`~transport.User`. With None every user is ``anonymous``, and the server may listen on
-            loopback addresses only.
+            returns a :class:`~transport.User`. With None every user is ``anonymous``, and the server can listen only on
+            loopback addresses.
         settings: A :class:`~transport.Settings` or a mapping of names to values. These values override the environment
             and ``greenroom.toml``.
         redact: More keys whose values are removed from tool arguments; or a function that takes the arguments and
@@ -254,7 +254,7 @@ class Server:
         """Report that the server is ready, wait for SIGTERM or SIGINT, and report the runs that the drain waits for.
 
         Args:
-            reporter: Gets both reports.
+            reporter: Gets the two reports: the server is ready, the server drains.
             page_url: The address of the pages that the same process serves; None if there are none.
         """
         settings = self.endpoint.settings

@@ -59,7 +59,7 @@ class RetentionWalk:
         """Return how many lines at the beginning of ``lines`` must be dropped, and count them as dropped.
 
         ``lines`` are the oldest lines that were not dropped yet. If not all of them must be dropped, the line after the
-        dropped ones is the first line that is kept.
+        dropped lines is the first line that is kept.
         """
         dropped = 0
         for line in lines:
@@ -74,7 +74,8 @@ class RetentionWalk:
         """Count the next ``count`` lines as dropped if none of them is kept. Return whether they were dropped.
 
         The lines need not be read for this: ``size`` is their size in bytes, and ``last_ts`` is the ``ts`` of the
-        newest of them. If this returns False, some of them may be kept: read the lines and pass them to :meth:`drop`.
+        newest of them. If this returns False, perhaps some of these lines are kept: read the lines and pass them to
+        :meth:`drop`.
         """
         # All of these lines are dropped if the later lines alone fill a limit, or if even the newest one is too old.
         after, rest = self.count - count, self.size - size

@@ -56,7 +56,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @attrs.define
 class WalWatch:
-    """A repeated measurement of the size of a log file's write-ahead log. Only one task at a time may use it."""
+    """A repeated measurement of the size of a log file's write-ahead log. Only one task at a time can use it."""
 
     _path: Path
     size: int = 0
@@ -90,7 +90,7 @@ class Database:
     _owned: contextlib.ExitStack
 
     def close(self) -> None:
-        """Close both connections, then release the lock. If the disk works, all appends are then on the disk."""
+        """Close the two connections, then release the lock. If the disk works, all appends are then on the disk."""
         with contextlib.suppress(sqlite3.Error):  # if it fails, the risk stays noted and the next open() handles it
             _note_risk(self.writer, "")
         self._owned.close()
@@ -229,7 +229,7 @@ def _check_kind(path: Path) -> None:
 def _check_whole(path: Path, target: Path) -> None:
     """Raise ``LogCorrupt`` for a file that is shorter than its header says. SQLite reads the missing bytes as zeros.
 
-    A file with a write-ahead log is not checked: the missing pages may be in that log. The header is described in
+    A file with a write-ahead log is not checked: perhaps the missing pages are in that log. The header is described in
     https://www.sqlite.org/fileformat2.html#the_database_header.
     """
     log = _beside(target, "-wal")
@@ -282,9 +282,9 @@ def _lock_path(target: Path) -> Path:
 def _lock(path: Path, target: Path) -> int:
     """Lock the log for this process. Return the descriptor that holds the lock.
 
-    If another process has the lock, the error names that process. The lock is on a file beside the log: closing a
-    second descriptor of the log itself would release SQLite's own locks (POSIX). The lock always ends with the
-    process; the lock file stays.
+    If another process has the lock, the error names that process. The lock is on a separate file next to the log:
+    closing a second descriptor of the log itself would release SQLite's own locks (POSIX). The lock always ends with
+    the process; the lock file stays.
     """
     try:
         descriptor = os.open(_lock_path(target), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -339,8 +339,8 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
 def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
     """Give every stream a new epoch if the machine crashed when the last appends were perhaps not yet on the disk.
 
-    The newest events may be lost, and new events get the numbers of the lost ones. A client that has seen the lost
-    events notices the new epoch and begins anew.
+    Perhaps the newest events are lost, and new events get the numbers of the lost events. A client that has seen the
+    lost events notices the new epoch and begins anew.
     """
     boot = _value(connection, "SELECT boot FROM risk")
     if boot in ("", _boot()):
@@ -352,9 +352,9 @@ def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
-    """Store on the disk whether a crash of the machine may lose appends.
+    """Store on the disk whether a crash of the machine can lose appends.
 
-    ``boot`` is the id of the machine's current boot if appends may be lost, and "" if none can be lost.
+    ``boot`` is the id of the machine's current boot if appends can be lost, and "" if none can be lost.
     """
     # The note must be on the disk before any append that depends on it.
     connection.execute("PRAGMA synchronous = FULL")
@@ -365,7 +365,7 @@ def _note_risk(connection: sqlite3.Connection, boot: str) -> None:
 def _boot() -> str:
     """Return the id of the machine's current boot. Each restart of the machine gets another id.
 
-    On a system without such an id, return a new random id each time.
+    On a system that has no boot id, return a new random id each time.
     """
     try:
         return _BOOT.read_text().strip()

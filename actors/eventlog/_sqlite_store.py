@@ -218,7 +218,7 @@ class Writer:
         self._ends.pop(key, None)
 
     def _row(self, batch: Batch, ends: dict[StreamKey, _End], states: dict[int, bytes]) -> tuple[Any, ...]:
-        """Return the row to insert for a batch.
+        """Return the row to insert for a batch (consecutive events of one stream).
 
         Also store the stream's new end in ``ends``, and the stream's state in ``states`` if it changed.
         """

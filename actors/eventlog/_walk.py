@@ -1,4 +1,7 @@
-"""A walk through a stream while a server uses it: retention may drop events, and the stream may begin anew."""
+"""A walk (a read from the oldest event to the newest) through a stream that a server changes meanwhile.
+
+Retention can drop events, and the stream can be removed and begin anew.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,13 @@ class StreamWalk:
     head: Head
     """The stream's summary when the walk began: its epoch, its oldest and newest seq, its size."""
     position: int
-    """Seq of the last event that the walk has passed: it was returned, or retention dropped it before it was read."""
+    """Seq of the last event that was passed: it was returned, or retention dropped it before it was read."""
     gone: bool = False
     """Whether the stream was removed while it was read. Reading then ends, even if a new stream has the same name."""
 
     @classmethod
     async def of(cls, log: EventLog, key: StreamKey) -> Self | None:
-        """Begin a walk through the stream ``key``. Return None if the stream does not exist.
+        """Begin to read the stream ``key`` from its oldest event. Return None if the stream does not exist.
 
         Raises the errors of ``log.head``.
         """

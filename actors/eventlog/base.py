@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class StreamKey(NamedTuple):
-    """The name of a stream: a user and a session. Two users may have sessions of one name: these are two streams."""
+    """The name of a stream: a user and a session. The same session name with another user is another stream."""
 
     user: str
     session: str
 
 
 def check_names(key: StreamKey) -> None:
-    """Raise ``ValueError`` if UTF-8 cannot encode the user or the session. Some engines cannot store such a name."""
+    """Raise ``ValueError`` if UTF-8 cannot encode the user or the session. Some engines cannot store other names."""
     for name in key:
         try:
             name.encode()
@@ -75,7 +75,7 @@ class Batch:
     lines: Sequence[bytes]
     state: bytes
     size: int = attrs.field(init=False)
-    """The size of all lines of the batch in bytes. It is computed once, when the batch is made."""
+    """The size of all lines of the batch in bytes. The size is computed once, when the batch is made."""
 
     def __attrs_post_init__(self) -> None:
         self.size = sum(map(len, self.lines))
@@ -87,7 +87,7 @@ class Retention:
 
     An event is dropped when ``events`` newer events exist, when it and all newer events together have more than
     ``size`` bytes, or when it is older than ``seconds`` (an event of exactly this age is kept). All events within the
-    three limits are kept. Even the newest event may be dropped.
+    three limits are kept. Even the newest event can be dropped.
     """
 
     events: int = 10_000
@@ -97,7 +97,7 @@ class Retention:
     def beside(self, state: int) -> Retention:
         """Return the same limits, but with ``size`` reduced by ``state``, the size of the stream's state in bytes.
 
-        A log compares only the size of a stream's lines with ``size``. With these limits the state is counted too.
+        A log compares only the size of a stream's lines with ``size``. With the reduced limit the state is counted too.
         """
         # A state that is larger than the limit leaves no room for events.
         return attrs.evolve(self, size=max(0, self.size - state))
@@ -118,7 +118,7 @@ class LogStatistics:
     events: int
     """Number of events that were committed."""
     reads: int
-    """Number of calls of ``read``. A client that finds its next events in memory (in the ring) causes no read."""
+    """Number of calls of ``read``. A client that finds its next events in the server's memory causes no read."""
     trims: int
     """Number of calls of ``trim`` that dropped events."""
     # Not compared: the size of the file does not follow from the calls that the other fields count.
@@ -133,8 +133,8 @@ class LogStatistics:
 class EventLog(ABC):
     """Base class of all event logs: stores of the events of sessions.
 
-    As an async context manager a log calls :meth:`open` on entry and :meth:`close` on exit. Every method may be called
-    concurrently. Errors are :class:`~actors.LogUnavailable` (the log is not open, or a later call may succeed),
+    As an async context manager a log calls :meth:`open` on entry and :meth:`close` on exit. Methods can be called
+    concurrently. Errors are :class:`~actors.LogUnavailable` (the log is not open, or fails at the moment),
     :class:`~actors.LogCorrupt` and :class:`~actors.LogSchemaTooNew`. For a stream that does not exist, methods raise
     ``KeyError``.
 
@@ -158,7 +158,7 @@ class EventLog(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Open the log. Raise ``RuntimeError`` if it is open already. A log that was closed may be opened again.
+        """Open the log. Raise ``RuntimeError`` if it is open already. A log that was closed can be opened again.
 
         Cancellation: if this is cancelled or raises, nothing stays open.
         """

@@ -1,4 +1,4 @@
-"""The log in memory, for tests, demos and servers that may lose their events when they end."""
+"""The log in memory, for tests, demos and servers that do not need their events after their end."""
 
 # ruff: noqa: D102 - the methods' contract is EventLog's
 
@@ -59,7 +59,7 @@ class _Stream:
         return Head(self.epoch, self.latest + 1 - count, self.latest, self.size, oldest_ts, self.state, touched)
 
     def add(self, batch: Batch) -> int:
-        """Append a batch to the stream. Return the number of lines in the batch."""
+        """Append a batch (consecutive events) to the stream. Return the number of its lines."""
         count = len(batch.lines)
         if not count:
             raise ValueError(f"an empty batch for {batch.key}")
@@ -73,7 +73,7 @@ class _Stream:
         return count
 
     def take_back(self, batch: Batch, state: bytes) -> None:
-        """Remove a batch that was just added by :meth:`add`. ``state`` is the stream's state before that call."""
+        """Remove a batch of events that :meth:`add` just added. ``state`` is the stream's state before that call."""
         count = len(batch.lines)
         del self.lines[-count:]
         self.latest -= count

@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 
 class SqliteLog(EventLog):
-    """An event log in a SQLite file. Only one process at a time may have the file open for writing.
+    """An event log in a SQLite file. Only one process at a time can have the file open for writing.
 
-    Every batch is a row, and every append is a transaction. An append that returned survives the death of the process.
-    With ``synchronous="FULL"`` it survives a power failure too. With ``"NORMAL"`` a power failure may lose the last
-    appends, but never only a part of an append.
+    Every batch (consecutive events of one stream) is a row, and every append is a transaction. An append that returned
+    survives the death of the process. With ``synchronous="FULL"`` it survives a power failure too. With ``"NORMAL"`` a
+    power failure can lose the last appends, but never only a part of an append.
 
     All work is done in threads: at most one call writes at a time, and at most one other call reads meanwhile.
 

@@ -1,4 +1,4 @@
-"""The decoding of events from their wire form, for clients, ``tail`` and ``verify``. Pure.
+"""The decoding of events from JSON as it is sent or stored, for clients, ``tail`` and ``verify``. Pure.
 
 The decoder ignores what only a newer server can know: unknown fields are skipped, and an unknown type becomes an
 :class:`~actors.UnknownEvent`. It is strict otherwise: a value of the wrong type is refused and never converted.

@@ -50,7 +50,7 @@ def encode(value: object, limit: int) -> bytes:
     """Return ``value`` as JSON text in UTF-8.
 
     Args:
-        value: A JSON value. It may contain tuples, attrs classes, dataclasses, enums, datetimes and UUIDs too.
+        value: A JSON value. It can contain tuples, attrs classes, dataclasses, enums, datetimes and UUIDs too.
         limit: Maximum size of the text in bytes.
 
     Raises:

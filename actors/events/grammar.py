@@ -108,7 +108,7 @@ class Grammar:
         name: str = "",
         ts: int = 0,
     ) -> None:
-        """Check that an event of type ``event`` may come next, and open or close the item that it is about.
+        """Check that an event of type ``event`` is allowed next, and open or close the item that it is about.
 
         Raise :class:`GrammarError`, and change nothing, if the event breaks a rule.
         """

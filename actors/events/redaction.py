@@ -44,7 +44,7 @@ DEFAULT_SECRET_KEYS = (
     "private_key",
     "cookie",
 )
-"""Default words that mark a key as secret. A key is secret if it contains such a word, in upper or lower case."""
+"""Default words that mark a key as secret. A key is secret if it contains one of them, in upper or lower case."""
 
 _JSON_BEGINS = ("{", "[", '"')
 _OPENING = "{[("
@@ -55,7 +55,7 @@ _MARK = re.compile(r"""[\"'{}\[\]()]""")
 # A value without quotes ends at a separator. A word like "Bearer" and the token after it are one value.
 _BARE_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token|negotiate)\s+)?[^\s,;&)}\]\"']*", re.IGNORECASE)
 _EMBEDDED = 20
-"""Maximum number of attempts to find JSON inside one text. Each attempt may read all of the text, so it is limited."""
+"""Maximum number of attempts to find JSON inside one text. Each attempt can read the whole text."""
 
 _LONGEST = 65_536
 """Maximum length of a broken JSON text that is searched for secrets, in characters.
@@ -65,7 +65,7 @@ If a longer text contains the name of a secret, the whole text is replaced.
 
 
 class FailureText(str):
-    """The text of a failure. The redactor searches such a text for ``key=value`` too, not only for JSON."""
+    """The text of a failure. The redactor searches the text of a failure for ``key=value`` too, not only for JSON."""
 
     __slots__ = ()
 
@@ -74,7 +74,7 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
     """Return a function that redacts the value of every secret key in its argument, at any depth.
 
     Mappings, lists, tuples, named tuples, attrs classes and dataclasses are searched, and are returned as dicts and
-    lists. A set that contains any of these is searched too, and is returned as a list. Strings that are JSON are
+    lists. A set that contains any of these types is searched too, and is returned as a list. Strings that are JSON are
     searched and returned as JSON. In the text of a failure, JSON, ``key=value`` and ``key: value`` are found too.
 
     Args:
@@ -104,9 +104,9 @@ class _Redactor:
 
     _words: tuple[str, ...]
     _hint: re.Pattern[str] | None
-    """Pattern that finds texts that may have a secret. None if there are no words to look for.
+    """Pattern that finds texts in which a secret is possible. None if there are no words to look for.
 
-    It also matches a JSON escape, since an escape may stand for any letter of a word.
+    It also matches a JSON escape, since an escape can stand for any letter of a word.
     """
     _pair: re.Pattern[str]
     """Pattern that matches a secret key in plain text with all that follows up to its value, such as ``password=``."""

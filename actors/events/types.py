@@ -1,8 +1,9 @@
 """The events of a session as classes, one per type, flat and frozen. Pure.
 
-On the wire an event is ``{"seq", "type", "ts", "run_id"?, "parent_run_id"?, "call_id"?, "data"}``. The fields of
-``data`` are attributes of the class; :attr:`Event.data` returns them as they are on the wire. An event of a type that
-this version does not know becomes an :class:`UnknownEvent`: a newer server never breaks an older client.
+On the wire (as it is sent and stored) an event is ``{"seq", "type", "ts", "run_id"?, "parent_run_id"?, "call_id"?,
+"data"}``. The fields of ``data`` are attributes of the class; :attr:`Event.data` returns them as they are on the wire.
+An event of a type that this version does not know becomes an :class:`UnknownEvent`: a newer server never breaks an
+older client.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MAX_SEQ = 2**53 - 1
 
 
 class EventType(StrEnum):
-    """The names of the event types, as they are written on the wire. Only code inside ``actors`` uses this enum."""
+    """The names of the event types, as they are sent and stored. Only code inside ``actors`` uses this enum."""
 
     AGENT_STARTED = "agent_started"
     AGENT_THINKING = "agent_thinking"
@@ -54,8 +55,8 @@ class Position:
     """A client's position in a session's log: the client has received all events up to and including ``seq``.
 
     ``epoch`` is a random id of the session's log. *A log was lost and made again: a client that had events 1 to 3 of
-    the old log got event 4 of the new log.* A new log has another epoch, so such a client now drops its events and
-    begins anew.
+    the old log got event 4 of the new log.* A new log has another epoch, so a client with a position in the old log now
+    drops its events and begins anew.
     """
 
     epoch: str
@@ -65,7 +66,7 @@ class Position:
 class ResetReason(StrEnum):
     """The reason why a position could not be recovered, and the client must drop the events that it has.
 
-    These are also the values of the field ``reset`` of a welcome.
+    The members' values are also the values of the field ``reset`` of a welcome (the server's first message).
     """
 
     EPOCH_CHANGED = "epoch_changed"
@@ -94,9 +95,10 @@ class Event:
 
     @property
     def data(self) -> dict[str, JSON]:
-        """The event's own fields as a dict, as they are in ``data`` on the wire.
+        """The event's own fields as a dict, in the form in which ``data`` is sent and stored.
 
-        A field that is None is left out, except ``input``, ``arguments`` and ``value``: for these None is a JSON value.
+        A field that is None is left out, except ``input``, ``arguments`` and ``value``: for these fields None is a JSON
+        value.
         """
         return {
             name: value
@@ -150,7 +152,7 @@ class ToolExecuting(Event):
 
 @attrs.frozen(kw_only=True)
 class ToolCompleted(Event):
-    """The end of a tool call. Each call has exactly one such event.
+    """The end of a tool call. Each call has exactly one event of this type.
 
     ``status`` is ok, error, timeout, cancelled or interrupted.
     """
@@ -195,7 +197,7 @@ class InputWithdrawn(Event):
 
 @attrs.frozen(kw_only=True)
 class AgentCompleted(Event):
-    """The end of an agent's run. Each run has exactly one such event.
+    """The end of an agent's run. Each run has exactly one event of this type.
 
     ``status`` is ok, error, timeout, cancelled or interrupted.
     """
@@ -230,7 +232,7 @@ class Custom(Event):
 class UnknownEvent(Event):
     """An event of a type that this version does not know.
 
-    ``type`` is the name of the type on the wire. ``raw`` is the event's ``data`` on the wire.
+    ``type`` is the name of the type, and ``raw`` is the event's ``data``, as the server sent them.
     """
 
     # The other classes have one type each; here the type differs from event to event.
@@ -239,7 +241,7 @@ class UnknownEvent(Event):
 
     @property
     def data(self) -> dict[str, JSON]:
-        """The event's ``data``, as it is on the wire."""
+        """The event's ``data``, as the server sent it."""
         return dict(self.raw)
 
 
@@ -259,7 +261,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         Custom,
     )
 }
-"""The event classes of this version. The key is the name of the event type on the wire."""
+"""The event classes of this version. The key is the name of the event type, as it is sent and stored."""
 
 ENVELOPE = tuple(field.name for field in attrs.fields(Event))
 """Names of the fields that every event has, apart from ``type``."""

@@ -1,9 +1,9 @@
 """Calls of foreign code: a failure of the called code is logged, and does not reach the caller.
 
-After a commit, streams notify their listeners, and the senders of commands get replies. All of these may be foreign
-code. Each call of foreign code passes here, or is in a ``try`` whose ``except`` calls :func:`report`. No exception is
-let through: if the called code raises ``SystemExit``, or ``Cancelled`` without a cancellation, that must not end the
-caller.
+After a commit, streams notify their listeners, and the senders of commands get replies. Listeners and senders can be
+foreign code. Each call of foreign code passes here, or is in a ``try`` whose ``except`` calls :func:`report`. No
+exception is let through: if the called code raises ``SystemExit``, or ``Cancelled`` without a cancellation, that must
+not end the caller.
 """
 
 from __future__ import annotations

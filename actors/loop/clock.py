@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 PATIENCE = 2.0
-"""Number of missing ticks after which the loop counts as standing still. One tick may be late on a busy machine."""
+"""Number of missing ticks after which the loop counts as standing still. One tick can be late on a busy machine."""
 _AGREEMENT = 0.1
 """Largest accepted difference between trio's clock and the system's, as a fraction of the time since the last tick.
 
@@ -29,7 +29,7 @@ If they differ by more, a test has moved trio's clock, and the loop did not stan
 class LoopTime:
     """The time of one trio run, in seconds: trio's clock, without the time in which the event loop stood still.
 
-    A task must call :meth:`tick` at regular intervals, inside :meth:`ticking`. Without such a task, the time is the
+    A task must call :meth:`tick` at regular intervals, inside :meth:`ticking`. If no task does that, the time is the
     same as trio's.
     """
 

@@ -1,9 +1,9 @@
 """Protection of a process's files and sockets from its forked children: log files, their lock, the server's sockets.
 
 ``fork`` copies every open descriptor. A tool's pool of worker processes outlives a server that is killed, and would
-keep the server's port and the lock of its log: no new server could start. So a forked child replaces each such
-descriptor by one of ``/dev/null``. The number stays in use, since objects of the parent that are left in the child
-still refer to it.
+keep the server's port and the lock of its log: no new server could start. So a forked child replaces each descriptor of
+these files and sockets by a descriptor of ``/dev/null``. The number stays in use, since objects of the parent that are
+left in the child still refer to it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A check that Python's stack has room for further calls. Pure.
 
-Actors may call the runtime from any depth, and some calls change its state in several steps. If the stack were full
-between two steps, an actor would be registered that has no task, or be marked as stopped and never cancelled. So such a
-call checks for room first, and fails before it has changed anything.
+Actors can call the runtime from any depth, and some calls change its state in several steps. If the stack were full
+between two steps, an actor would be registered that has no task, or be marked as stopped and never cancelled. So each
+of these calls checks for room first, and fails before it has changed anything.
 """
 
 STOP_FRAMES = 32

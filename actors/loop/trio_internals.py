@@ -4,7 +4,7 @@ In this order: the version, cancellation, nurseries around code that runs alread
 and nurseries that foreign code left open. Trio has no public way to do any of it.
 
 Importing this module changes one thing for the whole process: a task can no longer leave a nursery that another task
-opened. Trio itself allows that, and then the whole loop ends with an error. See :func:`_leave`.
+opened. Trio itself does not prevent it, and the whole loop then ends with an error. See :func:`_leave`.
 ``tests/loop/test_trio_internals.py`` fails when one of the names changes.
 """
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 # The version
 
 TESTED = ("0.35",)
-"""Minor versions of trio that the tests pass with. ``pyproject.toml`` allows these and no others."""
+"""Minor versions of trio that the tests pass with. ``pyproject.toml`` allows only these versions."""
 
 
 def check_version(version: str) -> None:
-    """Warn if ``version`` is not a tested minor version of trio: the private names used here may have changed."""
+    """Warn if ``version`` is not a tested minor version of trio: perhaps the private names used here have changed."""
     if ".".join(version.split(".")[:2]) not in TESTED:
         warnings.warn(
             f"greenroom uses private names of trio and was tested with {', '.join(TESTED)}, not with {version}: "
@@ -208,7 +208,7 @@ async def close_around(nursery: trio.Nursery) -> None:
 # Protection from Ctrl-C
 
 INTERRUPT_HANDLER = "trio._core._ki"
-"""Name of trio's module with the signal handler that raises KeyboardInterrupt. Only a real Ctrl-C is raised there."""
+"""Name of trio's module with the signal handler that raises KeyboardInterrupt. Only a real Ctrl-C is raised in it."""
 
 
 def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
@@ -262,7 +262,7 @@ def footing(nurseries: int | None = None) -> Footing:
 
 
 def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
-    """Return whether the task has not left a scope or nursery that it entered inside ``scope`` since ``before``.
+    """Return whether the task is still inside a scope or nursery that it entered in ``scope`` since ``before``.
 
     ``before`` is an earlier Footing of that task: its number, and how many nurseries it had open. Return False in any
     other task, because another task has nothing to leave there. Return False outside of trio.

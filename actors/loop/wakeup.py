@@ -1,4 +1,4 @@
-"""A way for tasks to wait until another task wakes them. The waking code may run at any depth of the stack."""
+"""A way for tasks to wait until another task wakes them. The waking code can run at any depth of the stack."""
 
 from __future__ import annotations
 

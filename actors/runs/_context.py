@@ -18,7 +18,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class RunContext:
-    """The names, ids and deadline of a run, as values that never change. They may be kept, and passed to any thread."""
+    """A run's names, ids and deadline, as values that never change. It can be kept, and passed to any thread."""
 
     user: str
     """Name of the user that the run works for."""

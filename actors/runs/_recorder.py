@@ -55,7 +55,7 @@ class RunRecorder:
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
     """The questions that have no answer yet, by call id (a call id identifies a question or a tool call)."""
     stopping: bool = False
-    """Whether the session was asked to stop. A session that fails or is killed was not asked: then this stays False."""
+    """Whether the session was asked to stop. If the session fails or is killed without that, this stays False."""
 
     @property
     def cancelled_as(self) -> Status:

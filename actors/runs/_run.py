@@ -98,7 +98,7 @@ class Run(RunNode):
     def signal(self, name: str, data: object = None) -> None:
         """Send a signal to the clients that are now connected to the session. Never waits.
 
-        ``data`` can be any JSON value. A signal has no sequence number, is not stored, and may be lost.
+        ``data`` can be any JSON value. A signal has no sequence number, is not stored, and can be lost.
         """
         if get_ident() != self._stream.thread:
             hop("signal()", self.signal, name, data)

@@ -138,7 +138,7 @@ class _Place:
 
 @attrs.frozen(eq=False)
 class _NestedPlace:
-    """The limiter for a call that a tool makes from its own thread. Each tool makes only one such call at a time.
+    """The limiter for a call that a tool makes from its own thread. Each tool makes only one of these calls at a time.
 
     The call waits only for other calls of the same tool, and these calls wait only for calls that they make themselves.
     So a circle of waits, which would be a deadlock, is impossible.

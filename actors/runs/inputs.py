@@ -87,7 +87,8 @@ def _structure(function: Callable[..., object], parameter: inspect.Parameter) ->
 def _resolved(function: Callable[..., object], parameter: inspect.Parameter) -> Any:
     """Return the type that the annotation of ``parameter`` stands for, also if the annotation is a string.
 
-    Other annotations of the function are not resolved. They may use names that are imported only for type checkers.
+    Other annotations of the function are not resolved. Such annotations can have names that are imported only for type
+    checkers.
     """
     only = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     return get_type_hints(only, inspect.unwrap(function).__globals__)[parameter.name]
@@ -96,7 +97,7 @@ def _resolved(function: Callable[..., object], parameter: inspect.Parameter) -> 
 def fitted(value: JSON, structure: Callable[[JSON], object]) -> object:
     """Return ``structure(value)``. If ``structure`` raises an exception, raise ``CommandRefused("bad_input")``.
 
-    The message has all faults of the value. A check that the agent's author wrote may raise any exception: even
+    The message has all faults of the value. A check that the agent's author wrote can raise any exception: even
     SystemExit only leads to this refusal.
     """
     try:
@@ -129,7 +130,7 @@ def _expect(value: Any, kind: type[Any]) -> None:
 def _exactly(kind: type[Any]) -> _Hook:
     """Return a conversion hook that accepts only values of the type ``kind``: 5 is not taken as "5", nor true as 1.
 
-    There is one exception: JSON has only one type of number, so a float may be written as an integer.
+    There is one exception: JSON has only one type of number, so an integer is accepted as a float.
     """
 
     def structure(value: Any, wanted: Any) -> Any:

@@ -74,7 +74,7 @@ class Actor(Instance):
 
 
 class Context:
-    """The methods by which an actor uses the runtime. Only the actor itself and its tasks may call them.
+    """The methods by which an actor uses the runtime. Only the actor itself and its tasks can call them.
 
     In another thread or trio run, the methods raise RuntimeError and change nothing. A thread that trio started can
     call them by ``trio.from_thread``. A context belongs to one incarnation (the actor's life between two restarts).
@@ -140,9 +140,9 @@ class Context:
     def stop(self, reason: Normal | Shutdown = NORMAL) -> None:
         """Stop this actor after the current message, without handling the other messages in the mailbox first.
 
-        A permanent actor is then restarted, and handles these messages. Any other actor refuses messages from now on,
-        and is not restarted. If this context's incarnation (the actor's life between two restarts) has ended, nothing
-        happens.
+        A permanent actor is then restarted, and handles the messages in the mailbox. Any other actor refuses messages
+        from now on, and is not restarted. If this context's incarnation (the actor's life between two restarts) has
+        ended, nothing happens.
         """
         check_kind("reason", reason, (Normal, Shutdown), "Normal or Shutdown")
         self._life.check_place()
@@ -250,7 +250,7 @@ class Context:
 class Reply:
     """The object by which an actor answers one ask later; see :meth:`Context.defer`. Call ``send`` or ``fail``, once.
 
-    An ask may have several Reply objects. When Python has freed all of them unused, the ask raises ReplyDropped,
+    An ask can have several Reply objects. When Python has freed all of them unused, the ask raises ReplyDropped,
     because nothing can answer it any more.
     """
 

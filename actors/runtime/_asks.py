@@ -73,7 +73,7 @@ class LateAnswers:
         request.keeper = self
 
     def forget(self, request: Request) -> None:
-        """Remove a request from the deferred ones.
+        """Remove a request from the deferred requests (asks that the actor answers later).
 
         If it was the last deferred request, notify the owner: a stop that waits for all answers can then continue.
         """

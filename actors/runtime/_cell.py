@@ -5,9 +5,9 @@ and time for each actor. From the bottom up: ``Course`` (the state machine), ``B
 dead letters), ``Control`` (stops and kills), ``Waits`` (for its start and its end), ``Cell`` (the task that runs the
 actor).
 
-The task of a cell runs in its parent's nursery for children, from the spawn to the permanent end. So an actor cannot
-outlive its parent. After each incarnation (the actor's life between two restarts), the task calls a method of the
-parent, which decides whether the actor is restarted.
+The task of a Cell runs in the parent actor's nursery for children, from the spawn to the permanent end. So an actor
+cannot outlive its parent. After each incarnation (the actor's life between two restarts), the task calls a method of
+the parent, which decides whether the actor is restarted.
 """
 
 from __future__ import annotations

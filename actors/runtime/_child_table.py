@@ -79,7 +79,7 @@ class ChildTable(Generic[BodyT]):
         self.restarts = 0
         """Number of restarts of children that the supervisor has allowed so far."""
         self.closed = False
-        """Whether no child may be started any more, because the supervisor is ending."""
+        """Whether no child can be started any more, because the supervisor is ending."""
         self.planned = 0
         """Number of significant children (their end can end the supervisor) in the spec that were not started yet."""
         self._entries: dict[str, Child[BodyT]] = {}
@@ -153,7 +153,7 @@ class ChildTable(Generic[BodyT]):
             raise ChildRunning(f"{self.path.rstrip('/')}/{child.spec.id} is {state}: terminate it first")
 
     def close(self) -> None:
-        """Record that the supervisor is ending: no child may be started or restarted from now on."""
+        """Record that the supervisor is ending: no child can be started or restarted from now on."""
         self.closed = True
         if self._group is not None:
             self._group.phase = Phase.NONE
@@ -167,7 +167,7 @@ class ChildTable(Generic[BodyT]):
             raise ActorTerminated(f"{self.path.rstrip('/')}/{child.spec.id} was terminated before it was started")
 
     def release(self, child: Child[BodyT]) -> None:
-        """Undo the reservation of a child that could not be started, so that another call may start it."""
+        """Undo the reservation of a child that could not be started, so that another call can start it."""
         child.claimed = False
         if child.is_new and self.has(child):
             del self._entries[child.spec.id]

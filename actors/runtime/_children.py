@@ -209,7 +209,7 @@ class Children:
             await cell.gone()
 
     def close(self) -> None:
-        """Record that the parent is ending: no child may be started or restarted from now on."""
+        """Record that the parent is ending: no child can be started or restarted from now on."""
         self.table.close()
         if self.group_task is not None:
             self.group_task.cancel()

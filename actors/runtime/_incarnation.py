@@ -1,7 +1,7 @@
 """One incarnation of an actor: its life between two restarts, until all its tasks and children have ended.
 
 The class is put together from base classes, which saves an object or two for each actor: ``Nurseries`` (the cancel
-scope and the nurseries; its module has a picture), ``MessageLoop`` (messages, and the control lane of stops, kills and
+scope and the nurseries; its module has a picture), ``MessageLoop`` (messages, and the control lane: stops, kills and
 timers), ``Incarnation`` (the order of its start and end).
 """
 

@@ -2,7 +2,7 @@
 
 The classes of users decide what their instances hold and how attributes are set (attrs, dataclasses, frozen, slotted).
 So the runtime reserves no attribute name in them. It stores the incarnation (the actor's current life) in the instance
-under a key that is no identifier. It sets and reads this key without calling any method that a class may define for
+under a key that is no identifier. It sets and reads this key without calling any method that a class can define for
 that.
 """
 
@@ -62,7 +62,7 @@ class Instance:
 
         The method is cancelled when the actor's ``shutdown`` time is over.
 
-        If the reason is Normal or Shutdown, the nursery is still open, and the method may start children. When it
+        If the reason is Normal or Shutdown, the nursery is still open, and the method can start children. When it
         returns, the tasks of the nursery are cancelled, and these children are stopped. After a Failure the nursery is
         closed, and no child can be started. The method is not run for a killed actor, nor after ``started()`` failed.
         """

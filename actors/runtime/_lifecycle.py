@@ -78,7 +78,7 @@ class Stop:
 
     reason: ExitReason
     own: bool = attrs.field(default=False, kw_only=True)
-    """Whether the actor asked for its own stop. The time limit of such a stop begins after the current message."""
+    """Whether the actor asked for its own stop. If so, its time limit begins after the current message."""
     drain: bool = False
     """Whether the actor handles the messages that are in its mailbox before it stops."""
     final: bool = True

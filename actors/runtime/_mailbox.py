@@ -110,7 +110,7 @@ class Mailbox:
         self.accepted = 0
         self.dropped = 0
         self._given_up = 0
-        """Number of asks in the mailbox for which no caller waits. Such asks take no room, and are never the oldest."""
+        """Number of asks in the mailbox for which no caller waits. They take no room, and are never the oldest item."""
 
     def offer(self, item: object) -> bool:
         """Put an item into the mailbox if there is room. Return whether it was put in. Never waits."""

@@ -2,7 +2,7 @@
 
 The control lane (the requests that come before messages) is looked at before every message: first kill, then stop, then
 the Terminated messages of watched actors, then the messages of due timers. The mailbox comes last. Kill and stop are
-flags in the cell; Terminated messages and due timers have a queue each. A kill also cancels the running code, and so
+flags of the actor; Terminated messages and due timers have a queue each. A kill also cancels the running code, and so
 does a stop when its time is up.
 """
 

@@ -204,7 +204,7 @@ class ActorRef:
             await mailbox.put(message)
 
     def _check_may_wait(self) -> None:
-        """Raise RuntimeError if the caller would wait for ever for room in the mailbox."""
+        """Raise RuntimeError if the caller would wait permanently for room in the mailbox."""
         if trio.lowlevel.current_task() is self._cell.task:
             raise RuntimeError(f"{self.path} tells itself, and its mailbox is full: it would wait for ever")
         self._cell.check_not_awaited()
@@ -286,8 +286,8 @@ class ActorRef:
 
         Raises:
             RuntimeError: The caller is the task of the actor, or of an actor below it, which would wait for its own
-                end. Call ``context.stop()`` there. A task in the nursery of one of these actors gets no error: it is
-                cancelled in this call.
+                end. In these tasks, call ``context.stop()``. A task in the nursery of one of these actors gets no
+                error: it is cancelled in this call.
 
         Cancellation:
             The stop continues.

@@ -21,9 +21,9 @@ class Keeper(Protocol):
 class Request:
     """The message of an ask, and the caller's wait for the answer.
 
-    A request is answered, failed or abandoned, and the first of these counts. It does not use the class ``OneShot``
-    for results that are set once: that would add an event and two objects to every ask, and could not cancel the work
-    for an abandoned ask.
+    A request is answered, failed or abandoned. Only the first of these three events counts. This class does not use
+    ``OneShot`` (a result that one task sets once): that would add an event and two objects to every ask, and could not
+    cancel the work for an abandoned ask.
     """
 
     __slots__ = ("done", "keeper", "kept", "message", "result", "scope", "task")

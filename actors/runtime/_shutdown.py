@@ -53,7 +53,7 @@ class PhaseReport:
     timed_out: bool
     """Whether the phase did not finish: its time was up, or the shutdown was cancelled during the phase.
 
-    Work that still runs then is cancelled. When the time is up, shielded work has one second more.
+    Work that still runs at that moment is cancelled. When the time is up, shielded work has one second more.
     """
 
 

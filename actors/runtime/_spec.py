@@ -140,7 +140,7 @@ class ChildSpec:
     restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart)
     """Rule by which the child is restarted after it has ended."""
     shutdown: float | None = None
-    """Seconds from a stop to the cancellation of the child. 0 kills it at once, and ``math.inf`` sets no limit.
+    """Seconds from a stop to the cancellation of the child. 0 kills the child at once, and ``math.inf`` sets no limit.
 
     The default (None) is 5 for an actor, and no limit for a supervisor.
     """

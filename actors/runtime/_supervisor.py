@@ -64,9 +64,9 @@ class ChildCounts:
     restarting: int
     """Number of children that have ended and wait for their restart."""
     supervisors: int
-    """Number of children that are supervisors, including ended ones with a kept spec."""
+    """Number of children that are supervisors, including ended children of which only the spec is kept."""
     workers: int
-    """Number of children that are not supervisors, including ended ones with a kept spec."""
+    """Number of children that are not supervisors, including ended children of which only the spec is kept."""
 
 
 @attrs.frozen
@@ -76,7 +76,7 @@ class SupervisorStatistics(ActorStatistics):
     strategy: str
     """Restart strategy: one_for_one, one_for_all, rest_for_one or dynamic. Empty if the supervisor is not up."""
     children_restarted: int
-    """Number of times that the supervisor restarted a child. The supervisor's limit counts these."""
+    """Number of times that the supervisor restarted a child. Its limit of restarts counts each of them."""
     restarting: int
     """Number of children that have ended and wait for their restart now."""
 

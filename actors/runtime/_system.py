@@ -57,7 +57,7 @@ class ActorSystem(Runtime):
         self.nursery = nursery
         """Nursery of the runtime itself. Tasks of an actor belong in ``actor.nursery`` instead."""
         self.limit: RestartLimit | None = None
-        """RestartLimit with which the system ends; None as long as no such failure has reached the root."""
+        """RestartLimit with which the system ends; None as long as no RestartLimit has reached the root."""
         self._numbers = itertools.count(1)
         self._phases = phases
         self._going_down = self._is_down = False
@@ -248,7 +248,7 @@ class ActorSystem(Runtime):
 
     @property
     def takes_children(self) -> bool:
-        """Whether an actor may be started.
+        """Whether an actor can be started.
 
         Always True: after the root was stopped, its table of children refuses a start.
         """

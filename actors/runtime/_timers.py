@@ -51,9 +51,9 @@ class Timer:
 class Timers:
     """The timers of an actor. All of them end when the actor ends or is restarted, even timers that are due.
 
-    The message of a due timer is handled before the messages in the mailbox, and needs no room there. After each timer
-    message, one message of the mailbox is handled, if there is any. If the actor is too slow for a periodic timer, the
-    timer skips messages: a timer has at most one message that waits to be handled.
+    The message of a due timer is handled before the messages in the mailbox, and needs no room in the mailbox. After
+    each timer message, one message of the mailbox is handled, if there is any. If the actor is too slow for a periodic
+    timer, the timer skips messages: a timer has at most one message that waits to be handled.
     """
 
     __slots__ = ("_due", "_owner", "_timers")

@@ -69,8 +69,8 @@ class Attachment:
         """Return committed events with a seq above ``after``, as JSON lines, and whether there are more.
 
         Args:
-            after: Seq after which the events begin. If the log has trimmed these events, the result begins with the
-                oldest event that is left.
+            after: Seq after which the events begin. If the log has dropped the events after that seq, the result begins
+                with the oldest event that is left.
             limit: Maximum number of events.
             size: Maximum number of bytes. If the first event is larger, it is returned alone.
 

@@ -57,7 +57,7 @@ class CommandMemory:
         """Send the reply of a command to all its senders, and remember the reply.
 
         A second reply to the same command is ignored. The time for which the reply is remembered begins at ``now`` (in
-        seconds), not with the command. The start of a run may be queued for a long time before it gets a reply, and
+        seconds), not with the command. The start of a run can be queued for a long time before it gets a reply, and
         even then the reply can get lost.
         """
         entry = self._entries.get(reply.id)

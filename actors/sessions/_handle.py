@@ -46,7 +46,7 @@ class SessionHandle:
 
         Args:
             agent: Name of the agent.
-            input: The agent's input: JSON, or another value that an event may carry.
+            input: The agent's input: JSON, or another value that an event can carry.
 
         Returns:
             The id of the run.
@@ -74,7 +74,7 @@ class SessionHandle:
 
         Args:
             name: The ``name`` in the event's data.
-            value: The ``value`` in the event's data: JSON, or another value that an event may carry.
+            value: The ``value`` in the event's data: JSON, or another value that an event can carry.
 
         Raises:
             UnserialisableEvent: The value is not JSON, or too large.

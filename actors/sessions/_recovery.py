@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from actors.sessions._tasks import SessionTasks
 
 _MARGIN_BYTES = 1024
-"""Number of bytes by which an event that closes an interrupted run may exceed ``max_event_bytes``.
+"""Number of bytes by which an event that closes an interrupted run is allowed to exceed ``max_event_bytes``.
 
 An interrupted run must be closed even if ``max_event_bytes`` is very small.
 """

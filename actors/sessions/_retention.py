@@ -91,7 +91,7 @@ class RetentionSweep:
             LogUnavailable: The log is not available at all.
             Exception: Anything that the log raises when it lists its streams.
 
-        Cancellation: some sessions are cleaned, the others are not.
+        Cancellation: some sessions are cleaned, other sessions are not.
         """
         for key in await self._log.streams():
             await trio.lowlevel.checkpoint()

@@ -45,7 +45,7 @@ class Place:
         return self._decided is not None
 
     async def taken(self) -> bool:
-        """Wait until the run gets this place (may begin), and return True.
+        """Wait until the run gets this place (its permission to begin), and return True.
 
         Return False if :meth:`leave` was called instead.
 
@@ -100,7 +100,7 @@ class _UserRuns:
     waiting: OrderedDict[Place, None] = attrs.field(factory=OrderedDict[Place, None])
     """The user's runs that wait for permission to run, in order of arrival.
 
-    It is a dict, since a place can be removed from the middle of a dict without a search.
+    This is a dict, since an entry can be removed from the middle of a dict without a search.
     """
 
 

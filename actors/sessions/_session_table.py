@@ -1,4 +1,4 @@
-"""The table of the sessions in memory, and the search for idle ones."""
+"""The table of the sessions in memory, and the search for idle sessions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOK_AGAIN_SECONDS = 0.1
 """Minimum time until the next search for idle sessions, if a search found none, in seconds.
 
 If all sessions in memory are busy, each new session is refused. To search 10,000 sessions for each refusal would slow
-down the busy ones.
+down the busy sessions.
 """
 
 

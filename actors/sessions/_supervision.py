@@ -47,7 +47,7 @@ class LogKeeper(Actor):
 
 
 class SessionFactory(Actor):
-    """The actor that is the parent of all sessions. It supervises the sessions, and stops the idle ones.
+    """The actor that is the parent of all sessions. It supervises the sessions, and stops idle sessions.
 
     Args:
         spawner: The object that makes the sessions. It is notified when the factory starts or ends, and when a session

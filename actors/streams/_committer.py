@@ -46,7 +46,7 @@ class Source(Protocol):
         """Handle a successful commit: ``batch`` is in the log. Batches are passed in their order."""
 
     def on_failed(self, error: LogError) -> None:
-        """Handle a failed commit: a batch of this source will never be in the log. The source must end."""
+        """Handle a failed commit: events of this source will never be in the log. The source must end."""
 
 
 WAIT_STEP_SECONDS, WAIT_STEPS = 0.000_25, 64
@@ -218,7 +218,7 @@ class Committer:
                 report("a callback after commits", error)
 
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
-        """Try to commit each batch alone, after a commit of all batches together has failed.
+        """Try to commit each batch (the events of one source) alone, after a commit of all batches together has failed.
 
         A single batch was already tried alone: its source gets ``error`` and ends.
         """

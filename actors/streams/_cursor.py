@@ -25,7 +25,7 @@ class SessionEnding(StrEnum):
 class Listener(Protocol):
     """The interface of a listener: a session calls these methods to notify the owner of a cursor.
 
-    No method must wait: it is called in the middle of other work. A listener that raises is detached, gets
+    The methods must not wait: they are called in the middle of other work. A listener that raises is detached, gets
     :meth:`on_ended` with ``crashed``, and is not called again. Other listeners are not affected.
     """
 

@@ -55,7 +55,7 @@ class Ring:
     def _cut(self, limit: int) -> None:
         """Drop the oldest lines (events) until the lines in memory are within the limits of number and bytes.
 
-        Drop at most ``limit`` lines: the lines after these are not committed.
+        Drop at most ``limit`` lines: later lines are not committed yet.
         """
         lines = self._lines
         # First by number, then by bytes: the second loop is short, since the ring is at most a quarter over its bound.

@@ -21,9 +21,9 @@ class Typist(StrEnum):
     """The two kinds of participants that can type in a session: the user of a client, or an agent."""
 
     USER = "user"
-    """The user of a client. The id of such a typist is the id of the client's connection."""
+    """The user of a client. The typist's id is the id of the client's connection."""
     AGENT = "agent"
-    """An agent. The id of such a typist is the id of the agent's run."""
+    """An agent. The typist's id is the id of the agent's run."""
 
 
 _NO_TYPING: dict[tuple[Typist, str], float] = {}

@@ -80,7 +80,7 @@ class Subscription:
 
     @property
     def position(self) -> int:
-        """Seq of the last event that the subscription returned. To continue later, attach a new subscription there."""
+        """Seq of the last event that the subscription returned. To continue later, attach a new one at this seq."""
         return self._require_cursor().position
 
     def follow(self, cursor: Cursor) -> Self:
@@ -121,7 +121,7 @@ class Subscription:
             LogError: The log could not be read. Nothing was lost, and the iteration can continue.
 
         Cancellation:
-            Nothing is lost: the next call returns the batch that this one would have returned.
+            Nothing is lost: the next call returns the batch that the cancelled call would have returned.
         """
         # If the batch is in memory, this is the only checkpoint. It is before the batch is taken, so that a
         # cancellation loses nothing.
@@ -133,7 +133,7 @@ class Subscription:
         raise StopAsyncIteration
 
     async def _next_lines(self) -> Sequence[bytes]:
-        """Return the next batch, from memory or from the log.
+        """Return the next batch of lines (encoded events), from memory or from the log.
 
         If no event is left, wait for the next event or end the subscription, and then return an empty batch.
         """

@@ -212,7 +212,7 @@ class EventLogContract:
         _same((head and head.touched, (await log.make(_OTHER)).touched), (newest, made))
 
     async def test_mark_replaces_the_state(self, log: EventLog) -> None:
-        """Check that ``mark`` replaces only the stream's state, and that the next batch replaces the state again."""
+        """Check that ``mark`` replaces only the stream's state, and that the next append replaces the state again."""
         empty = await log.make(_OTHER)
         await log.mark(_OTHER, b"closed")
         _same(await log.head(_OTHER), attrs.evolve(empty, state=b"closed"))
@@ -294,8 +294,9 @@ class EventLogContract:
     async def test_log_forgets_all_unless_it_outlives_its_process(self, log: EventLog) -> None:
         """Check that a log is empty after it was closed and opened again, if its ``outlives_process`` is False.
 
-        With such a log, an agent is called before the start of its run is committed. If the log were not empty after a
-        crash, perhaps only that start would be missing, and a client that repeats the start would begin a second run.
+        With a log that loses its events, an agent is called before the start of its run is committed. If the log were
+        not empty after a crash, perhaps only that start would be missing, and a client that repeats the start would
+        begin a second run.
         """
         await log.make(_KEY)
         await log.close()

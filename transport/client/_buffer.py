@@ -47,9 +47,9 @@ class _Entry(NamedTuple):
 class EventBuffer:
     """The events that have arrived and that the application has not taken yet.
 
-    The buffer is full at ``max_events`` events, or at ``max_bytes`` of wire text. The buffer can exceed these limits by
-    one message, since all events of a message are added together. While :attr:`skipping` is True, the buffer adds no
-    events: the server's log has these events, and a later resume brings them.
+    The buffer is full at ``max_events`` events, or at ``max_bytes`` of received text. The buffer can exceed these
+    limits by one message, since all events of a message are added together. While :attr:`skipping` is True, the buffer
+    adds no events: the server's log has these events, and a later resume brings them.
     """
 
     max_events: int

@@ -66,7 +66,7 @@ __all__ = ["Client", "connect"]
 
 
 class Client:
-    """A client that follows one session. :func:`connect` returns it. Any task may call its methods.
+    """A client that follows one session. :func:`connect` returns it. Any task can call its methods.
 
     If a call is cancelled while it waits for the reply, a command that was not sent yet is withdrawn. A command that
     was sent is not sent again, and it is not known whether the server does it. If a call raises before it waits, no
@@ -278,7 +278,7 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     open_stream: StreamFactory | None = None,
     rng: Random | None = None,
 ) -> AsyncGenerator[Client]:
-    """Follow ``session`` at ``url`` until the block is left. The block begins before a connection exists.
+    """Follow ``session`` at ``url`` inside the ``async with`` block, which begins before a connection exists.
 
     Args:
         url, session: The server's URL (``ws://…`` or ``wss://…``), and the session's name. ``ssl_context`` is for

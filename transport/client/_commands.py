@@ -37,7 +37,7 @@ class _Pending:
     memory: float = math.inf
     """Number of seconds for which the server remembers the id of this command, so that it is not done twice.
 
-    If the command was sent to several servers in turn, this is the shortest time of these servers.
+    If the command was sent to several servers in turn, this is the shortest of the servers' times.
     """
 
     @property
@@ -123,8 +123,8 @@ class Commands:
     def drop_expired(self) -> list[str]:
         """Drop the commands that must not be sent again, and return their ids.
 
-        These commands were sent on an earlier connection. Perhaps the server has forgotten their ids since, and would
-        do the commands twice.
+        The commands to drop were sent on an earlier connection. Perhaps the server has forgotten their ids since, and
+        would do the commands twice.
         """
         # The present server may remember for a shorter time than the one that got the command first.
         for one in self._pending.values():

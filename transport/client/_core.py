@@ -9,7 +9,7 @@ A connection's life, as the core sees it::
 
 The caller must call :meth:`ClientCore.next_frame` until it returns None, after every call that can queue a frame.
 Frames of unknown types are ignored. If the server breaks the protocol in any other way, the client ends with
-:class:`~transport.errors.ServerBrokeProtocol`: reconnecting to such a server would not help.
+:class:`~transport.errors.ServerBrokeProtocol`: reconnecting would not help.
 """
 
 from __future__ import annotations

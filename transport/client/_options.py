@@ -1,4 +1,4 @@
-"""The arguments of ``connect``, checked when it is called. Without these checks, the server would refuse them later."""
+"""The arguments of ``connect``, checked when it is called. Otherwise the server would refuse wrong values later."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def _default_port(tls: ssl.SSLContext | None) -> int:
 
 
 async def open_tcp_stream(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc.Stream:
-    """Open a TCP stream. Do the TLS handshake before returning, so that a TLS error is reported as such."""
+    """Open a TCP stream. Do the TLS handshake before returning, so that a TLS error is reported as a TLS error."""
     if tls is None:
         return await trio.open_tcp_stream(host, port)
     # https_compatible: many servers end a TLS connection without its closing message, as HTTPS allows.

@@ -29,7 +29,7 @@ class SecurityHeaders:
 
     With these headers the browser shows no page in a frame of another page. It also loads and runs only files of this
     site, and connects only to this site and its WebSocket. The rule about files and connections is left out for the
-    application's own pages: they can set their own policy in a ``<meta>`` element.
+    application's own pages, which can set their own policy in a ``<meta>`` element.
 
     Args:
         app: The application whose responses get the headers.

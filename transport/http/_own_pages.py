@@ -35,7 +35,7 @@ def checked_folder(folder: Path) -> Path:
     """Return the absolute path of the folder with the application's own pages.
 
     Raises:
-        ConfigError: There is no such folder, or it is the current folder of the server: every browser could then read
+        ConfigError: There is no such folder, or it is the current folder of the server: then every browser could read
             the server's own files, such as its log and its keys.
     """
     if not folder.is_dir():

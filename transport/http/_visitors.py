@@ -2,8 +2,8 @@
 
 The cookie holds a signed token for a long time, and scripts cannot read it. ``/token`` returns a token for a short
 time, for the hello of the WebSocket. The cookie is ``SameSite=Strict`` and only ``/token``, which only the page asks
-for, sets it: *a request that comes by a link from another site has no cookie, and when each response set a cookie, such
-a request replaced the visitor by a new one*.
+for, sets it: *a request that comes by a link from another site has no cookie, and when each response set a cookie, a
+request by a link replaced the visitor by a new visitor*.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Typed access to the fields of one frame, for both directions (pure)."""
+"""Typed access to the fields of one frame, from a client or from a server (pure)."""
 
 from __future__ import annotations
 

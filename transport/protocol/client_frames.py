@@ -120,7 +120,7 @@ class HistoryFrame:
 
 @attrs.frozen
 class Pong:
-    """A client's answer to a ``ping`` of the server. It shows that the client is still there."""
+    """A client's answer to a ``ping`` of the server. The pong shows that the client is still connected."""
 
     def encode(self) -> bytes:
         """Return the pong frame as JSON."""
@@ -229,5 +229,5 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 """JSON decoder of the standard library, which accepts a string with a lone surrogate (half of a UTF-16 pair).
 
 orjson would refuse the whole message, and the server would have to close the connection. With this decoder, only the
-command that uses such a string is refused, and the client gets an answer.
+command that contains the string is refused, and the client gets an answer.
 """

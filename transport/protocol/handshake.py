@@ -75,7 +75,7 @@ def normal_origin(origin: str) -> str:
 
 
 class Conversation:
-    """A check of the order of a client's frames: the first frame must be a hello, and no later frame may be a hello."""
+    """A check of the order of a client's frames: the first frame must be a hello, and a later hello is an error."""
 
     __slots__ = ("greeted",)
 

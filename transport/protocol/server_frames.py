@@ -1,6 +1,6 @@
 """The frames of a server: one class for each, and the functions with which the server writes them (pure).
 
-The functions ``welcome`` to ``goodbye`` return frames as JSON. The Python client reads such frames with
+The functions ``welcome`` to ``goodbye`` return frames as JSON. The Python client reads the frames of a server with
 :mod:`~transport.protocol.server_frame_parser`. The parser is a separate module because a test counts, file by file, the
 function calls that the server makes for one event.
 """
@@ -84,9 +84,9 @@ class Welcome:
 
 @attrs.frozen
 class Events:
-    """A batch of events as parsed JSON.
+    """A frame with consecutive events, as parsed JSON.
 
-    The events are not checked yet: the caller does that with ``read_event``.
+    The events are not checked yet: the caller checks each event with ``read_event``.
     """
 
     events: list[Any]
@@ -144,7 +144,7 @@ class ErrorFrame:
 
 @attrs.frozen
 class Ping:
-    """A check whether the client is still there. The client answers with a pong."""
+    """A check whether the client is still connected. The client answers with a pong."""
 
 
 @attrs.frozen

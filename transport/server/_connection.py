@@ -259,7 +259,7 @@ class Connection:
     def on_stuck(self) -> None:
         """Close the connection, since the client takes no data.
 
-        Before the welcome this method does nothing, since other time limits apply there.
+        Before the welcome this method does nothing, since other time limits apply until then.
         """
         if self._greeted:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")

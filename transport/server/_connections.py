@@ -125,7 +125,7 @@ class Connections:
         return admitted
 
     async def send_away(self) -> None:
-        """Close all connections with 1001, in batches, and wait until all have ended.
+        """Close all connections with 1001, some at a time, and wait until all have ended.
 
         If this is cancelled, the connections that were not closed yet stay open.
         """

@@ -136,9 +136,9 @@ class Delivery:
             self._context.flusher.schedule(self)
 
     def flush(self) -> None:
-        """Write all new data in few messages: one batch of events, then signals, then replies.
+        """Write all new data in few messages: one message with events, then signals, then replies.
 
-        If more events wait than fit into one batch, the next flush writes the rest. So a client that has missed many
+        If more events wait than fit into one message, the next flush writes the rest. So a client that has missed many
         events does not delay other clients.
         """
         # The hot path: every call in here is one for each event and each client. Its budget is tested.
@@ -195,7 +195,7 @@ class Delivery:
     async def send_rest(self) -> None:
         """Send the committed events that are still in memory, as the last events before the connection closes.
 
-        Sends nothing if the client is slow at this moment: the client will reconnect and get the events then.
+        Sends nothing if the client is slow at this moment: the client will get the events after it reconnects.
         """
         cursor = self._cursor
         if cursor is None or self._wire.blocked:

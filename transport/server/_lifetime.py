@@ -49,7 +49,7 @@ class Lifetime:
     """The state of one connection: whether and how it is ending, and the tasks that it has started.
 
     The parts of a connection (delivery, requests) use this object to end the connection, so that they need no reference
-    to the connection itself. Without such a cycle of references, an ended connection is freed at once.
+    to the connection itself. Since there is no cycle of references, an ended connection is freed at once.
     """
 
     __slots__ = ("closing", "id", "nursery", "over", "scope")

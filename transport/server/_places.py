@@ -1,4 +1,4 @@
-"""The limit on the connections of each user. Silent connections are closed to make room for new ones.
+"""The limit on the connections of each user. Silent connections are closed to make room for new connections.
 
 *If a browser tab changes its network, the server keeps the tab's old connection for half a minute. If that connection
 counted like other connections, the tab could not reconnect, and would not try again.*
@@ -59,7 +59,7 @@ class Places:
         self._holders: dict[str, dict[Holder, None]] = {}
         self._rounds: dict[str, _Round] = {}
         self.gave_way = 0
-        """Number of silent connections that were closed to make room for newer ones."""
+        """Number of silent connections that were closed to make room for newer connections."""
 
     def __len__(self) -> int:
         """Return the number of users that have at least one connection."""

@@ -49,7 +49,7 @@ class Requests:
         self._one_history: trio.Lock | None = None
         """A lock that is held while history is read.
 
-        *Without it, 100 requests at once would hold 100 batches in memory.*
+        *Without it, 100 requests at once would hold 100 large results in memory.*
         """
 
     def take(self, frame: ClientFrame) -> None:

@@ -175,7 +175,7 @@ class TrioWire(WriteBuffer):
     def last_words(self) -> bytes:
         """Return a goodbye and a close frame if the peer has sent bytes that are not valid WebSocket frames.
 
-        trio-websocket would close the stream without any message then. In all other cases, return no bytes.
+        trio-websocket would close the stream without any message in that case. In all other cases, return no bytes.
         """
         end = self._websocket.closed if self._open and self._websocket is not None else None
         if end is None or end.code not in close_codes.NO_WEBSOCKET:

@@ -1,7 +1,8 @@
 """The contract between the logic of a connection and the WebSocket that carries its messages.
 
-The logic (``_connection``, ``_delivery``, ``_requests``) uses only this module. A wire is such a WebSocket. The class
-in ``_trio_wire`` is the only wire so far. A wire for an ASGI server would need the methods below, and nothing else.
+The logic (``_connection``, ``_delivery``, ``_requests``) uses only this module. A wire is a WebSocket under a
+connection. The class in ``_trio_wire`` is the only wire so far. A wire for an ASGI server would need the methods below,
+and nothing else.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class Endpoint:
     async def say_goodbye(self) -> None:
         """Stop accepting connections, close all open connections with 1001, and wait until they have ended.
 
-        The operating system then refuses later clients, since the sockets no longer listen. *Otherwise such clients
+        The operating system then refuses later clients, since the sockets no longer listen. *Otherwise later clients
         would wait in a queue until their time-out, and a load balancer would think that this server works.*
 
         Cancellation: the connections that were not closed yet stay open.
