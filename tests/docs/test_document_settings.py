@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,13 @@ def test_settings_table() -> None:
     table = settings_table()
     assert len(table) == len(NAMES) + 2
     assert "\n".join(table) in GUIDE.text
+
+
+def test_limits_are_settings() -> None:
+    """Each limit that the chapter describes is a setting."""
+    named = [name for row in GUIDE.table("At the limits") for name in re.findall(r"`(\w+)`", row[0])]
+    assert len(named) > 10
+    assert set(named) <= set(NAMES)
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=lambda block: block.place)
