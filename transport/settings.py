@@ -38,9 +38,9 @@ LARGEST_PORT = 65_535
 """The largest number of a TCP port."""
 
 
-def _text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, str):
-        raise ConfigError(f"{attribute.name} must be a string, not {shown(value)}")
+def _host(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{attribute.name} must be a name or an address of this machine, not {shown(value)}")
 
 
 def _log_url(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -71,7 +71,7 @@ def _all_strings(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 class Settings(SessionSettings):
     """The settings of a whole server: its sessions and its endpoint. Times are in seconds, sizes in bytes."""
 
-    host: str = attrs.field(default=DEFAULT_HOST, validator=_text)
+    host: str = attrs.field(default=DEFAULT_HOST, validator=_host)
     """The name or address on which the server listens. Without ``auth`` it must be a loopback address."""
     port: int = attrs.field(default=DEFAULT_PORT, validator=_port)
     """The port of the WebSocket endpoint; 0 takes a free one."""

@@ -27,7 +27,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process, always on the same ports. Return when it accepts connections on both ports."""
         ws, http = map(str, map(number_of, self._holders))
-        command = [sys.executable, "-m", "transport.cli", *self._command]
+        command = [sys.executable, "-m", "transport", *self._command]
         self._process = subprocess.Popen(
             [*command, "--port", ws, "--http-port", http, "--log", f"sqlite:{self._folder / 'log.db'}"],
             cwd=self._apps,

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 def refusal(folder: Path, *arguments: str) -> str:
     """Run the command, check that it ends with status 2 and one line of error, and return this line."""
-    command = [sys.executable, "-m", "transport.cli", *arguments]
+    command = [sys.executable, "-m", "transport", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     (line,) = done.stderr.splitlines()

@@ -28,7 +28,7 @@ KEY = StreamKey("anonymous", "s1")
 def running_command(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     """Run the command inside the block, and kill it at the end of the block."""
     (folder / "good.py").write_text(APP)
-    command = [sys.executable, "-m", "transport.cli", *arguments]
+    command = [sys.executable, "-m", "transport", *arguments]
     running = subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True)
     try:
         yield running

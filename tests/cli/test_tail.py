@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from protocol.agents import make_app
+from protocol.agents import auth_by_name, make_app
 from protocol.wire import client, greeted
 
 from transport.cli import main
+from transport.cli._terminal import openable
 from transport.cli.tail import follow
 from transport.errors import ConnectionClosedForGood
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from transport import Server
 
@@ -44,6 +46,74 @@ async def test_tail_prints_events(capsys: pytest.CaptureFixture[str]) -> None:
         assert "\x1b" not in "".join(plain)
         events = [json.loads(line) for line in await tail_output(server, capsys, 3, as_json=True)]
         assert events == one.events()
+
+
+async def test_tail_tells_its_state(capsys: pytest.CaptureFixture[str], own_port: int) -> None:
+    """``tail`` tells on stderr that it connects, why it is not connected, and what it waits for."""
+    url = f"ws://127.0.0.1:{own_port}/"
+    told = ""
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, url, "s1", None, False, False)  # noqa: FBT003 - as the command line does
+            while "trying again" not in told:
+                await trio.lowlevel.checkpoint()
+                told += capsys.readouterr().err
+            async with make_app().running(port=own_port):
+                while "connected: waiting" not in told:
+                    await trio.lowlevel.checkpoint()
+                    told += capsys.readouterr().err
+                nursery.cancel_scope.cancel()
+    connecting, waiting, connected = told.splitlines()
+    assert connecting == f"greenroom: connecting to {url}"
+    assert waiting.startswith("greenroom: not connected, trying again: 1006: cannot connect: ")
+    assert connected == "greenroom: connected: waiting for events of session s1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "closed permanently with 4501: a token is required; give a token with --token"),
+        (["--token", "forbidden"], "closed permanently with 4502: not you"),
+    ],
+)
+async def test_refused_tail(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    """If the server refuses ``tail``, it ends with status 2 and the reason."""
+    async with make_app(auth=auth_by_name).running(port=0) as server:
+        status = await trio.to_thread.run_sync(main, ["tail", "s1", "--url", server.url, *arguments])
+        assert status == 2
+        assert capsys.readouterr().err.splitlines()[-1] == f"greenroom: refused by {server.url}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ws://0.0.0.0:8765/", "ws://127.0.0.1:8765/"),
+        ("http://[::]:8766/", "http://[::1]:8766/"),
+        ("ws://localhost:8765/", "ws://localhost:8765/"),
+        ("ws://[::1]:8765/", "ws://[::1]:8765/"),
+    ],
+)
+def test_address_of_every_interface_can_be_opened(url: str, expected: str) -> None:
+    """An address that stands for every interface of the machine is told as one that a program can open."""
+    assert openable(url) == expected
+
+
+def test_tail_finds_the_server_of_its_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without ``--url``, ``tail`` connects to the host and port of the settings. A part of a text is escaped."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "greenroom.toml").write_text('host = "0.0.0.0"\nport = 1')
+    urls: list[str] = []
+
+    async def note(url: str, *_: object) -> None:
+        urls.append(url)
+        raise ConnectionClosedForGood(4502, "not \x1b[31myou")
+
+    monkeypatch.setattr("transport.cli.tail.follow", note)
+    assert main(["tail", "s1", "--set", "port=2"]) == 2
+    assert urls == ["ws://127.0.0.1:2/"]
+    assert "not \\x1b[31myou" in capsys.readouterr().err
 
 
 async def test_closed_session_ends_tail() -> None:

@@ -112,13 +112,15 @@ async def test_leaving_a_stalled_server() -> None:
 
 
 async def test_no_server(own_port: int) -> None:
-    """If no server listens, the client waits for its next attempt, and its statistics show the failure."""
+    """If no server listens, the client waits for its next attempt, and says why it is not connected."""
     async with scripted(sockets=True) as server:
         server.url = f"ws://127.0.0.1:{own_port}"
         async with server.connect() as client:
             while client.state != "waiting":
                 await trio.lowlevel.checkpoint()
-            assert client.statistics().last_failure.startswith("1006: cannot connect: ")
+            assert client.last_failure.startswith("1006: cannot connect: ")
+            assert client.last_failure.endswith("Connection refused")
+            assert client.statistics().last_failure == client.last_failure
 
 
 async def test_plain_http_server() -> None:

@@ -63,7 +63,7 @@ trio.run(main)
 def running_server(folder: Path, port: int, http_port: int) -> Iterator[subprocess.Popen[str]]:
     """Run ``greenroom serve`` on two ports, and kill it at the end of the block."""
     (folder / "app.py").write_text(APP)
-    command = [sys.executable, "-m", "transport.cli", "serve", "app:app"]
+    command = [sys.executable, "-m", "transport", "serve", "app:app"]
     command += ["--port", str(port), "--http-port", str(http_port)]
     with (folder / "stderr").open("a") as stderr:
         running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True)

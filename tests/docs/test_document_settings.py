@@ -30,18 +30,20 @@ def settings_table() -> list[str]:
         for field, doc in zip(body.body, body.body[1:], strict=False):
             match field, doc:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    rows.append(f"| `{name}` | {shown(getattr(Settings(), name))} | {text} |")
+                    rows.append(f"| `{name}` | {shown(name, getattr(Settings(), name))} | {text} |")
                 case _:
                     pass
     return rows
 
 
-def shown(value: float | str | tuple[str, ...] | None) -> str:
+def shown(name: str, value: float | str | tuple[str, ...] | None) -> str:
     """Return a default as the table shows it."""
     if value is None or isinstance(value, str):
         return value or "none"
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value)
+    if name.endswith("port"):  # it is a name more than a number
+        return str(value)
     return f"{value:,g}" if value < 1_000 else f"{value:,.0f}"
 
 

@@ -163,7 +163,7 @@ app = Greenroom(log="memory:")
 def test_process_that_gives_up(tmp_path: Path, own_port: int) -> None:
     """A server process that gives up ends with status 1 and one line that says why, and its port is free again."""
     (tmp_path / "bad.py").write_text(APP)
-    command = [sys.executable, "-m", "transport.cli", "--log-level", "error", "serve", "bad:app"]
+    command = [sys.executable, "-m", "transport", "--log-level", "error", "serve", "bad:app"]
     command += ["--port", str(own_port), "--http-port", "0"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ran.returncode == 1

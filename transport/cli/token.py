@@ -18,7 +18,8 @@ def add_to(add_parser: AddParser) -> None:
     parser = add_parser(
         "token",
         help="print a signed token, for trying things out",
-        description="Print a token for TokenAuth(KEY): sub is USER, signed with HS256.",
+        description="Print a token for TokenAuth(KEY): sub is USER, signed with HS256. "
+        "Make a key with: python -c 'import secrets; print(secrets.token_hex(32))'",
         epilog='example: greenroom token alice --key "$KEY" --seconds 600',
     )
     parser.add_argument("user", metavar="USER")

@@ -11,7 +11,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected
 from wsproto.utilities import ProtocolError
 
-from actors.failures import describe, is_a, leaves, led_to, log_failure
+from actors.failures import describe, is_a, leaves, led_to, log_failure, text_of
 from transport.protocol.close_codes import ABNORMAL, NO_STATUS, truncate_reason
 
 logger = logging.getLogger("greenroom.client")
@@ -64,6 +64,16 @@ def _original(error: BaseException) -> BaseException:
 def _rejection(rejection: ConnectionRejected) -> Ended:
     body = (rejection.body or b"").decode(errors="replace").strip()
     return Ended(ABNORMAL, truncate_reason(body), status=rejection.status_code)
+
+
+def ended_by_stream(error: BaseException) -> Ended:
+    """Return the end of an attempt in which no byte stream could be opened.
+
+    If several addresses were tried, trio's own text only says that all failed. The reasons are in its cause.
+    """
+    cause, _ = led_to(error)
+    reasons = dict.fromkeys(text_of(each) for each in leaves(cause or error))
+    return Ended(ABNORMAL, truncate_reason(f"cannot connect: {'; '.join(reasons)}"))
 
 
 def ended_by_close(closed: ConnectionClosed) -> Ended:

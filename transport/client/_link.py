@@ -16,9 +16,9 @@ import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from actors.failures import led_to, text_of, without
+from actors.failures import without
 from transport.client._buffer import GapError
-from transport.client._ended import Ended, ended_by_close, ended_by_failure
+from transport.client._ended import Ended, ended_by_close, ended_by_failure, ended_by_stream
 from transport.client._watched_stream import WatchedStream
 from transport.errors import ServerBrokeProtocol
 from transport.protocol.close_codes import ABNORMAL, truncate_reason
@@ -121,7 +121,7 @@ class Link:
             try:
                 stream = await self.target.open()
             except (OSError, trio.BrokenResourceError) as error:
-                self._ended = Ended(ABNORMAL, f"cannot connect: {text_of(led_to(error)[0] or error)}")
+                self._ended = ended_by_stream(error)
                 return
         if stream is None:
             self._ended = Ended(ABNORMAL, "cannot connect: no answer in time")
