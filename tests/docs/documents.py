@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,12 @@ def locate(path: str) -> Path:
     """Return the place of a file of the project, whose path begins at the top of the project."""
     top = _PACKAGES if path.split("/", maxsplit=1)[0] in {"actors", "transport"} else TREE
     return top / path
+
+
+def left_out() -> set[str]:
+    """Return the files of the packages that are not there if the packages are those of a wheel."""
+    wheel = tomllib.loads((TREE / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    return set() if _PACKAGES == TREE else {path.lstrip("/") for path in wheel.get("exclude", [])}
 
 
 @cache
